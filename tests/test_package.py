@@ -1,0 +1,98 @@
+"""The package as a whole: what `import seqel` costs, what it offers, and which files may not import torch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import seqel
+
+SRC = Path(__file__).parents[1] / "src"
+HEAVY = {"torch", "numpy", "scipy", "matplotlib", "gymnasium", "rich", "tyro", "tensorboard", "safetensors"}
+LIMIT = 0.5  # seconds
+TRIES = 5  # the best of these counts: a busy machine may be slow, but it is never too fast
+
+
+def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh interpreter that sees this source tree."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "PYTHONPATH": str(SRC), "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def imported_by(*modules: str) -> set[str]:
+    """The top-level packages that a fresh interpreter has loaded after importing these modules."""
+    lines = "\n".join(f"import {module}" for module in modules)
+    done = run(f"{lines}\nimport sys; print(*{{name.partition('.')[0] for name in sys.modules}})")
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def light_modules() -> list[str]:
+    """Every `__init__` and `config`, and the types and errors: what the command line loads before it knows its work."""
+    files = [
+        *SRC.glob("seqel/**/__init__.py"),
+        *SRC.glob("seqel/**/config.py"),
+        SRC / "seqel/errors.py",
+        SRC / "seqel/types.py",
+    ]
+    return sorted(".".join(file.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__") for file in files)
+
+
+def test_import_is_light_and_quick() -> None:
+    assert not imported_by("seqel") & HEAVY
+    code = "import time; begin = time.perf_counter(); import seqel; print(time.perf_counter() - begin)"
+    best = min(float(run(code).stdout) for _ in range(TRIES))
+    assert best <= LIMIT, f"import seqel took {best:.2f} s at best, and torch was not even loaded"
+
+
+@pytest.mark.parametrize("module", light_modules())
+def test_light_modules_leave_torch_and_numpy_alone(module: str) -> None:
+    assert not imported_by(module) & {"torch", "numpy"}
+
+
+def test_help_is_quick() -> None:
+    code = "from seqel.cli.main import main; main()"
+    best = float("inf")
+    for _ in range(TRIES):
+        begin = time.perf_counter()
+        done = run(code, "--help")
+        best = min(best, time.perf_counter() - begin)
+        assert done.returncode == 0, done.stderr
+        assert "train" in done.stdout
+        if best <= LIMIT:
+            break
+    assert best <= LIMIT, f"seqel --help took {best:.2f} s at best of {TRIES}"
+
+
+@pytest.mark.parametrize("name", seqel.__all__)
+def test_every_public_name_can_be_had(name: str) -> None:
+    assert name in dir(seqel)
+    assert getattr(seqel, name) is not None
+    assert getattr(seqel, name) is getattr(seqel, name), "a name is loaded once and kept"
+
+
+def test_public_names_are_the_documented_ones() -> None:
+    expected = {"Agent", "Evaluation", "RunConfig", "SeqelError", "__version__", "evaluate", "preset", "train"}
+    assert set(seqel.__all__) == expected
+    for name in ("train", "evaluate", "preset"):
+        assert callable(getattr(seqel, name)), f"seqel.{name} must stay a function: no package may take its name"
+
+
+def test_unknown_name_is_an_attribute_error_that_lists_what_there_is() -> None:
+    with pytest.raises(AttributeError, match=r"no attribute 'trian'.*evaluate.*train"):
+        seqel.trian  # noqa: B018
+
+
+def test_package_says_that_it_is_typed() -> None:
+    assert (SRC / "seqel/py.typed").exists()
