@@ -1,0 +1,150 @@
+"""Temporal-difference building blocks: masked maxima, bootstraps of Q and double Q, and what is done to an error.
+
+q is (..., M, A): M action dimensions (1 for Discrete), A actions. A mask is bool, True = allowed, and marks what may
+be chosen at that observation. Padding often has a mask that allows nothing. Raising there would make the host wait for
+the device on every update, so such a row has the value 0 and the action 0: finite, and dropped by `masked_mean`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seqel.losses._shapes import require_bool
+
+__all__ = [
+    "double_q_bootstrap",
+    "huber",
+    "masked_argmax",
+    "masked_max",
+    "masked_mean",
+    "q_bootstrap",
+    "select",
+    "squared",
+]
+
+
+def masked_max(q: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The largest allowed value over the last axis: q (..., A), mask (..., A) or None -> (...).
+
+    The mask has q's shape, or 1 where it is the same for all. A row that allows nothing gives 0.
+
+    Raises ValueError if the mask does not fit q or is not bool.
+    """
+    if mask is None:
+        return q.amax(-1)
+    best = _forbid(q, mask).amax(-1)
+    return torch.where(mask.any(-1), best, torch.zeros_like(best))
+
+
+def masked_argmax(q: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The best allowed action over the last axis, int64: q (..., A), mask (..., A) or None -> (...).
+
+    A row that allows nothing gives action 0.
+
+    Raises ValueError if the mask does not fit q or is not bool.
+    """
+    if mask is None:
+        return q.argmax(-1)
+    return _forbid(q, mask).argmax(-1)  # the first of equals, so 0 where all are -inf
+
+
+def select(q: Tensor, action: Tensor) -> Tensor:
+    """The value of the action taken: q (..., M, A), action (..., M) int64 -> (..., M).
+
+    Raises ValueError unless action has the shape of q without its last axis and is int64.
+    """
+    if q.shape[:-1] != action.shape:
+        raise ValueError(f"expected action {tuple(q.shape[:-1])} for q {tuple(q.shape)}; came {tuple(action.shape)}")
+    if action.dtype != torch.int64:
+        raise ValueError(f"expected action to be int64; came {action.dtype}")
+    return q.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+
+def q_bootstrap(q_target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """max over allowed actions of the target network, at steps 1..T: what Q-learning (DQN) bootstraps from.
+
+    q_target (B, T+1, M, A), mask (B, T+1, A) or None -> (B, T, M), so that entry t is the value of observation t + 1.
+    Carries no gradient. Source: Mnih et al. 2015.
+
+    Raises ValueError on other shapes or a mask that is not bool.
+    """
+    next_mask = _next_mask(q_target, mask)
+    return masked_max(q_target.detach()[:, 1:], next_mask)
+
+
+def double_q_bootstrap(q_online: Tensor, q_target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The target network's value of the action that the online network prefers, at steps 1..T.
+
+    q_online and q_target (B, T+1, M, A), mask (B, T+1, A) or None -> (B, T, M), so that entry t is the value of
+    observation t + 1; 0 where nothing is allowed. Carries no gradient. Source: van Hasselt et al. 2015
+    (arXiv:1509.06461).
+
+    Raises ValueError on other shapes or a mask that is not bool.
+    """
+    if q_online.shape != q_target.shape:
+        raise ValueError(
+            f"expected q_online and q_target of one shape; came {tuple(q_online.shape)} and {tuple(q_target.shape)}"
+        )
+    next_mask = _next_mask(q_target, mask)
+    chosen = masked_argmax(q_online.detach()[:, 1:], next_mask)  # (B, T, M)
+    value = select(q_target.detach()[:, 1:], chosen)
+    return value if next_mask is None else torch.where(next_mask.any(-1), value, torch.zeros_like(value))
+
+
+def squared(error: Tensor) -> Tensor:
+    """error^2 / 2, elementwise: its gradient is the error itself, and `huber` equals it up to delta."""
+    return 0.5 * error.square()
+
+
+def huber(error: Tensor, delta: float = 1.0) -> Tensor:
+    """error^2 / 2 up to |error| = delta, beyond it delta (|error| - delta / 2), elementwise: gradient within +-delta.
+
+    `delta` is in units of the error. Raises ValueError unless delta > 0.
+    """
+    if not delta > 0.0:
+        raise ValueError(f"expected delta > 0; came {delta}")
+    size = error.abs()
+    near = size.clamp(max=delta)
+    return 0.5 * near.square() + delta * (size - near)
+
+
+def masked_mean(loss: Tensor, mask: Tensor) -> Tensor:
+    """The mean of loss where the mask is True, a scalar; 0 (with zero gradients) where the mask is empty.
+
+    mask bool, of loss's shape or its leading axes: loss (B, T, M) with mask (B, T) averages over M too. What is masked
+    may hold NaN or infinity without reaching the result.
+
+    Raises ValueError on other shapes or a mask that is not bool.
+    """
+    require_bool(mask=mask)
+    if loss.shape[: mask.ndim] != mask.shape:
+        raise ValueError(
+            f"expected a mask of the leading axes of loss {tuple(loss.shape)}; came mask {tuple(mask.shape)}"
+        )
+    full = mask.reshape(mask.shape + (1,) * (loss.ndim - mask.ndim)).expand_as(loss)
+    return torch.where(full, loss, torch.zeros_like(loss)).sum() / full.sum().clamp(min=1)
+
+
+def _forbid(q: Tensor, mask: Tensor) -> Tensor:
+    """q with -inf where the mask is False."""
+    require_bool(mask=mask)
+    fits = mask.ndim == q.ndim and all(m in (1, n) for m, n in zip(mask.shape, q.shape, strict=True))
+    if not fits or mask.shape[-1] != q.shape[-1]:
+        raise ValueError(
+            f"expected a mask of q's shape {tuple(q.shape)}, or 1 on an axis but the last; came mask "
+            f"{tuple(mask.shape)}"
+        )
+    return q.masked_fill(~mask, -torch.inf)
+
+
+def _next_mask(q: Tensor, mask: Tensor | None) -> Tensor | None:
+    """Check q (B, T+1, M, A) and mask (B, T+1, A) together; the mask of steps 1..T as (B, T, 1, A)."""
+    if q.ndim != 4:
+        raise ValueError(f"expected q of rank 4, (B, T+1, M, A); came {tuple(q.shape)}")
+    if mask is None:
+        return None
+    expected = (q.shape[0], q.shape[1], q.shape[3])
+    if tuple(mask.shape) != expected:
+        raise ValueError(f"expected mask (B, T+1, A) = {expected} for q {tuple(q.shape)}; came {tuple(mask.shape)}")
+    return mask[:, 1:].unsqueeze(2)
