@@ -1,0 +1,225 @@
+"""Durable files: what is written is either there whole, or what was there before is untouched.
+
+Everything is written under a temporary name beside its final one, flushed to the disk, and renamed. A nested tree of
+arrays and plain values becomes a directory of three files, none of them pickle:
+
+    arrays.safetensors   every tensor and array          tree.json      the structure, and the plain values
+    manifest.json        format, version, and the size and CRC-32 of the other two; itself in one canonical form
+
+so that any truncated or altered byte is found before a value is used. The CRC finds damage, not malice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+
+from seqel.errors import CheckpointError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+__all__ = ["atomic_directory", "atomic_write", "load_tree", "save_tree", "verify_tree"]
+
+ARRAYS, TREE, MANIFEST = "arrays.safetensors", "tree.json", "manifest.json"
+FORMAT, VERSION = "seqel-tree", 1
+
+
+def atomic_write(path: Path, data: bytes | str) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part. Text becomes UTF-8.
+
+    Raises StorageError (a full disk, no permission); the old content is then untouched.
+    """
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(temporary, data.encode() if isinstance(data, str) else data)
+        temporary.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise _storage_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_directory(
+    directory: Path, *, replace: bool = False, fault: Callable[[str], None] | None = None
+) -> Iterator[Path]:
+    """Yield a temporary directory `.<name>.tmp-<pid>` to fill with files; it becomes `directory` when the block ends.
+
+    `replace` puts it in the place of an existing one by two renames; a kill just between them leaves the old one as
+    `.<name>.old-<pid>`. When the block fails, the temporary is removed. `fault(stage)` is a test's hook, called before
+    the stages "sync", "rename" and "end". Raises StorageError (a full disk, no permission, the name is taken).
+    """
+    temporary = directory.with_name(f".{directory.name}.tmp-{os.getpid()}")
+    aside = directory.with_name(f".{directory.name}.old-{os.getpid()}")
+    fault = fault or _no_fault
+    try:
+        if os.path.lexists(directory) and not replace:
+            raise StorageError(f"cannot write {directory}: expected a name that is free, but it exists already")
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        for left in (temporary, aside):  # by a dead process that had our number
+            if left.exists():
+                shutil.rmtree(left)
+        temporary.mkdir()
+        yield temporary
+        fault("sync")
+        for path in [*temporary.rglob("*"), temporary]:
+            _sync(path)
+        fault("rename")
+        if os.path.lexists(directory):
+            directory.rename(aside)
+            try:
+                temporary.rename(directory)
+            except OSError:
+                aside.rename(directory)
+                raise
+        else:
+            temporary.rename(directory)
+        fault("end")
+        _sync(directory.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+    except StorageError:
+        raise
+    except (OSError, SafetensorError) as error:
+        raise _storage_error(directory, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def save_tree(directory: Path, tree: Any, *, replace: bool = False, fault: Callable[[str], None] | None = None) -> None:
+    """Store a nested dict, list or tuple of tensors, numpy arrays, numpy and Python scalars, strings and None.
+
+    Values come back bit for bit, with their kind (torch or numpy) and dtype, except: tensors come back on the CPU,
+    without gradient; tensors that shared memory come back as copies; arrays in the machine's byte order; an OrderedDict
+    as a dict. `fault(stage)` is a test's hook, called before each file is written and each stage of `atomic_directory`.
+
+    Raises StorageError: the name is taken and not `replace`, the disk is full, or a value is of another kind.
+    """
+    from safetensors.torch import save_file
+
+    from seqel.trees import flatten
+
+    structure, tensors = flatten(tree)
+    text = json.dumps(structure, separators=(",", ":"))
+    call = fault or _no_fault
+    with atomic_directory(directory, replace=replace, fault=fault) as temporary:
+        call(TREE)
+        _write(temporary / TREE, text.encode())
+        call(ARRAYS)
+        save_file(tensors, temporary / ARRAYS)
+        shutil.copymode(temporary / TREE, temporary / ARRAYS)  # safetensors makes it readable by the owner alone
+        call(MANIFEST)
+        sums = {name: _sum(temporary / name) for name in (ARRAYS, TREE)}
+        files = {name: {"size": size, "crc32": crc} for name, (size, crc) in sums.items()}
+        _write(temporary / MANIFEST, _canonical({"format": FORMAT, "version": VERSION, "files": files}))
+
+
+def load_tree(directory: Path) -> Any:
+    """What `save_tree` stored there, checked first.
+
+    Raises CheckpointError as `verify_tree` does.
+    """
+    from safetensors.torch import load_file
+
+    from seqel.trees import unflatten
+
+    verify_tree(directory)
+    try:
+        # Cloned, because a loaded tensor is a window onto the file: it would change, or crash, with the file.
+        tensors = {name: tensor.clone() for name, tensor in load_file(directory / ARRAYS).items()}
+        return unflatten(json.loads((directory / TREE).read_bytes()), tensors)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{directory} cannot be read although its checksums are right: {error!r}") from error
+
+
+def verify_tree(directory: Path) -> None:
+    """Check that a stored tree is there, of a version we know, and unaltered to the last byte.
+
+    Raises CheckpointError, which names the file, what was expected and what came.
+    """
+    if not directory.is_dir():
+        raise CheckpointError(f"{directory}: expected a directory written by Seqel, but there is none")
+    path = directory / MANIFEST
+    raw = _read(path)
+    try:
+        manifest = json.loads(raw)
+        found = manifest["format"], manifest["version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged: expected the JSON of a manifest, came {raw[:60]!r}") from error
+    if found != (FORMAT, VERSION):
+        raise CheckpointError(
+            f"{path}: expected format {FORMAT!r} version {VERSION}, came {found[0]!r} version {found[1]!r}; "
+            "it was made by another version of Seqel, or damaged"
+        )
+    files = manifest.get("files")
+    if raw != _canonical(manifest) or not isinstance(files, dict) or set(files) != {ARRAYS, TREE}:
+        raise CheckpointError(f"{path} is damaged: its content does not match its own checksum")
+    for name, expected in files.items():
+        try:
+            size, crc = _sum(directory / name)
+        except OSError as error:
+            reason = f"cannot be read ({error.strerror}); expected {expected['size']} bytes"
+            raise CheckpointError(f"{directory / name} {reason}") from error
+        if size != expected["size"]:
+            raise CheckpointError(f"{directory / name}: expected {expected['size']} bytes, came {size}")
+        if crc != expected["crc32"]:
+            raise CheckpointError(f"{directory / name} is altered: expected CRC-32 {expected['crc32']}, came {crc}")
+
+
+def _canonical(manifest: dict[str, Any]) -> bytes:
+    """The one spelling of a manifest, with its own checksum, so that no byte of it can change unnoticed."""
+    body = json.dumps({**manifest, "crc32": None}, sort_keys=True)
+    return json.dumps({**manifest, "crc32": f"{zlib.crc32(body.encode()):08x}"}, sort_keys=True, indent=1).encode()
+
+
+def _sum(path: Path) -> tuple[int, str]:
+    """Size in bytes and CRC-32 of a file."""
+    size = crc = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            size, crc = size + len(block), zlib.crc32(block, crc)
+    return size, f"{crc:08x}"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}); expected a file written by Seqel") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(path: Path) -> None:
+    """Flush a file, or a directory's names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _storage_error(path: Path, error: Exception) -> StorageError:
+    reason = getattr(error, "strerror", None) or str(error)
+    raised = StorageError(f"cannot write {path}: {reason}; what was there before is untouched")
+    raised.errno = getattr(error, "errno", None)
+    return raised
+
+
+def _no_fault(stage: str) -> None:
+    """No test is watching."""
