@@ -1,0 +1,156 @@
+"""What a step holds in the replay, and the check that an episode fits it.
+
+`Layout.columns_of` turns an `Episode` into arrays ready to store, or raises a `DataError` that names the step;
+it writes nowhere, so a refused episode leaves no trace.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqel.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from seqel.types import Episode
+
+__all__ = ["OBSERVATION", "Layout"]
+
+OBSERVATION = "observation/"  # prefix of an observation leaf's column, so that no leaf can be taken for another column
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Shapes and dtypes of a step: observation leaves, M = action_dims actions in [0, actions), a mask or not."""
+
+    leaves: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
+    actions: int
+    action_dims: int = 1
+    masked: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.leaves:
+            raise ConfigError("expected at least one observation leaf, got none")
+        if self.actions < 1 or self.action_dims < 1:
+            raise ConfigError(f"expected actions >= 1 and action_dims >= 1, got {self.actions} and {self.action_dims}")
+
+    def columns(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Name -> (shape, dtype) of everything stored for a step; actions in the smallest dtype that holds them."""
+        columns = {OBSERVATION + name: (tuple(shape), np.dtype(dtype)) for name, (shape, dtype) in self.leaves.items()}
+        columns["action"] = ((self.action_dims,), np.min_scalar_type(self.actions - 1))
+        columns["reward"] = ((), np.dtype(np.float32))
+        columns["own"] = ((), np.dtype(np.bool_))
+        columns["q_acted"] = ((), np.dtype(np.float32))
+        if self.masked:
+            columns["action_mask"] = ((self.actions,), np.dtype(np.bool_))
+        return columns
+
+    def columns_of(self, episode: Episode) -> dict[str, NDArray[Any]]:
+        """The episode as arrays (T+1, *shape), a column each.
+
+        The last step has an observation (and mask) only: its action and reward are 0, it is not `own`, its
+        q_acted is nan. Sampling relies on that: padding repeats this step.
+        """
+        steps = len(episode.reward)
+        if steps == 0:
+            raise DataError("expected an episode of at least one transition, got none")
+        if set(episode.observation) != set(self.leaves):
+            raise DataError(f"expected observation leaves {sorted(self.leaves)}, got {sorted(episode.observation)}")
+        out: dict[str, NDArray[Any]] = {}
+        for name, (shape, dtype) in self.leaves.items():
+            what = f"observation leaf {name!r}"
+            leaf = _shaped(what, episode.observation[name], (steps + 1, *shape))
+            out[OBSERVATION + name] = _finite(what, _cast(what, leaf, np.dtype(dtype)))
+        action = _shaped("action", episode.action, (steps, self.action_dims))
+        self._check_actions("action", action)
+        out["action"] = _closed(action, np.min_scalar_type(self.actions - 1), 0)
+        reward = _cast("reward", _shaped("reward", episode.reward, (steps,)), np.dtype(np.float32))
+        out["reward"] = _closed(_finite("reward", reward), np.dtype(np.float32), 0)
+        own = np.ones(steps, np.bool_) if episode.own is None else _shaped("own", episode.own, (steps,))
+        out["own"] = _closed(_cast("own", own, np.dtype(np.bool_)), np.dtype(np.bool_), 0)
+        q = np.full(steps, np.nan, np.float32) if episode.q_acted is None else episode.q_acted
+        q = _cast("q_acted", _shaped("q_acted", q, (steps,)), np.dtype(np.float32))
+        out["q_acted"] = _closed(q, np.dtype(np.float32), np.nan)
+        if self.masked != (episode.action_mask is not None):
+            came, want = ("a mask", "without") if episode.action_mask is not None else ("no mask", "with")
+            raise DataError(
+                f"expected episodes {want} action_mask (the replay was made with masked={self.masked}), got {came}: "
+                f"make the replay with masked={not self.masked}, or change the episodes"
+            )
+        if episode.action_mask is not None:
+            mask = _shaped("action_mask", episode.action_mask, (steps + 1, self.actions))
+            out["action_mask"] = _cast("action_mask", mask, np.dtype(np.bool_))
+        return out
+
+    def before(self, episode: Episode) -> tuple[NDArray[np.int64], float]:
+        """What stood before the episode's first step: action (M,) int64 and reward; zeros at a true start."""
+        none = np.zeros(self.action_dims, np.int64)
+        if episode.start < 0:
+            raise DataError(f"expected start >= 0, got {episode.start}")
+        if episode.start == 0:
+            return none, 0.0
+        if episode.previous_action is None:
+            raise DataError(
+                f"expected the previous_action of a segment that begins at step {episode.start}, got None: pass the "
+                "last action and reward of the segment before it"
+            )
+        action = _shaped("previous_action", episode.previous_action, (self.action_dims,))
+        self._check_actions("previous_action", action[None])
+        with np.errstate(over="ignore"):
+            reward = float(np.float32(episode.previous_reward))
+        if not np.isfinite(reward):
+            raise DataError(f"expected a finite previous_reward (float32), got {episode.previous_reward}")
+        return none + action, reward
+
+    def _check_actions(self, what: str, action: NDArray[Any]) -> None:
+        if action.dtype.kind not in "iu":
+            raise DataError(f"expected integers for {what}, got dtype {action.dtype}")
+        if action.min() < 0 or action.max() >= self.actions:
+            step = int(((action < 0) | (action >= self.actions)).any(axis=-1).argmax())
+            raise DataError(f"expected {what} in 0 ... {self.actions - 1}, got {action[step].tolist()} at step {step}")
+
+
+def _shaped(what: str, value: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    array = np.asarray(value)
+    if array.shape != shape:
+        raise DataError(f"expected {what} of shape {shape}, got {array.shape}")
+    return array
+
+
+def _cast(what: str, value: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """To `dtype`: within a kind or to a wider one; integers may narrow where every value fits."""
+    if value.dtype == dtype:
+        return value
+    if value.dtype.kind in "iu" and dtype.kind in "iu" and not np.can_cast(value.dtype, dtype, "safe"):
+        limits = np.iinfo(dtype)
+        bad = (value < limits.min) | (value > limits.max)
+        if bad.any():
+            raise DataError(f"expected {what} to fit {dtype}, got a value outside it at step {_step(bad)}")
+    elif not np.can_cast(value.dtype, dtype, "same_kind"):
+        raise DataError(f"expected {what} of a dtype that casts to {dtype}, got {value.dtype}")
+    with np.errstate(over="ignore"):  # an overflow becomes an infinity, which the check for finite values names
+        return value.astype(dtype)
+
+
+def _finite(what: str, value: NDArray[Any]) -> NDArray[Any]:
+    if value.dtype.kind in "fc":
+        finite = np.isfinite(value)
+        if not finite.all():
+            step = _step(~finite)
+            raise DataError(f"expected finite values ({value.dtype}) for {what}, got one that is not at step {step}")
+    return value
+
+
+def _step(bad: NDArray[np.bool_]) -> int:
+    return int(bad.reshape(len(bad), -1).any(axis=1).argmax())
+
+
+def _closed(value: NDArray[Any], dtype: np.dtype[Any], last: Any) -> NDArray[Any]:
+    """(T, ...) -> (T+1, ...) with `last` in the last step."""
+    out = np.full((len(value) + 1, *value.shape[1:]), last, dtype)
+    out[:-1] = value
+    return out

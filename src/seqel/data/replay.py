@@ -1,0 +1,261 @@
+"""Sequence replay: whole episodes in a flat ring, windows of them out, drawn uniformly over steps.
+
+Design: next observations are stored once (T + 1 slots an episode); the oldest whole episodes make room; a batch is
+one integer draw, one binary search and one gather a column, never a Python loop over windows or steps.
+Not safe for use by several threads at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqel.data.layout import OBSERVATION, Layout
+from seqel.data.storage import EpisodeTable, Slots
+from seqel.errors import CheckpointError, ConfigError, DataError
+from seqel.types import SequenceBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from seqel.types import Episode
+
+__all__ = ["Replay"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Windows:
+    """B chosen windows: which live episode (0 is the oldest), where in it, how many transitions."""
+
+    row: NDArray[np.int64]  # (B,)
+    offset: NDArray[np.int64]  # (B,)  first step, counted from the stored stretch's own first step
+    numbers: NDArray[np.int64]  # (B, 4 + M)  the episodes' rows of the table
+    length: NDArray[np.int64]  # (B,)
+
+
+class Replay:
+    """Episodes in, batches of windows out.
+
+    leaves: observation leaf -> (shape, dtype), stored in that dtype. capacity: slots, where an episode of T
+    transitions takes T + 1. actions: A, each of the action_dims = M actions is in 0 ... A - 1. masked: whether
+    episodes carry an action_mask.
+    """
+
+    def __init__(
+        self,
+        leaves: dict[str, tuple[tuple[int, ...], np.dtype[Any]]],
+        capacity: int,
+        *,
+        actions: int,
+        action_dims: int = 1,
+        masked: bool = False,
+    ) -> None:
+        if capacity < 2:
+            raise ConfigError(f"expected a capacity of at least 2 slots (one transition), got {capacity}")
+        self.layout = Layout(dict(leaves), actions, action_dims, masked)
+        self._slots = Slots(self.layout.columns(), capacity)
+        self._table = EpisodeTable(action_dims)
+
+    def __len__(self) -> int:
+        """Transitions stored."""
+        return self._slots.used - len(self._table)
+
+    def __repr__(self) -> str:
+        return (
+            f"Replay({len(self)} transitions of {self.episodes} episodes, {self._slots.used} of {self.capacity} "
+            f"slots, {self.nbytes / 1e6:.1f} MB)"
+        )
+
+    @property
+    def episodes(self) -> int:
+        """Episodes (or segments) stored."""
+        return len(self._table)
+
+    @property
+    def capacity(self) -> int:
+        """Slots in all."""
+        return self._slots.capacity
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the preallocated arrays; the operating system commits them as they are first written."""
+        return self._slots.nbytes + self._table.nbytes
+
+    def add(self, episode: Episode) -> int:
+        """Store one episode or segment, evicting the oldest ones as needed; returns its serial number.
+
+        Raises DataError, and changes nothing, where it does not fit: shapes, dtypes, values that are not finite
+        (in the stored dtype), actions out of range, longer than the capacity.
+        """
+        slots, table = self._slots, self._table
+        steps = len(episode.reward)
+        if steps + 1 > slots.capacity:
+            raise DataError(
+                f"expected an episode that fits {slots.capacity} slots (transitions + 1), got {steps} transitions: "
+                f"make the capacity at least {steps + 1}, or add the episode as shorter segments"
+            )
+        columns = self.layout.columns_of(episode)
+        action, reward = self.layout.before(episode)
+        while slots.used + steps + 1 > slots.capacity:
+            slots.used -= table.evict() + 1
+        slot = slots.write(columns)
+        facts = (slot, steps, int(episode.start), int(episode.terminated))
+        table.append(np.concatenate([np.array(facts, np.int64), action]), reward)
+        return table.evicted + len(table) - 1
+
+    def sample(
+        self,
+        batch: int,
+        *,
+        window: int,
+        context: int,
+        discount: float,
+        rng: np.random.Generator,
+        pad_to: int | None = None,
+    ) -> SequenceBatch:
+        """B = `batch` windows of at most `window` transitions, with replacement, every step learnt about as often.
+
+        A window that begins inside an episode has `context` steps of burn-in without loss. `discount` is gamma.
+        T is the longest window of the batch, or `pad_to`. Padding repeats the last observation (and mask); its
+        action, reward and discount are 0, its q_acted nan, its valid and learn False. How windows are chosen, and
+        how even that is: `seqel.data.storage.window_units`.
+
+        Raises DataError where nothing can be learnt from what is stored, ConfigError on settings out of range.
+        """
+        if batch < 1 or window < 1 or context < 0:
+            raise ConfigError(f"expected batch, window >= 1 and context >= 0, got {batch}, {window} and {context}")
+        if not 0.0 <= discount <= 1.0:
+            raise ConfigError(f"expected a discount from 0 to 1, got {discount}")
+        windows = self._draw(batch, window, context, rng)
+        longest = int(windows.length.max())
+        if pad_to is not None and pad_to < longest:
+            raise ConfigError(f"expected pad_to of at least the longest window, {longest}, got {pad_to}")
+        return self._gather(windows, context, discount, longest if pad_to is None else pad_to)
+
+    def _draw(self, batch: int, window: int, context: int, rng: np.random.Generator) -> _Windows:
+        before = self._table.units_before(window, context)  # (episodes + 1,)
+        total = int(before[-1] - before[0])
+        if total == 0:
+            raise DataError(
+                f"expected stored episodes to learn from, got {self.episodes} episodes or segments of {len(self)} "
+                f"transitions, none of which reaches past a burn-in of {context}: add episodes first"
+            )
+        unit = rng.integers(0, total, size=batch)
+        unit += before[0]
+        row = before.searchsorted(unit, side="right")
+        row -= 1
+        numbers = self._table.numbers.take(row, axis=0)
+        length = numbers[:, EpisodeTable.LENGTH]
+        # raw start r = draw - (W - c) + 1, clipped to 0 ... L - W; an episode of at most W has start 0 alone
+        raw = unit - before.take(row)
+        raw -= window - context - 1
+        offset = np.minimum(np.maximum(raw, 0), np.maximum(length - window, 0))
+        return _Windows(row, offset, numbers, np.minimum(length, window))
+
+    def _gather(self, windows: _Windows, context: int, discount: float, steps: int) -> SequenceBatch:
+        table, columns, layout = self._table, self._slots.columns, self.layout
+        numbers, offset, length = windows.numbers, windows.offset, windows.length[:, None]
+        slot = numbers[:, EpisodeTable.SLOT] + offset  # not yet modulo the capacity: mode="wrap" does it
+        start = numbers[:, EpisodeTable.START] + offset
+        ends = numbers[:, EpisodeTable.TERMINATED] * (offset + windows.length == numbers[:, EpisodeTable.LENGTH])
+
+        # The last step of a window, repeated, is the padding. A window shorter than its batch is a whole episode,
+        # so that step is the episode's last slot, stored without action and reward (`Layout.columns_of`).
+        time = np.arange(steps + 1)
+        at = np.minimum(time, length)
+        at += slot[:, None]  # (B, T+1)
+        time = time[:-1]
+        now = at[:, :-1].copy()  # (B, T); contiguous once, not in each gather
+        action = columns["action"].take(now, axis=0, mode="wrap").astype(np.int64)
+        reward = columns["reward"].take(now, mode="wrap")
+        q_acted = columns["q_acted"].take(now, mode="wrap")
+        valid = time < length
+        if steps > int(windows.length.max()):  # padded beyond the window: a full window repeats a real step
+            padding = ~valid
+            action[padding] = 0
+            reward[padding] = 0.0
+            q_acted[padding] = np.nan
+        learn = columns["own"].take(now, mode="wrap")
+        learn &= valid
+        learn &= time >= ((start > 0) * context)[:, None]
+        gamma = (time < length - ends[:, None]) * np.float32(discount)  # 0 on the terminal transition and padding
+        first = np.zeros((len(slot), steps + 1), np.bool_)
+        first[:, 0] = start == 0
+
+        inside = offset > 0
+        stood = columns["action"].take(slot - 1, axis=0, mode="wrap")
+        previous_action = np.where(inside[:, None], stood, numbers[:, EpisodeTable.PREVIOUS_ACTION :])
+        stood = columns["reward"].take(slot - 1, mode="wrap")
+        previous_reward = np.where(inside, stood, table.previous_reward.take(windows.row))
+
+        tensor = torch.from_numpy
+        return SequenceBatch(
+            observation={
+                name: tensor(columns[OBSERVATION + name].take(at, axis=0, mode="wrap")) for name in layout.leaves
+            },
+            action=tensor(action),
+            reward=tensor(reward),
+            discount=tensor(gamma),
+            first=tensor(first),
+            valid=tensor(valid),
+            learn=tensor(learn),
+            start=tensor(start),
+            previous_action=tensor(previous_action),
+            previous_reward=tensor(previous_reward),
+            action_mask=tensor(columns["action_mask"].take(at, axis=0, mode="wrap")) if layout.masked else None,
+            q_acted=tensor(q_acted),
+            index=tensor(windows.row + table.evicted),
+            learned=int(np.count_nonzero(learn)),
+        )
+
+    def state_dict(self) -> dict[str, NDArray[Any] | int]:
+        """What is live, copied, as a flat dict of arrays and integers; the unused capacity is left out."""
+        state: dict[str, NDArray[Any] | int] = {
+            "capacity": self.capacity,
+            "actions": self.layout.actions,
+            "evicted": self._table.evicted,
+            "episodes": self._table.numbers.copy(),
+            "previous_reward": self._table.previous_reward.copy(),
+        }
+        return state | {f"step/{name}": column for name, column in self._slots.live().items()}
+
+    def load_state_dict(self, state: Mapping[str, NDArray[Any] | int]) -> None:
+        """Hold what `state` holds: the same draws give the same batches, and adds evict alike.
+
+        Raises CheckpointError, and changes nothing, where `state` is of another kind of replay or damaged.
+        """
+        columns = self._slots.columns
+        wanted = {"capacity", "actions", "evicted", "episodes", "previous_reward"}
+        wanted |= {f"step/{name}" for name in columns}
+        if set(state) != wanted:
+            raise CheckpointError(f"expected a replay state with {sorted(wanted)}, got {sorted(state)}")
+        for name, mine in (("capacity", self.capacity), ("actions", self.layout.actions)):
+            if int(state[name]) != mine:
+                raise CheckpointError(f"expected a replay state of {name} {mine}, got {int(state[name])}")
+        numbers = np.array(state["episodes"], np.int64)
+        previous_reward = np.asarray(state["previous_reward"], np.float32)
+        width = EpisodeTable.PREVIOUS_ACTION + self.layout.action_dims
+        if numbers.ndim != 2 or numbers.shape[1] != width or previous_reward.shape != (len(numbers),):
+            raise CheckpointError(
+                f"expected an episode table (N, {width}) and previous_reward (N,), got {numbers.shape} and "
+                f"{previous_reward.shape}"
+            )
+        taken = numbers[:, EpisodeTable.LENGTH] + 1
+        used = int(taken.sum())
+        if used > self.capacity or (taken < 2).any():
+            raise CheckpointError(f"expected episodes of 2 to {self.capacity} slots in all, got {used}")
+        values = {name: np.asarray(state[f"step/{name}"]) for name in columns}
+        for name, value in values.items():
+            column = columns[name]
+            if value.shape != (used, *column.shape[1:]) or value.dtype != column.dtype:
+                raise CheckpointError(
+                    f"expected {name} of shape {(used, *column.shape[1:])} and {column.dtype}, got {value.shape} and "
+                    f"{value.dtype}"
+                )
+        numbers[:, EpisodeTable.SLOT] = np.cumsum(taken) - taken  # laid out anew from slot 0
+        self._slots.restore(values)
+        self._table = EpisodeTable.of(numbers, previous_reward, int(state["evicted"]))

@@ -1,0 +1,175 @@
+"""Where experience lies: a flat ring of preallocated step slots, and the growing table of the episodes in it.
+
+Two plain containers, without any knowledge of windows' contents. An episode of T transitions takes T + 1 contiguous
+(modulo the capacity) slots, so the next observation is stored once. Both are numpy only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+__all__ = ["EpisodeTable", "Slots", "window_units"]
+
+
+def window_units(length: NDArray[np.int64], start: NDArray[np.int64], window: int, context: int) -> NDArray[np.int64]:
+    """How many equally likely draws each stretch of `length` transitions gets, (N,) int64.
+
+    With W = window and c = context, the raw start of a window runs over r = -(W - c) + 1, ..., L - c - 1 and its
+    actual start is r clipped to 0 ... L - W; a window with steps before it learns only its steps from c on.
+
+    * L <= W: one window, W - c draws, so each of its steps is learnt by W - c draws.
+    * L > W: L - 2c + W - 1 draws. Start 0 has W - c of them (every r <= 0) and start L - W too (every r >= L - W),
+      the starts between have one each. Step t >= c is learnt by every r with t - W < r <= t - c, all of them
+      allowed: W - c draws. What clipping adds comes on top: steps t in [c, W) are also learnt by the rest of
+      start 0, steps in [L - W + c, L) by the rest of start L - W, each fewer than W - c more. A step t < c is
+      learnt by start 0 alone (at a true start): W - c draws. So every step gets at least W - c and, near an
+      edge, fewer than 2 (W - c); where the edges overlap (W < L < 2W - c) it is fewer than 3 (W - c).
+    * A segment (start > 0) never learns its first c steps: 0 draws where L <= c.
+
+    Raises ConfigError where a window must begin inside an episode and window <= context leaves nothing to learn.
+    """
+    units = np.where(length <= window, max(window - context, 1), length - 2 * context + window - 1)
+    if window <= context and bool(((length > window) | (start > 0)).any()):
+        raise ConfigError(
+            f"expected window > context for windows that begin inside an episode (context steps of burn-in carry "
+            f"no loss), got window={window}, context={context} and an episode of {int(length.max())} transitions: "
+            "make the window longer or the context shorter"
+        )
+    units[(start > 0) & (length <= context)] = 0
+    return units
+
+
+class Slots:
+    """A flat ring of `capacity` slots: one preallocated array a column, each (capacity, *shape)."""
+
+    def __init__(self, columns: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]], capacity: int) -> None:
+        self.columns = {name: np.empty((capacity, *shape), dtype) for name, (shape, dtype) in columns.items()}
+        self.capacity = capacity
+        self.next = 0  # where the next episode begins
+        self.used = 0  # slots of live episodes; they are the `used` ones before `next`
+
+    @property
+    def nbytes(self) -> int:
+        return sum(column.nbytes for column in self.columns.values())
+
+    def write(self, values: Mapping[str, NDArray[Any]]) -> int:
+        """Append N steps, each value (N, *shape); the caller made room. Returns the first slot."""
+        begin, steps = self.next, len(next(iter(values.values())))
+        head = min(steps, self.capacity - begin)
+        for name, value in values.items():
+            column = self.columns[name]
+            column[begin : begin + head] = value[:head]
+            column[: steps - head] = value[head:]
+        self.next = (begin + steps) % self.capacity
+        self.used += steps
+        return begin
+
+    def live(self) -> dict[str, NDArray[Any]]:
+        """A copy of what is live, oldest first, each (used, *shape)."""
+        begin = (self.next - self.used) % self.capacity
+        head = min(self.used, self.capacity - begin)
+        return {
+            name: np.concatenate([column[begin : begin + head], column[: self.used - head]])
+            for name, column in self.columns.items()
+        }
+
+    def restore(self, values: Mapping[str, NDArray[Any]]) -> None:
+        """Hold exactly `values` (from `live`), from slot 0 on."""
+        self.next = self.used = 0
+        self.write(values)
+
+
+class EpisodeTable:
+    """The live episodes, oldest first, as rows of numpy arrays: O(1) amortised appends and evictions.
+
+    The rows [head, tail) of each array are live. A full array doubles, or moves its live rows to the front when
+    half of it is free. The running sum of window units is extended by the rows added since the last draw only.
+    """
+
+    # columns of `numbers`; the previous action follows them
+    SLOT, LENGTH, START, TERMINATED, PREVIOUS_ACTION = range(5)
+
+    def __init__(self, action_dims: int, room: int = 64) -> None:
+        self._numbers = np.zeros((room, self.PREVIOUS_ACTION + action_dims), np.int64)
+        self._previous_reward = np.zeros(room, np.float32)
+        self._before = np.zeros(room + 1, np.int64)  # units of all rows before this one, plus a constant
+        self._filled = 0  # `before` holds for rows [head, filled], for the window and context of `key`
+        self._key = (0, 0)
+        self._head = self._tail = 0
+        self.evicted = 0  # serial number of the oldest live episode
+
+    @classmethod
+    def of(cls, numbers: NDArray[np.int64], previous_reward: NDArray[np.float32], evicted: int) -> EpisodeTable:
+        """A table of exactly these rows."""
+        rows = len(numbers)
+        table = cls(numbers.shape[1] - cls.PREVIOUS_ACTION, room=max(64, 2 * rows))
+        table._numbers[:rows] = numbers
+        table._previous_reward[:rows] = previous_reward
+        table._tail, table.evicted = rows, evicted
+        return table
+
+    def __len__(self) -> int:
+        return self._tail - self._head
+
+    @property
+    def nbytes(self) -> int:
+        return self._numbers.nbytes + self._previous_reward.nbytes + self._before.nbytes
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """(episodes, 4 + M): slot, length, start, terminated, previous action."""
+        return self._numbers[self._head : self._tail]
+
+    @property
+    def previous_reward(self) -> NDArray[np.float32]:
+        """(episodes,)"""
+        return self._previous_reward[self._head : self._tail]
+
+    def append(self, numbers: NDArray[np.int64], previous_reward: float) -> None:
+        """Add one row, numbers (4 + M,)."""
+        if self._tail == len(self._numbers):
+            self._make_room()
+        self._numbers[self._tail] = numbers
+        self._previous_reward[self._tail] = previous_reward
+        self._tail += 1
+
+    def evict(self) -> int:
+        """Drop the oldest row; returns its length in transitions."""
+        length = int(self._numbers[self._head, self.LENGTH])
+        self._head += 1
+        self.evicted += 1
+        return length
+
+    def units_before(self, window: int, context: int) -> NDArray[np.int64]:
+        """(episodes + 1,) running sum of `window_units` over the live rows; only its differences have a meaning."""
+        head, tail = self._head, self._tail
+        if self._key != (window, context) or self._filled < head:
+            self._key, self._filled = (window, context), head
+            self._before[head] = 0
+        filled = self._filled
+        if filled < tail:
+            rows = self._numbers[filled:tail]
+            units = window_units(rows[:, self.LENGTH], rows[:, self.START], window, context)
+            self._before[filled + 1 : tail + 1] = self._before[filled] + np.cumsum(units)
+            self._filled = tail
+        return self._before[head : tail + 1]
+
+    def _make_room(self) -> None:
+        head, tail, room = self._head, self._tail, len(self._numbers)
+        wider = room if head >= room // 2 else 2 * room
+        for name, extra in (("_numbers", 0), ("_previous_reward", 0), ("_before", 1)):
+            old = getattr(self, name)
+            new = np.zeros((wider + extra, *old.shape[1:]), old.dtype)
+            new[: tail - head + extra] = old[head : tail + extra]
+            setattr(self, name, new)
+        self._filled -= head
+        self._head, self._tail = 0, tail - head
