@@ -17,9 +17,9 @@ HEAD = """# Command line
 
 <!-- Written by docs/generate_cli.py from the program's own help: change the program, then run `make docs`. -->
 
-`ENV` is a registered id (`CartPole-v1`), `module:Id-v0`, or a class as `module:ClassName`. Every command takes `--json`:
-one JSON object on standard output, progress on standard error. A failure is one clear message and an exit code that is
-not zero, never a traceback.
+`ENV` is a registered id (`CartPole-v1`), `module:Id-v0`, or a class as `module:ClassName`. Every command takes
+`--json`: one JSON object on standard output, progress on standard error. A failure is one clear message and an exit code
+that is not zero, never a traceback.
 """
 
 
