@@ -1,0 +1,54 @@
+"""The tasks that come with Seqel, as a table, and their registration with Gymnasium.
+
+Nothing here imports a task's module: Gymnasium does that when one is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["TASKS", "Task", "register"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task: how it is made, what it asks, and when it counts as solved."""
+
+    id: str  # Gymnasium id
+    entry_point: str  # "module:Class", imported when the task is made
+    summary: str  # one line
+    memory: int  # how many steps back the agent must remember to play well; 0: nothing
+    kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)  # for the constructor
+    suggested: Mapping[str, Any] = field(default_factory=dict, hash=False)  # settings of training that fit
+    threshold: float | None = None  # mean return that counts as solved
+    reference: str = ""  # where it comes from
+
+
+def _tmaze(name: str, length: int) -> Task:
+    return Task(
+        id=f"seqel/{name}-v0",
+        entry_point="seqel.tasks.memory:PassiveTMaze",
+        summary=f"See a cue, walk {length} steps, turn the way it said",
+        memory=length,
+        kwargs={"length": length},
+        suggested={"discount": 1.0, "context": length + 1},
+        threshold=0.99,
+        reference="Ni et al. 2023, arXiv:2307.03864",
+    )
+
+
+TASKS: tuple[Task, ...] = (
+    _tmaze("TMaze", 50),  # any length: gymnasium.make("seqel/TMaze-v0", length=1500)
+    *(_tmaze(f"TMaze{length}", length) for length in (10, 20, 50, 100, 250, 500)),
+)
+
+
+def register() -> None:
+    """Make every task known to `gymnasium.make`; calling it again does nothing."""
+    import gymnasium
+
+    for task in TASKS:
+        if task.id not in gymnasium.registry:
+            gymnasium.register(task.id, task.entry_point, reward_threshold=task.threshold, kwargs=dict(task.kwargs))

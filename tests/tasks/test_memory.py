@@ -1,0 +1,162 @@
+"""The rules of the T-Maze, worked by hand and against a scripted player."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from seqel.errors import ConfigError, EnvironmentFault, SpaceError
+from seqel.tasks.memory import DOWN, LEFT, RIGHT, UP, PassiveTMaze, optimal_action
+from seqel.tasks.registry import TASKS, register
+
+
+def play(env: PassiveTMaze, choose: Any, **reset: Any) -> tuple[float, list[Any], list[float], dict[str, Any]]:
+    """Return, observations, rewards and last info of one episode; `choose` sees the observations so far."""
+    observations = [env.reset(**reset)[0]]
+    rewards: list[float] = []
+    while True:
+        observation, reward, terminated, truncated, info = env.step(choose(observations))
+        observations.append(observation)
+        rewards.append(reward)
+        assert not truncated
+        assert env.observation_space.contains(observation)
+        if terminated:
+            return sum(rewards), observations, rewards, info
+        assert info == {}
+
+
+def script(*actions: int) -> Any:
+    return lambda observations: actions[len(observations) - 1]
+
+
+@pytest.mark.parametrize("length", [1, 2, 10, 50, 250])
+def test_the_optimal_player_always_gets_exactly_one(length: int) -> None:
+    env = PassiveTMaze(length)
+    cues = set()
+    for seed in range(20):
+        total, observations, rewards, info = play(env, optimal_action, seed=seed)
+        assert total == 1.0
+        assert rewards == [0.0] * length + [1.0]
+        assert info == {"is_success": True}
+        cue = observations[0][1]
+        cues.add(cue)
+        expected = [(0, cue), *[(0, 0)] * (length - 1), (1, 0), (1, cue)]
+        np.testing.assert_array_equal(observations, np.array(expected, np.float32))
+    assert cues == {-1.0, 1.0}
+
+
+def test_an_arm_chosen_without_memory_is_right_half_of_the_time() -> None:
+    env, rng = PassiveTMaze(5), np.random.default_rng(0)
+    env.reset(seed=0)
+
+    def forgetful(observations: list[Any]) -> int:
+        return (UP, DOWN)[rng.integers(2)] if observations[-1][0] == 1 else RIGHT
+
+    random_arm = [play(env, forgetful)[3]["is_success"] for _ in range(2000)]
+    always_up = [play(env, lambda o: UP if o[-1][0] == 1 else RIGHT)[3]["is_success"] for _ in range(2000)]
+    for successes in (random_arm, always_up):  # 4 standard errors = 0.045
+        assert abs(np.mean(successes) - 0.5) < 0.045
+
+
+@pytest.mark.parametrize(
+    ("actions", "rewards", "success"),
+    [  # length 4, goal up: 5 steps; behind where x < t
+        ([RIGHT, RIGHT, RIGHT, RIGHT, UP], [0, 0, 0, 0, 1], True),
+        ([RIGHT, RIGHT, RIGHT, RIGHT, DOWN], [0, 0, 0, 0, 0], False),
+        ([RIGHT, RIGHT, RIGHT, RIGHT, RIGHT], [0, 0, 0, 0, 0], False),
+        ([LEFT, LEFT, LEFT, LEFT, LEFT], [-0.25, -0.25, -0.25, -0.25, 0], False),
+        ([UP, RIGHT, RIGHT, RIGHT, RIGHT], [-0.25, -0.25, -0.25, -0.25, 0], False),
+        ([RIGHT, RIGHT, DOWN, RIGHT, RIGHT], [0, 0, -0.25, -0.25, 0], False),
+        ([RIGHT, LEFT, RIGHT, RIGHT, RIGHT], [0, -0.25, -0.25, -0.25, 0], False),
+        ([RIGHT, RIGHT, RIGHT, UP, UP], [0, 0, 0, -0.25, 0], False),
+    ],
+)
+def test_rewards_by_hand(actions: list[int], rewards: list[float], success: bool) -> None:
+    _, _, came, info = play(PassiveTMaze(4), script(*actions), options={"cue": 1})
+    assert came == rewards
+    assert info == {"is_success": success}
+    mirrored = [{UP: DOWN, DOWN: UP}.get(action, action) for action in actions]
+    _, _, came, info = play(PassiveTMaze(4), script(*mirrored), options={"cue": -1})
+    assert came == rewards
+    assert info == {"is_success": success}
+
+
+def test_the_cue_is_seen_once() -> None:
+    _, observations, _, _ = play(PassiveTMaze(4), script(LEFT, RIGHT, LEFT, UP, DOWN), options={"cue": -1})
+    np.testing.assert_array_equal(observations, np.array([(0, -1)] + [(0, 0)] * 5, np.float32))
+
+
+def test_an_optimal_player_needs_its_memory() -> None:
+    assert optimal_action([np.array([0, 1], np.float32)]) == RIGHT
+    junction = np.array([1, 0], np.float32)
+    assert optimal_action([np.array([0, 1], np.float32), junction]) == UP
+    assert optimal_action([np.array([0, -1], np.float32), junction]) == DOWN
+    with pytest.raises(ValueError, match="came none"):
+        optimal_action([])
+
+
+def test_same_seed_same_cues() -> None:
+    def cues(seed: int) -> list[float]:
+        env = PassiveTMaze(1)
+        return [env.reset(seed=seed)[0][1], *(env.reset()[0][1] for _ in range(40))]
+
+    assert cues(3) == cues(3)
+    assert cues(3) != cues(4)
+
+
+def test_gymnasium_accepts_it() -> None:
+    register()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(gymnasium.make("seqel/TMaze10-v0", render_mode="ansi").unwrapped)
+
+
+def test_render() -> None:
+    env = PassiveTMaze(3, render_mode="ansi")
+    env.reset(options={"cue": -1})
+    env.step(RIGHT)
+    assert env.render() == "   .\n.@..\n   G"
+    for action in (RIGHT, RIGHT, DOWN):
+        env.step(action)
+    assert env.render() == "   .\n....\n   @"
+    assert PassiveTMaze(3).render() is None
+
+
+def test_misuse_is_told() -> None:
+    for length in (0, -1, 2.5, True, "3"):
+        with pytest.raises(ConfigError, match="length: expected a whole number"):
+            PassiveTMaze(length)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="render_mode: expected None or 'ansi', came 'human'"):
+        PassiveTMaze(render_mode="human")
+    env = PassiveTMaze(1)
+    with pytest.raises(EnvironmentFault, match="expected a reset"):
+        env.step(RIGHT)
+    for options in ({"cue": 0}, {"goal": 1}):
+        with pytest.raises(ConfigError, match="options: expected"):
+            env.reset(options=options)
+    env.reset()
+    for action in (4, -1, 0.5):
+        with pytest.raises(SpaceError, match="expected an action"):
+            env.step(action)  # type: ignore[arg-type]
+    env.step(RIGHT)
+    assert env.step(np.int64(UP))[2]
+    with pytest.raises(EnvironmentFault, match="expected a reset"):
+        env.step(RIGHT)
+
+
+def test_lengths_by_id() -> None:
+    register()
+    register()
+    for task in TASKS:
+        env = gymnasium.make(task.id)
+        assert env.unwrapped.length == task.kwargs["length"] == task.memory  # type: ignore[attr-defined]
+        assert env.metadata["seqel"] == task.suggested
+        assert env.spec is not None
+        assert env.spec.max_episode_steps is None, "the end is termination, not a time limit's truncation"
+        assert env.spec.reward_threshold == task.threshold
+    assert gymnasium.make("seqel/TMaze-v0", length=7).unwrapped.length == 7  # type: ignore[attr-defined]
