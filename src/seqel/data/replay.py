@@ -107,6 +107,10 @@ class Replay:
         table.append(np.concatenate([np.array(facts, np.int64), action]), reward)
         return table.evicted + len(table) - 1
 
+    def observations(self, path: str) -> NDArray[Any]:
+        """A copy of every live observation of one leaf, oldest first: what statistics are made from.  (N, *shape)."""
+        return self._slots.live(OBSERVATION + path)[OBSERVATION + path]
+
     def sample(
         self,
         batch: int,

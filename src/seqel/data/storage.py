@@ -73,13 +73,14 @@ class Slots:
         self.used += steps
         return begin
 
-    def live(self) -> dict[str, NDArray[Any]]:
-        """A copy of what is live, oldest first, each (used, *shape)."""
+    def live(self, only: str | None = None) -> dict[str, NDArray[Any]]:
+        """A copy of what is live, oldest first, each (used, *shape); `only`: of one column."""
         begin = (self.next - self.used) % self.capacity
         head = min(self.used, self.capacity - begin)
         return {
             name: np.concatenate([column[begin : begin + head], column[: self.used - head]])
             for name, column in self.columns.items()
+            if only is None or name == only
         }
 
     def restore(self, values: Mapping[str, NDArray[Any]]) -> None:

@@ -1,0 +1,235 @@
+"""The one acting object: a Q-network, what it knows about its spaces, and how it is saved.
+
+Everything after training takes an `Agent` and nothing else. Memory is a value: `act` returns it and takes it back, one
+row an environment or session, so that one agent can serve many of them and partial batches of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seqel.agents import artifact
+from seqel.errors import ConfigError, SpaceError
+from seqel.networks.qnetwork import QNetwork
+from seqel.networks.trunk import State
+from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
+from seqel.types import Decision
+
+__all__ = ["Agent", "AgentState"]
+
+
+@dataclass(slots=True)
+class AgentState:
+    """What an agent remembers, a row each: the trunk's memory and the action it took last. Consumed by `act`."""
+
+    memory: State
+    last_action: Tensor  # (N, M) int64
+    fresh: Tensor  # (N,) bool: nothing has been seen yet
+
+    def __len__(self) -> int:
+        return len(self.fresh)
+
+
+class Agent:
+    """Greedy with respect to its Q-network. Exploration is added where experience is collected, not here."""
+
+    def __init__(self, network: QNetwork, info: dict[str, Any] | None = None) -> None:
+        self.network = network
+        self.info: dict[str, Any] = info or {}
+        self._predict_state: AgentState | None = None
+
+    # -- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def observation_spec(self) -> ObservationSpec:
+        """The leaves it observes."""
+        return self.network.observation_spec
+
+    @property
+    def action_spec(self) -> ActionSpec:
+        """The actions it chooses among."""
+        return self.network.action_spec
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.network.head.scale.device
+
+    def __repr__(self) -> str:
+        config = self.network.config
+        size = sum(p.numel() for p in self.network.parameters())
+        leaves = "; ".join(str(leaf) for leaf in self.observation_spec.leaves)
+        return (
+            f"Agent({config.trunk}, {config.layers} layers of width {config.width}, context {config.context}, "
+            f"{size:,} parameters, {self.action_spec.actions} actions; observes {leaves})"
+        )
+
+    # -- acting ----------------------------------------------------------------------------------------------------
+
+    def initial_state(self, batch: int) -> AgentState:
+        """The memory of `batch` rows that have seen nothing."""
+        return AgentState(
+            memory=self.network.initial_state(batch),
+            last_action=torch.zeros(batch, self.action_spec.dims, dtype=torch.int64, device=self.device),
+            fresh=torch.ones(batch, dtype=torch.bool, device=self.device),
+        )
+
+    def act(
+        self,
+        observation: Any,
+        state: AgentState | None = None,
+        *,
+        reward: Any = None,
+        first: Any = None,
+        previous_action: Any = None,
+        mask: Any = None,
+        rows: Any = None,
+    ) -> tuple[Decision, AgentState]:
+        """Choose the best action of each of R rows.
+
+        Args:
+            observation: a batch as Gymnasium vector environments give it, every leaf with R first, or a `FlatObservation`.
+            state: what `act` returned last; None: new rows, one for each in `observation`. It is consumed.
+            reward: (R,) what the last action earned; None: 0.
+            first: (R,) bool, an episode begins here and the row forgets; None: only rows that have seen nothing.
+            previous_action: (R,) or (R, M), when somebody else (a shield, a person) acted instead of the agent.
+            mask: (R, A) bool, True = allowed.
+            rows: (R,) which rows of the state these are; None: all of them, in order.
+
+        Raises:
+            SpaceError: the observation does not fit, a mask allows nothing, or the number of rows is wrong.
+        """
+        if rows is not None:
+            batch = len(rows)
+        else:
+            batch = self._rows_in(observation) if state is None else len(state)
+        leaves = self.leaves(observation, batch)
+        if state is None:
+            state = self.initial_state(batch)
+        index = None if rows is None else torch.as_tensor(np.asarray(rows), dtype=torch.int64, device=self.device)
+        if index is not None and (index.unique().numel() != index.numel()):
+            raise SpaceError(f"rows: expected each row at most once, got {index.tolist()}")
+        allowed = None if mask is None else self._mask(mask, batch)
+        with torch.inference_mode():
+            q = self._step(leaves, state, reward, first, previous_action, index, batch)  # (R, M, A)
+            if allowed is not None:
+                q = q.masked_fill(~allowed[:, None], -torch.inf)
+            action = q.argmax(dim=-1)
+            if index is None:
+                state.last_action.copy_(action)
+            else:
+                state.last_action[index] = action
+        single = self.action_spec.dims == 1
+        values = q[:, 0] if single else q
+        chosen = action[:, 0] if single else action
+        start = self.action_spec.start[0] if single else np.asarray(self.action_spec.start)
+        return Decision(chosen.cpu().numpy() + start, values.cpu().numpy()), state
+
+    def _step(
+        self,
+        leaves: dict[str, Tensor],
+        state: AgentState,
+        reward: Any,
+        first: Any,
+        previous_action: Any,
+        index: Tensor | None,
+        batch: int,
+    ) -> Tensor:
+        fresh = state.fresh if index is None else state.fresh[index]
+        begins = fresh if first is None else fresh | self._tensor(first, torch.bool)
+        if first is not None or bool(fresh.any()):
+            forget = begins if index is None else torch.zeros_like(state.fresh).index_put_((index,), begins)
+            self.network.trunk.reset(state.memory, forget)
+        last = state.last_action if index is None else state.last_action[index]
+        if previous_action is not None:
+            last = self._tensor(previous_action, torch.int64).reshape(batch, -1)
+            last = last - torch.tensor(self.action_spec.start, device=self.device)
+        earned = torch.zeros(batch, device=self.device) if reward is None else self._tensor(reward, torch.float32)
+        out, state.memory = self.network.step(leaves, last, earned, begins, state.memory, index)
+        if index is None:
+            state.fresh.fill_(False)
+        else:
+            state.fresh[index] = False
+        return out.q
+
+    def predict(
+        self,
+        observation: Any,
+        state: AgentState | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[NDArray[np.int64], AgentState]:
+        """The signature that Stable-Baselines3's `evaluate_policy` calls.
+
+        Its tools pass no reward, so the token's previous reward is 0: where a task needs it, use `act`.
+
+        Raises:
+            ConfigError: `deterministic` is False (the agent is greedy).
+        """
+        if not deterministic:
+            raise ConfigError("predict: expected deterministic=True; the agent is greedy, exploration is in training only")
+        single = self._is_single(observation)
+        if single:
+            flat = self.observation_spec.flatten(observation, None)
+            observation = FlatObservation({path: leaf[None] for path, leaf in flat.items()})
+        first = None if episode_start is None else np.atleast_1d(episode_start)
+        decision, state = self.act(observation, state, first=first)
+        return (decision.action[0] if single else decision.action), state
+
+    def leaves(self, observation: Any, batch: int) -> dict[str, Tensor]:
+        """A batch as the environment gives it (or already flat) -> tensors on the agent's device."""
+        flat = observation
+        if not isinstance(observation, FlatObservation):
+            flat = self.observation_spec.flatten(observation, batch)
+        return {path: torch.from_numpy(np.ascontiguousarray(leaf)).to(self.device) for path, leaf in flat.items()}
+
+    def _rows_in(self, observation: Any) -> int:
+        leaf = self.observation_spec.leaves[0]
+        if isinstance(observation, FlatObservation):
+            return len(observation[leaf.path])
+        return len(leaf.pick(observation))
+
+    def _is_single(self, observation: Any) -> bool:
+        try:
+            self.observation_spec.flatten(observation, None)
+        except (SpaceError, TypeError, ValueError):
+            return False
+        return True
+
+    def _mask(self, mask: Any, batch: int) -> Tensor:
+        allowed = self._tensor(mask, torch.bool)
+        if allowed.shape != (batch, self.action_spec.actions):
+            raise SpaceError(f"mask: expected {[batch, self.action_spec.actions]}, got {list(allowed.shape)}")
+        if not bool(allowed.any(dim=1).all()):
+            raise SpaceError(f"mask: rows {(~allowed.any(dim=1)).nonzero()[:, 0].tolist()} allow no action at all")
+        return allowed
+
+    def _tensor(self, value: Any, dtype: torch.dtype) -> Tensor:
+        return torch.as_tensor(np.asarray(value), device=self.device).to(dtype)
+
+    # -- keeping ---------------------------------------------------------------------------------------------------
+
+    def save(self, directory: str | Path) -> Path:
+        """Write `weights.safetensors` and `config.json`; nothing is pickled.
+
+        Raises:
+            StorageError: it could not be written; what was there before is untouched.
+        """
+        return artifact.save(Path(directory), self.network, self.info)
+
+    @classmethod
+    def load(cls, directory: str | Path, device: str | torch.device = "cpu") -> Agent:
+        """Read what `save` wrote. A run's folder works too: its `agent/` is taken.
+
+        Raises:
+            CheckpointError: something is missing, truncated, or of another version.
+        """
+        network, info = artifact.load(Path(directory))
+        return cls(network.to(device).eval(), info)

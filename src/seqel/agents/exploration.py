@@ -1,0 +1,162 @@
+"""Exploration: Boltzmann or epsilon-greedy, as a ladder over the parallel environments, and a count bonus.
+
+The ladder (Horgan et al. 2018, arXiv:1803.00933, for epsilon): cold environments carry the frontier, warm ones try.
+The count bonus c / sqrt(1 + n(observation, action)) (Strehl & Littman 2008, MBIE-EB). Differs: it is added where an action
+is chosen and nowhere else, so the values learnt stay those of the task. Counts live in a table of fixed size, indexed by a
+hash of a sketch of the observation: exact for codes, rounded for a few numbers, signs of random projections for many
+(Tang et al. 2017, arXiv:1611.04717).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqel.agents.config import ExplorationConfig
+from seqel.spaces import Leaf, ObservationSpec
+
+__all__ = ["CountTable", "Explorer", "ladder"]
+
+TABLE_ROWS = 1 << 17
+ROUNDED = 3  # vectors up to this long are rounded, longer ones projected
+SIGNS = 16  # random projections of a long vector
+CELLS = 8.0  # cells a unit of normalised value, for rounding
+POOL = 8  # pictures are reduced to POOL x POOL cells of 8 grey levels
+
+Normalise = Callable[[str, NDArray[Any]], NDArray[np.float32]]
+
+
+def ladder(low: float, high: float, rungs: int) -> NDArray[np.float64]:
+    """Geometric from low to high.  -> (rungs,); a single rung is the geometric middle."""
+    if rungs == 1:
+        return np.array([np.sqrt(low * high)])
+    return np.geomspace(low, high, rungs)
+
+
+class CountTable:
+    """How often each action was tried at each (sketched) observation; a fixed number of rows, collisions allowed."""
+
+    def __init__(self, observation: ObservationSpec, actions: int, normalise: Normalise) -> None:
+        self._leaves = observation.leaves
+        self._normalise = normalise
+        self.counts = np.zeros((TABLE_ROWS, actions), np.uint32)
+        rng = np.random.default_rng(20_240_521)  # the sketch is part of the method, not of a run's seed
+        self._odd: dict[str, NDArray[np.uint64]] = {}
+        self._directions: dict[str, NDArray[np.float32]] = {}
+        for leaf in self._leaves:
+            width = self._width(leaf)
+            self._odd[leaf.path] = rng.integers(1 << 62, size=width, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+            if leaf.kind == "vector" and leaf.shape[0] > ROUNDED:
+                self._directions[leaf.path] = rng.standard_normal((leaf.shape[0], SIGNS)).astype(np.float32)
+
+    @staticmethod
+    def _width(leaf: Leaf) -> int:
+        if leaf.kind == "vector":
+            return leaf.shape[0] if leaf.shape[0] <= ROUNDED else SIGNS
+        if leaf.kind == "image":
+            return POOL * POOL
+        return int(np.prod(leaf.shape))
+
+    def rows(self, observation: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
+        """The table's row for each observation.  Leaves (E, *shape) -> (E,)."""
+        total: NDArray[np.uint64] | None = None
+        for leaf in self._leaves:
+            code = self._sketch(leaf, observation[leaf.path]).astype(np.uint64)
+            part = ((code + np.uint64(1)) * self._odd[leaf.path]).sum(axis=1, dtype=np.uint64)
+            total = part if total is None else total * np.uint64(6364136223846793005) + part
+        assert total is not None
+        total ^= total >> np.uint64(29)
+        return ((total * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - 17)).astype(np.int64)
+
+    def _sketch(self, leaf: Leaf, x: NDArray[Any]) -> NDArray[np.int64]:
+        if leaf.kind == "vector":
+            numbers = self._normalise(leaf.path, x)
+            if leaf.path in self._directions:
+                return (numbers @ self._directions[leaf.path] > 0).astype(np.int64)
+            return np.rint(numbers * CELLS).astype(np.int64)
+        if leaf.kind == "image":
+            grey = x if x.ndim == 3 else x.mean(axis=-1 if leaf.channels_last else 1)
+            height, width = (n // POOL * POOL for n in grey.shape[1:])
+            cells = grey[:, :height, :width].reshape(len(x), POOL, height // POOL, POOL, width // POOL)
+            return (cells.mean(axis=(2, 4)) / 32).astype(np.int64).reshape(len(x), -1)
+        return x.reshape(len(x), -1).astype(np.int64)
+
+
+class Explorer:
+    """Turns Q-values into actions worth trying. Owns its random generator and its counts, both of which are saved.
+
+    `fraction` of the run that is done moves annealed rules along.
+    """
+
+    def __init__(
+        self,
+        config: ExplorationConfig,
+        environments: int,
+        observation: ObservationSpec,
+        actions: int,
+        seed: int,
+        normalise: Normalise,
+    ) -> None:
+        self.config = config
+        self.rungs = ladder(config.low, config.high, environments)
+        self.rng = np.random.default_rng(seed)
+        self.table = CountTable(observation, actions, normalise) if config.bonus > 0 else None
+
+    def select(
+        self,
+        q: NDArray[np.float32],
+        observation: dict[str, NDArray[Any]],
+        mask: NDArray[np.bool_] | None,
+        scale: float,
+        fraction: float = 1.0,
+    ) -> NDArray[np.int64]:
+        """Choose and count one action a row.  q (E, A) in units of reward, mask (E, A) True = allowed -> (E,)."""
+        value = q.astype(np.float64) / scale
+        allowed = np.ones(q.shape, bool) if mask is None else mask
+        rows: NDArray[np.int64] | None = None
+        if self.table is not None:
+            rows = self.table.rows(observation)
+            value = value + self.config.bonus / np.sqrt(1.0 + self.table.counts[rows])
+        value = np.where(allowed, value, -np.inf)
+        action = self._choose(value, allowed, self._strength(fraction))
+        if self.table is not None:
+            np.add.at(self.table.counts, (rows, action), 1)
+        return action
+
+    def _strength(self, fraction: float) -> NDArray[np.float64]:
+        if self.config.anneal == 0.0 or fraction >= self.config.anneal:
+            return self.rungs
+        done = fraction / self.config.anneal
+        moved: NDArray[np.float64] = self.config.initial ** (1 - done) * self.rungs**done
+        return moved
+
+    def _choose(
+        self, value: NDArray[np.float64], allowed: NDArray[np.bool_], strength: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        noise = self.rng.gumbel(size=value.shape)
+        if self.config.rule == "boltzmann":  # the Gumbel trick: argmax of logits + noise is a sample of the softmax
+            return np.argmax(value / strength[:, None] + noise, axis=1)
+        tied = np.isclose(value, value.max(axis=1, keepdims=True), rtol=1e-6, atol=1e-9)
+        greedy = np.argmax(np.where(tied, noise, -np.inf), axis=1)  # ties are broken at random, not by number
+        if self.config.rule == "greedy":
+            return greedy
+        random = np.argmax(np.where(allowed, self.rng.gumbel(size=value.shape), -np.inf), axis=1)
+        return np.where(self.rng.random(len(value)) < strength, random, greedy)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed run needs to choose the same actions."""
+        state: dict[str, Any] = {"rng": self.rng.bit_generator.state}
+        if self.table is not None:
+            tried = np.flatnonzero(self.table.counts)
+            state["tried"], state["times"] = tried, self.table.counts.reshape(-1)[tried]
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        self.rng.bit_generator.state = state["rng"]
+        if self.table is not None:
+            self.table.counts[:] = 0
+            self.table.counts.reshape(-1)[state["tried"]] = state["times"]

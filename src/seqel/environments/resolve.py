@@ -1,0 +1,102 @@
+"""What the user calls an environment -> a function that makes one."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from seqel.errors import EnvironmentFault
+
+__all__ = ["EnvMaker", "environment_name", "resolve"]
+
+EnvMaker = Callable[[], "gym.Env[Any, Any]"]
+
+# packages whose environments register when they are imported, by the beginning of their ids
+REGISTRARS = {
+    "MiniGrid": "minigrid",
+    "BabyAI": "minigrid",
+    "ALE/": "ale_py",
+    "popgym": "popgym",
+    "MinAtar": "minatar",
+    "highway": "highway_env",
+    "seqel/": "seqel.tasks.registry",
+}
+
+
+def resolve(env: str | EnvMaker, **kwargs: Any) -> EnvMaker:
+    """An id ("CartPole-v1"), "module:Id-v0", "module:ClassName", a class, or a function without arguments.
+
+    Raises:
+        EnvironmentFault: nothing of that name can be found; says what was tried and what is close.
+    """
+    if callable(env):
+        return partial(env, **kwargs) if kwargs else env
+    if not isinstance(env, str):
+        raise EnvironmentFault(f"expected an environment id or a function that makes one, got {type(env).__name__}")
+    module_name, _, name = env.rpartition(":")
+    if module_name:
+        module = _import(module_name)
+        found = getattr(module, name, None)
+        if callable(found):
+            return partial(found, **kwargs)
+        if name not in gym.registry:
+            raise EnvironmentFault(f"module {module_name!r} has no class {name!r}, and registers no id of that name")
+    else:
+        for prefix, package in REGISTRARS.items():
+            if name.startswith(prefix) and name not in gym.registry:
+                _register(package)
+    if name not in gym.registry:
+        raise EnvironmentFault(f"no environment {env!r} is registered{_near(name)}")
+    return partial(_make, name, kwargs)
+
+
+def environment_name(env: str | EnvMaker) -> str:
+    """What a run's config says about it: the id, or the function's qualified name (which no one can look up again)."""
+    return env if isinstance(env, str) else getattr(env, "__qualname__", type(env).__name__)
+
+
+def _make(name: str, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
+    return gym.make(name, **kwargs)
+
+
+def _import(module: str) -> Any:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # `seqel train my_env:MyEnv` from the folder that holds my_env.py
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise EnvironmentFault(f"no module {module!r} here or installed ({error})") from error
+    except Exception as error:
+        raise EnvironmentFault(f"importing {module!r} failed: {type(error).__name__}: {error}") from error
+
+
+def _register(package: str) -> None:
+    with suppress(ImportError):
+        module = importlib.import_module(package)
+        if package == "ale_py":
+            gym.register_envs(module)
+        elif package == "minatar":
+            importlib.import_module("minatar.gym").register_envs()
+        elif package == "seqel.tasks.registry":
+            module.register()
+
+
+def _near(name: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, list(gym.registry), n=3)
+    package = next((p for prefix, p in REGISTRARS.items() if name.startswith(prefix)), None)
+    hint = f"; did you mean {', '.join(close)}?" if close else ""
+    if package and not package.startswith("seqel"):
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            hint += f" It belongs to the package {package!r}: pip install {package.replace('_', '-')}"
+    return hint or "; give an id, 'module:Id-v0' or 'module:ClassName'"

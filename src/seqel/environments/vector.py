@@ -1,0 +1,168 @@
+"""Vector environments behind one contract, whatever their autoreset mode: the true final observation, no reset transition.
+
+`VectorStream.step` reports, for every row: the observation that the action led to (`reached`, also at an episode's end),
+and the observation to act on next (`current`, the new episode's first one where one began). A row of a NEXT_STEP environment
+spends one call on its reset: `stepped` is False there, and nothing of that call is recorded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from numpy.typing import NDArray
+
+from seqel.environments.resolve import EnvMaker
+from seqel.errors import EnvironmentFault
+from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
+
+__all__ = ["Outcome", "VectorStream", "action_masks_at_end", "make_vector", "success_of"]
+
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One call of `step`, a row an environment."""
+
+    reached: FlatObservation  # leaves (E, *shape)
+    reward: NDArray[np.float64]  # (E,)
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    stepped: NDArray[np.bool_]  # False: this row only began its next episode
+    info: dict[str, Any]  # of the step, before any reset
+
+    @property
+    def done(self) -> NDArray[np.bool_]:
+        """Where an episode ended."""
+        return self.terminated | self.truncated
+
+
+def make_vector(make: EnvMaker, environments: int, mode: Literal["sync", "async"] = "sync") -> VectorEnv[Any, Any, Any]:
+    """`environments` copies side by side, autoreset off.
+
+    Raises:
+        EnvironmentFault: an environment cannot be made.
+    """
+    try:
+        if mode == "async":
+            return AsyncVectorEnv([make] * environments, autoreset_mode=AutoresetMode.DISABLED)
+        return SyncVectorEnv([make] * environments, autoreset_mode=AutoresetMode.DISABLED)
+    except Exception as error:
+        raise EnvironmentFault(f"the environment cannot be made: {type(error).__name__}: {error}") from error
+
+
+class VectorStream:
+    """Drives a vector environment; owns which rows are at a first step, and the observations to act on."""
+
+    def __init__(self, envs: VectorEnv[Any, Any, Any], spec: ObservationSpec, action: ActionSpec) -> None:
+        self.envs, self.spec, self.action_spec = envs, spec, action
+        self.count = envs.num_envs
+        self.mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        self.first: NDArray[np.bool_] = np.ones(self.count, bool)
+        self.mask: NDArray[np.bool_] | None = None
+        self.current: FlatObservation = FlatObservation()
+        self._pending = np.zeros(self.count, bool)  # NEXT_STEP rows whose next call is a reset
+        self._dtype = envs.single_action_space.dtype
+
+    @property
+    def seedable(self) -> bool:
+        """Whether each episode can be reset with a seed of its own (so that a run can be replayed)."""
+        return bool(self.mode == AutoresetMode.DISABLED)
+
+    def reset(self, seeds: list[int | None], rows: NDArray[np.bool_] | None = None) -> None:
+        """Begin episodes in `rows` (None: all). Rows of other modes than DISABLED begin theirs themselves."""
+        options = None if rows is None else {"reset_mask": rows}
+        observation, info = self.envs.reset(seed=cast("list[int]", seeds), options=options)
+        current = self.spec.flatten(observation, self.count)
+        if rows is None:
+            self.current, self.first = current, np.ones(self.count, bool)
+            self._pending[:] = False
+            self._take_mask(info, np.ones(self.count, bool))
+            return
+        self._merge(current, rows)
+        self.first = self.first | rows
+        self._take_mask(info, rows)
+
+    def step(self, action: NDArray[np.int64]) -> Outcome:
+        """Act in every row.  action (E,), counted from 0.
+
+        Raises:
+            EnvironmentFault: the environment fails, or its reward is not finite.
+        """
+        try:
+            observation, reward, terminated, truncated, info = self.envs.step(
+                (action + self.action_spec.start[0]).astype(self._dtype)
+            )
+        except Exception as error:
+            raise EnvironmentFault(f"the environment failed in step: {type(error).__name__}: {error}") from error
+        reward = np.asarray(reward, np.float64)
+        if not np.isfinite(reward).all():
+            row = int(np.flatnonzero(~np.isfinite(reward))[0])
+            raise EnvironmentFault(
+                f"environment {row} returned the reward {reward[row]} for action {int(action[row])}: expected a finite number"
+            )
+        terminated, truncated = np.array(terminated, bool), np.array(truncated, bool)
+        stepped = ~self._pending
+        reached = self.spec.flatten(observation, self.count)
+        done = terminated | truncated
+        self.first = ~stepped
+        self._take_mask(info, np.ones(self.count, bool))
+        if self.mode == AutoresetMode.SAME_STEP and done.any():
+            self.current = reached
+            reached = self._with_final(reached, info, done)
+            self.first = done.copy()
+        else:
+            self.current = FlatObservation(reached)
+        self._pending = done & (self.mode == AutoresetMode.NEXT_STEP)
+        return Outcome(reached, reward, terminated & stepped, truncated & stepped, stepped, info)
+
+    def close(self) -> None:
+        """Let the environments go."""
+        self.envs.close()
+
+    def _merge(self, new: FlatObservation, rows: NDArray[np.bool_]) -> None:
+        for path, leaf in self.current.items():
+            merged = leaf.copy()
+            merged[rows] = new[path][rows]
+            self.current[path] = merged
+
+    def _with_final(self, new: FlatObservation, info: dict[str, Any], done: NDArray[np.bool_]) -> FlatObservation:
+        reached = FlatObservation({path: leaf.copy() for path, leaf in new.items()})
+        for row in np.flatnonzero(done):
+            final = self.spec.flatten(info["final_obs"][row], None)
+            for path, leaf in final.items():
+                reached[path][row] = leaf
+        return reached
+
+    def _take_mask(self, info: dict[str, Any], rows: NDArray[np.bool_]) -> None:
+        found = info.get("action_mask")
+        if found is None:
+            return
+        if self.mask is None:
+            self.mask = np.ones((self.count, self.action_spec.actions), bool)
+        given = rows & np.asarray(info.get("_action_mask", rows))
+        mask = self.mask.copy()
+        for row in np.flatnonzero(given):
+            mask[row] = np.asarray(found[row], bool)
+        self.mask = mask
+
+
+def action_masks_at_end(mask: NDArray[np.bool_] | None, done: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """A mask that allows nothing (as some environments report at an episode's end) would poison the maximum there."""
+    if mask is None:
+        return None
+    empty = ~mask.any(axis=1)
+    return np.where((empty & done)[:, None], True, mask)
+
+
+def success_of(info: dict[str, Any], row: int) -> float | None:
+    """`is_success` of one environment, where it is reported (also under `final_info`)."""
+    for source in (info, info.get("final_info", {})):
+        if isinstance(source, dict) and "is_success" in source:
+            present = source.get("_is_success")
+            if present is None or present[row]:
+                return float(source["is_success"][row])
+    return None

@@ -1,0 +1,47 @@
+"""The shape of a Q-network. No torch here, so that the command line can show it quickly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from seqel.errors import ConfigError
+
+__all__ = ["NetworkConfig"]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """Tokens, trunk and head."""
+
+    trunk: Literal["transformer", "gru"] = "transformer"
+    width: int = 64  # D
+    layers: int = 2
+    heads: int = 4
+    feedforward: int = 4  # hidden width of the MLP, in units of `width`
+    context: int = 0  # steps each layer's attention reaches back; 0: chosen from the environment's episode length
+    dropout: float = 0.0
+    qk_norm: bool = False  # normalise queries and keys (Henry et al. 2020, arXiv:2010.04245)
+    rope_base: float = 10_000.0
+    clock: bool = True  # a learnt function of the step number, added to each token
+    clock_base: float = 1_000.0
+    clock_scale: float = 0.3
+    previous_action: bool = True  # part of each step's token
+    previous_reward: bool = True
+    first_step: bool = True  # a flag on an episode's first step
+    dueling: bool = False  # value + advantage (Wang et al. 2016) instead of all actions at once
+    value: Literal["scalar", "hl-gauss"] = "scalar"
+    bins: int = 101  # hl-gauss only
+    value_range: float = 10.0  # hl-gauss only: the support reaches this many return scales to either side
+
+    def __post_init__(self) -> None:
+        for name, least in (("width", 2), ("layers", 1), ("heads", 1), ("feedforward", 1), ("context", 0), ("bins", 2)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"network.{name}: expected at least {least}, got {getattr(self, name)}")
+        if self.trunk == "transformer" and (self.width % self.heads or (self.width // self.heads) % 2):
+            raise ConfigError(
+                f"network.width: expected a multiple of 2 * heads (rotary embedding turns pairs), got {self.width} "
+                f"with {self.heads} heads"
+            )
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigError(f"network.dropout: expected 0 <= dropout < 1, got {self.dropout}")

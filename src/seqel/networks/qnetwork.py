@@ -1,0 +1,84 @@
+"""The Q-network: tokens -> trunk -> head, over a window at once (`forward`) or step by step (`step`)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from seqel.errors import ConfigError
+from seqel.networks.config import NetworkConfig
+from seqel.networks.heads import QHead
+from seqel.networks.tokens import TokenEncoder
+from seqel.networks.transformer import Transformer
+from seqel.networks.trunk import State, make_trunk
+from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.types import QOutput, SequenceBatch
+
+__all__ = ["QNetwork"]
+
+
+class QNetwork(nn.Module):
+    """Q-values of every action at every step of a history.
+
+    Raises:
+        ConfigError: `config.context` is still 0 (unchosen).
+    """
+
+    def __init__(self, config: NetworkConfig, observation: ObservationSpec, action: ActionSpec) -> None:
+        super().__init__()
+        if config.context < 1:
+            raise ConfigError("network.context: expected at least 1 step by the time the network is built, got 0")
+        self.config, self.observation_spec, self.action_spec = config, observation, action
+        self.tokens = TokenEncoder(observation, action, config)
+        self.trunk = make_trunk(config)
+        self.head = QHead(action, config)
+
+    def forward(self, batch: SequenceBatch) -> QOutput:
+        """All T+1 steps of B windows in one pass: q (B, T+1, M, A)."""
+        out: QOutput = self.head(self.trunk(self.embed(batch), batch.first, batch.start))
+        return out
+
+    def embed(self, batch: SequenceBatch) -> Tensor:
+        """The tokens of a batch.  -> (B, T+1, D)."""
+        action = torch.cat((batch.previous_action[:, None], batch.action), dim=1)  # (B, T+1, M)
+        reward = torch.cat((batch.previous_reward[:, None], batch.reward), dim=1)  # (B, T+1)
+        out: Tensor = self.tokens(batch.observation, action, reward, batch.first)
+        return out
+
+    def initial_state(self, batch: int) -> State:
+        """The memory of `batch` rows that have seen nothing."""
+        return self.trunk.initial_state(batch)
+
+    def step(
+        self,
+        observation: dict[str, Tensor],
+        previous_action: Tensor,
+        previous_reward: Tensor,
+        first: Tensor,
+        state: State,
+        rows: Tensor | None = None,
+    ) -> tuple[QOutput, State]:
+        """One step for R rows.  Leaves (R, *shape), previous_action (R, M), the rest (R,) -> q (R, M, A), state.
+
+        Rows must have been reset where `first` is True (`trunk.reset`). The state is written in place.
+        """
+        token = self.tokens(observation, previous_action, previous_reward, first)
+        h, state = self.trunk.step(token, state, rows)
+        out: QOutput = self.head(h)
+        return out, state
+
+    @torch.no_grad()
+    def prefill(self, batch: SequenceBatch, lengths: Tensor) -> State:
+        """The state after the first `lengths` (B,) observations of each window, in one forward pass."""
+        return self.trunk.prefill(self.embed(batch), batch.first, batch.start, lengths)
+
+    @torch.no_grad()
+    def attention(self, batch: SequenceBatch) -> Tensor:
+        """Attention weights of every layer.  -> (B, layers, H, T+1, T+1).
+
+        Raises:
+            ConfigError: the trunk has no attention.
+        """
+        if not isinstance(self.trunk, Transformer):
+            raise ConfigError(f"attention weights need trunk = 'transformer', this network has {self.config.trunk!r}")
+        return self.trunk.weights(self.embed(batch), batch.first, batch.start)

@@ -1,0 +1,193 @@
+"""Observation, previous action, previous reward and first-step flag -> one token a step.
+
+Each leaf of the observation has an encoder of its own; their outputs are added, which is the same as one linear layer
+over all of them side by side. The previous reward is symlogged, so that its scale does not matter much.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqel.errors import SpaceError
+from seqel.losses.distributional import symlog
+from seqel.networks.config import NetworkConfig
+from seqel.spaces import ActionSpec, Leaf, ObservationSpec
+
+__all__ = ["TokenEncoder", "VectorEncoder"]
+
+BOUND_LIMIT = 1e4  # wider bounds say nothing about the values that occur
+CODE_WIDTH = 8  # width of a grid code's embedding
+CLIP = 10.0  # normalised values are kept within this many standard deviations
+
+
+class VectorEncoder(nn.Module):
+    """Numbers, scaled by their bounds where they have any, else by statistics that freeze after a warm-up."""
+
+    mean: Tensor
+    scale: Tensor
+    bounded: Tensor
+
+    def __init__(self, leaf: Leaf, width: int) -> None:
+        super().__init__()
+        low, high = torch.tensor(leaf.low, dtype=torch.float64), torch.tensor(leaf.high, dtype=torch.float64)
+        bounded = (low > -BOUND_LIMIT) & (high < BOUND_LIMIT) & (high > low)
+        middle = torch.where(bounded, (low + high) / 2, 0.0)
+        half = torch.where(bounded, (high - low) / 2, 1.0)
+        self.register_buffer("mean", middle.float())
+        self.register_buffer("scale", half.float())
+        self.register_buffer("bounded", bounded)
+        self.linear = nn.Linear(len(leaf.low), width)
+
+    def observe(self, mean: Tensor, std: Tensor) -> None:
+        """Take the statistics of a warm-up.  mean, std (n,); a value that never varied is only centred."""
+        std = torch.where(std > 1e-6, std, 1.0)
+        self.mean.copy_(torch.where(self.bounded, self.mean, mean.float()))
+        self.scale.copy_(torch.where(self.bounded, self.scale, std.float()))
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """x (..., n), any dtype -> (..., n) float32."""
+        return ((x.float() - self.mean) / self.scale).clamp(-CLIP, CLIP)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.linear(self.normalise(x))
+        return out
+
+
+class CategoriesEncoder(nn.Module):
+    """One embedding row for each (element, code), added up: a linear layer over one-hot codes, without making them."""
+
+    offsets: Tensor
+
+    def __init__(self, leaf: Leaf, width: int) -> None:
+        super().__init__()
+        sizes = torch.tensor(leaf.sizes)
+        self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
+        self.table = nn.Embedding(int(sizes.sum()), width)
+        nn.init.normal_(self.table.weight, std=len(leaf.sizes) ** -0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.table(x + self.offsets).sum(dim=-2)
+        return out
+
+
+class GridEncoder(nn.Module):
+    """Cells of category codes: an embedding a channel, then one linear layer over the whole grid."""
+
+    offsets: Tensor
+
+    def __init__(self, leaf: Leaf, width: int) -> None:
+        super().__init__()
+        sizes = torch.tensor(leaf.sizes)
+        self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
+        self.axes = len(leaf.shape)
+        self.table = nn.Embedding(int(sizes.sum()), CODE_WIDTH)
+        self.linear = nn.Linear(int(torch.tensor(leaf.shape).prod()) * CODE_WIDTH, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        codes = x.long()
+        codes = codes + self.offsets if self.axes == 3 else codes
+        out: Tensor = self.linear(self.table(codes).flatten(-self.axes - 1))
+        return out
+
+
+class ImageEncoder(nn.Module):
+    """A small convolutional network (the layers of Mnih et al. 2015 for larger pictures) and one linear layer."""
+
+    def __init__(self, leaf: Leaf, width: int) -> None:
+        super().__init__()
+        self.axes, self.channels_last = len(leaf.shape), leaf.channels_last
+        channels, height, breadth = self._layout(leaf)
+        large = min(height, breadth) >= 64
+        shapes = ((32, 8, 4), (64, 4, 2), (64, 3, 1)) if large else ((32, 5, 2), (64, 3, 2), (64, 3, 1))
+        layers: list[nn.Module] = []
+        for out, kernel, stride in shapes:
+            layers += [nn.Conv2d(channels, out, kernel, stride), nn.ReLU()]
+            channels = out
+        self.convolutions = nn.Sequential(*layers, nn.Flatten())
+        with torch.no_grad():
+            flat = self.convolutions(torch.zeros(1, self._layout(leaf)[0], height, breadth)).shape[1]
+        self.linear = nn.Linear(flat, width)
+
+    def _layout(self, leaf: Leaf) -> tuple[int, int, int]:
+        if len(leaf.shape) == 2:
+            return 1, leaf.shape[0], leaf.shape[1]
+        return (leaf.shape[2], *leaf.shape[:2]) if self.channels_last else leaf.shape  # type: ignore[return-value]
+
+    def forward(self, x: Tensor) -> Tensor:
+        lead = x.shape[: -self.axes]
+        x = x.reshape(-1, *x.shape[-self.axes :]).to(self.linear.weight.dtype) / 255.0
+        if self.axes == 2:
+            x = x[:, None]
+        elif self.channels_last:
+            x = x.permute(0, 3, 1, 2)
+        out: Tensor = self.linear(self.convolutions(x))
+        return out.reshape(*lead, -1)
+
+
+class TextEncoder(nn.Module):
+    """The mean of the embeddings of a text's hashed byte trigrams (0 is padding)."""
+
+    def __init__(self, leaf: Leaf, width: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(leaf.sizes[0], width, padding_idx=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.reshape(-1, x.shape[-1]).long()
+        out: Tensor = F.embedding_bag(flat, self.table.weight, mode="mean", padding_idx=0)
+        return out.reshape(*x.shape[:-1], -1)
+
+
+ENCODERS: dict[str, type[nn.Module]] = {
+    "vector": VectorEncoder,
+    "categories": CategoriesEncoder,
+    "grid": GridEncoder,
+    "image": ImageEncoder,
+    "text": TextEncoder,
+}
+
+
+class TokenEncoder(nn.Module):
+    """One token a step: what was seen, what was done before it, and what that earned."""
+
+    def __init__(self, observation: ObservationSpec, action: ActionSpec, config: NetworkConfig) -> None:
+        super().__init__()
+        self.paths = [leaf.path for leaf in observation.leaves]
+        self.encoders = nn.ModuleList(ENCODERS[leaf.kind](leaf, config.width) for leaf in observation.leaves)
+        self.actions = nn.ModuleList(nn.Embedding(size, config.width) for size in action.sizes)
+        self.reward = nn.Linear(1, config.width, bias=False)
+        self.first = nn.Parameter(torch.randn(config.width) * 0.5)
+        self.config = config
+        for table in self.actions:
+            assert isinstance(table, nn.Embedding)
+            nn.init.normal_(table.weight, std=0.5)
+
+    def forward(
+        self, observation: dict[str, Tensor], previous_action: Tensor, previous_reward: Tensor, first: Tensor
+    ) -> Tensor:
+        """Leaves (..., *shape), previous_action (..., M), previous_reward and first (...) -> (..., D).
+
+        Where `first` is True the previous action and reward are ignored: there were none.
+        """
+        token: Tensor | None = None
+        for path, encoder in zip(self.paths, self.encoders, strict=True):
+            if path not in observation:
+                raise SpaceError(f"the observation lacks {path!r}; expected {self.paths}, got {list(observation)}")
+            part = encoder(observation[path])
+            token = part if token is None else token + part
+        assert token is not None
+        later = (~first).to(token.dtype)[..., None]
+        if self.config.previous_action:
+            for dim, table in enumerate(self.actions):
+                token = token + table(previous_action[..., dim]) * later
+        if self.config.previous_reward:
+            token = token + self.reward(symlog(previous_reward)[..., None]) * later
+        if self.config.first_step:
+            token = token + self.first * (1 - later)
+        return token
+
+    def vectors(self) -> dict[str, VectorEncoder]:
+        """The leaves that have statistics."""
+        pairs = zip(self.paths, self.encoders, strict=True)
+        return {path: encoder for path, encoder in pairs if isinstance(encoder, VectorEncoder)}

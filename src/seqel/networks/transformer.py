@@ -1,0 +1,206 @@
+"""The Transformer trunk: pre-norm blocks, rotary positions, a clock, a banded causal mask and a ring of keys.
+
+Decisions: pre-norm (stable without long warm-up); GELU MLP of 4x the width; no biases in attention; the last
+LayerNorm before the head; position enters twice: rotary angles say how long ago, the clock (a learnt linear function of
+sinusoids of the step number) says when in the episode, which recall by position needs and rotation cannot give.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqel.networks.attention import attention_weights, band, banded_attention, ring_attention, ring_valid, rotary, rotate
+from seqel.networks.config import NetworkConfig
+from seqel.networks.trunk import State, Trunk
+
+__all__ = ["Block", "Clock", "Transformer"]
+
+
+class Clock(nn.Module):
+    """A learnt linear function of sinusoids of the step number; starts as the sinusoids themselves, scaled.
+
+    Vaswani et al. 2017 for the sinusoids. Differs: learnable, and unbounded in length as a table would not be.
+    """
+
+    def __init__(self, width: int, base: float, scale: float) -> None:
+        super().__init__()
+        self.width, self.base = width, base
+        self.weight = nn.Parameter(torch.eye(width) * scale)
+
+    def forward(self, position: Tensor) -> Tensor:
+        """position (...) int64 -> (..., D)."""
+        cos, sin = rotary(position, self.width, self.base)
+        return torch.cat((sin, cos), dim=-1) @ self.weight
+
+
+class Block(nn.Module):
+    """Attention and MLP, each added to its input."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.heads, self.dim = config.heads, width // config.heads
+        self.dropout = config.dropout
+        self.norm_attention = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.norm_query = nn.LayerNorm(self.dim) if config.qk_norm else nn.Identity()
+        self.norm_key = nn.LayerNorm(self.dim) if config.qk_norm else nn.Identity()
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp_in = nn.Linear(width, config.feedforward * width)
+        self.mlp_out = nn.Linear(config.feedforward * width, width)
+
+    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (..., D), cos and sin (..., 1, d/2) -> q, k, v (..., H, d), q and k rotated."""
+        qkv = self.qkv(self.norm_attention(x)).unflatten(-1, (3, self.heads, self.dim))
+        q, k, v = qkv.unbind(-3)
+        return rotate(self.norm_query(q), cos, sin), rotate(self.norm_key(k), cos, sin), v
+
+    def merge(self, x: Tensor, attended: Tensor) -> Tensor:
+        """x (..., D), attended (..., H, d) -> (..., D)."""
+        x = x + self._drop(self.out(attended.flatten(-2)))
+        hidden = F.gelu(self.mlp_in(self.norm_mlp(x)), approximate="tanh")
+        return x + self._drop(self.mlp_out(hidden))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+class Transformer(Trunk):
+    """A stack of blocks over one token a step.
+
+    State: `keys`, `values` (E, layers, H, context, d), `position` (E,) int64: the number of steps seen, which is also the
+    next step's number. Slot s of the ring holds the latest step whose number is s modulo `context`.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.context = config.context
+        self.dim = config.width // config.heads
+        self.clock = Clock(config.width, config.clock_base, config.clock_scale) if config.clock else None
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self._init_weights()
+
+    def _init_weights(self) -> None:
+        depth = (2 * self.config.layers) ** -0.5  # residual branches start small, so that depth costs no stability
+        for name, parameter in self.blocks.named_parameters():
+            if parameter.ndim == 2:
+                nn.init.xavier_uniform_(parameter, gain=depth if name.endswith(("out.weight",)) else 1.0)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    # -- a window at once ------------------------------------------------------------------------------------------
+
+    def forward(self, x: Tensor, first: Tensor, start: Tensor) -> Tensor:
+        x, cos, sin, mask = self._enter(x, first, start)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            q, k, v = block.project(x, cos, sin)
+            x = block.merge(x, self._attend(block, q, k, v, mask))
+        out: Tensor = self.norm(x)
+        return out
+
+    def weights(self, x: Tensor, first: Tensor, start: Tensor) -> Tensor:
+        """The attention weights of every layer, off the hot path.  -> (B, layers, H, T, T), rows are queries."""
+        x, cos, sin, mask = self._enter(x, first, start)
+        found = []
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            q, k, v = block.project(x, cos, sin)
+            found.append(attention_weights(q.transpose(1, 2), k.transpose(1, 2), mask))
+            x = block.merge(x, self._attend(block, q, k, v, mask))
+        return torch.stack(found, dim=1)
+
+    def _enter(self, x: Tensor, first: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        position = step_numbers(first, start)
+        if self.clock is not None:
+            x = x + self.clock(position)
+        cos, sin = rotary(position, self.dim, self.config.rope_base)
+        return x, cos[..., None, :], sin[..., None, :], band(first, self.context)
+
+    def _attend(self, block: Block, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """q, k, v (B, T, H, d) -> (B, T, H, d)."""
+        dropout = block.dropout if self.training else 0.0
+        swapped = (z.transpose(1, 2) for z in (q, k, v))
+        return banded_attention(*swapped, mask, dropout).transpose(1, 2)
+
+    # -- one step with the ring ------------------------------------------------------------------------------------
+
+    def initial_state(self, batch: int, device: torch.device | None = None) -> State:
+        shape = (batch, self.config.layers, self.config.heads, self.context, self.dim)
+        device = device or self.norm.weight.device
+        return {
+            "keys": torch.zeros(shape, device=device),
+            "values": torch.zeros(shape, device=device),
+            "position": torch.zeros(batch, dtype=torch.int64, device=device),
+        }
+
+    def reset(self, state: State, rows: Tensor) -> None:
+        state["position"][rows] = 0  # what is valid in the ring follows from the position alone
+
+    def step(self, x: Tensor, state: State, rows: Tensor | None = None) -> tuple[Tensor, State]:
+        keys, values, position = state["keys"], state["values"], state["position"]
+        if rows is None:
+            rows = torch.arange(len(position), device=position.device)
+            h, new_keys, new_values = self.step_pure(x, keys, values, position)
+        else:
+            h, new_keys, new_values = self.step_pure(x, keys[rows], values[rows], position[rows])
+        slot = position[rows] % self.context
+        keys[rows, :, :, slot] = new_keys.to(keys.dtype)
+        values[rows, :, :, slot] = new_values.to(values.dtype)
+        position[rows] += 1
+        return h, state
+
+    def step_pure(self, x: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The step as a function of its arguments and the weights alone: it compiles, and exports as it is.
+
+        x (R, D), keys and values (R, layers, H, C, d), position (R,) -> h (R, D), new keys and values (R, layers, H, d).
+        """
+        if self.clock is not None:
+            x = x + self.clock(position)
+        cos, sin = rotary(position, self.dim, self.config.rope_base)
+        cos, sin = cos[:, None], sin[:, None]
+        valid = ring_valid(position, self.context)
+        new_keys, new_values = [], []
+        for layer, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            q, k, v = block.project(x, cos, sin)
+            attended = ring_attention(q, k, v, keys[:, layer], values[:, layer], valid)
+            x = block.merge(x, attended)
+            new_keys.append(k)
+            new_values.append(v)
+        return self.norm(x), torch.stack(new_keys, dim=1), torch.stack(new_values, dim=1)
+
+    def prefill(self, x: Tensor, first: Tensor, start: Tensor, lengths: Tensor) -> State:
+        """One forward pass, then the last `context` steps' keys put into their slots.
+
+        Exact when each window starts at its episode's first step, or holds at least layers * (context - 1) + 1 steps.
+        """
+        state = self.initial_state(len(x), x.device)
+        x, cos, sin, mask = self._enter(x, first, start)
+        position = start + lengths  # (B,)
+        slots = torch.arange(self.context, device=x.device)
+        # the latest step before `position` whose number is the slot's, as an index into the window
+        index = position[:, None] - 1 - (position[:, None] - 1 - slots) % self.context - start[:, None]
+        held = index >= 0
+        rows = torch.arange(len(x), device=x.device)[:, None]
+        for layer, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            q, k, v = block.project(x, cos, sin)
+            for name, z in (("keys", k), ("values", v)):
+                taken = z[rows, index.clamp(min=0)] * held[..., None, None]  # (B, C, H, d)
+                state[name][:, layer] = taken.transpose(1, 2)
+            x = block.merge(x, self._attend(block, q, k, v, mask))
+        state["position"] = position.clone()
+        return state
+
+
+def step_numbers(first: Tensor, start: Tensor) -> Tensor:
+    """The number of each step in its own episode.  first (B, T) bool, start (B,) -> (B, T) int64."""
+    steps = torch.arange(first.shape[1], device=first.device)
+    since = torch.where(first, steps, -start[:, None]).cummax(dim=1).values  # index of the episode's first step
+    return torch.where(first.cumsum(dim=1) > 0, steps - since, start[:, None] + steps)

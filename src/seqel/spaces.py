@@ -1,0 +1,247 @@
+"""Gymnasium spaces -> what tokens and heads need to know about them.
+
+A (nested) observation space becomes a flat tuple of `Leaf`s, each with a kind that decides how it is embedded:
+
+    vector      numbers: Box of floats or wide integers, MultiBinary
+    image       uint8 pictures of at least 20 x 20 (a small convolutional network reads them)
+    grid        small integer grids of categories, such as MiniGrid's `image` (codes, not pixels)
+    categories  Discrete, MultiDiscrete, small vectors of small integers
+    text        Text, as hashed byte trigrams for now
+
+Everything here is numpy and JSON: no torch, so that the command line starts quickly.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from seqel.errors import SpaceError
+
+__all__ = ["ActionSpec", "FlatObservation", "Leaf", "ObservationSpec"]
+
+Kind = Literal["vector", "image", "grid", "categories", "text"]
+
+IMAGE_SIDE = 20  # a uint8 grid with both sides at least this long is a picture, a smaller one holds codes
+CATEGORY_LIMIT = 256  # an integer range up to this wide is read as categories
+TEXT_TOKENS = 64  # byte trigrams kept of a text
+TEXT_BUCKETS = 4096
+
+SUPPORTED = "Supported: Box, Discrete, MultiDiscrete, MultiBinary, Text, and Dict or Tuple of these, nested."
+
+
+class FlatObservation(dict[str, NDArray[Any]]):
+    """A flat dict of leaves, told apart from a nested observation by its type: no guessing on the hot path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One array of an observation."""
+
+    path: str  # key in the flat observation dict
+    keys: tuple[str | int, ...]  # the way to it in the nested observation
+    kind: Kind
+    shape: tuple[int, ...]  # as stored, without batch axes
+    dtype: str  # as stored
+    offset: tuple[int, ...] = ()  # categories: what is subtracted, so that codes count from 0
+    sizes: tuple[int, ...] = ()  # categories: number of codes, an element; grid: codes, a channel; text: buckets
+    low: tuple[float, ...] = ()  # vector: bounds, an element (infinite where there are none)
+    high: tuple[float, ...] = ()
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether an image's or grid's channel axis is its last one (as in MiniGrid), not its first (as in Atari)."""
+        return len(self.shape) == 3 and (self.shape[2] <= self.shape[0] or self.kind == "grid")
+
+    def pick(self, observation: Any) -> Any:
+        """This leaf's value in a nested observation.
+
+        Raises:
+            SpaceError: it is not there.
+        """
+        value = observation
+        for key in self.keys:
+            try:
+                value = value[key]
+            except (KeyError, IndexError, TypeError) as error:
+                found = list(value) if isinstance(value, Mapping) else type(value).__name__
+                raise SpaceError(f"the observation lacks {self.path!r}; found {found}") from error
+        return value
+
+    def __str__(self) -> str:
+        detail = ""
+        if self.kind == "categories":
+            detail = f" of {'x'.join(map(str, self.sizes[:8]))}{'...' if len(self.sizes) > 8 else ''}"
+        return f"{self.path}: {self.kind} {list(self.shape)} {self.dtype}{detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationSpec:
+    """The leaves of an observation space, in a fixed order."""
+
+    leaves: tuple[Leaf, ...]
+
+    @classmethod
+    def from_space(cls, space: spaces.Space[Any]) -> ObservationSpec:
+        """Read a Gymnasium space.
+
+        Raises:
+            SpaceError: names the part that is not supported, and what would work.
+        """
+        leaves: list[Leaf] = []
+        _collect(space, (), leaves)
+        if not leaves:
+            raise SpaceError(f"the observation space {space} has no leaves: there is nothing to observe. {SUPPORTED}")
+        return cls(tuple(leaves))
+
+    @classmethod
+    def from_json(cls, data: list[dict[str, Any]]) -> ObservationSpec:
+        """The inverse of `to_json`."""
+        return cls(tuple(Leaf(**{k: tuple(v) if isinstance(v, list) else v for k, v in leaf.items()}) for leaf in data))
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Plain lists and dicts, for `config.json`."""
+        return [asdict(leaf) for leaf in self.leaves]
+
+    @property
+    def storage(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Shape and dtype of every leaf, as replay stores them."""
+        return {leaf.path: (leaf.shape, np.dtype(leaf.dtype)) for leaf in self.leaves}
+
+    def flatten(self, observation: Any, batch: int | None) -> FlatObservation:
+        """A nested observation as the environment gives it -> a flat dict of arrays (batch, *shape).
+
+        `batch` None: one observation without a batch axis; the result has none either.
+
+        Raises:
+            SpaceError: a leaf is missing or has another shape than its space said.
+        """
+        return FlatObservation((leaf.path, _read(leaf, observation, batch)) for leaf in self.leaves)
+
+
+@dataclass(frozen=True, slots=True)
+class ActionSpec:
+    """A discrete action space: `sizes` has one entry an action dimension (one only, so far)."""
+
+    sizes: tuple[int, ...]
+    start: tuple[int, ...]
+
+    @classmethod
+    def from_space(cls, space: spaces.Space[Any]) -> ActionSpec:
+        """Read a Gymnasium action space.
+
+        Raises:
+            SpaceError: it is not Discrete; says what would work.
+        """
+        if isinstance(space, spaces.Discrete):
+            if space.n < 1:
+                raise SpaceError(f"the action space {space} has no actions")
+            return cls((int(space.n),), (int(space.start),))
+        advice = "Seqel predicts one value an action, so it needs gymnasium.spaces.Discrete"
+        if isinstance(space, spaces.Box):
+            advice += "; wrap the environment so that each Discrete action stands for one setting of the controls"
+        elif isinstance(space, spaces.MultiDiscrete):
+            advice += f"; wrap it so that one Discrete({int(np.prod(space.nvec))}) numbers the combinations"
+        raise SpaceError(f"the action space {space} is not supported: {advice}.")
+
+    @property
+    def actions(self) -> int:
+        """A: the number of actions of the widest dimension."""
+        return max(self.sizes)
+
+    @property
+    def dims(self) -> int:
+        """M: the number of action dimensions."""
+        return len(self.sizes)
+
+
+def _collect(space: spaces.Space[Any], keys: tuple[str | int, ...], leaves: list[Leaf]) -> None:
+    if isinstance(space, spaces.Dict):
+        for name, part in space.spaces.items():
+            _collect(part, (*keys, name), leaves)
+        return
+    if isinstance(space, spaces.Tuple):
+        for number, part in enumerate(space.spaces):
+            _collect(part, (*keys, number), leaves)
+        return
+    path = "/".join(map(str, keys)) or "observation"
+    leaves.append(_leaf(space, path, keys))
+
+
+def _leaf(space: spaces.Space[Any], path: str, keys: tuple[str | int, ...]) -> Leaf:
+    if isinstance(space, spaces.Discrete):
+        return Leaf(path, keys, "categories", (1,), "int64", (int(space.start),), (int(space.n),))
+    if isinstance(space, spaces.MultiDiscrete):
+        sizes = tuple(int(n) for n in space.nvec.reshape(-1))
+        offset = tuple(int(n) for n in space.start.reshape(-1))
+        return Leaf(path, keys, "categories", (len(sizes),), "int64", offset, sizes)
+    if isinstance(space, spaces.MultiBinary):
+        size = int(np.prod(space.shape))
+        return Leaf(path, keys, "vector", (size,), "uint8", low=(0.0,) * size, high=(1.0,) * size)
+    if isinstance(space, spaces.Text):
+        return Leaf(path, keys, "text", (TEXT_TOKENS,), "int16", sizes=(TEXT_BUCKETS,))
+    if isinstance(space, spaces.Box):
+        return _box(space, path, keys)
+    raise SpaceError(f"observation {path!r} has the unsupported space {space}. {SUPPORTED}")
+
+
+def _box(space: spaces.Box, path: str, keys: tuple[str | int, ...]) -> Leaf:
+    shape = tuple(int(n) for n in space.shape)
+    integer = np.issubdtype(space.dtype, np.integer)
+    size = int(np.prod(shape))
+    if size == 0:
+        raise SpaceError(f"observation {path!r} has the empty space {space}. {SUPPORTED}")
+    pictured = len(shape) in (2, 3) and sorted(shape)[-2] >= IMAGE_SIDE
+    if space.dtype == np.uint8 and pictured:
+        return Leaf(path, keys, "image", shape, "uint8")
+    low, high = np.asarray(space.low, np.float64).reshape(-1), np.asarray(space.high, np.float64).reshape(-1)
+    narrow = bool(integer and np.all(high - low < CATEGORY_LIMIT))
+    if narrow and len(shape) in (2, 3) and low.min() >= 0:
+        channels = shape[-1] if len(shape) == 3 else 1
+        return Leaf(path, keys, "grid", shape, "uint8", sizes=(int(high.max()) + 1,) * channels)
+    if narrow and size <= 64 and np.all(high - low < 32):
+        sizes = tuple(int(n) + 1 for n in high - low)
+        return Leaf(path, keys, "categories", (size,), "int64", tuple(int(n) for n in low), sizes)
+    dtype = space.dtype.name if integer and space.dtype.itemsize <= 2 else "float32"
+    bounds = tuple(float(n) for n in low), tuple(float(n) for n in high)
+    return Leaf(path, keys, "vector", (size,), dtype, low=bounds[0], high=bounds[1])
+
+
+def _read(leaf: Leaf, observation: Any, batch: int | None) -> NDArray[Any]:
+    value = leaf.pick(observation)
+    if leaf.kind == "text":
+        texts = [value] if batch is None else list(value)
+        rows = np.stack([hash_text(str(text)) for text in texts])
+        return rows[0] if batch is None else rows
+    array = np.asarray(value)
+    shape = leaf.shape if batch is None else (batch, *leaf.shape)
+    expected = int(np.prod(shape))
+    if array.size != expected or (leaf.kind in ("image", "grid") and array.shape != shape):
+        raise SpaceError(
+            f"observation {leaf.path!r}: expected {list(shape)} as its space says, got {list(array.shape)} {array.dtype}"
+        )
+    array = array.reshape(shape)
+    if leaf.kind == "categories":
+        array = array.astype(np.int64) - np.asarray(leaf.offset)
+        if array.size and (array.min() < 0 or (array >= np.asarray(leaf.sizes)).any()):
+            raise SpaceError(f"observation {leaf.path!r}: a value is outside its space; codes {array.reshape(-1)[:8]}")
+        return array
+    return array.astype(leaf.dtype, copy=False)
+
+
+@lru_cache(maxsize=16384)
+def hash_text(text: str) -> NDArray[np.int16]:
+    """A text's first byte trigrams, hashed to 1..TEXT_BUCKETS-1; 0 is padding.  (TEXT_TOKENS,) int16."""
+    data = b"\x02" + text.encode("utf-8", errors="replace") + b"\x03"
+    grams = [data[i : i + 3] for i in range(max(1, len(data) - 2))][:TEXT_TOKENS]
+    codes = np.zeros(TEXT_TOKENS, np.int16)
+    codes[: len(grams)] = [zlib.crc32(gram) % (TEXT_BUCKETS - 1) + 1 for gram in grams]
+    codes.flags.writeable = False
+    return codes

@@ -1,0 +1,315 @@
+"""Vector environments -> episodes in the replay. The only file that knows how episodes begin and end."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqel.agents.agent import Agent, AgentState
+from seqel.agents.exploration import Explorer
+from seqel.data.replay import Replay
+from seqel.environments.vector import VectorStream, action_masks_at_end, success_of
+from seqel.training.returns_scale import ReturnScale
+from seqel.types import Episode, SequenceBatch
+
+__all__ = ["Collector", "EpisodeEnd", "episode_seed"]
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeEnd:
+    """A finished training episode, in numbers."""
+
+    environment: int
+    total: float  # undiscounted return
+    length: int  # transitions
+    success: float | None  # info["is_success"], where the environment reports it
+    terminated: bool
+
+
+def episode_seed(run: int, environment: int, number: int) -> int:
+    """The seed of episode `number` of an environment: 2^31 and above, where no evaluation looks."""
+    return int(np.random.SeedSequence([run, environment, number]).generate_state(1)[0]) | 1 << 31
+
+
+class Collector:
+    """Acts in every environment at once and hands episodes to the replay as they end.
+
+    Steps are staged in preallocated arrays, a row an environment. An episode longer than `segment` transitions goes to
+    the replay in segments that overlap by `context`, so that every step is learnt and none waits for a far end.
+    """
+
+    def __init__(
+        self,
+        stream: VectorStream,
+        agent: Agent,
+        explorer: Explorer,
+        replay: Replay,
+        scale: ReturnScale,
+        *,
+        seed: int,
+        segment: int,
+        context: int,
+    ) -> None:
+        self.stream, self.agent, self.explorer, self.replay, self.scale = stream, agent, explorer, replay, scale
+        self.seed, self.segment, self.context = seed, max(segment, 2 * context), context
+        count = stream.count
+        self.steps = 0
+        self.episodes = np.zeros(count, np.int64)  # how many began before the current one
+        self.state: AgentState = agent.initial_state(count)
+        self.last_action = np.zeros(count, np.int64)
+        self.last_reward = np.zeros(count, np.float32)
+        self.cursor = np.zeros(count, np.int64)  # transitions staged
+        self.start = np.zeros(count, np.int64)  # step number of the first staged observation
+        self.before_action = np.zeros(count, np.int64)  # what stood before the staged stretch
+        self.before_reward = np.zeros(count, np.float32)
+        self.total = np.zeros(count, np.float64)
+        self.history: list[list[int]] = [[] for _ in range(count)]  # actions since each reset, to replay them
+        self._allocate()
+
+    def _allocate(self) -> None:
+        count, room = self.stream.count, self.segment
+        storage = self.stream.spec.storage
+        self.staged = {path: np.zeros((count, room + 1, *shape), dtype) for path, (shape, dtype) in storage.items()}
+        self.action = np.zeros((count, room), np.int64)
+        self.reward = np.zeros((count, room), np.float32)
+        self.q_acted = np.zeros((count, room), np.float32)
+        self.mask: NDArray[np.bool_] | None = None
+        if self.replay.layout.masked:
+            self.mask = np.ones((count, room + 1, self.agent.action_spec.actions), bool)
+
+    def begin(self) -> None:
+        """Reset every environment to its first episode."""
+        self.stream.reset([episode_seed(self.seed, i, 0) for i in range(self.stream.count)])
+        self._stage_first(np.ones(self.stream.count, bool))
+
+    # -- one step of every environment -----------------------------------------------------------------------------
+
+    def step(self, fraction: float = 1.0) -> list[EpisodeEnd]:
+        """Act once in every environment; `fraction` of the run that is done moves annealed exploration."""
+        stream = self.stream
+        rows = np.arange(stream.count)
+        first = stream.first
+        decision, self.state = self.agent.act(
+            stream.current,
+            self.state,
+            reward=self.last_reward,
+            first=first,
+            previous_action=self.last_action + self.agent.action_spec.start[0],
+            mask=stream.mask,
+        )
+        scale = float(self.agent.network.head.scale)
+        action = self.explorer.select(decision.q, stream.current, stream.mask, scale, fraction)
+        outcome = stream.step(action)
+        self._stage(rows, outcome, action, decision.q[rows, action])
+        self.steps += int(outcome.stepped.sum())
+        ended = self._finish(outcome) if outcome.done.any() else []
+        if not outcome.stepped.all():
+            self._stage_first(~outcome.stepped)
+        full = (self.cursor == self.segment) & ~stream.first
+        for row in np.flatnonzero(full):
+            self._cut(int(row))
+        return ended
+
+    def _stage(self, rows: NDArray[np.int64], outcome: Any, action: NDArray[np.int64], q: NDArray[np.float32]) -> None:
+        live = rows[outcome.stepped]
+        at = self.cursor[live]
+        self.action[live, at] = action[live]
+        self.reward[live, at] = outcome.reward[live]
+        self.q_acted[live, at] = q[live]
+        for path, leaf in outcome.reached.items():
+            self.staged[path][live, at + 1] = leaf[live]
+        if self.mask is not None:
+            mask = action_masks_at_end(self.stream.mask, outcome.done)
+            assert mask is not None
+            self.mask[live, at + 1] = mask[live]
+        self.cursor[live] += 1
+        self.total[live] += outcome.reward[live]
+        self.last_action = action
+        self.last_reward = outcome.reward.astype(np.float32)
+        if self.stream.seedable:
+            for row, choice in zip(live.tolist(), action[live].tolist(), strict=True):
+                self.history[row].append(choice)
+
+    def _finish(self, outcome: Any) -> list[EpisodeEnd]:
+        ended = []
+        for row in np.flatnonzero(outcome.done).tolist():
+            episode = self._episode(row, bool(outcome.terminated[row]), bool(outcome.truncated[row]))
+            self.replay.add(episode)
+            self.scale.observe(episode.reward)
+            length = int(self.start[row] + self.cursor[row])
+            success = success_of(outcome.info, row)
+            ended.append(EpisodeEnd(row, float(self.total[row]), length, success, bool(outcome.terminated[row])))
+        done = outcome.done
+        self.episodes[done] += 1
+        if self.stream.seedable:
+            seeds = [episode_seed(self.seed, i, int(self.episodes[i])) if done[i] else None for i in range(len(done))]
+            self.stream.reset(seeds, done)
+        began = done & self.stream.first
+        if began.any():
+            self._stage_first(began)
+        return ended
+
+    def _stage_first(self, rows: NDArray[np.bool_]) -> None:
+        self.cursor[rows] = self.start[rows] = 0
+        self.total[rows] = 0.0
+        self.before_action[rows] = 0
+        self.before_reward[rows] = self.last_reward[rows] = 0.0
+        for path, leaf in self.stream.current.items():
+            self.staged[path][rows, 0] = leaf[rows]
+        if self.mask is not None and self.stream.mask is not None:
+            self.mask[rows, 0] = self.stream.mask[rows]
+        for row in np.flatnonzero(rows).tolist():
+            self.history[row] = []
+
+    def _cut(self, row: int) -> None:
+        """Hand over a segment of an episode that goes on, and keep its last `context` steps to burn in the next."""
+        episode = self._episode(row, terminated=False, truncated=False)
+        self.replay.add(episode)
+        self.scale.observe(episode.reward)
+        moved = self.segment - self.context
+        self.before_action[row] = self.action[row, moved - 1]
+        self.before_reward[row] = self.reward[row, moved - 1]
+        for array in (*self.staged.values(), *(() if self.mask is None else (self.mask,))):
+            array[row, : self.context + 1] = array[row, moved:].copy()
+        for flat in (self.action, self.reward, self.q_acted):
+            flat[row, : self.context] = flat[row, moved:].copy()
+        self.start[row] += moved
+        self.cursor[row] = self.context
+
+    def _episode(self, row: int, terminated: bool, truncated: bool) -> Episode:
+        steps, start = int(self.cursor[row]), int(self.start[row])
+        return Episode(
+            observation={path: leaf[row, : steps + 1] for path, leaf in self.staged.items()},
+            action=self.action[row, :steps, None],
+            reward=self.reward[row, :steps],
+            terminated=terminated,
+            truncated=truncated,
+            start=start,
+            previous_action=self.before_action[row : row + 1] if start else None,
+            previous_reward=float(self.before_reward[row]) if start else 0.0,
+            action_mask=None if self.mask is None else self.mask[row, : steps + 1],
+            q_acted=self.q_acted[row, :steps],
+        )
+
+    # -- memory after the weights have moved ------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Compute the memory of every open episode anew with today's weights, in one forward pass.
+
+        Exact for episodes whose staged stretch begins at their first step, or reaches back over the receptive field;
+        otherwise the oldest of those steps see less than they once did.
+        """
+        steps = int(self.cursor.max())
+        if steps == 0:
+            return
+        agent, device = self.agent, self.agent.device
+        tensors = {path: torch.from_numpy(leaf[:, :steps].copy()).to(device) for path, leaf in self.staged.items()}
+        first = np.zeros((len(self.cursor), steps), bool)
+        first[:, 0] = self.start == 0
+        whole = torch.zeros(first.shape, device=device)
+        batch = SequenceBatch(
+            observation=tensors,
+            action=torch.from_numpy(self.action[:, : steps - 1, None].copy()).to(device),
+            reward=torch.from_numpy(self.reward[:, : steps - 1].copy()).to(device),
+            discount=whole[:, 1:],
+            first=torch.from_numpy(first).to(device),
+            valid=whole[:, 1:] > 0,
+            learn=whole[:, 1:] > 0,
+            start=torch.from_numpy(self.start.copy()).to(device),
+            previous_action=torch.from_numpy(self.before_action[:, None].copy()).to(device),
+            previous_reward=torch.from_numpy(self.before_reward.copy()).to(device),
+        )
+        lengths = torch.from_numpy(self.cursor.copy()).to(device)
+        self.state.memory = agent.network.prefill(batch, lengths)
+
+    # -- saved and restored ----------------------------------------------------------------------------------------
+
+    def digest(self) -> list[str]:
+        """A hash of each row's current observation."""
+        leaves = [self.stream.current[path] for path in sorted(self.stream.current)]
+        rows = range(self.stream.count)
+        return [hashlib.blake2b(b"".join(leaf[i].tobytes() for leaf in leaves), digest_size=16).hexdigest() for i in rows]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything an exact resume needs; the environments themselves are replayed from their actions."""
+        return {
+            "steps": self.steps,
+            "arrays": {name: getattr(self, name) for name in ARRAYS},
+            "staged": dict(self.staged),
+            "mask": self.mask,
+            "stream_mask": self.stream.mask,
+            "memory": dict(self.state.memory),
+            "last_action": self.state.last_action,
+            "fresh": self.state.fresh,
+            "first": self.stream.first,
+            "history": [np.asarray(actions, np.int32) for actions in self.history],
+            "digest": self.digest(),
+            "explorer": self.explorer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> list[int]:
+        """Replay the open episodes and take everything else back.
+
+        Returns the rows whose environment could not be replayed: their open episodes are dropped and begun anew.
+        """
+        self.steps = int(state["steps"])
+        for name in ARRAYS:
+            setattr(self, name, state["arrays"][name].copy())
+        self.staged = {path: leaf.copy() for path, leaf in state["staged"].items()}
+        self.mask = None if state["mask"] is None else state["mask"].copy()
+        self.explorer.load_state_dict(state["explorer"])
+        self.history = [list(map(int, actions)) for actions in state["history"]]
+        device = self.agent.device
+        memory = {name: tensor.to(device) for name, tensor in state["memory"].items()}
+        self.state = AgentState(memory, state["last_action"].to(device), state["fresh"].to(device))
+        history = [list(actions) for actions in self.history]
+        self._replay_episodes()
+        lost = [row for row, (now, then) in enumerate(zip(self.digest(), state["digest"], strict=True)) if now != then]
+        self.history = history
+        self.stream.mask = None if state["stream_mask"] is None else state["stream_mask"].copy()
+        self.stream.first = state["first"].copy()
+        if lost:
+            which = np.isin(np.arange(self.stream.count), lost)
+            self.episodes[which] += 1
+            self.stream.reset([episode_seed(self.seed, i, int(self.episodes[i])) if which[i] else None for i in range(len(which))], which)
+            self._stage_first(which)
+        return lost
+
+    def _replay_episodes(self) -> None:
+        """Bring every environment back to where it stood. Rows with fewer actions are begun later, by a masked reset."""
+        stream = self.stream
+        seeds = [episode_seed(self.seed, i, int(self.episodes[i])) for i in range(stream.count)]
+        lengths = np.array([len(actions) for actions in self.history])
+        longest = int(lengths.max())
+        stream.reset(list(seeds))
+        for t in range(longest + 1):
+            begins = (longest - lengths == t) & (lengths < longest)
+            if begins.any():
+                stream.reset([seeds[i] if begins[i] else None for i in range(stream.count)], begins)
+            if t == longest:
+                return
+            offset = t - (longest - lengths)
+            action = np.array([self.history[i][k] if k >= 0 else 0 for i, k in enumerate(offset.tolist())])
+            outcome = stream.step(action)
+            if outcome.done.any():  # a row that idles until its turn, or one that is not what it was
+                stream.reset([0 if d else None for d in outcome.done.tolist()], outcome.done)
+
+
+ARRAYS = (
+    "episodes",
+    "last_action",
+    "last_reward",
+    "cursor",
+    "start",
+    "before_action",
+    "before_reward",
+    "total",
+    "action",
+    "reward",
+    "q_acted",
+)

@@ -1,0 +1,198 @@
+"""`update(batch) -> metrics`: owns the network, the target network and the optimiser. No replay, no environment."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqel.errors import NonFiniteError
+from seqel.losses.config import ObjectiveConfig
+from seqel.losses.objective import step_loss
+from seqel.losses.td import masked_mean
+from seqel.networks.qnetwork import QNetwork
+from seqel.training.augment import shift_images
+from seqel.training.config import LearnerConfig
+from seqel.types import SequenceBatch
+
+__all__ = ["Learner", "rate_at"]
+
+VARIANCE_MEMORY = 0.99
+VARIANCE_FLOOR = 1e-3  # of the squared return scale: targets that hardly vary must not blow the loss up
+
+
+class Learner:
+    """Double Q-learning on windows.
+
+    The loss of scalar values is divided by a running variance of their targets, so that the gradient clip means the
+    same for every task.
+    """
+
+    def __init__(self, network: QNetwork, objective: ObjectiveConfig, config: LearnerConfig) -> None:
+        self.network, self.objective, self.config = network.eval(), objective, config
+        self.target = copy.deepcopy(network).eval().requires_grad_(False)
+        self.updates = 0
+        self.device = network.head.scale.device
+        self.optimizer = self._make_optimizer()
+        self.variance = torch.zeros((), device=self.device)
+        self.variance_weight = 0.0
+        self._online = [p for p in network.parameters()]
+        self._slow = [p for p in self.target.parameters()]
+        self._loss = torch.compile(self._step_losses, dynamic=False) if config.compile else self._step_losses
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        config = self.config
+        matrices = [p for p in self.network.parameters() if p.ndim >= 2]
+        others = [p for p in self.network.parameters() if p.ndim < 2]
+        groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        if config.optimizer == "sgd":
+            return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
+        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+
+    # -- one update ------------------------------------------------------------------------------------------------
+
+    def update(self, batch: SequenceBatch, done: float = 0.0) -> dict[str, Tensor]:
+        """One optimiser step on one batch; the metrics are tensors, so that nothing waits for the device.
+
+        `done` is the fraction of the run that is over, which the learning-rate schedule follows.
+
+        Raises:
+            NonFiniteError: the loss or a gradient is not finite; the weights are then those before this update.
+        """
+        batch = batch.to(self.device)
+        rate = rate_at(self.updates, done, self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        if self.config.shift:
+            batch = shift_images(batch, self.network.observation_spec, self.config.shift)
+        self._train(True)
+        metrics = self._backward(batch)
+        self._train(False)
+        norm = torch.nn.utils.clip_grad_norm_(self._online, self.config.clip or math.inf)
+        self._require_finite(metrics["loss"], norm, batch)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.updates += 1
+        self._move_target()
+        return metrics | {"gradient_norm": norm.detach(), "learning_rate": torch.tensor(rate)}
+
+    def _train(self, mode: bool) -> None:
+        """Dropout on for learning alone: the same network acts in between. Without dropout there is nothing to switch."""
+        if self.network.config.dropout:
+            self.network.train(mode)
+
+    def _backward(self, batch: SequenceBatch) -> dict[str, Tensor]:
+        parts = [batch] if self.config.accumulate == 1 else split(batch, self.config.accumulate)
+        total = sum(int(part.learned) for part in parts) or 1
+        sums: dict[str, Tensor] = {}
+        for part in parts:
+            share = part.learned / total
+            loss, metrics = self._loss(part)
+            if self.network.head.histogram is None:
+                loss = loss / self._track_variance(metrics["target_variance"])
+                metrics["loss"] = loss.detach()
+            (loss * share).backward()
+            for name, value in metrics.items():
+                sums[name] = sums.get(name, 0.0) + value * share
+        return sums
+
+    def _step_losses(self, batch: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            with torch.no_grad():
+                slow = self.target(batch)
+            online = self.network(batch)
+        head = self.network.head
+        found = step_loss(batch, online, slow, head.scale, self.objective, head.histogram)
+        loss = masked_mean(found.loss, batch.learn)
+        with torch.no_grad():
+            mean = masked_mean(found.target, batch.learn)
+            metrics = {
+                "loss": loss.detach(),
+                "q": masked_mean(found.q, batch.learn),
+                "target": mean,
+                "target_variance": masked_mean((found.target - mean).square(), batch.learn) / head.scale.square(),
+                "td_error": masked_mean((found.target - found.q).abs(), batch.learn),
+            }
+        return loss, metrics
+
+    def _track_variance(self, variance: Tensor) -> Tensor:
+        self.variance = VARIANCE_MEMORY * self.variance + (1 - VARIANCE_MEMORY) * variance
+        self.variance_weight = VARIANCE_MEMORY * self.variance_weight + (1 - VARIANCE_MEMORY)
+        return (self.variance / self.variance_weight).clamp(min=VARIANCE_FLOOR)
+
+    def _require_finite(self, loss: Tensor, norm: Tensor, batch: SequenceBatch) -> None:
+        if bool(torch.isfinite(norm) & torch.isfinite(loss)):
+            return
+        self.optimizer.zero_grad(set_to_none=True)
+        blame = [name for name, p in self.network.named_parameters() if not bool(torch.isfinite(p).all())]
+        if not bool(torch.isfinite(batch.reward).all()):
+            what = "a reward in the batch"
+        elif blame:
+            what = f"the weights {', '.join(blame[:3])}"
+        else:
+            what = "the loss" if not bool(torch.isfinite(loss)) else "the gradient"
+        raise NonFiniteError(
+            f"update {self.updates}: {what} is not finite (loss {float(loss):g}, gradient norm {float(norm):g}). Try a "
+            f"smaller learner.learning_rate (now {self.config.learning_rate:g}) or check the rewards."
+        )
+
+    @torch.no_grad()
+    def _move_target(self) -> None:
+        if self.config.target == "average":
+            torch._foreach_lerp_(self._slow, self._online, self.config.target_rate)
+        elif self.updates % self.config.target_every == 0:
+            torch._foreach_copy_(self._slow, self._online)
+
+    # -- scale, statistics, state ----------------------------------------------------------------------------------
+
+    def rescale(self, scale: float) -> None:
+        """Move both heads to another unit of value; values of scalar heads stay exactly what they are."""
+        ratio = float(self.network.head.scale) / scale
+        self.network.head.rescale(scale)
+        self.target.head.rescale(scale)
+        self.variance = self.variance * ratio**2
+
+    def observe(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
+        """Freeze the statistics of vector leaves, the same ones in both networks.  path -> (mean, std)."""
+        for network in (self.network, self.target):
+            for path, encoder in network.tokens.vectors().items():
+                if path in statistics:
+                    encoder.observe(*(value.to(self.device) for value in statistics[path]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything an exact resume needs."""
+        return {
+            "network": self.network.state_dict(),
+            "target": self.target.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "updates": self.updates,
+            "variance": self.variance,
+            "variance_weight": self.variance_weight,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        self.network.load_state_dict(state["network"])
+        self.target.load_state_dict(state["target"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.updates = int(state["updates"])
+        self.variance = state["variance"].to(self.device)
+        self.variance_weight = float(state["variance_weight"])
+
+
+def rate_at(update: int, done: float, config: LearnerConfig) -> float:
+    """Linear warm-up over updates, times constant, linear or cosine decay over the run to `final_fraction`."""
+    rate = config.learning_rate * min(1.0, (update + 1) / max(1, config.warmup))
+    if config.schedule == "constant":
+        return rate
+    left = 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    return rate * (config.final_fraction + (1 - config.final_fraction) * left)
+
+
+def split(batch: SequenceBatch, parts: int) -> list[SequenceBatch]:
+    """Cut a batch into `parts` micro-batches along B."""
+    size = -(-len(batch.reward) // parts)
+    return [batch.rows(slice(at, at + size)) for at in range(0, len(batch.reward), size)]

@@ -1,0 +1,85 @@
+"""The loop over environments, on one screen: collect, learn, look, and say what happened.
+
+`records` yields what happened instead of calling back, so that a notebook, the command line and a test read the same
+stream. `train` is the loop with a run folder around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from seqel.evaluation.rollout import Evaluation
+from seqel.training.session import CONFIRM_SEED, Session
+
+__all__ = ["Record", "records"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of a run's history."""
+
+    steps: int  # environment steps so far
+    seconds: float  # of training so far, earlier sittings included
+    updates: int
+    metrics: dict[str, float] = field(default_factory=dict)  # means since the last record; see training/metrics.py
+    validation: Evaluation | None = None
+    solved: bool = False  # the threshold held on the confirming episodes: the run may end
+
+
+def records(session: Session) -> Iterator[Record]:
+    """Train until the config's steps are done (or the threshold is confirmed), a record at a time."""
+    config = session.config
+    gathered: list[dict[str, torch.Tensor]] = []
+    next_log = next_multiple(session.collector.steps, config.log_every)
+    next_look = next_multiple(session.collector.steps, config.evaluation.every)
+    while session.done < 1.0:
+        session.collect()
+        while session.due:
+            gathered.append(session.update())
+        steps = session.collector.steps
+        if steps < next_log and steps < next_look and session.done < 1.0:
+            continue
+        next_log = next_multiple(steps, config.log_every)
+        validation, solved = None, False
+        if steps >= next_look or session.done >= 1.0:
+            next_look = next_multiple(steps, config.evaluation.every)
+            validation = session.validate()
+            solved = confirmed(session, validation)
+        yield Record(steps, session.elapsed, session.learner.updates, summary(session, gathered), validation, solved)
+        gathered = []
+        if solved:
+            return
+
+
+def confirmed(session: Session, validation: Evaluation) -> bool:
+    """Whether the run may end: the threshold is reached, and holds on further episodes."""
+    look = session.config.evaluation
+    if not look.stop or look.threshold is None or validation.mean < look.threshold:
+        return False
+    return session.validate(look.confirm, CONFIRM_SEED).mean >= look.threshold
+
+
+def summary(session: Session, gathered: list[dict[str, torch.Tensor]]) -> dict[str, float]:
+    """Means of the learner's metrics since the last record, and of the last hundred training episodes."""
+    found: dict[str, float] = {}
+    if gathered:
+        for name in gathered[-1]:
+            found[name] = float(torch.stack([torch.as_tensor(m[name]).cpu().float() for m in gathered]).mean())
+    if session.recent:
+        found["return"] = float(np.mean([end.total for end in session.recent]))
+        found["length"] = float(np.mean([end.length for end in session.recent]))
+        known = [end.success for end in session.recent if end.success is not None]
+        if known:
+            found["success"] = float(np.mean(known))
+    found["return_scale"] = session.scale.value
+    found["replay"] = float(len(session.replay))
+    return found
+
+
+def next_multiple(steps: int, every: int) -> int:
+    """The first multiple of `every` beyond `steps`."""
+    return (steps // every + 1) * every

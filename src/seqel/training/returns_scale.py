@@ -1,0 +1,47 @@
+"""The running size of discounted returns: the unit that values, temperatures and bonuses are measured in."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqel.losses.returns import discounted_return
+
+__all__ = ["ReturnScale"]
+
+
+class ReturnScale:
+    """Root mean square of the discounted returns of recent episodes' steps (about the last 200 episodes).
+
+    Van Hasselt et al. 2016, arXiv:1602.07714 (adaptive rescaling) for the purpose. Differs: the size of returns seen,
+    not of the targets, so that a network that imagines large values cannot talk itself into a larger unit.
+    """
+
+    def __init__(self, discount: float, memory: float = 0.995) -> None:
+        self.discount, self.memory = discount, memory
+        self.weight = 0.0
+        self.square = 0.0
+
+    def observe(self, reward: NDArray[np.float32]) -> None:
+        """Take one episode's (or segment's) rewards, (T,)."""
+        returns = discounted_return(
+            torch.from_numpy(np.asarray(reward, np.float64))[None], torch.full((1, len(reward)), self.discount, dtype=torch.float64)
+        )
+        self.weight = self.memory * self.weight + (1 - self.memory)
+        self.square = self.memory * self.square + (1 - self.memory) * float(returns.square().mean())
+
+    @property
+    def value(self) -> float:
+        """The scale in units of reward; 1 while every return was 0."""
+        if self.weight == 0.0 or self.square == 0.0:
+            return 1.0
+        return float(np.sqrt(self.square / self.weight))
+
+    def state_dict(self) -> dict[str, float]:
+        """Two numbers."""
+        return {"weight": self.weight, "square": self.square}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """The inverse of `state_dict`."""
+        self.weight, self.square = float(state["weight"]), float(state["square"])

@@ -1,0 +1,217 @@
+"""Everything a run owns, put together from its config, and saved and restored as one."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from typing import Any
+
+import numpy as np
+import torch
+
+from seqel.agents.agent import Agent
+from seqel.agents.exploration import Explorer
+from seqel.data.replay import Replay
+from seqel.environments.probe import Probe, probe
+from seqel.environments.resolve import EnvMaker
+from seqel.environments.vector import VectorStream, make_vector
+from seqel.evaluation.rollout import Evaluation, play
+from seqel.networks.qnetwork import QNetwork
+from seqel.training.collector import Collector, EpisodeEnd
+from seqel.training.config import RunConfig
+from seqel.training.learner import Learner
+from seqel.training.returns_scale import ReturnScale
+
+__all__ = ["Session", "complete"]
+
+VALIDATION_SEED = 1 << 30  # validation episodes are reset with seeds from here on, confirmation from CONFIRM_SEED on
+CONFIRM_SEED = (1 << 30) + (1 << 29)
+MAX_WINDOWS = 256
+DISCOUNT = 0.99  # where neither the config nor the environment says
+
+
+def complete(config: RunConfig, found: Probe) -> RunConfig:
+    """Fill in what the config left open, from what the probe found: context, window, discount; memoryless.
+
+    What is chosen here is written to config.toml once, so that a resumed run does not choose again.
+    """
+    network, objective, replay = config.network, config.objective, config.replay
+    context = network.context or found.context
+    horizon = found.horizon
+    window = replay.window or (horizon if horizon is not None and horizon <= 2 * context else 2 * context)
+    if config.memoryless:
+        network = dataclasses.replace(
+            network, trunk="transformer", context=1, previous_action=False, previous_reward=False, first_step=False, clock=False
+        )
+    else:
+        network = dataclasses.replace(network, context=context)
+    if objective.discount is None:
+        objective = dataclasses.replace(objective, discount=float(found.suggested.get("discount", DISCOUNT)))
+    return dataclasses.replace(config, network=network, objective=objective, replay=dataclasses.replace(replay, window=window))
+
+
+class Session:
+    """A run in memory: environments, agent, replay, learner. `training/online.py` says in which order they work."""
+
+    def __init__(self, config: RunConfig, make: EnvMaker, found: Probe | None = None) -> None:
+        self.probe = found or probe(make)
+        self.config = config = complete(config, self.probe)
+        self.make = make
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        self.device = choose_device(config.device)
+        spec, action = self.probe.observation, self.probe.action
+        network = QNetwork(config.network, spec, action).to(self.device)
+        self.agent = Agent(network, {"env": config.env, "seed": config.seed})
+        self.learner = Learner(network, config.objective, config.learner)
+        self.replay = Replay(
+            spec.storage, config.replay.capacity, actions=action.actions, action_dims=action.dims, masked=self.probe.masked
+        )
+        self.stream = VectorStream(make_vector(make, config.environments, config.vectorization), spec, action)
+        explorer = Explorer(
+            config.exploration, config.environments, spec, action.actions, config.seed + 1, self._normalise
+        )
+        discount = config.objective.discount
+        assert discount is not None  # `complete` chose one
+        self.discount = discount
+        self.scale = ReturnScale(discount)
+        segment = max(4 * config.replay.window, 512)
+        self.collector = Collector(
+            self.stream, self.agent, explorer, self.replay, self.scale,
+            seed=config.seed, segment=segment, context=config.network.context,
+        )  # fmt: skip
+        self.rng = np.random.default_rng(config.seed + 2)
+        self.learned = 0  # transitions learnt, padding and burn-in not counted
+        self.ready = False
+        self.recent: deque[EpisodeEnd] = deque(maxlen=100)
+        self.best: float | None = None
+        self.seconds = 0.0  # of earlier sittings
+        self._began = time.perf_counter()
+
+    # -- the steps of the loop -------------------------------------------------------------------------------------
+
+    @property
+    def done(self) -> float:
+        """The fraction of the run that is over."""
+        return min(1.0, self.collector.steps / self.config.steps)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training, earlier sittings included."""
+        return self.seconds + time.perf_counter() - self._began
+
+    def collect(self) -> None:
+        """One step of every environment."""
+        for end in self.collector.step(self.done):
+            self.recent.append(end)
+        if not self.ready and self.collector.steps >= self.config.replay.learning_starts and self.replay.episodes:
+            self._freeze_statistics()
+            self.ready = True
+
+    @property
+    def due(self) -> bool:
+        """Whether the learner is behind its share of transitions for each environment step."""
+        budget = (self.collector.steps - self.config.replay.learning_starts) * self.config.replay.replay_ratio
+        return self.ready and self.learned < budget
+
+    def update(self) -> dict[str, torch.Tensor]:
+        """Sample, learn, move the target."""
+        config = self.config
+        if abs(self.scale.value / float(self.agent.network.head.scale) - 1.0) > 0.01:
+            self.learner.rescale(self.scale.value)
+        batch = self.replay.sample(
+            self._windows(),
+            window=config.replay.window,
+            context=config.network.context,
+            discount=self.discount,
+            rng=self.rng,
+            pad_to=config.replay.window if config.learner.compile else None,
+        )
+        self.learned += max(1, batch.learned)
+        metrics = self.learner.update(batch, self.done)
+        if config.refresh_every and self.learner.updates % config.refresh_every == 0:
+            self.collector.refresh()
+        return metrics
+
+    def _windows(self) -> int:
+        config = self.config.replay
+        if config.batch_size:
+            return config.batch_size
+        mean = min(config.window, len(self.replay) / self.replay.episodes)
+        return int(np.clip(round(config.batch_tokens / (mean + 1)), 1, MAX_WINDOWS))
+
+    def validate(self, episodes: int | None = None, seed: int = VALIDATION_SEED) -> Evaluation:
+        """Greedy episodes, with fresh memory, on seeds that no reported figure uses."""
+        count = episodes or self.config.evaluation.episodes
+        return play(self.agent, self.make, count, seed, min(count, self.config.environments))
+
+    def _freeze_statistics(self) -> None:
+        """Set the statistics of vector observations from the warm-up's experience, once, for both networks."""
+        statistics = {}
+        for path in self.agent.network.tokens.vectors():
+            values = torch.from_numpy(self.replay.observations(path).astype(np.float64))
+            statistics[path] = (values.mean(dim=0), values.std(dim=0, unbiased=False))
+        if statistics:
+            self.learner.observe(statistics)
+            self.collector.refresh()
+
+    def _normalise(self, path: str, values: Any) -> Any:
+        encoder = self.agent.network.tokens.vectors()[path]
+        with torch.inference_mode():
+            return encoder.normalise(torch.from_numpy(np.ascontiguousarray(values)).to(self.device)).cpu().numpy()
+
+    def close(self) -> None:
+        """Let the environments go."""
+        self.stream.close()
+
+    # -- saved and restored ----------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything an exact resume needs."""
+        return {
+            "collector": self.collector.state_dict(),
+            "learner": self.learner.state_dict(),
+            "replay": self.replay.state_dict(),
+            "scale": self.scale.state_dict(),
+            "rng": self.rng.bit_generator.state,
+            "torch_rng": torch.get_rng_state(),
+            "learned": self.learned,
+            "ready": self.ready,
+            "recent": [dataclasses.asdict(end) for end in self.recent],
+            "best": self.best,
+            "seconds": self.elapsed,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> list[int]:
+        """The inverse; returns the environments whose open episode could not be replayed."""
+        self.learner.load_state_dict(state["learner"])
+        self.replay.load_state_dict(state["replay"])
+        self.scale.load_state_dict(state["scale"])
+        self.rng.bit_generator.state = state["rng"]
+        self.learned, self.ready = int(state["learned"]), bool(state["ready"])
+        self.recent = deque((EpisodeEnd(**end) for end in state["recent"]), maxlen=self.recent.maxlen)
+        self.best = state["best"]
+        self.seconds, self._began = float(state["seconds"]), time.perf_counter()
+        lost = self.collector.load_state_dict(state["collector"])
+        torch.set_rng_state(state["torch_rng"])
+        return lost
+
+
+def choose_device(name: str) -> torch.device:
+    """"auto": a GPU when there is one.
+
+    Raises:
+        ConfigError: the device is unknown or not there.
+    """
+    from seqel.errors import ConfigError
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device: expected auto, cpu or a device that is there, got {name!r} ({error})") from error
+    return device
