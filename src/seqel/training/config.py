@@ -95,6 +95,7 @@ class RunConfig:
     """One training run."""
 
     env: str = ""  # what is trained on, in words that `seqel train` understands where there are such
+    env_args: dict[str, Any] = field(default_factory=dict)  # for the environment's constructor; TOML values
     steps: int = 200_000  # environment steps
     seed: int = 0
     environments: int = 32  # side by side
@@ -231,6 +232,9 @@ def _coerce(value: Any, kind: Any, name: str) -> Any:
     if get_origin(kind) is Literal:
         if value in get_args(kind):
             return value
+    elif get_origin(kind) is dict:
+        if isinstance(value, dict):
+            return dict(value)
     elif get_origin(kind) is tuple:
         if isinstance(value, list | tuple) and len(value) == len(get_args(kind)):
             pairs = zip(value, get_args(kind), strict=True)
@@ -257,6 +261,8 @@ def _coerce(value: Any, kind: Any, name: str) -> Any:
 def _describe(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(repr(choice) for choice in get_args(kind))
+    if get_origin(kind) is dict:
+        return "a table"
     names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
     return names.get(kind, str(kind))
 
