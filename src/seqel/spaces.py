@@ -31,6 +31,7 @@ Kind = Literal["vector", "image", "grid", "categories", "text"]
 
 IMAGE_SIDE = 20  # a uint8 grid with both sides at least this long is a picture, a smaller one holds codes
 CATEGORY_LIMIT = 256  # an integer range up to this wide is read as categories
+CODES_LIMIT = 1 << 20  # codes that an embedding table still has a row for
 TEXT_TOKENS = 64  # byte trigrams kept of a text
 TEXT_BUCKETS = 4096
 
@@ -50,6 +51,7 @@ class Leaf:
     kind: Kind
     shape: tuple[int, ...]  # as stored, without batch axes
     dtype: str  # as stored
+    given: tuple[int, ...] = ()  # shape as the environment gives it; a vector or categories are stored flat
     offset: tuple[int, ...] = ()  # categories: what is subtracted, so that codes count from 0
     sizes: tuple[int, ...] = ()  # categories: number of codes, an element; grid: codes, a channel; text: buckets
     low: tuple[float, ...] = ()  # vector: bounds, an element (infinite where there are none)
@@ -58,7 +60,7 @@ class Leaf:
     @property
     def channels_last(self) -> bool:
         """Whether an image's or grid's channel axis is its last one (as in MiniGrid), not its first (as in Atari)."""
-        return len(self.shape) == 3 and (self.shape[2] <= self.shape[0] or self.kind == "grid")
+        return len(self.shape) == 3 and (_channels_last(self.shape) or self.kind == "grid")
 
     def pick(self, observation: Any) -> Any:
         """This leaf's value in a nested observation.
@@ -99,12 +101,19 @@ class ObservationSpec:
         _collect(space, (), leaves)
         if not leaves:
             raise SpaceError(f"the observation space {space} has no leaves: there is nothing to observe. {SUPPORTED}")
+        paths = [leaf.path for leaf in leaves]
+        twice = sorted({path for path in paths if paths.count(path) > 1})
+        if twice:
+            raise SpaceError(f"the observation space {space} has two parts called {twice[0]!r}: rename a key")
         return cls(tuple(leaves))
 
     @classmethod
     def from_json(cls, data: list[dict[str, Any]]) -> ObservationSpec:
         """The inverse of `to_json`."""
-        return cls(tuple(Leaf(**{k: tuple(v) if isinstance(v, list) else v for k, v in leaf.items()}) for leaf in data))
+        leaves: list[dict[str, Any]] = [
+            {name: tuple(value) if isinstance(value, list) else value for name, value in leaf.items()} for leaf in data
+        ]
+        return cls(tuple(Leaf(**leaf) for leaf in leaves))
 
     def to_json(self) -> list[dict[str, Any]]:
         """Plain lists and dicts, for `config.json`."""
@@ -121,9 +130,21 @@ class ObservationSpec:
         `batch` None: one observation without a batch axis; the result has none either.
 
         Raises:
-            SpaceError: a leaf is missing or has another shape than its space said.
+            SpaceError: a leaf is missing, has another shape than its space said, or a code outside its space.
         """
         return FlatObservation((leaf.path, _read(leaf, observation, batch)) for leaf in self.leaves)
+
+    def is_single(self, observation: Any) -> bool:
+        """Whether this nested observation is one, without a batch axis. The first leaf tells.
+
+        Raises:
+            SpaceError: that leaf is missing.
+        """
+        leaf = self.leaves[0]
+        value = leaf.pick(observation)
+        if leaf.kind == "text":
+            return isinstance(value, str)
+        return bool(np.ndim(value) <= len(leaf.given))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,14 +198,17 @@ def _collect(space: spaces.Space[Any], keys: tuple[str | int, ...], leaves: list
 
 def _leaf(space: spaces.Space[Any], path: str, keys: tuple[str | int, ...]) -> Leaf:
     if isinstance(space, spaces.Discrete):
-        return Leaf(path, keys, "categories", (1,), "int64", (int(space.start),), (int(space.n),))
+        return Leaf(
+            path, keys, "categories", (1,), "int64", (), (int(space.start),), (_codes(int(space.n), space, path),)
+        )
     if isinstance(space, spaces.MultiDiscrete):
         sizes = tuple(int(n) for n in space.nvec.reshape(-1))
         offset = tuple(int(n) for n in space.start.reshape(-1))
-        return Leaf(path, keys, "categories", (len(sizes),), "int64", offset, sizes)
+        _codes(sum(sizes), space, path)
+        return Leaf(path, keys, "categories", (len(sizes),), "int64", _shape(space), offset, sizes)
     if isinstance(space, spaces.MultiBinary):
         size = int(np.prod(space.shape))
-        return Leaf(path, keys, "vector", (size,), "uint8", low=(0.0,) * size, high=(1.0,) * size)
+        return Leaf(path, keys, "vector", (size,), "uint8", _shape(space), low=(0.0,) * size, high=(1.0,) * size)
     if isinstance(space, spaces.Text):
         return Leaf(path, keys, "text", (TEXT_TOKENS,), "int16", sizes=(TEXT_BUCKETS,))
     if isinstance(space, spaces.Box):
@@ -192,48 +216,95 @@ def _leaf(space: spaces.Space[Any], path: str, keys: tuple[str | int, ...]) -> L
     raise SpaceError(f"observation {path!r} has the unsupported space {space}. {SUPPORTED}")
 
 
+def _shape(space: spaces.Space[Any]) -> tuple[int, ...]:
+    return tuple(int(n) for n in space.shape or ())
+
+
+def _codes(count: int, space: spaces.Space[Any], path: str) -> int:
+    """`count`, if a table with a row a code is still sensible."""
+    if count > CODES_LIMIT:
+        raise SpaceError(
+            f"observation {path!r}: {space} has {count:,} codes, and each would need an embedding of its own; give it "
+            f"as a Box of numbers, or as a MultiDiscrete of digits (at most {CODES_LIMIT:,} codes in all)"
+        )
+    return count
+
+
+def _channels_last(shape: tuple[int, ...]) -> bool:
+    return shape[2] <= shape[0]
+
+
+def _is_picture(shape: tuple[int, ...]) -> bool:
+    """Two sides of at least IMAGE_SIDE, after the channel axis is set aside."""
+    if len(shape) == 3:
+        shape = shape[:2] if _channels_last(shape) else shape[1:]
+    return len(shape) == 2 and min(shape) >= IMAGE_SIDE
+
+
 def _box(space: spaces.Box, path: str, keys: tuple[str | int, ...]) -> Leaf:
-    shape = tuple(int(n) for n in space.shape)
+    shape = _shape(space)
     integer = np.issubdtype(space.dtype, np.integer)
     size = int(np.prod(shape))
     if size == 0:
         raise SpaceError(f"observation {path!r} has the empty space {space}. {SUPPORTED}")
-    pictured = len(shape) in (2, 3) and sorted(shape)[-2] >= IMAGE_SIDE
-    if space.dtype == np.uint8 and pictured:
-        return Leaf(path, keys, "image", shape, "uint8")
+    if space.dtype == np.uint8 and _is_picture(shape):
+        return Leaf(path, keys, "image", shape, "uint8", shape)
     low, high = np.asarray(space.low, np.float64).reshape(-1), np.asarray(space.high, np.float64).reshape(-1)
     narrow = bool(integer and np.all(high - low < CATEGORY_LIMIT))
-    if narrow and len(shape) in (2, 3) and low.min() >= 0:
+    if narrow and len(shape) in (2, 3) and low.min() >= 0 and high.max() < CATEGORY_LIMIT:  # a code is kept in a byte
         channels = shape[-1] if len(shape) == 3 else 1
-        return Leaf(path, keys, "grid", shape, "uint8", sizes=(int(high.max()) + 1,) * channels)
+        return Leaf(path, keys, "grid", shape, "uint8", shape, sizes=(int(high.max()) + 1,) * channels)
     if narrow and size <= 64 and np.all(high - low < 32):
         sizes = tuple(int(n) + 1 for n in high - low)
-        return Leaf(path, keys, "categories", (size,), "int64", tuple(int(n) for n in low), sizes)
+        return Leaf(path, keys, "categories", (size,), "int64", shape, tuple(int(n) for n in low), sizes)
     dtype = space.dtype.name if integer and space.dtype.itemsize <= 2 else "float32"
     bounds = tuple(float(n) for n in low), tuple(float(n) for n in high)
-    return Leaf(path, keys, "vector", (size,), dtype, low=bounds[0], high=bounds[1])
+    return Leaf(path, keys, "vector", (size,), dtype, shape, low=bounds[0], high=bounds[1])
 
 
 def _read(leaf: Leaf, observation: Any, batch: int | None) -> NDArray[Any]:
     value = leaf.pick(observation)
     if leaf.kind == "text":
-        texts = [value] if batch is None else list(value)
-        rows = np.stack([hash_text(str(text)) for text in texts])
-        return rows[0] if batch is None else rows
-    array = np.asarray(value)
-    shape = leaf.shape if batch is None else (batch, *leaf.shape)
-    expected = int(np.prod(shape))
-    if array.size != expected or (leaf.kind in ("image", "grid") and array.shape != shape):
-        raise SpaceError(
-            f"observation {leaf.path!r}: expected {list(shape)} as its space says, got {list(array.shape)} {array.dtype}"
-        )
-    array = array.reshape(shape)
-    if leaf.kind == "categories":
-        array = array.astype(np.int64) - np.asarray(leaf.offset)
-        if array.size and (array.min() < 0 or (array >= np.asarray(leaf.sizes)).any()):
-            raise SpaceError(f"observation {leaf.path!r}: a value is outside its space; codes {array.reshape(-1)[:8]}")
-        return array
-    return array.astype(leaf.dtype, copy=False)
+        return _read_texts(leaf, value, batch)
+    lead = () if batch is None else (batch,)
+    try:
+        array = np.asarray(value)
+        if array.shape not in ((*lead, *leaf.given), (*lead, *leaf.shape)):
+            came = f"{list(array.shape)} {array.dtype}"
+            raise SpaceError(
+                f"observation {leaf.path!r}: expected {[*lead, *leaf.given]} as its space says, got {came}"
+            )
+        array = array.reshape((*lead, *leaf.shape))
+        if leaf.kind == "categories":
+            codes: NDArray[np.int64] = array.astype(np.int64) - np.asarray(leaf.offset)
+            if codes.size and (codes.min() < 0 or (codes >= np.asarray(leaf.sizes)).any()):
+                raise SpaceError(f"observation {leaf.path!r}: a value is outside its space, among {_some(array)}")
+            return codes
+        stored = array.astype(leaf.dtype, copy=False)
+    except (TypeError, ValueError) as error:  # ragged, None, not numbers
+        if isinstance(error, SpaceError):
+            raise
+        raise SpaceError(f"observation {leaf.path!r}: expected numbers, got {value!r:.80}") from error
+    if stored is not array and leaf.dtype != "float32" and not np.array_equal(stored, array):
+        raise SpaceError(f"observation {leaf.path!r}: expected {leaf.dtype} as its space says, got {_some(array)}")
+    if leaf.kind == "grid" and stored.size and stored.max() >= leaf.sizes[0]:
+        raise SpaceError(f"observation {leaf.path!r}: expected codes below {leaf.sizes[0]}, got {stored.max()}")
+    return stored
+
+
+def _read_texts(leaf: Leaf, value: Any, batch: int | None) -> NDArray[np.int16]:
+    texts = [value] if batch is None else list(value)
+    if (batch is not None and len(texts) != batch) or not all(isinstance(text, str) for text in texts):
+        wanted = "a text" if batch is None else f"{batch} texts"
+        raise SpaceError(f"observation {leaf.path!r}: expected {wanted}, got {value!r:.80}")
+    if batch is None:
+        return hash_text(value).copy()  # the cached one is read-only
+    return np.stack([hash_text(text) for text in texts]) if texts else np.zeros((0, *leaf.shape), np.int16)
+
+
+def _some(array: NDArray[Any]) -> list[Any]:
+    found: list[Any] = array.reshape(-1)[:8].tolist()
+    return found
 
 
 @lru_cache(maxsize=16384)
