@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqel.data.layout import OBSERVATION, Layout
+from seqel.data.packing import Placement, place
 from seqel.data.storage import EpisodeTable, Slots
 from seqel.errors import CheckpointError, ConfigError, DataError
 from seqel.types import SequenceBatch
@@ -120,11 +121,13 @@ class Replay:
         discount: float,
         rng: np.random.Generator,
         pad_to: int | None = None,
+        pack: bool = False,
     ) -> SequenceBatch:
         """B = `batch` windows of at most `window` transitions, with replacement, every step learnt about as often.
 
         A window that begins inside an episode has `context` steps of burn-in without loss. `discount` is gamma.
-        T is the longest window of the batch, or `pad_to`. Padding repeats the last observation (and mask); its
+        T is the longest window of the batch, or `pad_to`. With `pack` several whole episodes share a row, so there are
+        fewer rows than windows, and no compute goes to padding; `index` is then that of a row's first window. Padding repeats the last observation (and mask); its
         action, reward and discount are 0, its q_acted nan, its valid and learn False. How windows are chosen, and
         how even that is: `seqel.data.storage.window_units`.
 
@@ -138,7 +141,8 @@ class Replay:
         longest = int(windows.length.max())
         if pad_to is not None and pad_to < longest:
             raise ConfigError(f"expected pad_to of at least the longest window, {longest}, got {pad_to}")
-        return self._gather(windows, context, discount, longest if pad_to is None else pad_to)
+        begins = windows.numbers[:, EpisodeTable.START] + windows.offset == 0
+        return self._gather(windows, place(windows.length, begins, pad_to, pack, window), context, discount)
 
     def _draw(self, batch: int, window: int, context: int, rng: np.random.Generator) -> _Windows:
         before = self._table.units_before(window, context)  # (episodes + 1,)
@@ -160,41 +164,46 @@ class Replay:
         offset = np.minimum(np.maximum(raw, 0), np.maximum(length - window, 0))
         return _Windows(row, offset, numbers, np.minimum(length, window))
 
-    def _gather(self, windows: _Windows, context: int, discount: float, steps: int) -> SequenceBatch:
+    def _gather(self, windows: _Windows, place_: Placement, context: int, discount: float) -> SequenceBatch:
         table, columns, layout = self._table, self._slots.columns, self.layout
-        numbers, offset, length = windows.numbers, windows.offset, windows.length[:, None]
+        numbers, offset, length = windows.numbers, windows.offset, windows.length
         slot = numbers[:, EpisodeTable.SLOT] + offset  # not yet modulo the capacity: mode="wrap" does it
         start = numbers[:, EpisodeTable.START] + offset
-        ends = numbers[:, EpisodeTable.TERMINATED] * (offset + windows.length == numbers[:, EpisodeTable.LENGTH])
+        ends = (numbers[:, EpisodeTable.TERMINATED] > 0) & (offset + length == numbers[:, EpisodeTable.LENGTH])
+        burn_in = (start > 0) * context
 
-        # The last step of a window, repeated, is the padding. A window shorter than its batch is a whole episode,
-        # so that step is the episode's last slot, stored without action and reward (`Layout.columns_of`).
-        time = np.arange(steps + 1)
-        at = np.minimum(time, length)
-        at += slot[:, None]  # (B, T+1)
-        time = time[:-1]
-        now = at[:, :-1].copy()  # (B, T); contiguous once, not in each gather
+        window, time, target = place_.window, place_.time, place_.target
+        shape = (place_.rows, place_.steps + 1)
+        at = np.repeat((slot + length)[place_.last], shape[1])  # padding repeats a row's last observation
+        at[target] = slot[window] + time
+        transition = time < length[window]
+        flat = np.zeros((4, at.size), np.bool_)
+        valid, live, past, first = flat
+        valid[target] = transition
+        live[target] = time < (length - ends)[window]  # not the terminal transition
+        past[target] = time >= burn_in[window]
+        first[target] = time + start[window] == 0
+        at, valid, live, past, first = (x.reshape(shape) for x in (at, valid, live, past, first))
+        valid = valid[:, :-1]
+
+        now = at[:, :-1].copy()  # (R, T); contiguous once, not in each gather
         action = columns["action"].take(now, axis=0, mode="wrap").astype(np.int64)
         reward = columns["reward"].take(now, mode="wrap")
         q_acted = columns["q_acted"].take(now, mode="wrap")
-        valid = time < length
-        if steps > int(windows.length.max()):  # padded beyond the window: a full window repeats a real step
-            padding = ~valid
-            action[padding] = 0
-            reward[padding] = 0.0
-            q_acted[padding] = np.nan
-        learn = columns["own"].take(now, mode="wrap")
-        learn &= valid
-        learn &= time >= ((start > 0) * context)[:, None]
-        gamma = (time < length - ends[:, None]) * np.float32(discount)  # 0 on the terminal transition and padding
-        first = np.zeros((len(slot), steps + 1), np.bool_)
-        first[:, 0] = start == 0
+        padding = ~valid
+        action[padding] = 0
+        reward[padding] = 0.0
+        q_acted[padding] = np.nan
+        learn = columns["own"].take(now, mode="wrap") & valid & past[:, :-1]
+        gamma = (live[:, :-1] & valid) * np.float32(discount)
 
-        inside = offset > 0
-        stood = columns["action"].take(slot - 1, axis=0, mode="wrap")
-        previous_action = np.where(inside[:, None], stood, numbers[:, EpisodeTable.PREVIOUS_ACTION :])
-        stood = columns["reward"].take(slot - 1, mode="wrap")
-        previous_reward = np.where(inside, stood, table.previous_reward.take(windows.row))
+        leader = place_.leader
+        before = slot[leader] - 1
+        inside = offset[leader] > 0
+        stood = columns["action"].take(before, axis=0, mode="wrap")
+        previous_action = np.where(inside[:, None], stood, numbers[leader, EpisodeTable.PREVIOUS_ACTION :])
+        stood = columns["reward"].take(before, mode="wrap")
+        previous_reward = np.where(inside, stood, table.previous_reward.take(windows.row[leader]))
 
         tensor = torch.from_numpy
         return SequenceBatch(
@@ -205,14 +214,14 @@ class Replay:
             reward=tensor(reward),
             discount=tensor(gamma),
             first=tensor(first),
-            valid=tensor(valid),
+            valid=tensor(valid.copy()),
             learn=tensor(learn),
-            start=tensor(start),
+            start=tensor(start[leader]),
             previous_action=tensor(previous_action),
             previous_reward=tensor(previous_reward),
             action_mask=tensor(columns["action_mask"].take(at, axis=0, mode="wrap")) if layout.masked else None,
             q_acted=tensor(q_acted),
-            index=tensor(windows.row + table.evicted),
+            index=tensor(windows.row[leader] + table.evicted),
             learned=int(np.count_nonzero(learn)),
         )
 
