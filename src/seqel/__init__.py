@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from seqel.errors import SeqelError
     from seqel.evaluation.rollout import Evaluation, evaluate
     from seqel.training.config import RunConfig, preset
-    from seqel.training.online import train
+    from seqel.training.run import resume, train
 
 __all__ = [
     "Agent",
@@ -27,6 +27,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "preset",
+    "resume",
     "train",
 ]
 
@@ -37,7 +38,8 @@ _HOME = {
     "SeqelError": "seqel.errors",
     "evaluate": "seqel.evaluation.rollout",
     "preset": "seqel.training.config",
-    "train": "seqel.training.online",
+    "resume": "seqel.training.run",
+    "train": "seqel.training.run",
 }
 
 

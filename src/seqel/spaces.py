@@ -209,7 +209,7 @@ def _leaf(space: spaces.Space[Any], path: str, keys: tuple[str | int, ...]) -> L
     if isinstance(space, spaces.MultiBinary):
         size = int(np.prod(space.shape))
         return Leaf(path, keys, "vector", (size,), "uint8", _shape(space), low=(0.0,) * size, high=(1.0,) * size)
-    if isinstance(space, spaces.Text):
+    if isinstance(space, spaces.Text) or getattr(space.dtype, "kind", "") == "U":  # MiniGrid has a space of its own
         return Leaf(path, keys, "text", (TEXT_TOKENS,), "int16", sizes=(TEXT_BUCKETS,))
     if isinstance(space, spaces.Box):
         return _box(space, path, keys)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["atomic_directory", "atomic_write", "load_tree", "save_tree", "verify_tree"]
+__all__ = ["atomic_directory", "atomic_write", "load_tree", "save_tree", "verify_tree", "writing"]
 
 ARRAYS, TREE, MANIFEST = "arrays.safetensors", "tree.json", "manifest.json"
 FORMAT, VERSION = "seqel-tree", 1
@@ -48,6 +48,15 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a failure to write `path` inside the block into a StorageError that says what failed."""
+    try:
+        yield
+    except OSError as error:
+        raise _storage_error(path, error) from error
 
 
 @contextmanager

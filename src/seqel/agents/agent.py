@@ -174,7 +174,9 @@ class Agent:
             ConfigError: `deterministic` is False (the agent is greedy).
         """
         if not deterministic:
-            raise ConfigError("predict: expected deterministic=True; the agent is greedy, exploration is in training only")
+            raise ConfigError(
+                "predict: expected deterministic=True; the agent is greedy, exploration is in training only"
+            )
         single = self._is_single(observation)
         if single:
             flat = self.observation_spec.flatten(observation, None)

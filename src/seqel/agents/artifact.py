@@ -81,5 +81,7 @@ def _read_config(directory: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         came = config.get("format") if isinstance(config, dict) else type(config).__name__
-        raise CheckpointError(f"{path}: expected format {FORMAT}, got {came!r}; it was made by another version of Seqel")
+        raise CheckpointError(
+            f"{path}: expected format {FORMAT}, got {came!r}; it was made by another version of Seqel"
+        )
     return config

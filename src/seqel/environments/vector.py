@@ -10,17 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 
 from seqel.environments.resolve import EnvMaker
-from seqel.errors import EnvironmentFault
+from seqel.errors import EnvironmentFault, SeqelError
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
 
 __all__ = ["Outcome", "VectorStream", "action_masks_at_end", "make_vector", "success_of"]
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +31,9 @@ class Outcome:
     truncated: NDArray[np.bool_]
     stepped: NDArray[np.bool_]  # False: this row only began its next episode
     info: dict[str, Any]  # of the step, before any reset
+    mask: NDArray[np.bool_] | None = (
+        None  # (E, A) allowed at `reached`; everything, where an episode ended with nothing
+    )
 
     @property
     def done(self) -> NDArray[np.bool_]:
@@ -75,7 +76,12 @@ class VectorStream:
     def reset(self, seeds: list[int | None], rows: NDArray[np.bool_] | None = None) -> None:
         """Begin episodes in `rows` (None: all). Rows of other modes than DISABLED begin theirs themselves."""
         options = None if rows is None else {"reset_mask": rows}
-        observation, info = self.envs.reset(seed=cast("list[int]", seeds), options=options)
+        try:
+            observation, info = self.envs.reset(seed=cast("list[int]", seeds), options=options)
+        except SeqelError:
+            raise
+        except Exception as error:
+            raise EnvironmentFault(f"the environment failed in reset: {type(error).__name__}: {error}") from error
         current = self.spec.flatten(observation, self.count)
         if rows is None:
             self.current, self.first = current, np.ones(self.count, bool)
@@ -96,6 +102,8 @@ class VectorStream:
             observation, reward, terminated, truncated, info = self.envs.step(
                 (action + self.action_spec.start[0]).astype(self._dtype)
             )
+        except SeqelError:
+            raise
         except Exception as error:
             raise EnvironmentFault(f"the environment failed in step: {type(error).__name__}: {error}") from error
         reward = np.asarray(reward, np.float64)
@@ -110,14 +118,19 @@ class VectorStream:
         done = terminated | truncated
         self.first = ~stepped
         self._take_mask(info, np.ones(self.count, bool))
+        mask = self.mask
         if self.mode == AutoresetMode.SAME_STEP and done.any():
             self.current = reached
             reached = self._with_final(reached, info, done)
             self.first = done.copy()
+            mask = self._with_final_mask(info, done)
         else:
             self.current = FlatObservation(reached)
+        mask = action_masks_at_end(mask, done)
+        if self.mode == AutoresetMode.NEXT_STEP:
+            self.mask = mask  # the action of the coming reset is ignored, but one has to be chosen
         self._pending = done & (self.mode == AutoresetMode.NEXT_STEP)
-        return Outcome(reached, reward, terminated & stepped, truncated & stepped, stepped, info)
+        return Outcome(reached, reward, terminated & stepped, truncated & stepped, stepped, info, mask)
 
     def close(self) -> None:
         """Let the environments go."""
@@ -137,17 +150,26 @@ class VectorStream:
                 reached[path][row] = leaf
         return reached
 
-    def _take_mask(self, info: dict[str, Any], rows: NDArray[np.bool_]) -> None:
-        found = info.get("action_mask")
-        if found is None:
-            return
+    def _with_final_mask(self, info: dict[str, Any], done: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+        """The masks of the steps themselves, where a SAME_STEP environment reports those of its new episodes."""
         if self.mask is None:
-            self.mask = np.ones((self.count, self.action_spec.actions), bool)
-        given = rows & np.asarray(info.get("_action_mask", rows))
-        mask = self.mask.copy()
-        for row in np.flatnonzero(given):
-            mask[row] = np.asarray(found[row], bool)
-        self.mask = mask
+            return None
+        return np.where(done[:, None], self._read_mask(info.get("final_info", {}), done), self.mask)
+
+    def _take_mask(self, info: dict[str, Any], rows: NDArray[np.bool_]) -> None:
+        if self.mask is None and info.get("action_mask") is None:
+            return
+        kept = np.ones((self.count, self.action_spec.actions), bool) if self.mask is None else self.mask
+        self.mask = np.where(rows[:, None], self._read_mask(info, rows), kept)
+
+    def _read_mask(self, info: dict[str, Any], rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(E, A); everything is allowed where nothing is reported."""
+        mask = np.ones((self.count, self.action_spec.actions), bool)
+        found = info.get("action_mask")
+        if found is not None:
+            for row in np.flatnonzero(rows & np.asarray(info.get("_action_mask", rows))):
+                mask[row] = np.asarray(found[row], bool)
+        return mask
 
 
 def action_masks_at_end(mask: NDArray[np.bool_] | None, done: NDArray[np.bool_]) -> NDArray[np.bool_] | None:

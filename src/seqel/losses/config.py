@@ -30,4 +30,6 @@ class ObjectiveConfig:
         if self.n_step < 1:
             raise ConfigError(f"objective.n_step: expected at least 1, got {self.n_step}")
         if self.n_step > 1 and self.lambda_ > 0:
-            raise ConfigError(f"objective.n_step = {self.n_step} needs lambda_ = 0 (got {self.lambda_}): one or the other")
+            raise ConfigError(
+                f"objective.n_step = {self.n_step} needs lambda_ = 0 (got {self.lambda_}): one or the other"
+            )

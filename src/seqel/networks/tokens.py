@@ -6,6 +6,8 @@ over all of them side by side. The previous reward is symlogged, so that its sca
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -53,6 +55,35 @@ class VectorEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.linear(self.normalise(x))
         return out
+
+
+class Deduplicated(nn.Module):
+    """Encodes each distinct row of a batch once: the codes of grids and texts repeat, and their encoders are wide.
+
+    Rows are told apart by a 64-bit hash. While compiling, every row is encoded: the number of distinct ones is data.
+    """
+
+    odd: Tensor
+
+    def __init__(self, leaf: Leaf, encoder: nn.Module) -> None:
+        super().__init__()
+        size = math.prod(leaf.shape)
+        generator = torch.Generator().manual_seed(1)
+        odd = torch.randint(-(1 << 62), 1 << 62, (size,), generator=generator) * 2 + 1
+        self.register_buffer("odd", odd, persistent=False)
+        self.axes, self.encoder = len(leaf.shape), encoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        lead = x.shape[: x.ndim - self.axes]
+        rows = x.reshape(-1, *x.shape[x.ndim - self.axes :])
+        if torch.compiler.is_compiling() or len(rows) < 2:
+            out: Tensor = self.encoder(rows)
+            return out.reshape(*lead, -1)
+        key = (rows.flatten(1).long() * self.odd).sum(dim=1)
+        distinct, inverse = key.unique(return_inverse=True)
+        some = torch.empty_like(distinct).scatter_(0, inverse, torch.arange(len(rows), device=x.device))
+        encoded: Tensor = self.encoder(rows[some])
+        return encoded[inverse].reshape(*lead, -1)
 
 
 class CategoriesEncoder(nn.Module):
@@ -148,13 +179,18 @@ ENCODERS: dict[str, type[nn.Module]] = {
 }
 
 
+def _encoder(leaf: Leaf, width: int) -> nn.Module:
+    encoder = ENCODERS[leaf.kind](leaf, width)
+    return Deduplicated(leaf, encoder) if leaf.kind in ("grid", "text") else encoder
+
+
 class TokenEncoder(nn.Module):
     """One token a step: what was seen, what was done before it, and what that earned."""
 
     def __init__(self, observation: ObservationSpec, action: ActionSpec, config: NetworkConfig) -> None:
         super().__init__()
         self.paths = [leaf.path for leaf in observation.leaves]
-        self.encoders = nn.ModuleList(ENCODERS[leaf.kind](leaf, config.width) for leaf in observation.leaves)
+        self.encoders = nn.ModuleList(_encoder(leaf, config.width) for leaf in observation.leaves)
         self.actions = nn.ModuleList(nn.Embedding(size, config.width) for size in action.sizes)
         self.reward = nn.Linear(1, config.width, bias=False)
         self.first = nn.Parameter(torch.randn(config.width) * 0.5)

@@ -11,7 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqel.networks.attention import attention_weights, band, banded_attention, ring_attention, ring_valid, rotary, rotate
+from seqel.networks.attention import (
+    attention_weights,
+    band,
+    banded_attention,
+    ring_attention,
+    ring_valid,
+    rotary,
+    rotate,
+)
 from seqel.networks.config import NetworkConfig
 from seqel.networks.trunk import State, Trunk
 

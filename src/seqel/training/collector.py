@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 from seqel.agents.agent import Agent, AgentState
 from seqel.agents.exploration import Explorer
 from seqel.data.replay import Replay
-from seqel.environments.vector import VectorStream, action_masks_at_end, success_of
+from seqel.environments.vector import VectorStream, success_of
+from seqel.training.again import play_again
 from seqel.training.returns_scale import ReturnScale
 from seqel.types import Episode, SequenceBatch
 
@@ -84,8 +84,9 @@ class Collector:
 
     def begin(self) -> None:
         """Reset every environment to its first episode."""
-        self.stream.reset([episode_seed(self.seed, i, 0) for i in range(self.stream.count)])
-        self._stage_first(np.ones(self.stream.count, bool))
+        every = np.ones(self.stream.count, bool)
+        self.stream.reset(self._seeds(every))
+        self._stage_first(every)
 
     # -- one step of every environment -----------------------------------------------------------------------------
 
@@ -110,7 +111,9 @@ class Collector:
         ended = self._finish(outcome) if outcome.done.any() else []
         if not outcome.stepped.all():
             self._stage_first(~outcome.stepped)
-        full = (self.cursor == self.segment) & ~stream.first
+        full = (
+            self.cursor == self.segment
+        ) & ~outcome.done  # an ended row of a NEXT_STEP environment still stands there
         for row in np.flatnonzero(full):
             self._cut(int(row))
         return ended
@@ -124,9 +127,7 @@ class Collector:
         for path, leaf in outcome.reached.items():
             self.staged[path][live, at + 1] = leaf[live]
         if self.mask is not None:
-            mask = action_masks_at_end(self.stream.mask, outcome.done)
-            assert mask is not None
-            self.mask[live, at + 1] = mask[live]
+            self.mask[live, at + 1] = True if outcome.mask is None else outcome.mask[live]
         self.cursor[live] += 1
         self.total[live] += outcome.reward[live]
         self.last_action = action
@@ -147,8 +148,7 @@ class Collector:
         done = outcome.done
         self.episodes[done] += 1
         if self.stream.seedable:
-            seeds = [episode_seed(self.seed, i, int(self.episodes[i])) if done[i] else None for i in range(len(done))]
-            self.stream.reset(seeds, done)
+            self.stream.reset(self._seeds(done), done)
         began = done & self.stream.first
         if began.any():
             self._stage_first(began)
@@ -161,8 +161,8 @@ class Collector:
         self.before_reward[rows] = self.last_reward[rows] = 0.0
         for path, leaf in self.stream.current.items():
             self.staged[path][rows, 0] = leaf[rows]
-        if self.mask is not None and self.stream.mask is not None:
-            self.mask[rows, 0] = self.stream.mask[rows]
+        if self.mask is not None:
+            self.mask[rows, 0] = True if self.stream.mask is None else self.stream.mask[rows]
         for row in np.flatnonzero(rows).tolist():
             self.history[row] = []
 
@@ -229,12 +229,6 @@ class Collector:
 
     # -- saved and restored ----------------------------------------------------------------------------------------
 
-    def digest(self) -> list[str]:
-        """A hash of each row's current observation."""
-        leaves = [self.stream.current[path] for path in sorted(self.stream.current)]
-        rows = range(self.stream.count)
-        return [hashlib.blake2b(b"".join(leaf[i].tobytes() for leaf in leaves), digest_size=16).hexdigest() for i in rows]
-
     def state_dict(self) -> dict[str, Any]:
         """Everything an exact resume needs; the environments themselves are replayed from their actions."""
         return {
@@ -248,14 +242,13 @@ class Collector:
             "fresh": self.state.fresh,
             "first": self.stream.first,
             "history": [np.asarray(actions, np.int32) for actions in self.history],
-            "digest": self.digest(),
             "explorer": self.explorer.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> list[int]:
-        """Replay the open episodes and take everything else back.
+        """Play the open episodes again and take everything else back.
 
-        Returns the rows whose environment could not be replayed: their open episodes are dropped and begun anew.
+        Returns the rows whose environment did not do the same again: their open episodes are dropped and begun anew.
         """
         self.steps = int(state["steps"])
         for name in ARRAYS:
@@ -267,37 +260,33 @@ class Collector:
         device = self.agent.device
         memory = {name: tensor.to(device) for name, tensor in state["memory"].items()}
         self.state = AgentState(memory, state["last_action"].to(device), state["fresh"].to(device))
-        history = [list(actions) for actions in self.history]
-        self._replay_episodes()
-        lost = [row for row, (now, then) in enumerate(zip(self.digest(), state["digest"], strict=True)) if now != then]
-        self.history = history
+        lost = every = np.ones(self.stream.count, bool)
+        if self.stream.seedable:
+            lost = play_again(self.stream, self._seeds(every), self.history, self._same)
         self.stream.mask = None if state["stream_mask"] is None else state["stream_mask"].copy()
         self.stream.first = state["first"].copy()
-        if lost:
-            which = np.isin(np.arange(self.stream.count), lost)
-            self.episodes[which] += 1
-            self.stream.reset([episode_seed(self.seed, i, int(self.episodes[i])) if which[i] else None for i in range(len(which))], which)
-            self._stage_first(which)
-        return lost
+        if lost.any():
+            self.episodes[lost] += 1
+            self.stream.reset(self._seeds(lost), None if lost.all() else lost)
+            self._stage_first(lost)
+        return [int(row) for row in np.flatnonzero(lost)]
 
-    def _replay_episodes(self) -> None:
-        """Bring every environment back to where it stood. Rows with fewer actions are begun later, by a masked reset."""
-        stream = self.stream
-        seeds = [episode_seed(self.seed, i, int(self.episodes[i])) for i in range(stream.count)]
-        lengths = np.array([len(actions) for actions in self.history])
-        longest = int(lengths.max())
-        stream.reset(list(seeds))
-        for t in range(longest + 1):
-            begins = (longest - lengths == t) & (lengths < longest)
-            if begins.any():
-                stream.reset([seeds[i] if begins[i] else None for i in range(stream.count)], begins)
-            if t == longest:
-                return
-            offset = t - (longest - lengths)
-            action = np.array([self.history[i][k] if k >= 0 else 0 for i, k in enumerate(offset.tolist())])
-            outcome = stream.step(action)
-            if outcome.done.any():  # a row that idles until its turn, or one that is not what it was
-                stream.reset([0 if d else None for d in outcome.done.tolist()], outcome.done)
+    def _seeds(self, rows: NDArray[np.bool_]) -> list[int | None]:
+        """The seeds of the current episodes; None where not in `rows`."""
+        return [episode_seed(self.seed, i, int(n)) if rows[i] else None for i, n in enumerate(self.episodes)]
+
+    def _same(self, row: int, taken: int, reward: float | None) -> bool:
+        """Whether the environment, `taken` steps into its episode again, shows what is staged of that step."""
+        at = taken - int(self.start[row])
+        if at < 0:  # handed over in an earlier segment, and not kept
+            return True
+        if at > 0 and reward is not None and np.float32(reward) != self.reward[row, at - 1]:
+            return False
+        if self.mask is not None and self.stream.mask is not None:
+            if not np.array_equal(self.stream.mask[row], self.mask[row, at]):
+                return False
+        now = self.stream.current
+        return all(leaf[row, at].tobytes() == now[path][row].tobytes() for path, leaf in self.staged.items())
 
 
 ARRAYS = (

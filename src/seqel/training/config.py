@@ -37,7 +37,7 @@ class ReplayConfig:
     window: int = 0  # transitions in a training sequence; 0: whole episodes up to 2 * context
     batch_tokens: int = 1_664  # transitions an update sees, about: the number of windows follows from it
     batch_size: int = 0  # windows an update; 0: from batch_tokens
-    replay_ratio: float = 4.0  # transitions learnt for each environment step
+    replay_ratio: float = 32.0  # transitions learnt for each environment step
     learning_starts: int = 1_000  # environment steps before the first update
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class RunConfig:
     env_args: dict[str, Any] = field(default_factory=dict)  # for the environment's constructor; TOML values
     steps: int = 200_000  # environment steps
     seed: int = 0
-    environments: int = 32  # side by side
+    environments: int = 16  # side by side
     vectorization: Literal["sync", "async"] = "sync"
     memoryless: bool = False  # the same learner with the history removed
     device: str = "auto"
@@ -123,7 +123,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": ("rewards that come late, after long corridors: Peng's Q(0.9)", {}),
     "immediate": (
         "each action is answered at once (recall, counting, copying): one-step targets, a mild count bonus",
-        {"objective.lambda_": 0.0, "exploration.bonus": 0.02},
+        {"objective.lambda_": 0.0, "exploration.bonus": 0.02, "environments": 32, "replay.replay_ratio": 4.0},
     ),
 }
 

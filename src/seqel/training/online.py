@@ -1,7 +1,7 @@
 """The loop over environments, on one screen: collect, learn, look, and say what happened.
 
 `records` yields what happened instead of calling back, so that a notebook, the command line and a test read the same
-stream. `train` is the loop with a run folder around it.
+stream. `training/run.py` puts a run folder around it.
 """
 
 from __future__ import annotations
@@ -28,18 +28,21 @@ class Record:
     metrics: dict[str, float] = field(default_factory=dict)  # means since the last record; see training/metrics.py
     validation: Evaluation | None = None
     solved: bool = False  # the threshold held on the confirming episodes: the run may end
+    notes: tuple[str, ...] = ()  # what has to be said in words: episodes that a resume lost, for instance
 
 
 def records(session: Session) -> Iterator[Record]:
-    """Train until the config's steps are done (or the threshold is confirmed), a record at a time."""
+    """Train until the config's steps are done (or the threshold is confirmed), a record at a time.
+
+    Whenever it yields or ends, the session can be saved, and a loop over the restored one goes on as this one does.
+    """
     config = session.config
-    gathered: list[dict[str, torch.Tensor]] = []
     next_log = next_multiple(session.collector.steps, config.log_every)
     next_look = next_multiple(session.collector.steps, config.evaluation.every)
-    while session.done < 1.0:
+    while session.done < 1.0 and not session.stopping:
         session.collect()
         while session.due:
-            gathered.append(session.update())
+            session.gathered.append(session.update())
         steps = session.collector.steps
         if steps < next_log and steps < next_look and session.done < 1.0:
             continue
@@ -49,8 +52,9 @@ def records(session: Session) -> Iterator[Record]:
             next_look = next_multiple(steps, config.evaluation.every)
             validation = session.validate()
             solved = confirmed(session, validation)
-        yield Record(steps, session.elapsed, session.learner.updates, summary(session, gathered), validation, solved)
-        gathered = []
+        metrics, notes = summary(session), tuple(session.notes)
+        session.gathered, session.notes = [], []
+        yield Record(steps, session.elapsed, session.learner.updates, metrics, validation, solved, notes)
         if solved:
             return
 
@@ -63,9 +67,10 @@ def confirmed(session: Session, validation: Evaluation) -> bool:
     return session.validate(look.confirm, CONFIRM_SEED).mean >= look.threshold
 
 
-def summary(session: Session, gathered: list[dict[str, torch.Tensor]]) -> dict[str, float]:
+def summary(session: Session) -> dict[str, float]:
     """Means of the learner's metrics since the last record, and of the last hundred training episodes."""
     found: dict[str, float] = {}
+    gathered = session.gathered
     if gathered:
         for name in gathered[-1]:
             found[name] = float(torch.stack([torch.as_tensor(m[name]).cpu().float() for m in gathered]).mean())

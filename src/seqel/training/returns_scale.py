@@ -26,7 +26,8 @@ class ReturnScale:
     def observe(self, reward: NDArray[np.float32]) -> None:
         """Take one episode's (or segment's) rewards, (T,)."""
         returns = discounted_return(
-            torch.from_numpy(np.asarray(reward, np.float64))[None], torch.full((1, len(reward)), self.discount, dtype=torch.float64)
+            torch.from_numpy(np.asarray(reward, np.float64))[None],
+            torch.full((1, len(reward)), self.discount, dtype=torch.float64),
         )
         self.weight = self.memory * self.weight + (1 - self.memory)
         self.square = self.memory * self.square + (1 - self.memory) * float(returns.square().mean())

@@ -42,13 +42,21 @@ def complete(config: RunConfig, found: Probe) -> RunConfig:
     window = replay.window or (horizon if horizon is not None and horizon <= 2 * context else 2 * context)
     if config.memoryless:
         network = dataclasses.replace(
-            network, trunk="transformer", context=1, previous_action=False, previous_reward=False, first_step=False, clock=False
+            network,
+            trunk="transformer",
+            context=1,
+            previous_action=False,
+            previous_reward=False,
+            first_step=False,
+            clock=False,
         )
     else:
         network = dataclasses.replace(network, context=context)
     if objective.discount is None:
         objective = dataclasses.replace(objective, discount=float(found.suggested.get("discount", DISCOUNT)))
-    return dataclasses.replace(config, network=network, objective=objective, replay=dataclasses.replace(replay, window=window))
+    return dataclasses.replace(
+        config, network=network, objective=objective, replay=dataclasses.replace(replay, window=window)
+    )
 
 
 class Session:
@@ -67,7 +75,11 @@ class Session:
         self.agent = Agent(network, {"env": config.env, "seed": config.seed})
         self.learner = Learner(network, config.objective, config.learner)
         self.replay = Replay(
-            spec.storage, config.replay.capacity, actions=action.actions, action_dims=action.dims, masked=self.probe.masked
+            spec.storage,
+            config.replay.capacity,
+            actions=action.actions,
+            action_dims=action.dims,
+            masked=self.probe.masked,
         )
         self.stream = VectorStream(make_vector(make, config.environments, config.vectorization), spec, action)
         explorer = Explorer(
@@ -86,7 +98,10 @@ class Session:
         self.learned = 0  # transitions learnt, padding and burn-in not counted
         self.ready = False
         self.recent: deque[EpisodeEnd] = deque(maxlen=100)
-        self.best: float | None = None
+        self.gathered: list[dict[str, torch.Tensor]] = []  # the learner's metrics since the last record
+        self.notes: list[str] = []  # what the next record has to say in words
+        self.stopping = False  # set from outside: end after this round of the loop, where a checkpoint is exact
+        self.best: float | None = None  # mean return of the best validation
         self.seconds = 0.0  # of earlier sittings
         self._began = time.perf_counter()
 
@@ -128,6 +143,7 @@ class Session:
             discount=self.discount,
             rng=self.rng,
             pad_to=config.replay.window if config.learner.compile else None,
+            pack=config.network.trunk == "transformer",  # a GRU would have to run packed rows step by step
         )
         self.learned += max(1, batch.learned)
         metrics = self.learner.update(batch, self.done)
@@ -169,7 +185,8 @@ class Session:
     # -- saved and restored ----------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything an exact resume needs."""
+        """Everything an exact resume needs. Refers to the live arrays: write it, or copy it, before going on."""
+        names = list(self.gathered[0]) if self.gathered else []
         return {
             "collector": self.collector.state_dict(),
             "learner": self.learner.state_dict(),
@@ -177,9 +194,11 @@ class Session:
             "scale": self.scale.state_dict(),
             "rng": self.rng.bit_generator.state,
             "torch_rng": torch.get_rng_state(),
+            "device_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "learned": self.learned,
             "ready": self.ready,
             "recent": [dataclasses.asdict(end) for end in self.recent],
+            "gathered": {name: torch.stack([torch.as_tensor(m[name]).cpu() for m in self.gathered]) for name in names},
             "best": self.best,
             "seconds": self.elapsed,
         }
@@ -192,15 +211,19 @@ class Session:
         self.rng.bit_generator.state = state["rng"]
         self.learned, self.ready = int(state["learned"]), bool(state["ready"])
         self.recent = deque((EpisodeEnd(**end) for end in state["recent"]), maxlen=self.recent.maxlen)
+        length = max((len(values) for values in state["gathered"].values()), default=0)
+        self.gathered = [{name: values[i] for name, values in state["gathered"].items()} for i in range(length)]
         self.best = state["best"]
         self.seconds, self._began = float(state["seconds"]), time.perf_counter()
         lost = self.collector.load_state_dict(state["collector"])
         torch.set_rng_state(state["torch_rng"])
+        if state["device_rng"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["device_rng"], self.device)
         return lost
 
 
 def choose_device(name: str) -> torch.device:
-    """"auto": a GPU when there is one.
+    """ "auto": a GPU when there is one.
 
     Raises:
         ConfigError: the device is unknown or not there.

@@ -1,0 +1,62 @@
+"""The arguments that several commands share, and how their text becomes values."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Annotated, Any
+
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
+
+from seqel.errors import ConfigError
+
+__all__ = ["ENV_HELP", "EnvArguments", "Json", "OptionalEnv", "RequiredEnv", "pairs", "values"]
+
+ENV_HELP = "a registered id (CartPole-v1), module:Id-v0, or a class of yours as module:ClassName"
+
+RequiredEnv = Annotated[str, Positional, arg(metavar="ENV", help=ENV_HELP, help_behavior_hint="")]
+OptionalEnv = Annotated[
+    str | None, Positional, arg(metavar="ENV", help=ENV_HELP, help_behavior_hint="", constructor=str)
+]
+EnvArguments = Annotated[
+    UseAppendAction[tuple[str, ...]],
+    arg(
+        metavar="NAME=VALUE",
+        help="an argument of the environment's constructor, a TOML value",
+        help_behavior_hint="(repeatable)",
+    ),
+]
+Json = Annotated[
+    bool,
+    FlagCreatePairsOff,
+    arg(help="one JSON object on standard output, progress on standard error", help_behavior_hint=""),
+]
+
+
+def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
+    """("a=1", "b=x") -> {"a": "1", "b": "x"}.
+
+    Raises:
+        ConfigError: a text has no "=", or a name comes twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise ConfigError(f"{option}: expected NAME=VALUE, got {text!r}")
+        if name in found:
+            raise ConfigError(f"{option}: {name} is given twice")
+        found[name] = value.strip()
+    return found
+
+
+def values(texts: tuple[str, ...], option: str = "--env-arg") -> dict[str, Any]:
+    """As `pairs`, each value read as TOML; what is no TOML value is taken as text, so that `mode=easy` works."""
+    return {name: _value(text) for name, text in pairs(texts, option).items()}
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,247 @@
+"""`seqel demo` (what `make demo` runs): an agent learns to remember, beside the same agent with its history removed."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import arg
+
+from seqel.cli.arguments import Json
+from seqel.cli.duel import WITH, WITHOUT, Duel, told
+from seqel.cli.twins import Child, Pace, Tell, cores, run_together
+
+if TYPE_CHECKING:
+    from seqel.agents.agent import Agent
+    from seqel.cli.output import Output
+    from seqel.evaluation.rollout import Evaluation
+    from seqel.training.config import RunConfig
+
+__all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
+
+SUMMARY = "Watch an agent learn a task that needs memory, beside the same agent without memory."
+
+EXAMPLES = """
+The passive T-Maze: a cue at the first step says which arm holds the reward, then comes a corridor, then the agent has
+to choose. Without memory nothing better than 50 % is possible. Both agents learn at the same time, each on one core,
+with the same network, learner and exploration, for the same number of steps; one sees its history, one only the
+current observation. Ends with 100 fresh episodes of each and a strip that shows which past step the choice looked at.
+The exit code is 1 when the agent has not learned it within the limit.
+
+examples:
+  seqel demo
+  seqel demo --length 20 --seed 3 --out runs/demo
+"""
+
+SETTINGS: dict[str, Any] = {  # over the default preset; the small ones are about looking, not about learning
+    "steps": 150_000,
+    "log_every": 500,
+    "threads": 1,
+    "device": "cpu",
+    "evaluation.every": 2_500,
+    "evaluation.threshold": 0.99,
+}
+LAG = 15.0  # seconds that the twin may take longer than the agent's limit
+EPISODES = 100
+
+NEXT = """[bold]What next[/]
+  [cyan]seqel check CartPole-v1[/]             what Seqel makes of an environment: any Gymnasium id works
+  [cyan]seqel check my_file:MyEnv[/]           of yours: a gymnasium.Env in my_file.py
+  [cyan]seqel train my_file:MyEnv --compare[/] train on it, and learn whether memory pays there
+In Python, three lines:
+  [green]import seqel
+  agent = seqel.train(lambda: MyEnv(), steps=200_000, out="runs/mine")
+  print(seqel.evaluate(agent, lambda: MyEnv()))[/]
+Read on: docs/getting-started.md"""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What `seqel demo` takes."""
+
+    length: Annotated[int, arg(metavar="L", help="steps of corridor between the cue and the choice")] = 50
+    seed: Annotated[int, arg(metavar="S", help="of both runs")] = 0
+    limit: Annotated[float, arg(metavar="SECONDS", help="of training, at most")] = 140.0
+    out: Annotated[
+        str | None,
+        arg(metavar="DIR", help="where the agents and the picture go", help_behavior_hint="", constructor=str),
+    ] = None
+    json: Json = False
+
+
+def run(arguments: Arguments, output: Output) -> tuple[dict[str, Any], int]:
+    """Train both, evaluate both, explain one choice.  -> (report, 0 when the agent remembers else 1)."""
+    from seqel.errors import ConfigError
+    from seqel.training.config import preset, with_settings
+
+    if not arguments.limit > 0:
+        raise ConfigError(f"--limit: expected more than 0 seconds, got {arguments.limit}")
+    if arguments.length < 1:
+        raise ConfigError(f"--length: expected at least 1 step, got {arguments.length}")
+    config = preset(env="seqel/TMaze-v0", env_args={"length": arguments.length}, seed=arguments.seed)
+    config = with_settings(config, SETTINGS)
+    folder = Path(arguments.out) if arguments.out else Path(tempfile.mkdtemp(prefix="seqel-demo-"))
+    title = (
+        f"T-Maze, {arguments.length} steps between cue and choice. Success of greedy episodes "
+        f"(guessing: 50 %), seed {arguments.seed}"
+    )
+    began = time.time()
+    with Duel(output.progress, title) as duel:
+        for message in run_together(_children(config, folder, began + arguments.limit)):
+            if message is not None:
+                duel.take(message.name, message.what)
+    return _report(arguments, config, folder, duel, began, output)
+
+
+# -- the two processes -------------------------------------------------------------------------------------------------
+
+
+def _children(config: RunConfig, folder: Path, deadline: float) -> list[Child]:
+    pace = Pace()
+    agent = {
+        "config": _stopping(config),
+        "folder": str(folder / "agent"),
+        "pace": pace,
+        "deadline": deadline,
+        "leads": True,
+    }
+    twin = {
+        "config": dataclasses.replace(config, memoryless=True),
+        "folder": str(folder / "without-history"),
+        "pace": pace,
+        "deadline": deadline + LAG,
+        "leads": False,
+    }
+    threads = max(1, min(config.threads, cores() // 2))
+    return [Child(WITH, learn, threads, agent), Child(WITHOUT, learn, threads, twin)]
+
+
+def _stopping(config: RunConfig) -> RunConfig:
+    return dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, stop=True))
+
+
+def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, deadline: float, leads: bool) -> None:
+    """One of the two trainings. The leader ends when it is confirmed to have learnt; the other after as many steps."""
+    from seqel.environments.resolve import resolve
+    from seqel.training.online import records
+    from seqel.training.session import Session
+
+    session = Session(config, resolve(config.env, **config.env_args))
+    try:
+        session.collector.begin()
+        for record in records(session):
+            tell(told(record))
+            if leads:
+                pace.lead(record.steps)
+                if time.time() >= deadline:
+                    break
+            elif not pace.follow(record.steps, deadline):
+                break
+        session.agent.save(folder)
+    finally:
+        if leads:
+            pace.lead(session.collector.steps, final=True)
+        session.close()
+
+
+# -- what came of it ---------------------------------------------------------------------------------------------------
+
+
+def _report(
+    arguments: Arguments, config: RunConfig, folder: Path, duel: Duel, began: float, output: Output
+) -> tuple[dict[str, Any], int]:
+    from seqel.agents.agent import Agent
+    from seqel.cli.evaluate import results_table
+    from seqel.environments.resolve import resolve
+    from seqel.evaluation.rollout import evaluate
+
+    make = resolve(config.env, **config.env_args)
+    agents = {WITH: Agent.load(folder / "agent"), WITHOUT: Agent.load(folder / "without-history")}
+    results = {name: evaluate(agent, make, EPISODES) for name, agent in agents.items()}
+    learned = results[WITH].success == 1.0
+    output.show("", f"{EPISODES} fresh episodes each:", results_table(results), "")
+    report: dict[str, Any] = {
+        "task": {"env": config.env, "env_args": config.env_args},
+        "seed": arguments.seed,
+        "learned": learned,
+        "runs": {
+            name: {"steps": racer.steps, "seconds": racer.seconds, "evaluation": dataclasses.asdict(results[name])}
+            for name, racer in duel.racers.items()
+        },
+    }
+    if learned:
+        output.show(f"[bold green]It remembers[/]: {_verdict(results)}", "")
+        report["attention"] = _explain(agents[WITH], make, folder, duel, arguments, output)
+    else:
+        output.show(
+            f"[bold red]It has not learned this time[/]: {_verdict(results)} It had {arguments.limit:g} s; on a busy or "
+            "slow machine give it longer, for instance --limit 600.",
+            "",
+        )
+    report |= {"folder": str(folder), "seconds": time.time() - began}
+    output.show(f"[dim]Everything is in {folder}; {report['seconds']:.0f} s in all.[/]", "", NEXT)
+    return report, 0 if learned else 1
+
+
+def _verdict(results: dict[str, Evaluation]) -> str:
+    said = []
+    for name, result in results.items():
+        interval = result.success_interval
+        assert result.success is not None and interval is not None  # the T-Maze reports it
+        said.append(f"{name} {result.success:.0%} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]")
+    return "; ".join(said) + "."
+
+
+def _explain(agent: Agent, make: Any, folder: Path, duel: Duel, arguments: Arguments, output: Output) -> dict[str, Any]:
+    """Show where the choice at the junction looked, and what it would have been with the other cue."""
+    from seqel.cli import strip
+    from seqel.explanation.attention import attention, changed, q_values, strongest_head, watch
+
+    episode = watch(agent, make, seed=0)
+    choice = len(episode) - 1  # the last action is the turn at the junction
+    weights = attention(agent, episode)
+    focus = strongest_head(weights, choice)
+    leaf = agent.observation_spec.leaves[0].path
+    cue = episode.observation[leaf][0]
+    names = ("right", "up", "left", "down")
+    now = int(q_values(agent, episode)[choice].argmax())
+    otherwise = int(changed(agent, episode, 0, leaf, cue * (1, -1))[choice].argmax())
+    ago = choice - focus.step
+    what = "the cue" if focus.step == 0 else "the corridor"
+    shown = strip.Strip(
+        [float(w) for w in weights[focus.layer, focus.head, choice, : choice + 1]],
+        focus.step,
+        f"{what}, {ago} steps ago",
+        f"the choice: {names[now]}",
+    )
+    head = f"layer {focus.layer + 1}, head {focus.head + 1}"
+    output.show(
+        "[bold]Where it looked when it chose[/], a block a step; the head that looks hardest at one past step: "
+        f"{head}, {focus.share:.0%} of its weight on one step",
+        "",
+        strip.text(shown, 100 if output.as_json else output.progress.width),
+        "",
+        f"And does it use what it sees there? The same episode with the other cue at its first step and nothing else "
+        f"changed: it would have chosen [bold]{names[otherwise]}[/].",
+        "",
+    )
+    path = folder / "demo.png"
+    curves = {name: racer.history for name, racer in duel.racers.items()}
+    title = f"Passive T-Maze of length {arguments.length}: greedy success while learning"
+    strip.picture(path, title, curves, shown, f"step of the episode; brightness: attention weight of {head}")
+    output.show(f"[dim]Saved as a picture: {path}[/]")
+    return {
+        "choice": names[now],
+        "choice_with_other_cue": names[otherwise],
+        "step": focus.step,
+        "steps_ago": ago,
+        "layer": focus.layer,
+        "head": focus.head,
+        "share": focus.share,
+        "weights": shown.weights,
+        "picture": str(path),
+    }

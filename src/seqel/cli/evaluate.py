@@ -1,0 +1,130 @@
+"""`seqel evaluate RUN`: greedy episodes on fresh seeds, with intervals."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from seqel.cli.arguments import ENV_HELP, EnvArguments, Json, values
+
+if TYPE_CHECKING:
+    from seqel.cli.output import Output
+    from seqel.evaluation.rollout import Evaluation
+
+__all__ = ["EXAMPLES", "SUMMARY", "Arguments", "results_table", "run"]
+
+SUMMARY = "Play greedy episodes on fresh seeds and report returns with 95 % intervals."
+
+EXAMPLES = """
+Episode n is reset with the seed SEED + n, however many are played side by side. Seeds up to 2^30 - 1 are never used
+in training. --json prints the keys of seqel.Evaluation: mean, iqm, interval, success, success_interval, returns,
+lengths, seed; what is not known is null.
+
+examples:
+  seqel evaluate runs/mine --episodes 200
+  seqel evaluate runs/mine --env-arg length=100         the same agent in a longer maze
+  seqel evaluate downloaded/agent --env CartPole-v1     an agent alone, without its run
+"""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What `seqel evaluate` takes."""
+
+    run: Annotated[
+        str,
+        Positional,
+        arg(
+            metavar="RUN",
+            help="a run's folder, or an agent's (weights.safetensors, config.json)",
+            help_behavior_hint="",
+        ),
+    ]
+    episodes: Annotated[int, arg(metavar="N", help="how many are played")] = 100
+    seed: Annotated[int, arg(metavar="S", help="of the first episode")] = 0
+    env: Annotated[
+        str | None,
+        arg(
+            metavar="ENV",
+            help=f"another environment than the one trained on: {ENV_HELP}",
+            help_behavior_hint="",
+            constructor=str,
+        ),
+    ] = None
+    env_arg: EnvArguments = ()
+    device: Annotated[str, arg(metavar="D", help="where the network runs: cpu, cuda")] = "cpu"
+    json: Json = False
+
+
+def run(arguments: Arguments, output: Output) -> dict[str, Any]:
+    """Load, play, report.  -> `Evaluation` as a dict."""
+    from pathlib import Path
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from seqel.agents.agent import Agent
+    from seqel.environments.resolve import resolve
+    from seqel.evaluation.rollout import evaluate
+
+    folder = Path(arguments.run)
+    agent = Agent.load(folder, arguments.device)
+    env, env_args = _environment(folder, agent.info, arguments)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=output.progress, transient=True) as progress:
+        task = progress.add_task("playing", total=arguments.episodes)
+        result = evaluate(
+            agent,
+            resolve(env, **env_args),
+            arguments.episodes,
+            arguments.seed,
+            progress=lambda done: progress.update(task, completed=done),
+        )
+    output.show(f"[bold]{arguments.run}[/] on [cyan]{env}[/]", results_table({"": result}))
+    return dataclasses.asdict(result)
+
+
+def _environment(folder: Any, info: dict[str, Any], arguments: Arguments) -> tuple[str, dict[str, Any]]:
+    """What to play: what was asked for, else what the run's config or the agent's description says."""
+    from seqel.errors import ConfigError
+    from seqel.training.config import load_config
+
+    env, env_args = str(info.get("env") or ""), dict(info.get("env_args") or {})
+    for config_path in (folder / "config.toml", folder.parent / "config.toml"):
+        if config_path.exists():
+            config = load_config(config_path)
+            env, env_args = config.env, config.env_args
+            break
+    if arguments.env is not None:
+        env, env_args = arguments.env, {} if arguments.env != env else env_args
+    if not env:
+        raise ConfigError(f"{folder} does not say which environment it was trained on: give one with --env ENV")
+    return env, env_args | values(arguments.env_arg)
+
+
+def results_table(results: dict[str, Evaluation]) -> Any:
+    """A row for each named evaluation: success where it is known, mean and interquartile mean with their interval."""
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("")
+    known = any(result.success is not None for result in results.values())
+    for title in (*(("success", "95 %") if known else ()), "mean return", "95 %", "iqm", "mean length", "episodes"):
+        table.add_column(title, justify="right")
+    for name, result in results.items():
+        cells = []
+        if known:
+            cells += (
+                ["-", "-"] if result.success is None else [f"{result.success:.1%}", _percents(result.success_interval)]
+            )
+        low, high = result.interval
+        cells += [f"{result.mean:.3f}", f"{low:.3f} to {high:.3f}", f"{result.iqm:.3f}"]
+        cells += [f"{sum(result.lengths) / len(result.lengths):.1f}", str(len(result.returns))]
+        table.add_row(name, *cells)
+    return table
+
+
+def _percents(interval: tuple[float, float] | None) -> str:
+    return "-" if interval is None else f"{interval[0]:.1%} to {interval[1]:.1%}"

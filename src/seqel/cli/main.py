@@ -1,0 +1,90 @@
+"""The program `seqel`: finds the command, reads its arguments, and turns every failure into one message.
+
+A command is a module of this package with SUMMARY, EXAMPLES, a dataclass `Arguments` (read by tyro) and a function
+`run(arguments, output)`. It is imported when it is asked for, so that `seqel --help` imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from seqel.cli.output import USAGE, Output, guarded
+from seqel.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = {
+    "check": "what Seqel understands of an environment, and what to expect of training: start here",
+    "train": "train an agent, or go on with a run (--resume)",
+    "evaluate": "play greedy episodes on fresh seeds and report returns with intervals",
+    "tasks": "the tasks that come with Seqel",
+    "demo": "watch an agent learn to remember, beside the same agent without memory",
+}
+
+HELP = """usage: seqel [-h] [--version] COMMAND ...
+
+Seqel: Q-learning with a memory. Trains a Transformer over the history as the Q-network of a
+Deep Q-Learning agent, on any Gymnasium environment.
+
+commands:
+{commands}
+
+ENV is a registered id (CartPole-v1), module:Id-v0, or a class of yours as module:ClassName.
+Every command takes --help, and --json for one JSON object on standard output.
+
+examples:
+  seqel demo                                        three minutes, nothing to prepare
+  seqel check my_project:MyEnv                      what would it make of my environment?
+  seqel train my_project:MyEnv --out runs/mine      train on it; Ctrl-C saves
+  seqel train --resume runs/mine                    go on exactly there
+  seqel evaluate runs/mine --episodes 200           how good is it, with intervals
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (0: it did what was asked)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help(), end="", file=sys.stdout if arguments else sys.stderr)
+        return 0 if arguments else USAGE
+    if arguments[0] in ("-V", "--version"):
+        print(f"seqel {__version__}")
+        return 0
+    return guarded(
+        lambda output: _run(arguments, output), as_json="--json" in arguments and not {"-h", "--help"} & {*arguments}
+    )
+
+
+def _run(arguments: list[str], output: Output) -> Any:
+    name, *rest = arguments
+    if name not in COMMANDS:
+        from difflib import get_close_matches
+
+        from seqel.errors import ConfigError
+
+        near = get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"no command {name!r}{hint or '.'} Known: {', '.join(COMMANDS)}")
+    module = import_module(f"seqel.cli.{name}")
+    import tyro
+
+    try:
+        parsed = tyro.cli(module.Arguments, prog=f"seqel {name}", description=module.SUMMARY, args=rest)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            print(f"\n{module.EXAMPLES.strip()}")
+        raise
+    return module.run(parsed, output)
+
+
+def _help() -> str:
+    return HELP.format(commands="\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

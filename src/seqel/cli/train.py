@@ -1,0 +1,229 @@
+"""`seqel train ENV`: train an agent; go on with a run; or train it beside its twin without history."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
+
+from seqel.cli.arguments import EnvArguments, Json, OptionalEnv, pairs, values
+
+if TYPE_CHECKING:
+    from seqel.cli.output import Output
+    from seqel.cli.twins import Pace, Tell
+    from seqel.training.config import RunConfig
+
+__all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
+
+SUMMARY = "Train an agent on an environment, or go on with a run. Ctrl-C saves."
+
+EXAMPLES = """
+The run's folder holds config.toml (every setting), metrics.jsonl and TensorBoard events, checkpoints (an exact resume),
+agent/ (the best weights by validation) and learning-curve.png. Presets: `default` for rewards that come late,
+`immediate` where each action is answered at once (recall, counting, copying).
+
+examples:
+  seqel train seqel/TMaze-v0 --steps 60000 --out runs/maze
+  seqel train popgym-RepeatPreviousMedium-v0 --preset immediate --stop-at 0.95
+  seqel train my_file:MyEnv --compare                      does memory pay here?
+  seqel train CartPole-v1 --network gru --set learner.learning_rate=3e-4 --set network.width=128
+  seqel train --resume runs/maze --steps 120000            go on, exactly there
+  tensorboard --logdir runs
+"""
+
+EPISODES = 100  # evaluated at the end of a comparison
+
+Flag = Annotated[bool, FlagCreatePairsOff]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What `seqel train` takes."""
+
+    env: OptionalEnv = None
+    steps: Annotated[
+        int | None, arg(metavar="N", help="environment steps in all (200,000)", help_behavior_hint="", constructor=int)
+    ] = None
+    seed: Annotated[int | None, arg(metavar="S", help="of everything (0)", help_behavior_hint="", constructor=int)] = (
+        None
+    )
+    out: Annotated[
+        str | None, arg(metavar="DIR", help="the run's folder (runs/NAME-N)", help_behavior_hint="", constructor=str)
+    ] = None
+    config: Annotated[
+        str | None,
+        arg(metavar="RUN.TOML", help="settings, as config.toml has them", help_behavior_hint="", constructor=str),
+    ] = None
+    preset: Annotated[
+        Literal["default", "immediate"] | None,
+        arg(help="a named starting point: default, immediate", metavar="P", help_behavior_hint="", constructor=str),
+    ] = None
+    network: Annotated[
+        Literal["transformer", "gru"] | None,
+        arg(help="the trunk: transformer, gru", metavar="T", help_behavior_hint="", constructor=str),
+    ] = None
+    memoryless: Annotated[Flag, arg(help="the same learner with the history removed", help_behavior_hint="")] = False
+    compare: Annotated[
+        Flag, arg(help="train the memoryless twin beside it, and say whether memory pays", help_behavior_hint="")
+    ] = False
+    stop_at: Annotated[
+        float | None,
+        arg(metavar="R", help="end once this mean return is confirmed", help_behavior_hint="", constructor=float),
+    ] = None
+    environments: Annotated[
+        int | None, arg(metavar="N", help="side by side (16)", help_behavior_hint="", constructor=int)
+    ] = None
+    device: Annotated[
+        str | None, arg(metavar="D", help="auto, cpu, cuda (auto)", help_behavior_hint="", constructor=str)
+    ] = None
+    set: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="NAME=VALUE", help="any setting, as in config.toml", help_behavior_hint="(repeatable)"),
+    ] = ()
+    env_arg: EnvArguments = ()
+    resume: Annotated[
+        str | None, arg(metavar="DIR", help="go on with the run in this folder", help_behavior_hint="", constructor=str)
+    ] = None
+    json: Json = False
+
+
+def run(arguments: Arguments, output: Output) -> dict[str, Any]:
+    """Train or resume.  -> the run's summary, with its folder; for --compare both evaluations and the verdict."""
+    from seqel.errors import ConfigError
+    from seqel.training.run import free_folder, resume, train
+
+    if arguments.resume is not None:
+        extra = [f.name for f in dataclasses.fields(Arguments) if f.name not in ("resume", "steps", "json")]
+        given = [name for name in extra if getattr(arguments, name) not in (None, False, ())]
+        if given:
+            raise ConfigError(f"--resume goes on with the run's own settings; only --steps may be given, got {given}")
+        resume(arguments.resume, steps=arguments.steps)
+        return _told(Path(arguments.resume), output)
+    if arguments.env is None and arguments.config is None:
+        raise ConfigError("expected ENV (an id, module:Id-v0 or module:ClassName), or --resume DIR")
+    config = settings_of(arguments)
+    if not config.env:
+        raise ConfigError("expected ENV, or a config that names one")
+    folder = Path(arguments.out) if arguments.out else free_folder(config.env)
+    if arguments.compare:
+        return _compare(config, folder, output)
+    train(config.env, out=folder, config=config)
+    return _told(folder, output)
+
+
+def settings_of(arguments: Arguments) -> RunConfig:
+    """The config: the file or preset, then the options, then --set.
+
+    Raises:
+        ConfigError: an unknown or ill-typed setting, or --config together with --preset.
+    """
+    from seqel.errors import ConfigError
+    from seqel.training.config import load_config, preset, with_settings
+
+    if arguments.config is not None and arguments.preset is not None:
+        raise ConfigError('--config and --preset: one or the other (a config file may say preset = "...")')
+    config = load_config(arguments.config) if arguments.config is not None else preset(arguments.preset or "default")
+    options = {
+        "env": arguments.env,
+        "steps": arguments.steps,
+        "seed": arguments.seed,
+        "network.trunk": arguments.network,
+        "environments": arguments.environments,
+        "device": arguments.device,
+        "evaluation.threshold": arguments.stop_at,
+        "evaluation.stop": True if arguments.stop_at is not None else None,
+        "memoryless": arguments.memoryless or None,
+        "env_args": values(arguments.env_arg) or None,
+    }
+    chosen = {name: value for name, value in options.items() if value is not None}
+    return with_settings(config, chosen | pairs(arguments.set, "--set"))
+
+
+def _told(folder: Path, output: Output) -> dict[str, Any]:
+    import json
+
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    best = summary["best"]
+    if best is not None:
+        look = best["validation"]
+        success = "" if look["success"] is None else f", success {look['success']:.0%}"
+        output.show(f"best validation return {look['mean']:.3f} at {best['steps']:,} steps{success}")
+    output.show(
+        f"{summary['steps']:,} steps in {summary['seconds']:.0f} s; everything is in [bold]{folder}[/]",
+        f"next: [cyan]seqel evaluate {folder}[/]   (fresh seeds, with intervals); picture: {folder}/learning-curve.png",
+    )
+    return summary | {"folder": str(folder)}
+
+
+# -- with and without history ------------------------------------------------------------------------------------------
+
+
+def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, leads: bool) -> None:
+    """One of the two trainings, in its own process; the twin ends where the leader ended."""
+    import time
+
+    from seqel.cli.duel import told
+    from seqel.training.online import Record
+    from seqel.training.run import train
+
+    class Enough(Exception):
+        """The twin has trained for as many steps as the leader."""
+
+    def watch(record: Record) -> None:
+        tell(told(record))
+        if leads:
+            pace.lead(record.steps)
+        elif not pace.follow(record.steps, time.time() + 86_400.0):
+            raise Enough
+
+    try:
+        train(config.env, out=folder, config=config, progress=watch)
+    except Enough:
+        pass
+    finally:
+        if leads:
+            pace.lead(pace.steps.value, final=True)
+
+
+def _compare(config: RunConfig, folder: Path, output: Output) -> dict[str, Any]:
+    from seqel.agents.agent import Agent
+    from seqel.cli.duel import WITH, WITHOUT, Duel
+    from seqel.cli.evaluate import results_table
+    from seqel.cli.twins import Child, Pace, cores, run_together
+    from seqel.environments.resolve import resolve
+    from seqel.evaluation.rollout import evaluate
+
+    pace, threads = Pace(), max(1, cores() // 2)
+    config = dataclasses.replace(config, threads=config.threads or threads)
+    look = dataclasses.replace(config.evaluation, stop=False)
+    twin = dataclasses.replace(config, memoryless=True, evaluation=look)
+    folders = {WITH: folder, WITHOUT: folder.with_name(folder.name + "-memoryless")}
+    children = [
+        Child(name, learn, threads, {"config": c, "folder": str(folders[name]), "pace": pace, "leads": name == WITH})
+        for name, c in ((WITH, config), (WITHOUT, twin))
+    ]
+    with Duel(output.progress, f"{config.env}: with and without history, seed {config.seed}") as duel:
+        for message in run_together(children):
+            if message is not None:
+                duel.take(message.name, message.what)
+    make = resolve(config.env, **config.env_args)
+    results = {name: evaluate(Agent.load(path), make, EPISODES) for name, path in folders.items()}
+    verdict = judge(results[WITH].interval, results[WITHOUT].interval)
+    output.show("", f"{EPISODES} fresh episodes each:", results_table(results), "", f"[bold]{verdict}[/]")
+    return {
+        "verdict": verdict,
+        "folders": {name: str(path) for name, path in folders.items()},
+        "evaluations": {name: dataclasses.asdict(result) for name, result in results.items()},
+    }
+
+
+def judge(history: tuple[float, float], none: tuple[float, float]) -> str:
+    """What two 95 % intervals of the mean return allow to say. One seed each: it is about these two agents."""
+    if history[0] > none[1]:
+        return "Memory pays here: the intervals do not overlap."
+    if none[0] > history[1]:
+        return "Memory does not pay here with this budget: the agent without it is better, and simpler."
+    return "No difference shown: the intervals overlap. Train longer, or evaluate more episodes, before deciding."

@@ -1,0 +1,70 @@
+"""Bring environments back to where they stood: the same seeds, the same actions, and a look whether the same happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqel.environments.vector import VectorStream
+from seqel.errors import EnvironmentFault
+
+__all__ = ["play_again"]
+
+
+def play_again(
+    stream: VectorStream,
+    seeds: list[int | None],
+    history: Sequence[Sequence[int]],
+    same: Callable[[int, int, float | None], bool],
+) -> NDArray[np.bool_]:
+    """Reset every row with its seed and take its `history` of actions again.  -> (E,) True: this row is lost.
+
+    All rows end at the same call: those with fewer actions idle first and are reset when it is their turn.
+    `same(row, taken, reward)` compares what `stream.current` shows after `taken` actions with what is remembered. It is
+    asked at every step, because hidden state that differs (another cue) need not show in the last observation. A row
+    that differs once, or ends, is lost; all are where the environment fails.
+    """
+    try:
+        return _play_again(stream, seeds, history, same)
+    except EnvironmentFault:
+        return np.ones(stream.count, bool)
+
+
+def _play_again(
+    stream: VectorStream,
+    seeds: list[int | None],
+    history: Sequence[Sequence[int]],
+    same: Callable[[int, int, float | None], bool],
+) -> NDArray[np.bool_]:
+    lengths = np.array([len(actions) for actions in history])
+    waits = int(lengths.max()) - lengths  # (E,) calls before each row's turn
+    lost = np.zeros(stream.count, bool)
+    stream.reset(seeds)
+    for call in range(int(lengths.max()) + 1):
+        begins = (waits == call) & (waits > 0)
+        if begins.any():
+            stream.reset([seed if now else None for seed, now in zip(seeds, begins, strict=True)], begins)
+        for row in np.flatnonzero(waits == call):
+            lost[row] = not same(int(row), 0, None)
+        if call == lengths.max():
+            break
+        playing = (waits <= call) & ~lost
+        action = _any_allowed(stream)
+        for row in np.flatnonzero(playing):
+            action[row] = history[row][call - waits[row]]
+        outcome = stream.step(action)
+        lost |= playing & outcome.done
+        for row in np.flatnonzero(playing & ~lost):
+            lost[row] = not same(int(row), int(call - waits[row]) + 1, float(outcome.reward[row]))
+        if outcome.done.any():  # rows that idle or are lost
+            stream.reset([0 if over else None for over in outcome.done.tolist()], outcome.done)
+    return lost
+
+
+def _any_allowed(stream: VectorStream) -> NDArray[np.int64]:
+    """An action for rows whose steps do not count, but that must not break the environment."""
+    if stream.mask is None:
+        return np.zeros(stream.count, np.int64)
+    return stream.mask.argmax(axis=1).astype(np.int64)

@@ -1,0 +1,170 @@
+"""A run on disk: what it was asked to do, what happened, checkpoints, the best agent, and a picture.
+
+config.toml            every setting, written once, after what was left open was chosen
+metrics.jsonl          one JSON object a record            events.out.tfevents.*   the same for TensorBoard
+checkpoints/           everything an exact resume needs    agent/                  the best weights by validation
+learning-curve.png                                         summary.json            the figures at the end
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from seqel.agents.agent import Agent
+from seqel.errors import CheckpointError, ConfigError
+from seqel.evaluation.statistics import first_reached
+from seqel.storage import atomic_write, writing
+from seqel.training.checkpoint import CheckpointStore
+from seqel.training.config import RunConfig, load_config, save_config
+from seqel.training.online import Record
+from seqel.training.plot import draw_curve
+
+__all__ = ["RunFolder"]
+
+CONFIG, METRICS, SUMMARY, PICTURE = "config.toml", "metrics.jsonl", "summary.json", "learning-curve.png"
+
+
+class RunFolder:
+    """Reads and writes one run's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = CheckpointStore(path / "checkpoints")
+        self._events: Any = None
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> RunFolder:
+        """A new folder with its config.
+
+        Raises:
+            ConfigError: there is a run, or anything else, already. StorageError: it cannot be written.
+        """
+        if (path / CONFIG).exists():
+            raise ConfigError(f"{path} holds a run already: go on with it by --resume {path}, or choose another folder")
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ConfigError(f"{path} is not empty and holds no run: choose another folder")
+        save_config(config, path / CONFIG)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> tuple[RunFolder, RunConfig]:
+        """An existing run.
+
+        Raises:
+            CheckpointError: there is none. ConfigError: its config is garbled.
+        """
+        if not (path / CONFIG).exists():
+            raise CheckpointError(f"{path} holds no run: expected {CONFIG} there")
+        return cls(path), load_config(path / CONFIG)
+
+    @property
+    def agent(self) -> Path:
+        """Where the best agent is."""
+        return self.path / "agent"
+
+    # -- while it runs ---------------------------------------------------------------------------------------------
+
+    def append(self, record: Record) -> None:
+        """Write one record to metrics.jsonl and to TensorBoard."""
+        line = json.dumps(as_json(record), allow_nan=False)
+        with writing(self.path / METRICS), (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        if self._events is None:
+            from torch.utils.tensorboard.writer import SummaryWriter
+
+            self._events = SummaryWriter(str(self.path), purge_step=record.steps)
+        for name, value in flat(record).items():
+            self._events.add_scalar(name, value, record.steps, walltime=None)
+
+    def cut(self, steps: int) -> None:
+        """Forget the records after `steps`: a resumed run writes them again."""
+        path = self.path / METRICS
+        if path.exists():
+            kept = [line for line in self.records() if line["steps"] <= steps]
+            atomic_write(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def records(self) -> list[dict[str, Any]]:
+        """Every record so far; a last line that was cut off by a crash is left out."""
+        found = []
+        path = self.path / METRICS
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    found.append(json.loads(line))
+                except json.JSONDecodeError:
+                    break
+        return found
+
+    def save_agent(self, agent: Agent, record: Record) -> None:
+        """Keep these weights as the best, with the figures they were chosen by."""
+        look = record.validation
+        assert look is not None
+        figures = {
+            "steps": record.steps,
+            "mean": look.mean,
+            "interval": list(look.interval),
+            "episodes": len(look.returns),
+        }
+        kept = Agent(agent.network, agent.info | {"validation": figures, "success": look.success})
+        kept.save(self.agent)
+
+    def finish(self, config: RunConfig, seconds: float) -> dict[str, Any]:
+        """Write summary.json and the picture.  -> the summary."""
+        if self._events is not None:
+            self._events.flush()
+        lines = self.records()
+        looks = [line for line in lines if "validation" in line]
+        threshold = config.evaluation.threshold
+        summary: dict[str, Any] = {
+            "env": config.env,
+            "seed": config.seed,
+            "steps": lines[-1]["steps"] if lines else 0,
+            "updates": lines[-1]["updates"] if lines else 0,
+            "seconds": seconds,
+            "best": max(looks, key=lambda line: (line["validation"]["mean"], line["steps"])) if looks else None,
+            "threshold": threshold,
+        }
+        if threshold is not None and looks:
+            means = [line["validation"]["mean"] for line in looks]
+            for name in ("steps", "seconds"):
+                summary[f"{name}_to_threshold"] = first_reached([line[name] for line in looks], means, threshold)
+        atomic_write(self.path / SUMMARY, json.dumps(summary, indent=2) + "\n")
+        if lines:
+            draw_curve(lines, self.path / PICTURE, f"{config.env}, seed {config.seed}", threshold)
+        return summary
+
+    def close(self) -> None:
+        """Close the event file."""
+        if self._events is not None:
+            self._events.close()
+
+
+def as_json(record: Record) -> dict[str, Any]:
+    """A record as metrics.jsonl holds it: flat, no NaN."""
+    line: dict[str, Any] = {"steps": record.steps, "seconds": round(record.seconds, 3), "updates": record.updates}
+    line |= {name: value for name, value in record.metrics.items() if value == value}
+    if record.validation is not None:
+        look = dataclasses.asdict(record.validation)
+        for long in ("returns", "lengths"):
+            look.pop(long)
+        look["episodes"] = len(record.validation.returns)
+        look["interval"] = [value if value == value else None for value in look["interval"]]
+        line["validation"] = look
+    if record.notes:
+        line["notes"] = list(record.notes)
+    return line
+
+
+def flat(record: Record) -> dict[str, float]:
+    """A record's numbers under TensorBoard's names."""
+    found = {f"train/{name}": value for name, value in record.metrics.items()}
+    if record.validation is not None:
+        found["validation/return"] = record.validation.mean
+        if record.validation.success is not None:
+            found["validation/success"] = record.validation.success
+    found["train/updates"] = record.updates
+    found["train/seconds"] = record.seconds
+    return found

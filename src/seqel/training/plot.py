@@ -1,0 +1,69 @@
+"""The learning curve as a picture: returns, success, values and loss over environment steps."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from seqel.storage import atomic_write
+
+__all__ = ["draw_curve"]
+
+TRAIN, VALIDATE = "#9aa5b1", "#1f6fb2"
+
+
+def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: float | None = None) -> None:
+    """Draw the records of metrics.jsonl. Raises StorageError."""
+    from matplotlib.figure import Figure  # no pyplot: nothing global, no window, no display needed
+
+    looks = [line for line in lines if "validation" in line]
+    known = any(line["validation"].get("success") is not None for line in looks)
+    panels = ["return", *(["success"] if known else []), "q", "loss"]
+    figure = Figure(figsize=(7.2, 2.1 * len(panels) + 0.6), layout="constrained")
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    figure.suptitle(title)
+    for axis, panel in zip(axes, panels, strict=True):
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        if panel in ("return", "success"):
+            _curve(axis, lines, panel, TRAIN, "training (exploring)")
+            _validation(axis, looks, panel)
+            if panel == "return" and threshold is not None:
+                axis.axhline(threshold, color="#2e8b57", lw=1, ls=":", label=f"threshold {threshold:g}")
+            axis.set_ylabel("mean return" if panel == "return" else "success")
+            axis.legend(frameon=False, fontsize=8, loc="best")
+        elif panel == "q":
+            _curve(axis, lines, "q", "#b2651f", "value of actions taken")
+            _curve(axis, lines, "target", "#d9b38c", "target")
+            axis.set_ylabel("Q")
+            axis.legend(frameon=False, fontsize=8, loc="best")
+        else:
+            _curve(axis, lines, "loss", "#7a4fa3", "loss")
+            axis.set_ylabel("loss")
+            if any(line.get("loss", 0.0) > 0 for line in lines):
+                axis.set_yscale("log")
+    axes[-1].set_xlabel("environment steps")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    atomic_write(path, buffer.getvalue())
+
+
+def _curve(axis: Any, lines: list[dict[str, Any]], name: str, colour: str, label: str) -> None:
+    points = [(line["steps"], line[name]) for line in lines if line.get(name) is not None]
+    if points:
+        axis.plot(*zip(*points, strict=True), color=colour, lw=1.2, label=label)
+
+
+def _validation(axis: Any, looks: list[dict[str, Any]], panel: str) -> None:
+    key, span = ("mean", "interval") if panel == "return" else ("success", "success_interval")
+    points = [(line["steps"], line["validation"]) for line in looks if line["validation"].get(key) is not None]
+    if not points:
+        return
+    steps = [step for step, _ in points]
+    axis.plot(
+        steps, [look[key] for _, look in points], color=VALIDATE, lw=1.6, marker="o", ms=3, label="validation (greedy)"
+    )
+    bounded = [(step, *look[span]) for step, look in points if look.get(span) and None not in look[span]]
+    if bounded:
+        axis.fill_between(*zip(*bounded, strict=True), color=VALIDATE, alpha=0.15, lw=0)

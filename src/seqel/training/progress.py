@@ -1,0 +1,121 @@
+"""What a person sees while a run goes on: a live table in a terminal, plain lines elsewhere; on standard error."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from seqel.training.config import RunConfig
+from seqel.training.online import Record
+
+__all__ = ["Progress"]
+
+BARS = "▁▂▃▄▅▆▇█"
+PLAIN_EVERY = 10.0  # seconds between lines where standard error is no terminal
+
+
+class Progress:
+    """A consumer of records."""
+
+    def __init__(self, config: RunConfig, folder: Path) -> None:
+        from rich.console import Console
+
+        self.config, self.folder = config, folder
+        self.console = Console(stderr=True, highlight=False)
+        self.record: Record | None = None
+        self.curve: deque[float] = deque(maxlen=40)  # validation means
+        self.best: float | None = None
+        self.speed = 0.0
+        self._before = (0, 0.0)
+        self._said = time.monotonic()
+        self._live: Any = None
+
+    def __enter__(self) -> Progress:
+        self.console.print(f"training on {self.config.env or 'an environment'}, folder {self.folder}", markup=False)
+        if self.console.is_terminal:
+            from rich.live import Live
+
+            self._live = Live(console=self.console, refresh_per_second=4, get_renderable=self._table)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+        elif self.record is not None:
+            self.console.print(self.line(), markup=False, soft_wrap=True)
+
+    def take(self, record: Record) -> None:
+        """Show one record."""
+        steps, seconds = self._before
+        if record.seconds > seconds:
+            self.speed = (record.steps - steps) / (record.seconds - seconds)
+        self._before = (record.steps, record.seconds)
+        self.record = record
+        if record.validation is not None:
+            self.curve.append(record.validation.mean)
+            self.best = max(self.curve[-1], self.best if self.best is not None else self.curve[-1])
+        for note in record.notes:
+            self.console.print(f"note: {note}", markup=False)
+        if self._live is None and time.monotonic() - self._said >= PLAIN_EVERY:
+            self._said = time.monotonic()
+            self.console.print(self.line(), markup=False, soft_wrap=True)
+
+    def facts(self) -> dict[str, str]:
+        """What is known, as words."""
+        record = self.record
+        if record is None:
+            return {"": "collecting the first experience"}
+        found = {"steps": f"{record.steps:,} of {self.config.steps:,}", "updates": f"{record.updates:,}"}
+        if "return" in record.metrics:
+            found["training return"] = f"{record.metrics['return']:.3f}"
+        if self.curve:
+            found["validation return"] = f"{self.curve[-1]:.3f} (best {self.best:.3f})"
+        look = record.validation
+        success = look.success if look is not None and look.success is not None else record.metrics.get("success")
+        if success is not None:
+            found["success"] = f"{success:.0%}"
+        for name, label in (("q", "Q"), ("loss", "loss")):
+            if name in record.metrics:
+                found[label] = f"{record.metrics[name]:.4g}"
+        found["steps/s"] = f"{self.speed:,.0f}"
+        found["time"] = (
+            f"{clock(record.seconds)}, at most {clock((self.config.steps - record.steps) / max(self.speed, 1e-9))} to go"
+        )
+        return found
+
+    def line(self) -> str:
+        """The facts in one line."""
+        return "  ".join(f"{name} {value}".strip() for name, value in self.facts().items())
+
+    def _table(self) -> Any:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        done = 0 if self.record is None else self.record.steps
+        table.add_row("", ProgressBar(total=self.config.steps, completed=done, width=40))
+        for name, value in self.facts().items():
+            table.add_row(f"[dim]{name}[/]", value)
+        if len(self.curve) > 1:
+            table.add_row("[dim]validation[/]", f"[cyan]{spark(list(self.curve))}[/]")
+        return table
+
+
+def spark(values: list[float]) -> str:
+    """A curve in one line of text."""
+    low, high = min(values), max(values)
+    top = len(BARS) - 1
+    return "".join(BARS[round((value - low) / (high - low) * top) if high > low else 0] for value in values)
+
+
+def clock(seconds: float) -> str:
+    """90 -> "1:30"."""
+    whole = int(max(0.0, min(seconds, 359_999)))
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"

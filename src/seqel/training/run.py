@@ -1,0 +1,201 @@
+"""`seqel.train` and `seqel.resume`: the loop of `online.py` with a run folder around it.
+
+The first interruption (Ctrl-C, or the signal to terminate) ends the loop where a checkpoint is exact, writes it, and is
+raised again as KeyboardInterrupt; a second one does not wait.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from seqel.agents.agent import Agent
+from seqel.environments.resolve import EnvMaker, environment_name, resolve
+from seqel.errors import EnvironmentFault, NonFiniteError
+from seqel.training import config as configs
+from seqel.training.config import RunConfig, save_config, with_settings
+from seqel.training.folder import CONFIG, RunFolder
+from seqel.training.online import Record, records
+from seqel.training.progress import Progress
+from seqel.training.session import Session
+
+__all__ = ["Watch", "resume", "train"]
+
+Watch = Callable[[Record], None]
+
+
+def train(
+    env: str | EnvMaker,
+    *,
+    steps: int | None = None,
+    seed: int | None = None,
+    out: str | Path | None = None,
+    preset: str = "default",
+    config: RunConfig | None = None,
+    settings: dict[str, Any] | None = None,
+    progress: bool | Watch = True,
+) -> Agent:
+    """Train an agent on an environment and return it with its best weights by validation.
+
+    Args:
+        env: an id ("CartPole-v1"), "module:Class", or a function (or class) without arguments that makes one.
+        steps: environment steps in all; None: the config's (200,000).
+        seed: of everything in the run; None: the config's (0).
+        out: the run's folder, new or empty; None: runs/NAME-N.
+        preset: a named starting point, see `seqel.preset`; not used where `config` is given.
+        config: every setting.
+        settings: on top of either, by dotted name: {"learner.learning_rate": 3e-4}.
+        progress: a live display on standard error, nothing, or a function called with each `Record`.
+
+    Raises:
+        ConfigError, SpaceError, EnvironmentFault, StorageError: see `seqel.errors`.
+        NonFiniteError: training met a NaN; the message names the last good checkpoint, `agent/` keeps the best weights.
+        KeyboardInterrupt: after a checkpoint was written; `resume` goes on exactly there.
+    """
+    config = _config(env, steps, seed, preset, config, settings)
+    make = resolve(env, **config.env_args)
+    session = Session(config, make)
+    try:
+        folder = RunFolder.create(Path(out) if out is not None else free_folder(config.env), session.config)
+        session.collector.begin()
+        return _drive(session, folder, progress)
+    finally:
+        session.close()
+
+
+def resume(
+    folder: str | Path, *, env: EnvMaker | None = None, steps: int | None = None, progress: bool | Watch = True
+) -> Agent:
+    """Go on with a run exactly where its last checkpoint stands, and return its best agent.
+
+    Args:
+        folder: the run's. Without any checkpoint yet, the run is begun again from its config.toml.
+        env: the function that made the environment, where that was no name that can be looked up.
+        steps: a new total, to go on with a finished run or to make it longer. The learning rate's schedule follows.
+
+    Raises:
+        CheckpointError: there is no run, or its checkpoints are all damaged. Otherwise as `train`.
+    """
+    run, config = RunFolder.open(Path(folder))
+    if steps is not None:
+        config = with_settings(config, {"steps": steps})
+    try:
+        make = resolve(env if env is not None else config.env, **config.env_args)
+    except EnvironmentFault as error:
+        raise EnvironmentFault(f"{error}. If a function made it, pass it: seqel.resume(folder, env=...)") from error
+    session = Session(config, make)
+    try:
+        newest = run.checkpoints.latest()
+        session.notes.extend(run.checkpoints.warnings)
+        if newest is None:
+            run.cut(0)
+            session.collector.begin()
+        else:
+            lost = session.load_state_dict(run.checkpoints.load(newest))
+            run.cut(session.collector.steps)
+            if lost:
+                session.notes.append(
+                    f"environments {lost} did not do the same again from their seeds and actions: their open episodes "
+                    "were dropped, so this run is not bit for bit the uninterrupted one"
+                )
+        if steps is not None:
+            save_config(session.config, run.path / CONFIG)
+        return _drive(session, run, progress)
+    finally:
+        session.close()
+
+
+def free_folder(name: str) -> Path:
+    """runs/NAME-N with the first N that is free."""
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-") or "run"
+    number = 1
+    while (path := Path("runs") / f"{stem}-{number}").exists():
+        number += 1
+    return path
+
+
+def _config(
+    env: str | EnvMaker,
+    steps: int | None,
+    seed: int | None,
+    preset_: str,
+    config: RunConfig | None,
+    settings: dict[str, Any] | None,
+) -> RunConfig:
+    base = config if config is not None else configs.preset(preset_)
+    given: dict[str, Any] = {"env": environment_name(env), **(settings or {})}
+    for name, value in (("steps", steps), ("seed", seed)):
+        if value is not None:
+            given[name] = value
+    return with_settings(base, given)
+
+
+def _drive(session: Session, folder: RunFolder, progress: bool | Watch) -> Agent:
+    saved = time.monotonic()
+    with _shown(session, folder, progress) as watch, _interruptible(session):
+        try:
+            for record in records(session):
+                folder.append(record)
+                if record.validation is not None and _is_best(session, record.validation.mean):
+                    folder.save_agent(session.agent, record)
+                watch(record)
+                if time.monotonic() - saved >= session.config.checkpoint_every > 0:
+                    folder.checkpoints.save(session.collector.steps, session.state_dict())
+                    saved = time.monotonic()
+        except NonFiniteError as error:
+            last = folder.checkpoints.latest()
+            kept = f"the last good checkpoint is {last}" if last else "no checkpoint had been written yet"
+            raise NonFiniteError(f"{error} {kept[0].upper()}{kept[1:]}.") from error
+        finally:
+            folder.close()
+        folder.checkpoints.save(session.collector.steps, session.state_dict())
+        folder.finish(session.config, session.elapsed)
+    if session.stopping:
+        raise KeyboardInterrupt(
+            f"stopped and saved at {session.collector.steps:,} steps: go on with --resume {folder.path}"
+        )
+    return Agent.load(folder.agent, session.device)
+
+
+def _is_best(session: Session, mean: float) -> bool:
+    if session.best is not None and mean < session.best:
+        return False
+    session.best = mean  # of equals the newer: it has learnt from more
+    return True
+
+
+@contextmanager
+def _shown(session: Session, folder: RunFolder, progress: bool | Watch) -> Iterator[Watch]:
+    if callable(progress):
+        yield progress
+    elif progress:
+        with Progress(session.config, folder.path) as display:
+            yield display.take
+    else:
+        yield lambda record: None
+
+
+@contextmanager
+def _interruptible(session: Session) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask the loop to end where a checkpoint is exact; a second one interrupts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are handled in the main thread alone
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if session.stopping:
+            raise KeyboardInterrupt("stopped at once; the last checkpoint is what --resume goes on from")
+        session.stopping = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
