@@ -245,9 +245,9 @@ def test_discrete_actions_keep_their_start() -> None:
 SIDES = st.integers(1, 4)
 PLAIN: st.SearchStrategy[spaces.Space[Any]] = st.one_of(
     st.builds(lambda n, start: spaces.Discrete(n, start=start), st.integers(1, 9), st.integers(-5, 5)),
-    st.builds(lambda nvec: spaces.MultiDiscrete(nvec), st.lists(st.integers(1, 5), min_size=1, max_size=3)),
+    st.builds(spaces.MultiDiscrete, st.lists(st.integers(1, 5), min_size=1, max_size=3)),
     st.builds(lambda a, b: spaces.MultiDiscrete(np.full((a, b), 3), start=np.full((a, b), -1)), SIDES, SIDES),
-    st.builds(lambda n: spaces.MultiBinary(n), st.one_of(SIDES, st.lists(SIDES, min_size=1, max_size=2))),
+    st.builds(spaces.MultiBinary, st.one_of(SIDES, st.lists(SIDES, min_size=1, max_size=2))),
     st.builds(lambda shape: spaces.Box(-INF, INF, tuple(shape)), st.lists(SIDES, max_size=3)),
     st.builds(lambda shape: spaces.Box(-4, 4, tuple(shape), np.float64), st.lists(SIDES, max_size=2)),
     st.builds(
@@ -257,15 +257,13 @@ PLAIN: st.SearchStrategy[spaces.Space[Any]] = st.one_of(
         st.integers(1, 100),
     ),
     st.builds(lambda: spaces.Box(0, 255, (20, 22, 3), np.uint8)),
-    st.builds(lambda n: spaces.Text(n), st.integers(1, 12)),
+    st.builds(spaces.Text, st.integers(1, 12)),
 )
 NESTED = st.recursive(
     PLAIN,
     lambda inner: st.one_of(
-        st.builds(lambda parts: spaces.Tuple(parts), st.lists(inner, min_size=1, max_size=3)),
-        st.builds(
-            lambda parts: spaces.Dict(parts), st.dictionaries(st.sampled_from("abcd"), inner, min_size=1, max_size=3)
-        ),
+        st.builds(spaces.Tuple, st.lists(inner, min_size=1, max_size=3)),
+        st.builds(spaces.Dict, st.dictionaries(st.sampled_from("abcd"), inner, min_size=1, max_size=3)),
     ),
     max_leaves=5,
 )

@@ -148,7 +148,13 @@ CASES: dict[str, tuple[EnvMaker, dict[str, Any]]] = {
     "tmaze": (resolve("seqel/TMaze10-v0"), {}),
     "tmaze, refreshed, dropout, sgd": (
         resolve("seqel/TMaze10-v0"),
-        {"refresh_every": 3, "network.dropout": 0.1, "learner.optimizer": "sgd", "learner.target": "copy", "learner.target_every": 7},
+        {
+            "refresh_every": 3,
+            "network.dropout": 0.1,
+            "learner.optimizer": "sgd",
+            "learner.target": "copy",
+            "learner.target_every": 7,
+        },
     ),
     "cartpole": (resolve("CartPole-v1"), {"network.context": 8, "exploration.rule": "epsilon", "exploration.high": 0.5}),
     "gru": (resolve("CartPole-v1"), {"network.trunk": "gru", "network.context": 8, "network.value": "hl-gauss"}),

@@ -114,7 +114,7 @@ class Agent:
         if state is None:
             state = self.initial_state(batch)
         index = None if rows is None else torch.as_tensor(np.asarray(rows), dtype=torch.int64, device=self.device)
-        if index is not None and (index.unique().numel() != index.numel()):
+        if index is not None and torch.unique(index).numel() != index.numel():
             raise SpaceError(f"rows: expected each row at most once, got {index.tolist()}")
         allowed = None if mask is None else self._mask(mask, batch)
         with torch.inference_mode():

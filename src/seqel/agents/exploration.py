@@ -69,20 +69,21 @@ class CountTable:
             total = part if total is None else total * np.uint64(6364136223846793005) + part
         assert total is not None
         total ^= total >> np.uint64(29)
-        return ((total * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - 17)).astype(np.int64)
+        index: NDArray[np.int64] = ((total * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - 17)).astype(np.int64)
+        return index
 
     def _sketch(self, leaf: Leaf, x: NDArray[Any]) -> NDArray[np.int64]:
         if leaf.kind == "vector":
             numbers = self._normalise(leaf.path, x)
-            if leaf.path in self._directions:
-                return (numbers @ self._directions[leaf.path] > 0).astype(np.int64)
-            return np.rint(numbers * CELLS).astype(np.int64)
+            projected = leaf.path in self._directions
+            code = numbers @ self._directions[leaf.path] > 0 if projected else np.rint(numbers * CELLS)
+            return np.asarray(code, np.int64)
         if leaf.kind == "image":
             grey = x if x.ndim == 3 else x.mean(axis=-1 if leaf.channels_last else 1)
             height, width = (n // POOL * POOL for n in grey.shape[1:])
             cells = grey[:, :height, :width].reshape(len(x), POOL, height // POOL, POOL, width // POOL)
-            return (cells.mean(axis=(2, 4)) / 32).astype(np.int64).reshape(len(x), -1)
-        return x.reshape(len(x), -1).astype(np.int64)
+            x = cells.mean(axis=(2, 4)) / 32
+        return np.asarray(x.reshape(len(x), -1), np.int64)
 
 
 class Explorer:
@@ -123,6 +124,7 @@ class Explorer:
         value = np.where(allowed, value, -np.inf)
         action = self._choose(value, allowed, self._strength(fraction))
         if self.table is not None:
+            assert rows is not None
             np.add.at(self.table.counts, (rows, action), 1)
         return action
 
@@ -138,13 +140,16 @@ class Explorer:
     ) -> NDArray[np.int64]:
         noise = self.rng.gumbel(size=value.shape)
         if self.config.rule == "boltzmann":  # the Gumbel trick: argmax of logits + noise is a sample of the softmax
-            return np.argmax(value / strength[:, None] + noise, axis=1)
+            return np.asarray(np.argmax(value / strength[:, None] + noise, axis=1), np.int64)
         tied = np.isclose(value, value.max(axis=1, keepdims=True), rtol=1e-6, atol=1e-9)
-        greedy = np.argmax(np.where(tied, noise, -np.inf), axis=1)  # ties are broken at random, not by number
+        greedy: NDArray[np.int64] = np.argmax(
+            np.where(tied, noise, -np.inf), axis=1
+        )  # ties are broken at random, not by number
         if self.config.rule == "greedy":
             return greedy
         random = np.argmax(np.where(allowed, self.rng.gumbel(size=value.shape), -np.inf), axis=1)
-        return np.where(self.rng.random(len(value)) < strength, random, greedy)
+        chosen: NDArray[np.int64] = np.where(self.rng.random(len(value)) < strength, random, greedy)
+        return chosen
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs to choose the same actions."""

@@ -1,4 +1,4 @@
-"""`seqel check ENV`: what Seqel understands of an environment, and what to expect of training. A newcomer's first command."""
+"""`seqel check ENV`, a newcomer's first command: what Seqel understands of an environment, and what to expect."""
 
 from __future__ import annotations
 
@@ -88,12 +88,11 @@ def _timed(session: Session) -> dict[str, float]:
     found = {"collect": (time.perf_counter() - began) / calls}
     if session.replay.episodes:
         session.update()
-        began = time.perf_counter()
+        began, learned = time.perf_counter(), session.learned
         for _ in range(UPDATES):
-            learned = session.learned
             session.update()
         found["update"] = (time.perf_counter() - began) / UPDATES
-        found["transitions"] = float(session.learned - learned)
+        found["transitions"] = (session.learned - learned) / UPDATES
     return found
 
 
@@ -154,21 +153,24 @@ def _show(report: dict[str, Any], config: RunConfig, output: Output) -> None:
     table.add_row("success", success)
     table.add_row(
         "context",
-        f"{report['context']} steps of attention a layer; training windows of {report['window']}; discount {report['discount']:g}",
+        f"{report['context']} steps of attention a layer; training windows of {report['window']}; "
+        f"discount {report['discount']:g}",
     )
     table.add_row(
         "network",
-        f"{config.network.trunk}, {config.network.layers} layers of width {config.network.width}, {report['parameters']:,} parameters",
+        f"{config.network.trunk}, {config.network.layers} layers of width {config.network.width}, "
+        f"{report['parameters']:,} parameters",
     )
     update = "not measured: no episode ended" if report["update_ms"] is None else f"{report['update_ms']:.0f} ms"
     table.add_row(
         "speed here",
-        f"environment {report['environment_steps_per_second']:,.0f} steps/s; with the agent acting {report['acting_steps_per_second']:,.0f}; an update {update}",
+        f"environment {report['environment_steps_per_second']:,.0f} steps/s; with the agent acting "
+        f"{report['acting_steps_per_second']:,.0f}; an update {update}",
     )
     run = report["default_run"]
     table.add_row(
         "time to expect",
-        f"about {clock(run['seconds'])} for {run['steps']:,} steps (the default; most tasks are solved sooner: --stop-at)",
+        f"about {clock(run['seconds'])} for {run['steps']:,} steps, the default; --stop-at ends a run that is good enough",
     )
     output.show(table)
     for warning in report["warnings"]:

@@ -127,9 +127,9 @@ class Replay:
 
         A window that begins inside an episode has `context` steps of burn-in without loss. `discount` is gamma.
         T is the longest window of the batch, or `pad_to`. With `pack` several whole episodes share a row, so there are
-        fewer rows than windows, and no compute goes to padding; `index` is then that of a row's first window. Padding repeats the last observation (and mask); its
-        action, reward and discount are 0, its q_acted nan, its valid and learn False. How windows are chosen, and
-        how even that is: `seqel.data.storage.window_units`.
+        fewer rows than windows, and no compute goes to padding; `index` is then that of a row's first window.
+        Padding repeats the last observation (and mask); its action, reward and discount are 0, its q_acted nan, its
+        valid and learn False. How windows are chosen, and how even that is: `seqel.data.storage.window_units`.
 
         Raises DataError where nothing can be learnt from what is stored, ConfigError on settings out of range.
         """

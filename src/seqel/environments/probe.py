@@ -131,7 +131,6 @@ def _warnings(found: Probe, taken: int) -> list[str]:
         said.append("random play saw no reward at all: the first one must be met by chance, and may take long")
     if found.steps_per_second < 500:
         said.append(f"the environment makes {found.steps_per_second:.0f} steps/s: try vectorization = 'async'")
-    for leaf in found.observation.leaves:
-        if leaf.kind == "text":
-            said.append(f"{leaf.path!r} is text: it is read as hashed byte trigrams, word order is mostly lost")
+    texts = [leaf.path for leaf in found.observation.leaves if leaf.kind == "text"]
+    said.extend(f"{path!r} is text: it is read as hashed byte trigrams, word order is mostly lost" for path in texts)
     return said

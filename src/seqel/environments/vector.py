@@ -77,7 +77,7 @@ class VectorStream:
         """Begin episodes in `rows` (None: all). Rows of other modes than DISABLED begin theirs themselves."""
         options = None if rows is None else {"reset_mask": rows}
         try:
-            observation, info = self.envs.reset(seed=cast("list[int]", seeds), options=options)
+            observation, info = self.envs.reset(seed=cast("Any", seeds), options=options)
         except SeqelError:
             raise
         except Exception as error:

@@ -32,23 +32,25 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def band(first: Tensor, context: int) -> Tensor:
-    """Who may attend to whom.  first (B, T) bool -> (B, 1, T, T) bool, True where query i (rows) sees key j (columns)."""
+    """Who sees whom.  first (B, T) bool -> (B, 1, T, T) bool, True where query i (rows) sees key j (columns)."""
     steps = torch.arange(first.shape[1], device=first.device)
     distance = steps[:, None] - steps[None, :]
     near = (distance >= 0) & (distance < context)
     episode = first.cumsum(dim=1)
     same = episode[:, :, None] == episode[:, None, :]
-    return (near & same)[:, None]
+    mask: Tensor = (near & same)[:, None]
+    return mask
 
 
 def banded_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, dropout: float = 0.0) -> Tensor:
     """Attention over a window.  q, k, v (B, H, T, d), mask (B, 1, T, T) bool -> (B, H, T, d)."""
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+    out: Tensor = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+    return out
 
 
 def attention_weights(q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
     """The weights that `banded_attention` uses, for explanations.  -> (B, H, T, T), rows sum to 1."""
-    scores = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
+    scores: Tensor = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
     return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
 
 
@@ -60,7 +62,8 @@ def ring_valid(position: Tensor, context: int) -> Tensor:
     """
     slots = torch.arange(context, device=position.device)
     filled = slots[None] < position[:, None]
-    return filled & (slots[None] != position[:, None] % context)
+    valid: Tensor = filled & (slots[None] != position[:, None] % context)
+    return valid
 
 
 def ring_attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, valid: Tensor) -> Tensor:
@@ -74,4 +77,5 @@ def ring_attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor
     own = (q * k).sum(-1, keepdim=True)  # (R, H, 1)
     weights = (torch.cat((scores, own), dim=-1) * scale).softmax(dim=-1)
     past = (weights[..., None, :-1] @ values)[..., 0, :]
-    return past + weights[..., -1:] * v
+    out: Tensor = past + weights[..., -1:] * v
+    return out

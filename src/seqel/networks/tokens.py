@@ -80,7 +80,7 @@ class Deduplicated(nn.Module):
             out: Tensor = self.encoder(rows)
             return out.reshape(*lead, -1)
         key = (rows.flatten(1).long() * self.odd).sum(dim=1)
-        distinct, inverse = key.unique(return_inverse=True)
+        distinct, inverse = torch.unique(key, return_inverse=True)
         some = torch.empty_like(distinct).scatter_(0, inverse, torch.arange(len(rows), device=x.device))
         encoded: Tensor = self.encoder(rows[some])
         return encoded[inverse].reshape(*lead, -1)

@@ -133,8 +133,8 @@ class Transformer(Trunk):
     def _attend(self, block: Block, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         """q, k, v (B, T, H, d) -> (B, T, H, d)."""
         dropout = block.dropout if self.training else 0.0
-        swapped = (z.transpose(1, 2) for z in (q, k, v))
-        return banded_attention(*swapped, mask, dropout).transpose(1, 2)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        return banded_attention(q, k, v, mask, dropout).transpose(1, 2)
 
     # -- one step with the ring ------------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ def _play_again(
         playing = (waits <= call) & ~lost
         action = _any_allowed(stream)
         for row in np.flatnonzero(playing):
-            action[row] = history[row][call - waits[row]]
+            action[row] = history[int(row)][int(call - waits[row])]
         outcome = stream.step(action)
         lost |= playing & outcome.done
         for row in np.flatnonzero(playing & ~lost):
@@ -67,4 +67,4 @@ def _any_allowed(stream: VectorStream) -> NDArray[np.int64]:
     """An action for rows whose steps do not count, but that must not break the environment."""
     if stream.mask is None:
         return np.zeros(stream.count, np.int64)
-    return stream.mask.argmax(axis=1).astype(np.int64)
+    return np.asarray(stream.mask.argmax(axis=1), np.int64)

@@ -35,7 +35,7 @@ def shift_images(batch: SequenceBatch, spec: ObservationSpec, pixels: int) -> Se
         right = offset[1] + torch.arange(width, device=x.device)
         index = torch.arange(rows, device=x.device)[:, None, None]
         moved = padded[index, :, down[:, :, None], right[:, None, :]]  # (B, height, width, steps * channels)
-        moved = moved.unflatten(-1, (steps, channels)).movedim(3, 1)  # (B, T+1, height, width, channels)
+        moved = moved.reshape(rows, height, width, steps, channels).movedim(3, 1)  # (B, T+1, height, width, channels)
         if x.ndim == 4:
             moved = moved[..., 0]
         elif not leaf.channels_last:

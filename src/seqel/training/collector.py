@@ -282,9 +282,9 @@ class Collector:
             return True
         if at > 0 and reward is not None and np.float32(reward) != self.reward[row, at - 1]:
             return False
-        if self.mask is not None and self.stream.mask is not None:
-            if not np.array_equal(self.stream.mask[row], self.mask[row, at]):
-                return False
+        masks = self.mask, self.stream.mask
+        if masks[0] is not None and masks[1] is not None and not np.array_equal(masks[1][row], masks[0][row, at]):
+            return False
         now = self.stream.current
         return all(leaf[row, at].tobytes() == now[path][row].tobytes() for path, leaf in self.staged.items())
 

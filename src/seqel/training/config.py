@@ -152,12 +152,13 @@ def with_settings(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
             nested.setdefault(head, {})[tail] = value
         else:
             nested[head] = value
-    return _replace(config, nested, "")
+    replaced: RunConfig = _replace(config, nested, "")
+    return replaced
 
 
 def from_dict(data: dict[str, Any]) -> RunConfig:
     """A nested dict, as TOML gives it -> a checked config. Raises ConfigError as `with_settings` does."""
-    return _replace(RunConfig(), data, "")
+    return with_settings(RunConfig(), data)
 
 
 def load_config(path: str | Path) -> RunConfig:
@@ -175,7 +176,7 @@ def load_config(path: str | Path) -> RunConfig:
     try:
         if "preset" in data:
             name = data.pop("preset")
-            return _replace(preset(name), data, "")
+            return with_settings(preset(name), data)
         return from_dict(data)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
@@ -185,7 +186,7 @@ def save_config(config: RunConfig, path: Path) -> None:
     """Write a TOML file that `load_config` reads back to the same config. Raises StorageError."""
     import tomli_w
 
-    data = {k: v for k, v in dataclasses.asdict(config).items()}
+    data = dataclasses.asdict(config)
     _drop_none(data)
     atomic_write(path, tomli_w.dumps(data))
 

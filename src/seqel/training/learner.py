@@ -39,8 +39,8 @@ class Learner:
         self.optimizer = self._make_optimizer()
         self.variance = torch.zeros((), device=self.device)
         self.variance_weight = 0.0
-        self._online = [p for p in network.parameters()]
-        self._slow = [p for p in self.target.parameters()]
+        self._online: list[Tensor] = list(network.parameters())
+        self._slow: list[Tensor] = list(self.target.parameters())
         self._loss = torch.compile(self._step_losses, dynamic=False) if config.compile else self._step_losses
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
@@ -80,7 +80,7 @@ class Learner:
         return metrics | {"gradient_norm": norm.detach(), "learning_rate": torch.tensor(rate)}
 
     def _train(self, mode: bool) -> None:
-        """Dropout on for learning alone: the same network acts in between. Without dropout there is nothing to switch."""
+        """Dropout on for learning alone: the same network acts in between."""
         if self.network.config.dropout:
             self.network.train(mode)
 
@@ -94,7 +94,7 @@ class Learner:
             if self.network.head.histogram is None:
                 loss = loss / self._track_variance(metrics["target_variance"])
                 metrics["loss"] = loss.detach()
-            (loss * share).backward()
+            torch.autograd.backward(loss * share)
             for name, value in metrics.items():
                 sums[name] = sums.get(name, 0.0) + value * share
         return sums

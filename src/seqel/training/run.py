@@ -130,9 +130,7 @@ def _config(
 ) -> RunConfig:
     base = config if config is not None else configs.preset(preset_)
     given: dict[str, Any] = {"env": environment_name(env), **(settings or {})}
-    for name, value in (("steps", steps), ("seed", seed)):
-        if value is not None:
-            given[name] = value
+    given |= {name: value for name, value in (("steps", steps), ("seed", seed)) if value is not None}
     return with_settings(base, given)
 
 
