@@ -1,0 +1,99 @@
+"""Small pieces that several tests share: networks with weights worth testing, batches, and a scripted environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from seqel.networks.config import NetworkConfig
+from seqel.networks.qnetwork import QNetwork
+from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.types import SequenceBatch
+
+SPACE = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
+
+
+def network(actions: int = 3, std: float = 0.3, **settings: Any) -> QNetwork:
+    """A small network with random weights everywhere, the (otherwise zero) head included."""
+    torch.manual_seed(0)
+    config = NetworkConfig(**{"width": 16, "heads": 2, "layers": 2, "context": 5, **settings})
+    net = QNetwork(config, ObservationSpec.from_space(SPACE), ActionSpec((actions,), (0,)))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn_like(parameter) * std)
+    return net.eval()
+
+
+def batch(rows: int = 2, steps: int = 12, actions: int = 3, start: int = 0, seed: int = 0) -> SequenceBatch:
+    """Random windows, all valid; the first step is an episode's first where `start` is 0."""
+    rng = torch.Generator().manual_seed(seed)
+    first = torch.zeros(rows, steps + 1, dtype=torch.bool)
+    first[:, 0] = start == 0
+    return SequenceBatch(
+        observation={"observation": torch.randn(rows, steps + 1, 3, generator=rng)},
+        action=torch.randint(actions, (rows, steps, 1), generator=rng),
+        reward=torch.randn(rows, steps, generator=rng),
+        discount=torch.full((rows, steps), 0.9),
+        first=first,
+        valid=torch.ones(rows, steps, dtype=torch.bool),
+        learn=torch.ones(rows, steps, dtype=torch.bool),
+        start=torch.full((rows,), start),
+        previous_action=torch.randint(actions, (rows, 1), generator=rng),
+        previous_reward=torch.randn(rows, generator=rng),
+        learned=rows * steps,
+    )
+
+
+def step_through(net: QNetwork, windows: SequenceBatch, state: Any = None) -> torch.Tensor:
+    """The q of every step, one step at a time with the cache.  -> (B, T+1, M, A)."""
+    rows, steps = windows.first.shape
+    state = net.initial_state(rows) if state is None else state
+    found = []
+    with torch.no_grad():
+        for t in range(steps):
+            previous = windows.action[:, t - 1] if t else windows.previous_action
+            reward = windows.reward[:, t - 1] if t else windows.previous_reward
+            net.trunk.reset(state, windows.first[:, t])
+            seen = {path: leaf[:, t] for path, leaf in windows.observation.items()}
+            out, state = net.step(seen, previous, reward, windows.first[:, t], state)
+            found.append(out.q)
+    return torch.stack(found, dim=1)
+
+
+def same_q(one: torch.Tensor, other: torch.Tensor) -> None:
+    """Rule 1's meaning of equal: |dq| <= 1e-5 * max(1, |q|), and equal greedy actions."""
+    worst = ((one - other).abs() / other.abs().clamp(min=1.0)).max()
+    assert worst <= 1e-5, f"largest difference {worst:.2e}"
+    assert (one.argmax(-1) == other.argmax(-1)).all()
+
+
+class Scripted(gym.Env[np.ndarray, int]):
+    """Deterministic: the observation is (which environment, which episode, which step), the reward says step and action.
+
+    Episode e lasts 3 + e % 4 steps; every third one is cut off (truncated) instead of terminated. Seeds do nothing.
+    """
+
+    observation_space = SPACE
+    action_space = gym.spaces.Discrete(3)
+    made = 0
+
+    def __init__(self, number: int = 0) -> None:
+        self.number, self.episode, self.time = number, -1, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.episode, self.time = self.episode + 1, 0
+        return self._see(), {}
+
+    def _see(self) -> np.ndarray:
+        return np.array([self.number, self.episode, self.time], np.float32)
+
+    def step(self, action: int) -> Any:
+        reward = 10.0 * self.time + float(action)
+        self.time += 1
+        over = self.time >= 3 + self.episode % 4
+        cut = self.episode % 3 == 2
+        return self._see(), reward, over and not cut, over and cut, {}
