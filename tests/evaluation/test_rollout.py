@@ -1,0 +1,56 @@
+"""Greedy episodes: their seeds, their numbers, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from support import SPACE, network
+
+from seqel.agents.agent import Agent
+from seqel.errors import ConfigError, SpaceError
+from seqel.evaluation.rollout import evaluate
+
+
+class Seeded(gym.Env[np.ndarray, int]):
+    """Pays a number that only the seed decides; short episodes for even seeds, long ones for odd."""
+
+    observation_space, action_space = SPACE, gym.spaces.Discrete(3)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.seed = -1 if seed is None else seed
+        self.left = 2 if self.seed % 2 == 0 else 9
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action: int) -> Any:
+        self.left -= 1
+        info = {"is_success": self.seed % 4 == 0} if self.left == 0 else {}
+        return np.zeros(3, np.float32), float(self.seed) if self.left == 0 else 0.0, self.left == 0, False, info
+
+
+@pytest.mark.parametrize("environments", [1, 3, 7, 32])
+def test_rule_6_episode_n_has_seed_s_plus_n_whatever_the_parallelism(environments: int) -> None:
+    result = evaluate(Agent(network()), Seeded, episodes=20, seed=40, environments=environments)
+    assert result.returns == [float(40 + n) for n in range(20)]
+    assert result.lengths == [2 if n % 2 == 0 else 9 for n in range(20)], "short episodes are not over-counted"
+    assert result.mean == 49.5 and result.seed == 40
+    assert result.success == 5 / 20
+    assert result.success_interval is not None and result.success_interval[0] < 0.25 < result.success_interval[1]
+    assert result.interval[0] < 49.5 < result.interval[1]
+
+
+def test_seeds_of_training_are_not_for_figures() -> None:
+    with pytest.raises(ConfigError, match="belong to training"):
+        evaluate(Agent(network()), Seeded, episodes=1, seed=1 << 30)
+    with pytest.raises(ConfigError, match="at least 1"):
+        evaluate(Agent(network()), Seeded, episodes=0)
+
+
+def test_an_environment_of_other_spaces_is_refused() -> None:
+    with pytest.raises(SpaceError, match="was trained on"):
+        evaluate(Agent(network()), "CartPole-v1", episodes=1)
+    with pytest.raises(SpaceError, match="actions"):
+        evaluate(Agent(network(actions=2)), Seeded, episodes=1)

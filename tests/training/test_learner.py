@@ -1,0 +1,145 @@
+"""The learner: what one update does to the networks, and what it refuses to do."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from support import batch, network
+
+from seqel.errors import NonFiniteError
+from seqel.losses.config import ObjectiveConfig
+from seqel.training.config import LearnerConfig
+from seqel.training.learner import Learner, rate_at
+
+OBJECTIVE = ObjectiveConfig(0.9, lambda_=0.0)
+
+
+def learner(objective: ObjectiveConfig = OBJECTIVE, std: float = 0.3, trunk: str = "transformer", **settings: object) -> Learner:
+    return Learner(network(std=std, trunk=trunk), objective, LearnerConfig(**{"warmup": 1, **settings}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_learning_one_batch_by_heart_lowers_its_error(optimizer: str, precision: str) -> None:
+    one = learner(std=0.0, optimizer=optimizer, precision=precision, learning_rate=3e-3 if optimizer == "adamw" else 3e-2)
+    windows = dataclasses.replace(batch(rows=8), discount=torch.zeros(8, 12))  # plain regression on the rewards
+    errors = [float(one.update(windows)["td_error"]) for _ in range(120)]
+    assert errors[-1] < 0.5 * errors[0]
+
+
+def test_accumulation_equals_the_whole_batch() -> None:
+    windows = batch(rows=8)
+    learn = windows.learn.clone()
+    learn[:3, 5:] = False  # micro-batches of unequal weight
+    windows = dataclasses.replace(windows, learn=learn, learned=int(learn.sum()))
+    whole, parts = (learner(optimizer="sgd", accumulate=n, clip=0.0) for n in (1, 4))
+    whole.variance = parts.variance = torch.ones(())
+    whole.variance_weight = parts.variance_weight = 1e9  # hold the variance still: it is tracked a micro-batch at a time
+    whole._track_variance = parts._track_variance = lambda variance: torch.ones(())  # type: ignore[method-assign]
+    whole.update(windows)
+    parts.update(windows)
+    for a, b in zip(whole.network.parameters(), parts.network.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_a_copied_target_changes_only_when_it_is_copied() -> None:
+    one = learner(target="copy", target_every=3)
+    first = [p.clone() for p in one.target.parameters()]
+    for update in range(1, 7):
+        one.update(batch(seed=update))
+        same = all(torch.equal(a, b) for a, b in zip(first, one.target.parameters(), strict=True))
+        assert same == (update < 3)
+        if update % 3 == 0:
+            pairs = zip(one.network.parameters(), one.target.parameters(), strict=True)
+            assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_only_matrices_decay() -> None:
+    groups = learner(weight_decay=0.1).optimizer.param_groups
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
+    assert all(p.ndim >= 2 for p in groups[0]["params"]) and all(p.ndim < 2 for p in groups[1]["params"])
+
+
+@pytest.mark.parametrize("where", ["reward", "weights"])
+def test_a_nan_stops_before_the_weights_are_touched_and_says_what_it_was(where: str) -> None:
+    one = learner()
+    windows = batch()
+    if where == "reward":
+        reward = windows.reward.clone()
+        reward[0, 3] = float("nan")
+        windows = dataclasses.replace(windows, reward=reward)
+    else:
+        with torch.no_grad():
+            one.network.trunk.norm.weight[0] = float("inf")
+    before = [p.clone() for p in one.network.parameters()]
+    with pytest.raises(NonFiniteError, match="a reward in the batch" if where == "reward" else "trunk.norm.weight"):
+        one.update(windows)
+    assert all(torch.equal(a, b) for a, b in zip(before, one.network.parameters(), strict=True))
+    assert one.updates == 0
+
+
+def test_the_schedules_by_hand() -> None:
+    linear = LearnerConfig(learning_rate=1.0, warmup=10, final_fraction=0.2)
+    assert rate_at(0, 0.0, linear) == pytest.approx(0.1)
+    assert rate_at(9, 0.0, linear) == pytest.approx(1.0)
+    assert rate_at(500, 0.5, linear) == pytest.approx(0.6)
+    assert rate_at(500, 1.0, linear) == pytest.approx(0.2)
+    cosine = dataclasses.replace(linear, schedule="cosine")
+    assert rate_at(500, 0.5, cosine) == pytest.approx(0.6)
+    assert rate_at(500, 0.25, cosine) == pytest.approx(0.2 + 0.8 * 0.5 * (1 + 2**-0.5))
+    assert rate_at(500, 0.9, dataclasses.replace(linear, schedule="constant")) == pytest.approx(1.0)
+
+
+def test_dropout_is_on_for_learning_alone() -> None:
+    torch.manual_seed(0)
+    one = Learner(network(dropout=0.5), OBJECTIVE, LearnerConfig())
+    with torch.no_grad():
+        assert torch.equal(one.network(batch()).q, one.network(batch()).q), "acting is deterministic"
+    losses = set()
+    for seed in range(3):
+        other = Learner(network(dropout=0.5), OBJECTIVE, LearnerConfig())
+        torch.manual_seed(seed)
+        losses.add(float(other.update(batch())["loss"]))
+    assert len(losses) == 3, "learning is not"
+    one.update(batch())
+    assert not one.network.training
+
+
+@pytest.mark.parametrize("factor", [0.01, 100.0])
+def test_rule_7_rewards_of_another_size_give_the_same_update(factor: float) -> None:
+    """With the return scale that goes with them, the normalised loss and the weights after it are the same."""
+    plain, scaled = learner(std=0.0), learner(std=0.0)
+    windows = batch(rows=4)
+    windows = dataclasses.replace(windows, previous_reward=windows.previous_reward * 0)
+    small = dataclasses.replace(windows, reward=windows.reward * factor)
+    for one in (plain, scaled):
+        one.network.tokens.config = dataclasses.replace(one.network.config, previous_reward=False)
+        one.target.tokens.config = one.network.tokens.config
+    scaled.rescale(factor)
+    for _ in range(3):
+        a, b = plain.update(windows), scaled.update(small)
+    assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-4)
+    assert float(a["q"]) * factor == pytest.approx(float(b["q"]), rel=1e-3)
+
+
+def test_state_goes_and_comes_back() -> None:
+    one, other = learner(), learner(std=0.1)
+    for seed in range(3):
+        one.update(batch(seed=seed))
+    other.load_state_dict(copy.deepcopy(one.state_dict()))  # it refers to the live tensors
+    for seed in range(3, 6):
+        one.update(batch(seed=seed))
+        other.update(batch(seed=seed))
+    assert all(torch.equal(a, b) for a, b in zip(one.network.parameters(), other.network.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(one.target.parameters(), other.target.parameters(), strict=True))
+
+
+@pytest.mark.slow
+def test_a_compiled_update_is_the_eager_one() -> None:
+    eager, compiled = learner(), learner(compile=True)
+    for seed in range(3):
+        a, b = eager.update(batch(seed=seed)), compiled.update(batch(seed=seed))
+    assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-3)
