@@ -14,13 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["attention_weights", "band", "banded_attention", "ring_attention", "ring_valid", "rotary", "rotate"]
+__all__ = ["attention_weights", "band", "banded_attention", "frequencies", "ring_attention", "ring_valid", "rotary", "rotate"]
 
 
-def rotary(position: Tensor, dim: int, base: float) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of the rotary angles.  position (...) int64 -> two (..., dim / 2) float32."""
-    exponent = torch.arange(0, dim, 2, dtype=torch.float64, device=position.device) / dim
-    angle = position.to(torch.float64)[..., None] * base**-exponent
+def frequencies(dim: int, base: float) -> Tensor:
+    """Radians a step of each pair, geometric from 1 to 1 / base.  -> (dim / 2,) float64."""
+    return base ** -(torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+
+
+def rotary(position: Tensor, frequency: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of the rotary angles.  position (...) int64, frequency (n,) float64 -> two (..., n) float32."""
+    angle = position[..., None] * frequency
     return angle.cos().float(), angle.sin().float()
 
 
@@ -72,7 +76,7 @@ def ring_attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor
     q, k, v (R, H, d) of the new step; keys, values (R, H, C, d) the ring; valid (R, C) bool -> (R, H, d).
     """
     scale = q.shape[-1] ** -0.5
-    scores = (keys @ q[..., None])[..., 0]  # (R, H, C)
+    scores = (q[..., None, :] @ keys.transpose(-1, -2))[..., 0, :]  # (R, H, C)
     scores = scores.masked_fill(~valid[:, None], -torch.inf)
     own = (q * k).sum(-1, keepdim=True)  # (R, H, 1)
     weights = (torch.cat((scores, own), dim=-1) * scale).softmax(dim=-1)

@@ -15,6 +15,7 @@ from seqel.networks.attention import (
     attention_weights,
     band,
     banded_attention,
+    frequencies,
     ring_attention,
     ring_valid,
     rotary,
@@ -32,14 +33,16 @@ class Clock(nn.Module):
     Vaswani et al. 2017 for the sinusoids. Differs: learnable, and unbounded in length as a table would not be.
     """
 
+    frequency: Tensor
+
     def __init__(self, width: int, base: float, scale: float) -> None:
         super().__init__()
-        self.width, self.base = width, base
+        self.register_buffer("frequency", frequencies(width, base), persistent=False)
         self.weight = nn.Parameter(torch.eye(width) * scale)
 
     def forward(self, position: Tensor) -> Tensor:
         """position (...) int64 -> (..., D)."""
-        cos, sin = rotary(position, self.width, self.base)
+        cos, sin = rotary(position, self.frequency)
         return torch.cat((sin, cos), dim=-1) @ self.weight
 
 
@@ -54,8 +57,7 @@ class Block(nn.Module):
         self.norm_attention = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
-        self.norm_query = nn.LayerNorm(self.dim) if config.qk_norm else nn.Identity()
-        self.norm_key = nn.LayerNorm(self.dim) if config.qk_norm else nn.Identity()
+        self.norm = nn.RMSNorm(self.dim) if config.qk_norm else None  # of queries and keys alike
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp_in = nn.Linear(width, config.feedforward * width)
         self.mlp_out = nn.Linear(config.feedforward * width, width)
@@ -63,8 +65,11 @@ class Block(nn.Module):
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x (..., D), cos and sin (..., 1, d/2) -> q, k, v (..., H, d), q and k rotated."""
         qkv = self.qkv(self.norm_attention(x)).unflatten(-1, (3, self.heads, self.dim))
-        q, k, v = qkv.unbind(-3)
-        return rotate(self.norm_query(q), cos, sin), rotate(self.norm_key(k), cos, sin), v
+        if self.norm is not None:
+            q, k, v = qkv.unbind(-3)
+            return rotate(self.norm(q), cos, sin), rotate(self.norm(k), cos, sin), v
+        q, k = rotate(qkv[..., :2, :, :], cos[..., None, :], sin[..., None, :]).unbind(-3)  # both at once
+        return q, k, qkv[..., 2, :, :]
 
     def merge(self, x: Tensor, attended: Tensor) -> Tensor:
         """x (..., D), attended (..., H, d) -> (..., D)."""
@@ -79,15 +84,18 @@ class Block(nn.Module):
 class Transformer(Trunk):
     """A stack of blocks over one token a step.
 
-    State: `keys`, `values` (E, layers, H, context, d), `position` (E,) int64: the number of steps seen, which is also the
+    State: `keys`, `values` (layers, E, H, context, d), `position` (E,) int64: the number of steps seen, which is also the
     next step's number. Slot s of the ring holds the latest step whose number is s modulo `context`.
     """
+
+    frequency: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
         self.context = config.context
         self.dim = config.width // config.heads
+        self.register_buffer("frequency", frequencies(self.dim, config.rope_base), persistent=False)
         self.clock = Clock(config.width, config.clock_base, config.clock_scale) if config.clock else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
@@ -127,7 +135,7 @@ class Transformer(Trunk):
         position = step_numbers(first, start)
         if self.clock is not None:
             x = x + self.clock(position)
-        cos, sin = rotary(position, self.dim, self.config.rope_base)
+        cos, sin = rotary(position, self.frequency)
         return x, cos[..., None, :], sin[..., None, :], band(first, self.context)
 
     def _attend(self, block: Block, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
@@ -139,7 +147,7 @@ class Transformer(Trunk):
     # -- one step with the ring ------------------------------------------------------------------------------------
 
     def initial_state(self, batch: int, device: torch.device | None = None) -> State:
-        shape = (batch, self.config.layers, self.config.heads, self.context, self.dim)
+        shape = (self.config.layers, batch, self.config.heads, self.context, self.dim)
         device = device or self.norm.weight.device
         return {
             "keys": torch.zeros(shape, device=device),
@@ -156,28 +164,28 @@ class Transformer(Trunk):
             rows = torch.arange(len(position), device=position.device)
             h, new_keys, new_values = self.step_pure(x, keys, values, position)
         else:
-            h, new_keys, new_values = self.step_pure(x, keys[rows], values[rows], position[rows])
+            h, new_keys, new_values = self.step_pure(x, keys[:, rows], values[:, rows], position[rows])
         slot = position[rows] % self.context
-        keys[rows, :, :, slot] = new_keys.to(keys.dtype)
-        values[rows, :, :, slot] = new_values.to(values.dtype)
+        keys[:, rows, :, slot] = new_keys.to(keys.dtype)
+        values[:, rows, :, slot] = new_values.to(values.dtype)
         position[rows] += 1
         return h, state
 
     def step_pure(self, x: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The step as a function of its arguments and the weights alone: it compiles, and exports as it is.
 
-        x (R, D), keys and values (R, layers, H, C, d), position (R,) -> h (R, D), new keys and values (R, layers, H, d).
+        x (R, D), keys and values (layers, R, H, C, d), position (R,) -> h (R, D), new keys and values (R, layers, H, d).
         """
         if self.clock is not None:
             x = x + self.clock(position)
-        cos, sin = rotary(position, self.dim, self.config.rope_base)
+        cos, sin = rotary(position, self.frequency)
         cos, sin = cos[:, None], sin[:, None]
         valid = ring_valid(position, self.context)
         new_keys, new_values = [], []
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             q, k, v = block.project(x, cos, sin)
-            attended = ring_attention(q, k, v, keys[:, layer], values[:, layer], valid)
+            attended = ring_attention(q, k, v, keys[layer], values[layer], valid)
             x = block.merge(x, attended)
             new_keys.append(k)
             new_values.append(v)
@@ -201,7 +209,7 @@ class Transformer(Trunk):
             q, k, v = block.project(x, cos, sin)
             for name, z in (("keys", k), ("values", v)):
                 taken = z[rows, index.clamp(min=0)] * held[..., None, None]  # (B, C, H, d)
-                state[name][:, layer] = taken.transpose(1, 2)
+                state[name][layer] = taken.transpose(1, 2)
             x = block.merge(x, self._attend(block, q, k, v, mask))
         state["position"] = position.clone()
         return state

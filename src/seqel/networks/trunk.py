@@ -6,8 +6,8 @@
     reset(state, rows)            forget, row by row
     prefill(x, first, start, lengths)   the state after a window, in one forward pass
 
-A state is a dict of tensors with the row (environment or session) as first axis, so that rows can be gathered, saved
-and moved without knowing which trunk made them. `start` is the step number of each window's first step in its episode.
+A state is a dict of tensors with an axis of rows (environments or sessions), so that it can be saved and moved without
+knowing which trunk made it. `start` is the step number of each window's first step in its episode.
 """
 
 from __future__ import annotations
