@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support import Scripted, batch, network, same_q, step_through
 
 from seqel.agents.agent import Agent
 from seqel.agents.config import ExplorationConfig
@@ -28,6 +27,7 @@ from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner
 from seqel.training.returns_scale import ReturnScale
 from seqel.types import Episode, QOutput, SequenceBatch
+from support import Scripted, batch, network, same_q, step_through
 
 GAMMA = 0.9
 
@@ -71,7 +71,9 @@ def a_terminal_step_is_worth_its_reward_and_no_more() -> None:
     episode = windows.observation["observation"][:, 0, 1]
     ends = windows.valid & ~torch.nn.functional.pad(windows.valid[:, 1:], (0, 1))
     terminal = ends & (episode % 3 != 2)[:, None]
-    goal = q_targets(windows, constant(windows, 7.0), constant(windows, 7.0), ObjectiveConfig(GAMMA, lambda_=0.0))[..., 0]
+    goal = q_targets(windows, constant(windows, 7.0), constant(windows, 7.0), ObjectiveConfig(GAMMA, lambda_=0.0))[
+        ..., 0
+    ]
     assert terminal.any()
     torch.testing.assert_close(goal[terminal], windows.reward[terminal])
 
@@ -81,7 +83,9 @@ def a_truncated_step_is_worth_what_comes_after_it_too() -> None:
     episode = windows.observation["observation"][:, 0, 1]
     ends = windows.valid & ~torch.nn.functional.pad(windows.valid[:, 1:], (0, 1))
     cut = ends & (episode % 3 == 2)[:, None]
-    goal = q_targets(windows, constant(windows, 7.0), constant(windows, 7.0), ObjectiveConfig(GAMMA, lambda_=0.0))[..., 0]
+    goal = q_targets(windows, constant(windows, 7.0), constant(windows, 7.0), ObjectiveConfig(GAMMA, lambda_=0.0))[
+        ..., 0
+    ]
     assert cut.any()
     torch.testing.assert_close(goal[cut], windows.reward[cut] + GAMMA * 7.0)
 
@@ -129,7 +133,9 @@ def nothing_is_known_before_an_episode() -> None:
     for _ in range(7):
         _, state = agent.act(seen, state, reward=np.full(2, 5.0), previous_action=np.array([1, 2]))
     fresh, _ = agent.act(seen)
-    begun, _ = agent.act(seen, state, reward=np.full(2, 5.0), previous_action=np.array([1, 2]), first=np.array([True, True]))
+    begun, _ = agent.act(
+        seen, state, reward=np.full(2, 5.0), previous_action=np.array([1, 2]), first=np.array([True, True])
+    )
     np.testing.assert_allclose(begun.q, fresh.q, atol=1e-5)
 
 
@@ -144,8 +150,12 @@ def each_row_forgets_when_its_own_episode_ends() -> None:
 
 def three_step_returns_by_hand() -> None:
     windows = batch(rows=1, steps=4)
-    windows = dataclasses.replace(windows, reward=torch.tensor([[1.0, 2.0, 3.0, 4.0]]), discount=torch.full((1, 4), 0.5))
-    goal = q_targets(windows, constant(windows, 8.0), constant(windows, 8.0), ObjectiveConfig(0.5, lambda_=0.0, n_step=3))
+    windows = dataclasses.replace(
+        windows, reward=torch.tensor([[1.0, 2.0, 3.0, 4.0]]), discount=torch.full((1, 4), 0.5)
+    )
+    goal = q_targets(
+        windows, constant(windows, 8.0), constant(windows, 8.0), ObjectiveConfig(0.5, lambda_=0.0, n_step=3)
+    )
     # 1 + 0.5*2 + 0.25*3 + 0.125*8;  2 + 0.5*3 + 0.25*4 + 0.125*8;  3 + 0.5*4 + 0.25*8;  4 + 0.5*8
     torch.testing.assert_close(goal[0, :, 0], torch.tensor([3.75, 5.5, 7.0, 8.0]))
 
@@ -251,7 +261,9 @@ def wrong_discount_power(patch: Patch) -> None:
 def argmax_from_the_target(patch: Patch) -> None:
     from seqel.losses.td import double_q_bootstrap
 
-    patch.setattr("seqel.losses.objective.double_q_bootstrap", lambda online, slow, mask: double_q_bootstrap(slow, slow, mask))
+    patch.setattr(
+        "seqel.losses.objective.double_q_bootstrap", lambda online, slow, mask: double_q_bootstrap(slow, slow, mask)
+    )
 
 
 def normaliser_differs_in_acting(patch: Patch) -> None:
@@ -285,5 +297,3 @@ def test_the_bug_is_caught(bug: Callable[[Patch], None], check: Callable[[], Non
     bug(monkeypatch)
     with pytest.raises(AssertionError):
         check()
-
-

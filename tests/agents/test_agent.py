@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import network
 
 from seqel.agents.agent import Agent
 from seqel.errors import CheckpointError, ConfigError, SeqelError, SpaceError
+from support import network
 
 RNG = np.random.default_rng(0)
 

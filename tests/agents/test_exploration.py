@@ -78,7 +78,9 @@ def test_counts_of_numbers_that_never_repeat_stay_bounded_and_still_meet() -> No
     one = explorer(rows=64, spec=ObservationSpec.from_space(space), bonus=1.0)
     rng = np.random.default_rng(0)
     for _ in range(50):
-        one.select(np.zeros((64, 3), np.float32), {"observation": rng.standard_normal((64, 8)).astype(np.float32)}, None, 1.0)
+        one.select(
+            np.zeros((64, 3), np.float32), {"observation": rng.standard_normal((64, 8)).astype(np.float32)}, None, 1.0
+        )
     assert one.table is not None and one.table.counts.shape == (TABLE_ROWS, 3)
     assert one.table.counts.sum() == 64 * 50
     near = rng.standard_normal((1, 8)).astype(np.float32) * 5
@@ -103,7 +105,8 @@ def test_a_restored_explorer_chooses_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"low": 0.0}, {"low": 0.2, "high": 0.1}, {"rule": "epsilon", "high": 2.0}, {"anneal": 0.5}, {"bonus": -1.0}]
+    "settings",
+    [{"low": 0.0}, {"low": 0.2, "high": 0.1}, {"rule": "epsilon", "high": 2.0}, {"anneal": 0.5}, {"bonus": -1.0}],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="exploration"):

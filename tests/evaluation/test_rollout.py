@@ -7,11 +7,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from support import SPACE, network
 
 from seqel.agents.agent import Agent
 from seqel.errors import ConfigError, SpaceError
 from seqel.evaluation.rollout import evaluate
+from support import SPACE, network
 
 
 class Seeded(gym.Env[np.ndarray, int]):

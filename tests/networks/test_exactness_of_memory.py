@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 import torch
-from support import batch, network, same_q, step_through
 
 from seqel.losses.config import ObjectiveConfig
 from seqel.networks.transformer import Transformer
 from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner
+from support import batch, network, same_q, step_through
 
 TRUNKS = ["transformer", "gru"]
 

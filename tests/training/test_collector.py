@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import gymnasium as gym
@@ -9,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from support import SPACE, Scripted, network
 
 from seqel.agents.agent import Agent
 from seqel.agents.config import ExplorationConfig
@@ -20,6 +20,7 @@ from seqel.errors import EnvironmentFault
 from seqel.training.collector import Collector, EpisodeEnd, episode_seed
 from seqel.training.returns_scale import ReturnScale
 from seqel.types import Episode
+from support import SPACE, Scripted, network
 
 COUNT = 3
 
@@ -35,9 +36,15 @@ class Kept(Replay):
         copied = {path: leaf.copy() for path, leaf in episode.observation.items()}
         self.came.append(
             Episode(
-                copied, episode.action.copy(), episode.reward.copy(), episode.terminated, episode.truncated,
-                episode.start, episode.previous_action, episode.previous_reward,
-            )  # fmt: skip
+                copied,
+                episode.action.copy(),
+                episode.reward.copy(),
+                episode.terminated,
+                episode.truncated,
+                episode.start,
+                episode.previous_action,
+                episode.previous_reward,
+            )
         )
         return super().add(episode)
 
@@ -50,7 +57,9 @@ def collect(
     stream = VectorStream(envs, net.observation_spec, net.action_spec)
     replay = Kept(net.observation_spec.storage, 5_000, actions=3)
     greedy = Explorer(ExplorationConfig(rule="greedy", bonus=0.0), COUNT, net.observation_spec, 3, 0, lambda path, x: x)
-    collector = Collector(stream, Agent(net), greedy, replay, ReturnScale(0.9), seed=7, segment=segment, context=context)
+    collector = Collector(
+        stream, Agent(net), greedy, replay, ReturnScale(0.9), seed=7, segment=segment, context=context
+    )
     collector.begin()
     ended = [end for _ in range(rounds) for end in collector.step()]
     return replay, ended, collector
@@ -127,7 +136,7 @@ def test_rule_3_an_episode_far_longer_than_a_segment_is_learnt_everywhere() -> N
             assert part.reward.tolist() == list(range(part.start + 1, part.start + len(part) + 1))
             if part.start:
                 assert part.previous_reward == part.start, "what stood before the segment"
-        for before, after in zip(parts, parts[1:], strict=False):
+        for before, after in itertools.pairwise(parts):
             assert after.start == before.start + len(before) - 5, "they overlap by the context"
     learnt = np.zeros((COUNT, 300), int)
     rng = np.random.default_rng(0)

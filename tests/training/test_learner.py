@@ -7,24 +7,28 @@ import dataclasses
 
 import pytest
 import torch
-from support import batch, network
 
 from seqel.errors import NonFiniteError
 from seqel.losses.config import ObjectiveConfig
 from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner, rate_at
+from support import batch, network
 
 OBJECTIVE = ObjectiveConfig(0.9, lambda_=0.0)
 
 
-def learner(objective: ObjectiveConfig = OBJECTIVE, std: float = 0.3, trunk: str = "transformer", **settings: object) -> Learner:
+def learner(
+    objective: ObjectiveConfig = OBJECTIVE, std: float = 0.3, trunk: str = "transformer", **settings: object
+) -> Learner:
     return Learner(network(std=std, trunk=trunk), objective, LearnerConfig(**{"warmup": 1, **settings}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_learning_one_batch_by_heart_lowers_its_error(optimizer: str, precision: str) -> None:
-    one = learner(std=0.0, optimizer=optimizer, precision=precision, learning_rate=3e-3 if optimizer == "adamw" else 3e-2)
+    one = learner(
+        std=0.0, optimizer=optimizer, precision=precision, learning_rate=3e-3 if optimizer == "adamw" else 3e-2
+    )
     windows = dataclasses.replace(batch(rows=8), discount=torch.zeros(8, 12))  # plain regression on the rewards
     errors = [float(one.update(windows)["td_error"]) for _ in range(120)]
     assert errors[-1] < 0.5 * errors[0]
@@ -37,7 +41,9 @@ def test_accumulation_equals_the_whole_batch() -> None:
     windows = dataclasses.replace(windows, learn=learn, learned=int(learn.sum()))
     whole, parts = (learner(optimizer="sgd", accumulate=n, clip=0.0) for n in (1, 4))
     whole.variance = parts.variance = torch.ones(())
-    whole.variance_weight = parts.variance_weight = 1e9  # hold the variance still: it is tracked a micro-batch at a time
+    whole.variance_weight = parts.variance_weight = (
+        1e9  # hold the variance still: it is tracked a micro-batch at a time
+    )
     whole._track_variance = parts._track_variance = lambda variance: torch.ones(())  # type: ignore[method-assign]
     whole.update(windows)
     parts.update(windows)

@@ -82,7 +82,9 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
             arguments.seed,
             progress=lambda done: progress.update(task, completed=done),
         )
-    output.show(f"[bold]{arguments.run}[/] on [cyan]{env}[/]", results_table({"": result}))
+    output.show(
+        f"[bold]{arguments.run}[/] on [cyan]{env}[/], {arguments.episodes} episodes", results_table({"": result})
+    )
     return dataclasses.asdict(result)
 
 
@@ -105,14 +107,14 @@ def _environment(folder: Any, info: dict[str, Any], arguments: Arguments) -> tup
 
 
 def results_table(results: dict[str, Evaluation]) -> Any:
-    """A row for each named evaluation: success where it is known, mean and interquartile mean with their interval."""
+    """A row for each named evaluation: success where it is known, mean return, each with its interval; mean length."""
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     known = any(result.success is not None for result in results.values())
-    for title in (*(("success", "95 %") if known else ()), "mean return", "95 %", "iqm", "mean length", "episodes"):
-        table.add_column(title, justify="right")
+    for title in (*(("success", "95 %") if known else ()), "return", "95 %", "length"):
+        table.add_column(title, justify="right", no_wrap=True)
     for name, result in results.items():
         cells = []
         if known:
@@ -120,8 +122,7 @@ def results_table(results: dict[str, Evaluation]) -> Any:
                 ["-", "-"] if result.success is None else [f"{result.success:.1%}", _percents(result.success_interval)]
             )
         low, high = result.interval
-        cells += [f"{result.mean:.3f}", f"{low:.3f} to {high:.3f}", f"{result.iqm:.3f}"]
-        cells += [f"{sum(result.lengths) / len(result.lengths):.1f}", str(len(result.returns))]
+        cells += [f"{result.mean:.3f}", f"{low:.3f} to {high:.3f}", f"{sum(result.lengths) / len(result.lengths):.1f}"]
         table.add_row(name, *cells)
     return table
 

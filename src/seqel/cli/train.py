@@ -23,7 +23,8 @@ SUMMARY = "Train an agent on an environment, or go on with a run. Ctrl-C saves."
 EXAMPLES = """
 The run's folder holds config.toml (every setting), metrics.jsonl and TensorBoard events, checkpoints (an exact resume),
 agent/ (the best weights by validation) and learning-curve.png. Presets: `default` for rewards that come late,
-`immediate` where each action is answered at once (recall, counting, copying).
+`immediate` where each action is answered at once (recall, counting, copying), `search` where what has to be remembered
+must first be looked for.
 
 examples:
   seqel train seqel/TMaze-v0 --steps 60000 --out runs/maze
@@ -58,8 +59,13 @@ class Arguments:
         arg(metavar="RUN.TOML", help="settings, as config.toml has them", help_behavior_hint="", constructor=str),
     ] = None
     preset: Annotated[
-        Literal["default", "immediate"] | None,
-        arg(help="a named starting point: default, immediate", metavar="P", help_behavior_hint="", constructor=str),
+        Literal["default", "immediate", "search"] | None,
+        arg(
+            help="a named starting point: default, immediate, search",
+            metavar="P",
+            help_behavior_hint="",
+            constructor=str,
+        ),
     ] = None
     network: Annotated[
         Literal["transformer", "gru"] | None,

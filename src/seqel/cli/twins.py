@@ -53,11 +53,14 @@ class Pace:
         self.steps.value = steps
         self.final.value = int(final or bool(self.final.value))
 
-    def follow(self, steps: int, deadline: float) -> bool:
-        """The follower waits while it is ahead. False: stop here. `deadline` in seconds of `time.time`."""
+    def follow(self, steps: int, deadline: float, least: int = 0) -> bool:
+        """The follower waits while it is ahead. False: stop here. `deadline` in seconds of `time.time`.
+
+        Once the leader has ended, the follower goes on to as many steps, and to `least`.
+        """
         while time.time() < deadline:
             if self.final.value:
-                return bool(steps < self.steps.value)
+                return bool(steps < max(self.steps.value, least))
             if steps <= self.steps.value:
                 return True
             time.sleep(POLL)

@@ -14,7 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["attention_weights", "band", "banded_attention", "frequencies", "ring_attention", "ring_valid", "rotary", "rotate"]
+__all__ = [
+    "attention_weights",
+    "band",
+    "banded_attention",
+    "frequencies",
+    "ring_attention",
+    "ring_valid",
+    "rotary",
+    "rotate",
+]
 
 
 def frequencies(dim: int, base: float) -> Tensor:
@@ -47,7 +56,14 @@ def band(first: Tensor, context: int) -> Tensor:
 
 
 def banded_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, dropout: float = 0.0) -> Tensor:
-    """Attention over a window.  q, k, v (B, H, T, d), mask (B, 1, T, T) bool -> (B, H, T, d)."""
+    """Attention over a window.  q, k, v (B, H, T, d), mask (B, 1, T, T) bool -> (B, H, T, d).
+
+    On a CPU the fused kernel is slow backwards in bf16, so there the sums are written out (and a compiler fuses them).
+    """
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+        weights = F.dropout(attention_weights(q, k, mask).to(v.dtype), dropout, dropout > 0.0)
+        written: Tensor = weights @ v
+        return written
     out: Tensor = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
     return out
 

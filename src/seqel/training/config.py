@@ -125,6 +125,15 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         "each action is answered at once (recall, counting, copying): one-step targets, a mild count bonus",
         {"objective.lambda_": 0.0, "exploration.bonus": 0.02, "environments": 32, "replay.replay_ratio": 4.0},
     ),
+    "search": (
+        "what has to be remembered must first be looked for: a warmer ladder of temperatures, slower learning",
+        {
+            "exploration.low": 0.003,
+            "exploration.high": 0.3,
+            "learner.learning_rate": 5e-4,
+            "learner.target_rate": 0.005,
+        },
+    ),
 }
 
 

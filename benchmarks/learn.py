@@ -1,0 +1,150 @@
+"""How soon tasks are learnt: steps and seconds to a threshold on one core, then fresh episodes; a row a task and trunk.
+
+    taskset -c 1 python benchmarks/learn.py [--only tmaze50 ...] [--seeds 0 1 2] [--trunk transformer gru]
+
+Each finished run is a JSON file in benchmarks/results/learn/, and is not run again: the program can be interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+import seqel
+from seqel.environments.resolve import resolve
+
+RESULTS = Path(__file__).parent / "results" / "learn"
+
+
+class HiddenVelocities(gym.ObservationWrapper[np.ndarray, int, np.ndarray]):
+    """CartPole without its two velocities: position and angle only."""
+
+    def __init__(self) -> None:
+        super().__init__(gym.make("CartPole-v1"))
+        low, high = self.env.observation_space.low[[0, 2]], self.env.observation_space.high[[0, 2]]  # type: ignore[attr-defined]
+        self.observation_space = gym.spaces.Box(low, high, dtype=np.float32)
+
+    def observation(self, observation: np.ndarray) -> np.ndarray:
+        return observation[[0, 2]]
+
+
+class Scaled(gym.RewardWrapper[Any, Any]):
+    """Rewards times a factor."""
+
+    def __init__(self, env: str, factor: float) -> None:
+        super().__init__(resolve(env)())
+        self.factor = factor
+
+    def reward(self, reward: Any) -> float:
+        return float(reward) * self.factor
+
+
+# name: (environment, preset, settings, threshold of the mean return, episodes reported)
+TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any], float, int]] = {
+    "tmaze50": ("seqel/TMaze50-v0", "default", {"steps": 150_000, "evaluation.every": 2_500}, 0.99, 100),
+    "tmaze100": ("seqel/TMaze100-v0", "default", {"steps": 300_000, "evaluation.every": 5_000}, 0.99, 100),
+    "tmaze250": ("seqel/TMaze250-v0", "default", {"steps": 1_000_000, "evaluation.every": 10_000}, 0.99, 100),
+    "tmaze500": ("seqel/TMaze500-v0", "default", {"steps": 3_000_000, "evaluation.every": 20_000}, 0.99, 100),
+    "cartpole-hidden": (HiddenVelocities, "default", {"steps": 100_000, "evaluation.every": 5_000}, 490.0, 100),
+    "cartpole": ("CartPole-v1", "default", {"steps": 50_000, "evaluation.every": 5_000}, 495.0, 100),
+    "acrobot": ("Acrobot-v1", "default", {"steps": 100_000, "evaluation.every": 5_000}, -75.0, 100),
+    "memory-s7": ("MiniGrid-MemoryS7-v0", "search", {"steps": 400_000, "evaluation.every": 10_000}, 0.94, 200),
+    "repeat-previous-medium": (
+        "popgym-RepeatPreviousMedium-v0", "immediate", {"steps": 400_000, "evaluation.every": 10_000}, 0.98, 100,
+    ),
+    "count-recall-easy": (
+        "popgym-CountRecallEasy-v0", "immediate", {"steps": 1_500_000, "evaluation.every": 50_000}, 0.93, 100,
+    ),
+    "tmaze50-rewards-x0.01": (
+        lambda: Scaled("seqel/TMaze50-v0", 0.01), "default", {"steps": 150_000, "evaluation.every": 2_500}, 0.0099, 100,
+    ),
+    "tmaze50-rewards-x100": (
+        lambda: Scaled("seqel/TMaze50-v0", 100.0), "default", {"steps": 150_000, "evaluation.every": 2_500}, 99.0, 100,
+    ),
+    "cartpole-hidden-context-16": (  # 500 steps are more than ten times what a layer reaches back
+        HiddenVelocities, "default",
+        {"steps": 100_000, "evaluation.every": 5_000, "network.context": 16}, 490.0, 100,
+    ),
+}  # fmt: skip
+
+
+def run(name: str, trunk: str, seed: int) -> dict[str, Any]:
+    """Train until the threshold is confirmed (or the steps are done), then play fresh episodes."""
+    env, preset, settings, threshold, episodes = TASKS[name]
+    settings = {
+        **settings,
+        "threads": 1,
+        "device": "cpu",
+        "network.trunk": trunk,
+        "evaluation.threshold": threshold,
+        "evaluation.stop": True,
+        "checkpoint_every": 0,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        agent = seqel.train(env, seed=seed, out=out, preset=preset, settings=settings, progress=False)
+        summary = json.loads((out / "summary.json").read_text())
+    result = seqel.evaluate(agent, env, episodes, seed=10_000)
+    return {
+        "task": name,
+        "trunk": trunk,
+        "seed": seed,
+        "preset": preset,
+        "mean": result.mean,
+        "interval": result.interval,
+        "success": result.success,
+        "episodes": episodes,
+        "steps": summary["steps"],
+        "seconds": summary["seconds"],
+        "updates": summary["updates"],
+        "steps_to_threshold": summary.get("steps_to_threshold"),
+        "seconds_to_threshold": summary.get("seconds_to_threshold"),
+        "parameters": sum(p.numel() for p in agent.network.parameters()),
+        "commit": commit(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "gymnasium": gym.__version__},
+        "threads": 1,
+    }
+
+
+def commit() -> str:
+    """Of the code that ran; "+" where files have changed since."""
+    run_ = lambda *args: subprocess.run(["git", *args], capture_output=True, text=True, check=False).stdout.strip()  # noqa: E731
+    return run_("rev-parse", "--short", "HEAD") + ("+" if run_("status", "--porcelain", "src") else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--trunk", nargs="+", choices=["transformer", "gru"], default=["transformer", "gru"])
+    args = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for name in args.only:
+        for trunk in args.trunk:
+            for seed in args.seeds:
+                path = RESULTS / f"{name}-{trunk}-seed{seed}.json"
+                if not path.exists():
+                    path.write_text(json.dumps(run(name, trunk, seed), indent=1) + "\n")
+                found = json.loads(path.read_text())
+                success = "" if found["success"] is None else f"  success {found['success']:.0%}"
+                print(
+                    f"{name:<28}{trunk:<13}seed {seed}  mean {found['mean']:9.3f}{success}  "
+                    f"{found['steps']:>9,} steps {found['seconds']:6.0f} s",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
