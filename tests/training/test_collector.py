@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -149,7 +149,7 @@ def test_rule_3_an_episode_far_longer_than_a_segment_is_learnt_everywhere() -> N
 
 def test_rule_6_every_episode_has_a_seed_of_its_own_beyond_those_of_evaluation() -> None:
     class Seeded(Scripted):
-        seeds: list[int | None] = []
+        seeds: ClassVar[list[int | None]] = []
 
         def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
             if self.number == 1:

@@ -160,7 +160,7 @@ CASES: dict[str, tuple[EnvMaker, dict[str, Any]]] = {
     "gru": (resolve("CartPole-v1"), {"network.trunk": "gru", "network.context": 8, "network.value": "hl-gauss"}),
     "memoryless": (resolve("seqel/TMaze10-v0"), {"memoryless": True}),
     "masked": (
-        resolve("Taxi-v4" if "Taxi-v4" in gym.registry else "Taxi-v4"),
+        resolve("Taxi-v4"),
         {"network.context": 4, "replay.window": 16, "environments": 2, "steps": 600, "evaluation.every": 500},
     ),
     "pictures": (Pictures, {"learner.shift": 2, "replay.capacity": 300}),  # full long before the end: evicts

@@ -1,0 +1,139 @@
+"""Write the tables of docs/benchmarks.md and README.md from the JSON files in benchmarks/results.
+
+python benchmarks/report.py
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+START, END = "<!-- results:start -->", "<!-- results:end -->"
+
+WHAT = {
+    "tmaze50": "passive T-Maze, length 50",
+    "tmaze100": "passive T-Maze, length 100",
+    "tmaze250": "passive T-Maze, length 250",
+    "tmaze500": "passive T-Maze, length 500",
+    "cartpole-hidden": "`CartPole-v1` without velocities",
+    "cartpole-hidden-context-16": "the same, `network.context` = 16 (episodes of 500 steps)",
+    "cartpole": "`CartPole-v1`, 50,000 steps at most",
+    "acrobot": "`Acrobot-v1`, 100,000 steps at most",
+    "memory-s7": "`MiniGrid-MemoryS7-v0`",
+    "repeat-previous-medium": "`popgym-RepeatPreviousMedium-v0`",
+    "count-recall-easy": "`popgym-CountRecallEasy-v0`",
+    "tmaze50-rewards-x0.01": "T-Maze 50, rewards times 0.01",
+    "tmaze50-rewards-x100": "T-Maze 50, rewards times 100",
+}
+
+LEARNING = """## Learning
+
+Command: `python benchmarks/learn.py`. A run ends when its threshold is confirmed on 100 further validation episodes, or its
+steps are done; then 100 (MemoryS7: 200) fresh episodes are played, seeds from 10,000. Seconds include validation. Figures
+stand in the order of the seeds."""
+PEERS = """## Stable-Baselines3 DQN, tuned as in its zoo
+
+Command and settings: `benchmarks/peers/README.md`; the same seeds of fresh episodes. Compare ours with the best of ten
+checkpoints, because ours keeps its best by validation too."""
+SPEED = """## Speed at the public DTQN code's shapes
+
+One core, context 50, width 128, 2 layers, 8 heads, batch 32, back to back. Command:
+`python benchmarks/update_vs_dtqn.py --checkout FOLDER [--precision bf16] [--compile]`."""
+
+
+def read(folder: str) -> list[dict[str, Any]]:
+    """Every result in a folder, in order of their names."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / folder).glob("*.json"))]
+
+
+def learning() -> str:
+    """A row for each task and trunk: fresh episodes, steps and seconds, a figure a seed."""
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for found in read("learn"):
+        rows[found["task"], found["trunk"]].append(found)
+    lines = [
+        "| task | preset | trunk | seeds | mean return on fresh episodes | success | environment steps | seconds, one core |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for task in WHAT:
+        for trunk in ("transformer", "gru"):
+            runs = sorted(rows.get((task, trunk), []), key=lambda found: found["seed"])
+            if not runs:
+                continue
+            success = "" if runs[0]["success"] is None else each(runs, lambda r: f"{r['success']:.0%}")
+            lines.append(
+                f"| {WHAT[task]} | {runs[0]['preset']} | {trunk} | {each(runs, lambda r: str(r['seed']))} "
+                f"| {each(runs, lambda r: format(r['mean'], '.4g'))} | {success} "
+                f"| {each(runs, lambda r: format(r['steps'], ','))} | {each(runs, lambda r: format(r['seconds'], '.0f'))} |"
+            )
+    return "\n".join(lines)
+
+
+def each(runs: list[dict[str, Any]], text: Any) -> str:
+    """One figure a seed."""
+    return "; ".join(text(run) for run in runs)
+
+
+def peers() -> str:
+    """Stable-Baselines3 DQN's final and best figures, as measured here."""
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for found in read("peers"):
+        if str(found.get("peer", "")).lower().startswith("stable"):
+            rows[found["env"]].append(found)
+    lines = [
+        "| task | steps | last weights, a seed each | best of ten checkpoints | seconds |",
+        "|---|---|---|---|---|",
+    ]
+    for env, runs in rows.items():
+        runs.sort(key=lambda found: found["seed"])
+        lines.append(
+            f"| `{env}` | {runs[0]['steps']:,} | {each(runs, lambda r: format(r['mean'], '.4g'))} "
+            f"| {each(runs, lambda r: format(r['best_checkpoint']['mean'], '.4g'))} "
+            f"| {each(runs, lambda r: format(r['seconds'], '.0f'))} |"
+        )
+    return "\n".join(lines)
+
+
+def speed() -> str:
+    """Our update and action beside the public DTQN code's, back to back."""
+    names = ["update_ms", "dtqn_update_ms", "update_ratio", "act_ms_an_action_16", "dtqn_act_ms", "act_ratio_16"]
+    lines = [
+        "| ours | update, ms | DTQN's | ratio | an action of 16 at once, ms | DTQN's action | ratio |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for found in read("speed"):
+        kind = f"{found['precision']}, {'compiled' if found['compiled'] else 'eager'}"
+        lines.append(f"| {kind} | " + " | ".join(f"{found[name]:.3g}" for name in names) + " |")
+    return "\n".join(lines)
+
+
+def put(path: Path, text: str) -> None:
+    """Replace what stands between the marks."""
+    before = path.read_text(encoding="utf-8")
+    after = re.sub(f"{START}.*?{END}", lambda _: f"{START}\n{text}\n{END}", before, flags=re.DOTALL)
+    path.write_text(after, encoding="utf-8")
+
+
+def main() -> None:
+    versions = next(iter(read("learn")), {}).get("versions", {})
+    machine = (
+        "Machine: AMD EPYC, 2 cores, one of them a run, no GPU; "
+        + ", ".join(f"{k} {v}" for k, v in versions.items())
+        + "."
+    )
+    table = learning()
+    parts = [machine, LEARNING, table, PEERS, peers(), SPEED, speed()]
+    put(HERE.parent / "docs" / "benchmarks.md", "\n\n".join(parts))
+    put(
+        HERE.parent / "README.md",
+        f"{machine} More, with commands and peers: [docs/benchmarks.md](docs/benchmarks.md).\n\n{table}",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Settings: names, types, ranges, presets, and the way to TOML and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seqel.errors import ConfigError
+from seqel.training.config import PRESETS, RunConfig, load_config, preset, save_config, with_settings
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_goes_through_toml_unchanged(name: str, tmp_path: Path) -> None:
+    config = preset(name, env="seqel/TMaze-v0", env_args={"length": 9}, **{"evaluation.threshold": 0.5})
+    save_config(config, tmp_path / "run.toml")
+    assert load_config(tmp_path / "run.toml") == config
+
+
+def test_settings_by_dotted_name_and_as_text() -> None:
+    config = with_settings(
+        RunConfig(), {"learner.learning_rate": "3e-4", "network.width": "128", "learner.betas": "[0.8, 0.9]"}
+    )
+    assert (config.learner.learning_rate, config.network.width, config.learner.betas) == (3e-4, 128, (0.8, 0.9))
+    assert preset(network__trunk="gru").network.trunk == "gru"
+    assert with_settings(RunConfig(), {"replay.capacity": 5e4}).replay.capacity == 50_000
+
+
+def test_a_file_may_start_from_a_preset(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('preset = "immediate"\nsteps = 5_000\n[learner]\nlearning_rate = 1e-4\n')
+    config = load_config(path)
+    assert config.objective.lambda_ == 0.0 and config.steps == 5_000 and config.learner.learning_rate == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"learner.learning_rat": 1.0}, "did you mean learner.learning_rate"),
+        ({"nonsense": 1}, "unknown setting nonsense"),
+        ({"steps": -5}, "steps: expected at least 1"),
+        ({"steps": 2.5}, "a whole number"),
+        ({"steps": True}, "a whole number"),
+        ({"learner.learning_rate": float("nan")}, "a finite number"),
+        ({"learner.learning_rate": -1.0}, "at least"),
+        ({"network": 3}, "a table of settings"),
+        ({"network.trunk": "lstm"}, "one of 'transformer', 'gru'"),
+        ({"network.width": 63}, "multiple of 2"),
+        ({"objective.discount": 1.5}, "0 <= discount <= 1"),
+        ({"objective.lambda_": 0.5, "objective.n_step": 3}, "one or the other"),
+        ({"exploration.low": 0.0}, "0 < low"),
+        ({"replay.replay_ratio": 0.0}, "more than 0"),
+        ({"evaluation.episodes": 0}, "at least 1"),
+        ({"learner.compile": "maybe"}, "true or false"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        with_settings(RunConfig(), settings)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config(path)
+    path.write_bytes(b"\xff\xfe = 3")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load_config(path)
+    path.write_text("[learner]\nspeed = 3\n")
+    with pytest.raises(ConfigError, match=r"run\.toml: unknown setting learner\.speed"):
+        load_config(path)
+    with pytest.raises(ConfigError, match="preset: expected one of"):
+        preset("best")
+
+
+def test_every_setting_is_reachable_by_its_name() -> None:
+    def walk(config: Any, prefix: str) -> list[tuple[str, Any]]:
+        found = []
+        for field in dataclasses.fields(config):
+            value = getattr(config, field.name)
+            name = f"{prefix}{field.name}"
+            found += walk(value, f"{name}.") if dataclasses.is_dataclass(value) else [(name, value)]
+        return found
+
+    for name, value in walk(RunConfig(), ""):
+        if value is not None:
+            with_settings(RunConfig(), {name: value})
