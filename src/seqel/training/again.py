@@ -1,4 +1,4 @@
-"""Bring environments back to where they stood: the same seeds, the same actions, and a look whether the same happened."""
+"""Bring environments back to where they stood: the same seeds, the same actions, and a look whether all is the same."""
 
 from __future__ import annotations
 
