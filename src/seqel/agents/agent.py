@@ -38,12 +38,14 @@ class AgentState:
 
 
 class Agent:
-    """Greedy with respect to its Q-network. Exploration is added where experience is collected, not here."""
+    """Greedy with respect to its Q-network. Exploration is added where experience is collected, not here.
+
+    The network is put into evaluation mode: dropout is for learning.
+    """
 
     def __init__(self, network: QNetwork, info: dict[str, Any] | None = None) -> None:
-        self.network = network
+        self.network = network.eval()
         self.info: dict[str, Any] = info or {}
-        self._predict_state: AgentState | None = None
 
     # -- what it is ------------------------------------------------------------------------------------------------
 
@@ -97,25 +99,24 @@ class Agent:
         Args:
             observation: a batch as Gymnasium vector environments give it, every leaf with R first, or a `FlatObservation`.
             state: what `act` returned last; None: new rows, one for each in `observation`. It is consumed.
-            reward: (R,) what the last action earned; None: 0.
+            reward: (R,) what the last action earned, or one number for all; None: 0.
             first: (R,) bool, an episode begins here and the row forgets; None: only rows that have seen nothing.
             previous_action: (R,) or (R, M), when somebody else (a shield, a person) acted instead of the agent.
             mask: (R, A) bool, True = allowed.
-            rows: (R,) which rows of the state these are; None: all of them, in order.
+            rows: (R,) numbers of the rows of the state that these are; None: all of them, in order.
 
         Raises:
-            SpaceError: the observation does not fit, a mask allows nothing, or the number of rows is wrong.
+            SpaceError: the observation does not fit, a mask allows nothing, or rows, rewards or previous actions are not
+                what they should be. The state is then as it was.
         """
-        if rows is not None:
-            batch = len(rows)
+        index = None if rows is None else self._index(rows, state)
+        if index is not None:
+            batch = len(index)
         else:
             batch = self._rows_in(observation) if state is None else len(state)
         leaves = self.leaves(observation, batch)
         if state is None:
             state = self.initial_state(batch)
-        index = None if rows is None else torch.as_tensor(np.asarray(rows), dtype=torch.int64, device=self.device)
-        if index is not None and torch.unique(index).numel() != index.numel():
-            raise SpaceError(f"rows: expected each row at most once, got {index.tolist()}")
         allowed = None if mask is None else self._mask(mask, batch)
         with torch.inference_mode():
             q = self._step(leaves, state, reward, first, previous_action, index, batch)  # (R, M, A)
@@ -143,15 +144,15 @@ class Agent:
         batch: int,
     ) -> Tensor:
         fresh = state.fresh if index is None else state.fresh[index]
-        begins = fresh if first is None else fresh | self._tensor(first, torch.bool)
-        if first is not None or bool(fresh.any()):
-            forget = begins if index is None else torch.zeros_like(state.fresh).index_put_((index,), begins)
-            self.network.trunk.reset(state.memory, forget)
+        begins = fresh if first is None else fresh | self._row_values("first", first, torch.bool, batch)
         last = state.last_action if index is None else state.last_action[index]
         if previous_action is not None:
-            last = self._tensor(previous_action, torch.int64).reshape(batch, -1)
-            last = last - torch.tensor(self.action_spec.start, device=self.device)
-        earned = torch.zeros(batch, device=self.device) if reward is None else self._tensor(reward, torch.float32)
+            last = self._previous(previous_action, batch)
+        zero = torch.zeros(batch, device=self.device)
+        earned = zero if reward is None else self._row_values("reward", reward, torch.float32, batch)
+        if bool(begins.any()):
+            forget = begins if index is None else torch.zeros_like(state.fresh).index_put_((index,), begins)
+            self.network.trunk.reset(state.memory, forget)
         out, state.memory = self.network.step(leaves, last, earned, begins, state.memory, index)
         if index is None:
             state.fresh.fill_(False)
@@ -168,16 +169,18 @@ class Agent:
     ) -> tuple[NDArray[np.int64], AgentState]:
         """The signature that Stable-Baselines3's `evaluate_policy` calls.
 
-        Its tools pass no reward, so the token's previous reward is 0: where a task needs it, use `act`.
+        Its tools pass no reward, so the token's previous reward is 0: where a task needs it, use `act`. One observation
+        without a batch axis gives one action; a batch of one gives an array of one.
 
         Raises:
             ConfigError: `deterministic` is False (the agent is greedy).
+            SpaceError: the observation does not fit.
         """
         if not deterministic:
             raise ConfigError(
                 "predict: expected deterministic=True; the agent is greedy, exploration is in training only"
             )
-        single = self._is_single(observation)
+        single = self.observation_spec.is_single(observation)
         if single:
             flat = self.observation_spec.flatten(observation, None)
             observation = FlatObservation({path: leaf[None] for path, leaf in flat.items()})
@@ -190,6 +193,9 @@ class Agent:
         flat = observation
         if not isinstance(observation, FlatObservation):
             flat = self.observation_spec.flatten(observation, batch)
+        for path, leaf in flat.items():
+            if len(leaf) != batch:
+                raise SpaceError(f"observation {path!r}: expected {batch} rows, got {len(leaf)}")
         return {path: torch.from_numpy(np.ascontiguousarray(leaf)).to(self.device) for path, leaf in flat.items()}
 
     def _rows_in(self, observation: Any) -> int:
@@ -198,12 +204,34 @@ class Agent:
             return len(observation[leaf.path])
         return len(leaf.pick(observation))
 
-    def _is_single(self, observation: Any) -> bool:
-        try:
-            self.observation_spec.flatten(observation, None)
-        except (SpaceError, TypeError, ValueError):
-            return False
-        return True
+    def _index(self, rows: Any, state: AgentState | None) -> Tensor:
+        index = np.asarray(rows)
+        if state is None:
+            raise SpaceError("rows: expected a state whose rows they are; `initial_state(batch)` makes one")
+        whole = index.ndim == 1 and (np.issubdtype(index.dtype, np.integer) or index.size == 0)
+        if not whole or (index < 0).any() or (index >= len(state)).any():
+            raise SpaceError(f"rows: expected numbers from 0 to {len(state) - 1}, got {index.tolist()}")
+        if len(np.unique(index)) != len(index):
+            raise SpaceError(f"rows: expected each row at most once, got {index.tolist()}")
+        return torch.as_tensor(index.astype(np.int64), device=self.device)
+
+    def _previous(self, action: Any, batch: int) -> Tensor:
+        given = np.asarray(action)
+        start, sizes = np.asarray(self.action_spec.start), np.asarray(self.action_spec.sizes)
+        if given.size != batch * len(sizes):
+            raise SpaceError(f"previous_action: expected {[batch, len(sizes)]}, got {list(given.shape)}")
+        code = given.reshape(batch, -1) - start
+        if (code < 0).any() or (code >= sizes).any():
+            raise SpaceError(f"previous_action: expected actions of the action space, got {given.tolist()}")
+        return self._tensor(code, torch.int64)
+
+    def _row_values(self, name: str, value: Any, dtype: torch.dtype, batch: int) -> Tensor:
+        tensor = self._tensor(value, dtype)
+        if tensor.ndim == 0:
+            return tensor.expand(batch)
+        if tensor.shape != (batch,):
+            raise SpaceError(f"{name}: expected [{batch}], got {list(tensor.shape)}")
+        return tensor
 
     def _mask(self, mask: Any, batch: int) -> Tensor:
         allowed = self._tensor(mask, torch.bool)

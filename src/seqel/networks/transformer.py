@@ -156,7 +156,8 @@ class Transformer(Trunk):
         }
 
     def reset(self, state: State, rows: Tensor) -> None:
-        state["position"][rows] = 0  # what is valid in the ring follows from the position alone
+        state["position"][rows] = 0  # what is valid in the ring follows from the position alone; but 0 * nan is nan,
+        state["values"][:, rows] = 0.0  # so what one bad observation left must not outlive its episode
 
     def step(self, x: Tensor, state: State, rows: Tensor | None = None) -> tuple[Tensor, State]:
         keys, values, position = state["keys"], state["values"], state["position"]
