@@ -17,6 +17,7 @@ from seqel.evaluation.statistics import bootstrap_interval, interquartile_mean, 
 __all__ = ["Evaluation", "evaluate", "play"]
 
 SEED_LIMIT = 1 << 30  # seeds from here on belong to validation and training
+LONGEST = 100_000  # steps of an episode: a greedy agent may walk in circles for ever where nothing sets a limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,15 @@ class Evaluation:
     returns: list[float]
     lengths: list[int]
     seed: int
+    cut: int = 0  # how many of the episodes did not end by themselves, but by `limit`
 
     def __str__(self) -> str:
         text = f"mean return {self.mean:.3f}, 95 % [{self.interval[0]:.3f}, {self.interval[1]:.3f}], iqm {self.iqm:.3f}"
         if self.success is not None and self.success_interval is not None:
             low, high = self.success_interval
             text += f"; success {self.success:.1%}, 95 % [{low:.1%}, {high:.1%}]"
-        return f"{text}; {len(self.returns)} episodes"
+        cut = f", {self.cut} of them cut off" if self.cut else ""
+        return f"{text}; {len(self.returns)} episodes{cut}"
 
 
 def evaluate(
@@ -47,11 +50,13 @@ def evaluate(
     seed: int = 0,
     *,
     environments: int = 32,
+    limit: int = LONGEST,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Play `episodes` greedy episodes and report their returns with intervals.
 
-    Episode n is reset with seed + n whatever the parallelism, so short episodes are not over-counted.
+    Episode n is reset with seed + n whatever the parallelism, so short episodes are not over-counted. One that has not
+    ended after `limit` steps is cut off there, counted with what it earned, as no success, and told in `cut`.
 
     Raises:
         ConfigError: no episodes, or a seed of 2^30 or more (kept for training and validation).
@@ -61,7 +66,9 @@ def evaluate(
         raise ConfigError(f"episodes: expected at least 1, got {episodes}")
     if not 0 <= seed < SEED_LIMIT:
         raise ConfigError(f"seed: expected 0 to {SEED_LIMIT - 1} (higher ones belong to training), got {seed}")
-    return play(agent, resolve(env), episodes, seed, min(environments, episodes), progress)
+    if limit < 1:
+        raise ConfigError(f"limit: expected at least 1 step, got {limit}")
+    return play(agent, resolve(env), episodes, seed, min(environments, episodes), progress, limit)
 
 
 def play(
@@ -71,19 +78,20 @@ def play(
     seed: int,
     environments: int,
     progress: Callable[[int], None] | None = None,
+    limit: int = LONGEST,
 ) -> Evaluation:
     """`evaluate` without its checks of the seed: validation uses the seeds above the limit."""
     envs = make_vector(make, environments)
     try:
         _require_same_spaces(agent, envs)
         stream = VectorStream(envs, agent.observation_spec, agent.action_spec)
-        returns, lengths, success = _run(agent, stream, episodes, seed, progress)
+        returns, lengths, success, cut = _run(agent, stream, episodes, seed, progress, limit)
     finally:
         envs.close()
-    return summarise(returns, lengths, success, seed)
+    return summarise(returns, lengths, success, seed, cut)
 
 
-def summarise(returns: Any, lengths: Any, success: Any, seed: int) -> Evaluation:
+def summarise(returns: Any, lengths: Any, success: Any, seed: int, cut: int = 0) -> Evaluation:
     """Per-episode numbers -> an `Evaluation`; success holds NaN where none was reported."""
     known = not np.isnan(success).any()
     return Evaluation(
@@ -95,15 +103,17 @@ def summarise(returns: Any, lengths: Any, success: Any, seed: int) -> Evaluation
         returns=[float(r) for r in returns],
         lengths=[int(n) for n in lengths],
         seed=seed,
+        cut=cut,
     )
 
 
 def _run(
-    agent: Agent, stream: VectorStream, episodes: int, seed: int, progress: Callable[[int], None] | None
-) -> tuple[Any, Any, Any]:
+    agent: Agent, stream: VectorStream, episodes: int, seed: int, progress: Callable[[int], None] | None, limit: int
+) -> tuple[Any, Any, Any, int]:
     count = stream.count
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
-    success = np.full(episodes, np.nan)
+    success, cut = np.full(episodes, np.nan), np.zeros(episodes, bool)
+    age = np.zeros(count, np.int64)  # steps of each row's episode
     number = np.arange(count)  # which episode each row plays; `episodes` and above: idle
     following = count
     stream.reset([seed + i for i in range(count)])
@@ -115,21 +125,26 @@ def _run(
         live = number < episodes
         returns[number[live]] += outcome.reward[live]
         lengths[number[live]] += 1
-        if not outcome.done.any():
+        age += 1
+        over = outcome.done | (age >= limit)
+        if not over.any():
             continue
-        for row in np.flatnonzero(outcome.done).tolist():
+        for row in np.flatnonzero(over).tolist():
             if number[row] < episodes:
+                cut[number[row]] = not outcome.done[row]
                 reported = success_of(outcome.info, row)
                 success[number[row]] = np.nan if reported is None else reported
                 done_count += 1
             number[row] = following
             following += 1
-        seeds = [seed + int(number[i]) if outcome.done[i] else None for i in range(count)]
-        stream.reset(seeds, outcome.done)
-        reward[outcome.done] = 0.0
+        seeds = [seed + int(number[i]) if over[i] else None for i in range(count)]
+        stream.reset(seeds, over)
+        age[over], reward[over] = 0, 0.0
         if progress is not None:
             progress(min(done_count, episodes))
-    return returns, lengths, success
+    if not np.isnan(success[~cut]).any() and not cut.all():
+        success[cut & np.isnan(success)] = 0.0  # success is reported at the end, and these saw none
+    return returns, lengths, success, int(cut.sum())
 
 
 def _require_same_spaces(agent: Agent, envs: Any) -> None:

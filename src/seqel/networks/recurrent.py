@@ -63,7 +63,17 @@ class GRUTrunk(Trunk):
         return self.norm(out[:, 0]), state
 
     def prefill(self, x: Tensor, first: Tensor, start: Tensor, lengths: Tensor) -> State:
+        if x.shape[1] > 1 and bool(first[:, 1:].any()):
+            return self._prefill_packed(x, first, lengths)
         some = lengths.clamp(min=1).cpu()
         order = torch.nn.utils.rnn.pack_padded_sequence(x, some, batch_first=True, enforce_sorted=False)
         hidden = self.gru(order)[1].transpose(0, 1)
         return {"hidden": (hidden * (lengths > 0)[:, None, None]).contiguous()}
+
+    def _prefill_packed(self, x: Tensor, first: Tensor, lengths: Tensor) -> State:
+        state, held = self.initial_state(len(x), x.device), self.initial_state(len(x), x.device)
+        for t in range(x.shape[1]):
+            state["hidden"] = state["hidden"] * ~first[:, t, None, None]
+            _, state = self.step(x[:, t], state)
+            held["hidden"] = torch.where((lengths == t + 1)[:, None, None], state["hidden"], held["hidden"])
+        return held

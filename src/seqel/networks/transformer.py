@@ -195,15 +195,18 @@ class Transformer(Trunk):
     def prefill(self, x: Tensor, first: Tensor, start: Tensor, lengths: Tensor) -> State:
         """One forward pass, then the last `context` steps' keys put into their slots.
 
-        Exact when each window starts at its episode's first step, or holds at least layers * (context - 1) + 1 steps.
+        Exact when the window's last episode starts in it, or when it holds (layers + 1) * (context - 1) + 1 steps of it.
         """
         state = self.initial_state(len(x), x.device)
+        last = (lengths - 1).clamp(min=0)[:, None]
+        seen = step_numbers(first, start).gather(1, last)[:, 0] + 1
         x, cos, sin, mask = self._enter(x, first, start)
-        position = start + lengths  # (B,)
+        position = torch.where(lengths > 0, seen, start)  # (B,)
+        begin = (lengths - position)[:, None]  # where the last episode's step 0 is, or would be
         slots = torch.arange(self.context, device=x.device)
         # the latest step before `position` whose number is the slot's, as an index into the window
-        index = position[:, None] - 1 - (position[:, None] - 1 - slots) % self.context - start[:, None]
-        held = index >= 0
+        index = position[:, None] - 1 - (position[:, None] - 1 - slots) % self.context + begin
+        held = (index >= 0) & (index >= begin)
         rows = torch.arange(len(x), device=x.device)[:, None]
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)

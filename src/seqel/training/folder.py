@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from seqel.training.checkpoint import CheckpointStore
 from seqel.training.config import RunConfig, load_config, save_config
 from seqel.training.online import Record
 from seqel.training.plot import draw_curve
+from seqel.training.session import Session
 
 __all__ = ["RunFolder"]
 
@@ -42,10 +44,17 @@ class RunFolder:
         Raises:
             ConfigError: there is a run, or anything else, already. StorageError: it cannot be written.
         """
+        taken = f"{path} holds a run already: go on with it by --resume {path}, or choose another folder"
         if (path / CONFIG).exists():
-            raise ConfigError(f"{path} holds a run already: go on with it by --resume {path}, or choose another folder")
+            raise ConfigError(taken)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise ConfigError(f"{path} is not empty and holds no run: choose another folder")
+        with writing(path / CONFIG):
+            path.mkdir(parents=True, exist_ok=True)
+            try:
+                (path / CONFIG).open("x").close()  # of several runs that begin at once, one gets the folder
+            except FileExistsError as error:
+                raise ConfigError(taken) from error
         save_config(config, path / CONFIG)
         return cls(path)
 
@@ -72,12 +81,33 @@ class RunFolder:
         line = json.dumps(as_json(record), allow_nan=False)
         with writing(self.path / METRICS), (self.path / METRICS).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-        if self._events is None:
-            from torch.utils.tensorboard.writer import SummaryWriter
+        with writing(self.path / "events"):
+            if self._events is None:
+                from torch.utils.tensorboard.writer import SummaryWriter
 
-            self._events = SummaryWriter(str(self.path), purge_step=record.steps)
-        for name, value in flat(record).items():
-            self._events.add_scalar(name, value, record.steps, walltime=None)
+                self._events = SummaryWriter(str(self.path), purge_step=record.steps)
+            for name, value in flat(record).items():
+                self._events.add_scalar(name, value, record.steps)
+
+    def save(self, session: Session) -> Path:
+        """Write a checkpoint, and redraw the picture.  -> the checkpoint."""
+        with writing(self.path / METRICS):
+            self._flush()
+        path = self.checkpoints.save(session.collector.steps, session.state_dict())
+        self._draw(session.config, self.records())
+        return path
+
+    def _flush(self) -> None:
+        """Have the records on the disk before a checkpoint that says they are written."""
+        if (self.path / METRICS).exists():
+            with (self.path / METRICS).open("rb") as file:
+                os.fsync(file.fileno())
+        if self._events is not None:
+            self._events.flush()
+
+    def _draw(self, config: RunConfig, lines: list[dict[str, Any]]) -> None:
+        if lines:
+            draw_curve(lines, self.path / PICTURE, f"{config.env}, seed {config.seed}", config.evaluation.threshold)
 
     def cut(self, steps: int) -> None:
         """Forget the records after `steps`: a resumed run writes them again."""
@@ -112,9 +142,7 @@ class RunFolder:
         kept.save(self.agent)
 
     def finish(self, config: RunConfig, seconds: float) -> dict[str, Any]:
-        """Write summary.json and the picture.  -> the summary."""
-        if self._events is not None:
-            self._events.flush()
+        """Write summary.json.  -> the summary."""
         lines = self.records()
         looks = [line for line in lines if "validation" in line]
         threshold = config.evaluation.threshold
@@ -125,15 +153,15 @@ class RunFolder:
             "updates": lines[-1]["updates"] if lines else 0,
             "seconds": seconds,
             "best": max(looks, key=lambda line: (line["validation"]["mean"], line["steps"])) if looks else None,
+            "final": looks[-1] if looks else None,
             "threshold": threshold,
+            "solved": bool(lines and lines[-1].get("solved")),
         }
         if threshold is not None and looks:
             means = [line["validation"]["mean"] for line in looks]
             for name in ("steps", "seconds"):
                 summary[f"{name}_to_threshold"] = first_reached([line[name] for line in looks], means, threshold)
         atomic_write(self.path / SUMMARY, json.dumps(summary, indent=2) + "\n")
-        if lines:
-            draw_curve(lines, self.path / PICTURE, f"{config.env}, seed {config.seed}", threshold)
         return summary
 
     def close(self) -> None:
@@ -153,6 +181,8 @@ def as_json(record: Record) -> dict[str, Any]:
         look["episodes"] = len(record.validation.returns)
         look["interval"] = [value if value == value else None for value in look["interval"]]
         line["validation"] = look
+    if record.solved:
+        line["solved"] = True
     if record.notes:
         line["notes"] = list(record.notes)
     return line

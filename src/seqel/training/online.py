@@ -39,7 +39,7 @@ def records(session: Session) -> Iterator[Record]:
     config = session.config
     next_log = next_multiple(session.collector.steps, config.log_every)
     next_look = next_multiple(session.collector.steps, config.evaluation.every)
-    while session.done < 1.0 and not session.stopping:
+    while session.done < 1.0 and not session.stopping and not session.solved:
         session.collect()
         while session.due:
             session.gathered.append(session.update())
@@ -47,16 +47,19 @@ def records(session: Session) -> Iterator[Record]:
         if steps < next_log and steps < next_look and session.done < 1.0:
             continue
         next_log = next_multiple(steps, config.log_every)
-        validation, solved = None, False
+        validation = None
         if steps >= next_look or session.done >= 1.0:
             next_look = next_multiple(steps, config.evaluation.every)
             validation = session.validate()
-            solved = confirmed(session, validation)
+            session.solved = confirmed(session, validation)
+            if validation.cut:
+                session.notes.append(
+                    f"{validation.cut} of {len(validation.returns)} validation episodes had not ended after "
+                    f"{max(validation.lengths):,} steps and were cut off: give the environment a time limit"
+                )
         metrics, notes = summary(session), tuple(session.notes)
         session.gathered, session.notes = [], []
-        yield Record(steps, session.elapsed, session.learner.updates, metrics, validation, solved, notes)
-        if solved:
-            return
+        yield Record(steps, session.elapsed, session.learner.updates, metrics, validation, session.solved, notes)
 
 
 def confirmed(session: Session, validation: Evaluation) -> bool:

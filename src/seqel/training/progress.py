@@ -20,16 +20,15 @@ PLAIN_EVERY = 10.0  # seconds between lines where standard error is no terminal
 class Progress:
     """A consumer of records."""
 
-    def __init__(self, config: RunConfig, folder: Path) -> None:
+    def __init__(self, config: RunConfig, folder: Path, best: float | None = None) -> None:
         from rich.console import Console
 
         self.config, self.folder = config, folder
         self.console = Console(stderr=True, highlight=False)
         self.record: Record | None = None
         self.curve: deque[float] = deque(maxlen=40)  # validation means
-        self.best: float | None = None
+        self.best = best  # validation mean, of earlier sittings
         self.speed = 0.0
-        self._before = (0, 0.0)
         self._said = time.monotonic()
         self._live: Any = None
 
@@ -52,10 +51,7 @@ class Progress:
 
     def take(self, record: Record) -> None:
         """Show one record."""
-        steps, seconds = self._before
-        if record.seconds > seconds:
-            self.speed = (record.steps - steps) / (record.seconds - seconds)
-        self._before = (record.steps, record.seconds)
+        self.speed = record.metrics.get("steps_per_second", self.speed)
         self.record = record
         if record.validation is not None:
             self.curve.append(record.validation.mean)

@@ -6,6 +6,7 @@ raised again as KeyboardInterrupt; a second one does not wait.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import signal
 import threading
@@ -15,9 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from seqel.agents.agent import Agent
 from seqel.environments.resolve import EnvMaker, environment_name, resolve
-from seqel.errors import EnvironmentFault, NonFiniteError
+from seqel.errors import CheckpointError, ConfigError, EnvironmentFault, NonFiniteError, SeqelError
 from seqel.training import config as configs
 from seqel.training.config import RunConfig, save_config, with_settings
 from seqel.training.folder import CONFIG, RunFolder
@@ -62,7 +65,7 @@ def train(
     make = resolve(env, **config.env_args)
     session = Session(config, make)
     try:
-        folder = RunFolder.create(Path(out) if out is not None else free_folder(config.env), session.config)
+        folder = RunFolder.create(Path(out), session.config) if out is not None else _new_folder(session.config)
         session.collector.begin()
         return _drive(session, folder, progress)
     finally:
@@ -78,9 +81,11 @@ def resume(
         folder: the run's. Without any checkpoint yet, the run is begun again from its config.toml.
         env: the function that made the environment, where that was no name that can be looked up.
         steps: a new total, to go on with a finished run or to make it longer. The learning rate's schedule follows.
+            None: a run that has done its steps, or reached its threshold, only returns its agent.
 
     Raises:
-        CheckpointError: there is no run, or its checkpoints are all damaged. Otherwise as `train`.
+        CheckpointError: there is no run, or its checkpoint is of other settings or another environment.
+        ConfigError: config.toml is garbled, or `steps` are fewer than are done. Otherwise as `train`.
     """
     run, config = RunFolder.open(Path(folder))
     if steps is not None:
@@ -91,24 +96,51 @@ def resume(
         raise EnvironmentFault(f"{error}. If a function made it, pass it: seqel.resume(folder, env=...)") from error
     session = Session(config, make)
     try:
-        newest = run.checkpoints.latest()
-        session.notes.extend(run.checkpoints.warnings)
-        if newest is None:
-            run.cut(0)
-            session.collector.begin()
-        else:
-            lost = session.load_state_dict(run.checkpoints.load(newest))
-            run.cut(session.collector.steps)
-            if lost:
-                session.notes.append(
-                    f"environments {lost} did not do the same again from their seeds and actions: their open episodes "
-                    "were dropped, so this run is not bit for bit the uninterrupted one"
-                )
+        _restore(session, run)
         if steps is not None:
+            if steps < session.collector.steps:
+                raise ConfigError(f"steps: expected at least the {session.collector.steps:,} already done, got {steps:,}")
+            session.solved = False
             save_config(session.config, run.path / CONFIG)
+        run.cut(session.collector.steps)
         return _drive(session, run, progress)
     finally:
         session.close()
+
+
+def _restore(session: Session, run: RunFolder) -> None:
+    """Take the newest intact checkpoint's state; without one, begin."""
+    newest = run.checkpoints.latest()
+    session.notes.extend(run.checkpoints.warnings)
+    if newest is None:
+        session.collector.begin()
+        return
+    state = run.checkpoints.load(newest)
+    try:
+        lost = session.load_state_dict(state)
+    except SeqelError:
+        raise
+    except (RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{newest} does not fit this run: was {run.path / CONFIG} edited, or the environment changed? ({reason})"
+        ) from error
+    if lost:
+        session.notes.append(
+            f"environments {lost} did not do the same again from their seeds and actions: their open episodes "
+            "were dropped, so this run is not bit for bit the uninterrupted one"
+        )
+
+
+def _new_folder(config: RunConfig) -> RunFolder:
+    """The next free folder, also where several runs begin at once."""
+    while True:
+        path = free_folder(config.env)
+        try:
+            return RunFolder.create(path, config)
+        except ConfigError:
+            if not path.exists():
+                raise
 
 
 def free_folder(name: str) -> Path:
@@ -131,7 +163,9 @@ def _config(
     base = config if config is not None else configs.preset(preset_)
     given: dict[str, Any] = {"env": environment_name(env), **(settings or {})}
     given |= {name: value for name, value in (("steps", steps), ("seed", seed)) if value is not None}
-    return with_settings(base, given)
+    chosen = with_settings(base, given)
+    # How many threads add up a sum decides its last bits: a resumed run must use as many.
+    return chosen if chosen.threads else dataclasses.replace(chosen, threads=torch.get_num_threads())
 
 
 def _drive(session: Session, folder: RunFolder, progress: bool | Watch) -> Agent:
@@ -144,7 +178,7 @@ def _drive(session: Session, folder: RunFolder, progress: bool | Watch) -> Agent
                     folder.save_agent(session.agent, record)
                 watch(record)
                 if time.monotonic() - saved >= session.config.checkpoint_every > 0:
-                    folder.checkpoints.save(session.collector.steps, session.state_dict())
+                    folder.save(session)
                     saved = time.monotonic()
         except NonFiniteError as error:
             last = folder.checkpoints.latest()
@@ -152,7 +186,7 @@ def _drive(session: Session, folder: RunFolder, progress: bool | Watch) -> Agent
             raise NonFiniteError(f"{error} {kept[0].upper()}{kept[1:]}.") from error
         finally:
             folder.close()
-        folder.checkpoints.save(session.collector.steps, session.state_dict())
+        folder.save(session)
         folder.finish(session.config, session.elapsed)
     if session.stopping:
         raise KeyboardInterrupt(
@@ -173,7 +207,7 @@ def _shown(session: Session, folder: RunFolder, progress: bool | Watch) -> Itera
     if callable(progress):
         yield progress
     elif progress:
-        with Progress(session.config, folder.path) as display:
+        with Progress(session.config, folder.path, best=session.best) as display:
             yield display.take
     else:
         yield lambda record: None

@@ -16,7 +16,7 @@ from seqel.data.replay import Replay
 from seqel.environments.probe import Probe, probe
 from seqel.environments.resolve import EnvMaker
 from seqel.environments.vector import VectorStream, make_vector
-from seqel.evaluation.rollout import Evaluation, play
+from seqel.evaluation.rollout import LONGEST, Evaluation, play
 from seqel.networks.qnetwork import QNetwork
 from seqel.training.collector import Collector, EpisodeEnd
 from seqel.training.config import RunConfig
@@ -101,6 +101,7 @@ class Session:
         self.gathered: list[dict[str, torch.Tensor]] = []  # the learner's metrics since the last record
         self.notes: list[str] = []  # what the next record has to say in words
         self.stopping = False  # set from outside: end after this round of the loop, where a checkpoint is exact
+        self.solved = False  # the threshold held: there is nothing left to do
         self.best: float | None = None  # mean return of the best validation
         self.seconds = 0.0  # of earlier sittings
         self._began = time.perf_counter()
@@ -161,7 +162,14 @@ class Session:
     def validate(self, episodes: int | None = None, seed: int = VALIDATION_SEED) -> Evaluation:
         """Greedy episodes, with fresh memory, on seeds that no reported figure uses."""
         count = episodes or self.config.evaluation.episodes
-        return play(self.agent, self.make, count, seed, min(count, self.config.environments))
+        return play(self.agent, self.make, count, seed, min(count, self.config.environments), limit=self._patience())
+
+    def _patience(self) -> int:
+        """Steps after which a validation episode is cut off, where the environment itself declares no limit."""
+        if self.probe.episode_limit is not None:
+            return max(LONGEST, self.probe.episode_limit)
+        seen = max([self.probe.longest, *(end.length for end in self.recent)])
+        return min(LONGEST, max(1_000, 10 * seen))
 
     def _freeze_statistics(self) -> None:
         """Set the statistics of vector observations from the warm-up's experience, once, for both networks."""
@@ -199,6 +207,7 @@ class Session:
             "ready": self.ready,
             "recent": [dataclasses.asdict(end) for end in self.recent],
             "gathered": {name: torch.stack([torch.as_tensor(m[name]).cpu() for m in self.gathered]) for name in names},
+            "solved": self.solved,
             "best": self.best,
             "seconds": self.elapsed,
         }
@@ -213,7 +222,7 @@ class Session:
         self.recent = deque((EpisodeEnd(**end) for end in state["recent"]), maxlen=self.recent.maxlen)
         length = max((len(values) for values in state["gathered"].values()), default=0)
         self.gathered = [{name: values[i] for name, values in state["gathered"].items()} for i in range(length)]
-        self.best = state["best"]
+        self.solved, self.best = bool(state.get("solved", False)), state["best"]
         self.seconds, self._began = float(state["seconds"]), time.perf_counter()
         lost = self.collector.load_state_dict(state["collector"])
         torch.set_rng_state(state["torch_rng"])

@@ -1,0 +1,130 @@
+"""Rule 11 and the token: each kind of leaf gets through, and what is added to it is what should be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from seqel.errors import SpaceError
+from seqel.networks.config import NetworkConfig
+from seqel.networks.tokens import Deduplicated, TokenEncoder, VectorEncoder
+from seqel.spaces import ActionSpec, ObservationSpec
+
+SPACES: dict[str, gym.Space[Any]] = {
+    "vector": gym.spaces.Box(-1, 1, (4,), np.float32),
+    "unbounded": gym.spaces.Box(-np.inf, np.inf, (4,), np.float32),
+    "image, channels last": gym.spaces.Box(0, 255, (24, 30, 3), np.uint8),
+    "image, channels first": gym.spaces.Box(0, 255, (4, 84, 84), np.uint8),
+    "image, grey": gym.spaces.Box(0, 255, (64, 64), np.uint8),
+    "grid": gym.spaces.Box(0, 255, (7, 7, 3), np.uint8),
+    "discrete": gym.spaces.Discrete(6, start=-2),
+    "multidiscrete": gym.spaces.MultiDiscrete([3, 4, 2]),
+    "multibinary": gym.spaces.MultiBinary(5),
+    "text": gym.spaces.Text(20),
+    "nested": gym.spaces.Dict(
+        {
+            "a": gym.spaces.Tuple((gym.spaces.Discrete(3), gym.spaces.Text(8))),
+            "b": gym.spaces.Box(0, 1, (2,), np.float32),
+        }
+    ),
+}
+
+
+def encoder(space: gym.Space[Any], **settings: Any) -> tuple[TokenEncoder, ObservationSpec]:
+    torch.manual_seed(0)
+    spec = ObservationSpec.from_space(space)
+    config = NetworkConfig(**{"width": 16, "heads": 2, "context": 4, **settings})
+    return TokenEncoder(spec, ActionSpec((3,), (0,)), config), spec
+
+
+def seen(space: gym.Space[Any], spec: ObservationSpec, rows: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    space.seed(seed)
+    flat = [spec.flatten(space.sample(), None) for _ in range(rows)]
+    return {path: torch.from_numpy(np.stack([one[path] for one in flat])) for path in flat[0]}
+
+
+def parts(rows: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return torch.arange(rows)[:, None] % 3, torch.linspace(-2, 2, rows), torch.zeros(rows, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_every_kind_becomes_a_token_that_tells_observations_apart(name: str) -> None:
+    tokens, spec = encoder(SPACES[name])
+    observation = seen(SPACES[name], spec, 12)
+    token = tokens(observation, *parts(12))
+    assert token.shape == (12, 16) and torch.isfinite(token).all()
+    windows = {path: leaf.reshape(3, 4, *leaf.shape[1:]) for path, leaf in observation.items()}
+    action, reward, first = parts(12)
+    as_windows = tokens(windows, action.reshape(3, 4, 1), reward.reshape(3, 4), first.reshape(3, 4))
+    torch.testing.assert_close(as_windows.reshape(12, 16), token)
+    same = tokens(observation, action * 0, reward * 0, first)
+    different = {tuple(np.round(row, 4)) for row in same.detach().numpy()}
+    assert len(different) >= 3
+    token.sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in tokens.encoders.parameters())
+
+
+@pytest.mark.parametrize("name", ["grid", "text"])
+def test_encoding_distinct_rows_once_changes_nothing(name: str) -> None:
+    tokens, spec = encoder(SPACES[name])
+    rows = seen(SPACES[name], spec, 6)["observation"]
+    repeated = rows[torch.tensor([0, 3, 3, 1, 0, 5, 2, 4, 0])]
+    once = tokens.encoders[0]
+    assert isinstance(once, Deduplicated)
+    direct, found = once.encoder(repeated), once(repeated)
+    torch.testing.assert_close(found, direct)
+    gradients = []
+    for out in (direct, found):
+        tokens.zero_grad()
+        out.square().sum().backward()
+        gradients.append([p.grad.clone() for p in once.parameters() if p.grad is not None])
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_what_stood_before_is_part_of_the_token_and_each_part_can_be_switched_off() -> None:
+    space = SPACES["vector"]
+    for off in (None, "previous_action", "previous_reward", "first_step"):
+        tokens, spec = encoder(space, **({off: False} if off else {}))
+        observation = seen(space, spec, 1)
+        action, reward, first = torch.tensor([[1]]), torch.tensor([2.0]), torch.tensor([False])
+        plain = tokens(observation, action, reward, first)
+        moved = {
+            "previous_action": tokens(observation, torch.tensor([[2]]), reward, first),
+            "previous_reward": tokens(observation, action, torch.tensor([3.0]), first),
+        }
+        for part, other in moved.items():
+            assert torch.equal(plain, other) == (part == off)
+        begun = tokens(observation, action, reward, torch.tensor([True]))
+        unlike = tokens(observation, torch.tensor([[2]]), torch.tensor([9.0]), torch.tensor([True]))
+        assert torch.equal(begun, unlike), "an episode's first step has no previous action or reward"
+
+
+def test_rule_7_a_reward_a_thousand_times_larger_is_a_few_times_larger_in_the_token() -> None:
+    tokens, spec = encoder(SPACES["vector"])
+    observation = seen(SPACES["vector"], spec, 1)
+    action, first = torch.tensor([[0]]), torch.tensor([False])
+    zero, one, thousand = (tokens(observation, action, torch.tensor([r]), first) for r in (0.0, 1.0, 1000.0))
+    assert 5 < (thousand - zero).norm() / (one - zero).norm() < 12  # log(1001) / log(2) = 9.97
+
+
+def test_statistics_leave_bounded_numbers_alone_and_survive_what_never_varies() -> None:
+    leaf = ObservationSpec.from_space(
+        gym.spaces.Box(np.array([-2, -np.inf, -np.inf]), np.array([4, np.inf, np.inf]))
+    ).leaves[0]
+    encoder_ = VectorEncoder(leaf, 8)
+    encoder_.observe(torch.tensor([100.0, 5.0, 7.0]), torch.tensor([100.0, 2.0, 0.0]))
+    found = encoder_.normalise(torch.tensor([[4.0, 9.0, 7.0], [-2.0, 1e9, 8.0]]))
+    torch.testing.assert_close(found, torch.tensor([[1.0, 2.0, 0.0], [-1.0, 10.0, 1.0]]))
+
+
+def test_a_missing_leaf_is_named() -> None:
+    tokens, spec = encoder(SPACES["nested"])
+    observation = seen(SPACES["nested"], spec, 2)
+    del observation["b"]
+    with pytest.raises(SpaceError, match="lacks 'b'"):
+        tokens(observation, *parts(2))
