@@ -195,7 +195,7 @@ class Transformer(Trunk):
     def prefill(self, x: Tensor, first: Tensor, start: Tensor, lengths: Tensor) -> State:
         """One forward pass, then the last `context` steps' keys put into their slots.
 
-        Exact when the window's last episode starts in it, or when it holds (layers + 1) * (context - 1) + 1 steps of it.
+        Exact when the last episode starts in its window, or the window holds layers * (context - 1) + 1 steps of it.
         """
         state = self.initial_state(len(x), x.device)
         last = (lengths - 1).clamp(min=0)[:, None]
