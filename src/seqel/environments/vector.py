@@ -7,7 +7,10 @@ spends one call on its reset: `stepped` is False there, and nothing of that call
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -49,10 +52,18 @@ def make_vector(make: EnvMaker, environments: int, mode: Literal["sync", "async"
     """
     try:
         if mode == "async":
-            return AsyncVectorEnv([make] * environments, autoreset_mode=AutoresetMode.DISABLED)
+            worker = partial(_in_worker, make, os.getpid())
+            return AsyncVectorEnv([worker] * environments, autoreset_mode=AutoresetMode.DISABLED)
         return SyncVectorEnv([make] * environments, autoreset_mode=AutoresetMode.DISABLED)
     except Exception as error:
         raise EnvironmentFault(f"the environment cannot be made: {type(error).__name__}: {error}") from error
+
+
+def _in_worker(make: EnvMaker, owner: int) -> Any:
+    """Ctrl-C reaches every process of a terminal; the one that trains answers, and must find its environments alive."""
+    if os.getpid() != owner:  # gymnasium makes one in the owner too, to look at its spaces
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return make()
 
 
 class VectorStream:
