@@ -102,7 +102,8 @@ class Duel:
         self._last = time.monotonic()
         for racer in self.racers.values():
             self.console.print(
-                f"  {racer.name:<16}{racer.steps:>9,} steps {racer.seconds:6.0f} s   {_value(racer)}", markup=False
+                f"  {racer.name:<16}{racer.steps:>9,} steps {racer.seconds:6.0f} s   {_value(racer):<6} {_ended(racer)}",
+                markup=False,
             )
 
     def _table(self) -> Any:
@@ -127,12 +128,16 @@ class Duel:
         return table
 
 
+def _ended(racer: Racer) -> str:
+    return "solved" if racer.solved else "done" if racer.state == "done" else ""
+
+
 def _value(racer: Racer) -> str:
     if racer.success is not None:
         return f"{racer.success:.0%}"
     if racer.validation is not None:
         return f"{racer.validation:.3f}"
-    return "-" if racer.training_return is None else f"{racer.training_return:.3f} (training)"
+    return "-" if racer.training_return is None else f"{racer.training_return:.3f} in training"
 
 
 def spark(values: list[float], share: bool) -> str:
