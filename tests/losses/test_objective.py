@@ -1,0 +1,238 @@
+"""The objective as a whole, against numbers worked by hand: which network picks, which values, what an end, a cut, a mask
+and padding do to the target and to the gradient."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqel.errors import ConfigError
+from seqel.losses import objective as under_test
+from seqel.losses.config import ObjectiveConfig
+from seqel.losses.distributional import HLGauss
+from seqel.losses.objective import q_targets, step_loss
+from seqel.losses.td import double_q_bootstrap, masked_mean
+from seqel.types import QOutput, SequenceBatch
+
+ONE = torch.ones(())
+
+
+def windows(
+    reward: list[float], discount: list[float], action: list[int], valid: list[bool] | None = None, **more: Any
+) -> SequenceBatch:
+    """One window, worked by hand.  reward, discount, action (T,)."""
+    steps = len(reward)
+    real = torch.tensor([valid or [True] * steps])
+    return SequenceBatch(
+        observation={},
+        action=torch.tensor(action)[None, :, None],
+        reward=torch.tensor([reward]),
+        discount=torch.tensor([discount]),
+        first=torch.zeros(1, steps + 1, dtype=torch.bool),
+        valid=real,
+        learn=real,
+        start=torch.zeros(1, dtype=torch.int64),
+        previous_action=torch.zeros(1, 1, dtype=torch.int64),
+        previous_reward=torch.zeros(1),
+        learned=int(real.sum()),
+        **more,
+    )
+
+
+def values(rows: list[list[float]]) -> QOutput:
+    """(T+1, A) -> an output with q (1, T+1, 1, A)."""
+    return QOutput(torch.tensor(rows)[None, :, None, :])
+
+
+# Two transitions, two actions. The online network prefers action 0 at step 1 and action 1 at step 2; the target network
+# prefers the other one in both.
+ONLINE = values([[0.0, 0.0], [5.0, 1.0], [1.0, 2.0]])
+SLOW = values([[0.0, 0.0], [3.0, 7.0], [9.0, 4.0]])
+PLAIN = windows([1.0, 10.0], [0.5, 0.5], [0, 1])
+
+
+def goal(batch: SequenceBatch, online: QOutput = ONLINE, slow: QOutput = SLOW, **settings: Any) -> list[float]:
+    settings = {"lambda_": 0.0, **settings}
+    found: list[float] = q_targets(batch, online, slow, ObjectiveConfig(0.5, **settings))[0, :, 0].tolist()
+    return found
+
+
+# -- who picks, who values ------------------------------------------------------------------------------------------------
+
+
+def test_double_q_lets_the_online_network_pick_and_the_target_network_value() -> None:
+    assert goal(PLAIN) == [1 + 0.5 * 3, 10 + 0.5 * 4]
+
+
+def test_plain_q_takes_the_target_networks_own_maximum() -> None:
+    assert goal(PLAIN, double=False) == [1 + 0.5 * 7, 10 + 0.5 * 9]
+
+
+def test_picking_by_the_target_network_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = goal(PLAIN)
+    monkeypatch.setattr(
+        under_test, "double_q_bootstrap", lambda online, slow, mask: double_q_bootstrap(slow, slow, mask)
+    )
+    assert goal(PLAIN) != right
+    monkeypatch.setattr(
+        under_test, "double_q_bootstrap", lambda online, slow, mask: double_q_bootstrap(online, online, mask)
+    )
+    assert goal(PLAIN) != right
+
+
+# -- ends, cuts, masks, padding --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [{}, {"double": False}, {"n_step": 3}, {"lambda_": 0.9}, {"lambda_": 1.0}])
+def test_a_termination_is_worth_its_reward_and_a_truncation_what_comes_after_it_too(settings: dict[str, Any]) -> None:
+    best = 9.0 if settings.get("double") is False else 4.0
+    assert goal(windows([1.0, 10.0], [0.5, 0.0], [0, 1]), **settings)[1] == 10.0
+    assert goal(PLAIN, **settings)[1] == pytest.approx(10 + 0.5 * best)
+
+
+@pytest.mark.parametrize("settings", [{"n_step": 2}, {"lambda_": 1.0}])
+def test_nothing_behind_a_termination_reaches_back_over_it(settings: dict[str, Any]) -> None:
+    assert goal(windows([1.0, 1e6], [0.0, 0.5], [0, 1]), **settings)[0] == 1.0
+
+
+def test_what_is_masked_is_neither_picked_nor_the_maximum() -> None:
+    mask = torch.tensor([[[True, True], [False, True], [True, False]]])
+    masked = dataclasses.replace(PLAIN, action_mask=mask)
+    assert goal(masked) == [1 + 0.5 * 7, 10 + 0.5 * 9]  # online: 1 at step 1 and 0 at step 2 are all that is left
+    slow = values([[0.0, 0.0], [9.0, 2.0], [3.0, 8.0]])
+    assert goal(masked, slow=slow, double=False) == [1 + 0.5 * 2, 10 + 0.5 * 3]
+
+
+def test_the_mask_of_the_first_step_bootstraps_nothing() -> None:
+    mask = torch.tensor([[[True, False], [True, True], [True, True]]])
+    assert goal(dataclasses.replace(PLAIN, action_mask=mask)) == goal(PLAIN)
+
+
+def test_lambda_and_n_step_returns_by_hand() -> None:
+    # G_1 = 10 + .5 * 4 = 12;  G_0 = 1 + .5 * (.25 * 3 + .75 * 12)
+    assert goal(PLAIN, lambda_=0.75) == pytest.approx([1 + 0.5 * (0.25 * 3 + 0.75 * 12), 12.0])
+    assert goal(PLAIN, n_step=2) == pytest.approx([1 + 0.5 * 12, 12.0])
+
+
+def test_watkins_cuts_where_the_next_action_was_not_greedy_among_the_allowed() -> None:
+    online = values([[0.0, 0.0], [5.0, 1.0], [1.0, 2.0]])
+    greedy, other = windows([1.0, 10.0], [0.5, 0.5], [1, 0]), windows([1.0, 10.0], [0.5, 0.5], [1, 1])
+    settings: dict[str, Any] = {"online": online, "lambda_": 1.0, "trace": "watkins"}
+    assert goal(greedy, **settings)[0] == pytest.approx(1 + 0.5 * 12)
+    assert goal(other, **settings)[0] == pytest.approx(1 + 0.5 * 3)
+    mask = torch.tensor([[[True, True], [False, True], [True, True]]])
+    forced = dataclasses.replace(other, action_mask=mask)  # the only allowed action is greedy
+    assert goal(forced, **settings)[0] == pytest.approx(1 + 0.5 * 12)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"lambda_": 0.0}, {"lambda_": 0.0, "n_step": 3}, {"lambda_": 0.9}, {"lambda_": 0.9, "trace": "watkins"}],
+    ids=str,
+)
+@pytest.mark.parametrize("classified", [False, True])
+def test_padding_never_counts_whatever_it_holds(settings: dict[str, Any], classified: bool) -> None:
+    """Same loss, target and gradient for two kinds of rubbish behind the end; and the gradient there is 0."""
+    histogram = HLGauss(11, -30.0, 30.0) if classified else None
+    found = []
+    for rubbish in (0.0, 1e4):
+        batch = windows(
+            [1.0, 10.0, rubbish, -rubbish],
+            [0.5, 0.5, rubbish and 1.0, 1.0],
+            [0, 1, 1, 0],
+            [True, True, False, False],
+            action_mask=torch.tensor([[[True, True]] * 3 + [[rubbish > 0, False]] * 2]),
+        )
+        base = (
+            torch.zeros(1, 5, 1, 2, 11) if classified else torch.tensor([*ONLINE.q[0, :, 0].tolist(), [0, 0], [0, 0]])
+        )
+        leaf = (base if classified else base[None, :, None]).clone().requires_grad_()
+        q = histogram.expectation(leaf) if histogram is not None else leaf
+        slow = values([*SLOW.q[0, :, 0].tolist(), [rubbish, 0.0], [0.0, -rubbish]])
+        loss = step_loss(
+            batch, QOutput(q, leaf if classified else None), slow, ONE, ObjectiveConfig(**settings), histogram
+        )
+        masked_mean(loss.loss, batch.learn).backward()
+        assert leaf.grad is not None and (leaf.grad[:, 2:] == 0).all() and (leaf.grad[:, :2] != 0).any()
+        found.append((loss.loss[:, :2].detach(), loss.target[:, :2], leaf.grad))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_an_episode_packed_behind_a_cut_one_does_not_reach_into_it() -> None:
+    """Packed rows keep a step that is no transition between episodes: the return stops before it and bootstraps."""
+    batch = windows([1.0, 77.0, 1e6], [0.5, 0.5, 0.5], [0, 0, 0], [True, False, True])
+    online, slow = (values([*out.q[0, :, 0].tolist(), [0.0, 0.0]]) for out in (ONLINE, SLOW))
+    for settings in ({"lambda_": 1.0}, {"n_step": 3}):
+        assert goal(batch, online, slow, **settings)[0] == 1 + 0.5 * 3
+
+
+# -- the loss ---------------------------------------------------------------------------------------------------------------
+
+
+def test_squared_and_huber_errors_are_measured_in_units_of_the_scale() -> None:
+    online = values([[2.0, 0.0], [5.0, 1.0], [1.0, 2.0]])  # q = 2 and 1; targets 2.5 and 12, so errors -0.5 and -11
+    scale = torch.tensor(2.0)
+    found = step_loss(PLAIN, online, SLOW, scale, ObjectiveConfig(lambda_=0.0))
+    assert found.q.tolist() == [[2.0, 1.0]] and found.target.tolist() == [[2.5, 12.0]]
+    assert found.loss.tolist() == [[0.5 * 0.25**2, 0.5 * 5.5**2]]
+    huber = step_loss(PLAIN, online, SLOW, scale, ObjectiveConfig(lambda_=0.0, error="huber"))
+    assert huber.loss.tolist() == [[0.5 * 0.25**2, 5.5 - 0.5]]
+
+
+def test_the_gradient_is_that_of_the_action_taken_and_of_nothing_else() -> None:
+    q = ONLINE.q.clone().requires_grad_()
+    slow = SLOW.q.clone().requires_grad_()
+    step_loss(PLAIN, QOutput(q), QOutput(slow), ONE, ObjectiveConfig(lambda_=0.9)).loss.sum().backward()
+    assert q.grad is not None and slow.grad is None, "no gradient into the target"
+    assert [bool(g) for g in q.grad.flatten()] == [True, False, False, True, False, False]
+
+
+def test_a_classified_value_is_pulled_to_the_histogram_of_its_target_in_units_of_the_scale() -> None:
+    histogram = HLGauss(7, -3.5, 3.5, sigma=0.3)
+    batch = windows([4.0], [0.0], [1])
+    logits = torch.zeros(1, 2, 1, 2, 7, requires_grad=True)
+    output = QOutput(histogram.expectation(logits) * 2.0, logits)
+    found = step_loss(batch, output, output, torch.tensor(2.0), ObjectiveConfig(), histogram)
+    assert found.loss.item() == pytest.approx(math.log(7), rel=1e-5), "nats, for uniform logits"
+    found.loss.sum().backward()
+    assert logits.grad is not None
+    pull = -logits.grad[0, 0, 0, 1]
+    wanted: Tensor = histogram.encode(torch.tensor(2.0)) - 1 / 7  # 4 in units of 2
+    torch.testing.assert_close(pull, wanted, atol=1e-6, rtol=1e-5)
+    assert pull.argmax() == 5 and (logits.grad[0, 0, 0, 0] == 0).all() and (logits.grad[0, 1] == 0).all()
+
+
+def test_rule_8_several_action_dimensions_are_learnt_side_by_side() -> None:
+    """M = 2: each dimension is what it is alone, and a step's loss is their mean."""
+    torch.manual_seed(0)
+    online, slow = torch.randn(3, 5, 2, 4), torch.randn(3, 5, 2, 4)
+    base = windows([1.0, -2.0, 0.5, 3.0], [0.9, 0.9, 0.0, 0.9], [0, 0, 0, 0])
+    action = torch.randint(4, (3, 4, 2))
+    spread = {name: getattr(base, name).expand(3, -1) for name in ("reward", "discount", "valid", "learn", "first")}
+    both = dataclasses.replace(base, action=action, **spread)
+    for config in (ObjectiveConfig(), ObjectiveConfig(trace="watkins"), ObjectiveConfig(lambda_=0.0, double=False)):
+        found = step_loss(both, QOutput(online), QOutput(slow), ONE, config)
+        alone = [
+            step_loss(
+                dataclasses.replace(both, action=action[..., m : m + 1]),
+                QOutput(online[:, :, m : m + 1]), QOutput(slow[:, :, m : m + 1]), ONE, config,
+            )
+            for m in range(2)
+        ]  # fmt: skip
+        torch.testing.assert_close(found.loss, (alone[0].loss + alone[1].loss) / 2)
+        torch.testing.assert_close(found.target, (alone[0].target + alone[1].target) / 2)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"discount": 1.1}, {"discount": math.nan}, {"lambda_": -0.1}, {"n_step": 0}, {"n_step": 2, "lambda_": 0.5}],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="objective"):
+        ObjectiveConfig(**settings)
