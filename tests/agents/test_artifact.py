@@ -1,0 +1,212 @@
+"""An agent on disk: it comes back bit for bit, any damage is found and named, and loading never runs what it reads."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import random
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+import torch
+
+from seqel.agents import artifact
+from seqel.agents.agent import Agent
+from seqel.errors import CheckpointError, StorageError
+from seqel.networks.config import NetworkConfig
+from seqel.networks.qnetwork import QNetwork
+from seqel.spaces import ActionSpec, ObservationSpec
+from support import network
+
+FILES = ("weights.safetensors", "config.json")
+
+NESTED = gym.spaces.Dict(
+    {
+        "eye": gym.spaces.Box(0, 255, (24, 24, 3), "uint8"),
+        "say": gym.spaces.Text(9),
+        "rest": gym.spaces.Tuple((gym.spaces.Discrete(3, start=-1), gym.spaces.Box(-1, float("inf"), (2,)))),
+    }
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return artifact.save(tmp_path / "agent", network(), {"env": "somewhere"})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"trunk": "gru"}, {"dueling": True, "value": "hl-gauss", "bins": 11}, {"qk_norm": True, "clock": False}],
+    ids=str,
+)
+def test_every_tensor_and_setting_comes_back(settings: dict[str, Any], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = NetworkConfig(**{"width": 16, "heads": 2, "context": 5, **settings})
+    net = QNetwork(config, ObservationSpec.from_space(NESTED), ActionSpec((4,), (2,)))
+    net.head.rescale(3.7)
+    for encoder in net.tokens.vectors().values():
+        encoder.observe(torch.ones(2) / 3, torch.ones(2) * 0.7)
+    info = {"env": "a", "numbers": [1, 2.5, None], "nested": {"é": "ö"}}
+    back, told = artifact.load(artifact.save(tmp_path / "agent", net, info))
+    assert told == info
+    assert (back.config, back.observation_spec, back.action_spec) == (config, net.observation_spec, net.action_spec)
+    one, other = net.state_dict(), back.state_dict()
+    assert list(one) == list(other)
+    for name in one:
+        assert one[name].dtype == other[name].dtype and torch.equal(one[name], other[name]), name
+    assert "head.scale" in one and any(name.endswith(".mean") for name in one), "so are unit and statistics"
+
+
+def test_saving_again_replaces_the_whole(folder: Path) -> None:
+    artifact.save(folder, network(trunk="gru"), {})
+    assert artifact.load(folder)[0].config.trunk == "gru"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert [path.name for path in folder.parent.iterdir()] == ["agent"], "nothing is left beside it"
+
+
+def test_what_cannot_be_written_leaves_what_was_there(folder: Path) -> None:
+    before = {name: (folder / name).read_bytes() for name in FILES}
+    with pytest.raises(StorageError):
+        artifact.save(folder, network(trunk="gru"), {"env": object()})
+    assert before == {name: (folder / name).read_bytes() for name in FILES}
+
+
+def test_a_run_folder_leads_to_its_agent(folder: Path) -> None:
+    assert artifact.load(folder.parent)[1] == {"env": "somewhere"}
+
+
+# -- damage ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_cut_anywhere_is_refused(name: str, folder: Path) -> None:
+    whole = (folder / name).read_bytes()
+    for length in (0, 1, 7, 8, 9, len(whole) // 3, len(whole) // 2, len(whole) - 2):
+        (folder / name).write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match=str(name).replace(".", r"\.")):
+            artifact.load(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_bit_anywhere_is_refused_or_means_the_same(name: str, folder: Path) -> None:
+    """Also in the middle of the weights, where every bit pattern is a valid number. Only layout may change unnoticed."""
+    whole = (folder / name).read_bytes()
+    rng = random.Random(0)
+    places = sorted({0, 5, 8, len(whole) - 1, *rng.sample(range(len(whole)), 60)})
+    refused = 0
+    for at in places:
+        (folder / name).write_bytes(whole[:at] + bytes([whole[at] ^ (1 << rng.randrange(8))]) + whole[at + 1 :])
+        try:
+            _, info = artifact.load(folder)
+        except CheckpointError:
+            refused += 1
+        else:
+            assert name == "config.json" and whole[at : at + 1].isspace() and info == {"env": "somewhere"}
+    assert refused == len(places) if name == FILES[0] else refused > 30
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "content", [b"\x00" * 64, b"\xff" * 64, b"[]", b"{}", b"null", b"NaN", b"[" * 100_000], ids=repr
+)
+def test_rubbish_is_refused(name: str, content: bytes, folder: Path) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(CheckpointError):
+        artifact.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"format": 2}, "expected format 1, got 2"),
+        ({"more": 1}, "altered"),
+        ({"network": {"width": 1}}, "altered|description"),
+        ({"network": 3}, "altered|description"),
+        ({"observation": [3]}, "altered|description"),
+        ({"action": {"sizes": [], "start": []}}, "altered|description"),
+        ({"info": {"env": "elsewhere"}}, "altered"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("sums", [True, False], ids=["with checksums", "without"])
+def test_an_edited_description_is_refused(change: dict[str, Any], says: str, sums: bool, folder: Path) -> None:
+    """With the checksums taken out too (as agents from before have none) nonsense is still refused."""
+    config = json.loads((folder / "config.json").read_text())
+    config.update(change)
+    if not sums:
+        config.pop("crc32")
+    (folder / "config.json").write_text(json.dumps(config))
+    if not sums and "info" in change:
+        assert artifact.load(folder)[1] == change["info"]
+        return
+    with pytest.raises(CheckpointError, match=says):
+        artifact.load(folder)
+
+
+def test_weights_of_another_agent_are_refused(folder: Path, tmp_path: Path) -> None:
+    other = artifact.save(tmp_path / "other", network(std=0.1), {})
+    (folder / FILES[0]).write_bytes((other / FILES[0]).read_bytes())
+    with pytest.raises(CheckpointError, match="checksum"):
+        artifact.load(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("instead", ["nothing", "a folder"])
+def test_a_missing_file_is_named(name: str, instead: str, folder: Path) -> None:
+    (folder / name).unlink()
+    if instead == "a folder":
+        (folder / name).mkdir()
+    with pytest.raises(CheckpointError, match=str(name).replace(".", r"\.")):
+        artifact.load(folder)
+
+
+# -- nothing is run --------------------------------------------------------------------------------------------------------
+
+
+class Evil:
+    """Unpickling one touches a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.mark,))
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("disguise", ["pickle", "torch.save"])
+def test_a_pickle_in_the_place_of_a_file_runs_nothing(name: str, disguise: str, folder: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    buffer = io.BytesIO()
+    if disguise == "pickle":
+        pickle.dump(Evil(mark), buffer)
+        pickle.loads(buffer.getvalue())
+    else:
+        torch.save({"weights": Evil(mark)}, buffer)
+        assert zipfile.is_zipfile(buffer)
+        torch.load(io.BytesIO(buffer.getvalue()), weights_only=False)
+    assert mark.exists(), "the trap works"
+    mark.unlink()
+    (folder / name).write_bytes(buffer.getvalue())
+    with pytest.raises(CheckpointError):
+        Agent.load(folder)
+    assert not mark.exists()
+
+
+def test_loading_calls_no_unpickler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*args: object, **kwargs: object) -> None:
+        raise AssertionError("unpickled")
+
+    for place, names in (
+        (pickle, ("load", "loads", "Unpickler")),
+        (torch, ("load",)),
+        (sys.modules["_pickle"], ("loads",)),
+    ):
+        for name in names:
+            monkeypatch.setattr(place, name, never)
+    Agent.load(folder)
