@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +23,9 @@ class ExplorationConfig:
     bonus: float = 1.0  # c in c / sqrt(1 + n(observation, action)), in units of the return scale; 0: none
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.low <= self.high:
+        if self.rule not in ("boltzmann", "epsilon", "greedy"):
+            raise ConfigError(f"exploration.rule: expected boltzmann, epsilon or greedy, got {self.rule!r}")
+        if not 0.0 < self.low <= self.high < math.inf:
             raise ConfigError(f"exploration: expected 0 < low <= high, got low = {self.low}, high = {self.high}")
         if self.rule == "epsilon" and self.high > 1.0:
             raise ConfigError(f"exploration.high: expected an epsilon of at most 1, got {self.high}")
@@ -31,5 +34,5 @@ class ExplorationConfig:
                 f"exploration: expected 0 <= anneal <= 1, and initial > 0 where anneal > 0; got anneal = {self.anneal}, "
                 f"initial = {self.initial}"
             )
-        if self.bonus < 0.0:
+        if not 0.0 <= self.bonus < math.inf:
             raise ConfigError(f"exploration.bonus: expected at least 0, got {self.bonus}")

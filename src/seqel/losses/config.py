@@ -27,6 +27,9 @@ class ObjectiveConfig:
             raise ConfigError(f"objective.discount: expected 0 <= discount <= 1, got {self.discount}")
         if not 0.0 <= self.lambda_ <= 1.0:
             raise ConfigError(f"objective.lambda_: expected 0 <= lambda_ <= 1, got {self.lambda_}")
+        for name, choices in (("trace", ("peng", "watkins")), ("error", ("squared", "huber"))):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"objective.{name}: expected one of {choices}, got {getattr(self, name)!r}")
         if self.n_step < 1:
             raise ConfigError(f"objective.n_step: expected at least 1, got {self.n_step}")
         if self.n_step > 1 and self.lambda_ > 0:

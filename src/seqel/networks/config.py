@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,6 +36,12 @@ class NetworkConfig:
     value_range: float = 10.0  # hl-gauss only: the support reaches this many return scales to either side
 
     def __post_init__(self) -> None:
+        for name, choices in (("trunk", ("transformer", "gru")), ("value", ("scalar", "hl-gauss"))):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"network.{name}: expected one of {choices}, got {getattr(self, name)!r}")
+        for name in ("rope_base", "clock_base", "value_range"):
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"network.{name}: expected a positive number, got {getattr(self, name)}")
         for name, least in (("width", 2), ("layers", 1), ("heads", 1), ("feedforward", 1), ("context", 0), ("bins", 2)):
             if getattr(self, name) < least:
                 raise ConfigError(f"network.{name}: expected at least {least}, got {getattr(self, name)}")
