@@ -188,6 +188,36 @@ def test_texts_keep_their_beginning_and_differ() -> None:
     assert rows.shape == (2, TEXT_TOKENS) and (rows[0] != rows[1]).any() and rows.flags.writeable
 
 
+class Mission(spaces.Space[str]):
+    """A space of texts that is no `Text`, as MiniGrid's is."""
+
+    def __init__(self, dtype: Any = str) -> None:
+        super().__init__(dtype=dtype, seed=0)
+
+    def sample(self, mask: Any = None, probability: Any = None) -> str:
+        return "go to the green ball"
+
+
+def test_a_space_of_texts_of_another_make_is_read_as_texts() -> None:
+    """MiniGrid's MissionSpace: told by its dtype, and read in a batch as a tuple, a list or an array of strings."""
+    spec = ObservationSpec.from_space(spaces.Dict({"mission": Mission(), "direction": spaces.Discrete(4)}))
+    assert {leaf.path: leaf.kind for leaf in spec.leaves} == {"direction": "categories", "mission": "text"}
+    single = spec.flatten({"mission": "go", "direction": 1}, None)["mission"]
+    assert (single == hash_text("go")).all()
+    for texts in (("go", "stop"), ["go", "stop"], np.array(["go", "stop"])):
+        both = spec.flatten({"mission": texts, "direction": np.array([1, 2])}, 2)["mission"]
+        assert (both[0] == single).all() and (both[1] == hash_text("stop")).all()
+    with pytest.raises(SpaceError, match="unsupported space"):
+        ObservationSpec.from_space(Mission(np.object_))
+
+
+def test_minigrids_own_mission_space() -> None:
+    mission = pytest.importorskip("minigrid.core.mission").MissionSpace(lambda: "go to the green ball")
+    spec = ObservationSpec.from_space(spaces.Dict({"mission": mission}))
+    assert [leaf.kind for leaf in spec.leaves] == ["text"]
+    assert (spec.flatten({"mission": mission.sample()}, None)["mission"] == hash_text("go to the green ball")).all()
+
+
 # -- what is not supported ----------------------------------------------------------------------------------------
 
 
