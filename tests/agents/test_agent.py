@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
 from seqel.agents.agent import Agent
 from seqel.errors import CheckpointError, ConfigError, SeqelError, SpaceError
+from seqel.networks.config import NetworkConfig
+from seqel.networks.qnetwork import QNetwork
+from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
 from support import network
 
 RNG = np.random.default_rng(0)
@@ -142,3 +148,135 @@ def test_a_pickle_in_the_place_of_weights_runs_nothing(tmp_path: Path) -> None:
     with pytest.raises(SeqelError):
         Agent.load(folder)
     assert not (tmp_path / "ran").exists()
+
+
+def agent_for(space: gym.Space[Any], actions: gym.spaces.Discrete | None = None) -> Agent:
+    torch.manual_seed(0)
+    spec = ObservationSpec.from_space(space)
+    config = NetworkConfig(width=16, heads=2, context=4)
+    net = QNetwork(config, spec, ActionSpec.from_space(actions or gym.spaces.Discrete(3)))
+    with torch.no_grad():
+        net.head.advantage.weight.normal_()
+    return Agent(net)
+
+
+@pytest.mark.parametrize(
+    ("space", "one", "batch_of_one"),
+    [
+        (gym.spaces.Discrete(4), 3, np.array([3])),
+        (gym.spaces.Box(-1, 1, (2,)), np.zeros(2, np.float32), np.zeros((1, 2), np.float32)),
+        (gym.spaces.Box(-1, 1, (2, 2)), np.zeros((2, 2)), np.zeros((1, 2, 2))),
+        (gym.spaces.MultiDiscrete([2, 3]), np.array([1, 2]), np.array([[1, 2]])),
+        (gym.spaces.Text(5), "ab", ("ab",)),
+        (gym.spaces.Dict({"x": gym.spaces.Discrete(4)}), {"x": 3}, {"x": np.array([3])}),
+    ],
+    ids=str,
+)
+def test_predict_tells_one_observation_from_a_batch_of_one(space: gym.Space[Any], one: Any, batch_of_one: Any) -> None:
+    """A vector environment of one (as evaluate_policy makes it) indexes the actions it gets."""
+    agent = agent_for(space)
+    single, _ = agent.predict(one, episode_start=np.array([True]))
+    several, state = agent.predict(batch_of_one, episode_start=np.array([True]))
+    assert np.ndim(single) == 0 and several.shape == (1,) and several[0] == single
+    again, _ = agent.predict(batch_of_one, state, np.array([True]))
+    assert again[0] == single, "an episode's start forgets"
+
+
+def test_predict_drives_an_environment_without_vectors() -> None:
+    """The plain loop of a Stable-Baselines3 user: env.reset, predict with the state, env.step."""
+    env = gym.make("CartPole-v1")
+    agent = agent_for(env.observation_space, gym.spaces.Discrete(2))
+    for seed in range(2):
+        observation, _ = env.reset(seed=seed)
+        state, start, over, steps = None, True, False, 0
+        while not over and steps < 30:
+            action, state = agent.predict(observation, state, episode_start=np.array([start]), deterministic=True)
+            observation, _, terminated, truncated, _ = env.step(action)
+            over, start, steps = terminated or truncated, False, steps + 1
+        assert steps > 1
+
+
+def test_actions_and_previous_actions_count_from_the_spaces_start() -> None:
+    agent = agent_for(gym.spaces.Discrete(4), gym.spaces.Discrete(3, start=10))
+    decision, state = agent.act(np.array([0, 1, 2, 3]))
+    assert set(decision.action.tolist()) <= {10, 11, 12}
+    np.testing.assert_array_equal(decision.action - 10, decision.q.argmax(axis=1))
+    told, _ = agent.act(np.zeros(4, int), state, previous_action=np.full(4, 12))
+    assert told.q.shape == (4, 3)
+    with pytest.raises(SpaceError, match="previous_action: expected actions of the action space"):
+        agent.act(np.zeros(4, int), state, previous_action=np.full(4, 2))
+
+
+@pytest.mark.parametrize("rows", [[-1, 0], [0, 2], [True, False], [0.5, 1.0], [[0, 1]]], ids=str)
+def test_rows_that_are_not_numbers_of_rows_are_refused(rows: Any) -> None:
+    agent = Agent(network())
+    _, state = agent.act(see(2))
+    with pytest.raises(SpaceError, match="rows: expected"):
+        agent.act(see(2), state, rows=rows)
+    with pytest.raises(SpaceError, match="rows: expected a state"):
+        agent.act(see(2), rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("reward", np.zeros((2, 1))),
+        ("reward", np.zeros(3)),
+        ("first", np.zeros((2, 2), bool)),
+        ("previous_action", np.zeros(3, int)),
+        ("previous_action", np.array([0, 3])),
+        ("previous_action", np.array([-1, 0])),
+    ],
+)
+def test_what_does_not_fit_is_named_and_leaves_the_memory_as_it_was(name: str, value: Any) -> None:
+    agent = Agent(network())
+    _, state = agent.act(see(2))
+    before = copy.deepcopy(state)
+    with pytest.raises(SpaceError, match=f"{name}: expected"):
+        agent.act(see(2), state, **{name: value})
+    assert torch.equal(state.last_action, before.last_action) and torch.equal(state.fresh, before.fresh)
+    assert all(torch.equal(state.memory[key], before.memory[key]) for key in before.memory)
+
+
+def test_a_flat_observation_of_another_number_of_rows_is_refused() -> None:
+    agent = Agent(network())
+    _, state = agent.act(see(2))
+    with pytest.raises(SpaceError, match="'observation': expected 2 rows, got 3"):
+        agent.act(FlatObservation(observation=see(3)), state)
+
+
+@pytest.mark.parametrize("trunk", ["transformer", "gru"])
+def test_first_forgets_its_row_and_no_other(trunk: str) -> None:
+    agent = Agent(network(trunk=trunk))
+    seen = [see(2) for _ in range(6)]
+    state = memory = None
+    for x in seen:
+        _, state = agent.act(x, state)
+        _, memory = agent.act(x, memory)
+    x = see(2)
+    kept, _ = agent.act(x, memory)
+    forgot, _ = agent.act(x, state, first=np.array([True, False]))
+    fresh, _ = agent.act(x)
+    np.testing.assert_allclose(forgot.q[0], fresh.q[0], atol=1e-6)
+    np.testing.assert_allclose(forgot.q[1], kept.q[1], atol=1e-6)
+    assert np.abs(forgot.q[0] - kept.q[0]).max() > 1e-4
+
+
+def test_acting_has_no_dropout_and_carries_no_gradient() -> None:
+    agent = Agent(network(dropout=0.5).train())
+    x = see(3)
+    one, other = agent.act(x)[0], agent.act(x)[0]
+    np.testing.assert_array_equal(one.q, other.q)
+
+
+@pytest.mark.parametrize("trunk", ["transformer", "gru"])
+def test_a_copied_memory_goes_its_own_way(trunk: str) -> None:
+    """States are values: what a service keeps of one session may be copied, and serves two futures."""
+    agent = Agent(network(trunk=trunk))
+    _, state = agent.act(see(2))
+    twin = copy.deepcopy(state)
+    x, y = see(2), see(2)
+    one, state = agent.act(x, state)
+    agent.act(y, state)
+    other, _ = agent.act(x, twin)
+    np.testing.assert_array_equal(one.q, other.q)

@@ -111,3 +111,179 @@ def test_a_restored_explorer_chooses_the_same() -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="exploration"):
         ExplorationConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_an_unknown_rule_and_numbers_that_are_none_are_refused() -> None:
+    for settings in ({"rule": "softmax"}, {"bonus": float("nan")}, {"high": float("inf")}, {"low": float("nan")}):
+        with pytest.raises(ConfigError, match="exploration"):
+            ExplorationConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_a_ladder_explores_more_in_each_warmer_row() -> None:
+    rungs, draws = 4, 3_000
+    one = explorer(rows=rungs, rule="boltzmann", low=0.01, high=10.0)
+    q = np.tile(np.array([0.0, 0.1, 0.2], np.float32), (rungs, 1))
+    best = np.mean([one.select(q, at(0, rungs), None, 1.0) == 2 for _ in range(draws)], axis=0)
+    logits = np.array([0.0, 0.1, 0.2])[None] / np.geomspace(0.01, 10.0, rungs)[:, None]
+    wanted = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True))[:, 2]
+    np.testing.assert_allclose(best, wanted, atol=0.04)
+    assert (np.diff(best) < 0).all()
+
+
+def test_ties_are_broken_at_random() -> None:
+    action = explorer(rule="greedy").select(np.zeros((ROWS, 3), np.float32), at(0), None, 1.0)
+    np.testing.assert_allclose(np.bincount(action, minlength=3) / ROWS, np.full(3, 1 / 3), atol=0.04)
+
+
+def test_the_bonus_changes_no_value_that_anybody_else_sees() -> None:
+    """It is added where an action is chosen: q, which is stored and learnt from, stays as it was."""
+    one = explorer(rule="greedy", bonus=5.0)
+    q = np.random.default_rng(0).standard_normal((ROWS, 3)).astype(np.float32)
+    before = q.copy()
+    one.select(q, at(2), None, 1.0)
+    np.testing.assert_array_equal(q, before)
+
+
+def test_the_bonus_is_in_units_of_the_scale() -> None:
+    """c / sqrt(1 + n) times the scale: values ten times as large, with a scale ten times as large, are chosen alike."""
+    q = np.random.default_rng(0).standard_normal((ROWS, 3)).astype(np.float32)
+    for rule in ("boltzmann", "greedy"):
+        one = explorer(rule=rule, bonus=1.0).select(q, at(2), None, 1.0)
+        other = explorer(rule=rule, bonus=1.0).select(8 * q, at(2), None, 8.0)
+        np.testing.assert_array_equal(one, other)
+
+
+def test_restored_counts_are_the_counts() -> None:
+    one, other = explorer(bonus=0.5), explorer(bonus=0.5)
+    q = np.zeros((ROWS, 3), np.float32)
+    one.select(q, at(3), None, 1.0)
+    other.select(q, at(9), None, 1.0)  # what it had counted is forgotten
+    other.load_state_dict(one.state_dict())
+    assert one.table is not None and other.table is not None
+    np.testing.assert_array_equal(one.table.counts, other.table.counts)
+
+
+def test_pictures_of_either_layout_are_counted_by_what_they_show() -> None:
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (1, 24, 30, 3), dtype=np.uint8)
+    for space, x in (
+        (gym.spaces.Box(0, 255, (24, 30, 3), np.uint8), pictures),
+        (gym.spaces.Box(0, 255, (3, 24, 30), np.uint8), pictures.transpose(0, 3, 1, 2)),
+        (gym.spaces.Box(0, 255, (24, 30), np.uint8), pictures[..., 0]),
+    ):
+        one = explorer(rows=1, spec=ObservationSpec.from_space(space), bonus=1.0)
+        assert one.table is not None
+        other = x.copy()
+        other[:] = 255 - other // 2
+        rows = one.table.rows({"observation": np.concatenate([x, x, other])})
+        assert rows[0] == rows[1] != rows[2]
+
+
+# -- what each environment does --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", ["boltzmann", "epsilon"])
+def test_each_row_explores_at_its_own_rung(rule: str) -> None:
+    """The coldest environment is all but greedy, the warmest tries; both as often as their own rung says."""
+    one = explorer(rows=3, actions=2, rule=rule, low=0.01, high=1.0)
+    q = np.tile(np.array([0.0, 1.0], np.float32), (3, 1))
+    tried = np.mean([one.select(q, at(0, 3), None, 1.0) == 0 for _ in range(4_000)], axis=0)
+    rungs = np.array([0.01, 0.1, 1.0])
+    wanted = rungs / 2 if rule == "epsilon" else 1 / (1 + np.exp(1 / rungs))
+    np.testing.assert_allclose(tried, wanted, atol=0.03)
+
+
+@pytest.mark.parametrize("factor", [0.01, 100.0])
+@pytest.mark.parametrize("bonus", [0.0, 1.0])
+def test_rule_7_rewards_of_another_size_are_explored_the_same(factor: float, bonus: float) -> None:
+    """Temperature and bonus are in units of the return scale."""
+    q = np.random.default_rng(0).standard_normal((ROWS, 3)).astype(np.float32)
+    one, other = (explorer(rule="boltzmann", bonus=bonus, low=0.3, high=0.3) for _ in range(2))
+    for _ in range(3):
+        np.testing.assert_array_equal(
+            one.select(q, at(3), None, 1.0), other.select((q * factor).astype(np.float32), at(3), None, factor)
+        )
+
+
+@pytest.mark.parametrize("rule", ["boltzmann", "epsilon"])
+def test_under_a_mask_the_rest_share_by_the_same_rule(rule: str) -> None:
+    q = np.tile(np.array([9.0, 1.0, 0.0, 0.5], np.float32), (ROWS, 1))
+    mask = np.tile([False, True, True, True], (ROWS, 1))
+    action = explorer(actions=4, rule=rule, low=0.6, high=0.6).select(q, at(0), mask, 1.0)
+    logits = np.exp(np.array([1.0, 0.0, 0.5]) / 0.6)
+    wanted = [0.6, 0.2, 0.2] if rule == "epsilon" else logits / logits.sum()
+    np.testing.assert_allclose(np.bincount(action, minlength=4) / ROWS, [0.0, *wanted], atol=0.03)
+
+
+def test_greedy_breaks_ties_at_random_and_looks_at_nothing_else() -> None:
+    q = np.tile(np.array([1.0, 0.9999, 1.0], np.float32), (ROWS, 1))
+    action = explorer(rule="greedy").select(q, at(0), None, 1.0)
+    np.testing.assert_allclose(np.bincount(action, minlength=3) / ROWS, [0.5, 0.0, 0.5], atol=0.03)
+
+
+def test_the_bonus_by_hand() -> None:
+    """c / sqrt(1 + n): after n tries of action 0 the other one looks better once its bonus outweighs the gap."""
+    one = explorer(rows=1, actions=2, rule="greedy", bonus=2.0)
+    assert one.table is not None
+    (row,) = one.table.rows(at(7, 1))
+    for n, gap, wanted in ((3, 0.99, 1), (3, 1.01, 0), (15, 1.49, 1), (15, 1.51, 0)):  # 2 - 2/2 = 1;  2 - 2/4 = 1.5
+        one.table.counts[row] = [n, 0]
+        assert one.select(np.array([[gap, 0.0]], np.float32), at(7, 1), None, 1.0)[0] == wanted
+    one.table.counts[row] = [3, 0]
+    assert one.select(np.array([[9.9, 0.0]], np.float32), at(7, 1), None, scale=10.0)[0] == 1, "units of the scale"
+
+
+def test_several_rows_at_one_observation_are_all_counted() -> None:
+    one = explorer(rows=64, actions=2, rule="greedy", bonus=1.0)
+    q = np.tile(np.array([5.0, 0.0], np.float32), (64, 1))
+    before = q.copy()
+    one.select(q, at(9, 64), None, 1.0)
+    assert one.table is not None
+    assert one.table.counts[one.table.rows(at(9, 1))[0]].tolist() == [64, 0]
+    assert np.array_equal(q, before), "values that are stored and learnt from carry no bonus"
+
+
+EVERY_KIND = gym.spaces.Dict(
+    {
+        "image": gym.spaces.Box(0, 255, (30, 44, 3), np.uint8),
+        "first": gym.spaces.Box(0, 255, (4, 84, 84), np.uint8),
+        "grey": gym.spaces.Box(0, 255, (24, 24), np.uint8),
+        "grid": gym.spaces.Box(0, 9, (5, 5, 3), np.uint8),
+        "words": gym.spaces.Text(9),
+        "few": gym.spaces.Box(-1, 1, (2,)),
+        "many": gym.spaces.Box(-1, 1, (9,)),
+        "pair": gym.spaces.Tuple((gym.spaces.Discrete(3), gym.spaces.MultiBinary(4))),
+    }
+)
+
+
+@pytest.mark.parametrize("changed", ["image", "first", "grey", "grid", "words", "few", "many", "pair/0", "pair/1"])
+def test_every_kind_of_leaf_tells_observations_apart(changed: str) -> None:
+    spec = ObservationSpec.from_space(EVERY_KIND)
+    one = explorer(rows=2, spec=spec, bonus=1.0)
+    EVERY_KIND.seed(1)
+    a, b = (spec.flatten(EVERY_KIND.sample(), None) for _ in range(2))
+    while np.array_equal(a[changed], b[changed]):
+        b = spec.flatten(EVERY_KIND.sample(), None)
+    if spec.storage[changed][0] in ((30, 44, 3), (4, 84, 84), (24, 24)):  # noise looks all the same in a sketch
+        b[changed] = b[changed] // 8
+    assert one.table is not None
+    same, other = one.table.rows(
+        {path: np.stack([leaf, b[path] if path == changed else leaf]) for path, leaf in a.items()}
+    )
+    again = one.table.rows({path: leaf[None] for path, leaf in a.items()})
+    assert same == again[0] != other
+    assert 0 <= min(same, other) <= max(same, other) < TABLE_ROWS
+
+
+def test_a_restored_explorer_has_the_same_counts_and_generator_through_plain_values() -> None:
+    one, other = explorer(rows=8, bonus=1.0), explorer(rows=8, bonus=1.0)
+    for code in range(5):
+        one.select(np.zeros((8, 3), np.float32), at(code, 8), None, 1.0)
+    other.select(np.zeros((8, 3), np.float32), at(99, 8), None, 1.0)  # to be forgotten
+    state = one.state_dict()
+    assert len(state["tried"]) == len(state["times"]) <= 15, "only what was tried is kept"
+    other.load_state_dict(state)
+    assert one.table is not None and other.table is not None
+    np.testing.assert_array_equal(one.table.counts, other.table.counts)
+    assert one.rng.bit_generator.state == other.rng.bit_generator.state
