@@ -215,12 +215,6 @@ def test_under_a_mask_the_rest_share_by_the_same_rule(rule: str) -> None:
     np.testing.assert_allclose(np.bincount(action, minlength=4) / ROWS, [0.0, *wanted], atol=0.03)
 
 
-def test_greedy_breaks_ties_at_random_and_looks_at_nothing_else() -> None:
-    q = np.tile(np.array([1.0, 0.9999, 1.0], np.float32), (ROWS, 1))
-    action = explorer(rule="greedy").select(q, at(0), None, 1.0)
-    np.testing.assert_allclose(np.bincount(action, minlength=3) / ROWS, [0.5, 0.0, 0.5], atol=0.03)
-
-
 def test_the_bonus_by_hand() -> None:
     """c / sqrt(1 + n): after n tries of action 0 the other one looks better once its bonus outweighs the gap."""
     one = explorer(rows=1, actions=2, rule="greedy", bonus=2.0)
@@ -274,16 +268,3 @@ def test_every_kind_of_leaf_tells_observations_apart(changed: str) -> None:
     again = one.table.rows({path: leaf[None] for path, leaf in a.items()})
     assert same == again[0] != other
     assert 0 <= min(same, other) <= max(same, other) < TABLE_ROWS
-
-
-def test_a_restored_explorer_has_the_same_counts_and_generator_through_plain_values() -> None:
-    one, other = explorer(rows=8, bonus=1.0), explorer(rows=8, bonus=1.0)
-    for code in range(5):
-        one.select(np.zeros((8, 3), np.float32), at(code, 8), None, 1.0)
-    other.select(np.zeros((8, 3), np.float32), at(99, 8), None, 1.0)  # to be forgotten
-    state = one.state_dict()
-    assert len(state["tried"]) == len(state["times"]) <= 15, "only what was tried is kept"
-    other.load_state_dict(state)
-    assert one.table is not None and other.table is not None
-    np.testing.assert_array_equal(one.table.counts, other.table.counts)
-    assert one.rng.bit_generator.state == other.rng.bit_generator.state
