@@ -61,7 +61,7 @@ def test_a_run_leaves_everything_a_user_needs(run: Path) -> None:
 def test_evaluate_gives_the_keys_of_evaluation(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, found = call_json(capsys, "evaluate", str(run), "--episodes", "6", "--seed", "3")
     assert code == 0
-    assert set(found) == {"mean", "iqm", "interval", "success", "success_interval", "returns", "lengths", "seed"}
+    assert set(found) == {"mean", "iqm", "interval", "success", "success_interval", "returns", "lengths", "seed", "cut"}
     assert len(found["returns"]) == 6 and found["seed"] == 3
     code, out, _ = call(capsys, "evaluate", str(run), "--episodes", "2", "--env-arg", "length=12")
     assert code == 0 and "13.0" in out, "a maze of length 12 has 13 steps"

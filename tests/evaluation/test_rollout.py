@@ -54,3 +54,22 @@ def test_an_environment_of_other_spaces_is_refused() -> None:
         evaluate(Agent(network()), "CartPole-v1", episodes=1)
     with pytest.raises(SpaceError, match="actions"):
         evaluate(Agent(network(actions=2)), Seeded, episodes=1)
+
+
+class Circles(Seeded):
+    """Ends for even seeds alone."""
+
+    def step(self, action: int) -> Any:
+        observation, reward, over, cut, info = super().step(action)
+        return observation, reward + 1.0, over and self.seed % 2 == 0, cut, info if self.seed % 2 == 0 else {}
+
+
+@pytest.mark.parametrize("environments", [1, 3, 8])
+def test_an_episode_that_never_ends_is_cut_off_and_told(environments: int) -> None:
+    result = evaluate(Agent(network()), Circles, episodes=6, seed=40, environments=environments, limit=20)
+    assert result.lengths == [2, 20, 2, 20, 2, 20] and result.cut == 3
+    assert result.returns[1] == 20.0 + 41.0, "it counts with what it earned"
+    assert result.success == 2 / 6, "40 and 44; what was cut off is no success"
+    assert "3 of them cut off" in str(result)
+    with pytest.raises(ConfigError, match="limit"):
+        evaluate(Agent(network()), Circles, episodes=1, limit=0)
