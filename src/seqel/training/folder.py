@@ -173,6 +173,7 @@ class RunFolder:
 def as_json(record: Record) -> dict[str, Any]:
     """A record as metrics.jsonl holds it: flat, no NaN."""
     line: dict[str, Any] = {"steps": record.steps, "seconds": round(record.seconds, 3), "updates": record.updates}
+    line["steps_per_second"] = round(record.steps_per_second, 1)
     line |= {name: value for name, value in record.metrics.items() if value == value}
     if record.validation is not None:
         look = dataclasses.asdict(record.validation)
@@ -197,4 +198,5 @@ def flat(record: Record) -> dict[str, float]:
             found["validation/success"] = record.validation.success
     found["train/updates"] = record.updates
     found["train/seconds"] = record.seconds
+    found["train/steps_per_second"] = record.steps_per_second
     return found

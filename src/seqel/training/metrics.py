@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
-__all__ = ["METRICS"]
+__all__ = ["METRICS", "VALIDATION", "markdown"]
 
+# name: (unit, meaning). A line of metrics.jsonl has these beside each other; TensorBoard has them under train/.
 METRICS: dict[str, tuple[str, str]] = {
-    # name: (unit, meaning)
+    "steps": ("steps", "environment steps so far, all environments together"),
+    "seconds": ("seconds", "of training and validation so far, earlier sittings included"),
+    "updates": ("updates", "of the network so far"),
+    "steps_per_second": ("steps / second", "since the last record, learning and validation included"),
     "return": ("reward", "mean undiscounted return of the last 100 training episodes, exploration included"),
     "length": ("steps", "mean length of those episodes"),
-    "success": ("share", "of those episodes, where the environment reports info['is_success']"),
+    "success": ("share", "of those episodes, where the environment reports `info['is_success']`"),
     "loss": ("none", "squared error over the running variance of the targets (scalar values), or nats (HL-Gauss)"),
     "q": ("reward", "mean value of the actions taken in the sampled windows"),
     "target": ("reward", "mean of the targets those values are pulled to"),
     "target_variance": ("scale^2", "variance of the targets, in units of the squared return scale"),
     "td_error": ("reward", "mean absolute difference of target and value"),
     "gradient_norm": ("none", "before clipping"),
-    "learning_rate": ("none", "of the last update"),
+    "learning_rate": ("none", "mean over the updates since the last record"),
     "return_scale": ("reward", "running size of discounted returns: the unit of values, temperatures and bonuses"),
     "replay": ("transitions", "stored"),
+    "solved": ("yes or no", "the threshold held on the confirming episodes: the run ended here"),
+    "notes": ("text", "what has to be said in words: a checkpoint that was skipped, episodes that a resume lost"),
 }
+
+# The keys of a line's "validation", where there was one. TensorBoard has the mean as validation/return, and success.
+VALIDATION: dict[str, tuple[str, str]] = {
+    "mean": ("reward", "mean undiscounted return of greedy episodes"),
+    "iqm": ("reward", "interquartile mean of those returns"),
+    "interval": ("reward", "95 % bootstrap interval of the mean"),
+    "success": ("share", "of those episodes, where the environment reports it"),
+    "success_interval": ("share", "95 % Wilson interval of the success rate"),
+    "episodes": ("episodes", "how many were played"),
+    "cut": ("episodes", "how many of them had to be cut off because they did not end"),
+    "seed": ("none", "of the first episode; episode n has this plus n"),
+}
+
+
+def markdown() -> str:
+    """Both tables, for the documentation."""
+    lines = ["| metric | unit | meaning |", "|---|---|---|"]
+    for prefix, table in (("", METRICS), ("validation.", VALIDATION)):
+        lines += [f"| `{prefix}{name}` | {unit} | {meaning} |" for name, (unit, meaning) in table.items()]
+    return "\n".join(lines) + "\n"

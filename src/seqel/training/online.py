@@ -25,6 +25,7 @@ class Record:
     steps: int  # environment steps so far
     seconds: float  # of training so far, earlier sittings included
     updates: int
+    steps_per_second: float = 0.0  # since the last record, validation included
     metrics: dict[str, float] = field(default_factory=dict)  # means since the last record; see training/metrics.py
     validation: Evaluation | None = None
     solved: bool = False  # the threshold held on the confirming episodes: the run may end
@@ -37,6 +38,7 @@ def records(session: Session) -> Iterator[Record]:
     Whenever it yields or ends, the session can be saved, and a loop over the restored one goes on as this one does.
     """
     config = session.config
+    before, began = session.collector.steps, session.elapsed
     next_log = next_multiple(session.collector.steps, config.log_every)
     next_look = next_multiple(session.collector.steps, config.evaluation.every)
     while session.done < 1.0 and not session.stopping and not session.solved:
@@ -57,9 +59,11 @@ def records(session: Session) -> Iterator[Record]:
                     f"{validation.cut} of {len(validation.returns)} validation episodes had not ended after "
                     f"{max(validation.lengths):,} steps and were cut off: give the environment a time limit"
                 )
-        metrics, notes = summary(session), tuple(session.notes)
+        metrics, notes, seconds = summary(session), tuple(session.notes), session.elapsed
         session.gathered, session.notes = [], []
-        yield Record(steps, session.elapsed, session.learner.updates, metrics, validation, session.solved, notes)
+        speed = (steps - before) / max(seconds - began, 1e-9)
+        before, began = steps, seconds
+        yield Record(steps, seconds, session.learner.updates, speed, metrics, validation, session.solved, notes)
 
 
 def confirmed(session: Session, validation: Evaluation) -> bool:

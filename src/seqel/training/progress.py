@@ -51,7 +51,7 @@ class Progress:
 
     def take(self, record: Record) -> None:
         """Show one record."""
-        self.speed = record.metrics.get("steps_per_second", self.speed)
+        self.speed = record.steps_per_second
         self.record = record
         if record.validation is not None:
             self.curve.append(record.validation.mean)

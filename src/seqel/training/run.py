@@ -98,8 +98,9 @@ def resume(
     try:
         _restore(session, run)
         if steps is not None:
-            if steps < session.collector.steps:
-                raise ConfigError(f"steps: expected at least the {session.collector.steps:,} already done, got {steps:,}")
+            done = session.collector.steps  # past what was asked for by less than one step of every environment
+            if steps <= done - session.config.environments:
+                raise ConfigError(f"steps: expected at least the {done:,} already done, got {steps:,}")
             session.solved = False
             save_config(session.config, run.path / CONFIG)
         run.cut(session.collector.steps)

@@ -1,0 +1,57 @@
+"""What a person sees while a run goes on, in a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from seqel.evaluation.rollout import summarise
+from seqel.training.config import preset
+from seqel.training.online import Record
+from seqel.training.progress import Progress, clock, spark
+
+CONFIG = preset(env="Some-v0", steps=1_000)
+
+
+def record(steps: int, mean: float | None = None, notes: tuple[str, ...] = ()) -> Record:
+    look = None if mean is None else summarise([mean, mean], [5, 5], [1.0, 0.0], 0)
+    metrics = {"return": 0.25, "success": 0.125, "q": 0.5, "loss": 0.0625}
+    return Record(steps, 2.0, 7, 50.0, metrics, look, notes=notes)
+
+
+def test_plain_lines_go_to_standard_error_where_it_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(CONFIG, Path("runs/x"), best=0.9) as progress:
+        progress.take(record(400, mean=0.75, notes=("something [odd]",)))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "training on Some-v0, folder runs/x" in err and "note: something [odd]" in err
+    line = err.splitlines()[-1]
+    for fact in (
+        "400 of 1,000",
+        "0.250",
+        "validation return 0.750 (best 0.900)",
+        "success 50%",
+        "Q 0.5",
+        "loss 0.0625",
+    ):
+        assert fact in line
+    assert "steps/s 50" in line and "at most 0:12 to go" in line
+
+
+def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    progress = Progress(CONFIG, Path("runs/x"))
+    progress.console = Console(file=screen, force_terminal=True, width=100)
+    with progress:
+        progress.take(record(200, mean=0.1))
+        progress.take(record(400, mean=0.3))
+    shown = screen.getvalue()
+    assert "validation return" in shown and "0.300 (best 0.300)" in shown and "▁█" in shown
+
+
+def test_small_pieces() -> None:
+    assert [clock(seconds) for seconds in (0, 90, 3_725)] == ["0:00", "1:30", "1:02:05"]
+    assert spark([0, 1, 0.5]) == "▁█▅" and spark([2, 2]) == "▁▁"
