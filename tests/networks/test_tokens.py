@@ -68,6 +68,16 @@ def test_every_kind_becomes_a_token_that_tells_observations_apart(name: str) -> 
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in tokens.encoders.parameters())
 
 
+def test_rule_11_each_channel_of_a_grid_has_an_embedding_of_its_own() -> None:
+    """Code 3 of a channel is another thing than code 3 of the next: the rows of the table that learn say so."""
+    tokens, _ = encoder(gym.spaces.Box(0, 9, (4, 4, 3), np.uint8))
+    grid = torch.tensor([1, 3, 3], dtype=torch.uint8).expand(1, 4, 4, 3)
+    tokens({"observation": grid}, *parts(1)).square().sum().backward()
+    table = next(module for module in tokens.modules() if isinstance(module, torch.nn.Embedding))
+    assert table.num_embeddings == 30 and table.weight.grad is not None
+    assert table.weight.grad.abs().sum(1).nonzero()[:, 0].tolist() == [1, 13, 23]
+
+
 @pytest.mark.parametrize("name", ["grid", "text"])
 def test_encoding_distinct_rows_once_changes_nothing(name: str) -> None:
     tokens, spec = encoder(SPACES[name])

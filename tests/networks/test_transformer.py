@@ -68,6 +68,33 @@ def test_rule_1_rows_at_different_step_numbers_up_to_100_000() -> None:
     same_q(stepped[:1], whole[:1])
 
 
+def test_rule_1_across_the_step_numbers_where_a_counter_could_wrap() -> None:
+    """A constant offset of all angles would not show in differences; a jump in mid-window does. So does a short clock."""
+    net = network(layers=2, context=5)
+    starts = torch.tensor([240, 4_080, 32_750, 65_520, 99_980])
+    windows = dataclasses.replace(batch(rows=5, steps=40, start=1), start=starts)
+    state = net.initial_state(5)
+    state["position"][:] = starts
+    with torch.no_grad():
+        stepped, whole = step_through(net, windows, state), net(windows).q
+        same_q(stepped[:, 8:], whole[:, 8:])
+        keys = net.prefill(windows, torch.full((5,), 41))["keys"]
+    assert torch.equal(state["position"], starts + 41)
+    torch.testing.assert_close(state["keys"], keys, atol=1e-5, rtol=1e-5)  # rotated by their true step numbers
+
+
+def test_normalised_queries_and_keys_forget_how_large_they_were() -> None:
+    net, windows = network(qk_norm=True), batch()
+    with torch.no_grad():
+        before = net(windows).q
+        for block in net.trunk.blocks:
+            block.qkv.weight[:16] *= 7.0  # queries; width 16
+            block.qkv.weight[16:32] *= 0.3  # keys
+        torch.testing.assert_close(net(windows).q, before, atol=1e-3, rtol=1e-3)
+        net.trunk.blocks[0].qkv.weight[32:] *= 2.0  # values still say how large they are
+        assert (net(windows).q - before).abs().max() > 0.05
+
+
 def test_rule_1_on_a_briefly_trained_network_after_a_reset_in_mid_window() -> None:
     net = network(std=0.0, layers=2, context=6, value="hl-gauss", bins=31)
     learner = Learner(net, ObjectiveConfig(0.95), LearnerConfig(warmup=1, learning_rate=3e-3))
