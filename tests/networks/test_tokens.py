@@ -11,7 +11,14 @@ import torch
 
 from seqel.errors import SpaceError
 from seqel.networks.config import NetworkConfig
-from seqel.networks.tokens import Deduplicated, TokenEncoder, VectorEncoder
+from seqel.networks.tokens import (
+    CategoriesEncoder,
+    Deduplicated,
+    ImageEncoder,
+    TextEncoder,
+    TokenEncoder,
+    VectorEncoder,
+)
 from seqel.spaces import ActionSpec, ObservationSpec
 
 SPACES: dict[str, gym.Space[Any]] = {
@@ -76,6 +83,39 @@ def test_rule_11_each_channel_of_a_grid_has_an_embedding_of_its_own() -> None:
     table = next(module for module in tokens.modules() if isinstance(module, torch.nn.Embedding))
     assert table.num_embeddings == 30 and table.weight.grad is not None
     assert table.weight.grad.abs().sum(1).nonzero()[:, 0].tolist() == [1, 13, 23]
+
+
+def test_codes_of_each_element_have_rows_of_their_own() -> None:
+    tokens, _ = encoder(gym.spaces.MultiDiscrete([3, 4, 2]))
+    (module,) = tokens.encoders
+    assert isinstance(module, CategoriesEncoder) and module.table.num_embeddings == 9
+    token = module(torch.tensor([[2, 3, 1], [0, 0, 0]]))
+    rows = module.table.weight
+    torch.testing.assert_close(token, torch.stack([rows[2] + rows[6] + rows[8], rows[0] + rows[3] + rows[7]]))
+
+
+def test_a_picture_is_the_same_in_either_layout_and_its_pixels_are_scaled() -> None:
+    last, _ = encoder(gym.spaces.Box(0, 255, (24, 30, 3), np.uint8))
+    first, _ = encoder(gym.spaces.Box(0, 255, (3, 24, 30), np.uint8))
+    first.load_state_dict(last.state_dict())
+    picture = torch.randint(256, (2, 24, 30, 3), dtype=torch.uint8)
+    one, other = last.encoders[0](picture), first.encoders[0](picture.permute(0, 3, 1, 2).contiguous())
+    torch.testing.assert_close(one, other)
+    (image,) = last.encoders
+    assert isinstance(image, ImageEncoder)
+    white = image.linear(image.convolutions(torch.ones(1, 3, 24, 30)))
+    torch.testing.assert_close(image(torch.full((1, 24, 30, 3), 255, dtype=torch.uint8)), white)
+
+
+def test_a_text_is_the_mean_of_its_trigrams_however_short() -> None:
+    tokens, spec = encoder(gym.spaces.Text(9))
+    codes = torch.from_numpy(np.stack([spec.flatten(text, None)["observation"] for text in ("a", "abc")]))
+    (module,) = tokens.encoders
+    assert isinstance(module, Deduplicated) and isinstance(module.encoder, TextEncoder)
+    table = module.encoder.table.weight
+    wanted = [table[row[row > 0].long()].mean(dim=0) for row in codes]
+    assert [int((row > 0).sum()) for row in codes] == [1, 3], "with the marks of beginning and end"
+    torch.testing.assert_close(module(codes), torch.stack(wanted))
 
 
 @pytest.mark.parametrize("name", ["grid", "text"])
