@@ -34,21 +34,72 @@ def test_learning_one_batch_by_heart_lowers_its_error(optimizer: str, precision:
     assert errors[-1] < 0.5 * errors[0]
 
 
-def test_accumulation_equals_the_whole_batch() -> None:
-    windows = batch(rows=8)
-    learn = windows.learn.clone()
-    learn[:3, 5:] = False  # micro-batches of unequal weight
-    windows = dataclasses.replace(windows, learn=learn, learned=int(learn.sum()))
-    whole, parts = (learner(optimizer="sgd", accumulate=n, clip=0.0) for n in (1, 4))
-    whole.variance = parts.variance = torch.ones(())
-    whole.variance_weight = parts.variance_weight = (
-        1e9  # hold the variance still: it is tracked a micro-batch at a time
+@pytest.mark.parametrize("parts", [2, 3, 8])
+def test_accumulation_equals_the_whole_batch(parts: int) -> None:
+    """Micro-batches of unequal weight, and rewards of unequal size: the variance is that of the whole batch."""
+    whole, cut = (learner(optimizer="sgd", accumulate=n, clip=0.0) for n in (1, parts))
+    for seed in range(3):
+        windows = batch(rows=8, seed=seed)
+        learn = windows.learn.clone()
+        learn[:3, 5:] = False
+        reward = windows.reward * torch.linspace(0.0, 3.0, 8)[:, None] + torch.linspace(-2.0, 2.0, 8)[:, None]
+        windows = dataclasses.replace(windows, learn=learn, learned=int(learn.sum()), reward=reward)
+        one, other = whole.update(windows), cut.update(windows)
+        for name, value in one.items():
+            assert float(other[name]) == pytest.approx(float(value), rel=1e-4), name
+    torch.testing.assert_close(whole.variance, cut.variance, rtol=1e-4, atol=0.0)
+    for a, b in zip(whole.network.parameters(), cut.network.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_made_by_hand_need_not_count_its_steps() -> None:
+    counted, uncounted = learner(), learner()
+    one, other = counted.update(batch()), uncounted.update(dataclasses.replace(batch(), learned=0))
+    assert float(one["gradient_norm"]) == float(other["gradient_norm"]) > 0
+
+
+@pytest.mark.parametrize("value", ["scalar", "hl-gauss"])
+def test_a_batch_that_teaches_nothing_moves_nothing(value: str) -> None:
+    one = Learner(network(value=value), OBJECTIVE, LearnerConfig(weight_decay=0.0))
+    before = [p.clone() for p in one.network.parameters()]
+    windows = batch()
+    metrics = one.update(dataclasses.replace(windows, learn=torch.zeros_like(windows.learn), learned=0))
+    assert float(metrics["loss"]) == float(metrics["gradient_norm"]) == 0.0
+    assert all(torch.equal(a, b) for a, b in zip(before, one.network.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("scale", [0.01, 3.0, 100.0])
+@pytest.mark.parametrize("dueling", [False, True])
+def test_another_unit_leaves_every_value_what_it_was(scale: float, dueling: bool) -> None:
+    one = Learner(network(dueling=dueling), OBJECTIVE, LearnerConfig())
+    with torch.no_grad():
+        before = one.network(batch()).q, one.target(batch()).q
+        one.rescale(scale)
+        torch.testing.assert_close(one.network(batch()).q, before[0], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(one.target(batch()).q, before[1], rtol=1e-5, atol=1e-5)
+    assert float(one.network.head.scale) == float(one.target.head.scale) == pytest.approx(scale)
+
+
+def test_frozen_statistics_are_shared_by_both_networks() -> None:
+    one = learner()
+    one.observe({"observation": (torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 0.0, 0.5]))})
+    one.update(batch())
+    for net in (one.network, one.target):
+        encoder = net.tokens.vectors()["observation"]
+        assert encoder.mean.tolist() == [1.0, 2.0, 3.0] and encoder.scale.tolist() == [2.0, 1.0, 0.5]
+
+
+def test_clipping_bounds_the_step_and_momentum_is_sgds_own() -> None:
+    """Without momentum and decay an SGD step is rate * gradient, so its length is at most rate * clip."""
+    one = learner(optimizer="sgd", learning_rate=0.1, clip=0.01, momentum=0.0, weight_decay=0.0)
+    before = [p.clone() for p in one.network.parameters()]
+    metrics = one.update(batch())
+    moved = (
+        sum(float((a - b.detach()).square().sum()) for a, b in zip(before, one.network.parameters(), strict=True))
+        ** 0.5
     )
-    whole._track_variance = parts._track_variance = lambda variance: torch.ones(())  # type: ignore[method-assign]
-    whole.update(windows)
-    parts.update(windows)
-    for a, b in zip(whole.network.parameters(), parts.network.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    assert float(metrics["gradient_norm"]) > 0.01, "the norm is reported as it was before"
+    assert moved == pytest.approx(0.1 * 0.01, rel=1e-3)
 
 
 def test_a_copied_target_changes_only_when_it_is_copied() -> None:
@@ -85,6 +136,10 @@ def test_a_nan_stops_before_the_weights_are_touched_and_says_what_it_was(where: 
         one.update(windows)
     assert all(torch.equal(a, b) for a, b in zip(before, one.network.parameters(), strict=True))
     assert one.updates == 0
+    if where == "reward":  # nothing else is left behind either
+        fresh = learner()
+        assert float(one.update(batch())["loss"]) == float(fresh.update(batch())["loss"])
+        assert all(torch.equal(a, b) for a, b in zip(fresh.network.parameters(), one.network.parameters(), strict=True))
 
 
 def test_the_schedules_by_hand() -> None:

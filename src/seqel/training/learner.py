@@ -68,11 +68,16 @@ class Learner:
             group["lr"] = rate
         if self.config.shift:
             batch = shift_images(batch, self.network.observation_spec, self.config.shift)
+        before = self.variance, self.variance_weight
         self._train(True)
         metrics = self._backward(batch)
         self._train(False)
         norm = torch.nn.utils.clip_grad_norm_(self._online, self.config.clip or math.inf)
-        self._require_finite(metrics["loss"], norm, batch)
+        try:
+            self._require_finite(metrics["loss"], norm, batch)
+        except NonFiniteError:
+            self.variance, self.variance_weight = before
+            raise
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.updates += 1
@@ -85,18 +90,36 @@ class Learner:
             self.network.train(mode)
 
     def _backward(self, batch: SequenceBatch) -> dict[str, Tensor]:
-        parts = [batch] if self.config.accumulate == 1 else split(batch, self.config.accumulate)
-        total = sum(int(part.learned) for part in parts) or 1
+        if self.config.accumulate > 1:
+            return self._backward_in_parts(split(batch, self.config.accumulate))
+        loss, metrics = self._loss(batch)
+        if self.network.head.histogram is None:
+            loss = loss / self._track_variance(metrics["target_variance"])
+            metrics["loss"] = loss.detach()
+        torch.autograd.backward(loss)
+        return metrics
+
+    def _backward_in_parts(self, parts: list[SequenceBatch]) -> dict[str, Tensor]:
+        """The same gradients, a micro-batch at a time: each weighs as much as the steps that it teaches.
+
+        The variance of the whole batch's targets is known only at the end, so the gradients are divided by it then.
+        """
+        total = sum(part.learned for part in parts) or 1
         sums: dict[str, Tensor] = {}
+        square = torch.zeros((), device=self.device)
         for part in parts:
             share = part.learned / total
             loss, metrics = self._loss(part)
-            if self.network.head.histogram is None:
-                loss = loss / self._track_variance(metrics["target_variance"])
-                metrics["loss"] = loss.detach()
             torch.autograd.backward(loss * share)
             for name, value in metrics.items():
                 sums[name] = sums.get(name, 0.0) + value * share
+            square = square + share * metrics["target"].square()
+        if self.network.head.histogram is None:
+            between = (square - sums["target"].square()).clamp(min=0.0)
+            sums["target_variance"] = sums["target_variance"] + between / self.network.head.scale.square()
+            size = self._track_variance(sums["target_variance"])
+            torch._foreach_div_([p.grad for p in self._online if p.grad is not None], size)
+            sums["loss"] = sums["loss"] / size
         return sums
 
     def _step_losses(self, batch: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
