@@ -1,4 +1,4 @@
-"""What is shown of an episode: the pass that explains is the one that acted, and the sums are worked by hand."""
+"""What an explanation says is what the network computes: the same values, the weights that were used, the right step."""
 
 from __future__ import annotations
 
@@ -7,98 +7,84 @@ import pytest
 import torch
 
 from seqel.agents.agent import Agent
+from seqel.environments.resolve import resolve
 from seqel.errors import ConfigError
 from seqel.explanation.attention import Focus, attention, changed, q_values, rollout, strongest_head, watch
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec, ObservationSpec
-from seqel.tasks.memory import PassiveTMaze
 
-LENGTH, CONTEXT = 9, 4
-
-
-def maze() -> PassiveTMaze:
-    return PassiveTMaze(length=LENGTH)
+LENGTH, CONTEXT = 6, 4
 
 
-@pytest.fixture(scope="module")
-def agent() -> Agent:
-    return wild("transformer")
-
-
-def wild(trunk: str, context: int = CONTEXT) -> Agent:
+def make_agent(trunk: str = "transformer") -> tuple[Agent, object]:
+    make = resolve("seqel/TMaze-v0", length=LENGTH)
+    env = make()
     torch.manual_seed(0)
-    env = maze()
-    net = QNetwork(
-        NetworkConfig(trunk=trunk, width=16, heads=2, layers=2, context=context),  # type: ignore[arg-type]
-        ObservationSpec.from_space(env.observation_space),
-        ActionSpec.from_space(env.action_space),
-    )
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)
-    return Agent(net)
+    config = NetworkConfig(trunk=trunk, width=16, layers=2, heads=2, context=CONTEXT)  # type: ignore[arg-type]
+    spec, action = ObservationSpec.from_space(env.observation_space), ActionSpec.from_space(env.action_space)
+    network = QNetwork(config, spec, action).eval()
+    for parameter in network.head.parameters():  # it begins at zero, where every claim would hold
+        torch.nn.init.normal_(parameter)
+    return Agent(network), make
 
 
-def test_a_watched_episode_is_whole_and_its_values_are_those_acted_on(agent: Agent) -> None:
-    episode = watch(agent, maze, seed=3)
-    assert len(episode) == LENGTH + 1
-    assert episode.observation["observation"].shape == (LENGTH + 2, 2)
-    assert abs(episode.observation["observation"][0, 1]) == 1.0, "the cue stands at the first step"
-    assert episode.success in (0.0, 1.0)
-    np.testing.assert_array_equal(episode.action, episode.q.argmax(axis=1))
-    np.testing.assert_allclose(q_values(agent, episode)[:-1], episode.q, atol=1e-5)
+def test_the_whole_episode_gives_the_values_that_were_acted_on() -> None:
+    agent, make = make_agent()
+    episode = watch(agent, make, seed=3)  # type: ignore[arg-type]
+    assert len(episode) == LENGTH + 1 and episode.success is not None
+    q = q_values(agent, episode)
+    assert q.shape == (LENGTH + 2, 4)
+    np.testing.assert_allclose(q[:-1], episode.q, atol=1e-5)
+    np.testing.assert_array_equal(q[:-1].argmax(axis=1), episode.action)
 
 
-def test_the_same_seed_is_the_same_episode(agent: Agent) -> None:
-    one, other = watch(agent, maze, seed=5), watch(agent, maze, seed=5)
-    np.testing.assert_array_equal(one.action, other.action)
-    np.testing.assert_array_equal(one.observation["observation"], other.observation["observation"])
-
-
-def test_weights_are_shares_within_the_band(agent: Agent) -> None:
-    weights = attention(agent, watch(agent, maze))
-    steps = LENGTH + 2
-    assert weights.shape == (2, 2, steps, steps)
+def test_weights_are_those_of_the_band() -> None:
+    agent, make = make_agent()
+    weights = attention(agent, watch(agent, make))  # type: ignore[arg-type]
+    assert weights.shape == (2, 2, LENGTH + 2, LENGTH + 2)
     np.testing.assert_allclose(weights.sum(axis=-1), 1.0, atol=1e-5)
-    i, j = np.indices((steps, steps))
-    outside = (j > i) | (j <= i - CONTEXT)
-    assert (weights[:, :, outside] == 0.0).all()
-    assert (weights[:, :, ~outside] > 0.0).all()
+    step, seen = np.indices(weights.shape[2:])
+    outside = (seen > step) | (seen <= step - CONTEXT)
+    assert (weights[:, :, outside] == 0.0).all() and (weights[:, :, ~outside] > 0.0).all()
 
 
-def test_a_network_without_attention_says_so() -> None:
-    gru = wild("gru")
+def test_a_gru_has_no_attention_to_show() -> None:
+    agent, make = make_agent("gru")
     with pytest.raises(ConfigError, match="transformer"):
-        attention(gru, watch(gru, maze))
+        attention(agent, watch(agent, make))  # type: ignore[arg-type]
 
 
-def test_the_strongest_head_looks_at_the_past_alone() -> None:
+def test_rollout_by_hand() -> None:
+    first = np.array([[[1.0, 0.0], [0.6, 0.4]], [[1.0, 0.0], [0.2, 0.8]]])  # two heads, whose mean is 0.4 and 0.6
+    second = np.array([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]]])
+    # with the residual half: layer 1 gives step 1 the shares (0.2, 0.8); layer 2 (0.5, 0.5) of steps 0 and 1
+    flow = rollout(np.stack([first, second]).astype(np.float32))
+    np.testing.assert_allclose(flow, [[1.0, 0.0], [0.5 + 0.5 * 0.2, 0.5 * 0.8]], atol=1e-6)
+
+
+def test_the_strongest_head_looks_at_the_past_not_at_itself() -> None:
     weights = np.zeros((2, 2, 4, 4), np.float32)
-    weights[:, :, 3] = [0.1, 0.1, 0.1, 0.7]  # every head looks at itself most: that is no memory
-    weights[1, 0, 3] = [0.2, 0.5, 0.2, 0.1]
-    assert strongest_head(weights, 3) == Focus(layer=1, head=0, step=1, share=0.5)
+    weights[..., 0] = 0.1
+    weights[0, 0, 3, 3] = 0.9  # what is seen now is no memory
+    weights[1, 0, 3, 1] = 0.7
+    weights[1, 1, 2, 0] = 0.8  # of another step
+    assert strongest_head(weights, 3) == Focus(layer=1, head=0, step=1, share=pytest.approx(0.7))  # type: ignore[arg-type]
     for step in (0, 4):
-        with pytest.raises(ConfigError, match="expected 1 to 3"):
+        with pytest.raises(ConfigError, match="has a past"):
             strongest_head(weights, step)
 
 
-def test_rollout_of_two_steps_by_hand() -> None:
-    first, second = [[1.0, 0.0], [0.5, 0.5]], [[1.0, 0.0], [1.0, 0.0]]
-    flow = rollout(np.array([[first], [second]], np.float32))
-    # step 1: (0.5 A2 + 0.5 I) (0.5 A1 + 0.5 I) = [0.5, 0.5] @ [[1, 0], [0.25, 0.75]]
-    np.testing.assert_allclose(flow, [[1.0, 0.0], [0.625, 0.375]], atol=1e-6)
-
-
-def test_another_cue_changes_nothing_before_it_and_what_reaches_back_after(agent: Agent) -> None:
-    episode = watch(agent, maze)
-    same = changed(agent, episode, 4, "observation", episode.observation["observation"][4])
-    np.testing.assert_array_equal(same, q_values(agent, episode))
-    other = changed(agent, episode, 4, "observation", np.array([0.0, 1.0]))
-    different = np.abs(other - same).max(axis=1) > 1e-6
-    reach = 2 * (CONTEXT - 1)  # two layers
-    assert different.tolist() == [4 <= t <= 4 + reach for t in range(LENGTH + 2)]
-    with pytest.raises(ConfigError, match="nothing"):
-        changed(agent, episode, 4, "nothing", 0.0)
-    with pytest.raises(ConfigError, match="a step from 0 to"):
-        changed(agent, episode, LENGTH + 2, "observation", 0.0)
+def test_a_changed_observation_changes_nothing_before_it() -> None:
+    agent, make = make_agent()
+    episode = watch(agent, make)  # type: ignore[arg-type]
+    before = {path: leaf.copy() for path, leaf in episode.observation.items()}
+    now, other = q_values(agent, episode), changed(agent, episode, 4, "observation", (1.0, -1.0))
+    np.testing.assert_array_equal(now[:4], other[:4])
+    assert (now[4] != other[4]).all()
+    for path, leaf in before.items():
+        np.testing.assert_array_equal(leaf, episode.observation[path])
+    with pytest.raises(ConfigError, match="expected a step"):
+        changed(agent, episode, 99, "observation", 0.0)
+    with pytest.raises(ConfigError, match="cue"):
+        changed(agent, episode, 0, "cue", 0.0)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from seqel.environments.probe import Probe
     from seqel.training.config import RunConfig
     from seqel.training.session import Session
+    from seqel.types import Episode
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
@@ -39,6 +40,7 @@ READ_AS = {
     "text": "text, as hashed byte trigrams",
 }
 UPDATES, CALLS = 3, 20  # timed
+PATIENCE = 5.0  # seconds for each of the two, at most; one is timed even where it takes longer
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     finally:
         session.close()
     report = _report(arguments.env, found, session, times)
-    _show(report, session.config, output)
+    _show(report, session.config, arguments, output)
     return report
 
 
@@ -80,27 +82,47 @@ def _timed(session: Session) -> dict[str, float]:
     """Seconds of one acting step of all environments, and of one update, measured here."""
     session.collector.begin()
     session.collect()
-    began = time.perf_counter()
-    calls = 0
-    while calls < CALLS or (session.replay.episodes == 0 and calls < 2_000):
+    began, calls = time.perf_counter(), 0
+    while calls < CALLS and (calls == 0 or time.perf_counter() - began < PATIENCE):
         session.collect()
         calls += 1
-    found = {"collect": (time.perf_counter() - began) / calls}
-    if session.replay.episodes:
+    collect = (time.perf_counter() - began) / calls
+    session.replay.add(_blank(session))  # few episodes have ended by now: an update of the usual size is what is timed
+    session.update()
+    began, learned, updates = time.perf_counter(), session.learned, 0
+    while updates < UPDATES and (updates == 0 or time.perf_counter() - began < PATIENCE):
         session.update()
-        began, learned = time.perf_counter(), session.learned
-        for _ in range(UPDATES):
-            session.update()
-        found["update"] = (time.perf_counter() - began) / UPDATES
-        found["transitions"] = (session.learned - learned) / UPDATES
-    return found
+        updates += 1
+    seconds = time.perf_counter() - began
+    return {"collect": collect, "update": seconds / updates, "transitions": (session.learned - learned) / updates}
+
+
+def _blank(session: Session) -> Episode:
+    """An episode of zeros, as long as a window, for timing alone."""
+    import numpy as np
+
+    from seqel.types import Episode
+
+    found, steps = session.probe, session.config.replay.window
+    return Episode(
+        observation={
+            path: np.zeros((steps + 1, *shape), dtype) for path, (shape, dtype) in found.observation.storage.items()
+        },
+        action=np.zeros((steps, found.action.dims), np.int64),
+        reward=np.zeros(steps, np.float32),
+        truncated=True,
+        action_mask=np.ones((steps + 1, found.action.actions), bool) if found.masked else None,
+        q_acted=np.zeros(steps, np.float32),
+    )
 
 
 def _report(name: str, found: Probe, session: Session, times: dict[str, float]) -> dict[str, Any]:
+    from seqel.evaluation.statistics import bootstrap_interval
+
     config = session.config
-    seconds = config.steps / config.environments * times["collect"]
-    if "update" in times:
-        seconds += config.steps * config.replay.replay_ratio / times["transitions"] * times["update"]
+    updates = config.steps * config.replay.replay_ratio / max(1.0, times["transitions"])
+    seconds = config.steps / config.environments * times["collect"] + updates * times["update"]
+    returns = found.returns
     return {
         "env": name,
         "observation": [
@@ -111,7 +133,12 @@ def _report(name: str, found: Probe, session: Session, times: dict[str, float]) 
         "action_mask": found.masked,
         "reports_success": found.reports_success,
         "episode_limit": found.episode_limit,
-        "random_episodes": {"lengths": found.lengths, "returns": found.returns},
+        "random_episodes": {
+            "lengths": found.lengths,
+            "returns": returns,
+            "mean": sum(returns) / len(returns) if returns else None,
+            "interval": bootstrap_interval(returns) if len(returns) > 1 else None,
+        },
         "reward_range": found.reward_range,
         "context": config.network.context,
         "window": config.replay.window,
@@ -119,15 +146,28 @@ def _report(name: str, found: Probe, session: Session, times: dict[str, float]) 
         "parameters": sum(p.numel() for p in session.agent.network.parameters()),
         "environment_steps_per_second": found.steps_per_second,
         "acting_steps_per_second": config.environments / times["collect"],
-        "update_ms": 1e3 * times["update"] if "update" in times else None,
-        "default_run": {"steps": config.steps, "seconds": seconds},
-        "warnings": found.warnings,
+        "update_ms": 1e3 * times["update"],
+        "default_run": {"steps": config.steps, "seconds": seconds, "replay_bytes": session.replay.nbytes},
+        "warnings": [*found.warnings, *_heavy(session.replay.nbytes)],
     }
 
 
-def _show(report: dict[str, Any], config: RunConfig, output: Output) -> None:
+def _heavy(size: int) -> list[str]:
+    """A warning where the full replay takes a large part of this machine's memory."""
+    import os
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size < memory / 2:
+        return []
+    sizes = f"{size / 1e9:.1f} GB once it is full, and this machine has {memory / 1e9:.1f} GB"
+    return [f"the replay takes {sizes}: make replay.capacity smaller (--set replay.capacity=...)"]
+
+
+def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, output: Output) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
+    from seqel.training.config import PRESETS
     from seqel.training.progress import clock
 
     table = Table(
@@ -146,9 +186,10 @@ def _show(report: dict[str, Any], config: RunConfig, output: Output) -> None:
     table.add_row("episodes", _episodes(report))
     low, high = report["reward_range"]
     table.add_row("rewards", f"{low:g} to {high:g} a step in random play")
-    if report["random_episodes"]["returns"]:
-        returns = report["random_episodes"]["returns"]
-        table.add_row("random return", f"{sum(returns) / len(returns):.3f} (what learning has to beat)")
+    random = report["random_episodes"]
+    if random["mean"] is not None:
+        within = "" if random["interval"] is None else ", 95 % {:.3f} to {:.3f}".format(*random["interval"])
+        table.add_row("random return", f"{random['mean']:.3f}{within}: what learning has to beat")
     success = "reported as info\\['is_success']" if report["reports_success"] else "not reported: returns only"
     table.add_row("success", success)
     table.add_row(
@@ -161,11 +202,10 @@ def _show(report: dict[str, Any], config: RunConfig, output: Output) -> None:
         f"{config.network.trunk}, {config.network.layers} layers of width {config.network.width}, "
         f"{report['parameters']:,} parameters",
     )
-    update = "not measured: no episode ended" if report["update_ms"] is None else f"{report['update_ms']:.0f} ms"
     table.add_row(
         "speed here",
         f"environment {report['environment_steps_per_second']:,.0f} steps/s; with the agent acting "
-        f"{report['acting_steps_per_second']:,.0f}; an update {update}",
+        f"{report['acting_steps_per_second']:,.0f}; an update {report['update_ms']:.0f} ms",
     )
     run = report["default_run"]
     table.add_row(
@@ -174,13 +214,15 @@ def _show(report: dict[str, Any], config: RunConfig, output: Output) -> None:
     )
     output.show(table)
     for warning in report["warnings"]:
-        output.show(f"[yellow]note[/] {warning}")
-    output.show(
-        "",
-        f"next: [cyan]seqel train {report['env']}[/]            rewards that come late: the default preset",
-        f"      [cyan]seqel train {report['env']} --preset immediate[/]   every action is answered at once",
-        f"      [cyan]seqel train {report['env']} --compare[/]  find out whether memory pays",
-    )
+        output.show(f"[yellow]note[/] {escape(warning)}")
+    command = escape(" ".join(["seqel train", report["env"], *(f"--env-arg {text}" for text in arguments.env_arg)]))
+    hints = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    hints.add_column(style="cyan", no_wrap=True)
+    hints.add_column()
+    for name, (purpose, _) in PRESETS.items():
+        hints.add_row("the default" if name == "default" else f"--preset {name}", purpose)
+    hints.add_row("--compare", "train it without history as well, and find out whether memory pays")
+    output.show("", f"next: [cyan]{command}[/]", hints)
 
 
 def _episodes(report: dict[str, Any]) -> str:

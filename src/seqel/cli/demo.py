@@ -48,6 +48,7 @@ SETTINGS: dict[str, Any] = {  # over the default preset; the small ones are abou
 TWIN_STEPS = 50_000  # the twin trains at least so long: time enough to learn what can be learnt without a memory
 LAG = 15.0  # seconds that the twin may take longer than the agent's limit
 EPISODES = 100
+FRESH = 10_000  # the seed of the first of them, as in the documentation
 
 NEXT = """[bold]What next[/]
   [cyan]seqel check CartPole-v1[/]             what Seqel makes of an environment: any Gymnasium id works
@@ -108,6 +109,7 @@ def _children(config: RunConfig, folder: Path, deadline: float) -> list[Child]:
         "folder": str(folder / "agent"),
         "pace": pace,
         "deadline": deadline,
+        "least": 0,
         "leads": True,
     }
     twin = {
@@ -115,6 +117,7 @@ def _children(config: RunConfig, folder: Path, deadline: float) -> list[Child]:
         "folder": str(folder / "without-history"),
         "pace": pace,
         "deadline": deadline + LAG,
+        "least": TWIN_STEPS,
         "leads": False,
     }
     threads = max(1, min(config.threads, cores() // 2))
@@ -125,8 +128,11 @@ def _stopping(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, stop=True))
 
 
-def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, deadline: float, leads: bool) -> None:
-    """One of the two trainings. The leader ends when it is confirmed to have learnt; the other after as many steps."""
+def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, deadline: float, least: int, leads: bool) -> None:
+    """One of the two trainings. The leader ends when it is confirmed to have learnt.
+
+    The other ends after as many steps, and at least `least`; both at their deadline.
+    """
     from seqel.environments.resolve import resolve
     from seqel.training.online import records
     from seqel.training.session import Session
@@ -140,7 +146,7 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, deadline: floa
                 pace.lead(record.steps)
                 if time.time() >= deadline:
                     break
-            elif not pace.follow(record.steps, deadline, TWIN_STEPS):
+            elif not pace.follow(record.steps, deadline, least):
                 break
         session.agent.save(folder)
     finally:
@@ -162,13 +168,16 @@ def _report(
 
     make = resolve(config.env, **config.env_args)
     agents = {WITH: Agent.load(folder / "agent"), WITHOUT: Agent.load(folder / "without-history")}
-    results = {name: evaluate(agent, make, EPISODES) for name, agent in agents.items()}
+    results = {name: evaluate(agent, make, EPISODES, FRESH) for name, agent in agents.items()}
     learned = results[WITH].success == 1.0
+    same = _same_way(make)
     output.show("", f"{EPISODES} fresh episodes each:", results_table(results), "")
+    output.show(f"[dim]Turning the same way in all of these episodes earns {1 - same:.0%} or {same:.0%}.[/]")
     report: dict[str, Any] = {
         "task": {"env": config.env, "env_args": config.env_args},
         "seed": arguments.seed,
         "learned": learned,
+        "same_way": same,
         "runs": {
             name: {"steps": racer.steps, "seconds": racer.seconds, "evaluation": dataclasses.asdict(results[name])}
             for name, racer in duel.racers.items()
@@ -186,6 +195,14 @@ def _report(
     report |= {"folder": str(folder), "seconds": time.time() - began}
     output.show(f"[dim]Everything is in {folder}; {report['seconds']:.0f} s in all.[/]", "", NEXT)
     return report, 0 if learned else 1
+
+
+def _same_way(make: Any) -> float:
+    """The better of the two shares of success that always turning the same way has in the evaluated episodes."""
+    env = make()
+    up = sum(int(env.reset(seed=FRESH + n)[0][1] > 0) for n in range(EPISODES)) / EPISODES
+    env.close()
+    return max(up, 1 - up)
 
 
 def _verdict(results: dict[str, Evaluation]) -> str:

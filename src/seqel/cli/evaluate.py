@@ -20,8 +20,8 @@ SUMMARY = "Play greedy episodes on fresh seeds and report returns with 95 % inte
 
 EXAMPLES = """
 Episode n is reset with the seed SEED + n, however many are played side by side. Seeds up to 2^30 - 1 are never used
-in training. --json prints the keys of seqel.Evaluation: mean, iqm, interval, success, success_interval, returns,
-lengths, seed; what is not known is null.
+in training. --json prints the keys of seqel.Evaluation (mean, iqm, interval, success, success_interval, returns,
+lengths, seed ...); what is not known is null.
 
 examples:
   seqel evaluate runs/mine --episodes 200
@@ -63,28 +63,43 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     """Load, play, report.  -> `Evaluation` as a dict."""
     from pathlib import Path
 
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from seqel.agents.agent import Agent
     from seqel.environments.resolve import resolve
+    from seqel.errors import EnvironmentFault
     from seqel.evaluation.rollout import evaluate
 
     folder = Path(arguments.run)
     agent = Agent.load(folder, arguments.device)
     env, env_args = _environment(folder, agent.info, arguments)
+    try:
+        make = resolve(env, **env_args)
+    except EnvironmentFault as error:
+        if arguments.env is not None:
+            raise
+        raise EnvironmentFault(
+            f"{error}. That is what the agent was trained on; if it has another name here, give it with --env ENV"
+        ) from error
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=output.progress, transient=True) as progress:
         task = progress.add_task("playing", total=arguments.episodes)
         result = evaluate(
             agent,
-            resolve(env, **env_args),
+            make,
             arguments.episodes,
             arguments.seed,
             progress=lambda done: progress.update(task, completed=done),
         )
     output.show(
-        f"[bold]{arguments.run}[/] on [cyan]{env}[/], {arguments.episodes} episodes", results_table({"": result})
+        f"[bold]{escape(arguments.run)}[/] on [cyan]{escape(env)}[/], {arguments.episodes} episodes",
+        results_table({"": result}),
     )
+    if result.cut:
+        output.show(
+            f"[yellow]note[/] {result.cut} episodes had not ended after {max(result.lengths):,} steps and were cut off"
+        )
     return dataclasses.asdict(result)
 
 
@@ -94,11 +109,10 @@ def _environment(folder: Any, info: dict[str, Any], arguments: Arguments) -> tup
     from seqel.training.config import load_config
 
     env, env_args = str(info.get("env") or ""), dict(info.get("env_args") or {})
-    for config_path in (folder / "config.toml", folder.parent / "config.toml"):
-        if config_path.exists():
-            config = load_config(config_path)
-            env, env_args = config.env, config.env_args
-            break
+    run = folder.parent if folder.name == "agent" else folder
+    if (run / "config.toml").exists() and (run / "agent").is_dir():  # another program's config.toml is none of ours
+        config = load_config(run / "config.toml")
+        env, env_args = config.env, config.env_args
     if arguments.env is not None:
         env, env_args = arguments.env, {} if arguments.env != env else env_args
     if not env:

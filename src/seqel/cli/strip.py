@@ -26,26 +26,24 @@ class Strip:
 
 
 def text(strip: Strip, width: int) -> Any:
-    """Three lines for a terminal of `width` columns: blocks, arrows, words. Longer episodes put several steps in a block."""
+    """Two lines for a terminal of `width` columns: blocks, and an arrow. Long episodes put several steps in a block."""
     from rich.text import Text
 
-    group = -(-len(strip.weights) // max(8, width - 4))  # steps a block
+    ending = f" → {strip.decision}"
+    group = -(-len(strip.weights) // max(8, width - 4 - len(ending)))  # steps a block
     blocks = [max(strip.weights[at : at + group]) for at in range(0, len(strip.weights), group)]
     top = max(blocks) or 1.0
-    out = Text("  ")
+    out = Text("  ", no_wrap=True)
     for weight in blocks:
         level = weight / top
         grey = round(60 + 195 * level)
         colour = f"bold rgb(255,{round(190 + 40 * level)},60)" if level > 0.5 else f"rgb({grey},{grey},{grey})"
         out.append(BARS[round(level * (len(BARS) - 1))], style=colour)
-    at, last = strip.step // group, len(blocks) - 1
-    gap = last - at
-    out.append("\n  " + " " * at + "↑" + (" " * (gap - 1) + "↑" if gap else ""))
-    room = gap - len(strip.pointed)
-    if room >= 2:
-        out.append("\n  " + " " * at + strip.pointed + " " * max(2, room + 1 - len(strip.decision)) + strip.decision)
-    else:
-        out.append(f"\n  left: {strip.pointed}\n  right: {strip.decision}")
+    out.append(ending, style="bold")
+    at = strip.step // group
+    fits = at + 2 + len(strip.pointed) <= width - 4
+    before = " " * at if fits else strip.pointed.rjust(max(0, at - 1)) + " "
+    out.append(f"\n  {before}↑{' ' + strip.pointed if fits else ''}")
     return out
 
 
@@ -64,6 +62,7 @@ def picture(
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     from seqel.storage import atomic_write
 
@@ -75,9 +74,10 @@ def picture(
         upper.plot(steps, values, label=name, color=colour, linewidth=2)
     upper.set(title=title, xlabel="environment steps", ylabel=ylabel, ylim=(-0.03, 1.03))
     upper.grid(alpha=0.25)
-    upper.legend(loc="center right", frameon=False)
+    upper.legend(loc="best", frameon=False)
     lower.imshow([list(strip.weights)], aspect="auto", cmap="inferno", vmin=0.0)
     lower.set(yticks=[], xlabel=caption)
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     last = len(strip.weights) - 1
     for at, words, side in ((strip.step, strip.pointed, "left"), (last, strip.decision, "right")):
         lower.annotate(

@@ -114,6 +114,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     if not config.env:
         raise ConfigError("expected ENV, or a config that names one")
     folder = Path(arguments.out) if arguments.out else free_folder(config.env)
+    if arguments.compare and config.memoryless:
+        raise ConfigError("--compare trains the memoryless twin itself: leave --memoryless out")
     if arguments.compare:
         return _compare(config, folder, output)
     train(config.env, out=folder, config=config)
@@ -168,27 +170,39 @@ def _told(folder: Path, output: Output) -> dict[str, Any]:
 
 
 def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, leads: bool) -> None:
-    """One of the two trainings, in its own process; the twin ends where the leader ended."""
-    import time
+    """One of the two trainings, in its own process; the twin ends, saved, where the leader ended."""
+    import math
+    import signal
 
     from seqel.cli.duel import told
     from seqel.training.online import Record
     from seqel.training.run import train
 
-    class Enough(Exception):
-        """The twin has trained for as many steps as the leader."""
+    asked = watching = False
 
     def watch(record: Record) -> None:
+        nonlocal watching
+        if not watching:  # `train` saves at the first signal and gives up at the second: let it see one only
+            watching = True
+            stop: Any = signal.getsignal(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, lambda number, frame: ask(stop, number, frame))
         tell(told(record))
         if leads:
             pace.lead(record.steps)
-        elif not pace.follow(record.steps, time.time() + 86_400.0):
-            raise Enough
+        elif not pace.follow(record.steps, math.inf, asked=lambda: asked):
+            signal.raise_signal(signal.SIGTERM)  # a checkpoint and the summary are written, and it ends
+
+    def ask(stop: Any, number: int, frame: Any) -> None:
+        nonlocal asked
+        if not asked:
+            asked = True
+            stop(number, frame)
 
     try:
         train(config.env, out=folder, config=config, progress=watch)
-    except Enough:
-        pass
+    except KeyboardInterrupt:
+        if leads or not asked:
+            raise
     finally:
         if leads:
             pace.lead(pace.steps.value, final=True)
@@ -211,10 +225,14 @@ def _compare(config: RunConfig, folder: Path, output: Output) -> dict[str, Any]:
         Child(name, learn, threads, {"config": c, "folder": str(folders[name]), "pace": pace, "leads": name == WITH})
         for name, c in ((WITH, config), (WITHOUT, twin))
     ]
-    with Duel(output.progress, f"{config.env}: with and without history, seed {config.seed}") as duel:
-        for message in run_together(children):
-            if message is not None:
-                duel.take(message.name, message.what)
+    try:
+        with Duel(output.progress, f"{config.env}: with and without history, seed {config.seed}") as duel:
+            for message in run_together(children):
+                if message is not None:
+                    duel.take(message.name, message.what)
+    except KeyboardInterrupt as stop:
+        saved = [f"--resume {path}" for path in folders.values() if (path / "summary.json").exists()]
+        raise KeyboardInterrupt(f"stopped; go on with each by {' and '.join(saved)}" if saved else "") from stop
     make = resolve(config.env, **config.env_args)
     results = {name: evaluate(Agent.load(path), make, EPISODES) for name, path in folders.items()}
     verdict = judge(results[WITH].interval, results[WITHOUT].interval)

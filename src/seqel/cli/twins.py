@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -53,12 +54,13 @@ class Pace:
         self.steps.value = steps
         self.final.value = int(final or bool(self.final.value))
 
-    def follow(self, steps: int, deadline: float, least: int = 0) -> bool:
+    def follow(self, steps: int, deadline: float, least: int = 0, asked: Callable[[], bool] = lambda: False) -> bool:
         """The follower waits while it is ahead. False: stop here. `deadline` in seconds of `time.time`.
 
-        Once the leader has ended, the follower goes on to as many steps, and to `least`.
+        Once the leader has ended, the follower goes on to as many steps, and to `least`. `asked` says whether somebody
+        wants it to stop meanwhile.
         """
-        while time.time() < deadline:
+        while time.time() < deadline and not asked():
             if self.final.value:
                 return bool(steps < max(self.steps.value, least))
             if steps <= self.steps.value:
@@ -99,6 +101,8 @@ def run_together(children: list[Child], *, tick: float = 0.2) -> Iterator[Messag
     """
     context = multiprocessing.get_context("spawn")
     open_: dict[Connection, tuple[Child, Any]] = {}
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _interrupt) if main else None  # to be asked to end is to ask the children
     try:
         for child in children:
             here, there = context.Pipe(duplex=False)
@@ -129,6 +133,8 @@ def run_together(children: list[Child], *, tick: float = 0.2) -> Iterator[Messag
                 yield Message(child.name, None)
     finally:
         _stop([process for _, process in open_.values()])
+        if main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _stop(processes: list[Any]) -> None:
@@ -144,7 +150,11 @@ def _stop(processes: list[Any]) -> None:
 
 
 def _child(pipe: Connection, child: Child) -> None:
-    """The process of one training. SIGINT from the terminal is left to the parent, which asks by SIGTERM."""
+    """The process of one training. The parent alone asks it to stop, by one SIGTERM.
+
+    It leaves the terminal's process group: Ctrl-C there would be a second signal, and a second one does not save.
+    """
+    os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
     sys.stdout = sys.stderr  # standard output belongs to the parent's result
