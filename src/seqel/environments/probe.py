@@ -6,14 +6,16 @@ The same numbers on every machine: the probe is bounded in steps, not in seconds
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from seqel.environments.resolve import EnvMaker
-from seqel.errors import EnvironmentFault
+from seqel.errors import EnvironmentFault, SeqelError
 from seqel.spaces import ActionSpec, ObservationSpec
 
 __all__ = ["Probe", "probe"]
@@ -83,16 +85,20 @@ def _play(env: gym.Env[Any, Any], seed: int, steps: int, episodes: int) -> Probe
     masked = success = False
     seconds = 0.0
     while taken < steps and len(lengths) < episodes:
-        observation, info = env.reset(seed=seed + len(lengths))
+        observation, info = _call("reset", 2, partial(env.reset, seed=seed + len(lengths)))
         spec.flatten(observation, None)
         length, total = 0, 0.0
         while taken < steps:
             mask = info.get("action_mask")
             masked |= mask is not None
             allowed = np.arange(action.actions) if mask is None else np.flatnonzero(mask)
+            if len(allowed) == 0:
+                raise EnvironmentFault(
+                    f"info['action_mask'] allows no action before step {length + 1} of an open episode"
+                )
             choice = int(rng.choice(allowed)) + action.start[0]
             began = time.perf_counter()
-            observation, reward, terminated, truncated, info = env.step(choice)
+            observation, reward, terminated, truncated, info = _call("step", 5, partial(env.step, choice))
             seconds += time.perf_counter() - began
             taken, length = taken + 1, length + 1
             spec.flatten(observation, None)
@@ -121,6 +127,21 @@ def _play(env: gym.Env[Any, Any], seed: int, steps: int, episodes: int) -> Probe
     )
     found.warnings.extend(_warnings(found, taken))
     return found
+
+
+def _call(name: str, parts: int, call: Callable[[], Any]) -> tuple[Any, ...]:
+    """What `reset` or `step` returned, or an error that names the environment as the one that failed."""
+    try:
+        returned = call()
+    except SeqelError:
+        raise
+    except Exception as error:
+        raise EnvironmentFault(f"the environment failed in {name}: {type(error).__name__}: {error}") from error
+    if not isinstance(returned, tuple) or len(returned) != parts:
+        came = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
+        wanted = "(observation, info)" if parts == 2 else "(observation, reward, terminated, truncated, info)"
+        raise EnvironmentFault(f"{name} returned {came}: expected {wanted}, as Gymnasium's environments do")
+    return returned
 
 
 def _warnings(found: Probe, taken: int) -> list[str]:
