@@ -207,7 +207,7 @@ def test_a_code_outside_its_space_is_refused(space: gym.Space[Any], value: Any) 
             return value if self.time else np.zeros_like(value)
 
     stream = open_stream(Outside)
-    with pytest.raises(SpaceError, match="outside its space|expected codes below"):
+    with pytest.raises(SpaceError, match=r"outside its space|expected codes below"):
         stream.step(np.zeros(COUNT, np.int64))
 
 
@@ -239,9 +239,8 @@ def test_side_by_side_in_one_process_or_in_many_is_the_same() -> None:
 
 
 def test_what_cannot_be_made_is_said() -> None:
+    def make() -> Any:
+        raise RuntimeError("no licence")
+
     with pytest.raises(EnvironmentFault, match="cannot be made: RuntimeError: no licence"):
-
-        def make() -> Any:
-            raise RuntimeError("no licence")
-
         make_vector(make, 2)
