@@ -51,9 +51,9 @@ EPISODES = 100
 FRESH = 10_000  # the seed of the first of them, as in the documentation
 
 NEXT = """[bold]What next[/]
-  [cyan]seqel check CartPole-v1[/]             what Seqel makes of an environment: any Gymnasium id works
-  [cyan]seqel check my_file:MyEnv[/]           of yours: a gymnasium.Env in my_file.py
-  [cyan]seqel train my_file:MyEnv --compare[/] train on it, and learn whether memory pays there
+  [cyan]seqel check CartPole-v1[/]             what it makes of any Gymnasium id
+  [cyan]seqel check my_file:MyEnv[/]           of your own gymnasium.Env, in my_file.py
+  [cyan]seqel train my_file:MyEnv --compare[/] train, and see whether memory pays
 In Python, three lines:
   [green]import seqel
   agent = seqel.train(lambda: MyEnv(), steps=200_000, out="runs/mine")
