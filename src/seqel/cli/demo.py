@@ -87,10 +87,7 @@ def run(arguments: Arguments, output: Output) -> tuple[dict[str, Any], int]:
     config = preset(env="seqel/TMaze-v0", env_args={"length": arguments.length}, seed=arguments.seed)
     config = with_settings(config, SETTINGS)
     folder = Path(arguments.out) if arguments.out else Path(tempfile.mkdtemp(prefix="seqel-demo-"))
-    title = (
-        f"T-Maze, {arguments.length} steps between cue and choice. Success of greedy episodes "
-        f"(guessing: 50 %), seed {arguments.seed}"
-    )
+    title = f"T-Maze of length {arguments.length}, seed {arguments.seed}: success of greedy episodes (guessing is 50 %)"
     began = time.time()
     with Duel(output.progress, title) as duel:
         for message in run_together(_children(config, folder, began + arguments.limit)):
