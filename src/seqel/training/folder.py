@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +69,18 @@ class RunFolder:
         """
         if not (path / CONFIG).exists():
             raise CheckpointError(f"{path} holds no run: expected {CONFIG} there")
-        return cls(path), load_config(path / CONFIG)
+        folder, config = cls(path), load_config(path / CONFIG)
+        folder._mend()
+        return folder, config
+
+    def _mend(self) -> None:
+        """Finish what a kill left between two renames: the agent of before goes back under its name."""
+        for aside in sorted(self.path.glob(".agent.old-*")):
+            if not self.agent.exists():
+                with writing(self.agent):
+                    aside.rename(self.agent)
+        for left in [*self.path.glob(".agent.old-*"), *self.path.glob(".agent.tmp-*")]:
+            shutil.rmtree(left, ignore_errors=True)
 
     @property
     def agent(self) -> Path:
@@ -141,17 +154,24 @@ class RunFolder:
         kept = Agent(agent.network, agent.info | {"validation": figures, "success": look.success})
         kept.save(self.agent)
 
-    def finish(self, config: RunConfig, seconds: float) -> dict[str, Any]:
+    def best(self) -> float | None:
+        """The mean return by which the agent that is there was chosen; None where there is none, or a damaged one."""
+        try:
+            return float(Agent.load(self.agent).info["validation"]["mean"])
+        except (CheckpointError, KeyError, TypeError):
+            return None
+
+    def finish(self, session: Session) -> dict[str, Any]:
         """Write summary.json.  -> the summary."""
-        lines = self.records()
+        config, lines = session.config, self.records()
         looks = [line for line in lines if "validation" in line]
         threshold = config.evaluation.threshold
         summary: dict[str, Any] = {
             "env": config.env,
             "seed": config.seed,
-            "steps": lines[-1]["steps"] if lines else 0,
-            "updates": lines[-1]["updates"] if lines else 0,
-            "seconds": seconds,
+            "steps": session.collector.steps,
+            "updates": session.learner.updates,
+            "seconds": session.elapsed,
             "best": max(looks, key=lambda line: (line["validation"]["mean"], line["steps"])) if looks else None,
             "final": looks[-1] if looks else None,
             "threshold": threshold,
@@ -167,20 +187,21 @@ class RunFolder:
     def close(self) -> None:
         """Close the event file."""
         if self._events is not None:
-            self._events.close()
+            with writing(self.path / "events"):
+                self._events.close()
 
 
 def as_json(record: Record) -> dict[str, Any]:
     """A record as metrics.jsonl holds it: flat, no NaN."""
     line: dict[str, Any] = {"steps": record.steps, "seconds": round(record.seconds, 3), "updates": record.updates}
     line["steps_per_second"] = round(record.steps_per_second, 1)
-    line |= {name: value for name, value in record.metrics.items() if value == value}
+    line |= {name: value for name, value in record.metrics.items() if math.isfinite(value)}
     if record.validation is not None:
         look = dataclasses.asdict(record.validation)
         for long in ("returns", "lengths"):
             look.pop(long)
         look["episodes"] = len(record.validation.returns)
-        look["interval"] = [value if value == value else None for value in look["interval"]]
+        look["interval"] = [value if math.isfinite(value) else None for value in look["interval"]]
         line["validation"] = look
     if record.solved:
         line["solved"] = True

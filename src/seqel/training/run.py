@@ -42,7 +42,8 @@ def train(
     preset: str = "default",
     config: RunConfig | None = None,
     settings: dict[str, Any] | None = None,
-    progress: bool | Watch = True,
+    memoryless: bool = False,
+    progress: bool | Watch | None = True,
 ) -> Agent:
     """Train an agent on an environment and return it with its best weights by validation.
 
@@ -54,13 +55,16 @@ def train(
         preset: a named starting point, see `seqel.preset`; not used where `config` is given.
         config: every setting.
         settings: on top of either, by dotted name: {"learner.learning_rate": 3e-4}.
-        progress: a live display on standard error, nothing, or a function called with each `Record`.
+        memoryless: the same learner with the history removed, to see what memory is worth.
+        progress: True: a live display on standard error; False or None: nothing; or a function called with each `Record`.
 
     Raises:
         ConfigError, SpaceError, EnvironmentFault, StorageError: see `seqel.errors`.
         NonFiniteError: training met a NaN; the message names the last good checkpoint, `agent/` keeps the best weights.
         KeyboardInterrupt: after a checkpoint was written; `resume` goes on exactly there.
     """
+    if memoryless:
+        settings = (settings or {}) | {"memoryless": True}
     config = _config(env, steps, seed, preset, config, settings)
     make = resolve(env, **config.env_args)
     session = Session(config, make)
@@ -73,7 +77,7 @@ def train(
 
 
 def resume(
-    folder: str | Path, *, env: EnvMaker | None = None, steps: int | None = None, progress: bool | Watch = True
+    folder: str | Path, *, env: EnvMaker | None = None, steps: int | None = None, progress: bool | Watch | None = True
 ) -> Agent:
     """Go on with a run exactly where its last checkpoint stands, and return its best agent.
 
@@ -84,7 +88,8 @@ def resume(
             None: a run that has done its steps, or reached its threshold, only returns its agent.
 
     Raises:
-        CheckpointError: there is no run, or its checkpoint is of other settings or another environment.
+        CheckpointError: there is no run, its checkpoints are all damaged, or of other settings or another environment;
+            nothing is then changed.
         ConfigError: config.toml is garbled, or `steps` are fewer than are done. Otherwise as `train`.
     """
     run, config = RunFolder.open(Path(folder))
@@ -112,10 +117,16 @@ def resume(
 def _restore(session: Session, run: RunFolder) -> None:
     """Take the newest intact checkpoint's state; without one, begin."""
     newest = run.checkpoints.latest()
-    session.notes.extend(run.checkpoints.warnings)
+    skipped = run.checkpoints.warnings
+    if newest is None and skipped:
+        raise CheckpointError(
+            f"{run.path}: every checkpoint is damaged: {'; '.join(skipped)}. The best agent so far is in {run.agent}. "
+            f"To begin the run again from its config.toml, remove {run.checkpoints.directory}"
+        )
     if newest is None:
         session.collector.begin()
         return
+    best = run.best()  # before the generators are taken back: it makes a network
     state = run.checkpoints.load(newest)
     try:
         lost = session.load_state_dict(state)
@@ -126,6 +137,8 @@ def _restore(session: Session, run: RunFolder) -> None:
         raise CheckpointError(
             f"{newest} does not fit this run: was {run.path / CONFIG} edited, or the environment changed? ({reason})"
         ) from error
+    session.best = best  # it may be of later steps than the checkpoint: not to be overwritten by a worse one
+    session.notes.extend(skipped)
     if lost:
         session.notes.append(
             f"environments {lost} did not do the same again from their seeds and actions: their open episodes "
@@ -169,7 +182,7 @@ def _config(
     return chosen if chosen.threads else dataclasses.replace(chosen, threads=torch.get_num_threads())
 
 
-def _drive(session: Session, folder: RunFolder, progress: bool | Watch) -> Agent:
+def _drive(session: Session, folder: RunFolder, progress: bool | Watch | None) -> Agent:
     saved = time.monotonic()
     with _shown(session, folder, progress) as watch, _interruptible(session):
         try:
@@ -188,7 +201,7 @@ def _drive(session: Session, folder: RunFolder, progress: bool | Watch) -> Agent
         finally:
             folder.close()
         folder.save(session)
-        folder.finish(session.config, session.elapsed)
+        folder.finish(session)
     if session.stopping:
         raise KeyboardInterrupt(
             f"stopped and saved at {session.collector.steps:,} steps: go on with --resume {folder.path}"
@@ -204,7 +217,7 @@ def _is_best(session: Session, mean: float) -> bool:
 
 
 @contextmanager
-def _shown(session: Session, folder: RunFolder, progress: bool | Watch) -> Iterator[Watch]:
+def _shown(session: Session, folder: RunFolder, progress: bool | Watch | None) -> Iterator[Watch]:
     if callable(progress):
         yield progress
     elif progress:
