@@ -76,6 +76,11 @@ class Replay:
         """Episodes (or segments) stored."""
         return len(self._table)
 
+    def whole(self, window: int) -> bool:
+        """Whether every stored stretch is a whole episode of at most `window` transitions."""
+        numbers = self._table.numbers
+        return bool((numbers[:, EpisodeTable.LENGTH] <= window).all() and (numbers[:, EpisodeTable.START] == 0).all())
+
     @property
     def capacity(self) -> int:
         """Slots in all."""

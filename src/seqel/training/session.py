@@ -100,6 +100,7 @@ class Session:
         self.recent: deque[EpisodeEnd] = deque(maxlen=100)
         self.gathered: list[dict[str, torch.Tensor]] = []  # the learner's metrics since the last record
         self.notes: list[str] = []  # what the next record has to say in words
+        self._widened = False  # that windows had to be widened has been said
         self.stopping = False  # set from outside: end after this round of the loop, where a checkpoint is exact
         self.solved = False  # the threshold held: there is nothing left to do
         self.best: float | None = None  # mean return of the best validation
@@ -137,13 +138,14 @@ class Session:
         config = self.config
         if abs(self.scale.value / float(self.agent.network.head.scale) - 1.0) > 0.01:
             self.learner.rescale(self.scale.value)
+        window = self._window()
         batch = self.replay.sample(
-            self._windows(),
-            window=config.replay.window,
+            self._windows(window),
+            window=window,
             context=config.network.context,
             discount=self.discount,
             rng=self.rng,
-            pad_to=config.replay.window if config.learner.compile else None,
+            pad_to=window if config.learner.compile else None,
             pack=config.network.trunk == "transformer",  # a GRU would have to run packed rows step by step
         )
         self.learned += max(1, batch.learned)
@@ -152,11 +154,27 @@ class Session:
             self.collector.refresh()
         return metrics
 
-    def _windows(self) -> int:
+    def _window(self) -> int:
+        """The config's window; twice the context, once episodes are longer than those that it was chosen by.
+
+        Random play may only have seen short ones, and a window inside an episode must be longer than its burn-in.
+        """
+        window, context = self.config.replay.window, self.config.network.context
+        if window > context or self.replay.whole(window):
+            return window
+        if not self._widened:
+            self._widened = True
+            self.notes.append(
+                f"episodes grew longer than replay.window = {window}, the longest that random play met: windows of "
+                f"{2 * context} steps from here on. If more has to be remembered, set network.context"
+            )
+        return 2 * context
+
+    def _windows(self, window: int) -> int:
         config = self.config.replay
         if config.batch_size:
             return config.batch_size
-        mean = min(config.window, len(self.replay) / self.replay.episodes)
+        mean = min(window, len(self.replay) / self.replay.episodes)
         return int(np.clip(round(config.batch_tokens / (mean + 1)), 1, MAX_WINDOWS))
 
     def validate(self, episodes: int | None = None, seed: int = VALIDATION_SEED) -> Evaluation:
