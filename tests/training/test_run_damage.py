@@ -100,6 +100,29 @@ class Unseeded(gym.Env[np.ndarray, int]):
         return np.zeros(1, np.float32), 1.0, self.time >= 30, False, {}
 
 
+def test_what_a_resume_lost_is_said_also_when_it_is_interrupted_before_its_first_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seqel.training.session import Session
+
+    folder = tmp_path / "run"
+    seqel.train(Unseeded, steps=250, out=folder, settings=TINY, progress=False)
+    collect = Session.collect
+
+    def once(self: Session) -> None:
+        collect(self)
+        self.stopping = True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "collect", once)
+        with pytest.raises(KeyboardInterrupt, match="stopped and saved at 256 steps"):
+            seqel.resume(folder, env=Unseeded, steps=600, progress=False)
+    assert json.loads((folder / "summary.json").read_text())["steps"] == 256
+    said: list[str] = []
+    seqel.resume(folder, env=Unseeded, progress=lambda record: said.extend(record.notes))
+    assert sum("did not do the same again" in note for note in said) == 2, said
+
+
 def test_an_environment_that_fails_in_mid_run_leaves_what_was_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

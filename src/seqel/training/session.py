@@ -227,6 +227,7 @@ class Session:
             "gathered": {name: torch.stack([torch.as_tensor(m[name]).cpu() for m in self.gathered]) for name in names},
             "solved": self.solved,
             "best": self.best,
+            "notes": list(self.notes),
             "seconds": self.elapsed,
         }
 
@@ -241,6 +242,7 @@ class Session:
         length = max((len(values) for values in state["gathered"].values()), default=0)
         self.gathered = [{name: values[i] for name, values in state["gathered"].items()} for i in range(length)]
         self.solved, self.best = bool(state.get("solved", False)), state["best"]
+        self.notes = list(state.get("notes", []))
         self.seconds, self._began = float(state["seconds"]), time.perf_counter()
         lost = self.collector.load_state_dict(state["collector"])
         torch.set_rng_state(state["torch_rng"])
