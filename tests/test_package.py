@@ -83,7 +83,17 @@ def test_every_public_name_can_be_had(name: str) -> None:
 
 
 def test_public_names_are_the_documented_ones() -> None:
-    expected = {"Agent", "Evaluation", "RunConfig", "SeqelError", "__version__", "evaluate", "preset", "resume", "train"}
+    expected = {
+        "Agent",
+        "Evaluation",
+        "RunConfig",
+        "SeqelError",
+        "__version__",
+        "evaluate",
+        "preset",
+        "resume",
+        "train",
+    }
     assert set(seqel.__all__) == expected
     for name in ("train", "resume", "evaluate", "preset"):
         assert callable(getattr(seqel, name)), f"seqel.{name} must stay a function: no package may take its name"
