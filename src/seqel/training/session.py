@@ -228,6 +228,7 @@ class Session:
             "solved": self.solved,
             "best": self.best,
             "notes": list(self.notes),
+            "widened": self._widened,
             "seconds": self.elapsed,
         }
 
@@ -242,7 +243,7 @@ class Session:
         length = max((len(values) for values in state["gathered"].values()), default=0)
         self.gathered = [{name: values[i] for name, values in state["gathered"].items()} for i in range(length)]
         self.solved, self.best = bool(state.get("solved", False)), state["best"]
-        self.notes = list(state.get("notes", []))
+        self.notes, self._widened = list(state.get("notes", [])), bool(state.get("widened", False))
         self.seconds, self._began = float(state["seconds"]), time.perf_counter()
         lost = self.collector.load_state_dict(state["collector"])
         torch.set_rng_state(state["torch_rng"])
