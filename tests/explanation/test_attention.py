@@ -9,7 +9,17 @@ import torch
 from seqel.agents.agent import Agent
 from seqel.environments.resolve import resolve
 from seqel.errors import ConfigError
-from seqel.explanation.attention import Focus, attention, changed, q_values, rollout, strongest_head, watch
+from seqel.explanation.attention import (
+    Focus,
+    _batch,
+    attention,
+    changed,
+    influence,
+    q_values,
+    rollout,
+    strongest_head,
+    watch,
+)
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec, ObservationSpec
@@ -88,3 +98,30 @@ def test_a_changed_observation_changes_nothing_before_it() -> None:
         changed(agent, episode, 99, "observation", 0.0)
     with pytest.raises(ConfigError, match="cue"):
         changed(agent, episode, 0, "cue", 0.0)
+
+
+def test_influence_reaches_as_far_as_the_network_does() -> None:
+    agent, make = make_agent()
+    episode = watch(agent, make)  # type: ignore[arg-type]
+    last = len(episode)
+    found = influence(agent, episode, last)
+    reach = 2 * (CONTEXT - 1)  # two layers
+    assert found.shape == (last,)
+    assert [bool(value > 1e-6) for value in found] == [last - step <= reach for step in range(last)]
+    with pytest.raises(ConfigError, match="has a past"):
+        influence(agent, episode, 0)
+
+
+def test_influence_of_one_step_by_hand() -> None:
+    agent, make = make_agent()
+    episode = watch(agent, make)  # type: ignore[arg-type]
+    network, window, step = agent.network, _batch(agent, episode), 5
+    with torch.no_grad():
+        tokens = network.embed(window)
+        hidden = tokens.clone()
+        hidden[0, 3] = tokens[0, :step].mean(dim=0)
+        now, other = (
+            network.head(network.trunk(x, window.first, window.start)).q[0, step, 0] for x in (tokens, hidden)
+        )
+    change = (other - other.mean()) - (now - now.mean())
+    assert influence(agent, episode, step)[3] == pytest.approx(float(change.abs().max()), rel=1e-4)

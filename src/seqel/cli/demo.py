@@ -128,7 +128,8 @@ def _stopping(config: RunConfig) -> RunConfig:
 def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, deadline: float, least: int, leads: bool) -> None:
     """One of the two trainings. The leader ends when it is confirmed to have learnt.
 
-    The other ends after as many steps, and at least `least`; both at their deadline.
+    The other ends after as many steps, and at least `least`, which is waived (0) or lengthened to all of the config's
+    steps while its greedy play has not found the junction; both at their deadline.
     """
     from seqel.environments.resolve import resolve
     from seqel.training.online import records
@@ -137,13 +138,16 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, deadline: floa
     session = Session(config, resolve(config.env, **config.env_args))
     try:
         session.collector.begin()
+        found_way = False  # to the junction; beyond guessing there, the twin has nothing to learn
         for record in records(session):
             tell(told(record))
             if leads:
                 pace.lead(record.steps)
                 if time.time() >= deadline:
                     break
-            elif not pace.follow(record.steps, deadline, least):
+                continue
+            found_way |= record.validation is not None and record.validation.mean > 0.0
+            if not pace.follow(record.steps, deadline, least if found_way or not least else config.steps):
                 break
         session.agent.save(folder)
     finally:
@@ -170,6 +174,8 @@ def _report(
     same = _same_way(make)
     output.show("", f"{EPISODES} fresh episodes each:", results_table(results), "")
     output.show(f"[dim]Turning the same way in all of these episodes earns {1 - same:.0%} or {same:.0%}.[/]")
+    if results[WITHOUT].mean <= 0.0:
+        output.show("[dim]Without history it has not found the way to the junction in its time.[/]")
     report: dict[str, Any] = {
         "task": {"env": config.env, "env_args": config.env_args},
         "seed": arguments.seed,
@@ -214,31 +220,34 @@ def _verdict(results: dict[str, Evaluation]) -> str:
 def _explain(agent: Agent, make: Any, folder: Path, duel: Duel, arguments: Arguments, output: Output) -> dict[str, Any]:
     """Show where the choice at the junction looked, and what it would have been with the other cue."""
     from seqel.cli import strip
-    from seqel.explanation.attention import attention, changed, q_values, strongest_head, watch
+    from seqel.explanation.attention import attention, changed, influence, q_values, watch
 
     episode = watch(agent, make, seed=0)
     choice = len(episode) - 1  # the last action is the turn at the junction
-    weights = attention(agent, episode)
-    focus = strongest_head(weights, choice)
+    rests = influence(agent, episode, choice)
+    shares = rests / max(float(rests.sum()), 1e-12)
+    step, share = int(shares.argmax()), float(shares.max())
+    direct = float(attention(agent, episode)[:, :, choice, step].max())  # of the head that looks there hardest
     leaf = agent.observation_spec.leaves[0].path
     cue = episode.observation[leaf][0]
     names = ("right", "up", "left", "down")
     now = int(q_values(agent, episode)[choice].argmax())
     otherwise = int(changed(agent, episode, 0, leaf, cue * (1, -1))[choice].argmax())
-    ago = choice - focus.step
-    what = "the cue" if focus.step == 0 else "the corridor"
+    ago = choice - step
+    what = "the cue" if step == 0 else "the corridor"
     shown = strip.Strip(
-        [float(w) for w in weights[focus.layer, focus.head, choice, : choice + 1]],
-        focus.step,
+        [*(float(w) for w in shares), 0.0],
+        step,
         f"{what}, {ago} steps ago",
         f"the choice: {names[now]}",
     )
-    head = f"layer {focus.layer + 1}, head {focus.head + 1}"
     output.show(
-        "[bold]Where it looked when it chose[/], a block a step; the head that looks hardest at one past step: "
-        f"{head}, {focus.share:.0%} of its weight on one step",
+        "[bold]What it remembered when it chose[/], a block a step: how much its choice rests on each (the change when "
+        f"that step is hidden). The lit step has {share:.0%} of it.",
         "",
         strip.text(shown, 100 if output.as_json else output.progress.width),
+        "",
+        _attended(direct, what, agent.network.config.layers),
         "",
         f"And does it use what it sees there? The same episode with the other cue at its first step and nothing else "
         f"changed: it would have chosen [bold]{names[otherwise]}[/].",
@@ -247,16 +256,25 @@ def _explain(agent: Agent, make: Any, folder: Path, duel: Duel, arguments: Argum
     path = folder / "demo.png"
     curves = {name: racer.history for name, racer in duel.racers.items()}
     title = f"Passive T-Maze of length {arguments.length}: greedy success while learning"
-    strip.picture(path, title, curves, shown, f"step of the episode; brightness: attention weight of {head}")
+    strip.picture(path, title, curves, shown, "step of the episode; brightness: how much the choice rests on it")
     output.show(f"[dim]Saved as a picture: {path}[/]")
     return {
         "choice": names[now],
         "choice_with_other_cue": names[otherwise],
-        "step": focus.step,
+        "step": step,
         "steps_ago": ago,
-        "layer": focus.layer,
-        "head": focus.head,
-        "share": focus.share,
+        "share": share,
+        "attention": direct,
         "weights": shown.weights,
         "picture": str(path),
     }
+
+
+def _attended(direct: float, what: str, layers: int) -> str:
+    """What attention says of the lit step; a cue that corridor steps hand on is not looked at from the junction."""
+    if direct >= 0.3 or layers < 2:
+        return f"Attention looks straight at it: one head puts {direct:.0%} of its weight on {what}."
+    return (
+        f"Attention hardly looks straight at it from the junction (at most {direct:.0%} of a head's weight): what {what} "
+        "said can come by way of the steps between, which attend to it in one layer and are attended to in the next."
+    )

@@ -31,7 +31,8 @@ def text(strip: Strip, width: int) -> Any:
 
     ending = f" → {strip.decision}"
     group = -(-len(strip.weights) // max(8, width - 4 - len(ending)))  # steps a block
-    blocks = [max(strip.weights[at : at + group]) for at in range(0, len(strip.weights), group)]
+    weights = past(strip)
+    blocks = [max(weights[at : at + group]) for at in range(0, len(weights), group)]
     top = max(blocks) or 1.0
     out = Text("  ", no_wrap=True)
     for weight in blocks:
@@ -45,6 +46,11 @@ def text(strip: Strip, width: int) -> Any:
     before = " " * at if fits else strip.pointed.rjust(max(0, at - 1)) + " "
     out.append(f"\n  {before}↑{' ' + strip.pointed if fits else ''}")
     return out
+
+
+def past(strip: Strip) -> list[float]:
+    """The weights with the decision's own step dark: what is seen now is no memory, and would outshine what is."""
+    return [*strip.weights[:-1], 0.0]
 
 
 def picture(
@@ -75,7 +81,7 @@ def picture(
     upper.set(title=title, xlabel="environment steps", ylabel=ylabel, ylim=(-0.03, 1.03))
     upper.grid(alpha=0.25)
     upper.legend(loc="best", frameon=False)
-    lower.imshow([list(strip.weights)], aspect="auto", cmap="inferno", vmin=0.0)
+    lower.imshow([past(strip)], aspect="auto", cmap="inferno", vmin=0.0)
     lower.set(yticks=[], xlabel=caption)
     lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     last = len(strip.weights) - 1

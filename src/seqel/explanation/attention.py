@@ -1,7 +1,8 @@
 """Which past steps a decision looked at: one greedy episode, watched, and the attention weights of its network.
 
-Attention says where the network looked, not what would have changed its mind; `changed` answers that, by showing the
-same episode with one observation replaced. Both are given, because either alone can mislead.
+Attention says where the network looked, not what would have changed its mind: a cue can be handed on from step to step,
+and then no head looks at it from the decision. `influence` hides each past step in turn, `changed` replaces one
+observation by another. All are given, because each alone can mislead.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from seqel.environments.resolve import EnvMaker, resolve
 from seqel.environments.vector import VectorStream, make_vector, success_of
@@ -22,8 +24,9 @@ if TYPE_CHECKING:
 
     from seqel.agents.agent import Agent
 
-__all__ = ["Focus", "Watched", "attention", "changed", "q_values", "rollout", "strongest_head", "watch"]
+__all__ = ["Focus", "Watched", "attention", "changed", "influence", "q_values", "rollout", "strongest_head", "watch"]
 
+HIDDEN = 64  # episodes with a hidden step that are looked at together
 LONGEST = 2_000  # steps of an episode that are watched: the weights take the square of it
 
 
@@ -109,6 +112,7 @@ def attention(agent: Agent, episode: Watched) -> NDArray[np.float32]:
 def rollout(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """How much of each step's output flows from each step, through all layers.  (layers, H, T, T) -> (T, T), rows sum to 1.
 
+    Under a causal mask even attention favours the first steps, which everybody sees: compare with that, not with 1 / T.
     Attention rollout, Abnar & Zuidema 2020, arXiv:2005.00928: heads are averaged, half of each layer is its residual
     connection, layers are multiplied.
     """
@@ -127,11 +131,41 @@ def strongest_head(weights: NDArray[np.float32], step: int) -> Focus:
     Raises:
         ConfigError: `step` has no past.
     """
-    if not 1 <= step < weights.shape[-1]:
-        raise ConfigError(f"step: expected 1 to {weights.shape[-1] - 1}, a step that has a past, got {step}")
+    _check_past(step, weights.shape[-1])
     past = weights[:, :, step, :step]  # (layers, H, step)
     layer, head, best = (int(n) for n in np.unravel_index(int(past.argmax()), past.shape))
     return Focus(layer, head, best, float(past[layer, head, best]))
+
+
+def influence(agent: Agent, episode: Watched, step: int) -> NDArray[np.float32]:
+    """How much the decision at `step` rests on each step before it.  -> (step,), never negative, in units of reward.
+
+    Each step in turn is hidden: its token is replaced by the mean token of the steps before `step`. What is measured is
+    the largest change of an action's advantage (its value less the mean over actions) at `step`.
+    Occlusion, Zeiler & Fergus 2014, arXiv:1311.2901. Differs: a token is hidden, not a patch of an image.
+
+    Raises:
+        ConfigError: `step` has no past.
+    """
+    _check_past(step, len(episode) + 1)
+    batch, network = _batch(agent, episode), agent.network
+
+    def advantage(tokens: Tensor) -> Tensor:  # (N, T+1, D) -> (N, M, A)
+        rows = len(tokens)
+        h = network.trunk(tokens, batch.first.expand(rows, -1), batch.start.expand(rows))
+        q: Tensor = network.head(h).q[:, step]
+        return q - q.mean(dim=-1, keepdim=True)
+
+    with torch.inference_mode():
+        tokens = network.embed(batch)
+        mean, base = tokens[0, :step].mean(dim=0), advantage(tokens)
+        found = []
+        for begin in range(0, step, HIDDEN):
+            hidden = torch.arange(begin, min(begin + HIDDEN, step), device=tokens.device)
+            other = tokens.repeat(len(hidden), 1, 1)
+            other[torch.arange(len(hidden), device=tokens.device), hidden] = mean
+            found.append((advantage(other) - base).abs().flatten(1).amax(dim=1))
+    return np.asarray(torch.cat(found).float().cpu().numpy(), np.float32)
 
 
 def changed(agent: Agent, episode: Watched, step: int, leaf: str, value: Any) -> NDArray[np.float32]:
@@ -147,6 +181,11 @@ def changed(agent: Agent, episode: Watched, step: int, leaf: str, value: Any) ->
     other = episode.observation[leaf].copy()
     other[step] = value
     return q_values(agent, replace(episode, observation={**episode.observation, leaf: other}))
+
+
+def _check_past(step: int, steps: int) -> None:
+    if not 1 <= step < steps:
+        raise ConfigError(f"step: expected 1 to {steps - 1}, a step that has a past, got {step}")
 
 
 def _batch(agent: Agent, episode: Watched) -> SequenceBatch:
