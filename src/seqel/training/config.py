@@ -72,6 +72,9 @@ class LearnerConfig:
         _at_least(self, "learner", target_every=1)
         if not 0.0 < self.target_rate <= 1.0:
             raise ConfigError(f"learner.target_rate: expected 0 < target_rate <= 1, got {self.target_rate}")
+        for name, value in (("betas[0]", self.betas[0]), ("betas[1]", self.betas[1]), ("momentum", self.momentum)):
+            if not 0.0 <= value < 1.0:
+                raise ConfigError(f"learner.{name}: expected 0 <= {name} < 1, got {value}")
         if not 0.0 <= self.final_fraction <= 1.0:
             raise ConfigError(f"learner.final_fraction: expected 0 to 1, got {self.final_fraction}")
 
