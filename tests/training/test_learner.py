@@ -95,7 +95,7 @@ def test_clipping_bounds_the_step_and_momentum_is_sgds_own() -> None:
     before = [p.clone() for p in one.network.parameters()]
     metrics = one.update(batch())
     moved = (
-        sum(float((a - b.detach()).square().sum()) for a, b in zip(before, one.network.parameters(), strict=True))
+        sum(float((a - b).detach().square().sum()) for a, b in zip(before, one.network.parameters(), strict=True))
         ** 0.5
     )
     assert float(metrics["gradient_norm"]) > 0.01, "the norm is reported as it was before"
