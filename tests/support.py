@@ -15,6 +15,14 @@ from seqel.types import SequenceBatch
 
 SPACE = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
 
+# a run of seconds
+TINY: dict[str, Any] = {
+    "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1, "device": "cpu", "environments": 4,
+    "evaluation.every": 300, "evaluation.episodes": 4, "replay.learning_starts": 100, "replay.replay_ratio": 1.0,
+    "replay.batch_tokens": 64, "log_every": 100,
+}  # fmt: skip
+MAZE = "seqel/TMaze10-v0"
+
 
 def network(actions: int = 3, std: float = 0.3, **settings: Any) -> QNetwork:
     """A small network with random weights everywhere, the (otherwise zero) head included."""

@@ -20,13 +20,7 @@ import seqel
 import seqel.storage
 from seqel.errors import CheckpointError, ConfigError, NonFiniteError, StorageError
 from seqel.training.online import Record
-
-TINY: dict[str, Any] = {
-    "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1, "device": "cpu", "environments": 4,
-    "evaluation.every": 300, "evaluation.episodes": 4, "replay.learning_starts": 100, "replay.replay_ratio": 1.0,
-    "replay.batch_tokens": 64, "log_every": 100,
-}  # fmt: skip
-MAZE = "seqel/TMaze10-v0"
+from support import MAZE, TINY
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:

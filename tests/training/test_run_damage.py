@@ -16,13 +16,7 @@ from seqel.training.config import load_config, preset
 from seqel.training.folder import RunFolder
 from seqel.training.online import Record
 from seqel.training.run import _is_best
-
-TINY: dict[str, Any] = {
-    "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1, "device": "cpu", "environments": 4,
-    "evaluation.every": 300, "evaluation.episodes": 4, "replay.learning_starts": 100, "replay.replay_ratio": 1.0,
-    "replay.batch_tokens": 64, "log_every": 100,
-}  # fmt: skip
-MAZE = "seqel/TMaze10-v0"
+from support import MAZE, TINY
 
 
 @pytest.fixture

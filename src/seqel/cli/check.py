@@ -168,7 +168,7 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
     from rich.table import Table
 
     from seqel.training.config import PRESETS
-    from seqel.training.progress import clock
+    from seqel.training.lines import clock
 
     table = Table(
         box=None, show_header=False, padding=(0, 2, 0, 0), title=report["env"], title_justify="left", title_style="bold"

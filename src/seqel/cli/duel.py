@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from seqel.training.lines import spark
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["WITH", "WITHOUT", "Duel", "Racer", "told"]
 
 WITH, WITHOUT = "with history", "without history"
-BARS = "▁▂▃▄▅▆▇█"
 PLAIN_EVERY = 10.0  # seconds between lines where standard error is no terminal
 
 
@@ -138,12 +139,3 @@ def _value(racer: Racer) -> str:
     if racer.validation is not None:
         return f"{racer.validation:.3f}"
     return "-" if racer.training_return is None else f"{racer.training_return:.3f} in training"
-
-
-def spark(values: list[float], share: bool) -> str:
-    """A curve in one line; shares are drawn between 0 and 1, other values between their extremes."""
-    if not values:
-        return ""
-    low, high = (0.0, 1.0) if share else (min(values), max(values))
-    top = len(BARS) - 1
-    return "".join(BARS[round((value - low) / (high - low) * top) if high > low else 0] for value in values)

@@ -6,13 +6,13 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from seqel.training.lines import BARS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 __all__ = ["Strip", "picture", "text"]
-
-BARS = "▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True)

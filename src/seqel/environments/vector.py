@@ -21,7 +21,7 @@ from seqel.environments.resolve import EnvMaker
 from seqel.errors import EnvironmentFault, SeqelError
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
 
-__all__ = ["Outcome", "VectorStream", "action_masks_at_end", "make_vector", "success_of"]
+__all__ = ["Outcome", "VectorStream", "make_vector", "success_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class VectorStream:
             mask = self._with_final_mask(info, done)
         else:
             self.current = FlatObservation(reached)
-        mask = action_masks_at_end(mask, done)
+        mask = _open_at_end(mask, done)
         if self.mode == AutoresetMode.NEXT_STEP:
             self.mask = mask  # the action of the coming reset is ignored, but one has to be chosen
         self._pending = done & (self.mode == AutoresetMode.NEXT_STEP)
@@ -183,7 +183,7 @@ class VectorStream:
         return mask
 
 
-def action_masks_at_end(mask: NDArray[np.bool_] | None, done: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+def _open_at_end(mask: NDArray[np.bool_] | None, done: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     """A mask that allows nothing (as some environments report at an episode's end) would poison the maximum there."""
     if mask is None:
         return None

@@ -13,6 +13,7 @@ from seqel.environments.resolve import EnvMaker, resolve
 from seqel.environments.vector import VectorStream, make_vector, success_of
 from seqel.errors import ConfigError, SpaceError
 from seqel.evaluation.statistics import bootstrap_interval, interquartile_mean, success_interval
+from seqel.spaces import ActionSpec, ObservationSpec
 
 __all__ = ["Evaluation", "evaluate", "play"]
 
@@ -148,8 +149,6 @@ def _run(
 
 
 def _require_same_spaces(agent: Agent, envs: Any) -> None:
-    from seqel.spaces import ActionSpec, ObservationSpec
-
     observation = ObservationSpec.from_space(envs.single_observation_space)
     action = ActionSpec.from_space(envs.single_action_space)
     if observation != agent.observation_spec:

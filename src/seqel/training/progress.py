@@ -9,11 +9,11 @@ from types import TracebackType
 from typing import Any
 
 from seqel.training.config import RunConfig
+from seqel.training.lines import clock, spark
 from seqel.training.online import Record
 
 __all__ = ["Progress"]
 
-BARS = "▁▂▃▄▅▆▇█"
 PLAIN_EVERY = 10.0  # seconds between lines where standard error is no terminal
 
 
@@ -101,17 +101,3 @@ class Progress:
         if len(self.curve) > 1:
             table.add_row("[dim]validation[/]", f"[cyan]{spark(list(self.curve))}[/]")
         return table
-
-
-def spark(values: list[float]) -> str:
-    """A curve in one line of text."""
-    low, high = min(values), max(values)
-    top = len(BARS) - 1
-    return "".join(BARS[round((value - low) / (high - low) * top) if high > low else 0] for value in values)
-
-
-def clock(seconds: float) -> str:
-    """90 -> "1:30"."""
-    whole = int(max(0.0, min(seconds, 359_999)))
-    hours, minutes = whole // 3600, whole // 60 % 60
-    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"

@@ -196,8 +196,8 @@ def _drive(session: Session, folder: RunFolder, progress: bool | Watch | None) -
                     saved = time.monotonic()
         except NonFiniteError as error:
             last = folder.checkpoints.latest()
-            kept = f"the last good checkpoint is {last}" if last else "no checkpoint had been written yet"
-            raise NonFiniteError(f"{error} {kept[0].upper()}{kept[1:]}.") from error
+            kept = f"The last good checkpoint is {last}" if last else "No checkpoint had been written yet"
+            raise NonFiniteError(f"{error} {kept}.") from error
         finally:
             folder.close()
         folder.save(session)

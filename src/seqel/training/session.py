@@ -16,6 +16,7 @@ from seqel.data.replay import Replay
 from seqel.environments.probe import Probe, probe
 from seqel.environments.resolve import EnvMaker
 from seqel.environments.vector import VectorStream, make_vector
+from seqel.errors import ConfigError
 from seqel.evaluation.rollout import LONGEST, Evaluation, play
 from seqel.networks.qnetwork import QNetwork
 from seqel.training.collector import Collector, EpisodeEnd
@@ -258,8 +259,6 @@ def choose_device(name: str) -> torch.device:
     Raises:
         ConfigError: the device is unknown or not there.
     """
-    from seqel.errors import ConfigError
-
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
