@@ -68,7 +68,8 @@ class _Encoder:
         if kind is str:
             return value if _plain(value) else {"str": value.encode("utf-8", "surrogatepass").hex()}
         if kind is np.str_:
-            return {"np.str_": self.encode(str(value), path)}
+            # numpy's own str() drops trailing NULs that the value has
+            return {"np.str_": self.encode(str.__str__(value), path)}
         if kind is list:
             return [self.encode(item, (*path, str(i))) for i, item in enumerate(value)]
         if kind is tuple:
