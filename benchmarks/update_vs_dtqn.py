@@ -27,6 +27,7 @@ from seqel.losses.config import ObjectiveConfig
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.training.allocator import keep_freed_memory
 from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner
 from seqel.types import Episode
@@ -87,12 +88,13 @@ def time_act(agent: Agent, rows: int, repeats: int) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkout", help="a clone of the peer; without it only ours is timed")
-    parser.add_argument("--compile", action="store_true", help="torch.compile our update")
+    parser.add_argument("--compile", action="store_true", help="torch.compile our update and our step")
     parser.add_argument("--precision", choices=["float32", "bf16"], default="float32")
     parser.add_argument("--updates", type=int, default=100)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as a run does
 
     result: dict[str, object] = {
         "shapes": {"context": CONTEXT, "width": WIDTH, "layers": LAYERS, "heads": HEADS, "batch": BATCH},
@@ -114,6 +116,8 @@ def main() -> None:
             peers.append(json.loads(done.stdout))
     result["update_ms"] = statistics.median(ours)
     for rows in (1, 16, 32):
+        if args.compile:
+            agent.network.trunk.compile_step(rows)
         result[f"act_ms_a_call_{rows}"] = statistics.median(time_act(agent, rows, 300))
     result["act_ms_an_action_16"] = result["act_ms_a_call_16"] / 16  # type: ignore[operator]
     if peers:

@@ -11,9 +11,9 @@ from seqel.networks.attention import (
     attention_weights,
     band,
     banded_attention,
-    frequencies,
+    circles,
     ring_attention,
-    ring_valid,
+    ring_empty,
     rotary,
     rotate,
 )
@@ -35,8 +35,8 @@ def test_the_ring_holds_the_last_steps_but_the_one_about_to_go(context: int) -> 
     for position in range(4 * context):
         slots = {step % context: step for step in range(position)}  # the latest step in each slot
         seen = {s for s, step in slots.items() if position - context < step}
-        valid = ring_valid(torch.tensor([position]), context)[0]
-        assert set(valid.nonzero()[:, 0].tolist()) == seen
+        empty = ring_empty(torch.tensor([position]), context)[0, 0]
+        assert set((~empty).nonzero()[:, 0].tolist()) == seen
 
 
 def test_the_ring_and_the_band_give_the_same_sums() -> None:
@@ -48,8 +48,8 @@ def test_the_ring_and_the_band_give_the_same_sums() -> None:
     whole = banded_attention(q, k, v, band(first, context))
     keys, values = torch.zeros(2, 1, 2, context, 6, dtype=torch.float64)
     for t in range(steps):
-        valid = ring_valid(torch.tensor([t]), context)
-        one = ring_attention(q[:, :, t], k[:, :, t], v[:, :, t], keys, values, valid)
+        empty = ring_empty(torch.tensor([t]), context)
+        one = ring_attention(q[:, :, t], k[:, :, t], v[:, :, t], keys, values, empty)
         torch.testing.assert_close(one, whole[:, :, t])
         keys[:, :, t % context], values[:, :, t % context] = k[:, :, t], v[:, :, t]
 
@@ -71,10 +71,10 @@ def test_bfloat16_on_a_cpu_is_the_same_attention() -> None:
 def test_rotation_keeps_lengths_and_scores_depend_on_the_distance_alone() -> None:
     torch.manual_seed(0)
     q, k = torch.randn(2, 16)
-    frequency = frequencies(16, 10_000.0)
+    waves = rotary(16, 10_000.0)
 
     def score(i: int, j: int) -> float:
-        turned = [rotate(x, *rotary(torch.tensor(p), frequency)) for x, p in ((q, i), (k, j))]
+        turned = [rotate(x, *circles(torch.tensor(p), *waves).split(16)) for x, p in ((q, i), (k, j))]
         assert math.isclose(float(turned[0].norm()), float(q.norm()), rel_tol=1e-5)
         return float(turned[0] @ turned[1])
 
@@ -84,10 +84,17 @@ def test_rotation_keeps_lengths_and_scores_depend_on_the_distance_alone() -> Non
 
 
 def test_angles_at_step_100000_are_those_of_python_floats() -> None:
-    frequency = frequencies(8, 10_000.0)
-    cos, sin = rotary(torch.tensor([99_999]), frequency)
-    assert cos.dtype == torch.float32
+    factors = circles(torch.tensor([99_999]), *rotary(8, 10_000.0))
+    assert factors.dtype == torch.float32
     for i in range(4):
         angle = 99_999 * 10_000.0 ** (-2 * i / 8)
-        assert float(cos[0, i]) == pytest.approx(math.cos(angle), abs=1e-7)
-        assert float(sin[0, i]) == pytest.approx(math.sin(angle), abs=1e-7)
+        for at, expected in enumerate((math.cos(angle), math.cos(angle), -math.sin(angle), math.sin(angle))):
+            assert float(factors[0, i + 4 * at]) == pytest.approx(expected, abs=1e-7)
+
+
+def test_a_rotation_by_hand() -> None:
+    """Pair (x0, x2) turns by a radian a step, pair (x1, x3) by a hundredth of one."""
+    x, waves = torch.tensor([1.0, 1.0, 0.0, 0.0]), rotary(4, 10_000.0)
+    turned = rotate(x, *circles(torch.tensor(2), *waves).split(4))
+    expected = [math.cos(2.0), math.cos(0.02), math.sin(2.0), math.sin(0.02)]
+    assert turned.tolist() == pytest.approx(expected, abs=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import pytest
@@ -145,15 +146,31 @@ def test_rule_9_the_step_is_pure() -> None:
     assert all(torch.equal(before[name], state[name]) for name in before)
 
 
+@pytest.mark.slow
+def test_a_compiled_step_is_the_eager_one_and_other_batches_stay_eager() -> None:
+    eager = network()
+    compiled = copy.deepcopy(eager)
+    compiled.trunk.compile_step(2)
+    assert isinstance(compiled.trunk, Transformer)
+    for rows in (2, 3):
+        states = eager.initial_state(rows), compiled.initial_state(rows)
+        for _ in range(2 * eager.config.context):
+            x = torch.randn(rows, eager.config.width)
+            with torch.inference_mode():
+                one, two = (net.trunk.step(x, state)[0] for net, state in zip((eager, compiled), states, strict=True))
+            torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
+    assert set(compiled.trunk._compiled) == {2}
+
+
 def test_the_order_in_the_ring_does_not_matter() -> None:
-    """Keys are stored rotated, so a permuted ring (with its validity) attends to the same."""
+    """Keys are stored rotated, so a permuted ring (with what is empty) attends to the same."""
     from seqel.networks.attention import ring_attention
 
     q, k, v = torch.randn(3, 2, 2, 4)
-    keys, values, valid = torch.randn(2, 2, 6, 4), torch.randn(2, 2, 6, 4), torch.rand(2, 6) > 0.3
+    keys, values, empty = torch.randn(2, 2, 6, 4), torch.randn(2, 2, 6, 4), torch.rand(2, 1, 6) < 0.3
     order = torch.randperm(6)
-    one = ring_attention(q, k, v, keys, values, valid)
-    other = ring_attention(q, k, v, keys[:, :, order], values[:, :, order], valid[:, order])
+    one = ring_attention(q, k, v, keys, values, empty)
+    other = ring_attention(q, k, v, keys[:, :, order], values[:, :, order], empty[:, :, order])
     assert torch.allclose(one, other, atol=1e-6)
 
 

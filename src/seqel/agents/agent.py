@@ -148,8 +148,7 @@ class Agent:
         last = state.last_action if index is None else state.last_action[index]
         if previous_action is not None:
             last = self._previous(previous_action, batch)
-        zero = torch.zeros(batch, device=self.device)
-        earned = zero if reward is None else self._row_values("reward", reward, torch.float32, batch)
+        earned = self._row_values("reward", 0.0 if reward is None else reward, torch.float32, batch)
         if bool(begins.any()):
             forget = begins if index is None else torch.zeros_like(state.fresh).index_put_((index,), begins)
             self.network.trunk.reset(state.memory, forget)

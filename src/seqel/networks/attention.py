@@ -10,6 +10,8 @@ in float64, so that step 10,000 of a long episode is as exact as step 10.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,9 +20,10 @@ __all__ = [
     "attention_weights",
     "band",
     "banded_attention",
+    "circles",
     "frequencies",
     "ring_attention",
-    "ring_valid",
+    "ring_empty",
     "rotary",
     "rotate",
 ]
@@ -31,17 +34,28 @@ def frequencies(dim: int, base: float) -> Tensor:
     return base ** -(torch.arange(0, dim, 2, dtype=torch.float64) / dim)
 
 
-def rotary(position: Tensor, frequency: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of the rotary angles.  position (...) int64, frequency (n,) float64 -> two (..., n) float32."""
-    angle = position[..., None] * frequency
-    return angle.cos().float(), angle.sin().float()
+def circles(position: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
+    """cos(position x frequency + phase).  position (...) int64, the others (n,) float64 -> (..., n) float32."""
+    return torch.addcmul(phase, position[..., None], frequency).cos().float()
+
+
+def rotary(dim: int, base: float) -> tuple[Tensor, Tensor]:
+    """Frequencies and phases whose `circles` are the two factors of `rotate` side by side.  -> two (2 dim,) float64.
+
+    A sine is a cosine a quarter turn late, so one call makes all the factors, for every layer.
+    """
+    once = frequencies(dim, base)
+    quarter = torch.full_like(once, math.pi / 2)
+    none = torch.zeros_like(once)
+    return once.repeat(4), torch.cat((none, none, quarter, -quarter))  # cos, cos, -sin, sin
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs (x[..., i], x[..., i + dim/2]) by their angle.  x (..., dim), cos and sin (..., dim / 2)."""
-    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    """Turn the pairs (x[..., i], x[..., i + dim/2]) by their angle.  x (..., dim), cos (..., dim): twice the
+    cosines; sin (..., dim): the negative sines, then the sines.
+    """
     left, right = x.chunk(2, dim=-1)
-    return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1)
+    return torch.addcmul(x * cos, torch.cat((right, left), dim=-1), sin)
 
 
 def band(first: Tensor, context: int) -> Tensor:
@@ -74,28 +88,27 @@ def attention_weights(q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
     return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
 
 
-def ring_valid(position: Tensor, context: int) -> Tensor:
-    """Which slots of the ring hold a step that the step at `position` may see.  (R,) int64 -> (R, context) bool.
+def ring_empty(position: Tensor, context: int) -> Tensor:
+    """Which slots of the ring hold nothing that the step at `position` may see.  (R,) int64 -> (R, 1, context) bool.
 
     Slot s holds the latest step j < position with j % context == s. All of those lie in the band but the one in the
     slot about to be overwritten, which is exactly `context` steps old.
     """
     slots = torch.arange(context, device=position.device)
-    filled = slots[None] < position[:, None]
-    valid: Tensor = filled & (slots[None] != position[:, None] % context)
-    return valid
+    at = position[:, None, None]
+    empty: Tensor = (slots >= at) | (slots == at % context)
+    return empty
 
 
-def ring_attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, valid: Tensor) -> Tensor:
+def ring_attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, empty: Tensor) -> Tensor:
     """One step attends to the ring and to itself, without writing anything.
 
-    q, k, v (R, H, d) of the new step; keys, values (R, H, C, d) the ring; valid (R, C) bool -> (R, H, d).
+    q, k, v (R, H, d) of the new step; keys, values (R, H, C, d) the ring; empty (R, 1, C) bool, the slots that hold
+    nothing it may see -> (R, H, d).
     """
-    scale = q.shape[-1] ** -0.5
-    scores = (q[..., None, :] @ keys.transpose(-1, -2))[..., 0, :]  # (R, H, C)
-    scores = scores.masked_fill(~valid[:, None], -torch.inf)
+    q = q * q.shape[-1] ** -0.5
+    scores = torch.matmul(q.unsqueeze(-2), keys.mT).squeeze(-2).masked_fill(empty, -torch.inf)  # (R, H, C)
     own = (q * k).sum(-1, keepdim=True)  # (R, H, 1)
-    weights = (torch.cat((scores, own), dim=-1) * scale).softmax(dim=-1)
-    past = (weights[..., None, :-1] @ values)[..., 0, :]
-    out: Tensor = past + weights[..., -1:] * v
-    return out
+    weights = torch.cat((scores, own), dim=-1).softmax(dim=-1)
+    past, now = weights.split((keys.shape[-2], 1), dim=-1)
+    return torch.addcmul(torch.matmul(past.unsqueeze(-2), values).squeeze(-2), now, v)

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqel.errors import SpaceError
-from seqel.losses.distributional import symlog
 from seqel.networks.config import NetworkConfig
 from seqel.spaces import ActionSpec, Leaf, ObservationSpec
 
@@ -213,15 +212,20 @@ class TokenEncoder(nn.Module):
             part = encoder(observation[path])
             token = part if token is None else token + part
         assert token is not None
-        later = (~first).to(token.dtype)[..., None]
+        return token + torch.where(first[..., None], self._beginning(), self._before(previous_action, previous_reward))
+
+    def _beginning(self) -> Tensor:
+        return self.first if self.config.first_step else torch.zeros_like(self.first)
+
+    def _before(self, action: Tensor, reward: Tensor) -> Tensor:
+        """What was done before, and what that earned.  -> (..., D), or anything that broadcasts to it."""
+        parts: list[Tensor] = []
         if self.config.previous_action:
-            for dim, table in enumerate(self.actions):
-                token = token + table(previous_action[..., dim]) * later
+            parts += [table(action[..., dim]) for dim, table in enumerate(self.actions)]
         if self.config.previous_reward:
-            token = token + self.reward(symlog(previous_reward)[..., None]) * later
-        if self.config.first_step:
-            token = token + self.first * (1 - later)
-        return token
+            size = torch.copysign(reward.abs().log1p(), reward)  # symlog; a reward needs no gradient
+            parts.append(size[..., None] * self.reward.weight[:, 0])
+        return sum(parts[1:], parts[0]) if parts else torch.zeros_like(self.first)
 
     def vectors(self) -> dict[str, VectorEncoder]:
         """The leaves that have statistics."""

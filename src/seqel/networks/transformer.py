@@ -1,11 +1,15 @@
 """The Transformer trunk: pre-norm blocks, rotary positions, a clock, a banded causal mask and a ring of keys.
 
-Decisions: pre-norm (stable without long warm-up); GELU MLP of 4x the width; no biases in attention; the last
-LayerNorm before the head; position enters twice: rotary angles say how long ago, the clock (a learnt linear function of
-sinusoids of the step number) says when in the episode, which recall by position needs and rotation cannot give.
+Decisions: pre-norm (stable without long warm-up); ReLU MLP of 4x the width (as good as GELU here and cheaper,
+docs/experiments.md); no biases in attention; the last LayerNorm before the head; position enters twice: rotary angles
+say how long ago, the clock (a learnt linear function of sinusoids of the step number) says when in the episode, which
+recall by position needs and rotation cannot give.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -15,14 +19,17 @@ from seqel.networks.attention import (
     attention_weights,
     band,
     banded_attention,
+    circles,
     frequencies,
     ring_attention,
-    ring_valid,
+    ring_empty,
     rotary,
     rotate,
 )
 from seqel.networks.config import NetworkConfig
 from seqel.networks.trunk import State, Trunk
+
+PureStep = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 __all__ = ["Block", "Clock", "Transformer"]
 
@@ -33,17 +40,19 @@ class Clock(nn.Module):
     Vaswani et al. 2017 for the sinusoids. Differs: learnable, and unbounded in length as a table would not be.
     """
 
-    frequency: Tensor
-
-    def __init__(self, width: int, base: float, scale: float) -> None:
+    def __init__(self, width: int, scale: float) -> None:
         super().__init__()
-        self.register_buffer("frequency", frequencies(width, base), persistent=False)
         self.weight = nn.Parameter(torch.eye(width) * scale)
 
-    def forward(self, position: Tensor) -> Tensor:
-        """position (...) int64 -> (..., D)."""
-        cos, sin = rotary(position, self.frequency)
-        return torch.cat((sin, cos), dim=-1) @ self.weight
+    @staticmethod
+    def waves(width: int, base: float) -> tuple[Tensor, Tensor]:
+        """Frequencies and phases of its sinusoids: sines, then cosines.  -> two (D,) float64."""
+        once = frequencies(width, base)
+        return once.repeat(2), torch.cat((torch.full_like(once, -math.pi / 2), torch.zeros_like(once)))
+
+    def forward(self, sinusoids: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        return sinusoids @ self.weight
 
 
 class Block(nn.Module):
@@ -63,18 +72,18 @@ class Block(nn.Module):
         self.mlp_out = nn.Linear(config.feedforward * width, width)
 
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x (..., D), cos and sin (..., 1, d/2) -> q, k, v (..., H, d), q and k rotated."""
+        """x (..., D), cos and sin (..., 1, 1, d) -> q, k, v (..., H, d), q and k rotated."""
         qkv = self.qkv(self.norm_attention(x)).unflatten(-1, (3, self.heads, self.dim))
+        both, v = qkv[..., :2, :, :], qkv[..., 2, :, :]
         if self.norm is not None:
-            q, k, v = qkv.unbind(-3)
-            return rotate(self.norm(q), cos, sin), rotate(self.norm(k), cos, sin), v
-        q, k = rotate(qkv[..., :2, :, :], cos[..., None, :], sin[..., None, :]).unbind(-3)  # both at once
-        return q, k, qkv[..., 2, :, :]
+            both = self.norm(both)
+        q, k = rotate(both, cos.to(both.dtype), sin.to(both.dtype)).unbind(-3)
+        return q, k, v
 
     def merge(self, x: Tensor, attended: Tensor) -> Tensor:
         """x (..., D), attended (..., H, d) -> (..., D)."""
         x = x + self._drop(self.out(attended.flatten(-2)))
-        hidden = F.gelu(self.mlp_in(self.norm_mlp(x)), approximate="tanh")
+        hidden = torch.relu_(self.mlp_in(self.norm_mlp(x)))  # in place: the compiler's own fusion of both is slower
         return x + self._drop(self.mlp_out(hidden))
 
     def _drop(self, x: Tensor) -> Tensor:
@@ -89,16 +98,22 @@ class Transformer(Trunk):
     """
 
     frequency: Tensor
+    phase: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
         self.context = config.context
         self.dim = config.width // config.heads
-        self.register_buffer("frequency", frequencies(self.dim, config.rope_base), persistent=False)
-        self.clock = Clock(config.width, config.clock_base, config.clock_scale) if config.clock else None
+        waves = [rotary(self.dim, config.rope_base)]
+        if config.clock:
+            waves.append(Clock.waves(config.width, config.clock_base))
+        self.register_buffer("frequency", torch.cat([frequency for frequency, _ in waves]), persistent=False)
+        self.register_buffer("phase", torch.cat([phase for _, phase in waves]), persistent=False)
+        self.clock = Clock(config.width, config.clock_scale) if config.clock else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
+        self._compiled: dict[int, PureStep] = {}  # by the number of rows
         self._init_weights()
 
     def _init_weights(self) -> None:
@@ -132,11 +147,16 @@ class Transformer(Trunk):
         return torch.stack(found, dim=1)
 
     def _enter(self, x: Tensor, first: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        position = step_numbers(first, start)
+        x, cos, sin = self._place(x, step_numbers(first, start))
+        return x, cos, sin, band(first, self.context)
+
+    def _place(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (..., D) with the clock added, and the rotary factors (..., 1, 1, d) of all layers."""
+        waves = circles(position, self.frequency, self.phase)[..., None, None, :]
+        cos, sin, clock = waves.split((self.dim, self.dim, waves.shape[-1] - 2 * self.dim), dim=-1)
         if self.clock is not None:
-            x = x + self.clock(position)
-        cos, sin = rotary(position, self.frequency)
-        return x, cos[..., None, :], sin[..., None, :], band(first, self.context)
+            x = x + self.clock(clock[..., 0, 0, :])
+        return x, cos, sin
 
     def _attend(self, block: Block, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         """q, k, v (B, T, H, d) -> (B, T, H, d)."""
@@ -162,31 +182,33 @@ class Transformer(Trunk):
     def step(self, x: Tensor, state: State, rows: Tensor | None = None) -> tuple[Tensor, State]:
         keys, values, position = state["keys"], state["values"], state["position"]
         if rows is None:
-            rows = torch.arange(len(position), device=position.device)
-            h, new_keys, new_values = self.step_pure(x, keys, values, position)
+            pure = self._compiled.get(len(position), self.step_pure)
+            h, new_keys, new_values = pure(x, keys, values, position)
+            rows, slot = torch.arange(len(position), device=position.device), position % self.context
+            position += 1
         else:
             h, new_keys, new_values = self.step_pure(x, keys[:, rows], values[:, rows], position[rows])
-        slot = position[rows] % self.context
+            slot = position[rows] % self.context
+            position[rows] += 1
         keys[:, rows, :, slot] = new_keys.to(keys.dtype)
         values[:, rows, :, slot] = new_values.to(values.dtype)
-        position[rows] += 1
         return h, state
+
+    def compile_step(self, batch: int) -> None:
+        self._compiled[batch] = torch.compile(self.step_pure, dynamic=False)
 
     def step_pure(self, x: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The step as a function of its arguments and the weights alone: it compiles, and exports as it is.
 
         x (R, D), keys and values (layers, R, H, C, d), position (R,) -> h (R, D), new keys and values (R, layers, H, d).
         """
-        if self.clock is not None:
-            x = x + self.clock(position)
-        cos, sin = rotary(position, self.frequency)
-        cos, sin = cos[:, None], sin[:, None]
-        valid = ring_valid(position, self.context)
+        x, cos, sin = self._place(x, position)
+        empty = ring_empty(position, self.context)
         new_keys, new_values = [], []
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             q, k, v = block.project(x, cos, sin)
-            attended = ring_attention(q, k, v, keys[layer], values[layer], valid)
+            attended = ring_attention(q, k, v, keys[layer], values[layer], empty)
             x = block.merge(x, attended)
             new_keys.append(k)
             new_values.append(v)

@@ -42,6 +42,9 @@ class Trunk(nn.Module, ABC):
         The state is written in place and returned; the rows not named stay as they are.
         """
 
+    def compile_step(self, batch: int) -> None:
+        """Compile the step of exactly `batch` rows, where the trunk can; it happens when that step is next taken."""
+
     @abstractmethod
     def reset(self, state: State, rows: Tensor) -> None:
         """Forget the rows where `rows` (N,) bool is True, in place."""

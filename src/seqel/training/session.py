@@ -19,6 +19,7 @@ from seqel.environments.vector import VectorStream, make_vector
 from seqel.errors import ConfigError
 from seqel.evaluation.rollout import LONGEST, Evaluation, play
 from seqel.networks.qnetwork import QNetwork
+from seqel.training.allocator import keep_freed_memory
 from seqel.training.collector import Collector, EpisodeEnd
 from seqel.training.config import RunConfig
 from seqel.training.learner import Learner
@@ -71,10 +72,14 @@ class Session:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.device = choose_device(config.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         spec, action = self.probe.observation, self.probe.action
         network = QNetwork(config.network, spec, action).to(self.device)
         self.agent = Agent(network, {"env": config.env, "seed": config.seed})
         self.learner = Learner(network, config.objective, config.learner)
+        if config.learner.compile:
+            network.trunk.compile_step(config.environments)
         self.replay = Replay(
             spec.storage,
             config.replay.capacity,
