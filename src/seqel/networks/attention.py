@@ -110,5 +110,5 @@ def ring_attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor
     scores = torch.matmul(q.unsqueeze(-2), keys.mT).squeeze(-2).masked_fill(empty, -torch.inf)  # (R, H, C)
     own = (q * k).sum(-1, keepdim=True)  # (R, H, 1)
     weights = torch.cat((scores, own), dim=-1).softmax(dim=-1)
-    past, now = weights.split((keys.shape[-2], 1), dim=-1)
+    past, now = weights[..., :-1], weights[..., -1:]
     return torch.addcmul(torch.matmul(past.unsqueeze(-2), values).squeeze(-2), now, v)

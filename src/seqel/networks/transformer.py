@@ -153,7 +153,7 @@ class Transformer(Trunk):
     def _place(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x (..., D) with the clock added, and the rotary factors (..., 1, 1, d) of all layers."""
         waves = circles(position, self.frequency, self.phase)[..., None, None, :]
-        cos, sin, clock = waves.split((self.dim, self.dim, waves.shape[-1] - 2 * self.dim), dim=-1)
+        cos, sin, clock = waves.tensor_split((self.dim, 2 * self.dim), dim=-1)
         if self.clock is not None:
             x = x + self.clock(clock[..., 0, 0, :])
         return x, cos, sin
