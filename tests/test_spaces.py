@@ -315,3 +315,12 @@ def test_a_batch_flattens_to_its_single_observations_stacked(space: spaces.Space
         assert flat[leaf.path].shape == (count, *leaf.shape) and flat[leaf.path].dtype == leaf.dtype
         np.testing.assert_array_equal(flat[leaf.path], np.stack([one[leaf.path] for one in alone]))
     assert spec.is_single(items[0]) and not spec.is_single(together)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_none_are_refused_with_their_place(bad: float) -> None:
+    spec = ObservationSpec.from_space(spaces.Box(-np.inf, np.inf, (3,), np.float32))
+    observation = np.zeros((2, 3), np.float32)
+    observation[1, 2] = bad
+    with pytest.raises(SpaceError, match=rf"'observation': expected finite numbers, got {bad} at \[1, 2\]"):
+        spec.flatten(observation, 2)

@@ -289,6 +289,9 @@ def _read(leaf: Leaf, observation: Any, batch: int | None) -> NDArray[Any]:
         raise SpaceError(f"observation {leaf.path!r}: expected {leaf.dtype} as its space says, got {_some(array)}")
     if leaf.kind == "grid" and stored.size and stored.max() >= leaf.sizes[0]:
         raise SpaceError(f"observation {leaf.path!r}: expected codes below {leaf.sizes[0]}, got {stored.max()}")
+    if leaf.kind == "vector" and not np.isfinite(stored).all():
+        at = np.argwhere(~np.isfinite(stored))[0].tolist()
+        raise SpaceError(f"observation {leaf.path!r}: expected finite numbers, got {stored[tuple(at)]} at {at}")
     return stored
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["atomic_directory", "atomic_write", "load_tree", "save_tree", "verify_tree", "writing"]
+__all__ = ["Claim", "atomic_directory", "atomic_write", "load_tree", "save_tree", "verify_tree", "writing"]
 
 ARRAYS, TREE, MANIFEST = "arrays.safetensors", "tree.json", "manifest.json"
 FORMAT, VERSION = "seqel-tree", 1
@@ -48,6 +48,39 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+class Claim:
+    """Holds a directory for one writer until it is released or the process ends, however it ends.
+
+    Raises:
+        StorageError: another one holds it. Where the system has no such locks, nobody is kept out.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._descriptor: int | None = None
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        with writing(directory):
+            self._descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.release()
+            raise StorageError(f"{directory} is in use: another process is writing to it") from error
+        except OSError:  # a file system without locks
+            self.release()
+
+    def release(self) -> None:
+        """Let others in. Nothing happens the second time."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __del__(self) -> None:
+        self.release()
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from seqel.explanation.attention import (
     changed,
     influence,
     q_values,
-    rollout,
     strongest_head,
     watch,
 )
@@ -63,14 +62,6 @@ def test_a_gru_has_no_attention_to_show() -> None:
     agent, make = make_agent("gru")
     with pytest.raises(ConfigError, match="transformer"):
         attention(agent, watch(agent, make))  # type: ignore[arg-type]
-
-
-def test_rollout_by_hand() -> None:
-    first = np.array([[[1.0, 0.0], [0.6, 0.4]], [[1.0, 0.0], [0.2, 0.8]]])  # two heads, whose mean is 0.4 and 0.6
-    second = np.array([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]]])
-    # with the residual half: layer 1 gives step 1 the shares (0.2, 0.8); layer 2 (0.5, 0.5) of steps 0 and 1
-    flow = rollout(np.stack([first, second]).astype(np.float32))
-    np.testing.assert_allclose(flow, [[1.0, 0.0], [0.5 + 0.5 * 0.2, 0.5 * 0.8]], atol=1e-6)
 
 
 def test_the_strongest_head_looks_at_the_past_not_at_itself() -> None:

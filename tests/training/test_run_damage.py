@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 import seqel
-from seqel.errors import CheckpointError, EnvironmentFault
+from seqel.errors import CheckpointError, EnvironmentFault, StorageError
 from seqel.training.config import load_config, preset
 from seqel.training.folder import RunFolder
 from seqel.training.online import Record
@@ -132,3 +134,26 @@ def test_an_environment_that_fails_in_mid_run_leaves_what_was_saved(
     seqel.resume(folder, env=Unseeded, steps=600, progress=False)
     steps = [json.loads(line)["steps"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(set(steps)) and steps[-1] >= 600
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    seqel.train(MAZE, steps=250, out=folder, settings=TINY, progress=False)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    program = "import sys; from pathlib import Path; from seqel.storage import Claim; held = Claim(Path(sys.argv[1])); "
+    other = subprocess.Popen(
+        [sys.executable, "-c", program + "print('held', flush=True); input()", str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdin is not None and other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(StorageError, match="is in use"):
+        seqel.resume(folder, steps=600, progress=False)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    other.kill()  # whoever dies lets go
+    other.wait()
+    other.stdin.close()
+    other.stdout.close()
+    seqel.resume(folder, steps=600, progress=False)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from seqel.agents.agent import Agent
 
-__all__ = ["Focus", "Watched", "attention", "changed", "influence", "q_values", "rollout", "strongest_head", "watch"]
+__all__ = ["Focus", "Watched", "attention", "changed", "influence", "q_values", "strongest_head", "watch"]
 
 HIDDEN = 64  # episodes with a hidden step that are looked at together
 LONGEST = 2_000  # steps of an episode that are watched: the weights take the square of it
@@ -107,20 +107,6 @@ def attention(agent: Agent, episode: Watched) -> NDArray[np.float32]:
         ConfigError: the trunk has no attention.
     """
     return np.asarray(agent.network.attention(_batch(agent, episode))[0].float().cpu().numpy(), np.float32)
-
-
-def rollout(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How much of each step's output flows from each step, through all layers.  (layers, H, T, T) -> (T, T), rows sum to 1.
-
-    Under a causal mask even attention favours the first steps, which everybody sees: compare with that, not with 1 / T.
-    Attention rollout, Abnar & Zuidema 2020, arXiv:2005.00928: heads are averaged, half of each layer is its residual
-    connection, layers are multiplied.
-    """
-    steps = weights.shape[-1]
-    flow = np.eye(steps, dtype=np.float64)
-    for layer in weights.astype(np.float64):
-        flow = (0.5 * layer.mean(axis=0) + 0.5 * np.eye(steps)) @ flow
-    return flow.astype(np.float32)
 
 
 def strongest_head(weights: NDArray[np.float32], step: int) -> Focus:

@@ -19,7 +19,7 @@ from typing import Any
 from seqel.agents.agent import Agent
 from seqel.errors import CheckpointError, ConfigError
 from seqel.evaluation.statistics import first_reached
-from seqel.storage import atomic_write, writing
+from seqel.storage import Claim, atomic_write, writing
 from seqel.training.checkpoint import CheckpointStore
 from seqel.training.config import RunConfig, load_config, save_config
 from seqel.training.online import Record
@@ -32,10 +32,15 @@ CONFIG, METRICS, SUMMARY, PICTURE = "config.toml", "metrics.jsonl", "summary.jso
 
 
 class RunFolder:
-    """Reads and writes one run's folder."""
+    """Reads and writes one run's folder, which it holds until it is closed.
+
+    Raises:
+        StorageError: another process holds it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._claim = Claim(path)
         self.checkpoints = CheckpointStore(path / "checkpoints")
         self._events: Any = None
 
@@ -44,7 +49,7 @@ class RunFolder:
         """A new folder with its config.
 
         Raises:
-            ConfigError: there is a run, or anything else, already. StorageError: it cannot be written.
+            ConfigError: there is a run, or anything else, already. StorageError: it cannot be written, or is in use.
         """
         taken = f"{path} holds a run already: go on with it by --resume {path}, or choose another folder"
         if (path / CONFIG).exists():
@@ -65,7 +70,7 @@ class RunFolder:
         """An existing run.
 
         Raises:
-            CheckpointError: there is none. ConfigError: its config is garbled.
+            CheckpointError: there is none. ConfigError: its config is garbled. StorageError: it is in use.
         """
         if not (path / CONFIG).exists():
             raise CheckpointError(f"{path} holds no run: expected {CONFIG} there")
@@ -185,10 +190,11 @@ class RunFolder:
         return summary
 
     def close(self) -> None:
-        """Close the event file."""
+        """Close the event file, and let others write here."""
         if self._events is not None:
             with writing(self.path / "events"):
                 self._events.close()
+        self._claim.release()
 
 
 def as_json(record: Record) -> dict[str, Any]:

@@ -89,10 +89,19 @@ def resume(
 
     Raises:
         CheckpointError: there is no run, its checkpoints are all damaged, or of other settings or another environment;
-            nothing is then changed.
+            nothing is then changed. StorageError: another process is training in it.
         ConfigError: config.toml is garbled, or `steps` are fewer than are done. Otherwise as `train`.
     """
     run, config = RunFolder.open(Path(folder))
+    try:
+        return _go_on(run, config, env, steps, progress)
+    finally:
+        run.close()
+
+
+def _go_on(
+    run: RunFolder, config: RunConfig, env: EnvMaker | None, steps: int | None, progress: bool | Watch | None
+) -> Agent:
     if steps is not None:
         config = with_settings(config, {"steps": steps})
     try:
@@ -198,10 +207,11 @@ def _drive(session: Session, folder: RunFolder, progress: bool | Watch | None) -
             last = folder.checkpoints.latest()
             kept = f"The last good checkpoint is {last}" if last else "No checkpoint had been written yet"
             raise NonFiniteError(f"{error} {kept}.") from error
+        else:
+            folder.save(session)
+            folder.finish(session)
         finally:
             folder.close()
-        folder.save(session)
-        folder.finish(session)
     if session.stopping:
         raise KeyboardInterrupt(
             f"stopped and saved at {session.collector.steps:,} steps: go on with --resume {folder.path}"
