@@ -153,6 +153,8 @@ def test_lengths_by_id() -> None:
     register()
     register()
     for task in TASKS:
+        if "TMaze" not in task.id:
+            continue
         env = gymnasium.make(task.id)
         assert env.unwrapped.length == task.kwargs["length"] == task.memory  # type: ignore[attr-defined]
         assert env.metadata["seqel"] == task.suggested

@@ -23,6 +23,7 @@ class Task:
     kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)  # for the constructor
     suggested: Mapping[str, Any] = field(default_factory=dict, hash=False)  # settings of training that fit
     threshold: float | None = None  # mean return that counts as solved
+    limit: int | None = None  # steps after which an episode is truncated
     reference: str = ""  # where it comes from
 
 
@@ -42,6 +43,24 @@ def _tmaze(name: str, length: int) -> Task:
 TASKS: tuple[Task, ...] = (
     _tmaze("TMaze", 50),  # any length: gymnasium.make("seqel/TMaze-v0", length=1500)
     *(_tmaze(f"TMaze{length}", length) for length in (10, 20, 50, 100, 250, 500)),
+    Task(
+        id="seqel/CarFlag-v0",
+        entry_point="seqel.tasks.car_flag:CarFlag",
+        summary="Read a sign, then drive to the flag that it named",
+        memory=100,
+        threshold=0.9,
+        limit=200,
+        reference="Nguyen 2021; Esslinger et al. 2022, arXiv:2206.01078",
+    ),
+    Task(
+        id="seqel/MemoryCards-v0",
+        entry_point="seqel.tasks.memory_cards:MemoryCards",
+        summary="Find the pairs among ten cards, one of which is shown at a time",
+        memory=50,
+        threshold=-6.5,  # 95 % of the way from random play (-37.4) to a player who forgets nothing (-4.9)
+        limit=50,
+        reference="Esslinger et al. 2022, arXiv:2206.01078",
+    ),
 )
 
 
@@ -51,4 +70,10 @@ def register() -> None:
 
     for task in TASKS:
         if task.id not in gymnasium.registry:
-            gymnasium.register(task.id, task.entry_point, reward_threshold=task.threshold, kwargs=dict(task.kwargs))
+            gymnasium.register(
+                task.id,
+                task.entry_point,
+                reward_threshold=task.threshold,
+                max_episode_steps=task.limit,
+                kwargs=dict(task.kwargs),
+            )
