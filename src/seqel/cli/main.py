@@ -23,6 +23,7 @@ COMMANDS = {
     "train": "train an agent, or go on with a run (--resume)",
     "evaluate": "play greedy episodes on fresh seeds and report returns with intervals",
     "tasks": "the tasks that come with Seqel",
+    "bench": "how fast the parts are on this machine",
     "demo": "watch an agent learn to remember, beside the same agent without memory",
 }
 

@@ -1,0 +1,129 @@
+"""`seqel bench`: how fast the parts are on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from seqel.cli.arguments import ENV_HELP, EnvArguments, Json, values
+
+if TYPE_CHECKING:
+    from seqel.cli.output import Output
+
+__all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
+
+SUMMARY = "Time an update, an acting step, a draw from the replay, or an environment, at shapes of your choice."
+
+EXAMPLES = """
+Medians of wall time on random numbers of these shapes. Times of one machine say little about another: compare within one
+run. --json prints `ms` or `steps_per_s`, with shapes, parameters, versions and processor.
+
+examples:
+  seqel bench update --width 128 --heads 8              ms an update, and its share of the processor's peak
+  seqel bench update --precision bf16 --compile         is it worth the minute of compilation here?
+  seqel bench act --envs 16                             beside recomputing the whole window
+  seqel bench env --env CartPole-v1                     one process, or one for each environment?
+"""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What `seqel bench` takes."""
+
+    what: Annotated[
+        Literal["update", "act", "replay", "env"],
+        Positional,
+        arg(metavar="WHAT", help="update, act, replay or env", help_behavior_hint=""),
+    ]
+    width: Annotated[int, arg(metavar="D", help="of the network")] = 64
+    layers: Annotated[int, arg(metavar="N")] = 2
+    heads: Annotated[int, arg(metavar="N")] = 4
+    context: Annotated[int, arg(metavar="N", help="steps attention reaches back, and a window's length")] = 50
+    batch: Annotated[int, arg(metavar="N", help="windows an update")] = 32
+    envs: Annotated[int, arg(metavar="N", help="environments side by side")] = 16
+    steps: Annotated[int, arg(metavar="N", help="transitions in the replay")] = 100_000
+    trunk: Literal["transformer", "gru"] = "transformer"
+    precision: Literal["float32", "bf16"] = "float32"
+    compile: Annotated[bool, FlagCreatePairsOff, arg(help="torch.compile first", help_behavior_hint="")] = False
+    threads: Annotated[int, arg(metavar="N", help="of torch; 0: as torch chooses")] = 0
+    device: Annotated[str, arg(metavar="D", help="cpu, cuda")] = "cpu"
+    repeats: Annotated[int, arg(metavar="N", help="timed calls; env: tenths of a second")] = 50
+    env: Annotated[
+        str | None, arg(metavar="ENV", help=f"for `env`: {ENV_HELP}", help_behavior_hint="", constructor=str)
+    ] = None
+    env_arg: EnvArguments = ()
+    json: Json = False
+
+
+def run(arguments: Arguments, output: Output) -> dict[str, Any]:
+    """Time one part.  -> the figures, and what they depend on."""
+    import torch
+
+    from seqel.errors import ConfigError
+    from seqel.training import timing
+    from seqel.training.allocator import keep_freed_memory
+
+    if (arguments.env is not None) != (arguments.what == "env"):
+        raise ConfigError("--env goes with `seqel bench env`, which needs it")
+    if arguments.repeats < 1:
+        raise ConfigError(f"--repeats: expected at least 1, got {arguments.repeats}")
+    if arguments.threads > 0:
+        torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
+    if arguments.what == "env":
+        found = _environments(arguments)
+    else:
+        names = (
+            "width",
+            "layers",
+            "heads",
+            "context",
+            "batch",
+            "envs",
+            "steps",
+            "trunk",
+            "precision",
+            "compile",
+            "device",
+        )
+        shapes = timing.Shapes(**{name: getattr(arguments, name) for name in names})
+        if shapes.compile:
+            output.note("compiling: half a minute to a minute ...")
+        work = {"update": timing.time_update, "act": timing.time_act, "replay": timing.time_replay}
+        found = work[arguments.what](shapes, arguments.repeats)
+    found["machine"] = timing.machine()
+    _show(arguments.what, found, output)
+    return found
+
+
+def _environments(arguments: Arguments) -> dict[str, Any]:
+    from seqel.environments.probe import probe
+    from seqel.environments.resolve import resolve
+    from seqel.training.timing import time_env
+
+    assert arguments.env is not None
+    make = resolve(arguments.env, **values(arguments.env_arg))
+    seen = probe(make)
+    rows = [
+        time_env(make, seen.observation, seen.action, arguments.envs, mode, arguments.repeats / 10)
+        for mode in ("sync", "async")
+    ]
+    best = max(rows, key=lambda row: row["steps_per_s"])
+    return {"env": arguments.env, "steps_per_s": best["steps_per_s"], "best": best["mode"], "modes": rows}
+
+
+def _show(what: str, found: dict[str, Any], output: Output) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in found.items():
+        if name in ("shapes", "machine", "modes"):
+            continue
+        table.add_row(name.replace("_", " "), f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if
+                      isinstance(value, int) else str(value))  # fmt: skip
+    for row in found.get("modes", ()):
+        table.add_row(f"{row['mode']}, {row['environments']} environments", f"{row['steps_per_s']:,.0f} steps/s")
+    machine = found["machine"]
+    output.show(table, f"\n{machine['cpu']}, {machine['threads']} thread(s), torch {machine['versions']['torch']}")

@@ -1,0 +1,244 @@
+"""How fast the parts are on this machine: an update, an acting step, a sample, an environment. Wall time, medians.
+
+Nothing here trains: experience is random numbers of the right shapes, so a figure depends on shapes alone.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from seqel.agents.agent import Agent
+from seqel.data.replay import Replay
+from seqel.environments.resolve import EnvMaker
+from seqel.environments.vector import VectorStream, make_vector
+from seqel.errors import ConfigError
+from seqel.losses.config import ObjectiveConfig
+from seqel.networks.config import NetworkConfig
+from seqel.networks.qnetwork import QNetwork
+from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.training.config import LearnerConfig
+from seqel.training.learner import Learner
+from seqel.types import Episode
+
+__all__ = ["Shapes", "machine", "time_act", "time_env", "time_replay", "time_update"]
+
+WARM = 5  # calls before the clock counts (compilation among them)
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """What is timed."""
+
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+    context: int = 50  # also the window's length
+    batch: int = 32  # windows an update
+    envs: int = 16  # rows an acting step
+    observation: int = 4  # numbers an observation
+    actions: int = 4
+    steps: int = 100_000  # transitions in the replay
+    trunk: Literal["transformer", "gru"] = "transformer"
+    precision: Literal["float32", "bf16"] = "float32"
+    compile: bool = False
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "envs", "observation", "actions", "context"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.steps < 2 * self.context:
+            raise ConfigError(f"steps: expected at least two windows, {2 * self.context}, got {self.steps}")
+
+    @property
+    def observations(self) -> ObservationSpec:
+        """Of numbers within -1 and 1."""
+        return ObservationSpec.from_space(gym.spaces.Box(-1.0, 1.0, (self.observation,), np.float32))
+
+    def network(self) -> QNetwork:
+        """A new one, always the same."""
+        torch.manual_seed(0)
+        config = NetworkConfig(
+            trunk=self.trunk, width=self.width, layers=self.layers, heads=self.heads, context=self.context
+        )
+        return QNetwork(config, self.observations, ActionSpec((self.actions,), (0,))).to(self.device)
+
+    def replay(self) -> Replay:
+        """Full of random episodes as long as the context."""
+        rng = np.random.default_rng(0)
+        replay = Replay(self.observations.storage, 2 * self.steps, actions=self.actions)
+        for _ in range(self.steps // self.context):
+            replay.add(
+                Episode(
+                    {"observation": rng.uniform(-1, 1, (self.context + 1, self.observation)).astype(np.float32)},
+                    rng.integers(0, self.actions, (self.context, 1)),
+                    rng.standard_normal(self.context).astype(np.float32),
+                    terminated=True,
+                )
+            )
+        return replay
+
+
+def time_update(shapes: Shapes, repeats: int = 50) -> dict[str, Any]:
+    """Sampling and learning: `ms` an update, its matrix products in GFLOP, and their speed beside this core's peak."""
+    network, replay = shapes.network(), shapes.replay()
+    config = LearnerConfig(compile=shapes.compile, precision=shapes.precision)
+    learner = Learner(network, ObjectiveConfig(0.99, lambda_=0.0), config)
+    rng = np.random.default_rng(1)
+    began = time.perf_counter()
+
+    def update() -> None:
+        learner.update(
+            replay.sample(shapes.batch, window=shapes.context, context=shapes.context, discount=0.99, rng=rng)
+        )
+
+    update()
+    _wait(shapes.device)
+    first = time.perf_counter() - began
+    ms = _median(update, repeats, shapes.device)
+    found: dict[str, Any] = {
+        "ms": ms,
+        "updates_per_s": 1e3 / ms,
+        "seconds_to_the_first": first,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "shapes": asdict(shapes),
+    }
+    if shapes.trunk == "transformer":
+        gflop = _gflop(shapes)
+        peak = _peak(shapes)
+        found |= {"gflop": gflop, "gflop_per_s": 1e3 * gflop / ms, "peak_gflop_per_s": peak}
+        found["share_of_peak"] = found["gflop_per_s"] / peak
+    return found
+
+
+def time_act(shapes: Shapes, repeats: int = 300) -> dict[str, Any]:
+    """A call of `Agent.act` with every environment's row, memory full; beside it the same by recomputing the window."""
+    agent = Agent(shapes.network())
+    if shapes.compile:
+        agent.network.trunk.compile_step(shapes.envs)
+    rng = np.random.default_rng(2)
+    reward = np.zeros(shapes.envs, np.float32)
+    observation = rng.uniform(-1, 1, (shapes.envs, shapes.observation)).astype(np.float32)
+    state = agent.initial_state(shapes.envs)
+
+    def act() -> None:
+        nonlocal state
+        _, state = agent.act(observation, state, reward=reward)
+
+    for _ in range(shapes.context):
+        act()
+    ms = _median(act, repeats, shapes.device)
+    replay, rows = shapes.replay(), np.random.default_rng(3)
+    window = replay.sample(shapes.envs, window=shapes.context, context=shapes.context, discount=0.99, rng=rows)
+    window = window.to(agent.device)
+
+    @torch.inference_mode()
+    def recompute() -> None:
+        agent.network(window).q[:, -1].argmax(dim=-1)
+
+    again = _median(recompute, max(3, repeats // 20), shapes.device)
+    return {
+        "ms": ms,
+        "steps_per_s": 1e3 * shapes.envs / ms,
+        "recomputed_ms": again,
+        "ratio_to_recomputing": again / ms,
+        "memory_bytes": sum(tensor.nbytes for tensor in state.memory.values()),
+        "shapes": asdict(shapes),
+    }
+
+
+def time_replay(shapes: Shapes, repeats: int = 300) -> dict[str, Any]:
+    """Drawing one batch of windows."""
+    replay, rng = shapes.replay(), np.random.default_rng(1)
+    ms = _median(
+        lambda: replay.sample(shapes.batch, window=shapes.context, context=shapes.context, discount=0.99, rng=rng),
+        repeats,
+        "cpu",
+    )
+    return {"ms": ms, "transitions": len(replay), "bytes": replay.nbytes, "shapes": asdict(shapes)}
+
+
+def time_env(
+    make: EnvMaker, spec: ObservationSpec, action: ActionSpec, envs: int, mode: Literal["sync", "async"], seconds: float
+) -> dict[str, Any]:
+    """Random actions in `envs` copies for `seconds`, resets included: environment steps a second."""
+    stream = VectorStream(make_vector(make, envs, mode), spec, action)
+    rng = np.random.default_rng(0)
+    every = np.ones(envs, bool)
+    try:
+        stream.reset([None] * envs)
+        steps, began = 0, time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            allowed = every[:, None] & np.ones(action.actions, bool) if stream.mask is None else stream.mask
+            chosen = np.argmax(np.where(allowed, rng.random(allowed.shape), -1.0), axis=1)
+            outcome = stream.step(chosen)
+            steps += int(outcome.stepped.sum())
+            if stream.seedable and outcome.done.any():
+                stream.reset([None] * envs, outcome.done)
+        return {"steps_per_s": steps / (time.perf_counter() - began), "mode": mode, "environments": envs}
+    finally:
+        stream.envs.close()
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on besides the shapes."""
+    cpu = platform.processor() or platform.machine()
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
+            cpu = next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+    }
+
+
+def _median(call: Callable[[], Any], repeats: int, device: str) -> float:
+    """Milliseconds a call."""
+    taken = []
+    for number in range(WARM + max(1, repeats)):
+        began = time.perf_counter()
+        call()
+        _wait(device)
+        if number >= WARM:
+            taken.append(1e3 * (time.perf_counter() - began))
+    return statistics.median(taken)
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def _gflop(shapes: Shapes) -> float:
+    """Of the matrix products with weights in one update: one forward of the target, forward and backward of the online."""
+    tokens = shapes.batch * (shapes.context + 1)
+    block = 2 * tokens * 12 * shapes.width**2  # qkv 3, out 1, MLP 8; a multiply and an add each
+    attention = 2 * 2 * shapes.batch * (shapes.context + 1) ** 2 * shapes.width
+    return 4 * shapes.layers * (block + attention) / 1e9
+
+
+def _peak(shapes: Shapes) -> float:
+    """GFLOP/s of this machine's matrix product at the update's largest shape."""
+    dtype = torch.bfloat16 if shapes.precision == "bf16" else torch.float32
+    rows = shapes.batch * (shapes.context + 1)
+    a = torch.randn(rows, shapes.width, device=shapes.device, dtype=dtype)
+    b = torch.randn(shapes.width, 4 * shapes.width, device=shapes.device, dtype=dtype)
+    ms = _median(lambda: a @ b, 50, shapes.device)
+    return 2 * rows * 4 * shapes.width**2 / 1e6 / ms
