@@ -22,6 +22,7 @@ class NetworkConfig:
     feedforward: int = 4  # hidden width of the MLP, in units of `width`
     context: int = 0  # steps each layer's attention reaches back; 0: chosen from the environment's episode length
     dropout: float = 0.0
+    gate: Literal["residual", "gru"] = "residual"  # how a block joins the stream: added, or by a gate (GTrXL)
     qk_norm: bool = False  # normalise queries and keys (Henry et al. 2020, arXiv:2010.04245)
     rope_base: float = 10_000.0
     clock: bool = True  # a learnt function of the step number, added to each token
@@ -36,7 +37,11 @@ class NetworkConfig:
     value_range: float = 10.0  # hl-gauss only: the support reaches this many return scales to either side
 
     def __post_init__(self) -> None:
-        for name, choices in (("trunk", ("transformer", "gru")), ("value", ("scalar", "hl-gauss"))):
+        for name, choices in (
+            ("trunk", ("transformer", "gru")),
+            ("gate", ("residual", "gru")),
+            ("value", ("scalar", "hl-gauss")),
+        ):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"network.{name}: expected one of {choices}, got {getattr(self, name)!r}")
         for name in ("rope_base", "clock_base", "value_range"):

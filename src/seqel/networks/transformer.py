@@ -27,8 +27,10 @@ from seqel.networks.attention import (
     rotate,
 )
 from seqel.networks.config import NetworkConfig
+from seqel.networks.gate import Gate
 from seqel.networks.trunk import State, Trunk
 
+Join = Callable[[Tensor, Tensor], Tensor]
 PureStep = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 __all__ = ["Block", "Clock", "Transformer"]
@@ -56,7 +58,7 @@ class Clock(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each added to its input."""
+    """Attention and MLP, each joined to its input: added, or through a gate."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -70,6 +72,8 @@ class Block(nn.Module):
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp_in = nn.Linear(width, config.feedforward * width)
         self.mlp_out = nn.Linear(config.feedforward * width, width)
+        self.gate_attention: Join = Gate(width) if config.gate == "gru" else torch.add
+        self.gate_mlp: Join = Gate(width) if config.gate == "gru" else torch.add
 
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x (..., D), cos and sin (..., 1, 1, d) -> q, k, v (..., H, d), q and k rotated."""
@@ -82,9 +86,10 @@ class Block(nn.Module):
 
     def merge(self, x: Tensor, attended: Tensor) -> Tensor:
         """x (..., D), attended (..., H, d) -> (..., D)."""
-        x = x + self._drop(self.out(attended.flatten(-2)))
+        x = self.gate_attention(x, self._drop(self.out(attended.flatten(-2))))
         hidden = torch.relu_(self.mlp_in(self.norm_mlp(x)))  # in place: the compiler's own fusion of both is slower
-        return x + self._drop(self.mlp_out(hidden))
+        out: Tensor = self.gate_mlp(x, self._drop(self.mlp_out(hidden)))
+        return out
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
@@ -119,6 +124,8 @@ class Transformer(Trunk):
     def _init_weights(self) -> None:
         depth = (2 * self.config.layers) ** -0.5  # residual branches start small, so that depth costs no stability
         for name, parameter in self.blocks.named_parameters():
+            if "gate" in name:
+                continue  # has its own
             if parameter.ndim == 2:
                 nn.init.xavier_uniform_(parameter, gain=depth if name.endswith(("out.weight",)) else 1.0)
             elif name.endswith("bias"):
