@@ -90,10 +90,12 @@ ONE_STEP = ObjectiveConfig(GAMMA, lambda_=0.0)
         (ONE_STEP, {"dueling": True}),
         (ONE_STEP, {"trunk": "gru"}),
         (ONE_STEP, {"value": "hl-gauss", "value_range": 3.0, "bins": 61, "updates": 1_000}),  # slower off the ground
+        (ONE_STEP, {"value": "c51", "value_range": 3.0, "bins": 61, "updates": 1_000}),
+        (ONE_STEP, {"value": "quantile", "bins": 11}),
         (ObjectiveConfig(GAMMA, lambda_=0.0, double=False, error="huber"), {}),
         (ObjectiveConfig(GAMMA, lambda_=0.9, trace="watkins"), {}),
     ],
-    ids=["default", "dueling", "gru", "hl-gauss", "huber", "watkins"],
+    ids=["default", "dueling", "gru", "hl-gauss", "c51", "quantile", "huber", "watkins"],
 )
 def test_a_task_with_memory_is_solved_to_its_exact_values(objective: ObjectiveConfig, network: dict[str, Any]) -> None:
     assert cue_error(objective, **network) < 0.03

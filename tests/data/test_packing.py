@@ -44,7 +44,7 @@ def network(value: str) -> QNetwork:
 def losses(batch, net: QNetwork, objective: ObjectiveConfig) -> np.ndarray:
     with torch.no_grad():
         out = net(batch)
-        found = step_loss(batch, out, out, net.head.scale, objective, net.head.histogram)
+        found = step_loss(batch, out, out, net.head.scale, objective, net.head.values)
     return np.sort(found.loss[batch.learn].numpy())
 
 

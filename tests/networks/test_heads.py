@@ -9,6 +9,8 @@ from seqel.networks.config import NetworkConfig
 from seqel.networks.heads import QHead
 from seqel.spaces import ActionSpec
 
+VALUES = ["scalar", "hl-gauss", "c51", "quantile"]
+
 
 def head(sizes: tuple[int, ...] = (3,), std: float = 0.3, **settings: object) -> QHead:
     torch.manual_seed(0)
@@ -19,7 +21,7 @@ def head(sizes: tuple[int, ...] = (3,), std: float = 0.3, **settings: object) ->
     return made
 
 
-@pytest.mark.parametrize("value", ["scalar", "hl-gauss"])
+@pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("dueling", [False, True])
 def test_rule_8_every_action_dimension_has_its_axis(value: str, dueling: bool) -> None:
     out = head((3, 5), value=value, dueling=dueling, bins=21)(torch.randn(2, 7, 16))
@@ -39,8 +41,9 @@ def test_dueling_is_value_plus_centred_advantage() -> None:
 
 
 @pytest.mark.parametrize("dueling", [False, True])
-def test_rule_7_scalar_values_keep_exactly_what_they_were(dueling: bool) -> None:
-    made = head(dueling=dueling)
+@pytest.mark.parametrize("value", ["scalar", "quantile"])
+def test_rule_7_numbers_and_quantiles_keep_exactly_what_they_were(value: str, dueling: bool) -> None:
+    made = head(dueling=dueling, value=value, bins=8)
     h = torch.randn(50, 16)
     before = made(h).q.detach()
     for scale in (4.0, 0.125, 0.0625):  # powers of two: not one bit may change
@@ -51,15 +54,16 @@ def test_rule_7_scalar_values_keep_exactly_what_they_were(dueling: bool) -> None
         torch.testing.assert_close(made(h).q, before, rtol=1e-5, atol=1e-6)
 
 
-def test_rule_7_classified_values_stretch_with_their_support() -> None:
-    made = head(value="hl-gauss", bins=51)
+@pytest.mark.parametrize("value", ["hl-gauss", "c51"])
+def test_rule_7_what_has_a_support_stretches_with_it(value: str) -> None:
+    made = head(value=value, bins=51)
     h = torch.randn(50, 16)
     before = made(h).q.detach()
     made.rescale(10.0)
     torch.testing.assert_close(made(h).q, 10.0 * before)
 
 
-@pytest.mark.parametrize("value", ["scalar", "hl-gauss"])
+@pytest.mark.parametrize("value", VALUES)
 def test_an_untrained_head_says_zero_whatever_the_state(value: str) -> None:
     assert head(std=0.0, value=value)(100 * torch.randn(5, 16)).q.abs().max() < 1e-4
 

@@ -9,18 +9,19 @@ from torch import Tensor
 
 from seqel.losses.config import ObjectiveConfig
 from seqel.losses.distributional import HLGauss
+from seqel.losses.distributions import Categorical, Quantiles
 from seqel.losses.returns import n_step, one_step, peng_lambda, watkins_trace
-from seqel.losses.td import double_q_bootstrap, huber, masked_max, q_bootstrap, select, squared
+from seqel.losses.td import double_q_bootstrap, huber, masked_argmax, masked_max, q_bootstrap, select, squared
 from seqel.types import QOutput, SequenceBatch
 
-__all__ = ["StepLoss", "q_targets", "step_loss"]
+__all__ = ["StepLoss", "pick", "q_targets", "step_loss"]
 
 
 @dataclass(frozen=True, slots=True)
 class StepLoss:
     """What one update needs to know, a step at a time; (B, T) each, meaningful where `batch.learn` is True."""
 
-    loss: Tensor  # in units of the value's scale (squared), or nats (classified)
+    loss: Tensor  # in units of the value's scale (squared; quantiles: as it is), or nats (classified)
     q: Tensor  # the value of the action taken, in units of reward
     target: Tensor  # likewise
 
@@ -60,16 +61,51 @@ def step_loss(
     target: QOutput,
     scale: Tensor,
     config: ObjectiveConfig,
-    histogram: HLGauss | None = None,
+    values: HLGauss | Categorical | Quantiles | None = None,
 ) -> StepLoss:
-    """The loss of every transition. `scale` () is the unit that errors are measured in (the head's)."""
+    """The loss of every transition.
+
+    `scale` () is the unit that errors are measured in (the head's); `values` what the head's outputs mean where they
+    are more than one an action.
+    """
     goal = q_targets(batch, online, target, config)  # (B, T, M)
     q = select(online.q[:, :-1], batch.action)  # (B, T, M)
-    if histogram is not None and online.logits is not None:
-        index = batch.action[..., None, None].expand(*batch.action.shape, 1, online.logits.shape[-1])
-        logits = online.logits[:, :-1].gather(-2, index)[..., 0, :]
-        loss = histogram.cross_entropy(logits, goal / scale)
-    else:
+    if values is None or online.logits is None:
         error = (q - goal) / scale
         loss = huber(error) if config.error == "huber" else squared(error)
+    else:
+        outputs = pick(online.logits[:, :-1], batch.action)
+        if isinstance(values, HLGauss):
+            loss = values.cross_entropy(outputs, goal / scale)
+        else:
+            following, offset, factor = _next_distribution(batch, online, target, config)
+            loss = values.loss(outputs, following, (offset / scale)[..., None], factor[..., None])
     return StepLoss(loss.mean(dim=-1), q.detach().mean(dim=-1), goal.mean(dim=-1))
+
+
+def pick(outputs: Tensor, action: Tensor) -> Tensor:
+    """The outputs of the action taken.  outputs (B, T, M, A, bins), action (B, T, M) -> (B, T, M, bins)."""
+    index = action[..., None, None].expand(*action.shape, 1, outputs.shape[-1])
+    return outputs.gather(-2, index)[..., 0, :]
+
+
+def _next_distribution(
+    batch: SequenceBatch, online: QOutput, target: QOutput, config: ObjectiveConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What each step's distribution is pulled to: the target network's outputs of the action that follows it
+    (B, T, M, bins), and the affine map to here, offset (in units of reward) and factor, (B, T) each.
+
+    `n_step` is affine in its bootstrap, so its three parts come from three calls: on rewards alone, on discounts
+    alone, and on step numbers, which says where it bootstraps.
+    """
+    assert target.logits is not None
+    chooser = online.q.detach() if config.double else target.q
+    mask = None if batch.action_mask is None else batch.action_mask[:, 1:, None]
+    following = pick(target.logits[:, 1:], masked_argmax(chooser[:, 1:], mask))
+    reward, discount, valid = batch.reward, batch.discount, batch.valid
+    zero, one = torch.zeros_like(reward), torch.ones_like(reward)
+    offset = n_step(reward, discount, zero, valid, config.n_step)
+    factor = n_step(zero, discount, one, valid, config.n_step)
+    steps = torch.arange(reward.shape[1], device=reward.device, dtype=torch.float32).expand_as(reward)
+    at = n_step(zero.float(), one.float(), steps, valid, config.n_step).long()
+    return following.gather(1, at[..., None, None].expand_as(following)), offset, factor

@@ -32,15 +32,15 @@ class NetworkConfig:
     previous_reward: bool = True
     first_step: bool = True  # a flag on an episode's first step
     dueling: bool = False  # value + advantage (Wang et al. 2016) instead of all actions at once
-    value: Literal["scalar", "hl-gauss"] = "scalar"
-    bins: int = 101  # hl-gauss only
-    value_range: float = 10.0  # hl-gauss only: the support reaches this many return scales to either side
+    value: Literal["scalar", "hl-gauss", "c51", "quantile"] = "scalar"  # the last two need objective.lambda_ = 0
+    bins: int = 101  # outputs an action, where the value is not scalar
+    value_range: float = 10.0  # hl-gauss, c51: the support reaches this many return scales to either side
 
     def __post_init__(self) -> None:
         for name, choices in (
             ("trunk", ("transformer", "gru")),
             ("gate", ("residual", "gru")),
-            ("value", ("scalar", "hl-gauss")),
+            ("value", ("scalar", "hl-gauss", "c51", "quantile")),
         ):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"network.{name}: expected one of {choices}, got {getattr(self, name)!r}")

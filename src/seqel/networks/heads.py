@@ -1,4 +1,4 @@
-"""Attended state -> one value an action: all actions at once or dueling, scalar or as a classification.
+"""Attended state -> one value an action: all actions at once or dueling; a number, a classification or a distribution.
 
 Values leave the head in units of reward: the network's own numbers times `scale`, a running size of the returns. The
 last layer starts at zero, so that every value does, and nothing the untrained network imagines is learnt from.
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seqel.losses.distributional import HLGauss
+from seqel.losses.distributions import Categorical, Quantiles
 from seqel.networks.config import NetworkConfig
 from seqel.spaces import ActionSpec
 from seqel.types import QOutput
@@ -21,7 +22,8 @@ class QHead(nn.Module):
     """Q(s, .) for every action dimension.
 
     Dueling: Wang et al. 2016, arXiv:1511.06581 (value + advantage - mean advantage, on the logits where these are
-    classified). HL-Gauss: Farebrother et al. 2024, arXiv:2403.03950; the support reaches `value_range` return scales.
+    classified). HL-Gauss: Farebrother et al. 2024, arXiv:2403.03950. C51: Bellemare et al. 2017, arXiv:1707.06887.
+    Quantiles: Dabney et al. 2017, arXiv:1710.10044. A support reaches `value_range` return scales to either side.
     """
 
     scale: Tensor
@@ -29,10 +31,8 @@ class QHead(nn.Module):
     def __init__(self, action: ActionSpec, config: NetworkConfig) -> None:
         super().__init__()
         self.dims, self.actions = action.dims, action.actions
-        self.histogram: HLGauss | None = None
-        if config.value == "hl-gauss":
-            self.histogram = HLGauss(config.bins, -config.value_range, config.value_range)
-        self.outputs = 1 if self.histogram is None else config.bins
+        self.values = _values(config)
+        self.outputs = 1 if self.values is None else config.bins
         self.advantage = nn.Linear(config.width, self.dims * self.actions * self.outputs)
         self.value = nn.Linear(config.width, self.dims * self.outputs) if config.dueling else None
         self.register_buffer("scale", torch.ones(()))
@@ -44,21 +44,32 @@ class QHead(nn.Module):
         return [self.advantage] if self.value is None else [self.advantage, self.value]
 
     def forward(self, h: Tensor) -> QOutput:
-        """h (..., D) -> q (..., M, A) float32, and logits (..., M, A, bins) where they exist."""
+        """h (..., D) -> q (..., M, A) float32, and the outputs (..., M, A, bins) behind it where they are more."""
         out = self.advantage(h).unflatten(-1, (self.dims, self.actions, self.outputs))
         if self.value is not None:
             value = self.value(h).unflatten(-1, (self.dims, 1, self.outputs))
             out = value + out - out.mean(dim=-2, keepdim=True)
         out = out.float()
-        if self.histogram is None:
+        if self.values is None:
             return QOutput(q=out[..., 0] * self.scale)
-        return QOutput(q=self.histogram.expectation(out) * self.scale, logits=out)
+        return QOutput(q=self.values.expectation(out) * self.scale, logits=out)
 
     @torch.no_grad()
     def rescale(self, scale: float) -> None:
-        """Change the unit. Scalar values stay exactly what they were; a classified one is stretched with its support."""
-        if self.histogram is None:
+        """Change the unit. Numbers and quantiles stay exactly what they were; what has a support is stretched with it."""
+        if self.values is None or isinstance(self.values, Quantiles):
             for layer in self._layers():
                 layer.weight.mul_(self.scale / scale)
                 layer.bias.mul_(self.scale / scale)
         self.scale.fill_(scale)
+
+
+def _values(config: NetworkConfig) -> HLGauss | Categorical | Quantiles | None:
+    """What the outputs of an action mean; None: its value."""
+    if config.value == "hl-gauss":
+        return HLGauss(config.bins, -config.value_range, config.value_range)
+    if config.value == "c51":
+        return Categorical(config.bins, -config.value_range, config.value_range)
+    if config.value == "quantile":
+        return Quantiles(config.bins)
+    return None

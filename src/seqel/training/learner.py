@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqel.errors import NonFiniteError
+from seqel.errors import ConfigError, NonFiniteError
 from seqel.losses.config import ObjectiveConfig
 from seqel.losses.objective import step_loss
 from seqel.losses.td import masked_mean
@@ -27,11 +27,18 @@ VARIANCE_FLOOR = 1e-3  # of the squared return scale: targets that hardly vary m
 class Learner:
     """Double Q-learning on windows.
 
+    Raises ConfigError where the network's kind of value and the objective do not go together.
+
     The loss of scalar values is divided by a running variance of their targets, so that the gradient clip means the
     same for every task.
     """
 
     def __init__(self, network: QNetwork, objective: ObjectiveConfig, config: LearnerConfig) -> None:
+        if network.config.value in ("c51", "quantile") and objective.lambda_ > 0.0:
+            raise ConfigError(
+                f"network.value = {network.config.value!r} learns distributions, which have no lambda-return here: set "
+                f"objective.lambda_ = 0 (got {objective.lambda_}), and objective.n_step for longer returns"
+            )
         self.network, self.objective, self.config = network.eval(), objective, config
         self.target = copy.deepcopy(network).eval().requires_grad_(False)
         self.updates = 0
@@ -93,7 +100,7 @@ class Learner:
         if self.config.accumulate > 1:
             return self._backward_in_parts(split(batch, self.config.accumulate))
         loss, metrics = self._loss(batch)
-        if self.network.head.histogram is None:
+        if self.network.head.values is None:
             loss = loss / self._track_variance(metrics["target_variance"])
             metrics["loss"] = loss.detach()
         torch.autograd.backward(loss)
@@ -114,7 +121,7 @@ class Learner:
             for name, value in metrics.items():
                 sums[name] = sums.get(name, 0.0) + value * share
             square = square + share * metrics["target"].square()
-        if self.network.head.histogram is None:
+        if self.network.head.values is None:
             between = (square - sums["target"].square()).clamp(min=0.0)
             sums["target_variance"] = sums["target_variance"] + between / self.network.head.scale.square()
             size = self._track_variance(sums["target_variance"])
@@ -128,7 +135,7 @@ class Learner:
                 slow = self.target(batch)
             online = self.network(batch)
         head = self.network.head
-        found = step_loss(batch, online, slow, head.scale, self.objective, head.histogram)
+        found = step_loss(batch, online, slow, head.scale, self.objective, head.values)
         loss = masked_mean(found.loss, batch.learn)
         with torch.no_grad():
             mean = masked_mean(found.target, batch.learn)
