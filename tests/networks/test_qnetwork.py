@@ -102,7 +102,8 @@ def test_what_it_refuses() -> None:
 @pytest.mark.parametrize(
     "settings",
     [{"width": 30}, {"heads": 3}, {"layers": 0}, {"context": -1}, {"dropout": 1.0}, {"bins": 1}, {"trunk": "lstm"},
-     {"value": "c52"}, {"gate": "lstm"}, {"value_range": 0.0}, {"rope_base": 0.0}, {"clock_base": -1.0}, {"dropout": float("nan")}],
+     {"value": "c52"}, {"gate": "lstm"}, {"value_range": 0.0}, {"rope_base": 0.0}, {"clock_base": -1.0},
+     {"dropout": float("nan")}],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"network\."):
