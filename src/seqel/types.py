@@ -67,8 +67,9 @@ class SequenceBatch:
     previous_reward: Tensor  # (B,)
     action_mask: Tensor | None = None  # (B, T+1, A) bool  also for the bootstrap step
     q_acted: Tensor | None = None  # (B, T)
-    weight: Tensor | None = None  # (B,)  importance weights
-    index: Tensor | None = None  # (B,)  which episode each window came from, for priorities
+    weight: Tensor | None = None  # (B, T)  importance weights, the same for every step of a window
+    slot: Tensor | None = None  # (B, T) int64  where each step is stored, for priorities
+    index: Tensor | None = None  # (B,)  which episode each window came from
     learned: int = 0  # how many steps `learn` marks, counted where it costs no device synchronisation
 
     def to(self, device: torch.device) -> SequenceBatch:

@@ -1,185 +1,170 @@
-"""Which windows the replay draws and how often, and their edges: burn-in, padding, ends of episodes."""
+"""Draws by priority: each window as often as its stated probability, weights that undo it exactly, nothing dead drawn."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from seqel.data.replay import Replay
-from seqel.data.storage import window_units
-from seqel.errors import ConfigError, DataError
-from seqel.types import Episode, SequenceBatch
+from seqel.data.storage import EpisodeTable
+from seqel.data.windows import LEAST, even_units, evenly
+from seqel.errors import CheckpointError, ConfigError, DataError
+from seqel.types import Episode
 
-GAMMA = 0.9
+LEAVES = {"x": ((), np.dtype(np.float32))}
+WINDOW, CONTEXT = 6, 2
 
 
-def numbered(length: int, start: int = 0, terminated: bool = False) -> Episode:
-    """Observation i is start + i, the action i % 3, the reward i."""
+def episode(length: int, start: int = 0, own: Any = None) -> Episode:
+    before = {"previous_action": np.zeros(1, np.int64)} if start else {}
     return Episode(
-        observation={"observation": np.arange(start, start + length + 1, dtype=np.float32)[:, None]},
-        action=(np.arange(length) % 3)[:, None],
-        reward=np.arange(length, dtype=np.float32),
-        terminated=terminated,
-        truncated=not terminated,
+        {"x": np.arange(length + 1, dtype=np.float32)},
+        np.zeros((length, 1), np.int64),
+        np.zeros(length, np.float32),
         start=start,
-        previous_action=np.array([2]) if start else None,
-        previous_reward=-7.0 if start else 0.0,
+        own=own,
+        **before,
     )
 
 
-def simple(capacity: int) -> Replay:
-    return Replay({"observation": ((1,), np.dtype(np.float32))}, capacity, actions=3)
+def replay(*lengths: int, capacity: int = 200, alpha: float = 0.6) -> Replay:
+    memory = Replay(LEAVES, capacity, actions=2, priority=alpha, context=CONTEXT)
+    for length in lengths:
+        memory.add(episode(length))
+    return memory
 
 
-def draw(
-    memory: Replay, batch: int, window: int, context: int, seed: int = 0, pad_to: int | None = None
-) -> SequenceBatch:
-    rng = np.random.default_rng(seed)
-    return memory.sample(batch, window=window, context=context, discount=GAMMA, rng=rng, pad_to=pad_to)
+def draw(memory: Replay, count: int, rng: np.random.Generator, importance: float = 1.0, **settings: Any) -> Any:
+    return memory.sample(
+        count, window=WINDOW, context=CONTEXT, discount=0.9, rng=rng, importance=importance, **settings
+    )
 
 
-def test_drawn_steps_follow_the_units() -> None:
-    """A chi-square bound: long, short and segment together, each step learnt in proportion to its units."""
-    window, context, batch, rounds = 8, 3, 64, 400
-    lengths, starts = [5, 40, 8, 13, 2, 3, 9], [0, 0, 0, 5, 0, 6, 0]
-    memory = simple(200)
-    for length, start in zip(lengths, starts, strict=True):
-        memory.add(numbered(length, start))
-    windows: dict[tuple[int, int], int] = {}
-    for n in range(rounds):
-        drawn = draw(memory, batch, window, context, seed=n)
-        for key in zip(drawn.index.tolist(), drawn.start.tolist(), strict=True):
-            windows[key] = windows.get(key, 0) + 1
-    expected: dict[tuple[int, int], int] = {}
-    for serial, (length, start) in enumerate(zip(lengths, starts, strict=True)):
-        for unit in range(int(window_units(np.array([length]), np.array([start]), window, context)[0])):
-            key = (serial, start + min(max(unit - (window - context) + 1, 0), max(length - window, 0)))
-            expected[key] = expected.get(key, 0) + 1
-    assert set(windows) == set(expected)
-    assert 5 not in {serial for serial, _ in windows}
-    scale = batch * rounds / sum(expected.values())
-    square = sum((windows[key] - scale * units) ** 2 / (scale * units) for key, units in expected.items())
-    freedom = len(expected) - 1
-    assert abs(square - freedom) < 5 * (2 * freedom) ** 0.5  # fixed seeds: it either holds or does not
+def spread(memory: Replay, rng: np.random.Generator) -> None:
+    """Priorities that differ by orders of magnitude."""
+    for _ in range(20):
+        batch = draw(memory, 16, rng)
+        memory.update_priorities(batch, np.asarray(10.0 ** rng.uniform(-2, 2, batch.reward.shape)))
 
 
-def test_short_episodes_are_uniform_by_episode() -> None:
-    memory = simple(1000)
-    for length in (1, 2, 5, 10, 10, 3, 7, 10):
-        memory.add(numbered(length))
-    counts = np.bincount(draw(memory, 80_000, 10, 5).index.numpy(), minlength=8)
-    assert (np.abs(counts - 10_000) < 500).all()  # five standard deviations
+def windows_of(memory: Replay) -> tuple[np.ndarray, np.ndarray]:
+    """Every window there is: numbers (N, ...) and offset (N,)."""
+    numbers = memory._table.numbers
+    last = np.maximum(numbers[:, EpisodeTable.LENGTH] - WINDOW, 0)
+    rows = np.repeat(np.arange(len(numbers)), last + 1)
+    return numbers[rows], np.concatenate([np.arange(n + 1) for n in last])
 
 
-def test_burn_in() -> None:
-    memory = simple(200)
-    memory.add(numbered(60))
-    batch = draw(memory, 256, 10, 4)
-    inside = batch.start > 0
-    assert inside.any()
-    assert (~inside).any()
-    assert not batch.learn[inside, :4].any()
-    assert batch.learn[inside, 4:].all()
-    assert batch.learn[~inside].all()
-    assert torch.equal(batch.first[:, 0], ~inside)
-    assert not batch.first[:, 1:].any()
-
-    memory.add(numbered(8, start=90))  # a short segment: burn-in at its very start, what stood before from the episode
-    batch = draw(memory, 256, 10, 4)
-    segment = batch.index == 1
-    assert segment.any()
-    assert (batch.start[segment] == 90).all()
-    assert not batch.learn[segment, :4].any()
-    assert batch.learn[segment, 4:8].all()
-    assert not batch.first[segment].any()
-    assert (batch.previous_action[segment] == 2).all()
-    assert (batch.previous_reward[segment] == -7.0).all()
+def test_probabilities_of_all_windows_sum_to_one_and_are_the_frequencies() -> None:
+    rng = np.random.default_rng(0)
+    memory = replay(3, 6, 7, 9, 20, 1)
+    memory.add(episode(12, start=30))
+    spread(memory, rng)
+    assert memory._priorities is not None
+    numbers, offset = windows_of(memory)
+    stated = memory._priorities.probability(numbers, offset, WINDOW)
+    assert stated.sum() == pytest.approx(1.0)
+    drawn = memory._priorities.draw(memory._table, 200_000, WINDOW, 1.0, rng)
+    seen = Counter(zip(drawn.numbers[:, EpisodeTable.SLOT].tolist(), drawn.offset.tolist(), strict=True))
+    counts = np.array([seen[slot, at] for slot, at in zip(numbers[:, EpisodeTable.SLOT].tolist(), offset, strict=True)])
+    assert counts.sum() == 200_000
+    deviation = np.sqrt(200_000 * stated * (1 - stated)) + 1.0
+    assert (np.abs(counts - 200_000 * stated) < 5 * deviation).all()
 
 
-def test_a_window_no_longer_than_the_context_needs_whole_episodes() -> None:
-    memory = simple(200)
-    memory.add(numbered(5))
-    memory.add(numbered(10))
-    assert draw(memory, 64, 10, 10).learn.sum() == draw(memory, 64, 10, 10).valid.sum()  # all start at the start
-    memory.add(numbered(11))
-    with pytest.raises(ConfigError, match="window > context"):
-        draw(memory, 4, 10, 10)
-    with pytest.raises(ConfigError, match="window > context"):  # again: the refused rows are looked at anew
-        draw(memory, 4, 10, 10)
-    draw(memory, 4, 11, 10)
+def test_weights_undo_the_uneven_draw_exactly() -> None:
+    rng = np.random.default_rng(1)
+    memory = replay(3, 6, 7, 9, 20)
+    spread(memory, rng)
+    assert memory._priorities is not None
+    numbers, offset = windows_of(memory)
+    units = even_units(numbers[:, EpisodeTable.LENGTH], offset, WINDOW, CONTEXT)
+    drawn = evenly(memory._table, 200_000, WINDOW, CONTEXT, rng)
+    seen = Counter(zip(drawn.numbers[:, EpisodeTable.SLOT].tolist(), drawn.offset.tolist(), strict=True))
+    counts = np.array([seen[slot, at] for slot, at in zip(numbers[:, EpisodeTable.SLOT].tolist(), offset, strict=True)])
+    even = units / units.sum()  # what `even_units` says is what `evenly` does
+    assert (np.abs(counts - 200_000 * even) < 5 * np.sqrt(200_000 * even) + 5).all()
+    stated = memory._priorities.probability(numbers, offset, WINDOW)
+    few = memory._priorities.draw(memory._table, 500, WINDOW, 1.0, rng)
+    assert few.weight is not None and few.weight.max() == 1.0
+    where = {(int(n[0]), int(o)): i for i, (n, o) in enumerate(zip(numbers, offset, strict=True))}
+    at = np.array([where[int(n[0]), int(o)] for n, o in zip(few.numbers, few.offset, strict=True)])
+    ratio = (even / stated)[at]
+    np.testing.assert_allclose(few.weight, ratio / ratio.max(), rtol=1e-5)
+    half = memory._priorities.draw(memory._table, 500, WINDOW, 0.0, rng)
+    assert (half.weight == 1.0).all()
 
 
-def test_nothing_to_learn_from() -> None:
-    memory = simple(50)
+def test_a_step_with_a_large_error_is_learnt_more_often_by_its_power() -> None:
+    rng = np.random.default_rng(2)
+    memory = replay(5, 5, alpha=0.5)
+    batch = draw(memory, 64, rng)
+    error = np.where(batch.index.numpy()[:, None] == 0, 1.0, 16.0) * np.ones(batch.reward.shape)
+    memory.update_priorities(batch, error)
+    index = draw(memory, 40_000, rng).index.numpy()
+    expected = (16.0 + LEAST) ** 0.5 / ((16.0 + LEAST) ** 0.5 + (1.0 + LEAST) ** 0.5)
+    assert index.mean() == pytest.approx(expected, abs=0.01)
+
+
+def test_only_live_and_learnable_steps_are_drawn_while_the_ring_turns() -> None:
+    rng = np.random.default_rng(3)
+    memory = replay(capacity=60)
+    own = np.ones(8, bool)
+    own[3] = False
+    for n in range(200):
+        memory.add(episode(int(rng.integers(3, 20)), start=int(rng.random() < 0.3) * 9))
+        memory.add(episode(8, own=own))
+        batch = draw(memory, 32, rng, pack=bool(n % 2))
+        assert batch.slot is not None and batch.weight is not None
+        assert bool(batch.learn.any(dim=1).all())  # each row learns something
+        assert bool((batch.weight[batch.valid] > 0).all()) and float(batch.weight.max()) == 1.0
+        memory.update_priorities(batch, rng.exponential(size=batch.reward.shape))
+        assert memory._priorities is not None
+        live = np.zeros(60, bool)
+        for row in memory._table.numbers:
+            live[(row[EpisodeTable.SLOT] + np.arange(row[EpisodeTable.LENGTH])) % 60] = True
+        assert (memory._priorities.tree.get(np.arange(60))[~live] == 0.0).all()
+
+
+def test_slots_say_where_each_step_lies() -> None:
+    rng = np.random.default_rng(4)
+    memory = replay(9, 4, 15)
+    batch = draw(memory, 20, rng, pack=True)
+    assert batch.slot is not None
+    stored = memory._slots.columns["observation/x"][batch.slot.numpy()]
+    np.testing.assert_array_equal(stored[batch.valid], batch.observation["x"][:, :-1].numpy()[batch.valid])
+
+
+def test_saved_and_restored_it_draws_the_same() -> None:
+    rng = np.random.default_rng(5)
+    memory = replay(*rng.integers(3, 20, 40).tolist(), capacity=120)
+    spread(memory, rng)
+    other = replay(capacity=120)
+    other.load_state_dict(memory.state_dict())
+    for seed in range(5):
+        one, two = (draw(m, 16, np.random.default_rng(seed)) for m in (memory, other))
+        assert one.weight is not None and two.weight is not None
+        np.testing.assert_array_equal(one.index, two.index)
+        np.testing.assert_allclose(one.weight, two.weight)
+    with pytest.raises(CheckpointError, match="expected a replay state with"):
+        Replay(LEAVES, 120, actions=2).load_state_dict(memory.state_dict())
+    broken = memory.state_dict()
+    broken["priorities"] = broken["priorities"][:-1]  # type: ignore[index]
+    with pytest.raises(CheckpointError, match="priorities"):
+        other.load_state_dict(broken)
+
+
+def test_wrong_use_is_refused() -> None:
+    memory = replay(5)
+    batch = draw(memory, 2, np.random.default_rng(0))
+    with pytest.raises(DataError, match="finite"):
+        memory.update_priorities(batch, np.full(batch.reward.shape, np.nan))
+    with pytest.raises(ConfigError, match="alpha"):
+        replay(alpha=1.5)
+    with pytest.raises(ConfigError, match="context that priorities"):
+        memory.sample(2, window=6, context=3, discount=0.9, rng=np.random.default_rng(0))
     with pytest.raises(DataError, match="add episodes first"):
-        draw(memory, 4, 10, 5)
-    memory.add(numbered(5, start=3))
-    with pytest.raises(DataError, match="burn-in of 5"):
-        draw(memory, 4, 10, 5)
-    memory.add(numbered(6, start=3))
-    batch = draw(memory, 4, 10, 5)
-    assert (batch.index == 1).all()
-    assert batch.learned == 4
-
-
-def test_padding_and_pad_to() -> None:
-    memory = simple(200)
-    memory.add(numbered(3))
-    batch = draw(memory, 2, 10, 5)
-    assert batch.reward.shape == (2, 3)  # trimmed to the longest
-    batch = draw(memory, 2, 10, 5, pad_to=12)
-    assert batch.reward.shape == (2, 12)
-    assert batch.first.shape == (2, 13)
-    assert batch.observation["observation"][0, :, 0].tolist() == [0, 1, 2] + [3] * 10
-    assert batch.valid[0].tolist() == [True] * 3 + [False] * 9
-    assert batch.reward[0].tolist() == [0, 1, 2] + [0] * 9
-    assert batch.action[0, :, 0].tolist() == [0, 1, 2] + [0] * 9
-    memory.add(numbered(50))
-    with pytest.raises(ConfigError, match="pad_to"):
-        draw(memory, 64, 10, 5, pad_to=9)
-    batch = draw(memory, 64, 10, 5, pad_to=14)  # a full window inside an episode: what follows it must not leak in
-    assert not batch.reward[:, 10:].any()
-    assert not batch.action[:, 10:].any()
-    assert not batch.learn[:, 10:].any()
-    last = batch.observation["observation"][:, 10:, 0]
-    assert (last == last[:, :1]).all()
-    assert not batch.discount[:, 10:].any()
-
-
-def test_terminated_and_truncated() -> None:
-    for terminated in (True, False):
-        memory = simple(200)
-        memory.add(numbered(30, terminated=terminated))
-        batch = draw(memory, 256, 10, 5)
-        at_end = batch.start == 20
-        assert at_end.any()
-        assert (~at_end).any()
-        assert (batch.discount[~at_end] == np.float32(GAMMA)).all()
-        assert (batch.discount[at_end, :-1] == np.float32(GAMMA)).all()
-        assert (batch.discount[at_end, -1] == (0.0 if terminated else np.float32(GAMMA))).all()
-
-
-def test_a_batch_is_a_copy() -> None:
-    memory = simple(50)
-    memory.add(numbered(20))
-    before = draw(memory, 8, 10, 5)
-    for tensor in (before.observation["observation"], before.reward, before.action, before.learn):
-        tensor.zero_()
-    assert draw(memory, 8, 10, 5).reward.sum() > 0
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{"batch": 0}, {"window": 0}, {"context": -1}, {"discount": 1.5}, {"discount": float("nan")}],
-)
-def test_settings_out_of_range(settings: dict[str, Any]) -> None:
-    memory = simple(50)
-    memory.add(numbered(20))
-    asked = {"batch": 4, "window": 10, "context": 5, "discount": 0.9} | settings
-    with pytest.raises(ConfigError):
-        memory.sample(asked.pop("batch"), rng=np.random.default_rng(0), **asked)
-    with pytest.raises(ConfigError):
-        simple(1)
+        draw(replay(), 2, np.random.default_rng(0))

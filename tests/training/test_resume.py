@@ -172,6 +172,14 @@ CASES: dict[str, tuple[EnvMaker, dict[str, Any]]] = {
             "evaluation.episodes": 2, "replay.replay_ratio": 3.0, "replay.learning_starts": 1050,
         },
     ),
+    "prioritised": (
+        resolve("seqel/TMaze10-v0"),
+        {"replay.priority": 0.7, "replay.capacity": 400, "learner.accumulate": 2},
+    ),
+    "quantiles": (
+        resolve("seqel/TMaze10-v0"),
+        {"network.value": "quantile", "network.bins": 7, "objective.lambda_": 0.0, "network.gate": "gru"},
+    ),
     "async": (resolve("seqel/TMaze10-v0"), {"vectorization": "async", "environments": 2}),
 }  # fmt: skip
 

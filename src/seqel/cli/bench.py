@@ -44,6 +44,7 @@ class Arguments:
     batch: Annotated[int, arg(metavar="N", help="windows an update")] = 32
     envs: Annotated[int, arg(metavar="N", help="environments side by side")] = 16
     steps: Annotated[int, arg(metavar="N", help="transitions in the replay")] = 100_000
+    priority: Annotated[float, arg(metavar="ALPHA", help="of prioritised draws; 0: every step alike")] = 0.0
     trunk: Literal["transformer", "gru"] = "transformer"
     precision: Literal["float32", "bf16"] = "float32"
     compile: Annotated[bool, FlagCreatePairsOff, arg(help="torch.compile first", help_behavior_hint="")] = False
@@ -86,6 +87,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
             "trunk",
             "precision",
             "compile",
+            "priority",
             "device",
         )
         shapes = timing.Shapes(**{name: getattr(arguments, name) for name in names})

@@ -1,4 +1,4 @@
-"""Sequence replay: whole episodes in a flat ring, windows of them out, drawn uniformly over steps.
+"""Sequence replay: whole episodes in a flat ring, windows of them out, drawn evenly over steps or by priority.
 
 Design: next observations are stored once (T + 1 slots an episode); the oldest whole episodes make room; a batch is
 one integer draw, one binary search and one gather a column, never a Python loop over windows or steps.
@@ -7,7 +7,6 @@ Not safe for use by several threads at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from seqel.data.layout import OBSERVATION, Layout
 from seqel.data.packing import Placement, place
 from seqel.data.storage import EpisodeTable, Slots
+from seqel.data.windows import Priorities, Windows, evenly
 from seqel.errors import CheckpointError, ConfigError, DataError
 from seqel.types import SequenceBatch
 
@@ -28,22 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["Replay"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Windows:
-    """B chosen windows: which live episode (0 is the oldest), where in it, how many transitions."""
-
-    row: NDArray[np.int64]  # (B,)
-    offset: NDArray[np.int64]  # (B,)  first step, counted from the stored stretch's own first step
-    numbers: NDArray[np.int64]  # (B, 4 + M)  the episodes' rows of the table
-    length: NDArray[np.int64]  # (B,)
-
-
 class Replay:
     """Episodes in, batches of windows out.
 
     leaves: observation leaf -> (shape, dtype), stored in that dtype. capacity: slots, where an episode of T
     transitions takes T + 1. actions: A, each of the action_dims = M actions is in 0 ... A - 1. masked: whether
-    episodes carry an action_mask.
+    episodes carry an action_mask. priority: alpha of prioritised draws, 0: every step alike; `context` is then the
+    burn-in of every draw.
     """
 
     def __init__(
@@ -54,12 +45,15 @@ class Replay:
         actions: int,
         action_dims: int = 1,
         masked: bool = False,
+        priority: float = 0.0,
+        context: int = 0,
     ) -> None:
         if capacity < 2:
             raise ConfigError(f"expected a capacity of at least 2 slots (one transition), got {capacity}")
         self.layout = Layout(dict(leaves), actions, action_dims, masked)
         self._slots = Slots(self.layout.columns(), capacity)
         self._table = EpisodeTable(action_dims)
+        self._priorities = Priorities(capacity, priority, context) if priority else None
 
     def __len__(self) -> int:
         """Transitions stored."""
@@ -89,7 +83,8 @@ class Replay:
     @property
     def nbytes(self) -> int:
         """Bytes of the preallocated arrays; the operating system commits them as they are first written."""
-        return self._slots.nbytes + self._table.nbytes
+        extra = 0 if self._priorities is None else self._priorities.nbytes
+        return self._slots.nbytes + self._table.nbytes + extra
 
     def add(self, episode: Episode) -> int:
         """Store one episode or segment, evicting the oldest ones as needed; returns its serial number.
@@ -107,11 +102,27 @@ class Replay:
         columns = self.layout.columns_of(episode)
         action, reward = self.layout.before(episode)
         while slots.used + steps + 1 > slots.capacity:
+            if self._priorities is not None:
+                self._priorities.removed(int(table.numbers[0, table.SLOT]), int(table.numbers[0, table.LENGTH]))
             slots.used -= table.evict() + 1
         slot = slots.write(columns)
         facts = (slot, steps, int(episode.start), int(episode.terminated))
         table.append(np.concatenate([np.array(facts, np.int64), action]), reward)
-        return table.evicted + len(table) - 1
+        serial = table.evicted + len(table) - 1
+        if self._priorities is not None:
+            self._priorities.added(slot, columns["own"], int(episode.start), serial)
+        return serial
+
+    def update_priorities(self, batch: SequenceBatch, error: NDArray[np.floating]) -> None:
+        """Make the size of what was wrong, (B, T) in units of the return scale, the priority of the batch's learnt steps.
+
+        Before anything is added: the batch's slots must still hold its steps. Without priorities nothing happens.
+
+        Raises DataError where an error is not finite.
+        """
+        if self._priorities is not None and batch.slot is not None:
+            learn = batch.learn.cpu().numpy()
+            self._priorities.update(batch.slot.cpu().numpy()[learn], error[learn])
 
     def observations(self, path: str) -> NDArray[Any]:
         """A copy of every live observation of one leaf, oldest first: what statistics are made from.  (N, *shape)."""
@@ -127,6 +138,7 @@ class Replay:
         rng: np.random.Generator,
         pad_to: int | None = None,
         pack: bool = False,
+        importance: float = 1.0,
     ) -> SequenceBatch:
         """B = `batch` windows of at most `window` transitions, with replacement, every step learnt about as often.
 
@@ -135,6 +147,7 @@ class Replay:
         fewer rows than windows, and no compute goes to padding; `index` is then that of a row's first window.
         Padding repeats the last observation (and mask); its action, reward and discount are 0, its q_acted nan, its
         valid and learn False. How windows are chosen, and how even that is: `seqel.data.storage.window_units`.
+        With priorities, `weight` undoes their uneven draws to the power of `importance` (beta): 0 not at all, 1 wholly.
 
         Raises DataError where nothing can be learnt from what is stored, ConfigError on settings out of range.
         """
@@ -142,34 +155,21 @@ class Replay:
             raise ConfigError(f"expected batch, window >= 1 and context >= 0, got {batch}, {window} and {context}")
         if not 0.0 <= discount <= 1.0:
             raise ConfigError(f"expected a discount from 0 to 1, got {discount}")
-        windows = self._draw(batch, window, context, rng)
+        if self._priorities is None:
+            windows = evenly(self._table, batch, window, context, rng)
+        elif context == self._priorities.context:
+            windows = self._priorities.draw(self._table, batch, window, importance, rng)
+        else:
+            raise ConfigError(
+                f"expected the context that priorities were made for, {self._priorities.context}, got {context}"
+            )
         longest = int(windows.length.max())
         if pad_to is not None and pad_to < longest:
             raise ConfigError(f"expected pad_to of at least the longest window, {longest}, got {pad_to}")
         begins = windows.numbers[:, EpisodeTable.START] + windows.offset == 0
         return self._gather(windows, place(windows.length, begins, pad_to, pack, window), context, discount)
 
-    def _draw(self, batch: int, window: int, context: int, rng: np.random.Generator) -> _Windows:
-        before = self._table.units_before(window, context)  # (episodes + 1,)
-        total = int(before[-1] - before[0])
-        if total == 0:
-            raise DataError(
-                f"expected stored episodes to learn from, got {self.episodes} episodes or segments of {len(self)} "
-                f"transitions, none of which reaches past a burn-in of {context}: add episodes first"
-            )
-        unit = rng.integers(0, total, size=batch)
-        unit += before[0]
-        row = before.searchsorted(unit, side="right")
-        row -= 1
-        numbers = self._table.numbers.take(row, axis=0)
-        length = numbers[:, EpisodeTable.LENGTH]
-        # raw start r = draw - (W - c) + 1, clipped to 0 ... L - W; an episode of at most W has start 0 alone
-        raw = unit - before.take(row)
-        raw -= window - context - 1
-        offset = np.minimum(np.maximum(raw, 0), np.maximum(length - window, 0))
-        return _Windows(row, offset, numbers, np.minimum(length, window))
-
-    def _gather(self, windows: _Windows, place_: Placement, context: int, discount: float) -> SequenceBatch:
+    def _gather(self, windows: Windows, place_: Placement, context: int, discount: float) -> SequenceBatch:
         table, columns, layout = self._table, self._slots.columns, self.layout
         numbers, offset, length = windows.numbers, windows.offset, windows.length
         slot = numbers[:, EpisodeTable.SLOT] + offset  # not yet modulo the capacity: mode="wrap" does it
@@ -177,6 +177,7 @@ class Replay:
         ends = (numbers[:, EpisodeTable.TERMINATED] > 0) & (offset + length == numbers[:, EpisodeTable.LENGTH])
         burn_in = (start > 0) * context
 
+        tensor = torch.from_numpy
         window, time, target = place_.window, place_.time, place_.target
         shape = (place_.rows, place_.steps + 1)
         at = np.repeat((slot + length)[place_.last], shape[1])  # padding repeats a row's last observation
@@ -202,6 +203,12 @@ class Replay:
         learn = columns["own"].take(now, mode="wrap") & valid & past[:, :-1]
         gamma = (live[:, :-1] & valid) * np.float32(discount)
 
+        weight = slots = None
+        if windows.weight is not None:
+            spread = np.zeros(shape, np.float32)
+            spread.reshape(-1)[target] = windows.weight[window]
+            weight, slots = tensor(spread[:, :-1].copy()), tensor(now % self.capacity)
+
         leader = place_.leader
         before = slot[leader] - 1
         inside = offset[leader] > 0
@@ -210,7 +217,6 @@ class Replay:
         stood = columns["reward"].take(before, mode="wrap")
         previous_reward = np.where(inside, stood, table.previous_reward.take(windows.row[leader]))
 
-        tensor = torch.from_numpy
         return SequenceBatch(
             observation={
                 name: tensor(columns[OBSERVATION + name].take(at, axis=0, mode="wrap")) for name in layout.leaves
@@ -226,6 +232,8 @@ class Replay:
             previous_reward=tensor(previous_reward),
             action_mask=tensor(columns["action_mask"].take(at, axis=0, mode="wrap")) if layout.masked else None,
             q_acted=tensor(q_acted),
+            weight=weight,
+            slot=slots,
             index=tensor(windows.row[leader] + table.evicted),
             learned=int(np.count_nonzero(learn)),
         )
@@ -239,6 +247,9 @@ class Replay:
             "episodes": self._table.numbers.copy(),
             "previous_reward": self._table.previous_reward.copy(),
         }
+        if self._priorities is not None:
+            first = (self._slots.next - self._slots.used) % self.capacity
+            state["priorities"] = self._priorities.state(first, self._slots.used)
         return state | {f"step/{name}": column for name, column in self._slots.live().items()}
 
     def load_state_dict(self, state: Mapping[str, NDArray[Any] | int]) -> None:
@@ -248,7 +259,7 @@ class Replay:
         """
         columns = self._slots.columns
         wanted = {"capacity", "actions", "evicted", "episodes", "previous_reward"}
-        wanted |= {f"step/{name}" for name in columns}
+        wanted |= {f"step/{name}" for name in columns} | ({"priorities"} if self._priorities is not None else set())
         if set(state) != wanted:
             raise CheckpointError(f"expected a replay state with {sorted(wanted)}, got {sorted(state)}")
         for name, mine in (("capacity", self.capacity), ("actions", self.layout.actions)):
@@ -274,6 +285,11 @@ class Replay:
                     f"expected {name} of shape {(used, *column.shape[1:])} and {column.dtype}, got {value.shape} and "
                     f"{value.dtype}"
                 )
-        numbers[:, EpisodeTable.SLOT] = np.cumsum(taken) - taken  # laid out anew from slot 0
-        self._slots.restore(values)
+        begin = int(numbers[0, EpisodeTable.SLOT]) if len(numbers) else 0
+        where = (begin + np.cumsum(taken) - taken) % self.capacity
+        if not 0 <= begin < self.capacity or (numbers[:, EpisodeTable.SLOT] != where).any():
+            raise CheckpointError("expected episodes that lie one behind the other, got gaps between them")
+        if self._priorities is not None:
+            self._priorities.restore(np.asarray(state["priorities"], np.float64), numbers, int(state["evicted"]))
+        self._slots.restore(values, begin)
         self._table = EpisodeTable.of(numbers, previous_reward, int(state["evicted"]))

@@ -83,9 +83,9 @@ class Slots:
             if only is None or name == only
         }
 
-    def restore(self, values: Mapping[str, NDArray[Any]]) -> None:
-        """Hold exactly `values` (from `live`), from slot 0 on."""
-        self.next = self.used = 0
+    def restore(self, values: Mapping[str, NDArray[Any]], begin: int) -> None:
+        """Hold exactly `values` (from `live`), from slot `begin` on."""
+        self.next, self.used = begin, 0
         self.write(values)
 
 

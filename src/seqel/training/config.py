@@ -39,11 +39,16 @@ class ReplayConfig:
     batch_size: int = 0  # windows an update; 0: from batch_tokens
     replay_ratio: float = 32.0  # transitions learnt for each environment step
     learning_starts: int = 1_000  # environment steps before the first update
+    priority: float = 0.0  # alpha of prioritised draws: steps in proportion to their error^alpha; 0: every step alike
+    importance: float = 0.4  # beta at the start, 1 at the end: how far weights undo the uneven draws
 
     def __post_init__(self) -> None:
         _at_least(self, "replay", capacity=2, window=0, batch_tokens=1, batch_size=0, learning_starts=1)
         if not (math.isfinite(self.replay_ratio) and self.replay_ratio > 0):
             raise ConfigError(f"replay.replay_ratio: expected more than 0, got {self.replay_ratio}")
+        for name in ("priority", "importance"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"replay.{name}: expected 0 to 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ class Learner:
         self.optimizer = self._make_optimizer()
         self.variance = torch.zeros((), device=self.device)
         self.variance_weight = 0.0
+        self.errors = torch.zeros(0, 0)  # (B, T) |target - q| of the last update, in units of the return scale
         self._online: list[Tensor] = list(network.parameters())
         self._slow: list[Tensor] = list(self.target.parameters())
         self._loss = torch.compile(self._step_losses, dynamic=False) if config.compile else self._step_losses
@@ -99,7 +100,7 @@ class Learner:
     def _backward(self, batch: SequenceBatch) -> dict[str, Tensor]:
         if self.config.accumulate > 1:
             return self._backward_in_parts(split(batch, self.config.accumulate))
-        loss, metrics = self._loss(batch)
+        loss, metrics, self.errors = self._loss(batch)
         if self.network.head.values is None:
             loss = loss / self._track_variance(metrics["target_variance"])
             metrics["loss"] = loss.detach()
@@ -113,10 +114,12 @@ class Learner:
         """
         total = sum(part.learned for part in parts) or 1
         sums: dict[str, Tensor] = {}
+        errors = []
         square = torch.zeros((), device=self.device)
         for part in parts:
             share = part.learned / total
-            loss, metrics = self._loss(part)
+            loss, metrics, error = self._loss(part)
+            errors.append(error)
             torch.autograd.backward(loss * share)
             for name, value in metrics.items():
                 sums[name] = sums.get(name, 0.0) + value * share
@@ -127,26 +130,28 @@ class Learner:
             size = self._track_variance(sums["target_variance"])
             torch._foreach_div_([p.grad for p in self._online if p.grad is not None], size)
             sums["loss"] = sums["loss"] / size
+        self.errors = torch.cat(errors)
         return sums
 
-    def _step_losses(self, batch: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def _step_losses(self, batch: SequenceBatch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             with torch.no_grad():
                 slow = self.target(batch)
             online = self.network(batch)
         head = self.network.head
         found = step_loss(batch, online, slow, head.scale, self.objective, head.values)
-        loss = masked_mean(found.loss, batch.learn)
+        loss = masked_mean(found.loss if batch.weight is None else found.loss * batch.weight, batch.learn)
         with torch.no_grad():
+            error = (found.target - found.q).abs()
             mean = masked_mean(found.target, batch.learn)
             metrics = {
                 "loss": loss.detach(),
                 "q": masked_mean(found.q, batch.learn),
                 "target": mean,
                 "target_variance": masked_mean((found.target - mean).square(), batch.learn) / head.scale.square(),
-                "td_error": masked_mean((found.target - found.q).abs(), batch.learn),
+                "td_error": masked_mean(error, batch.learn),
             }
-        return loss, metrics
+        return loss, metrics, error / head.scale
 
     def _track_variance(self, variance: Tensor) -> Tensor:
         self.variance = VARIANCE_MEMORY * self.variance + (1 - VARIANCE_MEMORY) * variance

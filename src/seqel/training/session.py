@@ -86,6 +86,8 @@ class Session:
             actions=action.actions,
             action_dims=action.dims,
             masked=self.probe.masked,
+            priority=config.replay.priority,
+            context=config.network.context,
         )
         self.stream = VectorStream(make_vector(make, config.environments, config.vectorization), spec, action)
         explorer = Explorer(
@@ -153,9 +155,12 @@ class Session:
             rng=self.rng,
             pad_to=window if config.learner.compile else None,
             pack=config.network.trunk == "transformer",  # a GRU would have to run packed rows step by step
+            importance=config.replay.importance + (1.0 - config.replay.importance) * self.done,
         )
         self.learned += max(1, batch.learned)
         metrics = self.learner.update(batch, self.done)
+        if config.replay.priority:
+            self.replay.update_priorities(batch, self.learner.errors.cpu().numpy())
         if config.refresh_every and self.learner.updates % config.refresh_every == 0:
             self.collector.refresh()
         return metrics

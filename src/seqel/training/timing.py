@@ -52,6 +52,7 @@ class Shapes:
     trunk: Literal["transformer", "gru"] = "transformer"
     precision: Literal["float32", "bf16"] = "float32"
     compile: bool = False
+    priority: float = 0.0  # of the replay's draws
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -77,7 +78,13 @@ class Shapes:
     def replay(self) -> Replay:
         """Full of random episodes as long as the context."""
         rng = np.random.default_rng(0)
-        replay = Replay(self.observations.storage, 2 * self.steps, actions=self.actions)
+        replay = Replay(
+            self.observations.storage,
+            2 * self.steps,
+            actions=self.actions,
+            priority=self.priority,
+            context=self.context,
+        )
         for _ in range(self.steps // self.context):
             replay.add(
                 Episode(
@@ -159,13 +166,15 @@ def time_act(shapes: Shapes, repeats: int = 300) -> dict[str, Any]:
 
 
 def time_replay(shapes: Shapes, repeats: int = 300) -> dict[str, Any]:
-    """Drawing one batch of windows."""
+    """Drawing one batch of windows; with priorities, setting them anew as well."""
     replay, rng = shapes.replay(), np.random.default_rng(1)
-    ms = _median(
-        lambda: replay.sample(shapes.batch, window=shapes.context, context=shapes.context, discount=0.99, rng=rng),
-        repeats,
-        "cpu",
-    )
+    error = rng.exponential(size=(shapes.batch, shapes.context))
+
+    def draw() -> None:
+        batch = replay.sample(shapes.batch, window=shapes.context, context=shapes.context, discount=0.99, rng=rng)
+        replay.update_priorities(batch, error)
+
+    ms = _median(draw, repeats, "cpu")
     return {"ms": ms, "transitions": len(replay), "bytes": replay.nbytes, "shapes": asdict(shapes)}
 
 
