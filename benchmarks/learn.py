@@ -57,14 +57,14 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
     "tmaze250": ("seqel/TMaze250-v0", "default", {"steps": 1_000_000, "evaluation.every": 10_000}, 0.99, 100),
     "tmaze500": ("seqel/TMaze500-v0", "default", {"steps": 3_000_000, "evaluation.every": 20_000}, 0.99, 100),
     "cartpole-hidden": (HiddenVelocities, "default", {"steps": 100_000, "evaluation.every": 5_000}, 490.0, 100),
-    "cartpole": ("CartPole-v1", "default", {"steps": 50_000, "evaluation.every": 5_000}, 495.0, 100),
+    "cartpole": ("CartPole-v1", "control", {"steps": 50_000, "evaluation.every": 5_000}, 495.0, 100),
     "acrobot": ("Acrobot-v1", "default", {"steps": 100_000, "evaluation.every": 5_000}, -75.0, 100),
     "memory-s7": ("MiniGrid-MemoryS7-v0", "search", {"steps": 400_000, "evaluation.every": 10_000}, 0.94, 200),
     "repeat-previous-medium": (
         "popgym-RepeatPreviousMedium-v0", "immediate", {"steps": 400_000, "evaluation.every": 10_000}, 0.98, 100,
     ),
     "count-recall-easy": (
-        "popgym-CountRecallEasy-v0", "immediate", {"steps": 1_500_000, "evaluation.every": 50_000}, 0.93, 100,
+        "popgym-CountRecallEasy-v0", "immediate", {"steps": 3_000_000, "evaluation.every": 50_000}, 0.93, 100,
     ),
     "tmaze50-rewards-x0.01": (
         lambda: Scaled("seqel/TMaze50-v0", 0.01), "default", {"steps": 150_000, "evaluation.every": 2_500}, 0.0099, 100,
@@ -72,6 +72,14 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
     "tmaze50-rewards-x100": (
         lambda: Scaled("seqel/TMaze50-v0", 100.0), "default", {"steps": 150_000, "evaluation.every": 2_500}, 99.0, 100,
     ),
+    "cartpole-hidden-refreshed": (  # the keys of open episodes anew after every update, instead of kept
+        HiddenVelocities, "default", {"steps": 100_000, "evaluation.every": 5_000, "refresh_every": 1}, 490.0, 100,
+    ),
+    "tmaze100-refreshed": (
+        "seqel/TMaze100-v0", "default", {"steps": 300_000, "evaluation.every": 5_000, "refresh_every": 1}, 0.99, 100,
+    ),
+    "car-flag": ("seqel/CarFlag-v0", "default", {"steps": 300_000, "evaluation.every": 5_000}, 0.95, 100),
+    "memory-cards": ("seqel/MemoryCards-v0", "immediate", {"steps": 2_000_000, "evaluation.every": 50_000}, -6.5, 100),
     "cartpole-hidden-context-16": (  # 500 steps are more than ten times what a layer reaches back
         HiddenVelocities, "default",
         {"steps": 100_000, "evaluation.every": 5_000, "network.context": 16}, 490.0, 100,

@@ -27,6 +27,10 @@ WHAT = {
     "memory-s7": "`MiniGrid-MemoryS7-v0`",
     "repeat-previous-medium": "`popgym-RepeatPreviousMedium-v0`",
     "count-recall-easy": "`popgym-CountRecallEasy-v0`",
+    "cartpole-hidden-refreshed": "`CartPole-v1` without velocities, open episodes' keys anew after every update",
+    "tmaze100-refreshed": "T-Maze 100, open episodes' keys anew after every update",
+    "car-flag": "Car Flag (Esslinger et al. 2022)",
+    "memory-cards": "Memory Cards (the same): random play -37.4, forgetting nothing -4.9",
     "tmaze50-rewards-x0.01": "T-Maze 50, rewards times 0.01",
     "tmaze50-rewards-x100": "T-Maze 50, rewards times 100",
 }

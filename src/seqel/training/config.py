@@ -133,6 +133,10 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         "each action is answered at once (recall, counting, copying): one-step targets, a mild count bonus",
         {"objective.lambda_": 0.0, "exploration.bonus": 0.02, "environments": 32, "replay.replay_ratio": 4.0},
     ),
+    "control": (
+        "a reward at every step, and all there is to know in view (balancing, steering): many small updates",
+        {"replay.batch_tokens": 416, "learner.learning_rate": 5e-4},
+    ),
     "search": (
         "what has to be remembered must first be looked for: a warmer ladder of temperatures, slower learning",
         {
