@@ -23,8 +23,8 @@ SUMMARY = "Train an agent on an environment, or go on with a run. Ctrl-C saves."
 EXAMPLES = """
 The run's folder holds config.toml (every setting), metrics.jsonl and TensorBoard events, checkpoints (an exact resume),
 agent/ (the best weights by validation) and learning-curve.png. Presets: `default` for rewards that come late,
-`immediate` where each action is answered at once (recall, counting, copying), `search` where what has to be remembered
-must first be looked for.
+`immediate` where each action is answered at once (recall, counting, copying), `control` where every step is rewarded and all
+there is to know is in view (balancing, steering), `search` where what has to be remembered must first be looked for.
 
 examples:
   seqel train seqel/TMaze-v0 --steps 60000 --out runs/maze
@@ -59,9 +59,9 @@ class Arguments:
         arg(metavar="RUN.TOML", help="settings, as config.toml has them", help_behavior_hint="", constructor=str),
     ] = None
     preset: Annotated[
-        Literal["default", "immediate", "search"] | None,
+        Literal["default", "immediate", "control", "search"] | None,
         arg(
-            help="a named starting point: default, immediate, search",
+            help="a named starting point: default, immediate, control, search",
             metavar="P",
             help_behavior_hint="",
             constructor=str,
