@@ -12,8 +12,10 @@ so that any truncated or altered byte is found before a value is used. The CRC f
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
+import tempfile
 import zlib
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["Claim", "atomic_directory", "atomic_write", "load_tree", "save_tree", "verify_tree", "writing"]
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Claim", "atomic_directory", "atomic_write", "load_tree", "mapped", "save_tree", "verify_tree", "writing"]
 
 ARRAYS, TREE, MANIFEST = "arrays.safetensors", "tree.json", "manifest.json"
 FORMAT, VERSION = "seqel-tree", 1
@@ -48,6 +53,26 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def mapped(shape: tuple[int, ...], dtype: np.dtype[Any], directory: Path) -> NDArray[Any]:
+    """An array whose memory is a file in `directory`, without a name there: it is gone with the array, or the process.
+
+    The file's room on the disk is taken at once: a disk that fills up later would kill the process at some write.
+
+    Raises StorageError where there is no room.
+    """
+    import numpy as np
+
+    with writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory) as file:
+            size = max(1, math.prod(shape) * dtype.itemsize)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+            return np.memmap(file, dtype, "r+", shape=shape)
 
 
 class Claim:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 import torch
 
 from seqel.data.replay import Replay
-from seqel.errors import CheckpointError
+from seqel.errors import CheckpointError, StorageError
 from seqel.types import Episode, SequenceBatch
 
 ACTIONS, DIMS = 5, 2
@@ -231,3 +234,36 @@ def test_next_observations_are_stored_once() -> None:
     assert "11 transitions of 2 episodes" in repr(small)
     state = memory.state_dict()
     assert state["step/observation/observation"].shape == (500, 84, 84)  # type: ignore[union-attr]
+
+
+def test_in_files_it_is_the_same_replay_and_leaves_nothing(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    inside = replay(200)
+    outside = Replay(LEAVES, 200, actions=ACTIONS, action_dims=DIMS, masked=True, directory=tmp_path / "scratch")
+    for _ in range(60):
+        ep = episode(int(rng.integers(1, 30)), rng)
+        assert inside.add(ep) == outside.add(ep)
+    for seed in range(5):
+        one, two = (draw(memory, 9, 12, 5, seed) for memory in (inside, outside))
+        for name, leaf in one.observation.items():
+            assert torch.equal(leaf, two.observation[name])
+        assert torch.equal(one.reward, two.reward) and torch.equal(one.learn, two.learn)
+    again = replay(200)
+    again.load_state_dict(outside.state_dict())
+    assert torch.equal(draw(again, 9, 12, 5).reward, draw(outside, 9, 12, 5).reward)
+    assert isinstance(outside._slots.columns["reward"], np.memmap)
+    assert list((tmp_path / "scratch").iterdir()) == []  # a file without a name is gone with the process
+
+
+def test_a_disk_without_room_is_said_before_anything_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def full(descriptor: int, offset: int, size: int) -> None:
+        asked.append(size)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(StorageError, match="No space left"):
+        Replay({"x": ((1024,), np.dtype(np.float32))}, 1_000, actions=2, directory=tmp_path)
+    assert asked == [1024 * 4 * 1_000]
+    assert list(tmp_path.iterdir()) == []

@@ -22,6 +22,7 @@ from seqel.types import SequenceBatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from seqel.types import Episode
 
@@ -34,7 +35,9 @@ class Replay:
     leaves: observation leaf -> (shape, dtype), stored in that dtype. capacity: slots, where an episode of T
     transitions takes T + 1. actions: A, each of the action_dims = M actions is in 0 ... A - 1. masked: whether
     episodes carry an action_mask. priority: alpha of prioritised draws, 0: every step alike; `context` is then the
-    burn-in of every draw.
+    burn-in of every draw. directory: keep the steps in scratch files there instead of in memory.
+
+    Raises ConfigError on a capacity below 2, StorageError where the disk has no room.
     """
 
     def __init__(
@@ -47,11 +50,12 @@ class Replay:
         masked: bool = False,
         priority: float = 0.0,
         context: int = 0,
+        directory: Path | None = None,
     ) -> None:
         if capacity < 2:
             raise ConfigError(f"expected a capacity of at least 2 slots (one transition), got {capacity}")
         self.layout = Layout(dict(leaves), actions, action_dims, masked)
-        self._slots = Slots(self.layout.columns(), capacity)
+        self._slots = Slots(self.layout.columns(), capacity, directory)
         self._table = EpisodeTable(action_dims)
         self._priorities = Priorities(capacity, priority, context) if priority else None
 
@@ -82,7 +86,7 @@ class Replay:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the preallocated arrays; the operating system commits them as they are first written."""
+        """Bytes of the preallocated arrays, in memory (committed as they are first written) or in files."""
         extra = 0 if self._priorities is None else self._priorities.nbytes
         return self._slots.nbytes + self._table.nbytes + extra
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqel.errors import ConfigError
+from seqel.storage import mapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -49,10 +51,26 @@ def window_units(length: NDArray[np.int64], start: NDArray[np.int64], window: in
 
 
 class Slots:
-    """A flat ring of `capacity` slots: one preallocated array a column, each (capacity, *shape)."""
+    """A flat ring of `capacity` slots: one preallocated array a column, each (capacity, *shape).
 
-    def __init__(self, columns: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]], capacity: int) -> None:
-        self.columns = {name: np.empty((capacity, *shape), dtype) for name, (shape, dtype) in columns.items()}
+    In memory, or in files of `directory`, of which the operating system keeps in memory what is read and written most.
+    The files are scratch: they are this object's alone, and gone with it.
+
+    Raises StorageError where the disk has no room for the files.
+    """
+
+    def __init__(
+        self,
+        columns: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
+        capacity: int,
+        directory: Path | None = None,
+    ) -> None:
+        self.columns: dict[str, NDArray[Any]] = {
+            name: np.empty((capacity, *shape), dtype)
+            if directory is None
+            else mapped((capacity, *shape), dtype, directory)
+            for name, (shape, dtype) in columns.items()
+        }
         self.capacity = capacity
         self.next = 0  # where the next episode begins
         self.used = 0  # slots of live episodes; they are the `used` ones before `next`

@@ -40,6 +40,7 @@ class ReplayConfig:
     replay_ratio: float = 32.0  # transitions learnt for each environment step
     learning_starts: int = 1_000  # environment steps before the first update
     priority: float = 0.0  # alpha of prioritised draws: steps in proportion to their error^alpha; 0: every step alike
+    directory: str = ""  # keep experience in scratch files there instead of in memory
     importance: float = 0.4  # beta at the start, 1 at the end: how far weights undo the uneven draws
 
     def __post_init__(self) -> None:

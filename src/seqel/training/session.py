@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,7 @@ class Session:
             masked=self.probe.masked,
             priority=config.replay.priority,
             context=config.network.context,
+            directory=Path(config.replay.directory) if config.replay.directory else None,
         )
         self.stream = VectorStream(make_vector(make, config.environments, config.vectorization), spec, action)
         explorer = Explorer(
