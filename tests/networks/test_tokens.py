@@ -11,10 +11,10 @@ import torch
 
 from seqel.errors import SpaceError
 from seqel.networks.config import NetworkConfig
+from seqel.networks.images import ConvolutionEncoder
 from seqel.networks.tokens import (
     CategoriesEncoder,
     Deduplicated,
-    ImageEncoder,
     TextEncoder,
     TokenEncoder,
     VectorEncoder,
@@ -102,7 +102,7 @@ def test_a_picture_is_the_same_in_either_layout_and_its_pixels_are_scaled() -> N
     one, other = last.encoders[0](picture), first.encoders[0](picture.permute(0, 3, 1, 2).contiguous())
     torch.testing.assert_close(one, other)
     (image,) = last.encoders
-    assert isinstance(image, ImageEncoder)
+    assert isinstance(image, ConvolutionEncoder)
     white = image.linear(image.convolutions(torch.ones(1, 3, 24, 30)))
     torch.testing.assert_close(image(torch.full((1, 24, 30, 3), 255, dtype=torch.uint8)), white)
 

@@ -31,6 +31,7 @@ class NetworkConfig:
     previous_action: bool = True  # part of each step's token
     previous_reward: bool = True
     first_step: bool = True  # a flag on an episode's first step
+    image: Literal["cnn", "patches"] = "cnn"  # how a picture becomes part of its step's token
     dueling: bool = False  # value + advantage (Wang et al. 2016) instead of all actions at once
     value: Literal["scalar", "hl-gauss", "c51", "quantile"] = "scalar"  # the last two need objective.lambda_ = 0
     bins: int = 101  # outputs an action, where the value is not scalar
@@ -40,6 +41,7 @@ class NetworkConfig:
         for name, choices in (
             ("trunk", ("transformer", "gru")),
             ("gate", ("residual", "gru")),
+            ("image", ("cnn", "patches")),
             ("value", ("scalar", "hl-gauss", "c51", "quantile")),
         ):
             if getattr(self, name) not in choices:

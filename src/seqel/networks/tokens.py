@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from seqel.errors import SpaceError
 from seqel.networks.config import NetworkConfig
+from seqel.networks.images import ConvolutionEncoder, PatchEncoder
 from seqel.spaces import ActionSpec, Leaf, ObservationSpec
 
 __all__ = ["TokenEncoder", "VectorEncoder"]
@@ -122,40 +123,6 @@ class GridEncoder(nn.Module):
         return out
 
 
-class ImageEncoder(nn.Module):
-    """A small convolutional network (the layers of Mnih et al. 2015 for larger pictures) and one linear layer."""
-
-    def __init__(self, leaf: Leaf, width: int) -> None:
-        super().__init__()
-        self.axes, self.channels_last = len(leaf.shape), leaf.channels_last
-        channels, height, breadth = self._layout(leaf)
-        large = min(height, breadth) >= 64
-        shapes = ((32, 8, 4), (64, 4, 2), (64, 3, 1)) if large else ((32, 5, 2), (64, 3, 2), (64, 3, 1))
-        layers: list[nn.Module] = []
-        for out, kernel, stride in shapes:
-            layers += [nn.Conv2d(channels, out, kernel, stride), nn.ReLU()]
-            channels = out
-        self.convolutions = nn.Sequential(*layers, nn.Flatten())
-        with torch.no_grad():
-            flat = self.convolutions(torch.zeros(1, self._layout(leaf)[0], height, breadth)).shape[1]
-        self.linear = nn.Linear(flat, width)
-
-    def _layout(self, leaf: Leaf) -> tuple[int, int, int]:
-        if len(leaf.shape) == 2:
-            return 1, leaf.shape[0], leaf.shape[1]
-        return (leaf.shape[2], *leaf.shape[:2]) if self.channels_last else leaf.shape  # type: ignore[return-value]
-
-    def forward(self, x: Tensor) -> Tensor:
-        lead = x.shape[: -self.axes]
-        x = x.reshape(-1, *x.shape[-self.axes :]).to(self.linear.weight.dtype) / 255.0
-        if self.axes == 2:
-            x = x[:, None]
-        elif self.channels_last:
-            x = x.permute(0, 3, 1, 2)
-        out: Tensor = self.linear(self.convolutions(x))
-        return out.reshape(*lead, -1)
-
-
 class TextEncoder(nn.Module):
     """The mean of the embeddings of a text's hashed byte trigrams (0 is padding)."""
 
@@ -173,13 +140,15 @@ ENCODERS: dict[str, type[nn.Module]] = {
     "vector": VectorEncoder,
     "categories": CategoriesEncoder,
     "grid": GridEncoder,
-    "image": ImageEncoder,
     "text": TextEncoder,
 }
+IMAGE_ENCODERS: dict[str, type[nn.Module]] = {"cnn": ConvolutionEncoder, "patches": PatchEncoder}
 
 
-def _encoder(leaf: Leaf, width: int) -> nn.Module:
-    encoder = ENCODERS[leaf.kind](leaf, width)
+def _encoder(leaf: Leaf, config: NetworkConfig) -> nn.Module:
+    if leaf.kind == "image":
+        return IMAGE_ENCODERS[config.image](leaf, config.width)
+    encoder = ENCODERS[leaf.kind](leaf, config.width)
     return Deduplicated(leaf, encoder) if leaf.kind in ("grid", "text") else encoder
 
 
@@ -189,7 +158,7 @@ class TokenEncoder(nn.Module):
     def __init__(self, observation: ObservationSpec, action: ActionSpec, config: NetworkConfig) -> None:
         super().__init__()
         self.paths = [leaf.path for leaf in observation.leaves]
-        self.encoders = nn.ModuleList(_encoder(leaf, config.width) for leaf in observation.leaves)
+        self.encoders = nn.ModuleList(_encoder(leaf, config) for leaf in observation.leaves)
         self.actions = nn.ModuleList(nn.Embedding(size, config.width) for size in action.sizes)
         self.reward = nn.Linear(1, config.width, bias=False)
         self.first = nn.Parameter(torch.randn(config.width) * 0.5)

@@ -1,0 +1,91 @@
+"""A picture -> its part of the step's token: through convolutions, or as patches that attend to each other.
+
+Either way the trunk sees one token a step, however large the picture: memory costs the same.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqel.spaces import Leaf
+
+__all__ = ["ConvolutionEncoder", "PatchEncoder"]
+
+
+class _Pictures(nn.Module):
+    """What both have in common: uint8 pictures of any layout, with any leading axes -> (N, channels, height, width)."""
+
+    def __init__(self, leaf: Leaf) -> None:
+        super().__init__()
+        self.axes, self.channels_last = len(leaf.shape), leaf.channels_last
+        if self.axes == 2:
+            self.shape = (1, leaf.shape[0], leaf.shape[1])
+        elif self.channels_last:
+            self.shape = (leaf.shape[2], leaf.shape[0], leaf.shape[1])
+        else:
+            self.shape = (leaf.shape[0], leaf.shape[1], leaf.shape[2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., *shape of the leaf) -> (..., D)."""
+        lead = x.shape[: -self.axes]
+        x = x.reshape(-1, *x.shape[-self.axes :]) / 255.0
+        if self.axes == 2:
+            x = x[:, None]
+        elif self.channels_last:
+            x = x.permute(0, 3, 1, 2)
+        return self.encode(x).reshape(*lead, -1)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(N, channels, height, width), 0 to 1 -> (N, D)."""
+        raise NotImplementedError
+
+
+class ConvolutionEncoder(_Pictures):
+    """A small convolutional network (the layers of Mnih et al. 2015 for larger pictures) and one linear layer."""
+
+    def __init__(self, leaf: Leaf, width: int) -> None:
+        super().__init__(leaf)
+        channels = self.shape[0]
+        large = min(self.shape[1:]) >= 64
+        shapes = ((32, 8, 4), (64, 4, 2), (64, 3, 1)) if large else ((32, 5, 2), (64, 3, 2), (64, 3, 1))
+        layers: list[nn.Module] = []
+        for out, kernel, stride in shapes:
+            layers += [nn.Conv2d(channels, out, kernel, stride), nn.ReLU()]
+            channels = out
+        self.convolutions = nn.Sequential(*layers, nn.Flatten())
+        with torch.no_grad():
+            flat = self.convolutions(torch.zeros(1, *self.shape)).shape[1]
+        self.linear = nn.Linear(flat, width)
+
+    def encode(self, x: Tensor) -> Tensor:
+        out: Tensor = self.linear(self.convolutions(x))
+        return out
+
+
+class PatchEncoder(_Pictures):
+    """Patches as tokens within a step: each attends to all others of its picture, then their mean is the step's part.
+
+    Dosovitskiy et al. 2020, arXiv:2010.11929. Differs: one layer, the mean instead of a class token, and a picture whose
+    sides are no multiple of the patch is padded with black at the right and below.
+    """
+
+    def __init__(self, leaf: Leaf, width: int) -> None:
+        super().__init__(leaf)
+        channels, height, breadth = self.shape
+        self.side = 8 if min(height, breadth) >= 64 else 4
+        self.padding = (0, -breadth % self.side, 0, -height % self.side)
+        count = -(-height // self.side) * -(-breadth // self.side)
+        self.patches = nn.Conv2d(channels, width, self.side, self.side)
+        self.place = nn.Parameter(0.02 * torch.randn(count, width))
+        heads = max(n for n in (1, 2, 4) if width % n == 0)
+        self.attend = nn.TransformerEncoderLayer(
+            width, heads, 2 * width, dropout=0.0, batch_first=True, norm_first=True, bias=True
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def encode(self, x: Tensor) -> Tensor:
+        tokens = self.patches(F.pad(x, self.padding)).flatten(2).transpose(1, 2) + self.place  # (N, patches, D)
+        out: Tensor = self.norm(self.attend(tokens).mean(dim=1))
+        return out

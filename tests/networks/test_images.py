@@ -1,0 +1,85 @@
+"""Pictures: every layout is read alike, patches know their place, and a picture is one token whatever reads it."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from seqel.networks.config import NetworkConfig
+from seqel.networks.images import ConvolutionEncoder, PatchEncoder
+from seqel.networks.qnetwork import QNetwork
+from seqel.spaces import ActionSpec, Leaf, ObservationSpec
+
+BOTH = [ConvolutionEncoder, PatchEncoder]
+
+
+def leaf(*shape: int) -> Leaf:
+    (found,) = ObservationSpec.from_space(gym.spaces.Box(0, 255, shape, np.uint8)).leaves
+    return found
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_channels_first_and_last_are_the_same_picture(kind: type[ConvolutionEncoder] | type[PatchEncoder]) -> None:
+    torch.manual_seed(0)
+    last, first = kind(leaf(24, 30, 3), 16), kind(leaf(3, 24, 30), 16)
+    first.load_state_dict(last.state_dict())
+    x = torch.randint(0, 256, (2, 5, 24, 30, 3), dtype=torch.uint8)
+    seen = last(x)
+    assert seen.shape == (2, 5, 16)
+    torch.testing.assert_close(seen, first(x.permute(0, 1, 4, 2, 3)))
+    torch.testing.assert_close(seen[1, 3], last(x[1, 3]))  # leading axes do not matter
+    grey = kind(leaf(24, 30), 16)
+    assert grey(x[..., 0]).shape == (2, 5, 16)
+
+
+def test_patches_are_padded_with_black_and_know_their_place() -> None:
+    torch.manual_seed(0)
+    encoder = PatchEncoder(leaf(21, 30), 16)
+    assert encoder.side == 4 and len(encoder.place) == 6 * 8
+    larger = PatchEncoder(leaf(24, 32), 16)
+    larger.load_state_dict(encoder.state_dict())
+    x = torch.randint(0, 256, (3, 21, 30), dtype=torch.uint8)
+    torch.testing.assert_close(encoder(x), larger(torch.nn.functional.pad(x, (0, 2, 0, 3))))
+    dot, moved = torch.zeros(2, 1, 21, 30, dtype=torch.uint8)
+    dot[0, 1, 1] = moved[0, 9, 13] = 255  # the same place in its patch, another patch
+    assert float((encoder(dot) - encoder(moved)).detach().abs().max()) > 1e-4
+    assert PatchEncoder(leaf(64, 80, 3), 16).side == 8
+
+
+def test_patches_see_each_other() -> None:
+    """Without attention a mean over patches could not tell which of two dots come together."""
+    torch.manual_seed(0)
+    encoder = PatchEncoder(leaf(16, 16), 16).eval()
+    with torch.no_grad():
+        encoder.patches.weight.mul_(20.0)
+
+    def picture(*dots: tuple[int, int]) -> torch.Tensor:
+        x = torch.zeros(1, 16, 16, dtype=torch.uint8)
+        for row, column in dots:
+            x[0, row, column] = 255
+        return encoder.encode(x[:, None] / 255.0)
+
+    def pooled(*dots: tuple[int, int]) -> torch.Tensor:
+        return picture(*dots) - picture()
+
+    both, one, other = pooled((1, 1), (9, 9)), pooled((1, 1)), pooled((9, 9))
+    assert float((both - one - other).detach().abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("image", ["cnn", "patches"])
+def test_a_picture_is_one_token_and_every_weight_learns(image: str) -> None:
+    spec = ObservationSpec.from_space(gym.spaces.Box(0, 255, (20, 20, 3), np.uint8))
+    net = QNetwork(NetworkConfig(width=16, heads=2, context=4, image=image), spec, ActionSpec((3,), (0,)))  # type: ignore[arg-type]
+    torch.nn.init.normal_(net.head.advantage.weight)
+    x = torch.randint(0, 256, (5, 20, 20, 3), dtype=torch.uint8)
+    state = net.initial_state(5)
+    first = torch.ones(5, dtype=torch.bool)
+    with torch.no_grad():
+        out, state = net.step({"observation": x}, torch.zeros(5, 1, dtype=torch.int64), torch.zeros(5), first, state)
+    assert out.q.shape == (5, 1, 3) and state["keys"].shape[3] == 4
+    encoder = net.tokens.encoders[0]
+    encoder(x).square().sum().backward()
+    matrices = [p for p in encoder.parameters() if p.ndim > 1]
+    assert matrices and all(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in matrices)
