@@ -24,6 +24,7 @@ WHAT = {
     "cartpole-hidden-context-16": "the same, `network.context` = 16 (episodes of 500 steps)",
     "cartpole": "`CartPole-v1`, 50,000 steps at most",
     "acrobot": "`Acrobot-v1`, 100,000 steps at most",
+    "acrobot-memoryless": "the same, `--memoryless`",
     "memory-s7": "`MiniGrid-MemoryS7-v0`",
     "repeat-previous-medium": "`popgym-RepeatPreviousMedium-v0`",
     "count-recall-easy": "`popgym-CountRecallEasy-v0`",

@@ -136,7 +136,12 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "control": (
         "a reward at every step, and all there is to know in view (balancing, steering): many small updates",
-        {"replay.batch_tokens": 416, "learner.learning_rate": 5e-4},
+        {
+            "replay.batch_tokens": 416,
+            "learner.learning_rate": 5e-4,
+            "exploration.bonus": 0.02,
+            "network.clock": False,
+        },
     ),
     "search": (
         "what has to be remembered must first be looked for: a warmer ladder of temperatures, slower learning",
