@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from seqel.errors import ConfigError
-from seqel.training.config import PRESETS, RunConfig, load_config, preset, save_config, with_settings
+from seqel.training.config import RunConfig, load_config, preset, save_config, with_settings
+from seqel.training.presets import PRESETS
 
 
 @pytest.mark.parametrize("name", PRESETS)

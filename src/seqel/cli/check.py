@@ -167,8 +167,8 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
     from rich.markup import escape
     from rich.table import Table
 
-    from seqel.training.config import PRESETS
     from seqel.training.lines import clock
+    from seqel.training.presets import PRESETS
 
     table = Table(
         box=None, show_header=False, padding=(0, 2, 0, 0), title=report["env"], title_justify="left", title_style="bold"

@@ -14,9 +14,9 @@ from seqel.errors import ConfigError
 from seqel.losses.config import ObjectiveConfig
 from seqel.networks.config import NetworkConfig
 from seqel.storage import atomic_write
+from seqel.training.presets import PRESETS
 
 __all__ = [
-    "PRESETS",
     "EvaluationConfig",
     "LearnerConfig",
     "ReplayConfig",
@@ -125,34 +125,6 @@ class RunConfig:
     def __post_init__(self) -> None:
         _at_least(self, "", steps=1, seed=0, environments=1, threads=0, refresh_every=0, log_every=1)
         _at_least(self, "", checkpoint_every=0)
-
-
-# name -> (what it is for, settings by dotted name)
-PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
-    "default": ("rewards that come late, after long corridors: Peng's Q(0.9)", {}),
-    "immediate": (
-        "each action is answered at once (recall, counting, copying): one-step targets, a mild count bonus",
-        {"objective.lambda_": 0.0, "exploration.bonus": 0.02, "environments": 32, "replay.replay_ratio": 4.0},
-    ),
-    "control": (
-        "a reward at every step, and all there is to know in view (balancing, steering): many small updates",
-        {
-            "replay.batch_tokens": 416,
-            "learner.learning_rate": 5e-4,
-            "exploration.bonus": 0.02,
-            "network.clock": False,
-        },
-    ),
-    "search": (
-        "what has to be remembered must first be looked for: a warmer ladder of temperatures, slower learning",
-        {
-            "exploration.low": 0.003,
-            "exploration.high": 0.3,
-            "learner.learning_rate": 5e-4,
-            "learner.target_rate": 0.005,
-        },
-    ),
-}
 
 
 def preset(name: str = "default", **settings: Any) -> RunConfig:

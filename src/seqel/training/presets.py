@@ -1,0 +1,34 @@
+"""Named starting points: where the defaults of `config.py` are not the best, and when to use which."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["PRESETS"]
+
+# name -> (what it is for, settings by dotted name)
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "default": ("rewards that come late, after long corridors: Peng's Q(0.9)", {}),
+    "immediate": (
+        "each action is answered at once (recall, counting, copying): one-step targets, a mild count bonus",
+        {"objective.lambda_": 0.0, "exploration.bonus": 0.02, "environments": 32, "replay.replay_ratio": 4.0},
+    ),
+    "control": (
+        "a reward at every step, and all there is to know in view (balancing, steering): many small updates",
+        {
+            "replay.batch_tokens": 416,
+            "learner.learning_rate": 5e-4,
+            "exploration.bonus": 0.02,
+            "network.clock": False,
+        },
+    ),
+    "search": (
+        "what has to be remembered must first be looked for: a warmer ladder of temperatures, slower learning",
+        {
+            "exploration.low": 0.003,
+            "exploration.high": 0.3,
+            "learner.learning_rate": 5e-4,
+            "learner.target_rate": 0.005,
+        },
+    ),
+}
