@@ -59,9 +59,8 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
     "cartpole-hidden": (HiddenVelocities, "default", {"steps": 100_000, "evaluation.every": 5_000}, 490.0, 100),
     "cartpole": ("CartPole-v1", "control", {"steps": 50_000, "evaluation.every": 5_000}, 495.0, 100),
     "acrobot": ("Acrobot-v1", "control", {"steps": 100_000, "evaluation.every": 5_000}, -75.0, 100),
-    "acrobot-memoryless": (  # as many transitions learnt a step as the zoo's DQN
-        "Acrobot-v1", "control",
-        {"steps": 100_000, "evaluation.every": 5_000, "memoryless": True, "replay.replay_ratio": 128.0}, -75.0, 100,
+    "acrobot-memoryless": (
+        "Acrobot-v1", "control", {"steps": 100_000, "evaluation.every": 5_000, "memoryless": True}, -75.0, 100,
     ),
     "memory-s7": ("MiniGrid-MemoryS7-v0", "search", {"steps": 400_000, "evaluation.every": 10_000}, 0.94, 200),
     "repeat-previous-medium": (
