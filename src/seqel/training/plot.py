@@ -32,12 +32,12 @@ def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: f
             if panel == "return" and threshold is not None:
                 axis.axhline(threshold, color="#2e8b57", lw=1, ls=":", label=f"threshold {threshold:g}")
             axis.set_ylabel("mean return" if panel == "return" else "success")
-            axis.legend(frameon=False, fontsize=8, loc="best")
+            _legend(axis)
         elif panel == "q":
             _curve(axis, lines, "q", "#b2651f", "value of actions taken")
             _curve(axis, lines, "target", "#d9b38c", "target")
             axis.set_ylabel("Q")
-            axis.legend(frameon=False, fontsize=8, loc="best")
+            _legend(axis)
         else:
             _curve(axis, lines, "loss", "#7a4fa3", "loss")
             axis.set_ylabel("loss")
@@ -47,6 +47,11 @@ def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: f
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     atomic_write(path, buffer.getvalue())
+
+
+def _legend(axis: Any) -> None:
+    if axis.get_legend_handles_labels()[0]:  # a run that was stopped at once has nothing to name yet
+        axis.legend(frameon=False, fontsize=8, loc="best")
 
 
 def _curve(axis: Any, lines: list[dict[str, Any]], name: str, colour: str, label: str) -> None:
