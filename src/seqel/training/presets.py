@@ -18,6 +18,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "replay.batch_tokens": 416,
             "learner.learning_rate": 5e-4,
+            "replay.priority": 0.6,
             "exploration.bonus": 0.02,
             "network.clock": False,
         },
