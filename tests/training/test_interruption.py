@@ -14,15 +14,12 @@ from typing import Any
 import pytest
 
 import seqel
+import support
 from seqel.training.online import Record
+from support import MAZE
 
 STEPS = 1_200
-TINY: dict[str, Any] = {
-    "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1, "device": "cpu", "environments": 2,
-    "evaluation.every": 400, "evaluation.episodes": 4, "replay.learning_starts": 100, "replay.replay_ratio": 2.0,
-    "replay.batch_tokens": 64, "log_every": 100,
-}  # fmt: skip
-MAZE = "seqel/TMaze10-v0"
+TINY = support.TINY | {"environments": 2, "evaluation.every": 400, "replay.replay_ratio": 2.0}
 
 # The child sleeps after each record, so that there is time to interrupt it in the middle.
 PROGRAM = """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
@@ -76,20 +76,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     if arguments.what == "env":
         found = _environments(arguments)
     else:
-        names = (
-            "width",
-            "layers",
-            "heads",
-            "context",
-            "batch",
-            "envs",
-            "steps",
-            "trunk",
-            "precision",
-            "compile",
-            "priority",
-            "device",
-        )
+        names = (field.name for field in fields(timing.Shapes) if hasattr(arguments, field.name))
         shapes = timing.Shapes(**{name: getattr(arguments, name) for name in names})
         if shapes.compile:
             output.note("compiling: half a minute to a minute ...")

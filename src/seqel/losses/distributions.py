@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from seqel.errors import ConfigError
+from seqel.losses.td import huber
 
 __all__ = ["Categorical", "Quantiles"]
 
@@ -90,9 +91,6 @@ class Quantiles:
         """Quantile Huber loss.  outputs, following (..., bins) quantiles, offset and factor (...) -> (...)."""
         moved = (offset[..., None] + factor[..., None] * following).detach()
         error = moved[..., None, :] - outputs[..., :, None]  # (..., own, target's)
-        size = error.abs()
-        near = size.clamp(max=self.delta)
-        huber = 0.5 * near.square() + self.delta * (size - near)
         level = (torch.arange(self.bins, device=outputs.device, dtype=outputs.dtype) + 0.5) / self.bins
         weight = (level[:, None] - (error.detach() < 0).to(outputs.dtype)).abs()
-        return (weight * huber / self.delta).mean(dim=(-1, -2))
+        return (weight * huber(error, self.delta) / self.delta).mean(dim=(-1, -2))
