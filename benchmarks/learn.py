@@ -81,6 +81,14 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
     "tmaze100-refreshed": (
         "seqel/TMaze100-v0", "default", {"steps": 300_000, "evaluation.every": 5_000, "refresh_every": 1}, 0.99, 100,
     ),
+    "tmaze100-bf16-compiled": (
+        "seqel/TMaze100-v0", "default",
+        {"steps": 300_000, "evaluation.every": 5_000, "learner.precision": "bf16", "learner.compile": "on"}, 0.99, 100,
+    ),
+    "cartpole-hidden-bf16-compiled": (
+        HiddenVelocities, "default",
+        {"steps": 100_000, "evaluation.every": 5_000, "learner.precision": "bf16", "learner.compile": "on"}, 490.0, 100,
+    ),
     "car-flag": ("seqel/CarFlag-v0", "default", {"steps": 300_000, "evaluation.every": 5_000}, 0.95, 100),
     "memory-cards": ("seqel/MemoryCards-v0", "immediate", {"steps": 2_000_000, "evaluation.every": 50_000}, -6.5, 100),
     "cartpole-hidden-context-16": (  # 500 steps are more than ten times what a layer reaches back

@@ -60,7 +60,8 @@ def test_a_file_may_start_from_a_preset(tmp_path: Path) -> None:
         ({"exploration.low": 0.0}, "0 < low"),
         ({"replay.replay_ratio": 0.0}, "more than 0"),
         ({"evaluation.episodes": 0}, "at least 1"),
-        ({"learner.compile": "maybe"}, "true or false"),
+        ({"learner.compile": "maybe"}, "one of 'auto', 'on', 'off'"),
+        ({"memoryless": "maybe"}, "true or false"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(settings: dict[str, Any], says: str) -> None:

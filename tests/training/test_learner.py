@@ -200,7 +200,7 @@ def test_state_goes_and_comes_back() -> None:
 
 @pytest.mark.slow
 def test_a_compiled_update_is_the_eager_one() -> None:
-    eager, compiled = learner(), learner(compile=True)
+    eager, compiled = learner(), learner(compile="on")
     for seed in range(3):
         a, b = eager.update(batch(seed=seed)), compiled.update(batch(seed=seed))
     assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-3)

@@ -70,7 +70,9 @@ class LearnerConfig:
     target_rate: float = 0.01  # moving average: target += rate * (online - target) at each update
     target_every: int = 500  # copy: updates between copies
     precision: Literal["float32", "bf16"] = "float32"
-    compile: bool = False  # torch.compile the update and the acting step: about a minute before the first one
+    compile: Literal["auto", "on", "off"] = (
+        "auto"  # the update and the acting step, where the run is long enough to pay
+    )
     shift: int = 0  # random shift of images, in pixels
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from seqel.losses.objective import step_loss
 from seqel.losses.td import masked_mean
 from seqel.networks.qnetwork import QNetwork
 from seqel.training.augment import shift_images
+from seqel.training.compiling import compiled
 from seqel.training.config import LearnerConfig
 from seqel.types import SequenceBatch
 
@@ -49,7 +50,7 @@ class Learner:
         self.errors = torch.zeros(0, 0)  # (B, T) |target - q| of the last update, in units of the return scale
         self._online: list[Tensor] = list(network.parameters())
         self._slow: list[Tensor] = list(self.target.parameters())
-        self._loss = torch.compile(self._step_losses, dynamic=False) if config.compile else self._step_losses
+        self._loss = compiled(self._step_losses) if config.compile == "on" else self._step_losses
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         config = self.config

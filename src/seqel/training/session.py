@@ -22,6 +22,7 @@ from seqel.evaluation.rollout import LONGEST, Evaluation, play
 from seqel.networks.qnetwork import QNetwork
 from seqel.training.allocator import keep_freed_memory
 from seqel.training.collector import Collector, EpisodeEnd
+from seqel.training.compiling import settle
 from seqel.training.config import RunConfig
 from seqel.training.learner import Learner
 from seqel.training.returns_scale import ReturnScale
@@ -66,21 +67,23 @@ class Session:
     """A run in memory: environments, agent, replay, learner. `training/online.py` says in which order they work."""
 
     def __init__(self, config: RunConfig, make: EnvMaker, found: Probe | None = None) -> None:
+        self.notes: list[str] = []  # what the next record has to say in words
         self.probe = found or probe(make)
-        self.config = config = complete(config, self.probe)
+        self.device = choose_device(config.device)
+        self.config = config = settle(complete(config, self.probe), self.device)
         self.make = make
         if config.threads:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
-        self.device = choose_device(config.device)
         if self.device.type == "cpu":
             keep_freed_memory()
         spec, action = self.probe.observation, self.probe.action
         network = QNetwork(config.network, spec, action).to(self.device)
         self.agent = Agent(network, {"env": config.env, "seed": config.seed})
         self.learner = Learner(network, config.objective, config.learner)
-        if config.learner.compile:
+        if config.learner.compile == "on":
             network.trunk.compile_step(config.environments)
+            self.notes.append("the update is compiled, which takes up to a minute before the first one, once")
         self.replay = Replay(
             spec.storage,
             config.replay.capacity,
@@ -109,7 +112,6 @@ class Session:
         self.ready = False
         self.recent: deque[EpisodeEnd] = deque(maxlen=100)
         self.gathered: list[dict[str, torch.Tensor]] = []  # the learner's metrics since the last record
-        self.notes: list[str] = []  # what the next record has to say in words
         self._widened = False  # that windows had to be widened has been said
         self.stopping = False  # set from outside: end after this round of the loop, where a checkpoint is exact
         self.solved = False  # the threshold held: there is nothing left to do
@@ -155,7 +157,7 @@ class Session:
             context=config.network.context,
             discount=self.discount,
             rng=self.rng,
-            pad_to=window if config.learner.compile else None,
+            pad_to=window if config.learner.compile == "on" else None,
             pack=config.network.trunk == "transformer",  # a GRU would have to run packed rows step by step
             importance=config.replay.importance + (1.0 - config.replay.importance) * self.done,
         )

@@ -27,6 +27,7 @@ from seqel.losses.config import ObjectiveConfig
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.training.compiling import gflop
 from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner
 from seqel.types import Episode
@@ -100,7 +101,7 @@ class Shapes:
 def time_update(shapes: Shapes, repeats: int = 50) -> dict[str, Any]:
     """Sampling and learning: `ms` an update, its matrix products in GFLOP, and their speed beside this core's peak."""
     network, replay = shapes.network(), shapes.replay()
-    config = LearnerConfig(compile=shapes.compile, precision=shapes.precision)
+    config = LearnerConfig(compile="on" if shapes.compile else "off", precision=shapes.precision)
     learner = Learner(network, ObjectiveConfig(0.99, lambda_=0.0), config)
     rng = np.random.default_rng(1)
     began = time.perf_counter()
@@ -122,9 +123,9 @@ def time_update(shapes: Shapes, repeats: int = 50) -> dict[str, Any]:
         "shapes": asdict(shapes),
     }
     if shapes.trunk == "transformer":
-        gflop = _gflop(shapes)
+        work = gflop(shapes.batch, shapes.context, shapes.width, shapes.layers, shapes.context)
         peak = _peak(shapes)
-        found |= {"gflop": gflop, "gflop_per_s": 1e3 * gflop / ms, "peak_gflop_per_s": peak}
+        found |= {"gflop": work, "gflop_per_s": 1e3 * work / ms, "peak_gflop_per_s": peak}
         found["share_of_peak"] = found["gflop_per_s"] / peak
     return found
 
@@ -233,14 +234,6 @@ def _median(call: Callable[[], Any], repeats: int, device: str) -> float:
 def _wait(device: str) -> None:
     if device.startswith("cuda"):
         torch.cuda.synchronize()
-
-
-def _gflop(shapes: Shapes) -> float:
-    """Of the matrix products with weights in one update: one forward of the target, forward and backward of the online."""
-    tokens = shapes.batch * (shapes.context + 1)
-    block = 2 * tokens * 12 * shapes.width**2  # qkv 3, out 1, MLP 8; a multiply and an add each
-    attention = 2 * 2 * shapes.batch * (shapes.context + 1) ** 2 * shapes.width
-    return 4 * shapes.layers * (block + attention) / 1e9
 
 
 def _peak(shapes: Shapes) -> float:

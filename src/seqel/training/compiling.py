@@ -1,0 +1,119 @@
+"""Whether compiling the update pays, and how it is done: one graph for every number of rows, kept from run to run.
+
+The decision is arithmetic on the config, not a measurement: the same config compiles everywhere or nowhere, so the same
+seed gives the same run. Compiling in the background while eager updates go on would make the moment of the switch, and
+so the last bits of the weights, a matter of chance: it is not done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from seqel.errors import ConfigError
+from seqel.types import SequenceBatch
+
+if TYPE_CHECKING:
+    from seqel.training.config import RunConfig
+
+__all__ = ["can_compile", "compiled", "gflop", "pays", "settle"]
+
+Result = TypeVar("Result")
+
+# Measured on one core (docs/benchmarks.md): what a compiled update saves for each GFLOP of its matrix products, against
+# what compiling takes when nothing is in the cache. It must save twice that: runs are often ended early.
+SAVED_SECONDS_PER_GFLOP = {"float32": 0.002, "bf16": 0.006}
+COMPILATION_SECONDS = 45.0
+MARGIN = 2.0
+# On a GPU what is saved is the time between small kernels, about the same for every size. Not measured yet.
+SAVED_SECONDS_PER_UPDATE_ON_GPU = 0.01
+
+
+def settle(config: RunConfig, device: torch.device) -> RunConfig:
+    """Turn `learner.compile = "auto"` into "on" or "off". `config.replay.window` must have been chosen.
+
+    Raises:
+        ConfigError: "on" was asked for and there is no compiler.
+    """
+    choice = config.learner.compile
+    if choice == "on" and not can_compile(device):
+        raise ConfigError(
+            "learner.compile: 'on' needs a C++ compiler (g++ or clang++, or what CXX names), and found none: install "
+            "one, or set learner.compile = 'auto' or 'off'"
+        )
+    if choice == "auto":
+        choice = "on" if pays(config, device) and can_compile(device) else "off"
+    return dataclasses.replace(config, learner=dataclasses.replace(config.learner, compile=choice))
+
+
+def pays(config: RunConfig, device: torch.device) -> bool:
+    """Whether the run is long enough for compilation to save twice what it takes."""
+    network, replay = config.network, config.replay
+    if network.trunk != "transformer":
+        return False  # a GRU's time goes into the loop over steps, which is a library's own kernel
+    window = replay.window or 2 * network.context
+    rows = replay.batch_size or max(1.0, replay.batch_tokens / (window + 1))
+    updates = config.steps * replay.replay_ratio / (rows * window)
+    if device.type == "cuda":
+        saved = updates * SAVED_SECONDS_PER_UPDATE_ON_GPU
+    else:
+        work = gflop(rows, window, network.width, network.layers, network.context)
+        saved = updates * work * SAVED_SECONDS_PER_GFLOP[config.learner.precision]
+    return saved > MARGIN * COMPILATION_SECONDS
+
+
+def gflop(rows: float, window: int, width: int, layers: int, context: int) -> float:
+    """Of the matrix products in one update: a forward of the target, a forward and a backward of the online network."""
+    tokens = rows * (window + 1)
+    block = 2 * tokens * 12 * width**2  # qkv 3, out 1, MLP 8; a multiply and an add each
+    attention = 2 * 2 * tokens * min(window + 1, 2 * context) * width
+    return 4 * layers * (block + attention) / 1e9
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether there is a compiler for the device."""
+    if device.type == "cuda":
+        return bool(torch.utils._triton.has_triton())  # torch's own question before it compiles
+    return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++") if name)
+
+
+def compiled(
+    losses: Callable[[SequenceBatch], Result], backend: str | Callable[..., Any] = "inductor"
+) -> Callable[[SequenceBatch], Result]:
+    """`losses`, compiled at its first call; one compilation serves every number of rows. T must stay the same.
+
+    What is compiled is kept in the user's cache, so that the next run at the same shapes begins after seconds.
+    """
+    keep_compiled()
+    call = torch.compile(
+        losses, dynamic=False, backend=backend
+    )  # T, widths and heads are constants; rows are marked below
+
+    def run(batch: SequenceBatch) -> Result:
+        for value in _tensors(batch):
+            torch._dynamo.maybe_mark_dynamic(value, 0)
+        return call(batch)
+
+    return run
+
+
+def keep_compiled() -> None:
+    """Let compiled code outlive a restart: torch's own default is a temporary folder."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    if os.access(base if base.exists() else base.parent, os.W_OK):
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(base / "seqel" / "compiled"))
+
+
+def _tensors(batch: SequenceBatch) -> list[Tensor]:
+    found: list[Tensor] = []
+    for field in dataclasses.fields(batch):
+        value: Any = getattr(batch, field.name)
+        found += [x for x in (value.values() if isinstance(value, dict) else (value,)) if isinstance(x, Tensor)]
+    return found
