@@ -32,6 +32,8 @@ def test_an_acting_step_and_a_draw() -> None:
     assert act["steps_per_s"] == pytest.approx(3e3 / act["ms"])
     assert act["ratio_to_recomputing"] == pytest.approx(act["recomputed_ms"] / act["ms"])
     assert act["memory_bytes"] == 2 * 2 * 3 * 6 * 16 * 4 + 3 * 8  # keys and values of 2 layers, positions
+    exported = time_act(replace(SMALL, backend="onnxruntime"), repeats=5)
+    assert exported["memory_bytes"] == act["memory_bytes"] and exported["ms"] > 0
     draw = time_replay(SMALL, repeats=5)
     assert draw["transitions"] == 60
     assert draw["ms"] > 0.0

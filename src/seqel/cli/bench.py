@@ -47,6 +47,9 @@ class Arguments:
     priority: Annotated[float, arg(metavar="ALPHA", help="of prioritised draws; 0: every step alike")] = 0.0
     trunk: Literal["transformer", "gru"] = "transformer"
     precision: Literal["float32", "bf16"] = "float32"
+    backend: Annotated[
+        Literal["torch", "onnxruntime"], arg(help="for `act`: what runs the network (onnxruntime: the extra `serve`)")
+    ] = "torch"
     compile: Annotated[bool, FlagCreatePairsOff, arg(help="torch.compile first", help_behavior_hint="")] = False
     threads: Annotated[int, arg(metavar="N", help="of torch; 0: as torch chooses")] = 0
     device: Annotated[str, arg(metavar="D", help="cpu, cuda")] = "cpu"

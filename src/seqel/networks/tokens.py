@@ -192,7 +192,7 @@ class TokenEncoder(nn.Module):
         if self.config.previous_action:
             parts += [table(action[..., dim]) for dim, table in enumerate(self.actions)]
         if self.config.previous_reward:
-            size = torch.copysign(reward.abs().log1p(), reward)  # symlog; a reward needs no gradient
+            size = reward.sign() * reward.abs().log1p()  # symlog; a reward needs no gradient
             parts.append(size[..., None] * self.reward.weight[:, 0])
         return sum(parts[1:], parts[0]) if parts else torch.zeros_like(self.first)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,6 +21,8 @@ import torch
 
 from seqel.agents.agent import Agent
 from seqel.data.replay import Replay
+from seqel.deployment.export import export
+from seqel.deployment.runtime import ExportedAgent
 from seqel.environments.resolve import EnvMaker
 from seqel.environments.vector import VectorStream, make_vector
 from seqel.errors import ConfigError
@@ -54,6 +57,7 @@ class Shapes:
     precision: Literal["float32", "bf16"] = "float32"
     compile: bool = False
     priority: float = 0.0  # of the replay's draws
+    backend: Literal["torch", "onnxruntime"] = "torch"  # of acting
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -133,16 +137,17 @@ def time_update(shapes: Shapes, repeats: int = 50) -> dict[str, Any]:
 def time_act(shapes: Shapes, repeats: int = 300) -> dict[str, Any]:
     """A call of `Agent.act` with every environment's row, memory full; beside it the same by recomputing the window."""
     agent = Agent(shapes.network())
+    acting = _exported(agent) if shapes.backend == "onnxruntime" else agent
     if shapes.compile:
         agent.network.trunk.compile_step(shapes.envs)
     rng = np.random.default_rng(2)
     reward = np.zeros(shapes.envs, np.float32)
     observation = rng.uniform(-1, 1, (shapes.envs, shapes.observation)).astype(np.float32)
-    state = agent.initial_state(shapes.envs)
+    state: Any = acting.initial_state(shapes.envs)
 
     def act() -> None:
         nonlocal state
-        _, state = agent.act(observation, state, reward=reward)
+        _, state = acting.act(observation, state, reward=reward)
 
     for _ in range(shapes.context):
         act()
@@ -161,9 +166,14 @@ def time_act(shapes: Shapes, repeats: int = 300) -> dict[str, Any]:
         "steps_per_s": 1e3 * shapes.envs / ms,
         "recomputed_ms": again,
         "ratio_to_recomputing": again / ms,
-        "memory_bytes": sum(tensor.nbytes for tensor in state.memory.values()),
+        "memory_bytes": sum(tensor.nbytes for tensor in agent.initial_state(shapes.envs).memory.values()),
         "shapes": asdict(shapes),
     }
+
+
+def _exported(agent: Agent) -> ExportedAgent:
+    with tempfile.TemporaryDirectory() as folder:
+        return ExportedAgent(export(agent, Path(folder) / "agent.onnx"))
 
 
 def time_replay(shapes: Shapes, repeats: int = 300) -> dict[str, Any]:

@@ -1,0 +1,143 @@
+"""An agent as one ONNX file: the acting step as a pure function, with what a caller must know in its metadata.
+
+The model reads the ring of keys and values and returns only the new ones; `deployment/runtime.py` keeps the ring. So no
+memory is copied through the model, and any program that speaks ONNX can do the same.
+
+    inputs   one for each leaf of the observation (R, *shape), previous_action (R, M) int64, previous_reward (R,),
+             first (R,) bool, keys and values (layers, R, H, context, d), position (R,) int64: steps seen
+    outputs  q (R, M, A), new_keys and new_values (R, layers, H, d), to be put into slot position % context
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seqel.agents.agent import Agent
+from seqel.deployment.runtime import FORMAT, METADATA, PREFIX
+from seqel.errors import ConfigError
+from seqel.networks.qnetwork import QNetwork
+from seqel.networks.transformer import Transformer
+from seqel.storage import atomic_write
+
+__all__ = ["export"]
+
+ROWS = 2  # of the example that is traced; the model takes any number
+
+
+class Step(nn.Module):
+    """The acting step of a Q-network, nothing written in place."""
+
+    def __init__(self, network: QNetwork) -> None:
+        super().__init__()
+        if not isinstance(network.trunk, Transformer):
+            raise ConfigError(f"export: expected trunk = 'transformer', this agent has {network.config.trunk!r}")
+        self.network, self.trunk = network, network.trunk
+
+    def forward(
+        self,
+        observation: dict[str, Tensor],
+        previous_action: Tensor,
+        previous_reward: Tensor,
+        first: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        position: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        token = self.network.tokens(observation, previous_action, previous_reward, first)
+        h, new_keys, new_values = self.trunk.step_pure(token, keys, values, position)
+        return self.network.head(h).q, new_keys, new_values
+
+
+def export(agent: Agent, path: str | Path) -> Path:
+    """Write the agent to `path` (.onnx) for any number of rows, and return it. Needs the extra `serve`.
+
+    Raises:
+        ConfigError: the trunk is no Transformer, or onnx and onnxscript are not installed.
+        StorageError: the file could not be written; what was there before is untouched.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401 (what torch exports with)
+    except ImportError as error:
+        raise ConfigError(f"export: needs {error.name}: pip install 'seqel[serve]'") from error
+    network = agent.network
+    device, training = agent.device, network.training
+    step = Step(network).to("cpu").eval()
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                step, _example(agent), dynamo=True, dynamic_shapes=_shapes(agent), verbose=False,
+                input_names=[PREFIX + leaf.path for leaf in agent.observation_spec.leaves] + list(INPUTS),
+                output_names=["q", "new_keys", "new_values"],
+            )  # fmt: skip
+    finally:
+        network.to(device).train(training)
+    assert program is not None
+    model = program.model_proto
+    onnx.helper.set_model_props(model, {METADATA: json.dumps(describe(agent))})
+    target = Path(path)
+    atomic_write(target, model.SerializeToString())
+    return target
+
+
+def describe(agent: Agent) -> dict[str, Any]:
+    """What a caller must know besides the model."""
+    trunk = agent.network.trunk
+    assert isinstance(trunk, Transformer)
+    return {
+        "format": FORMAT,
+        "observation": agent.observation_spec.to_json(),
+        "action": dataclasses.asdict(agent.action_spec),
+        "ring": {
+            "layers": trunk.config.layers,
+            "heads": trunk.config.heads,
+            "context": trunk.context,
+            "dim": trunk.dim,
+        },
+        "info": agent.info,
+    }
+
+
+INPUTS = ("previous_action", "previous_reward", "first", "keys", "values", "position")
+
+
+def _example(agent: Agent) -> tuple[Any, ...]:
+    storage, state = agent.observation_spec.storage, agent.network.trunk.initial_state(ROWS, torch.device("cpu"))
+    leaves = {path: torch.from_numpy(np.zeros((ROWS, *shape), dtype)) for path, (shape, dtype) in storage.items()}
+    action = torch.zeros(ROWS, agent.action_spec.dims, dtype=torch.int64)
+    flags = torch.zeros(ROWS), torch.zeros(ROWS, dtype=torch.bool)
+    return (leaves, action, *flags, state["keys"], state["values"], state["position"])
+
+
+def _shapes(agent: Agent) -> tuple[Any, ...]:
+    rows = torch.export.Dim("rows", min=1)
+    leaves = {path: {0: rows} for path in agent.observation_spec.storage}
+    one, ring = {0: rows}, {1: rows}
+    return (leaves, one, one, one, ring, ring, one)
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """Without the exporter's chatter, which speaks of torch's insides."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,157 @@
+"""An exported agent at work: onnxruntime and the ring of keys and values. No torch.
+
+The same `act` as `seqel.agents.agent.Agent`, for whole batches.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqel.errors import CheckpointError, ConfigError, SpaceError
+from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
+from seqel.types import Decision
+
+__all__ = ["FORMAT", "METADATA", "PREFIX", "ExportedAgent", "Memory"]
+
+METADATA = "seqel"  # the key of the description in the model's metadata
+FORMAT = 1
+PREFIX = "observation."  # of the names of the leaves' inputs
+
+
+@dataclass(slots=True)
+class Memory:
+    """What an exported agent remembers, a row each. Consumed by `act`."""
+
+    keys: NDArray[np.float32]  # (layers, R, H, context, d)
+    values: NDArray[np.float32]
+    position: NDArray[np.int64]  # (R,) steps seen
+    last_action: NDArray[np.int64]  # (R, M)
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+
+class ExportedAgent:
+    """Acts from an ONNX file that `seqel.deployment.export.export` wrote. Needs the extra `serve`.
+
+    Raises:
+        ConfigError: onnxruntime is not installed.
+        CheckpointError: the file is missing, damaged, or no exported agent.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 1) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ConfigError("an exported agent needs onnxruntime: pip install 'seqel[serve]'") from error
+        if not Path(path).is_file():
+            raise CheckpointError(f"{path}: no such file")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = threads, 3
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors have no common base but this
+            raise CheckpointError(
+                f"{path} is damaged, or no ONNX model: {' '.join(str(error).split())[:200]}"
+            ) from error
+        self._read(str(path), self.session.get_modelmeta().custom_metadata_map.get(METADATA))
+        self._names = [one.name for one in self.session.get_inputs()]
+
+    def _read(self, path: str, text: str | None) -> None:
+        if text is None:
+            raise CheckpointError(f"{path}: an ONNX model, but no exported agent: it has no metadata {METADATA!r}")
+        try:
+            told = json.loads(text)
+            if told["format"] != FORMAT:
+                raise CheckpointError(f"{path}: expected format {FORMAT}, got {told['format']!r}")
+            self.observation_spec = ObservationSpec.from_json(told["observation"])
+            self.action_spec = ActionSpec(**{name: tuple(value) for name, value in told["action"].items()})
+            ring = told["ring"]
+            self.context = int(ring["context"])
+            self._ring = (int(ring["layers"]), int(ring["heads"]), int(ring["dim"]))
+            self.info: dict[str, Any] = told["info"]
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"{path}: its metadata {METADATA!r} is damaged: {error}") from error
+
+    def initial_state(self, batch: int) -> Memory:
+        """The memory of `batch` rows that have seen nothing."""
+        layers, heads, dim = self._ring
+        keys, values = (np.zeros((layers, batch, heads, self.context, dim), np.float32) for _ in range(2))
+        return Memory(keys, values, np.zeros(batch, np.int64), np.zeros((batch, self.action_spec.dims), np.int64))
+
+    def act(
+        self,
+        observation: Any,
+        state: Memory | None = None,
+        *,
+        reward: Any = 0.0,
+        first: Any = None,
+        previous_action: Any = None,
+        mask: Any = None,
+    ) -> tuple[Decision, Memory]:
+        """Choose the best action of each of R rows; arguments and result as of `Agent.act`.
+
+        Raises:
+            SpaceError: something does not fit. The state is then as it was.
+        """
+        rows = self._rows_in(observation) if state is None else len(state)
+        flat = observation
+        if not isinstance(observation, FlatObservation):
+            flat = self.observation_spec.flatten(observation, rows)
+        state = self.initial_state(rows) if state is None else state
+        begins = state.position == 0
+        if first is not None:
+            begins = begins | _rows("first", first, np.bool_, rows)
+        last = state.last_action
+        if previous_action is not None:
+            start = np.asarray(self.action_spec.start)
+            last = _rows("previous_action", np.reshape(previous_action, (-1, len(start))), np.int64, rows) - start
+            if (last < 0).any() or (last >= np.asarray(self.action_spec.sizes)).any():
+                raise SpaceError(f"previous_action: expected actions of the action space, got {previous_action}")
+        allowed = None if mask is None else _rows("mask", mask, np.bool_, rows)
+        if allowed is not None and not allowed.any(axis=1).all():
+            raise SpaceError(f"mask: rows {np.flatnonzero(~allowed.any(axis=1)).tolist()} allow no action at all")
+        given = {
+            "previous_action": last,
+            "previous_reward": _rows("reward", reward, np.float32, rows),
+            "first": begins,
+            "keys": state.keys,
+            "values": state.values,
+            "position": np.where(begins, 0, state.position),
+        } | {PREFIX + path: np.ascontiguousarray(leaf) for path, leaf in flat.items()}
+        q, keys, values = self.session.run(None, {name: given[name] for name in self._names})
+        self._remember(state, given["position"], keys, values)
+        if allowed is not None:
+            q = np.where(allowed[:, None], q, -np.inf)
+        action = q.argmax(axis=-1)
+        state.last_action = action
+        if self.action_spec.dims == 1:
+            return Decision(action[:, 0] + self.action_spec.start[0], q[:, 0]), state
+        return Decision(action + np.asarray(self.action_spec.start), q), state
+
+    def _remember(
+        self, state: Memory, position: NDArray[np.int64], keys: NDArray[np.float32], values: NDArray[np.float32]
+    ) -> None:
+        every, slot = np.arange(len(position)), position % self.context
+        state.keys[:, every, :, slot] = keys
+        state.values[:, every, :, slot] = values
+        state.position = position + 1
+
+    def _rows_in(self, observation: Any) -> int:
+        leaf = self.observation_spec.leaves[0]
+        return len(observation[leaf.path] if isinstance(observation, FlatObservation) else leaf.pick(observation))
+
+
+def _rows(name: str, value: Any, dtype: type[np.generic], rows: int) -> NDArray[Any]:
+    array = np.asarray(value, dtype)
+    if array.ndim == 0:
+        return np.full(rows, array)
+    if len(array) != rows:
+        raise SpaceError(f"{name}: expected {rows} rows, got {len(array)}")
+    return array

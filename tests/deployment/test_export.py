@@ -1,0 +1,142 @@
+"""An exported agent decides as the agent does, and what is no exported agent is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from seqel.agents.agent import Agent
+from seqel.deployment.export import export
+from seqel.deployment.runtime import ExportedAgent
+from seqel.errors import CheckpointError, ConfigError, SpaceError
+from seqel.networks.config import NetworkConfig
+from seqel.networks.qnetwork import QNetwork
+from seqel.spaces import ActionSpec, ObservationSpec
+from support import SPACE, network
+
+NESTED = gym.spaces.Dict(
+    {
+        "image": gym.spaces.Box(0, 10, (5, 5, 3), np.uint8),  # a grid of codes
+        "picture": gym.spaces.Box(0, 255, (36, 36, 1), np.uint8),
+        "direction": gym.spaces.Discrete(4),
+        "mission": gym.spaces.Text(20),
+        "place": gym.spaces.Box(-1.0, 1.0, (2,), np.float32),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Agent, ExportedAgent]:
+    agent = Agent(network())
+    return agent, ExportedAgent(export(agent, tmp_path_factory.mktemp("export") / "agent.onnx"))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_it_decides_as_the_agent_does_long_after_the_ring_has_wrapped(
+    pair: tuple[Agent, ExportedAgent], rows: int
+) -> None:
+    agent, exported = pair
+    rng = np.random.default_rng(rows)
+    one = other = None
+    for step in range(40):  # context 5
+        seen = rng.standard_normal((rows, 3)).astype(np.float32)
+        given = {
+            "reward": rng.standard_normal(rows).astype(np.float32),
+            "first": rng.random(rows) < 0.1,
+            "mask": (rng.random((rows, 3)) < 0.7) | np.eye(3, dtype=bool)[step % 3],
+            "previous_action": rng.integers(0, 3, rows) if step % 4 == 3 else None,
+        }
+        decided, one = agent.act(seen, one, **given)
+        again, other = exported.act(seen, other, **given)
+        np.testing.assert_allclose(again.q, decided.q, rtol=1e-4, atol=1e-5)
+        assert (again.action == decided.action).all()
+
+
+def test_every_kind_of_observation_goes_through(tmp_path: Path) -> None:
+    spec = ObservationSpec.from_space(NESTED)
+    torch.manual_seed(1)
+    net = QNetwork(NetworkConfig(width=16, heads=2, context=4, value="hl-gauss"), spec, ActionSpec((4,), (2,)))
+    for parameter in net.parameters():
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    agent = Agent(net)
+    exported = ExportedAgent(export(agent, tmp_path / "agent.onnx"))
+    NESTED.seed(0)
+    states = [None, None]
+    for _ in range(10):
+        seen = [NESTED.sample() for _ in range(3)]
+        batched = {name: [one[name] for one in seen] for name in NESTED.spaces}
+        batched = {k: tuple(v) if k == "mission" else np.stack(v) for k, v in batched.items()}
+        decided, states[0] = agent.act(batched, states[0])  # type: ignore[assignment]
+        again, states[1] = exported.act(batched, states[1])  # type: ignore[assignment]
+        np.testing.assert_allclose(again.q, decided.q, rtol=1e-4, atol=1e-5)
+        assert (again.action == decided.action).all() and (again.action >= 2).all()
+
+
+def test_the_agent_is_left_as_it_was(tmp_path: Path) -> None:
+    agent = Agent(network(), {"env": "Somewhere-v0"})
+    before = {name: value.clone() for name, value in agent.network.state_dict().items()}
+    exported = ExportedAgent(export(agent, tmp_path / "agent.onnx"))
+    assert all(torch.equal(value, before[name]) for name, value in agent.network.state_dict().items())
+    assert not agent.network.training
+    assert exported.info == {"env": "Somewhere-v0"}
+
+
+def test_what_does_not_fit_is_refused(pair: tuple[Agent, ExportedAgent]) -> None:
+    _, exported = pair
+    seen, state = np.zeros((2, 3), np.float32), exported.initial_state(2)
+    with pytest.raises(SpaceError, match="reward: expected 2 rows, got 3"):
+        exported.act(seen, state, reward=np.zeros(3))
+    with pytest.raises(SpaceError, match=r"mask: rows \[1\] allow no action"):
+        exported.act(seen, state, mask=np.array([[True, False, False], [False] * 3]))
+    with pytest.raises(SpaceError, match="previous_action: expected actions of the action space"):
+        exported.act(seen, state, previous_action=[0, 3])
+    with pytest.raises(SpaceError):
+        exported.act(np.zeros((3, 3), np.float32), state)
+    assert (state.position == 0).all() and not state.keys.any(), "nothing was remembered"
+
+
+def test_a_gru_is_not_exported(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected trunk = 'transformer'"):
+        export(Agent(network(trunk="gru")), tmp_path / "agent.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_exported_agent_is_named(pair: tuple[Agent, ExportedAgent], tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such file"):
+        ExportedAgent(tmp_path / "missing.onnx")
+    path = tmp_path / "agent.onnx"
+    whole = export(pair[0], path).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="damaged, or no ONNX model"):
+        ExportedAgent(path)
+    model = onnx.load_from_string(whole)
+    del model.metadata_props[:]
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(CheckpointError, match="no exported agent"):
+        ExportedAgent(path)
+    onnx.helper.set_model_props(model, {"seqel": '{"format": 99}'})
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(CheckpointError, match="expected format 1, got 99"):
+        ExportedAgent(path)
+    onnx.helper.set_model_props(model, {"seqel": '{"format": 1, "observation": 3}'})
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(CheckpointError, match="is damaged"):
+        ExportedAgent(path)
+
+
+def test_acting_from_a_file_needs_no_torch() -> None:
+    code = "import sys, seqel.deployment.runtime; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
+
+
+def test_spaces_are_told_in_the_file(pair: tuple[Agent, ExportedAgent]) -> None:
+    assert pair[1].observation_spec == ObservationSpec.from_space(SPACE)
+    assert pair[1].action_spec == pair[0].action_spec
