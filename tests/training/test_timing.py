@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import gymnasium as gym
-import numpy as np
 import pytest
 
-from seqel.environments.probe import probe
 from seqel.errors import ConfigError
-from seqel.training.timing import Shapes, machine, time_act, time_env, time_replay, time_update
+from seqel.training.timing import Shapes, machine, time_act, time_replay, time_update
 
 SMALL = Shapes(width=16, heads=2, context=6, batch=4, envs=3, steps=60)
 
@@ -37,31 +34,6 @@ def test_an_acting_step_and_a_draw() -> None:
     draw = time_replay(SMALL, repeats=5)
     assert draw["transitions"] == 60
     assert draw["ms"] > 0.0
-
-
-def test_environments_are_counted_by_their_steps() -> None:
-    made = []
-
-    class Slow(gym.Env):  # type: ignore[type-arg]
-        observation_space = gym.spaces.Discrete(2)
-        action_space = gym.spaces.Discrete(2)
-
-        def __init__(self) -> None:
-            self.steps = 0
-            made.append(self)
-
-        def reset(self, *, seed=None, options=None):  # type: ignore[no-untyped-def]
-            super().reset(seed=seed)
-            return np.int64(0), {}
-
-        def step(self, action):  # type: ignore[no-untyped-def]
-            self.steps += 1
-            return np.int64(0), 0.0, self.steps % 7 == 0, False, {}
-
-    seen = probe(Slow)
-    made.clear()
-    found = time_env(Slow, seen.observation, seen.action, 2, "sync", 0.2)
-    assert found["steps_per_s"] * 0.2 == pytest.approx(sum(env.steps for env in made), rel=0.1)
 
 
 def test_wrong_shapes_are_refused() -> None:

@@ -91,17 +91,19 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
 
 def _environments(arguments: Arguments) -> dict[str, Any]:
+    from seqel.environments.pool import has_pool
     from seqel.environments.probe import probe
-    from seqel.environments.resolve import resolve
-    from seqel.training.timing import time_env
+    from seqel.environments.resolve import registered, resolve
+    from seqel.environments.speed import Mode, time_env
 
     assert arguments.env is not None
     make = resolve(arguments.env, **values(arguments.env_arg))
     seen = probe(make)
-    rows = [
-        time_env(make, seen.observation, seen.action, arguments.envs, mode, arguments.repeats / 10)
-        for mode in ("sync", "async")
-    ]
+    modes: list[Mode] = ["sync", "async"]
+    if has_pool(registered(make)[0]):
+        modes.append("envpool")
+    seconds = arguments.repeats / 10
+    rows = [time_env(make, seen.observation, seen.action, arguments.envs, mode, seconds) for mode in modes]
     best = max(rows, key=lambda row: row["steps_per_s"])
     return {"env": arguments.env, "steps_per_s": best["steps_per_s"], "best": best["mode"], "modes": rows}
 

@@ -150,8 +150,6 @@ def _warnings(found: Probe, taken: int) -> list[str]:
         said.append(f"no random episode ended within {taken} steps: returns are known only once one does")
     if found.reward_range == (0.0, 0.0):
         said.append("random play saw no reward at all: the first one must be met by chance, and may take long")
-    if found.steps_per_second < 500:
-        said.append(f"the environment makes {found.steps_per_second:.0f} steps/s: try vectorization = 'async'")
     texts = [leaf.path for leaf in found.observation.leaves if leaf.kind == "text"]
     said.extend(f"{path!r} is text: it is read as hashed byte trigrams, word order is mostly lost" for path in texts)
     return said

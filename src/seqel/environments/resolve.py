@@ -14,7 +14,7 @@ import gymnasium as gym
 
 from seqel.errors import EnvironmentFault
 
-__all__ = ["EnvMaker", "environment_name", "resolve"]
+__all__ = ["EnvMaker", "environment_name", "registered", "resolve"]
 
 EnvMaker = Callable[[], "gym.Env[Any, Any]"]
 
@@ -60,6 +60,13 @@ def resolve(env: str | EnvMaker, **kwargs: Any) -> EnvMaker:
 def environment_name(env: str | EnvMaker) -> str:
     """What a run's config says about it: the id, or the function's qualified name (which no one can look up again)."""
     return env if isinstance(env, str) else getattr(env, "__qualname__", type(env).__name__)
+
+
+def registered(make: EnvMaker) -> tuple[str, dict[str, Any]]:
+    """The id and the arguments that a maker from `resolve` stands for; an empty id where a function makes it."""
+    if isinstance(make, partial) and make.func is _make:
+        return make.args[0], make.args[1]
+    return "", {}
 
 
 def _make(name: str, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:

@@ -14,10 +14,12 @@ from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
+from gymnasium.error import CustomSpaceError
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector.utils import create_shared_memory
 from numpy.typing import NDArray
 
-from seqel.environments.resolve import EnvMaker
+from seqel.environments.resolve import EnvMaker, registered
 from seqel.errors import EnvironmentFault, SeqelError
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
 
@@ -44,19 +46,39 @@ class Outcome:
         return self.terminated | self.truncated
 
 
-def make_vector(make: EnvMaker, environments: int, mode: Literal["sync", "async"] = "sync") -> VectorEnv[Any, Any, Any]:
-    """`environments` copies side by side, autoreset off.
+def make_vector(
+    make: EnvMaker, environments: int, mode: Literal["sync", "async", "envpool"] = "sync"
+) -> VectorEnv[Any, Any, Any]:
+    """`environments` copies side by side, autoreset off; or envpool's engine for the id that `make` makes.
 
     Raises:
-        EnvironmentFault: an environment cannot be made.
+        EnvironmentFault: an environment cannot be made. ConfigError, SpaceError: envpool has no such id.
     """
+    if mode == "envpool":
+        from seqel.environments.pool import PoolEnv
+
+        name, arguments = registered(make)
+        return cast("VectorEnv[Any, Any, Any]", PoolEnv(name, environments, arguments))
     try:
         if mode == "async":
             worker = partial(_in_worker, make, os.getpid())
-            return AsyncVectorEnv([worker] * environments, autoreset_mode=AutoresetMode.DISABLED)
+            shared = _shareable(make)
+            return AsyncVectorEnv([worker] * environments, autoreset_mode=AutoresetMode.DISABLED, shared_memory=shared)
         return SyncVectorEnv([make] * environments, autoreset_mode=AutoresetMode.DISABLED)
     except Exception as error:
         raise EnvironmentFault(f"the environment cannot be made: {type(error).__name__}: {error}") from error
+
+
+def _shareable(make: EnvMaker) -> bool:
+    """Whether observations can lie in memory that processes share: spaces of a library's own kind cannot."""
+    env = make()
+    try:
+        create_shared_memory(env.observation_space, n=1)
+    except (CustomSpaceError, TypeError, ValueError):
+        return False
+    finally:
+        env.close()
+    return True
 
 
 def _in_worker(make: EnvMaker, owner: int) -> Any:

@@ -110,7 +110,7 @@ class RunConfig:
     steps: int = 200_000  # environment steps
     seed: int = 0
     environments: int = 16  # side by side
-    vectorization: Literal["sync", "async"] = "sync"
+    vectorization: Literal["auto", "sync", "async", "envpool"] = "auto"  # auto: sync or async, by a short trial
     memoryless: bool = False  # the same learner with the history removed
     device: str = "auto"
     threads: int = 0  # of torch on a CPU; 0: as torch chooses

@@ -16,6 +16,7 @@ from seqel.agents.exploration import Explorer
 from seqel.data.replay import Replay
 from seqel.environments.probe import Probe, probe
 from seqel.environments.resolve import EnvMaker
+from seqel.environments.speed import choose_mode
 from seqel.environments.vector import VectorStream, make_vector
 from seqel.errors import ConfigError
 from seqel.evaluation.rollout import LONGEST, Evaluation, play
@@ -71,6 +72,9 @@ class Session:
         self.probe = found or probe(make)
         self.device = choose_device(config.device)
         self.config = config = settle(complete(config, self.probe), self.device)
+        count, asked = config.environments, config.vectorization
+        mode = choose_mode(make, self.probe, count) if asked == "auto" else asked
+        self.config = config = dataclasses.replace(config, vectorization=mode)
         self.make = make
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -94,7 +98,7 @@ class Session:
             context=config.network.context,
             directory=Path(config.replay.directory) if config.replay.directory else None,
         )
-        self.stream = VectorStream(make_vector(make, config.environments, config.vectorization), spec, action)
+        self.stream = VectorStream(make_vector(make, count, mode), spec, action)
         explorer = Explorer(
             config.exploration, config.environments, spec, action.actions, config.seed + 1, self._normalise
         )

@@ -1,4 +1,4 @@
-"""How fast the parts are on this machine: an update, an acting step, a sample, an environment. Wall time, medians.
+"""How fast the parts are on this machine: an update, an acting step, a sample. Wall time, medians.
 
 Nothing here trains: experience is random numbers of the right shapes, so a figure depends on shapes alone.
 """
@@ -23,8 +23,6 @@ from seqel.agents.agent import Agent
 from seqel.data.replay import Replay
 from seqel.deployment.export import export
 from seqel.deployment.runtime import ExportedAgent
-from seqel.environments.resolve import EnvMaker
-from seqel.environments.vector import VectorStream, make_vector
 from seqel.errors import ConfigError
 from seqel.losses.config import ObjectiveConfig
 from seqel.networks.config import NetworkConfig
@@ -35,7 +33,7 @@ from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner
 from seqel.types import Episode
 
-__all__ = ["Shapes", "machine", "time_act", "time_env", "time_replay", "time_update"]
+__all__ = ["Shapes", "machine", "time_act", "time_replay", "time_update"]
 
 WARM = 5  # calls before the clock counts (compilation among them)
 
@@ -187,28 +185,6 @@ def time_replay(shapes: Shapes, repeats: int = 300) -> dict[str, Any]:
 
     ms = _median(draw, repeats, "cpu")
     return {"ms": ms, "transitions": len(replay), "bytes": replay.nbytes, "shapes": asdict(shapes)}
-
-
-def time_env(
-    make: EnvMaker, spec: ObservationSpec, action: ActionSpec, envs: int, mode: Literal["sync", "async"], seconds: float
-) -> dict[str, Any]:
-    """Random actions in `envs` copies for `seconds`, resets included: environment steps a second."""
-    stream = VectorStream(make_vector(make, envs, mode), spec, action)
-    rng = np.random.default_rng(0)
-    every = np.ones(envs, bool)
-    try:
-        stream.reset([None] * envs)
-        steps, began = 0, time.perf_counter()
-        while time.perf_counter() - began < seconds:
-            allowed = every[:, None] & np.ones(action.actions, bool) if stream.mask is None else stream.mask
-            chosen = np.argmax(np.where(allowed, rng.random(allowed.shape), -1.0), axis=1)
-            outcome = stream.step(chosen)
-            steps += int(outcome.stepped.sum())
-            if stream.seedable and outcome.done.any():
-                stream.reset([None] * envs, outcome.done)
-        return {"steps_per_s": steps / (time.perf_counter() - began), "mode": mode, "environments": envs}
-    finally:
-        stream.envs.close()
 
 
 def machine() -> dict[str, Any]:

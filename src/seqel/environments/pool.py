@@ -1,0 +1,132 @@
+"""envpool's engines behind the Gymnasium id they re-implement: its spaces, its episodes, many times its speed.
+
+The rules of a task are those that envpool's authors wrote; the numbers it draws are its own. An agent trained here acts on
+`gymnasium.make(id)` as it is. (envpool: Weng et al. 2022, arXiv:2206.10558.) Needs the extra `pool`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from seqel.errors import ConfigError, EnvironmentFault, SpaceError
+
+__all__ = ["PoolEnv", "has_pool"]
+
+
+def has_pool(name: str) -> bool:
+    """Whether envpool is installed and knows the id."""
+    try:
+        import envpool
+    except ImportError:
+        return False
+    return name in envpool.list_all_envs()
+
+
+class PoolEnv:
+    """`count` environments of one id, stepped together; what `VectorStream` needs of a vector environment.
+
+    Episodes end as NEXT_STEP says: the call after an episode's end only begins the next one. Their seeds cannot be chosen
+    one by one: the first `reset` seeds the whole pool, so the same run is the same again, but open episodes cannot be
+    replayed when a run is resumed.
+
+    Raises:
+        ConfigError: envpool is not installed, does not know the id, or takes other arguments.
+        SpaceError: its observations or actions are not those of the Gymnasium id.
+    """
+
+    def __init__(self, name: str, count: int, arguments: dict[str, Any] | None = None, threads: int = 0) -> None:
+        if not has_pool(name):
+            raise ConfigError(
+                f"vectorization = 'envpool': expected an id that envpool knows, got {name!r}. See `envpool.list_all_envs()`; "
+                "if envpool is not installed: pip install 'seqel[pool]'"
+            )
+        self.name, self.num_envs, self.arguments, self.threads = name, count, arguments or {}, threads
+        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+        env = gym.make(name, **self.arguments)
+        self.single_observation_space, self.single_action_space = env.observation_space, env.action_space
+        env.close()
+        self._pool = self._make(0)
+        self._check()
+        self._ran = False  # whether the pool has been reset since it was made
+
+    def _make(self, seed: int) -> Any:
+        import envpool
+
+        options = {"num_threads": self.threads} if self.threads else {}
+        try:
+            return envpool.make_gymnasium(self.name, num_envs=self.num_envs, seed=seed, **options, **self.arguments)
+        except Exception as error:
+            raise ConfigError(f"envpool cannot make {self.name!r} so: {type(error).__name__}: {error}") from error
+
+    def _check(self) -> None:
+        ours, theirs = self.single_observation_space, self._pool.observation_space
+        if not _fits(ours, theirs) or not isinstance(self._pool.action_space, gym.spaces.Discrete):
+            raise SpaceError(
+                f"envpool's {self.name!r} observes {theirs}, which is not {ours} as gymnasium.make gives it"
+            )
+        if getattr(self.single_action_space, "n", None) != self._pool.action_space.n:
+            raise SpaceError(
+                f"envpool's {self.name!r} acts in {self._pool.action_space}, gymnasium.make's in {self.single_action_space}"
+            )
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin every environment's next episode. Seeds (one an environment, or none) are made into the pool's one."""
+        given = [one for one in (seed if isinstance(seed, list) else [seed]) if one is not None]
+        if given or self._ran:
+            self._pool.close()
+            self._pool = self._make(int(np.random.SeedSequence(given or None).generate_state(1)[0]) & 0x7FFFFFFF)
+        self._ran = True
+        observation, _ = self._pool.reset()
+        return self._read(self.single_observation_space, observation), {}
+
+    def step(
+        self, action: NDArray[Any]
+    ) -> tuple[Any, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """As of a vector environment. Raises EnvironmentFault where the engine fails."""
+        try:
+            observation, reward, terminated, truncated, _ = self._pool.step(np.asarray(action))
+        except Exception as error:
+            raise EnvironmentFault(f"envpool failed in step: {type(error).__name__}: {error}") from error
+        return self._read(self.single_observation_space, observation), reward, terminated, truncated, {}
+
+    def close(self) -> None:
+        """Let the engine go."""
+        self._pool.close()
+
+    def _read(self, space: gym.Space[Any], value: Any) -> Any:
+        if isinstance(space, gym.spaces.Dict):
+            return {name: self._read(part, value[name]) for name, part in space.spaces.items()}
+        if _is_text(space):
+            return [_text(row.tobytes()) for row in value]
+        return value
+
+
+def _is_text(space: gym.Space[Any]) -> bool:
+    return isinstance(space, gym.spaces.Text) or getattr(space.dtype, "kind", "") == "U"
+
+
+@lru_cache(maxsize=4096)
+def _text(row: bytes) -> str:
+    """Texts come as bytes, padded by zeros."""
+    return row.rstrip(b"\0").decode("utf-8", errors="replace")
+
+
+def _fits(ours: gym.Space[Any], theirs: gym.Space[Any]) -> bool:
+    """Whether envpool's observations can be read as the Gymnasium id's."""
+    if isinstance(ours, gym.spaces.Dict):
+        return isinstance(theirs, gym.spaces.Dict) and all(
+            name in theirs.spaces and _fits(part, theirs[name]) for name, part in ours.spaces.items()
+        )
+    if _is_text(ours):
+        return theirs.dtype == np.uint8 and len(theirs.shape or ()) == 1
+    if isinstance(ours, gym.spaces.Discrete):
+        return isinstance(theirs, gym.spaces.Discrete) and theirs.n == ours.n and theirs.start == ours.start
+    return ours.shape == theirs.shape and np.issubdtype(ours.dtype, np.integer) == np.issubdtype(
+        theirs.dtype, np.integer
+    )

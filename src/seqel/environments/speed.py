@@ -1,0 +1,56 @@
+"""How fast environments are side by side, in one process or in one each, and which to take."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Literal
+
+import numpy as np
+
+from seqel.environments.probe import Probe
+from seqel.environments.resolve import EnvMaker
+from seqel.environments.vector import VectorStream, make_vector
+from seqel.spaces import ActionSpec, ObservationSpec
+
+__all__ = ["Mode", "choose_mode", "time_env"]
+
+Mode = Literal["sync", "async", "envpool"]
+
+FAST = 2_000.0  # steps/s of one environment: above, handing a step to another process costs more than the step
+TRIAL = 1.0  # seconds that each way is tried for
+
+
+def choose_mode(make: EnvMaker, found: Probe, envs: int) -> Mode:
+    """ "sync" or "async": a second of each, where the environment is slow enough for it to matter.
+
+    Both play the same episodes from the same seeds, so this changes how long a run takes and nothing else.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if found.steps_per_second >= FAST or cores < 2 or envs < 2:
+        return "sync"
+    modes: tuple[Mode, ...] = ("sync", "async")
+    speed = {mode: time_env(make, found.observation, found.action, envs, mode, TRIAL)["steps_per_s"] for mode in modes}
+    return max(modes, key=lambda mode: speed[mode])
+
+
+def time_env(
+    make: EnvMaker, spec: ObservationSpec, action: ActionSpec, envs: int, mode: Mode, seconds: float
+) -> dict[str, Any]:
+    """Random actions in `envs` copies for `seconds`, resets included: environment steps a second."""
+    stream = VectorStream(make_vector(make, envs, mode), spec, action)
+    rng = np.random.default_rng(0)
+    every = np.ones(envs, bool)
+    try:
+        stream.reset([None] * envs)
+        steps, began = 0, time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            allowed = every[:, None] & np.ones(action.actions, bool) if stream.mask is None else stream.mask
+            chosen = np.argmax(np.where(allowed, rng.random(allowed.shape), -1.0), axis=1)
+            outcome = stream.step(chosen)
+            steps += int(outcome.stepped.sum())
+            if stream.seedable and outcome.done.any():
+                stream.reset([None] * envs, outcome.done)
+        return {"steps_per_s": steps / (time.perf_counter() - began), "mode": mode, "environments": envs}
+    finally:
+        stream.envs.close()
