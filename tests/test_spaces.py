@@ -45,6 +45,8 @@ def batched(space: spaces.Space[Any], items: list[Any]) -> Any:
         (spaces.Box(0, 255, (84, 84), np.uint8), "image", (84, 84), "uint8"),
         (spaces.Box(0, 255, (84, 84, 3), np.uint8), "image", (84, 84, 3), "uint8"),
         (spaces.Box(0, 255, (4, 84, 84), np.uint8), "image", (4, 84, 84), "uint8"),
+        (spaces.Box(0, 1, (10, 10, 4), np.bool_), "image", (10, 10, 4), "bool"),  # MinAtar
+        (spaces.Box(0, 1, (4,), np.bool_), "vector", (4,), "float32"),
         (spaces.Box(0, 255, (20, 10, 30), np.uint8), "grid", (20, 10, 30), "uint8"),  # too flat to be a picture
         (spaces.Box(0, 255, (7, 7, 3), np.uint8), "grid", (7, 7, 3), "uint8"),  # MiniGrid
         (spaces.Box(0, 9, (4, 4), np.int64), "grid", (4, 4), "uint8"),

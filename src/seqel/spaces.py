@@ -249,6 +249,8 @@ def _box(space: spaces.Box, path: str, keys: tuple[str | int, ...]) -> Leaf:
         raise SpaceError(f"observation {path!r} has the empty space {space}. {SUPPORTED}")
     if space.dtype == np.uint8 and _is_picture(shape):
         return Leaf(path, keys, "image", shape, "uint8", shape)
+    if space.dtype == np.bool_ and len(shape) == 3:  # planes of yes and no, as in MinAtar
+        return Leaf(path, keys, "image", shape, "bool", shape)
     low, high = np.asarray(space.low, np.float64).reshape(-1), np.asarray(space.high, np.float64).reshape(-1)
     narrow = bool(integer and np.all(high - low < CATEGORY_LIMIT))
     if narrow and len(shape) in (2, 3) and low.min() >= 0 and high.max() < CATEGORY_LIMIT:  # a code is kept in a byte

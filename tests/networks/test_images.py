@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
+from seqel.agents.exploration import CountTable
 from seqel.networks.config import NetworkConfig
 from seqel.networks.images import ConvolutionEncoder, PatchEncoder
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec, Leaf, ObservationSpec
+from seqel.training.augment import shift_images
+from support import batch
 
 BOTH = [ConvolutionEncoder, PatchEncoder]
 
@@ -83,3 +88,38 @@ def test_a_picture_is_one_token_and_every_weight_learns(image: str) -> None:
     encoder(x).square().sum().backward()
     matrices = [p for p in encoder.parameters() if p.ndim > 1]
     assert matrices and all(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in matrices)
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_planes_of_yes_and_no_are_small_pictures(kind: type[ConvolutionEncoder] | type[PatchEncoder]) -> None:
+    """As in MinAtar; yes is as bright as 255."""
+    torch.manual_seed(0)
+    (planes,) = ObservationSpec.from_space(gym.spaces.Box(0, 1, (10, 10, 4), np.bool_)).leaves
+    encoder = kind(planes, 16)
+    x = torch.rand(2, 3, 10, 10, 4) < 0.3
+    seen = encoder(x)
+    assert seen.shape == (2, 3, 16)
+    encoder.brightest = 255.0
+    torch.testing.assert_close(encoder(x.byte() * 255), seen)
+    moved = x.roll(1, dims=2)
+    assert not torch.allclose(encoder(moved), seen), "where something is matters"
+
+
+def test_counts_tell_planes_apart() -> None:
+    spec = ObservationSpec.from_space(gym.spaces.Box(0, 1, (10, 10, 4), np.bool_))
+    counts = CountTable(spec, 3, lambda path, x: x)
+    x = np.zeros((3, 10, 10, 4), bool)
+    x[1, 0, 0, 0] = x[2, 9, 9, 3] = True
+    assert len(set(counts.rows({"observation": x}).tolist())) == 3
+
+
+def test_shifted_planes_stay_planes() -> None:
+    spec = ObservationSpec.from_space(gym.spaces.Box(0, 1, (10, 10, 4), np.bool_))
+    windows = batch(rows=2, steps=3)
+    x = torch.zeros(2, 4, 10, 10, 4, dtype=torch.bool)
+    x[:, :, 5, 5, 1] = True
+    torch.manual_seed(0)
+    moved = shift_images(dataclasses.replace(windows, observation={"observation": x}), spec, 2).observation[
+        "observation"
+    ]
+    assert moved.dtype == torch.bool and (moved.sum(dim=(2, 3, 4)) == 1).all()

@@ -56,7 +56,7 @@ class CountTable:
     def _width(leaf: Leaf) -> int:
         if leaf.kind == "vector":
             return leaf.shape[0] if leaf.shape[0] <= ROUNDED else SIGNS
-        if leaf.kind == "image":
+        if leaf.kind == "image" and leaf.dtype != "bool":
             return POOL * POOL
         return int(np.prod(leaf.shape))
 
@@ -78,7 +78,7 @@ class CountTable:
             projected = leaf.path in self._directions
             code = numbers @ self._directions[leaf.path] > 0 if projected else np.rint(numbers * CELLS)
             return np.asarray(code, np.int64)
-        if leaf.kind == "image":
+        if leaf.kind == "image" and leaf.dtype != "bool":
             grey = x if x.ndim == 3 else x.mean(axis=-1 if leaf.channels_last else 1)
             height, width = (n // POOL * POOL for n in grey.shape[1:])
             cells = grey[:, :height, :width].reshape(len(x), POOL, height // POOL, POOL, width // POOL)

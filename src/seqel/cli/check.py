@@ -34,7 +34,7 @@ examples:
 
 READ_AS = {
     "vector": "numbers, scaled by their bounds or by statistics of the warm-up",
-    "image": "a picture, read by a small convolutional network",
+    "image": "a picture (or planes of yes and no), read by a small convolutional network",
     "grid": "a grid of category codes, an embedding each",
     "categories": "category codes, an embedding each",
     "text": "text, as hashed byte trigrams",

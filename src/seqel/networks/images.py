@@ -15,11 +15,12 @@ __all__ = ["ConvolutionEncoder", "PatchEncoder"]
 
 
 class _Pictures(nn.Module):
-    """What both have in common: uint8 pictures of any layout, with any leading axes -> (N, channels, height, width)."""
+    """What both have in common: pictures (uint8, or planes of bool) of any layout -> (N, channels, height, width)."""
 
     def __init__(self, leaf: Leaf) -> None:
         super().__init__()
         self.axes, self.channels_last = len(leaf.shape), leaf.channels_last
+        self.brightest = 1.0 if leaf.dtype == "bool" else 255.0
         if self.axes == 2:
             self.shape = (1, leaf.shape[0], leaf.shape[1])
         elif self.channels_last:
@@ -30,7 +31,7 @@ class _Pictures(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., *shape of the leaf) -> (..., D)."""
         lead = x.shape[: -self.axes]
-        x = x.reshape(-1, *x.shape[-self.axes :]) / 255.0
+        x = x.reshape(-1, *x.shape[-self.axes :]) / self.brightest
         if self.axes == 2:
             x = x[:, None]
         elif self.channels_last:
@@ -43,13 +44,20 @@ class _Pictures(nn.Module):
 
 
 class ConvolutionEncoder(_Pictures):
-    """A small convolutional network (the layers of Mnih et al. 2015 for larger pictures) and one linear layer."""
+    """A small convolutional network and one linear layer.
+
+    Sides of at least 64: the layers of Mnih et al. 2015. Below 20: that of Young & Tian 2019, arXiv:1903.03176 (MinAtar).
+    """
 
     def __init__(self, leaf: Leaf, width: int) -> None:
         super().__init__(leaf)
         channels = self.shape[0]
-        large = min(self.shape[1:]) >= 64
-        shapes = ((32, 8, 4), (64, 4, 2), (64, 3, 1)) if large else ((32, 5, 2), (64, 3, 2), (64, 3, 1))
+        side = min(self.shape[1:])
+        shapes: tuple[tuple[int, int, int], ...] = ((16, min(3, side), 1),)
+        if side >= 64:
+            shapes = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+        elif side >= 20:
+            shapes = ((32, 5, 2), (64, 3, 2), (64, 3, 1))
         layers: list[nn.Module] = []
         for out, kernel, stride in shapes:
             layers += [nn.Conv2d(channels, out, kernel, stride), nn.ReLU()]
@@ -74,7 +82,8 @@ class PatchEncoder(_Pictures):
     def __init__(self, leaf: Leaf, width: int) -> None:
         super().__init__(leaf)
         channels, height, breadth = self.shape
-        self.side = 8 if min(height, breadth) >= 64 else 4
+        shorter = min(height, breadth)
+        self.side = 8 if shorter >= 64 else 4 if shorter >= 20 else 2
         self.padding = (0, -breadth % self.side, 0, -height % self.side)
         count = -(-height // self.side) * -(-breadth // self.side)
         self.patches = nn.Conv2d(channels, width, self.side, self.side)
