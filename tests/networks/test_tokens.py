@@ -85,6 +85,21 @@ def test_rule_11_each_channel_of_a_grid_has_an_embedding_of_its_own() -> None:
     assert table.weight.grad.abs().sum(1).nonzero()[:, 0].tolist() == [1, 13, 23]
 
 
+def test_elements_of_the_same_codes_share_what_a_code_means() -> None:
+    tokens, _ = encoder(gym.spaces.MultiDiscrete([4, 4, 4]))
+    (part,) = [module for module in tokens.modules() if isinstance(module, CategoriesEncoder)]
+    assert part.shared is not None
+    x = torch.tensor([[1, 3, 0], [3, 1, 0]])
+    own = part.table.weight[torch.tensor([[1, 7, 8], [3, 5, 8]])].sum(dim=1)
+    together = part.shared.weight[x].sum(dim=1)
+    torch.testing.assert_close(part(x), own + together)
+    torch.testing.assert_close(together[0], together[1])
+    assert not torch.allclose(part(x)[0], part(x)[1]), "but where each code is still matters"
+    for space in (gym.spaces.MultiDiscrete([4, 3]), gym.spaces.Discrete(4)):
+        tokens, _ = encoder(space)
+        assert [m.shared for m in tokens.modules() if isinstance(m, CategoriesEncoder)] == [None]
+
+
 def test_codes_of_each_element_have_rows_of_their_own() -> None:
     tokens, _ = encoder(gym.spaces.MultiDiscrete([3, 4, 2]))
     (module,) = tokens.encoders

@@ -87,7 +87,11 @@ class Deduplicated(nn.Module):
 
 
 class CategoriesEncoder(nn.Module):
-    """One embedding row for each (element, code), added up: a linear layer over one-hot codes, without making them."""
+    """One embedding row for each (element, code), added up: a linear layer over one-hot codes, without making them.
+
+    Where several elements have the same codes (cards on a table, say), each code also has a row that they share: what is
+    learnt about a picture at one place is known at every other, and can be looked for wherever it was seen.
+    """
 
     offsets: Tensor
 
@@ -95,12 +99,16 @@ class CategoriesEncoder(nn.Module):
         super().__init__()
         sizes = torch.tensor(leaf.sizes)
         self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
+        alike = len(leaf.sizes) > 1 and len(set(leaf.sizes)) == 1
         self.table = nn.Embedding(int(sizes.sum()), width)
-        nn.init.normal_(self.table.weight, std=len(leaf.sizes) ** -0.5)
+        self.shared = nn.Embedding(leaf.sizes[0], width) if alike else None
+        for table in (self.table, self.shared):
+            if table is not None:
+                nn.init.normal_(table.weight, std=len(leaf.sizes) ** -0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.table(x + self.offsets).sum(dim=-2)
-        return out
+        return out if self.shared is None else out + self.shared(x).sum(dim=-2)
 
 
 class GridEncoder(nn.Module):

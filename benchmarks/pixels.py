@@ -1,0 +1,85 @@
+"""A game of pictures: what is learnt on one core in the half hour that Stable-Baselines3 DQN gets (peers/sb3/pixels.py).
+
+    taskset -c 1 python benchmarks/pixels.py [--env MinAtar/Breakout-v1] [--seconds 1800] [--seed 0]
+
+Each finished run is a JSON file in benchmarks/results/pixels/, with the learning curve, and is not run again. Needs minatar.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import platform
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import seqel
+from learn import commit
+from seqel.training.online import Record
+from seqel.training.timing import machine
+
+RESULTS = Path(__file__).parent / "results" / "pixels"
+
+# what the learning rate's schedule and the exploration are planned for: about what half an hour has time for
+SETTINGS: dict[str, Any] = {"steps": 2_000_000}
+
+
+class TimeIsUp(Exception):
+    """Ends a run from within its own display."""
+
+
+def train(env: str, seconds: float, seed: int, out: Path, preset: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Train for `seconds` (validation not counted), looking every 20th part of them; play fresh episodes."""
+    curve: list[dict[str, float]] = []
+    best: Record | None = None
+
+    def watch(record: Record) -> None:
+        nonlocal best
+        if record.validation is not None:
+            curve.append({"seconds": record.seconds, "steps": record.steps, "mean": record.validation.mean})
+            print(
+                f"{env}: {record.steps:,} steps {record.seconds:.0f} s  return {record.validation.mean:.2f}", flush=True
+            )
+        best = record
+        if record.seconds >= seconds:
+            raise TimeIsUp
+
+    began = time.perf_counter()
+    with contextlib.suppress(TimeIsUp):
+        seqel.train(env, seed=seed, out=out, preset=preset, settings=settings, progress=watch)
+    assert best is not None
+    agent = seqel.Agent.load(out)
+    result = seqel.evaluate(agent, env, 100, seed=10_000)
+    return {
+        "env": env, "seed": seed, "preset": preset, "settings": settings, "mean": result.mean, "interval": result.interval,
+        "steps": best.steps, "seconds": best.seconds, "steps_per_s": best.steps / best.seconds, "updates": best.updates,
+        "wall_seconds": time.perf_counter() - began, "curve": curve, "commit": commit(), "machine": machine(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", default="MinAtar/Breakout-v1")
+    parser.add_argument("--seconds", type=float, default=1800.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--preset", default="control")
+    options = parser.parse_args()
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{options.env.replace('/', '-')}-seed{options.seed}.json"
+    if not path.exists():
+        settings = SETTINGS | {"threads": 1, "device": "cpu", "checkpoint_every": 0, "evaluation.episodes": 20}
+        with tempfile.TemporaryDirectory() as folder:
+            found = train(options.env, options.seconds, options.seed, Path(folder) / "run", options.preset, settings)
+        path.write_text(json.dumps(found, indent=1) + "\n")
+    found = json.loads(path.read_text())
+    print(f"{options.env}: {found['mean']:.2f} after {found['steps']:,} steps, {found['steps_per_s']:.0f} steps/s")
+
+
+if __name__ == "__main__":
+    main()
