@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,3 +48,36 @@ def test_the_users_own_settings_win(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
     assert not keep_freed_memory()
+
+
+LARGE = """
+import torch
+from seqel.training.allocator import keep_freed_memory, use_large_pages
+def large():
+    lines = open("/proc/self/smaps_rollup").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("AnonHugePages"))
+keep_freed_memory()
+kept = [torch.ones(1 << 18) for _ in range(64)]  # 64 MiB on the heap, a MiB each
+before = large()
+asked = use_large_pages()
+assert all(bool((x == 1).all()) for x in kept)
+print(asked, large() - before)
+"""
+THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(not THP.exists() or "[never]" in THP.read_text(), reason="the system has no large pages to give")
+def test_memory_in_use_moves_to_large_pages_and_keeps_its_content() -> None:
+    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=True, env={})
+    asked, gained = map(int, done.stdout.split())
+    assert asked >= 48
+    assert gained >= 0, "the system may have none left, but loses none"
+
+
+def test_only_memory_of_no_file_is_moved() -> None:
+    from seqel.training.allocator import _anonymous
+
+    assert _anonymous("1000-3000 rw-p 00000000 00:00 0    [heap]") == (0x1000, 0x3000)
+    assert _anonymous("1000-3000 rw-p 00000000 00:00 0") == (0x1000, 0x3000)
+    for other in ("r--p 00000000 00:00 0", "rw-s 00000000 08:01 12    /dev/shm/x", "rw-p 00000000 00:00 0    [stack]"):
+        assert _anonymous(f"1000-3000 {other}") is None

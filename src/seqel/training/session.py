@@ -21,7 +21,7 @@ from seqel.environments.vector import VectorStream, make_vector
 from seqel.errors import ConfigError
 from seqel.evaluation.rollout import LONGEST, Evaluation, play
 from seqel.networks.qnetwork import QNetwork
-from seqel.training.allocator import keep_freed_memory
+from seqel.training.allocator import keep_freed_memory, use_large_pages
 from seqel.training.collector import Collector, EpisodeEnd
 from seqel.training.compiling import settle
 from seqel.training.config import RunConfig
@@ -33,6 +33,7 @@ __all__ = ["Session", "complete"]
 VALIDATION_SEED = 1 << 30  # validation episodes are reset with seeds from here on, confirmation from CONFIRM_SEED on
 CONFIRM_SEED = (1 << 30) + (1 << 29)
 MAX_WINDOWS = 256
+SETTLED = 10  # updates after which the memory that they need has been taken
 DISCOUNT = 0.99  # where neither the config nor the environment says
 
 
@@ -167,6 +168,8 @@ class Session:
         )
         self.learned += max(1, batch.learned)
         metrics = self.learner.update(batch, self.done)
+        if self.learner.updates == SETTLED and self.device.type == "cpu":
+            use_large_pages()
         if config.replay.priority:
             self.replay.update_priorities(batch, self.learner.errors.cpu().numpy())
         if config.refresh_every and self.learner.updates % config.refresh_every == 0:

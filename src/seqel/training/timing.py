@@ -28,6 +28,7 @@ from seqel.losses.config import ObjectiveConfig
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.training.allocator import use_large_pages
 from seqel.training.compiling import gflop
 from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner
@@ -116,6 +117,7 @@ def time_update(shapes: Shapes, repeats: int = 50) -> dict[str, Any]:
     update()
     _wait(shapes.device)
     first = time.perf_counter() - began
+    use_large_pages()
     ms = _median(update, repeats, shapes.device)
     found: dict[str, Any] = {
         "ms": ms,
