@@ -31,10 +31,12 @@ check: $(VENV)/.dev  ## lint, format, types and the layers of imports; no tests
 	@printf 'types   ' && $(BIN)/mypy --no-error-summary && echo ok
 	@printf 'layers  ' && out=$$($(BIN)/lint-imports 2>&1) && echo ok || { echo "$$out"; exit 1; }
 
-bench: $(VENV)/.dev  ## run one benchmark: make bench BENCH=name; without a name, list them
+bench: $(VENV)/.dev  ## how fast the parts are here (2 minutes); one benchmark: make bench BENCH=name
 ifdef BENCH
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$(BENCH).py $(ARGS)
 else
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/speed_table.py $(ARGS)
+	@echo && echo "Others:"
 	@for file in benchmarks/[a-z]*.py; do [ ! -e "$$file" ] || \
 	    printf '  make bench BENCH=%-16s %s\n' "$$(basename $$file .py)" "$$(sed -n '1s/^"""//p' $$file)"; done
 endif

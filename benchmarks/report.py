@@ -51,6 +51,11 @@ SPEED = """## Speed at the public DTQN code's shapes
 One core, context 50, width 128, 2 layers, 8 heads, batch 32, back to back. Command:
 `python benchmarks/update_vs_dtqn.py --checkout FOLDER [--precision bf16] [--compile]`."""
 
+TABLE = """## The parts, and how they grow
+
+One thread; update: 32 windows of 50 steps (about 1,600 transitions whatever the context), 2 layers; act: a step of every
+environment. Command: `make bench`, or `python benchmarks/speed_table.py --full`."""
+
 
 def read(folder: str) -> list[dict[str, Any]]:
     """Every result in a folder, in order of their names."""
@@ -118,6 +123,24 @@ def speed() -> str:
     return "\n".join(lines)
 
 
+def table() -> str:
+    """What `seqel bench` says on this machine, a row a line; empty where it was not run."""
+    found = next((one for one in read("table")), None)
+    if found is None:
+        return ""
+    lines = ["| what | ms | steps/s |", "|---|---|---|"]
+    for name, row in found["rows"].items():
+        ms = f"{row['ms']:.3g}" if "ms" in row else ""
+        rate = f"{row['steps_per_s']:,.0f}" if "steps_per_s" in row else ""
+        lines.append(f"| {name} | {ms} | {rate} |")
+    loop = found["loop"]
+    lines.append(
+        f"| the whole loop, T-Maze 50, {loop['replay_ratio']:.0f} transitions learnt a step | | {loop['steps_per_s']:,.0f} |"
+    )
+    lines.append(f"| from starting Python to the first update | {1e3 * loop['seconds_to_the_first_update']:,.0f} | |")
+    return "\n".join(lines)
+
+
 def put(path: Path, text: str) -> None:
     """Replace what stands between the marks."""
     before = path.read_text(encoding="utf-8")
@@ -134,6 +157,8 @@ def main() -> None:
     )
     table = learning()
     parts = [machine, LEARNING, table, PEERS, peers(), SPEED, speed()]
+    if table():
+        parts += [TABLE, table()]
     put(HERE.parent / "docs" / "benchmarks.md", "\n\n".join(parts))
     put(
         HERE.parent / "README.md",

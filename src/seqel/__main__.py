@@ -1,0 +1,8 @@
+"""`python -m seqel`: the command line, where `seqel` is not on the path."""
+
+import sys
+
+from seqel.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())
