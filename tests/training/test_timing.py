@@ -21,6 +21,11 @@ def test_an_update_says_what_it_did() -> None:
     assert found["updates_per_s"] == pytest.approx(1e3 / found["ms"])
     assert 0.0 < found["share_of_peak"] < 1.0
     assert found["parameters"] == sum(p.numel() for p in SMALL.network().parameters())
+    memory = found["memory_bytes"]
+    assert memory["weights"] == memory["target"] == memory["gradients"] == 4 * found["parameters"]
+    assert memory["optimizer"] > 2 * memory["weights"], "two moments each, and counts of steps"
+    tokens_of_a_layer = 4 * 7 * 16 * 4  # bytes of one (B, T + 1, D)
+    assert 10 * tokens_of_a_layer < memory["activations"] < 100 * tokens_of_a_layer
     assert "gflop" not in time_update(replace(SMALL, trunk="gru"), repeats=1)
 
 

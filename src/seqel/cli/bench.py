@@ -115,6 +115,8 @@ def _show(what: str, found: dict[str, Any], output: Output) -> None:
     for name, value in found.items():
         if name in ("shapes", "machine", "modes"):
             continue
+        if isinstance(value, dict):
+            value = ", ".join(f"{part} {size / 1e6:,.1f} MB" for part, size in value.items())
         table.add_row(name.replace("_", " "), f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if
                       isinstance(value, int) else str(value))  # fmt: skip
     for row in found.get("modes", ()):

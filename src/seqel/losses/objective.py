@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from seqel.losses.config import ObjectiveConfig
-from seqel.losses.distributional import HLGauss
 from seqel.losses.distributions import Categorical, Quantiles
+from seqel.losses.hl_gauss import HLGauss
 from seqel.losses.returns import n_step, one_step, peng_lambda, watkins_trace
 from seqel.losses.td import double_q_bootstrap, huber, masked_argmax, masked_max, q_bootstrap, select, squared
 from seqel.types import QOutput, SequenceBatch

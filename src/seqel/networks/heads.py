@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seqel.losses.distributional import HLGauss
 from seqel.losses.distributions import Categorical, Quantiles
+from seqel.losses.hl_gauss import HLGauss
 from seqel.networks.config import NetworkConfig
 from seqel.spaces import ActionSpec
 from seqel.types import QOutput

@@ -124,6 +124,7 @@ def time_update(shapes: Shapes, repeats: int = 50) -> dict[str, Any]:
         "updates_per_s": 1e3 / ms,
         "seconds_to_the_first": first,
         "parameters": sum(p.numel() for p in network.parameters()),
+        "memory_bytes": _memory(learner, replay, shapes),
         "shapes": asdict(shapes),
     }
     if shapes.trunk == "transformer":
@@ -132,6 +133,33 @@ def time_update(shapes: Shapes, repeats: int = 50) -> dict[str, Any]:
         found |= {"gflop": work, "gflop_per_s": 1e3 * work / ms, "peak_gflop_per_s": peak}
         found["share_of_peak"] = found["gflop_per_s"] / peak
     return found
+
+
+def _memory(learner: Learner, replay: Replay, shapes: Shapes) -> dict[str, int]:
+    """Bytes of each component of learning; activations are what one forward pass keeps for the backward pass."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    weights = {p.data_ptr() for p in learner.network.parameters()}
+    rng = np.random.default_rng(2)
+    batch = replay.sample(shapes.batch, window=shapes.context, context=shapes.context, discount=0.99, rng=rng)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        out = learner.network(batch.to(learner.device))
+    activations = sum(size for at, size in kept.items() if at not in weights) + out.q.nbytes
+    size = sum(p.nbytes for p in learner.network.parameters())
+    states = [value for state in learner.optimizer.state.values() for value in state.values()]
+    return {
+        "weights": size,
+        "target": size,
+        "gradients": size,
+        "optimizer": sum(value.nbytes for value in states if isinstance(value, torch.Tensor)),
+        "activations": activations,
+        "replay": replay.nbytes,
+    }
 
 
 def time_act(shapes: Shapes, repeats: int = 300) -> dict[str, Any]:

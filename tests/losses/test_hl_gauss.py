@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seqel.errors import ConfigError
-from seqel.losses.distributional import HLGauss, symexp, symlog
+from seqel.losses.hl_gauss import HLGauss, symexp, symlog
 
 
 def loop_encode(head: HLGauss, value: float) -> list[float]:
