@@ -193,7 +193,8 @@ class Replay:
         live[target] = time < (length - ends)[window]  # not the terminal transition
         past[target] = time >= burn_in[window]
         first[target] = time + start[window] == 0
-        at, valid, live, past, first = (x.reshape(shape) for x in (at, valid, live, past, first))
+        at = at.reshape(shape)
+        valid, live, past, first = (x.reshape(shape) for x in (valid, live, past, first))
         valid = valid[:, :-1]
 
         now = at[:, :-1].copy()  # (R, T); contiguous once, not in each gather
@@ -222,9 +223,7 @@ class Replay:
         previous_reward = np.where(inside, stood, table.previous_reward.take(windows.row[leader]))
 
         return SequenceBatch(
-            observation={
-                name: tensor(columns[OBSERVATION + name].take(at, axis=0, mode="wrap")) for name in layout.leaves
-            },
+            observation={name: tensor(self._slots.take(OBSERVATION + name, at)) for name in layout.leaves},
             action=tensor(action),
             reward=tensor(reward),
             discount=tensor(gamma),

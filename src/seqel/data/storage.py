@@ -6,6 +6,7 @@ Two plain containers, without any knowledge of windows' contents. An episode of 
 
 from __future__ import annotations
 
+import mmap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["EpisodeTable", "Slots", "window_units"]
+
+RESIDENT = 128 << 20  # bytes of files read or written before their pages are let go
 
 
 def window_units(length: NDArray[np.int64], start: NDArray[np.int64], window: int, context: int) -> NDArray[np.int64]:
@@ -53,8 +56,9 @@ def window_units(length: NDArray[np.int64], start: NDArray[np.int64], window: in
 class Slots:
     """A flat ring of `capacity` slots: one preallocated array a column, each (capacity, *shape).
 
-    In memory, or in files of `directory`, of which the operating system keeps in memory what is read and written most.
-    The files are scratch: they are this object's alone, and gone with it.
+    In memory, or in files of `directory`: then no more than about `RESIDENT` bytes of them count as the process's memory; the
+    rest is the system's, which keeps what is used most as long as nobody else needs the room. The files are scratch: they
+    are this object's alone, and gone with it.
 
     Raises StorageError where the disk has no room for the files.
     """
@@ -74,6 +78,8 @@ class Slots:
         self.capacity = capacity
         self.next = 0  # where the next episode begins
         self.used = 0  # slots of live episodes; they are the `used` ones before `next`
+        self._maps = [column._mmap for column in self.columns.values() if isinstance(column, np.memmap)]  # type: ignore[attr-defined]
+        self._touched = 0  # bytes of the files since pages were last let go
 
     @property
     def nbytes(self) -> int:
@@ -87,9 +93,26 @@ class Slots:
             column = self.columns[name]
             column[begin : begin + head] = value[:head]
             column[: steps - head] = value[head:]
+            self._touch(value.nbytes)
         self.next = (begin + steps) % self.capacity
         self.used += steps
         return begin
+
+    def take(self, name: str, at: NDArray[np.int64]) -> NDArray[Any]:
+        """Slots of a column, `at` modulo the capacity.  (N, ...) -> (N, ..., *shape)."""
+        found: NDArray[Any] = self.columns[name].take(at, axis=0, mode="wrap")
+        self._touch(found.nbytes)
+        return found
+
+    def _touch(self, size: int) -> None:
+        """Count bytes read or written; let pages of the files go before too many are held."""
+        self._touched += size
+        if self._touched < RESIDENT or not self._maps:
+            return
+        self._touched = 0
+        for pages in self._maps:
+            if hasattr(pages, "madvise"):
+                pages.madvise(mmap.MADV_DONTNEED)  # of a shared file: what was written stays with the system
 
     def live(self, only: str | None = None) -> dict[str, NDArray[Any]]:
         """A copy of what is live, oldest first, each (used, *shape); `only`: of one column."""
