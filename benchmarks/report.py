@@ -51,6 +51,10 @@ SPEED = """## Speed at the public DTQN code's shapes
 One core, context 50, width 128, 2 layers, 8 heads, batch 32, back to back. Command:
 `python benchmarks/update_vs_dtqn.py --checkout FOLDER [--precision bf16] [--compile]`."""
 
+SOLVE = """## Seconds to solve, beside the public DTQN code
+
+One core each, the checkout's own environments, agent and settings (`benchmarks/peers/dtqn/solve.py`, one seed, an hour at
+most, its evaluation not counted); ours: `python benchmarks/learn.py --only NAME`, validation counted."""
 TABLE = """## The parts, and how they grow
 
 One thread; update: 32 windows of 50 steps (about 1,600 transitions whatever the context), 2 layers; act: a step of every
@@ -123,7 +127,32 @@ def speed() -> str:
     return "\n".join(lines)
 
 
-def table() -> str:
+def solve() -> str:
+    """The public DTQN code on its own tasks, beside ours."""
+    ours: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for found in read("learn"):
+        if found["trunk"] == "transformer":
+            ours[found["task"]].append(found)
+    lines = [
+        "| task | solved means | DTQN: seconds, steps, best look | ours: seconds, a seed each | times sooner |",
+        "|---|---|---|---|---|",
+    ]
+    for found in read("solve"):
+        runs = sorted(ours.get(found["task"], []), key=lambda run: run["seed"])
+        if not runs:
+            continue
+        sign = "" if found["solved"] else "not in "
+        more = "" if found["solved"] else "at least "
+        slowest = max(run["seconds"] for run in runs)
+        lines.append(
+            f"| {WHAT[found['task']]} | {found['measure']} at least {found['threshold']:g} | {sign}{found['seconds']:,.0f}; "
+            f"{found['steps']:,}; {found['best']:g} | {each(runs, lambda r: format(r['seconds'], '.0f'))} "
+            f"| {more}{found['seconds'] / slowest:.0f} (the slowest seed) |"
+        )
+    return "\n".join(lines)
+
+
+def bench_table() -> str:
     """What `seqel bench` says on this machine, a row a line; empty where it was not run."""
     found = next((one for one in read("table")), None)
     if found is None:
@@ -157,8 +186,10 @@ def main() -> None:
     )
     table = learning()
     parts = [machine, LEARNING, table, PEERS, peers(), SPEED, speed()]
-    if table():
-        parts += [TABLE, table()]
+    if read("solve"):
+        parts += [SOLVE, solve()]
+    if bench_table():
+        parts += [TABLE, bench_table()]
     put(HERE.parent / "docs" / "benchmarks.md", "\n\n".join(parts))
     put(
         HERE.parent / "README.md",
