@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,18 @@ def test_check_says_what_was_understood(capsys: pytest.CaptureFixture[str]) -> N
     assert found["default_run"]["seconds"] > 0
     code, out, _ = call(capsys, "check", "CartPole-v1", "--steps", "200")
     assert code == 0 and "context" in out and "seqel train CartPole-v1" in out
+    assert "16 environments in one process" in out
+
+
+def test_check_names_a_faster_engine_where_there_is_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = types.ModuleType("envpool")
+    engines.list_all_envs = lambda: ["CartPole-v1"]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "envpool", engines)
+    _, out, _ = call(capsys, "check", "CartPole-v1", "--steps", "200")
+    assert "--set vectorization=envpool" in " ".join(out.split())
+    assert not call_json(capsys, "check", "seqel/TMaze10-v0", "--steps", "200")[1]["envpool"]
 
 
 def test_tasks_lists_them(capsys: pytest.CaptureFixture[str]) -> None:

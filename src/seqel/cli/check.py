@@ -117,6 +117,8 @@ def _blank(session: Session) -> Episode:
 
 
 def _report(name: str, found: Probe, session: Session, times: dict[str, float]) -> dict[str, Any]:
+    from seqel.environments.pool import has_pool
+    from seqel.environments.resolve import registered
     from seqel.evaluation.statistics import bootstrap_interval
 
     config = session.config
@@ -144,6 +146,8 @@ def _report(name: str, found: Probe, session: Session, times: dict[str, float]) 
         "window": config.replay.window,
         "discount": config.objective.discount,
         "parameters": sum(p.numel() for p in session.agent.network.parameters()),
+        "vectorization": config.vectorization,
+        "envpool": has_pool(registered(session.make)[0]),
         "environment_steps_per_second": found.steps_per_second,
         "acting_steps_per_second": config.environments / times["collect"],
         "update_ms": 1e3 * times["update"],
@@ -207,6 +211,9 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
         f"environment {report['environment_steps_per_second']:,.0f} steps/s; with the agent acting "
         f"{report['acting_steps_per_second']:,.0f}; an update {report['update_ms']:.0f} ms",
     )
+    where = "one process" if report["vectorization"] == "sync" else "a process each"
+    faster = "; envpool knows this id: --set vectorization=envpool" if report["envpool"] else ""
+    table.add_row("side by side", f"{config.environments} environments in {where}{faster}")
     run = report["default_run"]
     table.add_row(
         "time to expect",
