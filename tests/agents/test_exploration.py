@@ -95,8 +95,37 @@ def test_hashes_of_codes_do_not_collide_much() -> None:
     assert len(np.unique(rows)) >= 985
 
 
-def test_a_restored_explorer_chooses_the_same() -> None:
-    one, other = explorer(bonus=0.5), explorer(bonus=0.5)
+@pytest.mark.parametrize("rule", ["boltzmann", "epsilon"])
+def test_what_persists_is_random_for_as_long_as_it_says_and_no_more_often(rule: str) -> None:
+    """Durations follow n^-2 (a zeta distribution); the shares of the actions are those without it."""
+    q = np.tile(np.array([0.0, 1.0, 0.5], np.float32), (ROWS, 1))
+    settings = {"rule": rule, "low": 0.5, "high": 0.5}
+    one, held = explorer(**settings), explorer(persist=2.0, **settings)
+    plain = np.stack([one.select(q, at(0), None, 1.0) for _ in range(60)])
+    kept, begins = [], []
+    for _ in range(60):
+        kept.append(held.select(q, at(0), None, 1.0))
+        begins.append(held.over.copy())
+    actions, begun = np.stack(kept), np.stack(begins)
+    share = lambda chosen: np.bincount(chosen.reshape(-1), minlength=3) / chosen.size  # noqa: E731
+    np.testing.assert_allclose(share(actions[-1]), share(plain), atol=0.03)
+    assert (actions[1:] == actions[:-1])[~begun[1:]].all(), "with the same values the same action, while it is held"
+    assert np.mean(actions[1:] == actions[:-1]) > np.mean(plain[1:] == plain[:-1]) + 0.2
+    assert np.mean(begun[1]) == pytest.approx(6 / np.pi**2, abs=0.03), "the chance of a single step"
+
+
+def test_values_that_tell_actions_apart_decide_in_spite_of_what_is_held() -> None:
+    held = explorer(persist=2.0, low=0.1, high=0.1)
+    flat, steep = np.zeros((ROWS, 3), np.float32), np.tile(np.array([0.0, 50.0, 0.0], np.float32), (ROWS, 1))
+    held.select(flat, at(0), None, 1.0)
+    assert (held.select(steep, at(0), None, 1.0) == 1).all()
+    mask = np.tile(np.array([True, False, True]), (ROWS, 1))
+    assert (held.select(steep, at(0), mask, 1.0) != 1).all(), "and masks do"
+
+
+@pytest.mark.parametrize("persist", [0.0, 2.0])
+def test_a_restored_explorer_chooses_the_same(persist: float) -> None:
+    one, other = explorer(bonus=0.5, persist=persist), explorer(bonus=0.5, persist=persist)
     q = np.random.default_rng(0).standard_normal((ROWS, 3)).astype(np.float32)
     one.select(q, at(3), None, 1.0)
     other.load_state_dict(one.state_dict())
@@ -106,7 +135,14 @@ def test_a_restored_explorer_chooses_the_same() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"low": 0.0}, {"low": 0.2, "high": 0.1}, {"rule": "epsilon", "high": 2.0}, {"anneal": 0.5}, {"bonus": -1.0}],
+    [
+        {"low": 0.0},
+        {"low": 0.2, "high": 0.1},
+        {"rule": "epsilon", "high": 2.0},
+        {"anneal": 0.5},
+        {"bonus": -1.0},
+        {"persist": 0.5},
+    ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="exploration"):

@@ -20,6 +20,9 @@ class ExplorationConfig:
     high: float = 3e-2  # the warmest environment's; equal to `low`: no ladder
     initial: float = 0.0  # where all start when `anneal` > 0
     anneal: float = 0.0  # fraction of the run over which each moves (geometrically) from `initial` to its rung
+    persist: float = (
+        0.0  # the random part is held for n steps, n with probability in proportion to n^-persist; 0: for one
+    )
     bonus: float = 1.0  # c in c / sqrt(1 + n(observation, action)), in units of the return scale; 0: none
 
     def __post_init__(self) -> None:
@@ -34,5 +37,7 @@ class ExplorationConfig:
                 f"exploration: expected 0 <= anneal <= 1, and initial > 0 where anneal > 0; got anneal = {self.anneal}, "
                 f"initial = {self.initial}"
             )
+        if self.persist != 0.0 and not 1.0 < self.persist < math.inf:
+            raise ConfigError(f"exploration.persist: expected 0, or more than 1, got {self.persist}")
         if not 0.0 <= self.bonus < math.inf:
             raise ConfigError(f"exploration.bonus: expected at least 0, got {self.bonus}")

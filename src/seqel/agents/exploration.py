@@ -5,6 +5,10 @@ The count bonus c / sqrt(1 + n(observation, action)) (Strehl & Littman 2008, MBI
 is chosen and nowhere else, so the values learnt stay those of the task. Counts live in a table of fixed size, indexed by a
 hash of a sketch of the observation: exact for codes, rounded for a few numbers, signs of random projections for many
 (Tang et al. 2017, arXiv:1611.04717).
+
+`persist` holds the random part of a choice for a random number of steps (Dabney et al. 2020, arXiv:2006.01782, for epsilon):
+pushing the same way for a while gets further than a new push each step. Differs: under Boltzmann the noise on the values is
+held, not the action, so values that tell actions apart still decide.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ TABLE_ROWS = 1 << 17
 ROUNDED = 3  # vectors up to this long are rounded, longer ones projected
 SIGNS = 16  # random projections of a long vector
 CELLS = 8.0  # cells a unit of normalised value, for rounding
+LONGEST = 1_000  # steps that a random part is held, at most
 POOL = 8  # pictures are reduced to POOL x POOL cells of 8 grey levels
 
 Normalise = Callable[[str, NDArray[Any]], NDArray[np.float32]]
@@ -105,6 +110,11 @@ class Explorer:
         self.rungs = ladder(config.low, config.high, environments)
         self.rng = np.random.default_rng(seed)
         self.table = CountTable(observation, actions, normalise) if config.bonus > 0 else None
+        self.left: NDArray[np.int64] = np.zeros(
+            environments, np.int64
+        )  # steps that each row's random part is still held
+        self.over: NDArray[np.bool_] = np.ones(environments, bool)
+        self.held: dict[str, NDArray[np.float64]] = {}
 
     def select(
         self,
@@ -138,7 +148,9 @@ class Explorer:
     def _choose(
         self, value: NDArray[np.float64], allowed: NDArray[np.bool_], strength: NDArray[np.float64]
     ) -> NDArray[np.int64]:
-        noise = self.rng.gumbel(size=value.shape)
+        if self.config.persist:
+            self._pass_time(len(value))
+        noise = self._held("noise", self.rng.gumbel(size=value.shape))
         if self.config.rule == "boltzmann":  # the Gumbel trick: argmax of logits + noise is a sample of the softmax
             return np.asarray(np.argmax(value / strength[:, None] + noise, axis=1), np.int64)
         tied = np.isclose(value, value.max(axis=1, keepdims=True), rtol=1e-6, atol=1e-9)
@@ -147,13 +159,33 @@ class Explorer:
         )  # ties are broken at random, not by number
         if self.config.rule == "greedy":
             return greedy
-        random = np.argmax(np.where(allowed, self.rng.gumbel(size=value.shape), -np.inf), axis=1)
-        chosen: NDArray[np.int64] = np.where(self.rng.random(len(value)) < strength, random, greedy)
+        tried = self._held("tried", self.rng.gumbel(size=value.shape))
+        coin = self._held("coin", self.rng.random(len(value)))
+        chosen: NDArray[np.int64] = np.where(
+            coin < strength, np.argmax(np.where(allowed, tried, -np.inf), axis=1), greedy
+        )
         return chosen
+
+    def _pass_time(self, count: int) -> None:
+        """Which rows draw anew, and for how long."""
+        self.over = self.left == 0
+        lengths = np.minimum(self.rng.zipf(self.config.persist, count), LONGEST)
+        self.left = np.where(self.over, lengths, self.left) - 1
+
+    def _held(self, name: str, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A random draw, a row an environment; with `persist` the one that the row still holds."""
+        if self.config.persist:
+            if name in self.held:
+                over = self.over if drawn.ndim == 1 else self.over[:, None]
+                drawn = np.where(over, drawn, self.held[name])
+            self.held[name] = drawn
+        return drawn
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs to choose the same actions."""
         state: dict[str, Any] = {"rng": self.rng.bit_generator.state}
+        if self.config.persist:
+            state |= {"left": self.left, "held": dict(self.held)}
         if self.table is not None:
             tried = np.flatnonzero(self.table.counts)
             state["tried"], state["times"] = tried, self.table.counts.reshape(-1)[tried]
@@ -162,6 +194,9 @@ class Explorer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
         self.rng.bit_generator.state = state["rng"]
+        if self.config.persist:
+            self.left = state["left"].copy()
+            self.held = {name: held.copy() for name, held in state["held"].items()}
         if self.table is not None:
             self.table.counts[:] = 0
             self.table.counts.reshape(-1)[state["tried"]] = state["times"]
