@@ -19,8 +19,6 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "replay.batch_tokens": 416,
             "learner.learning_rate": 5e-4,
             "replay.priority": 0.6,
-            "replay.replay_ratio": 64.0,
-            "objective.lambda_": 0.5,
             "exploration.bonus": 0.02,
             "exploration.persist": 2.0,
             "network.clock": False,
