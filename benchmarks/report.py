@@ -152,6 +152,19 @@ def solve() -> str:
     return "\n".join(lines)
 
 
+def frames() -> str:
+    """A million frames in memory and in files."""
+    found = next(iter(read("frames")), None)
+    if found is None:
+        return ""
+    lines = ["| where | replay, GiB | process, GiB at most | a draw of 32 windows of 50, ms |", "|---|---|---|---|"]
+    lines += [
+        f"| {row['where']} | {row['replay_gib']:.2f} | {row['resident_most_gib']:.2f} | {row['draw_ms']:.2f} |"
+        for row in found["rows"]
+    ]
+    return "\n".join(lines)
+
+
 def bench_table() -> str:
     """What `seqel bench` says on this machine, a row a line; empty where it was not run."""
     found = next((one for one in read("table")), None)
@@ -188,6 +201,8 @@ def main() -> None:
     parts = [machine, LEARNING, table, PEERS, peers(), SPEED, speed()]
     if read("solve"):
         parts += [SOLVE, solve()]
+    if frames():
+        parts += ["## A million steps of 84 x 84 frames\n\nCommand: `python benchmarks/frames.py`.", frames()]
     if bench_table():
         parts += [TABLE, bench_table()]
     put(HERE.parent / "docs" / "benchmarks.md", "\n\n".join(parts))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EpisodeTable", "Slots", "window_units"]
 
-RESIDENT = 128 << 20  # bytes of files read or written before their pages are let go
+RESIDENT = 64 << 20  # bytes of files read or written before their pages are let go
 
 
 def window_units(length: NDArray[np.int64], start: NDArray[np.int64], window: int, context: int) -> NDArray[np.int64]:
