@@ -134,6 +134,15 @@ class ObservationSpec:
         """
         return FlatObservation((leaf.path, _read(leaf, observation, batch)) for leaf in self.leaves)
 
+    def rows(self, observation: Any) -> int:
+        """How many rows a batch of observations has, nested or flat. The first leaf tells.
+
+        Raises:
+            SpaceError: that leaf is missing.
+        """
+        leaf = self.leaves[0]
+        return len(observation[leaf.path] if isinstance(observation, FlatObservation) else leaf.pick(observation))
+
     def is_single(self, observation: Any) -> bool:
         """Whether this nested observation is one, without a batch axis. The first leaf tells.
 

@@ -113,7 +113,7 @@ class Agent:
         if index is not None:
             batch = len(index)
         else:
-            batch = self._rows_in(observation) if state is None else len(state)
+            batch = self.observation_spec.rows(observation) if state is None else len(state)
         leaves = self.leaves(observation, batch)
         if state is None:
             state = self.initial_state(batch)
@@ -196,12 +196,6 @@ class Agent:
             if len(leaf) != batch:
                 raise SpaceError(f"observation {path!r}: expected {batch} rows, got {len(leaf)}")
         return {path: torch.from_numpy(np.ascontiguousarray(leaf)).to(self.device) for path, leaf in flat.items()}
-
-    def _rows_in(self, observation: Any) -> int:
-        leaf = self.observation_spec.leaves[0]
-        if isinstance(observation, FlatObservation):
-            return len(observation[leaf.path])
-        return len(leaf.pick(observation))
 
     def _index(self, rows: Any, state: AgentState | None) -> Tensor:
         index = np.asarray(rows)

@@ -100,7 +100,7 @@ class ExportedAgent:
         Raises:
             SpaceError: something does not fit. The state is then as it was.
         """
-        rows = self._rows_in(observation) if state is None else len(state)
+        rows = self.observation_spec.rows(observation) if state is None else len(state)
         flat = observation
         if not isinstance(observation, FlatObservation):
             flat = self.observation_spec.flatten(observation, rows)
@@ -142,10 +142,6 @@ class ExportedAgent:
         state.keys[:, every, :, slot] = keys
         state.values[:, every, :, slot] = values
         state.position = position + 1
-
-    def _rows_in(self, observation: Any) -> int:
-        leaf = self.observation_spec.leaves[0]
-        return len(observation[leaf.path] if isinstance(observation, FlatObservation) else leaf.pick(observation))
 
 
 def _rows(name: str, value: Any, dtype: type[np.generic], rows: int) -> NDArray[Any]:
