@@ -46,6 +46,7 @@ class Episode:
     own: NDArray[np.bool_] | None = None  # (T,)  the action was the agent's own choice; None: all were
     action_mask: NDArray[np.bool_] | None = None  # (T+1, A)
     q_acted: NDArray[np.float32] | None = None  # (T,)  Q-value of the action when it was chosen
+    behaviour_prob: NDArray[np.float32] | None = None  # (T,)  recorded data: probability of the action; nan: unknown
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -66,7 +67,8 @@ class SequenceBatch:
     previous_action: Tensor  # (B, M) int64  what stood before the window (0 at a true start: unused there)
     previous_reward: Tensor  # (B,)
     action_mask: Tensor | None = None  # (B, T+1, A) bool  also for the bootstrap step
-    q_acted: Tensor | None = None  # (B, T)
+    q_acted: Tensor | None = None  # (B, T)  nan in padding
+    behaviour_prob: Tensor | None = None  # (B, T)  of recorded actions; nan in padding and where it is not known
     weight: Tensor | None = None  # (B, T)  importance weights, the same for every step of a window
     slot: Tensor | None = None  # (B, T) int64  where each step is stored, for priorities
     index: Tensor | None = None  # (B,)  which episode each window came from

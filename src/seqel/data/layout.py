@@ -18,19 +18,25 @@ if TYPE_CHECKING:
 
     from seqel.types import Episode
 
-__all__ = ["OBSERVATION", "Layout"]
+__all__ = ["BEHAVIOUR", "OBSERVATION", "Layout"]
 
 OBSERVATION = "observation/"  # prefix of an observation leaf's column, so that no leaf can be taken for another column
+BEHAVIOUR = "behaviour_prob"
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Shapes and dtypes of a step: observation leaves, M = action_dims actions in [0, actions), a mask or not."""
+    """Shapes and dtypes of a step: observation leaves, M = action_dims actions in [0, actions), a mask or not.
+
+    recorded: somebody else acted, so instead of the agent's own value of the action (q_acted) the step holds the
+    probability with which it was chosen (behaviour_prob, nan where that is not known).
+    """
 
     leaves: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
     actions: int
     action_dims: int = 1
     masked: bool = False
+    recorded: bool = False
 
     def __post_init__(self) -> None:
         if not self.leaves:
@@ -44,7 +50,7 @@ class Layout:
         columns["action"] = ((self.action_dims,), np.min_scalar_type(self.actions - 1))
         columns["reward"] = ((), np.dtype(np.float32))
         columns["own"] = ((), np.dtype(np.bool_))
-        columns["q_acted"] = ((), np.dtype(np.float32))
+        columns[BEHAVIOUR if self.recorded else "q_acted"] = ((), np.dtype(np.float32))
         if self.masked:
             columns["action_mask"] = ((self.actions,), np.dtype(np.bool_))
         return columns
@@ -53,7 +59,7 @@ class Layout:
         """The episode as arrays (T+1, *shape), a column each.
 
         The last step has an observation (and mask) only: its action and reward are 0, it is not `own`, its
-        q_acted is nan. Sampling relies on that: padding repeats this step.
+        q_acted (or behaviour_prob) is nan. Sampling relies on that: padding repeats this step.
         """
         steps = len(episode.reward)
         if steps == 0:
@@ -72,9 +78,13 @@ class Layout:
         out["reward"] = _closed(_finite("reward", reward), np.dtype(np.float32), 0)
         own = np.ones(steps, np.bool_) if episode.own is None else _shaped("own", episode.own, (steps,))
         out["own"] = _closed(_cast("own", own, np.dtype(np.bool_)), np.dtype(np.bool_), 0)
-        q = np.full(steps, np.nan, np.float32) if episode.q_acted is None else episode.q_acted
-        q = _cast("q_acted", _shaped("q_acted", q, (steps,)), np.dtype(np.float32))
-        out["q_acted"] = _closed(q, np.dtype(np.float32), np.nan)
+        name, known = (BEHAVIOUR, episode.behaviour_prob) if self.recorded else ("q_acted", episode.q_acted)
+        known = np.full(steps, np.nan, np.float32) if known is None else known
+        known = _cast(name, _shaped(name, known, (steps,)), np.dtype(np.float32))
+        if self.recorded and ((known <= 0.0) | (known > 1.0)).any():
+            step = _step((known <= 0.0) | (known > 1.0))
+            raise DataError(f"expected a {name} in (0, 1], got {known[step]} at step {step}")
+        out[name] = _closed(known, np.dtype(np.float32), np.nan)
         if self.masked != (episode.action_mask is not None):
             came, want = ("a mask", "without") if episode.action_mask is not None else ("no mask", "with")
             raise DataError(

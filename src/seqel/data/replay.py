@@ -10,21 +10,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from seqel.data.gathering import sample_windows
 from seqel.data.layout import OBSERVATION, Layout
-from seqel.data.packing import Placement, place
 from seqel.data.storage import EpisodeTable, Slots
-from seqel.data.windows import Priorities, Windows, evenly
+from seqel.data.windows import Priorities
 from seqel.errors import CheckpointError, ConfigError, DataError
-from seqel.types import SequenceBatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from seqel.types import Episode
+    from seqel.types import Episode, SequenceBatch
 
 __all__ = ["Replay"]
 
@@ -155,91 +153,10 @@ class Replay:
 
         Raises DataError where nothing can be learnt from what is stored, ConfigError on settings out of range.
         """
-        if batch < 1 or window < 1 or context < 0:
-            raise ConfigError(f"expected batch, window >= 1 and context >= 0, got {batch}, {window} and {context}")
-        if not 0.0 <= discount <= 1.0:
-            raise ConfigError(f"expected a discount from 0 to 1, got {discount}")
-        if self._priorities is None:
-            windows = evenly(self._table, batch, window, context, rng)
-        elif context == self._priorities.context:
-            windows = self._priorities.draw(self._table, batch, window, importance, rng)
-        else:
-            raise ConfigError(
-                f"expected the context that priorities were made for, {self._priorities.context}, got {context}"
-            )
-        longest = int(windows.length.max())
-        if pad_to is not None and pad_to < longest:
-            raise ConfigError(f"expected pad_to of at least the longest window, {longest}, got {pad_to}")
-        begins = windows.numbers[:, EpisodeTable.START] + windows.offset == 0
-        return self._gather(windows, place(windows.length, begins, pad_to, pack, window), context, discount)
-
-    def _gather(self, windows: Windows, place_: Placement, context: int, discount: float) -> SequenceBatch:
-        table, columns, layout = self._table, self._slots.columns, self.layout
-        numbers, offset, length = windows.numbers, windows.offset, windows.length
-        slot = numbers[:, EpisodeTable.SLOT] + offset  # not yet modulo the capacity: mode="wrap" does it
-        start = numbers[:, EpisodeTable.START] + offset
-        ends = (numbers[:, EpisodeTable.TERMINATED] > 0) & (offset + length == numbers[:, EpisodeTable.LENGTH])
-        burn_in = (start > 0) * context
-
-        tensor = torch.from_numpy
-        window, time, target = place_.window, place_.time, place_.target
-        shape = (place_.rows, place_.steps + 1)
-        at = np.repeat((slot + length)[place_.last], shape[1])  # padding repeats a row's last observation
-        at[target] = slot[window] + time
-        transition = time < length[window]
-        flat = np.zeros((4, at.size), np.bool_)
-        valid, live, past, first = flat
-        valid[target] = transition
-        live[target] = time < (length - ends)[window]  # not the terminal transition
-        past[target] = time >= burn_in[window]
-        first[target] = time + start[window] == 0
-        at = at.reshape(shape)
-        valid, live, past, first = (x.reshape(shape) for x in (valid, live, past, first))
-        valid = valid[:, :-1]
-
-        now = at[:, :-1].copy()  # (R, T); contiguous once, not in each gather
-        action = columns["action"].take(now, axis=0, mode="wrap").astype(np.int64)
-        reward = columns["reward"].take(now, mode="wrap")
-        q_acted = columns["q_acted"].take(now, mode="wrap")
-        padding = ~valid
-        action[padding] = 0
-        reward[padding] = 0.0
-        q_acted[padding] = np.nan
-        learn = columns["own"].take(now, mode="wrap") & valid & past[:, :-1]
-        gamma = (live[:, :-1] & valid) * np.float32(discount)
-
-        weight = slots = None
-        if windows.weight is not None:
-            spread = np.zeros(shape, np.float32)
-            spread.reshape(-1)[target] = windows.weight[window]
-            weight, slots = tensor(spread[:, :-1].copy()), tensor(now % self.capacity)
-
-        leader = place_.leader
-        before = slot[leader] - 1
-        inside = offset[leader] > 0
-        stood = columns["action"].take(before, axis=0, mode="wrap")
-        previous_action = np.where(inside[:, None], stood, numbers[leader, EpisodeTable.PREVIOUS_ACTION :])
-        stood = columns["reward"].take(before, mode="wrap")
-        previous_reward = np.where(inside, stood, table.previous_reward.take(windows.row[leader]))
-
-        return SequenceBatch(
-            observation={name: tensor(self._slots.take(OBSERVATION + name, at)) for name in layout.leaves},
-            action=tensor(action),
-            reward=tensor(reward),
-            discount=tensor(gamma),
-            first=tensor(first),
-            valid=tensor(valid.copy()),
-            learn=tensor(learn),
-            start=tensor(start[leader]),
-            previous_action=tensor(previous_action),
-            previous_reward=tensor(previous_reward),
-            action_mask=tensor(columns["action_mask"].take(at, axis=0, mode="wrap")) if layout.masked else None,
-            q_acted=tensor(q_acted),
-            weight=weight,
-            slot=slots,
-            index=tensor(windows.row[leader] + table.evicted),
-            learned=int(np.count_nonzero(learn)),
-        )
+        return sample_windows(
+            self.layout, self._slots, self._table, self._priorities, batch,
+            window=window, context=context, discount=discount, rng=rng, pad_to=pad_to, pack=pack, importance=importance,
+        )  # fmt: skip
 
     def state_dict(self) -> dict[str, NDArray[Any] | int]:
         """What is live, copied, as a flat dict of arrays and integers; the unused capacity is left out."""

@@ -78,8 +78,16 @@ class Slots:
         self.capacity = capacity
         self.next = 0  # where the next episode begins
         self.used = 0  # slots of live episodes; they are the `used` ones before `next`
-        self._maps = [column._mmap for column in self.columns.values() if isinstance(column, np.memmap)]  # type: ignore[attr-defined]
+        self._maps = _maps(self.columns)
         self._touched = 0  # bytes of the files since pages were last let go
+
+    @classmethod
+    def of(cls, columns: Mapping[str, NDArray[Any]]) -> Slots:
+        """Slots that are all filled already, each column (capacity, *shape): to read from, not to write to."""
+        slots = cls({}, len(next(iter(columns.values()))))
+        slots.columns, slots.used = dict(columns), slots.capacity
+        slots._maps = _maps(columns)
+        return slots
 
     @property
     def nbytes(self) -> int:
@@ -128,6 +136,10 @@ class Slots:
         """Hold exactly `values` (from `live`), from slot `begin` on."""
         self.next, self.used = begin, 0
         self.write(values)
+
+
+def _maps(columns: Mapping[str, NDArray[Any]]) -> list[mmap.mmap]:
+    return [column._mmap for column in columns.values() if isinstance(column, np.memmap)]  # type: ignore[attr-defined]
 
 
 class EpisodeTable:
