@@ -69,6 +69,9 @@ class SequenceBatch:
     action_mask: Tensor | None = None  # (B, T+1, A) bool  also for the bootstrap step
     q_acted: Tensor | None = None  # (B, T)  nan in padding
     behaviour_prob: Tensor | None = None  # (B, T)  of recorded actions; nan in padding and where it is not known
+    policy: Tensor | None = (
+        None  # (B, T+1, M, A)  probabilities of the policy that is evaluated; None: learn the best one
+    )
     weight: Tensor | None = None  # (B, T)  importance weights, the same for every step of a window
     slot: Tensor | None = None  # (B, T) int64  where each step is stored, for priorities
     index: Tensor | None = None  # (B,)  which episode each window came from
@@ -103,6 +106,8 @@ class QOutput:
 
     q: Tensor  # (B, T+1, M, A)
     logits: Tensor | None = None  # (B, T+1, M, A, bins) where the head is distributional
+    policy_logits: Tensor | None = None  # (B, T+1, M, A) where the network has a policy head
+    value: Tensor | None = None  # (B, T+1, M) where the network has a head for the state's value
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,4 +115,5 @@ class Decision:
     """What an agent decided for each row, and the values it decided by."""
 
     action: NDArray[np.int64]  # (E,), or (E, M) where M > 1
-    q: NDArray[np.float32]  # (E, A), or (E, M, A) where M > 1; -inf where an action is masked
+    q: NDArray[np.float32]  # (E, A), or (E, M, A) where M > 1; -inf where an action is masked. Log-probabilities where
+    # the agent's policy head decides; far below all others where it filters an action out

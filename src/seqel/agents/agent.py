@@ -38,7 +38,8 @@ class AgentState:
 
 
 class Agent:
-    """Greedy with respect to its Q-network. Exploration is added where experience is collected, not here.
+    """Greedy with respect to what its network decides by: its values, as a rule. Exploration is added where
+    experience is collected, not here.
 
     The network is put into evaluation mode: dropout is for learning.
     """
@@ -157,7 +158,7 @@ class Agent:
             state.fresh.fill_(False)
         else:
             state.fresh[index] = False
-        return out.q
+        return self.network.scores(out)
 
     def predict(
         self,

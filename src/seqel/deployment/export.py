@@ -56,7 +56,7 @@ class Step(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         token = self.network.tokens(observation, previous_action, previous_reward, first)
         h, new_keys, new_values = self.trunk.step_pure(token, keys, values, position)
-        return self.network.head(h).q, new_keys, new_values
+        return self.network.scores(self.network.heads(h)), new_keys, new_values
 
 
 def export(agent: Agent, path: str | Path) -> Path:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from seqel.losses.config import ObjectiveConfig
 from seqel.losses.distributions import Categorical, Quantiles
 from seqel.losses.hl_gauss import HLGauss
-from seqel.losses.returns import n_step, one_step, peng_lambda, watkins_trace
+from seqel.losses.offline import advantage_weight, conservative, expectile, imitation, supported
+from seqel.losses.returns import n_step, one_step, peng_lambda, retrace, watkins_trace
 from seqel.losses.td import double_q_bootstrap, huber, masked_argmax, masked_max, q_bootstrap, select, squared
 from seqel.types import QOutput, SequenceBatch
 
-__all__ = ["StepLoss", "pick", "q_targets", "step_loss"]
+__all__ = ["StepLoss", "offline_terms", "pick", "q_targets", "step_loss"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +26,24 @@ class StepLoss:
     loss: Tensor  # in units of the value's scale (squared; quantiles: as it is), or nats (classified)
     q: Tensor  # the value of the action taken, in units of reward
     target: Tensor  # likewise
+    extra: Tensor | None = None  # what keeps the learner near recorded data, weights included; not a value's error
+    terms: dict[str, Tensor] = field(default_factory=dict)  # its parts, without their weights, for the metrics
 
 
-def q_targets(batch: SequenceBatch, online: QOutput, target: QOutput, config: ObjectiveConfig) -> Tensor:
+def q_targets(
+    batch: SequenceBatch, online: QOutput, target: QOutput, config: ObjectiveConfig, support: float = 0.0
+) -> Tensor:
     """The return each step's value is pulled to, in units of reward.  -> (B, T, M), no gradient.
 
     One forward pass over T+1 steps gives both q_t and q_{t+1} of each network, so double Q (van Hasselt et al. 2015,
     arXiv:1509.06461) costs no further pass. Termination stands in `batch.discount`; a truncation bootstraps.
+    Bootstrapped from is, in this order: `batch.policy`'s expectation of the target network's values (the evaluated policy
+    of fitted Q evaluation); the state value (IQL); the best action, among those that the policy head supports where
+    `support` > 0 (BCQ).
     """
+    mask = _allowed(batch, online, support)
     q_online = online.q.detach()
-    if config.double:
-        bootstrap = double_q_bootstrap(q_online, target.q, batch.action_mask)
-    else:
-        bootstrap = q_bootstrap(target.q, batch.action_mask)
+    bootstrap = _bootstrap(batch, online, target, config, mask)
     targets = []
     for dim in range(batch.action.shape[-1]):  # M, one so far: not a loop over time or batch
         value = bootstrap[..., dim]
@@ -45,14 +52,57 @@ def q_targets(batch: SequenceBatch, online: QOutput, target: QOutput, config: Ob
                 targets.append(one_step(batch.reward, batch.discount, value))
             else:
                 targets.append(n_step(batch.reward, batch.discount, value, batch.valid, config.n_step))
-            continue
-        trace: float | Tensor = config.lambda_
-        if config.trace == "watkins":
-            taken = select(q_online[:, :-1, dim : dim + 1], batch.action[..., dim : dim + 1])[..., 0]
-            mask = None if batch.action_mask is None else batch.action_mask[:, :-1]
-            trace = watkins_trace(taken >= masked_max(q_online[:, :-1, dim], mask), config.lambda_)
-        targets.append(peng_lambda(batch.reward, batch.discount, value, batch.valid, trace))
+        elif config.trace == "peng":
+            targets.append(peng_lambda(batch.reward, batch.discount, value, batch.valid, config.lambda_))
+        else:
+            action = batch.action[..., dim : dim + 1]
+            if batch.policy is not None:
+                trace = _policy_trace(batch, dim, config.lambda_)
+            else:
+                now = None if mask is None else mask[:, :-1]
+                greedy = select(q_online[:, :-1, dim : dim + 1], action)[..., 0] >= masked_max(
+                    q_online[:, :-1, dim], now
+                )
+                trace = watkins_trace(greedy, config.lambda_)
+            if config.trace == "watkins":
+                targets.append(peng_lambda(batch.reward, batch.discount, value, batch.valid, trace))
+            else:
+                taken = select(target.q[:, :-1, dim : dim + 1], action)[..., 0]
+                targets.append(retrace(batch.reward, batch.discount, value, taken, batch.valid, trace))
     return torch.stack(targets, dim=-1)
+
+
+def _allowed(batch: SequenceBatch, online: QOutput, support: float) -> Tensor | None:
+    """Which actions may be bootstrapped through, (B, T+1, A), or None where all may."""
+    if support == 0.0 or online.policy_logits is None:
+        return batch.action_mask
+    mask = None if batch.action_mask is None else batch.action_mask[:, :, None]
+    return supported(online.policy_logits, support, mask)[:, :, 0]  # M is one so far
+
+
+def _bootstrap(
+    batch: SequenceBatch, online: QOutput, target: QOutput, config: ObjectiveConfig, mask: Tensor | None
+) -> Tensor:
+    """The value of each step's next observation.  -> (B, T, M), no gradient."""
+    if batch.policy is not None:
+        return (batch.policy * target.q.detach()).sum(dim=-1)[:, 1:]
+    if config.expectile > 0.0:
+        assert online.value is not None
+        return online.value.detach()[:, 1:]
+    if config.double:
+        return double_q_bootstrap(online.q.detach(), target.q, mask)
+    return q_bootstrap(target.q, mask)
+
+
+def _policy_trace(batch: SequenceBatch, dim: int, lambda_: float) -> Tensor:
+    """lambda min(1, pi / mu) of the next step's action, (B, T); an unknown mu counts as 1.
+
+    The ratio is then never too large: the trace is cut a little early, which costs speed and no correctness.
+    """
+    assert batch.policy is not None
+    pi = select(batch.policy[:, :-1, dim : dim + 1], batch.action[..., dim : dim + 1])[..., 0]
+    mu = torch.ones_like(pi) if batch.behaviour_prob is None else batch.behaviour_prob.nan_to_num(nan=1.0)
+    return lambda_ * pad((pi / mu).clamp(max=1.0)[:, 1:], (0, 1))
 
 
 def step_loss(
@@ -62,13 +112,14 @@ def step_loss(
     scale: Tensor,
     config: ObjectiveConfig,
     values: HLGauss | Categorical | Quantiles | None = None,
+    support: float = 0.0,
 ) -> StepLoss:
     """The loss of every transition.
 
     `scale` () is the unit that errors are measured in (the head's); `values` what the head's outputs mean where they
-    are more than one an action.
+    are more than one an action; `support` the policy head's filter, where it has one.
     """
-    goal = q_targets(batch, online, target, config)  # (B, T, M)
+    goal = q_targets(batch, online, target, config, support)  # (B, T, M)
     q = select(online.q[:, :-1], batch.action)  # (B, T, M)
     if values is None or online.logits is None:
         error = (q - goal) / scale
@@ -80,7 +131,41 @@ def step_loss(
         else:
             following, offset, factor = _next_distribution(batch, online, target, config)
             loss = values.loss(outputs, following, (offset / scale)[..., None], factor[..., None])
-    return StepLoss(loss.mean(dim=-1), q.detach().mean(dim=-1), goal.mean(dim=-1))
+    terms = offline_terms(batch, online, target, scale, config)
+    weights = {"conservative": config.cql, "imitation": config.imitation, "state_value": 1.0}
+    extra = sum((weights[name] * term for name, (term, _) in terms.items()), torch.zeros(())) if terms else None
+    return StepLoss(
+        config.td * loss.mean(dim=-1),
+        q.detach().mean(dim=-1),
+        goal.mean(dim=-1),
+        extra,
+        {name: plain for name, (_, plain) in terms.items()},
+    )
+
+
+def offline_terms(
+    batch: SequenceBatch, online: QOutput, target: QOutput, scale: Tensor, config: ObjectiveConfig
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """The terms of `losses/offline.py` that the config asks for: name -> (what is learnt, what is reported), (B, T) each."""
+    mask = None if batch.action_mask is None else batch.action_mask[:, :-1, None]
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    if config.cql > 0.0:
+        gap = conservative(online.q[:, :-1] / scale, batch.action, config.cql_temperature, mask).mean(dim=-1)
+        found["conservative"] = (gap, gap.detach())
+    advantage = None
+    if config.expectile > 0.0:
+        assert online.value is not None
+        advantage = (select(target.q[:, :-1], batch.action) - online.value[:, :-1]) / scale  # (B, T, M)
+        loss = expectile(advantage, config.expectile).mean(dim=-1)
+        found["state_value"] = (loss, loss.detach())
+    if config.imitation > 0.0:
+        assert online.policy_logits is not None
+        nats = imitation(online.policy_logits[:, :-1], batch.action, mask)
+        plain = nats.detach().mean(dim=-1)
+        if advantage is not None and config.advantage > 0.0:
+            nats = advantage_weight(advantage, config.advantage, batch.learn) * nats
+        found["imitation"] = (nats.mean(dim=-1), plain)
+    return found
 
 
 def pick(outputs: Tensor, action: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 
 from seqel.losses._shapes import require_bool, require_same_shape
 
-__all__ = ["discounted_return", "linear_recurrence", "n_step", "one_step", "peng_lambda", "watkins_trace"]
+__all__ = ["discounted_return", "linear_recurrence", "n_step", "one_step", "peng_lambda", "retrace", "watkins_trace"]
 
 
 def linear_recurrence(a: Tensor, b: Tensor) -> Tensor:
@@ -95,6 +95,22 @@ def peng_lambda(reward: Tensor, discount: Tensor, bootstrap: Tensor, valid: Tens
     require_same_shape(2, reward=reward, lambda_=lambda_)
     trace = torch.where(_has_next(valid), lambda_, torch.zeros_like(lambda_))
     return linear_recurrence(reward + discount * (1.0 - trace) * bootstrap, discount * trace)
+
+
+def retrace(reward: Tensor, discount: Tensor, bootstrap: Tensor, taken: Tensor, valid: Tensor, trace: Tensor) -> Tensor:
+    """Retrace: G_t = r_t + d_t [bootstrap_t + c_{t+1} (G_{t+1} - Q(x_{t+1}, a_{t+1}))]; all (B, T).
+
+    `taken[t]` is Q(x_t, a_t) of the network that `bootstrap` comes from, and `trace[t]` = c_{t+1}, the coefficient that
+    carries on into t + 1: lambda min(1, pi(a_{t+1}) / mu(a_{t+1})), which for a greedy pi is what `watkins_trace` gives
+    whatever mu was. Source: Munos et al. 2016, arXiv:1606.02647.
+
+    Raises ValueError on other shapes or a `valid` that is not bool.
+    """
+    reward, discount, bootstrap = _without_padding(reward, discount, bootstrap, valid)
+    require_same_shape(2, reward=reward, taken=taken, trace=trace)
+    trace = torch.where(_has_next(valid), trace, torch.zeros_like(trace))
+    following = torch.where(_has_next(valid), _later(taken, 1), torch.zeros_like(taken))
+    return linear_recurrence(reward + discount * (bootstrap - trace * following), discount * trace)
 
 
 def watkins_trace(greedy: Tensor, lambda_: float) -> Tensor:

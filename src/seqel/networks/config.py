@@ -32,6 +32,10 @@ class NetworkConfig:
     previous_reward: bool = True
     first_step: bool = True  # a flag on an episode's first step
     image: Literal["cnn", "patches"] = "cnn"  # how a picture becomes part of its step's token
+    policy: Literal["none", "beside", "decides", "filters"] = "none"  # a head that predicts the recorded action: learnt
+    # beside the values, decides instead of them, or says among which actions they decide (see `support`)
+    support: float = 0.3  # policy = "filters": an action this many times as likely as the likeliest one may be chosen
+    state_value: bool = False  # a head for the value of the state itself (IQL)
     dueling: bool = False  # value + advantage (Wang et al. 2016) instead of all actions at once
     value: Literal["scalar", "hl-gauss", "c51", "quantile"] = "scalar"  # the last two need objective.lambda_ = 0
     bins: int = 101  # outputs an action, where the value is not scalar
@@ -42,6 +46,7 @@ class NetworkConfig:
             ("trunk", ("transformer", "gru")),
             ("gate", ("residual", "gru")),
             ("image", ("cnn", "patches")),
+            ("policy", ("none", "beside", "decides", "filters")),
             ("value", ("scalar", "hl-gauss", "c51", "quantile")),
         ):
             if getattr(self, name) not in choices:
@@ -57,5 +62,7 @@ class NetworkConfig:
                 f"network.width: expected a multiple of 2 * heads (rotary embedding turns pairs), got {self.width} "
                 f"with {self.heads} heads"
             )
+        if not 0.0 <= self.support <= 1.0:
+            raise ConfigError(f"network.support: expected 0 <= support <= 1, got {self.support}")
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError(f"network.dropout: expected 0 <= dropout < 1, got {self.dropout}")

@@ -1,4 +1,5 @@
 """Attended state -> one value an action: all actions at once or dueling; a number, a classification or a distribution.
+Beside it, where asked for, a policy (which action was recorded here) and the value of the state itself.
 
 Values leave the head in units of reward: the network's own numbers times `scale`, a running size of the returns. The
 last layer starts at zero, so that every value does, and nothing the untrained network imagines is learnt from.
@@ -11,11 +12,14 @@ from torch import Tensor, nn
 
 from seqel.losses.distributions import Categorical, Quantiles
 from seqel.losses.hl_gauss import HLGauss
+from seqel.losses.offline import log_policy, supported
 from seqel.networks.config import NetworkConfig
 from seqel.spaces import ActionSpec
 from seqel.types import QOutput
 
-__all__ = ["QHead"]
+__all__ = ["PolicyHead", "QHead", "StateValueHead", "decide"]
+
+FAR = 1e6  # return scales: how far below the others a value is put that the policy head filters out
 
 
 class QHead(nn.Module):
@@ -62,6 +66,59 @@ class QHead(nn.Module):
                 layer.weight.mul_(self.scale / scale)
                 layer.bias.mul_(self.scale / scale)
         self.scale.fill_(scale)
+
+
+class PolicyHead(nn.Module):
+    """Which action was recorded here, as logits; even at first."""
+
+    def __init__(self, action: ActionSpec, config: NetworkConfig) -> None:
+        super().__init__()
+        self.dims, self.actions = action.dims, action.actions
+        self.linear = nn.Linear(config.width, action.dims * action.actions)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """h (..., D) -> (..., M, A) float32."""
+        out: Tensor = self.linear(h).unflatten(-1, (self.dims, self.actions)).float()
+        return out
+
+
+class StateValueHead(nn.Module):
+    """V(s), in the unit of the Q head; 0 at first."""
+
+    def __init__(self, action: ActionSpec, config: NetworkConfig) -> None:
+        super().__init__()
+        self.linear = nn.Linear(config.width, action.dims)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, h: Tensor, scale: Tensor) -> Tensor:
+        """h (..., D) -> (..., M) float32, in units of reward."""
+        out: Tensor = self.linear(h).float() * scale
+        return out
+
+    @torch.no_grad()
+    def rescale(self, ratio: Tensor) -> None:
+        """The unit becomes 1 / ratio times as large; values stay what they are."""
+        self.linear.weight.mul_(ratio)
+        self.linear.bias.mul_(ratio)
+
+
+def decide(out: QOutput, scale: Tensor, config: NetworkConfig) -> Tensor:
+    """What the greedy action is the largest of: (..., M, A).
+
+    The values; or the policy's log-probabilities where it decides; or the values with those put far below that the
+    policy finds too unlikely (discrete BCQ), among themselves in the order of the policy.
+    """
+    if config.policy == "decides":
+        assert out.policy_logits is not None
+        return log_policy(out.policy_logits)
+    if config.policy == "filters":
+        assert out.policy_logits is not None
+        near = supported(out.policy_logits, config.support)
+        return torch.where(near, out.q, (log_policy(out.policy_logits) - FAR) * scale)
+    return out.q
 
 
 def _values(config: NetworkConfig) -> HLGauss | Categorical | Quantiles | None:

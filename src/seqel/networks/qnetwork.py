@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from seqel.errors import ConfigError
 from seqel.networks.config import NetworkConfig
-from seqel.networks.heads import QHead
+from seqel.networks.heads import PolicyHead, QHead, StateValueHead, decide
 from seqel.networks.tokens import TokenEncoder
 from seqel.networks.transformer import Transformer
 from seqel.networks.trunk import State, make_trunk
@@ -32,11 +34,31 @@ class QNetwork(nn.Module):
         self.tokens = TokenEncoder(observation, action, config)
         self.trunk = make_trunk(config)
         self.head = QHead(action, config)
+        self.policy = PolicyHead(action, config) if config.policy != "none" else None
+        self.state_value = StateValueHead(action, config) if config.state_value else None
 
     def forward(self, batch: SequenceBatch) -> QOutput:
         """All T+1 steps of B windows in one pass: q (B, T+1, M, A)."""
-        out: QOutput = self.head(self.trunk(self.embed(batch), batch.first, batch.start))
+        return self.heads(self.trunk(self.embed(batch), batch.first, batch.start))
+
+    def heads(self, h: Tensor) -> QOutput:
+        """What the heads make of attended states (..., D)."""
+        out: QOutput = self.head(h)
+        if self.policy is not None:
+            out = replace(out, policy_logits=self.policy(h))
+        if self.state_value is not None:
+            out = replace(out, value=self.state_value(h, self.head.scale))
         return out
+
+    def scores(self, out: QOutput) -> Tensor:
+        """What the greedy action is the largest of (see `heads.decide`).  -> (..., M, A)."""
+        return decide(out, self.head.scale, self.config)
+
+    def rescale(self, scale: float) -> None:
+        """Move every head to another unit of value."""
+        if self.state_value is not None:
+            self.state_value.rescale(self.head.scale / scale)
+        self.head.rescale(scale)
 
     def embed(self, batch: SequenceBatch) -> Tensor:
         """The tokens of a batch.  -> (B, T+1, D)."""
@@ -64,8 +86,7 @@ class QNetwork(nn.Module):
         """
         token = self.tokens(observation, previous_action, previous_reward, first)
         h, state = self.trunk.step(token, state, rows)
-        out: QOutput = self.head(h)
-        return out, state
+        return self.heads(h), state
 
     @torch.no_grad()
     def prefill(self, batch: SequenceBatch, lengths: Tensor) -> State:

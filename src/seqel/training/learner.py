@@ -40,6 +40,7 @@ class Learner:
                 f"network.value = {network.config.value!r} learns distributions, which have no lambda-return here: set "
                 f"objective.lambda_ = 0 (got {objective.lambda_}), and objective.n_step for longer returns"
             )
+        _require_heads(network, objective, config)
         self.network, self.objective, self.config = network.eval(), objective, config
         self.target = copy.deepcopy(network).eval().requires_grad_(False)
         self.updates = 0
@@ -101,10 +102,12 @@ class Learner:
     def _backward(self, batch: SequenceBatch) -> dict[str, Tensor]:
         if self.config.accumulate > 1:
             return self._backward_in_parts(split(batch, self.config.accumulate))
-        loss, metrics, self.errors = self._loss(batch)
+        loss, extra, metrics, self.errors = self._loss(batch)
         if self.network.head.values is None:
             loss = loss / self._track_variance(metrics["target_variance"])
-            metrics["loss"] = loss.detach()
+        if extra is not None:
+            loss = loss + extra
+        metrics["loss"] = loss.detach()
         torch.autograd.backward(loss)
         return metrics
 
@@ -119,8 +122,11 @@ class Learner:
         square = torch.zeros((), device=self.device)
         for part in parts:
             share = part.learned / total
-            loss, metrics, error = self._loss(part)
+            loss, extra, metrics, error = self._loss(part)
             errors.append(error)
+            if extra is not None:  # with classified values only (see `_require_heads`): nothing is divided below
+                loss = loss + extra
+                metrics["loss"] = loss.detach()
             torch.autograd.backward(loss * share)
             for name, value in metrics.items():
                 sums[name] = sums.get(name, 0.0) + value * share
@@ -134,14 +140,22 @@ class Learner:
         self.errors = torch.cat(errors)
         return sums
 
-    def _step_losses(self, batch: SequenceBatch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    def _step_losses(self, batch: SequenceBatch) -> tuple[Tensor, Tensor | None, dict[str, Tensor], Tensor]:
+        """The error of the values, what comes on top of it, metrics, and (B, T) |target - q| in return scales."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            with torch.no_grad():
-                slow = self.target(batch)
             online = self.network(batch)
+            if self.objective.td > 0.0:
+                with torch.no_grad():
+                    slow = self.target(batch)
+            else:
+                slow = online  # imitation alone: nothing bootstraps
         head = self.network.head
-        found = step_loss(batch, online, slow, head.scale, self.objective, head.values)
-        loss = masked_mean(found.loss if batch.weight is None else found.loss * batch.weight, batch.learn)
+        filters = self.network.config.policy == "filters"
+        support = self.network.config.support if filters else 0.0
+        found = step_loss(batch, online, slow, head.scale, self.objective, head.values, support)
+        weight = 1.0 if batch.weight is None else batch.weight
+        loss = masked_mean(found.loss * weight, batch.learn)
+        extra = None if found.extra is None else masked_mean(found.extra * weight, batch.learn)
         with torch.no_grad():
             error = (found.target - found.q).abs()
             mean = masked_mean(found.target, batch.learn)
@@ -151,8 +165,8 @@ class Learner:
                 "target": mean,
                 "target_variance": masked_mean((found.target - mean).square(), batch.learn) / head.scale.square(),
                 "td_error": masked_mean(error, batch.learn),
-            }
-        return loss, metrics, error / head.scale
+            } | {name: masked_mean(term, batch.learn) for name, term in found.terms.items()}
+        return loss, extra, metrics, error / head.scale
 
     def _track_variance(self, variance: Tensor) -> Tensor:
         self.variance = VARIANCE_MEMORY * self.variance + (1 - VARIANCE_MEMORY) * variance
@@ -187,8 +201,8 @@ class Learner:
     def rescale(self, scale: float) -> None:
         """Move both heads to another unit of value; values of scalar heads stay exactly what they are."""
         ratio = float(self.network.head.scale) / scale
-        self.network.head.rescale(scale)
-        self.target.head.rescale(scale)
+        self.network.rescale(scale)
+        self.target.rescale(scale)
         self.variance = self.variance * ratio**2
 
     def observe(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
@@ -217,6 +231,22 @@ class Learner:
         self.updates = int(state["updates"])
         self.variance = state["variance"].to(self.device)
         self.variance_weight = float(state["variance_weight"])
+
+
+def _require_heads(network: QNetwork, objective: ObjectiveConfig, config: LearnerConfig) -> None:
+    """Raises ConfigError where the objective needs a head that is not there."""
+    if objective.imitation > 0.0 and network.policy is None:
+        raise ConfigError("objective.imitation > 0 needs a policy head: set network.policy (it is 'none')")
+    if network.config.policy != "none" and objective.imitation == 0.0:
+        raise ConfigError(f"network.policy = {network.config.policy!r} is learnt by objective.imitation, which is 0")
+    if objective.expectile > 0.0 and network.state_value is None:
+        raise ConfigError("objective.expectile > 0 needs network.state_value = true")
+    terms = objective.cql > 0.0 or objective.imitation > 0.0 or objective.expectile > 0.0
+    if terms and config.accumulate > 1 and network.head.values is None:
+        raise ConfigError(
+            "learner.accumulate > 1 divides all gradients by the variance of scalar targets, which those of cql, imitation "
+            "and expectile are not measured in: set accumulate = 1, or network.value = 'hl-gauss'"
+        )
 
 
 def rate_at(update: int, done: float, config: LearnerConfig) -> float:
