@@ -36,8 +36,10 @@ MARGIN = 2.0
 SAVED_SECONDS_PER_UPDATE_ON_GPU = 0.01
 
 
-def settle(config: RunConfig, device: torch.device) -> RunConfig:
+def settle(config: RunConfig, device: torch.device, updates: float | None = None) -> RunConfig:
     """Turn `learner.compile = "auto"` into "on" or "off". `config.replay.window` must have been chosen.
+
+    `updates`: how many there will be; None: what the environment steps and the replay ratio make of it.
 
     Raises:
         ConfigError: "on" was asked for and there is no compiler.
@@ -49,18 +51,19 @@ def settle(config: RunConfig, device: torch.device) -> RunConfig:
             "one, or set learner.compile = 'auto' or 'off'"
         )
     if choice == "auto":
-        choice = "on" if pays(config, device) and can_compile(device) else "off"
+        choice = "on" if pays(config, device, updates) and can_compile(device) else "off"
     return dataclasses.replace(config, learner=dataclasses.replace(config.learner, compile=choice))
 
 
-def pays(config: RunConfig, device: torch.device) -> bool:
+def pays(config: RunConfig, device: torch.device, updates: float | None = None) -> bool:
     """Whether the run is long enough for compilation to save twice what it takes."""
     network, replay = config.network, config.replay
     if network.trunk != "transformer":
         return False  # a GRU's time goes into the loop over steps, which is a library's own kernel
     window = replay.window or 2 * network.context
     rows = replay.batch_size or max(1.0, replay.batch_tokens / (window + 1))
-    updates = config.steps * replay.replay_ratio / (rows * window)
+    if updates is None:
+        updates = config.steps * replay.replay_ratio / (rows * window)
     if device.type == "cuda":
         saved = updates * SAVED_SECONDS_PER_UPDATE_ON_GPU
     else:

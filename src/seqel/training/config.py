@@ -17,6 +17,7 @@ from seqel.storage import atomic_write
 from seqel.training.presets import PRESETS
 
 __all__ = [
+    "DataConfig",
     "EvaluationConfig",
     "LearnerConfig",
     "ReplayConfig",
@@ -102,6 +103,25 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Learning from recorded sessions: where they are, how long, and what is held out."""
+
+    files: tuple[str, ...] = ()  # tables (CSV, Parquet, JSONL), or one Minari dataset's id
+    schema: str = ""  # the TOML file that says what their columns are
+    updates: int = 20_000  # of the network in all
+    every: int = 500  # updates between looks at the sessions held out
+    patience: int = 0  # looks without a better score, after which the run ends; 0: all updates are done
+    held_out: float = 0.1  # share of the sessions
+    fraction: float = 0.5  # of each batch, where an environment is learnt from as well
+
+    def __post_init__(self) -> None:
+        _at_least(self, "data", updates=1, every=1, patience=0)
+        for name in ("held_out", "fraction"):
+            if not 0.0 < getattr(self, name) < 1.0:
+                raise ConfigError(f"data.{name}: expected more than 0 and less than 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True)
 class RunConfig:
     """One training run."""
 
@@ -123,6 +143,7 @@ class RunConfig:
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    data: DataConfig = field(default_factory=DataConfig)
 
     def __post_init__(self) -> None:
         _at_least(self, "", steps=1, seed=0, environments=1, threads=0, refresh_every=0, log_every=1)
@@ -237,6 +258,9 @@ def _coerce(value: Any, kind: Any, name: str) -> Any:
     elif get_origin(kind) is dict:
         if isinstance(value, dict):
             return dict(value)
+    elif get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis:
+        if isinstance(value, list | tuple):
+            return tuple(_coerce(part, get_args(kind)[0], f"{name}[{n}]") for n, part in enumerate(value))
     elif get_origin(kind) is tuple:
         if isinstance(value, list | tuple) and len(value) == len(get_args(kind)):
             pairs = zip(value, get_args(kind), strict=True)

@@ -22,6 +22,7 @@ from seqel.evaluation.statistics import first_reached
 from seqel.storage import Claim, atomic_write, writing
 from seqel.training.checkpoint import CheckpointStore
 from seqel.training.config import RunConfig, load_config, save_config
+from seqel.training.offline_session import HeldOut, OfflineSession
 from seqel.training.online import Record
 from seqel.training.plot import draw_curve
 from seqel.training.session import Session
@@ -107,11 +108,11 @@ class RunFolder:
             for name, value in flat(record).items():
                 self._events.add_scalar(name, value, record.steps)
 
-    def save(self, session: Session) -> Path:
+    def save(self, session: Session | OfflineSession) -> Path:
         """Write a checkpoint, and redraw the picture.  -> the checkpoint."""
         with writing(self.path / METRICS):
             self._flush()
-        path = self.checkpoints.save(session.collector.steps, session.state_dict())
+        path = self.checkpoints.save(session.steps, session.state_dict())
         self._draw(session.config, self.records())
         return path
 
@@ -125,7 +126,12 @@ class RunFolder:
 
     def _draw(self, config: RunConfig, lines: list[dict[str, Any]]) -> None:
         if lines:
-            draw_curve(lines, self.path / PICTURE, f"{config.env}, seed {config.seed}", config.evaluation.threshold)
+            draw_curve(
+                lines,
+                self.path / PICTURE,
+                f"{config.env or 'recorded data'}, seed {config.seed}",
+                config.evaluation.threshold,
+            )
 
     def cut(self, steps: int) -> None:
         """Forget the records after `steps`: a resumed run writes them again."""
@@ -150,12 +156,11 @@ class RunFolder:
         """Keep these weights as the best, with the figures they were chosen by."""
         look = record.validation
         assert look is not None
-        figures = {
-            "steps": record.steps,
-            "mean": look.mean,
-            "interval": list(look.interval),
-            "episodes": len(look.returns),
-        }
+        figures: dict[str, Any] = {"steps": record.steps, "mean": look.mean}
+        if isinstance(look, HeldOut):
+            figures |= {"held_out_sessions": look.sessions}
+        else:
+            figures |= {"interval": list(look.interval), "episodes": len(look.returns)}
         kept = Agent(agent.network, agent.info | {"validation": figures, "success": look.success})
         kept.save(self.agent)
 
@@ -166,7 +171,7 @@ class RunFolder:
         except (CheckpointError, KeyError, TypeError):
             return None
 
-    def finish(self, session: Session) -> dict[str, Any]:
+    def finish(self, session: Session | OfflineSession) -> dict[str, Any]:
         """Write summary.json.  -> the summary."""
         config, lines = session.config, self.records()
         looks = [line for line in lines if "validation" in line]
@@ -174,7 +179,7 @@ class RunFolder:
         summary: dict[str, Any] = {
             "env": config.env,
             "seed": config.seed,
-            "steps": session.collector.steps,
+            "steps": session.steps,
             "updates": session.learner.updates,
             "seconds": session.elapsed,
             "best": max(looks, key=lambda line: (line["validation"]["mean"], line["steps"])) if looks else None,
@@ -204,11 +209,12 @@ def as_json(record: Record) -> dict[str, Any]:
     line |= {name: value for name, value in record.metrics.items() if math.isfinite(value)}
     if record.validation is not None:
         look = dataclasses.asdict(record.validation)
-        for long in ("returns", "lengths"):
-            look.pop(long)
-        look["episodes"] = len(record.validation.returns)
-        look["interval"] = [value if math.isfinite(value) else None for value in look["interval"]]
-        line["validation"] = look
+        if not isinstance(record.validation, HeldOut):
+            for long in ("returns", "lengths"):
+                look.pop(long)
+            look["episodes"] = len(record.validation.returns)
+            look["interval"] = [value if math.isfinite(value) else None for value in look["interval"]]
+        line["validation"] = {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in look.items()}
     if record.solved:
         line["solved"] = True
     if record.notes:
@@ -220,7 +226,8 @@ def flat(record: Record) -> dict[str, float]:
     """A record's numbers under TensorBoard's names."""
     found = {f"train/{name}": value for name, value in record.metrics.items()}
     if record.validation is not None:
-        found["validation/return"] = record.validation.mean
+        held = isinstance(record.validation, HeldOut)
+        found["held_out/score" if held else "validation/return"] = record.validation.mean
         if record.validation.success is not None:
             found["validation/success"] = record.validation.success
     found["train/updates"] = record.updates

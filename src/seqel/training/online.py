@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from seqel.evaluation.rollout import Evaluation
+from seqel.training.offline_session import HeldOut
 from seqel.training.session import CONFIRM_SEED, Session
 
 __all__ = ["Record", "records"]
@@ -22,12 +23,12 @@ __all__ = ["Record", "records"]
 class Record:
     """One line of a run's history."""
 
-    steps: int  # environment steps so far
+    steps: int  # environment steps so far; on recorded data: updates
     seconds: float  # of training so far, earlier sittings included
     updates: int
     steps_per_second: float = 0.0  # since the last record, validation included
     metrics: dict[str, float] = field(default_factory=dict)  # means since the last record; see training/metrics.py
-    validation: Evaluation | None = None
+    validation: Evaluation | HeldOut | None = None
     solved: bool = False  # the threshold held on the confirming episodes: the run may end
     notes: tuple[str, ...] = ()  # what has to be said in words: episodes that a resume lost, for instance
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from seqel.training.config import RunConfig
 from seqel.training.lines import clock, spark
+from seqel.training.offline_session import HeldOut
 from seqel.training.online import Record
 
 __all__ = ["Progress"]
@@ -20,10 +21,12 @@ PLAIN_EVERY = 10.0  # seconds between lines where standard error is no terminal
 class Progress:
     """A consumer of records."""
 
-    def __init__(self, config: RunConfig, folder: Path, best: float | None = None) -> None:
+    def __init__(self, config: RunConfig, folder: Path, best: float | None = None, offline: bool = False) -> None:
         from rich.console import Console
 
         self.config, self.folder = config, folder
+        self.offline = offline
+        self.total = config.data.updates if offline else config.steps
         self.console = Console(stderr=True, highlight=False)
         self.record: Record | None = None
         self.curve: deque[float] = deque(maxlen=40)  # validation means
@@ -33,7 +36,7 @@ class Progress:
         self._live: Any = None
 
     def __enter__(self) -> Progress:
-        self.console.print(f"training on {self.config.env or 'an environment'}, folder {self.folder}", markup=False)
+        self.console.print(f"training on {self._what()}, folder {self.folder}", markup=False)
         if self.console.is_terminal:
             from rich.live import Live
 
@@ -48,6 +51,10 @@ class Progress:
             self._live.stop()
         elif self.record is not None:
             self.console.print(self.line(), markup=False, soft_wrap=True)
+
+    def _what(self) -> str:
+        files = self.config.data.files
+        return self.config.env or (", ".join(files) if files else "what is in memory")
 
     def take(self, record: Record) -> None:
         """Show one record."""
@@ -66,22 +73,28 @@ class Progress:
         """What is known, as words."""
         record = self.record
         if record is None:
-            return {"": "collecting the first experience"}
-        found = {"steps": f"{record.steps:,} of {self.config.steps:,}", "updates": f"{record.updates:,}"}
+            return {"": "collecting the first experience" if not self.offline else "learning until the first look"}
+        if self.offline:
+            found = {"updates": f"{record.updates:,} of {self.total:,}"}
+        else:
+            found = {"steps": f"{record.steps:,} of {self.total:,}", "updates": f"{record.updates:,}"}
         if "return" in record.metrics:
             found["training return"] = f"{record.metrics['return']:.3f}"
-        if self.curve:
-            found["validation return"] = f"{self.curve[-1]:.3f} (best {self.best:.3f})"
         look = record.validation
+        if isinstance(look, HeldOut):
+            found["held-out score"] = f"{look.mean:.4g} (best {self.best:.4g})"
+            found["as recorded"] = f"{look.agreement:.0%}"
+        elif self.curve:
+            found["validation return"] = f"{self.curve[-1]:.3f} (best {self.best:.3f})"
         success = look.success if look is not None and look.success is not None else record.metrics.get("success")
         if success is not None:
             found["success"] = f"{success:.0%}"
         for name, label in (("q", "Q"), ("loss", "loss")):
             if name in record.metrics:
                 found[label] = f"{record.metrics[name]:.4g}"
-        found["steps/s"] = f"{self.speed:,.0f}"
+        found["updates/s" if self.offline else "steps/s"] = f"{self.speed:,.0f}"
         found["time"] = (
-            f"{clock(record.seconds)}, at most {clock((self.config.steps - record.steps) / max(self.speed, 1e-9))} to go"
+            f"{clock(record.seconds)}, at most {clock((self.total - record.steps) / max(self.speed, 1e-9))} to go"
         )
         return found
 
@@ -95,7 +108,7 @@ class Progress:
 
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         done = 0 if self.record is None else self.record.steps
-        table.add_row("", ProgressBar(total=self.config.steps, completed=done, width=40))
+        table.add_row("", ProgressBar(total=self.total, completed=done, width=40))
         for name, value in self.facts().items():
             table.add_row(f"[dim]{name}[/]", value)
         if len(self.curve) > 1:

@@ -22,11 +22,14 @@ from seqel.agents.agent import Agent
 from seqel.environments.resolve import EnvMaker, environment_name, resolve
 from seqel.errors import CheckpointError, ConfigError, EnvironmentFault, NonFiniteError, SeqelError
 from seqel.training import config as configs
+from seqel.training import offline
 from seqel.training.config import RunConfig, save_config, with_settings
 from seqel.training.folder import CONFIG, RunFolder
+from seqel.training.offline_session import OfflineSession, Source
 from seqel.training.online import Record, records
 from seqel.training.progress import Progress
 from seqel.training.session import Session
+from seqel.training.sources import Data, named, open_source
 
 __all__ = ["Watch", "resume", "train"]
 
@@ -34,8 +37,10 @@ Watch = Callable[[Record], None]
 
 
 def train(
-    env: str | EnvMaker,
+    env: str | EnvMaker | None = None,
     *,
+    data: Data | None = None,
+    schema: str | Path | None = None,
     steps: int | None = None,
     seed: int | None = None,
     out: str | Path | None = None,
@@ -45,10 +50,13 @@ def train(
     memoryless: bool = False,
     progress: bool | Watch | None = True,
 ) -> Agent:
-    """Train an agent on an environment and return it with its best weights by validation.
+    """Train an agent on an environment, or on recorded data, and return it with its best weights by validation.
 
     Args:
         env: an id ("CartPole-v1"), "module:Class", or a function (or class) without arguments that makes one.
+        data: recorded sessions to learn from instead: tables (one row a step), a Minari dataset's id, or a
+            `seqel.datasets` object. `steps` are then updates.
+        schema: the TOML file that says what a table's columns are; `seqel data check` proposes one.
         steps: environment steps in all; None: the config's (200,000).
         seed: of everything in the run; None: the config's (0).
         out: the run's folder, new or empty; None: runs/NAME-N.
@@ -65,6 +73,10 @@ def train(
     """
     if memoryless:
         settings = (settings or {}) | {"memoryless": True}
+    if data is not None:
+        return _train_offline(env, data, schema, steps, seed, out, preset, config, settings, progress)
+    if env is None:
+        raise ConfigError("train: expected an environment, or data")
     config = _config(env, steps, seed, preset, config, settings)
     make = resolve(env, **config.env_args)
     session = Session(config, make)
@@ -76,14 +88,42 @@ def train(
         session.close()
 
 
+def _train_offline(
+    env: str | EnvMaker | None,
+    data: Data,
+    schema: str | Path | None,
+    updates: int | None,
+    seed: int | None,
+    out: str | Path | None,
+    preset: str,
+    config: RunConfig | None,
+    settings: dict[str, Any] | None,
+    progress: bool | Watch | None,
+) -> Agent:
+    if env is not None:
+        raise ConfigError("train: expected an environment or data, got both")
+    given: dict[str, Any] = {"data.files": named(data) or (), "data.schema": str(schema or ""), **(settings or {})}
+    given |= {"data.updates": updates} if updates is not None else {}
+    config = _config(None, None, seed, preset, config, given)
+    session = OfflineSession(config, open_source(data, config.data.schema))
+    folder = RunFolder.create(Path(out), session.config) if out is not None else _new_folder(session.config)
+    return _drive(session, folder, progress)
+
+
 def resume(
-    folder: str | Path, *, env: EnvMaker | None = None, steps: int | None = None, progress: bool | Watch | None = True
+    folder: str | Path,
+    *,
+    env: EnvMaker | None = None,
+    data: Source | None = None,
+    steps: int | None = None,
+    progress: bool | Watch | None = True,
 ) -> Agent:
     """Go on with a run exactly where its last checkpoint stands, and return its best agent.
 
     Args:
         folder: the run's. Without any checkpoint yet, the run is begun again from its config.toml.
         env: the function that made the environment, where that was no name that can be looked up.
+        data: the recorded sessions, where they came from memory and not from files.
         steps: a new total, to go on with a finished run or to make it longer. The learning rate's schedule follows.
             None: a run that has done its steps, or reached its threshold, only returns its agent.
 
@@ -94,6 +134,8 @@ def resume(
     """
     run, config = RunFolder.open(Path(folder))
     try:
+        if config.data.files or data is not None:
+            return _go_on_offline(run, config, data, steps, progress)
         return _go_on(run, config, env, steps, progress)
     finally:
         run.close()
@@ -123,7 +165,23 @@ def _go_on(
         session.close()
 
 
-def _restore(session: Session, run: RunFolder) -> None:
+def _go_on_offline(
+    run: RunFolder, config: RunConfig, data: Source | None, updates: int | None, progress: bool | Watch | None
+) -> Agent:
+    if updates is not None:
+        config = with_settings(config, {"data.updates": updates})
+    session = OfflineSession(config, data if data is not None else open_source(config.data.files, config.data.schema))
+    _restore(session, run)
+    if updates is not None:
+        if updates < session.steps:
+            raise ConfigError(f"updates: expected at least the {session.steps:,} already done, got {updates:,}")
+        session.solved, session.waited = False, 0
+        save_config(session.config, run.path / CONFIG)
+    run.cut(session.steps)
+    return _drive(session, run, progress)
+
+
+def _restore(session: Session | OfflineSession, run: RunFolder) -> None:
     """Take the newest intact checkpoint's state; without one, begin."""
     newest = run.checkpoints.latest()
     skipped = run.checkpoints.warnings
@@ -133,7 +191,8 @@ def _restore(session: Session, run: RunFolder) -> None:
             f"To begin the run again from its config.toml, remove {run.checkpoints.directory}"
         )
     if newest is None:
-        session.collector.begin()
+        if isinstance(session, Session):
+            session.collector.begin()
         return
     best = run.best()  # before the generators are taken back: it makes a network
     state = run.checkpoints.load(newest)
@@ -158,7 +217,7 @@ def _restore(session: Session, run: RunFolder) -> None:
 def _new_folder(config: RunConfig) -> RunFolder:
     """The next free folder, also where several runs begin at once."""
     while True:
-        path = free_folder(config.env)
+        path = free_folder(config.env or (Path(config.data.files[0]).stem if config.data.files else "data"))
         try:
             return RunFolder.create(path, config)
         except ConfigError:
@@ -176,7 +235,7 @@ def free_folder(name: str) -> Path:
 
 
 def _config(
-    env: str | EnvMaker,
+    env: str | EnvMaker | None,
     steps: int | None,
     seed: int | None,
     preset_: str,
@@ -184,18 +243,18 @@ def _config(
     settings: dict[str, Any] | None,
 ) -> RunConfig:
     base = config if config is not None else configs.preset(preset_)
-    given: dict[str, Any] = {"env": environment_name(env), **(settings or {})}
+    given: dict[str, Any] = {"env": "" if env is None else environment_name(env), **(settings or {})}
     given |= {name: value for name, value in (("steps", steps), ("seed", seed)) if value is not None}
     chosen = with_settings(base, given)
     # How many threads add up a sum decides its last bits: a resumed run must use as many.
     return chosen if chosen.threads else dataclasses.replace(chosen, threads=torch.get_num_threads())
 
 
-def _drive(session: Session, folder: RunFolder, progress: bool | Watch | None) -> Agent:
+def _drive(session: Session | OfflineSession, folder: RunFolder, progress: bool | Watch | None) -> Agent:
     saved = time.monotonic()
     with _shown(session, folder, progress) as watch, _interruptible(session):
         try:
-            for record in records(session):
+            for record in records(session) if isinstance(session, Session) else offline.records(session):
                 folder.append(record)
                 if record.validation is not None and _is_best(session, record.validation.mean):
                     folder.save_agent(session.agent, record)
@@ -213,13 +272,12 @@ def _drive(session: Session, folder: RunFolder, progress: bool | Watch | None) -
         finally:
             folder.close()
     if session.stopping:
-        raise KeyboardInterrupt(
-            f"stopped and saved at {session.collector.steps:,} steps: go on with --resume {folder.path}"
-        )
+        unit = "steps" if isinstance(session, Session) else "updates"
+        raise KeyboardInterrupt(f"stopped and saved at {session.steps:,} {unit}: go on with --resume {folder.path}")
     return Agent.load(folder.agent, session.device)
 
 
-def _is_best(session: Session, mean: float) -> bool:
+def _is_best(session: Session | OfflineSession, mean: float) -> bool:
     if session.best is not None and mean < session.best:
         return False
     session.best = mean  # of equals the newer: it has learnt from more
@@ -227,18 +285,19 @@ def _is_best(session: Session, mean: float) -> bool:
 
 
 @contextmanager
-def _shown(session: Session, folder: RunFolder, progress: bool | Watch | None) -> Iterator[Watch]:
+def _shown(session: Session | OfflineSession, folder: RunFolder, progress: bool | Watch | None) -> Iterator[Watch]:
     if callable(progress):
         yield progress
     elif progress:
-        with Progress(session.config, folder.path, best=session.best) as display:
+        offline_ = isinstance(session, OfflineSession)
+        with Progress(session.config, folder.path, session.best, offline_) as display:
             yield display.take
     else:
         yield lambda record: None
 
 
 @contextmanager
-def _interruptible(session: Session) -> Iterator[None]:
+def _interruptible(session: Session | OfflineSession) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask the loop to end where a checkpoint is exact; a second one interrupts at once."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are handled in the main thread alone

@@ -18,13 +18,14 @@ from seqel.environments.probe import Probe, probe
 from seqel.environments.resolve import EnvMaker
 from seqel.environments.speed import choose_mode
 from seqel.environments.vector import VectorStream, make_vector
-from seqel.errors import ConfigError
 from seqel.evaluation.rollout import LONGEST, Evaluation, play
 from seqel.networks.qnetwork import QNetwork
 from seqel.training.allocator import keep_freed_memory, use_large_pages
 from seqel.training.collector import Collector, EpisodeEnd
 from seqel.training.compiling import settle
 from seqel.training.config import RunConfig
+from seqel.training.devices import choose_device
+from seqel.training.heads import with_heads
 from seqel.training.learner import Learner
 from seqel.training.returns_scale import ReturnScale
 
@@ -61,7 +62,10 @@ def complete(config: RunConfig, found: Probe) -> RunConfig:
     if objective.discount is None:
         objective = dataclasses.replace(objective, discount=float(found.suggested.get("discount", DISCOUNT)))
     return dataclasses.replace(
-        config, network=network, objective=objective, replay=dataclasses.replace(replay, window=window)
+        config,
+        network=with_heads(network, objective),
+        objective=objective,
+        replay=dataclasses.replace(replay, window=window),
     )
 
 
@@ -125,6 +129,11 @@ class Session:
         self._began = time.perf_counter()
 
     # -- the steps of the loop -------------------------------------------------------------------------------------
+
+    @property
+    def steps(self) -> int:
+        """What a run's records are counted by: environment steps."""
+        return self.collector.steps
 
     @property
     def done(self) -> float:
@@ -272,19 +281,3 @@ class Session:
         if state["device_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["device_rng"], self.device)
         return lost
-
-
-def choose_device(name: str) -> torch.device:
-    """ "auto": a GPU when there is one.
-
-    Raises:
-        ConfigError: the device is unknown or not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device: expected auto, cpu or a device that is there, got {name!r} ({error})") from error
-    return device

@@ -1,0 +1,51 @@
+"""The loop over recorded data, on one screen: learn, look at sessions held out, and say what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from seqel.training.offline_session import OfflineSession
+from seqel.training.online import Record, next_multiple
+
+__all__ = ["records"]
+
+
+def records(session: OfflineSession) -> Iterator[Record]:
+    """Learn until the config's updates are done, or the held-out score has not risen for `data.patience` looks.
+
+    Whenever it yields or ends, the session can be saved, and a loop over the restored one goes on as this one does.
+    """
+    data = session.config.data
+    before, began = session.steps, session.elapsed
+    next_look = next_multiple(session.steps, data.every)
+    while session.done < 1.0 and not session.stopping and not session.solved:
+        session.gathered.append(session.update())
+        if session.steps < next_look and session.done < 1.0:
+            continue
+        next_look = next_multiple(session.steps, data.every)
+        look = session.look()
+        better = session.best is None or look.mean >= session.best
+        session.waited = 0 if better else session.waited + 1
+        session.best = look.mean if better else session.best
+        if data.patience and session.waited >= data.patience:
+            session.solved = True
+            session.notes.append(
+                f"the held-out score has not risen for {session.waited} looks: ended here, the best weights are kept"
+            )
+        metrics, notes, seconds = means(session), tuple(session.notes), session.elapsed
+        session.gathered, session.notes = [], []
+        speed = (session.steps - before) / max(seconds - began, 1e-9)
+        before, began = session.steps, seconds
+        yield Record(session.steps, seconds, session.steps, speed, metrics, look, session.solved, notes)
+
+
+def means(session: OfflineSession) -> dict[str, float]:
+    """Of the learner's metrics since the last record."""
+    gathered = session.gathered
+    found = {
+        n: float(torch.stack([torch.as_tensor(m[n]).cpu().float() for m in gathered]).mean()) for n in gathered[-1]
+    }
+    found["return_scale"] = float(session.agent.network.head.scale)
+    return found

@@ -1,0 +1,293 @@
+"""Everything a run on recorded data owns: the sessions that are learnt from, those held out, the agent, the learner.
+
+The counterpart of `session.py`, without environments. `training/offline.py` says in which order it works.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqel.agents.agent import Agent
+from seqel.data.recorded import Recorded
+from seqel.losses.objective import offline_terms, q_targets
+from seqel.losses.returns import discounted_return
+from seqel.losses.td import masked_argmax, select
+from seqel.networks.qnetwork import QNetwork
+from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.training.allocator import keep_freed_memory, use_large_pages
+from seqel.training.compiling import settle
+from seqel.training.config import RunConfig
+from seqel.training.devices import choose_device
+from seqel.training.heads import with_heads
+from seqel.training.learner import Learner
+from seqel.types import QOutput, SequenceBatch
+
+__all__ = ["HeldOut", "OfflineSession", "Source", "complete"]
+
+LONGEST_CONTEXT = 128  # steps; chosen where the config leaves it open and sessions are longer
+DISCOUNT = 0.99
+MAX_WINDOWS = 1_024
+SETTLED = 10  # updates after which the memory that they need has been taken
+HELD_OUT_TRANSITIONS = 50_000  # looked at each time, at most
+SCALE_TRANSITIONS = 1_000_000  # that the size of returns is taken from, at most
+
+
+class Source(Protocol):
+    """Recorded sessions with what they mean."""
+
+    recorded: Recorded
+    observation: ObservationSpec
+    action: ActionSpec
+
+    def split(self, held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of the sessions to learn from, and of those held out."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeldOut:
+    """What the network says about sessions that it does not learn from."""
+
+    mean: float  # the score that the best weights are chosen by, larger is better: - `unexplained`, or - `imitation`
+    unexplained: (
+        float  # share of the variance of its own targets that the values leave unexplained; 1: they know nothing
+    )
+    td_error: float  # mean |target - q|, in units of reward
+    imitation: float | None  # nats of the recorded action under the policy head, weighted as it is learnt
+    agreement: float  # share of the steps where the agent would have done what was recorded
+    first_value: float  # mean value of its own action at the first step: what it expects of a whole session, discounted
+    first_return: float  # what those sessions earned from there, discounted
+    sessions: int
+    success: float | None = None
+
+
+def complete(config: RunConfig, recorded: Recorded) -> RunConfig:
+    """Fill in what the config left open, from the sessions' lengths: context, window, discount, heads."""
+    longest = int(recorded.lengths.max())
+    network, objective, replay = config.network, config.objective, config.replay
+    if not network.context:
+        network = dataclasses.replace(network, context=min(longest + 1, LONGEST_CONTEXT))
+    if config.memoryless:
+        network = dataclasses.replace(
+            network, trunk="transformer", context=1, previous_action=False, previous_reward=False, first_step=False,
+            clock=False,
+        )  # fmt: skip
+    window = replay.window or (min(longest, 2 * network.context))
+    if objective.discount is None:
+        objective = dataclasses.replace(objective, discount=DISCOUNT)
+    return dataclasses.replace(
+        config,
+        network=with_heads(network, objective),
+        objective=objective,
+        replay=dataclasses.replace(replay, window=window),
+    )
+
+
+class OfflineSession:
+    """A run on recorded data in memory."""
+
+    def __init__(self, config: RunConfig, source: Source) -> None:
+        self.notes: list[str] = []
+        self.device = choose_device(config.device)
+        self.config = config = settle(complete(config, source.recorded), self.device, config.data.updates)
+        self.source = source
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        learnt, held = source.split(config.data.held_out, config.seed)
+        self.learnt, self.held = source.recorded.only(learnt), source.recorded.only(held)
+        network = QNetwork(config.network, source.observation, source.action).to(self.device)
+        self.agent = Agent(network, {"env": config.env, "seed": config.seed, "data": list(config.data.files)})
+        self.learner = Learner(network, config.objective, config.learner)
+        discount = config.objective.discount
+        assert discount is not None  # `complete` chose one
+        self.discount = discount
+        self.rng = np.random.default_rng(config.seed + 2)
+        self._observe()
+        if config.learner.compile == "on":
+            self.notes.append("the update is compiled, which takes up to a minute before the first one, once")
+        self.gathered: list[dict[str, torch.Tensor]] = []  # the learner's metrics since the last record
+        self.stopping = False  # set from outside: end after this update
+        self.solved = False  # held-out sessions say that there is nothing left to learn
+        self.best: float | None = None  # score of the best weights
+        self.waited = 0  # looks since then
+        self.seconds = 0.0  # of earlier sittings
+        self._began = time.perf_counter()
+
+    def _observe(self) -> None:
+        """The unit of values and the statistics of vectors, from the sessions that are learnt from, once."""
+        self.learner.rescale(return_scale(self.learnt, self.discount))
+        statistics = {}
+        for path in self.agent.network.tokens.vectors():
+            values = torch.from_numpy(self.learnt.observations(path).astype(np.float64))
+            statistics[path] = (values.mean(dim=0), values.std(dim=0, unbiased=False))
+        if statistics:
+            self.learner.observe(statistics)
+
+    @property
+    def steps(self) -> int:
+        """What a run's records are counted by: updates, here."""
+        return self.learner.updates
+
+    @property
+    def done(self) -> float:
+        """The fraction of the run that is over."""
+        return min(1.0, self.learner.updates / self.config.data.updates)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training, earlier sittings included."""
+        return self.seconds + time.perf_counter() - self._began
+
+    def update(self) -> dict[str, torch.Tensor]:
+        """Sample, learn, move the target."""
+        config = self.config
+        window = config.replay.window
+        batch = self.learnt.sample(
+            self._windows(window),
+            window=window,
+            context=config.network.context,
+            discount=self.discount,
+            rng=self.rng,
+            pad_to=window if config.learner.compile == "on" else None,
+            pack=config.network.trunk == "transformer",
+        )
+        metrics = self.learner.update(batch, self.done)
+        if self.learner.updates == SETTLED and self.device.type == "cpu":
+            use_large_pages()
+        return metrics
+
+    def _windows(self, window: int) -> int:
+        config = self.config.replay
+        if config.batch_size:
+            return config.batch_size
+        mean = float(np.minimum(self.learnt.lengths, window).mean())
+        return int(np.clip(round(config.batch_tokens / (mean + 1)), 1, MAX_WINDOWS))
+
+    @torch.no_grad()
+    def look(self) -> HeldOut:
+        """What the network says about the sessions held out."""
+        sums = _Sums()
+        config = self.config
+        for batch in self.held.batches(
+            window=config.replay.window, context=config.network.context, discount=self.discount
+        ):
+            batch = batch.to(self.device)
+            online, slow = self.agent.network(batch), self.learner.target(batch)
+            sums.add(self, batch, online, slow)
+            if sums.steps >= HELD_OUT_TRANSITIONS:
+                break
+        return sums.result(self)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    # -- saved and restored ----------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything an exact resume needs; the data themselves stay where they are."""
+        names = list(self.gathered[0]) if self.gathered else []
+        return {
+            "learner": self.learner.state_dict(),
+            "rng": self.rng.bit_generator.state,
+            "torch_rng": torch.get_rng_state(),
+            "gathered": {name: torch.stack([torch.as_tensor(m[name]).cpu() for m in self.gathered]) for name in names},
+            "solved": self.solved,
+            "best": self.best,
+            "waited": self.waited,
+            "notes": list(self.notes),
+            "seconds": self.elapsed,
+            "transitions": len(self.learnt),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> list[int]:
+        """The inverse; the empty list says that nothing was lost.
+
+        Raises ValueError where the data are not those that the state was saved with.
+        """
+        if int(state["transitions"]) != len(self.learnt):
+            raise ValueError(
+                f"expected {int(state['transitions']):,} transitions to learn from, got {len(self.learnt):,}"
+            )
+        self.learner.load_state_dict(state["learner"])
+        self.rng.bit_generator.state = state["rng"]
+        length = max((len(values) for values in state["gathered"].values()), default=0)
+        self.gathered = [{name: values[i] for name, values in state["gathered"].items()} for i in range(length)]
+        self.solved, self.best, self.waited = bool(state["solved"]), state["best"], int(state["waited"])
+        self.notes = list(state["notes"])
+        self.seconds, self._began = float(state["seconds"]), time.perf_counter()
+        torch.set_rng_state(state["torch_rng"])
+        return []
+
+
+class _Sums:
+    """Adds up what `HeldOut` tells, batch by batch."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.error = self.size = self.target = self.square = self.nats = self.weight = self.agree = 0.0
+        self.first_value: list[float] = []
+        self.first_return: list[float] = []
+
+    def add(self, session: OfflineSession, batch: SequenceBatch, online: QOutput, slow: QOutput) -> None:
+        """One batch of whole walks through the sessions."""
+        network, objective = session.agent.network, session.config.objective
+        support = network.config.support if network.config.policy == "filters" else 0.0
+        goal = q_targets(batch, online, slow, objective, support)[batch.learn].double()
+        error = select(online.q[:, :-1], batch.action)[batch.learn].double() - goal
+        self.steps += len(goal)
+        self.error += float(error.square().sum())
+        self.size += float(error.abs().sum())
+        self.target += float(goal.sum())
+        self.square += float(goal.square().sum())
+        terms = offline_terms(batch, online, slow, network.head.scale, objective)
+        if "imitation" in terms:
+            self.nats += float(terms["imitation"][0][batch.learn].sum())
+        mask = None if batch.action_mask is None else batch.action_mask[:, :, None]
+        chosen = masked_argmax(network.scores(online), mask)  # (B, T+1, M)
+        self.agree += float((chosen[:, :-1] == batch.action).all(dim=-1)[batch.learn].sum())
+        begins = batch.first[:, 0]
+        value = select(online.q, chosen)[:, 0].mean(dim=-1)
+        self.first_value += value[begins].tolist()
+        whole = begins & (batch.valid.sum(dim=1) < session.config.replay.window)  # longer ones come in several windows
+        earned = discounted_return(batch.reward, torch.full_like(batch.reward, session.discount), batch.valid)[:, 0]
+        self.first_return += earned[whole].tolist()
+
+    def result(self, session: OfflineSession) -> HeldOut:
+        """Means over all steps."""
+        steps, objective = max(self.steps, 1), session.config.objective
+        variance = self.square / steps - (self.target / steps) ** 2
+        floor = 1e-6 * float(session.agent.network.head.scale) ** 2
+        unexplained = self.error / steps / max(variance, floor)
+        nats = self.nats / steps if objective.imitation > 0.0 else None
+        imitates = nats is not None and session.agent.network.config.policy == "decides"
+        return HeldOut(
+            mean=-nats if imitates and nats is not None else -unexplained,
+            unexplained=unexplained,
+            td_error=self.size / steps,
+            imitation=nats,
+            agreement=self.agree / steps,
+            first_value=float(np.mean(self.first_value)) if self.first_value else float("nan"),
+            first_return=float(np.mean(self.first_return)) if self.first_return else float("nan"),
+            sessions=len(self.first_value),
+        )
+
+
+def return_scale(recorded: Recorded, discount: float) -> float:
+    """Root mean square of the discounted returns that follow each recorded step; 1 where all are 0."""
+    total = steps = 0.0
+    for batch in recorded.batches(window=int(recorded.lengths.max()), context=0, discount=discount):
+        returns = discounted_return(batch.reward.double(), batch.discount.double(), batch.valid)[batch.valid]
+        total, steps = total + float(returns.square().sum()), steps + len(returns)
+        if steps >= SCALE_TRANSITIONS:
+            break
+    scale = float(np.sqrt(total / max(steps, 1.0)))
+    return scale if scale > 0.0 else 1.0
