@@ -73,7 +73,9 @@ class SequenceBatch:
         None  # (B, T+1, M, A)  probabilities of the policy that is evaluated; None: learn the best one
     )
     weight: Tensor | None = None  # (B, T)  importance weights, the same for every step of a window
-    slot: Tensor | None = None  # (B, T) int64  where each step is stored, for priorities
+    slot: Tensor | None = (
+        None  # (B, T) int64  where each step is stored, for priorities and what is kept beside recorded data
+    )
     index: Tensor | None = None  # (B,)  which episode each window came from
     learned: int = 0  # how many steps `learn` marks, counted where it costs no device synchronisation
 

@@ -97,11 +97,12 @@ def gather(
     learn = columns["own"].take(now, mode="wrap") & valid & past[:, :-1]
     gamma = (live[:, :-1] & valid) * np.float32(discount)
 
-    weight = at_slot = None
+    weight = None
+    at_slot = tensor(now % slots.capacity) if layout.recorded or windows.weight is not None else None
     if windows.weight is not None:
         spread = np.zeros(shape, np.float32)
         spread.reshape(-1)[target] = windows.weight[window]
-        weight, at_slot = tensor(spread[:, :-1].copy()), tensor(now % slots.capacity)
+        weight = tensor(spread[:, :-1].copy())
 
     leader = place_.leader
     before = slot[leader] - 1

@@ -74,6 +74,16 @@ class Recorded:
         table = self.table
         return Recorded(self.layout, self.slots.columns, table.numbers[rows], table.previous_reward[rows])
 
+    def copied(self, rows: NDArray[np.integer]) -> Recorded:
+        """Some of the episodes with their own columns in memory, which hold nothing else."""
+        numbers = self.table.numbers[rows].copy()
+        taken = numbers[:, EpisodeTable.LENGTH] + 1
+        begin = np.cumsum(taken) - taken
+        at = np.repeat(numbers[:, EpisodeTable.SLOT] - begin, taken) + np.arange(int(taken.sum()))
+        numbers[:, EpisodeTable.SLOT] = begin
+        columns = {name: column[at] for name, column in self.slots.columns.items()}
+        return Recorded(self.layout, columns, numbers, self.table.previous_reward[rows].copy())
+
     def __len__(self) -> int:
         """Transitions."""
         return int(self.table.numbers[:, EpisodeTable.LENGTH].sum())

@@ -160,7 +160,8 @@ def offline_terms(
         found["state_value"] = (loss, loss.detach())
     if config.imitation > 0.0:
         assert online.policy_logits is not None
-        nats = imitation(online.policy_logits[:, :-1], batch.action, mask)
+        dims = online.policy_logits.shape[2]  # values may stand there for several policies, what was recorded for one
+        nats = imitation(online.policy_logits[:, :-1], batch.action[..., :dims], mask)
         plain = nats.detach().mean(dim=-1)
         if advantage is not None and config.advantage > 0.0:
             nats = advantage_weight(advantage, config.advantage, batch.learn) * nats

@@ -104,7 +104,7 @@ class OfflineSession:
             keep_freed_memory()
         learnt, held = source.split(config.data.held_out, config.seed)
         self.learnt, self.held = source.recorded.only(learnt), source.recorded.only(held)
-        network = QNetwork(config.network, source.observation, source.action).to(self.device)
+        network = self.make_network().to(self.device)
         self.agent = Agent(network, {"env": config.env, "seed": config.seed, "data": list(config.data.files)})
         self.learner = Learner(network, config.objective, config.learner)
         discount = config.objective.discount
@@ -121,6 +121,14 @@ class OfflineSession:
         self.waited = 0  # looks since then
         self.seconds = 0.0  # of earlier sittings
         self._began = time.perf_counter()
+
+    def make_network(self) -> QNetwork:
+        """What is learnt."""
+        return QNetwork(self.config.network, self.source.observation, self.source.action)
+
+    def prepare(self, batch: SequenceBatch) -> SequenceBatch:
+        """A batch as it is learnt from."""
+        return batch.to(self.device)
 
     def _observe(self) -> None:
         """The unit of values and the statistics of vectors, from the sessions that are learnt from, once."""
@@ -160,7 +168,7 @@ class OfflineSession:
             pad_to=window if config.learner.compile == "on" else None,
             pack=config.network.trunk == "transformer",
         )
-        metrics = self.learner.update(batch, self.done)
+        metrics = self.learner.update(self.prepare(batch), self.done)
         if self.learner.updates == SETTLED and self.device.type == "cpu":
             use_large_pages()
         return metrics
@@ -180,7 +188,7 @@ class OfflineSession:
         for batch in self.held.batches(
             window=config.replay.window, context=config.network.context, discount=self.discount
         ):
-            batch = batch.to(self.device)
+            batch = self.prepare(batch)
             online, slow = self.agent.network(batch), self.learner.target(batch)
             sums.add(self, batch, online, slow)
             if sums.steps >= HELD_OUT_TRANSITIONS:

@@ -33,4 +33,24 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "learner.target_rate": 0.005,
         },
     ),
+    "offline-cql": (
+        "recorded data: conservative Q-learning (Kumar et al. 2020), values of what was not done are held down",
+        {"objective.cql": 0.1},
+    ),
+    "offline-iql": (
+        "recorded data: implicit Q-learning (Kostrikov et al. 2021), only actions that were recorded are ever valued",
+        {"objective.expectile": 0.9, "objective.imitation": 1.0, "objective.advantage": 3.0},
+    ),
+    "offline-bcq": (
+        "recorded data: the best value among the actions that are likely here (discrete BCQ, Fujimoto et al. 2019)",
+        {"objective.imitation": 1.0, "network.policy": "filters"},
+    ),
+    "supervised-q": (
+        "recorded data, many actions: the next action as it was recorded, shaped by Q-learning (SQN, Xin et al. 2020)",
+        {"objective.imitation": 1.0, "objective.lambda_": 0.0},
+    ),
+    "behaviour-cloning": (
+        "recorded data: do what was done; the baseline that every other must beat",
+        {"objective.td": 0.0, "objective.imitation": 1.0},
+    ),
 }

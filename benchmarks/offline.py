@@ -1,0 +1,114 @@
+"""Learning from recorded data of mixed quality: ours, as each preset and as behaviour cloning; peers in peers/d3rlpy.
+
+    taskset -c 1 python benchmarks/offline.py [--only cartpole ...] [--presets offline-cql] [--seeds 0 1 2 3 4]
+
+The data are made by `offline_data.py` (one set a task); the seed is the learner's. No environment is looked at before the
+end: then the agent plays 100 fresh episodes. Each finished run is a JSON file, and is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from offline_data import TASKS
+
+import seqel
+from learn import commit
+from seqel.data.sessions import Sessions
+from seqel.environments.resolve import resolve
+from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.types import Episode
+
+RESULTS = Path(__file__).parent / "results" / "offline"
+PRESETS = ("offline-cql", "behaviour-cloning")
+UPDATES = 5_000
+
+
+def read(path: Path, env: Any) -> Sessions:
+    """What `offline_data.py` wrote, as sessions of the environment's own spaces."""
+    made = resolve(env)()
+    observation, action = ObservationSpec.from_space(made.observation_space), ActionSpec.from_space(made.action_space)
+    made.close()
+    data = dict(np.load(path))
+    length, terminated = data["length"], data["terminated"]
+    ends = np.cumsum(length)
+    episodes = []
+    for number, (end, steps) in enumerate(zip(ends.tolist(), length.tolist(), strict=True)):
+        first = end - steps + number  # N + E observations: each episode before has one more than it has steps
+        seen = {leaf.path: data[f"observation/{leaf.path}"][first : first + steps + 1] for leaf in observation.leaves}
+        part = slice(end - steps, end)
+        episodes.append(
+            Episode(
+                seen, data["action"][part, None], data["reward"][part],
+                terminated=bool(terminated[number]), truncated=not terminated[number],
+                behaviour_prob=data["behaviour_prob"][part],
+            )
+        )  # fmt: skip
+    return Sessions.of(episodes, observation, action)
+
+
+def run(name: str, data: Path, preset: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
+    """Learn, then play."""
+    env = TASKS[name].env
+    sessions = read(data, env)
+    chosen = {
+        "threads": 1,
+        "device": "cpu",
+        "checkpoint_every": 0,
+        "data.updates": UPDATES,
+        "data.every": 500,
+        **settings,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        agent = seqel.train(
+            data=sessions, seed=seed, out=Path(folder) / "run", preset=preset, settings=chosen, progress=False
+        )
+        seconds = time.perf_counter() - began
+        looks = [json.loads(line) for line in (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()]
+    result = seqel.evaluate(agent, env, 100, seed=10_000)
+    return {
+        "task": name, "preset": preset, "seed": seed, "settings": settings, "mean": result.mean,
+        "interval": result.interval, "success": result.success, "seconds": seconds, "updates": looks[-1]["updates"],
+        "best_at": agent.info["validation"]["steps"], "held_out": [look["validation"] for look in looks][-1],
+        "commit": commit(), "versions": {"python": platform.python_version(), "torch": torch.__version__}, "threads": 1,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--presets", nargs="+", default=list(PRESETS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--data", type=Path, default=Path("runs/offline-data"))
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="on top of the preset; not kept")
+    options = parser.parse_args()
+    settings: dict[str, Any] = dict(one.split("=", 1) for one in options.set)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for name in options.only:
+        for preset in options.presets:
+            for seed in options.seeds:
+                path = RESULTS / f"{name}-{preset}-seed{seed}.json"
+                if settings or not path.exists():
+                    found = run(name, options.data / f"{name}-seed0.npz", preset, seed, settings)
+                    if not settings:
+                        path.write_text(json.dumps(found, indent=1) + "\n")
+                else:
+                    found = json.loads(path.read_text())
+                print(
+                    f"{name:<18}{preset:<20}seed {seed}  mean {found['mean']:9.3f}  {found['seconds']:5.0f} s  best at "
+                    f"{found['best_at']:,}  {' '.join(options.set)}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

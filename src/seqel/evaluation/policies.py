@@ -1,0 +1,73 @@
+"""Policies to evaluate on recorded data: what each would do at every step of a window, as probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from seqel.agents.agent import Agent
+from seqel.errors import ConfigError
+from seqel.losses.td import masked_argmax
+from seqel.types import SequenceBatch
+
+__all__ = ["AlwaysThis", "OfAgent", "Policy"]
+
+
+class Policy(Protocol):
+    """Something whose value is asked for."""
+
+    name: str
+
+    def probabilities(self, batch: SequenceBatch) -> Tensor:
+        """pi(a | history) at all T + 1 steps.  -> (B, T+1, A) float32."""
+        ...
+
+
+@dataclass(frozen=True)
+class OfAgent:
+    """An agent's greedy action, but with probability `epsilon` any, drawn evenly."""
+
+    agent: Agent
+    epsilon: float = 0.0
+    name: str = "this agent"
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.epsilon <= 1.0:
+            raise ConfigError(f"epsilon: expected 0 to 1, got {self.epsilon}")
+
+    @torch.no_grad()
+    def probabilities(self, batch: SequenceBatch) -> Tensor:
+        """See `Policy`."""
+        network = self.agent.network
+        given = batch.to(self.agent.device)
+        mask = None if given.action_mask is None else given.action_mask[:, :, None]
+        chosen = masked_argmax(network.scores(network(given)), mask)[..., 0]  # (B, T+1)
+        greedy = torch.nn.functional.one_hot(chosen, self.agent.action_spec.actions).float()
+        return (1.0 - self.epsilon) * greedy + self.epsilon * _even(given, self.agent.action_spec.actions)
+
+
+@dataclass(frozen=True)
+class AlwaysThis:
+    """The same action at every step, numbered from 0; where it is not allowed, any that is."""
+
+    action: int
+    actions: int
+    name: str = ""
+
+    def probabilities(self, batch: SequenceBatch) -> Tensor:
+        """See `Policy`."""
+        even = _even(batch, self.actions)
+        this = torch.zeros_like(even)
+        this[..., self.action] = 1.0
+        return this if batch.action_mask is None else torch.where(batch.action_mask[..., self.action, None], this, even)
+
+
+def _even(batch: SequenceBatch, actions: int) -> Tensor:
+    """(B, T+1, A): what is allowed, evenly; padding that allows nothing counts as allowing everything."""
+    if batch.action_mask is None:
+        return torch.full((*batch.first.shape, actions), 1.0 / actions, device=batch.first.device)
+    allowed = batch.action_mask | ~batch.action_mask.any(dim=-1, keepdim=True)
+    return allowed.float() / allowed.sum(dim=-1, keepdim=True)

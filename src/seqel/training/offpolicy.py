@@ -1,0 +1,165 @@
+"""What policies would earn, from recorded sessions alone: a table with intervals, and a plain word where data do not say.
+
+The estimate that is told first corrects fitted values by what was recorded (weighted doubly robust), step by step, for as
+long as enough sessions agree with the policy to say anything; from there on the fitted values stand alone. With none at all
+it is fitted Q evaluation, and a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqel.errors import DataError
+from seqel.evaluation.estimators import Estimate, Logged, effective_sizes, estimate, reach
+from seqel.evaluation.policies import Policy
+from seqel.evaluation.statistics import bootstrap_interval
+from seqel.training import offline
+from seqel.training.fitted import FittedSession, Steps, fitted_config
+from seqel.training.offline_session import HeldOut, Source
+from seqel.training.online import Record
+
+__all__ = ["OffPolicy", "PolicyValue", "estimate_policies"]
+
+LEAST_SESSIONS = 30.0  # that a corrected step must rest on
+LEAST_SHARE = 0.05  # of all sessions, likewise
+OUTSIDE = 0.1  # share of a policy's choices that are hardly ever recorded, from which on it is said
+TRANSITIONS = 200_000  # that are read, at most
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyValue:
+    """One policy's row of the table."""
+
+    name: str
+    value: Estimate  # the one to look at
+    others: dict[str, Estimate]  # by each method of `evaluation/estimators.py`, over all steps
+    effective_sessions: float  # that the weighted mean rests on at a session's end
+    agreement: float  # probability of the recorded actions under the policy, mean over steps
+    outside: float  # share of its choices that are hardly ever recorded in such a place
+    difference: Estimate | None  # to the recorded policy, from the same resamples; None for that one itself
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def supported(self) -> bool:
+        """Whether the data say something about it."""
+        return not self.warnings
+
+    @property
+    def improves(self) -> bool:
+        """Whether the data support that it earns more than was recorded: the 95 % interval of the difference is above 0."""
+        return self.supported and self.difference is not None and self.difference.low > 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class OffPolicy:
+    """The whole table. Values are discounted rewards of a session, from its first step."""
+
+    recorded: PolicyValue
+    policies: tuple[PolicyValue, ...]
+    discount: float
+    sessions: int
+    transitions: int
+    known_probabilities: bool  # whether the data said with what probability each action was chosen
+    fit: HeldOut | None  # how well the fitted values explain sessions held out
+
+    @property
+    def verdict(self) -> str:
+        """What the table allows to say."""
+        better = [row for row in self.policies if row.improves]
+        if not better:
+            return "No improvement supported: no policy's 95 % interval lies above what was recorded."
+        best = max(better, key=lambda row: row.value.value)
+        assert best.difference is not None
+        low, high = best.difference.interval
+        return f"{best.name} is estimated to earn {low:+.3g} to {high:+.3g} a session more than what was recorded."
+
+
+def estimate_policies(
+    policies: Sequence[Policy],
+    source: Source,
+    *,
+    discount: float,
+    updates: int | None = None,
+    context: int = 0,
+    seed: int = 0,
+    progress: Callable[[Record], None] | None = None,
+) -> OffPolicy:
+    """Fit values, weigh, correct, resample.
+
+    `context`: what the fitted network remembers, at least as much as the policies do; 0: chosen from the sessions.
+
+    Raises:
+        DataError: there are fewer than two sessions, or nothing in them.
+    """
+    if not policies:
+        raise DataError("expected at least one policy to evaluate, got none")
+    given = {} if updates is None else {"updates": updates}
+    session = FittedSession(fitted_config(discount, context, seed=seed, **given), Thinned(source, seed), policies)
+    look = None
+    for record in offline.records(session):
+        look = record.validation
+        if progress is not None:
+            progress(record)
+    steps = session.steps_of(session.source.recorded)
+    return tabulate(steps, [policy.name for policy in policies], discount, look if isinstance(look, HeldOut) else None,
+                    bool(np.isfinite(session.source.recorded.behaviour()).all()), seed)  # fmt: skip
+
+
+class Thinned:
+    """At most TRANSITIONS of a source, whole sessions drawn by chance, in memory."""
+
+    def __init__(self, source: Source, seed: int) -> None:
+        self.observation, self.action, self._source = source.observation, source.action, source
+        order = np.random.default_rng((seed, 0x7417)).permutation(source.recorded.episodes)
+        total = np.cumsum(source.recorded.lengths[order])
+        count = max(2, int(np.searchsorted(total, TRANSITIONS, side="right")))
+        self.recorded = source.recorded.copied(np.sort(order[:count]))
+
+    def split(self, held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """As `Sessions.split`."""
+        from seqel.data.sessions import Sessions
+
+        return Sessions(self.recorded, self.observation, self.action).split(held_out, seed)
+
+
+def tabulate(
+    steps: Steps, names: Sequence[str], discount: float, fit: HeldOut | None, known: bool, seed: int = 0
+) -> OffPolicy:
+    """From what is known of every step to the table."""
+    gamma = discount ** np.arange(steps.reward.shape[1])
+    earned = (gamma * steps.reward).sum(axis=1)
+    low, high = bootstrap_interval(earned, seed=seed)
+    own = Estimate(float(earned.mean()), low, high, "recorded", steps.reward.shape[1])
+    recorded = PolicyValue("as recorded", own, {}, float(len(earned)), 1.0, 0.0, None)
+    rows = [_row(steps, k, name, discount, earned, seed) for k, name in enumerate(names)]
+    return OffPolicy(recorded, tuple(rows), discount, len(earned), int(steps.valid.sum()), known, fit)
+
+
+def _row(steps: Steps, k: int, name: str, discount: float, earned: NDArray[np.float64], seed: int) -> PolicyValue:
+    ratio = np.where(steps.valid, steps.policy[k] / steps.behaviour, 0.0)
+    logged = Logged(steps.reward, steps.valid, ratio, steps.q[k], steps.v[k], discount)
+    weights = logged.weights()
+    least = max(LEAST_SESSIONS, LEAST_SHARE * len(earned))
+    corrected = reach(weights, least)
+    value = estimate(logged, "weighted-doubly-robust", corrected, seed)
+    others = {
+        m: estimate(logged, m, seed=seed) for m in ("fitted", "weighted", "doubly-robust", "weighted-doubly-robust")
+    }
+    counted = int(steps.valid.sum())
+    agreement = float(steps.policy[k][steps.valid].sum() / counted)
+    outside = float(steps.outside[k][steps.valid].sum() / counted)
+    warnings = []
+    if corrected == 0:
+        warnings.append(
+            "hardly any recorded session begins as this policy would: its value is the fitted network's word alone"
+        )
+    if outside > OUTSIDE:
+        warnings.append(f"{outside:.0%} of what it does is hardly ever done in the data: nobody has seen what follows")
+    difference = estimate(logged, "weighted-doubly-robust", corrected, seed, minus=earned)
+    return PolicyValue(
+        name, value, others, float(effective_sizes(weights)[-1]), agreement, outside, difference, tuple(warnings)
+    )

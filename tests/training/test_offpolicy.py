@@ -1,0 +1,106 @@
+"""Off-policy evaluation against values computed by hand: the cue task of `test_exactness.py`, recorded by a poor player."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from seqel.data.sessions import Sessions
+from seqel.errors import DataError
+from seqel.evaluation.policies import AlwaysThis
+from seqel.spaces import ActionSpec
+from seqel.training import offline
+from seqel.training.fitted import FittedSession, fitted_config
+from seqel.training.offpolicy import OffPolicy, estimate_policies
+from test_exactness import GAMMA, SPEC, cue_episodes
+from test_exactness_offline import poor_data
+
+POLICIES = [AlwaysThis(0, 2, "always 0"), AlwaysThis(1, 2, "always 1")]
+# cue 0 and cue 1: [0 + g 0 + g^2 (1 or -0.5)] and [0 + g 0.1 + g^2 2 (-0.5 or 1)]
+EXACT = {0: (GAMMA**2, -0.5 * GAMMA**2), 1: (0.1 * GAMMA - GAMMA**2, 0.1 * GAMMA + 2 * GAMMA**2)}
+
+
+def small(updates: int = 500, seed: int = 1) -> object:
+    config = fitted_config(GAMMA, 4, updates, seed, width=32, heads=2, layers=1)
+    learner = replace(config.learner, learning_rate=3e-3, warmup=20, target_rate=0.05, compile="off")
+    return replace(config, learner=learner, replay=replace(config.replay, batch_tokens=256), threads=1, device="cpu")
+
+
+def test_fitted_values_are_exact_and_so_are_what_is_known_of_each_step() -> None:
+    session = FittedSession(small(), poor_data(), POLICIES)  # type: ignore[arg-type]
+    for _ in offline.records(session):
+        pass
+    steps = session.steps_of(session.source.recorded)
+    recorded = session.source.recorded
+    assert steps.valid.sum() == len(recorded) and steps.reward.shape == (800, 4)
+    cue = recorded.slots.columns["observation/observation"].reshape(800, 4)[:, 0]
+    for k in (0, 1):
+        exact = np.array(EXACT[k])[cue]
+        assert np.abs(steps.v[k, :, 0] - exact).max() < 0.08
+        action = recorded.slots.columns["action"].reshape(800, 4)[:, :3]
+        assert (steps.policy[k, :, :3] == (action == k)).all()
+    assert (steps.v[:, :, 3] == 0.0).all(), "nothing follows an end"
+    # the recorded player takes the better action a quarter of the time; nobody told, so it was learnt
+    junction = steps.behaviour[:, 2]
+    good = action[:, 2] == cue
+    assert junction[good].mean() == pytest.approx(0.25, abs=0.08)
+    assert junction[~good].mean() == pytest.approx(0.75, abs=0.08)
+
+
+@pytest.fixture(scope="module")
+def table() -> OffPolicy:
+    import seqel.training.offpolicy as module
+
+    original = module.fitted_config
+    module.fitted_config = lambda discount, context, seed=0, **given: small(400)  # type: ignore[assignment,return-value]
+    try:
+        return estimate_policies(POLICIES, poor_data(1, 2_000), discount=GAMMA)
+    finally:
+        module.fitted_config = original
+
+
+def test_the_table_holds_the_true_values(table: OffPolicy) -> None:
+    for k, row in enumerate(table.policies):
+        exact = float(np.mean(EXACT[k]))
+        assert row.value.low - 0.02 <= exact <= row.value.high + 0.02, "the cue is drawn evenly, the sample nearly so"
+        assert row.value.high - row.value.low < 0.25
+        assert row.supported, row.warnings
+    assert table.sessions == 2_000 and table.transitions == 6_000 and not table.known_probabilities
+
+
+def test_shuffled_rewards_support_no_improvement() -> None:
+    rng = np.random.default_rng(5)
+    histories = cue_episodes()
+    rewards = rng.normal(size=(600, 3)).astype(np.float32)
+    episodes = [replace(histories[i], reward=rewards[n]) for n, i in enumerate(rng.integers(16, size=600))]
+    data = Sessions.of(episodes, SPEC, ActionSpec((2,), (0,)))
+    session = FittedSession(small(200), data, POLICIES)  # type: ignore[arg-type]
+    for _ in offline.records(session):
+        pass
+    from seqel.training.offpolicy import tabulate
+
+    found = tabulate(session.steps_of(data.recorded), ["a", "b"], GAMMA, None, False)
+    assert "No improvement supported" in found.verdict
+    assert not any(row.improves for row in found.policies)
+
+
+def test_a_policy_outside_the_data_is_warned_of() -> None:
+    always = [episode for episode in cue_episodes() if episode.action[0, 0] == 0 and episode.action[1, 0] == 0]
+    data = Sessions.of(always * 60, SPEC, ActionSpec((2,), (0,)))
+    session = FittedSession(small(200), data, POLICIES)  # type: ignore[arg-type]
+    for _ in offline.records(session):
+        pass
+    from seqel.training.offpolicy import tabulate
+
+    found = tabulate(session.steps_of(data.recorded), ["seen", "never seen"], GAMMA, None, False)
+    assert found.policies[0].supported
+    assert not found.policies[1].supported
+    assert any("hardly any recorded session" in text for text in found.policies[1].warnings)
+    assert any("hardly ever done" in text for text in found.policies[1].warnings)
+
+
+def test_nothing_to_evaluate_is_refused() -> None:
+    with pytest.raises(DataError, match="at least one policy"):
+        estimate_policies([], poor_data(0, 10), discount=GAMMA)
