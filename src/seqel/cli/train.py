@@ -18,19 +18,22 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "Train an agent on an environment, or go on with a run. Ctrl-C saves."
+SUMMARY = "Train an agent on an environment or on recorded sessions, or go on with a run. Ctrl-C saves."
 
 EXAMPLES = """
 The run's folder holds config.toml (every setting), metrics.jsonl and TensorBoard events, checkpoints (an exact resume),
 agent/ (the best weights by validation) and learning-curve.png. Presets: `default` for rewards that come late,
 `immediate` where each action is answered at once (recall, counting, copying), `control` where every step is rewarded and all
 there is to know is in view (balancing, steering), `search` where what has to be remembered must first be looked for.
+For --data: `offline-cql` (the default there), `offline-iql`, `offline-bcq`, `supervised-q`, and the baseline `behaviour-cloning`.
+`seqel data check` looks at the data first, `seqel evaluate RUN --data FILE` tells what the agent would earn.
 
 examples:
   seqel train seqel/TMaze-v0 --steps 60000 --out runs/maze
   seqel train popgym-RepeatPreviousMedium-v0 --preset immediate --stop-at 0.95
   seqel train my_file:MyEnv --compare                      does memory pay here?
   seqel train CartPole-v1 --network gru --set learner.learning_rate=3e-4 --set network.width=128
+  seqel train --data sessions.parquet --schema schema.toml no environment: learn from what was recorded
   seqel train --resume runs/maze --steps 120000            go on, exactly there
   tensorboard --logdir runs
 """
@@ -59,9 +62,9 @@ class Arguments:
         arg(metavar="RUN.TOML", help="settings, as config.toml has them", help_behavior_hint="", constructor=str),
     ] = None
     preset: Annotated[
-        Literal["default", "immediate", "control", "search"] | None,
+        str | None,
         arg(
-            help="a named starting point: default, immediate, control, search",
+            help="a named starting point (default; with --data: offline-cql)",
             metavar="P",
             help_behavior_hint="",
             constructor=str,
@@ -90,6 +93,21 @@ class Arguments:
         arg(metavar="NAME=VALUE", help="any setting, as in config.toml", help_behavior_hint="(repeatable)"),
     ] = ()
     env_arg: EnvArguments = ()
+    data: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="FILE", help="recorded sessions, a row a step, or a Minari id", help_behavior_hint="(repeatable)"),
+    ] = ()
+    schema: Annotated[
+        str | None,
+        arg(
+            metavar="TOML", help="what the columns are (`seqel data check --write` makes it)", help_behavior_hint="",
+            constructor=str,
+        ),
+    ] = None  # fmt: skip
+    updates: Annotated[
+        int | None,
+        arg(metavar="N", help="of the network, with --data (20,000)", help_behavior_hint="", constructor=int),
+    ] = None
     resume: Annotated[
         str | None, arg(metavar="DIR", help="go on with the run in this folder", help_behavior_hint="", constructor=str)
     ] = None
@@ -102,15 +120,21 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.training.run import free_folder, resume, train
 
     if arguments.resume is not None:
-        extra = [f.name for f in dataclasses.fields(Arguments) if f.name not in ("resume", "steps", "json")]
+        extra = [f.name for f in dataclasses.fields(Arguments) if f.name not in ("resume", "steps", "updates", "json")]
         given = [name for name in extra if getattr(arguments, name) not in (None, False, ())]
         if given:
-            raise ConfigError(f"--resume goes on with the run's own settings; only --steps may be given, got {given}")
-        resume(arguments.resume, steps=arguments.steps)
+            raise ConfigError(
+                f"--resume goes on with the run's own settings; only --steps (or --updates) may be given, got {given}"
+            )
+        resume(arguments.resume, steps=arguments.steps if arguments.steps is not None else arguments.updates)
         return _told(Path(arguments.resume), output)
-    if arguments.env is None and arguments.config is None:
-        raise ConfigError("expected ENV (an id, module:Id-v0 or module:ClassName), or --resume DIR")
+    if arguments.env is None and arguments.config is None and not arguments.data:
+        raise ConfigError("expected ENV (an id, module:Id-v0 or module:ClassName), --data FILE, or --resume DIR")
     config = settings_of(arguments)
+    if config.data.files:
+        return _learn_recorded(config, arguments, output)
+    if arguments.schema is not None or arguments.updates is not None:
+        raise ConfigError("--schema and --updates go with --data")
     if not config.env:
         raise ConfigError("expected ENV, or a config that names one")
     folder = Path(arguments.out) if arguments.out else free_folder(config.env)
@@ -119,6 +143,20 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     if arguments.compare:
         return _compare(config, folder, output)
     train(config.env, out=folder, config=config)
+    return _told(folder, output)
+
+
+def _learn_recorded(config: RunConfig, arguments: Arguments, output: Output) -> dict[str, Any]:
+    from seqel.errors import ConfigError
+    from seqel.training.run import free_folder, train
+
+    for name in ("compare", "stop_at", "steps", "environments"):
+        if getattr(arguments, name) not in (None, False):
+            raise ConfigError(f"--{name.replace('_', '-')} needs an environment, and --data has none (see --updates)")
+    if config.env:
+        raise ConfigError("--data and an environment: one or the other")
+    folder = Path(arguments.out) if arguments.out else free_folder(Path(config.data.files[0]).stem)
+    train(data=config.data.files, schema=config.data.schema, out=folder, config=config)
     return _told(folder, output)
 
 
@@ -133,7 +171,11 @@ def settings_of(arguments: Arguments) -> RunConfig:
 
     if arguments.config is not None and arguments.preset is not None:
         raise ConfigError('--config and --preset: one or the other (a config file may say preset = "...")')
-    config = load_config(arguments.config) if arguments.config is not None else preset(arguments.preset or "default")
+    config = (
+        load_config(arguments.config)
+        if arguments.config is not None
+        else preset(arguments.preset or ("offline-cql" if arguments.data else "default"))
+    )
     options = {
         "env": arguments.env,
         "steps": arguments.steps,
@@ -145,6 +187,9 @@ def settings_of(arguments: Arguments) -> RunConfig:
         "evaluation.stop": True if arguments.stop_at is not None else None,
         "memoryless": arguments.memoryless or None,
         "env_args": values(arguments.env_arg) or None,
+        "data.files": arguments.data or None,
+        "data.schema": arguments.schema,
+        "data.updates": arguments.updates,
     }
     chosen = {name: value for name, value in options.items() if value is not None}
     return with_settings(config, chosen | pairs(arguments.set, "--set"))
@@ -155,6 +200,15 @@ def _told(folder: Path, output: Output) -> dict[str, Any]:
 
     summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     best = summary["best"]
+    if best is not None and "agreement" in best["validation"]:
+        look = best["validation"]
+        output.show(
+            f"best held-out score {look['mean']:.4g} after {best['updates']:,} updates; on {look['sessions']:,} sessions held "
+            f"out it would have done what was recorded in {look['agreement']:.0%} of the steps",
+            f"{summary['updates']:,} updates in {summary['seconds']:.0f} s; everything is in [bold]{folder}[/]",
+            f"next: [cyan]seqel evaluate {folder} --data FILE[/]   (what it would earn, with intervals and warnings)",
+        )
+        return summary | {"folder": str(folder)}
     if best is not None:
         look = best["validation"]
         success = "" if look["success"] is None else f", success {look['success']:.0%}"

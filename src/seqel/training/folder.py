@@ -178,6 +178,7 @@ class RunFolder:
         threshold = config.evaluation.threshold
         summary: dict[str, Any] = {
             "env": config.env,
+            "data": list(config.data.files),
             "seed": config.seed,
             "steps": session.steps,
             "updates": session.learner.updates,

@@ -46,6 +46,7 @@ def open_source(data: Data, schema: str | Path | None) -> Source:
             f"schema: expected the TOML file that says what the columns are; `seqel data check {files[0]} --write "
             "schema.toml` proposes one"
         )
-    from seqel.datasets.store import load
+    from seqel.datasets.dataset import load
+    from seqel.datasets.schema import Schema
 
-    return load(list(files), schema)
+    return load(list(files), Schema.load(schema))
