@@ -40,7 +40,9 @@ def numbers(column: Series, refuse: Refuse, expected: str = "a number") -> NDArr
     if column.dtype == pl.String:
         given = column.str.strip_chars().replace("", None)
         found = given.cast(pl.Float64, strict=False)
-        _first(found.is_null() & given.is_not_null(), column, refuse, f"{expected} (leave it empty where it is missing)")
+        _first(
+            found.is_null() & given.is_not_null(), column, refuse, f"{expected} (leave it empty where it is missing)"
+        )
     elif column.dtype.is_numeric() or column.dtype == pl.Boolean:
         found = column.cast(pl.Float64)
     else:
@@ -85,7 +87,7 @@ def orders(column: Series, refuse: Refuse) -> tuple[NDArray[np.int64], NDArray[n
     _first(column.is_null(), column, refuse, f"{expected}: every row needs its place in the session")
     if column.dtype in (pl.Datetime, pl.Date):
         rest = np.zeros(len(column))
-        if column.dtype == pl.Datetime and column.dtype.time_unit == "ns":
+        if getattr(column.dtype, "time_unit", "") == "ns":
             rest = (column.dt.nanosecond() % 1000).to_numpy() / 1000
         return column.dt.timestamp("us").to_numpy(), rest, "date"
     if column.dtype == pl.String:
@@ -134,7 +136,9 @@ def _parts(
     return floor.astype(np.int64), real - floor
 
 
-def lists(column: Series, refuse: Refuse, width: int | None, expected: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def lists(
+    column: Series, refuse: Refuse, width: int | None, expected: str
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Lists of equally many numbers -> (N, width) float64, zeros where missing; and which are missing, (N,).
 
     width None: that of the first list. Texts are read as JSON, such as "[0.1, 2]".
@@ -146,7 +150,8 @@ def lists(column: Series, refuse: Refuse, width: int | None, expected: str) -> t
         column = column.cast(pl.List(pl.Float64))
     if column.dtype == pl.Array:
         column = column.arr.to_list()
-    if column.dtype != pl.List or not (column.dtype.inner.is_numeric() or column.dtype.inner in (pl.Boolean, pl.Null)):
+    inner: Any = getattr(column.dtype, "inner", None)
+    if inner is None or not (inner.is_numeric() or inner in (pl.Boolean, pl.Null)):
         raise refuse(0, f"{expected} (the column is of type {column.dtype})", column[0])
     column = column.cast(pl.List(pl.Float64))
     missing = column.is_null()
@@ -173,7 +178,7 @@ def _decoded(column: Series, refuse: Refuse, expected: str) -> Series:
     pl = needed("polars")
     given = column.str.strip_chars().replace("", None)
     try:
-        return given.str.json_decode(pl.List(pl.Float64))  # type: ignore[no-any-return]
+        return given.str.json_decode(pl.List(pl.Float64))
     except pl.exceptions.PolarsError:  # yes/no inside, or a value at fault: one by one
         out: list[list[float] | None] = []
         for row, text in enumerate(given):

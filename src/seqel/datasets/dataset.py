@@ -15,6 +15,7 @@ import numpy as np
 from seqel.datasets import store
 from seqel.datasets.encoding import Encoding
 from seqel.datasets.hashing import mixed
+from seqel.datasets.sources import open_source
 from seqel.datasets.tables import expand
 from seqel.errors import DataError
 
@@ -60,9 +61,8 @@ class Dataset:
 
     def __repr__(self) -> str:
         leaves = ", ".join(map(str, self.observation.leaves))
-        return (
-            f"Dataset({len(self):,} transitions of {self.recorded.episodes:,} sessions; {len(self.actions)} actions; {leaves})"
-        )
+        size = f"{len(self):,} transitions of {self.recorded.episodes:,} sessions"
+        return f"Dataset({size}; {len(self.actions)} actions; {leaves})"
 
     def split(self, held_out: float = 0.1, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Episodes to learn from and episodes held out, as rows for `recorded.only`; neither is empty.
@@ -115,7 +115,7 @@ def load(
     paths = [path.absolute() for path in expand(files)]
     for path in paths:
         if not path.is_file():
-            store.Table([path])  # says what is wrong
+            open_source(path)  # says what is wrong
     made_from = {
         "files": [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths],
         "schema": schema.digest,

@@ -59,8 +59,8 @@ class Encoding:
         for name in self.schema.of_kind("text"):
             path = f"text/{name}"
             leaves.append(Leaf(path, (path,), "text", (TEXT_TOKENS,), "int16", sizes=(TEXT_BUCKETS,)))
-        for name in self.schema.of_kind("vector"):
-            leaves.append(_vector(f"vector/{name}", self.widths[name], int(name in self.missing)))
+        names = self.schema.of_kind("vector")
+        leaves += [_vector(f"vector/{name}", self.widths[name], int(name in self.missing)) for name in names]
         return ObservationSpec(tuple(leaves))
 
     @property

@@ -95,7 +95,7 @@ def assemble(
     columns["action"] = np.where(end, 0, imported.action_codes[records["action"][source]])[:, None]
     columns["reward"] = np.where(end, np.float32(0.0), records["reward"][source])
     columns["own"] = ~end
-    chance = records["chance"][source] if "chance" in records.dtype.names else np.full(len(source), np.nan, np.float32)
+    chance = records["chance"][source] if "chance" in _fields(records) else np.full(len(source), np.nan, np.float32)
     columns[BEHAVIOUR] = np.where(end, np.float32(np.nan), chance)
     if schema.mask is not None:
         mask = records["mask"][source] | records["no_mask"][source][:, None]
@@ -113,25 +113,27 @@ def assemble(
     return Episodes(columns, records["session"][begins].astype(np.int64), length, over, records["row"][source])
 
 
+def _fields(records: NDArray[Any]) -> tuple[str, ...]:
+    return records.dtype.names or ()
+
+
 def _sorted(records: NDArray[Any], rank: NDArray[np.int64], counts: Counts) -> NDArray[Any]:
     """By (rank, order, row of the table); the records come in the order of the table."""
     key = rank[records["session"]]
     if (key[1:] < key[:-1]).any():
         order = np.argsort(key, kind="stable")
         records, key = records[order], key[order]
-    if "whole" not in records.dtype.names:
+    if "whole" not in _fields(records):
         return records
     whole, rest = records["whole"], records["rest"]
-    back = (key[1:] == key[:-1]) & (
-        (whole[1:] < whole[:-1]) | ((whole[1:] == whole[:-1]) & (rest[1:] < rest[:-1]))
-    )
+    back = (key[1:] == key[:-1]) & ((whole[1:] < whole[:-1]) | ((whole[1:] == whole[:-1]) & (rest[1:] < rest[:-1])))
     counts.out_of_order += int(back.sum())
     return records[np.lexsort((records["row"], rest, whole, key))] if back.any() else records
 
 
 def _deduplicated(records: NDArray[Any], imported: Imported, counts: Counts) -> NDArray[Any]:
     """Without the rows that repeat the session and order of the one before."""
-    if "whole" not in records.dtype.names:
+    if "whole" not in _fields(records):
         return records
     same = np.zeros(len(records), bool)
     same[1:] = records["session"][1:] == records["session"][:-1]
@@ -140,8 +142,8 @@ def _deduplicated(records: NDArray[Any], imported: Imported, counts: Counts) -> 
     if not same.any():
         return records
     counts.duplicates += int(same.sum())
-    at = np.flatnonzero(same)
-    at = int(at[np.argmin(records["row"][at])])
+    again = np.flatnonzero(same)
+    at = int(again[np.argmin(records["row"][again])])
     first = at - 1
     while same[first]:
         first -= 1
@@ -165,7 +167,8 @@ def _check_missing(
             f"{place(int(records['row'][at]))}, column {column!r}: expected a value, got nothing: only the last row of a "
             "session may lack action and reward, both of them, and is then its final observation"
         )
-    return no_action[last]
+    final: NDArray[np.bool_] = no_action[last]
+    return final
 
 
 def _ends(
@@ -177,9 +180,9 @@ def _ends(
     place: Callable[[int], str],
 ) -> NDArray[np.bool_]:
     """Which sessions have this flag at their last step or on their final observation, (sessions,)."""
-    flag = (records["flags"] & bit) != 0
+    flag: NDArray[np.bool_] = (records["flags"] & bit) != 0
     if column is None:
-        return flag[last]
+        return np.zeros(len(last), bool)
     within = flag.copy()
     within[last] = False
     before = np.maximum(last - 1, 0)[final]
@@ -191,7 +194,7 @@ def _ends(
             f"{place(int(records['row'][at]))}, column {column!r}: the session ends here, but it has rows after this one: "
             "give each episode a session of its own, and see that `order` names the right column"
         )
-    found = flag[last]
+    found: NDArray[np.bool_] = flag[last]
     found[final] |= flag[before] & (records["session"][before] == records["session"][last[final]])
     return found
 

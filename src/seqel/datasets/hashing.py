@@ -55,7 +55,10 @@ def _tables() -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32
     """CRC-32 of three bytes is the exclusive or of a part for each byte, and a constant."""
     zero = zlib.crc32(bytes(3))
     parts = [
-        np.array([zlib.crc32(bytes(value if at == place else 0 for at in range(3))) ^ zero for value in range(256)], np.uint32)
+        np.array(
+            [zlib.crc32(bytes(value if at == place else 0 for at in range(3))) ^ zero for value in range(256)],
+            np.uint32,
+        )
         for place in range(3)
     ]
     return parts[0], parts[1], parts[2], np.uint32(zero)
@@ -89,8 +92,6 @@ def mixed(x: NDArray[np.uint64], seed: int = 0) -> NDArray[np.uint64]:
 
 def _bytes(binary: Series) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """All bytes in a row, and how many each has."""
-    import numpy as np
-
     size: NDArray[np.int64] = binary.bin.size().cast(needed("polars").Int64).to_numpy()
     joined: Any = b"".join(binary)
     return np.frombuffer(joined, np.uint8), size

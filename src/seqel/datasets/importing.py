@@ -18,7 +18,7 @@ from seqel.datasets.encoding import VOCABULARY, Encoding, natural
 from seqel.datasets.hashing import hash_names, hash_texts
 from seqel.datasets.library import needed
 from seqel.errors import DataError
-from seqel.spaces import CODES_LIMIT, TEXT_TOKENS
+from seqel.spaces import CODES_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from polars import Series
 
+    from seqel.datasets.frames import Role
     from seqel.datasets.schema import Schema
-    from seqel.datasets.sources import Role
     from seqel.datasets.tables import Batch, Table
 
 __all__ = ["Imported", "Names", "import_rows", "roles"]
@@ -217,7 +217,9 @@ class _Pass:
             bad = ((chance <= 0) | (chance > 1) | (chance.astype(np.float32) <= 0)) & (out["action"] >= 0)
             if bad.any():
                 row = int(bad.argmax())
-                raise refuse(column, row, "a probability above 0, at most 1 (empty where it is not known)", rows[column][row])
+                raise refuse(
+                    column, row, "a probability above 0, at most 1 (empty where it is not known)", rows[column][row]
+                )
             out["chance"] = chance.astype(np.float32)
         if schema.mask is not None:
             out["mask"], out["no_mask"] = self._mask(rows, refuse)
@@ -226,13 +228,17 @@ class _Pass:
             # NaN stays in the record as the mark of a missing number
             out["numbers"] = np.column_stack([number(name, "a number") for name in plain]).astype(np.float32)
         if self.categories:
-            out["categories"] = np.column_stack([names(c, known) for c, known in self.categories.items()]).astype(np.int32)
+            out["categories"] = np.column_stack([names(c, known) for c, known in self.categories.items()]).astype(
+                np.int32
+            )
         for column in schema.of_kind("text"):
             texts = cells.texts(rows[column], partial(refuse, column))
             self.missing[column] += texts.null_count()
             out[f"text/{column}"] = hash_texts(texts)
         for column in schema.of_kind("vector"):
-            found, none = cells.lists(rows[column], partial(refuse, column), self.widths.get(column), "a list of numbers")
+            found, none = cells.lists(
+                rows[column], partial(refuse, column), self.widths.get(column), "a list of numbers"
+            )
             self.missing[column] += int(none.sum())
             if column not in self.widths:
                 if none.all():
@@ -296,7 +302,8 @@ class _Pass:
         unknown = [name for name in found if name not in place]
         if unknown:
             raise DataError(
-                f"column {self.schema.action!r}: the schema lists the actions {list(order)}, but {unknown[0]!r} occurs: add it"
+                f"column {self.schema.action!r}: the schema lists the actions {list(order)}, but {unknown[0]!r} occurs "
+                "too: add it"
             )
         if self.mask_width is not None and self.mask_width != len(order):
             raise DataError(

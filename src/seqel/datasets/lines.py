@@ -64,7 +64,7 @@ def pieces(path: Path, *, quotes: bool, offset: int = 0, line: int = 1, block: i
         if quotes and held.count(b'"') % 2:
             at = line + _odd(held)
             raise DataError(
-                f'{path}, line {at}: expected closed double quotes, but one that opens in this line never closes; '
+                f"{path}, line {at}: expected closed double quotes, but one that opens in this line never closes; "
                 'a quote inside a quoted value is written twice ("")'
             )
         yield Piece(held, line, offset)
@@ -90,7 +90,7 @@ def _read(file: IO[bytes], size: int, path: Path, line: int) -> bytes:
 
 
 def _skip(file: IO[bytes], offset: int, path: Path) -> None:
-    if not isinstance(file, gzip.GzipFile):
+    if path.suffix.lower() != ".gz":
         file.seek(offset)
         return
     while offset:  # in pieces, so that a damaged file is reported as one

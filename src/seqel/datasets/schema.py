@@ -57,15 +57,16 @@ class Schema:
 
     def __post_init__(self) -> None:
         for name in SINGLE:
-            value = getattr(self, name)
+            value: Any = getattr(self, name)
             optional = name not in REQUIRED
-            if not (isinstance(value, str) and value) and not (optional and value is None):
+            if not ((isinstance(value, str) and value) or (optional and value is None)):
                 raise ConfigError(f"schema: expected {name} to be the name of a column, got {value!r}")
         if self.ends not in ENDS:
             raise ConfigError(f'schema: expected ends = "terminated" or "truncated", got {self.ends!r}')
-        if not isinstance(self.observation, dict) or not self.observation:
+        observed: Any = self.observation
+        if not (isinstance(observed, dict) and observed):
             raise ConfigError(
-                "schema: expected a table [observation] with at least one column, such as age = \"number\": "
+                'schema: expected a table [observation] with at least one column, such as age = "number": '
                 "without one there is nothing to decide by"
             )
         for column, kind in self.observation.items():
@@ -129,7 +130,9 @@ class Schema:
         for name in REQUIRED:
             if name not in data:
                 raise ConfigError(f"{where}: expected {', '.join(REQUIRED)}, but {name} is missing")
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
         return cls(**values)
 
     @classmethod
@@ -165,7 +168,7 @@ SINGLE = ("session", "order", "action", "reward", "terminated", "truncated", "be
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """"; did you mean 'x'?" where something known is near, else nothing."""
+    """ "; did you mean 'x'?" where something known is near, else nothing."""
     lower = {candidate.lower(): candidate for candidate in known}
     near = get_close_matches(name.lower(), lower, n=1)
     return f"; did you mean {lower[near[0]]!r}?" if near else ""

@@ -118,7 +118,8 @@ def _write(directory: Path, imported: Imported, table: Table) -> dict[str, Any]:
     report["rare"] = {name: int((found < RARE).sum()) for name, found in imported.frequencies.items()}
     report["categories"] = {name: len(found) for name, found in imported.frequencies.items()}
     kept = {
-        name: {"file": files[name].name, "shape": list(shape), "dtype": dtype.str} for name, (shape, dtype) in columns.items()
+        name: {"file": files[name].name, "shape": list(shape), "dtype": dtype.str}
+        for name, (shape, dtype) in columns.items()
     }
     return {"slots": slots, "columns": kept, "report": report}
 

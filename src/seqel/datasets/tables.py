@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqel.datasets.frames import Frame, Role, Source
+from seqel.datasets.json_source import JsonSource
 from seqel.datasets.schema import nearest
-from seqel.datasets.sources import Frame, JsonSource, Role, Source, open_source
+from seqel.datasets.sources import open_source
 from seqel.errors import DataError
 
 if TYPE_CHECKING:
@@ -58,7 +60,9 @@ class Table:
                     continue
                 hint = nearest(column, source.columns)
                 found = ", ".join(source.columns)
-                raise DataError(f"{source.path}: the schema names column {column!r}, which is not there{hint}; it has {found}")
+                raise DataError(
+                    f"{source.path}: the schema names column {column!r}, which is not there{hint}; it has {found}"
+                )
 
     def batches(self, roles: Mapping[str, Role]) -> Iterator[Batch]:
         """All rows, in the order of the files; `rows` has the columns of `roles`, in that order.
@@ -104,7 +108,7 @@ def expand(files: str | Path | Sequence[str | Path]) -> list[Path]:
         if path.exists() or not glob.has_magic(str(one)):
             found.append(path)
             continue
-        matches = sorted(glob.glob(str(one), recursive=True))
+        matches = sorted(glob.glob(str(one), recursive=True))  # noqa: PTH207  (an absolute pattern, too)
         if not matches:
             raise DataError(f"{one}: expected files, but none match")
         found += [Path(match) for match in matches]
