@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["flags", "lists", "numbers", "orders", "texts"]
 
 FLOAT32 = float(np.finfo(np.float32).max)
+JSON_NUMBERS = r"^\[\s*(-?\d+(\.\d+)?([eE][+-]?\d+)?\s*(,\s*-?\d+(\.\d+)?([eE][+-]?\d+)?\s*)*)?\]$"
 YES, NO = ("true", "1", "1.0", "yes", "t", "y"), ("false", "0", "0.0", "no", "f", "n")
 
 
@@ -170,16 +171,16 @@ def lists(
     bad = ~(np.abs(array) <= FLOAT32).all(axis=1)
     if bad.any():
         row = int(bad.argmax())
-        raise refuse(row, f"{expected}, each of them finite", column[row].to_list())
+        raise refuse(row, f"{expected}, each of them finite", column[row])
     return array, ~there
 
 
 def _decoded(column: Series, refuse: Refuse, expected: str) -> Series:
     pl = needed("polars")
     given = column.str.strip_chars().replace("", None)
-    try:
+    if given.str.contains(JSON_NUMBERS).fill_null(True).all():  # polars reads whatever begins like a list
         return given.str.json_decode(pl.List(pl.Float64))
-    except pl.exceptions.PolarsError:  # yes/no inside, or a value at fault: one by one
+    else:  # yes/no inside, or a value at fault: one by one
         out: list[list[float] | None] = []
         for row, text in enumerate(given):
             try:
@@ -201,5 +202,4 @@ def _real(value: Any) -> float:
 def _first(bad: Series, column: Series, refuse: Refuse, expected: str) -> None:
     if bad.any():
         row = int(bad.arg_max() or 0)
-        value = column[row]
-        raise refuse(row, expected, value.to_list() if hasattr(value, "to_list") else value)
+        raise refuse(row, expected, column[row])

@@ -103,7 +103,7 @@ def assemble(
         taken = mask[np.arange(len(mask)), columns["action"][:, 0]]
         bad = ~np.where(end, mask.any(axis=1), taken)
         if bad.any():
-            row = int(records["row"][source[int(bad.argmax())]])
+            row = int(records["row"][source[bad]].min())
             name = schema.mask if isinstance(schema.mask, str) else schema.mask[0]
             raise DataError(
                 f"{place(row)}, column {name!r}: expected a mask that allows the action taken (or any, at a session's end), "

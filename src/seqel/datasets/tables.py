@@ -91,7 +91,8 @@ class Table:
 
     def refusal(self, row: int, column: str, expected: str, value: Any) -> DataError:
         """The error for one value."""
-        came = "nothing" if value is None or value == "" else repr(value)
+        value = value.to_list() if hasattr(value, "to_list") else value  # polars shows a list over several lines
+        came = "nothing" if value is None or (isinstance(value, str) and not value) else repr(value)
         return DataError(f"{self.place(row)}, column {column!r}: expected {expected}, got {came:.120}")
 
 
