@@ -18,18 +18,14 @@ from seqel.spaces import hash_text
 
 @pytest.fixture
 def dataset(tables: Any) -> Dataset:
-    rows = [{**row, "y": None if row["step"] == 1 else 0.5, "v": [1.0, float(row["step"])], "flag": row["step"] > 0, "n": row["step"]}
-            for row in tables.rows]  # fmt: skip
-    kinds = {
-        "x": "number",
-        "kind": "category",
-        "say": "text",
-        "y": "number",
-        "v": "vector",
-        "flag": "category",
-        "n": "category",
-    }
-    return load(tables.jsonl(rows), tables.schema(observation=kinds))
+    kinds = {"x": "number", "kind": "category", "say": "text", "y": "number", "v": "vector"}
+    kinds |= {"flag": "category", "n": "category"}
+    return load(tables.jsonl([raw_row(row) for row in tables.rows]), tables.schema(observation=kinds))
+
+
+def raw_row(row: dict[str, Any]) -> dict[str, Any]:
+    step = row["step"]
+    return {**row, "y": None if step == 1 else 0.5, "v": [1.0, float(step)], "flag": step > 0, "n": step}
 
 
 def test_a_raw_row_is_encoded_as_the_import_does(dataset: Dataset, tables: Any) -> None:
