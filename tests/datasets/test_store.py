@@ -10,6 +10,7 @@ import pytest
 
 from seqel.datasets import importing, lines, store
 from seqel.datasets.dataset import Dataset, load
+from seqel.datasets.episodes import stable_order
 from seqel.errors import ConfigError, DataError
 from seqel.spaces import hash_text
 
@@ -336,6 +337,12 @@ def test_the_store_is_what_a_learner_samples_from(tables: Any) -> None:
     assert batch.observation["categories"].dtype.is_floating_point is False
     total = sum(int(part.learn.sum()) for part in dataset.recorded.batches(window=6, context=3, discount=0.9))
     assert total == len(dataset) == 3_000
+
+
+@pytest.mark.parametrize("top", [1, 100, 1 << 16, 1 << 20, 1 << 40])
+def test_the_sort_by_digits_is_stable(top: int) -> None:
+    key = np.random.default_rng(0).integers(-top, top, 5_000)
+    np.testing.assert_array_equal(stable_order(key), np.argsort(key, kind="stable"))
 
 
 def test_a_kind_or_a_key_that_is_unknown(tables: Any) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from seqel.datasets.frames import Frame, Role, lines, not_utf8
 from seqel.datasets.library import needed
-from seqel.datasets.lines import Piece, pieces
+from seqel.datasets.lines import Piece, count, pieces
 from seqel.errors import DataError
 
 if TYPE_CHECKING:
@@ -147,11 +147,13 @@ class CsvSource:
 def _structure(data: bytes, separator: str) -> tuple[NDArray[np.int64], int]:
     """Where each record that is not a blank line begins, (records,) int64; and how many separators end a value."""
     array = np.frombuffer(data, np.uint8)
-    ends, marks = array == ord("\n"), array == ord(separator)
+    ends = array == ord("\n")
     if b'"' in data:
         outside = (np.cumsum(array == ord('"'), dtype=np.uint8) & 1) == 0
         ends &= outside
-        marks &= outside
+        marks = int(np.count_nonzero((array == ord(separator)) & outside))
+    else:
+        marks = count(data, separator.encode())
     last = np.flatnonzero(ends)
     starts = np.concatenate([np.zeros(1, np.int64), last + 1])
     stops = np.concatenate([last, [len(array)]])
@@ -159,7 +161,7 @@ def _structure(data: bytes, separator: str) -> tuple[NDArray[np.int64], int]:
         starts, stops = starts[:-1], stops[:-1]
     size = stops - starts
     blank = (size == 0) | ((size == 1) & (array[np.minimum(starts, len(array) - 1)] == ord("\r")))
-    return starts[~blank], int(np.count_nonzero(marks))
+    return starts[~blank], marks
 
 
 def _without_blank(data: bytes) -> bytes:

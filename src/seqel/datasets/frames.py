@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from seqel.datasets.lines import count
 from seqel.errors import DataError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Source(Protocol):
 
 def lines(data: bytes) -> int:
     """How many lines these are; the last one may lack its end."""
-    return data.count(b"\n") + (not data.endswith(b"\n"))
+    return count(data, b"\n") + (not data.endswith(b"\n"))
 
 
 def not_utf8(path: Path, line: int, column: str, error: UnicodeDecodeError) -> DataError:

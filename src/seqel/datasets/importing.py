@@ -67,8 +67,9 @@ class Names:
             if count > self._limit:
                 raise DataError(self._explain)
             fresh = np.flatnonzero(codes >= known)
-            _, first = np.unique(codes[fresh], return_index=True)  # by code, so in the order of the numbers
-            self.names = self.names.append(texts.gather(fresh[first]).cast(self.names.dtype))
+            first = np.zeros(count - known, np.int64)
+            first[codes[fresh[::-1]] - known] = fresh[::-1]  # the last that is written stays: where each appears first
+            self.names = self.names.append(texts.gather(first))
             self.counts = np.concatenate([self.counts, np.zeros(count - known, np.int64)])
         self.counts[:count] += np.bincount(codes[codes >= 0], minlength=count)[:count]
         return codes
@@ -162,7 +163,7 @@ class _Pass:
             which = (self.hashes[records["session"]] >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)
             order = np.argsort(which.astype(np.uint16), kind="stable")
             ends = np.cumsum(np.bincount(which.astype(np.int64), minlength=count))
-            records = records[order]
+            records = records.take(order)
             parts = [(b, records[ends[b - 1] if b else 0 : ends[b]]) for b in range(count)]
         for number, part in parts:
             if len(part):

@@ -11,13 +11,15 @@ import zlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, cast
 
+import numpy as np
+
 from seqel.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["BLOCK", "RECORD_LIMIT", "Piece", "pieces"]
+__all__ = ["BLOCK", "RECORD_LIMIT", "Piece", "count", "pieces"]
 
 BLOCK = 16 << 20  # bytes read at a time
 RECORD_LIMIT = 16 << 20  # bytes of one record
@@ -54,7 +56,7 @@ def pieces(path: Path, *, quotes: bool, offset: int = 0, line: int = 1, block: i
             end = _end(held, quotes)
             if end:
                 yield Piece(held[:end], line, offset)
-                line += held.count(b"\n", 0, end)
+                line += count(held, b"\n", end)
                 offset += end
                 held = held[end:]
             if len(held) > RECORD_LIMIT:
@@ -68,6 +70,11 @@ def pieces(path: Path, *, quotes: bool, offset: int = 0, line: int = 1, block: i
                 'a quote inside a quoted value is written twice ("")'
             )
         yield Piece(held, line, offset)
+
+
+def count(data: bytes, mark: bytes, end: int | None = None) -> int:
+    """How often a byte occurs in data[:end]: much faster than bytes.count for one that occurs often."""
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8, -1 if end is None else end) == mark[0]))
 
 
 def _open(path: Path) -> IO[bytes]:
