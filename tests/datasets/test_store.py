@@ -188,6 +188,14 @@ def test_orders_are_numbers_or_dates(tables: Any, times: list[str]) -> None:
     same(dataset, load(tables.directory / "t.parquet", tables.schema(observation={"x": "number"})))
 
 
+def test_an_order_that_is_observed_keeps_its_digits(tables: Any) -> None:
+    rows = [{"who": "a", "step": 9007199254740992 + i, "do": "go", "gain": True} for i in (1, 0)]
+    for path in (tables.csv(rows), tables.jsonl(rows), tables.parquet(rows)):
+        dataset = load(path, tables.schema(observation={"step": "number"}))
+        assert dataset.report["out_of_order"] == 1
+        np.testing.assert_array_equal(dataset.recorded.slots.columns["reward"], [1, 1, 0])
+
+
 def many(rows: int = 3_000, seed: int = 0) -> pl.DataFrame:
     rng = np.random.default_rng(seed)
     frame = pl.DataFrame(

@@ -41,6 +41,9 @@ def numbers(column: Series, refuse: Refuse, expected: str = "a number") -> NDArr
     if column.dtype == pl.String:
         given = column.str.strip_chars().replace("", None)
         found = given.cast(pl.Float64, strict=False)
+        if (found.is_null() & given.is_not_null()).any():  # yes/no counts as 1 and 0, as it does in Parquet
+            lower = given.str.to_lowercase()
+            found = found.zip_with(~lower.is_in(["true", "false"]).fill_null(False), (lower == "true").cast(pl.Float64))
         _first(
             found.is_null() & given.is_not_null(), column, refuse, f"{expected} (leave it empty where it is missing)"
         )

@@ -106,8 +106,9 @@ def roles(schema: Schema) -> dict[str, Role]:
     # a column in two roles is read as text where one of them needs the text
     texts = {schema.session, schema.action, *schema.of_kind("text"), *schema.of_kind("category")}
     found |= dict.fromkeys(texts, "text")
-    if schema.order and schema.order not in texts and schema.order not in schema.observation:
-        found[schema.order] = "whole"
+    if schema.order and schema.order not in texts:
+        # observed as well, it is read as text: float64 does not tell nanoseconds of today apart
+        found[schema.order] = "text" if schema.order in schema.observation else "whole"
     return found
 
 

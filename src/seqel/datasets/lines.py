@@ -1,7 +1,7 @@
 """Large text files in pieces that end where a record ends, in bounded memory; gzip is undone on the way.
 
-What cannot be read is refused with the file and the line: a record of more than RECORD_LIMIT bytes before it is read
-whole, a gzip file that stops early, quotes that do not close.
+What cannot be read is refused with the file and the line: a record of more than about RECORD_LIMIT bytes before it is
+read whole, a gzip file that stops early, quotes that do not close.
 """
 
 from __future__ import annotations
