@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from seqel.datasets import encoding as encodings
-from seqel.datasets import importing
+from seqel.datasets import names
 from seqel.datasets.dataset import Dataset, load
 from seqel.datasets.encoding import Encoding, natural
 from seqel.errors import DataError
@@ -82,7 +82,7 @@ def test_what_is_unknown_or_missing(dataset: Dataset) -> None:
 
 
 def test_rare_categories_beyond_the_limit_are_unknown(tables: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importing, "VOCABULARY", 2)
+    monkeypatch.setattr(names, "VOCABULARY", 2)
     dataset = load(tables.csv(tables.rows), tables.schema())
     assert dataset.encoding is not None
     assert dataset.encoding.vocabularies["kind"] == ("blue", "red")  # 2 and 5 of 8; 黄 occurs once

@@ -60,6 +60,7 @@ class CsvSource:
         return text, first.offset + end, 1 + head.count(b"\n")
 
     def frames(self, roles: Mapping[str, Role]) -> Iterator[Frame]:
+        self._types = {}
         for name in roles:
             if self.columns.count(name) > 1:
                 raise DataError(f"{self.path}, line 1: the header has {name!r} twice: rename one of them")
@@ -74,8 +75,6 @@ class CsvSource:
         if separators != len(starts) * (len(self.columns) - 1):
             raise self._explain(piece) or self._unread(piece, "the rows have different numbers of values")
         data = piece.data if len(starts) == lines(piece.data) else _without_blank(piece.data)
-        if not data:
-            data = b""
         asked = {"number": pl.Float64, "whole": pl.Int64}
         wanted = {self.columns.index(name): name for name in roles}
         types = self._types or {name: asked.get(role, pl.String) for name, role in roles.items()}

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqel.datasets import cells
-from seqel.datasets.encoding import VOCABULARY, Encoding, natural
+from seqel.datasets.encoding import Encoding, natural
 from seqel.datasets.hashing import hash_names, hash_texts
-from seqel.datasets.library import needed
+from seqel.datasets.names import Names, vocabulary
 from seqel.errors import DataError
 from seqel.spaces import CODES_LIMIT
 
@@ -31,48 +31,12 @@ if TYPE_CHECKING:
     from seqel.datasets.schema import Schema
     from seqel.datasets.tables import Batch, Table
 
-__all__ = ["Imported", "Names", "import_rows", "roles"]
+__all__ = ["Imported", "import_rows", "roles"]
 
 BUCKET = 128 << 20  # bytes of records in a bucket, about
 MOST_BUCKETS = 4096
 ACTIONS = 65_536  # more are most likely a mistake: a column of ids or numbers, not of choices
 MISSING, TERMINATED, TRUNCATED = 1, 2, 4  # bits of a record's flags: no reward, and the two ends
-
-
-class Names:
-    """Distinct texts of a column, numbered in the order in which they appear, and how often each occurs."""
-
-    def __init__(self, limit: int, explain: str) -> None:
-        pl = needed("polars")
-        # polars forgets the numbers of a type as soon as no column has it: this one holds on to it.
-        self._held = pl.Series([], dtype=pl.Categorical(pl.Categories.random()))
-        self.names: Series = pl.Series([], dtype=pl.String)
-        self.counts = np.zeros(0, np.int64)
-        self._limit, self._explain = limit, explain
-
-    def __len__(self) -> int:
-        return len(self.counts)
-
-    def codes(self, texts: Series) -> NDArray[np.int64]:
-        """(N,), -1 where missing.
-
-        Raises:
-            DataError: there are more of them than the limit.
-        """
-        known = len(self)
-        coded = texts.cast(self._held.dtype)
-        codes: NDArray[np.int64] = coded.to_physical().cast(needed("polars").Int64).fill_null(-1).to_numpy()
-        count = int(codes.max(initial=-1)) + 1
-        if count > known:
-            if count > self._limit:
-                raise DataError(self._explain)
-            fresh = np.flatnonzero(codes >= known)
-            first = np.zeros(count - known, np.int64)
-            first[codes[fresh[::-1]] - known] = fresh[::-1]  # the last that is written stays: where each appears first
-            self.names = self.names.append(texts.gather(first))
-            self.counts = np.concatenate([self.counts, np.zeros(count - known, np.int64)])
-        self.counts[:count] += np.bincount(codes[codes >= 0], minlength=count)[:count]
-        return codes
 
 
 @dataclass
@@ -278,7 +242,7 @@ class _Pass:
         vocabularies: dict[str, tuple[str, ...]] = {}
         codes = []
         for name, known in self.categories.items():
-            vocabularies[name], mapping = _vocabulary(known)
+            vocabularies[name], mapping = vocabulary(known)
             codes.append(mapping)
         kinds = self.schema.observation
         encoding = Encoding(
@@ -314,18 +278,6 @@ class _Pass:
                 'in the order of the mask, as actions = ["...", ...]'
             )
         return order, np.array([*(place[name] for name in found), -1], np.int64)
-
-
-def _vocabulary(known: Names) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """The most frequent names, sorted; and provisional -> final code, with 0 (unknown) at the end for -1."""
-    names = known.names.to_list()
-    kept = range(len(names))
-    if len(names) > VOCABULARY:
-        ranked = sorted(kept, key=lambda code: (-known.counts[code], names[code]))
-        kept = sorted(ranked[:VOCABULARY])  # type: ignore[assignment]
-    ordered = natural(names[code] for code in kept)
-    place = {name: code + 1 for code, name in enumerate(ordered)}
-    return tuple(ordered), np.array([*(place.get(name, 0) for name in names), 0], np.int64)
 
 
 def import_rows(

@@ -45,6 +45,7 @@ class JsonSource:
         return any(part in piece.data for piece in pieces(self.path, quotes=False) for part in name)
 
     def frames(self, roles: Mapping[str, Role]) -> Iterator[Frame]:
+        self._types = {}
         for piece in pieces(self.path, quotes=False):
             rows = self._frame(piece, roles)
             if rows.height:
