@@ -362,6 +362,14 @@ def test_without_polars(tables: Any, schema: Any, monkeypatch: pytest.MonkeyPatc
         load(tables.text(HEAD + GOOD), schema)
 
 
+def test_not_a_number_is_a_missing_category(tables: Any) -> None:
+    rows = [{"who": "a", "step": i, "x": x, "do": "go", "gain": 1} for i, x in enumerate([1.0, float("nan"), 2.0])]
+    dataset = load(tables.parquet(rows), tables.schema(observation={"x": "category"}))
+    assert dataset.encoding is not None
+    assert dataset.encoding.vocabularies["x"] == ("1.0", "2.0")
+    assert dataset.encoding.code("x", float("nan")) == 0
+
+
 def test_wrong_types_in_parquet(tables: Any) -> None:
     frame = pl.DataFrame(
         {"who": ["a", "a"], "step": [0, 1], "x": [[1.0], [2.0]], "do": ["go", "go"], "gain": [1.0, 2.0]}

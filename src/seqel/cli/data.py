@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,6 +12,8 @@ from tyro.conf import Positional, arg
 from seqel.cli.arguments import Json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from seqel.cli.output import Output
     from seqel.datasets.dataset import Dataset
     from seqel.datasets.schema import Schema
@@ -29,6 +32,7 @@ examples:
   seqel data check "2026-*.jsonl" --schema schema.toml --json
 """
 
+PATIENCE = 3.0  # seconds between two words about progress
 MOST = 12  # actions and columns shown; --json has all
 
 
@@ -82,7 +86,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
                 raise ConfigError(f"--write: {arguments.write} exists already; give another name, or remove it")
             atomic_write(arguments.write, schema.to_toml())
     output.note("reading the table (the first time takes longest) ...")
-    dataset = load(arguments.files, schema, arguments.cache, duplicates="first")
+    dataset = load(arguments.files, schema, arguments.cache, duplicates="first", progress=_progress(output))
     found = analyse(dataset)
     _show(found, dataset, output)
     if arguments.write is not None:
@@ -94,6 +98,19 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         "unsure": unsure,
         **found,
     }
+
+
+def _progress(output: Output) -> Callable[[float], None]:
+    """Tells now and then how much of the table is read."""
+    last = time.monotonic()
+
+    def tell(share: float) -> None:
+        nonlocal last
+        if time.monotonic() - last > PATIENCE:
+            last = time.monotonic()
+            output.note(f"  {share:.0%} read")
+
+    return tell
 
 
 def _show_proposal(schema: Schema, unsure: list[str], output: Output) -> None:

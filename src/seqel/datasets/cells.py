@@ -64,6 +64,8 @@ def texts(column: Series, refuse: Refuse) -> Series:
     pl = needed("polars")
     if column.dtype.is_nested() or column.dtype == pl.Binary:
         raise refuse(0, f"a single value (the column is of type {column.dtype})", column[0])
+    if column.dtype.is_float():
+        column = column.fill_nan(None)
     found = column if column.dtype == pl.String else column.cast(pl.String)
     return found.replace("", None)
 

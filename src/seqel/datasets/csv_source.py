@@ -14,7 +14,7 @@ import numpy as np
 
 from seqel.datasets.frames import Frame, Role, lines, not_utf8
 from seqel.datasets.library import needed
-from seqel.datasets.lines import Piece, count, pieces
+from seqel.datasets.lines import Piece, count, pieces, share
 from seqel.errors import DataError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class CsvSource:
         for piece in pieces(self.path, quotes=True, offset=self._offset, line=self._line):
             rows = self._frame(piece, roles)
             if rows.height:
-                yield Frame(rows, piece.line, piece.offset)
+                yield Frame(rows, piece.line, piece.offset, share(self.path, piece))
 
     def _frame(self, piece: Piece, roles: Mapping[str, Role]) -> DataFrame:
         pl = needed("polars")

@@ -26,6 +26,7 @@ class Frame:
     rows: DataFrame  # the wanted columns
     line: int  # where the rows begin: a line number for text, a row number for Parquet; both from 1
     offset: int  # the same in bytes, for text
+    share: float = 0.0  # of the file that has been read by the end of these rows, about
 
 
 class Source(Protocol):

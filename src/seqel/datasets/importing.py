@@ -252,7 +252,7 @@ class _Pass:
         counts = np.zeros(len(actions), np.int64)
         counts[action_codes[:-1]] = self.actions.counts
         return Imported(
-            self.record, self.buckets, self.rows, encoding, action_codes, codes, self.sessions.names, self.hashes,
+            self.record, self.buckets, self.rows, encoding, action_codes, codes, self.sessions.names.rechunk(), self.hashes,
             {name: count for name, count in self.missing.items() if count},
             {name: known.counts for name, known in self.categories.items()}, counts,
         )  # fmt: skip

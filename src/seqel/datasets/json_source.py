@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqel.datasets.frames import Frame, Role, lines, not_utf8
 from seqel.datasets.library import needed
-from seqel.datasets.lines import Piece, pieces
+from seqel.datasets.lines import Piece, pieces, share
 from seqel.errors import DataError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class JsonSource:
         for piece in pieces(self.path, quotes=False):
             rows = self._frame(piece, roles)
             if rows.height:
-                yield Frame(rows, piece.line, piece.offset)
+                yield Frame(rows, piece.line, piece.offset, share(self.path, piece))
 
     def _frame(self, piece: Piece, roles: Mapping[str, Role]) -> DataFrame:
         pl = needed("polars")

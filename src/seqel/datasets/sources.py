@@ -55,6 +55,7 @@ class ParquetSource:
         pl = needed("polars")
         try:
             self.columns = list(pl.read_parquet_schema(path))
+            self._rows = int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())  # from the footer
         except (pl.exceptions.PolarsError, OSError) as error:
             raise self._damaged(error) from error
 
@@ -68,7 +69,7 @@ class ParquetSource:
             wanted = pl.scan_parquet(self.path, glob=False).select(list(roles))
             for rows in wanted.collect_batches(chunk_size=self.chunk, maintain_order=True, lazy=True):
                 if rows.height:
-                    yield Frame(rows, row, 0)
+                    yield Frame(rows, row, 0, (row - 1 + rows.height) / self._rows)
                     row += rows.height
         except (pl.exceptions.PolarsError, OSError) as error:
             raise self._damaged(error) from error

@@ -78,9 +78,8 @@ class Table:
             for frame in source.frames(roles):
                 self._frames.append((source, Frame(frame.rows.clear(), frame.line, frame.offset)))
                 self._firsts.append(first)
-                packed = 8 if source.path.suffix.lower() == ".gz" else 1  # about what gzip saves on a table
-                within = min(1.0, (frame.offset + frame.rows.estimated_size()) / max(1, packed * sizes[number]))
-                yield Batch(frame.rows, first, (sum(sizes[:number]) + within * sizes[number]) / max(1, sum(sizes)))
+                done = sum(sizes[:number]) + frame.share * sizes[number]
+                yield Batch(frame.rows, first, done / sum(sizes))
                 first += frame.rows.height
 
     def place(self, row: int) -> str:
