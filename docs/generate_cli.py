@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMANDS = ("check", "train", "evaluate", "tasks", "demo")
+COMMANDS = ("check", "data", "train", "evaluate", "tasks", "demo")
 PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# Command line
 

@@ -20,6 +20,7 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "check": "what Seqel understands of an environment, and what to expect of training: start here",
+    "data": "what is in a table of recorded sessions, and what would be learnt from it",
     "train": "train an agent, or go on with a run (--resume)",
     "evaluate": "play greedy episodes on fresh seeds and report returns with intervals",
     "tasks": "the tasks that come with Seqel",
@@ -41,6 +42,7 @@ Every command takes --help, and --json for one JSON object on standard output.
 examples:
   seqel demo                                        three minutes, nothing to prepare
   seqel check my_project:MyEnv                      what would it make of my environment?
+  seqel data check sessions.parquet                 recorded sessions instead: what is in them?
   seqel train my_project:MyEnv --out runs/mine      train on it; Ctrl-C saves
   seqel train --resume runs/mine                    go on exactly there
   seqel evaluate runs/mine --episodes 200           how good is it, with intervals

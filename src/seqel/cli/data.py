@@ -1,0 +1,175 @@
+"""`seqel data check FILE`: what is in a table of recorded sessions, and what would be learnt from it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from seqel.cli.arguments import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seqel.cli.output import Output
+    from seqel.datasets.dataset import Dataset
+    from seqel.datasets.schema import Schema
+
+__all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
+
+SUMMARY = "What is in a table of recorded sessions: is it sound, and what would be learnt from it?"
+
+EXAMPLES = """
+Without --schema it proposes one from the columns' names and types, and checks with that. The table is imported into a
+folder .seqel beside the first file, so that the next command that reads it starts at once.
+
+examples:
+  seqel data check sessions.parquet --write schema.toml   propose a schema, to read and correct
+  seqel data check sessions.csv.gz --schema schema.toml   check with it
+  seqel data check "2026-*.jsonl" --schema schema.toml --json
+"""
+
+PATIENCE = 3.0  # seconds between two words about progress
+MOST = 12  # actions and columns shown; --json has all
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What `seqel data` takes."""
+
+    what: Annotated[
+        Literal["check"], Positional, arg(help="check: read the table and say what is in it", help_behavior_hint="")
+    ]
+    files: Annotated[
+        tuple[str, ...],
+        Positional,
+        arg(metavar="FILE", help="CSV, JSON lines (both also .gz) or Parquet; or a pattern", help_behavior_hint=""),
+    ]
+    schema: Annotated[
+        Path | None,
+        arg(metavar="TOML", help="which column is what; without it, one is proposed", help_behavior_hint=""),
+    ] = None
+    write: Annotated[
+        Path | None, arg(metavar="TOML", help="write the proposed schema there", help_behavior_hint="")
+    ] = None
+    cache: Annotated[
+        Path | None, arg(metavar="DIR", help="where the imported table is kept", help_behavior_hint="(default: .seqel)")
+    ] = None
+    json: Json = False
+
+
+def run(arguments: Arguments, output: Output) -> dict[str, Any]:
+    """Propose or read the schema, import, analyse.  -> what `seqel.datasets.analysis.analyse` says, and the schema."""
+    from seqel.datasets.analysis import analyse
+    from seqel.datasets.dataset import load
+    from seqel.datasets.propose import propose
+    from seqel.datasets.schema import Schema
+    from seqel.errors import ConfigError
+    from seqel.storage import atomic_write
+
+    if not arguments.files:
+        raise ConfigError("expected at least one FILE")
+    unsure: list[str] = []
+    if arguments.schema is not None:
+        if arguments.write is not None:
+            raise ConfigError("--write is for a proposed schema: leave out --schema, or leave out --write")
+        schema = Schema.load(arguments.schema)
+    else:
+        proposal = propose(arguments.files)
+        schema, unsure = proposal.schema, proposal.unsure
+        _show_proposal(schema, unsure, output)
+        if arguments.write is not None:
+            if arguments.write.exists():
+                raise ConfigError(f"--write: {arguments.write} exists already; give another name, or remove it")
+            atomic_write(arguments.write, schema.to_toml())
+    output.note("reading the table (the first time takes longest) ...")
+    dataset = load(arguments.files, schema, arguments.cache, duplicates="first", progress=_progress(output))
+    found = analyse(dataset)
+    _show(found, dataset, output)
+    if arguments.write is not None:
+        output.show("", f"written: {arguments.write}")
+    return {
+        "files": list(arguments.files),
+        "schema": schema.to_json(),
+        "proposed": arguments.schema is None,
+        "unsure": unsure,
+        **found,
+    }
+
+
+def _progress(output: Output) -> Callable[[float], None]:
+    """Tells now and then how much of the table is read."""
+    last = time.monotonic()
+
+    def tell(share: float) -> None:
+        nonlocal last
+        if time.monotonic() - last > PATIENCE:
+            last = time.monotonic()
+            output.note(f"  {share:.0%} read")
+
+    return tell
+
+
+def _show_proposal(schema: Schema, unsure: list[str], output: Output) -> None:
+    from rich.markup import escape
+
+    output.show("[bold]proposed schema[/]", escape(schema.to_toml()))
+    for text in unsure:
+        output.show(f"[yellow]unsure[/] {escape(text)}")
+    output.show("")
+
+
+def _show(found: dict[str, Any], dataset: Dataset, output: Output) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from seqel.datasets.analysis import bar
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    table.add_row("rows", f"{found['rows']:,} in {found['sessions']:,} sessions")
+    table.add_row("lengths", _spread(found["lengths"], "transitions a session"))
+    table.add_row("ends", f"{found['terminated']:,} terminated, {found['truncated']:,} cut off")
+    reward = found["reward"]
+    table.add_row("reward", f"mean {reward['mean']:.4g}, std {reward['std']:.4g}, zero in {reward['zero']:.1%}")
+    most = max(one["count"] for one in reward["histogram"])
+    for one in reward["histogram"]:
+        label = f"{one['from']:.4g}" if one["from"] == one["to"] else f"{one['from']:.4g} to {one['to']:.4g}"
+        table.add_row("", f"{label:>24}  {bar(one['count'] / most)} {one['count']:,}")
+    table.add_row("return", _spread(found["returns"], "a session, not discounted"))
+    actions = sorted(found["actions"], key=lambda one: -one["count"])
+    table.add_row("actions", f"{len(actions)}")
+    for one in actions[:MOST]:
+        table.add_row("", f"{escape(one['name'])[:24]:>24}  {bar(one['share'])} {one['share']:.1%}")
+    if len(actions) > MOST:
+        table.add_row("", f"{'':>24}  and {len(actions) - MOST} more")
+    missing = [f"{escape(name)} {share:.2%}" for name, share in list(found["missing"].items())[:MOST]]
+    table.add_row("missing", ", ".join(missing) or "nothing")
+    table.add_row("duplicates", f"{found['duplicates']:,}")
+    table.add_row("out of order", f"{found['out_of_order']:,}")
+    behaviour = found["behaviour"]
+    table.add_row(
+        "probabilities",
+        "of the recorded actions: not known, they will be estimated"
+        if behaviour is None
+        else f"known for {behaviour['known']:.1%}, {behaviour['min']:.3g} to {behaviour['max']:.3g}",
+    )
+    trained = found["trained_on"]
+    for leaf in dataset.observation.leaves:
+        table.add_row("observes", f"[cyan]{escape(str(leaf))}[/]")
+    table.add_row(
+        "learns from",
+        f"{trained['transitions']:,} transitions of {trained['sessions']:,} sessions; {trained['held_out_sessions']:,} "
+        f"sessions are held out; {trained['actions']} actions{', masked' if trained['masked'] else ''}",
+    )
+    output.show(table)
+    for warning in found["warnings"]:
+        output.show(f"[yellow]note[/] {escape(warning)}")
+
+
+def _spread(found: dict[str, float], what: str) -> str:
+    return f"{found['min']:.4g} to {found['max']:.4g}, half of them {found['25%']:.4g} to {found['75%']:.4g}; {what}"

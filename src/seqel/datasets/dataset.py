@@ -1,0 +1,166 @@
+"""Recorded sessions, ready to learn from: `load` imports a table once and from then on opens its store at once."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqel.datasets import store
+from seqel.datasets.encoding import Encoding
+from seqel.datasets.hashing import mixed
+from seqel.datasets.sources import open_source
+from seqel.datasets.tables import expand
+from seqel.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from seqel.data.recorded import Recorded
+    from seqel.datasets.schema import Schema
+    from seqel.spaces import ActionSpec, ObservationSpec
+
+__all__ = ["Dataset", "load"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Episodes, and what their numbers mean."""
+
+    recorded: Recorded
+    observation: ObservationSpec
+    action: ActionSpec
+    actions: list[str]  # names, by code
+    hashes: NDArray[np.uint64]  # (episodes,) of the sessions' names: what `split` goes by
+    names: Callable[[], list[str]]
+    encoding: Encoding | None = None  # None: not from a table, so no raw rows to encode
+    report: dict[str, Any] = field(default_factory=dict)  # what the import found
+    directory: Path | None = None  # where the store lies
+
+    @property
+    def schema(self) -> Schema | None:
+        """Of the table."""
+        return None if self.encoding is None else self.encoding.schema
+
+    @cached_property
+    def sessions(self) -> list[str]:
+        """The name of each episode's session."""
+        return self.names()
+
+    def __len__(self) -> int:
+        """Transitions."""
+        return len(self.recorded)
+
+    def __repr__(self) -> str:
+        leaves = ", ".join(map(str, self.observation.leaves))
+        size = f"{len(self):,} transitions of {self.recorded.episodes:,} sessions"
+        return f"Dataset({size}; {len(self.actions)} actions; {leaves})"
+
+    def split(self, held_out: float = 0.1, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Episodes to learn from and episodes held out, as rows for `recorded.only`; neither is empty.
+
+        By the hash of the session's name: a session stays on its side whatever the order of the rows, and whichever
+        sessions are added.
+
+        Raises:
+            DataError: held_out is not between 0 and 1, or there is a single session.
+        """
+        if not 0.0 < held_out < 1.0:
+            raise DataError(f"expected held_out between 0 and 1, got {held_out}")
+        episodes = self.recorded.episodes
+        if episodes < 2:
+            raise DataError(
+                f"expected at least two sessions, one of them to hold out, got {episodes}: record more, or learn without "
+                "held-out sessions"
+            )
+        draw = mixed(self.hashes, seed + 1).astype(np.float64) / 2.0**64
+        held = draw < held_out
+        if not held.any():
+            held[draw.argmin()] = True
+        if held.all():
+            held[draw.argmax()] = False
+        return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def load(
+    files: str | Path | Sequence[str | Path],
+    schema: Schema,
+    cache: Path | None = None,
+    *,
+    duplicates: str = "refuse",
+    progress: Callable[[float], None] | None = None,
+) -> Dataset:
+    """A table (a file, several, or a pattern) -> its episodes.
+
+    The first call imports it into a store in `cache` (by default a folder .seqel beside the first file, or, where that
+    cannot be written, ~/.cache/seqel/datasets); later ones open the store, unless a file or the schema has changed.
+    duplicates: "refuse" rows that have the session and order of another one, or go on with the "first" of them.
+    progress(share): called now and then during the import.
+
+    Raises:
+        DataError: a file or a row is not what the schema says; names file, line and column.
+        StorageError: the store cannot be written.
+        MissingExtraError: polars is needed and not installed.
+    """
+    if duplicates not in ("refuse", "first"):
+        raise DataError(f'expected duplicates = "refuse" or "first", got {duplicates!r}')
+    paths = [path.absolute() for path in expand(files)]
+    for path in paths:
+        if not path.is_file():
+            open_source(path)  # says what is wrong
+    made_from = {
+        "files": [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths],
+        "schema": schema.digest,
+    }
+    name = sha256(json.dumps([[str(path) for path in paths], schema.digest]).encode()).hexdigest()[:16]
+    directory = _cache(paths[0], cache) / f"{paths[0].name.split('.')[0]}-{name}"
+    meta = store.read_meta(directory, made_from)
+    if meta is None:
+        store.build(directory, paths, schema, made_from, progress)
+        meta = store.read_meta(directory, made_from)
+        if meta is None:
+            raise DataError(f"{directory}: the store could not be read back after it was written")
+    report = meta["report"]
+    if report["duplicates"] and duplicates == "refuse":
+        raise DataError(
+            f"{report['first_duplicate']}: both have the same {schema.order!r}, but a session needs each step once "
+            f"({report['duplicates']:,} such rows in all): remove them from the file"
+        )
+    return open_store(directory, meta)
+
+
+def open_store(directory: Path, meta: dict[str, Any]) -> Dataset:
+    """The dataset of a store, mapped into memory."""
+    from seqel.data.recorded import Recorded
+
+    encoding = Encoding.from_json(json.loads((directory / store.ENCODING).read_text(encoding="utf-8")))
+    recorded = Recorded(
+        store.layout_of(encoding), store.open_columns(directory, meta), np.load(directory / "episodes.npy")
+    )
+    return Dataset(
+        recorded, encoding.observation, encoding.action, list(encoding.actions), np.load(directory / "hashes.npy"),
+        lambda: _names(directory), encoding, meta["report"], directory,
+    )  # fmt: skip
+
+
+def _names(directory: Path) -> list[str]:
+    data, ends = (directory / "names.bin").read_bytes(), np.load(directory / "name_ends.npy").tolist()
+    return [data[begin:end].decode() for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _cache(file: Path, given: Path | None) -> Path:
+    if given is not None:
+        return given.absolute()
+    beside = file.parent / ".seqel"
+    if os.access(beside if beside.exists() else file.parent, os.W_OK | os.X_OK):
+        return beside
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "seqel" / "datasets"

@@ -1,0 +1,191 @@
+"""From a row's values to an observation: vocabularies, built once on the import, kept with the dataset and the agent.
+
+All number columns are one leaf "numbers", all categories one leaf "categories"; texts and vectors are a leaf each. A
+number that was missing somewhere in the data has a second element that says so (1 where it is missing, and 0 stands for
+the number). Category code 0 is "unknown": missing, too rare, or never seen in the data.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqel.datasets.schema import Schema, nearest
+from seqel.errors import DataError
+from seqel.spaces import TEXT_BUCKETS, TEXT_TOKENS, ActionSpec, FlatObservation, Leaf, ObservationSpec, hash_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+__all__ = ["CATEGORIES", "NUMBERS", "VOCABULARY", "Encoding", "natural"]
+
+NUMBERS, CATEGORIES = "numbers", "categories"  # paths of the merged leaves
+VOCABULARY = 65_536  # categories kept of a column, the most frequent
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What turns a raw row into a flat observation, and action codes into names."""
+
+    schema: Schema
+    actions: tuple[str, ...]  # code -> name
+    vocabularies: dict[str, tuple[str, ...]]  # category column -> its names; code = place + 1
+    widths: dict[str, int]  # vector column -> its length
+    missing: tuple[str, ...]  # number and vector columns that were missing somewhere
+
+    @property
+    def observation(self) -> ObservationSpec:
+        """The leaves: "numbers", "categories", "text/COLUMN", "vector/COLUMN", those that there are."""
+        leaves: list[Leaf] = []
+        names = self.schema.of_kind("number")
+        if names:
+            leaves.append(_vector(NUMBERS, len(names), sum(name in self.missing for name in names)))
+        names = self.schema.of_kind("category")
+        if names:
+            sizes = [len(self.vocabularies[name]) + 1 for name in names]
+            if len(sizes) > 1 and len(set(sizes)) == 1:
+                # Equal sizes would make the network share what it learns about a code between the columns, as for
+                # cards on a table; codes of different columns have nothing in common. One unused code more prevents it.
+                sizes[0] += 1
+            k = len(sizes)
+            leaves.append(Leaf(CATEGORIES, (CATEGORIES,), "categories", (k,), "int64", (k,), (0,) * k, tuple(sizes)))
+        for name in self.schema.of_kind("text"):
+            path = f"text/{name}"
+            leaves.append(Leaf(path, (path,), "text", (TEXT_TOKENS,), "int16", sizes=(TEXT_BUCKETS,)))
+        names = self.schema.of_kind("vector")
+        leaves += [_vector(f"vector/{name}", self.widths[name], int(name in self.missing)) for name in names]
+        return ObservationSpec(tuple(leaves))
+
+    @property
+    def action(self) -> ActionSpec:
+        """As many actions as there are names."""
+        return ActionSpec((len(self.actions),), (0,))
+
+    def row(self, values: Mapping[str, Any]) -> FlatObservation:
+        """One raw row, column -> value -> a flat observation without a batch axis, as the agent takes it.
+
+        Columns that are not observed are ignored. None, "" and NaN are missing. What is missing or unknown becomes what
+        it was in the data: category code 0, the empty text, 0 with its mark.
+
+        Raises:
+            DataError: a value is of the wrong kind, or a number or vector is missing that never was in the data.
+        """
+        out: dict[str, NDArray[Any]] = {}
+        plain: list[float] = []
+        marks: list[float] = []
+        for name in self.schema.of_kind("number"):
+            number = _number(name, values.get(name))
+            if name in self.missing:
+                marks.append(float(number is None))
+            elif number is None:
+                raise self._absent(name, values)
+            plain.append(number or 0.0)
+        if plain:
+            out[NUMBERS] = np.array(plain + marks, np.float32)
+        codes = [self.code(name, values.get(name)) for name in self.schema.of_kind("category")]
+        if codes:
+            out[CATEGORIES] = np.array(codes, np.int64)
+        for name in self.schema.of_kind("text"):
+            value = values.get(name)
+            out[f"text/{name}"] = hash_text("" if value is None else as_text(value)).copy()
+        for name in self.schema.of_kind("vector"):
+            out[f"vector/{name}"] = self._vector(name, values)
+        return FlatObservation(out)
+
+    def code(self, column: str, value: Any) -> int:
+        """Of a category; 0 where it is missing or unknown."""
+        if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+            return 0
+        return self._codes(column).get(as_text(value), 0)
+
+    def _codes(self, column: str) -> dict[str, int]:
+        cache: dict[str, dict[str, int]] = self.__dict__.setdefault("_cache", {})
+        if column not in cache:
+            cache[column] = {name: place + 1 for place, name in enumerate(self.vocabularies[column])}
+        return cache[column]
+
+    def _vector(self, name: str, values: Mapping[str, Any]) -> NDArray[np.float32]:
+        width, value = self.widths[name], values.get(name)
+        if value is None:
+            if name not in self.missing:
+                raise self._absent(name, values)
+            return np.array([0.0] * width + [1.0], np.float32)
+        try:
+            with np.errstate(over="ignore"):
+                array = np.asarray(value, np.float32)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"column {name!r}: expected {width} numbers, got {value!r:.80}") from error
+        if array.shape != (width,) or not np.isfinite(array).all():
+            raise DataError(f"column {name!r}: expected {width} finite numbers, got {value!r:.80}")
+        return np.append(array, np.float32(0.0)) if name in self.missing else array
+
+    def _absent(self, name: str, values: Mapping[str, Any]) -> DataError:
+        hint = "" if name in values else nearest(name, [key for key in values if key not in self.schema.observation])
+        return DataError(
+            f"column {name!r}: expected a value, got none, and it never was missing in the data that was learnt from{hint}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for a file beside the dataset or the agent."""
+        return {**asdict(self), "schema": self.schema.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Encoding:
+        """The inverse of `to_json`."""
+        return cls(
+            Schema.from_json(data["schema"]),
+            tuple(data["actions"]),
+            {name: tuple(names) for name, names in data["vocabularies"].items()},
+            {name: int(width) for name, width in data["widths"].items()},
+            tuple(data["missing"]),
+        )
+
+
+def as_text(value: Any) -> str:
+    """A category's or a session's name: as a table's value becomes text on the import."""
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    return str(value)
+
+
+def natural(names: Iterable[str]) -> list[str]:
+    """Sorted as people do: numbers by size, also inside text ("item 2" before "item 10")."""
+    return sorted(names, key=_natural_key)
+
+
+def _natural_key(name: str) -> tuple[Any, ...]:
+    try:
+        number = float(name)
+        if math.isfinite(number):
+            return 0, number, (), name
+    except ValueError:
+        pass
+    parts = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part)
+    return 1, 0.0, parts, name
+
+
+def _number(name: str, value: Any) -> float | None:
+    if value is None or value == "":
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"column {name!r}: expected a number, got {value!r:.80}") from error
+    if math.isnan(number):
+        return None
+    if abs(number) > float(np.finfo(np.float32).max):
+        raise DataError(f"column {name!r}: expected a number, finite in float32, got {value!r:.80}")
+    return number
+
+
+def _vector(path: str, plain: int, marks: int) -> Leaf:
+    n = plain + marks
+    low, high = (-math.inf,) * plain + (0.0,) * marks, (math.inf,) * plain + (1.0,) * marks
+    return Leaf(path, (path,), "vector", (n,), "float32", (n,), low=low, high=high)

@@ -1,0 +1,97 @@
+"""Texts to fixed numbers, many at once: the hashed trigrams that the network reads, and a hash that orders sessions."""
+
+from __future__ import annotations
+
+import zlib
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqel.datasets.library import needed
+from seqel.spaces import TEXT_BUCKETS, TEXT_TOKENS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from polars import Series
+
+__all__ = ["hash_names", "hash_texts", "mixed"]
+
+ROWS = 65_536  # texts at a time: a block of bytes of moderate size
+
+
+def hash_texts(texts: Series) -> NDArray[np.int16]:
+    """As `seqel.spaces.hash_text`, a row each, missing as empty.  (N, TEXT_TOKENS) int16."""
+    parts = [_trigrams(texts[start : start + ROWS]) for start in range(0, len(texts), ROWS)]
+    return np.concatenate(parts) if parts else np.zeros((0, TEXT_TOKENS), np.int16)
+
+
+def _trigrams(texts: Series) -> NDArray[np.int16]:
+    pl = needed("polars")
+    # \x02, then the text, then \x03, of which TEXT_TOKENS trigrams are looked at.
+    kept = texts.fill_null("").cast(pl.Binary).bin.slice(0, TEXT_TOKENS + 2)
+    data, size = _bytes(kept)
+    block = np.zeros((len(size), TEXT_TOKENS + 2), np.uint8)
+    block[:, 0] = 2
+    inside = np.minimum(size, TEXT_TOKENS + 1)
+    row = np.repeat(np.arange(len(size)), size)
+    place = np.arange(len(data)) - np.repeat(np.cumsum(size) - size, size)
+    fits = place < TEXT_TOKENS + 1
+    block[row[fits], place[fits] + 1] = data[fits]
+    ends = np.flatnonzero(size == inside)
+    ends = ends[size[ends] + 1 < TEXT_TOKENS + 2]
+    block[ends, size[ends] + 1] = 3
+    first, second, third, constant = _tables()
+    crc = first[block[:, :-2]] ^ second[block[:, 1:-1]] ^ third[block[:, 2:]] ^ constant
+    codes: NDArray[np.int16] = (crc % (TEXT_BUCKETS - 1) + 1).astype(np.int16)
+    grams = np.clip(size, 1, TEXT_TOKENS)
+    codes[np.arange(TEXT_TOKENS)[None] >= grams[:, None]] = 0
+    codes[size == 0, 0] = zlib.crc32(b"\x02\x03") % (TEXT_BUCKETS - 1) + 1
+    return codes
+
+
+@lru_cache(maxsize=1)
+def _tables() -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32], np.uint32]:
+    """CRC-32 of three bytes is the exclusive or of a part for each byte, and a constant."""
+    zero = zlib.crc32(bytes(3))
+    parts = [
+        np.array(
+            [zlib.crc32(bytes(value if at == place else 0 for at in range(3))) ^ zero for value in range(256)],
+            np.uint32,
+        )
+        for place in range(3)
+    ]
+    return parts[0], parts[1], parts[2], np.uint32(zero)
+
+
+def hash_names(names: Series) -> NDArray[np.uint64]:
+    """A 64-bit hash of each text, (N,): the same on every machine and with every version, unlike the library's own."""
+    pl = needed("polars")
+    data, size = _bytes(names.cast(pl.Binary))
+    start = np.cumsum(size) - size
+    out = size.astype(np.uint64)
+    if len(data):
+        # a polynomial in an odd number modulo 2 ** 64, then mixed: close names end up far apart
+        longest = int(size.max())
+        powers = np.cumprod(np.full(longest, 0x9E3779B97F4A7C15, np.uint64), dtype=np.uint64)
+        place = np.arange(len(data)) - np.repeat(start, size)
+        terms = (data.astype(np.uint64) + np.uint64(1)) * powers[place]
+        full = size > 0
+        out[full] += np.add.reduceat(terms, start[full])
+    return mixed(out)
+
+
+def mixed(x: NDArray[np.uint64], seed: int = 0) -> NDArray[np.uint64]:
+    """splitmix64's finaliser.  (N,) -> (N,) uint64."""
+    with np.errstate(over="ignore"):
+        x = x + np.uint64((0x9E3779B97F4A7C15 * (seed + 1)) % (1 << 64))
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))
+
+
+def _bytes(binary: Series) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """All bytes in a row, and how many each has."""
+    size: NDArray[np.int64] = binary.bin.size().cast(needed("polars").Int64).to_numpy()
+    joined: Any = b"".join(binary)
+    return np.frombuffer(joined, np.uint8), size

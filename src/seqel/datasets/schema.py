@@ -1,0 +1,174 @@
+"""What the columns of a table mean: a short TOML file, read strictly.
+
+    session = "user"            # rows with the same value are one episode
+    order = "time"              # a number or a date; without it, the order of the rows in the file
+    action = "shown"
+    reward = "clicked"
+
+    [observation]
+    age = "number"              # also "category", "text", "vector" (a list of numbers)
+
+Row semantics: the observation was seen, then the action was taken, then the reward came.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from seqel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+__all__ = ["KINDS", "Schema", "nearest"]
+
+KINDS = ("number", "category", "text", "vector")
+ENDS = ("terminated", "truncated")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Which column is what. Names are the table's column names.
+
+    ends: what the last row of a session means where no column says it: "terminated" (the task was over) or "truncated"
+    (the recording stopped; what came after is estimated). mask: one column that holds a list of A yes/no values, or
+    A yes/no columns in the order of the actions. actions: all there are, in order; left out: those that occur, sorted.
+
+    Raises:
+        ConfigError: a value is of the wrong type, a kind is unknown, a column has two roles, nothing is observed.
+    """
+
+    session: str
+    action: str
+    reward: str
+    observation: dict[str, str] = field(default_factory=dict)  # column -> kind
+    order: str | None = None
+    terminated: str | None = None
+    truncated: str | None = None
+    behaviour_probability: str | None = None
+    mask: str | tuple[str, ...] | None = None
+    actions: tuple[str, ...] | None = None
+    ends: str = "terminated"
+
+    def __post_init__(self) -> None:
+        for name in SINGLE:
+            value: Any = getattr(self, name)
+            optional = name not in REQUIRED
+            if not ((isinstance(value, str) and value) or (optional and value is None)):
+                raise ConfigError(f"schema: expected {name} to be the name of a column, got {value!r}")
+        if self.ends not in ENDS:
+            raise ConfigError(f'schema: expected ends = "terminated" or "truncated", got {self.ends!r}')
+        observed: Any = self.observation
+        if not (isinstance(observed, dict) and observed):
+            raise ConfigError(
+                'schema: expected a table [observation] with at least one column, such as age = "number": '
+                "without one there is nothing to decide by"
+            )
+        for column, kind in self.observation.items():
+            if kind not in KINDS:
+                hint = nearest(str(kind), KINDS)
+                raise ConfigError(
+                    f"schema: expected observation {column!r} to be one of {', '.join(KINDS)}, got {kind!r}{hint}"
+                )
+        for name in ("mask", "actions"):
+            value = getattr(self, name)
+            texts = isinstance(value, tuple) and value and all(isinstance(part, str) and part for part in value)
+            if not (value is None or texts or (name == "mask" and isinstance(value, str) and value)):
+                raise ConfigError(f"schema: expected {name} to be a list of texts, got {value!r}")
+            if isinstance(value, tuple) and len(set(value)) < len(value):
+                raise ConfigError(f"schema: {name} names something twice: {list(value)}")
+        # What decides the order, and even the action before, may be observed too; what came after may not.
+        for name in ("reward", "terminated", "truncated", "behaviour_probability"):
+            if getattr(self, name) in self.observation:
+                raise ConfigError(
+                    f"schema: column {getattr(self, name)!r} is {name} and an observation at once, but it is known only "
+                    "after the action: take it out of [observation]"
+                )
+        if self.action in self.observation:
+            raise ConfigError(
+                f"schema: column {self.action!r} is the action and an observation at once: take it out of [observation]; "
+                "the network is given the previous action anyway"
+            )
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column that is read, each once."""
+        single = [getattr(self, name) for name in SINGLE]
+        mask = [self.mask] if isinstance(self.mask, str) else list(self.mask or ())
+        return list(dict.fromkeys([name for name in (*single, *mask, *self.observation) if name is not None]))
+
+    def of_kind(self, kind: str) -> list[str]:
+        """The observation columns of one kind, in the order of the schema."""
+        return [column for column, its in self.observation.items() if its == kind]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without what is not set."""
+        found: dict[str, Any] = {name: getattr(self, name) for name in SINGLE if getattr(self, name) is not None}
+        if self.mask is not None:
+            found["mask"] = self.mask if isinstance(self.mask, str) else list(self.mask)
+        if self.actions is not None:
+            found["actions"] = list(self.actions)
+        return {**found, "ends": self.ends, "observation": dict(self.observation)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], where: str = "schema") -> Schema:
+        """The inverse of `to_json`.
+
+        Raises:
+            ConfigError: a key is unknown (the nearest known one is named) or missing, or a value is wrong.
+        """
+        known = (*SINGLE, "mask", "actions", "ends", "observation")
+        for name in data:
+            if name not in known:
+                hint = nearest(name, known)
+                raise ConfigError(f"{where}: unknown key {name!r}{hint}; known: {', '.join(known)}")
+        for name in REQUIRED:
+            if name not in data:
+                raise ConfigError(f"{where}: expected {', '.join(REQUIRED)}, but {name} is missing")
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
+        return cls(**values)
+
+    @classmethod
+    def load(cls, path: Path) -> Schema:
+        """Read a TOML file.
+
+        Raises:
+            ConfigError: the file cannot be read, is not TOML, or as `from_json`.
+        """
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"{path}: expected a schema as TOML, but it cannot be read: {reason}") from error
+        return cls.from_json(data, str(path))
+
+    def to_toml(self) -> str:
+        """As `load` reads it."""
+        import tomli_w
+
+        return tomli_w.dumps(self.to_json())
+
+    @property
+    def digest(self) -> str:
+        """Tells two schemas apart."""
+        from hashlib import sha256
+
+        return sha256(json.dumps(self.to_json(), ensure_ascii=False).encode()).hexdigest()
+
+
+REQUIRED = ("session", "action", "reward")
+SINGLE = ("session", "order", "action", "reward", "terminated", "truncated", "behaviour_probability")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ "; did you mean 'x'?" where something known is near, else nothing."""
+    lower = {candidate.lower(): candidate for candidate in known}
+    near = get_close_matches(name.lower(), lower, n=1)
+    return f"; did you mean {lower[near[0]]!r}?" if near else ""

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from seqel.datasets.dataset import load
+from seqel.datasets.propose import propose
+from seqel.datasets.schema import Schema
+from seqel.errors import ConfigError, DataError
+
+FULL = """
+session = "who"
+order = "t"
+action = "do"
+reward = "gain"
+terminated = "over"
+truncated = "cut"
+behaviour_probability = "p"
+mask = ["m1", "m2"]
+actions = ["go", "stay"]
+ends = "truncated"
+
+[observation]
+x = "number"
+"a b" = "category"
+"""
+
+
+def test_it_is_read_and_written_as_toml(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(FULL)
+    schema = Schema.load(path)
+    assert schema == Schema(
+        "who", "do", "gain", {"x": "number", "a b": "category"}, "t", "over", "cut", "p", ("m1", "m2"), ("go", "stay"),
+        "truncated",
+    )  # fmt: skip
+    path.write_text(schema.to_toml())
+    assert Schema.load(path) == schema
+    assert Schema.from_json(schema.to_json()) == schema
+    assert schema.columns == ["who", "t", "do", "gain", "over", "cut", "p", "m1", "m2", "x", "a b"]
+    path.write_bytes(b"\xef\xbb\xbf" + FULL.replace("\n", "\r\n").encode())
+    assert Schema.load(path) == schema
+    assert schema.digest != Schema("who", "do", "gain", {"x": "number"}).digest
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (("reward =", "rewrd ="), "unknown key 'rewrd'; did you mean 'reward'"),
+        (('session = "who"', ""), "session is missing"),
+        (('"number"', '"float"'), "observation 'x' to be one of number, category, text, vector, got 'float'"),
+        (('"number"', '"Number"'), "did you mean 'number'"),
+        (('"truncated"', '"stopped"'), 'expected ends = "terminated" or "truncated"'),
+        (('order = "t"', "order = 3"), "expected order to be the name of a column, got 3"),
+        (('["m1", "m2"]', "[1, 2]"), "expected mask to be a list of texts"),
+        (('["m1", "m2"]', '["m1", "m1"]'), "mask names something twice"),
+        (('x = "number"', 'gain = "number"'), "'gain' is reward and an observation at once"),
+        (('x = "number"', 'do = "number"'), "'do' is the action and an observation at once"),
+        (("[observation]", "[observations]"), "unknown key 'observations'; did you mean 'observation'"),
+        (("ends", "= ends"), "expected a schema as TOML"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, change: tuple[str, str], match: str) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(FULL.replace(*change))
+    with pytest.raises(ConfigError, match=match):
+        Schema.load(path)
+
+
+def test_no_file_and_nothing_observed(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Schema.load(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="nothing to decide by"):
+        Schema("a", "b", "c")
+
+
+def log(rows: int = 400) -> pl.DataFrame:
+    rng = np.random.default_rng(0)
+    return pl.DataFrame(
+        {
+            "User-ID": [f"u{i // 8}" for i in range(rows)],
+            "timestamp": [f"2026-01-01T00:{i // 60:02}:{i % 60:02}" for i in range(rows)],
+            "Action": rng.choice(["a", "b"], rows),
+            "reward": rng.normal(size=rows),
+            "done": [i % 8 == 7 for i in range(rows)],
+            "propensity": np.full(rows, 0.5),
+            "age": rng.normal(size=rows) * 10,
+            "level": rng.integers(0, 3, rows),
+            "country": rng.choice(["de", "fr"], rows),
+            "message": [f"this is message number {i}, quite long" for i in range(rows)],
+            "embedding": [str(v) for v in rng.normal(size=(rows, 2)).round(3).tolist()],
+            "next_age": rng.normal(size=rows),
+            "row_id": np.arange(rows),
+            "same": np.ones(rows),
+            "seen": ["2026-01-01"] * rows,
+            "void": [None] * rows,
+        }
+    )
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
+def test_a_schema_is_proposed_from_names_and_values(tables: Any, kind: str) -> None:
+    path = tables.directory / f"t.{kind}"
+    {"csv": log().write_csv, "parquet": log().write_parquet, "jsonl": log().write_ndjson}[kind](path)
+    proposal = propose(path)
+    schema = proposal.schema
+    assert (schema.session, schema.order, schema.action, schema.reward) == ("User-ID", "timestamp", "Action", "reward")
+    assert (schema.terminated, schema.behaviour_probability) == ("done", "propensity")
+    assert schema.observation == {
+        "age": "number", "level": "category", "country": "category", "message": "text", "embedding": "vector"
+    }  # fmt: skip
+    unsure = "\n".join(proposal.unsure)
+    for text in (
+        "level: 3 different whole numbers",
+        "next_age: left out",
+        "row_id: left out",
+        "same: left out",
+        "seen: left out",
+    ):
+        assert text in unsure
+    assert load(path, schema).recorded.episodes == 50
+
+
+def test_a_table_without_a_session_or_a_reward(tables: Any) -> None:
+    for missing, role in (("User-ID", "session"), ("Action", "action"), ("reward", "reward")):
+        path = tables.directory / "t.csv"
+        log().drop(missing).write_csv(path)
+        with pytest.raises(DataError, match=f"no column looks like the {role}; the columns are"):
+            propose(path)
+    with pytest.raises(DataError, match="no rows"):
+        propose(tables.text("session,action,reward\n", "e.csv"))
+    with pytest.raises(DataError, match="no column is left to observe"):
+        propose(tables.text("session,action,reward\na,b,1\na,c,2\n", "n.csv"))
+
+
+def test_doubts_are_told(tables: Any) -> None:
+    proposal = propose(tables.text("episode,user_id,the_action,score,x\na,u,b,1,0.5\na,u,c,2,0.25\n"))
+    assert proposal.schema.session == "episode"
+    unsure = "\n".join(proposal.unsure)
+    assert "session: episode was taken, user_id looks like it too" in unsure
+    assert "the_action was taken" in unsure
+    assert "no column looks like an order" in unsure
+    assert "how a session ends" in unsure
