@@ -25,7 +25,7 @@ The run's folder holds config.toml (every setting), metrics.jsonl and TensorBoar
 agent/ (the best weights by validation) and learning-curve.png. Presets: `default` for rewards that come late,
 `immediate` where each action is answered at once (recall, counting, copying), `control` where every step is rewarded and all
 there is to know is in view (balancing, steering), `search` where what has to be remembered must first be looked for.
-For --data: `offline-cql` (the default there), `offline-iql`, `offline-bcq`, `supervised-q`, and the baseline `behaviour-cloning`.
+For --data: `offline-cql` (the default there), `offline-iql`, `offline-bcq`, `supervised-q`, `behaviour-cloning` (a baseline).
 `seqel data check` looks at the data first, `seqel evaluate RUN --data FILE` tells what the agent would earn.
 
 examples:
@@ -203,8 +203,8 @@ def _told(folder: Path, output: Output) -> dict[str, Any]:
     if best is not None and "agreement" in best["validation"]:
         look = best["validation"]
         output.show(
-            f"best held-out score {look['mean']:.4g} after {best['updates']:,} updates; on {look['sessions']:,} sessions held "
-            f"out it would have done what was recorded in {look['agreement']:.0%} of the steps",
+            f"best held-out score {look['mean']:.4g} after {best['updates']:,} updates; on {look['sessions']:,} sessions "
+            f"held out it would have done what was recorded in {look['agreement']:.0%} of the steps",
             f"{summary['updates']:,} updates in {summary['seconds']:.0f} s; everything is in [bold]{folder}[/]",
             f"next: [cyan]seqel evaluate {folder} --data FILE[/]   (what it would earn, with intervals and warnings)",
         )

@@ -41,9 +41,20 @@ SCALE_TRANSITIONS = 1_000_000  # that the size of returns is taken from, at most
 class Source(Protocol):
     """Recorded sessions with what they mean."""
 
-    recorded: Recorded
-    observation: ObservationSpec
-    action: ActionSpec
+    @property
+    def recorded(self) -> Recorded:
+        """Every session."""
+        ...
+
+    @property
+    def observation(self) -> ObservationSpec:
+        """What was observed."""
+        ...
+
+    @property
+    def action(self) -> ActionSpec:
+        """What could be done."""
+        ...
 
     def split(self, held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of the sessions to learn from, and of those held out."""

@@ -49,4 +49,4 @@ def open_source(data: Data, schema: str | Path | None) -> Source:
     from seqel.datasets.dataset import load
     from seqel.datasets.schema import Schema
 
-    return load(list(files), Schema.load(schema))
+    return load(list(files), Schema.load(Path(schema)))
