@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from seqel.cli.arguments import ENV_HELP, EnvArguments, Json, values
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "results_table", "run"]
 
-SUMMARY = "Play greedy episodes on fresh seeds and report returns with 95 % intervals."
+SUMMARY = "Play greedy episodes on fresh seeds, or estimate from recorded sessions; returns with 95 % intervals."
 
 EXAMPLES = """
 Episode n is reset with the seed SEED + n, however many are played side by side. Seeds up to 2^30 - 1 are never used
@@ -27,6 +27,7 @@ examples:
   seqel evaluate runs/mine --episodes 200
   seqel evaluate runs/mine --env-arg length=100         the same agent in a longer maze
   seqel evaluate downloaded/agent --env CartPole-v1     an agent alone, without its run
+  seqel evaluate runs/mine --data sessions.parquet      no environment: what it would earn, and whether the data can say so
 """
 
 
@@ -55,6 +56,22 @@ class Arguments:
         ),
     ] = None
     env_arg: EnvArguments = ()
+    data: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(
+            metavar="FILE",
+            help="recorded sessions to estimate from, instead of playing",
+            help_behavior_hint="(repeatable)",
+        ),
+    ] = ()
+    schema: Annotated[
+        str | None,
+        arg(metavar="TOML", help="what its columns are (the run's own)", help_behavior_hint="", constructor=str),
+    ] = None
+    updates: Annotated[
+        int | None,
+        arg(metavar="N", help="of the fitted values, with --data (4,000)", help_behavior_hint="", constructor=int),
+    ] = None
     device: Annotated[str, arg(metavar="D", help="where the network runs: cpu, cuda")] = "cpu"
     json: Json = False
 
@@ -73,6 +90,10 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
     folder = Path(arguments.run)
     agent = Agent.load(folder, arguments.device)
+    if arguments.data:
+        from seqel.cli import estimate
+
+        return estimate.run(agent, folder, arguments.data, arguments.schema, arguments.updates, arguments.seed, output)
     env, env_args = _environment(folder, agent.info, arguments)
     try:
         make = resolve(env, **env_args)

@@ -19,7 +19,10 @@ __all__ = ["AlwaysThis", "OfAgent", "Policy"]
 class Policy(Protocol):
     """Something whose value is asked for."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the table calls it."""
+        ...
 
     def probabilities(self, batch: SequenceBatch) -> Tensor:
         """pi(a | history) at all T + 1 steps.  -> (B, T+1, A) float32."""

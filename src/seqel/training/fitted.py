@@ -28,7 +28,8 @@ from seqel.networks.heads import QHead
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec
 from seqel.training.config import DataConfig, ReplayConfig, RunConfig
-from seqel.training.offline_session import OfflineSession, Source
+from seqel.training.offline_session import OfflineSession
+from seqel.training.sources import Source
 from seqel.types import SequenceBatch
 
 __all__ = ["FittedSession", "Steps", "fitted_config"]

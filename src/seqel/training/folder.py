@@ -22,7 +22,8 @@ from seqel.evaluation.statistics import first_reached
 from seqel.storage import Claim, atomic_write, writing
 from seqel.training.checkpoint import CheckpointStore
 from seqel.training.config import RunConfig, load_config, save_config
-from seqel.training.offline_session import HeldOut, OfflineSession
+from seqel.training.held_out import HeldOut
+from seqel.training.offline_session import OfflineSession
 from seqel.training.online import Record
 from seqel.training.plot import draw_curve
 from seqel.training.session import Session

@@ -38,7 +38,7 @@ def records(session: OfflineSession) -> Iterator[Record]:
         session.gathered, session.notes = [], []
         speed = (session.steps - before) / max(seconds - began, 1e-9)
         before, began = session.steps, seconds
-        yield Record(session.steps, seconds, session.steps, speed, metrics, look, session.solved, notes)
+        yield Record(session.steps, seconds, session.steps, speed, metrics, look, session.solved, session.done, notes)
 
 
 def means(session: OfflineSession) -> dict[str, float]:

@@ -7,28 +7,26 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from seqel.agents.agent import Agent
 from seqel.data.recorded import Recorded
-from seqel.losses.objective import offline_terms, q_targets
 from seqel.losses.returns import discounted_return
-from seqel.losses.td import masked_argmax, select
 from seqel.networks.qnetwork import QNetwork
-from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.training.allocator import keep_freed_memory, use_large_pages
 from seqel.training.compiling import settle
 from seqel.training.config import RunConfig
 from seqel.training.devices import choose_device
 from seqel.training.heads import with_heads
+from seqel.training.held_out import HeldOut, Sums
 from seqel.training.learner import Learner
-from seqel.types import QOutput, SequenceBatch
+from seqel.training.sources import Source, described
+from seqel.types import SequenceBatch
 
-__all__ = ["HeldOut", "OfflineSession", "Source", "complete"]
+__all__ = ["OfflineSession", "complete"]
 
 LONGEST_CONTEXT = 128  # steps; chosen where the config leaves it open and sessions are longer
 DISCOUNT = 0.99
@@ -36,46 +34,6 @@ MAX_WINDOWS = 1_024
 SETTLED = 10  # updates after which the memory that they need has been taken
 HELD_OUT_TRANSITIONS = 50_000  # looked at each time, at most
 SCALE_TRANSITIONS = 1_000_000  # that the size of returns is taken from, at most
-
-
-class Source(Protocol):
-    """Recorded sessions with what they mean."""
-
-    @property
-    def recorded(self) -> Recorded:
-        """Every session."""
-        ...
-
-    @property
-    def observation(self) -> ObservationSpec:
-        """What was observed."""
-        ...
-
-    @property
-    def action(self) -> ActionSpec:
-        """What could be done."""
-        ...
-
-    def split(self, held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows of the sessions to learn from, and of those held out."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class HeldOut:
-    """What the network says about sessions that it does not learn from."""
-
-    mean: float  # the score that the best weights are chosen by, larger is better: - `unexplained`, or - `imitation`
-    unexplained: (
-        float  # share of the variance of its own targets that the values leave unexplained; 1: they know nothing
-    )
-    td_error: float  # mean |target - q|, in units of reward
-    imitation: float | None  # nats of the recorded action under the policy head, weighted as it is learnt
-    agreement: float  # share of the steps where the agent would have done what was recorded
-    first_value: float  # mean value of its own action at the first step: what it expects of a whole session, discounted
-    first_return: float  # what those sessions earned from there, discounted
-    sessions: int
-    success: float | None = None
 
 
 def complete(config: RunConfig, recorded: Recorded) -> RunConfig:
@@ -116,7 +74,8 @@ class OfflineSession:
         learnt, held = source.split(config.data.held_out, config.seed)
         self.learnt, self.held = source.recorded.only(learnt), source.recorded.only(held)
         network = self.make_network().to(self.device)
-        self.agent = Agent(network, {"env": config.env, "seed": config.seed, "data": list(config.data.files)})
+        info = {"data": list(config.data.files), "seed": config.seed, "discount": config.objective.discount}
+        self.agent = Agent(network, info | described(source))
         self.learner = Learner(network, config.objective, config.learner)
         discount = config.objective.discount
         assert discount is not None  # `complete` chose one
@@ -194,17 +153,17 @@ class OfflineSession:
     @torch.no_grad()
     def look(self) -> HeldOut:
         """What the network says about the sessions held out."""
-        sums = _Sums()
         config = self.config
+        sums = Sums(self.agent.network, config.objective, self.discount, config.replay.window)
         for batch in self.held.batches(
             window=config.replay.window, context=config.network.context, discount=self.discount
         ):
             batch = self.prepare(batch)
             online, slow = self.agent.network(batch), self.learner.target(batch)
-            sums.add(self, batch, online, slow)
+            sums.add(batch, online, slow)
             if sums.steps >= HELD_OUT_TRANSITIONS:
                 break
-        return sums.result(self)
+        return sums.result()
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -245,59 +204,6 @@ class OfflineSession:
         self.seconds, self._began = float(state["seconds"]), time.perf_counter()
         torch.set_rng_state(state["torch_rng"])
         return []
-
-
-class _Sums:
-    """Adds up what `HeldOut` tells, batch by batch."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self.error = self.size = self.target = self.square = self.nats = self.weight = self.agree = 0.0
-        self.first_value: list[float] = []
-        self.first_return: list[float] = []
-
-    def add(self, session: OfflineSession, batch: SequenceBatch, online: QOutput, slow: QOutput) -> None:
-        """One batch of whole walks through the sessions."""
-        network, objective = session.agent.network, session.config.objective
-        support = network.config.support if network.config.policy == "filters" else 0.0
-        goal = q_targets(batch, online, slow, objective, support)[batch.learn].double()
-        error = select(online.q[:, :-1], batch.action)[batch.learn].double() - goal
-        self.steps += len(goal)
-        self.error += float(error.square().sum())
-        self.size += float(error.abs().sum())
-        self.target += float(goal.sum())
-        self.square += float(goal.square().sum())
-        terms = offline_terms(batch, online, slow, network.head.scale, objective)
-        if "imitation" in terms:
-            self.nats += float(terms["imitation"][0][batch.learn].sum())
-        mask = None if batch.action_mask is None else batch.action_mask[:, :, None]
-        chosen = masked_argmax(network.scores(online), mask)  # (B, T+1, M)
-        self.agree += float((chosen[:, :-1] == batch.action).all(dim=-1)[batch.learn].sum())
-        begins = batch.first[:, 0]
-        value = select(online.q, chosen)[:, 0].mean(dim=-1)
-        self.first_value += value[begins].tolist()
-        whole = begins & (batch.valid.sum(dim=1) < session.config.replay.window)  # longer ones come in several windows
-        earned = discounted_return(batch.reward, torch.full_like(batch.reward, session.discount), batch.valid)[:, 0]
-        self.first_return += earned[whole].tolist()
-
-    def result(self, session: OfflineSession) -> HeldOut:
-        """Means over all steps."""
-        steps, objective = max(self.steps, 1), session.config.objective
-        variance = self.square / steps - (self.target / steps) ** 2
-        floor = 1e-6 * float(session.agent.network.head.scale) ** 2
-        unexplained = self.error / steps / max(variance, floor)
-        nats = self.nats / steps if objective.imitation > 0.0 else None
-        imitates = nats is not None and session.agent.network.config.policy == "decides"
-        return HeldOut(
-            mean=-nats if imitates and nats is not None else -unexplained,
-            unexplained=unexplained,
-            td_error=self.size / steps,
-            imitation=nats,
-            agreement=self.agree / steps,
-            first_value=float(np.mean(self.first_value)) if self.first_value else float("nan"),
-            first_return=float(np.mean(self.first_return)) if self.first_return else float("nan"),
-            sessions=len(self.first_value),
-        )
 
 
 def return_scale(recorded: Recorded, discount: float) -> float:

@@ -19,8 +19,9 @@ from seqel.evaluation.policies import Policy
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.training import offline
 from seqel.training.fitted import FittedSession, Steps, fitted_config
-from seqel.training.offline_session import HeldOut, Source
+from seqel.training.held_out import HeldOut
 from seqel.training.online import Record
+from seqel.training.sources import Source
 
 __all__ = ["OffPolicy", "PolicyValue", "estimate_policies"]
 

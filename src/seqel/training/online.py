@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from seqel.evaluation.rollout import Evaluation
-from seqel.training.offline_session import HeldOut
+from seqel.training.held_out import HeldOut
 from seqel.training.session import CONFIRM_SEED, Session
 
 __all__ = ["Record", "records"]
@@ -30,6 +30,7 @@ class Record:
     metrics: dict[str, float] = field(default_factory=dict)  # means since the last record; see training/metrics.py
     validation: Evaluation | HeldOut | None = None
     solved: bool = False  # the threshold held on the confirming episodes: the run may end
+    done: float = 0.0  # fraction of the run that is over
     notes: tuple[str, ...] = ()  # what has to be said in words: episodes that a resume lost, for instance
 
 
@@ -64,7 +65,9 @@ def records(session: Session) -> Iterator[Record]:
         session.gathered, session.notes = [], []
         speed = (steps - before) / max(seconds - began, 1e-9)
         before, began = steps, seconds
-        yield Record(steps, seconds, session.learner.updates, speed, metrics, validation, session.solved, notes)
+        yield Record(
+            steps, seconds, session.learner.updates, speed, metrics, validation, session.solved, session.done, notes
+        )
 
 
 def confirmed(session: Session, validation: Evaluation) -> bool:

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Any
 
 from seqel.training.config import RunConfig
+from seqel.training.held_out import HeldOut
 from seqel.training.lines import clock, spark
-from seqel.training.offline_session import HeldOut
 from seqel.training.online import Record
 
 __all__ = ["Progress"]

@@ -25,11 +25,11 @@ from seqel.training import config as configs
 from seqel.training import offline
 from seqel.training.config import RunConfig, save_config, with_settings
 from seqel.training.folder import CONFIG, RunFolder
-from seqel.training.offline_session import OfflineSession, Source
+from seqel.training.offline_session import OfflineSession
 from seqel.training.online import Record, records
 from seqel.training.progress import Progress
 from seqel.training.session import Session
-from seqel.training.sources import Data, named, open_source
+from seqel.training.sources import Data, Source, named, open_source
 
 __all__ = ["Watch", "resume", "train"]
 

@@ -88,7 +88,7 @@ class Session:
             keep_freed_memory()
         spec, action = self.probe.observation, self.probe.action
         network = QNetwork(config.network, spec, action).to(self.device)
-        self.agent = Agent(network, {"env": config.env, "seed": config.seed})
+        self.agent = Agent(network, {"env": config.env, "seed": config.seed, "discount": config.objective.discount})
         self.learner = Learner(network, config.objective, config.learner)
         if config.learner.compile == "on":
             network.trunk.compile_step(config.environments)

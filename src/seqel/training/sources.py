@@ -4,12 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, Protocol, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
+from seqel.data.recorded import Recorded
 from seqel.errors import ConfigError
-from seqel.training.offline_session import Source
+from seqel.spaces import ActionSpec, ObservationSpec
 
-__all__ = ["Data", "named", "open_source"]
+__all__ = ["Data", "Source", "as_trained", "described", "named", "open_source"]
+
+
+class Source(Protocol):
+    """Recorded sessions with what they mean."""
+
+    @property
+    def recorded(self) -> Recorded:
+        """Every session."""
+        ...
+
+    @property
+    def observation(self) -> ObservationSpec:
+        """What was observed."""
+        ...
+
+    @property
+    def action(self) -> ActionSpec:
+        """What could be done."""
+        ...
+
+    def split(self, held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of the sessions to learn from, and of those held out."""
+        ...
+
 
 Data = str | Path | Sequence[str | Path] | Source
 
@@ -23,8 +51,8 @@ def named(data: Data) -> tuple[str, ...] | None:
     return None
 
 
-def open_source(data: Data, schema: str | Path | None) -> Source:
-    """Read it, or take it as it is.
+def open_source(data: Data, schema: str | Path | dict[str, Any] | None) -> Source:
+    """Read it, or take it as it is. `schema`: the TOML file, or what an agent kept of one.
 
     Raises:
         ConfigError: no schema for tables, or one for what needs none. DataError: what is wrong with the data.
@@ -49,4 +77,22 @@ def open_source(data: Data, schema: str | Path | None) -> Source:
     from seqel.datasets.dataset import load
     from seqel.datasets.schema import Schema
 
-    return load(list(files), Schema.load(Path(schema)))
+    return load(list(files), Schema.from_json(schema) if isinstance(schema, dict) else Schema.load(Path(schema)))
+
+
+def described(source: Source) -> dict[str, Any]:
+    """What an agent has to keep of the data it learnt from: vocabularies, names of actions. Empty for what has none."""
+    encoding = getattr(source, "encoding", None)
+    return {} if encoding is None else {"encoding": encoding.to_json()}
+
+
+def as_trained(source: Source, encoding: dict[str, Any]) -> Source:
+    """Data from a table, in the codes of an agent's own `described` encoding. Raises DataError where they do not fit."""
+    from seqel.datasets.dataset import Dataset
+    from seqel.datasets.encoding import Encoding
+    from seqel.datasets.translate import translated
+    from seqel.errors import DataError
+
+    if not isinstance(source, Dataset):
+        raise DataError("expected a table, as the agent was trained on one")
+    return translated(source, Encoding.from_json(encoding))

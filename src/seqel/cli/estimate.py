@@ -1,0 +1,119 @@
+"""`seqel evaluate RUN --data FILE`: what the agent would earn, from recorded sessions alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from seqel.agents.agent import Agent
+    from seqel.cli.output import Output
+    from seqel.training.offpolicy import OffPolicy, PolicyValue
+    from seqel.training.sources import Source
+
+__all__ = ["run"]
+
+MOST_ACTIONS = 30  # each-the-same-action policies that are shown
+
+
+def run(
+    agent: Agent,
+    folder: Path,
+    files: tuple[str, ...],
+    schema: str | None,
+    updates: int | None,
+    seed: int,
+    output: Output,
+) -> dict[str, Any]:
+    """Fit, estimate, show the table.  -> `OffPolicy` as a dict, with the verdict.
+
+    Raises:
+        ConfigError: no schema is known for a table. DataError: the data do not fit the agent.
+    """
+    from rich.markup import escape
+
+    from seqel.evaluation.policies import AlwaysThis, OfAgent, Policy
+    from seqel.training.offpolicy import estimate_policies
+    from seqel.training.progress_bar import counting
+
+    source, names = _sessions(agent, folder, files, schema)
+    count = agent.action_spec.actions
+    policies: list[Policy] = [OfAgent(agent)]
+    for action in range(min(count, MOST_ACTIONS)):
+        label = names[action] if names else str(action + agent.action_spec.start[0])
+        policies.append(AlwaysThis(action, count, f"always {label}"))
+    discount = float(agent.info.get("discount", 0.99))
+    with counting(output.progress, "fitting the policies' values") as progress:
+        found = estimate_policies(
+            policies, source, discount=discount, updates=updates, context=agent.network.config.context, seed=seed,
+            progress=progress,
+        )  # fmt: skip
+    output.show(
+        f"[bold]{escape(str(folder))}[/] on {found.sessions:,} recorded sessions ({found.transitions:,} transitions); value: "
+        f"reward of a session from its first step, discounted by {found.discount:g}; 95 % intervals over sessions",
+        _table(found),
+        "",
+    )
+    if not found.known_probabilities:
+        output.show(
+            "[dim]The data do not say how likely each action was: that is estimated, which the intervals leave out.[/]"
+        )
+    if found.fit is not None:
+        output.show(
+            f"[dim]The fitted values leave {found.fit.unexplained:.1%} of their targets' variance unexplained on "
+            "sessions held out.[/]"
+        )
+    for row in found.policies:
+        for text in row.warnings:
+            if row is found.policies[0]:
+                output.show(f"[yellow]warning[/] {escape(row.name)}: {text}")
+    output.show("", f"[bold]{escape(found.verdict)}[/]")
+    return dataclasses.asdict(found) | {"verdict": found.verdict}
+
+
+def _sessions(
+    agent: Agent, folder: Path, files: tuple[str, ...], schema: str | None
+) -> tuple[Source, list[str] | None]:
+    """The data in the agent's own encoding, and the actions' names."""
+    from seqel.errors import DataError
+    from seqel.training.sources import as_trained, open_source
+
+    kept = agent.info.get("encoding")
+    source = open_source(files, schema or (None if kept is None else kept["schema"]))
+    if kept is not None:
+        source = as_trained(source, kept)
+        names: list[str] | None = list(kept["actions"])
+    else:
+        names = None
+    if source.observation != agent.observation_spec or source.action != agent.action_spec:
+        raise DataError(
+            f"expected data that observe {[str(leaf) for leaf in agent.observation_spec.leaves]} and have "
+            f"{agent.action_spec.actions} actions, as the agent was trained on; got "
+            f"{[str(leaf) for leaf in source.observation.leaves]} and {source.action.actions}"
+        )
+    return source, names
+
+
+def _table(found: OffPolicy) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("policy", "value", "95 %", "over recorded", "as recorded", "never seen", "sessions", ""):
+        table.add_column(name, justify="left" if name in ("policy", "") else "right", no_wrap=True)
+    first, *others = found.policies
+    for row in [first, found.recorded, *sorted(others, key=lambda one: -one.value.value)]:
+        table.add_row(*[escape(cell) for cell in _cells(row)])
+    return table
+
+
+def _cells(row: PolicyValue) -> list[str]:
+    over = "" if row.difference is None else f"{row.difference.low:+.3g} to {row.difference.high:+.3g}"
+    mark = "" if row.supported else "(not supported by the data)"
+    return [
+        row.name, f"{row.value.value:.4g}", f"{row.value.low:.4g} to {row.value.high:.4g}", over, f"{row.agreement:.0%}",
+        f"{row.outside:.0%}", f"{row.effective_sessions:.0f}", mark,
+    ]  # fmt: skip

@@ -1,0 +1,88 @@
+"""What a network says about recorded sessions that it does not learn from: how well it knows them, and what it would do."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from seqel.losses.config import ObjectiveConfig
+from seqel.losses.objective import offline_terms, q_targets
+from seqel.losses.returns import discounted_return
+from seqel.losses.td import masked_argmax, select
+from seqel.networks.qnetwork import QNetwork
+from seqel.types import QOutput, SequenceBatch
+
+__all__ = ["HeldOut", "Sums"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeldOut:
+    """What the network says about sessions that it does not learn from."""
+
+    mean: float  # the score that the best weights are chosen by, larger is better: - `unexplained`, or - `imitation`
+    unexplained: (
+        float  # share of the variance of its own targets that the values leave unexplained; 1: they know nothing
+    )
+    td_error: float  # mean |target - q|, in units of reward
+    imitation: float | None  # nats of the recorded action under the policy head, weighted as it is learnt
+    agreement: float  # share of the steps where the agent would have done what was recorded
+    first_value: float  # mean value of its own action at the first step: what it expects of a whole session, discounted
+    first_return: float  # what those sessions earned from there, discounted
+    sessions: int
+    success: float | None = None
+
+
+class Sums:
+    """Adds up what `HeldOut` tells, batch by batch."""
+
+    def __init__(self, network: QNetwork, objective: ObjectiveConfig, discount: float, window: int) -> None:
+        self.network, self.objective, self.discount, self.window = network, objective, discount, window
+        self.steps = 0
+        self.error = self.size = self.target = self.square = self.nats = self.weight = self.agree = 0.0
+        self.first_value: list[float] = []
+        self.first_return: list[float] = []
+
+    def add(self, batch: SequenceBatch, online: QOutput, slow: QOutput) -> None:
+        """One batch of whole walks through the sessions."""
+        network, objective = self.network, self.objective
+        support = network.config.support if network.config.policy == "filters" else 0.0
+        goal = q_targets(batch, online, slow, objective, support)[batch.learn].double()
+        error = select(online.q[:, :-1], batch.action)[batch.learn].double() - goal
+        self.steps += len(goal)
+        self.error += float(error.square().sum())
+        self.size += float(error.abs().sum())
+        self.target += float(goal.sum())
+        self.square += float(goal.square().sum())
+        terms = offline_terms(batch, online, slow, network.head.scale, objective)
+        if "imitation" in terms:
+            self.nats += float(terms["imitation"][0][batch.learn].sum())
+        mask = None if batch.action_mask is None else batch.action_mask[:, :, None]
+        chosen = masked_argmax(network.scores(online), mask)  # (B, T+1, M)
+        self.agree += float((chosen[:, :-1] == batch.action).all(dim=-1)[batch.learn].sum())
+        begins = batch.first[:, 0]
+        value = select(online.q, chosen)[:, 0].mean(dim=-1)
+        self.first_value += value[begins].tolist()
+        whole = begins & (batch.valid.sum(dim=1) < self.window)  # longer ones come in several windows
+        earned = discounted_return(batch.reward, torch.full_like(batch.reward, self.discount), batch.valid)[:, 0]
+        self.first_return += earned[whole].tolist()
+
+    def result(self) -> HeldOut:
+        """Means over all steps."""
+        steps, objective = max(self.steps, 1), self.objective
+        variance = self.square / steps - (self.target / steps) ** 2
+        floor = 1e-6 * float(self.network.head.scale) ** 2
+        unexplained = self.error / steps / max(variance, floor)
+        nats = self.nats / steps if objective.imitation > 0.0 else None
+        imitates = nats is not None and self.network.config.policy == "decides"
+        return HeldOut(
+            mean=-nats if imitates and nats is not None else -unexplained,
+            unexplained=unexplained,
+            td_error=self.size / steps,
+            imitation=nats,
+            agreement=self.agree / steps,
+            first_value=float(np.mean(self.first_value)) if self.first_value else float("nan"),
+            first_return=float(np.mean(self.first_return)) if self.first_return else float("nan"),
+            sessions=len(self.first_value),
+        )
