@@ -60,7 +60,11 @@ def numbers(column: Series, refuse: Refuse, expected: str = "a number") -> NDArr
 
 
 def texts(column: Series, refuse: Refuse) -> Series:
-    """Names: text as it is; numbers, yes/no and dates as text; null where missing. The same for every file format."""
+    """Names: text as it is; numbers, yes/no and dates as text; null where missing.  (N,) -> (N,) of text.
+
+    Raises:
+        DataError: from `refuse`: the column holds lists, structs or bytes.
+    """
     pl = needed("polars")
     if column.dtype.is_nested() or column.dtype == pl.Binary:
         raise refuse(0, f"a single value (the column is of type {column.dtype})", column[0])
@@ -71,7 +75,11 @@ def texts(column: Series, refuse: Refuse) -> Series:
 
 
 def flags(column: Series, refuse: Refuse) -> NDArray[np.bool_]:
-    """(N,) bool: true/false, 1/0, yes/no; missing is no."""
+    """(N,) bool: true/false, 1/0, yes/no; missing is no.
+
+    Raises:
+        DataError: from `refuse`: a value is none of them.
+    """
     pl = needed("polars")
     if column.dtype == pl.Boolean:
         return column.fill_null(False).to_numpy()
@@ -148,6 +156,9 @@ def lists(
     """Lists of equally many numbers -> (N, width) float64, zeros where missing; and which are missing, (N,).
 
     width None: that of the first list. Texts are read as JSON, such as "[0.1, 2]".
+
+    Raises:
+        DataError: from `refuse`: no list, one of another length, or a number in it that is missing or not finite.
     """
     pl = needed("polars")
     if column.dtype == pl.String:
