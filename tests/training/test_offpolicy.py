@@ -9,7 +9,7 @@ import pytest
 
 from seqel.data.sessions import Sessions
 from seqel.errors import DataError
-from seqel.evaluation.policies import AlwaysThis
+from seqel.evaluation.policies import AlwaysThis, AsRecorded
 from seqel.spaces import ActionSpec
 from seqel.training import offline
 from seqel.training.fitted import FittedSession, fitted_config
@@ -18,6 +18,7 @@ from test_exactness import GAMMA, SPEC, cue_episodes
 from test_exactness_offline import poor_data
 
 POLICIES = [AlwaysThis(0, 2, "always 0"), AlwaysThis(1, 2, "always 1")]
+EVERY = [AsRecorded((0.5, 0.5)), *POLICIES]
 # cue 0 and cue 1: [0 + g 0 + g^2 (1 or -0.5)] and [0 + g 0.1 + g^2 2 (-0.5 or 1)]
 EXACT = {0: (GAMMA**2, -0.5 * GAMMA**2), 1: (0.1 * GAMMA - GAMMA**2, 0.1 * GAMMA + 2 * GAMMA**2)}
 
@@ -76,7 +77,7 @@ def test_shuffled_rewards_support_no_improvement() -> None:
     rewards = rng.normal(size=(600, 3)).astype(np.float32)
     episodes = [replace(histories[i], reward=rewards[n]) for n, i in enumerate(rng.integers(16, size=600))]
     data = Sessions.of(episodes, SPEC, ActionSpec((2,), (0,)))
-    session = FittedSession(small(200), data, POLICIES)  # type: ignore[arg-type]
+    session = FittedSession(small(200), data, EVERY)  # type: ignore[arg-type]
     for _ in offline.records(session):
         pass
     from seqel.training.offpolicy import tabulate
@@ -89,7 +90,7 @@ def test_shuffled_rewards_support_no_improvement() -> None:
 def test_a_policy_outside_the_data_is_warned_of() -> None:
     always = [episode for episode in cue_episodes() if episode.action[0, 0] == 0 and episode.action[1, 0] == 0]
     data = Sessions.of(always * 60, SPEC, ActionSpec((2,), (0,)))
-    session = FittedSession(small(200), data, POLICIES)  # type: ignore[arg-type]
+    session = FittedSession(small(200), data, EVERY)  # type: ignore[arg-type]
     for _ in offline.records(session):
         pass
     from seqel.training.offpolicy import tabulate

@@ -55,6 +55,8 @@ def run(
         f"[bold]{escape(str(folder))}[/] on {found.sessions:,} recorded sessions ({found.transitions:,} transitions); value: "
         f"reward of a session from its first step, discounted by {found.discount:g}; 95 % intervals over sessions",
         _table(found),
+        "[dim]over recorded: 95 % interval of the difference; agrees: how likely it does what was recorded; unseen: "
+        "share of its actions that are hardly ever recorded in such a place[/]",
         "",
     )
     if not found.known_probabilities:
@@ -66,10 +68,11 @@ def run(
             f"[dim]The fitted values leave {found.fit.unexplained:.1%} of their targets' variance unexplained on "
             "sessions held out.[/]"
         )
-    for row in found.policies:
-        for text in row.warnings:
-            if row is found.policies[0]:
-                output.show(f"[yellow]warning[/] {escape(row.name)}: {text}")
+    agent_row, *others = found.policies
+    for text in agent_row.warnings:
+        output.show(f"[yellow]warning[/] {escape(agent_row.name)}: {text}")
+    if any(not row.supported for row in others):
+        output.show("[dim](?) the data do not support this estimate; --json says why[/]")
     output.show("", f"[bold]{escape(found.verdict)}[/]")
     return dataclasses.asdict(found) | {"verdict": found.verdict}
 
@@ -102,18 +105,18 @@ def _table(found: OffPolicy) -> Table:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("policy", "value", "95 %", "over recorded", "as recorded", "never seen", "sessions", ""):
-        table.add_column(name, justify="left" if name in ("policy", "") else "right", no_wrap=True)
+    table.add_column("policy")
+    for name in ("value", "95 %", "over recorded", "agrees", "unseen"):
+        table.add_column(name, justify="right", no_wrap=True)
     first, *others = found.policies
     for row in [first, found.recorded, *sorted(others, key=lambda one: -one.value.value)]:
-        table.add_row(*[escape(cell) for cell in _cells(row)])
+        table.add_row(*[escape(cell) for cell in _cells(row)], style="" if row.supported else "dim")
     return table
 
 
 def _cells(row: PolicyValue) -> list[str]:
     over = "" if row.difference is None else f"{row.difference.low:+.3g} to {row.difference.high:+.3g}"
-    mark = "" if row.supported else "(not supported by the data)"
     return [
-        row.name, f"{row.value.value:.4g}", f"{row.value.low:.4g} to {row.value.high:.4g}", over, f"{row.agreement:.0%}",
-        f"{row.outside:.0%}", f"{row.effective_sessions:.0f}", mark,
+        row.name if row.supported else f"{row.name} (?)", f"{row.value.value:.4g}",
+        f"{row.value.low:.4g} to {row.value.high:.4g}", over, f"{row.agreement:.0%}", f"{row.outside:.0%}",
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from seqel.errors import ConfigError
 from seqel.losses.td import masked_argmax
 from seqel.types import SequenceBatch
 
-__all__ = ["AlwaysThis", "OfAgent", "Policy"]
+__all__ = ["AlwaysThis", "AsRecorded", "OfAgent", "Policy"]
 
 
 class Policy(Protocol):
@@ -66,6 +66,20 @@ class AlwaysThis:
         this = torch.zeros_like(even)
         this[..., self.action] = 1.0
         return this if batch.action_mask is None else torch.where(batch.action_mask[..., self.action, None], this, even)
+
+
+@dataclass(frozen=True)
+class AsRecorded:
+    """What was done; after a record's last step, where nobody knows, what is done on the whole.  frequencies (A,)."""
+
+    frequencies: tuple[float, ...]
+    name: str = "as recorded"
+
+    def probabilities(self, batch: SequenceBatch) -> Tensor:
+        """See `Policy`."""
+        overall = torch.tensor(self.frequencies, device=batch.first.device).expand(*batch.first.shape, -1)
+        taken = torch.nn.functional.one_hot(batch.action[..., 0], len(self.frequencies)).float()
+        return torch.cat([torch.where(batch.valid[..., None], taken, overall[:, :-1]), overall[:, -1:]], dim=1)
 
 
 def _even(batch: SequenceBatch, actions: int) -> Tensor:

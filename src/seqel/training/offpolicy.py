@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from seqel.errors import DataError
 from seqel.evaluation.estimators import Estimate, Logged, effective_sizes, estimate, reach
-from seqel.evaluation.policies import Policy
+from seqel.evaluation.policies import AsRecorded, Policy
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.training import offline
 from seqel.training.fitted import FittedSession, Steps, fitted_config
@@ -27,6 +27,7 @@ __all__ = ["OffPolicy", "PolicyValue", "estimate_policies"]
 
 LEAST_SESSIONS = 30.0  # that a corrected step must rest on
 LEAST_SHARE = 0.05  # of all sessions, likewise
+UNEXPLAINED = 0.5  # share of the targets' variance from which on fitted values are not believed
 OUTSIDE = 0.1  # share of a policy's choices that are hardly ever recorded, from which on it is said
 TRANSITIONS = 200_000  # that are read, at most
 
@@ -98,16 +99,19 @@ def estimate_policies(
     """
     if not policies:
         raise DataError("expected at least one policy to evaluate, got none")
+    thinned = Thinned(source, seed)
+    counts = np.bincount(thinned.recorded.actions()[:, 0], minlength=source.action.actions)
+    every = [AsRecorded(tuple((counts / counts.sum()).tolist())), *policies]
     given = {} if updates is None else {"updates": updates}
-    session = FittedSession(fitted_config(discount, context, seed=seed, **given), Thinned(source, seed), policies)
+    session = FittedSession(fitted_config(discount, context, seed=seed, **given), thinned, every)
     look = None
     for record in offline.records(session):
         look = record.validation
         if progress is not None:
             progress(record)
-    steps = session.steps_of(session.source.recorded)
-    return tabulate(steps, [policy.name for policy in policies], discount, look if isinstance(look, HeldOut) else None,
-                    bool(np.isfinite(session.source.recorded.behaviour()).all()), seed)  # fmt: skip
+    known = bool(np.isfinite(thinned.recorded.behaviour()).all())
+    names = [policy.name for policy in policies]
+    return tabulate(session.steps_of(thinned.recorded), names, discount, look, known, seed)
 
 
 class Thinned:
@@ -128,39 +132,48 @@ class Thinned:
 
 
 def tabulate(
-    steps: Steps, names: Sequence[str], discount: float, fit: HeldOut | None, known: bool, seed: int = 0
+    steps: Steps, names: Sequence[str], discount: float, fit: object = None, known: bool = False, seed: int = 0
 ) -> OffPolicy:
-    """From what is known of every step to the table."""
-    gamma = discount ** np.arange(steps.reward.shape[1])
-    earned = (gamma * steps.reward).sum(axis=1)
-    low, high = bootstrap_interval(earned, seed=seed)
-    own = Estimate(float(earned.mean()), low, high, "recorded", steps.reward.shape[1])
-    recorded = PolicyValue("as recorded", own, {}, float(len(earned)), 1.0, 0.0, None)
-    rows = [_row(steps, k, name, discount, earned, seed) for k, name in enumerate(names)]
+    """From what is known of every step to the table. The first of the steps' policies is the recorded one."""
+    fit = fit if isinstance(fit, HeldOut) else None
+    doubts = []
+    if fit is not None and fit.unexplained > UNEXPLAINED:
+        doubts.append(f"the fitted values know little yet ({fit.unexplained:.0%} unexplained): give them more updates")
+    recorded, earned = _recorded(steps, discount, seed)
+    rows = [_row(steps, k + 1, name, discount, earned, seed, doubts) for k, name in enumerate(names)]
     return OffPolicy(recorded, tuple(rows), discount, len(earned), int(steps.valid.sum()), known, fit)
 
 
-def _row(steps: Steps, k: int, name: str, discount: float, earned: NDArray[np.float64], seed: int) -> PolicyValue:
+def _recorded(steps: Steps, discount: float, seed: int) -> tuple[PolicyValue, NDArray[np.float64]]:
+    """The recorded policy's row, and what each session earned: where it was cut off, with the fitted value of the rest."""
+    horizon = steps.reward.shape[1]
+    gamma = discount ** np.arange(horizon)
+    rest = np.where(steps.valid, 0.0, steps.v[0])  # 0 but for a final observation that is bootstrapped from
+    earned = (gamma * (steps.reward + rest)).sum(axis=1)
+    low, high = bootstrap_interval(earned, seed=seed)
+    own = Estimate(float(earned.mean()), low, high, "recorded", horizon)
+    return PolicyValue("as recorded", own, {}, float(len(earned)), 1.0, 0.0, None), earned
+
+
+def _row(
+    steps: Steps, k: int, name: str, discount: float, earned: NDArray[np.float64], seed: int, doubts: Sequence[str]
+) -> PolicyValue:
     ratio = np.where(steps.valid, steps.policy[k] / steps.behaviour, 0.0)
     logged = Logged(steps.reward, steps.valid, ratio, steps.q[k], steps.v[k], discount)
     weights = logged.weights()
     least = max(LEAST_SESSIONS, LEAST_SHARE * len(earned))
     corrected = reach(weights, least)
     value = estimate(logged, "weighted-doubly-robust", corrected, seed)
-    others = {
-        m: estimate(logged, m, seed=seed) for m in ("fitted", "weighted", "doubly-robust", "weighted-doubly-robust")
-    }
+    methods = ("fitted", "weighted", "doubly-robust", "weighted-doubly-robust")
+    others = {method: estimate(logged, method, seed=seed) for method in methods}
     counted = int(steps.valid.sum())
     agreement = float(steps.policy[k][steps.valid].sum() / counted)
     outside = float(steps.outside[k][steps.valid].sum() / counted)
-    warnings = []
+    warnings = list(doubts)
     if corrected == 0:
-        warnings.append(
-            "hardly any recorded session begins as this policy would: its value is the fitted network's word alone"
-        )
+        warnings.append("hardly any recorded session begins as it would: its value is the fitted network's word alone")
     if outside > OUTSIDE:
         warnings.append(f"{outside:.0%} of what it does is hardly ever done in the data: nobody has seen what follows")
     difference = estimate(logged, "weighted-doubly-robust", corrected, seed, minus=earned)
-    return PolicyValue(
-        name, value, others, float(effective_sizes(weights)[-1]), agreement, outside, difference, tuple(warnings)
-    )
+    effective = float(effective_sizes(weights)[-1])
+    return PolicyValue(name, value, others, effective, agreement, outside, difference, tuple(warnings))
