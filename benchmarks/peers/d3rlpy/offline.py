@@ -34,7 +34,7 @@ from scipy import stats
 ROOT = Path(__file__).resolve().parents[3]
 REPORT_SEEDS = [10_000 + n for n in range(100)]  # the figures
 CHOICE_SEEDS = [20_000 + n for n in range(50)]  # the tuning: never reported from
-STEPS = 20_000
+STEPS = 10_000
 SIDE_BY_SIDE = 25
 
 COMMON = {"learning_rate": 3e-4, "batch_size": 64, "gamma": 0.99}
