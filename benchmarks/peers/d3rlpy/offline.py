@@ -222,7 +222,7 @@ def run(task: str, data: Data, name: str, value: float, stack: int, seed: int) -
         "seconds": time.perf_counter() - start,
         "gradient_steps": STEPS,
         "settings": {**settings, "encoder": "[256, 256]", "inputs": len(data.columns) * stack},
-        "evaluation": "greedy; mean: the last weights, seeds 10000-10099; choice_mean: looks from 10,000 steps, seeds 20000-20049",
+        "evaluation": "greedy; mean: the last weights, seeds 10000-10099; choice_mean: looks from 10,000 steps, 20000-20049",
         "versions": {
             "python": platform.python_version(),
             **{package: version(package) for package in ("d3rlpy", "torch", "gymnasium", "minigrid", "numpy")},
