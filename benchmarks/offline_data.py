@@ -244,7 +244,7 @@ def make(name: str, seed: int, out: Path) -> dict[str, Any]:
         "source": np.array([source for _, source in mixed], np.int8),
         "seed": np.array([e.seed for e in episodes], np.int64),
     }
-    np.savez_compressed(out / f"{name}-seed{seed}.npz", **arrays)
+    np.savez_compressed(out / f"{name}-seed{seed}.npz", allow_pickle=False, **arrays)
     return {
         "task": name,
         "data_seed": seed,
