@@ -15,9 +15,9 @@ import pytest
 import seqel
 from seqel.errors import CheckpointError, EnvironmentFault, StorageError
 from seqel.training.config import load_config, preset
+from seqel.training.driving import _is_best
 from seqel.training.folder import RunFolder
 from seqel.training.online import Record
-from seqel.training.run import _is_best
 from support import MAZE, TINY
 
 

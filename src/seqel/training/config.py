@@ -127,6 +127,7 @@ class RunConfig:
 
     env: str = ""  # what is trained on, in words that `seqel train` understands where there are such
     env_args: dict[str, Any] = field(default_factory=dict)  # for the environment's constructor; TOML values
+    start: str = ""  # a run or agent whose weights are begun with, its network's shape included
     steps: int = 200_000  # environment steps
     seed: int = 0
     environments: int = 16  # side by side

@@ -23,6 +23,10 @@ class ReturnScale:
         self.weight = 0.0
         self.square = 0.0
 
+    def begin(self, scale: float) -> None:
+        """Begin with a size that is known, in units of reward, as if many episodes had shown it."""
+        self.weight, self.square = 1.0, scale**2
+
     def observe(self, reward: NDArray[np.float32]) -> None:
         """Take one episode's (or segment's) rewards, (T,)."""
         returns = discounted_return(

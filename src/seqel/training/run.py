@@ -1,18 +1,9 @@
-"""`seqel.train` and `seqel.resume`: the loop of `online.py` with a run folder around it.
-
-The first interruption (Ctrl-C, or the signal to terminate) ends the loop where a checkpoint is exact, writes it, and is
-raised again as KeyboardInterrupt; a second one does not wait.
-"""
+"""`seqel.train` and `seqel.resume`: a session made from what the user asks for, or from its last checkpoint."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +11,16 @@ import torch
 
 from seqel.agents.agent import Agent
 from seqel.environments.resolve import EnvMaker, environment_name, resolve
-from seqel.errors import CheckpointError, ConfigError, EnvironmentFault, NonFiniteError, SeqelError
+from seqel.errors import CheckpointError, ConfigError, EnvironmentFault, SeqelError
 from seqel.training import config as configs
-from seqel.training import offline
 from seqel.training.config import RunConfig, save_config, with_settings
+from seqel.training.driving import Watch, drive
 from seqel.training.folder import CONFIG, RunFolder
 from seqel.training.offline_session import OfflineSession
-from seqel.training.online import Record, records
-from seqel.training.progress import Progress
 from seqel.training.session import Session
 from seqel.training.sources import Data, Source, named, open_source
 
 __all__ = ["Watch", "resume", "train"]
-
-Watch = Callable[[Record], None]
 
 
 def train(
@@ -41,6 +28,7 @@ def train(
     *,
     data: Data | None = None,
     schema: str | Path | None = None,
+    start: str | Path | Agent | None = None,
     steps: int | None = None,
     seed: int | None = None,
     out: str | Path | None = None,
@@ -54,9 +42,10 @@ def train(
 
     Args:
         env: an id ("CartPole-v1"), "module:Class", or a function (or class) without arguments that makes one.
-        data: recorded sessions to learn from instead: tables (one row a step), a Minari dataset's id, or a
-            `seqel.datasets` object. `steps` are then updates.
+        data: recorded sessions to learn from: tables (one row a step), a Minari dataset's id, or a `seqel.datasets`
+            object. Without `env` from these alone, and `steps` are then updates; with it, `data.fraction` of each batch.
         schema: the TOML file that says what a table's columns are; `seqel data check` proposes one.
+        start: an agent, or the folder of one, whose weights are begun with (learnt from data, say).
         steps: environment steps in all; None: the config's (200,000).
         seed: of everything in the run; None: the config's (0).
         out: the run's folder, new or empty; None: runs/NAME-N.
@@ -73,23 +62,32 @@ def train(
     """
     if memoryless:
         settings = (settings or {}) | {"memoryless": True}
-    if data is not None:
-        return _train_offline(env, data, schema, steps, seed, out, preset, config, settings, progress)
+    if data is not None and env is None:
+        return _train_offline(data, schema, steps, seed, out, preset, config, settings, progress)
     if env is None:
         raise ConfigError("train: expected an environment, or data")
+    if data is not None:
+        settings = {"data.files": named(data) or (), "data.schema": str(schema or "")} | (settings or {})
+    if start is not None:
+        settings = (settings or {}) | {"start": str(start) if isinstance(start, str | Path) else "an agent in memory"}
     config = _config(env, steps, seed, preset, config, settings)
     make = resolve(env, **config.env_args)
-    session = Session(config, make)
+    session = _online(config, make, start, data)
     try:
         folder = RunFolder.create(Path(out), session.config) if out is not None else _new_folder(session.config)
         session.collector.begin()
-        return _drive(session, folder, progress)
+        return drive(session, folder, progress)
     finally:
         session.close()
 
 
+def _online(config: RunConfig, make: EnvMaker, start: str | Path | Agent | None, data: Data | None) -> Session:
+    begun = Agent.load(start) if isinstance(start, str | Path) else start
+    source = None if data is None else open_source(data, config.data.schema)
+    return Session(config, make, start=begun, source=source)
+
+
 def _train_offline(
-    env: str | EnvMaker | None,
     data: Data,
     schema: str | Path | None,
     updates: int | None,
@@ -100,14 +98,12 @@ def _train_offline(
     settings: dict[str, Any] | None,
     progress: bool | Watch | None,
 ) -> Agent:
-    if env is not None:
-        raise ConfigError("train: expected an environment or data, got both")
     given: dict[str, Any] = {"data.files": named(data) or (), "data.schema": str(schema or ""), **(settings or {})}
     given |= {"data.updates": updates} if updates is not None else {}
     config = _config(None, None, seed, preset, config, given)
     session = OfflineSession(config, open_source(data, config.data.schema))
     folder = RunFolder.create(Path(out), session.config) if out is not None else _new_folder(session.config)
-    return _drive(session, folder, progress)
+    return drive(session, folder, progress)
 
 
 def resume(
@@ -134,15 +130,20 @@ def resume(
     """
     run, config = RunFolder.open(Path(folder))
     try:
-        if config.data.files or data is not None:
+        if not config.env and (config.data.files or data is not None):
             return _go_on_offline(run, config, data, steps, progress)
-        return _go_on(run, config, env, steps, progress)
+        return _go_on(run, config, env, data, steps, progress)
     finally:
         run.close()
 
 
 def _go_on(
-    run: RunFolder, config: RunConfig, env: EnvMaker | None, steps: int | None, progress: bool | Watch | None
+    run: RunFolder,
+    config: RunConfig,
+    env: EnvMaker | None,
+    data: Source | None,
+    steps: int | None,
+    progress: bool | Watch | None,
 ) -> Agent:
     if steps is not None:
         config = with_settings(config, {"steps": steps})
@@ -150,7 +151,7 @@ def _go_on(
         make = resolve(env if env is not None else config.env, **config.env_args)
     except EnvironmentFault as error:
         raise EnvironmentFault(f"{error}. If a function made it, pass it: seqel.resume(folder, env=...)") from error
-    session = Session(config, make)
+    session = _online(config, make, config.start or None, data if data is not None else config.data.files or None)
     try:
         _restore(session, run)
         if steps is not None:
@@ -160,7 +161,7 @@ def _go_on(
             session.solved = False
             save_config(session.config, run.path / CONFIG)
         run.cut(session.collector.steps)
-        return _drive(session, run, progress)
+        return drive(session, run, progress)
     finally:
         session.close()
 
@@ -178,7 +179,7 @@ def _go_on_offline(
         session.solved, session.waited = False, 0
         save_config(session.config, run.path / CONFIG)
     run.cut(session.steps)
-    return _drive(session, run, progress)
+    return drive(session, run, progress)
 
 
 def _restore(session: Session | OfflineSession, run: RunFolder) -> None:
@@ -248,69 +249,3 @@ def _config(
     chosen = with_settings(base, given)
     # How many threads add up a sum decides its last bits: a resumed run must use as many.
     return chosen if chosen.threads else dataclasses.replace(chosen, threads=torch.get_num_threads())
-
-
-def _drive(session: Session | OfflineSession, folder: RunFolder, progress: bool | Watch | None) -> Agent:
-    saved = time.monotonic()
-    with _shown(session, folder, progress) as watch, _interruptible(session):
-        try:
-            for record in records(session) if isinstance(session, Session) else offline.records(session):
-                folder.append(record)
-                if record.validation is not None and _is_best(session, record.validation.mean):
-                    folder.save_agent(session.agent, record)
-                watch(record)
-                if time.monotonic() - saved >= session.config.checkpoint_every > 0:
-                    folder.save(session)
-                    saved = time.monotonic()
-        except NonFiniteError as error:
-            last = folder.checkpoints.latest()
-            kept = f"The last good checkpoint is {last}" if last else "No checkpoint had been written yet"
-            raise NonFiniteError(f"{error} {kept}.") from error
-        else:
-            folder.save(session)
-            folder.finish(session)
-        finally:
-            folder.close()
-    if session.stopping:
-        unit = "steps" if isinstance(session, Session) else "updates"
-        raise KeyboardInterrupt(f"stopped and saved at {session.steps:,} {unit}: go on with --resume {folder.path}")
-    return Agent.load(folder.agent, session.device)
-
-
-def _is_best(session: Session | OfflineSession, mean: float) -> bool:
-    if session.best is not None and mean < session.best:
-        return False
-    session.best = mean  # of equals the newer: it has learnt from more
-    return True
-
-
-@contextmanager
-def _shown(session: Session | OfflineSession, folder: RunFolder, progress: bool | Watch | None) -> Iterator[Watch]:
-    if callable(progress):
-        yield progress
-    elif progress:
-        offline_ = isinstance(session, OfflineSession)
-        with Progress(session.config, folder.path, session.best, offline_) as display:
-            yield display.take
-    else:
-        yield lambda record: None
-
-
-@contextmanager
-def _interruptible(session: Session | OfflineSession) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask the loop to end where a checkpoint is exact; a second one interrupts at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are handled in the main thread alone
-        return
-
-    def ask(number: int, frame: Any) -> None:
-        if session.stopping:
-            raise KeyboardInterrupt("stopped at once; the last checkpoint is what --resume goes on from")
-        session.stopping = True
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -13,6 +13,7 @@ import torch
 
 from seqel.agents.agent import Agent
 from seqel.agents.exploration import Explorer
+from seqel.data.joining import joined
 from seqel.data.replay import Replay
 from seqel.environments.probe import Probe, probe
 from seqel.environments.resolve import EnvMaker
@@ -28,6 +29,7 @@ from seqel.training.devices import choose_device
 from seqel.training.heads import with_heads
 from seqel.training.learner import Learner
 from seqel.training.returns_scale import ReturnScale
+from seqel.training.sources import Source, require_same_spaces
 
 __all__ = ["Session", "complete"]
 
@@ -72,10 +74,26 @@ def complete(config: RunConfig, found: Probe) -> RunConfig:
 class Session:
     """A run in memory: environments, agent, replay, learner. `training/online.py` says in which order they work."""
 
-    def __init__(self, config: RunConfig, make: EnvMaker, found: Probe | None = None) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        make: EnvMaker,
+        found: Probe | None = None,
+        *,
+        start: Agent | None = None,
+        source: Source | None = None,
+    ) -> None:
+        """`start`: whose weights to begin with; `source`: recorded sessions of the same spaces, learnt from beside the live
+        ones (`data.fraction` of each batch).
+
+        Raises:
+            SpaceError: either is of other spaces than the environment.
+        """
         self.notes: list[str] = []  # what the next record has to say in words
         self.probe = found or probe(make)
         self.device = choose_device(config.device)
+        if start is not None:
+            config = dataclasses.replace(config, network=start.network.config)
         self.config = config = settle(complete(config, self.probe), self.device)
         count, asked = config.environments, config.vectorization
         mode = choose_mode(make, self.probe, count) if asked == "auto" else asked
@@ -88,6 +106,11 @@ class Session:
             keep_freed_memory()
         spec, action = self.probe.observation, self.probe.action
         network = QNetwork(config.network, spec, action).to(self.device)
+        for what, given in (("the agent to start from", start), ("the recorded data", source)):
+            if given is not None:
+                require_same_spaces(what, given, spec, action)
+        if start is not None:
+            network.load_state_dict(start.network.state_dict())
         self.agent = Agent(network, {"env": config.env, "seed": config.seed, "discount": config.objective.discount})
         self.learner = Learner(network, config.objective, config.learner)
         if config.learner.compile == "on":
@@ -111,6 +134,10 @@ class Session:
         assert discount is not None  # `complete` chose one
         self.discount = discount
         self.scale = ReturnScale(discount)
+        if start is not None:
+            self.scale.begin(float(network.head.scale))
+        self.started = start is not None
+        self.recorded = source.recorded if source is not None else None
         segment = max(4 * config.replay.window, 512)
         self.collector = Collector(
             self.stream, self.agent, explorer, self.replay, self.scale,
@@ -150,7 +177,8 @@ class Session:
         for end in self.collector.step(self.done):
             self.recent.append(end)
         if not self.ready and self.collector.steps >= self.config.replay.learning_starts and self.replay.episodes:
-            self._freeze_statistics()
+            if not self.started:
+                self._freeze_statistics()
             self.ready = True
 
     @property
@@ -165,22 +193,28 @@ class Session:
         if abs(self.scale.value / float(self.agent.network.head.scale) - 1.0) > 0.01:
             self.learner.rescale(self.scale.value)
         window = self._window()
-        batch = self.replay.sample(
-            self._windows(window),
-            window=window,
-            context=config.network.context,
-            discount=self.discount,
-            rng=self.rng,
-            pad_to=window if config.learner.compile == "on" else None,
-            pack=config.network.trunk == "transformer",  # a GRU would have to run packed rows step by step
-            importance=config.replay.importance + (1.0 - config.replay.importance) * self.done,
-        )
+        sample: dict[str, Any] = {
+            "window": window,
+            "context": config.network.context,
+            "discount": self.discount,
+            "rng": self.rng,
+            "pad_to": window if config.learner.compile == "on" else None,
+            "pack": config.network.trunk == "transformer",  # a GRU would have to run packed rows step by step
+        }
+        count = self._windows(window)
+        old = 0 if self.recorded is None else min(count - 1, max(1, round(config.data.fraction * count)))
+        importance = config.replay.importance + (1.0 - config.replay.importance) * self.done
+        batch = self.replay.sample(count - old, importance=importance, **sample)
         self.learned += max(1, batch.learned)
-        metrics = self.learner.update(batch, self.done)
+        mixed = batch
+        if self.recorded is not None and old:
+            mixed = joined(batch, self.recorded.sample(old, **sample))
+        metrics = self.learner.update(mixed, self.done)
         if self.learner.updates == SETTLED and self.device.type == "cpu":
             use_large_pages()
         if config.replay.priority:
-            self.replay.update_priorities(batch, self.learner.errors.cpu().numpy())
+            error = self.learner.errors[: len(batch.reward), : batch.reward.shape[1]]  # of the live windows
+            self.replay.update_priorities(batch, error.cpu().numpy())
         if config.refresh_every and self.learner.updates % config.refresh_every == 0:
             self.collector.refresh()
         return metrics

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqel.data.recorded import Recorded
-from seqel.errors import ConfigError
+from seqel.errors import ConfigError, SpaceError
 from seqel.spaces import ActionSpec, ObservationSpec
 
-__all__ = ["Data", "Source", "as_trained", "described", "named", "open_source"]
+__all__ = ["Data", "Source", "as_trained", "described", "named", "open_source", "require_same_spaces"]
 
 
 class Source(Protocol):
@@ -96,3 +96,14 @@ def as_trained(source: Source, encoding: dict[str, Any]) -> Source:
     if not isinstance(source, Dataset):
         raise DataError("expected a table, as the agent was trained on one")
     return translated(source, Encoding.from_json(encoding))
+
+
+def require_same_spaces(what: str, given: Any, observation: ObservationSpec, action: ActionSpec) -> None:
+    """Raises SpaceError unless what is given (an agent, data) has the environment's own spaces."""
+    of_agent = hasattr(given, "observation_spec")
+    seen, done = (given.observation_spec, given.action_spec) if of_agent else (given.observation, given.action)
+    if seen != observation or done != action:
+        raise SpaceError(
+            f"{what}: expected the environment's spaces, {[str(leaf) for leaf in observation.leaves]} and {action}, got "
+            f"{[str(leaf) for leaf in seen.leaves]} and {done}"
+        )
