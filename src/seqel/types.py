@@ -111,6 +111,11 @@ class QOutput:
     policy_logits: Tensor | None = None  # (B, T+1, M, A) where the network has a policy head
     value: Tensor | None = None  # (B, T+1, M) where the network has a head for the state's value
 
+    def detached(self) -> QOutput:
+        """The same numbers without gradient."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return QOutput(**{name: None if part is None else part.detach() for name, part in parts.items()})
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:

@@ -52,6 +52,18 @@ def test_accumulation_equals_the_whole_batch(parts: int) -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("settings", [{}, {"value": "hl-gauss"}, {"value": "c51"}, {"value": "quantile"}])
+def test_without_discount_the_target_network_is_not_asked(settings: dict[str, str]) -> None:
+    windows = dataclasses.replace(batch(), discount=torch.zeros(2, 12))
+    results = []
+    for discount in (0.0, 0.9):
+        one = Learner(network(bins=11, **settings), ObjectiveConfig(discount, lambda_=0.0), LearnerConfig(warmup=1))
+        one.target.forward = None if discount == 0.0 else one.target.forward  # type: ignore[assignment,method-assign]
+        results.append([one.update(windows) for _ in range(3)][-1])
+    for name, value in results[0].items():
+        torch.testing.assert_close(value, results[1][name], rtol=1e-5, atol=1e-6)
+
+
 def test_a_batch_made_by_hand_need_not_count_its_steps() -> None:
     counted, uncounted = learner(), learner()
     one, other = counted.update(batch()), uncounted.update(dataclasses.replace(batch(), learned=0))

@@ -51,6 +51,8 @@ class Learner:
         self.errors = torch.zeros(0, 0)  # (B, T) |target - q| of the last update, in units of the return scale
         self._online: list[Tensor] = list(network.parameters())
         self._slow: list[Tensor] = list(self.target.parameters())
+        # imitation alone, or rewards alone: what the target network says would be multiplied by 0
+        self._bootstraps = objective.td > 0.0 and (objective.discount != 0.0 or objective.expectile > 0.0)
         self._loss = compiled(self._step_losses) if config.compile == "on" else self._step_losses
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
@@ -144,11 +146,11 @@ class Learner:
         """The error of the values, what comes on top of it, metrics, and (B, T) |target - q| in return scales."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             online = self.network(batch)
-            if self.objective.td > 0.0:
+            if self._bootstraps:
                 with torch.no_grad():
                     slow = self.target(batch)
             else:
-                slow = online  # imitation alone: nothing bootstraps
+                slow = online.detached()
         head = self.network.head
         filters = self.network.config.policy == "filters"
         support = self.network.config.support if filters else 0.0
