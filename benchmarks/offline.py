@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from offline_data import TASKS
 
 import seqel
 from learn import commit
+from offline_data import TASKS
 from seqel.data.sessions import Sessions
 from seqel.environments.resolve import resolve
 from seqel.spaces import ActionSpec, ObservationSpec

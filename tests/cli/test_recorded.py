@@ -1,0 +1,97 @@
+"""From a table to a policy on the command line: check, train, evaluate; and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seqel.cli.main import main
+
+SCHEMA = (
+    'session = "who"\norder = "step"\naction = "do"\nreward = "gain"\n[observation]\ncue = "category"\nx = "number"\n'
+)
+SMALL = [
+    "network.width=16", "network.heads=2", "network.layers=1", "threads=1", "device=cpu", "replay.batch_tokens=64",
+    "data.every=20", "learner.learning_rate=3e-3",
+]  # fmt: skip
+
+
+def write(path: Path, sessions: int = 80, seed: int = 0) -> Path:
+    """The first row shows a cue; what pays two steps later is to repeat it. The players guess."""
+    rng = np.random.default_rng(seed)
+    lines = ["who,step,cue,x,do,gain"]
+    for who in range(sessions):
+        cue = int(rng.integers(2))
+        for step in range(3):
+            act = int(rng.integers(2))
+            gain = float(act == cue) if step == 2 else 0.0
+            lines.append(f"s{who},{step},{'ab'[cue] if step == 0 else 'none'},{step}.0,{['left', 'right'][act]},{gain}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recorded")
+    write(path / "t.csv")
+    (path / "schema.toml").write_text(SCHEMA)
+    sets = [part for one in SMALL for part in ("--set", one)]
+    given = ["--data", str(path / "t.csv"), "--schema", str(path / "schema.toml")]
+    assert main(["train", *given, "--updates", "200", "--out", str(path / "run"), *sets]) == 0
+    return path
+
+
+def test_a_table_becomes_a_policy_and_an_estimate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    write(folder / "new.csv", seed=1)
+    command = ["evaluate", str(folder / "run"), "--data", str(folder / "new.csv"), "--updates", "150"]
+    assert main([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["sessions"] == 80 and not found["known_probabilities"]
+    assert [row["name"] for row in found["policies"]] == ["this agent", "always left", "always right"]
+    assert 0.3 < found["recorded"]["value"]["value"] < 0.7
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    for text in ("this agent", "as recorded", "always left", "over recorded", "The data do not say how likely"):
+        assert text in shown
+
+
+def test_the_run_says_what_it_is(folder: Path) -> None:
+    summary = json.loads((folder / "run" / "summary.json").read_text())
+    assert summary["data"] == [str(folder / "t.csv")] and summary["updates"] == 200 and summary["env"] == ""
+    config = json.loads((folder / "run" / "agent" / "config.json").read_text())
+    assert config["info"]["encoding"]["actions"] == ["left", "right"]
+
+
+def test_resume_needs_no_further_word(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--resume", str(folder / "run"), "--updates", "220", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["updates"] == 220
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--data", "t.csv"], "schema: expected the TOML file"),
+        (["CartPole-v1", "--data", "t.csv", "--schema", "s.toml"], "one or the other"),
+        (["--data", "t.csv", "--schema", "schema.toml", "--compare"], "needs an environment"),
+        (["CartPole-v1", "--updates", "5"], "go with --data"),
+        (["--data", "none.csv", "--schema", "schema.toml"], "none.csv"),
+    ],
+)
+def test_what_does_not_go_together_is_said(
+    folder: Path, options: list[str], says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert main(["train", *options]) in (2, 5)
+    assert says in " ".join(capsys.readouterr().err.split())
+
+
+def test_other_data_than_the_agents_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "other.csv").write_text("who,step,do,gain,z\na,0,left,1,2\na,1,left,1,3\nb,0,right,0,1\nb,1,left,1,1\n")
+    (folder / "other.toml").write_text(SCHEMA.split("[")[0] + '[observation]\nz = "number"\n')
+    given = ["--data", str(folder / "other.csv"), "--schema", str(folder / "other.toml")]
+    assert main(["evaluate", str(folder / "run"), *given]) == 5
+    assert "expected the columns that the agent observes" in " ".join(capsys.readouterr().err.split())
