@@ -98,7 +98,7 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
         "seqel/MemoryCards-v0", "immediate",
         {
             "steps": 400_000, "evaluation.every": 10_000, "objective.discount": 0.0, "replay.priority": 0.6,
-            "replay.batch_tokens": 416, "replay.replay_ratio": 16.0, "network.value": "hl-gauss", "network.bins": 21,
+            "replay.batch_tokens": 416, "replay.replay_ratio": 8.0, "network.value": "hl-gauss", "network.bins": 21,
             "network.value_range": 1.5,
         }, -6.5, 100,
     ),

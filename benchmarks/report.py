@@ -11,6 +11,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 START, END = "<!-- results:start -->", "<!-- results:end -->"
@@ -55,6 +57,11 @@ SOLVE = """## Seconds to solve, beside the public DTQN code
 
 One core each, the checkout's own environments, agent and settings (`benchmarks/peers/dtqn/solve.py`, one seed, an hour at
 most, its evaluation not counted); ours: `python benchmarks/learn.py --only NAME`, validation counted."""
+PIXELS = """## A game of pictures, beside Stable-Baselines3 DQN
+
+Half an hour of training on one core each, at the same time, seed 0, 16 environments against one (SB3's own way);
+our looks counted, theirs not. Commands: `python benchmarks/pixels.py`, `benchmarks/peers/sb3/pixels.py`. A look is 20 episodes;
+at the end 100 fresh ones: ours of the weights with the best look, theirs of the last."""
 TABLE = """## The parts, and how they grow
 
 One thread; update: 32 windows of 50 steps (about 1,600 transitions whatever the context), 2 layers; act: a step of every
@@ -98,7 +105,7 @@ def peers() -> str:
     """Stable-Baselines3 DQN's final and best figures, as measured here."""
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for found in read("peers"):
-        if str(found.get("peer", "")).lower().startswith("stable"):
+        if str(found.get("peer", "")).lower().startswith("stable") and "best_checkpoint" in found:
             rows[found["env"]].append(found)
     lines = [
         "| task | steps | last weights, a seed each | best of ten checkpoints | seconds |",
@@ -183,6 +190,37 @@ def imports() -> str:
     return "\n".join(lines)
 
 
+def pixels() -> str:
+    """A game of pictures beside Stable-Baselines3, the same half hour each; the curves go into a picture."""
+    lines = [
+        "| game | who | steps/s in training | steps | fresh episodes at the end | return at 5; 10; 20; 30 minutes |",
+        "|---|---|---|---|---|---|",
+    ]
+    theirs = {found["env"]: found for found in read("peers") if "curve" in found}
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for found in read("pixels"):
+        for who, one in ((f"Seqel, {found['preset']}", found), ("Stable-Baselines3 DQN", theirs.get(found["env"]))):
+            if one is None:
+                continue
+            seconds, means = [look["seconds"] for look in one["curve"]], [look["mean"] for look in one["curve"]]
+            axes.plot([s / 60 for s in seconds], means, label=f"{found['env']}: {who}")
+            nearest = [min(one["curve"], key=lambda look: abs(look["seconds"] - 60 * m)) for m in (5, 10, 20, 30)]
+            lines.append(
+                f"| `{found['env']}` | {who} | {one['steps_per_s']:.0f} | {one['steps']:,} | {one['mean']:.3g} "
+                f"| {'; '.join(format(look['mean'], '.3g') for look in nearest)} |"
+            )
+    if len(lines) == 2:
+        return ""
+    axes.set(xlabel="minutes of training on one core", ylabel="mean return of a look")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    picture = HERE.parent / "docs" / "figures" / "pixels.png"
+    picture.parent.mkdir(exist_ok=True)
+    figure.savefig(picture, dpi=110)
+    return "\n".join([*lines, "", "![Return against minutes of training](figures/pixels.png)"])
+
+
 def bench_table() -> str:
     """What `seqel bench` says on this machine, a row a line; empty where it was not run."""
     found = next((one for one in read("table")), None)
@@ -219,6 +257,8 @@ def main() -> None:
     parts = [machine, LEARNING, table, PEERS, peers(), SPEED, speed()]
     if read("solve"):
         parts += [SOLVE, solve()]
+    if pixels():
+        parts += [PIXELS, pixels()]
     if frames():
         parts += ["## A million steps of 84 x 84 frames\n\nCommand: `python benchmarks/frames.py`.", frames()]
     if imports():
