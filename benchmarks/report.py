@@ -60,8 +60,8 @@ most, its evaluation not counted); ours: `python benchmarks/learn.py --only NAME
 PIXELS = """## A game of pictures, beside Stable-Baselines3 DQN
 
 Half an hour of training on one core each, at the same time, seed 0, 16 environments against one (SB3's own way);
-our looks counted, theirs not. Commands: `python benchmarks/pixels.py`, `benchmarks/peers/sb3/pixels.py`. A look is 20 episodes;
-at the end 100 fresh ones: ours of the weights with the best look, theirs of the last."""
+our looks counted, theirs not. Commands: `python benchmarks/pixels.py`, `benchmarks/peers/sb3/pixels.py`. A look is 20
+episodes; at the end 100 fresh ones: ours of the weights with the best look, theirs of the last."""
 TABLE = """## The parts, and how they grow
 
 One thread; update: 32 windows of 50 steps (about 1,600 transitions whatever the context), 2 layers; act: a step of every

@@ -5,6 +5,7 @@ Legend
 B  windows in a batch            T  transitions in a window (so T + 1 observations)
 E  environments side by side     M  action dimensions (1 for Discrete)
 A  actions                       D  model width
+C  candidates: the actions that are scored, where not all are
 
 `context` is how many steps attention reaches back in each layer; `window` is how many transitions a training
 sequence has. They are different things. An observation is a flat dict, one array a leaf of the (possibly nested)
@@ -72,6 +73,8 @@ class SequenceBatch:
     policy: Tensor | None = (
         None  # (B, T+1, M, A)  probabilities of the policy that is evaluated; None: learn the best one
     )
+    candidates: Tensor | None = None  # (B, T+1, C) int64  the actions that are scored; None: all
+    log_count: Tensor | None = None  # (B, T+1, C)  log of how many actions each candidate stands for; None: 0
     weight: Tensor | None = None  # (B, T)  importance weights, the same for every step of a window
     slot: Tensor | None = (
         None  # (B, T) int64  where each step is stored, for priorities and what is kept beside recorded data
@@ -113,8 +116,9 @@ class QOutput:
 
     def detached(self) -> QOutput:
         """The same numbers without gradient."""
-        parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        return QOutput(**{name: None if part is None else part.detach() for name, part in parts.items()})
+        parts: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        cut: dict[str, Any] = {name: None if part is None else part.detach() for name, part in parts.items()}
+        return QOutput(**cut)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from seqel.cli import demo, twins
+from seqel.cli.compare import judge
 from seqel.cli.main import main
-from seqel.cli.train import judge
 from seqel.cli.twins import Child, ChildFailed, Message, Pace, Tell, run_together
 from seqel.errors import SpaceError
 

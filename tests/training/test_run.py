@@ -246,9 +246,9 @@ def test_a_place_that_refuses_writes_is_told(tmp_path: Path) -> None:
 
 KILLED = """
 import itertools, os, signal, sys
-import seqel, seqel.storage, seqel.training.checkpoint as checkpoint, seqel.training.run as run
+import seqel, seqel.storage, seqel.training.checkpoint as checkpoint, seqel.training.driving as driving
 seconds = itertools.count()
-run.time = type("Clock", (), {"monotonic": staticmethod(lambda: next(seconds))})  # a checkpoint at every record
+driving.time = type("Clock", (), {"monotonic": staticmethod(lambda: next(seconds))})  # a checkpoint at every record
 saves = itertools.count(1)
 def save_tree(directory, tree, *, replace=False, fault=None):
     doomed = next(saves) == 4

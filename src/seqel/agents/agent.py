@@ -93,6 +93,7 @@ class Agent:
         first: Any = None,
         previous_action: Any = None,
         mask: Any = None,
+        candidates: Any = None,
         rows: Any = None,
     ) -> tuple[Decision, AgentState]:
         """Choose the best action of each of R rows.
@@ -104,11 +105,13 @@ class Agent:
             first: (R,) bool, an episode begins here and the row forgets; None: only rows that have seen nothing.
             previous_action: (R,) or (R, M), when somebody else (a shield, a person) acted instead of the agent.
             mask: (R, A) bool, True = allowed.
+            candidates: (R, C) numbers of actions, to choose among these alone; -1 fills a shorter row up. Only they are
+                scored, and the decision's q is theirs, (R, C). Instead of a mask.
             rows: (R,) numbers of the rows of the state that these are; None: all of them, in order.
 
         Raises:
-            SpaceError: the observation does not fit, a mask allows nothing, or rows, rewards or previous actions are not
-                what they should be. The state is then as it was.
+            SpaceError: the observation does not fit, a mask allows nothing, or candidates, rows, rewards or previous
+                actions are not what they should be. The state is then as it was.
         """
         index = None if rows is None else self._index(rows, state)
         if index is not None:
@@ -119,11 +122,18 @@ class Agent:
         if state is None:
             state = self.initial_state(batch)
         allowed = None if mask is None else self._mask(mask, batch)
+        among = None
+        if candidates is not None:
+            if mask is not None:
+                raise SpaceError("expected a mask or candidates, got both")
+            among, allowed = self._candidates(candidates, batch)
         with torch.inference_mode():
-            q = self._step(leaves, state, reward, first, previous_action, index, batch)  # (R, M, A)
+            q = self._step(leaves, state, reward, first, previous_action, index, batch, among)  # (R, M, A or C)
             if allowed is not None:
                 q = q.masked_fill(~allowed[:, None], -torch.inf)
             action = q.argmax(dim=-1)
+            if among is not None:
+                action = among.gather(1, action)
             if index is None:
                 state.last_action.copy_(action)
             else:
@@ -143,6 +153,7 @@ class Agent:
         previous_action: Any,
         index: Tensor | None,
         batch: int,
+        candidates: Tensor | None,
     ) -> Tensor:
         fresh = state.fresh if index is None else state.fresh[index]
         begins = fresh if first is None else fresh | self._row_values("first", first, torch.bool, batch)
@@ -153,7 +164,7 @@ class Agent:
         if bool(begins.any()):
             forget = begins if index is None else torch.zeros_like(state.fresh).index_put_((index,), begins)
             self.network.trunk.reset(state.memory, forget)
-        out, state.memory = self.network.step(leaves, last, earned, begins, state.memory, index)
+        out, state.memory = self.network.step(leaves, last, earned, begins, state.memory, index, candidates)
         if index is None:
             state.fresh.fill_(False)
         else:
@@ -234,6 +245,20 @@ class Agent:
         if not bool(allowed.any(dim=1).all()):
             raise SpaceError(f"mask: rows {(~allowed.any(dim=1)).nonzero()[:, 0].tolist()} allow no action at all")
         return allowed
+
+    def _candidates(self, candidates: Any, batch: int) -> tuple[Tensor, Tensor]:
+        """Codes (R, C), and which of them are none that fill up."""
+        if self.action_spec.dims > 1:
+            raise SpaceError("candidates: expected one action dimension")
+        given = np.asarray(candidates)
+        if given.ndim != 2 or len(given) != batch or not np.issubdtype(given.dtype, np.integer):
+            raise SpaceError(f"candidates: expected whole numbers [{batch}, C], got {list(given.shape)} {given.dtype}")
+        codes, there = given - self.action_spec.start[0], given != -1
+        if (there & ((codes < 0) | (codes >= self.action_spec.actions))).any():
+            raise SpaceError(f"candidates: expected actions of the action space or -1, got {given.tolist()!s:.200}")
+        if not there.any(axis=1).all():
+            raise SpaceError(f"candidates: rows {np.flatnonzero(~there.any(axis=1)).tolist()} have none")
+        return self._tensor(np.where(there, codes, 0), torch.int64), self._tensor(there, torch.bool)
 
     def _tensor(self, value: Any, dtype: torch.dtype) -> Tensor:
         return torch.as_tensor(np.asarray(value), device=self.device).to(dtype)

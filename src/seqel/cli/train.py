@@ -13,7 +13,6 @@ from seqel.cli.arguments import EnvArguments, Json, OptionalEnv, pairs, values
 
 if TYPE_CHECKING:
     from seqel.cli.output import Output
-    from seqel.cli.twins import Pace, Tell
     from seqel.training.config import RunConfig
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
@@ -34,11 +33,11 @@ examples:
   seqel train my_file:MyEnv --compare                      does memory pay here?
   seqel train CartPole-v1 --network gru --set learner.learning_rate=3e-4 --set network.width=128
   seqel train --data sessions.parquet --schema schema.toml no environment: learn from what was recorded
+  seqel train --data sessions.csv --schema schema.toml --set data.action_features=films.csv    actions by what they are
+  seqel train CartPole-v1 --start runs/sessions-1          from recorded data on to the environment
   seqel train --resume runs/maze --steps 120000            go on, exactly there
   tensorboard --logdir runs
 """
-
-EPISODES = 100  # evaluated at the end of a comparison
 
 Flag = Annotated[bool, FlagCreatePairsOff]
 
@@ -108,6 +107,12 @@ class Arguments:
         int | None,
         arg(metavar="N", help="of the network, with --data (20,000)", help_behavior_hint="", constructor=int),
     ] = None
+    start: Annotated[
+        str | None,
+        arg(
+            metavar="DIR", help="an agent to begin with, learnt from data, say", help_behavior_hint="", constructor=str
+        ),
+    ] = None
     resume: Annotated[
         str | None, arg(metavar="DIR", help="go on with the run in this folder", help_behavior_hint="", constructor=str)
     ] = None
@@ -131,18 +136,20 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     if arguments.env is None and arguments.config is None and not arguments.data:
         raise ConfigError("expected ENV (an id, module:Id-v0 or module:ClassName), --data FILE, or --resume DIR")
     config = settings_of(arguments)
-    if config.data.files:
+    if config.data.files and not config.env:
         return _learn_recorded(config, arguments, output)
-    if arguments.schema is not None or arguments.updates is not None:
-        raise ConfigError("--schema and --updates go with --data")
+    if arguments.updates is not None or (arguments.schema is not None and not config.data.files):
+        raise ConfigError("--schema goes with --data, and --updates with --data alone")
     if not config.env:
         raise ConfigError("expected ENV, or a config that names one")
     folder = Path(arguments.out) if arguments.out else free_folder(config.env)
     if arguments.compare and config.memoryless:
         raise ConfigError("--compare trains the memoryless twin itself: leave --memoryless out")
     if arguments.compare:
-        return _compare(config, folder, output)
-    train(config.env, out=folder, config=config)
+        from seqel.cli.compare import compare
+
+        return compare(config, folder, output)
+    train(config.env, out=folder, config=config, start=arguments.start, **_recorded(config))
     return _told(folder, output)
 
 
@@ -153,11 +160,16 @@ def _learn_recorded(config: RunConfig, arguments: Arguments, output: Output) -> 
     for name in ("compare", "stop_at", "steps", "environments"):
         if getattr(arguments, name) not in (None, False):
             raise ConfigError(f"--{name.replace('_', '-')} needs an environment, and --data has none (see --updates)")
-    if config.env:
-        raise ConfigError("--data and an environment: one or the other")
+    if arguments.start is not None:
+        raise ConfigError("--start needs an environment: an agent learnt from data goes on with one")
     folder = Path(arguments.out) if arguments.out else free_folder(Path(config.data.files[0]).stem)
-    train(data=config.data.files, schema=config.data.schema, out=folder, config=config)
+    train(out=folder, config=config, **_recorded(config))
     return _told(folder, output)
+
+
+def _recorded(config: RunConfig) -> dict[str, Any]:
+    """What `seqel.train` is told of recorded sessions, where the config names some."""
+    return {"data": config.data.files, "schema": config.data.schema} if config.data.files else {}
 
 
 def settings_of(arguments: Arguments) -> RunConfig:
@@ -174,7 +186,7 @@ def settings_of(arguments: Arguments) -> RunConfig:
     config = (
         load_config(arguments.config)
         if arguments.config is not None
-        else preset(arguments.preset or ("offline-cql" if arguments.data else "default"))
+        else preset(arguments.preset or ("offline-cql" if arguments.data and arguments.env is None else "default"))
     )
     options = {
         "env": arguments.env,
@@ -218,90 +230,3 @@ def _told(folder: Path, output: Output) -> dict[str, Any]:
         f"next: [cyan]seqel evaluate {folder}[/]   (fresh seeds, with intervals); picture: {folder}/learning-curve.png",
     )
     return summary | {"folder": str(folder)}
-
-
-# -- with and without history ------------------------------------------------------------------------------------------
-
-
-def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, leads: bool) -> None:
-    """One of the two trainings, in its own process; the twin ends, saved, where the leader ended."""
-    import math
-    import signal
-
-    from seqel.cli.duel import told
-    from seqel.training.online import Record
-    from seqel.training.run import train
-
-    asked = watching = False
-
-    def watch(record: Record) -> None:
-        nonlocal watching
-        if not watching:  # `train` saves at the first signal and gives up at the second: let it see one only
-            watching = True
-            stop: Any = signal.getsignal(signal.SIGTERM)
-            signal.signal(signal.SIGTERM, lambda number, frame: ask(stop, number, frame))
-        tell(told(record))
-        if leads:
-            pace.lead(record.steps)
-        elif not pace.follow(record.steps, math.inf, asked=lambda: asked):
-            signal.raise_signal(signal.SIGTERM)  # a checkpoint and the summary are written, and it ends
-
-    def ask(stop: Any, number: int, frame: Any) -> None:
-        nonlocal asked
-        if not asked:
-            asked = True
-            stop(number, frame)
-
-    try:
-        train(config.env, out=folder, config=config, progress=watch)
-    except KeyboardInterrupt:
-        if leads or not asked:
-            raise
-    finally:
-        if leads:
-            pace.lead(pace.steps.value, final=True)
-
-
-def _compare(config: RunConfig, folder: Path, output: Output) -> dict[str, Any]:
-    from seqel.agents.agent import Agent
-    from seqel.cli.duel import WITH, WITHOUT, Duel
-    from seqel.cli.evaluate import results_table
-    from seqel.cli.twins import Child, Pace, cores, run_together
-    from seqel.environments.resolve import resolve
-    from seqel.evaluation.rollout import evaluate
-
-    pace, threads = Pace(), max(1, cores() // 2)
-    config = dataclasses.replace(config, threads=config.threads or threads)
-    look = dataclasses.replace(config.evaluation, stop=False)
-    twin = dataclasses.replace(config, memoryless=True, evaluation=look)
-    folders = {WITH: folder, WITHOUT: folder.with_name(folder.name + "-memoryless")}
-    children = [
-        Child(name, learn, threads, {"config": c, "folder": str(folders[name]), "pace": pace, "leads": name == WITH})
-        for name, c in ((WITH, config), (WITHOUT, twin))
-    ]
-    try:
-        with Duel(output.progress, f"{config.env}: with and without history, seed {config.seed}") as duel:
-            for message in run_together(children):
-                if message is not None:
-                    duel.take(message.name, message.what)
-    except KeyboardInterrupt as stop:
-        saved = [f"--resume {path}" for path in folders.values() if (path / "summary.json").exists()]
-        raise KeyboardInterrupt(f"stopped; go on with each by {' and '.join(saved)}" if saved else "") from stop
-    make = resolve(config.env, **config.env_args)
-    results = {name: evaluate(Agent.load(path), make, EPISODES) for name, path in folders.items()}
-    verdict = judge(results[WITH].interval, results[WITHOUT].interval)
-    output.show("", f"{EPISODES} fresh episodes each:", results_table(results), "", f"[bold]{verdict}[/]")
-    return {
-        "verdict": verdict,
-        "folders": {name: str(path) for name, path in folders.items()},
-        "evaluations": {name: dataclasses.asdict(result) for name, result in results.items()},
-    }
-
-
-def judge(history: tuple[float, float], none: tuple[float, float]) -> str:
-    """What two 95 % intervals of the mean return allow to say. One seed each: it is about these two agents."""
-    if history[0] > none[1]:
-        return "Memory pays here: the intervals do not overlap."
-    if none[0] > history[1]:
-        return "Memory does not pay here with this budget: the agent without it is better, and simpler."
-    return "No difference shown: the intervals overlap. Train longer, or evaluate more episodes, before deciding."

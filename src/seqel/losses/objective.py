@@ -148,9 +148,10 @@ def offline_terms(
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """The terms of `losses/offline.py` that the config asks for: name -> (what is learnt, what is reported), (B, T) each."""
     mask = None if batch.action_mask is None else batch.action_mask[:, :-1, None]
+    count = None if batch.log_count is None else batch.log_count[:, :-1, None]
     found: dict[str, tuple[Tensor, Tensor]] = {}
     if config.cql > 0.0:
-        gap = conservative(online.q[:, :-1] / scale, batch.action, config.cql_temperature, mask).mean(dim=-1)
+        gap = conservative(online.q[:, :-1] / scale, batch.action, config.cql_temperature, mask, count).mean(dim=-1)
         found["conservative"] = (gap, gap.detach())
     advantage = None
     if config.expectile > 0.0:
@@ -161,7 +162,7 @@ def offline_terms(
     if config.imitation > 0.0:
         assert online.policy_logits is not None
         dims = online.policy_logits.shape[2]  # values may stand there for several policies, what was recorded for one
-        nats = imitation(online.policy_logits[:, :-1], batch.action[..., :dims], mask)
+        nats = imitation(online.policy_logits[:, :-1], batch.action[..., :dims], mask, count)
         plain = nats.detach().mean(dim=-1)
         if advantage is not None and config.advantage > 0.0:
             nats = advantage_weight(advantage, config.advantage, batch.learn) * nats

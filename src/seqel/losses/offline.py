@@ -18,20 +18,23 @@ __all__ = ["advantage_weight", "conservative", "expectile", "imitation", "log_po
 HEAVIEST = 20.0  # times the lightest possible pull of an action, so that one step cannot decide an update
 
 
-def conservative(q: Tensor, action: Tensor, temperature: float, mask: Tensor | None = None) -> Tensor:
+def conservative(
+    q: Tensor, action: Tensor, temperature: float, mask: Tensor | None = None, log_count: Tensor | None = None
+) -> Tensor:
     """How far the values of all actions stand above that of the recorded one: t logsumexp(q / t) - q(a) -> (..., M).
 
     q (..., M, A) in units of the return scale, action (..., M); never below 0. The term of discrete CQL(H): Kumar et al.
     2020, arXiv:2006.04779, eq. 4. Differs: q is measured in return scales and softened by `temperature`, because values
     that tell actions apart differ by a small part of the return; with 1 and rewards of the paper's size it is the paper's.
+    log_count: how many actions each column stands for, where the others were drawn from many (log, of q's shape).
 
     Raises ValueError unless temperature > 0, or on other shapes.
     """
     if not temperature > 0.0:
         raise ValueError(f"expected temperature > 0; came {temperature}")
     taken = select(q, action)
-    q = _only(q, mask)
-    return temperature * torch.logsumexp(q / temperature, dim=-1) - taken
+    scaled = _only(q, mask) / temperature
+    return temperature * torch.logsumexp(scaled if log_count is None else scaled + log_count, dim=-1) - taken
 
 
 def log_policy(logits: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -39,12 +42,13 @@ def log_policy(logits: Tensor, mask: Tensor | None = None) -> Tensor:
     return _only(logits, mask).log_softmax(dim=-1)
 
 
-def imitation(logits: Tensor, action: Tensor, mask: Tensor | None = None) -> Tensor:
+def imitation(logits: Tensor, action: Tensor, mask: Tensor | None = None, log_count: Tensor | None = None) -> Tensor:
     """Cross-entropy of the recorded action, in nats: behaviour cloning, and the supervised part of SQN.  -> (..., M).
 
-    Xin et al. 2020, arXiv:2006.05779 (SQN), for its place beside Q-learning.
+    Xin et al. 2020, arXiv:2006.05779 (SQN), for its place beside Q-learning. log_count: as in `conservative`; the sampled
+    softmax of Bengio and Senecal 2008 for negatives drawn evenly.
     """
-    return -select(log_policy(logits, mask), action)
+    return -select(log_policy(logits if log_count is None else logits + log_count, mask), action)
 
 
 def expectile(error: Tensor, tau: float) -> Tensor:

@@ -32,6 +32,8 @@ class NetworkConfig:
     previous_reward: bool = True
     first_step: bool = True  # a flag on an episode's first step
     image: Literal["cnn", "patches"] = "cnn"  # how a picture becomes part of its step's token
+    actions: Literal["outputs", "embedded"] = "outputs"  # an output each, or scored by what they are: MLP(h, e(a))
+    action_features: int = 0  # numbers that describe an action, where they are embedded; as the run was given them
     policy: Literal["none", "beside", "decides", "filters"] = "none"  # a head that predicts the recorded action: learnt
     # beside the values, decides instead of them, or says among which actions they decide (see `support`)
     support: float = 0.3  # policy = "filters": an action this many times as likely as the likeliest one may be chosen
@@ -46,6 +48,7 @@ class NetworkConfig:
             ("trunk", ("transformer", "gru")),
             ("gate", ("residual", "gru")),
             ("image", ("cnn", "patches")),
+            ("actions", ("outputs", "embedded")),
             ("policy", ("none", "beside", "decides", "filters")),
             ("value", ("scalar", "hl-gauss", "c51", "quantile")),
         ):
@@ -61,6 +64,11 @@ class NetworkConfig:
             raise ConfigError(
                 f"network.width: expected a multiple of 2 * heads (rotary embedding turns pairs), got {self.width} "
                 f"with {self.heads} heads"
+            )
+        if self.action_features < 0 or (self.action_features and self.actions != "embedded"):
+            raise ConfigError(
+                "network.action_features: expected 0 or more, and 0 unless network.actions is 'embedded', got "
+                f"{self.action_features}"
             )
         if not 0.0 <= self.support <= 1.0:
             raise ConfigError(f"network.support: expected 0 <= support <= 1, got {self.support}")

@@ -14,12 +14,39 @@ from seqel.losses.distributions import Categorical, Quantiles
 from seqel.losses.hl_gauss import HLGauss
 from seqel.losses.offline import log_policy, supported
 from seqel.networks.config import NetworkConfig
+from seqel.networks.scorer import ActionScorer
 from seqel.spaces import ActionSpec
 from seqel.types import QOutput
 
 __all__ = ["PolicyHead", "QHead", "StateValueHead", "decide"]
 
 FAR = 1e6  # return scales: how far below the others a value is put that the policy head filters out
+
+
+def each_action(action: ActionSpec, config: NetworkConfig, outputs: int) -> nn.Linear | ActionScorer:
+    """What gives `outputs` numbers for every action: an output of a layer each, or a score of what the action is."""
+    if config.actions == "embedded":
+        return ActionScorer(action.actions, config.width, action.dims * outputs, config.action_features)
+    return nn.Linear(config.width, action.dims * action.actions * outputs)
+
+
+def last_layer(layer: nn.Linear | ActionScorer) -> nn.Linear:
+    """The one whose weights carry the unit."""
+    return layer.last if isinstance(layer, ActionScorer) else layer
+
+
+def numbers_of(
+    layer: nn.Linear | ActionScorer, h: Tensor, candidates: Tensor | None, action: ActionSpec, outputs: int
+) -> Tensor:
+    """h (..., D) -> (..., M, A, outputs); with candidates (..., C), numbers of actions: (..., M, C, outputs)."""
+    if isinstance(layer, ActionScorer):
+        scores: Tensor = layer(h, candidates)
+        return torch.unflatten(scores, -1, (action.dims, outputs)).transpose(-3, -2)
+    out: Tensor = layer(h)
+    out = torch.unflatten(out, -1, (action.dims, action.actions, outputs))
+    if candidates is None:
+        return out
+    return out.gather(-2, candidates[..., None, :, None].expand(*out.shape[:-2], candidates.shape[-1], outputs))
 
 
 class QHead(nn.Module):
@@ -34,24 +61,27 @@ class QHead(nn.Module):
 
     def __init__(self, action: ActionSpec, config: NetworkConfig) -> None:
         super().__init__()
-        self.dims, self.actions = action.dims, action.actions
         self.values = _values(config)
-        self.outputs = 1 if self.values is None else config.bins
-        self.advantage = nn.Linear(config.width, self.dims * self.actions * self.outputs)
-        self.value = nn.Linear(config.width, self.dims * self.outputs) if config.dueling else None
+        self.action, self.outputs = action, 1 if self.values is None else config.bins
+        self.advantage = each_action(action, config, self.outputs)
+        self.value = nn.Linear(config.width, action.dims * self.outputs) if config.dueling else None
         self.register_buffer("scale", torch.ones(()))
         for layer in self._layers():
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
     def _layers(self) -> list[nn.Linear]:
-        return [self.advantage] if self.value is None else [self.advantage, self.value]
+        last = last_layer(self.advantage)
+        return [last] if self.value is None else [last, self.value]
 
-    def forward(self, h: Tensor) -> QOutput:
-        """h (..., D) -> q (..., M, A) float32, and the outputs (..., M, A, bins) behind it where they are more."""
-        out = self.advantage(h).unflatten(-1, (self.dims, self.actions, self.outputs))
+    def forward(self, h: Tensor, candidates: Tensor | None = None) -> QOutput:
+        """h (..., D) -> q (..., M, A) float32, and the outputs (..., M, A, bins) behind it where they are more.
+
+        With candidates (..., C), numbers of actions, these alone: C in the place of A.
+        """
+        out = numbers_of(self.advantage, h, candidates, self.action, self.outputs)
         if self.value is not None:
-            value = self.value(h).unflatten(-1, (self.dims, 1, self.outputs))
+            value = self.value(h).unflatten(-1, (self.action.dims, 1, self.outputs))
             out = value + out - out.mean(dim=-2, keepdim=True)
         out = out.float()
         if self.values is None:
@@ -73,15 +103,13 @@ class PolicyHead(nn.Module):
 
     def __init__(self, action: ActionSpec, config: NetworkConfig) -> None:
         super().__init__()
-        self.dims, self.actions = action.dims, action.actions
-        self.linear = nn.Linear(config.width, action.dims * action.actions)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
+        self.action, self.linear = action, each_action(action, config, 1)
+        nn.init.zeros_(last_layer(self.linear).weight)
+        nn.init.zeros_(last_layer(self.linear).bias)
 
-    def forward(self, h: Tensor) -> Tensor:
-        """h (..., D) -> (..., M, A) float32."""
-        out: Tensor = self.linear(h).unflatten(-1, (self.dims, self.actions)).float()
-        return out
+    def forward(self, h: Tensor, candidates: Tensor | None = None) -> Tensor:
+        """h (..., D) -> (..., M, A) float32; with candidates (..., C), C in the place of A."""
+        return numbers_of(self.linear, h, candidates, self.action, 1)[..., 0].float()
 
 
 class StateValueHead(nn.Module):

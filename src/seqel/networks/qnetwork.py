@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from seqel.errors import ConfigError
 from seqel.networks.config import NetworkConfig
 from seqel.networks.heads import PolicyHead, QHead, StateValueHead, decide
+from seqel.networks.scorer import ActionScorer
 from seqel.networks.tokens import TokenEncoder
 from seqel.networks.transformer import Transformer
 from seqel.networks.trunk import State, make_trunk
@@ -38,14 +39,14 @@ class QNetwork(nn.Module):
         self.state_value = StateValueHead(action, config) if config.state_value else None
 
     def forward(self, batch: SequenceBatch) -> QOutput:
-        """All T+1 steps of B windows in one pass: q (B, T+1, M, A)."""
-        return self.heads(self.trunk(self.embed(batch), batch.first, batch.start))
+        """All T+1 steps of B windows in one pass: q (B, T+1, M, A), or of `batch.candidates` alone (B, T+1, M, C)."""
+        return self.heads(self.trunk(self.embed(batch), batch.first, batch.start), batch.candidates)
 
-    def heads(self, h: Tensor) -> QOutput:
-        """What the heads make of attended states (..., D)."""
-        out: QOutput = self.head(h)
+    def heads(self, h: Tensor, candidates: Tensor | None = None) -> QOutput:
+        """What the heads make of attended states (..., D), about all actions or about candidates (..., C)."""
+        out: QOutput = self.head(h, candidates)
         if self.policy is not None:
-            out = replace(out, policy_logits=self.policy(h))
+            out = replace(out, policy_logits=self.policy(h, candidates))
         if self.state_value is not None:
             out = replace(out, value=self.state_value(h, self.head.scale))
         return out
@@ -59,6 +60,22 @@ class QNetwork(nn.Module):
         if self.state_value is not None:
             self.state_value.rescale(self.head.scale / scale)
         self.head.rescale(scale)
+
+    def describe_actions(self, features: Tensor) -> None:
+        """What is known of the actions, (A, F), for the heads that score an action by what it is.
+
+        Raises:
+            ConfigError: it is not what `network.action_features` says.
+        """
+        expected = (self.action_spec.actions, self.config.action_features)
+        if tuple(features.shape) != expected or self.config.actions != "embedded":
+            raise ConfigError(
+                f"action features: expected {list(expected)}, and network.actions = 'embedded', got "
+                f"{list(features.shape)} and {self.config.actions!r}"
+            )
+        for part in self.modules():
+            if isinstance(part, ActionScorer):
+                part.describe(features.to(part.features.device))
 
     def embed(self, batch: SequenceBatch) -> Tensor:
         """The tokens of a batch.  -> (B, T+1, D)."""
@@ -79,14 +96,17 @@ class QNetwork(nn.Module):
         first: Tensor,
         state: State,
         rows: Tensor | None = None,
+        candidates: Tensor | None = None,
     ) -> tuple[QOutput, State]:
         """One step for R rows.  Leaves (R, *shape), previous_action (R, M), the rest (R,) -> q (R, M, A), state.
+
+        With candidates (R, C), these alone are scored: q (R, M, C).
 
         Rows must have been reset where `first` is True (`trunk.reset`). The state is written in place.
         """
         token = self.tokens(observation, previous_action, previous_reward, first)
         h, state = self.trunk.step(token, state, rows)
-        return self.heads(h), state
+        return self.heads(h, candidates), state
 
     @torch.no_grad()
     def prefill(self, batch: SequenceBatch, lengths: Tensor) -> State:

@@ -71,14 +71,13 @@ class LearnerConfig:
     target_rate: float = 0.01  # moving average: target += rate * (online - target) at each update
     target_every: int = 500  # copy: updates between copies
     precision: Literal["float32", "bf16"] = "float32"
-    compile: Literal["auto", "on", "off"] = (
-        "auto"  # the update and the acting step, where the run is long enough to pay
-    )
+    compile: Literal["auto", "on", "off"] = "auto"  # update and acting step, where the run is long enough to pay
     shift: int = 0  # random shift of images, in pixels
+    negatives: int = 0  # actions scored a step beside the one taken, drawn anew each update; 0: all there are
 
     def __post_init__(self) -> None:
         _at_least(self, "learner", learning_rate=0.0, warmup=0, weight_decay=0.0, clip=0.0, accumulate=1, shift=0)
-        _at_least(self, "learner", target_every=1)
+        _at_least(self, "learner", target_every=1, negatives=0)
         if not 0.0 < self.target_rate <= 1.0:
             raise ConfigError(f"learner.target_rate: expected 0 < target_rate <= 1, got {self.target_rate}")
         for name, value in (("betas[0]", self.betas[0]), ("betas[1]", self.betas[1]), ("momentum", self.momentum)):
@@ -108,6 +107,7 @@ class DataConfig:
 
     files: tuple[str, ...] = ()  # tables (CSV, Parquet, JSONL), or one Minari dataset's id
     schema: str = ""  # the TOML file that says what their columns are
+    action_features: str = ""  # a table that describes each action: its name, then numbers or categories
     updates: int = 20_000  # of the network in all
     every: int = 500  # updates between looks at the sessions held out
     patience: int = 0  # looks without a better score, after which the run ends; 0: all updates are done

@@ -15,6 +15,7 @@ from seqel.losses.objective import step_loss
 from seqel.losses.td import masked_mean
 from seqel.networks.qnetwork import QNetwork
 from seqel.training.augment import shift_images
+from seqel.training.candidates import with_negatives
 from seqel.training.compiling import compiled
 from seqel.training.config import LearnerConfig
 from seqel.types import SequenceBatch
@@ -144,6 +145,9 @@ class Learner:
 
     def _step_losses(self, batch: SequenceBatch) -> tuple[Tensor, Tensor | None, dict[str, Tensor], Tensor]:
         """The error of the values, what comes on top of it, metrics, and (B, T) |target - q| in return scales."""
+        judged = batch
+        if self.config.negatives:
+            batch, judged = with_negatives(batch, self.network.action_spec.actions, self.config.negatives)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             online = self.network(batch)
             if self._bootstraps:
@@ -154,7 +158,7 @@ class Learner:
         head = self.network.head
         filters = self.network.config.policy == "filters"
         support = self.network.config.support if filters else 0.0
-        found = step_loss(batch, online, slow, head.scale, self.objective, head.values, support)
+        found = step_loss(judged, online, slow, head.scale, self.objective, head.values, support)
         weight = 1.0 if batch.weight is None else batch.weight
         loss = masked_mean(found.loss * weight, batch.learn)
         extra = None if found.extra is None else masked_mean(found.extra * weight, batch.learn)
@@ -214,6 +218,11 @@ class Learner:
                 if path in statistics:
                     encoder.observe(*(value.to(self.device) for value in statistics[path]))
 
+    def describe_actions(self, features: Tensor) -> None:
+        """What is known of the actions, (A, F), to both networks. Raises ConfigError where it does not fit."""
+        self.network.describe_actions(features)
+        self.target.describe_actions(features)
+
     def state_dict(self) -> dict[str, Any]:
         """Everything an exact resume needs."""
         return {
@@ -243,6 +252,8 @@ def _require_heads(network: QNetwork, objective: ObjectiveConfig, config: Learne
         raise ConfigError(f"network.policy = {network.config.policy!r} is learnt by objective.imitation, which is 0")
     if objective.expectile > 0.0 and network.state_value is None:
         raise ConfigError("objective.expectile > 0 needs network.state_value = true")
+    if config.negatives and network.action_spec.dims > 1:
+        raise ConfigError("learner.negatives: expected one action dimension")
     terms = objective.cql > 0.0 or objective.imitation > 0.0 or objective.expectile > 0.0
     if terms and config.accumulate > 1 and network.head.values is None:
         raise ConfigError(

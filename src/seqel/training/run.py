@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from seqel.agents.agent import Agent
+from seqel.environments.probe import probe
 from seqel.environments.resolve import EnvMaker, environment_name, resolve
 from seqel.errors import CheckpointError, ConfigError, EnvironmentFault, SeqelError
+from seqel.spaces import ActionSpec
 from seqel.training import config as configs
+from seqel.training.action_features import read_action_features, settings_for
 from seqel.training.config import RunConfig, save_config, with_settings
 from seqel.training.driving import Watch, drive
 from seqel.training.folder import CONFIG, RunFolder
 from seqel.training.offline_session import OfflineSession
 from seqel.training.session import Session
-from seqel.training.sources import Data, Source, named, open_source
+from seqel.training.sources import Data, Source, action_names, named, open_source
 
 __all__ = ["Watch", "resume", "train"]
 
@@ -36,6 +42,7 @@ def train(
     config: RunConfig | None = None,
     settings: dict[str, Any] | None = None,
     memoryless: bool = False,
+    action_features: str | Path | NDArray[Any] | None = None,
     progress: bool | Watch | None = True,
 ) -> Agent:
     """Train an agent on an environment, or on recorded data, and return it with its best weights by validation.
@@ -53,6 +60,8 @@ def train(
         config: every setting.
         settings: on top of either, by dotted name: {"learner.learning_rate": 3e-4}.
         memoryless: the same learner with the history removed, to see what memory is worth.
+        action_features: (A, F), numbers that describe each action; or a table whose first column names it. Actions are
+            then scored by what they are (`network.actions = "embedded"`).
         progress: True: a live display on standard error; False or None: nothing; or a function called with each `Record`.
 
     Raises:
@@ -63,7 +72,7 @@ def train(
     if memoryless:
         settings = (settings or {}) | {"memoryless": True}
     if data is not None and env is None:
-        return _train_offline(data, schema, steps, seed, out, preset, config, settings, progress)
+        return _train_offline(data, schema, steps, seed, out, preset, config, settings, progress, action_features)
     if env is None:
         raise ConfigError("train: expected an environment, or data")
     if data is not None:
@@ -72,8 +81,11 @@ def train(
         settings = (settings or {}) | {"start": str(start) if isinstance(start, str | Path) else "an agent in memory"}
     config = _config(env, steps, seed, preset, config, settings)
     make = resolve(env, **config.env_args)
+    config, features = _described(config, action_features, lambda: probe(make).action)
     session = _online(config, make, start, data)
     try:
+        if features is not None:
+            session.learner.describe_actions(features)
         folder = RunFolder.create(Path(out), session.config) if out is not None else _new_folder(session.config)
         session.collector.begin()
         return drive(session, folder, progress)
@@ -97,11 +109,16 @@ def _train_offline(
     config: RunConfig | None,
     settings: dict[str, Any] | None,
     progress: bool | Watch | None,
+    action_features: str | Path | NDArray[Any] | None,
 ) -> Agent:
     given: dict[str, Any] = {"data.files": named(data) or (), "data.schema": str(schema or ""), **(settings or {})}
     given |= {"data.updates": updates} if updates is not None else {}
     config = _config(None, None, seed, preset, config, given)
-    session = OfflineSession(config, open_source(data, config.data.schema))
+    source = open_source(data, config.data.schema)
+    config, features = _described(config, action_features, lambda: source.action, source)
+    session = OfflineSession(config, source)
+    if features is not None:
+        session.learner.describe_actions(features)
     folder = RunFolder.create(Path(out), session.config) if out is not None else _new_folder(session.config)
     return drive(session, folder, progress)
 
@@ -192,6 +209,7 @@ def _restore(session: Session | OfflineSession, run: RunFolder) -> None:
             f"To begin the run again from its config.toml, remove {run.checkpoints.directory}"
         )
     if newest is None:
+        _describe_again(session)
         if isinstance(session, Session):
             session.collector.begin()
         return
@@ -213,6 +231,30 @@ def _restore(session: Session | OfflineSession, run: RunFolder) -> None:
             f"environments {lost} did not do the same again from their seeds and actions: their open episodes "
             "were dropped, so this run is not bit for bit the uninterrupted one"
         )
+
+
+def _describe_again(session: Session | OfflineSession) -> None:
+    """The features of actions, where a run is begun again: otherwise they stand with the weights."""
+    if not session.config.network.action_features:
+        return
+    if not session.config.data.action_features:
+        raise CheckpointError("no checkpoint, and the features of its actions came from memory: train anew")
+    names = action_names(session.agent.action_spec, getattr(session, "source", None))
+    session.learner.describe_actions(read_action_features(session.config.data.action_features, names))
+
+
+def _described(
+    config: RunConfig,
+    given: str | Path | NDArray[Any] | None,
+    action: Callable[[], ActionSpec],
+    source: Source | None = None,
+) -> tuple[RunConfig, Tensor | None]:
+    """The features of actions that were given, or that the config names, and the config that they need."""
+    given = given if given is not None else config.data.action_features or None
+    if given is None:
+        return config, None
+    features = read_action_features(given, action_names(action(), source))
+    return with_settings(config, settings_for(features, given)), features
 
 
 def _new_folder(config: RunConfig) -> RunFolder:

@@ -13,7 +13,7 @@ from seqel.data.recorded import Recorded
 from seqel.errors import ConfigError, SpaceError
 from seqel.spaces import ActionSpec, ObservationSpec
 
-__all__ = ["Data", "Source", "as_trained", "described", "named", "open_source", "require_same_spaces"]
+__all__ = ["Data", "Source", "action_names", "as_trained", "described", "named", "open_source", "require_same_spaces"]
 
 
 class Source(Protocol):
@@ -84,6 +84,14 @@ def described(source: Source) -> dict[str, Any]:
     """What an agent has to keep of the data it learnt from: vocabularies, names of actions. Empty for what has none."""
     encoding = getattr(source, "encoding", None)
     return {} if encoding is None else {"encoding": encoding.to_json()}
+
+
+def action_names(action: ActionSpec, source: Source | None = None) -> list[str]:
+    """What the actions are called: as a table has them, else by their numbers."""
+    encoding = getattr(source, "encoding", None)
+    if encoding is not None:
+        return list(encoding.actions)
+    return [str(code) for code in range(action.start[0], action.start[0] + action.sizes[0])]
 
 
 def as_trained(source: Source, encoding: dict[str, Any]) -> Source:
