@@ -32,6 +32,8 @@ WHAT = {
     "count-recall-easy": "`popgym-CountRecallEasy-v0`",
     "cartpole-hidden-refreshed": "`CartPole-v1` without velocities, open episodes' keys anew after every update",
     "tmaze100-refreshed": "T-Maze 100, open episodes' keys anew after every update",
+    "cartpole-hidden-bf16-compiled": "`CartPole-v1` without velocities, bf16 and compiled",
+    "tmaze100-bf16-compiled": "T-Maze 100, bf16 and compiled",
     "car-flag": "Car Flag (Esslinger et al. 2022)",
     "memory-cards": "Memory Cards (the same): random play -37.4, forgetting nothing -4.9",
     "tmaze50-rewards-x0.01": "T-Maze 50, rewards times 0.01",

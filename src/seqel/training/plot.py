@@ -1,4 +1,5 @@
-"""The learning curve as a picture: returns, success, values and loss over environment steps."""
+"""The learning curve as a picture: returns, success, values and loss over environment steps; of a run on recorded data,
+what the sessions held out say, over updates."""
 
 from __future__ import annotations
 
@@ -11,6 +12,18 @@ from seqel.storage import atomic_write
 __all__ = ["draw_curve"]
 
 TRAIN, VALIDATE = "#9aa5b1", "#1f6fb2"
+# of sessions held out: a panel's name -> what it shows
+HELD_OUT = {
+    "held out: error": [
+        ("unexplained", "values: share unexplained", VALIDATE),
+        ("imitation", "recorded action, nats", "#2e8b57"),
+    ],
+    "held out: action": [("agreement", "would have done what was recorded", VALIDATE)],
+    "held out: session": [
+        ("first_value", "expected of its own actions", VALIDATE),
+        ("first_return", "earned by the recorded ones", TRAIN),
+    ],
+}
 
 
 def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: float | None = None) -> None:
@@ -19,7 +32,9 @@ def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: f
 
     looks = [line for line in lines if "validation" in line]
     known = any(line["validation"].get("success") is not None for line in looks)
-    panels = ["return", *(["success"] if known else []), "q", "loss"]
+    recorded = any("agreement" in line["validation"] for line in looks)
+    played = ["return", *(["success"] if known else [])]
+    panels = [*(HELD_OUT if recorded else played), "q", "loss"]
     figure = Figure(figsize=(7.2, 2.1 * len(panels) + 0.6), layout="constrained")
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     figure.suptitle(title)
@@ -33,6 +48,14 @@ def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: f
                 axis.axhline(threshold, color="#2e8b57", lw=1, ls=":", label=f"threshold {threshold:g}")
             axis.set_ylabel("mean return" if panel == "return" else "success")
             _legend(axis)
+        elif panel in HELD_OUT:
+            for name, label, colour in HELD_OUT[panel]:
+                points = [(line["steps"], line["validation"][name]) for line in looks]
+                points = [(step, value) for step, value in points if value is not None]
+                if points:
+                    axis.plot(*zip(*points, strict=True), color=colour, lw=1.6, marker="o", ms=3, label=label)
+            axis.set_ylabel(panel)
+            _legend(axis)
         elif panel == "q":
             _curve(axis, lines, "q", "#b2651f", "value of actions taken")
             _curve(axis, lines, "target", "#d9b38c", "target")
@@ -43,7 +66,7 @@ def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: f
             axis.set_ylabel("loss")
             if any(line.get("loss", 0.0) > 0 for line in lines):
                 axis.set_yscale("log")
-    axes[-1].set_xlabel("environment steps")
+    axes[-1].set_xlabel("updates" if recorded else "environment steps")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     atomic_write(path, buffer.getvalue())

@@ -1,0 +1,197 @@
+"""Does off-policy evaluation tell the truth? Eight policies of known value in two environments, judged from recorded data.
+
+    taskset -c 1 python benchmarks/ope.py [--only tmaze20 cartpole] [--seeds 0] [--data runs/offline-data] [--export FOLDER]
+
+The data are those of `offline_data.py`. The policies: an agent learnt from the data (`offline-cql`) and a half-trained one
+that recorded them, each with some of its actions drawn evenly, and random play. True values: discounted returns of 2,048
+episodes played. `--export` writes what `peers/ope/estimate.py` reads, one file a policy. Results: results/ope/*.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+import seqel
+from learn import commit
+from offline import read
+from offline_data import TASKS
+from seqel.agents.agent import Agent
+from seqel.environments.resolve import resolve
+from seqel.environments.vector import VectorStream, make_vector
+from seqel.evaluation.policies import AsRecorded, OfAgent
+from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.training import offline
+from seqel.training.fitted import FittedSession, fitted_config
+from seqel.training.offpolicy import tabulate
+
+RESULTS = Path(__file__).parent / "results" / "ope"
+DISCOUNT = 0.99
+EPISODES, SIDE_BY_SIDE = 2_048, 128
+LEARNT = {"threads": 1, "device": "cpu", "checkpoint_every": 0, "data.updates": 4_000, "replay.batch_tokens": 416}
+
+
+def policies(name: str, data: Path, seed: int) -> list[OfAgent]:
+    """Eight of them, the best first as a rule."""
+    with tempfile.TemporaryDirectory() as folder:
+        learnt = seqel.train(
+            data=read(data / f"{name}-seed0.npz", TASKS[name].env), seed=100 + seed, out=Path(folder) / "run",
+            preset="offline-cql", settings=LEARNT, progress=False,
+        )  # fmt: skip
+    kept = json.loads((data / f"{name}-seed0.json").read_text())["half_trained"]["tried"]
+    first = next(one["seed"] for one in kept if one["kept"])
+    half = Agent.load(data / "agents" / f"{name}-seed0" / f"seed{first}")
+    found = [OfAgent(learnt, epsilon, f"learnt, {epsilon:g} random") for epsilon in (0.0, 0.1, 0.25, 0.5)]
+    found += [OfAgent(half, epsilon, f"half-trained, {epsilon:g} random") for epsilon in (0.0, 0.1, 0.4)]
+    return [*found, OfAgent(half, 1.0, "random play")]
+
+
+def played(env: Any, policy: OfAgent, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Discounted returns of EPISODES episodes, SIDE_BY_SIDE at a time; one that is over waits for the others."""
+    envs = make_vector(resolve(env), SIDE_BY_SIDE)
+    spec, actions = (
+        ObservationSpec.from_space(envs.single_observation_space),
+        ActionSpec.from_space(envs.single_action_space),
+    )
+    stream, found = VectorStream(envs, spec, actions), []
+    for wave in range(EPISODES // SIDE_BY_SIDE):
+        stream.reset([3_000_000 + wave * SIDE_BY_SIDE + n for n in range(SIDE_BY_SIDE)])
+        earned, going, gamma = np.zeros(SIDE_BY_SIDE), np.ones(SIDE_BY_SIDE, bool), 1.0
+        state, action, reward = None, None, np.zeros(SIDE_BY_SIDE, np.float32)
+        while going.any():
+            before = None if action is None else action + actions.start[0]
+            decision, state = policy.agent.act(
+                stream.current, state, reward=reward, first=stream.first, previous_action=before
+            )
+            drawn = rng.integers(actions.actions, size=SIDE_BY_SIDE)
+            any_ = rng.random(SIDE_BY_SIDE) < policy.epsilon
+            action = np.where(any_, drawn, decision.action - actions.start[0])
+            outcome = stream.step(action)
+            earned += gamma * outcome.reward * going
+            going &= ~outcome.done
+            gamma *= DISCOUNT
+            reward = outcome.reward.astype(np.float32)
+            if outcome.done.any():
+                stream.reset([None] * SIDE_BY_SIDE, outcome.done)
+                reward[outcome.done] = 0.0
+        found.append(earned)
+    envs.close()
+    return np.concatenate(found)
+
+
+def export(session: FittedSession, names: list[str], truth: list[float], folder: Path) -> None:
+    """What `peers/ope/estimate.py` reads, a file a policy."""
+    recorded = session.source.recorded
+    count, horizon, actions = recorded.episodes, int(recorded.lengths.max()), session.source.action.actions
+    shape = (count, horizon)
+    done, reward = np.zeros(shape, np.int64), np.zeros(shape)
+    behaviour, valid = np.ones(shape), np.zeros(shape, np.bool_)
+    q = np.zeros((len(names) + 1, *shape, actions))
+    prob = np.zeros_like(q)
+    with torch.no_grad():
+        for batch in session.walk(recorded):
+            here = session.prepare(batch)
+            assert here.index is not None and here.policy is not None and here.behaviour_prob is not None
+            out = session.learner.target(here)
+            now = here.learn.numpy()
+            row = here.index[:, None].expand_as(here.learn).numpy()[now]
+            at = (here.start[:, None] + torch.arange(now.shape[1])).numpy()[now]
+            done[row, at], reward[row, at] = batch.action[..., 0].numpy()[now], here.reward.numpy()[now]
+            behaviour[row, at], valid[row, at] = here.behaviour_prob.numpy()[now], True
+            for k in range(len(names) + 1):
+                q[k, row, at] = out.q[:, :-1, k].numpy()[now]
+                prob[k, row, at] = here.policy[:, :-1, k].numpy()[now]
+    folder.mkdir(parents=True, exist_ok=True)
+    for k, name in enumerate(names, start=1):
+        np.savez_compressed(
+            folder / f"{name.replace(', ', '-').replace(' ', '-')}.npz",
+            action=done[valid], reward=reward[valid], behaviour_prob=behaviour[valid], length=valid.sum(axis=1),
+            target_prob=prob[k][valid], q=q[k][valid], discount=DISCOUNT, true_value=truth[k - 1],
+        )  # fmt: skip
+
+
+def run(name: str, data: Path, seed: int, exported: Path | None, updates: int | None) -> dict[str, Any]:
+    """Play, estimate, compare."""
+    env, began = TASKS[name].env, time.perf_counter()
+    judged = policies(name, data, seed)
+    rng = np.random.default_rng(seed)
+    returns = [played(env, policy, rng) for policy in judged]
+    truth = [float(one.mean()) for one in returns]
+    played_seconds = time.perf_counter() - began
+    source = read(data / f"{name}-seed0.npz", env)
+    counts = np.bincount(source.recorded.actions()[:, 0], minlength=source.action.actions)
+    every = [AsRecorded(tuple((counts / counts.sum()).tolist())), *judged]
+    given = {} if updates is None else {"updates": updates}
+    session = FittedSession(fitted_config(DISCOUNT, seed=seed, **given), source, every)
+    began = time.perf_counter()
+    look = None
+    for record in offline.records(session):
+        look = record.validation
+    names = [policy.name for policy in judged]
+    table = tabulate(session.steps_of(source.recorded), names, DISCOUNT, look, True, seed)
+    seconds = time.perf_counter() - began
+    if exported is not None:
+        export(session, names, truth, exported / f"{name}-seed{seed}")
+    rows = [
+        {
+            "policy": row.name, "true": true, "true_standard_error": float(one.std() / np.sqrt(len(one))),
+            "value": row.value.value, "interval": row.value.interval, "corrected": row.value.corrected,
+            "others": {method: [other.value, *other.interval] for method, other in row.others.items()},
+            "inside": bool(row.value.low <= true <= row.value.high), "warnings": list(row.warnings),
+        }
+        for row, true, one in zip(table.policies, truth, returns, strict=True)
+    ]  # fmt: skip
+    spread = max(truth) - min(truth)
+    widths = [row["interval"][1] - row["interval"][0] for row in rows]
+    return {
+        "task": name, "seed": seed, "rows": rows, "recorded": table.recorded.value.value,
+        "rank_correlation": float(spearmanr(truth, [row["value"] for row in rows]).statistic),
+        "inside": sum(row["inside"] for row in rows), "median_width": float(np.median(widths) / spread),
+        "unexplained": None if table.fit is None else table.fit.unexplained, "seconds": seconds,
+        "played_seconds": played_seconds, "commit": commit(),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=TASKS, default=["tmaze20", "cartpole"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--data", type=Path, default=Path("runs/offline-data"))
+    parser.add_argument("--updates", type=int, default=None, help="of the fit; not kept")
+    parser.add_argument("--export", type=Path, default=None)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for name in options.only:
+        for seed in options.seeds:
+            path = RESULTS / f"{name}-seed{seed}.json"
+            if options.updates is not None or not path.exists():
+                found = run(name, options.data, seed, options.export, options.updates)
+                if options.updates is None:
+                    path.write_text(json.dumps(found, indent=1) + "\n")
+            else:
+                found = json.loads(path.read_text())
+            for row in found["rows"]:
+                low, high = row["interval"]
+                mark = "" if row["inside"] else "  outside"
+                value = f"{row['value']:8.3f} ({low:.3f} to {high:.3f}){mark}"
+                print(f"{name:<16}{row['policy']:<28}true {row['true']:8.3f} {value}  {'; '.join(row['warnings'])}")
+            print(
+                f"{name}, seed {seed}: rank correlation {found['rank_correlation']:.3f}, inside {found['inside']} of "
+                f"{len(found['rows'])}, median width {found['median_width']:.0%} of the range, "
+                f"{found['seconds']:.0f} s",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
