@@ -4,7 +4,7 @@
 
 The data are those of `offline_data.py`. The policies: an agent learnt from the data (`offline-cql`) and a half-trained one
 that recorded them, each with some of its actions drawn evenly, and random play. True values: discounted returns of 2,048
-episodes played. `--export` writes what `peers/ope/estimate.py` reads, one file a policy. Results: results/ope/*.json.
+episodes played (16,384 where only wins and losses count). `--export` writes what `peers/ope/estimate.py` reads, one file a policy. Results: results/ope/*.json.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from seqel.training.offpolicy import tabulate
 
 RESULTS = Path(__file__).parent / "results" / "ope"
 DISCOUNT = 0.99
-EPISODES, SIDE_BY_SIDE = 2_048, 128
+EPISODES, SIDE_BY_SIDE = {"tmaze20": 16_384}, 512  # a win or a loss needs more of them than the length of an episode
+AT_LEAST = 2_048
 LEARNT = {"threads": 1, "device": "cpu", "checkpoint_every": 0, "data.updates": 4_000, "replay.batch_tokens": 416}
 
 
@@ -55,15 +56,15 @@ def policies(name: str, data: Path, seed: int) -> list[OfAgent]:
     return [*found, OfAgent(half, 1.0, "random play")]
 
 
-def played(env: Any, policy: OfAgent, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Discounted returns of EPISODES episodes, SIDE_BY_SIDE at a time; one that is over waits for the others."""
+def played(env: Any, policy: OfAgent, episodes: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Discounted returns of that many episodes, SIDE_BY_SIDE at a time; one that is over waits for the others."""
     envs = make_vector(resolve(env), SIDE_BY_SIDE)
     spec, actions = (
         ObservationSpec.from_space(envs.single_observation_space),
         ActionSpec.from_space(envs.single_action_space),
     )
     stream, found = VectorStream(envs, spec, actions), []
-    for wave in range(EPISODES // SIDE_BY_SIDE):
+    for wave in range(episodes // SIDE_BY_SIDE):
         stream.reset([3_000_000 + wave * SIDE_BY_SIDE + n for n in range(SIDE_BY_SIDE)])
         earned, going, gamma = np.zeros(SIDE_BY_SIDE), np.ones(SIDE_BY_SIDE, bool), 1.0
         state, action, reward = None, None, np.zeros(SIDE_BY_SIDE, np.float32)
@@ -107,9 +108,9 @@ def export(session: FittedSession, names: list[str], truth: list[float], folder:
             at = (here.start[:, None] + torch.arange(now.shape[1])).numpy()[now]
             done[row, at], reward[row, at] = batch.action[..., 0].numpy()[now], here.reward.numpy()[now]
             behaviour[row, at], valid[row, at] = here.behaviour_prob.numpy()[now], True
-            for k in range(len(names) + 1):
-                q[k, row, at] = out.q[:, :-1, k].numpy()[now]
-                prob[k, row, at] = here.policy[:, :-1, k].numpy()[now]
+            for k in range(len(names) + 1):  # of each policy the member that takes all sessions alike
+                q[k, row, at] = out.q[:, :-1, k * session.members].numpy()[now]
+                prob[k, row, at] = here.policy[:, :-1, k * session.members].numpy()[now]
     folder.mkdir(parents=True, exist_ok=True)
     for k, name in enumerate(names, start=1):
         np.savez_compressed(
@@ -124,7 +125,7 @@ def run(name: str, data: Path, seed: int, exported: Path | None, updates: int | 
     env, began = TASKS[name].env, time.perf_counter()
     judged = policies(name, data, seed)
     rng = np.random.default_rng(seed)
-    returns = [played(env, policy, rng) for policy in judged]
+    returns = [played(env, policy, EPISODES.get(name, AT_LEAST), rng) for policy in judged]
     truth = [float(one.mean()) for one in returns]
     played_seconds = time.perf_counter() - began
     source = read(data / f"{name}-seed0.npz", env)
@@ -145,6 +146,7 @@ def run(name: str, data: Path, seed: int, exported: Path | None, updates: int | 
         {
             "policy": row.name, "true": true, "true_standard_error": float(one.std() / np.sqrt(len(one))),
             "value": row.value.value, "interval": row.value.interval, "corrected": row.value.corrected,
+            "fit": row.value.fit,
             "others": {method: [other.value, *other.interval] for method, other in row.others.items()},
             "inside": bool(row.value.low <= true <= row.value.high), "warnings": list(row.warnings),
         }

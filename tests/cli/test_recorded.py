@@ -75,9 +75,9 @@ def test_resume_needs_no_further_word(folder: Path, capsys: pytest.CaptureFixtur
     ("options", "says"),
     [
         (["--data", "t.csv"], "schema: expected the TOML file"),
-        (["CartPole-v1", "--data", "t.csv", "--schema", "s.toml"], "one or the other"),
+        (["CartPole-v1", "--data", "t.csv", "--schema", "s.toml"], "cannot be read"),
         (["--data", "t.csv", "--schema", "schema.toml", "--compare"], "needs an environment"),
-        (["CartPole-v1", "--updates", "5"], "go with --data"),
+        (["CartPole-v1", "--updates", "5"], "--updates with --data alone"),
         (["--data", "none.csv", "--schema", "schema.toml"], "none.csv"),
     ],
 )

@@ -145,3 +145,13 @@ def test_doubts_are_told(tables: Any) -> None:
     assert "the_action was taken" in unsure
     assert "no column looks like an order" in unsure
     assert "how a session ends" in unsure
+
+
+def test_a_probability_and_short_sentences_are_seen_for_what_they_are(tables: Any) -> None:
+    lines = ["session,action,reward,probability,message,genre"]
+    for n in range(60):
+        lines.append(f"s{n // 3},b,1,0.5,my number is {n % 20},Science Fiction {n % 3}")
+    proposal = propose(tables.text("\n".join(lines) + "\n"))
+    assert proposal.schema.behaviour_probability == "probability"
+    assert proposal.schema.observation == {"message": "text", "genre": "category"}
+    assert any("probability was taken; if it is no probability" in doubt for doubt in proposal.unsure)

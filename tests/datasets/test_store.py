@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from typing import Any
@@ -358,3 +359,30 @@ def test_the_sort_by_digits_is_stable(top: int) -> None:
 def test_a_kind_or_a_key_that_is_unknown(tables: Any) -> None:
     with pytest.raises(ConfigError, match="did you mean 'category'"):
         tables.schema(observation={"x": "categry"})
+
+
+def test_candidates_by_name_are_a_mask(tables: Any) -> None:
+    offered = [["go", "stay"], ["stay", "go"], None, ["go", "stay", "jump"]] * 2
+    rows = [{**row, "offered": offer} for row, offer in zip(tables.rows, offered, strict=True)]
+    schema = tables.schema(candidates="offered", actions=["stay", "go", "jump"])
+    found = [load(tables.jsonl(rows), schema)]
+    found.append(load(tables.parquet(rows), schema))
+    flat = [{**row, "offered": row["offered"] and json.dumps(row["offered"])} for row in rows]
+    found.append(load(tables.csv(flat), schema))
+    for dataset in found:
+        mask = dataset.recorded.slots.columns["action_mask"]
+        np.testing.assert_array_equal(mask, found[0].recorded.slots.columns["action_mask"])
+        assert dataset.recorded.layout.masked and not mask.all()
+    for wrong, expected in (
+        (["go", "fly"], r"line 1, column 'offered': expected a list of one or more of the actions stay, go, jump, got 'fly'"),
+        ([], r"line 1, column 'offered': expected a list of one or more"),
+        ("go", r"column 'offered': expected a list of one or more"),
+        (["jump"], r"line 1, column 'offered': expected a mask that allows the action taken"),
+    ):
+        bad = [{**rows[0], "offered": wrong}, *rows[1:]]
+        with pytest.raises(DataError, match=expected):
+            load(tables.jsonl(bad), schema)
+    with pytest.raises(ConfigError, match="candidates needs all actions"):
+        tables.schema(candidates="offered")
+    with pytest.raises(ConfigError, match="candidates and mask say the same"):
+        tables.schema(candidates="offered", mask="mask", actions=["stay", "go"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seqel.errors import DataError
-from seqel.evaluation.estimators import METHODS, Logged, effective_sizes, estimate, reach
+from seqel.evaluation.estimators import METHODS, Estimate, Logged, effective_sizes, estimate, inconsistency, reach
 
 
 def logged(reward: Any, ratio: Any, q: Any = None, v: Any = None, discount: float = 0.5, valid: Any = None) -> Logged:
@@ -89,6 +89,28 @@ def test_a_wrong_model_is_corrected_and_a_right_one_narrows_the_interval() -> No
     assert wrong.value == pytest.approx(2.8, abs=0.4)
     assert right.value == pytest.approx(2.8, abs=0.02)
     assert right.high - right.low < 0.1 * (wrong.high - wrong.low)
+
+
+def test_how_values_contradict_the_record_by_hand() -> None:
+    one = logged(**TWO, q=[[1.5, 1.0], [2.0, 5.0]], v=[[1.0, 2.0], [3.0, 4.0]])
+    # errors: 1 + 0.5 * 2 - 1.5, 3 + 0.5 * 4 - 2; 2 - 1, 4 - 5; ratios 2, 1; 0.5, 3
+    first, second = (2 * 0.5 + 1 * 3.0) / 3, (0.5 * 1.0 + 3 * -1.0) / 3.5
+    noise_0 = (2 * (0.5 - first)) ** 2 + (3.0 - first) ** 2
+    noise_1 = (0.5 * (1.0 - second)) ** 2 + (3 * (-1.0 - second)) ** 2
+    variance = noise_0 / 9 + 0.25 * noise_1 / 3.5**2
+    assert inconsistency(one) == pytest.approx(np.sqrt((first + 0.5 * second) ** 2 + variance))
+    # the second session ends at once: half as many get to the second step; what is padded counts nothing
+    short = logged(**TWO, q=[[1.5, 1.0], [2.0, 9.0]], v=[[1.0, 2.0], [3.0, 0.0]], valid=[[True, True], [True, False]])
+    first = (2 * 0.5 + 1 * 1.0) / 3
+    variance = ((2 * (0.5 - first)) ** 2 + (1.0 - first) ** 2) / 9
+    assert inconsistency(short) == pytest.approx(np.sqrt((first + 0.5 * 0.5 * 1.0) ** 2 + variance))
+
+
+def test_an_interval_is_widened_by_the_error_of_the_fit() -> None:
+    wide = Estimate(1.0, 0.7, 1.4, "fitted").widened(0.1, 2)  # Student's t with two degrees of freedom: 4.3027
+    assert (wide.value, wide.fit) == (1.0, 0.1)
+    assert wide.low == pytest.approx(1.0 - np.hypot(0.3, 0.43027), abs=1e-4)
+    assert wide.high == pytest.approx(1.0 + np.hypot(0.4, 0.43027), abs=1e-4)
 
 
 def test_how_far_the_sessions_reach() -> None:

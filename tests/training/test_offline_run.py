@@ -15,6 +15,7 @@ from seqel.data.sessions import Sessions
 from seqel.environments.resolve import resolve
 from seqel.errors import CheckpointError, ConfigError, SpaceError
 from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.training.metrics import HELD_OUT, METRICS, OFFLINE
 from seqel.training.run import resume
 from seqel.types import Episode
 from support import MAZE, TINY
@@ -53,6 +54,9 @@ def test_every_preset_learns_saves_and_acts(preset: str, tmp_path: Path) -> None
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["updates"] for line in lines] == [20, 40, 60]
     assert {"unexplained", "agreement", "first_value", "first_return", "sessions"} <= set(lines[0]["validation"])
+    documented = {*METRICS, *OFFLINE, "validation"}
+    assert {name for line in lines for name in line} <= documented
+    assert {name for line in lines for name in line["validation"]} <= set(HELD_OUT)
     assert (tmp_path / "run" / "learning-curve.png").stat().st_size > 5_000
     again = seqel.Agent.load(tmp_path / "run")
     result = seqel.evaluate(again, MAZE, 4)

@@ -13,6 +13,7 @@ from seqel.evaluation.policies import AlwaysThis, AsRecorded
 from seqel.spaces import ActionSpec
 from seqel.training import offline
 from seqel.training.fitted import FittedSession, fitted_config
+from seqel.training.held_out import HeldOut
 from seqel.training.offpolicy import OffPolicy, estimate_policies
 from test_exactness import GAMMA, SPEC, cue_episodes
 from test_exactness_offline import poor_data
@@ -35,19 +36,32 @@ def test_fitted_values_are_exact_and_so_are_what_is_known_of_each_step() -> None
         pass
     steps = session.steps_of(session.source.recorded)
     recorded = session.source.recorded
+    assert steps.unrest.shape == (2,) and (steps.unrest > 0).all() and (steps.unrest < 0.1).all()
     assert steps.valid.sum() == len(recorded) and steps.reward.shape == (800, 4)
     cue = recorded.slots.columns["observation/observation"].reshape(800, 4)[:, 0]
     for k in (0, 1):
         exact = np.array(EXACT[k])[cue]
-        assert np.abs(steps.v[k, :, 0] - exact).max() < 0.08
+        assert np.abs(steps.v[k, 0, :, 0] - exact).max() < 0.08
+        assert np.abs(steps.v[k, 1:, :, 0] - exact).max() < 0.16, "each member, fitted to other sessions"
+        assert len(np.unique(steps.v[k, :, 0, 0])) == 9
         action = recorded.slots.columns["action"].reshape(800, 4)[:, :3]
         assert (steps.policy[k, :, :3] == (action == k)).all()
-    assert (steps.v[:, :, 3] == 0.0).all(), "nothing follows an end"
+    assert (steps.v[:, :, :, 3] == 0.0).all(), "nothing follows an end"
     # the recorded player takes the better action a quarter of the time; nobody told, so it was learnt
     junction = steps.behaviour[:, 2]
     good = action[:, 2] == cue
     assert junction[good].mean() == pytest.approx(0.25, abs=0.08)
     assert junction[~good].mean() == pytest.approx(0.75, abs=0.08)
+
+
+def test_the_fit_ends_before_it_knows_single_sessions_by_heart() -> None:
+    few, many = (FittedSession(small(1_500), poor_data(1, count), POLICIES) for count in (30, 800))  # type: ignore[arg-type]
+    looks = [record.validation for record in offline.records(few)]
+    assert few.steps < 1_500 and isinstance(looks[-1], HeldOut) and looks[-1].imitation is not None
+    assert looks[-1].imitation > few.known_best + 0.05
+    for _ in offline.records(many):
+        pass
+    assert many.steps == 1_500
 
 
 @pytest.fixture(scope="module")

@@ -15,14 +15,14 @@ from seqel.datasets.library import needed
 from seqel.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from polars import Series
 
     Refuse = Callable[[int, str, Any], DataError]
 
-__all__ = ["flags", "lists", "numbers", "orders", "texts"]
+__all__ = ["flags", "lists", "numbers", "orders", "sets", "texts"]
 
 FLOAT32 = float(np.finfo(np.float32).max)
 JSON_NUMBERS = r"^\[\s*(-?\d+(\.\d+)?([eE][+-]?\d+)?\s*(,\s*-?\d+(\.\d+)?([eE][+-]?\d+)?\s*)*)?\]$"
@@ -189,6 +189,49 @@ def lists(
         row = int(bad.argmax())
         raise refuse(row, f"{expected}, each of them finite", column[row])
     return array, ~there
+
+
+def sets(column: Series, refuse: Refuse, names: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Lists of some of A names -> (N, A) bool, True where a name is in the list; and which lists are missing, (N,).
+
+    Texts are read as JSON, such as '["ask", "refund"]'.
+
+    Raises:
+        DataError: from `refuse`: no list, an empty one, or one with something in it that is none of the names.
+    """
+    pl = needed("polars")
+    expected = f"a list of one or more of the actions {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
+    if column.dtype == pl.String:
+        column = pl.Series(column.name, [_names(text, row, refuse, expected) for row, text in enumerate(column)])
+    if column.dtype == pl.Null:
+        column = column.cast(pl.List(pl.String))
+    if not isinstance(column.dtype, pl.List | pl.Array):
+        raise refuse(0, f"{expected} (the column is of type {column.dtype})", column[0])
+    column = column.cast(pl.List(pl.String))
+    missing = column.is_null().to_numpy()
+    sizes = column.list.len().fill_null(0).to_numpy()
+    _first((column.list.len() == 0).fill_null(False), column, refuse, expected)
+    flat = column.drop_nulls().explode()
+    code = flat.replace_strict(list(names), list(range(len(names))), default=-1, return_dtype=pl.Int64).to_numpy()
+    row = np.repeat(np.arange(len(column)), sizes)
+    if (code < 0).any():
+        wrong = int((code < 0).argmax())
+        raise refuse(int(row[wrong]), expected, flat[wrong])
+    found = np.zeros((len(column), len(names)), bool)
+    found[row, code] = True
+    return found, missing
+
+
+def _names(text: str | None, row: int, refuse: Refuse, expected: str) -> list[str] | None:
+    if text is None or not text.strip():
+        return None
+    try:
+        found = json.loads(text)
+        if not isinstance(found, list) or not all(isinstance(one, str | int) for one in found):
+            raise ValueError
+    except (ValueError, RecursionError):
+        raise refuse(row, f"{expected}, such as {json.dumps(['x', 'y'])}", text) from None
+    return [str(one) for one in found]
 
 
 def _decoded(column: Series, refuse: Refuse, expected: str) -> Series:

@@ -99,6 +99,11 @@ class Encoding:
             out[f"vector/{name}"] = self._vector(name, values)
         return FlatObservation(out)
 
+    def rows(self, values: Iterable[Mapping[str, Any]]) -> FlatObservation:
+        """R raw rows (see `row`) -> a batch as `Agent.act` takes it: every leaf with R first."""
+        found = [self.row(one) for one in values]
+        return FlatObservation({path: np.stack([one[path] for one in found]) for path in found[0]} if found else {})
+
     def code(self, column: str, value: Any) -> int:
         """Of a category; 0 where it is missing or unknown."""
         if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):

@@ -97,17 +97,17 @@ def assemble(
     columns["own"] = ~end
     chance = records["chance"][source] if "chance" in _fields(records) else np.full(len(source), np.nan, np.float32)
     columns[BEHAVIOUR] = np.where(end, np.float32(np.nan), chance)
-    if schema.mask is not None:
+    if schema.masked:
         mask = records["mask"][source] | records["no_mask"][source][:, None]
         mask[end & np.repeat(over, slots) & ~mask.any(axis=1)] = True  # nothing is chosen there any more
         taken = mask[np.arange(len(mask)), columns["action"][:, 0]]
         bad = ~np.where(end, mask.any(axis=1), taken)
         if bad.any():
             row = int(records["row"][source[bad]].min())
-            name = schema.mask if isinstance(schema.mask, str) else schema.mask[0]
+            name = schema.mask[0] if isinstance(schema.mask, tuple) else (schema.mask or schema.candidates)
             raise DataError(
                 f"{place(row)}, column {name!r}: expected a mask that allows the action taken (or any, at a session's end), "
-                "got one that forbids it: does the mask have the order of the actions?"
+                "got one that forbids it: does a mask have the order of the actions?"
             )
         columns["action_mask"] = mask
     return Episodes(columns, records["session"][begins].astype(np.int64), length, over, records["row"][source])

@@ -16,6 +16,7 @@ import numpy as np
 from seqel.datasets import cells
 from seqel.datasets.encoding import Encoding, natural
 from seqel.datasets.hashing import hash_names, hash_texts
+from seqel.datasets.masks import Masks
 from seqel.datasets.names import Names, vocabulary
 from seqel.errors import DataError
 from seqel.spaces import CODES_LIMIT
@@ -64,6 +65,8 @@ def roles(schema: Schema) -> dict[str, Role]:
     found |= dict.fromkeys(schema.of_kind("vector"), "list")
     if isinstance(schema.mask, str):
         found[schema.mask] = "list"
+    if schema.candidates is not None:
+        found[schema.candidates] = "list"
     found[schema.reward] = "number"
     if schema.behaviour_probability:
         found[schema.behaviour_probability] = "number"
@@ -97,7 +100,7 @@ class _Pass:
         }
         self.hashes = np.zeros(0, np.uint64)
         self.widths: dict[str, int] = {}
-        self.mask_width: int | None = None if schema.mask is None or isinstance(schema.mask, str) else len(schema.mask)
+        self.masks = Masks(schema)
         self.missing = dict.fromkeys(schema.columns, 0)
         self.order_kind: str | None = None
         self.rows = 0
@@ -187,8 +190,8 @@ class _Pass:
                     column, row, "a probability above 0, at most 1 (empty where it is not known)", rows[column][row]
                 )
             out["chance"] = chance.astype(np.float32)
-        if schema.mask is not None:
-            out["mask"], out["no_mask"] = self._mask(rows, refuse)
+        if schema.masked:
+            out["mask"], out["no_mask"] = self.masks.read(rows, refuse)
         plain = schema.of_kind("number")
         if plain:
             # NaN stays in the record as the mark of a missing number
@@ -214,22 +217,6 @@ class _Pass:
             out[f"vector/{column}"] = found.astype(np.float32)
         return out
 
-    def _mask(self, rows: Any, refuse: Any) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        mask = self.schema.mask
-        if isinstance(mask, tuple):
-            parts = [cells.flags(rows[column], partial(refuse, column)) for column in mask]
-            return np.column_stack(parts), np.zeros(len(rows), bool)
-        assert mask is not None
-        what = "a list of true and false (or 1 and 0), one an action"
-        found, none = cells.lists(rows[mask], partial(refuse, mask), self.mask_width, what)
-        bad = ((found != 0) & (found != 1)).any(axis=1)
-        if bad.any():
-            row = int(bad.argmax())
-            raise refuse(mask, row, what, found[row].tolist())
-        self.missing[mask] += int(none.sum())
-        self.mask_width = found.shape[1]
-        return found.astype(bool), none
-
     def result(self) -> Imported:
         """After the last batch."""
         if self.record is None or not self.rows:
@@ -253,9 +240,13 @@ class _Pass:
         counts[action_codes[:-1]] = self.actions.counts
         return Imported(
             self.record, self.buckets, self.rows, encoding, action_codes, codes, self.sessions.names.rechunk(), self.hashes,
-            {name: count for name, count in self.missing.items() if count},
+            {name: count for name, count in self._missing().items() if count},
             {name: known.counts for name, known in self.categories.items()}, counts,
         )  # fmt: skip
+
+    def _missing(self) -> dict[str, int]:
+        column = self.schema.candidates or self.schema.mask
+        return self.missing | ({column: self.masks.missing} if isinstance(column, str) else {})
 
     def _actions(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
         """Names in order, and provisional -> final code, with -1 at the end for what -1 points to."""
@@ -271,9 +262,9 @@ class _Pass:
                 f"column {self.schema.action!r}: the schema lists the actions {list(order)}, but {unknown[0]!r} occurs "
                 "too: add it"
             )
-        if self.mask_width is not None and self.mask_width != len(order):
+        if self.masks.width is not None and self.masks.width != len(order):
             raise DataError(
-                f"the action mask has {self.mask_width} values a row, but there are {len(order)} actions "
+                f"the action mask has {self.masks.width} values a row, but there are {len(order)} actions "
                 f"({', '.join(order[:8])}{', ...' if len(order) > 8 else ''}): list all of them in the schema, "
                 'in the order of the mask, as actions = ["...", ...]'
             )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Proposal", "propose"]
 
 SAMPLE = 20_000  # rows that are looked at
+WORDS = 2  # blanks in the mean value from which on many different ones are sentences, not names
 CODES = 12  # whole numbers with at most so many different values are read as categories
 LIKE = {  # names, the most telling first; compared without case, "_", "-" and blanks
     "session": (
@@ -40,7 +41,7 @@ LIKE = {  # names, the most telling first; compared without case, "_", "-" and b
     "truncated": "truncated timeout timelimit censored",
     "behaviour_probability": (
         "behaviourprobability behaviorprobability behaviourprob behaviorprob propensity propensityscore actionprob "
-        "actionprobability pscore"
+        "actionprobability pscore probability prob"
     ),
     "mask": "actionmask mask legalactions availableactions",
 }
@@ -62,6 +63,7 @@ class _Column:
     distinct: int
     rows: int
     longest: float  # mean length of a text
+    blanks: float  # in it, mean
 
     @property
     def key(self) -> str:
@@ -121,13 +123,15 @@ def _described(rows: DataFrame, name: str) -> _Column:
         column = column.replace("", None)
     there = column.drop_nulls()
     kind, whole = "empty", False
-    length = 0.0
+    length = blanks = 0.0
     if len(there):
         kind, whole = _kind(there)
         if kind == "text":
-            length = float(np.mean(there.cast(pl.String).str.len_chars().to_numpy()))
+            texts = there.cast(pl.String)
+            length = float(np.mean(texts.str.len_chars().to_numpy()))
+            blanks = float(np.mean(texts.str.count_matches(" ", literal=True).to_numpy()))
     distinct = 0 if kind in ("list", "empty") else there.n_unique()
-    return _Column(name, kind, whole, distinct, len(there), length)
+    return _Column(name, kind, whole, distinct, len(there), length, blanks)
 
 
 def _kind(there: Series) -> tuple[str, bool]:
@@ -162,6 +166,8 @@ def _pick(role: str, left: dict[str, _Column], unsure: list[str]) -> str | None:
     fits = {name: column for name, column in left.items() if _possible(role, column)}
     ranked = sorted((telling.index(column.key), name) for name, column in fits.items() if column.key in telling)
     if ranked:
+        if left[ranked[0][1]].key in ("probability", "prob"):
+            unsure.append(f"{role}: {ranked[0][1]} was taken; if it is no probability of the recorded action, observe it")
         if len(ranked) > 1:
             unsure.append(f"{role}: {ranked[0][1]} was taken, {ranked[1][1]} looks like it too")
         return ranked[0][1]
@@ -217,6 +223,7 @@ def _observed(column: _Column) -> tuple[str | None, str]:
         return "number", ""
     if column.distinct > 0.5 * column.rows and column.longest <= 40 and column.key.endswith("id"):
         return None, "left out: almost a different value in every row, an id by its name"
-    if column.longest > 24 or column.distinct > 0.5 * column.rows > CODES:
+    sentences = column.blanks >= WORDS and column.distinct > CODES
+    if column.longest > 24 or sentences or column.distinct > 0.5 * column.rows > CODES:
         return "text", "read as text; make it a category if its values are names that repeat"
     return "category", ""

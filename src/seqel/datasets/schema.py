@@ -37,7 +37,8 @@ class Schema:
 
     ends: what the last row of a session means where no column says it: "terminated" (the task was over) or "truncated"
     (the recording stopped; what came after is estimated). mask: one column that holds a list of A yes/no values, or
-    A yes/no columns in the order of the actions. actions: all there are, in order; left out: those that occur, sorted.
+    A yes/no columns in the order of the actions. candidates: a column that holds a list of the names of the actions that
+    there were; then `actions` is needed. actions: all there are, in order; left out: those that occur, sorted.
 
     Raises:
         ConfigError: a value is of the wrong type, a kind is unknown, a column has two roles, nothing is observed.
@@ -54,6 +55,7 @@ class Schema:
     mask: str | tuple[str, ...] | None = None
     actions: tuple[str, ...] | None = None
     ends: str = "terminated"
+    candidates: str | None = None
 
     def __post_init__(self) -> None:
         for name in SINGLE:
@@ -61,6 +63,12 @@ class Schema:
             optional = name not in REQUIRED
             if not ((isinstance(value, str) and value) or (optional and value is None)):
                 raise ConfigError(f"schema: expected {name} to be the name of a column, got {value!r}")
+        if self.candidates is not None and (self.mask is not None or self.actions is None):
+            raise ConfigError(
+                "schema: candidates and mask say the same, expected one of them"
+                if self.mask is not None
+                else 'schema: candidates needs all actions that there are, as actions = ["...", ...]'
+            )
         if self.ends not in ENDS:
             raise ConfigError(f'schema: expected ends = "terminated" or "truncated", got {self.ends!r}')
         observed: Any = self.observation
@@ -101,6 +109,11 @@ class Schema:
         single = [getattr(self, name) for name in SINGLE]
         mask = [self.mask] if isinstance(self.mask, str) else list(self.mask or ())
         return list(dict.fromkeys([name for name in (*single, *mask, *self.observation) if name is not None]))
+
+    @property
+    def masked(self) -> bool:
+        """Whether the table says which actions were allowed."""
+        return self.mask is not None or self.candidates is not None
 
     def of_kind(self, kind: str) -> list[str]:
         """The observation columns of one kind, in the order of the schema."""
@@ -164,7 +177,7 @@ class Schema:
 
 
 REQUIRED = ("session", "action", "reward")
-SINGLE = ("session", "order", "action", "reward", "terminated", "truncated", "behaviour_probability")
+SINGLE = ("session", "order", "action", "reward", "terminated", "truncated", "behaviour_probability", "candidates")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -45,7 +45,7 @@ META, ENCODING = "meta.json", "encoding.json"
 def layout_of(encoding: Encoding) -> Layout:
     """What a step of the dataset holds."""
     return Layout(
-        encoding.observation.storage, len(encoding.actions), masked=encoding.schema.mask is not None, recorded=True
+        encoding.observation.storage, len(encoding.actions), masked=encoding.schema.masked, recorded=True
     )
 
 

@@ -12,14 +12,15 @@ bootstrap. Sources: Precup et al. 2000 (per-decision and weighted importance sam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student_t
 
 from seqel.errors import DataError
 
-__all__ = ["METHODS", "Estimate", "Logged", "effective_sizes", "estimate", "reach"]
+__all__ = ["METHODS", "Estimate", "Logged", "effective_sizes", "estimate", "inconsistency", "reach"]
 
 Array = NDArray[np.float64]
 
@@ -77,11 +78,21 @@ class Estimate:
     high: float
     method: str
     corrected: int = 0  # steps of each session at which recorded rewards correct the fitted values
+    fit: float = 0.0  # standard error that the fit adds to the sessions'; the interval holds both
 
     @property
     def interval(self) -> tuple[float, float]:
         """(low, high)."""
         return self.low, self.high
+
+    def widened(self, error: float, freedom: int) -> Estimate:
+        """With an independent standard error of the fit: the sides of the interval and Student's t times it, taken
+        together as the root of the sum of squares. freedom: the degrees of freedom with which it was estimated.
+        """
+        reach = float(student_t.ppf(0.975, freedom)) * error
+        low = self.value - float(np.hypot(self.value - self.low, reach))
+        high = self.value + float(np.hypot(self.high - self.value, reach))
+        return replace(self, low=low, high=high, fit=error)
 
 
 def effective_sizes(weights: Array) -> Array:
@@ -91,6 +102,26 @@ def effective_sizes(weights: Array) -> Array:
     return sizes
 
 
+def inconsistency(logged: Logged) -> float:
+    """How far the fitted values contradict the recorded rewards, in units of reward, discounted, over a whole session.
+
+    The doubly robust correction, with each step weighted by its own ratio in place of the product of all up to there:
+    sum over t of gamma^t times the share of sessions that get there times the weighted mean of r_t + gamma v_{t+1} - q_t.
+    That can be measured where products have long vanished; it is not the values' error, because the sessions are where the
+    recorded policy took them, but of its size. -> root of (that sum squared plus its sampling variance).
+    """
+    horizon = logged.reward.shape[1]
+    following = np.pad(logged.v[:, 1:], ((0, 0), (0, 1)))
+    error = np.where(logged.valid, logged.reward + logged.discount * following - logged.q, 0.0)
+    ratio = np.where(logged.valid, logged.ratio, 0.0)
+    total = ratio.sum(axis=0)
+    mean = np.divide((ratio * error).sum(axis=0), total, out=np.zeros(horizon), where=total > 0)
+    spread = ((ratio * (error - mean)) ** 2).sum(axis=0)
+    variance = np.divide(spread, total**2, out=np.zeros(horizon), where=total > 0)
+    counts = logged.discount ** np.arange(horizon) * logged.valid.mean(axis=0)
+    return float(np.hypot((counts * mean).sum(), np.sqrt((counts**2 * variance).sum())))
+
+
 def reach(weights: Array, least: float) -> int:
     """The number of first steps at which at least `least` sessions still count."""
     short = effective_sizes(weights) < least
@@ -98,7 +129,12 @@ def reach(weights: Array, least: float) -> int:
 
 
 def estimate(
-    logged: Logged, method: str, steps: int | None = None, seed: int = 0, minus: Array | None = None
+    logged: Logged,
+    method: str,
+    steps: int | None = None,
+    seed: int = 0,
+    minus: Array | None = None,
+    resamples: int = RESAMPLES,
 ) -> Estimate:
     """The value of the policy by one of `METHODS`, in units of reward, discounted from a session's first step.
 
@@ -106,7 +142,7 @@ def estimate(
 
     `steps`: the doubly robust ones correct the fitted values with what was recorded at that many first steps only, and
     trust them from there on (the j-step return of Thomas & Brunskill with one j). None: at all.
-    The same seed gives the same interval.
+    The same seed gives the same interval; with 0 `resamples` it is the value alone.
 
     Raises DataError on an unknown method.
     """
@@ -117,15 +153,18 @@ def estimate(
     numerator, weight = _parts(logged, method, steps)
     if minus is not None:
         numerator, weight = [*numerator, -minus[:, None]], [*weight, np.ones((n, 1))]
+    value = float(_combine(np.ones((1, n)), numerator, weight)[0])
+    if not resamples:
+        return Estimate(value, value, value, method, steps)
     rng = np.random.default_rng(seed)
-    values = np.empty(RESAMPLES)
+    values = np.empty(resamples)
     block = max(1, int(2e7) // n)
-    for begin in range(0, RESAMPLES, block):
-        count = min(block, RESAMPLES - begin)
+    for begin in range(0, resamples, block):
+        count = min(block, resamples - begin)
         times = rng.multinomial(n, np.full(n, 1.0 / n), size=count).astype(np.float64)  # (R, N)
         values[begin : begin + count] = _combine(times, numerator, weight)
     low, high = np.quantile(values, [0.025, 0.975])
-    return Estimate(float(_combine(np.ones((1, n)), numerator, weight)[0]), float(low), float(high), method, steps)
+    return Estimate(value, float(low), float(high), method, steps)
 
 
 def _parts(logged: Logged, method: str, steps: int) -> tuple[list[Array], list[Array]]:

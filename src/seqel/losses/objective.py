@@ -42,34 +42,40 @@ def q_targets(
     `support` > 0 (BCQ).
     """
     mask = _allowed(batch, online, support)
-    q_online = online.q.detach()
     bootstrap = _bootstrap(batch, online, target, config, mask)
-    targets = []
-    for dim in range(batch.action.shape[-1]):  # M, one so far: not a loop over time or batch
-        value = bootstrap[..., dim]
-        if config.lambda_ == 0.0:
-            if config.n_step == 1:
-                targets.append(one_step(batch.reward, batch.discount, value))
-            else:
-                targets.append(n_step(batch.reward, batch.discount, value, batch.valid, config.n_step))
-        elif config.trace == "peng":
-            targets.append(peng_lambda(batch.reward, batch.discount, value, batch.valid, config.lambda_))
+    dims = batch.action.shape[-1]
+    # the M values are independent: they stand below each other, as further windows
+    reward, discount, valid = (_spread(x, dims) for x in (batch.reward, batch.discount, batch.valid))
+    value = _fold(bootstrap)
+    if config.lambda_ == 0.0:
+        if config.n_step == 1:
+            found = one_step(reward, discount, value)
         else:
-            action = batch.action[..., dim : dim + 1]
-            if batch.policy is not None:
-                trace = _policy_trace(batch, dim, config.lambda_)
-            else:
-                now = None if mask is None else mask[:, :-1]
-                greedy = select(q_online[:, :-1, dim : dim + 1], action)[..., 0] >= masked_max(
-                    q_online[:, :-1, dim], now
-                )
-                trace = watkins_trace(greedy, config.lambda_)
-            if config.trace == "watkins":
-                targets.append(peng_lambda(batch.reward, batch.discount, value, batch.valid, trace))
-            else:
-                taken = select(target.q[:, :-1, dim : dim + 1], action)[..., 0]
-                targets.append(retrace(batch.reward, batch.discount, value, taken, batch.valid, trace))
-    return torch.stack(targets, dim=-1)
+            found = n_step(reward, discount, value, valid, config.n_step)
+    elif config.trace == "peng":
+        found = peng_lambda(reward, discount, value, valid, config.lambda_)
+    else:
+        if batch.policy is not None:
+            trace = _fold(_policy_trace(batch, config.lambda_))
+        else:
+            q = online.q.detach()[:, :-1]
+            best = masked_max(q, None if mask is None else mask[:, :-1, None])
+            trace = watkins_trace(_fold(select(q, batch.action) >= best), config.lambda_)
+        if config.trace == "watkins":
+            found = peng_lambda(reward, discount, value, valid, trace)
+        else:
+            found = retrace(reward, discount, value, _fold(select(target.q[:, :-1], batch.action)), valid, trace)
+    return found.unflatten(0, (dims, -1)).movedim(0, -1)
+
+
+def _fold(x: Tensor) -> Tensor:
+    """(B, T, M) -> (M B, T)."""
+    return x.movedim(-1, 0).flatten(0, 1)
+
+
+def _spread(x: Tensor, dims: int) -> Tensor:
+    """(B, T) -> (M B, T), the same for each of M."""
+    return x.expand(dims, *x.shape).flatten(0, 1)
 
 
 def _allowed(batch: SequenceBatch, online: QOutput, support: float) -> Tensor | None:
@@ -94,15 +100,15 @@ def _bootstrap(
     return q_bootstrap(target.q, mask)
 
 
-def _policy_trace(batch: SequenceBatch, dim: int, lambda_: float) -> Tensor:
-    """lambda min(1, pi / mu) of the next step's action, (B, T); an unknown mu counts as 1.
+def _policy_trace(batch: SequenceBatch, lambda_: float) -> Tensor:
+    """lambda min(1, pi / mu) of the next step's action, (B, T, M); an unknown mu counts as 1.
 
     The ratio is then never too large: the trace is cut a little early, which costs speed and no correctness.
     """
     assert batch.policy is not None
-    pi = select(batch.policy[:, :-1, dim : dim + 1], batch.action[..., dim : dim + 1])[..., 0]
-    mu = torch.ones_like(pi) if batch.behaviour_prob is None else batch.behaviour_prob.nan_to_num(nan=1.0)
-    return lambda_ * pad((pi / mu).clamp(max=1.0)[:, 1:], (0, 1))
+    pi = select(batch.policy[:, :-1], batch.action)
+    mu = torch.ones_like(batch.reward) if batch.behaviour_prob is None else batch.behaviour_prob.nan_to_num(nan=1.0)
+    return lambda_ * pad((pi / mu[..., None]).clamp(max=1.0)[:, 1:], (0, 0, 0, 1))
 
 
 def step_loss(
@@ -131,6 +137,8 @@ def step_loss(
         else:
             following, offset, factor = _next_distribution(batch, online, target, config)
             loss = values.loss(outputs, following, (offset / scale)[..., None], factor[..., None])
+    if batch.repeats is not None:
+        loss = loss * batch.repeats
     terms = offline_terms(batch, online, target, scale, config)
     weights = {"conservative": config.cql, "imitation": config.imitation, "state_value": 1.0}
     extra = sum((weights[name] * term for name, (term, _) in terms.items()), torch.zeros(())) if terms else None

@@ -211,7 +211,9 @@ def as_json(record: Record) -> dict[str, Any]:
     line |= {name: value for name, value in record.metrics.items() if math.isfinite(value)}
     if record.validation is not None:
         look = dataclasses.asdict(record.validation)
-        if not isinstance(record.validation, HeldOut):
+        if isinstance(record.validation, HeldOut):
+            look.pop("success")  # nothing is played
+        else:
             for long in ("returns", "lengths"):
                 look.pop(long)
             look["episodes"] = len(record.validation.returns)

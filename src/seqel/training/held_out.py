@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from seqel.losses.config import ObjectiveConfig
 from seqel.losses.objective import offline_terms, q_targets
@@ -40,8 +41,10 @@ class Sums:
     def __init__(self, network: QNetwork, objective: ObjectiveConfig, discount: float, window: int) -> None:
         self.network, self.objective, self.discount, self.window = network, objective, discount, window
         self.steps = 0
-        self.error = self.size = self.target = self.square = self.nats = self.weight = self.agree = 0.0
-        self.first_value: list[float] = []
+        self.error = self.size = self.nats = self.agree = 0.0
+        self.target: torch.Tensor | float = 0.0  # (M,)
+        self.square: torch.Tensor | float = 0.0
+        self.first_value: list[torch.Tensor] = []  # (episodes, M)
         self.first_return: list[float] = []
 
     def add(self, batch: SequenceBatch, online: QOutput, slow: QOutput) -> None:
@@ -51,10 +54,10 @@ class Sums:
         goal = q_targets(batch, online, slow, objective, support)[batch.learn].double()
         error = select(online.q[:, :-1], batch.action)[batch.learn].double() - goal
         self.steps += len(goal)
-        self.error += float(error.square().sum())
-        self.size += float(error.abs().sum())
-        self.target += float(goal.sum())
-        self.square += float(goal.square().sum())
+        self.error += float(error.square().mean(dim=-1).sum())
+        self.size += float(error.abs().mean(dim=-1).sum())
+        self.target = self.target + goal.sum(dim=0)
+        self.square = self.square + goal.square().sum(dim=0)
         terms = offline_terms(batch, online, slow, network.head.scale, objective)
         if "imitation" in terms:
             self.nats += float(terms["imitation"][0][batch.learn].sum())
@@ -62,16 +65,24 @@ class Sums:
         chosen = masked_argmax(network.scores(online), mask)  # (B, T+1, M)
         self.agree += float((chosen[:, :-1] == batch.action).all(dim=-1)[batch.learn].sum())
         begins = batch.first[:, 0]
-        value = select(online.q, chosen)[:, 0].mean(dim=-1)
-        self.first_value += value[begins].tolist()
+        if batch.policy is None:
+            value = select(online.q, chosen)[:, 0]
+        else:
+            value = (batch.policy[:, 0] * slow.q[:, 0]).sum(dim=-1)
+        self.first_value.append(value[begins].double().cpu())
         whole = begins & (batch.valid.sum(dim=1) < self.window)  # longer ones come in several windows
         earned = discounted_return(batch.reward, torch.full_like(batch.reward, self.discount), batch.valid)[:, 0]
         self.first_return += earned[whole].tolist()
 
+    def first_values(self) -> NDArray[np.float64]:
+        """(M,) what a session is worth at its first step, by each of M values; NaN where none began."""
+        found: NDArray[np.float64] = torch.cat(self.first_value).mean(dim=0).numpy()
+        return found
+
     def result(self) -> HeldOut:
         """Means over all steps."""
         steps, objective = max(self.steps, 1), self.objective
-        variance = self.square / steps - (self.target / steps) ** 2
+        variance = float(torch.as_tensor(self.square / steps - (self.target / steps) ** 2).mean())
         floor = 1e-6 * float(self.network.head.scale) ** 2
         unexplained = self.error / steps / max(variance, floor)
         nats = self.nats / steps if objective.imitation > 0.0 else None
@@ -82,7 +93,7 @@ class Sums:
             td_error=self.size / steps,
             imitation=nats,
             agreement=self.agree / steps,
-            first_value=float(np.mean(self.first_value)) if self.first_value else float("nan"),
+            first_value=float(self.first_values().mean()),
             first_return=float(np.mean(self.first_return)) if self.first_return else float("nan"),
-            sessions=len(self.first_value),
+            sessions=sum(len(values) for values in self.first_value),
         )

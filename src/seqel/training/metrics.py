@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["METRICS", "VALIDATION", "markdown"]
+__all__ = ["HELD_OUT", "METRICS", "OFFLINE", "VALIDATION", "markdown"]
 
 # name: (unit, meaning). A line of metrics.jsonl has these beside each other; TensorBoard has them under train/.
 METRICS: dict[str, tuple[str, str]] = {
@@ -38,10 +38,45 @@ VALIDATION: dict[str, tuple[str, str]] = {
     "seed": ("none", "of the first episode; episode n has this plus n"),
 }
 
+# Where sessions are recorded, a line has these beside METRICS, where the objective has the term ...
+OFFLINE: dict[str, tuple[str, str]] = {
+    "conservative": ("scale", "how far the values of all actions stand above that of the recorded one (CQL)"),
+    "imitation": ("nats", "cross-entropy of the recorded action under the policy head"),
+    "state_value": ("scale^2", "expectile loss of the state's value (IQL)"),
+}
+
+# ... and its "validation" is a look at the sessions held out.
+HELD_OUT: dict[str, tuple[str, str]] = {
+    "mean": (
+        "none",
+        "what the best weights are chosen by, the larger the better: minus `unexplained`, or minus `imitation` where "
+        "nothing else is learnt",
+    ),
+    "unexplained": ("share", "of the variance of their targets that the values leave unexplained; 1: they know nothing"),
+    "td_error": ("reward", "mean absolute difference of target and value"),
+    "imitation": ("nats", "of the recorded action, where there is a policy head"),
+    "agreement": ("share", "of the steps where the agent would have done what was recorded"),
+    "first_value": ("reward", "what the agent expects of a whole session under its own actions, discounted"),
+    "first_return": ("reward", "what those sessions earned, discounted"),
+    "sessions": ("sessions", "held out"),
+}
+
+BETWEEN = """
+## A run on recorded data
+
+`steps` and `updates` are both the number of updates, and a look at the sessions held out takes the place of validation.
+`first_value` far above `first_return` is hope, not knowledge: ask `seqel evaluate RUN --data FILE`.
+
+"""
+
 
 def markdown() -> str:
-    """Both tables, for the documentation."""
+    """The tables, for the documentation."""
+    return _table(METRICS, VALIDATION) + BETWEEN + _table(OFFLINE, HELD_OUT)
+
+
+def _table(learner: dict[str, tuple[str, str]], validation: dict[str, tuple[str, str]]) -> str:
     lines = ["| metric | unit | meaning |", "|---|---|---|"]
-    for prefix, table in (("", METRICS), ("validation.", VALIDATION)):
+    for prefix, table in (("", learner), ("validation.", validation)):
         lines += [f"| `{prefix}{name}` | {unit} | {meaning} |" for name, (unit, meaning) in table.items()]
     return "\n".join(lines) + "\n"

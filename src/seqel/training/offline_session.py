@@ -150,20 +150,23 @@ class OfflineSession:
         mean = float(np.minimum(self.learnt.lengths, window).mean())
         return int(np.clip(round(config.batch_tokens / (mean + 1)), 1, MAX_WINDOWS))
 
-    @torch.no_grad()
     def look(self) -> HeldOut:
         """What the network says about the sessions held out."""
+        return self.sums().result()
+
+    @torch.no_grad()
+    def sums(self) -> Sums:
+        """The same, before it is divided."""
         config = self.config
         sums = Sums(self.agent.network, config.objective, self.discount, config.replay.window)
         for batch in self.held.batches(
             window=config.replay.window, context=config.network.context, discount=self.discount
         ):
             batch = self.prepare(batch)
-            online, slow = self.agent.network(batch), self.learner.target(batch)
-            sums.add(batch, online, slow)
+            sums.add(batch, self.agent.network(batch), self.learner.target(batch))
             if sums.steps >= HELD_OUT_TRANSITIONS:
                 break
-        return sums.result()
+        return sums
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -2,7 +2,9 @@
 
 The estimate that is told first corrects fitted values by what was recorded (weighted doubly robust), step by step, for as
 long as enough sessions agree with the policy to say anything; from there on the fitted values stand alone. With none at all
-it is fitted Q evaluation, and a warning.
+it is fitted Q evaluation, and a warning. Its interval holds the chance of the sessions (bootstrap) and the error of the fit:
+how far members that were fitted to other draws of them differ, how much the values still move, and how far they contradict
+what was recorded.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqel.errors import DataError
-from seqel.evaluation.estimators import Estimate, Logged, effective_sizes, estimate, reach
+from seqel.evaluation.estimators import Estimate, Logged, effective_sizes, estimate, inconsistency, reach
 from seqel.evaluation.policies import AsRecorded, Policy
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.training import offline
@@ -148,7 +150,7 @@ def _recorded(steps: Steps, discount: float, seed: int) -> tuple[PolicyValue, ND
     """The recorded policy's row, and what each session earned: where it was cut off, with the fitted value of the rest."""
     horizon = steps.reward.shape[1]
     gamma = discount ** np.arange(horizon)
-    rest = np.where(steps.valid, 0.0, steps.v[0])  # 0 but for a final observation that is bootstrapped from
+    rest = np.where(steps.valid, 0.0, steps.v[0, 0])  # 0 but for a final observation that is bootstrapped from
     earned = (gamma * (steps.reward + rest)).sum(axis=1)
     low, high = bootstrap_interval(earned, seed=seed)
     own = Estimate(float(earned.mean()), low, high, "recorded", horizon)
@@ -159,13 +161,18 @@ def _row(
     steps: Steps, k: int, name: str, discount: float, earned: NDArray[np.float64], seed: int, doubts: Sequence[str]
 ) -> PolicyValue:
     ratio = np.where(steps.valid, steps.policy[k] / steps.behaviour, 0.0)
-    logged = Logged(steps.reward, steps.valid, ratio, steps.q[k], steps.v[k], discount)
+    logged, *resampled = (
+        Logged(steps.reward, steps.valid, ratio, q.astype(np.float64), v.astype(np.float64), discount)
+        for q, v in zip(steps.q[k], steps.v[k], strict=True)
+    )
     weights = logged.weights()
     least = max(LEAST_SESSIONS, LEAST_SHARE * len(earned))
     corrected = reach(weights, least)
-    value = estimate(logged, "weighted-doubly-robust", corrected, seed)
-    methods = ("fitted", "weighted", "doubly-robust", "weighted-doubly-robust")
-    others = {method: estimate(logged, method, seed=seed) for method in methods}
+    method = "weighted-doubly-robust"
+    again = [estimate(one, method, corrected, resamples=0).value for one in resampled]
+    fit = float(np.linalg.norm([np.std(again, ddof=1), steps.unrest[k], inconsistency(logged)]))
+    value = estimate(logged, method, corrected, seed).widened(fit, len(again) - 1)
+    others = {name: estimate(logged, name, seed=seed) for name in ("fitted", "weighted", "doubly-robust", method)}
     counted = int(steps.valid.sum())
     agreement = float(steps.policy[k][steps.valid].sum() / counted)
     outside = float(steps.outside[k][steps.valid].sum() / counted)
@@ -174,6 +181,6 @@ def _row(
         warnings.append("hardly any recorded session begins as it would: its value is the fitted network's word alone")
     if outside > OUTSIDE:
         warnings.append(f"{outside:.0%} of what it does is hardly ever done in the data: nobody has seen what follows")
-    difference = estimate(logged, "weighted-doubly-robust", corrected, seed, minus=earned)
+    difference = estimate(logged, method, corrected, seed, minus=earned).widened(fit, len(again) - 1)
     effective = float(effective_sizes(weights)[-1])
     return PolicyValue(name, value, others, effective, agreement, outside, difference, tuple(warnings))

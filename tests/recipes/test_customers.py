@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "support.py"
+RECIPE = Path(__file__).parents[2] / "recipes" / "customers.py"
 
 
 def seqel(*arguments: str) -> dict[str, Any]:
@@ -21,15 +21,15 @@ def seqel(*arguments: str) -> dict[str, Any]:
 
 def test_from_a_table_to_a_policy(tmp_path: Path) -> None:
     sys.path.insert(0, str(RECIPE.parent))
-    import support
+    import customers
 
     table, schema, run = (str(tmp_path / name) for name in ("sessions.csv", "schema.toml", "run"))
-    support.write_sessions(Path(table), 1_500)
-    Path(schema).write_text(support.SCHEMA, encoding="utf-8")
+    customers.write_sessions(Path(table), 1_500)
+    Path(schema).write_text(customers.SCHEMA, encoding="utf-8")
     small = ["--set", "replay.batch_tokens=256", "--set", "network.width=32", "--set", "threads=1"]
     seqel("train", "--data", table, "--schema", schema, "--updates", "800", "--out", run, *small)
     told = seqel("evaluate", run, "--data", table, "--updates", "800")
-    true, error = support.play(Path(run), 500)
+    true, error = customers.play(Path(run), 500)
     value = told["policies"][0]["value"]
     assert true > 0.8  # nobody who forgets the first message earns more than half of that
     assert value["low"] - 2 * error <= true <= value["high"] + 2 * error

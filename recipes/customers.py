@@ -1,6 +1,6 @@
 """From a table to a policy, where the truth is known: support sessions, checked, learnt from, estimated, then played.
 
-    python recipes/support.py [--out runs/support] [--sessions 3000] [--updates 3000]
+    python recipes/customers.py [--out runs/customers] [--sessions 3000] [--updates 3000]
 
 A customer writes once what the matter is (money or a defect). A request can only be settled after the account number was
 asked for, and by then the first message is no longer in view: whoever cannot remember it has to guess. The recorded
@@ -16,6 +16,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean, stdev
 
 ACTIONS = ("ask", "refund", "repair")
 CHANCES = (0.4, 0.3, 0.3)  # of the recorded staff
@@ -98,30 +99,32 @@ def write_sessions(path: Path, count: int, seed: int = 0) -> None:
 
 
 def play(run: Path, count: int = 2_000, seed: int = 1) -> tuple[float, float]:
-    """The mean discounted return of new customers under the agent, and its standard error."""
-    from statistics import fmean, stdev
-
+    """Serve new customers, all side by side.  -> their mean discounted return, and its standard error."""
     from seqel import Agent
     from seqel.datasets.encoding import Encoding
 
     agent = Agent.load(run)
     encoding, discount = Encoding.from_json(agent.info["encoding"]), agent.info["discount"]
-    chance, earned = random.Random(seed), []
-    for _ in range(count):
-        customer, over, state = Customer(chance), False, None
-        reward, total, gamma = 0.0, 0.0, 1.0
-        while not over:
-            seen = {path: leaf[None] for path, leaf in encoding.row(customer.view).items()}
-            decision, state = agent.act(seen, state, reward=reward)
-            reward, over = customer.answer(encoding.actions[int(decision.action[0])])
-            total, gamma = total + gamma * reward, gamma * discount
-        earned.append(total)
+    chance = random.Random(seed)
+    customers, state = [Customer(chance) for _ in range(count)], agent.initial_state(count)
+    earned, last, gamma = [0.0] * count, [0.0] * count, 1.0
+    waiting = list(range(count))
+    while waiting:
+        seen = encoding.rows(customers[n].view for n in waiting)
+        decision, state = agent.act(seen, state, reward=[last[n] for n in waiting], rows=waiting)
+        still = []
+        for n, action in zip(waiting, decision.action.tolist(), strict=True):
+            last[n], over = customers[n].answer(encoding.actions[action])
+            earned[n] += gamma * last[n]
+            if not over:
+                still.append(n)
+        waiting, gamma = still, gamma * discount
     return fmean(earned), stdev(earned) / count**0.5
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/support"))
+    parser.add_argument("--out", type=Path, default=Path("runs/customers"))
     parser.add_argument("--sessions", type=int, default=3_000)
     parser.add_argument("--updates", default="3000")
     options = parser.parse_args()
