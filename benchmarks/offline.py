@@ -3,9 +3,8 @@
     taskset -c 1 python benchmarks/offline.py [--only cartpole ...] [--presets offline-cql] [--seeds 0 1 2 3 4]
 
 The data are made by `offline_data.py` (one set a task); the seed is the learner's. 5,000 updates of 416 transitions at
-most, on one core; a run ends early where its score on sessions held out has not risen for four looks, and its best weights
-by that score are judged. No environment is looked at before the end: then the agent plays 100 fresh episodes. Each finished
-run is a JSON file, and is not run again.
+most, on one core; which weights are kept is decided on sessions held out, as in any such run. No environment is looked at
+before the end: then the agent plays 100 fresh episodes. Each finished run is a JSON file, and is not run again.
 """
 
 from __future__ import annotations
@@ -31,7 +30,16 @@ from seqel.types import Episode
 
 RESULTS = Path(__file__).parent / "results" / "offline"
 PRESETS = ("offline-cql", "behaviour-cloning")
-BUDGET: dict[str, Any] = {"data.updates": 5_000, "data.every": 500, "data.patience": 4, "replay.batch_tokens": 416}
+BUDGET: dict[str, Any] = {"data.updates": 5_000, "data.every": 500, "replay.batch_tokens": 416}
+# A small tuning on seed 0, by episodes that no figure uses (docs/experiments.md), as the peers have it
+TUNED: dict[str, dict[str, Any]] = {
+    "offline-cql": {
+        "cartpole": {"objective.cql": 0.02},
+        "acrobot": {"objective.cql": 0.02, "memoryless": True},
+        "memory-s7": {"objective.cql": 0.1, "learner.learning_rate": 5e-4, "learner.target_rate": 0.005},
+    },
+    "behaviour-cloning": {"acrobot": {"memoryless": True}},
+}
 
 
 def read(path: Path, env: Any) -> Sessions:
@@ -61,7 +69,8 @@ def run(name: str, data: Path, preset: str, seed: int, settings: dict[str, Any])
     """Learn, then play."""
     env = TASKS[name].env
     sessions = read(data, env)
-    chosen = {"threads": 1, "device": "cpu", "checkpoint_every": 0, **BUDGET, **settings}
+    given = BUDGET | TUNED.get(preset, {}).get(name, {}) | settings
+    chosen = {"threads": 1, "device": "cpu", "checkpoint_every": 0, **given}
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         agent = seqel.train(
@@ -71,7 +80,7 @@ def run(name: str, data: Path, preset: str, seed: int, settings: dict[str, Any])
         looks = [json.loads(line) for line in (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()]
     result = seqel.evaluate(agent, env, 100, seed=10_000)
     return {
-        "task": name, "preset": preset, "seed": seed, "settings": BUDGET | settings, "mean": result.mean,
+        "task": name, "preset": preset, "seed": seed, "settings": given, "mean": result.mean,
         "interval": result.interval, "success": result.success, "seconds": seconds, "updates": looks[-1]["updates"],
         "best_at": agent.info["validation"]["steps"], "held_out": [look["validation"] for look in looks][-1],
         "commit": commit(), "versions": {"python": platform.python_version(), "torch": torch.__version__}, "threads": 1,

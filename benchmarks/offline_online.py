@@ -1,6 +1,6 @@
 """From recorded data on to an environment: does the agent hold what it learnt at the switch, and improve from there?
 
-    taskset -c 1 python benchmarks/offline_online.py [--only cartpole-hidden tmaze20] [--seeds 0 1 2] [--data runs/offline-data]
+    taskset -c 1 python benchmarks/offline_online.py [--only cartpole-hidden ...] [--seeds 0 1 2] [--data runs/offline-data]
 
 An agent learns from the data of `offline_data.py` (preset `offline-cql`, as in `offline.py`), then goes on with the
 environment and the data together (preset `offline-online`). Every 1,000 steps 20 greedy episodes on seeds that are used for
@@ -34,7 +34,12 @@ def run(name: str, data: Path, seed: int, settings: dict[str, Any]) -> dict[str,
         out = Path(folder)
         began = time.perf_counter()
         before = seqel.train(
-            data=sessions, seed=seed, out=out / "offline", preset="offline-cql", settings=COMMON | BUDGET, progress=False
+            data=sessions,
+            seed=seed,
+            out=out / "offline",
+            preset="offline-cql",
+            settings=COMMON | BUDGET,
+            progress=False,
         )
         offline_seconds, began = time.perf_counter() - began, time.perf_counter()
         seqel.train(

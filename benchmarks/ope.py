@@ -4,7 +4,8 @@
 
 The data are those of `offline_data.py`. The policies: an agent learnt from the data (`offline-cql`) and a half-trained one
 that recorded them, each with some of its actions drawn evenly, and random play. True values: discounted returns of 2,048
-episodes played (16,384 where only wins and losses count). `--export` writes what `peers/ope/estimate.py` reads, one file a policy. Results: results/ope/*.json.
+episodes played (16,384 where only wins and losses count). `--export` writes what `peers/ope/estimate.py` reads, one file a
+policy. Results: results/ope/*.json.
 """
 
 from __future__ import annotations
@@ -28,16 +29,19 @@ from offline_data import TASKS
 from seqel.agents.agent import Agent
 from seqel.environments.resolve import resolve
 from seqel.environments.vector import VectorStream, make_vector
-from seqel.evaluation.policies import AsRecorded, OfAgent
+from seqel.evaluation.policies import OfAgent
 from seqel.spaces import ActionSpec, ObservationSpec
-from seqel.training import offline
-from seqel.training.fitted import FittedSession, fitted_config
-from seqel.training.offpolicy import tabulate
+from seqel.training.fitted import FittedSession, Steps
+from seqel.training.offpolicy import fitted, tabulate
 
 RESULTS = Path(__file__).parent / "results" / "ope"
 DISCOUNT = 0.99
 EPISODES, SIDE_BY_SIDE = {"tmaze20": 16_384}, 512  # a win or a loss needs more of them than the length of an episode
 AT_LEAST = 2_048
+EPSILONS = {  # of the learnt agent and of a half-trained one, so that no two policies are worth nearly the same
+    "tmaze20": ((0.0, 0.1, 0.25, 0.5), (0.0, 0.1, 0.4)),
+    "cartpole": ((0.0, 0.3, 0.5, 0.7), (0.0, 0.4, 0.6)),
+}
 LEARNT = {"threads": 1, "device": "cpu", "checkpoint_every": 0, "data.updates": 4_000, "replay.batch_tokens": 416}
 
 
@@ -51,8 +55,8 @@ def policies(name: str, data: Path, seed: int) -> list[OfAgent]:
     kept = json.loads((data / f"{name}-seed0.json").read_text())["half_trained"]["tried"]
     first = next(one["seed"] for one in kept if one["kept"])
     half = Agent.load(data / "agents" / f"{name}-seed0" / f"seed{first}")
-    found = [OfAgent(learnt, epsilon, f"learnt, {epsilon:g} random") for epsilon in (0.0, 0.1, 0.25, 0.5)]
-    found += [OfAgent(half, epsilon, f"half-trained, {epsilon:g} random") for epsilon in (0.0, 0.1, 0.4)]
+    found = [OfAgent(learnt, epsilon, f"learnt, {epsilon:g} random") for epsilon in EPSILONS[name][0]]
+    found += [OfAgent(half, epsilon, f"half-trained, {epsilon:g} random") for epsilon in EPSILONS[name][1]]
     return [*found, OfAgent(half, 1.0, "random play")]
 
 
@@ -89,28 +93,28 @@ def played(env: Any, policy: OfAgent, episodes: int, rng: np.random.Generator) -
     return np.concatenate(found)
 
 
-def export(session: FittedSession, names: list[str], truth: list[float], folder: Path) -> None:
-    """What `peers/ope/estimate.py` reads, a file a policy."""
-    recorded = session.source.recorded
-    count, horizon, actions = recorded.episodes, int(recorded.lengths.max()), session.source.action.actions
+def export(members: list[FittedSession], names: list[str], truth: list[float], folder: Path) -> None:
+    """What `peers/ope/estimate.py` reads, a file a policy; values are the members' mean."""
+    source = members[0].source
+    recorded = source.recorded
+    count, horizon, actions = recorded.episodes, int(recorded.lengths.max()), source.action.actions
     shape = (count, horizon)
     done, reward = np.zeros(shape, np.int64), np.zeros(shape)
     behaviour, valid = np.ones(shape), np.zeros(shape, np.bool_)
-    q = np.zeros((len(names) + 1, *shape, actions))
-    prob = np.zeros_like(q)
+    q, prob = (np.zeros((len(names) + 1, *shape, actions)) for _ in range(2))
     with torch.no_grad():
-        for batch in session.walk(recorded):
-            here = session.prepare(batch)
+        for batch in members[0].walk(recorded):
+            here = members[0].prepare(batch)
             assert here.index is not None and here.policy is not None and here.behaviour_prob is not None
-            out = session.learner.target(here)
+            value = torch.stack([member.learner.target(here).q for member in members]).mean(dim=0)
             now = here.learn.numpy()
             row = here.index[:, None].expand_as(here.learn).numpy()[now]
             at = (here.start[:, None] + torch.arange(now.shape[1])).numpy()[now]
             done[row, at], reward[row, at] = batch.action[..., 0].numpy()[now], here.reward.numpy()[now]
             behaviour[row, at], valid[row, at] = here.behaviour_prob.numpy()[now], True
-            for k in range(len(names) + 1):  # of each policy the member that takes all sessions alike
-                q[k, row, at] = out.q[:, :-1, k * session.members].numpy()[now]
-                prob[k, row, at] = here.policy[:, :-1, k * session.members].numpy()[now]
+            for k in range(len(names) + 1):
+                q[k, row, at] = value[:, :-1, k].numpy()[now]
+                prob[k, row, at] = here.policy[:, :-1, k].numpy()[now]
     folder.mkdir(parents=True, exist_ok=True)
     for k, name in enumerate(names, start=1):
         np.savez_compressed(
@@ -129,19 +133,14 @@ def run(name: str, data: Path, seed: int, exported: Path | None, updates: int | 
     truth = [float(one.mean()) for one in returns]
     played_seconds = time.perf_counter() - began
     source = read(data / f"{name}-seed0.npz", env)
-    counts = np.bincount(source.recorded.actions()[:, 0], minlength=source.action.actions)
-    every = [AsRecorded(tuple((counts / counts.sum()).tolist())), *judged]
-    given = {} if updates is None else {"updates": updates}
-    session = FittedSession(fitted_config(DISCOUNT, seed=seed, **given), source, every)
     began = time.perf_counter()
-    look = None
-    for record in offline.records(session):
-        look = record.validation
+    members, look = fitted(judged, source, DISCOUNT, updates, seed=seed)
     names = [policy.name for policy in judged]
-    table = tabulate(session.steps_of(source.recorded), names, DISCOUNT, look, True, seed)
+    steps = Steps.of([member.steps_of(source.recorded) for member in members])
+    table = tabulate(steps, names, DISCOUNT, look, True, seed)
     seconds = time.perf_counter() - began
     if exported is not None:
-        export(session, names, truth, exported / f"{name}-seed{seed}")
+        export(members, names, truth, exported / f"{name}-seed{seed}")
     rows = [
         {
             "policy": row.name, "true": true, "true_standard_error": float(one.std() / np.sqrt(len(one))),
@@ -165,7 +164,7 @@ def run(name: str, data: Path, seed: int, exported: Path | None, updates: int | 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=TASKS, default=["tmaze20", "cartpole"])
+    parser.add_argument("--only", nargs="+", choices=EPSILONS, default=list(EPSILONS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--data", type=Path, default=Path("runs/offline-data"))
     parser.add_argument("--updates", type=int, default=None, help="of the fit; not kept")

@@ -75,8 +75,7 @@ class SequenceBatch:
     )
     candidates: Tensor | None = None  # (B, T+1, C) int64  the actions that are scored; None: all
     log_count: Tensor | None = None  # (B, T+1, C)  log of how many actions each candidate stands for; None: 0
-    weight: Tensor | None = None  # (B, T)  importance weights, the same for every step of a window
-    repeats: Tensor | None = None  # (B, T, M)  how often each step counts for each of M values; None: once
+    weight: Tensor | None = None  # (B, T)  how much each step counts; None: 1
     slot: Tensor | None = (
         None  # (B, T) int64  where each step is stored, for priorities and what is kept beside recorded data
     )

@@ -149,8 +149,7 @@ def test_doubts_are_told(tables: Any) -> None:
 
 def test_a_probability_and_short_sentences_are_seen_for_what_they_are(tables: Any) -> None:
     lines = ["session,action,reward,probability,message,genre"]
-    for n in range(60):
-        lines.append(f"s{n // 3},b,1,0.5,my number is {n % 20},Science Fiction {n % 3}")
+    lines += [f"s{n // 3},b,1,0.5,my number is {n % 20},Science Fiction {n % 3}" for n in range(60)]
     proposal = propose(tables.text("\n".join(lines) + "\n"))
     assert proposal.schema.behaviour_probability == "probability"
     assert proposal.schema.observation == {"message": "text", "genre": "category"}

@@ -374,7 +374,10 @@ def test_candidates_by_name_are_a_mask(tables: Any) -> None:
         np.testing.assert_array_equal(mask, found[0].recorded.slots.columns["action_mask"])
         assert dataset.recorded.layout.masked and not mask.all()
     for wrong, expected in (
-        (["go", "fly"], r"line 1, column 'offered': expected a list of one or more of the actions stay, go, jump, got 'fly'"),
+        (
+            ["go", "fly"],
+            r"line 1, column 'offered': expected a list of one or more of the actions stay, go, jump, got 'fly'",
+        ),
         ([], r"line 1, column 'offered': expected a list of one or more"),
         ("go", r"column 'offered': expected a list of one or more"),
         (["jump"], r"line 1, column 'offered': expected a mask that allows the action taken"),

@@ -15,7 +15,9 @@ from seqel.data.sessions import Sessions
 from seqel.environments.resolve import resolve
 from seqel.errors import CheckpointError, ConfigError, SpaceError
 from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.training.config import with_settings
 from seqel.training.metrics import HELD_OUT, METRICS, OFFLINE
+from seqel.training.offline_session import OfflineSession
 from seqel.training.run import resume
 from seqel.types import Episode
 from support import MAZE, TINY
@@ -103,7 +105,7 @@ def test_resuming_with_other_data_is_refused(tmp_path: Path) -> None:
         resume(tmp_path / "run", data=recorded(31), steps=80, progress=False)
 
 
-def test_a_score_that_rises_no_more_ends_the_run(tmp_path: Path) -> None:
+def test_sessions_known_less_and_less_end_the_run(tmp_path: Path) -> None:
     settings = QUICK | {"data.updates": 2_000, "data.every": 5, "data.patience": 3, "learner.learning_rate": 0.05}
     seqel.train(data=recorded(), preset="behaviour-cloning", settings=settings, out=tmp_path / "run", progress=False)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -133,3 +135,38 @@ def test_what_does_not_go_together_is_said(tmp_path: Path) -> None:
         seqel.train("CartPole-v1", data=recorded(), settings=TINY, out=tmp_path / "x", progress=False)
     with pytest.raises(ConfigError, match="expected one of"):
         seqel.train(data=recorded(), preset="offline")
+
+
+def session_of(preset: str, **settings: Any) -> OfflineSession:
+    return OfflineSession(with_settings(seqel.preset(preset), QUICK | settings), recorded())
+
+
+def test_values_are_kept_unless_clearly_worse_and_imitation_only_if_it_is_the_best() -> None:
+    values = session_of("offline-cql")
+    waited = []
+    for score in (-0.40, -0.20, -0.31, -0.33, -0.20, -0.40, -0.31):  # beyond 1.5 x 0.20 + 0.02 is clearly worse
+        values.judge(score)
+        waited.append(values.waited)
+    assert waited == [0, 0, 0, 1, 0, 1, 0] and values.best == -0.20
+    clone = session_of("behaviour-cloning")
+    waited = []
+    for score in (-0.40, -0.39, -0.395, -0.39):
+        clone.judge(score)
+        waited.append(clone.waited)
+    assert waited == [0, 0, 1, 0]
+
+
+def test_the_averaged_weights_are_kept(tmp_path: Path) -> None:
+    session = session_of("offline-cql")
+    for _ in range(5):
+        session.update()
+    slow = dict(session.learner.target.named_parameters())
+    assert all(torch.equal(value, slow[name]) for name, value in session.kept.network.named_parameters())
+    assert any(not torch.equal(value, slow[name]) for name, value in session.agent.network.named_parameters())
+    copied = session_of("offline-cql", **{"learner.target": "copy"})
+    assert copied.kept is copied.agent
+
+
+def test_the_memoryless_twin_learns_from_the_same_windows() -> None:
+    twin, other = session_of("offline-cql", memoryless=True), session_of("offline-cql")
+    assert twin.config.network.context == 1 and twin.config.replay.window == other.config.replay.window > 1

@@ -215,8 +215,9 @@ def _told(folder: Path, output: Output) -> dict[str, Any]:
     if best is not None and "agreement" in best["validation"]:
         look = best["validation"]
         output.show(
-            f"best held-out score {look['mean']:.4g} after {best['updates']:,} updates; on {look['sessions']:,} sessions "
-            f"held out it would have done what was recorded in {look['agreement']:.0%} of the steps",
+            f"kept: the weights after {best['updates']:,} updates, held-out score {look['mean']:.4g}",
+            f"on {look['sessions']:,} sessions held out they would have done what was recorded in {look['agreement']:.0%} "
+            "of the steps",
             f"{summary['updates']:,} updates in {summary['seconds']:.0f} s; everything is in [bold]{folder}[/]",
             f"next: [cyan]seqel evaluate {folder} --data FILE[/]   (what it would earn, with intervals and warnings)",
         )

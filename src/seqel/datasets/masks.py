@@ -1,8 +1,8 @@
 """Which actions were allowed at a row, in each of the three ways in which a table says it: as an array of A yes/no values.
 
-    mask = "allowed"                      one column that holds a list of A yes/no values
-    mask = ["ask_ok", "refund_ok"]        A yes/no columns, in the order of the actions
-    candidates = "offered"                one column that holds a list of the names of the actions that there were
+mask = "allowed"                      one column that holds a list of A yes/no values
+mask = ["ask_ok", "refund_ok"]        A yes/no columns, in the order of the actions
+candidates = "offered"                one column that holds a list of the names of the actions that there were
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqel.datasets import cells
+from seqel.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +39,7 @@ class Masks:
             self.width = len(schema.actions)
         self.missing = 0
 
-    def read(self, rows: Any, refuse: Callable[[str, int, str, Any], Exception]) -> tuple[NDArray[Any], NDArray[Any]]:
+    def read(self, rows: Any, refuse: Callable[[str, int, str, Any], DataError]) -> tuple[NDArray[Any], NDArray[Any]]:
         """-> (N, A) bool, True = allowed; (N,) bool, True = not said, so that all are allowed.
 
         Raises:

@@ -167,7 +167,9 @@ def _pick(role: str, left: dict[str, _Column], unsure: list[str]) -> str | None:
     ranked = sorted((telling.index(column.key), name) for name, column in fits.items() if column.key in telling)
     if ranked:
         if left[ranked[0][1]].key in ("probability", "prob"):
-            unsure.append(f"{role}: {ranked[0][1]} was taken; if it is no probability of the recorded action, observe it")
+            unsure.append(
+                f"{role}: {ranked[0][1]} was taken; if it is no probability of the recorded action, observe it"
+            )
         if len(ranked) > 1:
             unsure.append(f"{role}: {ranked[0][1]} was taken, {ranked[1][1]} looks like it too")
         return ranked[0][1]

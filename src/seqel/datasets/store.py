@@ -44,9 +44,7 @@ META, ENCODING = "meta.json", "encoding.json"
 
 def layout_of(encoding: Encoding) -> Layout:
     """What a step of the dataset holds."""
-    return Layout(
-        encoding.observation.storage, len(encoding.actions), masked=encoding.schema.masked, recorded=True
-    )
+    return Layout(encoding.observation.storage, len(encoding.actions), masked=encoding.schema.masked, recorded=True)
 
 
 def build(

@@ -65,7 +65,7 @@ def q_targets(
             found = peng_lambda(reward, discount, value, valid, trace)
         else:
             found = retrace(reward, discount, value, _fold(select(target.q[:, :-1], batch.action)), valid, trace)
-    return found.unflatten(0, (dims, -1)).movedim(0, -1)
+    return found.view(dims, *batch.reward.shape).movedim(0, -1)
 
 
 def _fold(x: Tensor) -> Tensor:
@@ -137,8 +137,6 @@ def step_loss(
         else:
             following, offset, factor = _next_distribution(batch, online, target, config)
             loss = values.loss(outputs, following, (offset / scale)[..., None], factor[..., None])
-    if batch.repeats is not None:
-        loss = loss * batch.repeats
     terms = offline_terms(batch, online, target, scale, config)
     weights = {"conservative": config.cql, "imitation": config.imitation, "state_value": 1.0}
     extra = sum((weights[name] * term for name, (term, _) in terms.items()), torch.zeros(())) if terms else None

@@ -110,7 +110,7 @@ class DataConfig:
     action_features: str = ""  # a table that describes each action: its name, then numbers or categories
     updates: int = 20_000  # of the network in all
     every: int = 500  # updates between looks at the sessions held out
-    patience: int = 0  # looks without a better score, after which the run ends; 0: all updates are done
+    patience: int = 5  # looks in a row that know them clearly less well, after which the run ends; 0: it never does
     held_out: float = 0.1  # share of the sessions
     fraction: float = 0.5  # of each batch, where an environment is learnt from as well
 

@@ -6,10 +6,10 @@ targets are Retrace's (arXiv:1606.02647) where the recorded action agrees with t
 step by step; and a policy head learns the recorded behaviour beside them, for ratios where its probabilities were not
 recorded, and to say where a policy leaves what was recorded.
 
-How far the fit itself may be off is seen by fitting each policy several times, to other sessions: E members, a head each.
-Member 0 takes all sessions alike; to each other one a session counts Exp(1) times (the Bayesian bootstrap, Rubin 1981, of
-bootstrapped FQE, Hao et al. 2021, arXiv:2102.03607). Differs: members share the trunk, as in bootstrapped DQN
-(arXiv:1602.04621), so nine cost little more than one.
+How far the fit itself may be off is seen by fitting anew: a member is a fit from other initial weights, to other draws of the
+sessions, each of which counts Exp(1) times (the Bayesian bootstrap, Rubin 1981; bootstrapped FQE, Hao et al. 2021,
+arXiv:2102.03607; networks of their own as in Lakshminarayanan et al. 2017, arXiv:1612.01474: heads on one trunk differed
+a third as much as they were off, docs/experiments.md).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from seqel.networks.config import NetworkConfig
 from seqel.networks.heads import QHead
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec
-from seqel.training.config import DataConfig, ReplayConfig, RunConfig
+from seqel.training.config import DataConfig, LearnerConfig, ReplayConfig, RunConfig
 from seqel.training.held_out import HeldOut
 from seqel.training.offline_session import OfflineSession
 from seqel.training.sources import Source
@@ -43,10 +43,7 @@ __all__ = ["FittedSession", "Steps", "fitted_config"]
 
 OVERFITTED = 0.05  # nats by which the behaviour of sessions held out may be known less well than it once was
 SELDOM = 0.05  # times even play: an action less likely than that is hardly ever done
-UPDATES = 4_000
-MEMBERS = 9  # of each policy, the one that takes all sessions alike included
-FEWEST = 4  # where many actions are valued for many policies
-OUTPUTS = 2_000  # of all heads together, about, from which on there are fewer members
+UPDATES = 3_000  # of each member
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,43 +59,58 @@ class Steps:
         np.float64
     ]  # (N, T)  probability of the recorded action: as recorded, else as learnt; 1 in padding
     policy: NDArray[np.float64]  # (K, N, T)  probability of the recorded action under each policy
-    q: NDArray[np.float32]  # (K, E, N, T)  fitted value of the recorded action, by each member
-    v: NDArray[np.float32]  # (K, E, N, T)  fitted value of what the policy would do
+    q: NDArray[np.float32]  # (E, K, N, T)  fitted value of the recorded action, by each member
+    v: NDArray[np.float32]  # (E, K, N, T)  fitted value of what the policy would do
     outside: NDArray[
         np.float64
     ]  # (K, N, T)  how much of the policy's probability lies on what is hardly ever done there
-    unrest: NDArray[np.float64]  # (K,)  how much the value of a session still moves with further updates
+    unrest: NDArray[np.float64]  # (E, K)  how much the value of a session moved with further updates
+
+    @classmethod
+    def of(cls, members: Sequence[Steps]) -> Steps:
+        """Several members' as one; what they say of the recorded behaviour is averaged."""
+        first = members[0]
+        return cls(
+            valid=first.valid, reward=first.reward, policy=first.policy,
+            behaviour=np.mean([one.behaviour for one in members], axis=0),
+            q=np.concatenate([one.q for one in members]), v=np.concatenate([one.v for one in members]),
+            outside=np.mean([one.outside for one in members], axis=0),
+            unrest=np.concatenate([one.unrest for one in members]),
+        )  # fmt: skip
 
 
 class EvaluationNetwork(QNetwork):
-    """A Q head for each of M values (an action dimension each), and a policy head for the recorded behaviour."""
+    """A Q head for each of K policies (an action dimension each), and a policy head for the recorded behaviour."""
 
-    def __init__(self, base: QNetwork, values: int) -> None:
+    def __init__(self, base: QNetwork, policies: int) -> None:
         super().__init__(base.config, base.observation_spec, base.action_spec)
         action = self.action_spec
-        self.head = QHead(ActionSpec(action.sizes * values, action.start * values), self.config)
+        self.head = QHead(ActionSpec(action.sizes * policies, action.start * policies), self.config)
 
     def embed(self, batch: SequenceBatch) -> Tensor:
-        """The tokens of a batch whose actions stand there once for each value.  -> (B, T+1, D)."""
+        """The tokens of a batch whose actions stand there once for each policy.  -> (B, T+1, D)."""
         return super().embed(dataclasses.replace(batch, action=batch.action[..., : self.action_spec.dims]))
 
 
 class FittedSession(OfflineSession):
-    """Recorded sessions and the policies to evaluate on them; run it with `training/offline.py`."""
+    """Recorded sessions and the policies to evaluate on them, one member; run it with `training/offline.py`.
 
-    def __init__(self, config: RunConfig, source: Source, policies: Sequence[Policy]) -> None:
+    table: another member's, so that the policies are asked only once.
+    """
+
+    def __init__(
+        self, config: RunConfig, source: Source, policies: Sequence[Policy], table: Tensor | None = None
+    ) -> None:
         self.policies = list(policies)
-        outputs = len(self.policies) * source.action.actions
-        self.members = int(np.clip(OUTPUTS // outputs, FEWEST, MEMBERS))
         self.first_values: list[NDArray[np.float64]] = []  # (K,) of sessions held out, at each look
         self.known_best = float("inf")  # nats of the recorded actions of sessions held out, at the best look
         super().__init__(config, source)
-        self.table = self._tabulate(source.recorded)  # (slots, K, A)
-        self.repeats = self._resample(source.recorded)  # (slots, E)
+        self.table = self._tabulate(source.recorded) if table is None else table  # (slots, K, A)
+        self.counts = self._resample(source.recorded)  # (slots,)
 
     def make_network(self) -> QNetwork:
-        """One trunk, K E + 1 heads: those of a policy's members beside each other."""
-        return EvaluationNetwork(super().make_network(), len(self.policies) * self.members)
+        """One trunk, K + 1 heads."""
+        return EvaluationNetwork(super().make_network(), len(self.policies))
 
     @torch.no_grad()
     def _tabulate(self, recorded: Recorded) -> Tensor:
@@ -117,15 +129,14 @@ class FittedSession(OfflineSession):
         return table
 
     def _resample(self, recorded: Recorded) -> Tensor:
-        """How often each member counts what lies in each slot: a draw for a whole session."""
-        drawn = np.random.default_rng((self.config.seed, 0xB007)).standard_exponential((recorded.episodes, self.members))
-        drawn[:, 0] = 1.0
-        repeats = np.zeros((recorded.slots.capacity, self.members), np.float32)
+        """How much what lies in each slot counts: a draw for a whole session."""
+        drawn = np.random.default_rng((self.config.seed, 0xB007)).standard_exponential(recorded.episodes)
         numbers = recorded.table.numbers
-        slot, length = numbers[:, EpisodeTable.SLOT], numbers[:, EpisodeTable.LENGTH]
-        within = np.arange((length + 1).sum()) - np.repeat(np.cumsum(length + 1) - length - 1, length + 1)
-        repeats[np.repeat(slot, length + 1) + within] = np.repeat(drawn, length + 1, axis=0)
-        return torch.from_numpy(repeats)
+        slots = numbers[:, EpisodeTable.LENGTH] + 1
+        within = np.arange(slots.sum()) - np.repeat(np.cumsum(slots) - slots, slots)
+        counts = np.zeros(recorded.slots.capacity, np.float32)
+        counts[np.repeat(numbers[:, EpisodeTable.SLOT], slots) + within] = np.repeat(drawn, slots)
+        return torch.from_numpy(counts)
 
     def walk(self, recorded: Recorded) -> Iterator[SequenceBatch]:
         """Every transition of the episodes once."""
@@ -133,12 +144,11 @@ class FittedSession(OfflineSession):
         return recorded.batches(window=config.replay.window, context=config.network.context, discount=self.discount)
 
     def prepare(self, batch: SequenceBatch) -> SequenceBatch:
-        """Actions once for each value, what its policy would do, and how often its member counts them."""
+        """Actions once for each policy, what the policies would do, and how much each step counts to this member."""
         slots = _slots(batch)
-        policy = self.table[slots].repeat_interleave(self.members, dim=2)  # (B, T+1, K E, A)
-        repeats = self.repeats[slots[:, :-1]].repeat(1, 1, len(self.policies))  # (B, T, K E)
+        policy = self.table[slots]  # (B, T+1, K, A)
         wide = batch.action.expand(*batch.action.shape[:2], policy.shape[2])
-        return dataclasses.replace(batch, action=wide, policy=policy, repeats=repeats).to(self.device)
+        return dataclasses.replace(batch, action=wide, policy=policy, weight=self.counts[slots[:, :-1]]).to(self.device)
 
     def look(self) -> HeldOut:
         """As of any run on recorded data; and the fit ends where it begins to learn single sessions by heart.
@@ -148,7 +158,7 @@ class FittedSession(OfflineSession):
         """
         sums = self.sums()
         look = sums.result()
-        self.first_values.append(sums.first_values()[:: self.members])
+        self.first_values.append(sums.first_values())
         assert look.imitation is not None
         self.known_best = min(self.known_best, look.imitation)
         if look.imitation > self.known_best + OVERFITTED:
@@ -156,10 +166,10 @@ class FittedSession(OfflineSession):
         return look
 
     def unrest(self) -> NDArray[np.float64]:
-        """(K,) how much each policy's value still moves: its standard deviation over the second half of the looks.
+        """(K,) how much each policy's value moved: its standard deviation over the second half of the looks.
 
-        What sampling noise in the updates, and values that have not arrived yet, leave open (Mandt et al. 2017,
-        arXiv:1704.04289, on what the last iterates of stochastic gradients say of the fit).
+        Values that have not arrived yet, and what other fits would be as good: iterates at a rate that has not decayed yet
+        wander about among those (Mandt et al. 2017, arXiv:1704.04289), those at the end stand still wherever they are.
         """
         settled = self.first_values[len(self.first_values) // 2 :]
         return np.std(settled, axis=0, ddof=1) if len(settled) > 1 else np.zeros(len(self.policies))
@@ -168,11 +178,11 @@ class FittedSession(OfflineSession):
     def steps_of(self, recorded: Recorded) -> Steps:
         """What the target network (the average of the last ones) says of every step of these episodes."""
         count, horizon = recorded.episodes, int(recorded.lengths.max()) + 1
-        policies, members = len(self.policies), self.members
+        policies = len(self.policies)
         valid = np.zeros((count, horizon), np.bool_)
         reward, behaviour = np.zeros((count, horizon)), np.ones((count, horizon))
         chance, outside = (np.zeros((count, horizon, policies)) for _ in range(2))
-        q, v = (np.zeros((count, horizon, policies * members), np.float32) for _ in range(2))
+        q, v = (np.zeros((count, horizon, policies), np.float32) for _ in range(2))
         seldom = SELDOM / self.source.action.actions
         for batch in self.walk(recorded):
             here = self.prepare(batch)
@@ -189,19 +199,19 @@ class FittedSession(OfflineSession):
             now = here.learn.cpu().numpy()
             goes_on = (here.learn & (here.discount > 0)).cpu().numpy()
             place, after = (row[:, :-1][now], at[:, :-1][now]), (row[:, 1:][goes_on], at[:, 1:][goes_on])
-            value = (here.policy * out.q).sum(dim=-1).cpu().numpy()  # (B, T+1, K E)
-            one = here.policy[:, :, ::members]  # (B, T+1, K, A)
+            value = (here.policy * out.q).sum(dim=-1).cpu().numpy()  # (B, T+1, K)
             valid[place] = True
             reward[place] = here.reward.cpu().numpy()[now]
             behaviour[place] = mu.cpu().numpy()[now]
             v[after] = value[:, 1:][goes_on]
             v[place] = value[:, :-1][now]
             q[place] = select(out.q[:, :-1], here.action).cpu().numpy()[now]
-            chance[place] = select(one[:, :-1], here.action[..., ::members]).cpu().numpy()[now]
-            outside[place] = (one * (log.exp() < seldom)).sum(dim=-1)[:, :-1].cpu().numpy()[now]
-        chance, outside = (np.moveaxis(x, -1, 0) for x in (chance, outside))
-        q, v = (np.moveaxis(x, -1, 0).reshape(policies, members, count, horizon) for x in (q, v))
-        return Steps(valid, reward, behaviour, chance, q, v, outside, self.unrest())
+            chance[place] = select(here.policy[:, :-1], here.action).cpu().numpy()[now]
+            outside[place] = (here.policy * (log.exp() < seldom)).sum(dim=-1)[:, :-1].cpu().numpy()[now]
+        return Steps(
+            valid, reward, behaviour, np.moveaxis(chance, -1, 0), np.moveaxis(q, -1, 0)[None],
+            np.moveaxis(v, -1, 0)[None], np.moveaxis(outside, -1, 0), self.unrest()[None],
+        )  # fmt: skip
 
 
 def horizon_of(batch: SequenceBatch) -> int:
@@ -223,6 +233,9 @@ def fitted_config(
         seed=seed,
         network=NetworkConfig(context=context, policy="beside", **network),
         objective=ObjectiveConfig(discount, lambda_=0.9, trace="retrace", imitation=0.1),
+        learner=LearnerConfig(
+            target_rate=0.05
+        ),  # an expectation is no maximum: nothing to be careful of, and sooner there
         replay=ReplayConfig(batch_tokens=832),
         data=DataConfig(updates=updates, every=max(1, updates // 20), held_out=0.1),
     )

@@ -172,6 +172,12 @@ class RunFolder:
         except (CheckpointError, KeyError, TypeError):
             return None
 
+    def _best_line(self, session: Session | OfflineSession, looks: list[dict[str, Any]]) -> dict[str, Any] | None:
+        if isinstance(session, OfflineSession) and looks:  # weights are kept by more than the largest score
+            steps = Agent.load(self.agent).info["validation"]["steps"]
+            return next((line for line in reversed(looks) if line["steps"] == steps), None)
+        return max(looks, key=lambda line: (line["validation"]["mean"], line["steps"]), default=None)
+
     def finish(self, session: Session | OfflineSession) -> dict[str, Any]:
         """Write summary.json.  -> the summary."""
         config, lines = session.config, self.records()
@@ -184,7 +190,7 @@ class RunFolder:
             "steps": session.steps,
             "updates": session.learner.updates,
             "seconds": session.elapsed,
-            "best": max(looks, key=lambda line: (line["validation"]["mean"], line["steps"])) if looks else None,
+            "best": self._best_line(session, looks),
             "final": looks[-1] if looks else None,
             "threshold": threshold,
             "solved": bool(lines and lines[-1].get("solved")),

@@ -49,10 +49,12 @@ OFFLINE: dict[str, tuple[str, str]] = {
 HELD_OUT: dict[str, tuple[str, str]] = {
     "mean": (
         "none",
-        "what the best weights are chosen by, the larger the better: minus `unexplained`, or minus `imitation` where "
-        "nothing else is learnt",
+        "what weights are kept by, the larger the better: minus `unexplained`; minus `imitation` where that is learnt",
     ),
-    "unexplained": ("share", "of the variance of their targets that the values leave unexplained; 1: they know nothing"),
+    "unexplained": (
+        "share",
+        "of the variance of their targets that the values leave unexplained; 1: they know nothing",
+    ),
     "td_error": ("reward", "mean absolute difference of target and value"),
     "imitation": ("nats", "of the recorded action, where there is a policy head"),
     "agreement": ("share", "of the steps where the agent would have done what was recorded"),

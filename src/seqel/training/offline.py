@@ -13,7 +13,7 @@ __all__ = ["records"]
 
 
 def records(session: OfflineSession) -> Iterator[Record]:
-    """Learn until the config's updates are done, or the held-out score has not risen for `data.patience` looks.
+    """Learn until the config's updates are done, or no weights were worth keeping at `data.patience` looks in a row.
 
     Whenever it yields or ends, the session can be saved, and a loop over the restored one goes on as this one does.
     """
@@ -26,13 +26,12 @@ def records(session: OfflineSession) -> Iterator[Record]:
             continue
         next_look = next_multiple(session.steps, data.every)
         look = session.look()
-        better = session.best is None or look.mean >= session.best
-        session.waited = 0 if better else session.waited + 1
-        session.best = look.mean if better else session.best
+        session.judge(look.mean)
         if data.patience and session.waited >= data.patience:
             session.solved = True
             session.notes.append(
-                f"the held-out score has not risen for {session.waited} looks: ended here, the best weights are kept"
+                f"the sessions held out are known clearly less well for {session.waited} looks: ended here, the weights "
+                "from before are kept"
             )
         metrics, notes, seconds = means(session), tuple(session.notes), session.elapsed
         session.gathered, session.notes = [], []

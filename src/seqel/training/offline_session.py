@@ -34,6 +34,10 @@ MAX_WINDOWS = 1_024
 SETTLED = 10  # updates after which the memory that they need has been taken
 HELD_OUT_TRANSITIONS = 50_000  # looked at each time, at most
 SCALE_TRANSITIONS = 1_000_000  # that the size of returns is taken from, at most
+WORSE = (
+    1.5  # times the least unexplained share of variance, and ALLOWED beside, that newer values may leave unexplained
+)
+ALLOWED = 0.02
 
 
 def complete(config: RunConfig, recorded: Recorded) -> RunConfig:
@@ -42,12 +46,12 @@ def complete(config: RunConfig, recorded: Recorded) -> RunConfig:
     network, objective, replay = config.network, config.objective, config.replay
     if not network.context:
         network = dataclasses.replace(network, context=min(longest + 1, LONGEST_CONTEXT))
+    window = replay.window or min(longest, 2 * network.context)
     if config.memoryless:
         network = dataclasses.replace(
             network, trunk="transformer", context=1, previous_action=False, previous_reward=False, first_step=False,
             clock=False,
         )  # fmt: skip
-    window = replay.window or (min(longest, 2 * network.context))
     if objective.discount is None:
         objective = dataclasses.replace(objective, discount=DISCOUNT)
     return dataclasses.replace(
@@ -87,8 +91,8 @@ class OfflineSession:
         self.gathered: list[dict[str, torch.Tensor]] = []  # the learner's metrics since the last record
         self.stopping = False  # set from outside: end after this update
         self.solved = False  # held-out sessions say that there is nothing left to learn
-        self.best: float | None = None  # score of the best weights
-        self.waited = 0  # looks since then
+        self.best: float | None = None  # score of the best look
+        self.waited = 0  # looks since weights were kept: 0 where the newest are
         self.seconds = 0.0  # of earlier sittings
         self._began = time.perf_counter()
 
@@ -153,6 +157,29 @@ class OfflineSession:
     def look(self) -> HeldOut:
         """What the network says about the sessions held out."""
         return self.sums().result()
+
+    def judge(self, score: float) -> None:
+        """Decide whether the newest weights are kept (`waited` is then 0).
+
+        What imitates is kept where it knows the sessions held out best. Values are kept anew, unless they explain clearly
+        less of those than they once did: their targets grow with them, so that small differences in score say nothing of
+        the policy (docs/experiments.md), and a rise beyond that is sessions learnt by heart.
+        """
+        best = self.best if self.best is not None else score
+        imitates = self.config.objective.td == 0.0 or self.config.network.policy == "decides"
+        least = best if imitates else WORSE * best - ALLOWED
+        self.waited = 0 if score >= least else self.waited + 1
+        self.best = max(best, score)
+
+    @property
+    def kept(self) -> Agent:
+        """What is saved to act with: the moving average of the weights, where there is one, else the newest.
+
+        Averaged weights play steadier (Polyak & Juditsky 1992; Izmailov et al. 2018, arXiv:1803.05407), and no
+        environment is there to pick a good one among noisy ones.
+        """
+        averaged = self.config.learner.target == "average"
+        return Agent(self.learner.target, self.agent.info) if averaged else self.agent
 
     @torch.no_grad()
     def sums(self) -> Sums:

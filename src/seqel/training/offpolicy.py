@@ -3,14 +3,13 @@
 The estimate that is told first corrects fitted values by what was recorded (weighted doubly robust), step by step, for as
 long as enough sessions agree with the policy to say anything; from there on the fitted values stand alone. With none at all
 it is fitted Q evaluation, and a warning. Its interval holds the chance of the sessions (bootstrap) and the error of the fit:
-how far members that were fitted to other draws of them differ, how much the values still move, and how far they contradict
-what was recorded.
+how far fits to other draws of them differ, how much the values still move, and how far they contradict what was recorded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +24,13 @@ from seqel.training.held_out import HeldOut
 from seqel.training.online import Record
 from seqel.training.sources import Source
 
-__all__ = ["OffPolicy", "PolicyValue", "estimate_policies"]
+__all__ = ["OffPolicy", "PolicyValue", "estimate_policies", "fitted", "tabulate"]
 
 LEAST_SESSIONS = 30.0  # that a corrected step must rest on
 LEAST_SHARE = 0.05  # of all sessions, likewise
 UNEXPLAINED = 0.5  # share of the targets' variance from which on fitted values are not believed
 OUTSIDE = 0.1  # share of a policy's choices that are hardly ever recorded, from which on it is said
+MEMBERS = 4  # fits
 TRANSITIONS = 200_000  # that are read, at most
 
 
@@ -95,6 +95,7 @@ def estimate_policies(
     """Fit values, weigh, correct, resample.
 
     `context`: what the fitted network remembers, at least as much as the policies do; 0: chosen from the sessions.
+    `updates`: of each of the four fits. `progress` is called with the records of one after the other.
 
     Raises:
         DataError: there are fewer than two sessions, or nothing in them.
@@ -102,18 +103,36 @@ def estimate_policies(
     if not policies:
         raise DataError("expected at least one policy to evaluate, got none")
     thinned = Thinned(source, seed)
-    counts = np.bincount(thinned.recorded.actions()[:, 0], minlength=source.action.actions)
+    members, fit = fitted(policies, thinned, discount, updates, context, seed, progress)
+    steps = Steps.of([member.steps_of(thinned.recorded) for member in members])
+    known = bool(np.isfinite(thinned.recorded.behaviour()).all())
+    return tabulate(steps, [policy.name for policy in policies], discount, fit, known, seed)
+
+
+def fitted(
+    policies: Sequence[Policy],
+    source: Source,
+    discount: float,
+    updates: int | None = None,
+    context: int = 0,
+    seed: int = 0,
+    progress: Callable[[Record], None] | None = None,
+) -> tuple[list[FittedSession], HeldOut | None]:
+    """The members, fitted to the recorded behaviour (policy 0) and to each of `policies`; and how well the last of them
+    explains sessions held out."""
+    counts = np.bincount(source.recorded.actions()[:, 0], minlength=source.action.actions)
     every = [AsRecorded(tuple((counts / counts.sum()).tolist())), *policies]
     given = {} if updates is None else {"updates": updates}
-    session = FittedSession(fitted_config(discount, context, seed=seed, **given), thinned, every)
+    members: list[FittedSession] = []
     look = None
-    for record in offline.records(session):
-        look = record.validation
-        if progress is not None:
-            progress(record)
-    known = bool(np.isfinite(thinned.recorded.behaviour()).all())
-    names = [policy.name for policy in policies]
-    return tabulate(session.steps_of(thinned.recorded), names, discount, look, known, seed)
+    for member in range(MEMBERS):
+        config = fitted_config(discount, context, seed=seed * MEMBERS + member, **given)
+        members.append(FittedSession(config, source, every, members[0].table if members else None))
+        for record in offline.records(members[-1]):
+            look = record.validation
+            if progress is not None:
+                progress(replace(record, done=(member + record.done) / MEMBERS))
+    return members, look if isinstance(look, HeldOut) else None
 
 
 class Thinned:
@@ -134,10 +153,9 @@ class Thinned:
 
 
 def tabulate(
-    steps: Steps, names: Sequence[str], discount: float, fit: object = None, known: bool = False, seed: int = 0
+    steps: Steps, names: Sequence[str], discount: float, fit: HeldOut | None = None, known: bool = False, seed: int = 0
 ) -> OffPolicy:
     """From what is known of every step to the table. The first of the steps' policies is the recorded one."""
-    fit = fit if isinstance(fit, HeldOut) else None
     doubts = []
     if fit is not None and fit.unexplained > UNEXPLAINED:
         doubts.append(f"the fitted values know little yet ({fit.unexplained:.0%} unexplained): give them more updates")
@@ -150,7 +168,9 @@ def _recorded(steps: Steps, discount: float, seed: int) -> tuple[PolicyValue, ND
     """The recorded policy's row, and what each session earned: where it was cut off, with the fitted value of the rest."""
     horizon = steps.reward.shape[1]
     gamma = discount ** np.arange(horizon)
-    rest = np.where(steps.valid, 0.0, steps.v[0, 0])  # 0 but for a final observation that is bootstrapped from
+    rest = np.where(
+        steps.valid, 0.0, steps.v[:, 0].mean(axis=0)
+    )  # 0 but for a final observation that is bootstrapped from
     earned = (gamma * (steps.reward + rest)).sum(axis=1)
     low, high = bootstrap_interval(earned, seed=seed)
     own = Estimate(float(earned.mean()), low, high, "recorded", horizon)
@@ -161,17 +181,22 @@ def _row(
     steps: Steps, k: int, name: str, discount: float, earned: NDArray[np.float64], seed: int, doubts: Sequence[str]
 ) -> PolicyValue:
     ratio = np.where(steps.valid, steps.policy[k] / steps.behaviour, 0.0)
-    logged, *resampled = (
+    members = [
         Logged(steps.reward, steps.valid, ratio, q.astype(np.float64), v.astype(np.float64), discount)
-        for q, v in zip(steps.q[k], steps.v[k], strict=True)
-    )
+        for q, v in zip(steps.q[:, k], steps.v[:, k], strict=True)
+    ]
+    q, v = (np.mean([getattr(one, name) for one in members], axis=0) for name in ("q", "v"))
+    logged = replace(members[0], q=q, v=v)  # the estimates are linear in both
     weights = logged.weights()
     least = max(LEAST_SESSIONS, LEAST_SHARE * len(earned))
     corrected = reach(weights, least)
     method = "weighted-doubly-robust"
-    again = [estimate(one, method, corrected, resamples=0).value for one in resampled]
-    fit = float(np.linalg.norm([np.std(again, ddof=1), steps.unrest[k], inconsistency(logged)]))
-    value = estimate(logged, method, corrected, seed).widened(fit, len(again) - 1)
+    spread = 0.0
+    if len(members) > 1:
+        spread = float(np.std([estimate(one, method, corrected, resamples=0).value for one in members], ddof=1))
+    unrest = float(np.sqrt((steps.unrest[:, k] ** 2).mean()))
+    error, freedom = float(np.linalg.norm([spread, unrest, inconsistency(logged)])), max(1, len(members) - 1)
+    value = estimate(logged, method, corrected, seed).widened(error, freedom)
     others = {name: estimate(logged, name, seed=seed) for name in ("fitted", "weighted", "doubly-robust", method)}
     counted = int(steps.valid.sum())
     agreement = float(steps.policy[k][steps.valid].sum() / counted)
@@ -181,6 +206,6 @@ def _row(
         warnings.append("hardly any recorded session begins as it would: its value is the fitted network's word alone")
     if outside > OUTSIDE:
         warnings.append(f"{outside:.0%} of what it does is hardly ever done in the data: nobody has seen what follows")
-    difference = estimate(logged, method, corrected, seed, minus=earned).widened(fit, len(again) - 1)
+    difference = estimate(logged, method, corrected, seed, minus=earned).widened(error, freedom)
     effective = float(effective_sizes(weights)[-1])
     return PolicyValue(name, value, others, effective, agreement, outside, difference, tuple(warnings))

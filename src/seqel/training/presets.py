@@ -35,7 +35,17 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "offline-cql": (
         "recorded data: conservative Q-learning (Kumar et al. 2020), values of what was not done are held down",
-        {"objective.cql": 0.1},
+        {"objective.cql": 0.05},
+    ),
+    "offline-online": (
+        "from recorded data on to an environment (with --start and --data): what is known is played, learnt on carefully",
+        {
+            "exploration.bonus": 0.0,
+            "exploration.high": 0.01,
+            "learner.learning_rate": 2e-4,
+            "objective.cql": 0.05,
+            "replay.batch_tokens": 416,
+        },
     ),
     "offline-iql": (
         "recorded data: implicit Q-learning (Kostrikov et al. 2021), only actions that were recorded are ever valued",

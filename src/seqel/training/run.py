@@ -224,7 +224,8 @@ def _restore(session: Session | OfflineSession, run: RunFolder) -> None:
         raise CheckpointError(
             f"{newest} does not fit this run: was {run.path / CONFIG} edited, or the environment changed? ({reason})"
         ) from error
-    session.best = best  # it may be of later steps than the checkpoint: not to be overwritten by a worse one
+    if isinstance(session, Session):
+        session.best = best  # it may be of later steps than the checkpoint: not to be overwritten by a worse one
     session.notes.extend(skipped)
     if lost:
         session.notes.append(
