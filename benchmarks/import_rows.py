@@ -67,7 +67,7 @@ def peak() -> float:
 
 
 def measure(what: str, file: Path) -> dict[str, Any]:
-    """One of "import" (or a second start, where the store is there) and "polars"."""
+    """One of "import" (or a second start, where the store is there), "training" (from there on) and "polars"."""
     import polars as pl
 
     if what == "polars":
@@ -84,6 +84,8 @@ def measure(what: str, file: Path) -> dict[str, Any]:
     schema = Schema("session", "action", "reward", kinds, order="time")
     began = time.perf_counter()
     dataset = load(file, schema)
+    if what == "training":
+        return train(dataset, began)
     seconds = time.perf_counter() - began
     batch = dataset.recorded.sample(32, window=20, context=10, discount=0.99, rng=np.random.default_rng(0))
     return {
@@ -95,6 +97,31 @@ def measure(what: str, file: Path) -> dict[str, Any]:
         "sessions": dataset.recorded.episodes,
         "learned_in_the_batch": int(batch.learn.sum()),
         "store_gib": sum(path.stat().st_size for path in (dataset.directory or file).rglob("*")) / (1 << 30),
+    }
+
+
+def train(dataset: Any, began: float) -> dict[str, Any]:
+    """From the start to the first update, then how fast."""
+    from seqel.training.config import preset, with_settings
+    from seqel.training.offline_session import OfflineSession
+
+    config = with_settings(preset("offline-cql"), {"threads": 1, "device": "cpu", "learner.compile": "off"})
+    session = OfflineSession(config, dataset)
+    session.update()
+    start = time.perf_counter() - began
+    window, updates = session.config.replay.window, 200
+    rows = session._windows(window) * float(np.minimum(session.learnt.lengths, window).mean())
+    again = time.perf_counter()
+    for _ in range(updates):
+        session.update()
+    seconds = time.perf_counter() - again
+    return {
+        "start_seconds": start,
+        "update_ms": 1e3 * seconds / updates,
+        "rows_per_second": rows * updates / seconds,
+        "context": session.config.network.context,
+        "window": window,
+        "peak_gib": peak(),
     }
 
 
@@ -133,6 +160,11 @@ def main() -> None:
             del found["second_start"]["rows_per_second"]
             record["formats"][kind] = found
             print(kind, json.dumps(found, indent=1), flush=True)
+        done = subprocess.run(
+            [sys.executable, __file__, "--one", "training", str(file)], capture_output=True, text=True, check=True
+        )
+        record["training"] = json.loads(done.stdout)
+        print("training", json.dumps(record["training"], indent=1), flush=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "import.json").write_text(json.dumps(record, indent=1) + "\n")
 

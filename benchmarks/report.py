@@ -13,6 +13,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+import report_recorded
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 START, END = "<!-- results:start -->", "<!-- results:end -->"
@@ -174,24 +176,6 @@ def frames() -> str:
     return "\n".join(lines)
 
 
-def imports() -> str:
-    """Ten million rows of recorded sessions into episodes."""
-    found = next(iter(read("import")), None)
-    if found is None:
-        return ""
-    lines = [
-        "| file | GiB | import: rows/s | seconds | process, GiB at most | polars, sums only: rows/s | second start, s |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for kind, row in found["formats"].items():
-        come, plain, again = row["import"], row["polars"], row["second_start"]
-        lines.append(
-            f"| {kind} | {row['file_gib']:.2f} | {come['rows_per_second']:,.0f} | {come['seconds']:.0f} | "
-            f"{come['peak_gib']:.2f} | {plain['rows_per_second']:,.0f} | {again['seconds']:.2f} |"
-        )
-    return "\n".join(lines)
-
-
 def pixels() -> str:
     """A game of pictures beside Stable-Baselines3, the same half hour each; the curves go into a picture."""
     lines = [
@@ -263,8 +247,7 @@ def main() -> None:
         parts += [PIXELS, pixels()]
     if frames():
         parts += ["## A million steps of 84 x 84 frames\n\nCommand: `python benchmarks/frames.py`.", frames()]
-    if imports():
-        parts += ["## Ten million rows of recorded sessions\n\nCommand: `python benchmarks/import_rows.py`.", imports()]
+    parts += report_recorded.sections()
     if bench_table():
         parts += [TABLE, bench_table()]
     put(HERE.parent / "docs" / "benchmarks.md", "\n\n".join(parts))

@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_table_becomes_a_policy_and_an_estimate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     write(folder / "new.csv", seed=1)
-    command = ["evaluate", str(folder / "run"), "--data", str(folder / "new.csv"), "--updates", "150"]
+    command = ["evaluate", str(folder / "run"), "--data", str(folder / "new.csv"), "--updates", "40"]
     assert main([*command, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["sessions"] == 80 and not found["known_probabilities"]
