@@ -121,6 +121,7 @@ def export(members: list[FittedSession], names: list[str], truth: list[float], f
             folder / f"{name.replace(', ', '-').replace(' ', '-')}.npz",
             action=done[valid], reward=reward[valid], behaviour_prob=behaviour[valid], length=valid.sum(axis=1),
             target_prob=prob[k][valid], q=q[k][valid], discount=DISCOUNT, true_value=truth[k - 1],
+            policy=name,
         )  # fmt: skip
 
 

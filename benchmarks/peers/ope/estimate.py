@@ -10,7 +10,7 @@ FILE holds, for E episodes of N transitions in all, episode by episode:
     target_prob (N, A)          what the policy that is judged would do, given the same history; rows sum to 1
     q (N, A)                    optional: its action values as estimated from the data; without them only importance sampling
     discount ()                 optional, 1 where left out
-    true_value ()               optional: known by playing; only copied
+    true_value (), policy ()    optional: known by playing, and its name; only copied
 
 SCOPE-RL takes episodes of one length. Shorter ones are continued to the longest by steps that change no estimate: reward
 and values 0, one action that both policies take with probability 1 (an absorbing state).
@@ -114,6 +114,8 @@ def estimate(arrays: dict[str, np.ndarray], samples: int) -> dict[str, Any]:
             **{package: version(package) for package in ("scope-rl", "d3rlpy", "torch", "numpy")},
         },
     }
+    if "policy" in arrays:
+        record["policy"] = str(arrays["policy"])
     if "true_value" in arrays:
         record["true_value"] = float(arrays["true_value"])
     return record
