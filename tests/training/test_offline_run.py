@@ -19,6 +19,7 @@ from seqel.training.config import with_settings
 from seqel.training.metrics import HELD_OUT, METRICS, OFFLINE
 from seqel.training.offline_session import OfflineSession
 from seqel.training.run import resume
+from seqel.training.session import Session
 from seqel.types import Episode
 from support import MAZE, TINY
 
@@ -170,3 +171,26 @@ def test_the_averaged_weights_are_kept(tmp_path: Path) -> None:
 def test_the_memoryless_twin_learns_from_the_same_windows() -> None:
     twin, other = session_of("offline-cql", memoryless=True), session_of("offline-cql")
     assert twin.config.network.context == 1 and twin.config.replay.window == other.config.replay.window > 1
+
+
+def test_the_averaged_weights_may_act(tmp_path: Path) -> None:
+    newest, averaged = (
+        Session(with_settings(seqel.preset("default"), TINY | {"env": "maze", "learner.acts": acts}), resolve(MAZE))
+        for acts in ("newest", "averaged")
+    )
+    assert newest.agent.network is newest.learner.network and newest.agent.network is not newest.learner.target
+    assert averaged.agent.network is averaged.learner.target
+    for session in (newest, averaged):
+        session.close()
+    settings = TINY | {"learner.acts": "averaged", "checkpoint_every": 0.0}
+    whole = seqel.train(MAZE, steps=400, settings=settings, out=tmp_path / "a", progress=False)
+    seqel.train(
+        MAZE, steps=200, settings=settings | {"learner.schedule": "constant"}, out=tmp_path / "b", progress=False
+    )
+    assert np.isfinite(seqel.evaluate(whole, MAZE, 4).mean)
+    saved = seqel.Agent.load(tmp_path / "b")
+    gone_on = resume(tmp_path / "b", env=resolve(MAZE), steps=400, progress=False)
+    assert any(
+        not torch.equal(one, two)
+        for one, two in zip(saved.network.parameters(), gone_on.network.parameters(), strict=True)
+    )

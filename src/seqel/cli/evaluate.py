@@ -70,7 +70,12 @@ class Arguments:
     ] = None
     updates: Annotated[
         int | None,
-        arg(metavar="N", help="of each of the four fits of values, with --data (3,000)", help_behavior_hint="", constructor=int),
+        arg(
+            metavar="N",
+            help="of each of the four fits of values, with --data (3,000)",
+            help_behavior_hint="",
+            constructor=int,
+        ),
     ] = None
     device: Annotated[str, arg(metavar="D", help="where the network runs: cpu, cuda")] = "cpu"
     json: Json = False

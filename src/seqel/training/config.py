@@ -70,6 +70,9 @@ class LearnerConfig:
     target: Literal["average", "copy"] = "average"
     target_rate: float = 0.01  # moving average: target += rate * (online - target) at each update
     target_every: int = 500  # copy: updates between copies
+    acts: Literal["newest", "averaged"] = (
+        "newest"  # the weights that act, are validated and kept; averaged: the target's
+    )
     precision: Literal["float32", "bf16"] = "float32"
     compile: Literal["auto", "on", "off"] = "auto"  # update and acting step, where the run is long enough to pay
     shift: int = 0  # random shift of images, in pixels

@@ -43,6 +43,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "exploration.bonus": 0.0,
             "exploration.high": 0.01,
             "learner.learning_rate": 2e-4,
+            "learner.acts": "averaged",
             "objective.cql": 0.05,
             "replay.batch_tokens": 416,
         },

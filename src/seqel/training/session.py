@@ -111,10 +111,11 @@ class Session:
                 require_same_spaces(what, given, spec, action)
         if start is not None:
             network.load_state_dict(start.network.state_dict())
-        self.agent = Agent(network, {"env": config.env, "seed": config.seed, "discount": config.objective.discount})
         self.learner = Learner(network, config.objective, config.learner)
+        acting = self.learner.target if config.learner.acts == "averaged" else network
+        self.agent = Agent(acting, {"env": config.env, "seed": config.seed, "discount": config.objective.discount})
         if config.learner.compile == "on":
-            network.trunk.compile_step(config.environments)
+            acting.trunk.compile_step(config.environments)
             self.notes.append("the update is compiled, which takes up to a minute before the first one, once")
         self.replay = Replay(
             spec.storage,
