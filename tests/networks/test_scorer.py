@@ -43,8 +43,9 @@ def test_it_is_the_mlp_of_both_side_by_side() -> None:
 @pytest.mark.parametrize("kind", ["outputs", "embedded"])
 @pytest.mark.parametrize("value", ["scalar", "hl-gauss"])
 @pytest.mark.parametrize("count", [3, 9])
-def test_candidates_are_columns_of_all(kind: str, value: str, count: int) -> None:
-    config = dataclasses.replace(EMBEDDED, actions=kind, value=value, bins=5)
+@pytest.mark.parametrize("dueling", [False, True])
+def test_candidates_are_columns_of_all(kind: str, value: str, count: int, dueling: bool) -> None:
+    config = dataclasses.replace(EMBEDDED, actions=kind, value=value, bins=5, dueling=dueling)
     head, policy = filled(QHead(ActionSpec((7,), (0,)), config)), filled(PolicyHead(ActionSpec((7,), (0,)), config))
     h, some = torch.randn(2, 3, 8), torch.randint(7, (2, 3, count))
     for out, part in ((head(h).q, head(h, some).q), (policy(h), policy(h, some))):

@@ -194,3 +194,31 @@ def test_the_averaged_weights_may_act(tmp_path: Path) -> None:
         not torch.equal(one, two)
         for one, two in zip(saved.network.parameters(), gone_on.network.parameters(), strict=True)
     )
+
+
+def test_data_alone_mean_conservative_values_by_default(tmp_path: Path) -> None:
+    agent = seqel.train(data=recorded(), settings=QUICK | {"data.updates": 5}, out=tmp_path / "run", progress=False)
+    assert "cql = 0.05" in (tmp_path / "run" / "config.toml").read_text() and agent.info["discount"] == 0.99
+
+
+def test_a_run_from_memory_says_what_it_needs_to_go_on(tmp_path: Path) -> None:
+    seqel.train(data=recorded(), settings=QUICK, out=tmp_path / "run", progress=False)
+    with pytest.raises(ConfigError, match="data in memory: pass them"):
+        resume(tmp_path / "run", steps=80, progress=False)
+    other = recorded(seed=2)
+    assert len(other.recorded) == len(recorded().recorded)
+    with pytest.raises(CheckpointError, match="actions or rewards differ"):
+        resume(tmp_path / "run", data=other, steps=80, progress=False)
+
+
+def test_what_was_earned_is_known_of_sessions_of_one_length() -> None:
+    session = session_of("offline-cql")
+    assert len(set(session.held.lengths.tolist())) == 1
+    assert np.isfinite(session.look().first_return)
+
+
+@pytest.mark.parametrize("settings", [{"objective.expectile": 0.9}, {"network.policy": "filters"}])
+def test_distributions_refuse_what_they_would_ignore(settings: dict[str, Any]) -> None:
+    more = {"network.value": "c51", "objective.lambda_": 0.0, "objective.imitation": 1.0, "objective.cql": 0.0}
+    with pytest.raises(ConfigError, match="distributions are learnt from"):
+        session_of("offline-cql", **more, **settings)

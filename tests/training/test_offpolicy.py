@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from seqel.data.sessions import Sessions
 from seqel.errors import DataError
@@ -14,7 +15,7 @@ from seqel.spaces import ActionSpec
 from seqel.training import offline
 from seqel.training.fitted import FittedSession, fitted_config
 from seqel.training.held_out import HeldOut
-from seqel.training.offpolicy import OffPolicy, estimate_policies
+from seqel.training.offpolicy import OffPolicy, estimate_policies, tabulate
 from test_exactness import GAMMA, SPEC, cue_episodes
 from test_exactness_offline import poor_data
 
@@ -54,7 +55,13 @@ def test_fitted_values_are_exact_and_so_are_what_is_known_of_each_step() -> None
 
 def test_the_fit_ends_before_it_knows_single_sessions_by_heart() -> None:
     few, many = (FittedSession(small(1_500), poor_data(1, count), POLICIES) for count in (30, 800))  # type: ignore[arg-type]
-    looks = [record.validation for record in offline.records(few)]
+    looks, kept = [], {}
+    for record in offline.records(few):
+        looks.append(record.validation)
+        assert isinstance(record.validation, HeldOut)
+        if record.validation.imitation == few.known_best:
+            kept = {name: value.clone() for name, value in few.learner.target.state_dict().items()}
+    assert all(torch.equal(kept[name], value) for name, value in few.learner.target.state_dict().items())
     assert few.steps < 1_500 and isinstance(looks[-1], HeldOut) and looks[-1].imitation is not None
     assert looks[-1].imitation > few.known_best + 0.05
     for _ in offline.records(many):
@@ -92,8 +99,6 @@ def test_shuffled_rewards_support_no_improvement() -> None:
     session = FittedSession(small(200), data, EVERY)  # type: ignore[arg-type]
     for _ in offline.records(session):
         pass
-    from seqel.training.offpolicy import tabulate
-
     found = tabulate(session.steps_of(data.recorded), ["a", "b"], GAMMA, None, False)
     assert "No improvement supported" in found.verdict
     assert not any(row.improves for row in found.policies)
@@ -105,13 +110,34 @@ def test_a_policy_outside_the_data_is_warned_of() -> None:
     session = FittedSession(small(200), data, EVERY)  # type: ignore[arg-type]
     for _ in offline.records(session):
         pass
-    from seqel.training.offpolicy import tabulate
-
     found = tabulate(session.steps_of(data.recorded), ["seen", "never seen"], GAMMA, None, False)
     assert found.policies[0].supported
     assert not found.policies[1].supported
     assert any("hardly any recorded session" in text for text in found.policies[1].warnings)
     assert any("hardly ever done" in text for text in found.policies[1].warnings)
+
+
+def test_few_sessions_are_said_to_be_few() -> None:
+    data = poor_data(1, 12)
+    session = FittedSession(small(40), data, EVERY)  # type: ignore[arg-type]
+    for _ in offline.records(session):
+        pass
+    found = tabulate(session.steps_of(data.recorded), ["a", "b"], GAMMA, None, False)
+    assert all("12 sessions are too few" in row.warnings[0] for row in found.policies)
+
+
+def test_the_fit_remembers_more_than_a_forgetful_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    import seqel.training.offpolicy as module
+
+    asked: list[int] = []
+
+    def config(discount: float, context: int, seed: int = 0, **given: int) -> object:
+        asked.append(context)
+        return small(5, seed)
+
+    monkeypatch.setattr(module, "fitted_config", config)
+    estimate_policies(POLICIES, poor_data(1, 40), discount=GAMMA, context=1)
+    assert asked == [4] * 4
 
 
 def test_nothing_to_evaluate_is_refused() -> None:

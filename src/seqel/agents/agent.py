@@ -20,7 +20,7 @@ from seqel.errors import ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
 from seqel.networks.trunk import State
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
-from seqel.types import Decision
+from seqel.types import Decision, QOutput
 
 __all__ = ["Agent", "AgentState"]
 
@@ -128,9 +128,11 @@ class Agent:
                 raise SpaceError("expected a mask or candidates, got both")
             among, allowed = self._candidates(candidates, batch)
         with torch.inference_mode():
-            q = self._step(leaves, state, reward, first, previous_action, index, batch, among)  # (R, M, A or C)
-            if allowed is not None:
-                q = q.masked_fill(~allowed[:, None], -torch.inf)
+            out = self._step(leaves, state, reward, first, previous_action, index, batch, among)
+            able = None if allowed is None else allowed[:, None]
+            q = self.network.scores(out, able)  # (R, M, A or C)
+            if able is not None:
+                q = q.masked_fill(~able, -torch.inf)
             action = q.argmax(dim=-1)
             if among is not None:
                 action = among.gather(1, action)
@@ -154,7 +156,7 @@ class Agent:
         index: Tensor | None,
         batch: int,
         candidates: Tensor | None,
-    ) -> Tensor:
+    ) -> QOutput:
         fresh = state.fresh if index is None else state.fresh[index]
         begins = fresh if first is None else fresh | self._row_values("first", first, torch.bool, batch)
         last = state.last_action if index is None else state.last_action[index]
@@ -169,7 +171,7 @@ class Agent:
             state.fresh.fill_(False)
         else:
             state.fresh[index] = False
-        return self.network.scores(out)
+        return out
 
     def predict(
         self,

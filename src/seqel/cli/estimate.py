@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-MOST_ACTIONS = 30  # each-the-same-action policies that are shown
+MOST_ACTIONS = 30  # each-the-same-action policies that are shown; where there are more actions, the most frequent ones
+FEWEST, VALUES = 3, 1_000  # of them, since each takes a value for every action
 
 
 def run(
@@ -33,6 +34,7 @@ def run(
     Raises:
         ConfigError: no schema is known for a table. DataError: the data do not fit the agent.
     """
+    import numpy as np
     from rich.markup import escape
 
     from seqel.evaluation.policies import AlwaysThis, OfAgent, Policy
@@ -42,18 +44,20 @@ def run(
     source, names = _sessions(agent, folder, files, schema)
     count = agent.action_spec.actions
     policies: list[Policy] = [OfAgent(agent)]
-    for action in range(min(count, MOST_ACTIONS)):
+    shown = count if count <= MOST_ACTIONS else max(FEWEST, VALUES // count)
+    often = np.bincount(source.recorded.actions()[:, 0], minlength=count)
+    for action in sorted(np.argsort(-often, kind="stable")[:shown].tolist()):
         label = names[action] if names else str(action + agent.action_spec.start[0])
         policies.append(AlwaysThis(action, count, f"always {label}"))
     discount = float(agent.info.get("discount", 0.99))
     with counting(output.progress, "fitting the policies' values") as progress:
         found = estimate_policies(
-            policies, source, discount=discount, updates=updates, context=agent.network.config.context, seed=seed,
-            progress=progress,
+            policies, source, discount=discount, updates=updates, seed=seed, progress=progress,
         )  # fmt: skip
     output.show(
         f"[bold]{escape(str(folder))}[/] on {found.sessions:,} recorded sessions ({found.transitions:,} transitions); value: "
-        f"reward of a session from its first step, discounted by {found.discount:g}; 95 % intervals over sessions",
+        f"reward of a session from its first step, discounted by {found.discount:g}; 95 % intervals hold the chance of "
+        "the sessions and the error of the fit",
         _table(found),
         "[dim]over recorded: 95 % interval of the difference; agrees: how likely it does what was recorded; unseen: "
         "share of its actions that are hardly ever recorded in such a place[/]",

@@ -102,8 +102,9 @@ def effective_sizes(weights: Array) -> Array:
     return sizes
 
 
-def inconsistency(logged: Logged) -> float:
-    """How far the fitted values contradict the recorded rewards, in units of reward, discounted, over a whole session.
+def inconsistency(logged: Logged, after: int = 0) -> float:
+    """How far the fitted values contradict the recorded rewards, in units of reward, discounted, from step `after` on (the
+    first one that is not corrected anyway) to a session's end.
 
     The doubly robust correction, with each step weighted by its own ratio in place of the product of all up to there:
     sum over t of gamma^t times the share of sessions that get there times the weighted mean of r_t + gamma v_{t+1} - q_t.
@@ -119,6 +120,7 @@ def inconsistency(logged: Logged) -> float:
     spread = ((ratio * (error - mean)) ** 2).sum(axis=0)
     variance = np.divide(spread, total**2, out=np.zeros(horizon), where=total > 0)
     counts = logged.discount ** np.arange(horizon) * logged.valid.mean(axis=0)
+    counts[:after] = 0.0
     return float(np.hypot((counts * mean).sum(), np.sqrt((counts**2 * variance).sum())))
 
 
@@ -150,6 +152,8 @@ def estimate(
         raise DataError(f"method: expected one of {sorted(METHODS)}, got {method!r}")
     n, horizon = logged.reward.shape
     steps = horizon if steps is None else min(steps, horizon)
+    if not method.endswith("doubly-robust"):
+        steps = 0 if method == "fitted" else horizon
     numerator, weight = _parts(logged, method, steps)
     if minus is not None:
         numerator, weight = [*numerator, -minus[:, None]], [*weight, np.ones((n, 1))]

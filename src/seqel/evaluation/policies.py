@@ -47,7 +47,7 @@ class OfAgent:
         network = self.agent.network
         given = batch.to(self.agent.device)
         mask = None if given.action_mask is None else given.action_mask[:, :, None]
-        chosen = masked_argmax(network.scores(network(given)), mask)[..., 0]  # (B, T+1)
+        chosen = masked_argmax(network.scores(network(given), mask), mask)[..., 0]  # (B, T+1)
         greedy = torch.nn.functional.one_hot(chosen, self.agent.action_spec.actions).float()
         return (1.0 - self.epsilon) * greedy + self.epsilon * _even(given, self.agent.action_spec.actions)
 
@@ -78,6 +78,10 @@ class AsRecorded:
     def probabilities(self, batch: SequenceBatch) -> Tensor:
         """See `Policy`."""
         overall = torch.tensor(self.frequencies, device=batch.first.device).expand(*batch.first.shape, -1)
+        if batch.action_mask is not None:
+            left = overall * batch.action_mask
+            total = left.sum(dim=-1, keepdim=True)
+            overall = torch.where(total > 0, left / total.clamp(min=1e-9), _even(batch, len(self.frequencies)))
         taken = torch.nn.functional.one_hot(batch.action[..., 0], len(self.frequencies)).float()
         return torch.cat([torch.where(batch.valid[..., None], taken, overall[:, :-1]), overall[:, -1:]], dim=1)
 

@@ -44,9 +44,12 @@ def numbers_of(
         return torch.unflatten(scores, -1, (action.dims, outputs)).transpose(-3, -2)
     out: Tensor = layer(h)
     out = torch.unflatten(out, -1, (action.dims, action.actions, outputs))
-    if candidates is None:
-        return out
-    return out.gather(-2, candidates[..., None, :, None].expand(*out.shape[:-2], candidates.shape[-1], outputs))
+    return out if candidates is None else chosen_of(out, candidates)
+
+
+def chosen_of(out: Tensor, candidates: Tensor) -> Tensor:
+    """out (..., M, A, outputs), candidates (..., C) -> (..., M, C, outputs)."""
+    return out.gather(-2, candidates[..., None, :, None].expand(*out.shape[:-2], candidates.shape[-1], out.shape[-1]))
 
 
 class QHead(nn.Module):
@@ -79,10 +82,14 @@ class QHead(nn.Module):
 
         With candidates (..., C), numbers of actions, these alone: C in the place of A.
         """
-        out = numbers_of(self.advantage, h, candidates, self.action, self.outputs)
-        if self.value is not None:
-            value = self.value(h).unflatten(-1, (self.action.dims, 1, self.outputs))
-            out = value + out - out.mean(dim=-2, keepdim=True)
+        if self.value is None:
+            out = numbers_of(self.advantage, h, candidates, self.action, self.outputs)
+        else:  # the mean is of all actions: a value does not depend on who else is a candidate
+            out = numbers_of(self.advantage, h, None, self.action, self.outputs)
+            out = (
+                self.value(h).unflatten(-1, (self.action.dims, 1, self.outputs)) + out - out.mean(dim=-2, keepdim=True)
+            )
+            out = out if candidates is None else chosen_of(out, candidates)
         out = out.float()
         if self.values is None:
             return QOutput(q=out[..., 0] * self.scale)
@@ -133,19 +140,19 @@ class StateValueHead(nn.Module):
         self.linear.bias.mul_(ratio)
 
 
-def decide(out: QOutput, scale: Tensor, config: NetworkConfig) -> Tensor:
-    """What the greedy action is the largest of: (..., M, A).
+def decide(out: QOutput, scale: Tensor, config: NetworkConfig, mask: Tensor | None = None) -> Tensor:
+    """What the greedy action is the largest of: (..., M, A). mask, of that shape or 1 for M: which actions are allowed.
 
     The values; or the policy's log-probabilities where it decides; or the values with those put far below that the
     policy finds too unlikely (discrete BCQ), among themselves in the order of the policy.
     """
     if config.policy == "decides":
         assert out.policy_logits is not None
-        return log_policy(out.policy_logits)
+        return log_policy(out.policy_logits, mask)
     if config.policy == "filters":
         assert out.policy_logits is not None
-        near = supported(out.policy_logits, config.support)
-        return torch.where(near, out.q, (log_policy(out.policy_logits) - FAR) * scale)
+        near = supported(out.policy_logits, config.support, mask)
+        return torch.where(near, out.q, (log_policy(out.policy_logits, mask) - FAR) * scale)
     return out.q
 
 

@@ -51,9 +51,9 @@ class QNetwork(nn.Module):
             out = replace(out, value=self.state_value(h, self.head.scale))
         return out
 
-    def scores(self, out: QOutput) -> Tensor:
-        """What the greedy action is the largest of (see `heads.decide`).  -> (..., M, A)."""
-        return decide(out, self.head.scale, self.config)
+    def scores(self, out: QOutput, mask: Tensor | None = None) -> Tensor:
+        """What the greedy action is the largest of among the allowed ones (see `heads.decide`).  -> (..., M, A)."""
+        return decide(out, self.head.scale, self.config, mask)
 
     def rescale(self, scale: float) -> None:
         """Move every head to another unit of value."""

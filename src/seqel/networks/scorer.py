@@ -32,7 +32,7 @@ class ActionScorer(nn.Module):
         self.register_buffer("features", torch.zeros(actions, features))
         self.own = nn.Embedding(actions, width)
         self.described = nn.Linear(features, width) if features else None
-        if features:  # an action that is never tried keeps a row of zeros, and is what its features say
+        if features:  # at first an action is what its features say, and nothing of its own
             nn.init.zeros_(self.own.weight)
         else:
             nn.init.normal_(self.own.weight, std=0.5)

@@ -44,6 +44,7 @@ __all__ = ["FittedSession", "Steps", "fitted_config"]
 OVERFITTED = 0.05  # nats by which the behaviour of sessions held out may be known less well than it once was
 SELDOM = 0.05  # times even play: an action less likely than that is hardly ever done
 UPDATES = 3_000  # of each member
+BLOCK = 1 << 24  # numbers that are told of a batch of steps at once, about: one for each policy and action
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class FittedSession(OfflineSession):
     ) -> None:
         self.policies = list(policies)
         self.first_values: list[NDArray[np.float64]] = []  # (K,) of sessions held out, at each look
+        self._best: dict[str, Tensor] = {}  # the averaged weights at the best look
         self.known_best = float("inf")  # nats of the recorded actions of sessions held out, at the best look
         super().__init__(config, source)
         self.table = self._tabulate(source.recorded) if table is None else table  # (slots, K, A)
@@ -119,13 +121,14 @@ class FittedSession(OfflineSession):
         table = torch.zeros(recorded.slots.capacity, len(self.policies), actions)
         for batch in self.walk(recorded):
             here = _slots(batch)
-            told = torch.cat(
-                [batch.learn, batch.learn[:, -1:]], dim=1
-            )  # past the burn-in; an end follows its last step
-            told[:, 1:] |= batch.learn
-            told[:, 0] |= batch.first[:, 0]
+            now = torch.cat([batch.learn, torch.zeros_like(batch.learn[:, :1])], dim=1)  # past the burn-in
+            now[:, 0] |= batch.first[:, 0]
+            after = torch.zeros_like(now)  # what is bootstrapped from; where it is a step itself, that says more
+            after[:, 1:] = batch.learn
             for number, policy in enumerate(self.policies):
-                table[here[told], number] = policy.probabilities(batch)[told].float().cpu()
+                chances = policy.probabilities(batch).float().cpu()
+                for told in (after, now):
+                    table[here[told], number] = chances[told]
         return table
 
     def _resample(self, recorded: Recorded) -> Tensor:
@@ -141,7 +144,10 @@ class FittedSession(OfflineSession):
     def walk(self, recorded: Recorded) -> Iterator[SequenceBatch]:
         """Every transition of the episodes once."""
         config = self.config
-        return recorded.batches(window=config.replay.window, context=config.network.context, discount=self.discount)
+        tokens = int(np.clip(BLOCK // (len(self.policies) * self.source.action.actions), 512, 16_384))
+        return recorded.batches(
+            window=config.replay.window, context=config.network.context, discount=self.discount, tokens=tokens
+        )
 
     def prepare(self, batch: SequenceBatch) -> SequenceBatch:
         """Actions once for each policy, what the policies would do, and how much each step counts to this member."""
@@ -151,7 +157,8 @@ class FittedSession(OfflineSession):
         return dataclasses.replace(batch, action=wide, policy=policy, weight=self.counts[slots[:, :-1]]).to(self.device)
 
     def look(self) -> HeldOut:
-        """As of any run on recorded data; and the fit ends where it begins to learn single sessions by heart.
+        """As of any run on recorded data; and the fit ends where it begins to learn single sessions by heart,
+        with the weights from before.
 
         Values that know the rewards of each session correct nothing any more, and ratios become noise. The targets of
         the values move with the values, so that these cannot say when; the recorded actions stand still.
@@ -160,9 +167,12 @@ class FittedSession(OfflineSession):
         look = sums.result()
         self.first_values.append(sums.first_values())
         assert look.imitation is not None
-        self.known_best = min(self.known_best, look.imitation)
-        if look.imitation > self.known_best + OVERFITTED:
+        if look.imitation <= self.known_best:
+            self.known_best = look.imitation
+            self._best = {name: value.clone() for name, value in self.learner.target.state_dict().items()}
+        elif look.imitation > self.known_best + OVERFITTED:
             self.solved = True
+            self.learner.target.load_state_dict(self._best)
         return look
 
     def unrest(self) -> NDArray[np.float64]:
@@ -171,7 +181,7 @@ class FittedSession(OfflineSession):
         Values that have not arrived yet, and what other fits would be as good: iterates at a rate that has not decayed yet
         wander about among those (Mandt et al. 2017, arXiv:1704.04289), those at the end stand still wherever they are.
         """
-        settled = self.first_values[len(self.first_values) // 2 :]
+        settled = self.first_values[min(len(self.first_values) // 2, max(0, len(self.first_values) - 2)) :]
         return np.std(settled, axis=0, ddof=1) if len(settled) > 1 else np.zeros(len(self.policies))
 
     @torch.no_grad()
@@ -183,7 +193,6 @@ class FittedSession(OfflineSession):
         reward, behaviour = np.zeros((count, horizon)), np.ones((count, horizon))
         chance, outside = (np.zeros((count, horizon, policies)) for _ in range(2))
         q, v = (np.zeros((count, horizon, policies), np.float32) for _ in range(2))
-        seldom = SELDOM / self.source.action.actions
         for batch in self.walk(recorded):
             here = self.prepare(batch)
             assert here.policy is not None and here.index is not None and here.behaviour_prob is not None
@@ -191,7 +200,9 @@ class FittedSession(OfflineSession):
             assert out.policy_logits is not None
             mask = None if here.action_mask is None else here.action_mask[:, :, None]
             log = log_policy(out.policy_logits, mask)  # (B, T+1, 1, A)
-            learnt = select(log[:, :-1], batch.action)[..., 0].exp()
+            there = self.source.action.actions if mask is None else mask.sum(dim=-1, keepdim=True).clamp(min=1)
+            seldom = SELDOM / there
+            learnt = select(log[:, :-1], here.action[..., :1])[..., 0].exp()
             mu = torch.where(here.behaviour_prob.isnan(), learnt, here.behaviour_prob)
             time = here.start[:, None] + torch.arange(horizon_of(batch), device=self.device)
             row, at = (x.cpu().numpy() for x in (here.index[:, None].expand_as(time), time))
@@ -237,5 +248,5 @@ def fitted_config(
             target_rate=0.05
         ),  # an expectation is no maximum: nothing to be careful of, and sooner there
         replay=ReplayConfig(batch_tokens=832),
-        data=DataConfig(updates=updates, every=max(1, updates // 20), held_out=0.1),
+        data=DataConfig(updates=updates, every=max(1, updates // 20), held_out=0.1, patience=0),
     )

@@ -27,7 +27,7 @@ class HeldOut:
         float  # share of the variance of its own targets that the values leave unexplained; 1: they know nothing
     )
     td_error: float  # mean |target - q|, in units of reward
-    imitation: float | None  # nats of the recorded action under the policy head, weighted as it is learnt
+    imitation: float | None  # nats of the recorded action under the policy head
     agreement: float  # share of the steps where the agent would have done what was recorded
     first_value: float  # mean value of its own action at the first step: what it expects of a whole session, discounted
     first_return: float  # what those sessions earned from there, discounted
@@ -38,8 +38,11 @@ class HeldOut:
 class Sums:
     """Adds up what `HeldOut` tells, batch by batch."""
 
-    def __init__(self, network: QNetwork, objective: ObjectiveConfig, discount: float, window: int) -> None:
-        self.network, self.objective, self.discount, self.window = network, objective, discount, window
+    def __init__(
+        self, network: QNetwork, objective: ObjectiveConfig, discount: float, lengths: NDArray[np.int64]
+    ) -> None:
+        self.network, self.objective, self.discount = network, objective, discount
+        self.lengths = torch.from_numpy(lengths)  # (episodes,)
         self.steps = 0
         self.error = self.size = self.nats = self.agree = 0.0
         self.target: torch.Tensor | float = 0.0  # (M,)
@@ -60,9 +63,9 @@ class Sums:
         self.square = self.square + goal.square().sum(dim=0)
         terms = offline_terms(batch, online, slow, network.head.scale, objective)
         if "imitation" in terms:
-            self.nats += float(terms["imitation"][0][batch.learn].sum())
+            self.nats += float(terms["imitation"][1][batch.learn].sum())
         mask = None if batch.action_mask is None else batch.action_mask[:, :, None]
-        chosen = masked_argmax(network.scores(online), mask)  # (B, T+1, M)
+        chosen = masked_argmax(network.scores(online, mask), mask)  # (B, T+1, M)
         self.agree += float((chosen[:, :-1] == batch.action).all(dim=-1)[batch.learn].sum())
         begins = batch.first[:, 0]
         if batch.policy is None:
@@ -70,7 +73,9 @@ class Sums:
         else:
             value = (batch.policy[:, 0] * slow.q[:, 0]).sum(dim=-1)
         self.first_value.append(value[begins].double().cpu())
-        whole = begins & (batch.valid.sum(dim=1) < self.window)  # longer ones come in several windows
+        assert batch.index is not None
+        # longer sessions come in several windows
+        whole = begins & (batch.valid.sum(dim=1) == self.lengths.to(begins.device)[batch.index])
         earned = discounted_return(batch.reward, torch.full_like(batch.reward, self.discount), batch.valid)[:, 0]
         self.first_return += earned[whole].tolist()
 

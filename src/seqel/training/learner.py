@@ -252,6 +252,13 @@ def _require_heads(network: QNetwork, objective: ObjectiveConfig, config: Learne
         raise ConfigError(f"network.policy = {network.config.policy!r} is learnt by objective.imitation, which is 0")
     if objective.expectile > 0.0 and network.state_value is None:
         raise ConfigError("objective.expectile > 0 needs network.state_value = true")
+    if network.config.value in ("c51", "quantile") and (
+        objective.expectile > 0.0 or network.config.policy == "filters"
+    ):
+        raise ConfigError(
+            f"network.value = {network.config.value!r}: distributions are learnt from the best action's alone, which neither "
+            "objective.expectile nor network.policy = 'filters' changes; take 'scalar' or 'hl-gauss'"
+        )
     if config.negatives and network.action_spec.dims > 1:
         raise ConfigError("learner.negatives: expected one action dimension")
     terms = objective.cql > 0.0 or objective.imitation > 0.0 or objective.expectile > 0.0

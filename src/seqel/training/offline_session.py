@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import zlib
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from seqel.training.learner import Learner
 from seqel.training.sources import Source, described
 from seqel.types import SequenceBatch
 
-__all__ = ["OfflineSession", "complete"]
+__all__ = ["LONGEST_CONTEXT", "OfflineSession", "complete"]
 
 LONGEST_CONTEXT = 128  # steps; chosen where the config leaves it open and sessions are longer
 DISCOUNT = 0.99
@@ -38,6 +39,7 @@ WORSE = (
     1.5  # times the least unexplained share of variance, and ALLOWED beside, that newer values may leave unexplained
 )
 ALLOWED = 0.02
+DIGEST = 1_000_000  # slots that are compared when a run goes on
 
 
 def complete(config: RunConfig, recorded: Recorded) -> RunConfig:
@@ -184,19 +186,25 @@ class OfflineSession:
     @torch.no_grad()
     def sums(self) -> Sums:
         """The same, before it is divided."""
-        config = self.config
-        sums = Sums(self.agent.network, config.objective, self.discount, config.replay.window)
+        config, network = self.config, self.kept.network
+        sums = Sums(network, config.objective, self.discount, self.held.lengths)
         for batch in self.held.batches(
             window=config.replay.window, context=config.network.context, discount=self.discount
         ):
             batch = self.prepare(batch)
-            sums.add(batch, self.agent.network(batch), self.learner.target(batch))
+            slow = self.learner.target(batch)
+            sums.add(batch, slow if network is self.learner.target else network(batch), slow)
             if sums.steps >= HELD_OUT_TRANSITIONS:
                 break
         return sums
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def digest(self) -> int:
+        """Tells other data apart: of the first transitions' actions and rewards."""
+        columns, count = self.learnt.slots.columns, DIGEST
+        return zlib.crc32(columns["reward"][:count].tobytes(), zlib.crc32(columns["action"][:count].tobytes()))
 
     # -- saved and restored ----------------------------------------------------------------------------------------
 
@@ -207,6 +215,7 @@ class OfflineSession:
             "learner": self.learner.state_dict(),
             "rng": self.rng.bit_generator.state,
             "torch_rng": torch.get_rng_state(),
+            "device_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "gathered": {name: torch.stack([torch.as_tensor(m[name]).cpu() for m in self.gathered]) for name in names},
             "solved": self.solved,
             "best": self.best,
@@ -214,6 +223,7 @@ class OfflineSession:
             "notes": list(self.notes),
             "seconds": self.elapsed,
             "transitions": len(self.learnt),
+            "digest": self.digest(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> list[int]:
@@ -225,6 +235,8 @@ class OfflineSession:
             raise ValueError(
                 f"expected {int(state['transitions']):,} transitions to learn from, got {len(self.learnt):,}"
             )
+        if int(state["digest"]) != self.digest():
+            raise ValueError("expected the sessions that the run was begun with, got others: actions or rewards differ")
         self.learner.load_state_dict(state["learner"])
         self.rng.bit_generator.state = state["rng"]
         length = max((len(values) for values in state["gathered"].values()), default=0)
@@ -233,6 +245,8 @@ class OfflineSession:
         self.notes = list(state["notes"])
         self.seconds, self._began = float(state["seconds"]), time.perf_counter()
         torch.set_rng_state(state["torch_rng"])
+        if state["device_rng"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["device_rng"], self.device)
         return []
 
 

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from seqel.errors import DataError
 from seqel.evaluation.estimators import Estimate, Logged, effective_sizes, estimate, inconsistency, reach
-from seqel.evaluation.policies import AsRecorded, Policy
+from seqel.evaluation.policies import AsRecorded, OfAgent, Policy
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.training import offline
 from seqel.training.fitted import FittedSession, Steps, fitted_config
 from seqel.training.held_out import HeldOut
+from seqel.training.offline_session import LONGEST_CONTEXT
 from seqel.training.online import Record
 from seqel.training.sources import Source
 
@@ -32,6 +33,7 @@ UNEXPLAINED = 0.5  # share of the targets' variance from which on fitted values 
 OUTSIDE = 0.1  # share of a policy's choices that are hardly ever recorded, from which on it is said
 MEMBERS = 4  # fits
 TRANSITIONS = 200_000  # that are read, at most
+TABLE = 1 << 28  # probabilities that are kept, at most: one for each transition, policy and action
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,8 @@ def estimate_policies(
 ) -> OffPolicy:
     """Fit values, weigh, correct, resample.
 
-    `context`: what the fitted network remembers, at least as much as the policies do; 0: chosen from the sessions.
+    `context`: the least that the fitted network remembers, in steps; it remembers whole sessions up to 128 of them, and as
+    much as the policies do: what a policy forgets may still decide what it earns.
     `updates`: of each of the four fits. `progress` is called with the records of one after the other.
 
     Raises:
@@ -102,7 +105,7 @@ def estimate_policies(
     """
     if not policies:
         raise DataError("expected at least one policy to evaluate, got none")
-    thinned = Thinned(source, seed)
+    thinned = Thinned(source, seed, min(TRANSITIONS, TABLE // ((len(policies) + 1) * source.action.actions)))
     members, fit = fitted(policies, thinned, discount, updates, context, seed, progress)
     steps = Steps.of([member.steps_of(thinned.recorded) for member in members])
     known = bool(np.isfinite(thinned.recorded.behaviour()).all())
@@ -123,6 +126,9 @@ def fitted(
     counts = np.bincount(source.recorded.actions()[:, 0], minlength=source.action.actions)
     every = [AsRecorded(tuple((counts / counts.sum()).tolist())), *policies]
     given = {} if updates is None else {"updates": updates}
+    longest = int(source.recorded.lengths.max())
+    own = [policy.agent.network.config.context for policy in policies if isinstance(policy, OfAgent)]
+    context = max(context, min(longest + 1, LONGEST_CONTEXT), *own, 1)
     members: list[FittedSession] = []
     look = None
     for member in range(MEMBERS):
@@ -136,13 +142,13 @@ def fitted(
 
 
 class Thinned:
-    """At most TRANSITIONS of a source, whole sessions drawn by chance, in memory."""
+    """At most so many transitions of a source, whole sessions drawn by chance, in memory."""
 
-    def __init__(self, source: Source, seed: int) -> None:
+    def __init__(self, source: Source, seed: int, most: int) -> None:
         self.observation, self.action, self._source = source.observation, source.action, source
         order = np.random.default_rng((seed, 0x7417)).permutation(source.recorded.episodes)
         total = np.cumsum(source.recorded.lengths[order])
-        count = max(2, int(np.searchsorted(total, TRANSITIONS, side="right")))
+        count = max(2, int(np.searchsorted(total, most, side="right")))
         self.recorded = source.recorded.copied(np.sort(order[:count]))
 
     def split(self, held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -195,14 +201,16 @@ def _row(
     if len(members) > 1:
         spread = float(np.std([estimate(one, method, corrected, resamples=0).value for one in members], ddof=1))
     unrest = float(np.sqrt((steps.unrest[:, k] ** 2).mean()))
-    error, freedom = float(np.linalg.norm([spread, unrest, inconsistency(logged)])), max(1, len(members) - 1)
+    error, freedom = float(np.linalg.norm([spread, unrest, inconsistency(logged, corrected)])), max(1, len(members) - 1)
     value = estimate(logged, method, corrected, seed).widened(error, freedom)
     others = {name: estimate(logged, name, seed=seed) for name in ("fitted", "weighted", "doubly-robust", method)}
     counted = int(steps.valid.sum())
     agreement = float(steps.policy[k][steps.valid].sum() / counted)
     outside = float(steps.outside[k][steps.valid].sum() / counted)
     warnings = list(doubts)
-    if corrected == 0:
+    if len(earned) < LEAST_SESSIONS:
+        warnings.append(f"{len(earned)} sessions are too few to correct the fitted values by: they stand alone")
+    elif corrected == 0:
         warnings.append("hardly any recorded session begins as it would: its value is the fitted network's word alone")
     if outside > OUTSIDE:
         warnings.append(f"{outside:.0%} of what it does is hardly ever done in the data: nobody has seen what follows")

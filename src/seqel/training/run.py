@@ -38,7 +38,7 @@ def train(
     steps: int | None = None,
     seed: int | None = None,
     out: str | Path | None = None,
-    preset: str = "default",
+    preset: str | None = None,
     config: RunConfig | None = None,
     settings: dict[str, Any] | None = None,
     memoryless: bool = False,
@@ -56,7 +56,8 @@ def train(
         steps: environment steps in all; None: the config's (200,000).
         seed: of everything in the run; None: the config's (0).
         out: the run's folder, new or empty; None: runs/NAME-N.
-        preset: a named starting point, see `seqel.preset`; not used where `config` is given.
+        preset: a named starting point, see `seqel.preset`; None: "default", and "offline-cql" for data without `env`. Not
+            used where `config` is given.
         config: every setting.
         settings: on top of either, by dotted name: {"learner.learning_rate": 3e-4}.
         memoryless: the same learner with the history removed, to see what memory is worth.
@@ -72,14 +73,15 @@ def train(
     if memoryless:
         settings = (settings or {}) | {"memoryless": True}
     if data is not None and env is None:
-        return _train_offline(data, schema, steps, seed, out, preset, config, settings, progress, action_features)
+        offline = preset or "offline-cql"
+        return _train_offline(data, schema, steps, seed, out, offline, config, settings, progress, action_features)
     if env is None:
         raise ConfigError("train: expected an environment, or data")
     if data is not None:
         settings = {"data.files": named(data) or (), "data.schema": str(schema or "")} | (settings or {})
     if start is not None:
         settings = (settings or {}) | {"start": str(start) if isinstance(start, str | Path) else "an agent in memory"}
-    config = _config(env, steps, seed, preset, config, settings)
+    config = _config(env, steps, seed, preset or "default", config, settings)
     make = resolve(env, **config.env_args)
     config, features = _described(config, action_features, lambda: probe(make).action)
     session = _online(config, make, start, data)
@@ -147,6 +149,8 @@ def resume(
     """
     run, config = RunFolder.open(Path(folder))
     try:
+        if not config.env and not config.data.files and data is None and env is None:
+            raise ConfigError(f"{folder} learnt from data in memory: pass them, seqel.resume(folder, data=...)")
         if not config.env and (config.data.files or data is not None):
             return _go_on_offline(run, config, data, steps, progress)
         return _go_on(run, config, env, data, steps, progress)
