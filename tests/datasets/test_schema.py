@@ -154,3 +154,18 @@ def test_a_probability_and_short_sentences_are_seen_for_what_they_are(tables: An
     assert proposal.schema.behaviour_probability == "probability"
     assert proposal.schema.observation == {"message": "text", "genre": "category"}
     assert any("probability was taken; if it is no probability" in doubt for doubt in proposal.unsure)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_list_of_names_is_no_mask(tables: Any, kind: str) -> None:
+    rows = [{**row, "available_actions": ["go", "stay"]} for row in tables.rows]
+    path = (
+        tables.jsonl(rows)
+        if kind == "jsonl"
+        else tables.csv([{**r, "available_actions": '["go", "stay"]'} for r in rows])
+    )
+    text = path.read_text().replace("who", "session").replace("gain", "reward").replace('"do"', '"action"')
+    path.write_text(text.replace(",do,", ",action,"))
+    proposal = propose(path)
+    assert proposal.schema.mask is None and "available_actions" not in proposal.schema.observation
+    assert any("say candidates" in doubt for doubt in proposal.unsure)

@@ -58,7 +58,7 @@ class Proposal:
 @dataclass(frozen=True)
 class _Column:
     name: str
-    kind: str  # number, flag, text, date, list, empty
+    kind: str  # number, flag, text, date, list (of numbers), names (a list of them), empty
     whole: bool
     distinct: int
     rows: int
@@ -130,7 +130,7 @@ def _described(rows: DataFrame, name: str) -> _Column:
             texts = there.cast(pl.String)
             length = float(np.mean(texts.str.len_chars().to_numpy()))
             blanks = float(np.mean(texts.str.count_matches(" ", literal=True).to_numpy()))
-    distinct = 0 if kind in ("list", "empty") else there.n_unique()
+    distinct = 0 if kind in ("list", "names", "empty") else there.n_unique()
     return _Column(name, kind, whole, distinct, len(there), length, blanks)
 
 
@@ -139,7 +139,7 @@ def _kind(there: Series) -> tuple[str, bool]:
     if there.dtype in (pl.Date, pl.Datetime):
         return "date", False
     if there.dtype in (pl.List, pl.Array):
-        return "list", False
+        return ("names" if getattr(there.dtype, "inner", None) == pl.String else "list"), False
     if there.dtype == pl.Boolean:
         return "flag", True
     if there.dtype.is_numeric():
@@ -154,7 +154,7 @@ def _kind(there: Series) -> tuple[str, bool]:
     if text.str.to_lowercase().is_in(["true", "false", "yes", "no"]).all():
         return "flag", True
     if text.str.contains(r"^\[.*\]$").all():
-        return "list", False
+        return ("names" if text.str.contains('"', literal=True).all() else "list"), False
     if text.str.contains(r"^\d{4}-\d\d-\d\d").all():
         return "date", False
     return "text", False
@@ -208,6 +208,11 @@ def _observed(column: _Column) -> tuple[str | None, str]:
         return None, "left out: it is empty, or of a type that is not read"
     if column.kind == "date":
         return None, "left out: a date; derive numbers from it (hour, days since), if it matters"
+    if column.kind == "names":
+        return (
+            None,
+            'left out: a list of names; if they are the actions that there were, say candidates and actions = ["...", ...]',
+        )
     if column.kind == "list":
         return "vector", ""
     if column.distinct == 1:
