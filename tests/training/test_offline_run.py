@@ -145,7 +145,7 @@ def session_of(preset: str, **settings: Any) -> OfflineSession:
 def test_values_are_kept_unless_clearly_worse_and_imitation_only_if_it_is_the_best() -> None:
     values = session_of("offline-cql")
     waited = []
-    for score in (-0.40, -0.20, -0.31, -0.33, -0.20, -0.40, -0.31):  # beyond 1.5 x 0.20 + 0.02 is clearly worse
+    for score in (-0.40, -0.20, -0.24, -0.26, -0.20, -0.40, -0.24):  # more than 0.05 is clearly worse
         values.judge(score)
         waited.append(values.waited)
     assert waited == [0, 0, 0, 1, 0, 1, 0] and values.best == -0.20

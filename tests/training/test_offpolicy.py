@@ -59,7 +59,8 @@ def test_the_fit_ends_before_it_knows_single_sessions_by_heart() -> None:
     for record in offline.records(few):
         looks.append(record.validation)
         assert isinstance(record.validation, HeldOut)
-        if record.validation.imitation == few.known_best:
+        assert record.validation.imitation is not None
+        if record.validation.imitation <= few.known_best + 0.05:
             kept = {name: value.clone() for name, value in few.learner.target.state_dict().items()}
     assert all(torch.equal(kept[name], value) for name, value in few.learner.target.state_dict().items())
     assert few.steps < 1_500 and isinstance(looks[-1], HeldOut) and looks[-1].imitation is not None

@@ -104,7 +104,7 @@ class FittedSession(OfflineSession):
     ) -> None:
         self.policies = list(policies)
         self.first_values: list[NDArray[np.float64]] = []  # (K,) of sessions held out, at each look
-        self._best: dict[str, Tensor] = {}  # the averaged weights at the best look
+        self._sound: dict[str, Tensor] = {}  # the averaged weights at the last look without overfitting
         self.known_best = float("inf")  # nats of the recorded actions of sessions held out, at the best look
         super().__init__(config, source)
         self.table = self._tabulate(source.recorded) if table is None else table  # (slots, K, A)
@@ -167,12 +167,12 @@ class FittedSession(OfflineSession):
         look = sums.result()
         self.first_values.append(sums.first_values())
         assert look.imitation is not None
-        if look.imitation <= self.known_best:
-            self.known_best = look.imitation
-            self._best = {name: value.clone() for name, value in self.learner.target.state_dict().items()}
-        elif look.imitation > self.known_best + OVERFITTED:
+        self.known_best = min(self.known_best, look.imitation)
+        if look.imitation <= self.known_best + OVERFITTED:
+            self._sound = {name: value.clone() for name, value in self.learner.target.state_dict().items()}
+        else:
             self.solved = True
-            self.learner.target.load_state_dict(self._best)
+            self.learner.target.load_state_dict(self._sound)
         return look
 
     def unrest(self) -> NDArray[np.float64]:

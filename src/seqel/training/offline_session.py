@@ -35,10 +35,7 @@ MAX_WINDOWS = 1_024
 SETTLED = 10  # updates after which the memory that they need has been taken
 HELD_OUT_TRANSITIONS = 50_000  # looked at each time, at most
 SCALE_TRANSITIONS = 1_000_000  # that the size of returns is taken from, at most
-WORSE = (
-    1.5  # times the least unexplained share of variance, and ALLOWED beside, that newer values may leave unexplained
-)
-ALLOWED = 0.02
+ALLOWED = 0.05  # of the variance of targets, that newer values may leave unexplained beside the least so far
 DIGEST = 1_000_000  # slots that are compared when a run goes on
 
 
@@ -169,7 +166,7 @@ class OfflineSession:
         """
         best = self.best if self.best is not None else score
         imitates = self.config.objective.td == 0.0 or self.config.network.policy == "decides"
-        least = best if imitates else WORSE * best - ALLOWED
+        least = best if imitates else best - ALLOWED
         self.waited = 0 if score >= least else self.waited + 1
         self.best = max(best, score)
 
