@@ -55,3 +55,10 @@ def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_small_pieces() -> None:
     assert [clock(seconds) for seconds in (0, 90, 3_725)] == ["0:00", "1:30", "1:02:05"]
     assert spark([0, 1, 0.5]) == "▁█▅" and spark([2, 2]) == "▁▁"
+
+
+def test_the_last_line_stands_there_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqel.training.progress.PLAIN_EVERY", 0.0)
+    with Progress(CONFIG, Path("runs/x")) as progress:
+        progress.take(record(400, mean=0.75))
+    assert capsys.readouterr().err.count("400 of 1,000") == 1

@@ -24,7 +24,8 @@ The run's folder holds config.toml (every setting), metrics.jsonl and TensorBoar
 agent/ (the best weights by validation) and learning-curve.png. Presets: `default` for rewards that come late,
 `immediate` where each action is answered at once (recall, counting, copying), `control` where every step is rewarded and all
 there is to know is in view (balancing, steering), `search` where what has to be remembered must first be looked for.
-For --data: `offline-cql` (the default there), `offline-iql`, `offline-bcq`, `supervised-q`, `behaviour-cloning` (a baseline).
+For --data: `offline-cql` (the default there), `offline-iql`, `offline-bcq`, `supervised-q`, `behaviour-cloning` (a baseline);
+from there on with an environment (ENV --start RUN --data FILE): `offline-online`.
 `seqel data check` looks at the data first, `seqel evaluate RUN --data FILE` tells what the agent would earn.
 
 examples:

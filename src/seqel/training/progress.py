@@ -33,6 +33,7 @@ class Progress:
         self.best = best  # validation mean, of earlier sittings
         self.speed = 0.0
         self._said = time.monotonic()
+        self._told: Record | None = None  # the last record that a line was printed of
         self._live: Any = None
 
     def __enter__(self) -> Progress:
@@ -49,7 +50,7 @@ class Progress:
     ) -> None:
         if self._live is not None:
             self._live.stop()
-        elif self.record is not None:
+        elif self.record is not self._told:
             self.console.print(self.line(), markup=False, soft_wrap=True)
 
     def _what(self) -> str:
@@ -66,7 +67,7 @@ class Progress:
         for note in record.notes:
             self.console.print(f"note: {note}", markup=False)
         if self._live is None and time.monotonic() - self._said >= PLAIN_EVERY:
-            self._said = time.monotonic()
+            self._said, self._told = time.monotonic(), record
             self.console.print(self.line(), markup=False, soft_wrap=True)
 
     def facts(self) -> dict[str, str]:
