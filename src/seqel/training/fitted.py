@@ -56,15 +56,11 @@ class Steps:
 
     valid: NDArray[np.bool_]  # (N, T)
     reward: NDArray[np.float64]  # (N, T)
-    behaviour: NDArray[
-        np.float64
-    ]  # (N, T)  probability of the recorded action: as recorded, else as learnt; 1 in padding
+    behaviour: NDArray[np.float64]  # (N, T)  probability of the recorded action, as recorded or learnt; 1 in padding
     policy: NDArray[np.float64]  # (K, N, T)  probability of the recorded action under each policy
     q: NDArray[np.float32]  # (E, K, N, T)  fitted value of the recorded action, by each member
     v: NDArray[np.float32]  # (E, K, N, T)  fitted value of what the policy would do
-    outside: NDArray[
-        np.float64
-    ]  # (K, N, T)  how much of the policy's probability lies on what is hardly ever done there
+    outside: NDArray[np.float64]  # (K, N, T)  how much of the policy's probability lies on what is hardly ever done
     unrest: NDArray[np.float64]  # (E, K)  how much the value of a session moved with further updates
 
     @classmethod

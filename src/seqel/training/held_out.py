@@ -23,9 +23,7 @@ class HeldOut:
     """What the network says about sessions that it does not learn from."""
 
     mean: float  # the score that the best weights are chosen by, larger is better: - `unexplained`, or - `imitation`
-    unexplained: (
-        float  # share of the variance of its own targets that the values leave unexplained; 1: they know nothing
-    )
+    unexplained: float  # share of the variance of its targets that the values leave unexplained; 1: they know nothing
     td_error: float  # mean |target - q|, in units of reward
     imitation: float | None  # nats of the recorded action under the policy head
     agreement: float  # share of the steps where the agent would have done what was recorded
