@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from seqel.evaluation.rollout import summarise
 from seqel.training.config import preset
 from seqel.training.online import Record
 from seqel.training.progress import Progress, clock, spark
+from seqel.training.progress_bar import counting
 
 CONFIG = preset(env="Some-v0", steps=1_000)
 
@@ -62,3 +64,11 @@ def test_the_last_line_stands_there_once(capsys: pytest.CaptureFixture[str], mon
     with Progress(CONFIG, Path("runs/x")) as progress:
         progress.take(record(400, mean=0.75))
     assert capsys.readouterr().err.count("400 of 1,000") == 1
+
+
+def test_a_fit_says_how_far_it_is_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqel.training.progress_bar.PLAIN_EVERY", 0.0)
+    screen = io.StringIO()
+    with counting(Console(file=screen, width=100), "fitting") as take:
+        take(replace(record(400), done=0.25))
+    assert screen.getvalue().startswith("fitting: 25%, at most 0:0")

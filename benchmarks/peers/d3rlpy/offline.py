@@ -72,9 +72,9 @@ def tmaze20() -> gym.Env:
 TASKS: dict[str, tuple[Any, tuple[int, ...], tuple[int, ...]]] = {
     "cartpole": (lambda: gym.make("CartPole-v1"), (1,), ()),
     "acrobot": (lambda: gym.make("Acrobot-v1"), (1,), ()),
-    "cartpole-hidden": (HiddenVelocities, (1, 4), ()),
-    "tmaze20": (tmaze20, (1, 4), (21,)),
-    "memory-s7": (lambda: gym.make("MiniGrid-MemoryS7-v0"), (1, 4), ()),
+    "cartpole-hidden": (HiddenVelocities, (4,), ()),
+    "tmaze20": (tmaze20, (4,), (21,)),
+    "memory-s7": (lambda: gym.make("MiniGrid-MemoryS7-v0"), (4,), ()),
 }
 
 
