@@ -13,7 +13,7 @@ from seqel.training.held_out import HeldOut
 from seqel.training.lines import clock, spark
 from seqel.training.online import Record
 
-__all__ = ["Progress"]
+__all__ = ["PLAIN_EVERY", "Progress", "clock"]
 
 PLAIN_EVERY = 10.0  # seconds between lines where standard error is no terminal
 
