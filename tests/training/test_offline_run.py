@@ -222,3 +222,20 @@ def test_distributions_refuse_what_they_would_ignore(settings: dict[str, Any]) -
     more = {"network.value": "c51", "objective.lambda_": 0.0, "objective.imitation": 1.0, "objective.cql": 0.0}
     with pytest.raises(ConfigError, match="distributions are learnt from"):
         session_of("offline-cql", **more, **settings)
+
+
+def test_a_batch_is_shared_by_transitions_not_by_windows() -> None:
+    session = Session(
+        with_settings(seqel.preset("default"), TINY | {"env": "maze", "replay.batch_tokens": 200, "data.fraction": 0.25}),
+        resolve(MAZE), source=recorded(),
+    )  # fmt: skip
+    session.collector.begin()
+    while not session.due:
+        session.collect()
+    window = session.config.replay.window
+    live, old = session._windows(window)
+    assert session.recorded is not None
+    short = float(np.minimum(session.recorded.lengths, window).mean())
+    long = min(window, len(session.replay) / session.replay.episodes)
+    assert live == round(150 / (long + 1)) and old == round(50 / (short + 1))
+    session.close()

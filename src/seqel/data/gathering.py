@@ -15,7 +15,12 @@ from seqel.data.windows import Priorities, Windows, evenly
 from seqel.errors import ConfigError
 from seqel.types import SequenceBatch
 
-__all__ = ["gather", "sample_windows"]
+__all__ = ["gather", "sample_windows", "windows_of"]
+
+
+def windows_of(transitions: float, mean: float, most: int) -> int:
+    """How many windows hold about so many transitions, where a window holds `mean` and one more observation; 1 to `most`."""
+    return int(np.clip(round(transitions / (mean + 1)), 1, most))
 
 
 def sample_windows(

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from seqel.agents.agent import Agent
+from seqel.data.gathering import windows_of
 from seqel.data.recorded import Recorded
 from seqel.losses.returns import discounted_return
 from seqel.networks.qnetwork import QNetwork
@@ -150,8 +151,7 @@ class OfflineSession:
         config = self.config.replay
         if config.batch_size:
             return config.batch_size
-        mean = float(np.minimum(self.learnt.lengths, window).mean())
-        return int(np.clip(round(config.batch_tokens / (mean + 1)), 1, MAX_WINDOWS))
+        return windows_of(config.batch_tokens, float(np.minimum(self.learnt.lengths, window).mean()), MAX_WINDOWS)
 
     def look(self) -> HeldOut:
         """What the network says about the sessions held out."""

@@ -13,6 +13,7 @@ import torch
 
 from seqel.agents.agent import Agent
 from seqel.agents.exploration import Explorer
+from seqel.data.gathering import windows_of
 from seqel.data.joining import joined
 from seqel.data.replay import Replay
 from seqel.environments.probe import Probe, probe
@@ -202,10 +203,9 @@ class Session:
             "pad_to": window if config.learner.compile == "on" else None,
             "pack": config.network.trunk == "transformer",  # a GRU would have to run packed rows step by step
         }
-        count = self._windows(window)
-        old = 0 if self.recorded is None else min(count - 1, max(1, round(config.data.fraction * count)))
+        live, old = self._windows(window)
         importance = config.replay.importance + (1.0 - config.replay.importance) * self.done
-        batch = self.replay.sample(count - old, importance=importance, **sample)
+        batch = self.replay.sample(live, importance=importance, **sample)
         self.learned += max(1, batch.learned)
         mixed = batch
         if self.recorded is not None and old:
@@ -236,12 +236,19 @@ class Session:
             )
         return 2 * context
 
-    def _windows(self, window: int) -> int:
-        config = self.config.replay
+    def _windows(self, window: int) -> tuple[int, int]:
+        """How many live and how many recorded windows an update sees, as shares of its transitions."""
+        config, recorded = self.config.replay, self.recorded
+        share = 0.0 if recorded is None else self.config.data.fraction
         if config.batch_size:
-            return config.batch_size
+            old = 0 if recorded is None else min(config.batch_size - 1, max(1, round(share * config.batch_size)))
+            return config.batch_size - old, old
         mean = min(window, len(self.replay) / self.replay.episodes)
-        return int(np.clip(round(config.batch_tokens / (mean + 1)), 1, MAX_WINDOWS))
+        live = windows_of((1.0 - share) * config.batch_tokens, mean, MAX_WINDOWS)
+        if recorded is None:
+            return live, 0
+        mean = float(np.minimum(recorded.lengths, window).mean())
+        return live, windows_of(share * config.batch_tokens, mean, MAX_WINDOWS)
 
     def validate(self, episodes: int | None = None, seed: int = VALIDATION_SEED) -> Evaluation:
         """Greedy episodes, with fresh memory, on seeds that no reported figure uses."""
