@@ -45,7 +45,6 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "learner.learning_rate": 2e-4,
             "learner.acts": "averaged",
             "objective.cql": 0.05,
-            "replay.batch_tokens": 416,
         },
     ),
     "offline-iql": (
