@@ -14,6 +14,8 @@ import json
 import platform
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from seqel.types import Episode
 
 RESULTS = Path(__file__).parent / "results" / "offline"
 PRESETS = ("offline-cql", "behaviour-cloning")
+COMMON: dict[str, Any] = {"threads": 1, "device": "cpu", "checkpoint_every": 0}
 BUDGET: dict[str, Any] = {"data.updates": 5_000, "data.every": 500, "replay.batch_tokens": 416}
 # A small tuning on seed 0, by episodes that no figure uses (docs/experiments.md), as the peers have it
 TUNED: dict[str, dict[str, Any]] = {
@@ -70,7 +73,7 @@ def run(name: str, data: Path, preset: str, seed: int, settings: dict[str, Any])
     env = TASKS[name].env
     sessions = read(data, env)
     given = BUDGET | TUNED.get(preset, {}).get(name, {}) | settings
-    chosen = {"threads": 1, "device": "cpu", "checkpoint_every": 0, **given}
+    chosen = COMMON | given
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         agent = seqel.train(
@@ -87,6 +90,17 @@ def run(name: str, data: Path, preset: str, seed: int, settings: dict[str, Any])
     }  # fmt: skip
 
 
+def once(path: Path, kept: bool, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The run that stands at `path`, else a new one, which is written there; one that is not kept is made anew."""
+    if kept and path.exists():
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+    found = make()
+    if kept:
+        path.write_text(json.dumps(found, indent=1) + "\n")
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=TASKS, default=list(TASKS))
@@ -101,12 +115,8 @@ def main() -> None:
         for preset in options.presets:
             for seed in options.seeds:
                 path = RESULTS / f"{name}-{preset}-seed{seed}.json"
-                if settings or not path.exists():
-                    found = run(name, options.data / f"{name}-seed0.npz", preset, seed, settings)
-                    if not settings:
-                        path.write_text(json.dumps(found, indent=1) + "\n")
-                else:
-                    found = json.loads(path.read_text())
+                file = options.data / f"{name}-seed0.npz"
+                found = once(path, not settings, partial(run, name, file, preset, seed, settings))
                 print(
                     f"{name:<18}{preset:<20}seed {seed}  mean {found['mean']:9.3f}  {found['seconds']:5.0f} s  best at "
                     f"{found['best_at']:,}  {' '.join(options.set)}",

@@ -13,16 +13,16 @@ import argparse
 import json
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import seqel
 from learn import commit
-from offline import BUDGET, read
+from offline import BUDGET, COMMON, once, read
 from offline_data import TASKS
 
 RESULTS = Path(__file__).parent / "results" / "offline-online"
-COMMON = {"threads": 1, "device": "cpu", "checkpoint_every": 0}
 ARRIVED = {"learner.target_rate": 0.05}  # values have to have arrived before the switch (docs/experiments.md)
 STEPS = 60_000
 HELD = 20_000  # steps after the switch in which nothing may be lost
@@ -71,12 +71,7 @@ def main() -> None:
     for name in options.only:
         for seed in options.seeds:
             path = RESULTS / f"{name}-seed{seed}.json"
-            if settings or not path.exists():
-                found = run(name, options.data, seed, settings)
-                if not settings:
-                    path.write_text(json.dumps(found, indent=1) + "\n")
-            else:
-                found = json.loads(path.read_text())
+            found = once(path, not settings, partial(run, name, options.data, seed, settings))
             print(
                 f"{name:<18}seed {seed}  offline {found['before']:8.3f}  lowest of the first {HELD:,} steps "
                 f"{found['lowest']:8.3f}  after {STEPS:,} steps {found['after']:8.3f}  {found['online_seconds']:.0f} s",

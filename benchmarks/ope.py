@@ -14,6 +14,7 @@ import argparse
 import json
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from scipy.stats import spearmanr
 
 import seqel
 from learn import commit
-from offline import read
+from offline import COMMON, once, read
 from offline_data import TASKS
 from seqel.agents.agent import Agent
 from seqel.environments.resolve import resolve
@@ -42,7 +43,7 @@ EPSILONS = {  # of the learnt agent and of a half-trained one, so that no two po
     "tmaze20": ((0.0, 0.1, 0.25, 0.5), (0.0, 0.1, 0.4)),
     "cartpole": ((0.0, 0.3, 0.5, 0.7), (0.0, 0.4, 0.6)),
 }
-LEARNT = {"threads": 1, "device": "cpu", "checkpoint_every": 0, "data.updates": 4_000, "replay.batch_tokens": 416}
+LEARNT = COMMON | {"data.updates": 4_000, "replay.batch_tokens": 416}
 
 
 def policies(name: str, data: Path, seed: int) -> list[OfAgent]:
@@ -176,12 +177,8 @@ def main() -> None:
     for name in options.only:
         for seed in options.seeds:
             path = RESULTS / f"{name}-seed{seed}.json"
-            if options.updates is not None or not path.exists():
-                found = run(name, options.data, seed, options.export, options.updates)
-                if options.updates is None:
-                    path.write_text(json.dumps(found, indent=1) + "\n")
-            else:
-                found = json.loads(path.read_text())
+            make = partial(run, name, options.data, seed, options.export, options.updates)
+            found = once(path, options.updates is None, make)
             for row in found["rows"]:
                 low, high = row["interval"]
                 mark = "" if row["inside"] else "  outside"

@@ -5,7 +5,6 @@ python benchmarks/report.py
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 import report_recorded
+from report_recorded import read
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results"
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 
 WHAT = {
@@ -70,11 +69,6 @@ TABLE = """## The parts, and how they grow
 
 One thread; update: 32 windows of 50 steps (about 1,600 transitions whatever the context), 2 layers; act: a step of every
 environment. Command: `make bench`, or `python benchmarks/speed_table.py --full`."""
-
-
-def read(folder: str) -> list[dict[str, Any]]:
-    """Every result in a folder, in order of their names."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / folder).glob("*.json"))]
 
 
 def learning() -> str:

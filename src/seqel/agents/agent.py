@@ -129,10 +129,7 @@ class Agent:
             among, allowed = self._candidates(candidates, batch)
         with torch.inference_mode():
             out = self._step(leaves, state, reward, first, previous_action, index, batch, among)
-            able = None if allowed is None else allowed[:, None]
-            q = self.network.scores(out, able)  # (R, M, A or C)
-            if able is not None:
-                q = q.masked_fill(~able, -torch.inf)
+            q = self.network.scores(out, None if allowed is None else allowed[:, None])  # (R, M, A or C)
             action = q.argmax(dim=-1)
             if among is not None:
                 action = among.gather(1, action)

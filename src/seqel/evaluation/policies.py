@@ -10,7 +10,6 @@ from torch import Tensor
 
 from seqel.agents.agent import Agent
 from seqel.errors import ConfigError
-from seqel.losses.td import masked_argmax
 from seqel.types import SequenceBatch
 
 __all__ = ["AlwaysThis", "AsRecorded", "OfAgent", "Policy"]
@@ -47,7 +46,7 @@ class OfAgent:
         network = self.agent.network
         given = batch.to(self.agent.device)
         mask = None if given.action_mask is None else given.action_mask[:, :, None]
-        chosen = masked_argmax(network.scores(network(given), mask), mask)[..., 0]  # (B, T+1)
+        chosen = network.scores(network(given), mask).argmax(dim=-1)[..., 0]  # (B, T+1)
         greedy = torch.nn.functional.one_hot(chosen, self.agent.action_spec.actions).float()
         return (1.0 - self.epsilon) * greedy + self.epsilon * _even(given, self.agent.action_spec.actions)
 

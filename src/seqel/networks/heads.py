@@ -141,19 +141,20 @@ class StateValueHead(nn.Module):
 
 
 def decide(out: QOutput, scale: Tensor, config: NetworkConfig, mask: Tensor | None = None) -> Tensor:
-    """What the greedy action is the largest of: (..., M, A). mask, of that shape or 1 for M: which actions are allowed.
+    """What the greedy action is the largest of: (..., M, A), -inf where the mask (of that shape, or 1 for M) forbids.
 
     The values; or the policy's log-probabilities where it decides; or the values with those put far below that the
     policy finds too unlikely (discrete BCQ), among themselves in the order of the policy.
     """
+    found = out.q
     if config.policy == "decides":
         assert out.policy_logits is not None
-        return log_policy(out.policy_logits, mask)
-    if config.policy == "filters":
+        found = log_policy(out.policy_logits, mask)
+    elif config.policy == "filters":
         assert out.policy_logits is not None
         near = supported(out.policy_logits, config.support, mask)
-        return torch.where(near, out.q, (log_policy(out.policy_logits, mask) - FAR) * scale)
-    return out.q
+        found = torch.where(near, out.q, (log_policy(out.policy_logits, mask) - FAR) * scale)
+    return found if mask is None else found.masked_fill(~mask, -torch.inf)
 
 
 def _values(config: NetworkConfig) -> HLGauss | Categorical | Quantiles | None:

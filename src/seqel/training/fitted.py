@@ -240,9 +240,8 @@ def fitted_config(
         seed=seed,
         network=NetworkConfig(context=context, policy="beside", **network),
         objective=ObjectiveConfig(discount, lambda_=0.9, trace="retrace", imitation=0.1),
-        learner=LearnerConfig(
-            target_rate=0.05
-        ),  # an expectation is no maximum: nothing to be careful of, and sooner there
+        # an expectation is no maximum: nothing to be careful of, and values arrive sooner
+        learner=LearnerConfig(target_rate=0.05),
         replay=ReplayConfig(batch_tokens=832),
         data=DataConfig(updates=updates, every=max(1, updates // 20), held_out=0.1, patience=0),
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seqel.losses.config import ObjectiveConfig
 from seqel.losses.objective import offline_terms, q_targets
 from seqel.losses.returns import discounted_return
-from seqel.losses.td import masked_argmax, select
+from seqel.losses.td import select
 from seqel.networks.qnetwork import QNetwork
 from seqel.types import QOutput, SequenceBatch
 
@@ -63,7 +63,7 @@ class Sums:
         if "imitation" in terms:
             self.nats += float(terms["imitation"][1][batch.learn].sum())
         mask = None if batch.action_mask is None else batch.action_mask[:, :, None]
-        chosen = masked_argmax(network.scores(online, mask), mask)  # (B, T+1, M)
+        chosen = network.scores(online, mask).argmax(dim=-1)  # (B, T+1, M)
         self.agree += float((chosen[:, :-1] == batch.action).all(dim=-1)[batch.learn].sum())
         begins = batch.first[:, 0]
         if batch.policy is None:
