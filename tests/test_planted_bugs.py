@@ -22,6 +22,7 @@ from seqel.losses.config import ObjectiveConfig
 from seqel.losses.objective import q_targets
 from seqel.networks.tokens import TokenEncoder, VectorEncoder
 from seqel.networks.transformer import Transformer
+from seqel.training.actors import Actors
 from seqel.training.collector import Collector
 from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner
@@ -40,7 +41,14 @@ def collected(rounds: int = 40) -> Replay:
     replay = Replay(net.observation_spec.storage, 1_000, actions=3)
     explorer = Explorer(ExplorationConfig(bonus=0.0), 3, net.observation_spec, 3, 0, lambda path, x: x)
     collector = Collector(
-        stream, Agent(net), explorer, replay, ReturnScale(GAMMA), seed=0, segment=64, context=net.config.context
+        stream,
+        Actors(Agent(net), 3),
+        explorer,
+        replay,
+        ReturnScale(GAMMA),
+        seed=0,
+        segment=64,
+        context=net.config.context,
     )
     collector.begin()
     for _ in range(rounds):

@@ -88,7 +88,7 @@ class SequenceBatch:
             return self
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def rows(self, which: slice) -> SequenceBatch:
+    def rows(self, which: slice | NDArray[np.int64]) -> SequenceBatch:
         """Some of the windows."""
         part = self._map(lambda tensor: tensor[which])
         return replace(part, learned=int(part.learn.sum()))

@@ -304,3 +304,21 @@ def test_every_kind_of_leaf_tells_observations_apart(changed: str) -> None:
     again = one.table.rows({path: leaf[None] for path, leaf in a.items()})
     assert same == again[0] != other
     assert 0 <= min(same, other) <= max(same, other) < TABLE_ROWS
+
+
+def test_only_rows_on_trial_explore() -> None:
+    """The others are as cold as the lowest rung, and no bonus lures them."""
+    spec = ObservationSpec.from_space(gym.spaces.Discrete(2))
+    trying = np.array([False, False, True, True])
+    config = ExplorationConfig(low=1e-6, high=10.0, bonus=100.0)
+    one = Explorer(config, 4, spec, 2, 0, lambda path, x: np.asarray(x, np.float32), trying)
+    np.testing.assert_allclose(one.rungs, [1e-6, 1e-6, 1e-6, 10.0])
+    path = spec.leaves[0].path
+    q = np.tile(np.float32([[1.0, 0.0]]), (4, 1))
+    chosen = np.stack([one.select(q, {path: np.zeros(4, np.int64)}, None, 1.0) for _ in range(40)])
+    assert (chosen[:, :2] == 0).all() and (chosen[:, 2:] == 1).any(axis=0).all()
+    annealed = Explorer(
+        ExplorationConfig(low=1e-3, high=1e-3, bonus=0.0, initial=1.0, anneal=1.0), 4, spec, 2, 0,
+        lambda path, x: np.asarray(x, np.float32), trying,
+    )  # fmt: skip
+    np.testing.assert_allclose(annealed._strength(0.0), [1e-3, 1e-3, 1.0, 1.0])

@@ -17,6 +17,7 @@ from seqel.agents.exploration import Explorer
 from seqel.data.replay import Replay
 from seqel.environments.vector import VectorStream
 from seqel.errors import EnvironmentFault
+from seqel.training.actors import Actors
 from seqel.training.collector import Collector, EpisodeEnd, episode_seed
 from seqel.training.returns_scale import ReturnScale
 from seqel.types import Episode
@@ -58,7 +59,7 @@ def collect(
     replay = Kept(net.observation_spec.storage, 5_000, actions=3)
     greedy = Explorer(ExplorationConfig(rule="greedy", bonus=0.0), COUNT, net.observation_spec, 3, 0, lambda path, x: x)
     collector = Collector(
-        stream, Agent(net), greedy, replay, ReturnScale(0.9), seed=7, segment=segment, context=context
+        stream, Actors(Agent(net), COUNT), greedy, replay, ReturnScale(0.9), seed=7, segment=segment, context=context
     )
     collector.begin()
     ended = [end for _ in range(rounds) for end in collector.step()]
@@ -203,11 +204,11 @@ def test_masks_are_never_violated_and_stored_for_every_step() -> None:
 def test_rule_2_refresh_gives_the_memory_of_todays_weights() -> None:
     """After the weights moved in mid-episode, the refreshed memory is what stepping with today's weights would hold."""
     _, _, collector = collect(Endless, 12, context=20)
-    agent = collector.agent
+    agent = collector.actors.agent
     with torch.no_grad():
         for parameter in agent.network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    stale = {name: tensor.clone() for name, tensor in collector.state.memory.items()}
+    stale = {name: tensor.clone() for name, tensor in collector.actors.states[0].memory.items()}
     collector.refresh()
     again = agent.network.initial_state(COUNT)
     with torch.no_grad():
@@ -216,7 +217,7 @@ def test_rule_2_refresh_gives_the_memory_of_todays_weights() -> None:
             action = torch.from_numpy(collector.action[:, max(t - 1, 0), None])
             reward = torch.from_numpy(collector.reward[:, max(t - 1, 0)])
             _, again = agent.network.step(seen, action, reward, torch.full((COUNT,), t == 0), again)
-    memory = collector.state.memory
+    memory = collector.actors.states[0].memory
     assert torch.equal(memory["position"], again["position"])
     assert torch.allclose(memory["keys"], again["keys"], atol=1e-5)
     assert not torch.allclose(memory["keys"], stale["keys"], atol=1e-3)

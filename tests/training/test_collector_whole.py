@@ -18,6 +18,7 @@ from seqel.agents.config import ExplorationConfig
 from seqel.agents.exploration import Explorer
 from seqel.data.replay import Replay
 from seqel.environments.vector import VectorStream
+from seqel.training.actors import Actors
 from seqel.training.collector import Collector
 from seqel.training.returns_scale import ReturnScale
 from seqel.types import Episode
@@ -97,7 +98,7 @@ def collect(
     explorer = Explorer(config, COUNT, net.observation_spec, 3, 0, lambda path, x: x)
     context = net.config.context
     collector = Collector(
-        stream, Agent(net), explorer, replay, ReturnScale(0.9), seed=0, segment=segment, context=context
+        stream, Actors(Agent(net), COUNT), explorer, replay, ReturnScale(0.9), seed=0, segment=segment, context=context
     )
     collector.begin()
     for _ in range(rounds):
@@ -112,7 +113,7 @@ def test_learning_sees_what_acting_saw(mode: AutoresetMode, trunk: str, pack: bo
     replay, collector = collect(Scripted, 60, mode, trunk=trunk, context=4)
     windows = replay.sample(64, window=8, context=4, discount=0.9, rng=np.random.default_rng(0), pack=pack)
     with torch.no_grad():
-        q = collector.agent.network(windows).q[:, :-1].gather(-1, windows.action[..., None])[..., 0, 0]
+        q = collector.actors.agent.network(windows).q[:, :-1].gather(-1, windows.action[..., None])[..., 0, 0]
     assert windows.q_acted is not None
     torch.testing.assert_close(windows.q_acted[windows.valid], q[windows.valid], rtol=1e-4, atol=1e-4)
     assert float(q[windows.valid].std()) > 0.05, "values that are worth comparing"
@@ -123,7 +124,7 @@ def test_learning_sees_what_acting_saw_in_the_middle_of_a_long_episode() -> None
     replay, collector = collect(fixed(150), 149, segment=40, layers=1, context=5)
     windows = replay.sample(200, window=12, context=5, discount=0.9, rng=np.random.default_rng(0))
     with torch.no_grad():
-        q = collector.agent.network(windows).q[:, :-1].gather(-1, windows.action[..., None])[..., 0, 0]
+        q = collector.actors.agent.network(windows).q[:, :-1].gather(-1, windows.action[..., None])[..., 0, 0]
     assert windows.q_acted is not None and (windows.start > 0).float().mean() > 0.8
     assert len(replay.came) > COUNT, "segments"
     torch.testing.assert_close(windows.q_acted[windows.learn], q[windows.learn], rtol=1e-4, atol=1e-4)

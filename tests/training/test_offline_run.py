@@ -20,6 +20,7 @@ from seqel.training.metrics import HELD_OUT, METRICS, OFFLINE
 from seqel.training.offline_session import OfflineSession
 from seqel.training.run import resume
 from seqel.training.session import Session
+from seqel.training.shares import shares
 from seqel.types import Episode
 from support import MAZE, TINY
 
@@ -233,7 +234,7 @@ def test_a_batch_is_shared_by_transitions_not_by_windows() -> None:
     while not session.due:
         session.collect()
     window = session.config.replay.window
-    live, old = session._windows(window)
+    live, old = shares(session.config, session.replay, session.recorded, window)
     assert session.recorded is not None
     short = float(np.minimum(session.recorded.lengths, window).mean())
     long = min(window, len(session.replay) / session.replay.episodes)

@@ -13,9 +13,10 @@ import torch
 from seqel.environments.probe import probe
 from seqel.environments.resolve import resolve
 from seqel.errors import ConfigError
+from seqel.training.completing import complete
 from seqel.training.config import preset
 from seqel.training.online import next_multiple, records
-from seqel.training.session import CONFIRM_SEED, VALIDATION_SEED, Session, complete
+from seqel.training.session import CONFIRM_SEED, VALIDATION_SEED, Session
 from support import Scripted
 
 SMALL = {"environments": 4, "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1}

@@ -58,9 +58,15 @@ def test_a_better_agent_of_later_steps_than_the_checkpoint_is_not_overwritten_by
 def test_of_equal_validations_the_newer_is_the_best() -> None:
     class Best:
         best: float | None = None
+        proven = True
+
+        def proves(self) -> bool:
+            return self.proven
 
     session: Any = Best()
     assert [_is_best(session, mean) for mean in (0.5, 0.25, 0.5, 0.75)] == [True, False, True, True]
+    session.proven = False
+    assert not _is_best(session, 1.0) and session.best == 0.75, "a lucky look that further episodes do not confirm"
 
 
 def test_the_twin_without_memory_by_one_word(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.storage import atomic_directory
 
-__all__ = ["load", "save"]
+__all__ = ["info", "load", "save"]
 
 FORMAT = 1
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
@@ -87,6 +87,12 @@ def load(directory: Path) -> tuple[QNetwork, dict[str, Any]]:
     if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
         raise CheckpointError(f"{path} holds weights that are not finite")
     return network, config.get("info", {})
+
+
+def info(directory: Path) -> dict[str, Any]:
+    """What was written of it beside the weights, without reading them. Raises CheckpointError as `load` does."""
+    found: dict[str, Any] = _read_config(directory).get("info", {})
+    return found
 
 
 def _read_config(directory: Path) -> dict[str, Any]:

@@ -105,9 +105,14 @@ class Explorer:
         actions: int,
         seed: int,
         normalise: Normalise,
+        exploring: NDArray[np.bool_] | None = None,
     ) -> None:
+        """`exploring` (E,): which rows the ladder and the bonus are for; the others are as cold as its lowest rung."""
         self.config = config
-        self.rungs = ladder(config.low, config.high, environments)
+        self.exploring = np.ones(environments, bool) if exploring is None else exploring
+        self.rungs = np.full(environments, config.low, np.float64)
+        self.rungs[self.exploring] = ladder(config.low, config.high, int(self.exploring.sum()))
+        self.bonus = np.where(self.exploring, config.bonus, 0.0)[:, None]
         self.rng = np.random.default_rng(seed)
         self.table = CountTable(observation, actions, normalise) if config.bonus > 0 else None
         self.left: NDArray[np.int64] = np.zeros(
@@ -130,7 +135,7 @@ class Explorer:
         rows: NDArray[np.int64] | None = None
         if self.table is not None:
             rows = self.table.rows(observation)
-            value = value + self.config.bonus / np.sqrt(1.0 + self.table.counts[rows])
+            value = value + self.bonus / np.sqrt(1.0 + self.table.counts[rows])
         value = np.where(allowed, value, -np.inf)
         action = self._choose(value, allowed, self._strength(fraction))
         if self.table is not None:
@@ -142,8 +147,7 @@ class Explorer:
         if self.config.anneal == 0.0 or fraction >= self.config.anneal:
             return self.rungs
         done = fraction / self.config.anneal
-        moved: NDArray[np.float64] = self.config.initial ** (1 - done) * self.rungs**done
-        return moved
+        return np.where(self.exploring, self.config.initial ** (1 - done) * self.rungs**done, self.rungs)
 
     def _choose(
         self, value: NDArray[np.float64], allowed: NDArray[np.bool_], strength: NDArray[np.float64]

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqel.agents.agent import Agent, AgentState
 from seqel.agents.exploration import Explorer
 from seqel.data.replay import Replay
 from seqel.environments.vector import VectorStream, success_of
+from seqel.training.actors import Actors
 from seqel.training.again import play_again
 from seqel.training.returns_scale import ReturnScale
 from seqel.types import Episode, SequenceBatch
@@ -46,7 +46,7 @@ class Collector:
     def __init__(
         self,
         stream: VectorStream,
-        agent: Agent,
+        actors: Actors,
         explorer: Explorer,
         replay: Replay,
         scale: ReturnScale,
@@ -55,12 +55,11 @@ class Collector:
         segment: int,
         context: int,
     ) -> None:
-        self.stream, self.agent, self.explorer, self.replay, self.scale = stream, agent, explorer, replay, scale
+        self.stream, self.actors, self.explorer, self.replay, self.scale = stream, actors, explorer, replay, scale
         self.seed, self.segment, self.context = seed, max(segment, 2 * context), context
         count = stream.count
         self.steps = 0
         self.episodes = np.zeros(count, np.int64)  # how many began before the current one
-        self.state: AgentState = agent.initial_state(count)
         self.last_action = np.zeros(count, np.int64)
         self.last_reward = np.zeros(count, np.float32)
         self.cursor = np.zeros(count, np.int64)  # transitions staged
@@ -80,7 +79,7 @@ class Collector:
         self.q_acted = np.zeros((count, room), np.float32)
         self.mask: NDArray[np.bool_] | None = None
         if self.replay.layout.masked:
-            self.mask = np.ones((count, room + 1, self.agent.action_spec.actions), bool)
+            self.mask = np.ones((count, room + 1, self.actors.agent.action_spec.actions), bool)
 
     def begin(self) -> None:
         """Reset every environment to its first episode."""
@@ -95,18 +94,17 @@ class Collector:
         stream = self.stream
         rows = np.arange(stream.count)
         first = stream.first
-        decision, self.state = self.agent.act(
+        q = self.actors.act(
             stream.current,
-            self.state,
             reward=self.last_reward,
             first=first,
-            previous_action=self.last_action + self.agent.action_spec.start[0],
+            previous_action=self.last_action + self.actors.agent.action_spec.start[0],
             mask=stream.mask,
         )
-        scale = float(self.agent.network.head.scale)
-        action = self.explorer.select(decision.q, stream.current, stream.mask, scale, fraction)
+        scale = float(self.actors.agent.network.head.scale)
+        action = self.explorer.select(q, stream.current, stream.mask, scale, fraction)
         outcome = stream.step(action)
-        self._stage(rows, outcome, action, decision.q[rows, action])
+        self._stage(rows, outcome, action, q[rows, action])
         self.steps += int(outcome.stepped.sum())
         ended = self._finish(outcome) if outcome.done.any() else []
         if not outcome.stepped.all():
@@ -207,7 +205,7 @@ class Collector:
         steps = int(self.cursor.max())
         if steps == 0:
             return
-        agent, device = self.agent, self.agent.device
+        device = self.actors.agent.device
         tensors = {path: torch.from_numpy(leaf[:, :steps].copy()).to(device) for path, leaf in self.staged.items()}
         first = np.zeros((len(self.cursor), steps), bool)
         first[:, 0] = self.start == 0
@@ -224,8 +222,7 @@ class Collector:
             previous_action=torch.from_numpy(self.before_action[:, None].copy()).to(device),
             previous_reward=torch.from_numpy(self.before_reward.copy()).to(device),
         )
-        lengths = torch.from_numpy(self.cursor.copy()).to(device)
-        self.state.memory = agent.network.prefill(batch, lengths)
+        self.actors.refresh(batch, torch.from_numpy(self.cursor.copy()).to(device))
 
     # -- saved and restored ----------------------------------------------------------------------------------------
 
@@ -237,9 +234,7 @@ class Collector:
             "staged": dict(self.staged),
             "mask": self.mask,
             "stream_mask": self.stream.mask,
-            "memory": dict(self.state.memory),
-            "last_action": self.state.last_action,
-            "fresh": self.state.fresh,
+            "actors": self.actors.state_dict(),
             "first": self.stream.first,
             "history": [np.asarray(actions, np.int32) for actions in self.history],
             "explorer": self.explorer.state_dict(),
@@ -257,9 +252,7 @@ class Collector:
         self.mask = None if state["mask"] is None else state["mask"].copy()
         self.explorer.load_state_dict(state["explorer"])
         self.history = [list(map(int, actions)) for actions in state["history"]]
-        device = self.agent.device
-        memory = {name: tensor.to(device) for name, tensor in state["memory"].items()}
-        self.state = AgentState(memory, state["last_action"].to(device), state["fresh"].to(device))
+        self.actors.load_state_dict(state["actors"])
         lost = every = np.ones(self.stream.count, bool)
         if self.stream.seedable:
             lost = play_again(self.stream, self._seeds(every), self.history, self._same)

@@ -70,9 +70,9 @@ class LearnerConfig:
     target: Literal["average", "copy"] = "average"
     target_rate: float = 0.01  # moving average: target += rate * (online - target) at each update
     target_every: int = 500  # copy: updates between copies
-    acts: Literal["newest", "averaged"] = (
-        "newest"  # the weights that act, are validated and kept; averaged: the target's
-    )
+    # whose weights act, are validated and kept; averaged: the target's; proven: those that did best in a look so far act in
+    # three quarters of the environments and are kept, the averaged ones act in the others and are validated
+    acts: Literal["newest", "averaged", "proven"] = "newest"
     precision: Literal["float32", "bf16"] = "float32"
     compile: Literal["auto", "on", "off"] = "auto"  # update and acting step, where the run is long enough to pay
     shift: int = 0  # random shift of images, in pixels
@@ -152,6 +152,10 @@ class RunConfig:
     def __post_init__(self) -> None:
         _at_least(self, "", steps=1, seed=0, environments=1, threads=0, refresh_every=0, log_every=1)
         _at_least(self, "", checkpoint_every=0)
+        if self.learner.acts == "proven" and self.environments < 2:
+            raise ConfigError(
+                "learner.acts = 'proven' needs environments >= 2, one of them to try newer weights in; got 1"
+            )
 
 
 def preset(name: str = "default", **settings: Any) -> RunConfig:

@@ -40,6 +40,8 @@ def drive(session: Session | OfflineSession, folder: RunFolder, progress: bool |
             for record in records(session) if isinstance(session, Session) else offline.records(session):
                 folder.append(record)
                 if record.validation is not None and _is_best(session, record.validation.mean):
+                    if isinstance(session, Session):
+                        session.promote()
                     folder.save_agent(session.agent if isinstance(session, Session) else session.kept, record)
                 watch(record)
                 if time.monotonic() - saved >= session.config.checkpoint_every > 0:
@@ -63,7 +65,7 @@ def drive(session: Session | OfflineSession, folder: RunFolder, progress: bool |
 def _is_best(session: Session | OfflineSession, mean: float) -> bool:
     if isinstance(session, OfflineSession):
         return session.waited == 0  # it judges by itself
-    if session.best is not None and mean < session.best:
+    if (session.best is not None and mean < session.best) or not session.proves():
         return False
     session.best = mean  # of equals the newer: it has learnt from more
     return True

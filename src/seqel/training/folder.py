@@ -16,6 +16,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from seqel.agents import artifact
 from seqel.agents.agent import Agent
 from seqel.errors import CheckpointError, ConfigError
 from seqel.evaluation.statistics import first_reached
@@ -172,11 +173,12 @@ class RunFolder:
         except (CheckpointError, KeyError, TypeError):
             return None
 
-    def _best_line(self, session: Session | OfflineSession, looks: list[dict[str, Any]]) -> dict[str, Any] | None:
-        if isinstance(session, OfflineSession) and looks:  # weights are kept by more than the largest score
-            steps = Agent.load(self.agent).info["validation"]["steps"]
-            return next((line for line in reversed(looks) if line["steps"] == steps), None)
-        return max(looks, key=lambda line: (line["validation"]["mean"], line["steps"]), default=None)
+    def _best_line(self, looks: list[dict[str, Any]]) -> dict[str, Any] | None:
+        """The look that the kept weights had: not always the largest, where more than that decides."""
+        if not looks:
+            return None
+        steps = artifact.info(self.agent)["validation"]["steps"]
+        return next((line for line in reversed(looks) if line["steps"] == steps), None)
 
     def finish(self, session: Session | OfflineSession) -> dict[str, Any]:
         """Write summary.json.  -> the summary."""
@@ -190,7 +192,7 @@ class RunFolder:
             "steps": session.steps,
             "updates": session.learner.updates,
             "seconds": session.elapsed,
-            "best": self._best_line(session, looks),
+            "best": self._best_line(looks),
             "final": looks[-1] if looks else None,
             "threshold": threshold,
             "solved": bool(lines and lines[-1].get("solved")),

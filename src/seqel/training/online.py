@@ -43,6 +43,8 @@ def records(session: Session) -> Iterator[Record]:
     before, began = session.collector.steps, session.elapsed
     next_log = next_multiple(session.collector.steps, config.log_every)
     next_look = next_multiple(session.collector.steps, config.evaluation.every)
+    if session.started and session.best is None:  # what is begun with is what has to be beaten
+        yield Record(before, began, session.learner.updates, validation=session.validate())
     while session.done < 1.0 and not session.stopping and not session.solved:
         session.collect()
         while session.due:

@@ -38,13 +38,15 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         {"objective.cql": 0.05},
     ),
     "offline-online": (
-        "from recorded data on to an environment (with --start and --data): what is known is played, learnt on carefully",
+        "from recorded data on to an environment (with --start and --data): what is proven acts, what is learnt is on trial",
         {
+            "learner.acts": "proven",
+            "evaluation.every": 5_000,
             "exploration.bonus": 0.0,
             "exploration.high": 0.01,
             "learner.learning_rate": 2e-4,
-            "learner.acts": "averaged",
             "objective.cql": 0.05,
+            "data.fraction": 0.1,
         },
     ),
     "offline-iql": (

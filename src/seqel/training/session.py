@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from collections import deque
@@ -13,63 +14,32 @@ import torch
 
 from seqel.agents.agent import Agent
 from seqel.agents.exploration import Explorer
-from seqel.data.gathering import windows_of
 from seqel.data.joining import joined
 from seqel.data.replay import Replay
 from seqel.environments.probe import Probe, probe
 from seqel.environments.resolve import EnvMaker
 from seqel.environments.speed import choose_mode
 from seqel.environments.vector import VectorStream, make_vector
+from seqel.errors import ConfigError
 from seqel.evaluation.rollout import LONGEST, Evaluation, play
 from seqel.networks.qnetwork import QNetwork
+from seqel.training.actors import Actors
 from seqel.training.allocator import keep_freed_memory, use_large_pages
 from seqel.training.collector import Collector, EpisodeEnd
 from seqel.training.compiling import settle
+from seqel.training.completing import complete
 from seqel.training.config import RunConfig
 from seqel.training.devices import choose_device
-from seqel.training.heads import with_heads
 from seqel.training.learner import Learner
 from seqel.training.returns_scale import ReturnScale
+from seqel.training.shares import shares
 from seqel.training.sources import Source, require_same_spaces
 
-__all__ = ["Session", "complete"]
+__all__ = ["Session"]
 
 VALIDATION_SEED = 1 << 30  # validation episodes are reset with seeds from here on, confirmation from CONFIRM_SEED on
 CONFIRM_SEED = (1 << 30) + (1 << 29)
-MAX_WINDOWS = 256
 SETTLED = 10  # updates after which the memory that they need has been taken
-DISCOUNT = 0.99  # where neither the config nor the environment says
-
-
-def complete(config: RunConfig, found: Probe) -> RunConfig:
-    """Fill in what the config left open, from what the probe found: context, window, discount; memoryless.
-
-    What is chosen here is written to config.toml once, so that a resumed run does not choose again.
-    """
-    network, objective, replay = config.network, config.objective, config.replay
-    context = network.context or found.context
-    horizon = found.horizon
-    window = replay.window or (horizon if horizon is not None and horizon <= 2 * context else 2 * context)
-    if config.memoryless:
-        network = dataclasses.replace(
-            network,
-            trunk="transformer",
-            context=1,
-            previous_action=False,
-            previous_reward=False,
-            first_step=False,
-            clock=False,
-        )
-    else:
-        network = dataclasses.replace(network, context=context)
-    if objective.discount is None:
-        objective = dataclasses.replace(objective, discount=float(found.suggested.get("discount", DISCOUNT)))
-    return dataclasses.replace(
-        config,
-        network=with_heads(network, objective),
-        objective=objective,
-        replay=dataclasses.replace(replay, window=window),
-    )
 
 
 class Session:
@@ -89,7 +59,10 @@ class Session:
 
         Raises:
             SpaceError: either is of other spaces than the environment.
+            ConfigError: what acts shall be proven (`learner.acts`), and there is nothing to begin with.
         """
+        if start is None and config.learner.acts == "proven":
+            raise ConfigError("learner.acts = 'proven' needs an agent to start from (start): nothing is proven before")
         self.notes: list[str] = []  # what the next record has to say in words
         self.probe = found or probe(make)
         self.device = choose_device(config.device)
@@ -113,10 +86,10 @@ class Session:
         if start is not None:
             network.load_state_dict(start.network.state_dict())
         self.learner = Learner(network, config.objective, config.learner)
-        acting = self.learner.target if config.learner.acts == "averaged" else network
-        self.agent = Agent(acting, {"env": config.env, "seed": config.seed, "discount": config.objective.discount})
+        self._choose_agents()
+        actors = Actors(self.agent, count, self.learning if self.learning is not self.agent else None)
         if config.learner.compile == "on":
-            acting.trunk.compile_step(config.environments)
+            actors.compile()
             self.notes.append("the update is compiled, which takes up to a minute before the first one, once")
         self.replay = Replay(
             spec.storage,
@@ -130,7 +103,7 @@ class Session:
         )
         self.stream = VectorStream(make_vector(make, count, mode), spec, action)
         explorer = Explorer(
-            config.exploration, config.environments, spec, action.actions, config.seed + 1, self._normalise
+            config.exploration, count, spec, action.actions, config.seed + 1, self._normalise, actors.trial
         )
         discount = config.objective.discount
         assert discount is not None  # `complete` chose one
@@ -142,7 +115,7 @@ class Session:
         self.recorded = source.recorded if source is not None else None
         segment = max(4 * config.replay.window, 512)
         self.collector = Collector(
-            self.stream, self.agent, explorer, self.replay, self.scale,
+            self.stream, actors, explorer, self.replay, self.scale,
             seed=config.seed, segment=segment, context=config.network.context,
         )  # fmt: skip
         self.rng = np.random.default_rng(config.seed + 2)
@@ -154,8 +127,18 @@ class Session:
         self.stopping = False  # set from outside: end after this round of the loop, where a checkpoint is exact
         self.solved = False  # the threshold held: there is nothing left to do
         self.best: float | None = None  # mean return of the best validation
+        self._held: float | None = None  # mean return of what acts in the confirming episodes, once it was asked for
         self.seconds = 0.0  # of earlier sittings
         self._began = time.perf_counter()
+
+    def _choose_agents(self) -> None:
+        """`agent` is kept and acts; `learning` is looked at. One and the same, unless what acts has to be proven first."""
+        config, learner = self.config, self.learner
+        info = {"env": config.env, "seed": config.seed, "discount": config.objective.discount}
+        self.learning = Agent(learner.network if config.learner.acts == "newest" else learner.target, info)
+        self.agent = self.learning
+        if config.learner.acts == "proven":
+            self.agent = Agent(copy.deepcopy(learner.network), info)
 
     # -- the steps of the loop -------------------------------------------------------------------------------------
 
@@ -194,6 +177,8 @@ class Session:
         config = self.config
         if abs(self.scale.value / float(self.agent.network.head.scale) - 1.0) > 0.01:
             self.learner.rescale(self.scale.value)
+            if self.agent is not self.learning:
+                self.agent.network.rescale(self.scale.value)
         window = self._window()
         sample: dict[str, Any] = {
             "window": window,
@@ -203,7 +188,7 @@ class Session:
             "pad_to": window if config.learner.compile == "on" else None,
             "pack": config.network.trunk == "transformer",  # a GRU would have to run packed rows step by step
         }
-        live, old = self._windows(window)
+        live, old = shares(config, self.replay, self.recorded, window)
         importance = config.replay.importance + (1.0 - config.replay.importance) * self.done
         batch = self.replay.sample(live, importance=importance, **sample)
         self.learned += max(1, batch.learned)
@@ -236,24 +221,35 @@ class Session:
             )
         return 2 * context
 
-    def _windows(self, window: int) -> tuple[int, int]:
-        """How many live and how many recorded windows an update sees, as shares of its transitions."""
-        config, recorded = self.config.replay, self.recorded
-        share = 0.0 if recorded is None else self.config.data.fraction
-        if config.batch_size:
-            old = 0 if recorded is None else min(config.batch_size - 1, max(1, round(share * config.batch_size)))
-            return config.batch_size - old, old
-        mean = min(window, len(self.replay) / self.replay.episodes)
-        live = windows_of((1.0 - share) * config.batch_tokens, mean, MAX_WINDOWS)
-        if recorded is None:
-            return live, 0
-        mean = float(np.minimum(recorded.lengths, window).mean())
-        return live, windows_of(share * config.batch_tokens, mean, MAX_WINDOWS)
-
     def validate(self, episodes: int | None = None, seed: int = VALIDATION_SEED) -> Evaluation:
         """Greedy episodes, with fresh memory, on seeds that no reported figure uses."""
-        count = episodes or self.config.evaluation.episodes
-        return play(self.agent, self.make, count, seed, min(count, self.config.environments), limit=self._patience())
+        return self._play(self.learning, episodes or self.config.evaluation.episodes, seed)
+
+    def _play(self, agent: Agent, episodes: int, seed: int) -> Evaluation:
+        return play(agent, self.make, episodes, seed, min(episodes, self.config.environments), limit=self._patience())
+
+    def proves(self) -> bool:
+        """Whether what had the best look is at least as good as what acts in further episodes, too.
+
+        True where nothing has to be proven. The best of many looks is often luck, and what acts should not be replaced by
+        luck.
+        """
+        if self.agent is self.learning or self.best is None:
+            return True
+        episodes = self.config.evaluation.confirm
+        if self._held is None:
+            self._held = self._play(self.agent, episodes, CONFIRM_SEED).mean
+        mean = self._play(self.learning, episodes, CONFIRM_SEED).mean
+        if mean < self._held:
+            return False
+        self._held = mean
+        return True
+
+    def promote(self) -> None:
+        """What was looked at last acts from here on, and is kept."""
+        if self.agent is not self.learning:
+            self.agent.network.load_state_dict(self.learning.network.state_dict())
+            self.collector.refresh()
 
     def _patience(self) -> int:
         """Steps after which a validation episode is cut off, where the environment itself declares no limit."""
@@ -289,6 +285,7 @@ class Session:
         return {
             "collector": self.collector.state_dict(),
             "learner": self.learner.state_dict(),
+            "proven": self.agent.network.state_dict() if self.agent is not self.learning else None,
             "replay": self.replay.state_dict(),
             "scale": self.scale.state_dict(),
             "rng": self.rng.bit_generator.state,
@@ -308,6 +305,8 @@ class Session:
     def load_state_dict(self, state: dict[str, Any]) -> list[int]:
         """The inverse; returns the environments whose open episode could not be replayed."""
         self.learner.load_state_dict(state["learner"])
+        if state["proven"] is not None:
+            self.agent.network.load_state_dict(state["proven"])
         self.replay.load_state_dict(state["replay"])
         self.scale.load_state_dict(state["scale"])
         self.rng.bit_generator.state = state["rng"]

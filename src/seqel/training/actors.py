@@ -1,0 +1,89 @@
+"""Who acts in which environment: one agent in all of them, or a proven one in most and one on trial in the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seqel.agents.agent import Agent, AgentState
+from seqel.spaces import FlatObservation
+from seqel.types import SequenceBatch
+
+__all__ = ["Actors"]
+
+ON_TRIAL = 4  # every fourth environment is acted in by whom nothing is known yet
+
+
+class Actors:
+    """Agents of the same spaces, each with its own rows of the environments and its own memory of them."""
+
+    def __init__(self, agent: Agent, count: int, on_trial: Agent | None = None) -> None:
+        """`on_trial` acts in every fourth environment, one of them at least (of `count`, two or more).
+
+        What a newer agent does wrong shows in experience of its own alone (Ostrovski et al. 2021, arXiv:2110.14020: who
+        learns from another's experience only, does not learn to do without it).
+        """
+        every = np.arange(count)
+        self.agent = agent
+        self.parts: list[tuple[Agent, slice | NDArray[np.int64]]] = [(agent, slice(None))]
+        self.trial: NDArray[np.bool_] | None = None  # (E,): which rows are on trial; None: there is no trial
+        if on_trial is not None:
+            self.trial = every % ON_TRIAL == ON_TRIAL - 1 if count >= ON_TRIAL else every == count - 1
+            self.parts = [(agent, every[~self.trial]), (on_trial, every[self.trial])]
+        self.sizes = [len(every[rows]) for _, rows in self.parts]
+        self.states = [one.initial_state(size) for (one, _), size in zip(self.parts, self.sizes, strict=True)]
+
+    def compile(self) -> None:
+        """Compile the acting step of each."""
+        for (agent, _), size in zip(self.parts, self.sizes, strict=True):
+            agent.network.trunk.compile_step(size)
+
+    def act(
+        self,
+        observation: FlatObservation,
+        *,
+        reward: NDArray[np.float32],
+        first: NDArray[np.bool_],
+        previous_action: NDArray[np.int64],
+        mask: NDArray[np.bool_] | None,
+    ) -> NDArray[np.float32]:
+        """What every action is worth to whoever acts in a row: (E, A), in units of reward.  Arguments as `Agent.act`."""
+        q = np.empty((len(reward), self.agent.action_spec.actions), np.float32)
+        for number, (agent, rows) in enumerate(self.parts):
+            decision, self.states[number] = agent.act(
+                FlatObservation({path: leaf[rows] for path, leaf in observation.items()}),
+                self.states[number],
+                reward=reward[rows],
+                first=first[rows],
+                previous_action=previous_action[rows],
+                mask=None if mask is None else mask[rows],
+            )
+            q[rows] = decision.q
+        return q
+
+    def refresh(self, batch: SequenceBatch, lengths: Tensor) -> None:
+        """Compute every memory anew with today's weights. `batch`: a row an environment, `lengths` (E,) steps of each."""
+        for (agent, rows), state in zip(self.parts, self.states, strict=True):
+            state.memory = agent.network.prefill(batch.rows(rows), lengths[rows])
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """The memory of each."""
+        return [
+            {"memory": dict(state.memory), "last_action": state.last_action, "fresh": state.fresh}
+            for state in self.states
+        ]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """The inverse."""
+        device = self.agent.device
+        self.states = [
+            AgentState(
+                {name: tensor.to(device) for name, tensor in state["memory"].items()},
+                state["last_action"].to(device),
+                state["fresh"].to(device),
+            )
+            for state in states
+        ]
