@@ -38,7 +38,12 @@ BUDGET: dict[str, Any] = {"data.updates": 5_000, "data.every": 500, "replay.batc
 TUNED: dict[str, dict[str, Any]] = {
     "offline-cql": {
         "cartpole": {"objective.cql": 0.02},
-        "acrobot": {"objective.cql": 0.02, "memoryless": True},
+        "acrobot": {
+            "objective.cql": 0.02,
+            "objective.lambda_": 0.5,
+            "learner.target_rate": 0.05,
+            "memoryless": True,
+        },
         "memory-s7": {"objective.cql": 0.1, "learner.learning_rate": 5e-4, "learner.target_rate": 0.005},
     },
     "behaviour-cloning": {"acrobot": {"memoryless": True}},

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 
+HELD_OUT = ("--set", "data.held_out=0.3")  # sessions that are not learnt from, to judge by
 ACTIONS = ("ask", "refund", "repair")
 CHANCES = (0.4, 0.3, 0.3)  # of the recorded staff
 COLUMNS = ["session", "step", "channel", "waited", "message", "action", "probability", "reward"]
@@ -134,8 +135,8 @@ def main() -> None:
     Path(schema).write_text(SCHEMA, encoding="utf-8")
     for command in (
         ["data", "check", sessions, "--schema", schema],
-        ["train", "--data", sessions, "--schema", schema, "--updates", options.updates, "--out", run],
-        ["evaluate", run, "--data", sessions],
+        ["train", "--data", sessions, "--schema", schema, "--updates", options.updates, *HELD_OUT, "--out", run],
+        ["evaluate", run, "--data", sessions, "--held-out"],
     ):
         print(f"\n$ seqel {' '.join(command)}", flush=True)
         subprocess.run([sys.executable, "-m", "seqel", *command], check=True)

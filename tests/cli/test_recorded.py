@@ -95,3 +95,39 @@ def test_other_data_than_the_agents_are_refused(folder: Path, capsys: pytest.Cap
     given = ["--data", str(folder / "other.csv"), "--schema", str(folder / "other.toml")]
     assert main(["evaluate", str(folder / "run"), *given]) == 5
     assert "expected the columns that the agent observes" in " ".join(capsys.readouterr().err.split())
+
+
+def test_it_can_be_judged_by_sessions_that_it_did_not_learn_from(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", str(folder / "run"), "--data", str(folder / "t.csv"), "--updates", "20"]
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "It learnt from these sessions" in " ".join(capsys.readouterr().out.split())
+    assert main([*command, "--held-out"]) == 0
+    assert "It learnt from these" not in capsys.readouterr().out
+    assert main([*command, "--held-out", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert found["sessions"] == lines[0]["validation"]["sessions"] < 20, "those that training held out"
+
+
+def test_shuffled_rewards_make_no_winner(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The whole way, on a table whose rewards are nobody's merit: every policy is worth the same."""
+    head, *rows = write(folder / "luck.csv", sessions=400, seed=2).read_text().splitlines()
+    cells = [row.rsplit(",", 1) for row in rows]
+    gains = np.random.default_rng(3).permutation([gain for _, gain in cells])
+    (folder / "luck.csv").write_text(
+        "\n".join([head, *(f"{rest},{g}" for (rest, _), g in zip(cells, gains, strict=True))])
+    )
+    given = ["--data", str(folder / "luck.csv"), "--schema", str(folder / "schema.toml")]
+    sets = [part for one in [*SMALL, "data.held_out=0.5"] for part in ("--set", one)]
+    assert main(["train", *given, "--updates", "400", "--out", str(folder / "luck"), *sets]) == 0
+    capsys.readouterr()
+    judge = ["evaluate", str(folder / "luck"), "--data", str(folder / "luck.csv"), "--updates", "60", "--held-out"]
+    assert main([*judge, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["verdict"].startswith("No improvement supported")
+    value = found["policies"][0]["value"]
+    fair = found["recorded"]["value"]["value"]  # what any policy earns, but for chance in these sessions
+    assert value["low"] < fair < value["high"]

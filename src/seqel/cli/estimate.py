@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from seqel.agents.agent import Agent
+    from seqel.cli.evaluate import Arguments
     from seqel.cli.output import Output
     from seqel.training.offpolicy import OffPolicy, PolicyValue
     from seqel.training.sources import Source
@@ -20,19 +21,12 @@ MOST_ACTIONS = 30  # each-the-same-action policies that are shown; where there a
 FEWEST, VALUES = 3, 1_000  # of them, since each takes a value for every action
 
 
-def run(
-    agent: Agent,
-    folder: Path,
-    files: tuple[str, ...],
-    schema: str | None,
-    updates: int | None,
-    seed: int,
-    output: Output,
-) -> dict[str, Any]:
+def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dict[str, Any]:
     """Fit, estimate, show the table.  -> `OffPolicy` as a dict, with the verdict.
 
     Raises:
-        ConfigError: no schema is known for a table. DataError: the data do not fit the agent.
+        ConfigError: no schema is known for a table, or which sessions were held out. DataError: the data do not fit the
+            agent.
     """
     import numpy as np
     from rich.markup import escape
@@ -41,7 +35,9 @@ def run(
     from seqel.training.offpolicy import estimate_policies
     from seqel.training.progress_bar import counting
 
-    source, names = _sessions(agent, folder, files, schema)
+    source, names = _sessions(agent, folder, arguments.data, arguments.schema)
+    if arguments.held_out:
+        source = _not_learnt(agent, source)
     count = agent.action_spec.actions
     policies: list[Policy] = [OfAgent(agent)]
     shown = count if count <= MOST_ACTIONS else max(FEWEST, VALUES // count)
@@ -52,7 +48,7 @@ def run(
     discount = float(agent.info.get("discount", 0.99))
     with counting(output.progress, "fitting the policies' values") as progress:
         found = estimate_policies(
-            policies, source, discount=discount, updates=updates, seed=seed, progress=progress,
+            policies, source, discount=discount, updates=arguments.updates, seed=arguments.seed, progress=progress,
         )  # fmt: skip
     output.show(
         f"[bold]{escape(str(folder))}[/] on {found.sessions:,} recorded sessions ({found.transitions:,} transitions); value: "
@@ -71,6 +67,11 @@ def run(
         output.show(
             f"[dim]The fitted values leave {found.fit.unexplained:.1%} of their targets' variance unexplained on "
             "sessions held out.[/]"
+        )
+    if not arguments.held_out and _learnt_from(agent, arguments.data):
+        output.show(
+            "[dim]It learnt from these sessions, and may have taken what was chance in them for a rule: the estimate is then "
+            "too high. Where there are enough, train with --set data.held_out=0.3 and judge with --held-out.[/]"
         )
     agent_row, *others = found.policies
     for text in agent_row.warnings:
@@ -102,6 +103,22 @@ def _sessions(
             f"{[str(leaf) for leaf in source.observation.leaves]} and {source.action.actions}"
         )
     return source, names
+
+
+def _learnt_from(agent: Agent, files: tuple[str, ...]) -> bool:
+    learnt = {Path(name).resolve() for name in agent.info.get("data", ())}
+    return any(Path(name).resolve() in learnt for name in files)
+
+
+def _not_learnt(agent: Agent, source: Source) -> Source:
+    """The sessions that were held out when the agent learnt from this table: the same ones, by the hash of their names."""
+    from seqel.data.sessions import Sessions
+    from seqel.errors import ConfigError
+
+    if "held_out" not in agent.info:
+        raise ConfigError("--held-out: the agent does not say which sessions were held out; it did not learn from data")
+    _, rows = source.split(float(agent.info["held_out"]), int(agent.info["seed"]))
+    return Sessions(source.recorded.only(rows), source.observation, source.action)
 
 
 def _table(found: OffPolicy) -> Table:

@@ -28,6 +28,7 @@ examples:
   seqel evaluate runs/mine --env-arg length=100         the same agent in a longer maze
   seqel evaluate downloaded/agent --env CartPole-v1     an agent alone, without its run
   seqel evaluate runs/mine --data sessions.parquet      no environment: what it would earn, and whether the data can say so
+  seqel evaluate runs/mine --data sessions.parquet --held-out      the same, from sessions that it did not learn from
 """
 
 
@@ -77,6 +78,12 @@ class Arguments:
             constructor=int,
         ),
     ] = None
+    held_out: Annotated[
+        bool,
+        arg(
+            help="with --data: only the sessions that it did not learn from (train with `--set data.held_out=0.3` for enough)"
+        ),
+    ] = False
     device: Annotated[str, arg(metavar="D", help="where the network runs: cpu, cuda")] = "cpu"
     json: Json = False
 
@@ -98,7 +105,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     if arguments.data:
         from seqel.cli import estimate
 
-        return estimate.run(agent, folder, arguments.data, arguments.schema, arguments.updates, arguments.seed, output)
+        return estimate.run(agent, folder, arguments, output)
     env, env_args = _environment(folder, agent.info, arguments)
     try:
         make = resolve(env, **env_args)

@@ -77,6 +77,9 @@ class OffPolicy:
         """What the table allows to say."""
         better = [row for row in self.policies if row.improves]
         if not better:
+            above = [row.name for row in self.policies if row.difference is not None and row.difference.low > 0.0]
+            if above:
+                return f"No improvement supported: the data do not carry the estimate of {', '.join(above)}."
             return "No improvement supported: no policy's 95 % interval lies above what was recorded."
         best = max(better, key=lambda row: row.value.value)
         assert best.difference is not None
