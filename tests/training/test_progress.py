@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,12 @@ def test_plain_lines_go_to_standard_error_where_it_is_no_terminal(capsys: pytest
     ):
         assert fact in line
     assert "steps/s 50" in line and "at most 0:12 to go" in line
+
+
+def test_a_look_before_the_first_step_knows_no_end() -> None:
+    progress = Progress(CONFIG, Path("runs/x"))
+    progress.take(dataclasses.replace(record(0, mean=0.75), steps_per_second=0.0))
+    assert "to go" not in progress.line() and "validation return 0.750" in progress.line()
 
 
 def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:

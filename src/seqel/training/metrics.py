@@ -28,7 +28,10 @@ METRICS: dict[str, tuple[str, str]] = {
 
 # The keys of a line's "validation", where there was one. TensorBoard has the mean as validation/return, and success.
 VALIDATION: dict[str, tuple[str, str]] = {
-    "mean": ("reward", "mean undiscounted return of greedy episodes"),
+    "mean": (
+        "reward",
+        "mean undiscounted return of greedy episodes; of what is on trial, where `learner.acts` is proven",
+    ),
     "iqm": ("reward", "interquartile mean of those returns"),
     "interval": ("reward", "95 % bootstrap interval of the mean"),
     "success": ("share", "of those episodes, where the environment reports it"),

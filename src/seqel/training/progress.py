@@ -94,9 +94,9 @@ class Progress:
             if name in record.metrics:
                 found[label] = f"{record.metrics[name]:.4g}"
         found["updates/s" if self.offline else "steps/s"] = f"{self.speed:,.0f}"
-        found["time"] = (
-            f"{clock(record.seconds)}, at most {clock((self.total - record.steps) / max(self.speed, 1e-9))} to go"
-        )
+        found["time"] = clock(record.seconds)
+        if self.speed > 0.0:  # a look before the first step has none
+            found["time"] += f", at most {clock((self.total - record.steps) / self.speed)} to go"
         return found
 
     def line(self) -> str:
