@@ -8,7 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seqel.agents.agent import Agent
+from seqel.cli.estimate import _sessions
 from seqel.cli.main import main
+from seqel.datasets.dataset import load
+from seqel.datasets.schema import Schema
 
 SCHEMA = (
     'session = "who"\norder = "step"\naction = "do"\nreward = "gain"\n[observation]\ncue = "category"\nx = "number"\n'
@@ -38,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recorded")
     write(path / "t.csv")
     (path / "schema.toml").write_text(SCHEMA)
-    sets = [part for one in SMALL for part in ("--set", one)]
+    sets = [part for one in [*SMALL, "data.held_out=0.3"] for part in ("--set", one)]
     given = ["--data", str(path / "t.csv"), "--schema", str(path / "schema.toml")]
     assert main(["train", *given, "--updates", "200", "--out", str(path / "run"), *sets]) == 0
     return path
@@ -109,7 +113,27 @@ def test_it_can_be_judged_by_sessions_that_it_did_not_learn_from(
     assert main([*command, "--held-out", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert found["sessions"] == lines[0]["validation"]["sessions"] < 20, "those that training held out"
+    assert found["sessions"] == lines[0]["validation"]["sessions"] < 40, "those that training held out"
+
+
+def test_held_out_is_held_out_whatever_the_table_has_become(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another category makes another encoding; the names of the sessions stay."""
+    agent, schema = Agent.load(folder / "run"), Schema.load(folder / "schema.toml")
+    held = agent.info["held_out"]
+    table = load(folder / "t.csv", schema)
+    learnt = {table.sessions[row] for row in table.split(held["share"], held["seed"])[0]}
+    more = (folder / "t.csv").read_text() + "".join(f"z{n},{s},c,{s}.0,left,0.0\n" for n in range(40) for s in range(3))
+    (folder / "more.csv").write_text(more)
+    found, _ = _sessions(agent, (str(folder / "more.csv"),), None, False)
+    left, _ = _sessions(agent, (str(folder / "more.csv"),), None, True)
+    names = load(folder / "more.csv", schema).not_learnt(held["share"], held["seed"]).sessions
+    assert not learnt & set(names) and len(names) == left.recorded.episodes < found.recorded.episodes
+    few = folder / "few.csv"
+    few.write_text("\n".join((folder / "t.csv").read_text().splitlines()[:31]) + "\n")
+    assert main(["evaluate", str(folder / "run"), "--data", str(few), "--held-out"]) == 2
+    assert "too few to judge by" in " ".join(capsys.readouterr().err.split())
+    assert main(["evaluate", str(folder / "run"), "--held-out"]) == 2
+    assert "--held-out goes with --data" in " ".join(capsys.readouterr().err.split())
 
 
 def test_shuffled_rewards_make_no_winner(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

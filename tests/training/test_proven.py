@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,48 @@ def test_a_resumed_run_is_the_uninterrupted_one(begun: Path, tmp_path: Path) -> 
     halves = resume(tmp_path / "b", env=resolve(Echo), steps=600, progress=False)
     other = halves.network.state_dict()
     assert all(torch.equal(value, other[name]) for name, value in whole.network.state_dict().items())
+
+
+def test_a_lost_agent_comes_back_from_the_checkpoint_not_from_the_learner(begun: Path, tmp_path: Path) -> None:
+    breaking = {"learner.learning_rate": 5.0, "learner.warmup": 0, "learner.clip": 0.0, "learner.schedule": "constant"}
+    out = tmp_path / "run"
+    kept = seqel.train(Echo, start=begun, steps=600, settings=PROVEN | breaking, out=out, progress=False)
+    weights = out / "agent" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    again = resume(out, env=resolve(Echo), steps=1_000, progress=False)
+    other = again.network.state_dict()
+    same = [name for name, value in other.items() if value.ndim and "head" not in name]  # the head has another unit
+    assert all(torch.equal(value, other[name]) for name, value in kept.network.state_dict().items() if name in same)
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["steps"] for line in lines].count(0) == 1, "what is begun with is looked at once"
+
+
+def test_a_run_begun_from_memory_can_be_gone_on_with(begun: Path, tmp_path: Path) -> None:
+    agent = Agent.load(begun / "agent")
+    seqel.train(Echo, start=agent, steps=300, settings=PROVEN, out=tmp_path / "run", progress=False)
+    assert seqel.evaluate(resume(tmp_path / "run", env=resolve(Echo), steps=500, progress=False), Echo, 4).mean > 4
+
+
+def test_a_run_begun_again_forgets_its_first_look(begun: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    seqel.train(Echo, start=begun, steps=300, settings=PROVEN, out=out, progress=False)
+    shutil.rmtree(out / "checkpoints")
+    resume(out, env=resolve(Echo), steps=400, progress=False)
+    steps = [json.loads(line)["steps"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps)) and steps[0] == 0
+
+
+def test_what_meets_the_threshold_at_once_is_kept_and_ends_the_run(begun: Path, tmp_path: Path) -> None:
+    """Where to start from may stand in the settings."""
+    told = {"start": str(begun), "evaluation.threshold": 4.5, "evaluation.stop": True, "evaluation.confirm": 8}
+    seqel.train(Echo, steps=5_000, settings=PROVEN | told, out=tmp_path / "run", progress=False)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["solved"] and summary["steps"] == 0 and summary["best"]["steps"] == 0
+
+
+def test_what_was_learnt_with_a_memory_begins_no_memoryless_twin(begun: Path) -> None:
+    with pytest.raises(ConfigError, match="the agent to start from has a memory"):
+        seqel.train(Echo, start=begun, memoryless=True, settings=PROVEN, progress=False)
 
 
 def test_what_is_proven_needs_something_to_begin_with_and_a_place_to_try() -> None:

@@ -67,6 +67,9 @@ def test_of_equal_validations_the_newer_is_the_best() -> None:
     assert [_is_best(session, mean) for mean in (0.5, 0.25, 0.5, 0.75)] == [True, False, True, True]
     session.proven = False
     assert not _is_best(session, 1.0) and session.best == 0.75, "a lucky look that further episodes do not confirm"
+    assert _is_best(session, 0.7, solved=True) and session.best == 0.7, (
+        "the threshold was confirmed: this is the result"
+    )
 
 
 def test_the_twin_without_memory_by_one_word(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 MOST_ACTIONS = 30  # each-the-same-action policies that are shown; where there are more actions, the most frequent ones
+FEWEST_SESSIONS = 10  # that anything is judged by
 FEWEST, VALUES = 3, 1_000  # of them, since each takes a value for every action
 
 
@@ -35,9 +36,7 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
     from seqel.training.offpolicy import estimate_policies
     from seqel.training.progress_bar import counting
 
-    source, names = _sessions(agent, folder, arguments.data, arguments.schema)
-    if arguments.held_out:
-        source = _not_learnt(agent, source)
+    source, names = _sessions(agent, arguments.data, arguments.schema, arguments.held_out)
     count = agent.action_spec.actions
     policies: list[Policy] = [OfAgent(agent)]
     shown = count if count <= MOST_ACTIONS else max(FEWEST, VALUES // count)
@@ -83,7 +82,7 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
 
 
 def _sessions(
-    agent: Agent, folder: Path, files: tuple[str, ...], schema: str | None
+    agent: Agent, files: tuple[str, ...], schema: str | None, held_out: bool
 ) -> tuple[Source, list[str] | None]:
     """The data in the agent's own encoding, and the actions' names."""
     from seqel.errors import DataError
@@ -91,6 +90,8 @@ def _sessions(
 
     kept = agent.info.get("encoding")
     source = open_source(files, schema or (None if kept is None else kept["schema"]))
+    if held_out:
+        source = _not_learnt(agent, source)
     if kept is not None:
         source = as_trained(source, kept)
         names: list[str] | None = list(kept["actions"])
@@ -111,14 +112,23 @@ def _learnt_from(agent: Agent, files: tuple[str, ...]) -> bool:
 
 
 def _not_learnt(agent: Agent, source: Source) -> Source:
-    """The sessions that were held out when the agent learnt from this table: the same ones, by the hash of their names."""
-    from seqel.data.sessions import Sessions
+    """The sessions that are held out from the agent's learning: the same ones, by the hash of their names."""
+    from seqel.datasets.dataset import Dataset
     from seqel.errors import ConfigError
 
-    if "held_out" not in agent.info:
-        raise ConfigError("--held-out: the agent does not say which sessions were held out; it did not learn from data")
-    _, rows = source.split(float(agent.info["held_out"]), int(agent.info["seed"]))
-    return Sessions(source.recorded.only(rows), source.observation, source.action)
+    held = agent.info.get("held_out")
+    if held is None or not isinstance(source, Dataset):
+        raise ConfigError(
+            "--held-out: the agent does not say which sessions were held out: it did not learn from data, or was saved by an "
+            "older version"
+        )
+    left = source.not_learnt(held["share"], held["seed"])
+    if left.recorded.episodes < FEWEST_SESSIONS:
+        raise ConfigError(
+            f"--held-out: only {left.recorded.episodes} of {source.recorded.episodes:,} sessions were held out in training, "
+            "too few to judge by: train with --set data.held_out=0.3, or record more"
+        )
+    return left
 
 
 def _table(found: OffPolicy) -> Table:

@@ -97,9 +97,11 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
     from seqel.agents.agent import Agent
     from seqel.environments.resolve import resolve
-    from seqel.errors import EnvironmentFault
+    from seqel.errors import ConfigError, EnvironmentFault
     from seqel.evaluation.rollout import evaluate
 
+    if arguments.held_out and not arguments.data:
+        raise ConfigError("--held-out goes with --data: it chooses among recorded sessions")
     folder = Path(arguments.run)
     agent = Agent.load(folder, arguments.device)
     if arguments.data:

@@ -144,6 +144,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     if not config.env:
         raise ConfigError("expected ENV, or a config that names one")
     folder = Path(arguments.out) if arguments.out else free_folder(config.env)
+    if arguments.compare and (arguments.start or config.start):
+        raise ConfigError("--compare trains both from the beginning: leave --start out")
     if arguments.compare and config.memoryless:
         raise ConfigError("--compare trains the memoryless twin itself: leave --memoryless out")
     if arguments.compare:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -81,13 +81,23 @@ class Dataset:
                 f"expected at least two sessions, one of them to hold out, got {episodes}: record more, or learn without "
                 "held-out sessions"
             )
-        draw = mixed(self.hashes, seed + 1).astype(np.float64) / 2.0**64
-        held = draw < held_out
+        draw, held = self._draws(held_out, seed)
         if not held.any():
             held[draw.argmin()] = True
         if held.all():
             held[draw.argmax()] = False
         return np.flatnonzero(~held), np.flatnonzero(held)
+
+    def not_learnt(self, held_out: float, seed: int) -> Dataset:
+        """The sessions that no agent saw which learnt from the others of `split`: this table's, later ones included."""
+        rows = np.flatnonzero(self._draws(held_out, seed)[1])
+        part = self.recorded.only(rows)
+        return replace(self, recorded=part, hashes=self.hashes[rows], names=lambda: [self.sessions[n] for n in rows])
+
+    def _draws(self, held_out: float, seed: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """A number between 0 and 1 for each session, by its name, and whether that holds it out."""
+        draw = mixed(self.hashes, seed + 1).astype(np.float64) / 2.0**64
+        return draw, draw < held_out
 
 
 def load(

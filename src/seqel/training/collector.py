@@ -252,7 +252,7 @@ class Collector:
         self.mask = None if state["mask"] is None else state["mask"].copy()
         self.explorer.load_state_dict(state["explorer"])
         self.history = [list(map(int, actions)) for actions in state["history"]]
-        self.actors.load_state_dict(state["actors"])
+        self.actors.load_state_dict(state.get("actors", [state]))  # of one agent, before 2026-11-25
         lost = every = np.ones(self.stream.count, bool)
         if self.stream.seedable:
             lost = play_again(self.stream, self._seeds(every), self.history, self._same)

@@ -39,7 +39,7 @@ def drive(session: Session | OfflineSession, folder: RunFolder, progress: bool |
         try:
             for record in records(session) if isinstance(session, Session) else offline.records(session):
                 folder.append(record)
-                if record.validation is not None and _is_best(session, record.validation.mean):
+                if record.validation is not None and _is_best(session, record.validation.mean, record.solved):
                     if isinstance(session, Session):
                         session.promote()
                     folder.save_agent(session.agent if isinstance(session, Session) else session.kept, record)
@@ -62,11 +62,11 @@ def drive(session: Session | OfflineSession, folder: RunFolder, progress: bool |
     return Agent.load(folder.agent, session.device)
 
 
-def _is_best(session: Session | OfflineSession, mean: float) -> bool:
+def _is_best(session: Session | OfflineSession, mean: float, solved: bool = False) -> bool:
     if isinstance(session, OfflineSession):
         return session.waited == 0  # it judges by itself
-    if (session.best is not None and mean < session.best) or not session.proves():
-        return False
+    if not solved and ((session.best is not None and mean < session.best) or not session.proves()):
+        return False  # what met the threshold is kept anyhow: further episodes have confirmed it
     session.best = mean  # of equals the newer: it has learnt from more
     return True
 

@@ -163,8 +163,11 @@ class RunFolder:
             figures |= {"held_out_sessions": look.sessions}
         else:
             figures |= {"interval": list(look.interval), "episodes": len(look.returns)}
-        kept = Agent(agent.network, agent.info | {"validation": figures, "success": look.success})
-        kept.save(self.agent)
+        self.keep(agent, figures, look.success)
+
+    def keep(self, agent: Agent, figures: dict[str, Any], success: float | None = None) -> None:
+        """Write `agent/`, with what its weights were chosen by."""
+        Agent(agent.network, agent.info | {"validation": figures, "success": success}).save(self.agent)
 
     def best(self) -> float | None:
         """The mean return by which the agent that is there was chosen; None where there is none, or a damaged one."""
@@ -177,8 +180,10 @@ class RunFolder:
         """The look that the kept weights had: not always the largest, where more than that decides."""
         if not looks:
             return None
-        steps = artifact.info(self.agent)["validation"]["steps"]
-        return next((line for line in reversed(looks) if line["steps"] == steps), None)
+        chosen = artifact.info(self.agent)["validation"]
+        own = {"steps": chosen["steps"], "validation": chosen}  # a resumed run may have lost the line, or made it anew
+        same = (line for line in reversed(looks) if line["steps"] == chosen["steps"])
+        return next((line for line in same if line["validation"]["mean"] == chosen["mean"]), own)
 
     def finish(self, session: Session | OfflineSession) -> dict[str, Any]:
         """Write summary.json.  -> the summary."""

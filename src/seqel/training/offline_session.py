@@ -79,7 +79,7 @@ class OfflineSession:
         self.learnt, self.held = source.recorded.only(learnt), source.recorded.only(held)
         network = self.make_network().to(self.device)
         info = {"data": list(config.data.files), "seed": config.seed, "discount": config.objective.discount}
-        info["held_out"] = config.data.held_out  # with the seed: which sessions were not learnt from
+        info["held_out"] = {"share": config.data.held_out, "seed": config.seed}  # which sessions are not learnt from
         self.agent = Agent(network, info | described(source))
         self.learner = Learner(network, config.objective, config.learner)
         discount = config.objective.discount

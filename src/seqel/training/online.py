@@ -43,10 +43,11 @@ def records(session: Session) -> Iterator[Record]:
     before, began = session.collector.steps, session.elapsed
     next_log = next_multiple(session.collector.steps, config.log_every)
     next_look = next_multiple(session.collector.steps, config.evaluation.every)
-    if session.started and session.best is None:  # what is begun with is what has to be beaten
+    if session.started and session.best is None and before == 0:  # what is begun with is what has to be beaten
         first = session.validate()
+        session.solved = confirmed(session, first)
         note = f"what is begun with has a validation return of {first.mean:.3f}"
-        yield Record(before, began, session.learner.updates, validation=first, notes=(note,))
+        yield Record(before, began, session.learner.updates, validation=first, solved=session.solved, notes=(note,))
     while session.done < 1.0 and not session.stopping and not session.solved:
         session.collect()
         while session.due:

@@ -82,6 +82,7 @@ def train(
     if start is not None:
         settings = (settings or {}) | {"start": str(start) if isinstance(start, str | Path) else "an agent in memory"}
     config = _config(env, steps, seed, preset or "default", config, settings)
+    start = start if start is not None else config.start or None
     make = resolve(env, **config.env_args)
     config, features = _described(config, action_features, lambda: probe(make).action)
     session = _online(config, make, start, data)
@@ -172,16 +173,19 @@ def _go_on(
         make = resolve(env if env is not None else config.env, **config.env_args)
     except EnvironmentFault as error:
         raise EnvironmentFault(f"{error}. If a function made it, pass it: seqel.resume(folder, env=...)") from error
-    session = _online(config, make, config.start or None, data if data is not None else config.data.files or None)
+    start: str | Path | None = config.start or None
+    if start and run.checkpoints.latest() is not None and run.best() is not None:
+        start = run.agent  # weights come from the checkpoint; what was begun with may have moved since
+    session = _online(config, make, start, data if data is not None else config.data.files or None)
     try:
-        _restore(session, run)
+        restored = _restore(session, run)
         if steps is not None:
             done = session.collector.steps  # past what was asked for by less than one step of every environment
             if steps <= done - session.config.environments:
                 raise ConfigError(f"steps: expected at least the {done:,} already done, got {steps:,}")
             session.solved = False
             save_config(session.config, run.path / CONFIG)
-        run.cut(session.collector.steps)
+        run.cut(session.collector.steps if restored else -1)
         return drive(session, run, progress)
     finally:
         session.close()
@@ -203,8 +207,8 @@ def _go_on_offline(
     return drive(session, run, progress)
 
 
-def _restore(session: Session | OfflineSession, run: RunFolder) -> None:
-    """Take the newest intact checkpoint's state; without one, begin."""
+def _restore(session: Session | OfflineSession, run: RunFolder) -> bool:
+    """Take the newest intact checkpoint's state, True; without one, begin."""
     newest = run.checkpoints.latest()
     skipped = run.checkpoints.warnings
     if newest is None and skipped:
@@ -216,7 +220,7 @@ def _restore(session: Session | OfflineSession, run: RunFolder) -> None:
         _describe_again(session)
         if isinstance(session, Session):
             session.collector.begin()
-        return
+        return False
     best = run.best()  # before the generators are taken back: it makes a network
     state = run.checkpoints.load(newest)
     try:
@@ -229,13 +233,19 @@ def _restore(session: Session | OfflineSession, run: RunFolder) -> None:
             f"{newest} does not fit this run: was {run.path / CONFIG} edited, or the environment changed? ({reason})"
         ) from error
     if isinstance(session, Session):
-        session.best = best  # it may be of later steps than the checkpoint: not to be overwritten by a worse one
+        if best is None and session.best is not None and session.config.learner.acts == "proven":
+            run.keep(
+                session.agent, {"steps": session.steps, "mean": session.best}
+            )  # agent/ is lost, its weights are here
+        else:
+            session.best = best  # may be of later steps than the checkpoint: not to be overwritten by a worse one
     session.notes.extend(skipped)
     if lost:
         session.notes.append(
             f"environments {lost} did not do the same again from their seeds and actions: their open episodes "
             "were dropped, so this run is not bit for bit the uninterrupted one"
         )
+    return True
 
 
 def _describe_again(session: Session | OfflineSession) -> None:

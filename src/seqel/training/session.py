@@ -15,6 +15,7 @@ import torch
 from seqel.agents.agent import Agent
 from seqel.agents.exploration import Explorer
 from seqel.data.joining import joined
+from seqel.data.recorded import Recorded
 from seqel.data.replay import Replay
 from seqel.environments.probe import Probe, probe
 from seqel.environments.resolve import EnvMaker
@@ -39,6 +40,7 @@ __all__ = ["Session"]
 
 VALIDATION_SEED = 1 << 30  # validation episodes are reset with seeds from here on, confirmation from CONFIRM_SEED on
 CONFIRM_SEED = (1 << 30) + (1 << 29)
+KEPT = ("data", "encoding", "held_out")  # what an agent that learnt from data goes on saying of them
 SETTLED = 10  # updates after which the memory that they need has been taken
 
 
@@ -63,6 +65,10 @@ class Session:
         """
         if start is None and config.learner.acts == "proven":
             raise ConfigError("learner.acts = 'proven' needs an agent to start from (start): nothing is proven before")
+        if start is not None and config.memoryless and start.network.config.context != 1:
+            raise ConfigError(
+                "memoryless: the agent to start from has a memory; a twin without one is trained without start"
+            )
         self.notes: list[str] = []  # what the next record has to say in words
         self.probe = found or probe(make)
         self.device = choose_device(config.device)
@@ -86,7 +92,7 @@ class Session:
         if start is not None:
             network.load_state_dict(start.network.state_dict())
         self.learner = Learner(network, config.objective, config.learner)
-        self._choose_agents()
+        self._choose_agents({} if start is None else {name: start.info[name] for name in KEPT if name in start.info})
         actors = Actors(self.agent, count, self.learning if self.learning is not self.agent else None)
         if config.learner.compile == "on":
             actors.compile()
@@ -112,7 +118,7 @@ class Session:
         if start is not None:
             self.scale.begin(float(network.head.scale))
         self.started = start is not None
-        self.recorded = source.recorded if source is not None else None
+        self.recorded = None if source is None else _learnt_from(source, start)
         segment = max(4 * config.replay.window, 512)
         self.collector = Collector(
             self.stream, actors, explorer, self.replay, self.scale,
@@ -127,14 +133,13 @@ class Session:
         self.stopping = False  # set from outside: end after this round of the loop, where a checkpoint is exact
         self.solved = False  # the threshold held: there is nothing left to do
         self.best: float | None = None  # mean return of the best validation
-        self._held: float | None = None  # mean return of what acts in the confirming episodes, once it was asked for
         self.seconds = 0.0  # of earlier sittings
         self._began = time.perf_counter()
 
-    def _choose_agents(self) -> None:
+    def _choose_agents(self, kept: dict[str, Any]) -> None:
         """`agent` is kept and acts; `learning` is looked at. One and the same, unless what acts has to be proven first."""
         config, learner = self.config, self.learner
-        info = {"env": config.env, "seed": config.seed, "discount": config.objective.discount}
+        info = kept | {"env": config.env, "seed": config.seed, "discount": config.objective.discount}
         self.learning = Agent(learner.network if config.learner.acts == "newest" else learner.target, info)
         self.agent = self.learning
         if config.learner.acts == "proven":
@@ -237,13 +242,12 @@ class Session:
         if self.agent is self.learning or self.best is None:
             return True
         episodes = self.config.evaluation.confirm
-        if self._held is None:
-            self._held = self._play(self.agent, episodes, CONFIRM_SEED).mean
-        mean = self._play(self.learning, episodes, CONFIRM_SEED).mean
-        if mean < self._held:
-            return False
-        self._held = mean
-        return True
+        acts, new = (self._play(one, episodes, CONFIRM_SEED).mean for one in (self.agent, self.learning))
+        verdict = "acts from here on" if new >= acts else "is not proven"
+        self.notes.append(
+            f"what was learnt {verdict}: {new:.3f} in {episodes} further episodes, {acts:.3f} by what acted"
+        )
+        return new >= acts
 
     def promote(self) -> None:
         """What was looked at last acts from here on, and is kept."""
@@ -305,7 +309,7 @@ class Session:
     def load_state_dict(self, state: dict[str, Any]) -> list[int]:
         """The inverse; returns the environments whose open episode could not be replayed."""
         self.learner.load_state_dict(state["learner"])
-        if state["proven"] is not None:
+        if state.get("proven") is not None:
             self.agent.network.load_state_dict(state["proven"])
         self.replay.load_state_dict(state["replay"])
         self.scale.load_state_dict(state["scale"])
@@ -322,3 +326,11 @@ class Session:
         if state["device_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["device_rng"], self.device)
         return lost
+
+
+def _learnt_from(source: Source, start: Agent | None) -> Recorded:
+    """The recorded sessions, but for those that were held out when `start` learnt from them: they stay held out."""
+    held = None if start is None else start.info.get("held_out")
+    if held is None:
+        return source.recorded
+    return source.recorded.only(source.split(held["share"], held["seed"])[0])
