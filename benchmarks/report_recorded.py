@@ -36,8 +36,8 @@ Eight policies a task, judged from the same data (`python benchmarks/ope.py`); t
 method, self-normalised per-decision importance sampling, self-normalised doubly robust."""
 ONLINE = """## From recorded data on to an environment
 
-Learnt from the data, then 60,000 steps in the environment (preset `offline-online`, `python
-benchmarks/offline_online.py`): in three quarters of the environments acts what is proven, in the others what is being
+Learnt from the data, then 60,000 steps in the environment (preset `offline-online`,
+`python benchmarks/offline_online.py`): in three quarters of the environments acts what is proven, in the others what is being
 learnt is on trial and explores. *What acts* is also what is kept: greedy episodes on 50 seeds used for nothing else,
 every 1,000 steps. *Training episodes*: the last hundred of all environments, trials and exploration included. *The
 learner* is what would act without the guard. Before and after: 100 fresh episodes."""
