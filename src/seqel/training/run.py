@@ -15,7 +15,7 @@ from torch import Tensor
 from seqel.agents.agent import Agent
 from seqel.environments.probe import probe
 from seqel.environments.resolve import EnvMaker, environment_name, resolve
-from seqel.errors import CheckpointError, ConfigError, EnvironmentFault, SeqelError
+from seqel.errors import ConfigError, EnvironmentFault
 from seqel.spaces import ActionSpec
 from seqel.training import config as configs
 from seqel.training.action_features import read_action_features, settings_for
@@ -23,6 +23,7 @@ from seqel.training.config import RunConfig, save_config, with_settings
 from seqel.training.driving import Watch, drive
 from seqel.training.folder import CONFIG, RunFolder
 from seqel.training.offline_session import OfflineSession
+from seqel.training.restoring import restore
 from seqel.training.session import Session
 from seqel.training.sources import Data, Source, action_names, named, open_source
 
@@ -178,7 +179,7 @@ def _go_on(
         start = run.agent  # weights come from the checkpoint; what was begun with may have moved since
     session = _online(config, make, start, data if data is not None else config.data.files or None)
     try:
-        restored = _restore(session, run)
+        restored = restore(session, run)
         if steps is not None:
             done = session.collector.steps  # past what was asked for by less than one step of every environment
             if steps <= done - session.config.environments:
@@ -197,7 +198,7 @@ def _go_on_offline(
     if updates is not None:
         config = with_settings(config, {"data.updates": updates})
     session = OfflineSession(config, data if data is not None else open_source(config.data.files, config.data.schema))
-    _restore(session, run)
+    restore(session, run)
     if updates is not None:
         if updates < session.steps:
             raise ConfigError(f"updates: expected at least the {session.steps:,} already done, got {updates:,}")
@@ -205,57 +206,6 @@ def _go_on_offline(
         save_config(session.config, run.path / CONFIG)
     run.cut(session.steps)
     return drive(session, run, progress)
-
-
-def _restore(session: Session | OfflineSession, run: RunFolder) -> bool:
-    """Take the newest intact checkpoint's state, True; without one, begin."""
-    newest = run.checkpoints.latest()
-    skipped = run.checkpoints.warnings
-    if newest is None and skipped:
-        raise CheckpointError(
-            f"{run.path}: every checkpoint is damaged: {'; '.join(skipped)}. The best agent so far is in {run.agent}. "
-            f"To begin the run again from its config.toml, remove {run.checkpoints.directory}"
-        )
-    if newest is None:
-        _describe_again(session)
-        if isinstance(session, Session):
-            session.collector.begin()
-        return False
-    best = run.best()  # before the generators are taken back: it makes a network
-    state = run.checkpoints.load(newest)
-    try:
-        lost = session.load_state_dict(state)
-    except SeqelError:
-        raise
-    except (RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(
-            f"{newest} does not fit this run: was {run.path / CONFIG} edited, or the environment changed? ({reason})"
-        ) from error
-    if isinstance(session, Session):
-        if best is None and session.best is not None and session.config.learner.acts == "proven":
-            run.keep(
-                session.agent, {"steps": session.steps, "mean": session.best}
-            )  # agent/ is lost, its weights are here
-        else:
-            session.best = best  # may be of later steps than the checkpoint: not to be overwritten by a worse one
-    session.notes.extend(skipped)
-    if lost:
-        session.notes.append(
-            f"environments {lost} did not do the same again from their seeds and actions: their open episodes "
-            "were dropped, so this run is not bit for bit the uninterrupted one"
-        )
-    return True
-
-
-def _describe_again(session: Session | OfflineSession) -> None:
-    """The features of actions, where a run is begun again: otherwise they stand with the weights."""
-    if not session.config.network.action_features:
-        return
-    if not session.config.data.action_features:
-        raise CheckpointError("no checkpoint, and the features of its actions came from memory: train anew")
-    names = action_names(session.agent.action_spec, getattr(session, "source", None))
-    session.learner.describe_actions(read_action_features(session.config.data.action_features, names))
 
 
 def _described(
