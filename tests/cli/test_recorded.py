@@ -126,7 +126,8 @@ def test_held_out_is_held_out_whatever_the_table_has_become(folder: Path, capsys
     (folder / "more.csv").write_text(more)
     found, _ = _sessions(agent, (str(folder / "more.csv"),), None, False)
     left, _ = _sessions(agent, (str(folder / "more.csv"),), None, True)
-    names = load(folder / "more.csv", schema).not_learnt(held["share"], held["seed"]).sessions
+    whole = load(folder / "more.csv", schema)
+    names = whole.only(whole.not_learnt(held["share"], held["seed"])).sessions
     assert not learnt & set(names) and len(names) == left.recorded.episodes < found.recorded.episodes
     few = folder / "few.csv"
     few.write_text("\n".join((folder / "t.csv").read_text().splitlines()[:31]) + "\n")

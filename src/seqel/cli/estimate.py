@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 MOST_ACTIONS = 30  # each-the-same-action policies that are shown; where there are more actions, the most frequent ones
-FEWEST_SESSIONS = 10  # that anything is judged by
 FEWEST, VALUES = 3, 1_000  # of them, since each takes a value for every action
+FEWEST_SESSIONS = 10  # that anything is judged by
 
 
 def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dict[str, Any]:
@@ -122,13 +122,13 @@ def _not_learnt(agent: Agent, source: Source) -> Source:
             "--held-out: the agent does not say which sessions were held out: it did not learn from data, or was saved by an "
             "older version"
         )
-    left = source.not_learnt(held["share"], held["seed"])
-    if left.recorded.episodes < FEWEST_SESSIONS:
+    rows = source.not_learnt(held["share"], held["seed"])
+    if len(rows) < FEWEST_SESSIONS:
         raise ConfigError(
-            f"--held-out: only {left.recorded.episodes} of {source.recorded.episodes:,} sessions were held out in training, "
+            f"--held-out: only {len(rows)} of {source.recorded.episodes:,} sessions were held out in training, "
             "too few to judge by: train with --set data.held_out=0.3, or record more"
         )
-    return left
+    return source.only(rows)
 
 
 def _table(found: OffPolicy) -> Table:

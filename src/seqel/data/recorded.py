@@ -54,6 +54,7 @@ class Recorded:
         before = np.zeros(len(numbers), np.float32) if previous_reward is None else previous_reward
         self.table = EpisodeTable.of(np.asarray(numbers, np.int64), before, 0)
         self.slots = Slots.of(columns)
+        self._means: dict[int, float] = {}
 
     @classmethod
     def of(cls, layout: Layout, episodes: Sequence[Episode]) -> Recorded:
@@ -100,6 +101,12 @@ class Recorded:
     def lengths(self) -> NDArray[np.int64]:
         """(episodes,) transitions of each."""
         return self.table.numbers[:, EpisodeTable.LENGTH]
+
+    def mean_length(self, window: int) -> float:
+        """Mean length of the episodes, each counted up to `window`; worked out once, however often an update asks."""
+        if window not in self._means:
+            self._means[window] = float(np.minimum(self.lengths, window).mean())
+        return self._means[window]
 
     def returns(self, discount: float = 1.0) -> NDArray[np.float64]:
         """(episodes,) what each one earned, discounted from its first step."""

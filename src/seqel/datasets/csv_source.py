@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqel.datasets.frames import Frame, Role, lines, not_utf8
-from seqel.datasets.library import needed
 from seqel.datasets.lines import Piece, count, pieces, share
+from seqel.datasets.optional import needed
 from seqel.errors import DataError
 
 if TYPE_CHECKING:

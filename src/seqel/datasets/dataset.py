@@ -88,9 +88,12 @@ class Dataset:
             held[draw.argmax()] = False
         return np.flatnonzero(~held), np.flatnonzero(held)
 
-    def not_learnt(self, held_out: float, seed: int) -> Dataset:
-        """The sessions that no agent saw which learnt from the others of `split`: this table's, later ones included."""
-        rows = np.flatnonzero(self._draws(held_out, seed)[1])
+    def not_learnt(self, held_out: float, seed: int) -> NDArray[np.int64]:
+        """The rows of the sessions that no agent saw which learnt from the others of `split`; there may be none."""
+        return np.flatnonzero(self._draws(held_out, seed)[1])
+
+    def only(self, rows: NDArray[np.int64]) -> Dataset:
+        """Some of the sessions. Raises DataError where there is none."""
         part = self.recorded.only(rows)
         return replace(self, recorded=part, hashes=self.hashes[rows], names=lambda: [self.sessions[n] for n in rows])
 

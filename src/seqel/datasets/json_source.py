@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from seqel.datasets.frames import Frame, Role, lines, not_utf8
-from seqel.datasets.library import needed
 from seqel.datasets.lines import Piece, pieces, share
+from seqel.datasets.optional import needed
 from seqel.errors import DataError
 
 if TYPE_CHECKING:

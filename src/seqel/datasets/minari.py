@@ -12,7 +12,7 @@ import numpy as np
 from seqel.data.layout import Layout
 from seqel.datasets.dataset import Dataset
 from seqel.datasets.hashing import mixed
-from seqel.datasets.library import needed
+from seqel.datasets.optional import needed
 from seqel.errors import DataError, SpaceError
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.types import Episode

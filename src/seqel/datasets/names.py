@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seqel.datasets.encoding import VOCABULARY, natural
-from seqel.datasets.library import needed
+from seqel.datasets.optional import needed
 from seqel.errors import DataError
 
 if TYPE_CHECKING:

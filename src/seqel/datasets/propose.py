@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqel.datasets.library import needed
+from seqel.datasets.optional import needed
 from seqel.datasets.schema import Schema
 from seqel.datasets.tables import Table, expand
 from seqel.errors import DataError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from seqel.datasets.csv_source import CsvSource
 from seqel.datasets.frames import Frame, Role, Source
 from seqel.datasets.json_source import JsonSource
-from seqel.datasets.library import needed
+from seqel.datasets.optional import needed
 from seqel.errors import DataError
 
 if TYPE_CHECKING:

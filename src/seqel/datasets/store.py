@@ -22,7 +22,7 @@ from seqel.data.layout import Layout
 from seqel.datasets.encoding import Encoding
 from seqel.datasets.episodes import Counts, assemble
 from seqel.datasets.importing import import_rows
-from seqel.datasets.library import needed
+from seqel.datasets.optional import needed
 from seqel.datasets.tables import Table
 from seqel.errors import DataError
 from seqel.storage import atomic_directory

@@ -8,7 +8,7 @@ from seqel.environments.probe import Probe
 from seqel.training.config import RunConfig
 from seqel.training.heads import with_heads
 
-__all__ = ["complete"]
+__all__ = ["complete", "filled"]
 
 DISCOUNT = 0.99  # where neither the config nor the environment says
 
@@ -18,27 +18,27 @@ def complete(config: RunConfig, found: Probe) -> RunConfig:
 
     What is chosen here is written to config.toml once, so that a resumed run does not choose again.
     """
+    context, horizon = config.network.context or found.context, found.horizon
+    window = horizon if horizon is not None and horizon <= 2 * context else 2 * context
+    return filled(config, context, window, float(found.suggested.get("discount", DISCOUNT)))
+
+
+def filled(config: RunConfig, context: int, window: int, discount: float = DISCOUNT) -> RunConfig:
+    """The config with these where it leaves them open (the context in any case), without a history if it is to have none,
+    and with the heads that its objective needs."""
     network, objective, replay = config.network, config.objective, config.replay
-    context = network.context or found.context
-    horizon = found.horizon
-    window = replay.window or (horizon if horizon is not None and horizon <= 2 * context else 2 * context)
     if config.memoryless:
         network = dataclasses.replace(
-            network,
-            trunk="transformer",
-            context=1,
-            previous_action=False,
-            previous_reward=False,
-            first_step=False,
+            network, trunk="transformer", context=1, previous_action=False, previous_reward=False, first_step=False,
             clock=False,
-        )
+        )  # fmt: skip
     else:
         network = dataclasses.replace(network, context=context)
     if objective.discount is None:
-        objective = dataclasses.replace(objective, discount=float(found.suggested.get("discount", DISCOUNT)))
+        objective = dataclasses.replace(objective, discount=discount)
     return dataclasses.replace(
         config,
         network=with_heads(network, objective),
         objective=objective,
-        replay=dataclasses.replace(replay, window=window),
+        replay=dataclasses.replace(replay, window=replay.window or window),
     )

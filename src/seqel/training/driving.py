@@ -42,7 +42,7 @@ def drive(session: Session | OfflineSession, folder: RunFolder, progress: bool |
                 if record.validation is not None and _is_best(session, record.validation.mean, record.solved):
                     if isinstance(session, Session):
                         session.promote()
-                    folder.save_agent(session.agent if isinstance(session, Session) else session.kept, record)
+                    folder.save_agent(session.kept, record)
                 watch(record)
                 if time.monotonic() - saved >= session.config.checkpoint_every > 0:
                     folder.save(session)

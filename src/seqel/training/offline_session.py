@@ -5,7 +5,6 @@ The counterpart of `session.py`, without environments. `training/offline.py` say
 
 from __future__ import annotations
 
-import dataclasses
 import time
 import zlib
 from typing import Any
@@ -20,9 +19,9 @@ from seqel.losses.returns import discounted_return
 from seqel.networks.qnetwork import QNetwork
 from seqel.training.allocator import keep_freed_memory, use_large_pages
 from seqel.training.compiling import settle
+from seqel.training.completing import filled
 from seqel.training.config import RunConfig
 from seqel.training.devices import choose_device
-from seqel.training.heads import with_heads
 from seqel.training.held_out import HeldOut, Sums
 from seqel.training.learner import Learner
 from seqel.training.sources import Source, described
@@ -31,7 +30,6 @@ from seqel.types import SequenceBatch
 __all__ = ["LONGEST_CONTEXT", "OfflineSession", "complete"]
 
 LONGEST_CONTEXT = 128  # steps; chosen where the config leaves it open and sessions are longer
-DISCOUNT = 0.99
 MAX_WINDOWS = 1_024
 SETTLED = 10  # updates after which the memory that they need has been taken
 HELD_OUT_TRANSITIONS = 50_000  # looked at each time, at most
@@ -43,23 +41,8 @@ DIGEST = 1_000_000  # slots that are compared when a run goes on
 def complete(config: RunConfig, recorded: Recorded) -> RunConfig:
     """Fill in what the config left open, from the sessions' lengths: context, window, discount, heads."""
     longest = int(recorded.lengths.max())
-    network, objective, replay = config.network, config.objective, config.replay
-    if not network.context:
-        network = dataclasses.replace(network, context=min(longest + 1, LONGEST_CONTEXT))
-    window = replay.window or min(longest, 2 * network.context)
-    if config.memoryless:
-        network = dataclasses.replace(
-            network, trunk="transformer", context=1, previous_action=False, previous_reward=False, first_step=False,
-            clock=False,
-        )  # fmt: skip
-    if objective.discount is None:
-        objective = dataclasses.replace(objective, discount=DISCOUNT)
-    return dataclasses.replace(
-        config,
-        network=with_heads(network, objective),
-        objective=objective,
-        replay=dataclasses.replace(replay, window=window),
-    )
+    context = config.network.context or min(longest + 1, LONGEST_CONTEXT)
+    return filled(config, context, min(longest, 2 * context))
 
 
 class OfflineSession:
@@ -152,7 +135,7 @@ class OfflineSession:
         config = self.config.replay
         if config.batch_size:
             return config.batch_size
-        return windows_of(config.batch_tokens, float(np.minimum(self.learnt.lengths, window).mean()), MAX_WINDOWS)
+        return windows_of(config.batch_tokens, self.learnt.mean_length(window), MAX_WINDOWS)
 
     def look(self) -> HeldOut:
         """What the network says about the sessions held out."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from seqel.errors import CheckpointError, SeqelError
 from seqel.training.action_features import read_action_features
 from seqel.training.folder import CONFIG, RunFolder
@@ -12,13 +14,15 @@ from seqel.training.sources import action_names
 __all__ = ["restore"]
 
 
-def restore(session: Session | OfflineSession, run: RunFolder) -> bool:
+def restore(session: Session | OfflineSession, run: RunFolder, newest: Path | None, best: float | None = None) -> bool:
     """Take the newest intact checkpoint's state, True; without one, begin.
+
+    newest: as the run's `checkpoints.latest()` found it; best: the mean return of the agent that the run keeps, None where
+    it is lost.
 
     Raises:
         CheckpointError: every checkpoint is damaged, or the newest is of other settings or another environment.
     """
-    newest = run.checkpoints.latest()
     skipped = run.checkpoints.warnings
     if newest is None and skipped:
         raise CheckpointError(
@@ -30,7 +34,6 @@ def restore(session: Session | OfflineSession, run: RunFolder) -> bool:
         if isinstance(session, Session):
             session.collector.begin()
         return False
-    best = run.best()  # before the generators are taken back: it makes a network
     state = run.checkpoints.load(newest)
     try:
         lost = session.load_state_dict(state)

@@ -174,12 +174,13 @@ def _go_on(
         make = resolve(env if env is not None else config.env, **config.env_args)
     except EnvironmentFault as error:
         raise EnvironmentFault(f"{error}. If a function made it, pass it: seqel.resume(folder, env=...)") from error
+    newest, best = run.checkpoints.latest(), run.best()
     start: str | Path | None = config.start or None
-    if start and run.checkpoints.latest() is not None and run.best() is not None:
+    if start and newest is not None and best is not None:
         start = run.agent  # weights come from the checkpoint; what was begun with may have moved since
     session = _online(config, make, start, data if data is not None else config.data.files or None)
     try:
-        restored = restore(session, run)
+        restored = restore(session, run, newest, best)
         if steps is not None:
             done = session.collector.steps  # past what was asked for by less than one step of every environment
             if steps <= done - session.config.environments:
@@ -198,7 +199,7 @@ def _go_on_offline(
     if updates is not None:
         config = with_settings(config, {"data.updates": updates})
     session = OfflineSession(config, data if data is not None else open_source(config.data.files, config.data.schema))
-    restore(session, run)
+    restore(session, run, run.checkpoints.latest())
     if updates is not None:
         if updates < session.steps:
             raise ConfigError(f"updates: expected at least the {session.steps:,} already done, got {updates:,}")

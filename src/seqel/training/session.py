@@ -93,7 +93,7 @@ class Session:
             network.load_state_dict(start.network.state_dict())
         self.learner = Learner(network, config.objective, config.learner)
         self._choose_agents({} if start is None else {name: start.info[name] for name in KEPT if name in start.info})
-        actors = Actors(self.agent, count, self.learning if self.learning is not self.agent else None)
+        actors = Actors(self.agent, count, self.learning if self.guarded else None)
         if config.learner.compile == "on":
             actors.compile()
             self.notes.append("the update is compiled, which takes up to a minute before the first one, once")
@@ -145,6 +145,16 @@ class Session:
         if config.learner.acts == "proven":
             self.agent = Agent(copy.deepcopy(learner.network), info)
 
+    @property
+    def guarded(self) -> bool:
+        """Whether what acts has to be proven: two agents act."""
+        return self.agent is not self.learning
+
+    @property
+    def kept(self) -> Agent:
+        """What is saved to act with."""
+        return self.agent
+
     # -- the steps of the loop -------------------------------------------------------------------------------------
 
     @property
@@ -182,7 +192,7 @@ class Session:
         config = self.config
         if abs(self.scale.value / float(self.agent.network.head.scale) - 1.0) > 0.01:
             self.learner.rescale(self.scale.value)
-            if self.agent is not self.learning:
+            if self.guarded:
                 self.agent.network.rescale(self.scale.value)
         window = self._window()
         sample: dict[str, Any] = {
@@ -239,7 +249,7 @@ class Session:
         True where nothing has to be proven. The best of many looks is often luck, and what acts should not be replaced by
         luck.
         """
-        if self.agent is self.learning or self.best is None:
+        if not self.guarded or self.best is None:
             return True
         episodes = self.config.evaluation.confirm
         acts, new = (self._play(one, episodes, CONFIRM_SEED).mean for one in (self.agent, self.learning))
@@ -251,7 +261,7 @@ class Session:
 
     def promote(self) -> None:
         """What was looked at last acts from here on, and is kept."""
-        if self.agent is not self.learning:
+        if self.guarded:
             self.agent.network.load_state_dict(self.learning.network.state_dict())
             self.collector.refresh()
 
@@ -289,7 +299,7 @@ class Session:
         return {
             "collector": self.collector.state_dict(),
             "learner": self.learner.state_dict(),
-            "proven": self.agent.network.state_dict() if self.agent is not self.learning else None,
+            "proven": self.agent.network.state_dict() if self.guarded else None,
             "replay": self.replay.state_dict(),
             "scale": self.scale.state_dict(),
             "rng": self.rng.bit_generator.state,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from seqel.data.gathering import windows_of
 from seqel.data.recorded import Recorded
 from seqel.data.replay import Replay
@@ -27,5 +25,4 @@ def shares(config: RunConfig, replay: Replay, recorded: Recorded | None, window:
     live = windows_of((1.0 - share) * size.batch_tokens, mean, MAX_WINDOWS)
     if recorded is None:
         return live, 0
-    mean = float(np.minimum(recorded.lengths, window).mean())
-    return live, windows_of(share * size.batch_tokens, mean, MAX_WINDOWS)
+    return live, windows_of(share * size.batch_tokens, recorded.mean_length(window), MAX_WINDOWS)
