@@ -135,7 +135,7 @@ def main() -> None:
         print(json.dumps(measure(options.one[0], Path(options.one[1]))))
         return
     record: dict[str, Any] = {
-        "command": " ".join(sys.argv),
+        "command": f"benchmarks/import_rows.py --rows {options.rows}",
         "commit": commit(),
         "machine": {
             "processor": platform.processor() or platform.machine(),

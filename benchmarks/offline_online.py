@@ -22,6 +22,7 @@ import seqel
 from learn import commit
 from offline import BUDGET, COMMON, TUNED, once, read
 from offline_data import TASKS
+from seqel.agents import artifact
 from seqel.training.online import Record
 
 RESULTS = Path(__file__).parent / "results" / "offline-online"
@@ -49,9 +50,8 @@ class Curves:
         self.learner: list[tuple[int, float]] = []
 
     def __call__(self, record: Record) -> None:
-        agent = seqel.Agent.load(self.kept)
-        since = agent.info["validation"]["steps"]
-        mean = self.served[-1][1] if since == self.since else self._earns(agent)
+        since = artifact.info(self.kept)["validation"]["steps"]
+        mean = self.served[-1][1] if since == self.since else self._earns(seqel.Agent.load(self.kept))
         self.since = since
         self.served.append((record.steps, mean))
         if "return" in record.metrics:
