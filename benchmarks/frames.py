@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from learn import commit
-from seqel.data.replay import Replay
+from seqel.replay.buffer import Replay
 from seqel.types import Episode
 
 RESULTS = Path(__file__).parent / "results" / "frames"

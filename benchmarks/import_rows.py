@@ -103,7 +103,7 @@ def measure(what: str, file: Path) -> dict[str, Any]:
 def train(dataset: Any, began: float) -> dict[str, Any]:
     """From the start to the first update, then how fast."""
     from seqel.training.config import preset, with_settings
-    from seqel.training.offline_session import OfflineSession
+    from seqel.training.offline.trainer import OfflineSession
 
     config = with_settings(preset("offline-cql"), {"threads": 1, "device": "cpu", "learner.compile": "off"})
     session = OfflineSession(config, dataset)

@@ -25,7 +25,7 @@ import torch
 import seqel
 from learn import commit
 from offline_data import TASKS
-from seqel.data.sessions import Sessions
+from seqel.replay.in_memory_dataset import Sessions
 from seqel.environments.resolve import resolve
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.types import Episode

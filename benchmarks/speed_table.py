@@ -69,7 +69,7 @@ def first_action_and_update() -> dict[str, float]:
     """Seconds from starting Python to a trained-on first update, and a whole loop's steps a second, T-Maze 50."""
     code = (
         "import time, sys; began = time.time(); import seqel; from seqel.environments.resolve import resolve;"
-        "from seqel.training.session import Session; from seqel.training.config import preset;"
+        "from seqel.training.online.trainer import Session; from seqel.training.config import preset;"
         "run = Session(preset(env='x', threads=1), resolve('seqel/TMaze50-v0')); run.collector.begin();\n"
         "while not run.due: run.collect()\n"
         "run.update(); first = time.time() - began\n"

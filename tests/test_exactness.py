@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqel.data.replay import Replay
+from seqel.replay.buffer import Replay
 from seqel.losses.config import ObjectiveConfig
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork

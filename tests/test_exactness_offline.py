@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from seqel.agents.agent import Agent
-from seqel.data.sessions import Sessions
+from seqel.replay.in_memory_dataset import Sessions
 from seqel.losses.config import ObjectiveConfig
 from seqel.networks.config import NetworkConfig
 from seqel.spaces import ActionSpec
 from seqel.training.config import DataConfig, LearnerConfig, ReplayConfig, RunConfig
-from seqel.training.offline import records
-from seqel.training.offline_session import OfflineSession
+from seqel.training.offline.loop import records
+from seqel.training.offline.trainer import OfflineSession
 from test_exactness import GAMMA, SPEC, cue_episodes, cue_values
 
 ONE_STEP = ObjectiveConfig(GAMMA, lambda_=0.0)

@@ -16,17 +16,17 @@ import torch
 from seqel.agents.agent import Agent
 from seqel.agents.config import ExplorationConfig
 from seqel.agents.exploration import Explorer
-from seqel.data.replay import Replay
+from seqel.replay.buffer import Replay
 from seqel.environments.vector import Outcome, VectorStream, make_vector
 from seqel.losses.config import ObjectiveConfig
 from seqel.losses.objective import q_targets
 from seqel.networks.tokens import TokenEncoder, VectorEncoder
-from seqel.networks.transformer import Transformer
-from seqel.training.actors import Actors
-from seqel.training.collector import Collector
+from seqel.networks.trunks.transformer import Transformer
+from seqel.training.online.actors import Actors
+from seqel.training.online.collector import Collector
 from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner
-from seqel.training.returns_scale import ReturnScale
+from seqel.training.return_scale import ReturnScale
 from seqel.types import Episode, QOutput, SequenceBatch
 from support import Scripted, batch, network, same_q, step_through
 
@@ -224,15 +224,15 @@ def no_bootstrap_through_truncation(patch: Patch) -> None:
 
 def leaky_mask(patch: Patch) -> None:
     patch.setattr(
-        "seqel.networks.transformer.band",
+        "seqel.networks.trunks.transformer.band",
         lambda first, context: torch.ones(len(first), 1, first.shape[1], first.shape[1], dtype=torch.bool),
     )
 
 
 def band_off_by_one(patch: Patch) -> None:
-    from seqel.networks.attention import band
+    from seqel.networks.trunks.banded_attention import band
 
-    patch.setattr("seqel.networks.transformer.band", lambda first, context: band(first, context + 1))
+    patch.setattr("seqel.networks.trunks.transformer.band", lambda first, context: band(first, context + 1))
 
 
 def padding_in_the_loss(patch: Patch) -> None:

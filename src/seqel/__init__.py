@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from seqel.errors import SeqelError
     from seqel.evaluation.rollout import Evaluation, evaluate
     from seqel.training.config import RunConfig, preset
-    from seqel.training.run import resume, train
+    from seqel.runs.api import resume, train
 
 __all__ = [
     "Agent",
@@ -38,8 +38,8 @@ _HOME = {
     "SeqelError": "seqel.errors",
     "evaluate": "seqel.evaluation.rollout",
     "preset": "seqel.training.config",
-    "resume": "seqel.training.run",
-    "train": "seqel.training.run",
+    "resume": "seqel.runs.api",
+    "train": "seqel.runs.api",
 }
 
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from seqel.datasets import dataset as datasets
-from seqel.datasets import lines
+from seqel.datasets.reading import chunks as lines
 from seqel.datasets.dataset import load
 from seqel.errors import DataError, MissingExtraError
 from seqel.spaces import hash_text
@@ -350,7 +350,7 @@ def test_an_import_that_finds_no_transition(tables: Any) -> None:
 
 
 def test_too_many_actions(tables: Any, schema: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from seqel.datasets import importing
+    from seqel.datasets.importing import rows as importing
 
     monkeypatch.setattr(importing, "ACTIONS", 1)
     refused(tables, schema, HEAD + GOOD, r"column 'do': expected at most 1 different actions")

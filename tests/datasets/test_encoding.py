@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from seqel.datasets import encoding as encodings
-from seqel.datasets import names
+from seqel.datasets.importing import vocabulary as names
 from seqel.datasets.dataset import Dataset, load
 from seqel.datasets.encoding import Encoding, natural
 from seqel.errors import DataError

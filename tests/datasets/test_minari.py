@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from minari.data_collector import EpisodeBuffer
 
-from seqel.datasets.analysis import analyse
+from seqel.datasets.inspection.analysis import analyse
 from seqel.datasets.minari import load_minari
 from seqel.errors import DataError, MissingExtraError, SpaceError
 

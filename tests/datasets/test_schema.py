@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from seqel.datasets.dataset import load
-from seqel.datasets.propose import propose
+from seqel.datasets.inspection.propose import propose
 from seqel.datasets.schema import Schema
 from seqel.errors import ConfigError, DataError
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from seqel.errors import ConfigError
 from seqel.losses import objective as under_test
 from seqel.losses.config import ObjectiveConfig
-from seqel.losses.hl_gauss import HLGauss
+from seqel.values.hl_gauss import HLGauss
 from seqel.losses.objective import q_targets, step_loss
 from seqel.losses.td import double_q_bootstrap, masked_mean
 from seqel.types import QOutput, SequenceBatch

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from seqel.losses.config import ObjectiveConfig
-from seqel.networks.transformer import Transformer
+from seqel.networks.trunks.transformer import Transformer
 from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner
 from support import batch, network, same_q, step_through
@@ -164,7 +164,7 @@ def test_a_compiled_step_is_the_eager_one_and_other_batches_stay_eager() -> None
 
 def test_the_order_in_the_ring_does_not_matter() -> None:
     """Keys are stored rotated, so a permuted ring (with what is empty) attends to the same."""
-    from seqel.networks.attention import ring_attention
+    from seqel.networks.trunks.banded_attention import ring_attention
 
     q, k, v = torch.randn(3, 2, 2, 4)
     keys, values, empty = torch.randn(2, 2, 6, 4), torch.randn(2, 2, 6, 4), torch.rand(2, 1, 6) < 0.3

@@ -11,7 +11,7 @@ import torch
 
 from seqel.errors import SpaceError
 from seqel.networks.config import NetworkConfig
-from seqel.networks.images import ConvolutionEncoder
+from seqel.networks.encoders.images import ConvolutionEncoder
 from seqel.networks.tokens import (
     CategoriesEncoder,
     Deduplicated,

@@ -18,7 +18,7 @@ from torch import Tensor
 from seqel.agents import artifact
 from seqel.errors import ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
-from seqel.networks.trunk import State
+from seqel.networks.trunks.base import State
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
 from seqel.types import Decision, QOutput
 

@@ -66,8 +66,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     import torch
 
     from seqel.errors import ConfigError
-    from seqel.training import timing
-    from seqel.training.allocator import keep_freed_memory
+    from seqel.profiling import timing
+    from seqel.training.hardware.allocator import keep_freed_memory
 
     if (arguments.env is not None) != (arguments.what == "env"):
         raise ConfigError("--env goes with `seqel bench env`, which needs it")
@@ -91,10 +91,10 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
 
 def _environments(arguments: Arguments) -> dict[str, Any]:
-    from seqel.environments.pool import has_pool
+    from seqel.environments.envpool import has_pool
     from seqel.environments.probe import probe
     from seqel.environments.resolve import registered, resolve
-    from seqel.environments.speed import Mode, time_env
+    from seqel.environments.parallelism import Mode, time_env
 
     assert arguments.env is not None
     make = resolve(arguments.env, **values(arguments.env_arg))

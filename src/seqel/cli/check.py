@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from seqel.cli.output import Output
     from seqel.environments.probe import Probe
     from seqel.training.config import RunConfig
-    from seqel.training.session import Session
+    from seqel.training.online.trainer import Session
     from seqel.types import Episode
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
@@ -60,7 +60,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.environments.resolve import resolve
     from seqel.errors import ConfigError
     from seqel.training.config import preset
-    from seqel.training.session import Session
+    from seqel.training.online.trainer import Session
 
     if arguments.steps < 1:
         raise ConfigError(f"--steps: expected at least 1, got {arguments.steps}")
@@ -117,7 +117,7 @@ def _blank(session: Session) -> Episode:
 
 
 def _report(name: str, found: Probe, session: Session, times: dict[str, float]) -> dict[str, Any]:
-    from seqel.environments.pool import has_pool
+    from seqel.environments.envpool import has_pool
     from seqel.environments.resolve import registered
     from seqel.evaluation.statistics import bootstrap_interval
 
@@ -171,7 +171,7 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
     from rich.markup import escape
     from rich.table import Table
 
-    from seqel.training.lines import clock
+    from seqel.terminal import clock
     from seqel.training.presets import PRESETS
 
     table = Table(

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seqel.cli.output import Output
-    from seqel.cli.twins import Pace, Tell
+    from seqel.cli.paired_runs import Pace, Tell
     from seqel.training.config import RunConfig
 
 __all__ = ["compare", "judge", "learn"]
@@ -22,9 +22,9 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, leads: bool) -
     import math
     import signal
 
-    from seqel.cli.duel import told
-    from seqel.training.online import Record
-    from seqel.training.run import train
+    from seqel.cli.side_by_side import told
+    from seqel.training.online.loop import Record
+    from seqel.runs.api import train
 
     asked = watching = False
 
@@ -59,9 +59,9 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, leads: bool) -
 def compare(config: RunConfig, folder: Path, output: Output) -> dict[str, Any]:
     """Both trained side by side, then evaluated on the same fresh episodes.  -> both evaluations and the verdict."""
     from seqel.agents.agent import Agent
-    from seqel.cli.duel import WITH, WITHOUT, Duel
+    from seqel.cli.side_by_side import WITH, WITHOUT, Duel
     from seqel.cli.evaluate import results_table
-    from seqel.cli.twins import Child, Pace, cores, run_together
+    from seqel.cli.paired_runs import Child, Pace, cores, run_together
     from seqel.environments.resolve import resolve
     from seqel.evaluation.rollout import evaluate
 

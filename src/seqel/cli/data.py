@@ -62,10 +62,10 @@ class Arguments:
 
 
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:
-    """Propose or read the schema, import, analyse.  -> what `seqel.datasets.analysis.analyse` says, and the schema."""
-    from seqel.datasets.analysis import analyse
+    """Propose or read the schema, import, analyse.  -> what `seqel.datasets.inspection.analysis.analyse` says, and the schema."""
+    from seqel.datasets.inspection.analysis import analyse
     from seqel.datasets.dataset import load
-    from seqel.datasets.propose import propose
+    from seqel.datasets.inspection.propose import propose
     from seqel.datasets.schema import Schema
     from seqel.errors import ConfigError
     from seqel.storage import atomic_write
@@ -126,7 +126,7 @@ def _show(found: dict[str, Any], dataset: Dataset, output: Output) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from seqel.datasets.analysis import bar
+    from seqel.datasets.inspection.analysis import bar
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)

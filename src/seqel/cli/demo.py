@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 from seqel.cli.arguments import Json
-from seqel.cli.duel import WITH, WITHOUT, Duel, told
-from seqel.cli.twins import Child, Pace, Tell, cores, run_together
+from seqel.cli.side_by_side import WITH, WITHOUT, Duel, told
+from seqel.cli.paired_runs import Child, Pace, Tell, cores, run_together
 
 if TYPE_CHECKING:
     from seqel.agents.agent import Agent
@@ -132,8 +132,8 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, deadline: floa
     steps while its greedy play has not found the junction; both at their deadline.
     """
     from seqel.environments.resolve import resolve
-    from seqel.training.online import records
-    from seqel.training.session import Session
+    from seqel.training.online.loop import records
+    from seqel.training.online.trainer import Session
 
     session = Session(config, resolve(config.env, **config.env_args))
     try:
@@ -219,7 +219,7 @@ def _verdict(results: dict[str, Evaluation]) -> str:
 
 def _explain(agent: Agent, make: Any, folder: Path, duel: Duel, arguments: Arguments, output: Output) -> dict[str, Any]:
     """Show where the choice at the junction looked, and what it would have been with the other cue."""
-    from seqel.cli import strip
+    from seqel.cli import influence_strip as strip
     from seqel.explanation.attention import attention, changed, influence, q_values, watch
 
     episode = watch(agent, make, seed=0)

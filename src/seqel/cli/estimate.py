@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from seqel.agents.agent import Agent
     from seqel.cli.evaluate import Arguments
     from seqel.cli.output import Output
-    from seqel.training.offpolicy import OffPolicy, PolicyValue
+    from seqel.ope.estimate import OffPolicy, PolicyValue
     from seqel.training.sources import Source
 
 __all__ = ["run"]
@@ -32,9 +32,9 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
     import numpy as np
     from rich.markup import escape
 
-    from seqel.evaluation.policies import AlwaysThis, OfAgent, Policy
-    from seqel.training.offpolicy import estimate_policies
-    from seqel.training.progress_bar import counting
+    from seqel.ope.policies import AlwaysThis, OfAgent, Policy
+    from seqel.ope.estimate import estimate_policies
+    from seqel.runs.progress_bar import counting
 
     source, names = _sessions(agent, arguments.data, arguments.schema, arguments.held_out)
     count = agent.action_spec.actions

@@ -123,7 +123,7 @@ class Arguments:
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     """Train or resume.  -> the run's summary, with its folder; for --compare both evaluations and the verdict."""
     from seqel.errors import ConfigError
-    from seqel.training.run import free_folder, resume, train
+    from seqel.runs.api import free_folder, resume, train
 
     if arguments.resume is not None:
         extra = [f.name for f in dataclasses.fields(Arguments) if f.name not in ("resume", "steps", "updates", "json")]
@@ -158,7 +158,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
 def _learn_recorded(config: RunConfig, arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.errors import ConfigError
-    from seqel.training.run import free_folder, train
+    from seqel.runs.api import free_folder, train
 
     for name in ("compare", "stop_at", "steps", "environments"):
         if getattr(arguments, name) not in (None, False):

@@ -15,8 +15,8 @@ import numpy as np
 from seqel.datasets import store
 from seqel.datasets.encoding import Encoding
 from seqel.datasets.hashing import mixed
-from seqel.datasets.sources import open_source
-from seqel.datasets.tables import expand
+from seqel.datasets.reading.readers import open_source
+from seqel.datasets.reading.table import expand
 from seqel.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from seqel.data.recorded import Recorded
+    from seqel.replay.episode_buffer import Recorded
     from seqel.datasets.schema import Schema
     from seqel.spaces import ActionSpec, ObservationSpec
 
@@ -152,7 +152,7 @@ def load(
 
 def open_store(directory: Path, meta: dict[str, Any]) -> Dataset:
     """The dataset of a store, mapped into memory."""
-    from seqel.data.recorded import Recorded
+    from seqel.replay.episode_buffer import Recorded
 
     encoding = Encoding.from_json(json.loads((directory / store.ENCODING).read_text(encoding="utf-8")))
     recorded = Recorded(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqel.datasets.optional import needed
+from seqel.extras import needed
 from seqel.spaces import TEXT_BUCKETS, TEXT_TOKENS
 
 if TYPE_CHECKING:

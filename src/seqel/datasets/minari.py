@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqel.data.layout import Layout
+from seqel.replay.layout import Layout
 from seqel.datasets.dataset import Dataset
 from seqel.datasets.hashing import mixed
-from seqel.datasets.optional import needed
+from seqel.extras import needed
 from seqel.errors import DataError, SpaceError
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.types import Episode
@@ -48,7 +48,7 @@ def load_minari(dataset_id: str) -> Dataset:
         ActionSpec.from_space(source.action_space),
     )
     layout = Layout(observation.storage, action.actions, recorded=True)
-    from seqel.data.recorded import Recorded
+    from seqel.replay.episode_buffer import Recorded
 
     ids: list[int] = []
     recorded = Recorded.of(layout, [episode for _, episode in _episodes(source, observation, action, ids, dataset_id)])

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqel.data.layout import Layout
+from seqel.replay.layout import Layout
 from seqel.datasets.encoding import Encoding
-from seqel.datasets.episodes import Counts, assemble
-from seqel.datasets.importing import import_rows
-from seqel.datasets.optional import needed
-from seqel.datasets.tables import Table
+from seqel.datasets.importing.episodes import Counts, assemble
+from seqel.datasets.importing.rows import import_rows
+from seqel.extras import needed
+from seqel.datasets.reading.table import Table
 from seqel.errors import DataError
 from seqel.storage import atomic_directory
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from seqel.datasets.importing import Imported
+    from seqel.datasets.importing.rows import Imported
     from seqel.datasets.schema import Schema
 
 __all__ = ["VERSION", "build", "layout_of", "open_columns", "read_meta"]

@@ -27,7 +27,7 @@ from seqel.agents.agent import Agent
 from seqel.deployment.runtime import FORMAT, METADATA, PREFIX
 from seqel.errors import ConfigError
 from seqel.networks.qnetwork import QNetwork
-from seqel.networks.transformer import Transformer
+from seqel.networks.trunks.transformer import Transformer
 from seqel.storage import atomic_write
 
 __all__ = ["export"]

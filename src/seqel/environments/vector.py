@@ -55,7 +55,7 @@ def make_vector(
         EnvironmentFault: an environment cannot be made. ConfigError, SpaceError: envpool has no such id.
     """
     if mode == "envpool":
-        from seqel.environments.pool import PoolEnv
+        from seqel.environments.envpool import PoolEnv
 
         name, arguments = registered(make)
         return cast("VectorEnv[Any, Any, Any]", PoolEnv(name, environments, arguments))

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from seqel.losses.config import ObjectiveConfig
-from seqel.losses.distributions import Categorical, Quantiles
-from seqel.losses.hl_gauss import HLGauss
-from seqel.losses.offline import advantage_weight, conservative, expectile, imitation, supported
+from seqel.values.distributions import Categorical, Quantiles
+from seqel.values.hl_gauss import HLGauss
+from seqel.losses.terms.terms import advantage_weight, conservative, expectile, imitation, supported
 from seqel.losses.returns import n_step, one_step, peng_lambda, retrace, watkins_trace
 from seqel.losses.td import double_q_bootstrap, huber, masked_argmax, masked_max, q_bootstrap, select, squared
 from seqel.types import QOutput, SequenceBatch
@@ -152,7 +152,7 @@ def step_loss(
 def offline_terms(
     batch: SequenceBatch, online: QOutput, target: QOutput, scale: Tensor, config: ObjectiveConfig
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """The terms of `losses/offline.py` that the config asks for: name -> (what is learnt, what is reported), (B, T) each."""
+    """The terms of `losses/terms/terms.py` that the config asks for: name -> (what is learnt, what is reported), (B, T) each."""
     mask = None if batch.action_mask is None else batch.action_mask[:, :-1, None]
     count = None if batch.log_count is None else batch.log_count[:, :-1, None]
     found: dict[str, tuple[Tensor, Tensor]] = {}

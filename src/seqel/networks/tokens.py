@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seqel.errors import SpaceError
 from seqel.networks.config import NetworkConfig
-from seqel.networks.images import ConvolutionEncoder, PatchEncoder
+from seqel.networks.encoders.images import ConvolutionEncoder, PatchEncoder
 from seqel.spaces import ActionSpec, Leaf, ObservationSpec
 
 __all__ = ["TokenEncoder", "VectorEncoder"]

@@ -68,7 +68,7 @@ def settings_for(features: Tensor | None, given: Any) -> dict[str, Any]:
 
 
 def _table(path: Path) -> pl.DataFrame:
-    from seqel.datasets.optional import needed
+    from seqel.extras import needed
 
     pl_ = needed("polars")
     try:

@@ -14,9 +14,9 @@ from seqel.losses.config import ObjectiveConfig
 from seqel.losses.objective import step_loss
 from seqel.losses.td import masked_mean
 from seqel.networks.qnetwork import QNetwork
-from seqel.training.augment import shift_images
-from seqel.training.candidates import with_negatives
-from seqel.training.compiling import compiled
+from seqel.training.augmentation import shift_images
+from seqel.training.negatives import with_negatives
+from seqel.training.hardware.compilation import compiled
 from seqel.training.config import LearnerConfig
 from seqel.types import SequenceBatch
 

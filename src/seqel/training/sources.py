@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from seqel.data.recorded import Recorded
+from seqel.replay.episode_buffer import Recorded
 from seqel.errors import ConfigError, SpaceError
 from seqel.spaces import ActionSpec, ObservationSpec
 
@@ -98,7 +98,7 @@ def as_trained(source: Source, encoding: dict[str, Any]) -> Source:
     """Data from a table, in the codes of an agent's own `described` encoding. Raises DataError where they do not fit."""
     from seqel.datasets.dataset import Dataset
     from seqel.datasets.encoding import Encoding
-    from seqel.datasets.translate import translated
+    from seqel.datasets.reencode import translated
     from seqel.errors import DataError
 
     if not isinstance(source, Dataset):

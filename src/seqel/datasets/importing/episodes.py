@@ -1,0 +1,238 @@
+"""A bucket of records -> the slots of whole episodes, by array operations alone.
+
+At a row the observation was seen, then the action taken, then the reward received. An episode of T transitions takes
+T + 1 slots. The last one holds
+
+* the session's last row, where that has neither action nor reward: it is the final observation, nothing else;
+* a copy of the last observation, where the session terminated (nothing follows, its value is not asked for);
+* the last row's observation, where the session was cut off: its action and reward are dropped, because what followed
+  them, from which to estimate the rest, was not recorded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqel.replay.layout import BEHAVIOUR, OBSERVATION
+from seqel.datasets.encoding import CATEGORIES, NUMBERS
+from seqel.datasets.importing.rows import MISSING, TERMINATED, TRUNCATED
+from seqel.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from seqel.datasets.importing.rows import Imported
+
+__all__ = ["Counts", "Episodes", "assemble", "stable_order"]
+
+
+@dataclass
+class Counts:
+    """What was found on the way; adds up over the buckets."""
+
+    out_of_order: int = 0  # rows that stand before a row of their session that they should follow
+    duplicates: int = 0  # rows with the session and order of an earlier one; left out
+    first_duplicate: tuple[int, int, str] | None = None  # two rows of the table, and the session's name
+    final_rows: int = 0  # sessions whose last row is a final observation
+    terminated: int = 0  # episodes
+    truncated: int = 0
+    dropped_steps: int = 0  # last steps of sessions that were cut off
+    dropped_sessions: int = 0  # sessions of which nothing is left
+
+
+@dataclass
+class Episodes:
+    """The episodes of a bucket, in the order of the sessions' ranks."""
+
+    columns: dict[str, NDArray[Any]]  # as the layout names them, each (slots, *shape)
+    sessions: NDArray[np.int64]  # (episodes,) provisional numbers
+    length: NDArray[np.int64]  # (episodes,) transitions
+    terminated: NDArray[np.bool_]  # (episodes,)
+    rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # (slots,) row of the table
+
+
+def assemble(
+    records: NDArray[Any], rank: NDArray[np.int64], imported: Imported, counts: Counts, place: Callable[[int], str]
+) -> Episodes:
+    """Sort the records by (session's rank, order), check the sessions, and lay out their slots.
+
+    rank: provisional session number -> its place in the store. place: row of the table -> "FILE, line N".
+
+    Raises:
+        DataError: an action or reward is missing within a session, a session goes on after its end, or a recorded action is
+            masked; names file, line and column.
+    """
+    schema = imported.encoding.schema
+    records = _deduplicated(_sorted(records, rank, counts), imported, counts)
+    begins = np.flatnonzero(np.diff(records["session"].astype(np.int64), prepend=-1) != 0)
+    size = np.diff(np.append(begins, len(records)))
+    last = begins + size - 1
+    final = _check_missing(records, last, schema.action, schema.reward, place)
+    ended = _ends(records, TERMINATED, schema.terminated, last, final, place)
+    cut = _ends(records, TRUNCATED, schema.truncated, last, final, place)
+    if schema.terminated is not None:
+        over = ended
+    else:
+        over = (~cut if schema.truncated is not None else np.ones(len(last), bool)) & (schema.ends == "terminated")
+    length = np.where(final | ~over, size - 1, size)
+    kept = length > 0
+    counts.final_rows += int(final.sum())
+    counts.dropped_sessions += int((~kept).sum())
+    counts.dropped_steps += int((~over & ~final).sum())
+    counts.terminated += int((over & kept).sum())
+    counts.truncated += int((~over & kept).sum())
+    begins, size, length, over = begins[kept], size[kept], length[kept], over[kept]
+    slots = length + 1
+    step = np.arange(slots.sum()) - np.repeat(np.cumsum(slots) - slots, slots)
+    source = np.repeat(begins, slots) + np.minimum(step, np.repeat(size - 1, slots))
+    end = step == np.repeat(length, slots)
+    columns = _observations(records, source, imported)
+    columns["action"] = np.where(end, 0, imported.action_codes[records["action"][source]])[:, None]
+    columns["reward"] = np.where(end, np.float32(0.0), records["reward"][source])
+    columns["own"] = ~end
+    chance = records["chance"][source] if "chance" in _fields(records) else np.full(len(source), np.nan, np.float32)
+    columns[BEHAVIOUR] = np.where(end, np.float32(np.nan), chance)
+    if schema.masked:
+        mask = records["mask"][source] | records["no_mask"][source][:, None]
+        mask[end & np.repeat(over, slots) & ~mask.any(axis=1)] = True  # nothing is chosen there any more
+        taken = mask[np.arange(len(mask)), columns["action"][:, 0]]
+        bad = ~np.where(end, mask.any(axis=1), taken)
+        if bad.any():
+            row = int(records["row"][source[bad]].min())
+            name = schema.mask[0] if isinstance(schema.mask, tuple) else (schema.mask or schema.candidates)
+            raise DataError(
+                f"{place(row)}, column {name!r}: expected a mask that allows the action taken (or any, at a session's end), "
+                "got one that forbids it: does a mask have the order of the actions?"
+            )
+        columns["action_mask"] = mask
+    return Episodes(columns, records["session"][begins].astype(np.int64), length, over, records["row"][source])
+
+
+def _fields(records: NDArray[Any]) -> tuple[str, ...]:
+    return records.dtype.names or ()
+
+
+def _sorted(records: NDArray[Any], rank: NDArray[np.int64], counts: Counts) -> NDArray[Any]:
+    """By (rank, order, row of the table); the records come in the order of the table."""
+    key = rank[records["session"]]
+    if (key[1:] < key[:-1]).any():
+        order = stable_order(key)
+        records, key = records.take(order), key[order]  # take moves a record at once, an index field by field
+    if "whole" not in _fields(records):
+        return records
+    whole, rest = records["whole"], records["rest"]
+    back = (key[1:] == key[:-1]) & ((whole[1:] < whole[:-1]) | ((whole[1:] == whole[:-1]) & (rest[1:] < rest[:-1])))
+    counts.out_of_order += int(back.sum())
+    return records.take(np.lexsort((records["row"], rest, whole, key))) if back.any() else records
+
+
+def stable_order(key: NDArray[np.int64]) -> NDArray[np.int64]:
+    """As argsort(kind="stable"), by digits of 16 bits, for which numpy counts instead of comparing.  (N,), N >= 1."""
+    rest = key - key.min()
+    order = np.argsort(rest.astype(np.uint16), kind="stable")
+    shift = 16
+    while int(rest.max()) >> shift:
+        order = order[np.argsort((rest[order] >> shift).astype(np.uint16), kind="stable")]
+        shift += 16
+    return order
+
+
+def _deduplicated(records: NDArray[Any], imported: Imported, counts: Counts) -> NDArray[Any]:
+    """Without the rows that repeat the session and order of the one before."""
+    if "whole" not in _fields(records):
+        return records
+    same = np.zeros(len(records), bool)
+    same[1:] = records["session"][1:] == records["session"][:-1]
+    for name in ("whole", "rest"):
+        same[1:] &= records[name][1:] == records[name][:-1]
+    if not same.any():
+        return records
+    counts.duplicates += int(same.sum())
+    again = np.flatnonzero(same)
+    at = int(again[np.argmin(records["row"][again])])
+    first = at - 1
+    while same[first]:
+        first -= 1
+    pair = int(records["row"][first]), int(records["row"][at])
+    if counts.first_duplicate is None or pair[1] < counts.first_duplicate[1]:
+        counts.first_duplicate = (*pair, str(imported.sessions[int(records["session"][at])]))
+    return records[~same]
+
+
+def _check_missing(
+    records: NDArray[Any], last: NDArray[np.int64], action: str, reward: str, place: Callable[[int], str]
+) -> NDArray[np.bool_]:
+    """Which sessions end with a row without action and reward, (sessions,)."""
+    no_action, no_reward = records["action"] < 0, (records["flags"] & MISSING) != 0
+    within = no_action | no_reward
+    within[last] = no_action[last] != no_reward[last]
+    if within.any():
+        at = int(np.flatnonzero(within)[np.argmin(records["row"][within])])
+        column = action if no_action[at] else reward
+        raise DataError(
+            f"{place(int(records['row'][at]))}, column {column!r}: expected a value, got nothing: only the last row of a "
+            "session may lack action and reward, both of them, and is then its final observation"
+        )
+    final: NDArray[np.bool_] = no_action[last]
+    return final
+
+
+def _ends(
+    records: NDArray[Any],
+    bit: int,
+    column: str | None,
+    last: NDArray[np.int64],
+    final: NDArray[np.bool_],
+    place: Callable[[int], str],
+) -> NDArray[np.bool_]:
+    """Which sessions have this flag at their last step or on their final observation, (sessions,)."""
+    flag: NDArray[np.bool_] = (records["flags"] & bit) != 0
+    if column is None:
+        return np.zeros(len(last), bool)
+    within = flag.copy()
+    within[last] = False
+    before = np.maximum(last - 1, 0)[final]
+    step = before[records["session"][before] == records["session"][last[final]]]  # the last one with an action
+    within[step] = False
+    if within.any():
+        at = int(np.flatnonzero(within)[np.argmin(records["row"][within])])
+        raise DataError(
+            f"{place(int(records['row'][at]))}, column {column!r}: the session ends here, but it has rows after this one: "
+            "give each episode a session of its own, and see that `order` names the right column"
+        )
+    found: NDArray[np.bool_] = flag[last]
+    found[final] |= flag[before] & (records["session"][before] == records["session"][last[final]])
+    return found
+
+
+def _observations(records: NDArray[Any], source: NDArray[np.int64], imported: Imported) -> dict[str, NDArray[Any]]:
+    """The leaves, each (slots, *shape)."""
+    encoding, out = imported.encoding, {}
+    schema = encoding.schema
+    plain = schema.of_kind("number")
+    if plain:
+        numbers = records["numbers"][source]
+        marked = [place for place, name in enumerate(plain) if name in encoding.missing]
+        out[OBSERVATION + NUMBERS] = _marked(numbers, np.isnan(numbers[:, marked]))
+    if imported.category_codes:
+        codes = records["categories"][source]
+        out[OBSERVATION + CATEGORIES] = np.column_stack(
+            [mapping[codes[:, place]] for place, mapping in enumerate(imported.category_codes)]
+        )
+    for name in schema.of_kind("text"):
+        out[f"{OBSERVATION}text/{name}"] = records[f"text/{name}"][source]
+    for name in schema.of_kind("vector"):
+        vectors = records[f"vector/{name}"][source]
+        marks = np.isnan(vectors[:, :1]) if name in encoding.missing else np.zeros((len(vectors), 0), bool)
+        out[f"{OBSERVATION}vector/{name}"] = _marked(vectors, marks)
+    return out
+
+
+def _marked(values: NDArray[np.float32], marks: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Zeros for NaN, and the marks of what is missing behind."""
+    return np.concatenate([np.nan_to_num(values, nan=0.0), marks.astype(np.float32)], axis=1)

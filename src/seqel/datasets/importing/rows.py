@@ -1,0 +1,286 @@
+"""The one pass over a table: every value checked and turned into numbers, every row written to a bucket on the disk.
+
+A row becomes a fixed-size record. Names (sessions, actions, categories) get provisional numbers in the order in which they
+appear; their final ones are known at the end. A bucket holds the rows of a range of the sessions' hashes, so that each
+can be sorted by itself in memory, and all of them together are in order. Memory: one batch, the names, nothing a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqel.datasets.importing import cells
+from seqel.datasets.encoding import Encoding, natural
+from seqel.datasets.hashing import hash_names, hash_texts
+from seqel.datasets.importing.masks import Masks
+from seqel.datasets.importing.vocabulary import Names, vocabulary
+from seqel.errors import DataError
+from seqel.spaces import CODES_LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from polars import Series
+
+    from seqel.datasets.reading.frames import Role
+    from seqel.datasets.schema import Schema
+    from seqel.datasets.reading.table import Batch, Table
+
+__all__ = ["Imported", "import_rows", "roles"]
+
+BUCKET = 128 << 20  # bytes of records in a bucket, about
+MOST_BUCKETS = 4096
+ACTIONS = 65_536  # more are most likely a mistake: a column of ids or numbers, not of choices
+MISSING, TERMINATED, TRUNCATED = 1, 2, 4  # bits of a record's flags: no reward, and the two ends
+
+
+@dataclass
+class Imported:
+    """What one pass leaves: the buckets and all that is needed to make sense of them."""
+
+    record: np.dtype[Any]
+    buckets: list[Path]
+    rows: int
+    encoding: Encoding
+    action_codes: NDArray[np.int64]  # provisional -> final
+    category_codes: list[NDArray[np.int64]]  # a category column: provisional -> final
+    sessions: Series  # provisional -> name
+    session_hash: NDArray[np.uint64]  # provisional -> hash
+    missing: dict[str, int]  # column -> how many values
+    frequencies: dict[str, NDArray[np.int64]]  # category column -> how often each of its names, rare ones too
+    action_counts: NDArray[np.int64]  # final code -> how often
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def roles(schema: Schema) -> dict[str, Role]:
+    """How each column is read at first."""
+    found: dict[str, Role] = dict.fromkeys(schema.columns, "text")
+    found |= dict.fromkeys(schema.of_kind("number"), "number")
+    found |= dict.fromkeys(schema.of_kind("vector"), "list")
+    if isinstance(schema.mask, str):
+        found[schema.mask] = "list"
+    if schema.candidates is not None:
+        found[schema.candidates] = "list"
+    found[schema.reward] = "number"
+    if schema.behaviour_probability:
+        found[schema.behaviour_probability] = "number"
+    # a column in two roles is read as text where one of them needs the text
+    texts = {schema.session, schema.action, *schema.of_kind("text"), *schema.of_kind("category")}
+    found |= dict.fromkeys(texts, "text")
+    if schema.order and schema.order not in texts:
+        # observed as well, it is read as text: float64 does not tell nanoseconds of today apart
+        found[schema.order] = "text" if schema.order in schema.observation else "whole"
+    return found
+
+
+class _Pass:
+    """The state of the pass."""
+
+    def __init__(self, table: Table, schema: Schema, directory: Path, progress: Callable[[float], None] | None) -> None:
+        self.table, self.schema, self.directory, self.progress = table, schema, directory, progress
+        self.sessions = Names(1 << 32, "")
+        self.actions = Names(
+            ACTIONS,
+            f"column {schema.action!r}: expected at most {ACTIONS:,} different actions, got more: is it the right column? "
+            "Actions are choices among few; group them, or give the group as the action",
+        )
+        self.categories = {
+            name: Names(
+                CODES_LIMIT,
+                f"column {name!r}: expected at most {CODES_LIMIT:,} different categories, got more: make it a text or a "
+                "number in the schema, or leave it out",
+            )
+            for name in schema.of_kind("category")
+        }
+        self.hashes = np.zeros(0, np.uint64)
+        self.widths: dict[str, int] = {}
+        self.masks = Masks(schema)
+        self.missing = dict.fromkeys(schema.columns, 0)
+        self.order_kind: str | None = None
+        self.rows = 0
+        self.record: np.dtype[Any] | None = None
+        self.buckets: list[Path] = []
+
+    def take(self, batch: Batch) -> None:
+        """Check and encode a batch, and write its records."""
+        values = self._encoded(batch)
+        if self.record is None:
+            self.record = np.dtype([(name, array.dtype, array.shape[1:]) for name, array in values.items()])
+            estimate = len(batch.rows) / max(batch.share, 1e-9) * self.record.itemsize
+            count = min(MOST_BUCKETS, max(1, round(estimate / BUCKET)))
+            self.buckets = [self.directory / f"{number:04}" for number in range(count)]
+        records = np.empty(len(batch.rows), self.record)
+        for name, array in values.items():
+            records[name] = array
+        self._write(records)
+        self.rows += len(batch.rows)
+        if self.progress:
+            self.progress(batch.share)
+
+    def _write(self, records: NDArray[Any]) -> None:
+        count = len(self.buckets)
+        if count == 1:
+            parts = [(0, records)]
+        else:
+            which = (self.hashes[records["session"]] >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)
+            order = np.argsort(which.astype(np.uint16), kind="stable")
+            ends = np.cumsum(np.bincount(which.astype(np.int64), minlength=count))
+            records = records.take(order)
+            parts = [(b, records[ends[b - 1] if b else 0 : ends[b]]) for b in range(count)]
+        for number, part in parts:
+            if len(part):
+                with self.buckets[number].open("ab") as file:
+                    part.tofile(file)
+
+    def _encoded(self, batch: Batch) -> dict[str, NDArray[Any]]:
+        schema, rows, first = self.schema, batch.rows, batch.first
+
+        def refuse(column: str, row: int, expected: str, value: Any) -> DataError:
+            return self.table.refusal(first + row, column, expected, value)
+
+        def number(column: str, expected: str) -> NDArray[np.float64]:
+            found = cells.numbers(rows[column], partial(refuse, column), expected)
+            self.missing[column] += int(np.isnan(found).sum())
+            return found
+
+        def names(column: str, known: Names) -> NDArray[np.int64]:
+            codes = known.codes(cells.texts(rows[column], partial(refuse, column)))
+            self.missing[column] += int((codes < 0).sum())
+            return codes
+
+        def flag(column: str | None) -> NDArray[np.int64]:
+            if column is None:
+                return np.zeros(len(rows), np.int64)
+            return cells.flags(rows[column], partial(refuse, column)).astype(np.int64)
+
+        out: dict[str, NDArray[Any]] = {}
+        session = names(schema.session, self.sessions)
+        if (session < 0).any():
+            raise refuse(schema.session, int((session < 0).argmax()), "the name of a session", None)
+        if len(self.hashes) < len(self.sessions):
+            self.hashes = np.concatenate([self.hashes, hash_names(self.sessions.names[len(self.hashes) :])])
+        out["session"] = session.astype(np.uint32)
+        out["row"] = np.arange(first, first + len(rows))
+        if schema.order is not None:
+            out["whole"], out["rest"], kind = cells.orders(rows[schema.order], partial(refuse, schema.order))
+            if self.order_kind not in (None, kind):
+                raise refuse(schema.order, 0, f"a {self.order_kind}, as in the rows before", rows[schema.order][0])
+            self.order_kind = kind
+        out["action"] = names(schema.action, self.actions).astype(np.int32)
+        reward = number(schema.reward, "a number")
+        no_reward = np.isnan(reward)
+        out["reward"] = np.where(no_reward, 0.0, reward).astype(np.float32)
+        out["flags"] = (
+            MISSING * no_reward + TERMINATED * flag(schema.terminated) + TRUNCATED * flag(schema.truncated)
+        ).astype(np.uint8)
+        if schema.behaviour_probability is not None:
+            column = schema.behaviour_probability
+            chance = number(column, "a probability above 0, at most 1")
+            # a final observation has no action, so nothing to have a probability
+            bad = ((chance <= 0) | (chance > 1) | (chance.astype(np.float32) <= 0)) & (out["action"] >= 0)
+            if bad.any():
+                row = int(bad.argmax())
+                raise refuse(
+                    column, row, "a probability above 0, at most 1 (empty where it is not known)", rows[column][row]
+                )
+            out["chance"] = chance.astype(np.float32)
+        if schema.masked:
+            out["mask"], out["no_mask"] = self.masks.read(rows, refuse)
+        plain = schema.of_kind("number")
+        if plain:
+            # NaN stays in the record as the mark of a missing number
+            out["numbers"] = np.column_stack([number(name, "a number") for name in plain]).astype(np.float32)
+        if self.categories:
+            out["categories"] = np.column_stack([names(c, known) for c, known in self.categories.items()]).astype(
+                np.int32
+            )
+        for column in schema.of_kind("text"):
+            texts = cells.texts(rows[column], partial(refuse, column))
+            self.missing[column] += texts.null_count()
+            out[f"text/{column}"] = hash_texts(texts)
+        for column in schema.of_kind("vector"):
+            found, none = cells.lists(
+                rows[column], partial(refuse, column), self.widths.get(column), "a list of numbers"
+            )
+            self.missing[column] += int(none.sum())
+            if column not in self.widths:
+                if none.all():
+                    raise refuse(column, 0, "a list of numbers, at least in one of the first rows", None)
+                self.widths[column] = found.shape[1]
+            found[none] = np.nan
+            out[f"vector/{column}"] = found.astype(np.float32)
+        return out
+
+    def result(self) -> Imported:
+        """After the last batch."""
+        if self.record is None or not self.rows:
+            raise DataError(
+                f"{self.table.sources[0].path} has a header and no rows: expected a table with a row a step"
+                if len(self.table.sources) == 1
+                else "the files have no rows: expected tables with a row a step"
+            )
+        actions, action_codes = self._actions()
+        vocabularies: dict[str, tuple[str, ...]] = {}
+        codes = []
+        for name, known in self.categories.items():
+            vocabularies[name], mapping = vocabulary(known)
+            codes.append(mapping)
+        kinds = self.schema.observation
+        encoding = Encoding(
+            self.schema, actions, vocabularies, self.widths,
+            tuple(name for name, kind in kinds.items() if kind in ("number", "vector") and self.missing[name]),
+        )  # fmt: skip
+        counts = np.zeros(len(actions), np.int64)
+        counts[action_codes[:-1]] = self.actions.counts
+        return Imported(
+            self.record, self.buckets, self.rows, encoding, action_codes, codes, self.sessions.names.rechunk(), self.hashes,
+            {name: count for name, count in self._missing().items() if count},
+            {name: known.counts for name, known in self.categories.items()}, counts,
+        )  # fmt: skip
+
+    def _missing(self) -> dict[str, int]:
+        column = self.schema.candidates or self.schema.mask
+        return self.missing | ({column: self.masks.missing} if isinstance(column, str) else {})
+
+    def _actions(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+        """Names in order, and provisional -> final code, with -1 at the end for what -1 points to."""
+        found = self.actions.names.to_list()
+        if not found:
+            raise DataError(f"column {self.schema.action!r} is empty: expected the action of each row")
+        declared = self.schema.actions
+        order = tuple(natural(found)) if declared is None else declared
+        place = {name: code for code, name in enumerate(order)}
+        unknown = [name for name in found if name not in place]
+        if unknown:
+            raise DataError(
+                f"column {self.schema.action!r}: the schema lists the actions {list(order)}, but {unknown[0]!r} occurs "
+                "too: add it"
+            )
+        if self.masks.width is not None and self.masks.width != len(order):
+            raise DataError(
+                f"the action mask has {self.masks.width} values a row, but there are {len(order)} actions "
+                f"({', '.join(order[:8])}{', ...' if len(order) > 8 else ''}): list all of them in the schema, "
+                'in the order of the mask, as actions = ["...", ...]'
+            )
+        return order, np.array([*(place[name] for name in found), -1], np.int64)
+
+
+def import_rows(
+    table: Table, schema: Schema, directory: Path, progress: Callable[[float], None] | None = None
+) -> Imported:
+    """Read the whole table once; the buckets go into `directory`.
+
+    Raises:
+        DataError: names file, line and column of the first value that is not what the schema says.
+    """
+    table.require(schema.columns)
+    one = _Pass(table, schema, directory, progress)
+    for batch in table.batches(roles(schema)):
+        one.take(batch)
+    return one.result()

@@ -1,0 +1,194 @@
+"""What a careful analyst would say about recorded data before anybody learns from it, as plain values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqel.replay.layout import BEHAVIOUR
+from seqel.datasets.inspection.leakage import suspicious
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from seqel.datasets.dataset import Dataset
+
+__all__ = ["analyse", "bar", "histogram"]
+
+QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
+RARE_ACTION = 0.001  # share of the transitions
+FEW = 30  # of an action; fewer say little about it
+BLOCKS = " ▏▎▍▌▋▊▉█"
+
+
+def analyse(dataset: Dataset, held_out: float = 0.1, seed: int = 0) -> dict[str, Any]:
+    """Counts, distributions and `warnings`, a sentence each, of what deserves a look."""
+    recorded, report = dataset.recorded, dataset.report
+    own = np.asarray(recorded.slots.columns["own"])
+    reward = np.asarray(recorded.slots.columns["reward"])[own]
+    action = np.asarray(recorded.slots.columns["action"])[own][:, 0]
+    counts = np.bincount(action, minlength=len(dataset.actions))
+    terminated = int(recorded.table.numbers[:, recorded.table.TERMINATED].sum())
+    leaks = suspicious(dataset)
+    found: dict[str, Any] = {
+        "rows": report.get("rows", len(recorded)),
+        "sessions": report.get("table_sessions", recorded.episodes),
+        "transitions": len(recorded),
+        "episodes": recorded.episodes,
+        "terminated": terminated,
+        "truncated": recorded.episodes - terminated,
+        "lengths": quantiles(recorded.lengths),
+        "reward": {
+            **quantiles(reward),
+            "mean": float(reward.mean(dtype=np.float64)),
+            "std": float(reward.std(dtype=np.float64)),
+            "zero": float(np.mean(reward == 0)),
+            "constant": bool((reward == reward[0]).all()),
+            "histogram": histogram(reward),
+        },
+        "returns": quantiles(recorded.returns()),
+        "actions": [
+            {"name": name, "count": int(count), "share": float(count / max(1, len(action)))}
+            for name, count in zip(dataset.actions, counts, strict=True)
+        ],
+        "missing": {name: count / max(1, report["rows"]) for name, count in report.get("missing", {}).items()},
+        **{
+            name: report.get(name, 0)
+            for name in ("duplicates", "out_of_order", "final_rows", "dropped_steps", "dropped_sessions")
+        },
+        "first_duplicate": report.get("first_duplicate"),
+        "rare_categories": report.get("rare", {}),
+        "categories": report.get("categories", {}),
+        "leaks": [{"column": leak.column, "tells": leak.tells, "share": leak.share} for leak in leaks],
+        "behaviour": _behaviour(dataset, own),
+        "trained_on": _trained_on(dataset, held_out, seed),
+    }
+    found["warnings"] = [*_warnings(found), *map(str, leaks)]
+    return found
+
+
+def quantiles(values: NDArray[Any]) -> dict[str, float]:
+    """Name -> value.  (N,), N at least 1."""
+    return dict(zip(QUANTILES, np.quantile(values, list(QUANTILES.values())).astype(float).tolist(), strict=True))
+
+
+def histogram(values: NDArray[Any], bins: int = 12) -> list[dict[str, Any]]:
+    """[{"from", "to", "count"}]: each value by itself where there are at most `bins`, else bins of equal width."""
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) <= bins:
+        return [{"from": float(v), "to": float(v), "count": int(c)} for v, c in zip(distinct, counts, strict=True)]
+    counts, edges = np.histogram(values.astype(np.float64), bins)
+    return [
+        {"from": float(low), "to": float(high), "count": int(count)}
+        for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
+    ]
+
+
+def bar(share: float, width: int = 24) -> str:
+    """A bar of `share` (0 to 1) of the width, in eighths of a character; something is seen of all that is not zero."""
+    eighths = max(round(share * width * 8), 1 if share > 0 else 0)
+    full, rest = divmod(eighths, 8)
+    return "█" * full + (BLOCKS[rest] if rest else "")
+
+
+def _behaviour(dataset: Dataset, own: NDArray[np.bool_]) -> dict[str, Any] | None:
+    """How the recorded probabilities look; None where there are none."""
+    columns = dataset.recorded.slots.columns
+    chance = np.asarray(columns[BEHAVIOUR])[own]
+    known = ~np.isnan(chance)
+    if not known.any():
+        return None
+    inverse = 1.0 / chance[known].astype(np.float64)
+    if "action_mask" in columns:
+        choices = float(np.asarray(columns["action_mask"])[own][known].sum(axis=1).mean())
+    else:
+        choices = float(len(dataset.actions))
+    return {
+        "known": float(known.mean()),
+        "min": float(chance[known].min()),
+        "max": float(chance[known].max()),
+        "always_one": bool((chance[known] == 1).all()),
+        "mean_inverse": float(inverse.mean()),
+        "mean_inverse_error": float(inverse.std() / np.sqrt(len(inverse))),
+        "choices": choices,
+    }
+
+
+def _trained_on(dataset: Dataset, held_out: float, seed: int) -> dict[str, Any]:
+    held = dataset.split(held_out, seed)[1] if dataset.recorded.episodes > 1 else np.zeros(0, np.int64)
+    return {
+        "observation": [
+            {"path": leaf.path, "kind": leaf.kind, "shape": list(leaf.shape), "dtype": leaf.dtype}
+            for leaf in dataset.observation.leaves
+        ],
+        "actions": len(dataset.actions),
+        "masked": dataset.recorded.layout.masked,
+        "held_out_sessions": len(held),
+        "sessions": dataset.recorded.episodes - len(held),
+        "transitions": int(len(dataset.recorded) - dataset.recorded.lengths[held].sum()),
+    }
+
+
+def _warnings(found: dict[str, Any]) -> list[str]:
+    out: list[str] = []
+    if found["duplicates"]:
+        out.append(
+            f"{found['duplicates']:,} rows repeat the session and step of another one, the first {found['first_duplicate']}: "
+            "training refuses them; remove them from the file"
+        )
+    if found["out_of_order"]:
+        out.append(
+            f"{found['out_of_order']:,} rows stand before a row that comes earlier in their session: they were sorted"
+        )
+    if found["reward"]["constant"]:
+        out.append(
+            f"the reward is {found['reward']['mean']:g} in every row: no action can be found to be better than another"
+        )
+    if found["episodes"] == 1:
+        out.append("there is a single session: nothing can be held out, so no estimate of the result will be possible")
+    if found["dropped_sessions"]:
+        out.append(
+            f"{found['dropped_sessions']:,} sessions have no transition (a single row that was cut off): left out"
+        )
+    if found["dropped_steps"]:
+        out.append(
+            f"{found['dropped_steps']:,} sessions are cut off without a final observation: their last action and reward are "
+            "left out, because what followed is not known"
+        )
+    if len(found["actions"]) == 1:
+        out.append(f"there is a single action, {found['actions'][0]['name']!r}: nothing to decide")
+    never = [one["name"] for one in found["actions"] if one["count"] == 0]
+    if never:
+        out.append(f"{len(never)} actions never occur ({_some(never)}): the data say nothing about them")
+    rare = [one["name"] for one in found["actions"] if 0 < one["count"] < max(FEW, RARE_ACTION * found["transitions"])]
+    if rare and len(found["actions"]) > 1:
+        out.append(f"{len(rare)} actions are rare ({_some(rare)}): estimates of them will be uncertain")
+    rare = [
+        f"{name}: {count:,} of {found['categories'][name]:,}"
+        for name, count in found["rare_categories"].items()
+        if count
+    ]
+    if rare:
+        out.append(f"categories that occur fewer than 5 times ({_some(rare)}): little can be learnt about them")
+    for name, share in found["missing"].items():
+        if share > 0.5:
+            out.append(f"column {name!r} is missing in {share:.0%} of the rows")
+    behaviour = found["behaviour"]
+    if behaviour is not None:
+        if behaviour["always_one"]:
+            out.append(
+                "every behaviour probability is 1: nothing else was ever tried, so other actions cannot be judged"
+            )
+        elif abs(behaviour["mean_inverse"] - behaviour["choices"]) > max(
+            0.1 * behaviour["choices"], 4 * behaviour["mean_inverse_error"]
+        ):
+            out.append(
+                f"the mean of 1 / behaviour probability is {behaviour['mean_inverse']:.3g}; with {behaviour['choices']:.3g} "
+                "actions to choose from it should be about that number: are they the probabilities of the recorded actions?"
+            )
+    return out
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -1,0 +1,99 @@
+"""A dataset as an agent reads it: codes of another import's vocabularies become those that the agent was trained with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqel.replay.layout import OBSERVATION, Layout
+from seqel.replay.episode_buffer import Recorded
+from seqel.replay.in_memory_dataset import Sessions
+from seqel.replay.ring import EpisodeTable
+from seqel.datasets.encoding import CATEGORIES, NUMBERS, Encoding
+from seqel.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from seqel.datasets.dataset import Dataset
+
+__all__ = ["translated"]
+
+
+def translated(dataset: Dataset, encoding: Encoding) -> Dataset | Sessions:
+    """The sessions in the agent's encoding, in memory; the dataset itself where the encodings are one.
+
+    Categories and actions that the agent does not know: the former become "unknown", sessions with the latter are left
+    out, because no value can be asked of them.
+
+    Raises:
+        DataError: other columns are observed than the agent's, something is missing that never was when it was trained, or
+            no session is left.
+    """
+    mine = dataset.encoding
+    if mine == encoding:
+        return dataset
+    if mine is None or mine.schema.observation != encoding.schema.observation or mine.widths != encoding.widths:
+        came = "no table" if mine is None else dict(mine.schema.observation)
+        raise DataError(
+            f"expected the columns that the agent observes, {dict(encoding.schema.observation)}, got {came}"
+        )
+    known = {name: code for code, name in enumerate(encoding.actions)}
+    action = np.array([known.get(name, -1) for name in mine.actions], np.int64)
+    recorded = dataset.recorded
+    keep = _with_known_actions(recorded, action < 0)
+    if not len(keep):
+        raise DataError(f"no session is left in which only the agent's {len(known)} actions were taken")
+    part = recorded.copied(keep)
+    layout = Layout(encoding.observation.storage, len(encoding.actions), masked=recorded.layout.masked, recorded=True)
+    columns: dict[str, NDArray[Any]] = dict(part.slots.columns)
+    columns["action"] = np.maximum(action, 0)[columns["action"]].astype(layout.columns()["action"][1])
+    if layout.masked:
+        wide = np.zeros((len(columns["action"]), len(encoding.actions)), np.bool_)
+        wide[:, action[action >= 0]] = columns["action_mask"][:, action >= 0]
+        columns["action_mask"] = wide
+    names = encoding.schema.of_kind("number")
+    if names:
+        columns[OBSERVATION + NUMBERS] = _marks(columns[OBSERVATION + NUMBERS], names, mine, encoding)
+    if encoding.schema.of_kind("category"):
+        columns[OBSERVATION + CATEGORIES] = _codes(columns[OBSERVATION + CATEGORIES], mine, encoding)
+    for name in encoding.schema.of_kind("vector"):
+        path = f"{OBSERVATION}vector/{name}"
+        columns[path] = _marks(columns[path], [name], mine, encoding, mine.widths[name])
+    return Sessions(Recorded(layout, columns, part.table.numbers), encoding.observation, encoding.action)
+
+
+def _with_known_actions(recorded: Recorded, unknown: NDArray[np.bool_]) -> NDArray[np.int64]:
+    if not unknown.any():
+        return np.arange(recorded.episodes)
+    numbers = recorded.table.numbers
+    bad = np.concatenate([[0], np.cumsum(unknown[recorded.slots.columns["action"][:, 0]])])
+    begin = numbers[:, EpisodeTable.SLOT]
+    return np.flatnonzero(bad[begin + numbers[:, EpisodeTable.LENGTH]] == bad[begin])
+
+
+def _codes(codes: NDArray[Any], mine: Encoding, theirs: Encoding) -> NDArray[Any]:
+    out = np.empty_like(codes)
+    for place, name in enumerate(theirs.schema.of_kind("category")):
+        table = np.array([0] + [theirs.code(name, one) for one in mine.vocabularies[name]], codes.dtype)
+        out[:, place] = table[codes[:, place]]
+    return out
+
+
+def _marks(
+    values: NDArray[Any], names: list[str], mine: Encoding, theirs: Encoding, width: int | None = None
+) -> NDArray[Any]:
+    """The marks of what is missing follow the values; either encoding has them for other columns."""
+    plain = len(names) if width is None else width
+    marked = [name for name in names if name in mine.missing]
+    out = [values[:, :plain]]
+    for name in names:
+        mark = values[:, plain + marked.index(name)] if name in marked else np.zeros(len(values), values.dtype)
+        if name in theirs.missing:
+            out.append(mark[:, None])
+        elif mark.any():
+            raise DataError(
+                f"column {name!r}: missing in {int(mark.sum()):,} rows, and never where the agent was trained"
+            )
+    return np.concatenate(out, axis=1)

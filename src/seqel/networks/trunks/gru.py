@@ -1,0 +1,79 @@
+"""The GRU trunk: the honest baseline behind the same interface, and the proof that the interface is one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from seqel.networks.config import NetworkConfig
+from seqel.networks.trunks.base import State, Trunk
+
+__all__ = ["GRUTrunk"]
+
+
+class GRUTrunk(Trunk):
+    """Gated recurrent units (Cho et al. 2014, arXiv:1406.1078), `layers` deep, hidden width D, and a last LayerNorm.
+
+    `context` does not bound what it remembers. State: `hidden` (E, layers, D).
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.gru = nn.GRU(config.width, config.width, config.layers, batch_first=True)
+        self.norm = nn.LayerNorm(config.width)
+        for name, parameter in self.gru.named_parameters():
+            if name.startswith("weight_hh"):
+                for part in parameter.data.chunk(3):
+                    nn.init.orthogonal_(part)
+            elif name.startswith("weight_ih"):
+                nn.init.xavier_uniform_(parameter)
+            else:
+                nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, first: Tensor, start: Tensor) -> Tensor:
+        if x.shape[1] > 1 and bool(first[:, 1:].any()):
+            return self._forward_packed(x, first)
+        out: Tensor = self.norm(self.gru(x)[0])
+        return out
+
+    def _forward_packed(self, x: Tensor, first: Tensor) -> Tensor:
+        """Several episodes a row: slower, a step at a time, forgetting where one begins."""
+        state = self.initial_state(len(x), x.device)
+        outputs = []
+        for t in range(x.shape[1]):
+            state["hidden"] = state["hidden"] * ~first[:, t, None, None]
+            h, state = self.step(x[:, t], state)
+            outputs.append(h)
+        return torch.stack(outputs, dim=1)
+
+    def initial_state(self, batch: int, device: torch.device | None = None) -> State:
+        device = device or self.norm.weight.device
+        return {"hidden": torch.zeros(batch, self.gru.num_layers, self.gru.hidden_size, device=device)}
+
+    def reset(self, state: State, rows: Tensor) -> None:
+        state["hidden"][rows] = 0.0
+
+    def step(self, x: Tensor, state: State, rows: Tensor | None = None) -> tuple[Tensor, State]:
+        hidden = state["hidden"] if rows is None else state["hidden"][rows]
+        out, new = self.gru(x[:, None], hidden.transpose(0, 1).contiguous())
+        if rows is None:
+            state["hidden"] = new.transpose(0, 1)
+        else:
+            state["hidden"][rows] = new.transpose(0, 1)
+        return self.norm(out[:, 0]), state
+
+    def prefill(self, x: Tensor, first: Tensor, start: Tensor, lengths: Tensor) -> State:
+        if x.shape[1] > 1 and bool(first[:, 1:].any()):
+            return self._prefill_packed(x, first, lengths)
+        some = lengths.clamp(min=1).cpu()
+        order = torch.nn.utils.rnn.pack_padded_sequence(x, some, batch_first=True, enforce_sorted=False)
+        hidden = self.gru(order)[1].transpose(0, 1)
+        return {"hidden": (hidden * (lengths > 0)[:, None, None]).contiguous()}
+
+    def _prefill_packed(self, x: Tensor, first: Tensor, lengths: Tensor) -> State:
+        state, held = self.initial_state(len(x), x.device), self.initial_state(len(x), x.device)
+        for t in range(x.shape[1]):
+            state["hidden"] = state["hidden"] * ~first[:, t, None, None]
+            _, state = self.step(x[:, t], state)
+            held["hidden"] = torch.where((lengths == t + 1)[:, None, None], state["hidden"], held["hidden"])
+        return held

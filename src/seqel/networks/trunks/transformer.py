@@ -1,0 +1,255 @@
+"""The Transformer trunk: pre-norm blocks, rotary positions, a clock, a banded causal mask and a ring of keys.
+
+Decisions: pre-norm (stable without long warm-up); ReLU MLP of 4x the width (as good as GELU here and cheaper,
+docs/experiments.md); no biases in attention; the last LayerNorm before the head; position enters twice: rotary angles
+say how long ago, the clock (a learnt linear function of sinusoids of the step number) says when in the episode, which
+recall by position needs and rotation cannot give.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqel.networks.trunks.banded_attention import (
+    attention_weights,
+    band,
+    banded_attention,
+    circles,
+    frequencies,
+    ring_attention,
+    ring_empty,
+    rotary,
+    rotate,
+)
+from seqel.networks.config import NetworkConfig
+from seqel.networks.trunks.gate import Gate
+from seqel.networks.trunks.base import State, Trunk
+
+Join = Callable[[Tensor, Tensor], Tensor]
+PureStep = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+
+__all__ = ["Block", "Clock", "Transformer"]
+
+
+class Clock(nn.Module):
+    """A learnt linear function of sinusoids of the step number; starts as the sinusoids themselves, scaled.
+
+    Vaswani et al. 2017 for the sinusoids. Differs: learnable, and unbounded in length as a table would not be.
+    """
+
+    def __init__(self, width: int, scale: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(width) * scale)
+
+    @staticmethod
+    def waves(width: int, base: float) -> tuple[Tensor, Tensor]:
+        """Frequencies and phases of its sinusoids: sines, then cosines.  -> two (D,) float64."""
+        once = frequencies(width, base)
+        return once.repeat(2), torch.cat((torch.full_like(once, -math.pi / 2), torch.zeros_like(once)))
+
+    def forward(self, sinusoids: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        return sinusoids @ self.weight
+
+
+class Block(nn.Module):
+    """Attention and MLP, each joined to its input: added, or through a gate."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.heads, self.dim = config.heads, width // config.heads
+        self.dropout = config.dropout
+        self.norm_attention = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.norm = nn.RMSNorm(self.dim) if config.qk_norm else None  # of queries and keys alike
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp_in = nn.Linear(width, config.feedforward * width)
+        self.mlp_out = nn.Linear(config.feedforward * width, width)
+        self.gate_attention: Join = Gate(width) if config.gate == "gru" else torch.add
+        self.gate_mlp: Join = Gate(width) if config.gate == "gru" else torch.add
+
+    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (..., D), cos and sin (..., 1, 1, d) -> q, k, v (..., H, d), q and k rotated."""
+        qkv = self.qkv(self.norm_attention(x)).unflatten(-1, (3, self.heads, self.dim))
+        both, v = qkv[..., :2, :, :], qkv[..., 2, :, :]
+        if self.norm is not None:
+            both = self.norm(both)
+        q, k = rotate(both, cos.to(both.dtype), sin.to(both.dtype)).unbind(-3)
+        return q, k, v
+
+    def merge(self, x: Tensor, attended: Tensor) -> Tensor:
+        """x (..., D), attended (..., H, d) -> (..., D)."""
+        x = self.gate_attention(x, self._drop(self.out(attended.flatten(-2))))
+        hidden = torch.relu_(self.mlp_in(self.norm_mlp(x)))  # in place: the compiler's own fusion of both is slower
+        out: Tensor = self.gate_mlp(x, self._drop(self.mlp_out(hidden)))
+        return out
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+class Transformer(Trunk):
+    """A stack of blocks over one token a step.
+
+    State: `keys`, `values` (layers, E, H, context, d), `position` (E,) int64: the number of steps seen, which is also the
+    next step's number. Slot s of the ring holds the latest step whose number is s modulo `context`.
+    """
+
+    frequency: Tensor
+    phase: Tensor
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.context = config.context
+        self.dim = config.width // config.heads
+        waves = [rotary(self.dim, config.rope_base)]
+        if config.clock:
+            waves.append(Clock.waves(config.width, config.clock_base))
+        self.register_buffer("frequency", torch.cat([frequency for frequency, _ in waves]), persistent=False)
+        self.register_buffer("phase", torch.cat([phase for _, phase in waves]), persistent=False)
+        self.clock = Clock(config.width, config.clock_scale) if config.clock else None
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self._compiled: dict[int, PureStep] = {}  # by the number of rows
+        self._init_weights()
+
+    def _init_weights(self) -> None:
+        depth = (2 * self.config.layers) ** -0.5  # residual branches start small, so that depth costs no stability
+        for name, parameter in self.blocks.named_parameters():
+            if "gate" in name:
+                continue  # has its own
+            if parameter.ndim == 2:
+                nn.init.xavier_uniform_(parameter, gain=depth if name.endswith(("out.weight",)) else 1.0)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    # -- a window at once ------------------------------------------------------------------------------------------
+
+    def forward(self, x: Tensor, first: Tensor, start: Tensor) -> Tensor:
+        x, cos, sin, mask = self._enter(x, first, start)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            q, k, v = block.project(x, cos, sin)
+            x = block.merge(x, self._attend(block, q, k, v, mask))
+        out: Tensor = self.norm(x)
+        return out
+
+    def weights(self, x: Tensor, first: Tensor, start: Tensor) -> Tensor:
+        """The attention weights of every layer, off the hot path.  -> (B, layers, H, T, T), rows are queries."""
+        x, cos, sin, mask = self._enter(x, first, start)
+        found = []
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            q, k, v = block.project(x, cos, sin)
+            found.append(attention_weights(q.transpose(1, 2), k.transpose(1, 2), mask))
+            x = block.merge(x, self._attend(block, q, k, v, mask))
+        return torch.stack(found, dim=1)
+
+    def _enter(self, x: Tensor, first: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x, cos, sin = self._place(x, step_numbers(first, start))
+        return x, cos, sin, band(first, self.context)
+
+    def _place(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (..., D) with the clock added, and the rotary factors (..., 1, 1, d) of all layers."""
+        waves = circles(position, self.frequency, self.phase)[..., None, None, :]
+        cos, sin, clock = waves.tensor_split((self.dim, 2 * self.dim), dim=-1)
+        if self.clock is not None:
+            x = x + self.clock(clock[..., 0, 0, :])
+        return x, cos, sin
+
+    def _attend(self, block: Block, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """q, k, v (B, T, H, d) -> (B, T, H, d)."""
+        dropout = block.dropout if self.training else 0.0
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        return banded_attention(q, k, v, mask, dropout).transpose(1, 2)
+
+    # -- one step with the ring ------------------------------------------------------------------------------------
+
+    def initial_state(self, batch: int, device: torch.device | None = None) -> State:
+        shape = (self.config.layers, batch, self.config.heads, self.context, self.dim)
+        device = device or self.norm.weight.device
+        return {
+            "keys": torch.zeros(shape, device=device),
+            "values": torch.zeros(shape, device=device),
+            "position": torch.zeros(batch, dtype=torch.int64, device=device),
+        }
+
+    def reset(self, state: State, rows: Tensor) -> None:
+        state["position"][rows] = 0  # what is valid in the ring follows from the position alone; but 0 * nan is nan,
+        state["values"][:, rows] = 0.0  # so what one bad observation left must not outlive its episode
+
+    def step(self, x: Tensor, state: State, rows: Tensor | None = None) -> tuple[Tensor, State]:
+        keys, values, position = state["keys"], state["values"], state["position"]
+        if rows is None:
+            pure = self._compiled.get(len(position), self.step_pure)
+            h, new_keys, new_values = pure(x, keys, values, position)
+            rows, slot = torch.arange(len(position), device=position.device), position % self.context
+            position += 1
+        else:
+            h, new_keys, new_values = self.step_pure(x, keys[:, rows], values[:, rows], position[rows])
+            slot = position[rows] % self.context
+            position[rows] += 1
+        keys[:, rows, :, slot] = new_keys.to(keys.dtype)
+        values[:, rows, :, slot] = new_values.to(values.dtype)
+        return h, state
+
+    def compile_step(self, batch: int) -> None:
+        self._compiled[batch] = torch.compile(self.step_pure, dynamic=False)
+
+    def step_pure(self, x: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The step as a function of its arguments and the weights alone: it compiles, and exports as it is.
+
+        x (R, D), keys and values (layers, R, H, C, d), position (R,) -> h (R, D), new keys and values (R, layers, H, d).
+        """
+        x, cos, sin = self._place(x, position)
+        empty = ring_empty(position, self.context)
+        new_keys, new_values = [], []
+        for layer, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            q, k, v = block.project(x, cos, sin)
+            attended = ring_attention(q, k, v, keys[layer], values[layer], empty)
+            x = block.merge(x, attended)
+            new_keys.append(k)
+            new_values.append(v)
+        return self.norm(x), torch.stack(new_keys, dim=1), torch.stack(new_values, dim=1)
+
+    def prefill(self, x: Tensor, first: Tensor, start: Tensor, lengths: Tensor) -> State:
+        """One forward pass, then the last `context` steps' keys put into their slots.
+
+        Exact when the last episode starts in its window, or the window holds layers * (context - 1) + 1 steps of it.
+        """
+        state = self.initial_state(len(x), x.device)
+        last = (lengths - 1).clamp(min=0)[:, None]
+        seen = step_numbers(first, start).gather(1, last)[:, 0] + 1
+        x, cos, sin, mask = self._enter(x, first, start)
+        position = torch.where(lengths > 0, seen, start)  # (B,)
+        begin = (lengths - position)[:, None]  # where the last episode's step 0 is, or would be
+        slots = torch.arange(self.context, device=x.device)
+        # the latest step before `position` whose number is the slot's, as an index into the window
+        index = position[:, None] - 1 - (position[:, None] - 1 - slots) % self.context + begin
+        held = (index >= 0) & (index >= begin)
+        rows = torch.arange(len(x), device=x.device)[:, None]
+        for layer, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            q, k, v = block.project(x, cos, sin)
+            for name, z in (("keys", k), ("values", v)):
+                taken = z[rows, index.clamp(min=0)] * held[..., None, None]  # (B, C, H, d)
+                state[name][layer] = taken.transpose(1, 2)
+            x = block.merge(x, self._attend(block, q, k, v, mask))
+        state["position"] = position.clone()
+        return state
+
+
+def step_numbers(first: Tensor, start: Tensor) -> Tensor:
+    """The number of each step in its own episode.  first (B, T) bool, start (B,) -> (B, T) int64."""
+    steps = torch.arange(first.shape[1], device=first.device)
+    since = torch.where(first, steps, -start[:, None]).cummax(dim=1).values  # index of the episode's first step
+    return torch.where(first.cumsum(dim=1) > 0, steps - since, start[:, None] + steps)

@@ -1,0 +1,222 @@
+"""What policies would earn, from recorded sessions alone: a table with intervals, and a plain word where data do not say.
+
+The estimate that is told first corrects fitted values by what was recorded (weighted doubly robust), step by step, for as
+long as enough sessions agree with the policy to say anything; from there on the fitted values stand alone. With none at all
+it is fitted Q evaluation, and a warning. Its interval holds the chance of the sessions (bootstrap) and the error of the fit:
+how far fits to other draws of them differ, how much the values still move, and how far they contradict what was recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqel.errors import DataError
+from seqel.ope.estimators import Estimate, Logged, effective_sizes, estimate, inconsistency, reach
+from seqel.ope.policies import AsRecorded, OfAgent, Policy
+from seqel.evaluation.statistics import bootstrap_interval
+from seqel.training.offline import loop as offline
+from seqel.ope.fqe import FittedSession, Steps, fitted_config
+from seqel.training.offline.validation import HeldOut
+from seqel.training.offline.trainer import LONGEST_CONTEXT
+from seqel.training.online.loop import Record
+from seqel.training.sources import Source
+
+__all__ = ["OffPolicy", "PolicyValue", "estimate_policies", "fitted", "tabulate"]
+
+LEAST_SESSIONS = 30.0  # that a corrected step must rest on
+LEAST_SHARE = 0.05  # of all sessions, likewise
+UNEXPLAINED = 0.5  # share of the targets' variance from which on fitted values are not believed
+OUTSIDE = 0.1  # share of a policy's choices that are hardly ever recorded, from which on it is said
+MEMBERS = 4  # fits
+TRANSITIONS = 200_000  # that are read, at most
+TABLE = 1 << 28  # probabilities that are kept, at most: one for each transition, policy and action
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyValue:
+    """One policy's row of the table."""
+
+    name: str
+    value: Estimate  # the one to look at
+    others: dict[str, Estimate]  # by each method of `ope/estimators.py`, over all steps
+    effective_sessions: float  # that the weighted mean rests on at a session's end
+    agreement: float  # probability of the recorded actions under the policy, mean over steps
+    outside: float  # share of its choices that are hardly ever recorded in such a place
+    difference: Estimate | None  # to the recorded policy, from the same resamples; None for that one itself
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def supported(self) -> bool:
+        """Whether the data say something about it."""
+        return not self.warnings
+
+    @property
+    def improves(self) -> bool:
+        """Whether the data support that it earns more than was recorded: the 95 % interval of the difference is above 0."""
+        return self.supported and self.difference is not None and self.difference.low > 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class OffPolicy:
+    """The whole table. Values are discounted rewards of a session, from its first step."""
+
+    recorded: PolicyValue
+    policies: tuple[PolicyValue, ...]
+    discount: float
+    sessions: int
+    transitions: int
+    known_probabilities: bool  # whether the data said with what probability each action was chosen
+    fit: HeldOut | None  # how well the fitted values explain sessions held out
+
+    @property
+    def verdict(self) -> str:
+        """What the table allows to say."""
+        better = [row for row in self.policies if row.improves]
+        if not better:
+            above = [row.name for row in self.policies if row.difference is not None and row.difference.low > 0.0]
+            if above:
+                return f"No improvement supported: the data do not carry the estimate of {', '.join(above)}."
+            return "No improvement supported: no policy's 95 % interval lies above what was recorded."
+        best = max(better, key=lambda row: row.value.value)
+        assert best.difference is not None
+        low, high = best.difference.interval
+        return f"{best.name} is estimated to earn {low:+.3g} to {high:+.3g} a session more than what was recorded."
+
+
+def estimate_policies(
+    policies: Sequence[Policy],
+    source: Source,
+    *,
+    discount: float,
+    updates: int | None = None,
+    context: int = 0,
+    seed: int = 0,
+    progress: Callable[[Record], None] | None = None,
+) -> OffPolicy:
+    """Fit values, weigh, correct, resample.
+
+    `context`: the least that the fitted network remembers, in steps; it remembers whole sessions up to 128 of them, and as
+    much as the policies do: what a policy forgets may still decide what it earns.
+    `updates`: of each of the four fits. `progress` is called with the records of one after the other.
+
+    Raises:
+        DataError: there are fewer than two sessions, or nothing in them.
+    """
+    if not policies:
+        raise DataError("expected at least one policy to evaluate, got none")
+    thinned = Thinned(source, seed, min(TRANSITIONS, TABLE // ((len(policies) + 1) * source.action.actions)))
+    members, fit = fitted(policies, thinned, discount, updates, context, seed, progress)
+    steps = Steps.of([member.steps_of(thinned.recorded) for member in members])
+    known = bool(np.isfinite(thinned.recorded.behaviour()).all())
+    return tabulate(steps, [policy.name for policy in policies], discount, fit, known, seed)
+
+
+def fitted(
+    policies: Sequence[Policy],
+    source: Source,
+    discount: float,
+    updates: int | None = None,
+    context: int = 0,
+    seed: int = 0,
+    progress: Callable[[Record], None] | None = None,
+) -> tuple[list[FittedSession], HeldOut | None]:
+    """The members, fitted to the recorded behaviour (policy 0) and to each of `policies`; and how well the last of them
+    explains sessions held out."""
+    counts = np.bincount(source.recorded.actions()[:, 0], minlength=source.action.actions)
+    every = [AsRecorded(tuple((counts / counts.sum()).tolist())), *policies]
+    given = {} if updates is None else {"updates": updates}
+    longest = int(source.recorded.lengths.max())
+    own = [policy.agent.network.config.context for policy in policies if isinstance(policy, OfAgent)]
+    context = max(context, min(longest + 1, LONGEST_CONTEXT), *own, 1)
+    members: list[FittedSession] = []
+    look = None
+    for member in range(MEMBERS):
+        config = fitted_config(discount, context, seed=seed * MEMBERS + member, **given)
+        members.append(FittedSession(config, source, every, members[0].table if members else None))
+        for record in offline.records(members[-1]):
+            look = record.validation
+            if progress is not None:
+                progress(replace(record, done=(member + record.done) / MEMBERS))
+    return members, look if isinstance(look, HeldOut) else None
+
+
+class Thinned:
+    """At most so many transitions of a source, whole sessions drawn by chance, in memory."""
+
+    def __init__(self, source: Source, seed: int, most: int) -> None:
+        self.observation, self.action, self._source = source.observation, source.action, source
+        order = np.random.default_rng((seed, 0x7417)).permutation(source.recorded.episodes)
+        total = np.cumsum(source.recorded.lengths[order])
+        count = max(2, int(np.searchsorted(total, most, side="right")))
+        self.recorded = source.recorded.copied(np.sort(order[:count]))
+
+    def split(self, held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """As `Sessions.split`."""
+        from seqel.replay.in_memory_dataset import Sessions
+
+        return Sessions(self.recorded, self.observation, self.action).split(held_out, seed)
+
+
+def tabulate(
+    steps: Steps, names: Sequence[str], discount: float, fit: HeldOut | None = None, known: bool = False, seed: int = 0
+) -> OffPolicy:
+    """From what is known of every step to the table. The first of the steps' policies is the recorded one."""
+    doubts = []
+    if fit is not None and fit.unexplained > UNEXPLAINED:
+        doubts.append(f"the fitted values know little yet ({fit.unexplained:.0%} unexplained): give them more updates")
+    recorded, earned = _recorded(steps, discount, seed)
+    rows = [_row(steps, k + 1, name, discount, earned, seed, doubts) for k, name in enumerate(names)]
+    return OffPolicy(recorded, tuple(rows), discount, len(earned), int(steps.valid.sum()), known, fit)
+
+
+def _recorded(steps: Steps, discount: float, seed: int) -> tuple[PolicyValue, NDArray[np.float64]]:
+    """The recorded policy's row, and what each session earned: where it was cut off, with the fitted value of the rest."""
+    horizon = steps.reward.shape[1]
+    gamma = discount ** np.arange(horizon)
+    rest = np.where(
+        steps.valid, 0.0, steps.v[:, 0].mean(axis=0)
+    )  # 0 but for a final observation that is bootstrapped from
+    earned = (gamma * (steps.reward + rest)).sum(axis=1)
+    low, high = bootstrap_interval(earned, seed=seed)
+    own = Estimate(float(earned.mean()), low, high, "recorded", horizon)
+    return PolicyValue("as recorded", own, {}, float(len(earned)), 1.0, 0.0, None), earned
+
+
+def _row(
+    steps: Steps, k: int, name: str, discount: float, earned: NDArray[np.float64], seed: int, doubts: Sequence[str]
+) -> PolicyValue:
+    ratio = np.where(steps.valid, steps.policy[k] / steps.behaviour, 0.0)
+    members = [
+        Logged(steps.reward, steps.valid, ratio, q.astype(np.float64), v.astype(np.float64), discount)
+        for q, v in zip(steps.q[:, k], steps.v[:, k], strict=True)
+    ]
+    q, v = (np.mean([getattr(one, name) for one in members], axis=0) for name in ("q", "v"))
+    logged = replace(members[0], q=q, v=v)  # the estimates are linear in both
+    weights = logged.weights()
+    least = max(LEAST_SESSIONS, LEAST_SHARE * len(earned))
+    corrected = reach(weights, least)
+    method = "weighted-doubly-robust"
+    spread = 0.0
+    if len(members) > 1:
+        spread = float(np.std([estimate(one, method, corrected, resamples=0).value for one in members], ddof=1))
+    unrest = float(np.sqrt((steps.unrest[:, k] ** 2).mean()))
+    error, freedom = float(np.linalg.norm([spread, unrest, inconsistency(logged, corrected)])), max(1, len(members) - 1)
+    value = estimate(logged, method, corrected, seed).widened(error, freedom)
+    others = {name: estimate(logged, name, seed=seed) for name in ("fitted", "weighted", "doubly-robust", method)}
+    counted = int(steps.valid.sum())
+    agreement = float(steps.policy[k][steps.valid].sum() / counted)
+    outside = float(steps.outside[k][steps.valid].sum() / counted)
+    warnings = list(doubts)
+    if len(earned) < LEAST_SESSIONS:
+        warnings.append(f"{len(earned)} sessions are too few to correct the fitted values by: they stand alone")
+    elif corrected == 0:
+        warnings.append("hardly any recorded session begins as it would: its value is the fitted network's word alone")
+    if outside > OUTSIDE:
+        warnings.append(f"{outside:.0%} of what it does is hardly ever done in the data: nobody has seen what follows")
+    difference = estimate(logged, method, corrected, seed, minus=earned).widened(error, freedom)
+    effective = float(effective_sizes(weights)[-1])
+    return PolicyValue(name, value, others, effective, agreement, outside, difference, tuple(warnings))

@@ -1,0 +1,247 @@
+"""Fitted Q evaluation: the values of several policies on recorded data, by one Transformer, and how the data were made.
+
+Le et al. 2019, arXiv:1903.08738 (FQE): regression on r + gamma E_pi Q(s', .) instead of the maximum. Differs: the network
+reads the history; all policies share its trunk, each has a head of its own, so twenty cost hardly more than one; the
+targets are Retrace's (arXiv:1606.02647) where the recorded action agrees with the policy, so that values need not creep back
+step by step; and a policy head learns the recorded behaviour beside them, for ratios where its probabilities were not
+recorded, and to say where a policy leaves what was recorded.
+
+How far the fit itself may be off is seen by fitting anew: a member is a fit from other initial weights, to other draws of the
+sessions, each of which counts Exp(1) times (the Bayesian bootstrap, Rubin 1981; bootstrapped FQE, Hao et al. 2021,
+arXiv:2102.03607; networks of their own as in Lakshminarayanan et al. 2017, arXiv:1612.01474: heads on one trunk differed
+a third as much as they were off, docs/experiments.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seqel.replay.episode_buffer import Recorded
+from seqel.replay.ring import EpisodeTable
+from seqel.ope.policies import Policy
+from seqel.losses.config import ObjectiveConfig
+from seqel.losses.terms.terms import log_policy
+from seqel.losses.td import select
+from seqel.networks.config import NetworkConfig
+from seqel.networks.heads.heads import QHead
+from seqel.networks.qnetwork import QNetwork
+from seqel.spaces import ActionSpec
+from seqel.training.config import DataConfig, LearnerConfig, ReplayConfig, RunConfig
+from seqel.training.offline.validation import HeldOut
+from seqel.training.offline.trainer import OfflineSession
+from seqel.training.sources import Source
+from seqel.types import SequenceBatch
+
+__all__ = ["FittedSession", "Steps", "fitted_config"]
+
+OVERFITTED = 0.05  # nats by which the behaviour of sessions held out may be known less well than it once was
+SELDOM = 0.05  # times even play: an action less likely than that is hardly ever done
+UPDATES = 3_000  # of each member
+BLOCK = 1 << 24  # numbers that are told of a batch of steps at once, about: one for each policy and action
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Steps:
+    """What is known of each recorded step and of each of K policies there; a row an episode, padded to T steps.
+
+    T is one more than the longest episode has transitions: `v` has a value for a truncated episode's final observation.
+    """
+
+    valid: NDArray[np.bool_]  # (N, T)
+    reward: NDArray[np.float64]  # (N, T)
+    behaviour: NDArray[np.float64]  # (N, T)  probability of the recorded action, as recorded or learnt; 1 in padding
+    policy: NDArray[np.float64]  # (K, N, T)  probability of the recorded action under each policy
+    q: NDArray[np.float32]  # (E, K, N, T)  fitted value of the recorded action, by each member
+    v: NDArray[np.float32]  # (E, K, N, T)  fitted value of what the policy would do
+    outside: NDArray[np.float64]  # (K, N, T)  how much of the policy's probability lies on what is hardly ever done
+    unrest: NDArray[np.float64]  # (E, K)  how much the value of a session moved with further updates
+
+    @classmethod
+    def of(cls, members: Sequence[Steps]) -> Steps:
+        """Several members' as one; what they say of the recorded behaviour is averaged."""
+        first = members[0]
+        return cls(
+            valid=first.valid, reward=first.reward, policy=first.policy,
+            behaviour=np.mean([one.behaviour for one in members], axis=0),
+            q=np.concatenate([one.q for one in members]), v=np.concatenate([one.v for one in members]),
+            outside=np.mean([one.outside for one in members], axis=0),
+            unrest=np.concatenate([one.unrest for one in members]),
+        )  # fmt: skip
+
+
+class EvaluationNetwork(QNetwork):
+    """A Q head for each of K policies (an action dimension each), and a policy head for the recorded behaviour."""
+
+    def __init__(self, base: QNetwork, policies: int) -> None:
+        super().__init__(base.config, base.observation_spec, base.action_spec)
+        action = self.action_spec
+        self.head = QHead(ActionSpec(action.sizes * policies, action.start * policies), self.config)
+
+    def embed(self, batch: SequenceBatch) -> Tensor:
+        """The tokens of a batch whose actions stand there once for each policy.  -> (B, T+1, D)."""
+        return super().embed(dataclasses.replace(batch, action=batch.action[..., : self.action_spec.dims]))
+
+
+class FittedSession(OfflineSession):
+    """Recorded sessions and the policies to evaluate on them, one member; run it with `training/offline/loop.py`.
+
+    table: another member's, so that the policies are asked only once.
+    """
+
+    def __init__(
+        self, config: RunConfig, source: Source, policies: Sequence[Policy], table: Tensor | None = None
+    ) -> None:
+        self.policies = list(policies)
+        self.first_values: list[NDArray[np.float64]] = []  # (K,) of sessions held out, at each look
+        self._sound: dict[str, Tensor] = {}  # the averaged weights at the last look without overfitting
+        self.known_best = float("inf")  # nats of the recorded actions of sessions held out, at the best look
+        super().__init__(config, source)
+        self.table = self._tabulate(source.recorded) if table is None else table  # (slots, K, A)
+        self.counts = self._resample(source.recorded)  # (slots,)
+
+    def make_network(self) -> QNetwork:
+        """One trunk, K + 1 heads."""
+        return EvaluationNetwork(super().make_network(), len(self.policies))
+
+    @torch.no_grad()
+    def _tabulate(self, recorded: Recorded) -> Tensor:
+        """What every policy would do at every recorded step, once: the policies do not change."""
+        actions = self.source.action.actions
+        table = torch.zeros(recorded.slots.capacity, len(self.policies), actions)
+        for batch in self.walk(recorded):
+            here = _slots(batch)
+            now = torch.cat([batch.learn, torch.zeros_like(batch.learn[:, :1])], dim=1)  # past the burn-in
+            now[:, 0] |= batch.first[:, 0]
+            after = torch.zeros_like(now)  # what is bootstrapped from; where it is a step itself, that says more
+            after[:, 1:] = batch.learn
+            for number, policy in enumerate(self.policies):
+                chances = policy.probabilities(batch).float().cpu()
+                for told in (after, now):
+                    table[here[told], number] = chances[told]
+        return table
+
+    def _resample(self, recorded: Recorded) -> Tensor:
+        """How much what lies in each slot counts: a draw for a whole session."""
+        drawn = np.random.default_rng((self.config.seed, 0xB007)).standard_exponential(recorded.episodes)
+        numbers = recorded.table.numbers
+        slots = numbers[:, EpisodeTable.LENGTH] + 1
+        within = np.arange(slots.sum()) - np.repeat(np.cumsum(slots) - slots, slots)
+        counts = np.zeros(recorded.slots.capacity, np.float32)
+        counts[np.repeat(numbers[:, EpisodeTable.SLOT], slots) + within] = np.repeat(drawn, slots)
+        return torch.from_numpy(counts)
+
+    def walk(self, recorded: Recorded) -> Iterator[SequenceBatch]:
+        """Every transition of the episodes once."""
+        config = self.config
+        tokens = int(np.clip(BLOCK // (len(self.policies) * self.source.action.actions), 512, 16_384))
+        return recorded.batches(
+            window=config.replay.window, context=config.network.context, discount=self.discount, tokens=tokens
+        )
+
+    def prepare(self, batch: SequenceBatch) -> SequenceBatch:
+        """Actions once for each policy, what the policies would do, and how much each step counts to this member."""
+        slots = _slots(batch)
+        policy = self.table[slots]  # (B, T+1, K, A)
+        wide = batch.action.expand(*batch.action.shape[:2], policy.shape[2])
+        return dataclasses.replace(batch, action=wide, policy=policy, weight=self.counts[slots[:, :-1]]).to(self.device)
+
+    def look(self) -> HeldOut:
+        """As of any run on recorded data; and the fit ends where it begins to learn single sessions by heart,
+        with the weights from before.
+
+        Values that know the rewards of each session correct nothing any more, and ratios become noise. The targets of
+        the values move with the values, so that these cannot say when; the recorded actions stand still.
+        """
+        sums = self.sums()
+        look = sums.result()
+        self.first_values.append(sums.first_values())
+        assert look.imitation is not None
+        self.known_best = min(self.known_best, look.imitation)
+        if look.imitation <= self.known_best + OVERFITTED:
+            self._sound = {name: value.clone() for name, value in self.learner.target.state_dict().items()}
+        else:
+            self.solved = True
+            self.learner.target.load_state_dict(self._sound)
+        return look
+
+    def unrest(self) -> NDArray[np.float64]:
+        """(K,) how much each policy's value moved: its standard deviation over the second half of the looks.
+
+        Values that have not arrived yet, and what other fits would be as good: iterates at a rate that has not decayed yet
+        wander about among those (Mandt et al. 2017, arXiv:1704.04289), those at the end stand still wherever they are.
+        """
+        settled = self.first_values[min(len(self.first_values) // 2, max(0, len(self.first_values) - 2)) :]
+        return np.std(settled, axis=0, ddof=1) if len(settled) > 1 else np.zeros(len(self.policies))
+
+    @torch.no_grad()
+    def steps_of(self, recorded: Recorded) -> Steps:
+        """What the target network (the average of the last ones) says of every step of these episodes."""
+        count, horizon = recorded.episodes, int(recorded.lengths.max()) + 1
+        policies = len(self.policies)
+        valid = np.zeros((count, horizon), np.bool_)
+        reward, behaviour = np.zeros((count, horizon)), np.ones((count, horizon))
+        chance, outside = (np.zeros((count, horizon, policies)) for _ in range(2))
+        q, v = (np.zeros((count, horizon, policies), np.float32) for _ in range(2))
+        for batch in self.walk(recorded):
+            here = self.prepare(batch)
+            assert here.policy is not None and here.index is not None and here.behaviour_prob is not None
+            out = self.learner.target(here)
+            assert out.policy_logits is not None
+            mask = None if here.action_mask is None else here.action_mask[:, :, None]
+            log = log_policy(out.policy_logits, mask)  # (B, T+1, 1, A)
+            there = self.source.action.actions if mask is None else mask.sum(dim=-1, keepdim=True).clamp(min=1)
+            seldom = SELDOM / there
+            learnt = select(log[:, :-1], here.action[..., :1])[..., 0].exp()
+            mu = torch.where(here.behaviour_prob.isnan(), learnt, here.behaviour_prob)
+            time = here.start[:, None] + torch.arange(horizon_of(batch), device=self.device)
+            row, at = (x.cpu().numpy() for x in (here.index[:, None].expand_as(time), time))
+            # a step that is learnt, or that ends a session which goes on beyond its record
+            now = here.learn.cpu().numpy()
+            goes_on = (here.learn & (here.discount > 0)).cpu().numpy()
+            place, after = (row[:, :-1][now], at[:, :-1][now]), (row[:, 1:][goes_on], at[:, 1:][goes_on])
+            value = (here.policy * out.q).sum(dim=-1).cpu().numpy()  # (B, T+1, K)
+            valid[place] = True
+            reward[place] = here.reward.cpu().numpy()[now]
+            behaviour[place] = mu.cpu().numpy()[now]
+            v[after] = value[:, 1:][goes_on]
+            v[place] = value[:, :-1][now]
+            q[place] = select(out.q[:, :-1], here.action).cpu().numpy()[now]
+            chance[place] = select(here.policy[:, :-1], here.action).cpu().numpy()[now]
+            outside[place] = (here.policy * (log.exp() < seldom)).sum(dim=-1)[:, :-1].cpu().numpy()[now]
+        return Steps(
+            valid, reward, behaviour, np.moveaxis(chance, -1, 0), np.moveaxis(q, -1, 0)[None],
+            np.moveaxis(v, -1, 0)[None], np.moveaxis(outside, -1, 0), self.unrest()[None],
+        )  # fmt: skip
+
+
+def horizon_of(batch: SequenceBatch) -> int:
+    """T + 1."""
+    return batch.first.shape[1]
+
+
+def _slots(batch: SequenceBatch) -> Tensor:
+    """Where all T + 1 observations are stored, (B, T+1); padding repeats a row's last one."""
+    assert batch.slot is not None
+    return torch.cat([batch.slot, batch.slot[:, -1:] + batch.valid[:, -1:]], dim=1)
+
+
+def fitted_config(
+    discount: float, context: int = 0, updates: int = UPDATES, seed: int = 0, **network: Any
+) -> RunConfig:
+    """How values are fitted: one-step Retrace targets of the evaluated policies, and the behaviour beside them."""
+    return RunConfig(
+        seed=seed,
+        network=NetworkConfig(context=context, policy="beside", **network),
+        objective=ObjectiveConfig(discount, lambda_=0.9, trace="retrace", imitation=0.1),
+        # an expectation is no maximum: nothing to be careful of, and values arrive sooner
+        learner=LearnerConfig(target_rate=0.05),
+        replay=ReplayConfig(batch_tokens=832),
+        data=DataConfig(updates=updates, every=max(1, updates // 20), held_out=0.1, patience=0),
+    )

@@ -1,0 +1,215 @@
+"""Sequence replay: whole episodes in a flat ring, windows of them out, drawn evenly over steps or by priority.
+
+Design: next observations are stored once (T + 1 slots an episode); the oldest whole episodes make room; a batch is
+one integer draw, one binary search and one gather a column, never a Python loop over windows or steps.
+Not safe for use by several threads at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqel.replay.gathering import sample_windows
+from seqel.replay.layout import OBSERVATION, Layout
+from seqel.replay.ring import EpisodeTable, Slots
+from seqel.replay.windows import Priorities
+from seqel.errors import CheckpointError, ConfigError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from seqel.types import Episode, SequenceBatch
+
+__all__ = ["Replay"]
+
+
+class Replay:
+    """Episodes in, batches of windows out.
+
+    leaves: observation leaf -> (shape, dtype), stored in that dtype. capacity: slots, where an episode of T
+    transitions takes T + 1. actions: A, each of the action_dims = M actions is in 0 ... A - 1. masked: whether
+    episodes carry an action_mask. priority: alpha of prioritised draws, 0: every step alike; `context` is then the
+    burn-in of every draw. directory: keep the steps in scratch files there instead of in memory.
+
+    Raises ConfigError on a capacity below 2, StorageError where the disk has no room.
+    """
+
+    def __init__(
+        self,
+        leaves: dict[str, tuple[tuple[int, ...], np.dtype[Any]]],
+        capacity: int,
+        *,
+        actions: int,
+        action_dims: int = 1,
+        masked: bool = False,
+        priority: float = 0.0,
+        context: int = 0,
+        directory: Path | None = None,
+    ) -> None:
+        if capacity < 2:
+            raise ConfigError(f"expected a capacity of at least 2 slots (one transition), got {capacity}")
+        self.layout = Layout(dict(leaves), actions, action_dims, masked)
+        self._slots = Slots(self.layout.columns(), capacity, directory)
+        self._table = EpisodeTable(action_dims)
+        self._priorities = Priorities(capacity, priority, context) if priority else None
+
+    def __len__(self) -> int:
+        """Transitions stored."""
+        return self._slots.used - len(self._table)
+
+    def __repr__(self) -> str:
+        return (
+            f"Replay({len(self)} transitions of {self.episodes} episodes, {self._slots.used} of {self.capacity} "
+            f"slots, {self.nbytes / 1e6:.1f} MB)"
+        )
+
+    @property
+    def episodes(self) -> int:
+        """Episodes (or segments) stored."""
+        return len(self._table)
+
+    def whole(self, window: int) -> bool:
+        """Whether every stored stretch is a whole episode of at most `window` transitions."""
+        numbers = self._table.numbers
+        return bool((numbers[:, EpisodeTable.LENGTH] <= window).all() and (numbers[:, EpisodeTable.START] == 0).all())
+
+    @property
+    def capacity(self) -> int:
+        """Slots in all."""
+        return self._slots.capacity
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the preallocated arrays, in memory (committed as they are first written) or in files."""
+        extra = 0 if self._priorities is None else self._priorities.nbytes
+        return self._slots.nbytes + self._table.nbytes + extra
+
+    def add(self, episode: Episode) -> int:
+        """Store one episode or segment, evicting the oldest ones as needed; returns its serial number.
+
+        Raises DataError, and changes nothing, where it does not fit: shapes, dtypes, values that are not finite
+        (in the stored dtype), actions out of range, longer than the capacity.
+        """
+        slots, table = self._slots, self._table
+        steps = len(episode.reward)
+        if steps + 1 > slots.capacity:
+            raise DataError(
+                f"expected an episode that fits {slots.capacity} slots (transitions + 1), got {steps} transitions: "
+                f"make the capacity at least {steps + 1}, or add the episode as shorter segments"
+            )
+        columns = self.layout.columns_of(episode)
+        action, reward = self.layout.before(episode)
+        while slots.used + steps + 1 > slots.capacity:
+            if self._priorities is not None:
+                self._priorities.removed(int(table.numbers[0, table.SLOT]), int(table.numbers[0, table.LENGTH]))
+            slots.used -= table.evict() + 1
+        slot = slots.write(columns)
+        facts = (slot, steps, int(episode.start), int(episode.terminated))
+        table.append(np.concatenate([np.array(facts, np.int64), action]), reward)
+        serial = table.evicted + len(table) - 1
+        if self._priorities is not None:
+            self._priorities.added(slot, columns["own"], int(episode.start), serial)
+        return serial
+
+    def update_priorities(self, batch: SequenceBatch, error: NDArray[np.floating]) -> None:
+        """Make the size of what was wrong, (B, T) in units of the return scale, the priority of the batch's learnt steps.
+
+        Before anything is added: the batch's slots must still hold its steps. Without priorities nothing happens.
+
+        Raises DataError where an error is not finite.
+        """
+        if self._priorities is not None and batch.slot is not None:
+            learn = batch.learn.cpu().numpy()
+            self._priorities.update(batch.slot.cpu().numpy()[learn], error[learn])
+
+    def observations(self, path: str) -> NDArray[Any]:
+        """A copy of every live observation of one leaf, oldest first: what statistics are made from.  (N, *shape)."""
+        return self._slots.live(OBSERVATION + path)[OBSERVATION + path]
+
+    def sample(
+        self,
+        batch: int,
+        *,
+        window: int,
+        context: int,
+        discount: float,
+        rng: np.random.Generator,
+        pad_to: int | None = None,
+        pack: bool = False,
+        importance: float = 1.0,
+    ) -> SequenceBatch:
+        """B = `batch` windows of at most `window` transitions, with replacement, every step learnt about as often.
+
+        A window that begins inside an episode has `context` steps of burn-in without loss. `discount` is gamma.
+        T is the longest window of the batch, or `pad_to`. With `pack` several whole episodes share a row, so there are
+        fewer rows than windows, and no compute goes to padding; `index` is then that of a row's first window.
+        Padding repeats the last observation (and mask); its action, reward and discount are 0, its q_acted nan, its
+        valid and learn False. How windows are chosen, and how even that is: `seqel.replay.ring.window_units`.
+        With priorities, `weight` undoes their uneven draws to the power of `importance` (beta): 0 not at all, 1 wholly.
+
+        Raises DataError where nothing can be learnt from what is stored, ConfigError on settings out of range.
+        """
+        return sample_windows(
+            self.layout, self._slots, self._table, self._priorities, batch,
+            window=window, context=context, discount=discount, rng=rng, pad_to=pad_to, pack=pack, importance=importance,
+        )  # fmt: skip
+
+    def state_dict(self) -> dict[str, NDArray[Any] | int]:
+        """What is live, copied, as a flat dict of arrays and integers; the unused capacity is left out."""
+        state: dict[str, NDArray[Any] | int] = {
+            "capacity": self.capacity,
+            "actions": self.layout.actions,
+            "evicted": self._table.evicted,
+            "episodes": self._table.numbers.copy(),
+            "previous_reward": self._table.previous_reward.copy(),
+        }
+        if self._priorities is not None:
+            first = (self._slots.next - self._slots.used) % self.capacity
+            state["priorities"] = self._priorities.state(first, self._slots.used)
+        return state | {f"step/{name}": column for name, column in self._slots.live().items()}
+
+    def load_state_dict(self, state: Mapping[str, NDArray[Any] | int]) -> None:
+        """Hold what `state` holds: the same draws give the same batches, and adds evict alike.
+
+        Raises CheckpointError, and changes nothing, where `state` is of another kind of replay or damaged.
+        """
+        columns = self._slots.columns
+        wanted = {"capacity", "actions", "evicted", "episodes", "previous_reward"}
+        wanted |= {f"step/{name}" for name in columns} | ({"priorities"} if self._priorities is not None else set())
+        if set(state) != wanted:
+            raise CheckpointError(f"expected a replay state with {sorted(wanted)}, got {sorted(state)}")
+        for name, mine in (("capacity", self.capacity), ("actions", self.layout.actions)):
+            if int(state[name]) != mine:
+                raise CheckpointError(f"expected a replay state of {name} {mine}, got {int(state[name])}")
+        numbers = np.array(state["episodes"], np.int64)
+        previous_reward = np.asarray(state["previous_reward"], np.float32)
+        width = EpisodeTable.PREVIOUS_ACTION + self.layout.action_dims
+        if numbers.ndim != 2 or numbers.shape[1] != width or previous_reward.shape != (len(numbers),):
+            raise CheckpointError(
+                f"expected an episode table (N, {width}) and previous_reward (N,), got {numbers.shape} and "
+                f"{previous_reward.shape}"
+            )
+        taken = numbers[:, EpisodeTable.LENGTH] + 1
+        used = int(taken.sum())
+        if used > self.capacity or (taken < 2).any():
+            raise CheckpointError(f"expected episodes of 2 to {self.capacity} slots in all, got {used}")
+        values = {name: np.asarray(state[f"step/{name}"]) for name in columns}
+        for name, value in values.items():
+            column = columns[name]
+            if value.shape != (used, *column.shape[1:]) or value.dtype != column.dtype:
+                raise CheckpointError(
+                    f"expected {name} of shape {(used, *column.shape[1:])} and {column.dtype}, got {value.shape} and "
+                    f"{value.dtype}"
+                )
+        begin = int(numbers[0, EpisodeTable.SLOT]) if len(numbers) else 0
+        where = (begin + np.cumsum(taken) - taken) % self.capacity
+        if not 0 <= begin < self.capacity or (numbers[:, EpisodeTable.SLOT] != where).any():
+            raise CheckpointError("expected episodes that lie one behind the other, got gaps between them")
+        if self._priorities is not None:
+            self._priorities.restore(np.asarray(state["priorities"], np.float64), numbers, int(state["evicted"]))
+        self._slots.restore(values, begin)
+        self._table = EpisodeTable.of(numbers, previous_reward, int(state["evicted"]))

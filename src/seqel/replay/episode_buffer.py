@@ -1,0 +1,177 @@
+"""Recorded episodes to sample from: columns that lie ready (in memory or in files), and which of the episodes count.
+
+The read-only side of the replay: the same draws and the same batches, so that a learner cannot tell them apart. Several
+of them may share columns: the sessions that are learnt from, and those held out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqel.replay.gathering import gather, sample_windows
+from seqel.replay.layout import BEHAVIOUR, OBSERVATION, Layout
+from seqel.replay.packing import place
+from seqel.replay.ring import EpisodeTable, Slots
+from seqel.replay.windows import Windows
+from seqel.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from seqel.types import Episode, SequenceBatch
+
+__all__ = ["Recorded"]
+
+
+class Recorded:
+    """Episodes that do not change.
+
+    columns: as `layout.columns()` names them, each (slots, *shape), an episode of T transitions in T + 1 neighbouring
+    slots, its last one as `Layout.columns_of` makes it. numbers (episodes, 4 + M) int64: slot, length, start, terminated,
+    previous action, as `EpisodeTable` has them. previous_reward (episodes,): what stood before each, 0 at a true start.
+
+    Raises DataError where there is no episode, or the columns are not the layout's.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        columns: Mapping[str, NDArray[Any]],
+        numbers: NDArray[np.int64],
+        previous_reward: NDArray[np.float32] | None = None,
+    ) -> None:
+        expected = {name: (tuple(shape), dtype) for name, (shape, dtype) in layout.columns().items()}
+        came = {name: (column.shape[1:], column.dtype) for name, column in columns.items()}
+        if came != expected:
+            raise DataError(f"expected the columns {expected}, got {came}")
+        if len(numbers) == 0:
+            raise DataError("expected at least one episode, got none")
+        self.layout = layout
+        before = np.zeros(len(numbers), np.float32) if previous_reward is None else previous_reward
+        self.table = EpisodeTable.of(np.asarray(numbers, np.int64), before, 0)
+        self.slots = Slots.of(columns)
+        self._means: dict[int, float] = {}
+
+    @classmethod
+    def of(cls, layout: Layout, episodes: Sequence[Episode]) -> Recorded:
+        """From episodes in memory. Raises DataError where one does not fit the layout."""
+        parts = [layout.columns_of(episode) for episode in episodes]
+        if not parts:
+            raise DataError("expected at least one episode, got none")
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        length = np.array([len(episode) for episode in episodes], np.int64)
+        slot = np.cumsum(length + 1) - length - 1
+        before = [layout.before(episode) for episode in episodes]
+        facts = [(episode.start, int(episode.terminated)) for episode in episodes]
+        numbers = np.column_stack([slot, length, np.array(facts, np.int64), np.stack([action for action, _ in before])])
+        return cls(layout, columns, numbers, np.array([reward for _, reward in before], np.float32))
+
+    def only(self, rows: NDArray[np.integer]) -> Recorded:
+        """Some of the episodes, over the same columns."""
+        table = self.table
+        return Recorded(self.layout, self.slots.columns, table.numbers[rows], table.previous_reward[rows])
+
+    def copied(self, rows: NDArray[np.integer]) -> Recorded:
+        """Some of the episodes with their own columns in memory, which hold nothing else."""
+        numbers = self.table.numbers[rows].copy()
+        taken = numbers[:, EpisodeTable.LENGTH] + 1
+        begin = np.cumsum(taken) - taken
+        at = np.repeat(numbers[:, EpisodeTable.SLOT] - begin, taken) + np.arange(int(taken.sum()))
+        numbers[:, EpisodeTable.SLOT] = begin
+        columns = {name: column[at] for name, column in self.slots.columns.items()}
+        return Recorded(self.layout, columns, numbers, self.table.previous_reward[rows].copy())
+
+    def __len__(self) -> int:
+        """Transitions."""
+        return int(self.table.numbers[:, EpisodeTable.LENGTH].sum())
+
+    def __repr__(self) -> str:
+        return f"Recorded({len(self):,} transitions of {self.episodes:,} episodes)"
+
+    @property
+    def episodes(self) -> int:
+        """How many there are."""
+        return len(self.table)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(episodes,) transitions of each."""
+        return self.table.numbers[:, EpisodeTable.LENGTH]
+
+    def mean_length(self, window: int) -> float:
+        """Mean length of the episodes, each counted up to `window`; worked out once, however often an update asks."""
+        if window not in self._means:
+            self._means[window] = float(np.minimum(self.lengths, window).mean())
+        return self._means[window]
+
+    def returns(self, discount: float = 1.0) -> NDArray[np.float64]:
+        """(episodes,) what each one earned, discounted from its first step."""
+        total = np.zeros(self.episodes)
+        row, slot, time = self._steps()
+        np.add.at(total, row, self.slots.columns["reward"][slot].astype(np.float64) * discount**time)
+        return total
+
+    def actions(self) -> NDArray[np.int64]:
+        """(N, M): every action, episode by episode."""
+        return self.slots.columns["action"][self._steps()[1]].astype(np.int64)
+
+    def _steps(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Of each transition: its episode, its slot, its number in the episode; (N,) each."""
+        length = self.lengths
+        row = np.repeat(np.arange(self.episodes), length)
+        time = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
+        return row, self.table.numbers[row, EpisodeTable.SLOT] + time, time
+
+    def sample(
+        self, batch: int, *, window: int, context: int, discount: float, rng: np.random.Generator, **options: Any
+    ) -> SequenceBatch:
+        """As `Replay.sample`: B windows of at most `window` transitions, every step learnt about as often."""
+        return sample_windows(
+            self.layout, self.slots, self.table, None, batch,
+            window=window, context=context, discount=discount, rng=rng, **options,
+        )  # fmt: skip
+
+    def batches(self, *, window: int, context: int, discount: float, tokens: int = 16_384) -> Iterator[SequenceBatch]:
+        """Every transition exactly once under `learn`, in the order of the episodes, about `tokens` of them a batch.
+
+        An episode longer than `window` comes as several windows, each but its first with `context` steps of burn-in.
+        `index` (B,) is the episode, `start` (B,) the window's first step: so that values can be put together again.
+
+        Raises DataError where a window is not longer than its burn-in and an episode needs several.
+        """
+        numbers = self.table.numbers
+        length = self.lengths
+        stride = window - context
+        if stride < 1 and bool((length > window).any()):
+            raise DataError(f"expected window > context to walk through long episodes, got {window} and {context}")
+        # windows begin at 0, W - c, 2 (W - c), ...: as many as it takes to learn the last step
+        count = np.where(length <= window, 1, 1 + -(-(length - window) // max(stride, 1)))
+        row = np.repeat(np.arange(len(length)), count)
+        offset = (np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)) * max(stride, 1)
+        size = np.minimum(length[row] - offset, window)
+        first = 0
+        total = np.cumsum(size + 1)
+        while first < len(row):
+            done = total[first - 1] if first else 0
+            last = max(first + 1, int(np.searchsorted(total, done + tokens, side="right")))
+            part = slice(first, last)
+            windows = Windows(row[part], offset[part], numbers[row[part]], size[part])
+            begins = windows.numbers[:, EpisodeTable.START] + windows.offset == 0
+            placement = place(windows.length, begins, None, False, window)
+            yield gather(self.layout, self.slots, self.table, windows, placement, context, discount)
+            first = last
+
+    def observations(self, path: str, limit: int = 1_000_000) -> NDArray[Any]:
+        """The first `limit` observations of one leaf, episode by episode: what statistics are made from."""
+        slot = self._steps()[1][:limit]
+        found: NDArray[Any] = self.slots.columns[OBSERVATION + path][slot]
+        return found
+
+    def behaviour(self) -> NDArray[np.float32]:
+        """(N,) the probability of each recorded action; nan where it is not known."""
+        found: NDArray[np.float32] = self.slots.columns[BEHAVIOUR][self._steps()[1]]
+        return found

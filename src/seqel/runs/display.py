@@ -1,0 +1,117 @@
+"""What a person sees while a run goes on: a live table in a terminal, plain lines elsewhere; on standard error."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from seqel.training.config import RunConfig
+from seqel.training.offline.validation import HeldOut
+from seqel.terminal import clock, spark
+from seqel.training.online.loop import Record
+
+__all__ = ["PLAIN_EVERY", "Progress", "clock"]
+
+PLAIN_EVERY = 10.0  # seconds between lines where standard error is no terminal
+
+
+class Progress:
+    """A consumer of records."""
+
+    def __init__(self, config: RunConfig, folder: Path, best: float | None = None, offline: bool = False) -> None:
+        from rich.console import Console
+
+        self.config, self.folder = config, folder
+        self.offline = offline
+        self.total = config.data.updates if offline else config.steps
+        self.console = Console(stderr=True, highlight=False)
+        self.record: Record | None = None
+        self.curve: deque[float] = deque(maxlen=40)  # validation means
+        self.best = best  # validation mean, of earlier sittings
+        self.speed = 0.0
+        self._said = time.monotonic()
+        self._told: Record | None = None  # the last record that a line was printed of
+        self._live: Any = None
+
+    def __enter__(self) -> Progress:
+        self.console.print(f"training on {self._what()}, folder {self.folder}", markup=False)
+        if self.console.is_terminal:
+            from rich.live import Live
+
+            self._live = Live(console=self.console, refresh_per_second=4, get_renderable=self._table)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+        elif self.record is not self._told:
+            self.console.print(self.line(), markup=False, soft_wrap=True)
+
+    def _what(self) -> str:
+        files = self.config.data.files
+        return self.config.env or (", ".join(files) if files else "what is in memory")
+
+    def take(self, record: Record) -> None:
+        """Show one record."""
+        self.speed = record.steps_per_second
+        self.record = record
+        if record.validation is not None:
+            self.curve.append(record.validation.mean)
+            self.best = max(self.curve[-1], self.best if self.best is not None else self.curve[-1])
+        for note in record.notes:
+            self.console.print(f"note: {note}", markup=False)
+        if self._live is None and time.monotonic() - self._said >= PLAIN_EVERY:
+            self._said, self._told = time.monotonic(), record
+            self.console.print(self.line(), markup=False, soft_wrap=True)
+
+    def facts(self) -> dict[str, str]:
+        """What is known, as words."""
+        record = self.record
+        if record is None:
+            return {"": "collecting the first experience" if not self.offline else "learning until the first look"}
+        if self.offline:
+            found = {"updates": f"{record.updates:,} of {self.total:,}"}
+        else:
+            found = {"steps": f"{record.steps:,} of {self.total:,}", "updates": f"{record.updates:,}"}
+        if "return" in record.metrics:
+            found["training return"] = f"{record.metrics['return']:.3f}"
+        look = record.validation
+        if isinstance(look, HeldOut):
+            found["held-out score"] = f"{look.mean:.4g} (best {self.best:.4g})"
+            found["as recorded"] = f"{look.agreement:.0%}"
+        elif self.curve:
+            found["validation return"] = f"{self.curve[-1]:.3f} (best {self.best:.3f})"
+        success = look.success if look is not None and look.success is not None else record.metrics.get("success")
+        if success is not None:
+            found["success"] = f"{success:.0%}"
+        for name, label in (("q", "Q"), ("loss", "loss")):
+            if name in record.metrics:
+                found[label] = f"{record.metrics[name]:.4g}"
+        found["updates/s" if self.offline else "steps/s"] = f"{self.speed:,.0f}"
+        found["time"] = clock(record.seconds)
+        if self.speed > 0.0:  # a look before the first step has none
+            found["time"] += f", at most {clock((self.total - record.steps) / self.speed)} to go"
+        return found
+
+    def line(self) -> str:
+        """The facts in one line."""
+        return "  ".join(f"{name} {value}".strip() for name, value in self.facts().items())
+
+    def _table(self) -> Any:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        done = 0 if self.record is None else self.record.steps
+        table.add_row("", ProgressBar(total=self.total, completed=done, width=40))
+        for name, value in self.facts().items():
+            table.add_row(f"[dim]{name}[/]", value)
+        if len(self.curve) > 1:
+            table.add_row("[dim]validation[/]", f"[cyan]{spark(list(self.curve))}[/]")
+        return table

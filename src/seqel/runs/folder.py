@@ -1,0 +1,253 @@
+"""A run on disk: what it was asked to do, what happened, checkpoints, the best agent, and a picture.
+
+config.toml            every setting, written once, after what was left open was chosen
+metrics.jsonl          one JSON object a record            events.out.tfevents.*   the same for TensorBoard
+checkpoints/           everything an exact resume needs    agent/                  the best weights by validation
+learning-curve.png                                         summary.json            the figures at the end
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from seqel.agents import artifact
+from seqel.agents.agent import Agent
+from seqel.errors import CheckpointError, ConfigError
+from seqel.evaluation.statistics import first_reached
+from seqel.storage import Claim, atomic_write, writing
+from seqel.runs.checkpoints import CheckpointStore
+from seqel.training.config import RunConfig, load_config, save_config
+from seqel.training.offline.validation import HeldOut
+from seqel.training.offline.trainer import OfflineSession
+from seqel.training.online.loop import Record
+from seqel.runs.plots import draw_curve
+from seqel.training.online.trainer import Session
+
+__all__ = ["RunFolder"]
+
+CONFIG, METRICS, SUMMARY, PICTURE = "config.toml", "metrics.jsonl", "summary.json", "learning-curve.png"
+
+
+class RunFolder:
+    """Reads and writes one run's folder, which it holds until it is closed.
+
+    Raises:
+        StorageError: another process holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._claim = Claim(path)
+        self.checkpoints = CheckpointStore(path / "checkpoints")
+        self._events: Any = None
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> RunFolder:
+        """A new folder with its config.
+
+        Raises:
+            ConfigError: there is a run, or anything else, already. StorageError: it cannot be written, or is in use.
+        """
+        taken = f"{path} holds a run already: go on with it by --resume {path}, or choose another folder"
+        if (path / CONFIG).exists():
+            raise ConfigError(taken)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ConfigError(f"{path} is not empty and holds no run: choose another folder")
+        with writing(path / CONFIG):
+            path.mkdir(parents=True, exist_ok=True)
+            try:
+                (path / CONFIG).open("x").close()  # of several runs that begin at once, one gets the folder
+            except FileExistsError as error:
+                raise ConfigError(taken) from error
+        save_config(config, path / CONFIG)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> tuple[RunFolder, RunConfig]:
+        """An existing run.
+
+        Raises:
+            CheckpointError: there is none. ConfigError: its config is garbled. StorageError: it is in use.
+        """
+        if not (path / CONFIG).exists():
+            raise CheckpointError(f"{path} holds no run: expected {CONFIG} there")
+        folder, config = cls(path), load_config(path / CONFIG)
+        folder._mend()
+        return folder, config
+
+    def _mend(self) -> None:
+        """Finish what a kill left between two renames: the agent of before goes back under its name."""
+        for aside in sorted(self.path.glob(".agent.old-*")):
+            if not self.agent.exists():
+                with writing(self.agent):
+                    aside.rename(self.agent)
+        for left in [*self.path.glob(".agent.old-*"), *self.path.glob(".agent.tmp-*")]:
+            shutil.rmtree(left, ignore_errors=True)
+
+    @property
+    def agent(self) -> Path:
+        """Where the best agent is."""
+        return self.path / "agent"
+
+    # -- while it runs ---------------------------------------------------------------------------------------------
+
+    def append(self, record: Record) -> None:
+        """Write one record to metrics.jsonl and to TensorBoard."""
+        line = json.dumps(as_json(record), allow_nan=False)
+        with writing(self.path / METRICS), (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        with writing(self.path / "events"):
+            if self._events is None:
+                from torch.utils.tensorboard.writer import SummaryWriter
+
+                self._events = SummaryWriter(str(self.path), purge_step=record.steps)
+            for name, value in flat(record).items():
+                self._events.add_scalar(name, value, record.steps)
+
+    def save(self, session: Session | OfflineSession) -> Path:
+        """Write a checkpoint, and redraw the picture.  -> the checkpoint."""
+        with writing(self.path / METRICS):
+            self._flush()
+        path = self.checkpoints.save(session.steps, session.state_dict())
+        self._draw(session.config, self.records())
+        return path
+
+    def _flush(self) -> None:
+        """Have the records on the disk before a checkpoint that says they are written."""
+        if (self.path / METRICS).exists():
+            with (self.path / METRICS).open("rb") as file:
+                os.fsync(file.fileno())
+        if self._events is not None:
+            self._events.flush()
+
+    def _draw(self, config: RunConfig, lines: list[dict[str, Any]]) -> None:
+        if lines:
+            draw_curve(
+                lines,
+                self.path / PICTURE,
+                f"{config.env or 'recorded data'}, seed {config.seed}",
+                config.evaluation.threshold,
+            )
+
+    def cut(self, steps: int) -> None:
+        """Forget the records after `steps`: a resumed run writes them again."""
+        path = self.path / METRICS
+        if path.exists():
+            kept = [line for line in self.records() if line["steps"] <= steps]
+            atomic_write(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def records(self) -> list[dict[str, Any]]:
+        """Every record so far; a last line that was cut off by a crash is left out."""
+        found = []
+        path = self.path / METRICS
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    found.append(json.loads(line))
+                except json.JSONDecodeError:
+                    break
+        return found
+
+    def save_agent(self, agent: Agent, record: Record) -> None:
+        """Keep these weights as the best, with the figures they were chosen by."""
+        look = record.validation
+        assert look is not None
+        figures: dict[str, Any] = {"steps": record.steps, "mean": look.mean}
+        if isinstance(look, HeldOut):
+            figures |= {"held_out_sessions": look.sessions}
+        else:
+            figures |= {"interval": list(look.interval), "episodes": len(look.returns)}
+        self.keep(agent, figures, look.success)
+
+    def keep(self, agent: Agent, figures: dict[str, Any], success: float | None = None) -> None:
+        """Write `agent/`, with what its weights were chosen by."""
+        Agent(agent.network, agent.info | {"validation": figures, "success": success}).save(self.agent)
+
+    def best(self) -> float | None:
+        """The mean return by which the agent that is there was chosen; None where there is none, or a damaged one."""
+        try:
+            return float(Agent.load(self.agent).info["validation"]["mean"])
+        except (CheckpointError, KeyError, TypeError):
+            return None
+
+    def _best_line(self, looks: list[dict[str, Any]]) -> dict[str, Any] | None:
+        """The look that the kept weights had: not always the largest, where more than that decides."""
+        if not looks:
+            return None
+        chosen = artifact.info(self.agent)["validation"]
+        own = {"steps": chosen["steps"], "validation": chosen}  # a resumed run may have lost the line, or made it anew
+        same = (line for line in reversed(looks) if line["steps"] == chosen["steps"])
+        return next((line for line in same if line["validation"]["mean"] == chosen["mean"]), own)
+
+    def finish(self, session: Session | OfflineSession) -> dict[str, Any]:
+        """Write summary.json.  -> the summary."""
+        config, lines = session.config, self.records()
+        looks = [line for line in lines if "validation" in line]
+        threshold = config.evaluation.threshold
+        summary: dict[str, Any] = {
+            "env": config.env,
+            "data": list(config.data.files),
+            "seed": config.seed,
+            "steps": session.steps,
+            "updates": session.learner.updates,
+            "seconds": session.elapsed,
+            "best": self._best_line(looks),
+            "final": looks[-1] if looks else None,
+            "threshold": threshold,
+            "solved": bool(lines and lines[-1].get("solved")),
+        }
+        if threshold is not None and looks:
+            means = [line["validation"]["mean"] for line in looks]
+            for name in ("steps", "seconds"):
+                summary[f"{name}_to_threshold"] = first_reached([line[name] for line in looks], means, threshold)
+        atomic_write(self.path / SUMMARY, json.dumps(summary, indent=2) + "\n")
+        return summary
+
+    def close(self) -> None:
+        """Close the event file, and let others write here."""
+        if self._events is not None:
+            with writing(self.path / "events"):
+                self._events.close()
+        self._claim.release()
+
+
+def as_json(record: Record) -> dict[str, Any]:
+    """A record as metrics.jsonl holds it: flat, no NaN."""
+    line: dict[str, Any] = {"steps": record.steps, "seconds": round(record.seconds, 3), "updates": record.updates}
+    line["steps_per_second"] = round(record.steps_per_second, 1)
+    line |= {name: value for name, value in record.metrics.items() if math.isfinite(value)}
+    if record.validation is not None:
+        look = dataclasses.asdict(record.validation)
+        if isinstance(record.validation, HeldOut):
+            look.pop("success")  # nothing is played
+        else:
+            for long in ("returns", "lengths"):
+                look.pop(long)
+            look["episodes"] = len(record.validation.returns)
+            look["interval"] = [value if math.isfinite(value) else None for value in look["interval"]]
+        line["validation"] = {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in look.items()}
+    if record.solved:
+        line["solved"] = True
+    if record.notes:
+        line["notes"] = list(record.notes)
+    return line
+
+
+def flat(record: Record) -> dict[str, float]:
+    """A record's numbers under TensorBoard's names."""
+    found = {f"train/{name}": value for name, value in record.metrics.items()}
+    if record.validation is not None:
+        held = isinstance(record.validation, HeldOut)
+        found["held_out/score" if held else "validation/return"] = record.validation.mean
+        if record.validation.success is not None:
+            found["validation/success"] = record.validation.success
+    found["train/updates"] = record.updates
+    found["train/seconds"] = record.seconds
+    found["train/steps_per_second"] = record.steps_per_second
+    return found

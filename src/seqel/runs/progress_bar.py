@@ -1,0 +1,49 @@
+"""A bar over the updates of a fit that belongs to no run of its own; a line now and then where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from seqel.runs.display import PLAIN_EVERY, clock
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from seqel.training.online.loop import Record
+
+__all__ = ["counting"]
+
+
+@contextmanager
+def counting(console: Console, what: str) -> Iterator[Callable[[Record], None]]:
+    """A function to give each record to."""
+    if not console.is_terminal:
+        yield _lines(console, what)
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(what, total=1.0, note="")
+
+        def take(record: Record) -> None:
+            progress.update(task, completed=record.done, note=f"{record.updates:,} updates")
+
+        yield take
+
+
+def _lines(console: Console, what: str) -> Callable[[Record], None]:
+    begun = said = time.monotonic()
+
+    def take(record: Record) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said >= PLAIN_EVERY:
+            said = now
+            left = clock((now - begun) * (1.0 - record.done) / max(record.done, 1e-9))
+            console.print(f"{what}: {record.done:.0%}, at most {left} to go", markup=False, soft_wrap=True)
+
+    return take

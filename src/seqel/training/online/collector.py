@@ -1,0 +1,297 @@
+"""Vector environments -> episodes in the replay. The only file that knows how episodes begin and end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqel.agents.exploration import Explorer
+from seqel.replay.buffer import Replay
+from seqel.environments.vector import VectorStream, success_of
+from seqel.training.online.actors import Actors
+from seqel.training.online.fast_forward import play_again
+from seqel.training.return_scale import ReturnScale
+from seqel.types import Episode, SequenceBatch
+
+__all__ = ["Collector", "EpisodeEnd", "episode_seed"]
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeEnd:
+    """A finished training episode, in numbers."""
+
+    environment: int
+    total: float  # undiscounted return
+    length: int  # transitions
+    success: float | None  # info["is_success"], where the environment reports it
+    terminated: bool
+
+
+def episode_seed(run: int, environment: int, number: int) -> int:
+    """The seed of episode `number` of an environment: 2^31 and above, where no evaluation looks."""
+    return int(np.random.SeedSequence([run, environment, number]).generate_state(1)[0]) | 1 << 31
+
+
+class Collector:
+    """Acts in every environment at once and hands episodes to the replay as they end.
+
+    Steps are staged in preallocated arrays, a row an environment. An episode longer than `segment` transitions goes to
+    the replay in segments that overlap by `context`, so that every step is learnt and none waits for a far end.
+    """
+
+    def __init__(
+        self,
+        stream: VectorStream,
+        actors: Actors,
+        explorer: Explorer,
+        replay: Replay,
+        scale: ReturnScale,
+        *,
+        seed: int,
+        segment: int,
+        context: int,
+    ) -> None:
+        self.stream, self.actors, self.explorer, self.replay, self.scale = stream, actors, explorer, replay, scale
+        self.seed, self.segment, self.context = seed, max(segment, 2 * context), context
+        count = stream.count
+        self.steps = 0
+        self.episodes = np.zeros(count, np.int64)  # how many began before the current one
+        self.last_action = np.zeros(count, np.int64)
+        self.last_reward = np.zeros(count, np.float32)
+        self.cursor = np.zeros(count, np.int64)  # transitions staged
+        self.start = np.zeros(count, np.int64)  # step number of the first staged observation
+        self.before_action = np.zeros(count, np.int64)  # what stood before the staged stretch
+        self.before_reward = np.zeros(count, np.float32)
+        self.total = np.zeros(count, np.float64)
+        self.history: list[list[int]] = [[] for _ in range(count)]  # actions since each reset, to replay them
+        self._allocate()
+
+    def _allocate(self) -> None:
+        count, room = self.stream.count, self.segment
+        storage = self.stream.spec.storage
+        self.staged = {path: np.zeros((count, room + 1, *shape), dtype) for path, (shape, dtype) in storage.items()}
+        self.action = np.zeros((count, room), np.int64)
+        self.reward = np.zeros((count, room), np.float32)
+        self.q_acted = np.zeros((count, room), np.float32)
+        self.mask: NDArray[np.bool_] | None = None
+        if self.replay.layout.masked:
+            self.mask = np.ones((count, room + 1, self.actors.agent.action_spec.actions), bool)
+
+    def begin(self) -> None:
+        """Reset every environment to its first episode."""
+        every = np.ones(self.stream.count, bool)
+        self.stream.reset(self._seeds(every))
+        self._stage_first(every)
+
+    # -- one step of every environment -----------------------------------------------------------------------------
+
+    def step(self, fraction: float = 1.0) -> list[EpisodeEnd]:
+        """Act once in every environment; `fraction` of the run that is done moves annealed exploration."""
+        stream = self.stream
+        rows = np.arange(stream.count)
+        first = stream.first
+        q = self.actors.act(
+            stream.current,
+            reward=self.last_reward,
+            first=first,
+            previous_action=self.last_action + self.actors.agent.action_spec.start[0],
+            mask=stream.mask,
+        )
+        scale = float(self.actors.agent.network.head.scale)
+        action = self.explorer.select(q, stream.current, stream.mask, scale, fraction)
+        outcome = stream.step(action)
+        self._stage(rows, outcome, action, q[rows, action])
+        self.steps += int(outcome.stepped.sum())
+        ended = self._finish(outcome) if outcome.done.any() else []
+        if not outcome.stepped.all():
+            self._stage_first(~outcome.stepped)
+        full = (
+            self.cursor == self.segment
+        ) & ~outcome.done  # an ended row of a NEXT_STEP environment still stands there
+        for row in np.flatnonzero(full):
+            self._cut(int(row))
+        return ended
+
+    def _stage(self, rows: NDArray[np.int64], outcome: Any, action: NDArray[np.int64], q: NDArray[np.float32]) -> None:
+        live = rows[outcome.stepped]
+        at = self.cursor[live]
+        self.action[live, at] = action[live]
+        self.reward[live, at] = outcome.reward[live]
+        self.q_acted[live, at] = q[live]
+        for path, leaf in outcome.reached.items():
+            self.staged[path][live, at + 1] = leaf[live]
+        if self.mask is not None:
+            self.mask[live, at + 1] = True if outcome.mask is None else outcome.mask[live]
+        self.cursor[live] += 1
+        self.total[live] += outcome.reward[live]
+        self.last_action = action
+        self.last_reward = outcome.reward.astype(np.float32)
+        if self.stream.seedable:
+            for row, choice in zip(live.tolist(), action[live].tolist(), strict=True):
+                self.history[row].append(choice)
+
+    def _finish(self, outcome: Any) -> list[EpisodeEnd]:
+        ended = []
+        for row in np.flatnonzero(outcome.done).tolist():
+            episode = self._episode(row, bool(outcome.terminated[row]), bool(outcome.truncated[row]))
+            self.replay.add(episode)
+            self.scale.observe(episode.reward)
+            length = int(self.start[row] + self.cursor[row])
+            success = success_of(outcome.info, row)
+            ended.append(EpisodeEnd(row, float(self.total[row]), length, success, bool(outcome.terminated[row])))
+        done = outcome.done
+        self.episodes[done] += 1
+        if self.stream.seedable:
+            self.stream.reset(self._seeds(done), done)
+        began = done & self.stream.first
+        if began.any():
+            self._stage_first(began)
+        return ended
+
+    def _stage_first(self, rows: NDArray[np.bool_]) -> None:
+        self.cursor[rows] = self.start[rows] = 0
+        self.total[rows] = 0.0
+        self.before_action[rows] = 0
+        self.before_reward[rows] = self.last_reward[rows] = 0.0
+        for path, leaf in self.stream.current.items():
+            self.staged[path][rows, 0] = leaf[rows]
+        if self.mask is not None:
+            self.mask[rows, 0] = True if self.stream.mask is None else self.stream.mask[rows]
+        for row in np.flatnonzero(rows).tolist():
+            self.history[row] = []
+
+    def _cut(self, row: int) -> None:
+        """Hand over a segment of an episode that goes on, and keep its last `context` steps to burn in the next."""
+        episode = self._episode(row, terminated=False, truncated=False)
+        self.replay.add(episode)
+        self.scale.observe(episode.reward)
+        moved = self.segment - self.context
+        self.before_action[row] = self.action[row, moved - 1]
+        self.before_reward[row] = self.reward[row, moved - 1]
+        for array in (*self.staged.values(), *(() if self.mask is None else (self.mask,))):
+            array[row, : self.context + 1] = array[row, moved:].copy()
+        for flat in (self.action, self.reward, self.q_acted):
+            flat[row, : self.context] = flat[row, moved:].copy()
+        self.start[row] += moved
+        self.cursor[row] = self.context
+
+    def _episode(self, row: int, terminated: bool, truncated: bool) -> Episode:
+        steps, start = int(self.cursor[row]), int(self.start[row])
+        return Episode(
+            observation={path: leaf[row, : steps + 1] for path, leaf in self.staged.items()},
+            action=self.action[row, :steps, None],
+            reward=self.reward[row, :steps],
+            terminated=terminated,
+            truncated=truncated,
+            start=start,
+            previous_action=self.before_action[row : row + 1] if start else None,
+            previous_reward=float(self.before_reward[row]) if start else 0.0,
+            action_mask=None if self.mask is None else self.mask[row, : steps + 1],
+            q_acted=self.q_acted[row, :steps],
+        )
+
+    # -- memory after the weights have moved ------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Compute the memory of every open episode anew with today's weights, in one forward pass.
+
+        Exact for episodes whose staged stretch begins at their first step, or reaches back over the receptive field;
+        otherwise the oldest of those steps see less than they once did.
+        """
+        steps = int(self.cursor.max())
+        if steps == 0:
+            return
+        device = self.actors.agent.device
+        tensors = {path: torch.from_numpy(leaf[:, :steps].copy()).to(device) for path, leaf in self.staged.items()}
+        first = np.zeros((len(self.cursor), steps), bool)
+        first[:, 0] = self.start == 0
+        whole = torch.zeros(first.shape, device=device)
+        batch = SequenceBatch(
+            observation=tensors,
+            action=torch.from_numpy(self.action[:, : steps - 1, None].copy()).to(device),
+            reward=torch.from_numpy(self.reward[:, : steps - 1].copy()).to(device),
+            discount=whole[:, 1:],
+            first=torch.from_numpy(first).to(device),
+            valid=whole[:, 1:] > 0,
+            learn=whole[:, 1:] > 0,
+            start=torch.from_numpy(self.start.copy()).to(device),
+            previous_action=torch.from_numpy(self.before_action[:, None].copy()).to(device),
+            previous_reward=torch.from_numpy(self.before_reward.copy()).to(device),
+        )
+        self.actors.refresh(batch, torch.from_numpy(self.cursor.copy()).to(device))
+
+    # -- saved and restored ----------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything an exact resume needs; the environments themselves are replayed from their actions."""
+        return {
+            "steps": self.steps,
+            "arrays": {name: getattr(self, name) for name in ARRAYS},
+            "staged": dict(self.staged),
+            "mask": self.mask,
+            "stream_mask": self.stream.mask,
+            "actors": self.actors.state_dict(),
+            "first": self.stream.first,
+            "history": [np.asarray(actions, np.int32) for actions in self.history],
+            "explorer": self.explorer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> list[int]:
+        """Play the open episodes again and take everything else back.
+
+        Returns the rows whose environment did not do the same again: their open episodes are dropped and begun anew.
+        """
+        self.steps = int(state["steps"])
+        for name in ARRAYS:
+            setattr(self, name, state["arrays"][name].copy())
+        self.staged = {path: leaf.copy() for path, leaf in state["staged"].items()}
+        self.mask = None if state["mask"] is None else state["mask"].copy()
+        self.explorer.load_state_dict(state["explorer"])
+        self.history = [list(map(int, actions)) for actions in state["history"]]
+        self.actors.load_state_dict(state.get("actors", [state]))  # of one agent, before 2026-11-25
+        lost = every = np.ones(self.stream.count, bool)
+        if self.stream.seedable:
+            lost = play_again(self.stream, self._seeds(every), self.history, self._same)
+        self.stream.mask = None if state["stream_mask"] is None else state["stream_mask"].copy()
+        self.stream.first = state["first"].copy()
+        if lost.any():
+            self.episodes[lost] += 1
+            self.stream.reset(self._seeds(lost), None if lost.all() else lost)
+            self._stage_first(lost)
+        return [int(row) for row in np.flatnonzero(lost)]
+
+    def _seeds(self, rows: NDArray[np.bool_]) -> list[int | None]:
+        """The seeds of the current episodes; None where not in `rows`."""
+        return [episode_seed(self.seed, i, int(n)) if rows[i] else None for i, n in enumerate(self.episodes)]
+
+    def _same(self, row: int, taken: int, reward: float | None) -> bool:
+        """Whether the environment, `taken` steps into its episode again, shows what is staged of that step."""
+        at = taken - int(self.start[row])
+        if at < 0:  # handed over in an earlier segment, and not kept
+            return True
+        if at > 0 and reward is not None and np.float32(reward) != self.reward[row, at - 1]:
+            return False
+        masks = self.mask, self.stream.mask
+        if masks[0] is not None and masks[1] is not None and not np.array_equal(masks[1][row], masks[0][row, at]):
+            return False
+        now = self.stream.current
+        return all(leaf[row, at].tobytes() == now[path][row].tobytes() for path, leaf in self.staged.items())
+
+
+ARRAYS = (
+    "episodes",
+    "last_action",
+    "last_reward",
+    "cursor",
+    "start",
+    "before_action",
+    "before_reward",
+    "total",
+    "action",
+    "reward",
+    "q_acted",
+)

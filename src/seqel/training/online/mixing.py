@@ -1,0 +1,28 @@
+"""How many windows an update sees, and how many of them come from recorded data."""
+
+from __future__ import annotations
+
+from seqel.replay.gathering import windows_of
+from seqel.replay.episode_buffer import Recorded
+from seqel.replay.buffer import Replay
+from seqel.training.config import RunConfig
+
+__all__ = ["shares"]
+
+MAX_WINDOWS = 256
+
+
+def shares(config: RunConfig, replay: Replay, recorded: Recorded | None, window: int) -> tuple[int, int]:
+    """(live, recorded) numbers of windows of at most `window` steps, as shares of an update's transitions.
+
+    Not of its windows: recorded episodes may be much shorter than live ones.
+    """
+    size, share = config.replay, 0.0 if recorded is None else config.data.fraction
+    if size.batch_size:
+        old = 0 if recorded is None else min(size.batch_size - 1, max(1, round(share * size.batch_size)))
+        return size.batch_size - old, old
+    mean = min(window, len(replay) / replay.episodes)
+    live = windows_of((1.0 - share) * size.batch_tokens, mean, MAX_WINDOWS)
+    if recorded is None:
+        return live, 0
+    return live, windows_of(share * size.batch_tokens, recorded.mean_length(window), MAX_WINDOWS)

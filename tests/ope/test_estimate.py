@@ -1,0 +1,146 @@
+"""Off-policy evaluation against values computed by hand: the cue task of `test_exactness.py`, recorded by a poor player."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from seqel.replay.in_memory_dataset import Sessions
+from seqel.errors import DataError
+from seqel.ope.policies import AlwaysThis, AsRecorded
+from seqel.spaces import ActionSpec
+from seqel.training.offline import loop as offline
+from seqel.ope.fqe import FittedSession, fitted_config
+from seqel.training.offline.validation import HeldOut
+from seqel.ope.estimate import OffPolicy, estimate_policies, tabulate
+from test_exactness import GAMMA, SPEC, cue_episodes
+from test_exactness_offline import poor_data
+
+POLICIES = [AlwaysThis(0, 2, "always 0"), AlwaysThis(1, 2, "always 1")]
+EVERY = [AsRecorded((0.5, 0.5)), *POLICIES]
+# cue 0 and cue 1: [0 + g 0 + g^2 (1 or -0.5)] and [0 + g 0.1 + g^2 2 (-0.5 or 1)]
+EXACT = {0: (GAMMA**2, -0.5 * GAMMA**2), 1: (0.1 * GAMMA - GAMMA**2, 0.1 * GAMMA + 2 * GAMMA**2)}
+
+
+def small(updates: int = 500, seed: int = 1) -> object:
+    config = fitted_config(GAMMA, 4, updates, seed, width=32, heads=2, layers=1)
+    learner = replace(config.learner, learning_rate=3e-3, warmup=20, target_rate=0.05, compile="off")
+    return replace(config, learner=learner, replay=replace(config.replay, batch_tokens=256), threads=1, device="cpu")
+
+
+def test_fitted_values_are_exact_and_so_are_what_is_known_of_each_step() -> None:
+    session = FittedSession(small(), poor_data(), POLICIES)  # type: ignore[arg-type]
+    for _ in offline.records(session):
+        pass
+    steps = session.steps_of(session.source.recorded)
+    recorded = session.source.recorded
+    assert steps.unrest.shape == (1, 2) and (steps.unrest > 0).all() and (steps.unrest < 0.1).all()
+    assert steps.valid.sum() == len(recorded) and steps.reward.shape == (800, 4)
+    cue = recorded.slots.columns["observation/observation"].reshape(800, 4)[:, 0]
+    for k in (0, 1):
+        exact = np.array(EXACT[k])[cue]
+        assert np.abs(steps.v[0, k, :, 0] - exact).max() < 0.08
+        action = recorded.slots.columns["action"].reshape(800, 4)[:, :3]
+        assert (steps.policy[k, :, :3] == (action == k)).all()
+    assert (steps.v[:, :, :, 3] == 0.0).all(), "nothing follows an end"
+    # the recorded player takes the better action a quarter of the time; nobody told, so it was learnt
+    junction = steps.behaviour[:, 2]
+    good = action[:, 2] == cue
+    assert junction[good].mean() == pytest.approx(0.25, abs=0.08)
+    assert junction[~good].mean() == pytest.approx(0.75, abs=0.08)
+
+
+def test_the_fit_ends_before_it_knows_single_sessions_by_heart() -> None:
+    few, many = (FittedSession(small(1_500), poor_data(1, count), POLICIES) for count in (30, 800))  # type: ignore[arg-type]
+    looks, kept = [], {}
+    for record in offline.records(few):
+        looks.append(record.validation)
+        assert isinstance(record.validation, HeldOut)
+        assert record.validation.imitation is not None
+        if record.validation.imitation <= few.known_best + 0.05:
+            kept = {name: value.clone() for name, value in few.learner.target.state_dict().items()}
+    assert all(torch.equal(kept[name], value) for name, value in few.learner.target.state_dict().items())
+    assert few.steps < 1_500 and isinstance(looks[-1], HeldOut) and looks[-1].imitation is not None
+    assert looks[-1].imitation > few.known_best + 0.05
+    for _ in offline.records(many):
+        pass
+    assert many.steps == 1_500
+
+
+@pytest.fixture(scope="module")
+def table() -> OffPolicy:
+    import seqel.ope.estimate as module
+
+    original = module.fitted_config
+    module.fitted_config = lambda discount, context, seed=0, **given: small(400, seed + 1)  # type: ignore[assignment,return-value]
+    try:
+        return estimate_policies(POLICIES, poor_data(1, 2_000), discount=GAMMA)
+    finally:
+        module.fitted_config = original
+
+
+def test_the_table_holds_the_true_values(table: OffPolicy) -> None:
+    for k, row in enumerate(table.policies):
+        exact = float(np.mean(EXACT[k]))
+        assert row.value.low - 0.02 <= exact <= row.value.high + 0.02, "the cue is drawn evenly, the sample nearly so"
+        assert row.value.high - row.value.low < 0.5, "returns are between -0.5 and 2"
+        assert row.supported, row.warnings
+    assert table.sessions == 2_000 and table.transitions == 6_000 and not table.known_probabilities
+
+
+def test_shuffled_rewards_support_no_improvement() -> None:
+    rng = np.random.default_rng(5)
+    histories = cue_episodes()
+    rewards = rng.normal(size=(600, 3)).astype(np.float32)
+    episodes = [replace(histories[i], reward=rewards[n]) for n, i in enumerate(rng.integers(16, size=600))]
+    data = Sessions.of(episodes, SPEC, ActionSpec((2,), (0,)))
+    session = FittedSession(small(200), data, EVERY)  # type: ignore[arg-type]
+    for _ in offline.records(session):
+        pass
+    found = tabulate(session.steps_of(data.recorded), ["a", "b"], GAMMA, None, False)
+    assert "No improvement supported" in found.verdict
+    assert not any(row.improves for row in found.policies)
+
+
+def test_a_policy_outside_the_data_is_warned_of() -> None:
+    always = [episode for episode in cue_episodes() if episode.action[0, 0] == 0 and episode.action[1, 0] == 0]
+    data = Sessions.of(always * 60, SPEC, ActionSpec((2,), (0,)))
+    session = FittedSession(small(200), data, EVERY)  # type: ignore[arg-type]
+    for _ in offline.records(session):
+        pass
+    found = tabulate(session.steps_of(data.recorded), ["seen", "never seen"], GAMMA, None, False)
+    assert found.policies[0].supported
+    assert not found.policies[1].supported
+    assert any("hardly any recorded session" in text for text in found.policies[1].warnings)
+    assert any("hardly ever done" in text for text in found.policies[1].warnings)
+
+
+def test_few_sessions_are_said_to_be_few() -> None:
+    data = poor_data(1, 12)
+    session = FittedSession(small(40), data, EVERY)  # type: ignore[arg-type]
+    for _ in offline.records(session):
+        pass
+    found = tabulate(session.steps_of(data.recorded), ["a", "b"], GAMMA, None, False)
+    assert all("12 sessions are too few" in row.warnings[0] for row in found.policies)
+
+
+def test_the_fit_remembers_more_than_a_forgetful_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    import seqel.ope.estimate as module
+
+    asked: list[int] = []
+
+    def config(discount: float, context: int, seed: int = 0, **given: int) -> object:
+        asked.append(context)
+        return small(5, seed)
+
+    monkeypatch.setattr(module, "fitted_config", config)
+    estimate_policies(POLICIES, poor_data(1, 40), discount=GAMMA, context=1)
+    assert asked == [4] * 4
+
+
+def test_nothing_to_evaluate_is_refused() -> None:
+    with pytest.raises(DataError, match="at least one policy"):
+        estimate_policies([], poor_data(0, 10), discount=GAMMA)

@@ -1,0 +1,64 @@
+"""The policies that are judged, where not every action is allowed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from seqel.agents.agent import Agent
+from seqel.replay.in_memory_dataset import Sessions
+from seqel.ope.policies import AlwaysThis, AsRecorded, OfAgent, Policy
+from seqel.networks.config import NetworkConfig
+from seqel.networks.qnetwork import QNetwork
+from seqel.spaces import ActionSpec, FlatObservation
+from seqel.types import Episode, SequenceBatch
+from test_exactness import SPEC, cue_episodes
+
+THREE = ActionSpec((3,), (0,))
+MASK = np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1], [0, 1, 1]], bool)
+
+
+def batch() -> SequenceBatch:
+    """Two sessions, the second cut off; action 1 is always allowed and always taken."""
+    one = cue_episodes()[0]
+    made = [
+        Episode(one.observation, np.ones((3, 1), np.int64), one.reward, not cut, cut, action_mask=MASK)
+        for cut in (0, 1)
+    ]
+    return next(Sessions.of(made, SPEC, THREE).recorded.batches(window=3, context=4, discount=0.9))
+
+
+@pytest.mark.parametrize(
+    "policy", [AlwaysThis(0, 3), AlwaysThis(2, 3), AsRecorded((0.4, 0.4, 0.2))], ids=["first", "last", "recorded"]
+)
+def test_nothing_forbidden_is_done(policy: Policy) -> None:
+    found = policy.probabilities(batch())
+    assert found.shape == (2, 4, 3)
+    assert float(found[:, ~torch.from_numpy(MASK)].abs().max()) == 0.0
+    torch.testing.assert_close(found.sum(dim=-1), torch.ones(2, 4))
+
+
+def test_where_one_action_is_forbidden_any_other_is_done_evenly() -> None:
+    found = AlwaysThis(0, 3).probabilities(batch())[0]
+    torch.testing.assert_close(found[:2, 0], torch.ones(2))
+    torch.testing.assert_close(found[2], torch.tensor([0.0, 0.5, 0.5]))
+
+
+def test_after_the_record_it_is_what_is_done_on_the_whole_among_what_is_allowed() -> None:
+    found = AsRecorded((0.4, 0.4, 0.2)).probabilities(batch())[1]
+    torch.testing.assert_close(found[:3, 1], torch.ones(3))
+    torch.testing.assert_close(found[3], torch.tensor([0.0, 2 / 3, 1 / 3]))
+
+
+def test_a_filter_is_about_what_is_allowed() -> None:
+    """The likeliest action is forbidden; of those that are left both are likely enough, so the better one is played."""
+    network = QNetwork(NetworkConfig(width=16, heads=2, layers=1, context=4, policy="filters"), SPEC, THREE).eval()
+    assert network.policy is not None
+    with torch.no_grad():
+        network.policy.linear.bias.copy_(torch.tensor([5.0, 0.0, -0.5]))  # type: ignore[union-attr]
+        network.head.advantage.bias.copy_(torch.tensor([0.0, 0.0, 1.0]))  # type: ignore[union-attr]
+    found = OfAgent(Agent(network, {})).probabilities(batch())[0]
+    assert found.argmax(dim=-1).tolist() == [0, 0, 2, 2]
+    seen = {path: leaf[:1, 0].numpy() for path, leaf in batch().observation.items()}
+    assert Agent(network, {}).act(FlatObservation(seen), mask=[[False, True, True]])[0].action[0] == 2

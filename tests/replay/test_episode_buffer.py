@@ -1,0 +1,110 @@
+"""Recorded episodes: the same batches as a replay gives, and a walk that meets every transition once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from seqel.replay.layout import Layout
+from seqel.replay.episode_buffer import Recorded
+from seqel.replay.buffer import Replay
+from seqel.replay.in_memory_dataset import split_rows
+from seqel.errors import DataError
+from seqel.types import Episode
+
+LEAVES = {"x": ((2,), np.dtype(np.float32))}
+LAYOUT = Layout(LEAVES, 3, recorded=True)
+
+
+def episode(rng: np.random.Generator, steps: int, number: int = 0) -> Episode:
+    seen = np.stack([np.full(steps + 1, number), np.arange(steps + 1)], axis=1).astype(np.float32)
+    chance = np.where(rng.random(steps) < 0.5, np.nan, 0.25).astype(np.float32)
+    return Episode(
+        {"x": seen}, rng.integers(0, 3, (steps, 1)), rng.normal(size=steps).astype(np.float32),
+        terminated=bool(number % 2), truncated=not number % 2, behaviour_prob=chance,
+    )  # fmt: skip
+
+
+def some(count: int = 12, longest: int = 30, seed: int = 0) -> list[Episode]:
+    rng = np.random.default_rng(seed)
+    return [episode(rng, int(rng.integers(1, longest)), number) for number in range(count)]
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_the_batches_are_those_of_a_replay(pack: bool) -> None:
+    episodes = some()
+    recorded = Recorded.of(LAYOUT, episodes)
+    replay = Replay(LEAVES, 1_000, actions=3)
+    for one in episodes:
+        replay.add(one)
+    draws = [
+        store.sample(16, window=10, context=4, discount=0.9, rng=np.random.default_rng(3), pack=pack)
+        for store in (recorded, replay)
+    ]
+    for name in ("action", "reward", "discount", "first", "valid", "learn", "start", "previous_action", "index"):
+        torch.testing.assert_close(getattr(draws[0], name), getattr(draws[1], name))
+    torch.testing.assert_close(draws[0].observation["x"], draws[1].observation["x"])
+    assert draws[0].q_acted is None and draws[0].behaviour_prob is not None and draws[1].behaviour_prob is None
+
+
+@pytest.mark.parametrize(("window", "context"), [(40, 5), (10, 4), (7, 6)])
+def test_a_walk_learns_every_transition_exactly_once(window: int, context: int) -> None:
+    episodes = some()
+    recorded = Recorded.of(LAYOUT, episodes)
+    seen: dict[tuple[int, int], float] = {}
+    for batch in recorded.batches(window=window, context=context, discount=0.9, tokens=64):
+        assert batch.index is not None
+        for row, step in batch.learn.nonzero().tolist():
+            key = int(batch.index[row]), int(batch.start[row]) + step
+            assert key not in seen
+            seen[key] = float(batch.reward[row, step])
+            assert batch.observation["x"][row, step].tolist() == list(key)
+            assert step >= (context if batch.start[row] else 0)
+    expected = {(n, t): float(one.reward[t]) for n, one in enumerate(episodes) for t in range(len(one))}
+    assert seen == pytest.approx(expected)
+    assert len(recorded) == len(expected)
+
+
+def test_a_walk_needs_windows_longer_than_their_burn_in() -> None:
+    recorded = Recorded.of(LAYOUT, some())
+    with pytest.raises(DataError, match="window > context"):
+        next(recorded.batches(window=5, context=5, discount=0.9))
+
+
+def test_some_of_the_episodes_share_columns_or_have_copies() -> None:
+    episodes = some()
+    recorded = Recorded.of(LAYOUT, episodes)
+    rows = np.array([7, 2, 9])
+    shared, copied = recorded.only(rows), recorded.copied(rows)
+    assert np.shares_memory(shared.slots.columns["reward"], recorded.slots.columns["reward"])
+    assert copied.slots.capacity == sum(len(episodes[row]) + 1 for row in rows)
+    for part in (shared, copied):
+        assert part.lengths.tolist() == [len(episodes[row]) for row in rows]
+        assert part.returns(0.9) == pytest.approx(
+            [float((0.9 ** np.arange(len(episodes[row])) * episodes[row].reward).sum()) for row in rows], rel=1e-5
+        )
+        assert part.actions()[:, 0].tolist() == [a for row in rows for a in episodes[row].action[:, 0].tolist()]
+        np.testing.assert_array_equal(part.behaviour(), np.concatenate([episodes[row].behaviour_prob for row in rows]))
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(DataError, match="at least one episode"):
+        Recorded.of(LAYOUT, [])
+    recorded = Recorded.of(LAYOUT, some())
+    with pytest.raises(DataError, match="expected the columns"):
+        Recorded(Layout(LEAVES, 3), recorded.slots.columns, recorded.table.numbers)
+    wrong = some()[0]
+    object.__setattr__(wrong, "behaviour_prob", np.full(len(wrong), 1.5, np.float32))
+    with pytest.raises(DataError, match=r"behaviour_prob in \(0, 1\]"):
+        Recorded.of(LAYOUT, [wrong])
+
+
+def test_a_split_leaves_neither_side_empty() -> None:
+    learnt, held = split_rows(np.random.default_rng(0).random(100), 0.1)
+    assert len(held) == 10 and sorted([*learnt, *held]) == list(range(100))
+    for share in (0.001, 0.999):
+        learnt, held = split_rows(np.array([0.5, 0.1]), share)
+        assert len(learnt) == len(held) == 1
+    with pytest.raises(DataError, match="at least 2 sessions"):
+        split_rows(np.array([0.5]), 0.1)

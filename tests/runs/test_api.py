@@ -1,0 +1,283 @@
+"""`seqel.train` and `seqel.resume`: the folder, the best agent, damage, a full disk, and a kill in the middle of a write."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import seqel
+import seqel.storage
+from seqel.errors import CheckpointError, ConfigError, NonFiniteError, StorageError
+from seqel.training.online.loop import Record
+from support import MAZE, TINY
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 800 steps that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
+    seqel.train(MAZE, steps=800, out=folder, settings=TINY, progress=False)
+    return folder
+
+
+def timeless(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without what the clock decides."""
+    return [{k: v for k, v in line.items() if k not in ("seconds", "steps_per_second")} for line in records]
+
+
+def same_run(one: Path, other: Path) -> bool:
+    """The same records, the same best agent, and last checkpoints equal in every array, to the last bit."""
+    assert timeless(lines(one)) == timeless(lines(other))
+    newest = [max((folder / "checkpoints").iterdir()) for folder in (one, other)]
+    arrays = [(path / "arrays.safetensors").read_bytes() for path in newest]
+    trees = [json.loads((path / "tree.json").read_text()) for path in newest]
+    for tree in trees:
+        del tree["dict"]["seconds"]
+    assert newest[0].name == newest[1].name and trees[0] == trees[1] and arrays[0] == arrays[1]
+    weights = [(folder / "agent" / "weights.safetensors").read_bytes() for folder in (one, other)]
+    return weights[0] == weights[1]
+
+
+def test_the_agent_returned_is_the_best_by_validation_and_plays_as_recorded(tmp_path: Path) -> None:
+    records: list[Record] = []
+    agent = seqel.train(MAZE, steps=1_500, seed=1, out=tmp_path / "run", settings=TINY, progress=records.append)
+    looks = [record.validation for record in records if record.validation is not None]
+    best = max(look.mean for look in looks)
+    assert agent.info["validation"]["mean"] == best
+    from seqel.environments.resolve import resolve
+    from seqel.evaluation.rollout import play
+    from seqel.training.online.trainer import VALIDATION_SEED
+
+    assert play(agent, resolve(MAZE), 4, VALIDATION_SEED, 4).mean == pytest.approx(best)
+    assert [line["steps"] for line in lines(tmp_path / "run")] == [record.steps for record in records]
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["best"]["validation"]["mean"] == best and summary["steps"] >= 1_500
+
+
+def test_a_function_that_makes_the_environment_is_resumed_with_it(tmp_path: Path) -> None:
+    from support import Scripted
+
+    folder = tmp_path / "run"
+    seqel.train(Scripted, steps=300, out=folder, settings=TINY, progress=False)
+    with pytest.raises(seqel.SeqelError, match=r"pass it: seqel\.resume"):
+        seqel.resume(folder, steps=600, progress=False)
+    seqel.resume(folder, env=Scripted, steps=600, progress=False)
+    assert lines(folder)[-1]["steps"] >= 600
+
+
+def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="not empty"):
+        seqel.train(MAZE, steps=300, out=tmp_path, settings=TINY, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    with pytest.raises(CheckpointError, match="holds no run"):
+        seqel.resume(tmp_path)
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_and_said(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    seqel.train(MAZE, steps=400, out=folder, settings=TINY, progress=False)
+    seqel.resume(folder, steps=800, progress=False)
+    older, newest = sorted((folder / "checkpoints").iterdir())
+    arrays = newest / "arrays.safetensors"
+    arrays.write_bytes(arrays.read_bytes()[:-10])
+    records: list[Record] = []
+    seqel.resume(folder, steps=1_000, progress=records.append)
+    assert any("skipped" in note for note in records[0].notes)
+    assert records[0].steps <= int(older.name.removeprefix("step-")) + 200
+    steps = [line["steps"] for line in lines(folder)]
+    assert steps == sorted(set(steps)), "the records after the older checkpoint were written anew"
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    seqel.train(MAZE, steps=400, out=folder, settings=TINY, progress=False)
+    before = lines(folder)
+    again: list[Record] = []
+    assert seqel.resume(folder, progress=again.append).info["validation"]["steps"] == before[-1]["steps"]
+    assert again == [] and lines(folder) == before
+    with pytest.raises(ConfigError, match="at least the 400 already done, got 200"):
+        seqel.resume(folder, steps=200, progress=False)
+    seqel.resume(folder, steps=600, progress=False)
+    assert [line["steps"] for line in lines(folder)] == [100, 200, 300, 400, 500, 600]
+    assert "steps = 600\n" in (folder / "config.toml").read_text()
+
+
+def test_a_run_that_reached_its_threshold_is_finished(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    solved = TINY | {"evaluation.threshold": -10.0, "evaluation.stop": True, "evaluation.confirm": 4}
+    seqel.train(MAZE, steps=5_000, out=folder, settings=solved, progress=False)
+    assert lines(folder)[-1]["steps"] == 300 and lines(folder)[-1]["solved"]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["solved"] and summary["steps_to_threshold"] == 300 and summary["seconds_to_threshold"] > 0
+    again: list[Record] = []
+    seqel.resume(folder, progress=again.append)
+    assert again == []
+    seqel.resume(folder, steps=700, progress=again.append)
+    assert again[-1].steps == 600  # the next look finds it solved again
+
+
+def test_resume_before_the_first_checkpoint_begins_again(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    seqel.train(MAZE, steps=400, out=folder, settings=TINY, progress=False)
+    before, weights = lines(folder), (folder / "agent" / "weights.safetensors").read_bytes()
+    shutil.rmtree(folder / "checkpoints")
+    seqel.resume(folder, progress=False)
+    assert timeless(lines(folder)) == timeless(before)
+    assert (folder / "agent" / "weights.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_and_resumed_is_the_uninterrupted_run(number: signal.Signals, whole: Path, tmp_path: Path) -> None:
+    handler = signal.getsignal(number)
+
+    def interrupt(record: Record) -> None:
+        if record.steps == 300:
+            signal.raise_signal(number)
+
+    folder = tmp_path / "parts"
+    with pytest.raises(KeyboardInterrupt, match=r"stopped and saved at 300 steps.*--resume .*parts"):
+        seqel.train(MAZE, steps=800, out=folder, settings=TINY, progress=interrupt)
+    assert signal.getsignal(number) == handler
+    assert (folder / "learning-curve.png").exists() and (folder / "agent").exists()
+    seqel.resume(folder, progress=False)
+    assert same_run(folder, whole)
+
+
+def test_a_second_interruption_does_not_wait(tmp_path: Path) -> None:
+    def interrupt(record: Record) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt, match="at once"):
+        seqel.train(MAZE, steps=400, out=tmp_path / "run", settings=TINY, progress=interrupt)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_settings_that_do_not_fit_the_checkpoint_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    seqel.train(MAZE, steps=300, out=folder, settings=TINY, progress=False)
+    config = (folder / "config.toml").read_text()
+    (folder / "config.toml").write_text(config.replace("width = 16", "width = 24"))
+    with pytest.raises(CheckpointError, match=r"does not fit this run: was .*config\.toml edited"):
+        seqel.resume(folder, steps=600, progress=False)
+    (folder / "config.toml").write_text(config[:-5] + "\x00")
+    with pytest.raises(ConfigError, match=r"config\.toml: not valid TOML"):
+        seqel.resume(folder, progress=False)
+
+
+def test_a_full_disk_is_told_and_the_checkpoint_before_is_untouched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    seqel.train(MAZE, steps=300, out=folder, settings=TINY, progress=False)
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(seqel.storage, "_write", full)
+        with pytest.raises(StorageError, match="No space left"):
+            seqel.resume(folder, progress=False)
+    seqel.resume(folder, steps=600, progress=False)
+    assert lines(folder)[-1]["steps"] == 600
+
+
+def test_what_a_resume_lost_is_said(tmp_path: Path) -> None:
+    class Unseeded(gym.Env[np.ndarray, int]):
+        observation_space, action_space = gym.spaces.Box(-9, 9, (1,), np.float32), gym.spaces.Discrete(2)
+        rng = np.random.default_rng()
+
+        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+            self.time = 0
+            return self.rng.normal(size=1).astype(np.float32), {}
+
+        def step(self, action: int) -> Any:
+            self.time += 1
+            return np.zeros(1, np.float32), 1.0, self.time >= 30, False, {}
+
+    folder, said = tmp_path / "run", []
+    seqel.train(Unseeded, steps=300, out=folder, settings=TINY, progress=False)
+    seqel.resume(folder, env=Unseeded, steps=600, progress=lambda record: said.extend(record.notes))
+    assert len(said) == 1 and "environments [0, 1, 2, 3] did not do the same again" in said[0]
+    assert [note for line in lines(folder) for note in line.get("notes", [])] == said
+
+
+def test_a_nan_stops_the_run_and_names_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    seqel.train(MAZE, steps=400, out=folder, settings=TINY, progress=False)
+    weights = (folder / "agent" / "weights.safetensors").read_bytes()
+    from seqel.training.learner import Learner
+
+    update = Learner.update
+
+    def poisoned(self: Learner, batch: Any, done: float = 0.0) -> Any:
+        batch.reward[0, 0] = float("nan")
+        return update(self, batch, done)
+
+    monkeypatch.setattr(Learner, "update", poisoned)
+    with pytest.raises(NonFiniteError, match=r"a reward in the batch is not finite.*last good checkpoint is .*step-"):
+        seqel.resume(folder, steps=800, progress=False)
+    assert (folder / "agent" / "weights.safetensors").read_bytes() == weights
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/sys").exists(), reason="needs a place that refuses writes")
+def test_a_place_that_refuses_writes_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot write"):
+        seqel.train(MAZE, steps=300, out="/proc/sys/seqel-run", settings=TINY, progress=False)
+
+
+KILLED = """
+import itertools, os, signal, sys
+import seqel, seqel.storage, seqel.runs.checkpoints as checkpoint, seqel.runs.loop as driving
+seconds = itertools.count()
+driving.time = type("Clock", (), {"monotonic": staticmethod(lambda: next(seconds))})  # a checkpoint at every record
+saves = itertools.count(1)
+def save_tree(directory, tree, *, replace=False, fault=None):
+    doomed = next(saves) == 4
+    def kill(stage):
+        if doomed and stage == sys.argv[2]:
+            os.kill(os.getpid(), signal.SIGKILL)
+    seqel.storage.save_tree(directory, tree, replace=replace, fault=kill)
+checkpoint.save_tree = save_tree
+seqel.train(sys.argv[3], steps=800, out=sys.argv[1], settings=eval(sys.argv[4]), progress=False)
+"""
+
+
+@pytest.mark.parametrize("stage", ["arrays.safetensors", "rename", "end"])
+def test_kill_9_in_the_middle_of_a_checkpoint_and_resumed_is_the_uninterrupted_run(
+    stage: str, whole: Path, tmp_path: Path
+) -> None:
+    settings = TINY | {"checkpoint_every": 1}
+    folder = tmp_path / "killed"
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(folder), stage, MAZE, repr(settings)],
+        env=os.environ | {"PYTHONPATH": str(Path(seqel.__file__).parents[1])}, capture_output=True, text=True, timeout=90,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert lines(folder)[-1]["steps"] == 400
+    newest = max((folder / "checkpoints").glob("step-*"))
+    assert newest.name == f"step-{400 if stage == 'end' else 300:09d}"
+    records: list[Record] = []
+    seqel.resume(folder, progress=records.append)
+    assert records[0].steps == (500 if stage == "end" else 400)
+    assert same_run(folder, whole)
+    assert not list((folder / "checkpoints").glob(".step-*")), "what the dead process left is swept"

@@ -1,0 +1,81 @@
+"""What a person sees while a run goes on, in a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from seqel.evaluation.rollout import summarise
+from seqel.training.config import preset
+from seqel.training.online.loop import Record
+from seqel.runs.display import Progress, clock, spark
+from seqel.runs.progress_bar import counting
+
+CONFIG = preset(env="Some-v0", steps=1_000)
+
+
+def record(steps: int, mean: float | None = None, notes: tuple[str, ...] = ()) -> Record:
+    look = None if mean is None else summarise([mean, mean], [5, 5], [1.0, 0.0], 0)
+    metrics = {"return": 0.25, "success": 0.125, "q": 0.5, "loss": 0.0625}
+    return Record(steps, 2.0, 7, 50.0, metrics, look, notes=notes)
+
+
+def test_plain_lines_go_to_standard_error_where_it_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(CONFIG, Path("runs/x"), best=0.9) as progress:
+        progress.take(record(400, mean=0.75, notes=("something [odd]",)))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "training on Some-v0, folder runs/x" in err and "note: something [odd]" in err
+    line = err.splitlines()[-1]
+    for fact in (
+        "400 of 1,000",
+        "0.250",
+        "validation return 0.750 (best 0.900)",
+        "success 50%",
+        "Q 0.5",
+        "loss 0.0625",
+    ):
+        assert fact in line
+    assert "steps/s 50" in line and "at most 0:12 to go" in line
+
+
+def test_a_look_before_the_first_step_knows_no_end() -> None:
+    progress = Progress(CONFIG, Path("runs/x"))
+    progress.take(dataclasses.replace(record(0, mean=0.75), steps_per_second=0.0))
+    assert "to go" not in progress.line() and "validation return 0.750" in progress.line()
+
+
+def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    progress = Progress(CONFIG, Path("runs/x"))
+    progress.console = Console(file=screen, force_terminal=True, width=100)
+    with progress:
+        progress.take(record(200, mean=0.1))
+        progress.take(record(400, mean=0.3))
+    shown = screen.getvalue()
+    assert "validation return" in shown and "0.300 (best 0.300)" in shown and "▁█" in shown
+
+
+def test_small_pieces() -> None:
+    assert [clock(seconds) for seconds in (0, 90, 3_725)] == ["0:00", "1:30", "1:02:05"]
+    assert spark([0, 1, 0.5]) == "▁█▅" and spark([2, 2]) == "▁▁"
+
+
+def test_the_last_line_stands_there_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqel.runs.display.PLAIN_EVERY", 0.0)
+    with Progress(CONFIG, Path("runs/x")) as progress:
+        progress.take(record(400, mean=0.75))
+    assert capsys.readouterr().err.count("400 of 1,000") == 1
+
+
+def test_a_fit_says_how_far_it_is_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqel.runs.progress_bar.PLAIN_EVERY", 0.0)
+    screen = io.StringIO()
+    with counting(Console(file=screen, width=100), "fitting") as take:
+        take(replace(record(400), done=0.25))
+    assert screen.getvalue().startswith("fitting: 25%, at most 0:0")

@@ -1,0 +1,242 @@
+"""A run on recorded data: its folder, its resume, its early end; and from data on to an environment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import seqel
+from seqel.replay.in_memory_dataset import Sessions
+from seqel.environments.resolve import resolve
+from seqel.errors import CheckpointError, ConfigError, SpaceError
+from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.training.config import with_settings
+from seqel.runs.metrics import HELD_OUT, METRICS, OFFLINE
+from seqel.training.offline.trainer import OfflineSession
+from seqel.runs.api import resume
+from seqel.training.online.trainer import Session
+from seqel.training.online.mixing import shares
+from seqel.types import Episode
+from support import MAZE, TINY
+
+QUICK: dict[str, Any] = {
+    "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1, "device": "cpu", "replay.batch_tokens": 64,
+    "data.updates": 60, "data.every": 20, "checkpoint_every": 0, "learner.compile": "off",
+}  # fmt: skip
+
+
+def recorded(count: int = 30, seed: int = 1) -> Sessions:
+    """Random play in a corridor whose end pays."""
+    env = resolve(MAZE)()
+    observation, action = ObservationSpec.from_space(env.observation_space), ActionSpec.from_space(env.action_space)
+    rng = np.random.default_rng(seed)
+    episodes = []
+    for number in range(count):
+        seen = [observation.flatten(env.reset(seed=number)[0], None)]
+        done, actions, rewards = False, [], []
+        while not done:
+            actions.append(int(rng.integers(action.actions)))
+            reached, reward, terminated, truncated, _ = env.step(actions[-1])
+            seen.append(observation.flatten(reached, None))
+            rewards.append(float(reward))
+            done = terminated or truncated
+        leaves = {path: np.stack([one[path] for one in seen]) for path in seen[0]}
+        episodes.append(
+            Episode(leaves, np.array(actions)[:, None], np.array(rewards, np.float32), terminated, truncated)
+        )
+    return Sessions.of(episodes, observation, action)
+
+
+@pytest.mark.parametrize("preset", ["offline-cql", "offline-iql", "offline-bcq", "supervised-q", "behaviour-cloning"])
+def test_every_preset_learns_saves_and_acts(preset: str, tmp_path: Path) -> None:
+    agent = seqel.train(data=recorded(), preset=preset, settings=QUICK, out=tmp_path / "run", progress=False)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["updates"] for line in lines] == [20, 40, 60]
+    assert {"unexplained", "agreement", "first_value", "first_return", "sessions"} <= set(lines[0]["validation"])
+    documented = {*METRICS, *OFFLINE, "validation"}
+    assert {name for line in lines for name in line} <= documented
+    assert {name for line in lines for name in line["validation"]} <= set(HELD_OUT)
+    assert (tmp_path / "run" / "learning-curve.png").stat().st_size > 5_000
+    again = seqel.Agent.load(tmp_path / "run")
+    result = seqel.evaluate(again, MAZE, 4)
+    assert np.isfinite(result.mean) and agent.info["discount"] == 0.99
+
+
+def test_cloning_recovers_a_deterministic_player(tmp_path: Path) -> None:
+    """Random play of two actions is 0.69 nats; a player that alternates is 0, which only a history can tell."""
+    base = recorded(40)
+    numbers = base.recorded.table.numbers
+    episodes = []
+    for slot, length in numbers[:, :2].tolist():
+        seen = {"observation": base.recorded.slots.columns["observation/observation"][slot : slot + length + 1]}
+        actions = (np.arange(length) % 2)[:, None]
+        episodes.append(Episode(seen, actions, np.zeros(length, np.float32), True))
+    data = Sessions.of(episodes, base.observation, base.action)
+    settings = QUICK | {"data.updates": 300, "data.every": 300, "learner.learning_rate": 3e-3}
+    agent = seqel.train(data=data, preset="behaviour-cloning", settings=settings, out=tmp_path / "r", progress=False)
+    assert agent.info["validation"]["mean"] > -0.2
+
+
+def test_resume_equals_uninterrupted(tmp_path: Path) -> None:
+    whole = seqel.train(data=recorded(), preset="offline-cql", settings=QUICK, out=tmp_path / "a", progress=False)
+    short = QUICK | {"data.updates": 40}
+    # the schedule follows the total: a run that is to be as the whole one must have planned for it
+    settings = short | {"learner.schedule": "constant"}
+    whole = seqel.train(
+        data=recorded(), preset="offline-cql", settings=QUICK | {"learner.schedule": "constant"}, out=tmp_path / "b",
+        progress=False,
+    )  # fmt: skip
+    seqel.train(data=recorded(), preset="offline-cql", settings=settings, out=tmp_path / "c", progress=False)
+    gone_on = resume(tmp_path / "c", data=recorded(), steps=60, progress=False)
+    for one, other in zip(whole.network.parameters(), gone_on.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0.0, atol=0.0)
+    kept = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("b", "c")]
+    for one_line, other_line in zip(*kept, strict=True):
+        first, second = json.loads(one_line), json.loads(other_line)
+        assert first["loss"] == second["loss"] and first["validation"] == second["validation"]
+
+
+def test_resuming_with_other_data_is_refused(tmp_path: Path) -> None:
+    seqel.train(data=recorded(), preset="offline-cql", settings=QUICK, out=tmp_path / "run", progress=False)
+    with pytest.raises(CheckpointError, match="transitions to learn from"):
+        resume(tmp_path / "run", data=recorded(31), steps=80, progress=False)
+
+
+def test_sessions_known_less_and_less_end_the_run(tmp_path: Path) -> None:
+    settings = QUICK | {"data.updates": 2_000, "data.every": 5, "data.patience": 3, "learner.learning_rate": 0.05}
+    seqel.train(data=recorded(), preset="behaviour-cloning", settings=settings, out=tmp_path / "run", progress=False)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["updates"] < 2_000 and summary["solved"]
+    assert summary["final"]["updates"] - summary["best"]["updates"] == 15
+
+
+def test_from_data_on_to_the_environment(tmp_path: Path) -> None:
+    data = recorded()
+    settings = QUICK | {"data.updates": 20}
+    start = seqel.train(data=data, preset="offline-cql", settings=settings, out=tmp_path / "old", progress=False)
+    online = TINY | {"exploration.bonus": 0.0, "objective.cql": 0.1}
+    agent = seqel.train(MAZE, start=start, data=data, steps=400, settings=online, out=tmp_path / "new", progress=False)
+    assert agent.network.config == start.network.config, "the shape is the beginner's, whatever the settings say"
+    before = dict(start.network.named_parameters())
+    assert any(not torch.equal(before[name], value) for name, value in agent.network.named_parameters())
+    lines = [json.loads(line) for line in (tmp_path / "new" / "metrics.jsonl").read_text().splitlines()]
+    assert "conservative" in lines[-1]
+
+
+def test_what_does_not_go_together_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected an environment, or data"):
+        seqel.train()
+    with pytest.raises(ConfigError, match="schema"):
+        seqel.train(data="somewhere.csv")
+    with pytest.raises(SpaceError, match="recorded data"):
+        seqel.train("CartPole-v1", data=recorded(), settings=TINY, out=tmp_path / "x", progress=False)
+    with pytest.raises(ConfigError, match="expected one of"):
+        seqel.train(data=recorded(), preset="offline")
+
+
+def session_of(preset: str, **settings: Any) -> OfflineSession:
+    return OfflineSession(with_settings(seqel.preset(preset), QUICK | settings), recorded())
+
+
+def test_values_are_kept_unless_clearly_worse_and_imitation_only_if_it_is_the_best() -> None:
+    values = session_of("offline-cql")
+    waited = []
+    for score in (-0.40, -0.20, -0.24, -0.26, -0.20, -0.40, -0.24):  # more than 0.05 is clearly worse
+        values.judge(score)
+        waited.append(values.waited)
+    assert waited == [0, 0, 0, 1, 0, 1, 0] and values.best == -0.20
+    clone = session_of("behaviour-cloning")
+    waited = []
+    for score in (-0.40, -0.39, -0.395, -0.39):
+        clone.judge(score)
+        waited.append(clone.waited)
+    assert waited == [0, 0, 1, 0]
+
+
+def test_the_averaged_weights_are_kept(tmp_path: Path) -> None:
+    session = session_of("offline-cql")
+    for _ in range(5):
+        session.update()
+    slow = dict(session.learner.target.named_parameters())
+    assert all(torch.equal(value, slow[name]) for name, value in session.kept.network.named_parameters())
+    assert any(not torch.equal(value, slow[name]) for name, value in session.agent.network.named_parameters())
+    copied = session_of("offline-cql", **{"learner.target": "copy"})
+    assert copied.kept is copied.agent
+
+
+def test_the_memoryless_twin_learns_from_the_same_windows() -> None:
+    twin, other = session_of("offline-cql", memoryless=True), session_of("offline-cql")
+    assert twin.config.network.context == 1 and twin.config.replay.window == other.config.replay.window > 1
+
+
+def test_the_averaged_weights_may_act(tmp_path: Path) -> None:
+    newest, averaged = (
+        Session(with_settings(seqel.preset("default"), TINY | {"env": "maze", "learner.acts": acts}), resolve(MAZE))
+        for acts in ("newest", "averaged")
+    )
+    assert newest.agent.network is newest.learner.network and newest.agent.network is not newest.learner.target
+    assert averaged.agent.network is averaged.learner.target
+    for session in (newest, averaged):
+        session.close()
+    settings = TINY | {"learner.acts": "averaged", "checkpoint_every": 0.0}
+    whole = seqel.train(MAZE, steps=400, settings=settings, out=tmp_path / "a", progress=False)
+    seqel.train(
+        MAZE, steps=200, settings=settings | {"learner.schedule": "constant"}, out=tmp_path / "b", progress=False
+    )
+    assert np.isfinite(seqel.evaluate(whole, MAZE, 4).mean)
+    saved = seqel.Agent.load(tmp_path / "b")
+    gone_on = resume(tmp_path / "b", env=resolve(MAZE), steps=400, progress=False)
+    assert any(
+        not torch.equal(one, two)
+        for one, two in zip(saved.network.parameters(), gone_on.network.parameters(), strict=True)
+    )
+
+
+def test_data_alone_mean_conservative_values_by_default(tmp_path: Path) -> None:
+    agent = seqel.train(data=recorded(), settings=QUICK | {"data.updates": 5}, out=tmp_path / "run", progress=False)
+    assert "cql = 0.05" in (tmp_path / "run" / "config.toml").read_text() and agent.info["discount"] == 0.99
+
+
+def test_a_run_from_memory_says_what_it_needs_to_go_on(tmp_path: Path) -> None:
+    seqel.train(data=recorded(), settings=QUICK, out=tmp_path / "run", progress=False)
+    with pytest.raises(ConfigError, match="data in memory: pass them"):
+        resume(tmp_path / "run", steps=80, progress=False)
+    other = recorded(seed=2)
+    assert len(other.recorded) == len(recorded().recorded)
+    with pytest.raises(CheckpointError, match="actions or rewards differ"):
+        resume(tmp_path / "run", data=other, steps=80, progress=False)
+
+
+def test_what_was_earned_is_known_of_sessions_of_one_length() -> None:
+    session = session_of("offline-cql")
+    assert len(set(session.held.lengths.tolist())) == 1
+    assert np.isfinite(session.look().first_return)
+
+
+@pytest.mark.parametrize("settings", [{"objective.expectile": 0.9}, {"network.policy": "filters"}])
+def test_distributions_refuse_what_they_would_ignore(settings: dict[str, Any]) -> None:
+    more = {"network.value": "c51", "objective.lambda_": 0.0, "objective.imitation": 1.0, "objective.cql": 0.0}
+    with pytest.raises(ConfigError, match="distributions are learnt from"):
+        session_of("offline-cql", **more, **settings)
+
+
+def test_a_batch_is_shared_by_transitions_not_by_windows() -> None:
+    session = Session(
+        with_settings(seqel.preset("default"), TINY | {"env": "maze", "replay.batch_tokens": 200, "data.fraction": 0.25}),
+        resolve(MAZE), source=recorded(),
+    )  # fmt: skip
+    session.collector.begin()
+    while not session.due:
+        session.collect()
+    window = session.config.replay.window
+    live, old = shares(session.config, session.replay, session.recorded, window)
+    assert session.recorded is not None
+    short = float(np.minimum(session.recorded.lengths, window).mean())
+    long = min(window, len(session.replay) / session.replay.episodes)
+    assert live == round(150 / (long + 1)) and old == round(50 / (short + 1))
+    session.close()

@@ -1,0 +1,29 @@
+"""The learning curve is drawn of whatever there is, and says nothing on the way."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seqel.runs.plots import draw_curve
+
+EARLY: dict[str, Any] = {"steps": 100, "loss": 0.0}  # a run that was stopped before any episode ended
+LATER: dict[str, Any] = {
+    "steps": 200, "return": 1.0, "success": 0.5, "q": 0.3, "target": 0.4, "loss": 0.1,
+    "validation": {"mean": 0.9, "interval": [0.8, 1.0], "success": 0.9, "success_interval": [0.7, 1.0]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lines", [[EARLY], [EARLY, LATER], [LATER]])
+@pytest.mark.parametrize("threshold", [None, 0.5])
+def test_every_stage_of_a_run_gives_a_picture_without_a_warning(
+    lines: list[dict[str, Any]], threshold: float | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "curve.png"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_curve(lines, path, "a title", threshold)
+    assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5_000

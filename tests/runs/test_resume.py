@@ -1,0 +1,290 @@
+"""Rule 6: a resumed run is the uninterrupted one, bit for bit; one seed is one run; looking does not disturb."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from seqel.environments.probe import probe
+from seqel.environments.resolve import EnvMaker, resolve
+from seqel.storage import load_tree, save_tree
+from seqel.training.config import RunConfig, preset
+from seqel.training.online.loop import Record, records
+from seqel.training.online.trainer import Session
+from seqel.trees import flatten
+
+STEPS = 480
+
+
+def config_of(env: str, **settings: Any) -> RunConfig:
+    """A tiny run: 4 environments, one layer of width 16, a validation in the middle."""
+    tiny = {
+        "env": env, "steps": STEPS, "environments": 4, "threads": 1, "device": "cpu", "log_every": 100,
+        "network.width": 16, "network.layers": 1, "network.heads": 2,
+        "replay.learning_starts": 60, "replay.batch_tokens": 64, "replay.replay_ratio": 2.0,
+        "evaluation.every": 200, "evaluation.episodes": 4, "learner.warmup": 5,
+    }  # fmt: skip
+    return preset("default", **{**tiny, **settings})
+
+
+def start(config: RunConfig, make: EnvMaker) -> Session:
+    session = Session(config, make)
+    session.collector.begin()
+    return session
+
+
+def stop_after(session: Session, rounds: int) -> None:
+    """End the loop after some rounds, wherever that is between two records."""
+    collect, count = session.collect, itertools.count(1)
+
+    def collect_and_count() -> None:
+        collect()
+        session.stopping = next(count) >= rounds
+
+    session.collect = collect_and_count  # type: ignore[method-assign]
+
+
+def restored(session: Session, folder: Path, make: EnvMaker) -> tuple[Session, list[int]]:
+    """The session, written, and read into a new one with other state of its own."""
+    save_tree(folder, session.state_dict())
+    session.close()
+    torch.manual_seed(999)
+    other = Session(session.config, make)
+    return other, other.load_state_dict(load_tree(folder))
+
+
+def said(record: Record) -> tuple[Any, ...]:
+    """A record without its wall-clock time."""
+    return record.steps, record.updates, record.metrics, record.validation, record.solved, record.notes
+
+
+def differences(one: Session, other: Session) -> list[str]:
+    """The paths of the saved states that differ in any bit."""
+    states = [session.state_dict() | {"seconds": 0.0} for session in (one, other)]
+    (text, tensors), (other_text, other_tensors) = map(flatten, states)
+    found = [] if text == other_text else ["structure"]
+    found += sorted(set(tensors) ^ set(other_tensors))
+    for name in set(tensors) & set(other_tensors):
+        a, b = tensors[name].contiguous(), other_tensors[name].contiguous()
+        if a.shape != b.shape or a.dtype != b.dtype or a.numpy().tobytes() != b.numpy().tobytes():
+            found.append(name)
+    return found
+
+
+class Pictures(gym.Env[np.ndarray, int]):
+    """A square moves over a picture; which side is right is shown in the first picture only."""
+
+    observation_space = gym.spaces.Box(0, 255, (24, 24, 1), np.uint8)
+    action_space = gym.spaces.Discrete(2)
+
+    def _see(self) -> np.ndarray:
+        picture = np.zeros((24, 24, 1), np.uint8)
+        picture[(3 * self.time) % 24, :, 0] = 255
+        if self.time == 0:
+            picture[12 * self.side : 12 * self.side + 12] = 128
+        return picture + self.np_random.integers(0, 20, picture.shape, np.uint8)  # noise: its generator must follow
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.time, self.side = 0, int(self.np_random.integers(2))
+        return self._see(), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.time += 1
+        return self._see(), float(action == self.side), self.time >= 7, False, {}
+
+
+class Long(gym.Env[np.ndarray, int]):
+    """Longer than a segment of 512 steps, so that episodes are handed over in parts."""
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2, start=3)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.time, self.place = 0, self.np_random.normal(size=2)
+        return self.place.astype(np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.time += 1
+        self.place = 0.9 * self.place + self.np_random.normal(size=2) * (action - 2)
+        return self.place.astype(np.float32), -float(np.abs(self.place).sum()), False, self.time >= 640, {}
+
+
+class Private(gym.Env[np.ndarray, int]):
+    """Draws its cue from a generator that no seed reaches. The cue is seen at the first step, and then never."""
+
+    observation_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, seeded: bool = False) -> None:
+        self.rng, self.seeded = np.random.default_rng(), seeded
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        if self.seeded and seed is not None:
+            self.rng = np.random.default_rng(seed)
+        self.time, self.cue = 0, self.rng.normal() / 9
+        return np.array([self.cue], np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.time += 1
+        return np.zeros(1, np.float32), 0.0, self.time >= 40, False, {}
+
+
+CASES: dict[str, tuple[EnvMaker, dict[str, Any]]] = {
+    "tmaze": (resolve("seqel/TMaze10-v0"), {}),
+    "tmaze, refreshed, dropout, sgd": (
+        resolve("seqel/TMaze10-v0"),
+        {
+            "refresh_every": 3,
+            "network.dropout": 0.1,
+            "learner.optimizer": "sgd",
+            "learner.target": "copy",
+            "learner.target_every": 7,
+        },
+    ),
+    "cartpole": (resolve("CartPole-v1"), {"network.context": 8, "exploration.rule": "epsilon"}),
+    "gru": (resolve("CartPole-v1"), {"network.trunk": "gru", "network.context": 8, "network.value": "hl-gauss"}),
+    "memoryless": (resolve("seqel/TMaze10-v0"), {"memoryless": True}),
+    "widened": (resolve("seqel/TMaze10-v0"), {"network.context": 8, "replay.window": 6}),  # says so, once
+    "masked": (
+        resolve("Taxi-v4"),
+        {"network.context": 4, "replay.window": 16, "environments": 2, "steps": 600, "evaluation.every": 500},
+    ),
+    "pictures": (Pictures, {"learner.shift": 2, "replay.capacity": 300}),  # full long before the end: evicts
+    "long": (
+        Long,
+        {
+            "network.context": 4, "replay.window": 16, "steps": 1400, "environments": 2, "evaluation.every": 1000,
+            "evaluation.episodes": 2, "replay.replay_ratio": 3.0, "replay.learning_starts": 1050,
+        },
+    ),
+    "prioritised": (
+        resolve("seqel/TMaze10-v0"),
+        {"replay.priority": 0.7, "replay.capacity": 400, "learner.accumulate": 2},
+    ),
+    "quantiles": (
+        resolve("seqel/TMaze10-v0"),
+        {"network.value": "quantile", "network.bins": 7, "objective.lambda_": 0.0, "network.gate": "gru"},
+    ),
+    "async": (resolve("seqel/TMaze10-v0"), {"vectorization": "async", "environments": 2}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rounds", [7, 61])  # before learning starts, and in the middle
+@pytest.mark.parametrize("case", CASES)
+def test_resumed_equals_uninterrupted(case: str, rounds: int, tmp_path: Path) -> None:
+    make, settings = CASES[case]
+    config = config_of(case, **settings)
+    if rounds > 7:
+        rounds = {"long": 600, "masked": 260}.get(
+            case, rounds
+        )  # a segment of 512 steps was cut; an episode of 200 ended
+    whole = start(config, make)
+    history = [said(record) for record in records(whole)]
+
+    first = start(config, make)
+    stop_after(first, rounds)
+    resumed_history = [said(record) for record in records(first)]
+    assert 0 < first.collector.steps < config.steps
+    second, lost = restored(first, tmp_path / "state", make)
+    assert lost == []
+    resumed_history += [said(record) for record in records(second)]
+    assert resumed_history == history
+    assert differences(second, whole) == []
+    assert whole.learner.updates > 10
+    for session in (whole, second):
+        session.close()
+
+
+def test_differences_sees_one_bit(tmp_path: Path) -> None:
+    session = start(config_of("tmaze"), resolve("seqel/TMaze10-v0"))
+    stop_after(session, 30)
+    list(records(session))
+    other, _ = restored(session, tmp_path / "state", resolve("seqel/TMaze10-v0"))
+    assert differences(session, other) == []
+    with torch.no_grad():
+        weight = other.learner.network.head.advantage.weight
+        weight[0, 0] = math.nextafter(float(weight[0, 0]), 1.0) + 1e-7
+    assert differences(session, other) == ["learner/network/head.advantage.weight"]
+
+
+def test_same_seed_same_run_and_another_seed_another() -> None:
+    make = resolve("seqel/TMaze10-v0")
+    runs = []
+    for seed in (3, 3, 4):
+        session = start(config_of("tmaze", seed=seed), make)
+        list(records(session))
+        runs.append(session)
+    assert differences(runs[0], runs[1]) == []
+    assert differences(runs[0], runs[2]) != []
+
+
+def test_looking_does_not_disturb() -> None:
+    make = resolve("seqel/TMaze10-v0")
+    often = start(
+        config_of("tmaze", **{"evaluation.every": 40, "evaluation.episodes": 7, "network.dropout": 0.1}), make
+    )
+    looks = [record for record in records(often) if record.validation is not None]
+    never = start(config_of("tmaze", **{"evaluation.every": 10_000, "network.dropout": 0.1}), make)
+    while never.done < 1.0:
+        never.collect()
+        while never.due:
+            never.update()
+    assert len(looks) == STEPS / 40
+    assert differences(often, never) == []
+
+
+def test_an_environment_that_does_not_repeat_loses_its_open_episodes(tmp_path: Path) -> None:
+    first = start(config_of("private"), Private)
+    stop_after(first, 55)
+    list(records(first))
+    stored, steps = first.replay.episodes, first.collector.steps
+    assert (first.collector.cursor > 0).all()  # every row is in mid-episode, where the observation shows nothing
+    second, lost = restored(first, tmp_path / "state", Private)
+    assert lost == [0, 1, 2, 3]
+    assert (second.collector.cursor == 0).all()
+    assert second.collector.episodes.tolist() == [n + 1 for n in first.collector.episodes.tolist()]
+    assert (second.replay.episodes, second.collector.steps) == (stored, steps)
+    assert second.stream.first.all()
+    list(records(second))
+    lengths = second.replay.state_dict()["episodes"][:, 1]
+    assert set(lengths.tolist()) == {40}  # no episode in the replay is pieced together
+
+
+def test_only_the_row_that_differs_is_lost(tmp_path: Path) -> None:
+    made = itertools.count()
+
+    def make() -> gym.Env[Any, Any]:
+        return Private(seeded=next(made) % 4 != 2)
+
+    probed = probe(make)
+    for _ in range(3):
+        next(made)
+    first = Session(config_of("mixed"), make, probed)
+    first.collector.begin()
+    for _ in range(55):
+        first.collect()
+    save_tree(tmp_path / "state", first.state_dict())
+    made = itertools.count()
+    second = Session(first.config, make, probed)
+    lost = second.load_state_dict(load_tree(tmp_path / "state"))
+    assert lost == [2]
+    assert second.collector.cursor.tolist() == [15, 15, 0, 15]
+    assert second.stream.first.tolist() == [False, False, True, False]
+    for name in ("action", "reward", "q_acted"):
+        kept = [0, 1, 3]
+        assert np.array_equal(getattr(second.collector, name)[kept], getattr(first.collector, name)[kept])

@@ -1,0 +1,168 @@
+"""What a run does about damage that a kill or a hand did to its folder, and that its best agent outlives it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import seqel
+from seqel.errors import CheckpointError, EnvironmentFault, StorageError
+from seqel.training.config import load_config, preset
+from seqel.runs.loop import _is_best
+from seqel.runs.folder import RunFolder
+from seqel.training.online.loop import Record
+from support import MAZE, TINY
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    seqel.train(MAZE, steps=300, out=tmp_path / "run", settings=TINY, progress=False)
+    return tmp_path / "run"
+
+
+def test_where_every_checkpoint_is_damaged_nothing_is_begun_anew_in_silence(folder: Path) -> None:
+    for path in (folder / "checkpoints").iterdir():
+        arrays = path / "arrays.safetensors"
+        arrays.write_bytes(arrays.read_bytes()[:-1])
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with pytest.raises(CheckpointError, match=r"every checkpoint is damaged.*expected \d+ bytes.*remove .*checkpoints"):
+        seqel.resume(folder, steps=600, progress=False)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    assert seqel.Agent.load(folder).info["validation"]["steps"] == 300, "the best agent is still of use"
+
+
+def test_an_agent_that_a_kill_left_between_two_names_comes_back(folder: Path) -> None:
+    kept = (folder / "agent" / "weights.safetensors").read_bytes()
+    (folder / "agent").rename(folder / ".agent.old-4194305")  # as `atomic_directory` does before the new one's turn
+    (folder / ".agent.tmp-4194305").mkdir()
+    agent = seqel.resume(folder, progress=False)
+    assert agent.info["validation"]["steps"] == 300
+    assert (folder / "agent" / "weights.safetensors").read_bytes() == kept
+    assert not list(folder.glob(".agent*"))
+
+
+def test_a_better_agent_of_later_steps_than_the_checkpoint_is_not_overwritten_by_worse(folder: Path) -> None:
+    agent = seqel.Agent.load(folder)
+    agent.info["validation"]["mean"] = 99.0  # chosen after the checkpoint; the environment may not repeat it
+    agent.save(folder / "agent")
+    assert seqel.resume(folder, steps=600, progress=False).info["validation"]["mean"] == 99.0
+
+
+def test_of_equal_validations_the_newer_is_the_best() -> None:
+    class Best:
+        best: float | None = None
+        proven = True
+
+        def proves(self) -> bool:
+            return self.proven
+
+    session: Any = Best()
+    assert [_is_best(session, mean) for mean in (0.5, 0.25, 0.5, 0.75)] == [True, False, True, True]
+    session.proven = False
+    assert not _is_best(session, 1.0) and session.best == 0.75, "a lucky look that further episodes do not confirm"
+    assert _is_best(session, 0.7, solved=True) and session.best == 0.7, (
+        "the threshold was confirmed: this is the result"
+    )
+
+
+def test_the_twin_without_memory_by_one_word(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    seqel.train(MAZE, steps=200, out=folder, settings=TINY, memoryless=True, progress=None)
+    config = load_config(folder / "config.toml")
+    assert config.memoryless and config.network.context == 1 and not config.network.previous_action
+
+
+def test_what_is_not_finite_is_no_number_of_a_record(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", preset(env="Some-v0"))
+    run.append(Record(100, 1.0, 5, metrics={"loss": float("inf"), "q": float("nan"), "return": 1.0}))
+    run.close()
+    (line,) = run.records()
+    assert line["return"] == 1.0 and not {"loss", "q"} & set(line)
+
+
+class Unseeded(gym.Env[np.ndarray, int]):
+    """Does not repeat itself, and fails on demand."""
+
+    observation_space, action_space = gym.spaces.Box(-9, 9, (1,), np.float32), gym.spaces.Discrete(2)
+    rng = np.random.default_rng()
+    fail = False
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self.time = 0
+        return self.rng.normal(size=1).astype(np.float32), {}
+
+    def step(self, action: int) -> Any:
+        if Unseeded.fail:
+            raise ValueError("the simulator went away")
+        self.time += 1
+        return np.zeros(1, np.float32), 1.0, self.time >= 30, False, {}
+
+
+def test_what_a_resume_lost_is_said_also_when_it_is_interrupted_before_its_first_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seqel.training.online.trainer import Session
+
+    folder = tmp_path / "run"
+    seqel.train(Unseeded, steps=250, out=folder, settings=TINY, progress=False)
+    collect = Session.collect
+
+    def once(self: Session) -> None:
+        collect(self)
+        self.stopping = True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "collect", once)
+        with pytest.raises(KeyboardInterrupt, match="stopped and saved at 256 steps"):
+            seqel.resume(folder, env=Unseeded, steps=600, progress=False)
+    assert json.loads((folder / "summary.json").read_text())["steps"] == 256
+    said: list[str] = []
+    seqel.resume(folder, env=Unseeded, progress=lambda record: said.extend(record.notes))
+    assert sum("did not do the same again" in note for note in said) == 2, said
+
+
+def test_an_environment_that_fails_in_mid_run_leaves_what_was_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    seqel.train(Unseeded, steps=250, out=folder, settings=TINY, progress=False)
+
+    def broken(record: Record) -> None:
+        monkeypatch.setattr(Unseeded, "fail", True)
+
+    with pytest.raises(EnvironmentFault, match="the simulator went away"):
+        seqel.resume(folder, env=Unseeded, steps=600, progress=broken)
+    monkeypatch.setattr(Unseeded, "fail", False)
+    seqel.resume(folder, env=Unseeded, steps=600, progress=False)
+    steps = [json.loads(line)["steps"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps)) and steps[-1] >= 600
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    seqel.train(MAZE, steps=250, out=folder, settings=TINY, progress=False)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    program = "import sys; from pathlib import Path; from seqel.storage import Claim; held = Claim(Path(sys.argv[1])); "
+    other = subprocess.Popen(
+        [sys.executable, "-c", program + "print('held', flush=True); input()", str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdin is not None and other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(StorageError, match="is in use"):
+        seqel.resume(folder, steps=600, progress=False)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    other.kill()  # whoever dies lets go
+    other.wait()
+    other.stdin.close()
+    other.stdout.close()
+    seqel.resume(folder, steps=600, progress=False)

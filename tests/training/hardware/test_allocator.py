@@ -1,0 +1,83 @@
+"""Freed memory is kept: taking the same block again costs no page faults."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+
+FAULTS = """
+import resource, sys
+import torch
+from seqel.training.hardware.allocator import keep_freed_memory
+if sys.argv[1] == "kept":
+    assert keep_freed_memory()
+def faults(times):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(times):
+        a = torch.ones(3, 1 << 20)  # 12 MiB, 3072 pages
+        b = a + 1
+        del a, b
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults(5)
+print(faults(20))
+"""
+
+
+def faults(mode: str, **environment: str) -> int:
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS, mode], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def test_a_block_that_comes_back_is_not_cleared_again() -> None:
+    each_time = faults("as it was", MALLOC_TRIM_THRESHOLD_="131072")
+    assert each_time > 20 * 3072
+    assert faults("kept") < each_time / 4
+
+
+def test_the_users_own_settings_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    from seqel.training.hardware.allocator import keep_freed_memory
+
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+    assert not keep_freed_memory()
+
+
+LARGE = """
+import torch
+from seqel.training.hardware.allocator import keep_freed_memory, use_large_pages
+def large():
+    lines = open("/proc/self/smaps_rollup").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("AnonHugePages"))
+keep_freed_memory()
+kept = [torch.ones(1 << 18) for _ in range(64)]  # 64 MiB on the heap, a MiB each
+before = large()
+asked = use_large_pages()
+assert all(bool((x == 1).all()) for x in kept)
+print(asked, large() - before)
+"""
+THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(not THP.exists() or "[never]" in THP.read_text(), reason="the system has no large pages to give")
+def test_memory_in_use_moves_to_large_pages_and_keeps_its_content() -> None:
+    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=True, env={})
+    asked, gained = map(int, done.stdout.split())
+    assert asked >= 48
+    assert gained >= 0, "the system may have none left, but loses none"
+
+
+def test_only_memory_of_no_file_is_moved() -> None:
+    from seqel.training.hardware.allocator import _anonymous
+
+    assert _anonymous("1000-3000 rw-p 00000000 00:00 0    [heap]") == (0x1000, 0x3000)
+    assert _anonymous("1000-3000 rw-p 00000000 00:00 0") == (0x1000, 0x3000)
+    for other in ("r--p 00000000 00:00 0", "rw-s 00000000 08:01 12    /dev/shm/x", "rw-p 00000000 00:00 0    [stack]"):
+        assert _anonymous(f"1000-3000 {other}") is None

@@ -1,0 +1,74 @@
+"""Compiling the update: when it is chosen, and that one compilation is enough."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounter
+
+from seqel.errors import ConfigError
+from seqel.losses.config import ObjectiveConfig
+from seqel.training.hardware import compilation as compiling
+from seqel.training.hardware.compilation import compiled, gflop, pays, settle
+from seqel.training.config import LearnerConfig, RunConfig, preset
+from seqel.training.learner import Learner
+from support import batch, network
+
+CPU = torch.device("cpu")
+
+
+def run(steps: int, **settings: object) -> RunConfig:
+    return preset(steps=steps, **{"network.context": 50, "replay.window": 50, **settings})
+
+
+def test_the_work_of_an_update_by_hand() -> None:
+    """2 windows of 3 steps, width 4, 1 layer: 8 tokens, 4 passes; weights 2*8*12*16, attention 2*2*8*4*4."""
+    assert gflop(2, 3, 4, 1, 3) == pytest.approx(4 * (2 * 8 * 12 * 16 + 2 * 2 * 8 * 4 * 4) / 1e9)
+
+
+def test_it_is_chosen_where_it_saves_twice_what_it_takes() -> None:
+    assert not pays(run(200_000), CPU), "the default run: 4,000 updates of 35 ms"
+    assert not pays(run(200_000, **{"learner.precision": "bf16"}), CPU)
+    assert pays(run(2_000_000, **{"learner.precision": "bf16"}), CPU)
+    assert not pays(run(2_000_000, **{"learner.precision": "bf16", "network.trunk": "gru"}), CPU)
+    large = {"learner.precision": "bf16", "network.width": 256, "network.heads": 8}
+    assert pays(run(200_000, **large), CPU), "larger updates pay sooner"
+    assert not pays(run(200_000, **large, **{"replay.replay_ratio": 1.0}), CPU), "and fewer of them do not"
+
+
+def test_the_choice_is_kept_and_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = run(50_000_000)
+    chosen = settle(long, CPU)
+    assert chosen.learner.compile == "on"
+    assert settle(dataclasses.replace(chosen, steps=1), CPU) == dataclasses.replace(chosen, steps=1)
+    assert settle(run(1_000), CPU).learner.compile == "off"
+    monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
+    assert settle(long, CPU).learner.compile == "off"
+    with pytest.raises(ConfigError, match=r"learner\.compile: 'on' needs a C\+\+ compiler"):
+        settle(chosen, CPU)
+
+
+def test_one_compilation_serves_every_number_of_rows() -> None:
+    learner = Learner(network(), ObjectiveConfig(0.9, lambda_=0.9), LearnerConfig(compile="off"))
+    plain, counter = learner._step_losses, CompileCounter()
+    learner._loss = compiled(plain, counter)
+    for seed, rows in enumerate((8, 5, 13, 8, 6)):
+        windows = batch(rows=rows, seed=seed)
+        expected = float(plain(windows)[0].detach())
+        assert float(learner._loss(windows)[0].detach()) == pytest.approx(expected, rel=1e-4)
+        learner.update(windows)
+    assert counter.frame_count == 1
+
+
+def test_compiled_code_is_kept_beside_the_users_other_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    compiling.keep_compiled()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "seqel" / "compiled")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "elsewhere")
+    compiling.keep_compiled()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "elsewhere", "a choice already made is kept"

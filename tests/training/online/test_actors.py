@@ -1,0 +1,51 @@
+"""Two agents side by side: each acts in its own rows of the environments, and remembers them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from seqel.agents.agent import Agent
+from seqel.networks.config import NetworkConfig
+from seqel.networks.qnetwork import QNetwork
+from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
+from seqel.training.online.actors import Actors
+
+
+def agent(seed: int) -> Agent:
+    """Weights of its own, biases that tell actions apart included."""
+    torch.manual_seed(seed)
+    spec = ObservationSpec.from_space(gym.spaces.Box(-1, 1, (3,)))
+    network = QNetwork(NetworkConfig(width=16, heads=2, layers=1, context=4), spec, ActionSpec((3,), (0,)))
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return Agent(network)
+
+
+@pytest.mark.parametrize(("count", "trial"), [(2, [1]), (3, [2]), (4, [3]), (9, [3, 7])])
+def test_each_row_is_acted_in_by_its_own_agent_with_its_own_memory(count: int, trial: list[int]) -> None:
+    one, two = agent(1), agent(2)
+    actors = Actors(one, count, two)
+    alone = {who: (who.initial_state(count)) for who in (one, two)}
+    rng = np.random.default_rng(0)
+    action = np.zeros(count, np.int64)
+    path = one.observation_spec.leaves[0].path
+    for step in range(7):
+        seen = FlatObservation({path: rng.normal(size=(count, 3)).astype(np.float32)})
+        given: dict[str, Any] = {
+            "reward": rng.normal(size=count).astype(np.float32),
+            "first": np.full(count, step == 0) | (rng.random(count) < 0.2),
+            "previous_action": action,
+            "mask": np.array([[True, True, step % 2 == 0]] * count),
+        }
+        q = actors.act(seen, **given)
+        expected = np.empty_like(q)
+        for who, rows in ((one, np.setdiff1d(np.arange(count), trial)), (two, np.array(trial))):
+            decision, alone[who] = who.act(seen, alone[who], **given)
+            expected[rows] = decision.q[rows]
+        np.testing.assert_allclose(q, expected, atol=1e-5)
+        action = rng.integers(0, 2, count)

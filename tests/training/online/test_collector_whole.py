@@ -1,0 +1,188 @@
+"""From acting to learning: what the learner computes of a stored step is what the agent computed when it acted.
+
+Also the places where an episode's end falls on a segment's end, where masks are stored, and where two steps are told apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from seqel.agents.agent import Agent
+from seqel.agents.config import ExplorationConfig
+from seqel.agents.exploration import Explorer
+from seqel.replay.buffer import Replay
+from seqel.environments.vector import VectorStream
+from seqel.training.online.actors import Actors
+from seqel.training.online.collector import Collector
+from seqel.training.return_scale import ReturnScale
+from seqel.types import Episode
+from support import Scripted, network
+
+MODES = [AutoresetMode.DISABLED, AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP]
+COUNT = 3
+
+
+class Kept(Replay):
+    """A replay that also keeps the episodes as they came."""
+
+    came: list[Episode]
+
+    def add(self, episode: Episode) -> int:
+        self.came = getattr(self, "came", [])
+        copied = {field.name: getattr(episode, field.name) for field in dataclasses.fields(episode)}
+        for name, value in copied.items():
+            if isinstance(value, np.ndarray):
+                copied[name] = value.copy()
+        copied["observation"] = {path: leaf.copy() for path, leaf in episode.observation.items()}
+        self.came.append(Episode(**copied))
+        return super().add(episode)
+
+
+class Masked(Scripted):
+    """Step t of episode e allows the actions t and e + t (modulo 3), and nothing at all at the end."""
+
+    def allowed(self) -> np.ndarray:
+        mask = np.zeros(3, np.int8)
+        mask[[self.time % 3, (self.episode + self.time) % 3]] = 1
+        return mask
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        observation, _ = super().reset(seed=seed, options=options)
+        return observation, {"action_mask": self.allowed()}
+
+    def step(self, action: int) -> Any:
+        observation, reward, terminated, truncated, _ = super().step(action)
+        none = np.zeros(3, np.int8)
+        return observation, reward, terminated, truncated, {"action_mask": none if terminated else self.allowed()}
+
+
+def fixed(length: int) -> Any:
+    """Scripted environments whose every episode has `length` steps; every third is cut off."""
+
+    class Fixed(Scripted):
+        def step(self, action: int) -> Any:
+            reward = 10.0 * self.time + float(action)
+            self.time += 1
+            over, cut = self.time >= length, self.episode % 3 == 2
+            return self._see(), reward, over and not cut, over and cut, {}
+
+    return Fixed
+
+
+def collect(
+    make: Any,
+    rounds: int,
+    mode: AutoresetMode = AutoresetMode.DISABLED,
+    *,
+    segment: int = 64,
+    masked: bool = False,
+    **settings: Any,
+) -> tuple[Kept, Collector]:
+    """Random play, so that previous actions vary, through the whole collector."""
+    net = network(std=0.1, **settings)
+    for encoder in net.tokens.vectors().values():
+        encoder.observe(torch.tensor([1.0, 4.0, 3.0]), torch.tensor([1.0, 3.0, 2.0]))
+    stream = VectorStream(
+        SyncVectorEnv([lambda n=n: make(n) for n in range(COUNT)], autoreset_mode=mode),
+        net.observation_spec,
+        net.action_spec,
+    )
+    replay = Kept(net.observation_spec.storage, 20_000, actions=3, masked=masked)
+    config = ExplorationConfig(rule="epsilon", low=1.0, high=1.0, bonus=0.0)
+    explorer = Explorer(config, COUNT, net.observation_spec, 3, 0, lambda path, x: x)
+    context = net.config.context
+    collector = Collector(
+        stream, Actors(Agent(net), COUNT), explorer, replay, ReturnScale(0.9), seed=0, segment=segment, context=context
+    )
+    collector.begin()
+    for _ in range(rounds):
+        collector.step()
+    return replay, collector
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("trunk", "pack"), [("transformer", False), ("transformer", True), ("gru", False)])
+def test_learning_sees_what_acting_saw(mode: AutoresetMode, trunk: str, pack: bool) -> None:
+    """The value that the agent acted by, step by step with its ring, is that of one pass over the stored window."""
+    replay, collector = collect(Scripted, 60, mode, trunk=trunk, context=4)
+    windows = replay.sample(64, window=8, context=4, discount=0.9, rng=np.random.default_rng(0), pack=pack)
+    with torch.no_grad():
+        q = collector.actors.agent.network(windows).q[:, :-1].gather(-1, windows.action[..., None])[..., 0, 0]
+    assert windows.q_acted is not None
+    torch.testing.assert_close(windows.q_acted[windows.valid], q[windows.valid], rtol=1e-4, atol=1e-4)
+    assert float(q[windows.valid].std()) > 0.05, "values that are worth comparing"
+
+
+def test_learning_sees_what_acting_saw_in_the_middle_of_a_long_episode() -> None:
+    """Behind the burn-in of one layer, a window inside a segment gives the values of the episode from its start."""
+    replay, collector = collect(fixed(150), 149, segment=40, layers=1, context=5)
+    windows = replay.sample(200, window=12, context=5, discount=0.9, rng=np.random.default_rng(0))
+    with torch.no_grad():
+        q = collector.actors.agent.network(windows).q[:, :-1].gather(-1, windows.action[..., None])[..., 0, 0]
+    assert windows.q_acted is not None and (windows.start > 0).float().mean() > 0.8
+    assert len(replay.came) > COUNT, "segments"
+    torch.testing.assert_close(windows.q_acted[windows.learn], q[windows.learn], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("length", [19, 20, 21, 35, 36, 37])
+def test_rule_3_every_step_is_learnt_wherever_the_end_falls(mode: AutoresetMode, length: int) -> None:
+    """Segments of 20 that overlap by 4: an end on a segment's end is no segment that goes on."""
+    replay, _ = collect(fixed(length), 4 * (length + 1), mode, segment=20, context=4)
+    taught: dict[tuple[int, int], list[int]] = {}
+    for part in replay.came:
+        row, episode, step = part.observation["observation"][0].astype(int).tolist()
+        assert step == part.start
+        ends = part.start + len(part) == length
+        assert (part.terminated or part.truncated) == ends and part.truncated == (ends and episode % 3 == 2)
+        burnt = 4 if part.start else 0
+        taught.setdefault((row, episode), []).extend(range(part.start + burnt, part.start + len(part)))
+        if part.start:
+            assert part.previous_action is not None
+            assert part.previous_reward == 10.0 * (part.start - 1) + part.previous_action[0]
+    whole = {key: steps for key, steps in taught.items() if key[1] < 3}
+    assert len(whole) == 3 * COUNT
+    for steps in whole.values():
+        assert steps == list(range(length)), "each step once, in order"
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("segment", [64, 6])
+def test_masks_are_stored_as_they_held(mode: AutoresetMode, segment: int) -> None:
+    replay, _ = collect(Masked, 80, mode, segment=segment, masked=True, context=2)
+    checked = 0
+    for part in replay.came:
+        assert part.action_mask is not None
+        for t, (_, episode, time) in enumerate(part.observation["observation"].astype(int).tolist()):
+            wanted = np.zeros(3, bool)
+            wanted[[time % 3, (episode + time) % 3]] = True
+            if t == len(part) and part.terminated:
+                wanted[:] = True
+            assert part.action_mask[t].tolist() == wanted.tolist()
+            checked += 1
+        assert part.action_mask[np.arange(len(part)), part.action[:, 0]].all(), "what was done was allowed"
+    assert checked > 150
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_steps_are_counted_without_resets(mode: AutoresetMode) -> None:
+    replay, collector = collect(Scripted, 60, mode)
+    stored = sum(len(part) for part in replay.came) + int(
+        collector.cursor[~collector.stream._pending].sum()  # ended rows of NEXT_STEP still stand there
+    )
+    assert collector.steps == stored
+    assert collector.steps == COUNT * 60 if mode != AutoresetMode.NEXT_STEP else collector.steps < COUNT * 60
+
+
+def test_the_return_scale_sees_every_episode() -> None:
+    replay, collector = collect(Scripted, 60)
+    again = ReturnScale(0.9)
+    for part in replay.came:
+        again.observe(part.reward)
+    assert collector.scale.value == again.value > 1.0

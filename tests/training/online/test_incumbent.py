@@ -1,0 +1,144 @@
+"""What was earned with is not lost: the weights that did best act and are kept, newer ones are on trial."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+import torch
+
+import seqel
+from seqel.agents.agent import Agent
+from seqel.environments.resolve import resolve
+from seqel.errors import ConfigError
+from seqel.training.config import preset, with_settings
+from seqel.runs.api import resume
+from seqel.training.online.trainer import Session
+from support import TINY
+
+PROVEN: dict[str, Any] = TINY | {"learner.acts": "proven", "checkpoint_every": 0, "evaluation.every": 200}
+
+
+class Echo(gym.Env[int, int]):
+    """Eight times, say what is seen: worth 8, and 4 to who guesses."""
+
+    observation_space, action_space = gym.spaces.Discrete(2), gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.left, self.seen = 8, int(self.np_random.integers(2))
+        return self.seen, {}
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
+        reward, self.left, self.seen = float(action == self.seen), self.left - 1, int(self.np_random.integers(2))
+        return self.seen, reward, self.left == 0, False, {}
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An agent that has learnt a little."""
+    folder = tmp_path_factory.mktemp("begun") / "run"
+    seqel.train(Echo, steps=2_000, settings=TINY | {"checkpoint_every": 0}, out=folder, progress=False)
+    return folder
+
+
+def test_learning_moves_only_what_is_on_trial(begun: Path) -> None:
+    session = Session(
+        with_settings(preset("default"), PROVEN | {"env": "echo"}), resolve(Echo), start=Agent.load(begun / "agent")
+    )
+    session.collector.begin()
+    while session.learner.updates < 5:
+        session.collect()
+        while session.due:
+            session.update()
+    acting, learning = session.agent.network.state_dict(), session.learning.network.state_dict()
+    start = Agent.load(begun / "agent").network.state_dict()
+    assert session.learning.network is session.learner.target
+    weights = [name for name, value in start.items() if value.ndim and "head" not in name]  # the head has another unit
+    assert all(torch.equal(acting[name], start[name]) for name in weights)
+    assert any(not torch.equal(learning[name], start[name]) for name in weights)
+    session.promote()
+    acting = session.agent.network.state_dict()
+    assert all(torch.equal(acting[name], value) for name, value in session.learning.network.state_dict().items())
+    session.close()
+
+
+def test_a_learner_that_breaks_costs_nothing(begun: Path, tmp_path: Path) -> None:
+    """The planted fault: noise for a learner. What acts and what is kept stay what they were."""
+    before = seqel.evaluate(Agent.load(begun / "agent"), Echo, 20, seed=50).mean
+    assert before > 7.5
+    breaking = {"learner.learning_rate": 5.0, "learner.warmup": 0, "learner.clip": 0.0}
+    for acts in ("proven", "averaged"):
+        settings = PROVEN | breaking | {"learner.acts": acts, "exploration.bonus": 0.0, "exploration.high": 1e-4}
+        out = tmp_path / acts
+        kept = seqel.train(Echo, start=begun, steps=2_000, settings=settings, out=out, progress=False)
+        lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        assert lines[0]["steps"] == 0 and "validation" in lines[0], "what is begun with is looked at first"
+        assert seqel.evaluate(kept, Echo, 20, seed=50).mean >= before, "the best look is kept, the first one included"
+        live = lines[-1]["return"]
+        if acts == "proven":
+            guarded, broken = live, min(line["validation"]["mean"] for line in lines if "validation" in line)
+    assert broken < before - 1.0, "the fault is a fault"
+    assert guarded > live + 0.5, "three quarters of the episodes are still played by what was proven"
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(begun: Path, tmp_path: Path) -> None:
+    settings = PROVEN | {"learner.schedule": "constant"}
+    whole = seqel.train(Echo, start=begun, steps=600, settings=settings, out=tmp_path / "a", progress=False)
+    seqel.train(Echo, start=begun, steps=300, settings=settings, out=tmp_path / "b", progress=False)
+    halves = resume(tmp_path / "b", env=resolve(Echo), steps=600, progress=False)
+    other = halves.network.state_dict()
+    assert all(torch.equal(value, other[name]) for name, value in whole.network.state_dict().items())
+
+
+def test_a_lost_agent_comes_back_from_the_checkpoint_not_from_the_learner(begun: Path, tmp_path: Path) -> None:
+    breaking = {"learner.learning_rate": 5.0, "learner.warmup": 0, "learner.clip": 0.0, "learner.schedule": "constant"}
+    out = tmp_path / "run"
+    kept = seqel.train(Echo, start=begun, steps=600, settings=PROVEN | breaking, out=out, progress=False)
+    weights = out / "agent" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    again = resume(out, env=resolve(Echo), steps=1_000, progress=False)
+    other = again.network.state_dict()
+    same = [name for name, value in other.items() if value.ndim and "head" not in name]  # the head has another unit
+    assert all(torch.equal(value, other[name]) for name, value in kept.network.state_dict().items() if name in same)
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["steps"] for line in lines].count(0) == 1, "what is begun with is looked at once"
+
+
+def test_a_run_begun_from_memory_can_be_gone_on_with(begun: Path, tmp_path: Path) -> None:
+    agent = Agent.load(begun / "agent")
+    seqel.train(Echo, start=agent, steps=300, settings=PROVEN, out=tmp_path / "run", progress=False)
+    assert seqel.evaluate(resume(tmp_path / "run", env=resolve(Echo), steps=500, progress=False), Echo, 4).mean > 4
+
+
+def test_a_run_begun_again_forgets_its_first_look(begun: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    seqel.train(Echo, start=begun, steps=300, settings=PROVEN, out=out, progress=False)
+    shutil.rmtree(out / "checkpoints")
+    resume(out, env=resolve(Echo), steps=400, progress=False)
+    steps = [json.loads(line)["steps"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps)) and steps[0] == 0
+
+
+def test_what_meets_the_threshold_at_once_is_kept_and_ends_the_run(begun: Path, tmp_path: Path) -> None:
+    """Where to start from may stand in the settings."""
+    told = {"start": str(begun), "evaluation.threshold": 4.5, "evaluation.stop": True, "evaluation.confirm": 8}
+    seqel.train(Echo, steps=5_000, settings=PROVEN | told, out=tmp_path / "run", progress=False)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["solved"] and summary["steps"] == 0 and summary["best"]["steps"] == 0
+
+
+def test_what_was_learnt_with_a_memory_begins_no_memoryless_twin(begun: Path) -> None:
+    with pytest.raises(ConfigError, match="the agent to start from has a memory"):
+        seqel.train(Echo, start=begun, memoryless=True, settings=PROVEN, progress=False)
+
+
+def test_what_is_proven_needs_something_to_begin_with_and_a_place_to_try() -> None:
+    with pytest.raises(ConfigError, match="needs an agent to start from"):
+        Session(with_settings(preset("default"), PROVEN), resolve(Echo))
+    with pytest.raises(ConfigError, match="environments >= 2"):
+        with_settings(preset("default"), PROVEN | {"environments": 1})

@@ -1,0 +1,241 @@
+"""The loop and the session: what is learnt when, windows that episodes outgrow, and that memory is really learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from seqel.environments.probe import probe
+from seqel.environments.resolve import resolve
+from seqel.errors import ConfigError
+from seqel.training.defaults import complete
+from seqel.training.config import preset
+from seqel.training.online.loop import next_multiple, records
+from seqel.training.online.trainer import CONFIRM_SEED, VALIDATION_SEED, Session
+from support import Scripted
+
+SMALL = {"environments": 4, "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def session(make: Any, **settings: Any) -> Session:
+    made = Session(preset(**{**SMALL, **{name.replace("__", "."): value for name, value in settings.items()}}), make)
+    made.collector.begin()
+    return made
+
+
+def test_as_many_transitions_are_learnt_as_the_ratio_says() -> None:
+    run = session(
+        Scripted,
+        steps=600,
+        replay__learning_starts=100,
+        replay__replay_ratio=3.0,
+        replay__batch_tokens=64,
+        log_every=50,
+    )
+    for record in records(run):
+        wanted = 3.0 * max(0, record.steps - 100)
+        assert wanted <= run.learned < wanted + 2 * 64 or record.steps <= 100
+    assert run.collector.steps == 600 and run.learner.updates > 10
+    run.close()
+
+
+def test_nothing_is_learnt_before_learning_starts_and_statistics_are_then_frozen() -> None:
+    run = session(Scripted, steps=400, replay__learning_starts=200)
+    encoder = run.agent.network.tokens.vectors()["observation"]
+    while run.collector.steps < 200:
+        run.collect()
+        assert encoder.mean.abs().sum() == 0 or run.ready
+    assert run.ready and not run.learner.updates
+    seen = run.replay.observations("observation")
+    assert encoder.mean.numpy() == pytest.approx(seen.mean(axis=0), rel=1e-4, abs=1e-4)
+    frozen = encoder.mean.clone()
+    for _ in range(40):
+        run.collect()
+        while run.due:
+            run.update()
+    assert run.learner.updates and torch.equal(encoder.mean, frozen)
+    slow = run.learner.target.tokens.vectors()["observation"]
+    assert torch.equal(slow.mean, encoder.mean) and torch.equal(slow.scale, encoder.scale)
+    run.close()
+
+
+def test_records_come_at_multiples_and_once_at_the_end() -> None:
+    run = session(Scripted, steps=500, log_every=100, **{"evaluation.every": 200, "evaluation.episodes": 4})
+    found = list(records(run))
+    assert [r.steps for r in found] == [100, 200, 300, 400, 500]
+    assert [r.steps for r in found if r.validation is not None] == [200, 400, 500]
+    assert next_multiple(0, 7) == 7 and next_multiple(7, 7) == 14 and next_multiple(13, 7) == 14
+    run.close()
+
+
+def test_looking_uses_seeds_that_no_training_or_figure_does() -> None:
+    seeds: list[int] = []
+
+    class Noted(Scripted):
+        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+            seeds.append(-1 if seed is None else seed)
+            return super().reset(seed=seed, options=options)
+
+    run = session(Noted, steps=8, **{"evaluation.episodes": 5})
+    assert all(seed < 1 << 30 or seed >= 1 << 31 for seed in seeds)
+    seeds.clear()
+    run.validate()
+    assert set(range(VALIDATION_SEED, VALIDATION_SEED + 5)) <= set(seeds)
+    assert all(VALIDATION_SEED <= seed < CONFIRM_SEED for seed in seeds)
+    run.close()
+
+
+class Longer(Scripted):
+    """Random play meets short episodes only; later ones are ten times as long."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Longer.made += 1
+        self.length = 6 if Longer.made == 1 else 60
+
+    def step(self, action: int) -> Any:
+        self.time += 1
+        return self._see(), 1.0, self.time >= self.length, False, {}
+
+
+def test_episodes_may_outgrow_those_that_random_play_met() -> None:
+    """Without a declared limit the window is a guess, and a wrong guess must not end the run."""
+    Longer.made = 0
+    run = session(Longer, steps=800, replay__learning_starts=300, replay__batch_tokens=128, log_every=100)
+    assert run.config.replay.window == run.config.network.context == 6
+    notes = [note for record in records(run) for note in record.notes]
+    assert run.learner.updates > 5
+    assert len(notes) == 1 and "episodes grew longer than replay.window = 6" in notes[0]
+    run.close()
+
+
+def test_complete_fills_in_what_was_left_open_and_nothing_else() -> None:
+    maze, pole = probe(resolve("seqel/TMaze20-v0")), probe(resolve("CartPole-v1"))
+    found = complete(preset(), maze)
+    assert (found.network.context, found.replay.window, found.objective.discount) == (21, 21, 1.0)
+    found = complete(preset(**{"network.context": 8}), maze)
+    assert (found.network.context, found.replay.window) == (8, 16), "twice the context, so that the band bites"
+    found = complete(preset(), pole)
+    assert (found.network.context, found.replay.window, found.objective.discount) == (64, 128, 0.99)
+    assert complete(found, maze) == found, "a resumed run does not choose again"
+    chosen = preset(**{"network.context": 9, "replay.window": 30, "objective.discount": 0.5})
+    assert complete(chosen, maze) == chosen
+    blind = complete(preset(memoryless=True, **{"network.trunk": "gru"}), maze).network
+    assert (blind.trunk, blind.context) == ("transformer", 1)
+    assert not (blind.previous_action or blind.previous_reward or blind.first_step or blind.clock)
+
+
+def test_a_device_that_is_not_there_is_said() -> None:
+    with pytest.raises(ConfigError, match="device: expected auto, cpu"):
+        session(Scripted, device="abacus")
+
+
+class Paid(gym.Wrapper[Any, Any, Any, Any]):
+    """The same game in another currency."""
+
+    def __init__(self, env: Any, factor: float) -> None:
+        super().__init__(env)
+        self.factor = factor
+
+    def step(self, action: Any) -> Any:
+        observation, reward, *rest = self.env.step(action)
+        return observation, self.factor * float(reward), *rest
+
+
+def test_rule_7_the_same_run_in_another_currency() -> None:
+    """Token without the reward: rewards times 100 or 0.01 act and learn the same, up to rounding."""
+    found = {}
+    for factor in (1.0, 0.01, 100.0):
+        run = session(
+            lambda factor=factor: Paid(resolve("seqel/TMaze10-v0")(), factor),
+            steps=700,
+            replay__learning_starts=300,
+            replay__batch_tokens=128,
+            network__previous_reward=False,
+        )
+        run.probe.suggested.update(discount=1.0)
+        for _ in range(120):
+            run.collect()
+        metrics = [run.update() for _ in range(15)]
+        found[factor] = [float(m["loss"]) for m in metrics], [float(m["q"]) / factor for m in metrics]
+        assert run.learner.updates == 15
+        run.close()
+    for factor in (0.01, 100.0):
+        np.testing.assert_allclose(found[factor][0], found[1.0][0], rtol=1e-2)
+        np.testing.assert_allclose(found[factor][1], found[1.0][1], rtol=1e-2, atol=1e-3)
+
+
+def successes(memoryless: bool, **settings: Any) -> list[float]:
+    """Success on 64 greedy episodes after every 3,000 steps of a T-Maze of length 10, until it is solved."""
+    found: list[float] = []
+    config = {
+        "steps": 15_000, "seed": 0, "memoryless": memoryless, "environments": 32, "threads": 1, "log_every": 3_000,
+        "replay.replay_ratio": 16.0, "replay.batch_tokens": 384, "evaluation.every": 3_000, "evaluation.episodes": 64,
+    }  # fmt: skip
+    run = Session(preset(**{**config, **settings}), resolve("seqel/TMaze10-v0"))
+    run.collector.begin()
+    for record in records(run):
+        assert record.validation is not None and record.validation.success is not None
+        found.append(record.validation.success)
+        if found[-1] >= 0.9:
+            break
+    run.close()
+    return found
+
+
+def test_what_is_seen_once_and_needed_ten_steps_later_is_remembered() -> None:
+    assert successes(memoryless=False)[-1] >= 0.9
+
+
+def test_without_memory_the_same_learner_cannot() -> None:
+    assert max(successes(memoryless=True, steps=9_000)) <= 0.7
+
+
+class Echo(gym.Env[int, int]):
+    """Pays 1 for saying which of two signs was shown two steps ago. Eighty steps, then cut off: ten times the context."""
+
+    observation_space, action_space = gym.spaces.Discrete(2), gym.spaces.Discrete(2)
+    metadata = {"render_modes": [], "seqel": {"context": 8, "discount": 0.5}}  # noqa: RUF012 (Gymnasium's own shape)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.shown = [int(self.np_random.integers(2))]
+        return self.shown[-1], {}
+
+    def step(self, action: int) -> Any:
+        right = len(self.shown) > 2 and action == self.shown[-3]
+        self.shown.append(int(self.np_random.integers(2)))
+        return self.shown[-1], float(right), False, len(self.shown) > 80, {}
+
+
+@pytest.mark.parametrize("trunk", ["transformer", "gru"])
+def test_rule_3_episodes_ten_times_as_long_as_the_context_are_learnt(trunk: str) -> None:
+    run = Session(
+        preset(
+            "immediate",
+            **{"network.trunk": trunk, "network.width": 32, "network.layers": 1, "environments": 16, "threads": 1},
+            **{"steps": 12_000, "replay.batch_tokens": 256, "evaluation.every": 12_000, "evaluation.episodes": 8},
+        ),
+        Echo,
+    )
+    assert (run.config.network.context, run.config.replay.window) == (8, 16)
+    run.collector.begin()
+    (last,) = [record.validation for record in records(run) if record.validation is not None]
+    run.close()
+    assert set(last.lengths) == {80}
+    assert last.mean >= 0.95 * 78, "at the end of an episode as at its beginning"
