@@ -103,10 +103,10 @@ def measure(what: str, file: Path) -> dict[str, Any]:
 def train(dataset: Any, began: float) -> dict[str, Any]:
     """From the start to the first update, then how fast."""
     from seqel.training.config import preset, with_settings
-    from seqel.training.offline.trainer import OfflineSession
+    from seqel.training.offline.trainer import OfflineTrainer
 
     config = with_settings(preset("offline-cql"), {"threads": 1, "device": "cpu", "learner.compile": "off"})
-    session = OfflineSession(config, dataset)
+    session = OfflineTrainer(config, dataset)
     session.update()
     start = time.perf_counter() - began
     window, updates = session.config.replay.window, 200

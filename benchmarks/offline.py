@@ -25,7 +25,7 @@ import torch
 import seqel
 from learn import commit
 from offline_data import TASKS
-from seqel.replay.in_memory_dataset import Sessions
+from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.environments.resolve import resolve
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.types import Episode
@@ -50,7 +50,7 @@ TUNED: dict[str, dict[str, Any]] = {
 }
 
 
-def read(path: Path, env: Any) -> Sessions:
+def read(path: Path, env: Any) -> InMemoryDataset:
     """What `offline_data.py` wrote, as sessions of the environment's own spaces."""
     made = resolve(env)()
     observation, action = ObservationSpec.from_space(made.observation_space), ActionSpec.from_space(made.action_space)
@@ -70,7 +70,7 @@ def read(path: Path, env: Any) -> Sessions:
                 behaviour_prob=data["behaviour_prob"][part],
             )
         )  # fmt: skip
-    return Sessions.of(episodes, observation, action)
+    return InMemoryDataset.of(episodes, observation, action)
 
 
 def run(name: str, data: Path, preset: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:

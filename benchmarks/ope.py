@@ -30,9 +30,9 @@ from offline_data import TASKS
 from seqel.agents.agent import Agent
 from seqel.environments.resolve import resolve
 from seqel.environments.vector import VectorStream, make_vector
-from seqel.ope.policies import OfAgent
+from seqel.ope.policies import AgentPolicy
 from seqel.spaces import ActionSpec, ObservationSpec
-from seqel.ope.fqe import FittedSession, Steps
+from seqel.ope.fqe import FQETrainer, StepEstimates
 from seqel.ope.estimate import fitted, tabulate
 
 RESULTS = Path(__file__).parent / "results" / "ope"
@@ -46,7 +46,7 @@ EPSILONS = {  # of the learnt agent and of a half-trained one, so that no two po
 LEARNT = COMMON | {"data.updates": 4_000, "replay.batch_tokens": 416}
 
 
-def policies(name: str, data: Path, seed: int) -> list[OfAgent]:
+def policies(name: str, data: Path, seed: int) -> list[AgentPolicy]:
     """Eight of them, the best first as a rule."""
     with tempfile.TemporaryDirectory() as folder:
         learnt = seqel.train(
@@ -56,12 +56,12 @@ def policies(name: str, data: Path, seed: int) -> list[OfAgent]:
     kept = json.loads((data / f"{name}-seed0.json").read_text())["half_trained"]["tried"]
     first = next(one["seed"] for one in kept if one["kept"])
     half = Agent.load(data / "agents" / f"{name}-seed0" / f"seed{first}")
-    found = [OfAgent(learnt, epsilon, f"learnt, {epsilon:g} random") for epsilon in EPSILONS[name][0]]
-    found += [OfAgent(half, epsilon, f"half-trained, {epsilon:g} random") for epsilon in EPSILONS[name][1]]
-    return [*found, OfAgent(half, 1.0, "random play")]
+    found = [AgentPolicy(learnt, epsilon, f"learnt, {epsilon:g} random") for epsilon in EPSILONS[name][0]]
+    found += [AgentPolicy(half, epsilon, f"half-trained, {epsilon:g} random") for epsilon in EPSILONS[name][1]]
+    return [*found, AgentPolicy(half, 1.0, "random play")]
 
 
-def played(env: Any, policy: OfAgent, episodes: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def played(env: Any, policy: AgentPolicy, episodes: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Discounted returns of that many episodes, SIDE_BY_SIDE at a time; one that is over waits for the others."""
     envs = make_vector(resolve(env), SIDE_BY_SIDE)
     spec, actions = (
@@ -94,7 +94,7 @@ def played(env: Any, policy: OfAgent, episodes: int, rng: np.random.Generator) -
     return np.concatenate(found)
 
 
-def export(members: list[FittedSession], names: list[str], truth: list[float], folder: Path) -> None:
+def export(members: list[FQETrainer], names: list[str], truth: list[float], folder: Path) -> None:
     """What `peers/ope/estimate.py` reads, a file a policy; values are the members' mean."""
     source = members[0].source
     recorded = source.recorded
@@ -138,7 +138,7 @@ def run(name: str, data: Path, seed: int, exported: Path | None, updates: int | 
     began = time.perf_counter()
     members, look = fitted(judged, source, DISCOUNT, updates, seed=seed)
     names = [policy.name for policy in judged]
-    steps = Steps.of([member.steps_of(source.recorded) for member in members])
+    steps = StepEstimates.of([member.steps_of(source.recorded) for member in members])
     table = tabulate(steps, names, DISCOUNT, look, True, seed)
     seconds = time.perf_counter() - began
     if exported is not None:

@@ -14,29 +14,29 @@ import pytest
 import torch
 
 from seqel.agents.agent import Agent
-from seqel.replay.in_memory_dataset import Sessions
+from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.losses.config import ObjectiveConfig
 from seqel.networks.config import NetworkConfig
 from seqel.spaces import ActionSpec
 from seqel.training.config import DataConfig, LearnerConfig, ReplayConfig, RunConfig
 from seqel.training.offline.loop import records
-from seqel.training.offline.trainer import OfflineSession
+from seqel.training.offline.trainer import OfflineTrainer
 from test_exactness import GAMMA, SPEC, cue_episodes, cue_values
 
 ONE_STEP = ObjectiveConfig(GAMMA, lambda_=0.0)
 
 
-def poor_data(seed: int = 0, count: int = 800) -> Sessions:
+def poor_data(seed: int = 0, count: int = 800) -> InMemoryDataset:
     """Episodes of a player who takes the better action a quarter of the time."""
     rng = np.random.default_rng(seed)
     histories = cue_episodes()
     good = [[cue_values(one)[t].argmax() == one.action[t, 0] for t in range(3)] for one in histories]
     weight = np.array([np.prod(np.where(one, 0.25, 0.75)) for one in good])
     picked = rng.choice(len(histories), count, p=weight / weight.sum())
-    return Sessions.of([histories[i] for i in picked], SPEC, ActionSpec((2,), (0,)))
+    return InMemoryDataset.of([histories[i] for i in picked], SPEC, ActionSpec((2,), (0,)))
 
 
-def learn(objective: ObjectiveConfig, updates: int = 500, data: Sessions | None = None, **network: Any) -> Agent:
+def learn(objective: ObjectiveConfig, updates: int = 500, data: InMemoryDataset | None = None, **network: Any) -> Agent:
     config = RunConfig(
         network=NetworkConfig(**{"width": 32, "heads": 2, "layers": 1, **network}),
         objective=objective,
@@ -46,7 +46,7 @@ def learn(objective: ObjectiveConfig, updates: int = 500, data: Sessions | None 
         threads=1,
         device="cpu",
     )
-    session = OfflineSession(config, data or poor_data())
+    session = OfflineTrainer(config, data or poor_data())
     for _ in records(session):
         pass
     return session.agent
@@ -54,7 +54,7 @@ def learn(objective: ObjectiveConfig, updates: int = 500, data: Sessions | None 
 
 def values(agent: Agent) -> np.ndarray:
     """q of every history at every step.  -> (16, 3, 2)."""
-    whole = Sessions.of(cue_episodes(), SPEC, ActionSpec((2,), (0,))).recorded
+    whole = InMemoryDataset.of(cue_episodes(), SPEC, ActionSpec((2,), (0,))).recorded
     (batch,) = whole.batches(window=3, context=4, discount=GAMMA)
     with torch.no_grad():
         return agent.network(batch).q[:, :3, 0].numpy()
@@ -62,7 +62,7 @@ def values(agent: Agent) -> np.ndarray:
 
 def regret(agent: Agent) -> float:
     """The largest value given up by its choice, over every history that the choices themselves lead to and all others."""
-    whole = Sessions.of(cue_episodes(), SPEC, ActionSpec((2,), (0,))).recorded
+    whole = InMemoryDataset.of(cue_episodes(), SPEC, ActionSpec((2,), (0,))).recorded
     (batch,) = whole.batches(window=3, context=4, discount=GAMMA)
     with torch.no_grad():
         chosen = agent.network.scores(agent.network(batch))[:, :3, 0].argmax(dim=-1).numpy()

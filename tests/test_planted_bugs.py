@@ -17,7 +17,7 @@ from seqel.agents.agent import Agent
 from seqel.agents.config import ExplorationConfig
 from seqel.agents.exploration import Explorer
 from seqel.replay.buffer import Replay
-from seqel.environments.vector import Outcome, VectorStream, make_vector
+from seqel.environments.vector import StepResult, VectorStream, make_vector
 from seqel.losses.config import ObjectiveConfig
 from seqel.losses.objective import q_targets
 from seqel.networks.tokens import TokenEncoder, VectorEncoder
@@ -194,7 +194,7 @@ Patch = pytest.MonkeyPatch
 def reward_off_by_one(patch: Patch) -> None:
     step, late = VectorStream.step, {}
 
-    def delayed(self: VectorStream, action: Any) -> Outcome:
+    def delayed(self: VectorStream, action: Any) -> StepResult:
         outcome = step(self, action)
         before = late.get(id(self), np.zeros_like(outcome.reward))
         late[id(self)] = outcome.reward
@@ -230,9 +230,9 @@ def leaky_mask(patch: Patch) -> None:
 
 
 def band_off_by_one(patch: Patch) -> None:
-    from seqel.networks.trunks.banded_attention import band
+    from seqel.networks.trunks.banded_attention import banded_causal_mask
 
-    patch.setattr("seqel.networks.trunks.transformer.band", lambda first, context: band(first, context + 1))
+    patch.setattr("seqel.networks.trunks.transformer.band", lambda first, context: banded_causal_mask(first, context + 1))
 
 
 def padding_in_the_loss(patch: Patch) -> None:

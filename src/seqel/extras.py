@@ -7,10 +7,10 @@ from typing import Any
 
 from seqel.errors import MissingExtraError
 
-__all__ = ["needed"]
+__all__ = ["require"]
 
 
-def needed(name: str) -> Any:
+def require(name: str) -> Any:
     """The module `name`.
 
     Raises:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["BARS", "clock", "spark"]
+__all__ = ["BARS", "duration", "sparkline"]
 
 BARS = "▁▂▃▄▅▆▇█"
 
 
-def spark(values: list[float], share: bool = False) -> str:
+def sparkline(values: list[float], share: bool = False) -> str:
     """A curve in one line; shares are drawn between 0 and 1, other values between their extremes."""
     if not values:
         return ""
@@ -16,7 +16,7 @@ def spark(values: list[float], share: bool = False) -> str:
     return "".join(BARS[round((value - low) / (high - low) * top) if high > low else 0] for value in values)
 
 
-def clock(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """90 -> "1:30"."""
     whole = int(max(0.0, min(seconds, 359_999)))
     hours, minutes = whole // 3600, whole // 60 % 60

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from seqel.datasets.hashing import hash_names, hash_texts, mixed
+from seqel.datasets.hashing import hash_names, hash_texts, splitmix64
 from seqel.spaces import hash_text
 
 
@@ -32,8 +32,8 @@ def test_names_are_spread_evenly_and_never_change() -> None:
     assert np.abs(shares - 1 / 16).max() < 0.004  # five standard deviations
     # what is held out must not change with a version of anything
     np.testing.assert_array_equal(hash_names(pl.Series(["", "a", "é 黄"])), FIXED)
-    assert len(np.unique(mixed(np.zeros(3, np.uint64), 1))) == 1
-    assert mixed(np.zeros(1, np.uint64), 1)[0] != mixed(np.zeros(1, np.uint64), 2)[0]
+    assert len(np.unique(splitmix64(np.zeros(3, np.uint64), 1))) == 1
+    assert splitmix64(np.zeros(1, np.uint64), 1)[0] != splitmix64(np.zeros(1, np.uint64), 2)[0]
 
 
 FIXED = np.array([16294208416658607535, 2106293278287090, 17159194643646634968], np.uint64)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from seqel.datasets.dataset import load
-from seqel.datasets.reencode import translated
+from seqel.datasets.reencode import reencode
 from seqel.errors import DataError
 
 
@@ -18,7 +18,7 @@ def changed(rows: list[dict[str, Any]], **names: dict[str, str]) -> list[dict[st
 
 def test_the_same_encoding_is_the_dataset_itself(tables: Any) -> None:
     one = load(tables.csv(tables.rows), tables.schema())
-    assert one.encoding is not None and translated(one, one.encoding) is one
+    assert one.encoding is not None and reencode(one, one.encoding) is one
 
 
 def test_codes_become_those_of_the_agent_and_unknown_ones_unknown(tables: Any) -> None:
@@ -29,7 +29,7 @@ def test_codes_become_those_of_the_agent_and_unknown_ones_unknown(tables: Any) -
     rows = changed([row for row in tables.rows if row["do"] == "go"], kind={"blue": "azure"})
     other = load(tables.csv(rows, "other.csv"), tables.schema())
     assert other.actions == ["go"]
-    seen = translated(other, agent.encoding)
+    seen = reencode(other, agent.encoding)
     assert seen.observation == agent.observation and seen.action == agent.action
     expected = {"red": 2, "azure": 0, "黄": 3}
     for number, name in enumerate(other.sessions):
@@ -44,12 +44,12 @@ def test_sessions_with_unknown_actions_are_left_out(tables: Any) -> None:
     agent = load(tables.csv([row for row in tables.rows if row["do"] == "go"], "agent.csv"), tables.schema())
     whole = load(tables.csv(tables.rows, "whole.csv"), tables.schema())
     assert agent.encoding is not None
-    seen = translated(whole, agent.encoding)
+    seen = reencode(whole, agent.encoding)
     stayed = {row["who"] for row in tables.rows if row["do"] == "stay"}
     assert seen.recorded.episodes == whole.recorded.episodes - len(stayed)
     only = load(tables.csv(changed(tables.rows, do={"go": "run", "stay": "run"}), "run.csv"), tables.schema())
     with pytest.raises(DataError, match="no session is left"):
-        translated(only, agent.encoding)
+        reencode(only, agent.encoding)
 
 
 def test_marks_of_what_is_missing_follow_the_agents_columns(tables: Any) -> None:
@@ -58,11 +58,11 @@ def test_marks_of_what_is_missing_follow_the_agents_columns(tables: Any) -> None
     holes = [row | {"y": None if row["step"] == 1 else 1.0} for row in tables.rows]
     agent, other = load(tables.csv(holes, "holes.csv"), schema), load(tables.csv(full, "full.csv"), schema)
     assert agent.encoding is not None and other.encoding is not None
-    values = translated(other, agent.encoding).recorded.slots.columns["observation/numbers"]
+    values = reencode(other, agent.encoding).recorded.slots.columns["observation/numbers"]
     assert values.shape[1] == 3 and (values[:, 2] == 0.0).all()
     np.testing.assert_array_equal(values[:, :2], other.recorded.slots.columns["observation/numbers"])
     with pytest.raises(DataError, match="'y': missing in"):
-        translated(agent, other.encoding)
+        reencode(agent, other.encoding)
 
 
 def test_other_columns_are_refused(tables: Any) -> None:
@@ -70,4 +70,4 @@ def test_other_columns_are_refused(tables: Any) -> None:
     other = load(tables.csv(tables.rows, "b.csv"), tables.schema(observation={"x": "number"}))
     assert agent.encoding is not None
     with pytest.raises(DataError, match="expected the columns that the agent observes"):
-        translated(other, agent.encoding)
+        reencode(other, agent.encoding)

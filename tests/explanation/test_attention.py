@@ -13,11 +13,11 @@ from seqel.explanation.attention import (
     Focus,
     _batch,
     attention,
-    changed,
-    influence,
+    counterfactual,
+    occlusion,
     q_values,
     strongest_head,
-    watch,
+    record_episode,
 )
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
@@ -40,7 +40,7 @@ def make_agent(trunk: str = "transformer") -> tuple[Agent, object]:
 
 def test_the_whole_episode_gives_the_values_that_were_acted_on() -> None:
     agent, make = make_agent()
-    episode = watch(agent, make, seed=3)  # type: ignore[arg-type]
+    episode = record_episode(agent, make, seed=3)  # type: ignore[arg-type]
     assert len(episode) == LENGTH + 1 and episode.success is not None
     q = q_values(agent, episode)
     assert q.shape == (LENGTH + 2, 4)
@@ -50,7 +50,7 @@ def test_the_whole_episode_gives_the_values_that_were_acted_on() -> None:
 
 def test_weights_are_those_of_the_band() -> None:
     agent, make = make_agent()
-    weights = attention(agent, watch(agent, make))  # type: ignore[arg-type]
+    weights = attention(agent, record_episode(agent, make))  # type: ignore[arg-type]
     assert weights.shape == (2, 2, LENGTH + 2, LENGTH + 2)
     np.testing.assert_allclose(weights.sum(axis=-1), 1.0, atol=1e-5)
     step, seen = np.indices(weights.shape[2:])
@@ -61,7 +61,7 @@ def test_weights_are_those_of_the_band() -> None:
 def test_a_gru_has_no_attention_to_show() -> None:
     agent, make = make_agent("gru")
     with pytest.raises(ConfigError, match="transformer"):
-        attention(agent, watch(agent, make))  # type: ignore[arg-type]
+        attention(agent, record_episode(agent, make))  # type: ignore[arg-type]
 
 
 def test_the_strongest_head_looks_at_the_past_not_at_itself() -> None:
@@ -78,34 +78,34 @@ def test_the_strongest_head_looks_at_the_past_not_at_itself() -> None:
 
 def test_a_changed_observation_changes_nothing_before_it() -> None:
     agent, make = make_agent()
-    episode = watch(agent, make)  # type: ignore[arg-type]
+    episode = record_episode(agent, make)  # type: ignore[arg-type]
     before = {path: leaf.copy() for path, leaf in episode.observation.items()}
-    now, other = q_values(agent, episode), changed(agent, episode, 4, "observation", (1.0, -1.0))
+    now, other = q_values(agent, episode), counterfactual(agent, episode, 4, "observation", (1.0, -1.0))
     np.testing.assert_array_equal(now[:4], other[:4])
     assert (now[4] != other[4]).all()
     for path, leaf in before.items():
         np.testing.assert_array_equal(leaf, episode.observation[path])
     with pytest.raises(ConfigError, match="expected a step"):
-        changed(agent, episode, 99, "observation", 0.0)
+        counterfactual(agent, episode, 99, "observation", 0.0)
     with pytest.raises(ConfigError, match="cue"):
-        changed(agent, episode, 0, "cue", 0.0)
+        counterfactual(agent, episode, 0, "cue", 0.0)
 
 
 def test_influence_reaches_as_far_as_the_network_does() -> None:
     agent, make = make_agent()
-    episode = watch(agent, make)  # type: ignore[arg-type]
+    episode = record_episode(agent, make)  # type: ignore[arg-type]
     last = len(episode)
-    found = influence(agent, episode, last)
+    found = occlusion(agent, episode, last)
     reach = 2 * (CONTEXT - 1)  # two layers
     assert found.shape == (last,)
     assert [bool(value > 1e-6) for value in found] == [last - step <= reach for step in range(last)]
     with pytest.raises(ConfigError, match="has a past"):
-        influence(agent, episode, 0)
+        occlusion(agent, episode, 0)
 
 
 def test_influence_of_one_step_by_hand() -> None:
     agent, make = make_agent()
-    episode = watch(agent, make)  # type: ignore[arg-type]
+    episode = record_episode(agent, make)  # type: ignore[arg-type]
     network, window, step = agent.network, _batch(agent, episode), 5
     with torch.no_grad():
         tokens = network.embed(window)
@@ -115,4 +115,4 @@ def test_influence_of_one_step_by_hand() -> None:
             network.head(network.trunk(x, window.first, window.start)).q[0, step, 0] for x in (tokens, hidden)
         )
     change = (other - other.mean()) - (now - now.mean())
-    assert influence(agent, episode, step)[3] == pytest.approx(float(change.abs().max()), rel=1e-4)
+    assert occlusion(agent, episode, step)[3] == pytest.approx(float(change.abs().max()), rel=1e-4)

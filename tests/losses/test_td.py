@@ -14,7 +14,7 @@ from seqel.losses.td import (
     masked_max,
     masked_mean,
     q_bootstrap,
-    select,
+    gather_actions,
     squared,
 )
 
@@ -53,14 +53,14 @@ def test_gradients_of_the_maximum_do_not_touch_forbidden_actions() -> None:
 
 
 def test_select_by_hand() -> None:
-    assert select(ONLINE[:, :2], torch.tensor([[[0], [2]]])).tolist() == [[[9.0], [2.0]]]
+    assert gather_actions(ONLINE[:, :2], torch.tensor([[[0], [2]]])).tolist() == [[[9.0], [2.0]]]
     two = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])  # (B, M, A) with M = 2
-    assert select(two, torch.tensor([[1, 0]])).tolist() == [[2.0, 3.0]]
+    assert gather_actions(two, torch.tensor([[1, 0]])).tolist() == [[2.0, 3.0]]
 
 
 def test_select_gradient_is_one_hot() -> None:
     q = torch.zeros(1, 1, 1, 3, requires_grad=True)
-    select(q, torch.tensor([[[2]]])).sum().backward()
+    gather_actions(q, torch.tensor([[[2]]])).sum().backward()
     assert q.grad is not None
     assert q.grad.tolist() == [[[[0.0, 0.0, 1.0]]]]
 
@@ -182,7 +182,7 @@ def test_compiles_without_a_graph_break() -> None:
     valid = torch.tensor([[True, False]])
 
     def loss(online: Tensor, target: Tensor) -> Tensor:
-        error = select(online[:, :-1], action) - double_q_bootstrap(online, target, mask)
+        error = gather_actions(online[:, :-1], action) - double_q_bootstrap(online, target, mask)
         return masked_mean(huber(error) + squared(error), valid)
 
     compiled = torch.compile(loss, backend="eager", fullgraph=True)
@@ -192,9 +192,9 @@ def test_compiles_without_a_graph_break() -> None:
 def test_wrong_arguments_say_what_came() -> None:
     mask = torch.ones(1, 3, 3, dtype=torch.bool)
     with pytest.raises(ValueError, match=r"action \(1, 3, 1\).*came \(1, 3\)"):
-        select(ONLINE, torch.zeros(1, 3, dtype=torch.int64))
+        gather_actions(ONLINE, torch.zeros(1, 3, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"action to be int64; came torch\.int32"):
-        select(ONLINE, torch.zeros(1, 3, 1, dtype=torch.int32))
+        gather_actions(ONLINE, torch.zeros(1, 3, 1, dtype=torch.int32))
     with pytest.raises(ValueError, match=r"rank 4.*came \(3, 1, 3\)"):
         q_bootstrap(ONLINE[0])
     with pytest.raises(ValueError, match=r"\(1, 3, 3\).*came \(1, 2, 3\)"):  # the bootstrap step's mask is missing

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from seqel.losses.terms.terms import advantage_weight, conservative, expectile, imitation, log_policy, supported
+from seqel.losses.terms.terms import advantage_weight, cql_penalty, expectile_loss, cloning_loss, log_policy, support_mask
 from seqel.losses.returns import linear_recurrence, one_step, peng_lambda, retrace, watkins_trace
 
 ACTION = torch.tensor([[[1]]])
@@ -13,38 +13,38 @@ ACTION = torch.tensor([[[1]]])
 
 def test_conservative_by_hand() -> None:
     q = torch.tensor([[[[0.0, math.log(3.0)]]]])  # logsumexp = log 4
-    assert conservative(q, ACTION, 1.0).item() == pytest.approx(math.log(4.0) - math.log(3.0))
+    assert cql_penalty(q, ACTION, 1.0).item() == pytest.approx(math.log(4.0) - math.log(3.0))
     # a temperature of 1/2 doubles the values inside: (log(1 + 9)) / 2
-    assert conservative(q, ACTION, 0.5).item() == pytest.approx(math.log(10.0) / 2 - math.log(3.0))
+    assert cql_penalty(q, ACTION, 0.5).item() == pytest.approx(math.log(10.0) / 2 - math.log(3.0))
 
 
 def test_conservative_sees_allowed_actions_alone() -> None:
     q = torch.tensor([[[[50.0, 1.0, 2.0]]]])
     mask = torch.tensor([[[[False, True, True]]]])
-    assert conservative(q, ACTION, 1.0, mask).item() == pytest.approx(math.log(math.e + math.e**2) - 1.0, rel=1e-5)
+    assert cql_penalty(q, ACTION, 1.0, mask).item() == pytest.approx(math.log(math.e + math.e**2) - 1.0, rel=1e-5)
 
 
 def test_a_row_that_allows_nothing_has_finite_gradients() -> None:
     q = torch.zeros(1, 1, 1, 3, requires_grad=True)
     mask = torch.zeros(1, 1, 1, 3, dtype=torch.bool)
-    (conservative(q, ACTION, 0.1, mask) + imitation(q, ACTION, mask)).sum().backward()
+    (cql_penalty(q, ACTION, 0.1, mask) + cloning_loss(q, ACTION, mask)).sum().backward()
     assert q.grad is not None and bool(torch.isfinite(q.grad).all())
 
 
 def test_imitation_is_the_cross_entropy_of_the_recorded_action() -> None:
     logits = torch.tensor([[[[0.0, math.log(3.0), 7.0]]]])
-    assert imitation(logits, ACTION, torch.tensor([[[[True, True, False]]]])).item() == pytest.approx(math.log(4 / 3))
+    assert cloning_loss(logits, ACTION, torch.tensor([[[[True, True, False]]]])).item() == pytest.approx(math.log(4 / 3))
     assert log_policy(logits[..., :2]).exp().flatten().tolist() == pytest.approx([0.25, 0.75])
 
 
 def test_expectile_by_hand_and_at_its_minimum() -> None:
-    assert expectile(torch.tensor([2.0, -2.0]), 0.9).tolist() == pytest.approx([3.6, 0.4])
+    assert expectile_loss(torch.tensor([2.0, -2.0]), 0.9).tolist() == pytest.approx([3.6, 0.4])
     values = torch.tensor([0.0, 1.0])  # the tau-expectile v of {0, 1} solves tau (1 - v) = (1 - tau) v: v = tau
     grid = torch.linspace(0, 1, 1001)
-    best = grid[expectile(values[:, None] - grid, 0.8).sum(dim=0).argmin()]
+    best = grid[expectile_loss(values[:, None] - grid, 0.8).sum(dim=0).argmin()]
     assert best.item() == pytest.approx(0.8, abs=2e-3)
     with pytest.raises(ValueError, match="0 < tau < 1"):
-        expectile(values, 1.0)
+        expectile_loss(values, 1.0)
 
 
 def test_advantage_weight_measures_in_the_mean_size_of_learnt_steps() -> None:
@@ -59,10 +59,10 @@ def test_advantage_weight_measures_in_the_mean_size_of_learnt_steps() -> None:
 
 def test_supported_keeps_what_is_likely_enough_and_is_never_empty() -> None:
     logits = torch.tensor([0.5, 0.3, 0.14, 0.06]).log()
-    assert supported(logits, 0.3).tolist() == [True, True, False, False]
+    assert support_mask(logits, 0.3).tolist() == [True, True, False, False]
     mask = torch.tensor([False, False, True, True])
-    assert supported(logits, 0.3, mask).tolist() == [False, False, True, True], "relative to what is allowed"
-    assert supported(logits, 1.0, mask).tolist() == [False, False, True, False]
+    assert support_mask(logits, 0.3, mask).tolist() == [False, False, True, True], "relative to what is allowed"
+    assert support_mask(logits, 1.0, mask).tolist() == [False, False, True, False]
 
 
 def test_retrace_by_hand() -> None:

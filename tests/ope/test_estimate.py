@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from seqel.replay.in_memory_dataset import Sessions
+from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.errors import DataError
-from seqel.ope.policies import AlwaysThis, AsRecorded
+from seqel.ope.policies import ConstantAction, BehaviourPolicy
 from seqel.spaces import ActionSpec
 from seqel.training.offline import loop as offline
-from seqel.ope.fqe import FittedSession, fitted_config
+from seqel.ope.fqe import FQETrainer, fitted_config
 from seqel.training.offline.validation import HeldOut
 from seqel.ope.estimate import OffPolicy, estimate_policies, tabulate
 from test_exactness import GAMMA, SPEC, cue_episodes
 from test_exactness_offline import poor_data
 
-POLICIES = [AlwaysThis(0, 2, "always 0"), AlwaysThis(1, 2, "always 1")]
-EVERY = [AsRecorded((0.5, 0.5)), *POLICIES]
+POLICIES = [ConstantAction(0, 2, "always 0"), ConstantAction(1, 2, "always 1")]
+EVERY = [BehaviourPolicy((0.5, 0.5)), *POLICIES]
 # cue 0 and cue 1: [0 + g 0 + g^2 (1 or -0.5)] and [0 + g 0.1 + g^2 2 (-0.5 or 1)]
 EXACT = {0: (GAMMA**2, -0.5 * GAMMA**2), 1: (0.1 * GAMMA - GAMMA**2, 0.1 * GAMMA + 2 * GAMMA**2)}
 
@@ -32,7 +32,7 @@ def small(updates: int = 500, seed: int = 1) -> object:
 
 
 def test_fitted_values_are_exact_and_so_are_what_is_known_of_each_step() -> None:
-    session = FittedSession(small(), poor_data(), POLICIES)  # type: ignore[arg-type]
+    session = FQETrainer(small(), poor_data(), POLICIES)  # type: ignore[arg-type]
     for _ in offline.records(session):
         pass
     steps = session.steps_of(session.source.recorded)
@@ -54,7 +54,7 @@ def test_fitted_values_are_exact_and_so_are_what_is_known_of_each_step() -> None
 
 
 def test_the_fit_ends_before_it_knows_single_sessions_by_heart() -> None:
-    few, many = (FittedSession(small(1_500), poor_data(1, count), POLICIES) for count in (30, 800))  # type: ignore[arg-type]
+    few, many = (FQETrainer(small(1_500), poor_data(1, count), POLICIES) for count in (30, 800))  # type: ignore[arg-type]
     looks, kept = [], {}
     for record in offline.records(few):
         looks.append(record.validation)
@@ -96,8 +96,8 @@ def test_shuffled_rewards_support_no_improvement() -> None:
     histories = cue_episodes()
     rewards = rng.normal(size=(600, 3)).astype(np.float32)
     episodes = [replace(histories[i], reward=rewards[n]) for n, i in enumerate(rng.integers(16, size=600))]
-    data = Sessions.of(episodes, SPEC, ActionSpec((2,), (0,)))
-    session = FittedSession(small(200), data, EVERY)  # type: ignore[arg-type]
+    data = InMemoryDataset.of(episodes, SPEC, ActionSpec((2,), (0,)))
+    session = FQETrainer(small(200), data, EVERY)  # type: ignore[arg-type]
     for _ in offline.records(session):
         pass
     found = tabulate(session.steps_of(data.recorded), ["a", "b"], GAMMA, None, False)
@@ -107,8 +107,8 @@ def test_shuffled_rewards_support_no_improvement() -> None:
 
 def test_a_policy_outside_the_data_is_warned_of() -> None:
     always = [episode for episode in cue_episodes() if episode.action[0, 0] == 0 and episode.action[1, 0] == 0]
-    data = Sessions.of(always * 60, SPEC, ActionSpec((2,), (0,)))
-    session = FittedSession(small(200), data, EVERY)  # type: ignore[arg-type]
+    data = InMemoryDataset.of(always * 60, SPEC, ActionSpec((2,), (0,)))
+    session = FQETrainer(small(200), data, EVERY)  # type: ignore[arg-type]
     for _ in offline.records(session):
         pass
     found = tabulate(session.steps_of(data.recorded), ["seen", "never seen"], GAMMA, None, False)
@@ -120,7 +120,7 @@ def test_a_policy_outside_the_data_is_warned_of() -> None:
 
 def test_few_sessions_are_said_to_be_few() -> None:
     data = poor_data(1, 12)
-    session = FittedSession(small(40), data, EVERY)  # type: ignore[arg-type]
+    session = FQETrainer(small(40), data, EVERY)  # type: ignore[arg-type]
     for _ in offline.records(session):
         pass
     found = tabulate(session.steps_of(data.recorded), ["a", "b"], GAMMA, None, False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seqel.errors import DataError
-from seqel.ope.estimators import METHODS, Estimate, Logged, effective_sizes, estimate, inconsistency, reach
+from seqel.ope.estimators import METHODS, Estimate, Logged, effective_sizes, estimate, bellman_error, correctable_steps
 
 
 def logged(reward: Any, ratio: Any, q: Any = None, v: Any = None, discount: float = 0.5, valid: Any = None) -> Logged:
@@ -98,12 +98,12 @@ def test_how_values_contradict_the_record_by_hand() -> None:
     noise_0 = (2 * (0.5 - first)) ** 2 + (3.0 - first) ** 2
     noise_1 = (0.5 * (1.0 - second)) ** 2 + (3 * (-1.0 - second)) ** 2
     variance = noise_0 / 9 + 0.25 * noise_1 / 3.5**2
-    assert inconsistency(one) == pytest.approx(np.sqrt((first + 0.5 * second) ** 2 + variance))
+    assert bellman_error(one) == pytest.approx(np.sqrt((first + 0.5 * second) ** 2 + variance))
     # the second session ends at once: half as many get to the second step; what is padded counts nothing
     short = logged(**TWO, q=[[1.5, 1.0], [2.0, 9.0]], v=[[1.0, 2.0], [3.0, 0.0]], valid=[[True, True], [True, False]])
     first = (2 * 0.5 + 1 * 1.0) / 3
     variance = ((2 * (0.5 - first)) ** 2 + (1.0 - first) ** 2) / 9
-    assert inconsistency(short) == pytest.approx(np.sqrt((first + 0.5 * 0.5 * 1.0) ** 2 + variance))
+    assert bellman_error(short) == pytest.approx(np.sqrt((first + 0.5 * 0.5 * 1.0) ** 2 + variance))
 
 
 def test_an_interval_is_widened_by_the_error_of_the_fit() -> None:
@@ -118,9 +118,9 @@ def test_how_far_the_sessions_reach() -> None:
     ratio[1:, 1] = 0.0  # from the second step on one session alone agrees
     weights = logged(np.zeros((10, 3)), ratio).weights()
     assert effective_sizes(weights).tolist() == pytest.approx([10.0, 1.0, 1.0])
-    assert reach(weights, 5.0) == 1
-    assert reach(weights, 1.0) == 3
-    assert reach(weights, 11.0) == 0
+    assert correctable_steps(weights, 5.0) == 1
+    assert correctable_steps(weights, 1.0) == 3
+    assert correctable_steps(weights, 11.0) == 0
 
 
 def test_what_does_not_fit_is_said() -> None:

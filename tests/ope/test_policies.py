@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from seqel.agents.agent import Agent
-from seqel.replay.in_memory_dataset import Sessions
-from seqel.ope.policies import AlwaysThis, AsRecorded, OfAgent, Policy
+from seqel.replay.in_memory_dataset import InMemoryDataset
+from seqel.ope.policies import ConstantAction, BehaviourPolicy, AgentPolicy, Policy
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec, FlatObservation
@@ -26,11 +26,11 @@ def batch() -> SequenceBatch:
         Episode(one.observation, np.ones((3, 1), np.int64), one.reward, not cut, cut, action_mask=MASK)
         for cut in (0, 1)
     ]
-    return next(Sessions.of(made, SPEC, THREE).recorded.batches(window=3, context=4, discount=0.9))
+    return next(InMemoryDataset.of(made, SPEC, THREE).recorded.batches(window=3, context=4, discount=0.9))
 
 
 @pytest.mark.parametrize(
-    "policy", [AlwaysThis(0, 3), AlwaysThis(2, 3), AsRecorded((0.4, 0.4, 0.2))], ids=["first", "last", "recorded"]
+    "policy", [ConstantAction(0, 3), ConstantAction(2, 3), BehaviourPolicy((0.4, 0.4, 0.2))], ids=["first", "last", "recorded"]
 )
 def test_nothing_forbidden_is_done(policy: Policy) -> None:
     found = policy.probabilities(batch())
@@ -40,13 +40,13 @@ def test_nothing_forbidden_is_done(policy: Policy) -> None:
 
 
 def test_where_one_action_is_forbidden_any_other_is_done_evenly() -> None:
-    found = AlwaysThis(0, 3).probabilities(batch())[0]
+    found = ConstantAction(0, 3).probabilities(batch())[0]
     torch.testing.assert_close(found[:2, 0], torch.ones(2))
     torch.testing.assert_close(found[2], torch.tensor([0.0, 0.5, 0.5]))
 
 
 def test_after_the_record_it_is_what_is_done_on_the_whole_among_what_is_allowed() -> None:
-    found = AsRecorded((0.4, 0.4, 0.2)).probabilities(batch())[1]
+    found = BehaviourPolicy((0.4, 0.4, 0.2)).probabilities(batch())[1]
     torch.testing.assert_close(found[:3, 1], torch.ones(3))
     torch.testing.assert_close(found[3], torch.tensor([0.0, 2 / 3, 1 / 3]))
 
@@ -58,7 +58,7 @@ def test_a_filter_is_about_what_is_allowed() -> None:
     with torch.no_grad():
         network.policy.linear.bias.copy_(torch.tensor([5.0, 0.0, -0.5]))  # type: ignore[union-attr]
         network.head.advantage.bias.copy_(torch.tensor([0.0, 0.0, 1.0]))  # type: ignore[union-attr]
-    found = OfAgent(Agent(network, {})).probabilities(batch())[0]
+    found = AgentPolicy(Agent(network, {})).probabilities(batch())[0]
     assert found.argmax(dim=-1).tolist() == [0, 0, 2, 2]
     seen = {path: leaf[:1, 0].numpy() for path, leaf in batch().observation.items()}
     assert Agent(network, {}).act(FlatObservation(seen), mask=[[False, True, True]])[0].action[0] == 2

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from seqel.replay import ring as storage
-from seqel.replay.ring import Slots
+from seqel.replay.ring import Ring
 
 STATUS = Path("/proc/self/status")
 
@@ -22,7 +22,7 @@ def of_files() -> int:
 @pytest.mark.skipif(not STATUS.exists(), reason="the system does not say what a process holds")
 def test_pages_are_let_go_and_what_was_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "RESIDENT", 4 << 20)
-    slots = Slots({"frame": ((64, 64), np.dtype(np.uint8))}, 10_000, tmp_path)  # 40 MB
+    slots = Ring({"frame": ((64, 64), np.dtype(np.uint8))}, 10_000, tmp_path)  # 40 MB
     before = of_files()
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (100, 64, 64), dtype=np.uint8)

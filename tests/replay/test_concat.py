@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from seqel.replay.concat import joined, padded
+from seqel.replay.concat import concat, pad_to
 from seqel.losses.config import ObjectiveConfig
 from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner
@@ -19,7 +19,7 @@ def learner() -> Learner:
 def test_padding_changes_nothing_that_is_learnt() -> None:
     one, other = learner(), learner()
     short = batch(rows=3, steps=7)
-    told, again = one.update(short), other.update(padded(short, 12))
+    told, again = one.update(short), other.update(pad_to(short, 12))
     for name, value in told.items():
         torch.testing.assert_close(again[name], value, rtol=1e-4, atol=1e-6)
     for a, b in zip(one.network.parameters(), other.network.parameters(), strict=True):
@@ -29,7 +29,7 @@ def test_padding_changes_nothing_that_is_learnt() -> None:
 def test_both_batches_rows_stand_in_order_and_what_one_lacks_is_left_out() -> None:
     live = dataclasses.replace(batch(rows=2, steps=9, seed=1), q_acted=torch.ones(2, 9), weight=torch.full((2, 9), 0.5))
     old = dataclasses.replace(batch(rows=3, steps=5, seed=2), behaviour_prob=torch.ones(3, 5), slot=torch.ones(3, 5))
-    both = joined(live, old)
+    both = concat(live, old)
     assert both.reward.shape == (5, 9) and both.first.shape == (5, 10) and both.learned == 18 + 15
     assert both.q_acted is None and both.behaviour_prob is None and both.slot is None
     assert both.weight is not None

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seqel.replay.layout import Layout
-from seqel.replay.episode_buffer import Recorded
+from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.replay.buffer import Replay
 from seqel.replay.in_memory_dataset import split_rows
 from seqel.errors import DataError
@@ -34,7 +34,7 @@ def some(count: int = 12, longest: int = 30, seed: int = 0) -> list[Episode]:
 @pytest.mark.parametrize("pack", [False, True])
 def test_the_batches_are_those_of_a_replay(pack: bool) -> None:
     episodes = some()
-    recorded = Recorded.of(LAYOUT, episodes)
+    recorded = EpisodeBuffer.of(LAYOUT, episodes)
     replay = Replay(LEAVES, 1_000, actions=3)
     for one in episodes:
         replay.add(one)
@@ -51,7 +51,7 @@ def test_the_batches_are_those_of_a_replay(pack: bool) -> None:
 @pytest.mark.parametrize(("window", "context"), [(40, 5), (10, 4), (7, 6)])
 def test_a_walk_learns_every_transition_exactly_once(window: int, context: int) -> None:
     episodes = some()
-    recorded = Recorded.of(LAYOUT, episodes)
+    recorded = EpisodeBuffer.of(LAYOUT, episodes)
     seen: dict[tuple[int, int], float] = {}
     for batch in recorded.batches(window=window, context=context, discount=0.9, tokens=64):
         assert batch.index is not None
@@ -67,14 +67,14 @@ def test_a_walk_learns_every_transition_exactly_once(window: int, context: int) 
 
 
 def test_a_walk_needs_windows_longer_than_their_burn_in() -> None:
-    recorded = Recorded.of(LAYOUT, some())
+    recorded = EpisodeBuffer.of(LAYOUT, some())
     with pytest.raises(DataError, match="window > context"):
         next(recorded.batches(window=5, context=5, discount=0.9))
 
 
 def test_some_of_the_episodes_share_columns_or_have_copies() -> None:
     episodes = some()
-    recorded = Recorded.of(LAYOUT, episodes)
+    recorded = EpisodeBuffer.of(LAYOUT, episodes)
     rows = np.array([7, 2, 9])
     shared, copied = recorded.only(rows), recorded.copied(rows)
     assert np.shares_memory(shared.slots.columns["reward"], recorded.slots.columns["reward"])
@@ -90,14 +90,14 @@ def test_some_of_the_episodes_share_columns_or_have_copies() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(DataError, match="at least one episode"):
-        Recorded.of(LAYOUT, [])
-    recorded = Recorded.of(LAYOUT, some())
+        EpisodeBuffer.of(LAYOUT, [])
+    recorded = EpisodeBuffer.of(LAYOUT, some())
     with pytest.raises(DataError, match="expected the columns"):
-        Recorded(Layout(LEAVES, 3), recorded.slots.columns, recorded.table.numbers)
+        EpisodeBuffer(Layout(LEAVES, 3), recorded.slots.columns, recorded.table.numbers)
     wrong = some()[0]
     object.__setattr__(wrong, "behaviour_prob", np.full(len(wrong), 1.5, np.float32))
     with pytest.raises(DataError, match=r"behaviour_prob in \(0, 1\]"):
-        Recorded.of(LAYOUT, [wrong])
+        EpisodeBuffer.of(LAYOUT, [wrong])
 
 
 def test_a_split_leaves_neither_side_empty() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seqel.replay.ring import EpisodeTable, Slots, window_units
+from seqel.replay.ring import EpisodeTable, Ring, window_units
 from seqel.errors import ConfigError
 
 
@@ -66,7 +66,7 @@ def test_the_table_keeps_its_rows_and_not_what_was_evicted() -> None:
 
 
 def test_slots_wrap_around() -> None:
-    slots = Slots({"x": ((2,), np.dtype(np.int16))}, 7)
+    slots = Ring({"x": ((2,), np.dtype(np.int16))}, 7)
     rows = np.arange(10, dtype=np.int16)[:, None].repeat(2, axis=1)
     assert slots.write({"x": rows[:5]}) == 0
     slots.used -= 5

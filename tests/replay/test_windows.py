@@ -10,7 +10,7 @@ import pytest
 
 from seqel.replay.buffer import Replay
 from seqel.replay.ring import EpisodeTable
-from seqel.replay.windows import LEAST, even_units, evenly
+from seqel.replay.windows import LEAST, even_units, draw_uniform
 from seqel.errors import CheckpointError, ConfigError, DataError
 from seqel.types import Episode
 
@@ -82,7 +82,7 @@ def test_weights_undo_the_uneven_draw_exactly() -> None:
     assert memory._priorities is not None
     numbers, offset = windows_of(memory)
     units = even_units(numbers[:, EpisodeTable.LENGTH], offset, WINDOW, CONTEXT)
-    drawn = evenly(memory._table, 200_000, WINDOW, CONTEXT, rng)
+    drawn = draw_uniform(memory._table, 200_000, WINDOW, CONTEXT, rng)
     seen = Counter(zip(drawn.numbers[:, EpisodeTable.SLOT].tolist(), drawn.offset.tolist(), strict=True))
     counts = np.array([seen[slot, at] for slot, at in zip(numbers[:, EpisodeTable.SLOT].tolist(), offset, strict=True)])
     even = units / units.sum()  # what `even_units` says is what `evenly` does

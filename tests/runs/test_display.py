@@ -13,7 +13,7 @@ from rich.console import Console
 from seqel.evaluation.rollout import summarise
 from seqel.training.config import preset
 from seqel.training.online.loop import Record
-from seqel.runs.display import Progress, clock, spark
+from seqel.runs.display import Progress, duration, spark
 from seqel.runs.progress_bar import counting
 
 CONFIG = preset(env="Some-v0", steps=1_000)
@@ -62,7 +62,7 @@ def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_small_pieces() -> None:
-    assert [clock(seconds) for seconds in (0, 90, 3_725)] == ["0:00", "1:30", "1:02:05"]
+    assert [duration(seconds) for seconds in (0, 90, 3_725)] == ["0:00", "1:30", "1:02:05"]
     assert spark([0, 1, 0.5]) == "▁█▅" and spark([2, 2]) == "▁▁"
 
 

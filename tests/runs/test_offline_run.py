@@ -11,16 +11,16 @@ import pytest
 import torch
 
 import seqel
-from seqel.replay.in_memory_dataset import Sessions
+from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.environments.resolve import resolve
 from seqel.errors import CheckpointError, ConfigError, SpaceError
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.training.config import with_settings
 from seqel.runs.metrics import HELD_OUT, METRICS, OFFLINE
-from seqel.training.offline.trainer import OfflineSession
+from seqel.training.offline.trainer import OfflineTrainer
 from seqel.runs.api import resume
-from seqel.training.online.trainer import Session
-from seqel.training.online.mixing import shares
+from seqel.training.online.trainer import OnlineTrainer
+from seqel.training.online.mixing import split_batch
 from seqel.types import Episode
 from support import MAZE, TINY
 
@@ -30,7 +30,7 @@ QUICK: dict[str, Any] = {
 }  # fmt: skip
 
 
-def recorded(count: int = 30, seed: int = 1) -> Sessions:
+def recorded(count: int = 30, seed: int = 1) -> InMemoryDataset:
     """Random play in a corridor whose end pays."""
     env = resolve(MAZE)()
     observation, action = ObservationSpec.from_space(env.observation_space), ActionSpec.from_space(env.action_space)
@@ -49,7 +49,7 @@ def recorded(count: int = 30, seed: int = 1) -> Sessions:
         episodes.append(
             Episode(leaves, np.array(actions)[:, None], np.array(rewards, np.float32), terminated, truncated)
         )
-    return Sessions.of(episodes, observation, action)
+    return InMemoryDataset.of(episodes, observation, action)
 
 
 @pytest.mark.parametrize("preset", ["offline-cql", "offline-iql", "offline-bcq", "supervised-q", "behaviour-cloning"])
@@ -76,7 +76,7 @@ def test_cloning_recovers_a_deterministic_player(tmp_path: Path) -> None:
         seen = {"observation": base.recorded.slots.columns["observation/observation"][slot : slot + length + 1]}
         actions = (np.arange(length) % 2)[:, None]
         episodes.append(Episode(seen, actions, np.zeros(length, np.float32), True))
-    data = Sessions.of(episodes, base.observation, base.action)
+    data = InMemoryDataset.of(episodes, base.observation, base.action)
     settings = QUICK | {"data.updates": 300, "data.every": 300, "learner.learning_rate": 3e-3}
     agent = seqel.train(data=data, preset="behaviour-cloning", settings=settings, out=tmp_path / "r", progress=False)
     assert agent.info["validation"]["mean"] > -0.2
@@ -139,8 +139,8 @@ def test_what_does_not_go_together_is_said(tmp_path: Path) -> None:
         seqel.train(data=recorded(), preset="offline")
 
 
-def session_of(preset: str, **settings: Any) -> OfflineSession:
-    return OfflineSession(with_settings(seqel.preset(preset), QUICK | settings), recorded())
+def session_of(preset: str, **settings: Any) -> OfflineTrainer:
+    return OfflineTrainer(with_settings(seqel.preset(preset), QUICK | settings), recorded())
 
 
 def test_values_are_kept_unless_clearly_worse_and_imitation_only_if_it_is_the_best() -> None:
@@ -176,7 +176,7 @@ def test_the_memoryless_twin_learns_from_the_same_windows() -> None:
 
 def test_the_averaged_weights_may_act(tmp_path: Path) -> None:
     newest, averaged = (
-        Session(with_settings(seqel.preset("default"), TINY | {"env": "maze", "learner.acts": acts}), resolve(MAZE))
+        OnlineTrainer(with_settings(seqel.preset("default"), TINY | {"env": "maze", "learner.acts": acts}), resolve(MAZE))
         for acts in ("newest", "averaged")
     )
     assert newest.agent.network is newest.learner.network and newest.agent.network is not newest.learner.target
@@ -226,7 +226,7 @@ def test_distributions_refuse_what_they_would_ignore(settings: dict[str, Any]) -
 
 
 def test_a_batch_is_shared_by_transitions_not_by_windows() -> None:
-    session = Session(
+    session = OnlineTrainer(
         with_settings(seqel.preset("default"), TINY | {"env": "maze", "replay.batch_tokens": 200, "data.fraction": 0.25}),
         resolve(MAZE), source=recorded(),
     )  # fmt: skip
@@ -234,7 +234,7 @@ def test_a_batch_is_shared_by_transitions_not_by_windows() -> None:
     while not session.due:
         session.collect()
     window = session.config.replay.window
-    live, old = shares(session.config, session.replay, session.recorded, window)
+    live, old = split_batch(session.config, session.replay, session.recorded, window)
     assert session.recorded is not None
     short = float(np.minimum(session.recorded.lengths, window).mean())
     long = min(window, len(session.replay) / session.replay.episodes)

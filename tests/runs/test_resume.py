@@ -17,7 +17,7 @@ from seqel.environments.resolve import EnvMaker, resolve
 from seqel.storage import load_tree, save_tree
 from seqel.training.config import RunConfig, preset
 from seqel.training.online.loop import Record, records
-from seqel.training.online.trainer import Session
+from seqel.training.online.trainer import OnlineTrainer
 from seqel.trees import flatten
 
 STEPS = 480
@@ -34,13 +34,13 @@ def config_of(env: str, **settings: Any) -> RunConfig:
     return preset("default", **{**tiny, **settings})
 
 
-def start(config: RunConfig, make: EnvMaker) -> Session:
-    session = Session(config, make)
+def start(config: RunConfig, make: EnvMaker) -> OnlineTrainer:
+    session = OnlineTrainer(config, make)
     session.collector.begin()
     return session
 
 
-def stop_after(session: Session, rounds: int) -> None:
+def stop_after(session: OnlineTrainer, rounds: int) -> None:
     """End the loop after some rounds, wherever that is between two records."""
     collect, count = session.collect, itertools.count(1)
 
@@ -51,12 +51,12 @@ def stop_after(session: Session, rounds: int) -> None:
     session.collect = collect_and_count  # type: ignore[method-assign]
 
 
-def restored(session: Session, folder: Path, make: EnvMaker) -> tuple[Session, list[int]]:
+def restored(session: OnlineTrainer, folder: Path, make: EnvMaker) -> tuple[OnlineTrainer, list[int]]:
     """The session, written, and read into a new one with other state of its own."""
     save_tree(folder, session.state_dict())
     session.close()
     torch.manual_seed(999)
-    other = Session(session.config, make)
+    other = OnlineTrainer(session.config, make)
     return other, other.load_state_dict(load_tree(folder))
 
 
@@ -65,7 +65,7 @@ def said(record: Record) -> tuple[Any, ...]:
     return record.steps, record.updates, record.metrics, record.validation, record.solved, record.notes
 
 
-def differences(one: Session, other: Session) -> list[str]:
+def differences(one: OnlineTrainer, other: OnlineTrainer) -> list[str]:
     """The paths of the saved states that differ in any bit."""
     states = [session.state_dict() | {"seconds": 0.0} for session in (one, other)]
     (text, tensors), (other_text, other_tensors) = map(flatten, states)
@@ -274,13 +274,13 @@ def test_only_the_row_that_differs_is_lost(tmp_path: Path) -> None:
     probed = probe(make)
     for _ in range(3):
         next(made)
-    first = Session(config_of("mixed"), make, probed)
+    first = OnlineTrainer(config_of("mixed"), make, probed)
     first.collector.begin()
     for _ in range(55):
         first.collect()
     save_tree(tmp_path / "state", first.state_dict())
     made = itertools.count()
-    second = Session(first.config, make, probed)
+    second = OnlineTrainer(first.config, make, probed)
     lost = second.load_state_dict(load_tree(tmp_path / "state"))
     assert lost == [2]
     assert second.collector.cursor.tolist() == [15, 15, 0, 15]

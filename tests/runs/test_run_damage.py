@@ -108,18 +108,18 @@ class Unseeded(gym.Env[np.ndarray, int]):
 def test_what_a_resume_lost_is_said_also_when_it_is_interrupted_before_its_first_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from seqel.training.online.trainer import Session
+    from seqel.training.online.trainer import OnlineTrainer
 
     folder = tmp_path / "run"
     seqel.train(Unseeded, steps=250, out=folder, settings=TINY, progress=False)
-    collect = Session.collect
+    collect = OnlineTrainer.collect
 
-    def once(self: Session) -> None:
+    def once(self: OnlineTrainer) -> None:
         collect(self)
         self.stopping = True
 
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "collect", once)
+        patch.setattr(OnlineTrainer, "collect", once)
         with pytest.raises(KeyboardInterrupt, match="stopped and saved at 256 steps"):
             seqel.resume(folder, env=Unseeded, steps=600, progress=False)
     assert json.loads((folder / "summary.json").read_text())["steps"] == 256

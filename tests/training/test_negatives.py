@@ -11,8 +11,8 @@ import torch
 from gymnasium import spaces
 
 import seqel
-from seqel.replay.in_memory_dataset import Sessions
-from seqel.losses.terms.terms import conservative, imitation
+from seqel.replay.in_memory_dataset import InMemoryDataset
+from seqel.losses.terms.terms import cql_penalty, cloning_loss
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.training.negatives import with_negatives
 from seqel.types import Episode, SequenceBatch
@@ -66,7 +66,7 @@ def test_all_of_them_is_the_sum_over_all() -> None:
     some = q.gather(-1, scored.candidates[:, :-1, None])
     mask, count = judged.action_mask[:, :-1, None], judged.log_count[:, :-1, None]
     real = scored.valid
-    for loss in (lambda *a: conservative(a[0], a[1], 0.5, *a[2:]), imitation):
+    for loss in (lambda *a: cql_penalty(a[0], a[1], 0.5, *a[2:]), cloning_loss):
         torch.testing.assert_close(loss(some, judged.action, mask, count)[real], loss(q, scored.action)[real])
 
 
@@ -88,7 +88,7 @@ def test_some_of_them_are_right_on_average() -> None:
 FEATURES = np.random.default_rng(5).standard_normal((300, 4)).astype(np.float32)
 
 
-def catalogue(count: int = 1_500) -> Sessions:
+def catalogue(count: int = 1_500) -> InMemoryDataset:
     """One decision a session: a taste is seen, one of 300 items shown at random; the reward says how well they fit.
 
     Only the first 60 items are ever shown: what the others are worth can be known from their features alone.
@@ -103,7 +103,7 @@ def catalogue(count: int = 1_500) -> Sessions:
         reward = float(taste @ FEATURES[item])
         seen: dict[str, Any] = {"observation": np.stack([taste, taste])}
         episodes.append(Episode(seen, np.array([[item]]), np.array([reward], np.float32), terminated=True))
-    return Sessions.of(episodes, observation, action)
+    return InMemoryDataset.of(episodes, observation, action)
 
 
 def regret(agent: seqel.Agent) -> float:

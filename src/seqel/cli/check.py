@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from seqel.cli.output import Output
     from seqel.environments.probe import Probe
     from seqel.training.config import RunConfig
-    from seqel.training.online.trainer import Session
+    from seqel.training.online.trainer import OnlineTrainer
     from seqel.types import Episode
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
@@ -60,7 +60,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.environments.resolve import resolve
     from seqel.errors import ConfigError
     from seqel.training.config import preset
-    from seqel.training.online.trainer import Session
+    from seqel.training.online.trainer import OnlineTrainer
 
     if arguments.steps < 1:
         raise ConfigError(f"--steps: expected at least 1, got {arguments.steps}")
@@ -68,7 +68,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     output.note(f"playing up to {arguments.steps:,} random steps of {arguments.env} ...")
     found = probe(make, seed=arguments.seed, steps=arguments.steps)
     output.note("building the default network and timing it ...")
-    session = Session(preset(env=arguments.env), make, found)
+    session = OnlineTrainer(preset(env=arguments.env), make, found)
     try:
         times = _timed(session)
     finally:
@@ -78,7 +78,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     return report
 
 
-def _timed(session: Session) -> dict[str, float]:
+def _timed(session: OnlineTrainer) -> dict[str, float]:
     """Seconds of one acting step of all environments, and of one update, measured here."""
     session.collector.begin()
     session.collect()
@@ -97,7 +97,7 @@ def _timed(session: Session) -> dict[str, float]:
     return {"collect": collect, "update": seconds / updates, "transitions": (session.learned - learned) / updates}
 
 
-def _blank(session: Session) -> Episode:
+def _blank(session: OnlineTrainer) -> Episode:
     """An episode of zeros, as long as a window, for timing alone."""
     import numpy as np
 
@@ -116,7 +116,7 @@ def _blank(session: Session) -> Episode:
     )
 
 
-def _report(name: str, found: Probe, session: Session, times: dict[str, float]) -> dict[str, Any]:
+def _report(name: str, found: Probe, session: OnlineTrainer, times: dict[str, float]) -> dict[str, Any]:
     from seqel.environments.envpool import has_pool
     from seqel.environments.resolve import registered
     from seqel.evaluation.statistics import bootstrap_interval
@@ -171,7 +171,7 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
     from rich.markup import escape
     from rich.table import Table
 
-    from seqel.terminal import clock
+    from seqel.terminal import duration
     from seqel.training.presets import PRESETS
 
     table = Table(
@@ -217,7 +217,7 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
     run = report["default_run"]
     table.add_row(
         "time to expect",
-        f"about {clock(run['seconds'])} for {run['steps']:,} steps, the default; --stop-at ends a run that is good enough",
+        f"about {duration(run['seconds'])} for {run['steps']:,} steps, the default; --stop-at ends a run that is good enough",
     )
     output.show(table)
     for warning in report["warnings"]:

@@ -22,7 +22,7 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, leads: bool) -
     import math
     import signal
 
-    from seqel.cli.side_by_side import told
+    from seqel.cli.side_by_side import as_message
     from seqel.training.online.loop import Record
     from seqel.runs.api import train
 
@@ -34,7 +34,7 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, leads: bool) -
             watching = True
             stop: Any = signal.getsignal(signal.SIGTERM)
             signal.signal(signal.SIGTERM, lambda number, frame: ask(stop, number, frame))
-        tell(told(record))
+        tell(as_message(record))
         if leads:
             pace.lead(record.steps)
         elif not pace.follow(record.steps, math.inf, asked=lambda: asked):
@@ -59,7 +59,7 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, leads: bool) -
 def compare(config: RunConfig, folder: Path, output: Output) -> dict[str, Any]:
     """Both trained side by side, then evaluated on the same fresh episodes.  -> both evaluations and the verdict."""
     from seqel.agents.agent import Agent
-    from seqel.cli.side_by_side import WITH, WITHOUT, Duel
+    from seqel.cli.side_by_side import WITH, WITHOUT, SideBySide
     from seqel.cli.evaluate import results_table
     from seqel.cli.paired_runs import Child, Pace, cores, run_together
     from seqel.environments.resolve import resolve
@@ -75,7 +75,7 @@ def compare(config: RunConfig, folder: Path, output: Output) -> dict[str, Any]:
         for name, c in ((WITH, config), (WITHOUT, twin))
     ]
     try:
-        with Duel(output.progress, f"{config.env}: with and without history, seed {config.seed}") as duel:
+        with SideBySide(output.progress, f"{config.env}: with and without history, seed {config.seed}") as duel:
             for message in run_together(children):
                 if message is not None:
                     duel.take(message.name, message.what)

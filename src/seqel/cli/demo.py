@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 from seqel.cli.arguments import Json
-from seqel.cli.side_by_side import WITH, WITHOUT, Duel, told
+from seqel.cli.side_by_side import WITH, WITHOUT, SideBySide, as_message
 from seqel.cli.paired_runs import Child, Pace, Tell, cores, run_together
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def run(arguments: Arguments, output: Output) -> tuple[dict[str, Any], int]:
     folder = Path(arguments.out) if arguments.out else Path(tempfile.mkdtemp(prefix="seqel-demo-"))
     title = f"T-Maze of length {arguments.length}, seed {arguments.seed}: success of greedy episodes (guessing is 50 %)"
     began = time.time()
-    with Duel(output.progress, title) as duel:
+    with SideBySide(output.progress, title) as duel:
         for message in run_together(_children(config, folder, began + arguments.limit)):
             if message is not None:
                 duel.take(message.name, message.what)
@@ -133,14 +133,14 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, deadline: floa
     """
     from seqel.environments.resolve import resolve
     from seqel.training.online.loop import records
-    from seqel.training.online.trainer import Session
+    from seqel.training.online.trainer import OnlineTrainer
 
-    session = Session(config, resolve(config.env, **config.env_args))
+    session = OnlineTrainer(config, resolve(config.env, **config.env_args))
     try:
         session.collector.begin()
         found_way = False  # to the junction; beyond guessing there, the twin has nothing to learn
         for record in records(session):
-            tell(told(record))
+            tell(as_message(record))
             if leads:
                 pace.lead(record.steps)
                 if time.time() >= deadline:
@@ -160,7 +160,7 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, deadline: floa
 
 
 def _report(
-    arguments: Arguments, config: RunConfig, folder: Path, duel: Duel, began: float, output: Output
+    arguments: Arguments, config: RunConfig, folder: Path, duel: SideBySide, began: float, output: Output
 ) -> tuple[dict[str, Any], int]:
     from seqel.agents.agent import Agent
     from seqel.cli.evaluate import results_table
@@ -217,14 +217,14 @@ def _verdict(results: dict[str, Evaluation]) -> str:
     return "; ".join(said) + "."
 
 
-def _explain(agent: Agent, make: Any, folder: Path, duel: Duel, arguments: Arguments, output: Output) -> dict[str, Any]:
+def _explain(agent: Agent, make: Any, folder: Path, duel: SideBySide, arguments: Arguments, output: Output) -> dict[str, Any]:
     """Show where the choice at the junction looked, and what it would have been with the other cue."""
     from seqel.cli import influence_strip as strip
-    from seqel.explanation.attention import attention, changed, influence, q_values, watch
+    from seqel.explanation.attention import attention, counterfactual, occlusion, q_values, record_episode
 
-    episode = watch(agent, make, seed=0)
+    episode = record_episode(agent, make, seed=0)
     choice = len(episode) - 1  # the last action is the turn at the junction
-    rests = influence(agent, episode, choice)
+    rests = occlusion(agent, episode, choice)
     shares = rests / max(float(rests.sum()), 1e-12)
     step, share = int(shares.argmax()), float(shares.max())
     direct = float(attention(agent, episode)[:, :, choice, step].max())  # of the head that looks there hardest
@@ -232,7 +232,7 @@ def _explain(agent: Agent, make: Any, folder: Path, duel: Duel, arguments: Argum
     cue = episode.observation[leaf][0]
     names = ("right", "up", "left", "down")
     now = int(q_values(agent, episode)[choice].argmax())
-    otherwise = int(changed(agent, episode, 0, leaf, cue * (1, -1))[choice].argmax())
+    otherwise = int(counterfactual(agent, episode, 0, leaf, cue * (1, -1))[choice].argmax())
     ago = choice - step
     what = "the cue" if step == 0 else "the corridor"
     shown = strip.Strip(

@@ -32,18 +32,18 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
     import numpy as np
     from rich.markup import escape
 
-    from seqel.ope.policies import AlwaysThis, OfAgent, Policy
+    from seqel.ope.policies import ConstantAction, AgentPolicy, Policy
     from seqel.ope.estimate import estimate_policies
     from seqel.runs.progress_bar import counting
 
     source, names = _sessions(agent, arguments.data, arguments.schema, arguments.held_out)
     count = agent.action_spec.actions
-    policies: list[Policy] = [OfAgent(agent)]
+    policies: list[Policy] = [AgentPolicy(agent)]
     shown = count if count <= MOST_ACTIONS else max(FEWEST, VALUES // count)
     often = np.bincount(source.recorded.actions()[:, 0], minlength=count)
     for action in sorted(np.argsort(-often, kind="stable")[:shown].tolist()):
         label = names[action] if names else str(action + agent.action_spec.start[0])
-        policies.append(AlwaysThis(action, count, f"always {label}"))
+        policies.append(ConstantAction(action, count, f"always {label}"))
     discount = float(agent.info.get("discount", 0.99))
     with counting(output.progress, "fitting the policies' values") as progress:
         found = estimate_policies(
@@ -86,14 +86,14 @@ def _sessions(
 ) -> tuple[Source, list[str] | None]:
     """The data in the agent's own encoding, and the actions' names."""
     from seqel.errors import DataError
-    from seqel.training.sources import as_trained, open_source
+    from seqel.training.sources import reencode_for_agent, open_source
 
     kept = agent.info.get("encoding")
     source = open_source(files, schema or (None if kept is None else kept["schema"]))
     if held_out:
         source = _not_learnt(agent, source)
     if kept is not None:
-        source = as_trained(source, kept)
+        source = reencode_for_agent(source, kept)
         names: list[str] | None = list(kept["actions"])
     else:
         names = None

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from seqel.terminal import spark
+from seqel.terminal import sparkline
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from seqel.training.online.loop import Record
 
-__all__ = ["WITH", "WITHOUT", "Duel", "Racer", "told"]
+__all__ = ["WITH", "WITHOUT", "SideBySide", "Racer", "as_message"]
 
 WITH, WITHOUT = "with history", "without history"
 PLAIN_EVERY = 10.0  # seconds between lines where standard error is no terminal
 
 
-def told(record: Record) -> dict[str, Any]:
+def as_message(record: Record) -> dict[str, Any]:
     """What a child process tells of a record."""
     look = record.validation
     return {
@@ -62,7 +62,7 @@ class Racer:
             self.history.append((self.steps, self.success if self.success is not None else what["validation"]))
 
 
-class Duel:
+class SideBySide:
     """Shows both, on standard error: live in a terminal, a line now and then elsewhere."""
 
     def __init__(self, console: Console, title: str) -> None:
@@ -75,7 +75,7 @@ class Duel:
         )
         self._last = time.monotonic()
 
-    def __enter__(self) -> Duel:
+    def __enter__(self) -> SideBySide:
         if self.live is not None:
             self.live.start()
         else:
@@ -121,7 +121,7 @@ class Duel:
             table.add_row(
                 f"[{racer.style}]{racer.name}[/]",
                 _value(racer),
-                f"[{racer.style}]{spark([value for _, value in racer.history][-24:], known):<24}[/]",
+                f"[{racer.style}]{sparkline([value for _, value in racer.history][-24:], known):<24}[/]",
                 f"{racer.steps:,}",
                 f"{racer.seconds:.0f}",
                 mark,

@@ -14,7 +14,7 @@ import numpy as np
 
 from seqel.datasets import store
 from seqel.datasets.encoding import Encoding
-from seqel.datasets.hashing import mixed
+from seqel.datasets.hashing import splitmix64
 from seqel.datasets.reading.readers import open_source
 from seqel.datasets.reading.table import expand
 from seqel.errors import DataError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from seqel.replay.episode_buffer import Recorded
+    from seqel.replay.episode_buffer import EpisodeBuffer
     from seqel.datasets.schema import Schema
     from seqel.spaces import ActionSpec, ObservationSpec
 
@@ -35,7 +35,7 @@ __all__ = ["Dataset", "load"]
 class Dataset:
     """Episodes, and what their numbers mean."""
 
-    recorded: Recorded
+    recorded: EpisodeBuffer
     observation: ObservationSpec
     action: ActionSpec
     actions: list[str]  # names, by code
@@ -99,7 +99,7 @@ class Dataset:
 
     def _draws(self, held_out: float, seed: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """A number between 0 and 1 for each session, by its name, and whether that holds it out."""
-        draw = mixed(self.hashes, seed + 1).astype(np.float64) / 2.0**64
+        draw = splitmix64(self.hashes, seed + 1).astype(np.float64) / 2.0**64
         return draw, draw < held_out
 
 
@@ -152,10 +152,10 @@ def load(
 
 def open_store(directory: Path, meta: dict[str, Any]) -> Dataset:
     """The dataset of a store, mapped into memory."""
-    from seqel.replay.episode_buffer import Recorded
+    from seqel.replay.episode_buffer import EpisodeBuffer
 
     encoding = Encoding.from_json(json.loads((directory / store.ENCODING).read_text(encoding="utf-8")))
-    recorded = Recorded(
+    recorded = EpisodeBuffer(
         store.layout_of(encoding), store.open_columns(directory, meta), np.load(directory / "episodes.npy")
     )
     return Dataset(

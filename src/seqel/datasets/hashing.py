@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqel.extras import needed
+from seqel.extras import require
 from seqel.spaces import TEXT_BUCKETS, TEXT_TOKENS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from polars import Series
 
-__all__ = ["hash_names", "hash_texts", "mixed"]
+__all__ = ["hash_names", "hash_texts", "splitmix64"]
 
 ROWS = 65_536  # texts at a time: a block of bytes of moderate size
 
@@ -27,7 +27,7 @@ def hash_texts(texts: Series) -> NDArray[np.int16]:
 
 
 def _trigrams(texts: Series) -> NDArray[np.int16]:
-    pl = needed("polars")
+    pl = require("polars")
     # \x02, then the text, then \x03, of which TEXT_TOKENS trigrams are looked at.
     kept = texts.fill_null("").cast(pl.Binary).bin.slice(0, TEXT_TOKENS + 2)
     data, size = _bytes(kept)
@@ -66,7 +66,7 @@ def _tables() -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32
 
 def hash_names(names: Series) -> NDArray[np.uint64]:
     """A 64-bit hash of each text, (N,): the same on every machine and with every version, unlike the library's own."""
-    pl = needed("polars")
+    pl = require("polars")
     data, size = _bytes(names.cast(pl.Binary))
     start = np.cumsum(size) - size
     out = size.astype(np.uint64)
@@ -78,10 +78,10 @@ def hash_names(names: Series) -> NDArray[np.uint64]:
         terms = (data.astype(np.uint64) + np.uint64(1)) * powers[place]
         full = size > 0
         out[full] += np.add.reduceat(terms, start[full])
-    return mixed(out)
+    return splitmix64(out)
 
 
-def mixed(x: NDArray[np.uint64], seed: int = 0) -> NDArray[np.uint64]:
+def splitmix64(x: NDArray[np.uint64], seed: int = 0) -> NDArray[np.uint64]:
     """splitmix64's finaliser.  (N,) -> (N,) uint64."""
     with np.errstate(over="ignore"):
         x = x + np.uint64((0x9E3779B97F4A7C15 * (seed + 1)) % (1 << 64))
@@ -92,6 +92,6 @@ def mixed(x: NDArray[np.uint64], seed: int = 0) -> NDArray[np.uint64]:
 
 def _bytes(binary: Series) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """All bytes in a row, and how many each has."""
-    size: NDArray[np.int64] = binary.bin.size().cast(needed("polars").Int64).to_numpy()
+    size: NDArray[np.int64] = binary.bin.size().cast(require("polars").Int64).to_numpy()
     joined: Any = b"".join(binary)
     return np.frombuffer(joined, np.uint8), size

@@ -11,8 +11,8 @@ import numpy as np
 
 from seqel.replay.layout import Layout
 from seqel.datasets.dataset import Dataset
-from seqel.datasets.hashing import mixed
-from seqel.extras import needed
+from seqel.datasets.hashing import splitmix64
+from seqel.extras import require
 from seqel.errors import DataError, SpaceError
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.types import Episode
@@ -33,8 +33,8 @@ def load_minari(dataset_id: str) -> Dataset:
         SpaceError: its actions are not Discrete, or an observation is of no supported space.
         MissingExtraError: minari or h5py is not installed.
     """
-    minari = needed("minari")
-    needed("h5py")
+    minari = require("minari")
+    require("h5py")
     try:
         source = minari.load_dataset(dataset_id)
     except (FileNotFoundError, ValueError, KeyError) as error:
@@ -48,10 +48,10 @@ def load_minari(dataset_id: str) -> Dataset:
         ActionSpec.from_space(source.action_space),
     )
     layout = Layout(observation.storage, action.actions, recorded=True)
-    from seqel.replay.episode_buffer import Recorded
+    from seqel.replay.episode_buffer import EpisodeBuffer
 
     ids: list[int] = []
-    recorded = Recorded.of(layout, [episode for _, episode in _episodes(source, observation, action, ids, dataset_id)])
+    recorded = EpisodeBuffer.of(layout, [episode for _, episode in _episodes(source, observation, action, ids, dataset_id)])
     terminated = int(recorded.table.numbers[:, recorded.table.TERMINATED].sum())
     report: dict[str, Any] = {
         "rows": len(recorded),
@@ -63,7 +63,7 @@ def load_minari(dataset_id: str) -> Dataset:
     start = action.start[0]
     return Dataset(
         recorded, observation, action, [str(start + code) for code in range(action.actions)],
-        mixed(np.array(ids, np.uint64)), lambda: names, None, report,
+        splitmix64(np.array(ids, np.uint64)), lambda: names, None, report,
     )  # fmt: skip
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqel.replay.layout import OBSERVATION, Layout
-from seqel.replay.episode_buffer import Recorded
-from seqel.replay.in_memory_dataset import Sessions
+from seqel.replay.episode_buffer import EpisodeBuffer
+from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.replay.ring import EpisodeTable
 from seqel.datasets.encoding import CATEGORIES, NUMBERS, Encoding
 from seqel.errors import DataError
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from seqel.datasets.dataset import Dataset
 
-__all__ = ["translated"]
+__all__ = ["reencode"]
 
 
-def translated(dataset: Dataset, encoding: Encoding) -> Dataset | Sessions:
+def reencode(dataset: Dataset, encoding: Encoding) -> Dataset | InMemoryDataset:
     """The sessions in the agent's encoding, in memory; the dataset itself where the encodings are one.
 
     Categories and actions that the agent does not know: the former become "unknown", sessions with the latter are left
@@ -61,10 +61,10 @@ def translated(dataset: Dataset, encoding: Encoding) -> Dataset | Sessions:
     for name in encoding.schema.of_kind("vector"):
         path = f"{OBSERVATION}vector/{name}"
         columns[path] = _marks(columns[path], [name], mine, encoding, mine.widths[name])
-    return Sessions(Recorded(layout, columns, part.table.numbers), encoding.observation, encoding.action)
+    return InMemoryDataset(EpisodeBuffer(layout, columns, part.table.numbers), encoding.observation, encoding.action)
 
 
-def _with_known_actions(recorded: Recorded, unknown: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _with_known_actions(recorded: EpisodeBuffer, unknown: NDArray[np.bool_]) -> NDArray[np.int64]:
     if not unknown.any():
         return np.arange(recorded.episodes)
     numbers = recorded.table.numbers

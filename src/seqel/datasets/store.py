@@ -22,7 +22,7 @@ from seqel.replay.layout import Layout
 from seqel.datasets.encoding import Encoding
 from seqel.datasets.importing.episodes import Counts, assemble
 from seqel.datasets.importing.rows import import_rows
-from seqel.extras import needed
+from seqel.extras import require
 from seqel.datasets.reading.table import Table
 from seqel.errors import DataError
 from seqel.storage import atomic_directory
@@ -131,7 +131,7 @@ def _write_sessions(
     np.save(directory / "episodes.npy", numbers)
     np.save(directory / "hashes.npy", imported.session_hash[sessions])
     names = imported.sessions.gather(sessions)
-    sizes = names.str.len_bytes().cast(needed("polars").Int64).to_numpy()
+    sizes = names.str.len_bytes().cast(require("polars").Int64).to_numpy()
     np.save(directory / "name_ends.npy", np.cumsum(sizes))
     (directory / "names.bin").write_bytes(names.str.join("").item().encode())
 

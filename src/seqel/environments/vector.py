@@ -23,11 +23,11 @@ from seqel.environments.resolve import EnvMaker, registered
 from seqel.errors import EnvironmentFault, SeqelError
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
 
-__all__ = ["Outcome", "VectorStream", "make_vector", "success_of"]
+__all__ = ["StepResult", "VectorStream", "make_vector", "success_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class StepResult:
     """One call of `step`, a row an environment."""
 
     reached: FlatObservation  # leaves (E, *shape)
@@ -125,7 +125,7 @@ class VectorStream:
         self.first = self.first | rows
         self._take_mask(info, rows)
 
-    def step(self, action: NDArray[np.int64]) -> Outcome:
+    def step(self, action: NDArray[np.int64]) -> StepResult:
         """Act in every row.  action (E,), counted from 0.
 
         Raises:
@@ -163,7 +163,7 @@ class VectorStream:
         if self.mode == AutoresetMode.NEXT_STEP:
             self.mask = mask  # the action of the coming reset is ignored, but one has to be chosen
         self._pending = done & (self.mode == AutoresetMode.NEXT_STEP)
-        return Outcome(reached, reward, terminated & stepped, truncated & stepped, stepped, info, mask)
+        return StepResult(reached, reward, terminated & stepped, truncated & stepped, stepped, info, mask)
 
     def close(self) -> None:
         """Let the environments go."""

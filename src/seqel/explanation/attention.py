@@ -1,7 +1,7 @@
 """Which past steps a decision looked at: one greedy episode, watched, and the attention weights of its network.
 
 Attention says where the network looked, not what would have changed its mind: a cue can be handed on from step to step,
-and then no head looks at it from the decision. `influence` hides each past step in turn, `changed` replaces one
+and then no head looks at it from the decision. `occlusion` hides each past step in turn, `counterfactual` replaces one
 observation by another. All are given, because each alone can mislead.
 """
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from seqel.agents.agent import Agent
 
-__all__ = ["Focus", "Watched", "attention", "changed", "influence", "q_values", "strongest_head", "watch"]
+__all__ = ["Focus", "EpisodeTrace", "attention", "counterfactual", "occlusion", "q_values", "strongest_head", "record_episode"]
 
 HIDDEN = 64  # episodes with a hidden step that are looked at together
 LONGEST = 2_000  # steps of an episode that are watched: the weights take the square of it
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class EpisodeTrace:
     """One greedy episode of T steps, and what the agent thought at each."""
 
     observation: dict[str, NDArray[Any]]  # leaves (T+1, *shape)
@@ -54,7 +54,7 @@ class Focus:
     share: float
 
 
-def watch(agent: Agent, env: str | EnvMaker, seed: int = 0) -> Watched:
+def record_episode(agent: Agent, env: str | EnvMaker, seed: int = 0) -> EpisodeTrace:
     """Play one greedy episode (its first LONGEST steps, where it is longer) and keep everything.
 
     Raises:
@@ -84,7 +84,7 @@ def watch(agent: Agent, env: str | EnvMaker, seed: int = 0) -> Watched:
                 break
     finally:
         envs.close()
-    return Watched(
+    return EpisodeTrace(
         {path: np.stack(leaves) for path, leaves in seen.items()},
         np.array(actions, np.int64),
         np.array(rewards, np.float32),
@@ -93,14 +93,14 @@ def watch(agent: Agent, env: str | EnvMaker, seed: int = 0) -> Watched:
     )
 
 
-def q_values(agent: Agent, episode: Watched) -> NDArray[np.float32]:
+def q_values(agent: Agent, episode: EpisodeTrace) -> NDArray[np.float32]:
     """What the network says about the whole episode in one pass.  -> (T+1, A), masks not applied."""
     with torch.inference_mode():
         q = agent.network(_batch(agent, episode)).q  # (1, T+1, M, A)
     return np.asarray(q[0, :, 0].float().cpu().numpy(), np.float32)
 
 
-def attention(agent: Agent, episode: Watched) -> NDArray[np.float32]:
+def attention(agent: Agent, episode: EpisodeTrace) -> NDArray[np.float32]:
     """The weights of every layer and head.  -> (layers, H, T+1, T+1), rows are the steps that look.
 
     Raises:
@@ -123,7 +123,7 @@ def strongest_head(weights: NDArray[np.float32], step: int) -> Focus:
     return Focus(layer, head, best, float(past[layer, head, best]))
 
 
-def influence(agent: Agent, episode: Watched, step: int) -> NDArray[np.float32]:
+def occlusion(agent: Agent, episode: EpisodeTrace, step: int) -> NDArray[np.float32]:
     """How much the decision at `step` rests on each step before it.  -> (step,), never negative, in units of reward.
 
     Each step in turn is hidden: its token is replaced by the mean token of the steps before `step`. What is measured is
@@ -154,7 +154,7 @@ def influence(agent: Agent, episode: Watched, step: int) -> NDArray[np.float32]:
     return np.asarray(torch.cat(found).float().cpu().numpy(), np.float32)
 
 
-def changed(agent: Agent, episode: Watched, step: int, leaf: str, value: Any) -> NDArray[np.float32]:
+def counterfactual(agent: Agent, episode: EpisodeTrace, step: int, leaf: str, value: Any) -> NDArray[np.float32]:
     """Q-values (T+1, A) of the same episode, had the observation of one step been another; nothing else differs.
 
     Raises:
@@ -174,7 +174,7 @@ def _check_past(step: int, steps: int) -> None:
         raise ConfigError(f"step: expected 1 to {steps - 1}, a step that has a past, got {step}")
 
 
-def _batch(agent: Agent, episode: Watched) -> SequenceBatch:
+def _batch(agent: Agent, episode: EpisodeTrace) -> SequenceBatch:
     """The episode as one window."""
     device, steps = agent.device, len(episode)
     first = torch.zeros(1, steps + 1, dtype=torch.bool, device=device)

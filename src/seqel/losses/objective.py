@@ -11,9 +11,9 @@ from torch.nn.functional import pad
 from seqel.losses.config import ObjectiveConfig
 from seqel.values.distributions import Categorical, Quantiles
 from seqel.values.hl_gauss import HLGauss
-from seqel.losses.terms.terms import advantage_weight, conservative, expectile, imitation, supported
+from seqel.losses.terms.terms import advantage_weight, cql_penalty, expectile_loss, cloning_loss, support_mask
 from seqel.losses.returns import n_step, one_step, peng_lambda, retrace, watkins_trace
-from seqel.losses.td import double_q_bootstrap, huber, masked_argmax, masked_max, q_bootstrap, select, squared
+from seqel.losses.td import double_q_bootstrap, huber, masked_argmax, masked_max, q_bootstrap, gather_actions, squared
 from seqel.types import QOutput, SequenceBatch
 
 __all__ = ["StepLoss", "offline_terms", "pick", "q_targets", "step_loss"]
@@ -60,11 +60,11 @@ def q_targets(
         else:
             q = online.q.detach()[:, :-1]
             best = masked_max(q, None if mask is None else mask[:, :-1, None])
-            trace = watkins_trace(_fold(select(q, batch.action) >= best), config.lambda_)
+            trace = watkins_trace(_fold(gather_actions(q, batch.action) >= best), config.lambda_)
         if config.trace == "watkins":
             found = peng_lambda(reward, discount, value, valid, trace)
         else:
-            found = retrace(reward, discount, value, _fold(select(target.q[:, :-1], batch.action)), valid, trace)
+            found = retrace(reward, discount, value, _fold(gather_actions(target.q[:, :-1], batch.action)), valid, trace)
     return found.view(dims, *batch.reward.shape).movedim(0, -1)
 
 
@@ -83,7 +83,7 @@ def _allowed(batch: SequenceBatch, online: QOutput, support: float) -> Tensor | 
     if support == 0.0 or online.policy_logits is None:
         return batch.action_mask
     mask = None if batch.action_mask is None else batch.action_mask[:, :, None]
-    return supported(online.policy_logits, support, mask)[:, :, 0]  # M is one so far
+    return support_mask(online.policy_logits, support, mask)[:, :, 0]  # M is one so far
 
 
 def _bootstrap(
@@ -106,7 +106,7 @@ def _policy_trace(batch: SequenceBatch, lambda_: float) -> Tensor:
     The ratio is then never too large: the trace is cut a little early, which costs speed and no correctness.
     """
     assert batch.policy is not None
-    pi = select(batch.policy[:, :-1], batch.action)
+    pi = gather_actions(batch.policy[:, :-1], batch.action)
     mu = torch.ones_like(batch.reward) if batch.behaviour_prob is None else batch.behaviour_prob.nan_to_num(nan=1.0)
     return lambda_ * pad((pi / mu[..., None]).clamp(max=1.0)[:, 1:], (0, 0, 0, 1))
 
@@ -126,7 +126,7 @@ def step_loss(
     are more than one an action; `support` the policy head's filter, where it has one.
     """
     goal = q_targets(batch, online, target, config, support)  # (B, T, M)
-    q = select(online.q[:, :-1], batch.action)  # (B, T, M)
+    q = gather_actions(online.q[:, :-1], batch.action)  # (B, T, M)
     if values is None or online.logits is None:
         error = (q - goal) / scale
         loss = huber(error) if config.error == "huber" else squared(error)
@@ -157,18 +157,18 @@ def offline_terms(
     count = None if batch.log_count is None else batch.log_count[:, :-1, None]
     found: dict[str, tuple[Tensor, Tensor]] = {}
     if config.cql > 0.0:
-        gap = conservative(online.q[:, :-1] / scale, batch.action, config.cql_temperature, mask, count).mean(dim=-1)
+        gap = cql_penalty(online.q[:, :-1] / scale, batch.action, config.cql_temperature, mask, count).mean(dim=-1)
         found["conservative"] = (gap, gap.detach())
     advantage = None
     if config.expectile > 0.0:
         assert online.value is not None
-        advantage = (select(target.q[:, :-1], batch.action) - online.value[:, :-1]) / scale  # (B, T, M)
-        loss = expectile(advantage, config.expectile).mean(dim=-1)
+        advantage = (gather_actions(target.q[:, :-1], batch.action) - online.value[:, :-1]) / scale  # (B, T, M)
+        loss = expectile_loss(advantage, config.expectile).mean(dim=-1)
         found["state_value"] = (loss, loss.detach())
     if config.imitation > 0.0:
         assert online.policy_logits is not None
         dims = online.policy_logits.shape[2]  # values may stand there for several policies, what was recorded for one
-        nats = imitation(online.policy_logits[:, :-1], batch.action[..., :dims], mask, count)
+        nats = cloning_loss(online.policy_logits[:, :-1], batch.action[..., :dims], mask, count)
         plain = nats.detach().mean(dim=-1)
         if advantage is not None and config.advantage > 0.0:
             nats = advantage_weight(advantage, config.advantage, batch.learn) * nats

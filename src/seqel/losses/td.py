@@ -19,7 +19,7 @@ __all__ = [
     "masked_max",
     "masked_mean",
     "q_bootstrap",
-    "select",
+    "gather_actions",
     "squared",
 ]
 
@@ -49,7 +49,7 @@ def masked_argmax(q: Tensor, mask: Tensor | None = None) -> Tensor:
     return _forbid(q, mask).argmax(-1)  # the first of equals, so 0 where all are -inf
 
 
-def select(q: Tensor, action: Tensor) -> Tensor:
+def gather_actions(q: Tensor, action: Tensor) -> Tensor:
     """The value of the action taken: q (..., M, A), action (..., M) int64 -> (..., M).
 
     Raises ValueError unless action has the shape of q without its last axis and is int64.
@@ -88,7 +88,7 @@ def double_q_bootstrap(q_online: Tensor, q_target: Tensor, mask: Tensor | None =
         )
     next_mask = _next_mask(q_target, mask)
     chosen = masked_argmax(q_online.detach()[:, 1:], next_mask)  # (B, T, M)
-    value = select(q_target.detach()[:, 1:], chosen)
+    value = gather_actions(q_target.detach()[:, 1:], chosen)
     return value if next_mask is None else torch.where(next_mask.any(-1), value, torch.zeros_like(value))
 
 

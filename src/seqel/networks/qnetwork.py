@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from seqel.errors import ConfigError
 from seqel.networks.config import NetworkConfig
-from seqel.networks.heads.heads import PolicyHead, QHead, StateValueHead, decide
+from seqel.networks.heads.heads import PolicyHead, QHead, StateValueHead, action_scores
 from seqel.networks.heads.action_scorer import ActionScorer
 from seqel.networks.tokens import TokenEncoder
 from seqel.networks.trunks.transformer import Transformer
@@ -53,7 +53,7 @@ class QNetwork(nn.Module):
 
     def scores(self, out: QOutput, mask: Tensor | None = None) -> Tensor:
         """What the greedy action is the largest of among the allowed ones (see `heads.decide`).  -> (..., M, A)."""
-        return decide(out, self.head.scale, self.config, mask)
+        return action_scores(out, self.head.scale, self.config, mask)
 
     def rescale(self, scale: float) -> None:
         """Move every head to another unit of value."""

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqel.errors import DataError
-from seqel.ope.estimators import Estimate, Logged, effective_sizes, estimate, inconsistency, reach
-from seqel.ope.policies import AsRecorded, OfAgent, Policy
+from seqel.ope.estimators import Estimate, Logged, effective_sizes, estimate, bellman_error, correctable_steps
+from seqel.ope.policies import BehaviourPolicy, AgentPolicy, Policy
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.training.offline import loop as offline
-from seqel.ope.fqe import FittedSession, Steps, fitted_config
+from seqel.ope.fqe import FQETrainer, StepEstimates, fitted_config
 from seqel.training.offline.validation import HeldOut
 from seqel.training.offline.trainer import LONGEST_CONTEXT
 from seqel.training.online.loop import Record
@@ -110,7 +110,7 @@ def estimate_policies(
         raise DataError("expected at least one policy to evaluate, got none")
     thinned = Thinned(source, seed, min(TRANSITIONS, TABLE // ((len(policies) + 1) * source.action.actions)))
     members, fit = fitted(policies, thinned, discount, updates, context, seed, progress)
-    steps = Steps.of([member.steps_of(thinned.recorded) for member in members])
+    steps = StepEstimates.of([member.steps_of(thinned.recorded) for member in members])
     known = bool(np.isfinite(thinned.recorded.behaviour()).all())
     return tabulate(steps, [policy.name for policy in policies], discount, fit, known, seed)
 
@@ -123,20 +123,20 @@ def fitted(
     context: int = 0,
     seed: int = 0,
     progress: Callable[[Record], None] | None = None,
-) -> tuple[list[FittedSession], HeldOut | None]:
+) -> tuple[list[FQETrainer], HeldOut | None]:
     """The members, fitted to the recorded behaviour (policy 0) and to each of `policies`; and how well the last of them
     explains sessions held out."""
     counts = np.bincount(source.recorded.actions()[:, 0], minlength=source.action.actions)
-    every = [AsRecorded(tuple((counts / counts.sum()).tolist())), *policies]
+    every = [BehaviourPolicy(tuple((counts / counts.sum()).tolist())), *policies]
     given = {} if updates is None else {"updates": updates}
     longest = int(source.recorded.lengths.max())
-    own = [policy.agent.network.config.context for policy in policies if isinstance(policy, OfAgent)]
+    own = [policy.agent.network.config.context for policy in policies if isinstance(policy, AgentPolicy)]
     context = max(context, min(longest + 1, LONGEST_CONTEXT), *own, 1)
-    members: list[FittedSession] = []
+    members: list[FQETrainer] = []
     look = None
     for member in range(MEMBERS):
         config = fitted_config(discount, context, seed=seed * MEMBERS + member, **given)
-        members.append(FittedSession(config, source, every, members[0].table if members else None))
+        members.append(FQETrainer(config, source, every, members[0].table if members else None))
         for record in offline.records(members[-1]):
             look = record.validation
             if progress is not None:
@@ -156,13 +156,13 @@ class Thinned:
 
     def split(self, held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """As `Sessions.split`."""
-        from seqel.replay.in_memory_dataset import Sessions
+        from seqel.replay.in_memory_dataset import InMemoryDataset
 
-        return Sessions(self.recorded, self.observation, self.action).split(held_out, seed)
+        return InMemoryDataset(self.recorded, self.observation, self.action).split(held_out, seed)
 
 
 def tabulate(
-    steps: Steps, names: Sequence[str], discount: float, fit: HeldOut | None = None, known: bool = False, seed: int = 0
+    steps: StepEstimates, names: Sequence[str], discount: float, fit: HeldOut | None = None, known: bool = False, seed: int = 0
 ) -> OffPolicy:
     """From what is known of every step to the table. The first of the steps' policies is the recorded one."""
     doubts = []
@@ -173,7 +173,7 @@ def tabulate(
     return OffPolicy(recorded, tuple(rows), discount, len(earned), int(steps.valid.sum()), known, fit)
 
 
-def _recorded(steps: Steps, discount: float, seed: int) -> tuple[PolicyValue, NDArray[np.float64]]:
+def _recorded(steps: StepEstimates, discount: float, seed: int) -> tuple[PolicyValue, NDArray[np.float64]]:
     """The recorded policy's row, and what each session earned: where it was cut off, with the fitted value of the rest."""
     horizon = steps.reward.shape[1]
     gamma = discount ** np.arange(horizon)
@@ -187,7 +187,7 @@ def _recorded(steps: Steps, discount: float, seed: int) -> tuple[PolicyValue, ND
 
 
 def _row(
-    steps: Steps, k: int, name: str, discount: float, earned: NDArray[np.float64], seed: int, doubts: Sequence[str]
+    steps: StepEstimates, k: int, name: str, discount: float, earned: NDArray[np.float64], seed: int, doubts: Sequence[str]
 ) -> PolicyValue:
     ratio = np.where(steps.valid, steps.policy[k] / steps.behaviour, 0.0)
     members = [
@@ -198,13 +198,13 @@ def _row(
     logged = replace(members[0], q=q, v=v)  # the estimates are linear in both
     weights = logged.weights()
     least = max(LEAST_SESSIONS, LEAST_SHARE * len(earned))
-    corrected = reach(weights, least)
+    corrected = correctable_steps(weights, least)
     method = "weighted-doubly-robust"
     spread = 0.0
     if len(members) > 1:
         spread = float(np.std([estimate(one, method, corrected, resamples=0).value for one in members], ddof=1))
     unrest = float(np.sqrt((steps.unrest[:, k] ** 2).mean()))
-    error, freedom = float(np.linalg.norm([spread, unrest, inconsistency(logged, corrected)])), max(1, len(members) - 1)
+    error, freedom = float(np.linalg.norm([spread, unrest, bellman_error(logged, corrected)])), max(1, len(members) - 1)
     value = estimate(logged, method, corrected, seed).widened(error, freedom)
     others = {name: estimate(logged, name, seed=seed) for name in ("fitted", "weighted", "doubly-robust", method)}
     counted = int(steps.valid.sum())

@@ -20,7 +20,7 @@ from scipy.stats import t as student_t
 
 from seqel.errors import DataError
 
-__all__ = ["METHODS", "Estimate", "Logged", "effective_sizes", "estimate", "inconsistency", "reach"]
+__all__ = ["METHODS", "Estimate", "Logged", "effective_sizes", "estimate", "bellman_error", "correctable_steps"]
 
 Array = NDArray[np.float64]
 
@@ -89,9 +89,9 @@ class Estimate:
         """With an independent standard error of the fit: the sides of the interval and Student's t times it, taken
         together as the root of the sum of squares. freedom: the degrees of freedom with which it was estimated.
         """
-        reach = float(student_t.ppf(0.975, freedom)) * error
-        low = self.value - float(np.hypot(self.value - self.low, reach))
-        high = self.value + float(np.hypot(self.high - self.value, reach))
+        correctable_steps = float(student_t.ppf(0.975, freedom)) * error
+        low = self.value - float(np.hypot(self.value - self.low, correctable_steps))
+        high = self.value + float(np.hypot(self.high - self.value, correctable_steps))
         return replace(self, low=low, high=high, fit=error)
 
 
@@ -102,7 +102,7 @@ def effective_sizes(weights: Array) -> Array:
     return sizes
 
 
-def inconsistency(logged: Logged, after: int = 0) -> float:
+def bellman_error(logged: Logged, after: int = 0) -> float:
     """How far the fitted values contradict the recorded rewards, in units of reward, discounted, from step `after` on (the
     first one that is not corrected anyway) to a session's end.
 
@@ -124,7 +124,7 @@ def inconsistency(logged: Logged, after: int = 0) -> float:
     return float(np.hypot((counts * mean).sum(), np.sqrt((counts**2 * variance).sum())))
 
 
-def reach(weights: Array, least: float) -> int:
+def correctable_steps(weights: Array, least: float) -> int:
     """The number of first steps at which at least `least` sessions still count."""
     short = effective_sizes(weights) < least
     return int(short.argmax()) if short.any() else weights.shape[1]

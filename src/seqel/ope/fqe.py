@@ -23,32 +23,32 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqel.replay.episode_buffer import Recorded
+from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.replay.ring import EpisodeTable
 from seqel.ope.policies import Policy
 from seqel.losses.config import ObjectiveConfig
 from seqel.losses.terms.terms import log_policy
-from seqel.losses.td import select
+from seqel.losses.td import gather_actions
 from seqel.networks.config import NetworkConfig
 from seqel.networks.heads.heads import QHead
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec
 from seqel.training.config import DataConfig, LearnerConfig, ReplayConfig, RunConfig
 from seqel.training.offline.validation import HeldOut
-from seqel.training.offline.trainer import OfflineSession
+from seqel.training.offline.trainer import OfflineTrainer
 from seqel.training.sources import Source
 from seqel.types import SequenceBatch
 
-__all__ = ["FittedSession", "Steps", "fitted_config"]
+__all__ = ["FQETrainer", "StepEstimates", "fitted_config"]
 
 OVERFITTED = 0.05  # nats by which the behaviour of sessions held out may be known less well than it once was
-SELDOM = 0.05  # times even play: an action less likely than that is hardly ever done
+RARE_PROBABILITY = 0.05  # times even play: an action less likely than that is hardly ever done
 UPDATES = 3_000  # of each member
 BLOCK = 1 << 24  # numbers that are told of a batch of steps at once, about: one for each policy and action
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Steps:
+class StepEstimates:
     """What is known of each recorded step and of each of K policies there; a row an episode, padded to T steps.
 
     T is one more than the longest episode has transitions: `v` has a value for a truncated episode's final observation.
@@ -64,7 +64,7 @@ class Steps:
     unrest: NDArray[np.float64]  # (E, K)  how much the value of a session moved with further updates
 
     @classmethod
-    def of(cls, members: Sequence[Steps]) -> Steps:
+    def of(cls, members: Sequence[StepEstimates]) -> StepEstimates:
         """Several members' as one; what they say of the recorded behaviour is averaged."""
         first = members[0]
         return cls(
@@ -89,7 +89,7 @@ class EvaluationNetwork(QNetwork):
         return super().embed(dataclasses.replace(batch, action=batch.action[..., : self.action_spec.dims]))
 
 
-class FittedSession(OfflineSession):
+class FQETrainer(OfflineTrainer):
     """Recorded sessions and the policies to evaluate on them, one member; run it with `training/offline/loop.py`.
 
     table: another member's, so that the policies are asked only once.
@@ -111,7 +111,7 @@ class FittedSession(OfflineSession):
         return EvaluationNetwork(super().make_network(), len(self.policies))
 
     @torch.no_grad()
-    def _tabulate(self, recorded: Recorded) -> Tensor:
+    def _tabulate(self, recorded: EpisodeBuffer) -> Tensor:
         """What every policy would do at every recorded step, once: the policies do not change."""
         actions = self.source.action.actions
         table = torch.zeros(recorded.slots.capacity, len(self.policies), actions)
@@ -127,7 +127,7 @@ class FittedSession(OfflineSession):
                     table[here[told], number] = chances[told]
         return table
 
-    def _resample(self, recorded: Recorded) -> Tensor:
+    def _resample(self, recorded: EpisodeBuffer) -> Tensor:
         """How much what lies in each slot counts: a draw for a whole session."""
         drawn = np.random.default_rng((self.config.seed, 0xB007)).standard_exponential(recorded.episodes)
         numbers = recorded.table.numbers
@@ -137,7 +137,7 @@ class FittedSession(OfflineSession):
         counts[np.repeat(numbers[:, EpisodeTable.SLOT], slots) + within] = np.repeat(drawn, slots)
         return torch.from_numpy(counts)
 
-    def walk(self, recorded: Recorded) -> Iterator[SequenceBatch]:
+    def walk(self, recorded: EpisodeBuffer) -> Iterator[SequenceBatch]:
         """Every transition of the episodes once."""
         config = self.config
         tokens = int(np.clip(BLOCK // (len(self.policies) * self.source.action.actions), 512, 16_384))
@@ -181,7 +181,7 @@ class FittedSession(OfflineSession):
         return np.std(settled, axis=0, ddof=1) if len(settled) > 1 else np.zeros(len(self.policies))
 
     @torch.no_grad()
-    def steps_of(self, recorded: Recorded) -> Steps:
+    def steps_of(self, recorded: EpisodeBuffer) -> StepEstimates:
         """What the target network (the average of the last ones) says of every step of these episodes."""
         count, horizon = recorded.episodes, int(recorded.lengths.max()) + 1
         policies = len(self.policies)
@@ -197,8 +197,8 @@ class FittedSession(OfflineSession):
             mask = None if here.action_mask is None else here.action_mask[:, :, None]
             log = log_policy(out.policy_logits, mask)  # (B, T+1, 1, A)
             there = self.source.action.actions if mask is None else mask.sum(dim=-1, keepdim=True).clamp(min=1)
-            seldom = SELDOM / there
-            learnt = select(log[:, :-1], here.action[..., :1])[..., 0].exp()
+            seldom = RARE_PROBABILITY / there
+            learnt = gather_actions(log[:, :-1], here.action[..., :1])[..., 0].exp()
             mu = torch.where(here.behaviour_prob.isnan(), learnt, here.behaviour_prob)
             time = here.start[:, None] + torch.arange(horizon_of(batch), device=self.device)
             row, at = (x.cpu().numpy() for x in (here.index[:, None].expand_as(time), time))
@@ -212,10 +212,10 @@ class FittedSession(OfflineSession):
             behaviour[place] = mu.cpu().numpy()[now]
             v[after] = value[:, 1:][goes_on]
             v[place] = value[:, :-1][now]
-            q[place] = select(out.q[:, :-1], here.action).cpu().numpy()[now]
-            chance[place] = select(here.policy[:, :-1], here.action).cpu().numpy()[now]
+            q[place] = gather_actions(out.q[:, :-1], here.action).cpu().numpy()[now]
+            chance[place] = gather_actions(here.policy[:, :-1], here.action).cpu().numpy()[now]
             outside[place] = (here.policy * (log.exp() < seldom)).sum(dim=-1)[:, :-1].cpu().numpy()[now]
-        return Steps(
+        return StepEstimates(
             valid, reward, behaviour, np.moveaxis(chance, -1, 0), np.moveaxis(q, -1, 0)[None],
             np.moveaxis(v, -1, 0)[None], np.moveaxis(outside, -1, 0), self.unrest()[None],
         )  # fmt: skip

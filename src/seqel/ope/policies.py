@@ -12,7 +12,7 @@ from seqel.agents.agent import Agent
 from seqel.errors import ConfigError
 from seqel.types import SequenceBatch
 
-__all__ = ["AlwaysThis", "AsRecorded", "OfAgent", "Policy"]
+__all__ = ["ConstantAction", "BehaviourPolicy", "AgentPolicy", "Policy"]
 
 
 class Policy(Protocol):
@@ -29,7 +29,7 @@ class Policy(Protocol):
 
 
 @dataclass(frozen=True)
-class OfAgent:
+class AgentPolicy:
     """An agent's greedy action, but with probability `epsilon` any, drawn evenly."""
 
     agent: Agent
@@ -52,7 +52,7 @@ class OfAgent:
 
 
 @dataclass(frozen=True)
-class AlwaysThis:
+class ConstantAction:
     """The same action at every step, numbered from 0; where it is not allowed, any that is."""
 
     action: int
@@ -68,7 +68,7 @@ class AlwaysThis:
 
 
 @dataclass(frozen=True)
-class AsRecorded:
+class BehaviourPolicy:
     """What was done; after a record's last step, where nobody knows, what is done on the whole.  frequencies (A,)."""
 
     frequencies: tuple[float, ...]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from seqel.replay.gathering import sample_windows
 from seqel.replay.layout import OBSERVATION, Layout
-from seqel.replay.ring import EpisodeTable, Slots
+from seqel.replay.ring import EpisodeTable, Ring
 from seqel.replay.windows import Priorities
 from seqel.errors import CheckpointError, ConfigError, DataError
 
@@ -53,7 +53,7 @@ class Replay:
         if capacity < 2:
             raise ConfigError(f"expected a capacity of at least 2 slots (one transition), got {capacity}")
         self.layout = Layout(dict(leaves), actions, action_dims, masked)
-        self._slots = Slots(self.layout.columns(), capacity, directory)
+        self._slots = Ring(self.layout.columns(), capacity, directory)
         self._table = EpisodeTable(action_dims)
         self._priorities = Priorities(capacity, priority, context) if priority else None
 

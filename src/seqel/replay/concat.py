@@ -9,17 +9,17 @@ from torch import Tensor
 
 from seqel.types import SequenceBatch
 
-__all__ = ["joined"]
+__all__ = ["concat"]
 
 
-def joined(one: SequenceBatch, two: SequenceBatch) -> SequenceBatch:
+def concat(one: SequenceBatch, two: SequenceBatch) -> SequenceBatch:
     """The rows of `one`, then those of `two`; the shorter is padded as a replay pads.
 
     What only one of them knows (`q_acted`, `behaviour_prob`, a mask) is left out, and so is where steps are stored (`slot`,
     `index`); `weight` counts as 1 where it is missing.
     """
     steps = max(one.reward.shape[1], two.reward.shape[1])
-    left, right = padded(one, steps), padded(two, steps)
+    left, right = pad_to(one, steps), pad_to(two, steps)
     weight = None
     if left.weight is not None or right.weight is not None:
         weight = torch.cat([torch.ones_like(b.reward) if b.weight is None else b.weight for b in (left, right)])
@@ -43,7 +43,7 @@ def joined(one: SequenceBatch, two: SequenceBatch) -> SequenceBatch:
     )
 
 
-def padded(batch: SequenceBatch, steps: int) -> SequenceBatch:
+def pad_to(batch: SequenceBatch, steps: int) -> SequenceBatch:
     """The batch with T = `steps` transitions: padding that is neither valid nor learnt from."""
     more = steps - batch.reward.shape[1]
     if more == 0:

@@ -13,7 +13,7 @@ import numpy as np
 from seqel.replay.gathering import gather, sample_windows
 from seqel.replay.layout import BEHAVIOUR, OBSERVATION, Layout
 from seqel.replay.packing import place
-from seqel.replay.ring import EpisodeTable, Slots
+from seqel.replay.ring import EpisodeTable, Ring
 from seqel.replay.windows import Windows
 from seqel.errors import DataError
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from seqel.types import Episode, SequenceBatch
 
-__all__ = ["Recorded"]
+__all__ = ["EpisodeBuffer"]
 
 
-class Recorded:
+class EpisodeBuffer:
     """Episodes that do not change.
 
     columns: as `layout.columns()` names them, each (slots, *shape), an episode of T transitions in T + 1 neighbouring
@@ -53,11 +53,11 @@ class Recorded:
         self.layout = layout
         before = np.zeros(len(numbers), np.float32) if previous_reward is None else previous_reward
         self.table = EpisodeTable.of(np.asarray(numbers, np.int64), before, 0)
-        self.slots = Slots.of(columns)
+        self.slots = Ring.of(columns)
         self._means: dict[int, float] = {}
 
     @classmethod
-    def of(cls, layout: Layout, episodes: Sequence[Episode]) -> Recorded:
+    def of(cls, layout: Layout, episodes: Sequence[Episode]) -> EpisodeBuffer:
         """From episodes in memory. Raises DataError where one does not fit the layout."""
         parts = [layout.columns_of(episode) for episode in episodes]
         if not parts:
@@ -70,12 +70,12 @@ class Recorded:
         numbers = np.column_stack([slot, length, np.array(facts, np.int64), np.stack([action for action, _ in before])])
         return cls(layout, columns, numbers, np.array([reward for _, reward in before], np.float32))
 
-    def only(self, rows: NDArray[np.integer]) -> Recorded:
+    def only(self, rows: NDArray[np.integer]) -> EpisodeBuffer:
         """Some of the episodes, over the same columns."""
         table = self.table
-        return Recorded(self.layout, self.slots.columns, table.numbers[rows], table.previous_reward[rows])
+        return EpisodeBuffer(self.layout, self.slots.columns, table.numbers[rows], table.previous_reward[rows])
 
-    def copied(self, rows: NDArray[np.integer]) -> Recorded:
+    def copied(self, rows: NDArray[np.integer]) -> EpisodeBuffer:
         """Some of the episodes with their own columns in memory, which hold nothing else."""
         numbers = self.table.numbers[rows].copy()
         taken = numbers[:, EpisodeTable.LENGTH] + 1
@@ -83,7 +83,7 @@ class Recorded:
         at = np.repeat(numbers[:, EpisodeTable.SLOT] - begin, taken) + np.arange(int(taken.sum()))
         numbers[:, EpisodeTable.SLOT] = begin
         columns = {name: column[at] for name, column in self.slots.columns.items()}
-        return Recorded(self.layout, columns, numbers, self.table.previous_reward[rows].copy())
+        return EpisodeBuffer(self.layout, columns, numbers, self.table.previous_reward[rows].copy())
 
     def __len__(self) -> int:
         """Transitions."""

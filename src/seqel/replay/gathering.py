@@ -10,8 +10,8 @@ import torch
 
 from seqel.replay.layout import BEHAVIOUR, OBSERVATION, Layout
 from seqel.replay.packing import Placement, place
-from seqel.replay.ring import EpisodeTable, Slots
-from seqel.replay.windows import Priorities, Windows, evenly
+from seqel.replay.ring import EpisodeTable, Ring
+from seqel.replay.windows import Priorities, Windows, draw_uniform
 from seqel.errors import ConfigError
 from seqel.types import SequenceBatch
 
@@ -25,7 +25,7 @@ def windows_of(transitions: float, mean: float, most: int) -> int:
 
 def sample_windows(
     layout: Layout,
-    slots: Slots,
+    slots: Ring,
     table: EpisodeTable,
     priorities: Priorities | None,
     batch: int,
@@ -44,7 +44,7 @@ def sample_windows(
     if not 0.0 <= discount <= 1.0:
         raise ConfigError(f"expected a discount from 0 to 1, got {discount}")
     if priorities is None:
-        windows = evenly(table, batch, window, context, rng)
+        windows = draw_uniform(table, batch, window, context, rng)
     elif context == priorities.context:
         windows = priorities.draw(table, batch, window, importance, rng)
     else:
@@ -59,7 +59,7 @@ def sample_windows(
 
 def gather(
     layout: Layout,
-    slots: Slots,
+    slots: Ring,
     table: EpisodeTable,
     windows: Windows,
     place_: Placement,

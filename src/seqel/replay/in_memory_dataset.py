@@ -9,33 +9,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqel.replay.layout import Layout
-from seqel.replay.episode_buffer import Recorded
+from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.errors import DataError
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.types import Episode
 
-__all__ = ["Sessions", "split_rows"]
+__all__ = ["InMemoryDataset", "split_rows"]
 
 SPLIT = 0x5E551
 
 
 @dataclass(frozen=True, slots=True)
-class Sessions:
+class InMemoryDataset:
     """Episodes and their spaces."""
 
-    recorded: Recorded
+    recorded: EpisodeBuffer
     observation: ObservationSpec
     action: ActionSpec
 
     @classmethod
-    def of(cls, episodes: Sequence[Episode], observation: ObservationSpec, action: ActionSpec) -> Sessions:
+    def of(cls, episodes: Sequence[Episode], observation: ObservationSpec, action: ActionSpec) -> InMemoryDataset:
         """From episodes whose observations are flat, as `observation.flatten` makes them; actions count from 0.
 
         Raises DataError where one does not fit.
         """
         masked = bool(episodes) and episodes[0].action_mask is not None
         layout = Layout(observation.storage, action.actions, action.dims, masked, recorded=True)
-        return cls(Recorded.of(layout, episodes), observation, action)
+        return cls(EpisodeBuffer.of(layout, episodes), observation, action)
 
     def split(self, held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of the sessions to learn from, and of those held out, by chance.

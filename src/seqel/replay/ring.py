@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["EpisodeTable", "Slots", "window_units"]
+__all__ = ["EpisodeTable", "Ring", "window_units"]
 
 RESIDENT = 64 << 20  # bytes of files read or written before their pages are let go
 
@@ -53,7 +53,7 @@ def window_units(length: NDArray[np.int64], start: NDArray[np.int64], window: in
     return units
 
 
-class Slots:
+class Ring:
     """A flat ring of `capacity` slots: one preallocated array a column, each (capacity, *shape).
 
     In memory, or in files of `directory`: then no more than about `RESIDENT` bytes of them count as the process's memory; the
@@ -82,7 +82,7 @@ class Slots:
         self._touched = 0  # bytes of the files since pages were last let go
 
     @classmethod
-    def of(cls, columns: Mapping[str, NDArray[Any]]) -> Slots:
+    def of(cls, columns: Mapping[str, NDArray[Any]]) -> Ring:
         """Slots that are all filled already, each column (capacity, *shape): to read from, not to write to."""
         slots = cls({}, len(next(iter(columns.values()))))
         slots.columns, slots.used = dict(columns), slots.capacity

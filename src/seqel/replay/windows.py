@@ -17,7 +17,7 @@ from seqel.replay.ring import EpisodeTable
 from seqel.replay.sumtree import SumTree
 from seqel.errors import CheckpointError, ConfigError, DataError
 
-__all__ = ["Priorities", "Windows", "evenly"]
+__all__ = ["Priorities", "Windows", "draw_uniform"]
 
 LEAST = 1e-3  # added to every error, so that no step is forgotten
 
@@ -33,7 +33,7 @@ class Windows:
     weight: NDArray[np.float32] | None = None  # (B,)  importance weights, the largest of a batch is 1
 
 
-def evenly(table: EpisodeTable, batch: int, window: int, context: int, rng: np.random.Generator) -> Windows:
+def draw_uniform(table: EpisodeTable, batch: int, window: int, context: int, rng: np.random.Generator) -> Windows:
     """Draw windows so that every step is learnt about as often.
 
     Raises DataError where nothing can be learnt from what is stored.

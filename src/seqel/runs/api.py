@@ -20,14 +20,14 @@ from seqel.spaces import ActionSpec
 from seqel.training import config as configs
 from seqel.training.action_features import read_action_features, settings_for
 from seqel.training.config import RunConfig, save_config, with_settings
-from seqel.runs.loop import Watch, drive
+from seqel.runs.loop import OnRecord, run_to_end
 from seqel.runs.folder import CONFIG, RunFolder
-from seqel.training.offline.trainer import OfflineSession
+from seqel.training.offline.trainer import OfflineTrainer
 from seqel.runs.restore import restore
-from seqel.training.online.trainer import Session
-from seqel.training.sources import Data, Source, action_names, named, open_source
+from seqel.training.online.trainer import OnlineTrainer
+from seqel.training.sources import Data, Source, action_names, source_names, open_source
 
-__all__ = ["Watch", "resume", "train"]
+__all__ = ["OnRecord", "resume", "train"]
 
 
 def train(
@@ -44,7 +44,7 @@ def train(
     settings: dict[str, Any] | None = None,
     memoryless: bool = False,
     action_features: str | Path | NDArray[Any] | None = None,
-    progress: bool | Watch | None = True,
+    progress: bool | OnRecord | None = True,
 ) -> Agent:
     """Train an agent on an environment, or on recorded data, and return it with its best weights by validation.
 
@@ -79,7 +79,7 @@ def train(
     if env is None:
         raise ConfigError("train: expected an environment, or data")
     if data is not None:
-        settings = {"data.files": named(data) or (), "data.schema": str(schema or "")} | (settings or {})
+        settings = {"data.files": source_names(data) or (), "data.schema": str(schema or "")} | (settings or {})
     if start is not None:
         settings = (settings or {}) | {"start": str(start) if isinstance(start, str | Path) else "an agent in memory"}
     config = _config(env, steps, seed, preset or "default", config, settings)
@@ -92,15 +92,15 @@ def train(
             session.learner.describe_actions(features)
         folder = RunFolder.create(Path(out), session.config) if out is not None else _new_folder(session.config)
         session.collector.begin()
-        return drive(session, folder, progress)
+        return run_to_end(session, folder, progress)
     finally:
         session.close()
 
 
-def _online(config: RunConfig, make: EnvMaker, start: str | Path | Agent | None, data: Data | None) -> Session:
+def _online(config: RunConfig, make: EnvMaker, start: str | Path | Agent | None, data: Data | None) -> OnlineTrainer:
     begun = Agent.load(start) if isinstance(start, str | Path) else start
     source = None if data is None else open_source(data, config.data.schema)
-    return Session(config, make, start=begun, source=source)
+    return OnlineTrainer(config, make, start=begun, source=source)
 
 
 def _train_offline(
@@ -112,19 +112,19 @@ def _train_offline(
     preset: str,
     config: RunConfig | None,
     settings: dict[str, Any] | None,
-    progress: bool | Watch | None,
+    progress: bool | OnRecord | None,
     action_features: str | Path | NDArray[Any] | None,
 ) -> Agent:
-    given: dict[str, Any] = {"data.files": named(data) or (), "data.schema": str(schema or ""), **(settings or {})}
+    given: dict[str, Any] = {"data.files": source_names(data) or (), "data.schema": str(schema or ""), **(settings or {})}
     given |= {"data.updates": updates} if updates is not None else {}
     config = _config(None, None, seed, preset, config, given)
     source = open_source(data, config.data.schema)
     config, features = _described(config, action_features, lambda: source.action, source)
-    session = OfflineSession(config, source)
+    session = OfflineTrainer(config, source)
     if features is not None:
         session.learner.describe_actions(features)
     folder = RunFolder.create(Path(out), session.config) if out is not None else _new_folder(session.config)
-    return drive(session, folder, progress)
+    return run_to_end(session, folder, progress)
 
 
 def resume(
@@ -133,7 +133,7 @@ def resume(
     env: EnvMaker | None = None,
     data: Source | None = None,
     steps: int | None = None,
-    progress: bool | Watch | None = True,
+    progress: bool | OnRecord | None = True,
 ) -> Agent:
     """Go on with a run exactly where its last checkpoint stands, and return its best agent.
 
@@ -166,7 +166,7 @@ def _go_on(
     env: EnvMaker | None,
     data: Source | None,
     steps: int | None,
-    progress: bool | Watch | None,
+    progress: bool | OnRecord | None,
 ) -> Agent:
     if steps is not None:
         config = with_settings(config, {"steps": steps})
@@ -188,17 +188,17 @@ def _go_on(
             session.solved = False
             save_config(session.config, run.path / CONFIG)
         run.cut(session.collector.steps if restored else -1)
-        return drive(session, run, progress)
+        return run_to_end(session, run, progress)
     finally:
         session.close()
 
 
 def _go_on_offline(
-    run: RunFolder, config: RunConfig, data: Source | None, updates: int | None, progress: bool | Watch | None
+    run: RunFolder, config: RunConfig, data: Source | None, updates: int | None, progress: bool | OnRecord | None
 ) -> Agent:
     if updates is not None:
         config = with_settings(config, {"data.updates": updates})
-    session = OfflineSession(config, data if data is not None else open_source(config.data.files, config.data.schema))
+    session = OfflineTrainer(config, data if data is not None else open_source(config.data.files, config.data.schema))
     restore(session, run, run.checkpoints.latest())
     if updates is not None:
         if updates < session.steps:
@@ -206,7 +206,7 @@ def _go_on_offline(
         session.solved, session.waited = False, 0
         save_config(session.config, run.path / CONFIG)
     run.cut(session.steps)
-    return drive(session, run, progress)
+    return run_to_end(session, run, progress)
 
 
 def _described(

@@ -10,10 +10,10 @@ from typing import Any
 
 from seqel.training.config import RunConfig
 from seqel.training.offline.validation import HeldOut
-from seqel.terminal import clock, spark
+from seqel.terminal import duration, sparkline
 from seqel.training.online.loop import Record
 
-__all__ = ["PLAIN_EVERY", "Progress", "clock"]
+__all__ = ["PLAIN_EVERY", "Progress", "duration"]
 
 PLAIN_EVERY = 10.0  # seconds between lines where standard error is no terminal
 
@@ -94,9 +94,9 @@ class Progress:
             if name in record.metrics:
                 found[label] = f"{record.metrics[name]:.4g}"
         found["updates/s" if self.offline else "steps/s"] = f"{self.speed:,.0f}"
-        found["time"] = clock(record.seconds)
+        found["time"] = duration(record.seconds)
         if self.speed > 0.0:  # a look before the first step has none
-            found["time"] += f", at most {clock((self.total - record.steps) / self.speed)} to go"
+            found["time"] += f", at most {duration((self.total - record.steps) / self.speed)} to go"
         return found
 
     def line(self) -> str:
@@ -113,5 +113,5 @@ class Progress:
         for name, value in self.facts().items():
             table.add_row(f"[dim]{name}[/]", value)
         if len(self.curve) > 1:
-            table.add_row("[dim]validation[/]", f"[cyan]{spark(list(self.curve))}[/]")
+            table.add_row("[dim]validation[/]", f"[cyan]{sparkline(list(self.curve))}[/]")
         return table

@@ -24,10 +24,10 @@ from seqel.storage import Claim, atomic_write, writing
 from seqel.runs.checkpoints import CheckpointStore
 from seqel.training.config import RunConfig, load_config, save_config
 from seqel.training.offline.validation import HeldOut
-from seqel.training.offline.trainer import OfflineSession
+from seqel.training.offline.trainer import OfflineTrainer
 from seqel.training.online.loop import Record
 from seqel.runs.plots import draw_curve
-from seqel.training.online.trainer import Session
+from seqel.training.online.trainer import OnlineTrainer
 
 __all__ = ["RunFolder"]
 
@@ -110,7 +110,7 @@ class RunFolder:
             for name, value in flat(record).items():
                 self._events.add_scalar(name, value, record.steps)
 
-    def save(self, session: Session | OfflineSession) -> Path:
+    def save(self, session: OnlineTrainer | OfflineTrainer) -> Path:
         """Write a checkpoint, and redraw the picture.  -> the checkpoint."""
         with writing(self.path / METRICS):
             self._flush()
@@ -185,7 +185,7 @@ class RunFolder:
         same = (line for line in reversed(looks) if line["steps"] == chosen["steps"])
         return next((line for line in same if line["validation"]["mean"] == chosen["mean"]), own)
 
-    def finish(self, session: Session | OfflineSession) -> dict[str, Any]:
+    def finish(self, session: OnlineTrainer | OfflineTrainer) -> dict[str, Any]:
         """Write summary.json.  -> the summary."""
         config, lines = session.config, self.records()
         looks = [line for line in lines if "validation" in line]

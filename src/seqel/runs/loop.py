@@ -17,17 +17,17 @@ from seqel.agents.agent import Agent
 from seqel.errors import NonFiniteError
 from seqel.training.offline import loop as offline
 from seqel.runs.folder import RunFolder
-from seqel.training.offline.trainer import OfflineSession
+from seqel.training.offline.trainer import OfflineTrainer
 from seqel.training.online.loop import Record, records
 from seqel.runs.display import Progress
-from seqel.training.online.trainer import Session
+from seqel.training.online.trainer import OnlineTrainer
 
-__all__ = ["Watch", "drive"]
+__all__ = ["OnRecord", "run_to_end"]
 
-Watch = Callable[[Record], None]
+OnRecord = Callable[[Record], None]
 
 
-def drive(session: Session | OfflineSession, folder: RunFolder, progress: bool | Watch | None) -> Agent:
+def run_to_end(session: OnlineTrainer | OfflineTrainer, folder: RunFolder, progress: bool | OnRecord | None) -> Agent:
     """Run the session to its end and return its best agent.
 
     Raises:
@@ -35,12 +35,12 @@ def drive(session: Session | OfflineSession, folder: RunFolder, progress: bool |
         KeyboardInterrupt: after a checkpoint was written.
     """
     saved = time.monotonic()
-    with _shown(session, folder, progress) as watch, _interruptible(session):
+    with _display(session, folder, progress) as watch, _interruptible(session):
         try:
-            for record in records(session) if isinstance(session, Session) else offline.records(session):
+            for record in records(session) if isinstance(session, OnlineTrainer) else offline.records(session):
                 folder.append(record)
                 if record.validation is not None and _is_best(session, record.validation.mean, record.solved):
-                    if isinstance(session, Session):
+                    if isinstance(session, OnlineTrainer):
                         session.promote()
                     folder.save_agent(session.kept, record)
                 watch(record)
@@ -57,13 +57,13 @@ def drive(session: Session | OfflineSession, folder: RunFolder, progress: bool |
         finally:
             folder.close()
     if session.stopping:
-        unit = "steps" if isinstance(session, Session) else "updates"
+        unit = "steps" if isinstance(session, OnlineTrainer) else "updates"
         raise KeyboardInterrupt(f"stopped and saved at {session.steps:,} {unit}: go on with --resume {folder.path}")
     return Agent.load(folder.agent, session.device)
 
 
-def _is_best(session: Session | OfflineSession, mean: float, solved: bool = False) -> bool:
-    if isinstance(session, OfflineSession):
+def _is_best(session: OnlineTrainer | OfflineTrainer, mean: float, solved: bool = False) -> bool:
+    if isinstance(session, OfflineTrainer):
         return session.waited == 0  # it judges by itself
     if not solved and ((session.best is not None and mean < session.best) or not session.proves()):
         return False  # what met the threshold is kept anyhow: further episodes have confirmed it
@@ -72,11 +72,11 @@ def _is_best(session: Session | OfflineSession, mean: float, solved: bool = Fals
 
 
 @contextmanager
-def _shown(session: Session | OfflineSession, folder: RunFolder, progress: bool | Watch | None) -> Iterator[Watch]:
+def _display(session: OnlineTrainer | OfflineTrainer, folder: RunFolder, progress: bool | OnRecord | None) -> Iterator[OnRecord]:
     if callable(progress):
         yield progress
     elif progress:
-        offline_ = isinstance(session, OfflineSession)
+        offline_ = isinstance(session, OfflineTrainer)
         with Progress(session.config, folder.path, session.best, offline_) as display:
             yield display.take
     else:
@@ -84,7 +84,7 @@ def _shown(session: Session | OfflineSession, folder: RunFolder, progress: bool 
 
 
 @contextmanager
-def _interruptible(session: Session | OfflineSession) -> Iterator[None]:
+def _interruptible(session: OnlineTrainer | OfflineTrainer) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask the loop to end where a checkpoint is exact; a second one interrupts at once."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are handled in the main thread alone

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from seqel.runs.display import PLAIN_EVERY, clock
+from seqel.runs.display import PLAIN_EVERY, duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,7 +43,7 @@ def _lines(console: Console, what: str) -> Callable[[Record], None]:
         now = time.monotonic()
         if now - said >= PLAIN_EVERY:
             said = now
-            left = clock((now - begun) * (1.0 - record.done) / max(record.done, 1e-9))
+            left = duration((now - begun) * (1.0 - record.done) / max(record.done, 1e-9))
             console.print(f"{what}: {record.done:.0%}, at most {left} to go", markup=False, soft_wrap=True)
 
     return take

@@ -7,14 +7,14 @@ from pathlib import Path
 from seqel.errors import CheckpointError, SeqelError
 from seqel.training.action_features import read_action_features
 from seqel.runs.folder import CONFIG, RunFolder
-from seqel.training.offline.trainer import OfflineSession
-from seqel.training.online.trainer import Session
+from seqel.training.offline.trainer import OfflineTrainer
+from seqel.training.online.trainer import OnlineTrainer
 from seqel.training.sources import action_names
 
 __all__ = ["restore"]
 
 
-def restore(session: Session | OfflineSession, run: RunFolder, newest: Path | None, best: float | None = None) -> bool:
+def restore(session: OnlineTrainer | OfflineTrainer, run: RunFolder, newest: Path | None, best: float | None = None) -> bool:
     """Take the newest intact checkpoint's state, True; without one, begin.
 
     newest: as the run's `checkpoints.latest()` found it; best: the mean return of the agent that the run keeps, None where
@@ -31,7 +31,7 @@ def restore(session: Session | OfflineSession, run: RunFolder, newest: Path | No
         )
     if newest is None:
         _describe_again(session)
-        if isinstance(session, Session):
+        if isinstance(session, OnlineTrainer):
             session.collector.begin()
         return False
     state = run.checkpoints.load(newest)
@@ -44,7 +44,7 @@ def restore(session: Session | OfflineSession, run: RunFolder, newest: Path | No
         raise CheckpointError(
             f"{newest} does not fit this run: was {run.path / CONFIG} edited, or the environment changed? ({reason})"
         ) from error
-    if isinstance(session, Session):
+    if isinstance(session, OnlineTrainer):
         if best is None and session.best is not None and session.config.learner.acts == "proven":
             figures = {"steps": session.steps, "mean": session.best}
             run.keep(session.agent, figures)  # agent/ is lost, and the checkpoint has its weights
@@ -59,7 +59,7 @@ def restore(session: Session | OfflineSession, run: RunFolder, newest: Path | No
     return True
 
 
-def _describe_again(session: Session | OfflineSession) -> None:
+def _describe_again(session: OnlineTrainer | OfflineTrainer) -> None:
     """The features of actions, where a run is begun again: otherwise they stand with the weights."""
     if not session.config.network.action_features:
         return

@@ -68,9 +68,9 @@ def settings_for(features: Tensor | None, given: Any) -> dict[str, Any]:
 
 
 def _table(path: Path) -> pl.DataFrame:
-    from seqel.extras import needed
+    from seqel.extras import require
 
-    pl_ = needed("polars")
+    pl_ = require("polars")
     try:
         found: pl.DataFrame = pl_.read_parquet(path) if path.suffix == ".parquet" else pl_.read_csv(path)
     except FileNotFoundError as error:

@@ -9,18 +9,18 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from seqel.replay.episode_buffer import Recorded
+from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.errors import ConfigError, SpaceError
 from seqel.spaces import ActionSpec, ObservationSpec
 
-__all__ = ["Data", "Source", "action_names", "as_trained", "described", "named", "open_source", "require_same_spaces"]
+__all__ = ["Data", "Source", "action_names", "reencode_for_agent", "described", "source_names", "open_source", "require_same_spaces"]
 
 
 class Source(Protocol):
     """Recorded sessions with what they mean."""
 
     @property
-    def recorded(self) -> Recorded:
+    def recorded(self) -> EpisodeBuffer:
         """Every session."""
         ...
 
@@ -42,7 +42,7 @@ class Source(Protocol):
 Data = str | Path | Sequence[str | Path] | Source
 
 
-def named(data: Data) -> tuple[str, ...] | None:
+def source_names(data: Data) -> tuple[str, ...] | None:
     """The files (or the id) as a config holds them; None for sessions in memory."""
     if isinstance(data, str | Path):
         return (str(data),)
@@ -58,7 +58,7 @@ def open_source(data: Data, schema: str | Path | dict[str, Any] | None) -> Sourc
         ConfigError: no schema for tables, or one for what needs none. DataError: what is wrong with the data.
         MissingExtraError: the extra `data` is not installed.
     """
-    files = named(data)
+    files = source_names(data)
     if files is None:
         return cast(Source, data)
     if not files:
@@ -94,16 +94,16 @@ def action_names(action: ActionSpec, source: Source | None = None) -> list[str]:
     return [str(code) for code in range(action.start[0], action.start[0] + action.sizes[0])]
 
 
-def as_trained(source: Source, encoding: dict[str, Any]) -> Source:
+def reencode_for_agent(source: Source, encoding: dict[str, Any]) -> Source:
     """Data from a table, in the codes of an agent's own `described` encoding. Raises DataError where they do not fit."""
     from seqel.datasets.dataset import Dataset
     from seqel.datasets.encoding import Encoding
-    from seqel.datasets.reencode import translated
+    from seqel.datasets.reencode import reencode
     from seqel.errors import DataError
 
     if not isinstance(source, Dataset):
         raise DataError("expected a table, as the agent was trained on one")
-    return translated(source, Encoding.from_json(encoding))
+    return reencode(source, Encoding.from_json(encoding))
 
 
 def require_same_spaces(what: str, given: Any, observation: ObservationSpec, action: ActionSpec) -> None:

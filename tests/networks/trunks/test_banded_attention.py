@@ -9,9 +9,9 @@ import torch
 
 from seqel.networks.trunks.banded_attention import (
     attention_weights,
-    band,
+    banded_causal_mask,
     banded_attention,
-    circles,
+    phase_cosines,
     ring_attention,
     ring_empty,
     rotary,
@@ -22,7 +22,7 @@ from seqel.networks.trunks.banded_attention import (
 def test_the_band_is_its_definition() -> None:
     first = torch.zeros(2, 9, dtype=torch.bool)
     first[0, 0] = first[0, 4] = first[1, 6] = True  # row 1 begins in the middle of an episode
-    mask = band(first, 3)[:, 0]
+    mask = banded_causal_mask(first, 3)[:, 0]
     for row, starts in enumerate(([0, 4], [6])):
         for i in range(9):
             for j in range(9):
@@ -45,7 +45,7 @@ def test_the_ring_and_the_band_give_the_same_sums() -> None:
     q, k, v = torch.randn(3, 1, 2, steps, 6, dtype=torch.float64)
     first = torch.zeros(1, steps, dtype=torch.bool)
     first[0, 0] = True
-    whole = banded_attention(q, k, v, band(first, context))
+    whole = banded_attention(q, k, v, banded_causal_mask(first, context))
     keys, values = torch.zeros(2, 1, 2, context, 6, dtype=torch.float64)
     for t in range(steps):
         empty = ring_empty(torch.tensor([t]), context)
@@ -56,13 +56,13 @@ def test_the_ring_and_the_band_give_the_same_sums() -> None:
 
 def test_the_weights_shown_are_the_weights_used() -> None:
     q, k, v = torch.randn(3, 2, 2, 7, 4)
-    mask = band(torch.zeros(2, 7, dtype=torch.bool), 3)
+    mask = banded_causal_mask(torch.zeros(2, 7, dtype=torch.bool), 3)
     torch.testing.assert_close(attention_weights(q, k, mask) @ v, banded_attention(q, k, v, mask))
 
 
 def test_bfloat16_on_a_cpu_is_the_same_attention() -> None:
     q, k, v = torch.randn(3, 2, 2, 7, 4)
-    mask = band(torch.zeros(2, 7, dtype=torch.bool), 3)
+    mask = banded_causal_mask(torch.zeros(2, 7, dtype=torch.bool), 3)
     half = banded_attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), mask)
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), banded_attention(q, k, v, mask), atol=0.05, rtol=0.05)
@@ -74,7 +74,7 @@ def test_rotation_keeps_lengths_and_scores_depend_on_the_distance_alone() -> Non
     waves = rotary(16, 10_000.0)
 
     def score(i: int, j: int) -> float:
-        turned = [rotate(x, *circles(torch.tensor(p), *waves).split(16)) for x, p in ((q, i), (k, j))]
+        turned = [rotate(x, *phase_cosines(torch.tensor(p), *waves).split(16)) for x, p in ((q, i), (k, j))]
         assert math.isclose(float(turned[0].norm()), float(q.norm()), rel_tol=1e-5)
         return float(turned[0] @ turned[1])
 
@@ -84,7 +84,7 @@ def test_rotation_keeps_lengths_and_scores_depend_on_the_distance_alone() -> Non
 
 
 def test_angles_at_step_100000_are_those_of_python_floats() -> None:
-    factors = circles(torch.tensor([99_999]), *rotary(8, 10_000.0))
+    factors = phase_cosines(torch.tensor([99_999]), *rotary(8, 10_000.0))
     assert factors.dtype == torch.float32
     for i in range(4):
         angle = 99_999 * 10_000.0 ** (-2 * i / 8)
@@ -95,6 +95,6 @@ def test_angles_at_step_100000_are_those_of_python_floats() -> None:
 def test_a_rotation_by_hand() -> None:
     """Pair (x0, x2) turns by a radian a step, pair (x1, x3) by a hundredth of one."""
     x, waves = torch.tensor([1.0, 1.0, 0.0, 0.0]), rotary(4, 10_000.0)
-    turned = rotate(x, *circles(torch.tensor(2), *waves).split(4))
+    turned = rotate(x, *phase_cosines(torch.tensor(2), *waves).split(4))
     expected = [math.cos(2.0), math.cos(0.02), math.sin(2.0), math.sin(0.02)]
     assert turned.tolist() == pytest.approx(expected, abs=1e-6)

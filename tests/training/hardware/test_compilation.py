@@ -13,7 +13,7 @@ from torch._dynamo.testing import CompileCounter
 from seqel.errors import ConfigError
 from seqel.losses.config import ObjectiveConfig
 from seqel.training.hardware import compilation as compiling
-from seqel.training.hardware.compilation import compiled, gflop, pays, settle
+from seqel.training.hardware.compilation import compiled, gflop, is_worth_compiling, resolve_compile_mode
 from seqel.training.config import LearnerConfig, RunConfig, preset
 from seqel.training.learner import Learner
 from support import batch, network
@@ -31,25 +31,25 @@ def test_the_work_of_an_update_by_hand() -> None:
 
 
 def test_it_is_chosen_where_it_saves_twice_what_it_takes() -> None:
-    assert not pays(run(200_000), CPU), "the default run: 4,000 updates of 35 ms"
-    assert not pays(run(200_000, **{"learner.precision": "bf16"}), CPU)
-    assert pays(run(2_000_000, **{"learner.precision": "bf16"}), CPU)
-    assert not pays(run(2_000_000, **{"learner.precision": "bf16", "network.trunk": "gru"}), CPU)
+    assert not is_worth_compiling(run(200_000), CPU), "the default run: 4,000 updates of 35 ms"
+    assert not is_worth_compiling(run(200_000, **{"learner.precision": "bf16"}), CPU)
+    assert is_worth_compiling(run(2_000_000, **{"learner.precision": "bf16"}), CPU)
+    assert not is_worth_compiling(run(2_000_000, **{"learner.precision": "bf16", "network.trunk": "gru"}), CPU)
     large = {"learner.precision": "bf16", "network.width": 256, "network.heads": 8}
-    assert pays(run(200_000, **large), CPU), "larger updates pay sooner"
-    assert not pays(run(200_000, **large, **{"replay.replay_ratio": 1.0}), CPU), "and fewer of them do not"
+    assert is_worth_compiling(run(200_000, **large), CPU), "larger updates pay sooner"
+    assert not is_worth_compiling(run(200_000, **large, **{"replay.replay_ratio": 1.0}), CPU), "and fewer of them do not"
 
 
 def test_the_choice_is_kept_and_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     long = run(50_000_000)
-    chosen = settle(long, CPU)
+    chosen = resolve_compile_mode(long, CPU)
     assert chosen.learner.compile == "on"
-    assert settle(dataclasses.replace(chosen, steps=1), CPU) == dataclasses.replace(chosen, steps=1)
-    assert settle(run(1_000), CPU).learner.compile == "off"
+    assert resolve_compile_mode(dataclasses.replace(chosen, steps=1), CPU) == dataclasses.replace(chosen, steps=1)
+    assert resolve_compile_mode(run(1_000), CPU).learner.compile == "off"
     monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
-    assert settle(long, CPU).learner.compile == "off"
+    assert resolve_compile_mode(long, CPU).learner.compile == "off"
     with pytest.raises(ConfigError, match=r"learner\.compile: 'on' needs a C\+\+ compiler"):
-        settle(chosen, CPU)
+        resolve_compile_mode(chosen, CPU)
 
 
 def test_one_compilation_serves_every_number_of_rows() -> None:

@@ -186,10 +186,10 @@ def test_an_environment_that_fails_is_told_as_one() -> None:
 def test_masks_are_never_violated_and_stored_for_every_step() -> None:
     from seqel.environments.resolve import resolve
     from seqel.training.config import preset
-    from seqel.training.online.trainer import Session
+    from seqel.training.online.trainer import OnlineTrainer
 
     settings = {"environments": 4, "network.width": 16, "network.heads": 2, "network.context": 8, "threads": 1}
-    session = Session(preset(**settings), resolve("Taxi-v4"))
+    session = OnlineTrainer(preset(**settings), resolve("Taxi-v4"))
     session.collector.begin()
     for _ in range(260):
         session.collect()

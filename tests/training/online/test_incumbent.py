@@ -17,7 +17,7 @@ from seqel.environments.resolve import resolve
 from seqel.errors import ConfigError
 from seqel.training.config import preset, with_settings
 from seqel.runs.api import resume
-from seqel.training.online.trainer import Session
+from seqel.training.online.trainer import OnlineTrainer
 from support import TINY
 
 PROVEN: dict[str, Any] = TINY | {"learner.acts": "proven", "checkpoint_every": 0, "evaluation.every": 200}
@@ -47,7 +47,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_learning_moves_only_what_is_on_trial(begun: Path) -> None:
-    session = Session(
+    session = OnlineTrainer(
         with_settings(preset("default"), PROVEN | {"env": "echo"}), resolve(Echo), start=Agent.load(begun / "agent")
     )
     session.collector.begin()
@@ -139,6 +139,6 @@ def test_what_was_learnt_with_a_memory_begins_no_memoryless_twin(begun: Path) ->
 
 def test_what_is_proven_needs_something_to_begin_with_and_a_place_to_try() -> None:
     with pytest.raises(ConfigError, match="needs an agent to start from"):
-        Session(with_settings(preset("default"), PROVEN), resolve(Echo))
+        OnlineTrainer(with_settings(preset("default"), PROVEN), resolve(Echo))
     with pytest.raises(ConfigError, match="environments >= 2"):
         with_settings(preset("default"), PROVEN | {"environments": 1})

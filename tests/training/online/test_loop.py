@@ -13,10 +13,10 @@ import torch
 from seqel.environments.probe import probe
 from seqel.environments.resolve import resolve
 from seqel.errors import ConfigError
-from seqel.training.defaults import complete
+from seqel.training.defaults import resolve_defaults
 from seqel.training.config import preset
 from seqel.training.online.loop import next_multiple, records
-from seqel.training.online.trainer import CONFIRM_SEED, VALIDATION_SEED, Session
+from seqel.training.online.trainer import CONFIRM_SEED, VALIDATION_SEED, OnlineTrainer
 from support import Scripted
 
 SMALL = {"environments": 4, "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1}
@@ -30,8 +30,8 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def session(make: Any, **settings: Any) -> Session:
-    made = Session(preset(**{**SMALL, **{name.replace("__", "."): value for name, value in settings.items()}}), make)
+def session(make: Any, **settings: Any) -> OnlineTrainer:
+    made = OnlineTrainer(preset(**{**SMALL, **{name.replace("__", "."): value for name, value in settings.items()}}), make)
     made.collector.begin()
     return made
 
@@ -126,16 +126,16 @@ def test_episodes_may_outgrow_those_that_random_play_met() -> None:
 
 def test_complete_fills_in_what_was_left_open_and_nothing_else() -> None:
     maze, pole = probe(resolve("seqel/TMaze20-v0")), probe(resolve("CartPole-v1"))
-    found = complete(preset(), maze)
+    found = resolve_defaults(preset(), maze)
     assert (found.network.context, found.replay.window, found.objective.discount) == (21, 21, 1.0)
-    found = complete(preset(**{"network.context": 8}), maze)
+    found = resolve_defaults(preset(**{"network.context": 8}), maze)
     assert (found.network.context, found.replay.window) == (8, 16), "twice the context, so that the band bites"
-    found = complete(preset(), pole)
+    found = resolve_defaults(preset(), pole)
     assert (found.network.context, found.replay.window, found.objective.discount) == (64, 128, 0.99)
-    assert complete(found, maze) == found, "a resumed run does not choose again"
+    assert resolve_defaults(found, maze) == found, "a resumed run does not choose again"
     chosen = preset(**{"network.context": 9, "replay.window": 30, "objective.discount": 0.5})
-    assert complete(chosen, maze) == chosen
-    blind = complete(preset(memoryless=True, **{"network.trunk": "gru"}), maze).network
+    assert resolve_defaults(chosen, maze) == chosen
+    blind = resolve_defaults(preset(memoryless=True, **{"network.trunk": "gru"}), maze).network
     assert (blind.trunk, blind.context) == ("transformer", 1)
     assert not (blind.previous_action or blind.previous_reward or blind.first_step or blind.clock)
 
@@ -187,7 +187,7 @@ def successes(memoryless: bool, **settings: Any) -> list[float]:
         "steps": 15_000, "seed": 0, "memoryless": memoryless, "environments": 32, "threads": 1, "log_every": 3_000,
         "replay.replay_ratio": 16.0, "replay.batch_tokens": 384, "evaluation.every": 3_000, "evaluation.episodes": 64,
     }  # fmt: skip
-    run = Session(preset(**{**config, **settings}), resolve("seqel/TMaze10-v0"))
+    run = OnlineTrainer(preset(**{**config, **settings}), resolve("seqel/TMaze10-v0"))
     run.collector.begin()
     for record in records(run):
         assert record.validation is not None and record.validation.success is not None
@@ -225,7 +225,7 @@ class Echo(gym.Env[int, int]):
 
 @pytest.mark.parametrize("trunk", ["transformer", "gru"])
 def test_rule_3_episodes_ten_times_as_long_as_the_context_are_learnt(trunk: str) -> None:
-    run = Session(
+    run = OnlineTrainer(
         preset(
             "immediate",
             **{"network.trunk": trunk, "network.width": 32, "network.layers": 1, "environments": 16, "threads": 1},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqel.extras import needed
+from seqel.extras import require
 from seqel.errors import DataError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def numbers(column: Series, refuse: Refuse, expected: str = "a number") -> NDArr
     Raises:
         DataError: from `refuse`: not a number, infinite, or beyond float32.
     """
-    pl = needed("polars")
+    pl = require("polars")
     if column.dtype == pl.Null:
         return np.full(len(column), np.nan)
     if column.dtype == pl.String:
@@ -65,7 +65,7 @@ def texts(column: Series, refuse: Refuse) -> Series:
     Raises:
         DataError: from `refuse`: the column holds lists, structs or bytes.
     """
-    pl = needed("polars")
+    pl = require("polars")
     if column.dtype.is_nested() or column.dtype == pl.Binary:
         raise refuse(0, f"a single value (the column is of type {column.dtype})", column[0])
     if column.dtype.is_float():
@@ -80,7 +80,7 @@ def flags(column: Series, refuse: Refuse) -> NDArray[np.bool_]:
     Raises:
         DataError: from `refuse`: a value is none of them.
     """
-    pl = needed("polars")
+    pl = require("polars")
     if column.dtype == pl.Boolean:
         return column.fill_null(False).to_numpy()
     lower = texts(column, refuse).str.strip_chars().str.to_lowercase()
@@ -96,7 +96,7 @@ def orders(column: Series, refuse: Refuse) -> tuple[NDArray[np.int64], NDArray[n
     Raises:
         DataError: from `refuse`: missing, or neither.
     """
-    pl = needed("polars")
+    pl = require("polars")
     expected = "a number or a date (as 2026-11-24T10:00:00)"
     _first(column.is_null(), column, refuse, f"{expected}: every row needs its place in the session")
     if column.dtype in (pl.Datetime, pl.Date):
@@ -118,7 +118,7 @@ def orders(column: Series, refuse: Refuse) -> tuple[NDArray[np.int64], NDArray[n
 def _orders_of_text(
     column: Series, refuse: Refuse, expected: str
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
-    pl = needed("polars")
+    pl = require("polars")
     given = column.str.strip_chars().replace("", None)
     _first(given.is_null(), column, refuse, f"{expected}: every row needs its place in the session")
     whole = given.cast(pl.Int64, strict=False)
@@ -160,7 +160,7 @@ def lists(
     Raises:
         DataError: from `refuse`: no list, one of another length, or a number in it that is missing or not finite.
     """
-    pl = needed("polars")
+    pl = require("polars")
     if column.dtype == pl.String:
         column = _decoded(column, refuse, expected)
     if column.dtype == pl.Null:
@@ -199,7 +199,7 @@ def sets(column: Series, refuse: Refuse, names: Sequence[str]) -> tuple[NDArray[
     Raises:
         DataError: from `refuse`: no list, an empty one, or one with something in it that is none of the names.
     """
-    pl = needed("polars")
+    pl = require("polars")
     expected = f"a list of one or more of the actions {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
     if column.dtype == pl.String:
         column = pl.Series(column.name, [_names(text, row, refuse, expected) for row, text in enumerate(column)])
@@ -235,7 +235,7 @@ def _names(text: str | None, row: int, refuse: Refuse, expected: str) -> list[st
 
 
 def _decoded(column: Series, refuse: Refuse, expected: str) -> Series:
-    pl = needed("polars")
+    pl = require("polars")
     given = column.str.strip_chars().replace("", None)
     if given.str.contains(JSON_NUMBERS).fill_null(True).all():  # polars reads whatever begins like a list
         return given.str.json_decode(pl.List(pl.Float64))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seqel.datasets.encoding import VOCABULARY, natural
-from seqel.extras import needed
+from seqel.extras import require
 from seqel.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class Names:
     """Distinct texts of a column, numbered in the order in which they appear, and how often each occurs."""
 
     def __init__(self, limit: int, explain: str) -> None:
-        pl = needed("polars")
+        pl = require("polars")
         # polars forgets the numbers of a type as soon as no column has it: this one holds on to it.
         self._held = pl.Series([], dtype=pl.Categorical(pl.Categories.random()))
         self.names: Series = pl.Series([], dtype=pl.String)
@@ -39,7 +39,7 @@ class Names:
         """
         known = len(self)
         coded = texts.cast(self._held.dtype)
-        codes: NDArray[np.int64] = coded.to_physical().cast(needed("polars").Int64).fill_null(-1).to_numpy()
+        codes: NDArray[np.int64] = coded.to_physical().cast(require("polars").Int64).fill_null(-1).to_numpy()
         count = int(codes.max(initial=-1)) + 1
         if count > known:
             if count > self._limit:

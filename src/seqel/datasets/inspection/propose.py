@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqel.extras import needed
+from seqel.extras import require
 from seqel.datasets.schema import Schema
 from seqel.datasets.reading.table import Table, expand
 from seqel.errors import DataError
@@ -117,7 +117,7 @@ def propose(files: str | Path | Sequence[str | Path]) -> Proposal:
 
 
 def _described(rows: DataFrame, name: str) -> _Column:
-    pl = needed("polars")
+    pl = require("polars")
     column: Series = rows[name]
     if column.dtype == pl.String:
         column = column.replace("", None)
@@ -135,7 +135,7 @@ def _described(rows: DataFrame, name: str) -> _Column:
 
 
 def _kind(there: Series) -> tuple[str, bool]:
-    pl = needed("polars")
+    pl = require("polars")
     if there.dtype in (pl.Date, pl.Datetime):
         return "date", False
     if there.dtype in (pl.List, pl.Array):

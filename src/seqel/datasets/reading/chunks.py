@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["BLOCK", "RECORD_LIMIT", "Piece", "count", "pieces", "share"]
+__all__ = ["BLOCK", "RECORD_LIMIT", "Chunk", "count", "chunks", "share"]
 
 BLOCK = 16 << 20  # bytes read at a time
 RECORD_LIMIT = 16 << 20  # bytes of one record
@@ -28,7 +28,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Chunk:
     """Whole records of a text file."""
 
     data: bytes
@@ -36,7 +36,7 @@ class Piece:
     offset: int  # of its first byte in the (decompressed) file
 
 
-def pieces(path: Path, *, quotes: bool, offset: int = 0, line: int = 1, block: int | None = None) -> Iterator[Piece]:
+def chunks(path: Path, *, quotes: bool, offset: int = 0, line: int = 1, block: int | None = None) -> Iterator[Chunk]:
     """The file from `offset` on, in pieces of about `block` bytes. quotes: a line end inside "..." ends no record.
 
     Raises:
@@ -56,7 +56,7 @@ def pieces(path: Path, *, quotes: bool, offset: int = 0, line: int = 1, block: i
             held += data
             end = _end(held, quotes)
             if end:
-                yield Piece(held[:end], line, offset)
+                yield Chunk(held[:end], line, offset)
                 line += count(held, b"\n", end)
                 offset += end
                 held = held[end:]
@@ -70,10 +70,10 @@ def pieces(path: Path, *, quotes: bool, offset: int = 0, line: int = 1, block: i
                 f"{path}, line {at}: expected closed double quotes, but one that opens in this line never closes; "
                 'a quote inside a quoted value is written twice ("")'
             )
-        yield Piece(held, line, offset)
+        yield Chunk(held, line, offset)
 
 
-def share(path: Path, piece: Piece) -> float:
+def share(path: Path, piece: Chunk) -> float:
     """How much of the file has been read by the end of the piece; of a gzip file, whose true size is not known, a guess."""
     size = path.stat().st_size * (PACKED if path.suffix.lower() == ".gz" else 1)
     return min(1.0, (piece.offset + len(piece.data)) / max(1, size))

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqel.datasets.reading.frames import Frame, Role, lines, not_utf8
-from seqel.datasets.reading.chunks import Piece, count, pieces, share
-from seqel.extras import needed
+from seqel.datasets.reading.chunks import Chunk, count, chunks, share
+from seqel.extras import require
 from seqel.errors import DataError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class CsvSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        first = next(pieces(path, quotes=True), None)
+        first = next(chunks(path, quotes=True), None)
         if first is None or not first.data.strip():
             raise DataError(f"{path} is empty: expected a header and a row a step")
         head, self._offset, self._line = self._header(first)
@@ -45,7 +45,7 @@ class CsvSource:
         self.columns = [name.strip() for name in self.columns]
         self._types: dict[str, Any] = {}
 
-    def _header(self, first: Piece) -> tuple[str, int, int]:
+    def _header(self, first: Chunk) -> tuple[str, int, int]:
         """Its text, and where the rows begin: offset and line."""
         end = 0
         while True:
@@ -64,13 +64,13 @@ class CsvSource:
         for name in roles:
             if self.columns.count(name) > 1:
                 raise DataError(f"{self.path}, line 1: the header has {name!r} twice: rename one of them")
-        for piece in pieces(self.path, quotes=True, offset=self._offset, line=self._line):
+        for piece in chunks(self.path, quotes=True, offset=self._offset, line=self._line):
             rows = self._frame(piece, roles)
             if rows.height:
                 yield Frame(rows, piece.line, piece.offset, share(self.path, piece))
 
-    def _frame(self, piece: Piece, roles: Mapping[str, Role]) -> DataFrame:
-        pl = needed("polars")
+    def _frame(self, piece: Chunk, roles: Mapping[str, Role]) -> DataFrame:
+        pl = require("polars")
         starts, separators = _structure(piece.data, self.separator)
         if separators != len(starts) * (len(self.columns) - 1):
             raise self._explain(piece) or self._unread(piece, "the rows have different numbers of values")
@@ -96,11 +96,11 @@ class CsvSource:
             return rows.rename({f"column_{i + 1}": name for i, name in wanted.items()}).select(list(roles))
         raise self._explain(piece) or self._unread(piece, f"expected {len(starts):,} rows, polars finds others")
 
-    def _unread(self, piece: Piece, reason: str) -> DataError:
+    def _unread(self, piece: Chunk, reason: str) -> DataError:
         last = piece.line + max(0, lines(piece.data) - 1)
         return DataError(f"{self.path}, somewhere in lines {piece.line:,} to {last:,}: not a valid CSV: {reason}")
 
-    def _explain(self, piece: Piece) -> DataError | None:
+    def _explain(self, piece: Chunk) -> DataError | None:
         """The first record that is wrong, found slowly."""
         try:
             text = piece.data.decode()
@@ -135,7 +135,7 @@ class CsvSource:
         return None
 
     def locate(self, frame: Frame, row: int) -> int:
-        for piece in pieces(self.path, quotes=True, offset=frame.offset, line=frame.line):
+        for piece in chunks(self.path, quotes=True, offset=frame.offset, line=frame.line):
             starts, _ = _structure(piece.data, self.separator)
             if row < len(starts):
                 return piece.line + piece.data.count(b"\n", 0, int(starts[row]))

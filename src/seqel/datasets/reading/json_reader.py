@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from seqel.datasets.reading.frames import Frame, Role, lines, not_utf8
-from seqel.datasets.reading.chunks import Piece, pieces, share
-from seqel.extras import needed
+from seqel.datasets.reading.chunks import Chunk, chunks, share
+from seqel.extras import require
 from seqel.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class JsonSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        first = next(pieces(path, quotes=False), None)
+        first = next(chunks(path, quotes=False), None)
         if first is None or not first.data.strip():
             raise DataError(f"{path} is empty: expected a JSON object a line, a line a step")
         self._first = first
@@ -42,17 +42,17 @@ class JsonSource:
     def look_for(self, column: str) -> bool:
         """Whether a column that the first lines lack occurs further on: JSON may leave out what is missing."""
         name = json.dumps(column).encode(), json.dumps(column, ensure_ascii=False).encode()
-        return any(part in piece.data for piece in pieces(self.path, quotes=False) for part in name)
+        return any(part in piece.data for piece in chunks(self.path, quotes=False) for part in name)
 
     def frames(self, roles: Mapping[str, Role]) -> Iterator[Frame]:
         self._types = {}
-        for piece in pieces(self.path, quotes=False):
+        for piece in chunks(self.path, quotes=False):
             rows = self._frame(piece, roles)
             if rows.height:
                 yield Frame(rows, piece.line, piece.offset, share(self.path, piece))
 
-    def _frame(self, piece: Piece, roles: Mapping[str, Role]) -> DataFrame:
-        pl = needed("polars")
+    def _frame(self, piece: Chunk, roles: Mapping[str, Role]) -> DataFrame:
+        pl = require("polars")
         asked = {"number": pl.Float64, "whole": pl.Int64, "list": pl.List(pl.Float64)}
         types = self._types or {name: asked.get(role, pl.String) for name, role in roles.items()}
         if not piece.data.strip():
@@ -73,7 +73,7 @@ class JsonSource:
             return rows.select(list(roles))
         raise self._explain(piece, "expected one JSON object a line")
 
-    def _explain(self, piece: Piece, reason: str) -> DataError:
+    def _explain(self, piece: Chunk, reason: str) -> DataError:
         for number, line in enumerate(piece.data.split(b"\n")):
             if line.strip():
                 self._parsed(line, piece.line + number)
@@ -97,7 +97,7 @@ class JsonSource:
         return value
 
     def locate(self, frame: Frame, row: int) -> int:
-        for piece in pieces(self.path, quotes=False, offset=frame.offset, line=frame.line):
+        for piece in chunks(self.path, quotes=False, offset=frame.offset, line=frame.line):
             filled = _filled(piece.data)
             if row < len(filled):
                 return piece.line + filled[row]

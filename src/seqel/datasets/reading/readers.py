@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from seqel.datasets.reading.csv_reader import CsvSource
 from seqel.datasets.reading.frames import Frame, Role, Source
 from seqel.datasets.reading.json_reader import JsonSource
-from seqel.extras import needed
+from seqel.extras import require
 from seqel.errors import DataError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class ParquetSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        pl = needed("polars")
+        pl = require("polars")
         try:
             self.columns = list(pl.read_parquet_schema(path))
             self._rows = int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())  # from the footer
@@ -63,7 +63,7 @@ class ParquetSource:
         return DataError(f"{self.path}: expected a whole Parquet file: {str(error).splitlines()[0]}")
 
     def frames(self, roles: Mapping[str, Role]) -> Iterator[Frame]:
-        pl = needed("polars")
+        pl = require("polars")
         row = 1
         try:
             wanted = pl.scan_parquet(self.path, glob=False).select(list(roles))

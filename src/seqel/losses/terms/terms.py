@@ -1,8 +1,8 @@
 """What learning from recorded data adds to Q-learning: pure functions, each of one term; composed in `objective.py`.
 
 Recorded data cannot be asked what another action would have earned. Each term keeps the learner near what was recorded in
-its own way: low values elsewhere (`conservative`), the recorded action itself (`imitation`), values of what good recorded
-actions earn (`expectile`), or no bootstrap through actions that nobody took (`supported`).
+its own way: low values elsewhere (`cql_penalty`), the recorded action itself (`cloning_loss`), values of what good recorded
+actions earn (`expectile_loss`), or no bootstrap through actions that nobody took (`support_mask`).
 q and logits are (..., M, A); a mask is bool, True = allowed, (..., 1, A) or of their shape.
 """
 
@@ -11,14 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqel.losses.td import select
+from seqel.losses.td import gather_actions
 
-__all__ = ["advantage_weight", "conservative", "expectile", "imitation", "log_policy", "supported"]
+__all__ = ["advantage_weight", "cql_penalty", "expectile_loss", "cloning_loss", "log_policy", "support_mask"]
 
 HEAVIEST = 20.0  # times the lightest possible pull of an action, so that one step cannot decide an update
 
 
-def conservative(
+def cql_penalty(
     q: Tensor, action: Tensor, temperature: float, mask: Tensor | None = None, log_count: Tensor | None = None
 ) -> Tensor:
     """How far the values of all actions stand above that of the recorded one: t logsumexp(q / t) - q(a) -> (..., M).
@@ -32,7 +32,7 @@ def conservative(
     """
     if not temperature > 0.0:
         raise ValueError(f"expected temperature > 0; came {temperature}")
-    taken = select(q, action)
+    taken = gather_actions(q, action)
     scaled = _only(q, mask) / temperature
     return temperature * torch.logsumexp(scaled if log_count is None else scaled + log_count, dim=-1) - taken
 
@@ -42,16 +42,16 @@ def log_policy(logits: Tensor, mask: Tensor | None = None) -> Tensor:
     return _only(logits, mask).log_softmax(dim=-1)
 
 
-def imitation(logits: Tensor, action: Tensor, mask: Tensor | None = None, log_count: Tensor | None = None) -> Tensor:
+def cloning_loss(logits: Tensor, action: Tensor, mask: Tensor | None = None, log_count: Tensor | None = None) -> Tensor:
     """Cross-entropy of the recorded action, in nats: behaviour cloning, and the supervised part of SQN.  -> (..., M).
 
-    Xin et al. 2020, arXiv:2006.05779 (SQN), for its place beside Q-learning. log_count: as in `conservative`; the sampled
+    Xin et al. 2020, arXiv:2006.05779 (SQN), for its place beside Q-learning. log_count: as in `cql_penalty`; the sampled
     softmax of Bengio and Senecal 2008 for negatives drawn evenly.
     """
-    return -select(log_policy(logits if log_count is None else logits + log_count, mask), action)
+    return -gather_actions(log_policy(logits if log_count is None else logits + log_count, mask), action)
 
 
-def expectile(error: Tensor, tau: float) -> Tensor:
+def expectile_loss(error: Tensor, tau: float) -> Tensor:
     """|tau - 1(error < 0)| error^2, elementwise: IQL's loss of the state value, error = Q(s, a) - V(s).
 
     tau = 0.5 gives half the squared error (the mean); towards 1 the value follows the best recorded actions. Source:
@@ -75,7 +75,7 @@ def advantage_weight(advantage: Tensor, beta: float, learn: Tensor) -> Tensor:
     return (beta * advantage / mean.clamp(min=1e-6)).exp().clamp(max=HEAVIEST)
 
 
-def supported(logits: Tensor, threshold: float, mask: Tensor | None = None) -> Tensor:
+def support_mask(logits: Tensor, threshold: float, mask: Tensor | None = None) -> Tensor:
     """Whether an action is at least `threshold` times as likely as the likeliest one, bool (..., M, A).
 
     Never empty where the mask is not. Source: Fujimoto et al. 2019, arXiv:1910.01708 (discrete BCQ), eq. 5 f.

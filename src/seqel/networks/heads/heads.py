@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 from seqel.values.distributions import Categorical, Quantiles
 from seqel.values.hl_gauss import HLGauss
-from seqel.losses.terms.terms import log_policy, supported
+from seqel.losses.terms.terms import log_policy, support_mask
 from seqel.networks.config import NetworkConfig
 from seqel.networks.heads.action_scorer import ActionScorer
 from seqel.spaces import ActionSpec
 from seqel.types import QOutput
 
-__all__ = ["PolicyHead", "QHead", "StateValueHead", "decide"]
+__all__ = ["PolicyHead", "QHead", "StateValueHead", "action_scores"]
 
 FAR = 1e6  # return scales: how far below the others a value is put that the policy head filters out
 
 
-def each_action(action: ActionSpec, config: NetworkConfig, outputs: int) -> nn.Linear | ActionScorer:
+def action_layer(action: ActionSpec, config: NetworkConfig, outputs: int) -> nn.Linear | ActionScorer:
     """What gives `outputs` numbers for every action: an output of a layer each, or a score of what the action is."""
     if config.actions == "embedded":
         return ActionScorer(action.actions, config.width, action.dims * outputs, config.action_features)
@@ -35,7 +35,7 @@ def last_layer(layer: nn.Linear | ActionScorer) -> nn.Linear:
     return layer.last if isinstance(layer, ActionScorer) else layer
 
 
-def numbers_of(
+def action_outputs(
     layer: nn.Linear | ActionScorer, h: Tensor, candidates: Tensor | None, action: ActionSpec, outputs: int
 ) -> Tensor:
     """h (..., D) -> (..., M, A, outputs); with candidates (..., C), numbers of actions: (..., M, C, outputs)."""
@@ -66,7 +66,7 @@ class QHead(nn.Module):
         super().__init__()
         self.values = _values(config)
         self.action, self.outputs = action, 1 if self.values is None else config.bins
-        self.advantage = each_action(action, config, self.outputs)
+        self.advantage = action_layer(action, config, self.outputs)
         self.value = nn.Linear(config.width, action.dims * self.outputs) if config.dueling else None
         self.register_buffer("scale", torch.ones(()))
         for layer in self._layers():
@@ -83,9 +83,9 @@ class QHead(nn.Module):
         With candidates (..., C), numbers of actions, these alone: C in the place of A.
         """
         if self.value is None:
-            out = numbers_of(self.advantage, h, candidates, self.action, self.outputs)
+            out = action_outputs(self.advantage, h, candidates, self.action, self.outputs)
         else:  # the mean is of all actions: a value does not depend on who else is a candidate
-            out = numbers_of(self.advantage, h, None, self.action, self.outputs)
+            out = action_outputs(self.advantage, h, None, self.action, self.outputs)
             out = (
                 self.value(h).unflatten(-1, (self.action.dims, 1, self.outputs)) + out - out.mean(dim=-2, keepdim=True)
             )
@@ -110,13 +110,13 @@ class PolicyHead(nn.Module):
 
     def __init__(self, action: ActionSpec, config: NetworkConfig) -> None:
         super().__init__()
-        self.action, self.linear = action, each_action(action, config, 1)
+        self.action, self.linear = action, action_layer(action, config, 1)
         nn.init.zeros_(last_layer(self.linear).weight)
         nn.init.zeros_(last_layer(self.linear).bias)
 
     def forward(self, h: Tensor, candidates: Tensor | None = None) -> Tensor:
         """h (..., D) -> (..., M, A) float32; with candidates (..., C), C in the place of A."""
-        return numbers_of(self.linear, h, candidates, self.action, 1)[..., 0].float()
+        return action_outputs(self.linear, h, candidates, self.action, 1)[..., 0].float()
 
 
 class StateValueHead(nn.Module):
@@ -140,7 +140,7 @@ class StateValueHead(nn.Module):
         self.linear.bias.mul_(ratio)
 
 
-def decide(out: QOutput, scale: Tensor, config: NetworkConfig, mask: Tensor | None = None) -> Tensor:
+def action_scores(out: QOutput, scale: Tensor, config: NetworkConfig, mask: Tensor | None = None) -> Tensor:
     """What the greedy action is the largest of: (..., M, A), -inf where the mask (of that shape, or 1 for M) forbids.
 
     The values; or the policy's log-probabilities where it decides; or the values with those put far below that the
@@ -152,7 +152,7 @@ def decide(out: QOutput, scale: Tensor, config: NetworkConfig, mask: Tensor | No
         found = log_policy(out.policy_logits, mask)
     elif config.policy == "filters":
         assert out.policy_logits is not None
-        near = supported(out.policy_logits, config.support, mask)
+        near = support_mask(out.policy_logits, config.support, mask)
         found = torch.where(near, out.q, (log_policy(out.policy_logits, mask) - FAR) * scale)
     return found if mask is None else found.masked_fill(~mask, -torch.inf)
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 __all__ = [
     "attention_weights",
-    "band",
+    "banded_causal_mask",
     "banded_attention",
-    "circles",
+    "phase_cosines",
     "frequencies",
     "ring_attention",
     "ring_empty",
@@ -34,13 +34,13 @@ def frequencies(dim: int, base: float) -> Tensor:
     return base ** -(torch.arange(0, dim, 2, dtype=torch.float64) / dim)
 
 
-def circles(position: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
+def phase_cosines(position: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
     """cos(position x frequency + phase).  position (...) int64, the others (n,) float64 -> (..., n) float32."""
     return torch.addcmul(phase, position[..., None], frequency).cos().float()
 
 
 def rotary(dim: int, base: float) -> tuple[Tensor, Tensor]:
-    """Frequencies and phases whose `circles` are the two factors of `rotate` side by side.  -> two (2 dim,) float64.
+    """Frequencies and phases whose `phase_cosines` are the two factors of `rotate` side by side.  -> two (2 dim,) float64.
 
     A sine is a cosine a quarter turn late, so one call makes all the factors, for every layer.
     """
@@ -58,7 +58,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.addcmul(x * cos, torch.cat((right, left), dim=-1), sin)
 
 
-def band(first: Tensor, context: int) -> Tensor:
+def banded_causal_mask(first: Tensor, context: int) -> Tensor:
     """Who sees whom.  first (B, T) bool -> (B, 1, T, T) bool, True where query i (rows) sees key j (columns)."""
     steps = torch.arange(first.shape[1], device=first.device)
     distance = steps[:, None] - steps[None, :]

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from seqel.networks.trunks.banded_attention import (
     attention_weights,
-    band,
+    banded_causal_mask,
     banded_attention,
-    circles,
+    phase_cosines,
     frequencies,
     ring_attention,
     ring_empty,
@@ -33,10 +33,10 @@ from seqel.networks.trunks.base import State, Trunk
 Join = Callable[[Tensor, Tensor], Tensor]
 PureStep = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
-__all__ = ["Block", "Clock", "Transformer"]
+__all__ = ["Block", "StepEncoding", "Transformer"]
 
 
-class Clock(nn.Module):
+class StepEncoding(nn.Module):
     """A learnt linear function of sinusoids of the step number; starts as the sinusoids themselves, scaled.
 
     Vaswani et al. 2017 for the sinusoids. Differs: learnable, and unbounded in length as a table would not be.
@@ -112,10 +112,10 @@ class Transformer(Trunk):
         self.dim = config.width // config.heads
         waves = [rotary(self.dim, config.rope_base)]
         if config.clock:
-            waves.append(Clock.waves(config.width, config.clock_base))
+            waves.append(StepEncoding.waves(config.width, config.clock_base))
         self.register_buffer("frequency", torch.cat([frequency for frequency, _ in waves]), persistent=False)
         self.register_buffer("phase", torch.cat([phase for _, phase in waves]), persistent=False)
-        self.clock = Clock(config.width, config.clock_scale) if config.clock else None
+        self.clock = StepEncoding(config.width, config.clock_scale) if config.clock else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self._compiled: dict[int, PureStep] = {}  # by the number of rows
@@ -155,11 +155,11 @@ class Transformer(Trunk):
 
     def _enter(self, x: Tensor, first: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x, cos, sin = self._place(x, step_numbers(first, start))
-        return x, cos, sin, band(first, self.context)
+        return x, cos, sin, banded_causal_mask(first, self.context)
 
     def _place(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x (..., D) with the clock added, and the rotary factors (..., 1, 1, d) of all layers."""
-        waves = circles(position, self.frequency, self.phase)[..., None, None, :]
+        waves = phase_cosines(position, self.frequency, self.phase)[..., None, None, :]
         cos, sin, clock = waves.tensor_split((self.dim, 2 * self.dim), dim=-1)
         if self.clock is not None:
             x = x + self.clock(clock[..., 0, 0, :])

@@ -23,7 +23,7 @@ from seqel.types import SequenceBatch
 if TYPE_CHECKING:
     from seqel.training.config import RunConfig
 
-__all__ = ["can_compile", "compiled", "gflop", "pays", "settle"]
+__all__ = ["can_compile", "compiled", "gflop", "is_worth_compiling", "resolve_compile_mode"]
 
 Result = TypeVar("Result")
 
@@ -36,7 +36,7 @@ MARGIN = 2.0
 SAVED_SECONDS_PER_UPDATE_ON_GPU = 0.01
 
 
-def settle(config: RunConfig, device: torch.device, updates: float | None = None) -> RunConfig:
+def resolve_compile_mode(config: RunConfig, device: torch.device, updates: float | None = None) -> RunConfig:
     """Turn `learner.compile = "auto"` into "on" or "off". `config.replay.window` must have been chosen.
 
     `updates`: how many there will be; None: what the environment steps and the replay ratio make of it.
@@ -51,11 +51,11 @@ def settle(config: RunConfig, device: torch.device, updates: float | None = None
             "one, or set learner.compile = 'auto' or 'off'"
         )
     if choice == "auto":
-        choice = "on" if pays(config, device, updates) and can_compile(device) else "off"
+        choice = "on" if is_worth_compiling(config, device, updates) and can_compile(device) else "off"
     return dataclasses.replace(config, learner=dataclasses.replace(config.learner, compile=choice))
 
 
-def pays(config: RunConfig, device: torch.device, updates: float | None = None) -> bool:
+def is_worth_compiling(config: RunConfig, device: torch.device, updates: float | None = None) -> bool:
     """Whether the run is long enough for compilation to save twice what it takes."""
     network, replay = config.network, config.replay
     if network.trunk != "transformer":

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import torch
 
-from seqel.training.offline.trainer import OfflineSession
+from seqel.training.offline.trainer import OfflineTrainer
 from seqel.training.online.loop import Record, next_multiple
 
 __all__ = ["records"]
 
 
-def records(session: OfflineSession) -> Iterator[Record]:
+def records(session: OfflineTrainer) -> Iterator[Record]:
     """Learn until the config's updates are done, or no weights were worth keeping at `data.patience` looks in a row.
 
     Whenever it yields or ends, the session can be saved, and a loop over the restored one goes on as this one does.
@@ -40,7 +40,7 @@ def records(session: OfflineSession) -> Iterator[Record]:
         yield Record(session.steps, seconds, session.steps, speed, metrics, look, session.solved, session.done, notes)
 
 
-def means(session: OfflineSession) -> dict[str, float]:
+def means(session: OfflineTrainer) -> dict[str, float]:
     """Of the learner's metrics since the last record."""
     gathered = session.gathered
     found = {

@@ -14,12 +14,12 @@ import torch
 
 from seqel.agents.agent import Agent
 from seqel.replay.gathering import windows_of
-from seqel.replay.episode_buffer import Recorded
+from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.losses.returns import discounted_return
 from seqel.networks.qnetwork import QNetwork
 from seqel.training.hardware.allocator import keep_freed_memory, use_large_pages
-from seqel.training.hardware.compilation import settle
-from seqel.training.defaults import filled
+from seqel.training.hardware.compilation import resolve_compile_mode
+from seqel.training.defaults import with_defaults
 from seqel.training.config import RunConfig
 from seqel.training.hardware.devices import choose_device
 from seqel.training.offline.validation import HeldOut, Sums
@@ -27,31 +27,31 @@ from seqel.training.learner import Learner
 from seqel.training.sources import Source, described
 from seqel.types import SequenceBatch
 
-__all__ = ["LONGEST_CONTEXT", "OfflineSession", "complete"]
+__all__ = ["LONGEST_CONTEXT", "OfflineTrainer", "resolve_defaults"]
 
 LONGEST_CONTEXT = 128  # steps; chosen where the config leaves it open and sessions are longer
 MAX_WINDOWS = 1_024
-SETTLED = 10  # updates after which the memory that they need has been taken
+WARMUP_UPDATES = 10  # updates after which the memory that they need has been taken
 HELD_OUT_TRANSITIONS = 50_000  # looked at each time, at most
 SCALE_TRANSITIONS = 1_000_000  # that the size of returns is taken from, at most
 ALLOWED = 0.05  # of the variance of targets, that newer values may leave unexplained beside the least so far
 DIGEST = 1_000_000  # slots that are compared when a run goes on
 
 
-def complete(config: RunConfig, recorded: Recorded) -> RunConfig:
+def resolve_defaults(config: RunConfig, recorded: EpisodeBuffer) -> RunConfig:
     """Fill in what the config left open, from the sessions' lengths: context, window, discount, heads."""
     longest = int(recorded.lengths.max())
     context = config.network.context or min(longest + 1, LONGEST_CONTEXT)
-    return filled(config, context, min(longest, 2 * context))
+    return with_defaults(config, context, min(longest, 2 * context))
 
 
-class OfflineSession:
+class OfflineTrainer:
     """A run on recorded data in memory."""
 
     def __init__(self, config: RunConfig, source: Source) -> None:
         self.notes: list[str] = []
         self.device = choose_device(config.device)
-        self.config = config = settle(complete(config, source.recorded), self.device, config.data.updates)
+        self.config = config = resolve_compile_mode(resolve_defaults(config, source.recorded), self.device, config.data.updates)
         self.source = source
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -127,7 +127,7 @@ class OfflineSession:
             pack=config.network.trunk == "transformer",
         )
         metrics = self.learner.update(self.prepare(batch), self.done)
-        if self.learner.updates == SETTLED and self.device.type == "cpu":
+        if self.learner.updates == WARMUP_UPDATES and self.device.type == "cpu":
             use_large_pages()
         return metrics
 
@@ -231,7 +231,7 @@ class OfflineSession:
         return []
 
 
-def return_scale(recorded: Recorded, discount: float) -> float:
+def return_scale(recorded: EpisodeBuffer, discount: float) -> float:
     """Root mean square of the discounted returns that follow each recorded step; 1 where all are 0."""
     total = steps = 0.0
     for batch in recorded.batches(window=int(recorded.lengths.max()), context=0, discount=discount):

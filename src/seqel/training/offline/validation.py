@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seqel.losses.config import ObjectiveConfig
 from seqel.losses.objective import offline_terms, q_targets
 from seqel.losses.returns import discounted_return
-from seqel.losses.td import select
+from seqel.losses.td import gather_actions
 from seqel.networks.qnetwork import QNetwork
 from seqel.types import QOutput, SequenceBatch
 
@@ -53,7 +53,7 @@ class Sums:
         network, objective = self.network, self.objective
         support = network.config.support if network.config.policy == "filters" else 0.0
         goal = q_targets(batch, online, slow, objective, support)[batch.learn].double()
-        error = select(online.q[:, :-1], batch.action)[batch.learn].double() - goal
+        error = gather_actions(online.q[:, :-1], batch.action)[batch.learn].double() - goal
         self.steps += len(goal)
         self.error += float(error.square().mean(dim=-1).sum())
         self.size += float(error.abs().mean(dim=-1).sum())
@@ -67,7 +67,7 @@ class Sums:
         self.agree += float((chosen[:, :-1] == batch.action).all(dim=-1)[batch.learn].sum())
         begins = batch.first[:, 0]
         if batch.policy is None:
-            value = select(online.q, chosen)[:, 0]
+            value = gather_actions(online.q, chosen)[:, 0]
         else:
             value = (batch.policy[:, 0] * slow.q[:, 0]).sum(dim=-1)
         self.first_value.append(value[begins].double().cpu())

@@ -13,7 +13,7 @@ from seqel.agents.exploration import Explorer
 from seqel.replay.buffer import Replay
 from seqel.environments.vector import VectorStream, success_of
 from seqel.training.online.actors import Actors
-from seqel.training.online.fast_forward import play_again
+from seqel.training.online.fast_forward import fast_forward
 from seqel.training.return_scale import ReturnScale
 from seqel.types import Episode, SequenceBatch
 
@@ -255,7 +255,7 @@ class Collector:
         self.actors.load_state_dict(state.get("actors", [state]))  # of one agent, before 2026-11-25
         lost = every = np.ones(self.stream.count, bool)
         if self.stream.seedable:
-            lost = play_again(self.stream, self._seeds(every), self.history, self._same)
+            lost = fast_forward(self.stream, self._seeds(every), self.history, self._same)
         self.stream.mask = None if state["stream_mask"] is None else state["stream_mask"].copy()
         self.stream.first = state["first"].copy()
         if lost.any():

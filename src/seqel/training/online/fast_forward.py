@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from seqel.environments.vector import VectorStream
 from seqel.errors import EnvironmentFault
 
-__all__ = ["play_again"]
+__all__ = ["fast_forward"]
 
 
-def play_again(
+def fast_forward(
     stream: VectorStream,
     seeds: list[int | None],
     history: Sequence[Sequence[int]],
@@ -27,12 +27,12 @@ def play_again(
     that differs once, or ends, is lost; all are where the environment fails.
     """
     try:
-        return _play_again(stream, seeds, history, same)
+        return _fast_forward(stream, seeds, history, same)
     except EnvironmentFault:
         return np.ones(stream.count, bool)
 
 
-def _play_again(
+def _fast_forward(
     stream: VectorStream,
     seeds: list[int | None],
     history: Sequence[Sequence[int]],

@@ -14,7 +14,7 @@ import torch
 
 from seqel.evaluation.rollout import Evaluation
 from seqel.training.offline.validation import HeldOut
-from seqel.training.online.trainer import CONFIRM_SEED, Session
+from seqel.training.online.trainer import CONFIRM_SEED, OnlineTrainer
 
 __all__ = ["Record", "records"]
 
@@ -34,7 +34,7 @@ class Record:
     notes: tuple[str, ...] = ()  # what has to be said in words: episodes that a resume lost, for instance
 
 
-def records(session: Session) -> Iterator[Record]:
+def records(session: OnlineTrainer) -> Iterator[Record]:
     """Train until the config's steps are done (or the threshold is confirmed), a record at a time.
 
     Whenever it yields or ends, the session can be saved, and a loop over the restored one goes on as this one does.
@@ -75,7 +75,7 @@ def records(session: Session) -> Iterator[Record]:
         )
 
 
-def confirmed(session: Session, validation: Evaluation) -> bool:
+def confirmed(session: OnlineTrainer, validation: Evaluation) -> bool:
     """Whether the run may end: the threshold is reached, and holds on further episodes."""
     look = session.config.evaluation
     if not look.stop or look.threshold is None or validation.mean < look.threshold:
@@ -83,7 +83,7 @@ def confirmed(session: Session, validation: Evaluation) -> bool:
     return session.validate(look.confirm, CONFIRM_SEED).mean >= look.threshold
 
 
-def summary(session: Session) -> dict[str, float]:
+def summary(session: OnlineTrainer) -> dict[str, float]:
     """Means of the learner's metrics since the last record, and of the last hundred training episodes."""
     found: dict[str, float] = {}
     gathered = session.gathered

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from seqel.replay.gathering import windows_of
-from seqel.replay.episode_buffer import Recorded
+from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.replay.buffer import Replay
 from seqel.training.config import RunConfig
 
-__all__ = ["shares"]
+__all__ = ["split_batch"]
 
 MAX_WINDOWS = 256
 
 
-def shares(config: RunConfig, replay: Replay, recorded: Recorded | None, window: int) -> tuple[int, int]:
+def split_batch(config: RunConfig, replay: Replay, recorded: EpisodeBuffer | None, window: int) -> tuple[int, int]:
     """(live, recorded) numbers of windows of at most `window` steps, as shares of an update's transitions.
 
     Not of its windows: recorded episodes may be much shorter than live ones.

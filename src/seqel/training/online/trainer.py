@@ -14,8 +14,8 @@ import torch
 
 from seqel.agents.agent import Agent
 from seqel.agents.exploration import Explorer
-from seqel.replay.concat import joined
-from seqel.replay.episode_buffer import Recorded
+from seqel.replay.concat import concat
+from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.replay.buffer import Replay
 from seqel.environments.probe import Probe, probe
 from seqel.environments.resolve import EnvMaker
@@ -27,24 +27,24 @@ from seqel.networks.qnetwork import QNetwork
 from seqel.training.online.actors import Actors
 from seqel.training.hardware.allocator import keep_freed_memory, use_large_pages
 from seqel.training.online.collector import Collector, EpisodeEnd
-from seqel.training.hardware.compilation import settle
-from seqel.training.defaults import complete
+from seqel.training.hardware.compilation import resolve_compile_mode
+from seqel.training.defaults import resolve_defaults
 from seqel.training.config import RunConfig
 from seqel.training.hardware.devices import choose_device
 from seqel.training.learner import Learner
 from seqel.training.return_scale import ReturnScale
-from seqel.training.online.mixing import shares
+from seqel.training.online.mixing import split_batch
 from seqel.training.sources import Source, require_same_spaces
 
-__all__ = ["Session"]
+__all__ = ["OnlineTrainer"]
 
 VALIDATION_SEED = 1 << 30  # validation episodes are reset with seeds from here on, confirmation from CONFIRM_SEED on
 CONFIRM_SEED = (1 << 30) + (1 << 29)
 KEPT = ("data", "encoding", "held_out")  # what an agent that learnt from data goes on saying of them
-SETTLED = 10  # updates after which the memory that they need has been taken
+WARMUP_UPDATES = 10  # updates after which the memory that they need has been taken
 
 
-class Session:
+class OnlineTrainer:
     """A run in memory: environments, agent, replay, learner. `training/online/loop.py` says in which order they work."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Session:
         self.device = choose_device(config.device)
         if start is not None:
             config = dataclasses.replace(config, network=start.network.config)
-        self.config = config = settle(complete(config, self.probe), self.device)
+        self.config = config = resolve_compile_mode(resolve_defaults(config, self.probe), self.device)
         count, asked = config.environments, config.vectorization
         mode = choose_mode(make, self.probe, count) if asked == "auto" else asked
         self.config = config = dataclasses.replace(config, vectorization=mode)
@@ -203,15 +203,15 @@ class Session:
             "pad_to": window if config.learner.compile == "on" else None,
             "pack": config.network.trunk == "transformer",  # a GRU would have to run packed rows step by step
         }
-        live, old = shares(config, self.replay, self.recorded, window)
+        live, old = split_batch(config, self.replay, self.recorded, window)
         importance = config.replay.importance + (1.0 - config.replay.importance) * self.done
         batch = self.replay.sample(live, importance=importance, **sample)
         self.learned += max(1, batch.learned)
         mixed = batch
         if self.recorded is not None and old:
-            mixed = joined(batch, self.recorded.sample(old, **sample))
+            mixed = concat(batch, self.recorded.sample(old, **sample))
         metrics = self.learner.update(mixed, self.done)
-        if self.learner.updates == SETTLED and self.device.type == "cpu":
+        if self.learner.updates == WARMUP_UPDATES and self.device.type == "cpu":
             use_large_pages()
         if config.replay.priority:
             error = self.learner.errors[: len(batch.reward), : batch.reward.shape[1]]  # of the live windows
@@ -338,7 +338,7 @@ class Session:
         return lost
 
 
-def _learnt_from(source: Source, start: Agent | None) -> Recorded:
+def _learnt_from(source: Source, start: Agent | None) -> EpisodeBuffer:
     """The recorded sessions, but for those that were held out when `start` learnt from them: they stay held out."""
     held = None if start is None else start.info.get("held_out")
     if held is None:
