@@ -32,7 +32,7 @@ __all__ = ["Decision", "Episode", "QOutput", "SequenceBatch"]
 class Episode:
     """A contiguous stretch of one episode, T transitions long, as numpy arrays.
 
-    Usually a whole episode. A very long one arrives in segments: `start` > 0 says how many steps came before, and
+    Usually a whole episode. A very long one arrives in segments: `start_step` > 0 says how many steps came before, and
     neither `terminated` nor `truncated` is set on a segment whose episode goes on.
     """
 
@@ -41,10 +41,10 @@ class Episode:
     reward: NDArray[np.float32]  # (T,)
     terminated: bool = False
     truncated: bool = False
-    start: int = 0  # step number of the first observation in its episode
+    start_step: int = 0  # step number of the first observation in its episode
     previous_action: NDArray[np.int64] | None = None  # (M,)  what stood before; None at an episode's true start
     previous_reward: float = 0.0
-    own: NDArray[np.bool_] | None = None  # (T,)  the action was the agent's own choice; None: all were
+    by_agent: NDArray[np.bool_] | None = None  # (T,)  the action was the agent's own choice; None: all were
     action_mask: NDArray[np.bool_] | None = None  # (T+1, A)
     q_acted: NDArray[np.float32] | None = None  # (T,)  Q-value of the action when it was chosen
     behaviour_prob: NDArray[np.float32] | None = None  # (T,)  recorded data: probability of the action; nan: unknown
@@ -61,10 +61,10 @@ class SequenceBatch:
     action: Tensor  # (B, T, M) int64
     reward: Tensor  # (B, T)
     discount: Tensor  # (B, T)  gamma * (1 - terminated), folded in here and nowhere else; truncation bootstraps
-    first: Tensor  # (B, T+1) bool  only an episode's true first step
+    is_first: Tensor  # (B, T+1) bool  only an episode's true first step
     valid: Tensor  # (B, T) bool  not padding
-    learn: Tensor  # (B, T) bool  valid, past the burn-in, and the action was the agent's own choice
-    start: Tensor  # (B,) int64  step number of the window's first observation in its episode
+    loss_mask: Tensor  # (B, T) bool  valid, past the burn-in, and the action was the agent's own choice
+    start_step: Tensor  # (B,) int64  step number of the window's first observation in its episode
     previous_action: Tensor  # (B, M) int64  what stood before the window (0 at a true start: unused there)
     previous_reward: Tensor  # (B,)
     action_mask: Tensor | None = None  # (B, T+1, A) bool  also for the bootstrap step
@@ -76,11 +76,11 @@ class SequenceBatch:
     candidates: Tensor | None = None  # (B, T+1, C) int64  the actions that are scored; None: all
     log_count: Tensor | None = None  # (B, T+1, C)  log of how many actions each candidate stands for; None: 0
     weight: Tensor | None = None  # (B, T)  how much each step counts; None: 1
-    slot: Tensor | None = (
+    storage_index: Tensor | None = (
         None  # (B, T) int64  where each step is stored, for priorities and what is kept beside recorded data
     )
-    index: Tensor | None = None  # (B,)  which episode each window came from
-    learned: int = 0  # how many steps `learn` marks, counted where it costs no device synchronisation
+    episode_index: Tensor | None = None  # (B,)  which episode each window came from
+    num_learned: int = 0  # how many steps `loss_mask` marks, counted where it costs no device synchronisation
 
     def to(self, device: torch.device) -> SequenceBatch:
         """The same batch on another device; this one when it is there already."""
@@ -91,7 +91,7 @@ class SequenceBatch:
     def rows(self, which: slice | NDArray[np.int64]) -> SequenceBatch:
         """Some of the windows."""
         part = self._map(lambda tensor: tensor[which])
-        return replace(part, learned=int(part.learn.sum()))
+        return replace(part, num_learned=int(part.loss_mask.sum()))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> SequenceBatch:
         changed: dict[str, Any] = {}

@@ -89,12 +89,12 @@ def _timed(session: OnlineTrainer) -> dict[str, float]:
     collect = (time.perf_counter() - began) / calls
     session.replay.add(_blank(session))  # few episodes have ended by now: an update of the usual size is what is timed
     session.update()
-    began, learned, updates = time.perf_counter(), session.learned, 0
+    began, learned, updates = time.perf_counter(), session.num_learned, 0
     while updates < UPDATES and (updates == 0 or time.perf_counter() - began < PATIENCE):
         session.update()
         updates += 1
     seconds = time.perf_counter() - began
-    return {"collect": collect, "update": seconds / updates, "transitions": (session.learned - learned) / updates}
+    return {"collect": collect, "update": seconds / updates, "transitions": (session.num_learned - learned) / updates}
 
 
 def _blank(session: OnlineTrainer) -> Episode:

@@ -67,8 +67,8 @@ def compare(config: RunConfig, folder: Path, output: Output) -> dict[str, Any]:
 
     pace, threads = Pace(), max(1, cores() // 2)
     config = dataclasses.replace(config, threads=config.threads or threads)
-    look = dataclasses.replace(config.evaluation, stop=False)
-    twin = dataclasses.replace(config, memoryless=True, evaluation=look)
+    look = dataclasses.replace(config.validation, stop=False)
+    twin = dataclasses.replace(config, memoryless=True, validation=look)
     folders = {WITH: folder, WITHOUT: folder.with_name(folder.name + "-memoryless")}
     children = [
         Child(name, learn, threads, {"config": c, "folder": str(folders[name]), "pace": pace, "leads": name == WITH})

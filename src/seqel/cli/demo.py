@@ -122,7 +122,7 @@ def _children(config: RunConfig, folder: Path, deadline: float) -> list[Child]:
 
 
 def _stopping(config: RunConfig) -> RunConfig:
-    return dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, stop=True))
+    return dataclasses.replace(config, validation=dataclasses.replace(config.validation, stop=True))
 
 
 def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, deadline: float, least: int, leads: bool) -> None:

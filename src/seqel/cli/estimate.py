@@ -40,7 +40,7 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
     count = agent.action_spec.actions
     policies: list[Policy] = [AgentPolicy(agent)]
     shown = count if count <= MOST_ACTIONS else max(FEWEST, VALUES // count)
-    often = np.bincount(source.recorded.actions()[:, 0], minlength=count)
+    often = np.bincount(source.buffer.actions()[:, 0], minlength=count)
     for action in sorted(np.argsort(-often, kind="stable")[:shown].tolist()):
         label = names[action] if names else str(action + agent.action_spec.start[0])
         policies.append(ConstantAction(action, count, f"always {label}"))
@@ -125,7 +125,7 @@ def _not_learnt(agent: Agent, source: Source) -> Source:
     rows = source.not_learnt(held["share"], held["seed"])
     if len(rows) < FEWEST_SESSIONS:
         raise ConfigError(
-            f"--held-out: only {len(rows)} of {source.recorded.episodes:,} sessions were held out in training, "
+            f"--held-out: only {len(rows)} of {source.buffer.episodes:,} sessions were held out in training, "
             "too few to judge by: train with --set data.held_out=0.3, or record more"
         )
     return source.only(rows)
@@ -149,5 +149,5 @@ def _cells(row: PolicyValue) -> list[str]:
     over = "" if row.difference is None else f"{row.difference.low:+.3g} to {row.difference.high:+.3g}"
     return [
         row.name if row.supported else f"{row.name} (?)", f"{row.value.value:.4g}",
-        f"{row.value.low:.4g} to {row.value.high:.4g}", over, f"{row.agreement:.0%}", f"{row.outside:.0%}",
+        f"{row.value.low:.4g} to {row.value.high:.4g}", over, f"{row.agreement:.0%}", f"{row.off_support:.0%}",
     ]  # fmt: skip

@@ -137,14 +137,14 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     if arguments.env is None and arguments.config is None and not arguments.data:
         raise ConfigError("expected ENV (an id, module:Id-v0 or module:ClassName), --data FILE, or --resume DIR")
     config = settings_of(arguments)
-    if config.data.files and not config.env:
+    if config.offline.files and not config.env:
         return _learn_recorded(config, arguments, output)
-    if arguments.updates is not None or (arguments.schema is not None and not config.data.files):
+    if arguments.updates is not None or (arguments.schema is not None and not config.offline.files):
         raise ConfigError("--schema goes with --data, and --updates with --data alone")
     if not config.env:
         raise ConfigError("expected ENV, or a config that names one")
     folder = Path(arguments.out) if arguments.out else free_folder(config.env)
-    if arguments.compare and (arguments.start or config.start):
+    if arguments.compare and (arguments.start or config.init_from):
         raise ConfigError("--compare trains both from the beginning: leave --start out")
     if arguments.compare and config.memoryless:
         raise ConfigError("--compare trains the memoryless twin itself: leave --memoryless out")
@@ -165,14 +165,14 @@ def _learn_recorded(config: RunConfig, arguments: Arguments, output: Output) -> 
             raise ConfigError(f"--{name.replace('_', '-')} needs an environment, and --data has none (see --updates)")
     if arguments.start is not None:
         raise ConfigError("--start needs an environment: an agent learnt from data goes on with one")
-    folder = Path(arguments.out) if arguments.out else free_folder(Path(config.data.files[0]).stem)
+    folder = Path(arguments.out) if arguments.out else free_folder(Path(config.offline.files[0]).stem)
     train(out=folder, config=config, **_recorded(config))
     return _told(folder, output)
 
 
 def _recorded(config: RunConfig) -> dict[str, Any]:
     """What `seqel.train` is told of recorded sessions, where the config names some."""
-    return {"data": config.data.files, "schema": config.data.schema} if config.data.files else {}
+    return {"data": config.offline.files, "schema": config.offline.schema} if config.offline.files else {}
 
 
 def settings_of(arguments: Arguments) -> RunConfig:

@@ -35,7 +35,7 @@ __all__ = ["Dataset", "load"]
 class Dataset:
     """Episodes, and what their numbers mean."""
 
-    recorded: EpisodeBuffer
+    buffer: EpisodeBuffer
     observation: ObservationSpec
     action: ActionSpec
     actions: list[str]  # names, by code
@@ -57,11 +57,11 @@ class Dataset:
 
     def __len__(self) -> int:
         """Transitions."""
-        return len(self.recorded)
+        return len(self.buffer)
 
     def __repr__(self) -> str:
         leaves = ", ".join(map(str, self.observation.leaves))
-        size = f"{len(self):,} transitions of {self.recorded.episodes:,} sessions"
+        size = f"{len(self):,} transitions of {self.buffer.episodes:,} sessions"
         return f"Dataset({size}; {len(self.actions)} actions; {leaves})"
 
     def split(self, held_out: float = 0.1, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -75,7 +75,7 @@ class Dataset:
         """
         if not 0.0 < held_out < 1.0:
             raise DataError(f"expected held_out between 0 and 1, got {held_out}")
-        episodes = self.recorded.episodes
+        episodes = self.buffer.episodes
         if episodes < 2:
             raise DataError(
                 f"expected at least two sessions, one of them to hold out, got {episodes}: record more, or learn without "
@@ -94,8 +94,8 @@ class Dataset:
 
     def only(self, rows: NDArray[np.int64]) -> Dataset:
         """Some of the sessions. Raises DataError where there is none."""
-        part = self.recorded.only(rows)
-        return replace(self, recorded=part, hashes=self.hashes[rows], names=lambda: [self.sessions[n] for n in rows])
+        part = self.buffer.subset(rows)
+        return replace(self, buffer=part, hashes=self.hashes[rows], names=lambda: [self.sessions[n] for n in rows])
 
     def _draws(self, held_out: float, seed: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """A number between 0 and 1 for each session, by its name, and whether that holds it out."""

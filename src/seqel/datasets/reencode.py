@@ -41,11 +41,11 @@ def reencode(dataset: Dataset, encoding: Encoding) -> Dataset | InMemoryDataset:
         )
     known = {name: code for code, name in enumerate(encoding.actions)}
     action = np.array([known.get(name, -1) for name in mine.actions], np.int64)
-    recorded = dataset.recorded
+    recorded = dataset.buffer
     keep = _with_known_actions(recorded, action < 0)
     if not len(keep):
         raise DataError(f"no session is left in which only the agent's {len(known)} actions were taken")
-    part = recorded.copied(keep)
+    part = recorded.copy_subset(keep)
     layout = Layout(encoding.observation.storage, len(encoding.actions), masked=recorded.layout.masked, recorded=True)
     columns: dict[str, NDArray[Any]] = dict(part.slots.columns)
     columns["action"] = np.maximum(action, 0)[columns["action"]].astype(layout.columns()["action"][1])

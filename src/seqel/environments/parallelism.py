@@ -49,8 +49,8 @@ def time_env(
             chosen = np.argmax(np.where(allowed, rng.random(allowed.shape), -1.0), axis=1)
             outcome = stream.step(chosen)
             steps += int(outcome.stepped.sum())
-            if stream.seedable and outcome.done.any():
-                stream.reset([None] * envs, outcome.done)
+            if stream.seedable and outcome.ended.any():
+                stream.reset([None] * envs, outcome.ended)
         return {"steps_per_s": steps / (time.perf_counter() - began), "mode": mode, "environments": envs}
     finally:
         stream.envs.close()

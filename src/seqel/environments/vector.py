@@ -41,7 +41,7 @@ class StepResult:
     )
 
     @property
-    def done(self) -> NDArray[np.bool_]:
+    def ended(self) -> NDArray[np.bool_]:
         """Where an episode ended."""
         return self.terminated | self.truncated
 

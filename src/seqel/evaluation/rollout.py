@@ -127,12 +127,12 @@ def _run(
         returns[number[live]] += outcome.reward[live]
         lengths[number[live]] += 1
         age += 1
-        over = outcome.done | (age >= limit)
+        over = outcome.ended | (age >= limit)
         if not over.any():
             continue
         for row in np.flatnonzero(over).tolist():
             if number[row] < episodes:
-                cut[number[row]] = not outcome.done[row]
+                cut[number[row]] = not outcome.ended[row]
                 reported = success_of(outcome.info, row)
                 success[number[row]] = np.nan if reported is None else reported
                 done_count += 1

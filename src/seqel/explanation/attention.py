@@ -79,7 +79,7 @@ def record_episode(agent: Agent, env: str | EnvMaker, seed: int = 0) -> EpisodeT
             actions.append(int(action[0]))
             rewards.append(float(reward[0]))
             values.append(decision.q[0])
-            if outcome.done[0]:
+            if outcome.ended[0]:
                 success = success_of(outcome.info, 0)
                 break
     finally:
@@ -138,7 +138,7 @@ def occlusion(agent: Agent, episode: EpisodeTrace, step: int) -> NDArray[np.floa
 
     def advantage(tokens: Tensor) -> Tensor:  # (N, T+1, D) -> (N, M, A)
         rows = len(tokens)
-        h = network.trunk(tokens, batch.first.expand(rows, -1), batch.start.expand(rows))
+        h = network.trunk(tokens, batch.is_first.expand(rows, -1), batch.start_step.expand(rows))
         q: Tensor = network.head(h).q[:, step]
         return q - q.mean(dim=-1, keepdim=True)
 
@@ -185,10 +185,10 @@ def _batch(agent: Agent, episode: EpisodeTrace) -> SequenceBatch:
         action=torch.from_numpy(episode.action[None, :, None]).to(device),
         reward=torch.from_numpy(episode.reward[None]).to(device),
         discount=whole.float(),
-        first=first,
+        is_first=first,
         valid=whole,
-        learn=whole,
-        start=torch.zeros(1, dtype=torch.int64, device=device),
+        loss_mask=whole,
+        start_step=torch.zeros(1, dtype=torch.int64, device=device),
         previous_action=torch.zeros(1, 1, dtype=torch.int64, device=device),
         previous_reward=torch.zeros(1, device=device),
     )

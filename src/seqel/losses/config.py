@@ -22,12 +22,12 @@ class ObjectiveConfig:
     double: bool = True  # the online network picks the next action, the target network values it
     error: Literal["squared", "huber"] = "squared"  # scalar values only; classified ones use cross-entropy
     # what keeps a learner near recorded data; 0: left out
-    td: float = 1.0  # weight of Q-learning itself; 0: imitation alone
-    cql: float = 0.0  # alpha of conservative Q-learning: values of actions not taken are held down
+    td_weight: float = 1.0  # weight of Q-learning itself; 0: imitation alone
+    cql_alpha: float = 0.0  # alpha of conservative Q-learning: values of actions not taken are held down
     cql_temperature: float = 0.1  # in return scales: by how much two values must differ to be told apart
-    imitation: float = 0.0  # weight of predicting the recorded action (behaviour cloning; the supervised part of SQN)
-    expectile: float = 0.0  # tau of IQL's state value, which is then bootstrapped from; 0.5 to 1
-    advantage: float = 0.0  # beta: imitate the recorded actions that did better than their state's value
+    cloning_weight: float = 0.0  # weight of predicting the recorded action (behaviour cloning; the supervised part of SQN)
+    iql_expectile: float = 0.0  # tau of IQL's state value, which is then bootstrapped from; 0.5 to 1
+    awr_beta: float = 0.0  # beta: imitate the recorded actions that did better than their state's value
 
     def __post_init__(self) -> None:
         if self.discount is not None and not (math.isfinite(self.discount) and 0.0 <= self.discount <= 1.0):
@@ -48,12 +48,12 @@ class ObjectiveConfig:
                 raise ConfigError(f"objective.{name}: expected 0 or more, got {getattr(self, name)}")
         if not 0.0 < self.cql_temperature < math.inf:
             raise ConfigError(f"objective.cql_temperature: expected more than 0, got {self.cql_temperature}")
-        if not 0.0 <= self.expectile < 1.0:
-            raise ConfigError(f"objective.expectile: expected 0 <= expectile < 1, got {self.expectile}")
-        if self.td == 0.0 and self.imitation == 0.0:
+        if not 0.0 <= self.iql_expectile < 1.0:
+            raise ConfigError(f"objective.expectile: expected 0 <= expectile < 1, got {self.iql_expectile}")
+        if self.td_weight == 0.0 and self.cloning_weight == 0.0:
             raise ConfigError("objective: expected td > 0 or imitation > 0, got neither: nothing would be learnt")
-        if self.advantage > 0.0 and not (self.expectile > 0.0 and self.imitation > 0.0):
+        if self.awr_beta > 0.0 and not (self.iql_expectile > 0.0 and self.cloning_weight > 0.0):
             raise ConfigError(
                 "objective.advantage: needs expectile > 0 (a state's value to compare with) and imitation > 0 (what it "
-                f"weights), got {self.expectile} and {self.imitation}"
+                f"weights), got {self.iql_expectile} and {self.cloning_weight}"
             )

@@ -92,7 +92,7 @@ def _bootstrap(
     """The value of each step's next observation.  -> (B, T, M), no gradient."""
     if batch.policy is not None:
         return (batch.policy * target.q.detach()).sum(dim=-1)[:, 1:]
-    if config.expectile > 0.0:
+    if config.iql_expectile > 0.0:
         assert online.value is not None
         return online.value.detach()[:, 1:]
     if config.double:
@@ -138,10 +138,10 @@ def step_loss(
             following, offset, factor = _next_distribution(batch, online, target, config)
             loss = values.loss(outputs, following, (offset / scale)[..., None], factor[..., None])
     terms = offline_terms(batch, online, target, scale, config)
-    weights = {"conservative": config.cql, "imitation": config.imitation, "state_value": 1.0}
+    weights = {"conservative": config.cql_alpha, "imitation": config.cloning_weight, "state_value": 1.0}
     extra = sum((weights[name] * term for name, (term, _) in terms.items()), torch.zeros(())) if terms else None
     return StepLoss(
-        config.td * loss.mean(dim=-1),
+        config.td_weight * loss.mean(dim=-1),
         q.detach().mean(dim=-1),
         goal.mean(dim=-1),
         extra,
@@ -156,22 +156,22 @@ def offline_terms(
     mask = None if batch.action_mask is None else batch.action_mask[:, :-1, None]
     count = None if batch.log_count is None else batch.log_count[:, :-1, None]
     found: dict[str, tuple[Tensor, Tensor]] = {}
-    if config.cql > 0.0:
+    if config.cql_alpha > 0.0:
         gap = cql_penalty(online.q[:, :-1] / scale, batch.action, config.cql_temperature, mask, count).mean(dim=-1)
         found["conservative"] = (gap, gap.detach())
     advantage = None
-    if config.expectile > 0.0:
+    if config.iql_expectile > 0.0:
         assert online.value is not None
         advantage = (gather_actions(target.q[:, :-1], batch.action) - online.value[:, :-1]) / scale  # (B, T, M)
-        loss = expectile_loss(advantage, config.expectile).mean(dim=-1)
+        loss = expectile_loss(advantage, config.iql_expectile).mean(dim=-1)
         found["state_value"] = (loss, loss.detach())
-    if config.imitation > 0.0:
+    if config.cloning_weight > 0.0:
         assert online.policy_logits is not None
         dims = online.policy_logits.shape[2]  # values may stand there for several policies, what was recorded for one
         nats = cloning_loss(online.policy_logits[:, :-1], batch.action[..., :dims], mask, count)
         plain = nats.detach().mean(dim=-1)
-        if advantage is not None and config.advantage > 0.0:
-            nats = advantage_weight(advantage, config.advantage, batch.learn) * nats
+        if advantage is not None and config.awr_beta > 0.0:
+            nats = advantage_weight(advantage, config.awr_beta, batch.loss_mask) * nats
         found["imitation"] = (nats.mean(dim=-1), plain)
     return found
 

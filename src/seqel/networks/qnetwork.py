@@ -35,12 +35,12 @@ class QNetwork(nn.Module):
         self.tokens = TokenEncoder(observation, action, config)
         self.trunk = make_trunk(config)
         self.head = QHead(action, config)
-        self.policy = PolicyHead(action, config) if config.policy != "none" else None
+        self.policy = PolicyHead(action, config) if config.policy_head != "none" else None
         self.state_value = StateValueHead(action, config) if config.state_value else None
 
     def forward(self, batch: SequenceBatch) -> QOutput:
         """All T+1 steps of B windows in one pass: q (B, T+1, M, A), or of `batch.candidates` alone (B, T+1, M, C)."""
-        return self.heads(self.trunk(self.embed(batch), batch.first, batch.start), batch.candidates)
+        return self.heads(self.trunk(self.embed(batch), batch.is_first, batch.start_step), batch.candidates)
 
     def heads(self, h: Tensor, candidates: Tensor | None = None) -> QOutput:
         """What the heads make of attended states (..., D), about all actions or about candidates (..., C)."""
@@ -81,7 +81,7 @@ class QNetwork(nn.Module):
         """The tokens of a batch.  -> (B, T+1, D)."""
         action = torch.cat((batch.previous_action[:, None], batch.action), dim=1)  # (B, T+1, M)
         reward = torch.cat((batch.previous_reward[:, None], batch.reward), dim=1)  # (B, T+1)
-        out: Tensor = self.tokens(batch.observation, action, reward, batch.first)
+        out: Tensor = self.tokens(batch.observation, action, reward, batch.is_first)
         return out
 
     def initial_state(self, batch: int) -> State:
@@ -111,7 +111,7 @@ class QNetwork(nn.Module):
     @torch.no_grad()
     def prefill(self, batch: SequenceBatch, lengths: Tensor) -> State:
         """The state after the first `lengths` (B,) observations of each window, in one forward pass."""
-        return self.trunk.prefill(self.embed(batch), batch.first, batch.start, lengths)
+        return self.trunk.prefill(self.embed(batch), batch.is_first, batch.start_step, lengths)
 
     @torch.no_grad()
     def attention(self, batch: SequenceBatch) -> Tensor:
@@ -122,4 +122,4 @@ class QNetwork(nn.Module):
         """
         if not isinstance(self.trunk, Transformer):
             raise ConfigError(f"attention weights need trunk = 'transformer', this network has {self.config.trunk!r}")
-        return self.trunk.weights(self.embed(batch), batch.first, batch.start)
+        return self.trunk.weights(self.embed(batch), batch.is_first, batch.start_step)

@@ -45,7 +45,7 @@ class PolicyValue:
     others: dict[str, Estimate]  # by each method of `ope/estimators.py`, over all steps
     effective_sessions: float  # that the weighted mean rests on at a session's end
     agreement: float  # probability of the recorded actions under the policy, mean over steps
-    outside: float  # share of its choices that are hardly ever recorded in such a place
+    off_support: float  # share of its choices that are hardly ever recorded in such a place
     difference: Estimate | None  # to the recorded policy, from the same resamples; None for that one itself
     warnings: tuple[str, ...] = ()
 
@@ -110,8 +110,8 @@ def estimate_policies(
         raise DataError("expected at least one policy to evaluate, got none")
     thinned = Thinned(source, seed, min(TRANSITIONS, TABLE // ((len(policies) + 1) * source.action.actions)))
     members, fit = fitted(policies, thinned, discount, updates, context, seed, progress)
-    steps = StepEstimates.of([member.steps_of(thinned.recorded) for member in members])
-    known = bool(np.isfinite(thinned.recorded.behaviour()).all())
+    steps = StepEstimates.of([member.steps_of(thinned.buffer) for member in members])
+    known = bool(np.isfinite(thinned.buffer.behaviour()).all())
     return tabulate(steps, [policy.name for policy in policies], discount, fit, known, seed)
 
 
@@ -126,10 +126,10 @@ def fitted(
 ) -> tuple[list[FQETrainer], HeldOut | None]:
     """The members, fitted to the recorded behaviour (policy 0) and to each of `policies`; and how well the last of them
     explains sessions held out."""
-    counts = np.bincount(source.recorded.actions()[:, 0], minlength=source.action.actions)
+    counts = np.bincount(source.buffer.actions()[:, 0], minlength=source.action.actions)
     every = [BehaviourPolicy(tuple((counts / counts.sum()).tolist())), *policies]
     given = {} if updates is None else {"updates": updates}
-    longest = int(source.recorded.lengths.max())
+    longest = int(source.buffer.lengths.max())
     own = [policy.agent.network.config.context for policy in policies if isinstance(policy, AgentPolicy)]
     context = max(context, min(longest + 1, LONGEST_CONTEXT), *own, 1)
     members: list[FQETrainer] = []
@@ -140,7 +140,7 @@ def fitted(
         for record in offline.records(members[-1]):
             look = record.validation
             if progress is not None:
-                progress(replace(record, done=(member + record.done) / MEMBERS))
+                progress(replace(record, progress=(member + record.progress) / MEMBERS))
     return members, look if isinstance(look, HeldOut) else None
 
 
@@ -149,16 +149,16 @@ class Thinned:
 
     def __init__(self, source: Source, seed: int, most: int) -> None:
         self.observation, self.action, self._source = source.observation, source.action, source
-        order = np.random.default_rng((seed, 0x7417)).permutation(source.recorded.episodes)
-        total = np.cumsum(source.recorded.lengths[order])
+        order = np.random.default_rng((seed, 0x7417)).permutation(source.buffer.episodes)
+        total = np.cumsum(source.buffer.lengths[order])
         count = max(2, int(np.searchsorted(total, most, side="right")))
-        self.recorded = source.recorded.copied(np.sort(order[:count]))
+        self.buffer = source.buffer.copy_subset(np.sort(order[:count]))
 
     def split(self, held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """As `Sessions.split`."""
         from seqel.replay.in_memory_dataset import InMemoryDataset
 
-        return InMemoryDataset(self.recorded, self.observation, self.action).split(held_out, seed)
+        return InMemoryDataset(self.buffer, self.observation, self.action).split(held_out, seed)
 
 
 def tabulate(
@@ -203,13 +203,13 @@ def _row(
     spread = 0.0
     if len(members) > 1:
         spread = float(np.std([estimate(one, method, corrected, resamples=0).value for one in members], ddof=1))
-    unrest = float(np.sqrt((steps.unrest[:, k] ** 2).mean()))
+    unrest = float(np.sqrt((steps.iterate_std[:, k] ** 2).mean()))
     error, freedom = float(np.linalg.norm([spread, unrest, bellman_error(logged, corrected)])), max(1, len(members) - 1)
     value = estimate(logged, method, corrected, seed).widened(error, freedom)
     others = {name: estimate(logged, name, seed=seed) for name in ("fitted", "weighted", "doubly-robust", method)}
     counted = int(steps.valid.sum())
     agreement = float(steps.policy[k][steps.valid].sum() / counted)
-    outside = float(steps.outside[k][steps.valid].sum() / counted)
+    outside = float(steps.off_support[k][steps.valid].sum() / counted)
     warnings = list(doubts)
     if len(earned) < LEAST_SESSIONS:
         warnings.append(f"{len(earned)} sessions are too few to correct the fitted values by: they stand alone")

@@ -60,8 +60,8 @@ class StepEstimates:
     policy: NDArray[np.float64]  # (K, N, T)  probability of the recorded action under each policy
     q: NDArray[np.float32]  # (E, K, N, T)  fitted value of the recorded action, by each member
     v: NDArray[np.float32]  # (E, K, N, T)  fitted value of what the policy would do
-    outside: NDArray[np.float64]  # (K, N, T)  how much of the policy's probability lies on what is hardly ever done
-    unrest: NDArray[np.float64]  # (E, K)  how much the value of a session moved with further updates
+    off_support: NDArray[np.float64]  # (K, N, T)  how much of the policy's probability lies on what is hardly ever done
+    iterate_std: NDArray[np.float64]  # (E, K)  how much the value of a session moved with further updates
 
     @classmethod
     def of(cls, members: Sequence[StepEstimates]) -> StepEstimates:
@@ -71,8 +71,8 @@ class StepEstimates:
             valid=first.valid, reward=first.reward, policy=first.policy,
             behaviour=np.mean([one.behaviour for one in members], axis=0),
             q=np.concatenate([one.q for one in members]), v=np.concatenate([one.v for one in members]),
-            outside=np.mean([one.outside for one in members], axis=0),
-            unrest=np.concatenate([one.unrest for one in members]),
+            off_support=np.mean([one.off_support for one in members], axis=0),
+            iterate_std=np.concatenate([one.iterate_std for one in members]),
         )  # fmt: skip
 
 
@@ -103,8 +103,8 @@ class FQETrainer(OfflineTrainer):
         self._sound: dict[str, Tensor] = {}  # the averaged weights at the last look without overfitting
         self.known_best = float("inf")  # nats of the recorded actions of sessions held out, at the best look
         super().__init__(config, source)
-        self.table = self._tabulate(source.recorded) if table is None else table  # (slots, K, A)
-        self.counts = self._resample(source.recorded)  # (slots,)
+        self.table = self._tabulate(source.buffer) if table is None else table  # (slots, K, A)
+        self.counts = self._resample(source.buffer)  # (slots,)
 
     def make_network(self) -> QNetwork:
         """One trunk, K + 1 heads."""
@@ -117,10 +117,10 @@ class FQETrainer(OfflineTrainer):
         table = torch.zeros(recorded.slots.capacity, len(self.policies), actions)
         for batch in self.walk(recorded):
             here = _slots(batch)
-            now = torch.cat([batch.learn, torch.zeros_like(batch.learn[:, :1])], dim=1)  # past the burn-in
-            now[:, 0] |= batch.first[:, 0]
+            now = torch.cat([batch.loss_mask, torch.zeros_like(batch.loss_mask[:, :1])], dim=1)  # past the burn-in
+            now[:, 0] |= batch.is_first[:, 0]
             after = torch.zeros_like(now)  # what is bootstrapped from; where it is a step itself, that says more
-            after[:, 1:] = batch.learn
+            after[:, 1:] = batch.loss_mask
             for number, policy in enumerate(self.policies):
                 chances = policy.probabilities(batch).float().cpu()
                 for told in (after, now):
@@ -152,14 +152,14 @@ class FQETrainer(OfflineTrainer):
         wide = batch.action.expand(*batch.action.shape[:2], policy.shape[2])
         return dataclasses.replace(batch, action=wide, policy=policy, weight=self.counts[slots[:, :-1]]).to(self.device)
 
-    def look(self) -> HeldOut:
+    def validate(self) -> HeldOut:
         """As of any run on recorded data; and the fit ends where it begins to learn single sessions by heart,
         with the weights from before.
 
         Values that know the rewards of each session correct nothing any more, and ratios become noise. The targets of
         the values move with the values, so that these cannot say when; the recorded actions stand still.
         """
-        sums = self.sums()
+        sums = self.validation_sums()
         look = sums.result()
         self.first_values.append(sums.first_values())
         assert look.imitation is not None
@@ -171,7 +171,7 @@ class FQETrainer(OfflineTrainer):
             self.learner.target.load_state_dict(self._sound)
         return look
 
-    def unrest(self) -> NDArray[np.float64]:
+    def iterate_std(self) -> NDArray[np.float64]:
         """(K,) how much each policy's value moved: its standard deviation over the second half of the looks.
 
         Values that have not arrived yet, and what other fits would be as good: iterates at a rate that has not decayed yet
@@ -191,7 +191,7 @@ class FQETrainer(OfflineTrainer):
         q, v = (np.zeros((count, horizon, policies), np.float32) for _ in range(2))
         for batch in self.walk(recorded):
             here = self.prepare(batch)
-            assert here.policy is not None and here.index is not None and here.behaviour_prob is not None
+            assert here.policy is not None and here.episode_index is not None and here.behaviour_prob is not None
             out = self.learner.target(here)
             assert out.policy_logits is not None
             mask = None if here.action_mask is None else here.action_mask[:, :, None]
@@ -200,11 +200,11 @@ class FQETrainer(OfflineTrainer):
             seldom = RARE_PROBABILITY / there
             learnt = gather_actions(log[:, :-1], here.action[..., :1])[..., 0].exp()
             mu = torch.where(here.behaviour_prob.isnan(), learnt, here.behaviour_prob)
-            time = here.start[:, None] + torch.arange(horizon_of(batch), device=self.device)
-            row, at = (x.cpu().numpy() for x in (here.index[:, None].expand_as(time), time))
+            time = here.start_step[:, None] + torch.arange(horizon_of(batch), device=self.device)
+            row, at = (x.cpu().numpy() for x in (here.episode_index[:, None].expand_as(time), time))
             # a step that is learnt, or that ends a session which goes on beyond its record
-            now = here.learn.cpu().numpy()
-            goes_on = (here.learn & (here.discount > 0)).cpu().numpy()
+            now = here.loss_mask.cpu().numpy()
+            goes_on = (here.loss_mask & (here.discount > 0)).cpu().numpy()
             place, after = (row[:, :-1][now], at[:, :-1][now]), (row[:, 1:][goes_on], at[:, 1:][goes_on])
             value = (here.policy * out.q).sum(dim=-1).cpu().numpy()  # (B, T+1, K)
             valid[place] = True
@@ -217,19 +217,19 @@ class FQETrainer(OfflineTrainer):
             outside[place] = (here.policy * (log.exp() < seldom)).sum(dim=-1)[:, :-1].cpu().numpy()[now]
         return StepEstimates(
             valid, reward, behaviour, np.moveaxis(chance, -1, 0), np.moveaxis(q, -1, 0)[None],
-            np.moveaxis(v, -1, 0)[None], np.moveaxis(outside, -1, 0), self.unrest()[None],
+            np.moveaxis(v, -1, 0)[None], np.moveaxis(outside, -1, 0), self.iterate_std()[None],
         )  # fmt: skip
 
 
 def horizon_of(batch: SequenceBatch) -> int:
     """T + 1."""
-    return batch.first.shape[1]
+    return batch.is_first.shape[1]
 
 
 def _slots(batch: SequenceBatch) -> Tensor:
     """Where all T + 1 observations are stored, (B, T+1); padding repeats a row's last one."""
-    assert batch.slot is not None
-    return torch.cat([batch.slot, batch.slot[:, -1:] + batch.valid[:, -1:]], dim=1)
+    assert batch.storage_index is not None
+    return torch.cat([batch.storage_index, batch.storage_index[:, -1:] + batch.valid[:, -1:]], dim=1)
 
 
 def fitted_config(
@@ -238,10 +238,10 @@ def fitted_config(
     """How values are fitted: one-step Retrace targets of the evaluated policies, and the behaviour beside them."""
     return RunConfig(
         seed=seed,
-        network=NetworkConfig(context=context, policy="beside", **network),
-        objective=ObjectiveConfig(discount, lambda_=0.9, trace="retrace", imitation=0.1),
+        network=NetworkConfig(context=context, policy_head="beside", **network),
+        objective=ObjectiveConfig(discount, lambda_=0.9, trace="retrace", cloning_weight=0.1),
         # an expectation is no maximum: nothing to be careful of, and values arrive sooner
         learner=LearnerConfig(target_rate=0.05),
         replay=ReplayConfig(batch_tokens=832),
-        data=DataConfig(updates=updates, every=max(1, updates // 20), held_out=0.1, patience=0),
+        offline=DataConfig(updates=updates, every=max(1, updates // 20), held_out=0.1, patience=0),
     )

@@ -76,7 +76,7 @@ class BehaviourPolicy:
 
     def probabilities(self, batch: SequenceBatch) -> Tensor:
         """See `Policy`."""
-        overall = torch.tensor(self.frequencies, device=batch.first.device).expand(*batch.first.shape, -1)
+        overall = torch.tensor(self.frequencies, device=batch.is_first.device).expand(*batch.is_first.shape, -1)
         if batch.action_mask is not None:
             left = overall * batch.action_mask
             total = left.sum(dim=-1, keepdim=True)
@@ -88,6 +88,6 @@ class BehaviourPolicy:
 def _even(batch: SequenceBatch, actions: int) -> Tensor:
     """(B, T+1, A): what is allowed, evenly; padding that allows nothing counts as allowing everything."""
     if batch.action_mask is None:
-        return torch.full((*batch.first.shape, actions), 1.0 / actions, device=batch.first.device)
+        return torch.full((*batch.is_first.shape, actions), 1.0 / actions, device=batch.is_first.device)
     allowed = batch.action_mask | ~batch.action_mask.any(dim=-1, keepdim=True)
     return allowed.float() / allowed.sum(dim=-1, keepdim=True)

@@ -108,11 +108,11 @@ class Replay:
                 self._priorities.removed(int(table.numbers[0, table.SLOT]), int(table.numbers[0, table.LENGTH]))
             slots.used -= table.evict() + 1
         slot = slots.write(columns)
-        facts = (slot, steps, int(episode.start), int(episode.terminated))
+        facts = (slot, steps, int(episode.start_step), int(episode.terminated))
         table.append(np.concatenate([np.array(facts, np.int64), action]), reward)
         serial = table.evicted + len(table) - 1
         if self._priorities is not None:
-            self._priorities.added(slot, columns["own"], int(episode.start), serial)
+            self._priorities.added(slot, columns["own"], int(episode.start_step), serial)
         return serial
 
     def update_priorities(self, batch: SequenceBatch, error: NDArray[np.floating]) -> None:
@@ -122,9 +122,9 @@ class Replay:
 
         Raises DataError where an error is not finite.
         """
-        if self._priorities is not None and batch.slot is not None:
-            learn = batch.learn.cpu().numpy()
-            self._priorities.update(batch.slot.cpu().numpy()[learn], error[learn])
+        if self._priorities is not None and batch.storage_index is not None:
+            learn = batch.loss_mask.cpu().numpy()
+            self._priorities.update(batch.storage_index.cpu().numpy()[learn], error[learn])
 
     def observations(self, path: str) -> NDArray[Any]:
         """A copy of every live observation of one leaf, oldest first: what statistics are made from.  (N, *shape)."""

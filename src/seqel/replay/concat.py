@@ -28,10 +28,10 @@ def concat(one: SequenceBatch, two: SequenceBatch) -> SequenceBatch:
         action=torch.cat([left.action, right.action]),
         reward=torch.cat([left.reward, right.reward]),
         discount=torch.cat([left.discount, right.discount]),
-        first=torch.cat([left.first, right.first]),
+        is_first=torch.cat([left.is_first, right.is_first]),
         valid=torch.cat([left.valid, right.valid]),
-        learn=torch.cat([left.learn, right.learn]),
-        start=torch.cat([left.start, right.start]),
+        loss_mask=torch.cat([left.loss_mask, right.loss_mask]),
+        start_step=torch.cat([left.start_step, right.start_step]),
         previous_action=torch.cat([left.previous_action, right.previous_action]),
         previous_reward=torch.cat([left.previous_reward, right.previous_reward]),
         action_mask=_both(left.action_mask, right.action_mask),
@@ -39,7 +39,7 @@ def concat(one: SequenceBatch, two: SequenceBatch) -> SequenceBatch:
         behaviour_prob=_both(left.behaviour_prob, right.behaviour_prob),
         policy=_both(left.policy, right.policy),
         weight=weight,
-        learned=one.learned + two.learned,
+        num_learned=one.num_learned + two.num_learned,
     )
 
 
@@ -54,15 +54,15 @@ def pad_to(batch: SequenceBatch, steps: int) -> SequenceBatch:
         action=_filled(batch.action, more, 0),
         reward=_filled(batch.reward, more, 0.0),
         discount=_filled(batch.discount, more, 0.0),
-        first=_filled(batch.first, more, 0),
+        is_first=_filled(batch.is_first, more, 0),
         valid=_filled(batch.valid, more, 0),
-        learn=_filled(batch.learn, more, 0),
+        loss_mask=_filled(batch.loss_mask, more, 0),
         action_mask=None if batch.action_mask is None else _again(batch.action_mask, more),
         policy=None if batch.policy is None else _again(batch.policy, more),
         q_acted=None if batch.q_acted is None else _filled(batch.q_acted, more, torch.nan),
         behaviour_prob=None if batch.behaviour_prob is None else _filled(batch.behaviour_prob, more, torch.nan),
         weight=None if batch.weight is None else _filled(batch.weight, more, 0.0),
-        slot=None if batch.slot is None else _again(batch.slot, more),
+        storage_index=None if batch.storage_index is None else _again(batch.storage_index, more),
     )
 
 

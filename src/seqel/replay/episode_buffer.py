@@ -66,16 +66,16 @@ class EpisodeBuffer:
         length = np.array([len(episode) for episode in episodes], np.int64)
         slot = np.cumsum(length + 1) - length - 1
         before = [layout.before(episode) for episode in episodes]
-        facts = [(episode.start, int(episode.terminated)) for episode in episodes]
+        facts = [(episode.start_step, int(episode.terminated)) for episode in episodes]
         numbers = np.column_stack([slot, length, np.array(facts, np.int64), np.stack([action for action, _ in before])])
         return cls(layout, columns, numbers, np.array([reward for _, reward in before], np.float32))
 
-    def only(self, rows: NDArray[np.integer]) -> EpisodeBuffer:
+    def subset(self, rows: NDArray[np.integer]) -> EpisodeBuffer:
         """Some of the episodes, over the same columns."""
         table = self.table
         return EpisodeBuffer(self.layout, self.slots.columns, table.numbers[rows], table.previous_reward[rows])
 
-    def copied(self, rows: NDArray[np.integer]) -> EpisodeBuffer:
+    def copy_subset(self, rows: NDArray[np.integer]) -> EpisodeBuffer:
         """Some of the episodes with their own columns in memory, which hold nothing else."""
         numbers = self.table.numbers[rows].copy()
         taken = numbers[:, EpisodeTable.LENGTH] + 1

@@ -23,7 +23,7 @@ SPLIT = 0x5E551
 class InMemoryDataset:
     """Episodes and their spaces."""
 
-    recorded: EpisodeBuffer
+    buffer: EpisodeBuffer
     observation: ObservationSpec
     action: ActionSpec
 
@@ -43,7 +43,7 @@ class InMemoryDataset:
         Raises DataError where there are fewer than two.
         """
         stream = np.random.default_rng((seed, SPLIT))  # its own: data may well be made with the same small seed
-        key = stream.random(self.recorded.episodes)
+        key = stream.random(self.buffer.episodes)
         return split_rows(key, held_out)
 
 

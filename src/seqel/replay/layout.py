@@ -76,7 +76,7 @@ class Layout:
         out["action"] = _closed(action, np.min_scalar_type(self.actions - 1), 0)
         reward = _cast("reward", _shaped("reward", episode.reward, (steps,)), np.dtype(np.float32))
         out["reward"] = _closed(_finite("reward", reward), np.dtype(np.float32), 0)
-        own = np.ones(steps, np.bool_) if episode.own is None else _shaped("own", episode.own, (steps,))
+        own = np.ones(steps, np.bool_) if episode.by_agent is None else _shaped("own", episode.by_agent, (steps,))
         out["own"] = _closed(_cast("own", own, np.dtype(np.bool_)), np.dtype(np.bool_), 0)
         name, known = (BEHAVIOUR, episode.behaviour_prob) if self.recorded else ("q_acted", episode.q_acted)
         known = np.full(steps, np.nan, np.float32) if known is None else known
@@ -99,13 +99,13 @@ class Layout:
     def before(self, episode: Episode) -> tuple[NDArray[np.int64], float]:
         """What stood before the episode's first step: action (M,) int64 and reward; zeros at a true start."""
         none = np.zeros(self.action_dims, np.int64)
-        if episode.start < 0:
-            raise DataError(f"expected start >= 0, got {episode.start}")
-        if episode.start == 0:
+        if episode.start_step < 0:
+            raise DataError(f"expected start >= 0, got {episode.start_step}")
+        if episode.start_step == 0:
             return none, 0.0
         if episode.previous_action is None:
             raise DataError(
-                f"expected the previous_action of a segment that begins at step {episode.start}, got None: pass the "
+                f"expected the previous_action of a segment that begins at step {episode.start_step}, got None: pass the "
                 "last action and reward of the segment before it"
             )
         action = _shaped("previous_action", episode.previous_action, (self.action_dims,))

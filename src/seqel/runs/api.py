@@ -83,7 +83,7 @@ def train(
     if start is not None:
         settings = (settings or {}) | {"start": str(start) if isinstance(start, str | Path) else "an agent in memory"}
     config = _config(env, steps, seed, preset or "default", config, settings)
-    start = start if start is not None else config.start or None
+    start = start if start is not None else config.init_from or None
     make = resolve(env, **config.env_args)
     config, features = _described(config, action_features, lambda: probe(make).action)
     session = _online(config, make, start, data)
@@ -99,7 +99,7 @@ def train(
 
 def _online(config: RunConfig, make: EnvMaker, start: str | Path | Agent | None, data: Data | None) -> OnlineTrainer:
     begun = Agent.load(start) if isinstance(start, str | Path) else start
-    source = None if data is None else open_source(data, config.data.schema)
+    source = None if data is None else open_source(data, config.offline.schema)
     return OnlineTrainer(config, make, start=begun, source=source)
 
 
@@ -118,7 +118,7 @@ def _train_offline(
     given: dict[str, Any] = {"data.files": source_names(data) or (), "data.schema": str(schema or ""), **(settings or {})}
     given |= {"data.updates": updates} if updates is not None else {}
     config = _config(None, None, seed, preset, config, given)
-    source = open_source(data, config.data.schema)
+    source = open_source(data, config.offline.schema)
     config, features = _described(config, action_features, lambda: source.action, source)
     session = OfflineTrainer(config, source)
     if features is not None:
@@ -151,9 +151,9 @@ def resume(
     """
     run, config = RunFolder.open(Path(folder))
     try:
-        if not config.env and not config.data.files and data is None and env is None:
+        if not config.env and not config.offline.files and data is None and env is None:
             raise ConfigError(f"{folder} learnt from data in memory: pass them, seqel.resume(folder, data=...)")
-        if not config.env and (config.data.files or data is not None):
+        if not config.env and (config.offline.files or data is not None):
             return _go_on_offline(run, config, data, steps, progress)
         return _go_on(run, config, env, data, steps, progress)
     finally:
@@ -175,10 +175,10 @@ def _go_on(
     except EnvironmentFault as error:
         raise EnvironmentFault(f"{error}. If a function made it, pass it: seqel.resume(folder, env=...)") from error
     newest, best = run.checkpoints.latest(), run.best()
-    start: str | Path | None = config.start or None
+    start: str | Path | None = config.init_from or None
     if start and newest is not None and best is not None:
         start = run.agent  # weights come from the checkpoint; what was begun with may have moved since
-    session = _online(config, make, start, data if data is not None else config.data.files or None)
+    session = _online(config, make, start, data if data is not None else config.offline.files or None)
     try:
         restored = restore(session, run, newest, best)
         if steps is not None:
@@ -198,12 +198,12 @@ def _go_on_offline(
 ) -> Agent:
     if updates is not None:
         config = with_settings(config, {"data.updates": updates})
-    session = OfflineTrainer(config, data if data is not None else open_source(config.data.files, config.data.schema))
+    session = OfflineTrainer(config, data if data is not None else open_source(config.offline.files, config.offline.schema))
     restore(session, run, run.checkpoints.latest())
     if updates is not None:
         if updates < session.steps:
             raise ConfigError(f"updates: expected at least the {session.steps:,} already done, got {updates:,}")
-        session.solved, session.waited = False, 0
+        session.solved, session.checks_since_best = False, 0
         save_config(session.config, run.path / CONFIG)
     run.cut(session.steps)
     return run_to_end(session, run, progress)
@@ -216,7 +216,7 @@ def _described(
     source: Source | None = None,
 ) -> tuple[RunConfig, Tensor | None]:
     """The features of actions that were given, or that the config names, and the config that they need."""
-    given = given if given is not None else config.data.action_features or None
+    given = given if given is not None else config.offline.action_features or None
     if given is None:
         return config, None
     features = read_action_features(given, action_names(action(), source))
@@ -226,7 +226,7 @@ def _described(
 def _new_folder(config: RunConfig) -> RunFolder:
     """The next free folder, also where several runs begin at once."""
     while True:
-        path = free_folder(config.env or (Path(config.data.files[0]).stem if config.data.files else "data"))
+        path = free_folder(config.env or (Path(config.offline.files[0]).stem if config.offline.files else "data"))
         try:
             return RunFolder.create(path, config)
         except ConfigError:

@@ -26,7 +26,7 @@ class Progress:
 
         self.config, self.folder = config, folder
         self.offline = offline
-        self.total = config.data.updates if offline else config.steps
+        self.total = config.offline.updates if offline else config.steps
         self.console = Console(stderr=True, highlight=False)
         self.record: Record | None = None
         self.curve: deque[float] = deque(maxlen=40)  # validation means
@@ -54,7 +54,7 @@ class Progress:
             self.console.print(self.line(), markup=False, soft_wrap=True)
 
     def _what(self) -> str:
-        files = self.config.data.files
+        files = self.config.offline.files
         return self.config.env or (", ".join(files) if files else "what is in memory")
 
     def take(self, record: Record) -> None:

@@ -132,7 +132,7 @@ class RunFolder:
                 lines,
                 self.path / PICTURE,
                 f"{config.env or 'recorded data'}, seed {config.seed}",
-                config.evaluation.threshold,
+                config.validation.threshold,
             )
 
     def cut(self, steps: int) -> None:
@@ -189,10 +189,10 @@ class RunFolder:
         """Write summary.json.  -> the summary."""
         config, lines = session.config, self.records()
         looks = [line for line in lines if "validation" in line]
-        threshold = config.evaluation.threshold
+        threshold = config.validation.threshold
         summary: dict[str, Any] = {
             "env": config.env,
-            "data": list(config.data.files),
+            "data": list(config.offline.files),
             "seed": config.seed,
             "steps": session.steps,
             "updates": session.learner.updates,

@@ -42,7 +42,7 @@ def run_to_end(session: OnlineTrainer | OfflineTrainer, folder: RunFolder, progr
                 if record.validation is not None and _is_best(session, record.validation.mean, record.solved):
                     if isinstance(session, OnlineTrainer):
                         session.promote()
-                    folder.save_agent(session.kept, record)
+                    folder.save_agent(session.best_agent, record)
                 watch(record)
                 if time.monotonic() - saved >= session.config.checkpoint_every > 0:
                     folder.save(session)
@@ -56,7 +56,7 @@ def run_to_end(session: OnlineTrainer | OfflineTrainer, folder: RunFolder, progr
             folder.finish(session)
         finally:
             folder.close()
-    if session.stopping:
+    if session.stop_requested:
         unit = "steps" if isinstance(session, OnlineTrainer) else "updates"
         raise KeyboardInterrupt(f"stopped and saved at {session.steps:,} {unit}: go on with --resume {folder.path}")
     return Agent.load(folder.agent, session.device)
@@ -64,8 +64,8 @@ def run_to_end(session: OnlineTrainer | OfflineTrainer, folder: RunFolder, progr
 
 def _is_best(session: OnlineTrainer | OfflineTrainer, mean: float, solved: bool = False) -> bool:
     if isinstance(session, OfflineTrainer):
-        return session.waited == 0  # it judges by itself
-    if not solved and ((session.best is not None and mean < session.best) or not session.proves()):
+        return session.checks_since_best == 0  # it judges by itself
+    if not solved and ((session.best is not None and mean < session.best) or not session.challenger_wins()):
         return False  # what met the threshold is kept anyhow: further episodes have confirmed it
     session.best = mean  # of equals the newer: it has learnt from more
     return True
@@ -91,9 +91,9 @@ def _interruptible(session: OnlineTrainer | OfflineTrainer) -> Iterator[None]:
         return
 
     def ask(number: int, frame: Any) -> None:
-        if session.stopping:
+        if session.stop_requested:
             raise KeyboardInterrupt("stopped at once; the last checkpoint is what --resume goes on from")
-        session.stopping = True
+        session.stop_requested = True
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -30,7 +30,7 @@ def counting(console: Console, what: str) -> Iterator[Callable[[Record], None]]:
         task = progress.add_task(what, total=1.0, note="")
 
         def take(record: Record) -> None:
-            progress.update(task, completed=record.done, note=f"{record.updates:,} updates")
+            progress.update(task, completed=record.progress, note=f"{record.updates:,} updates")
 
         yield take
 
@@ -43,7 +43,7 @@ def _lines(console: Console, what: str) -> Callable[[Record], None]:
         now = time.monotonic()
         if now - said >= PLAIN_EVERY:
             said = now
-            left = duration((now - begun) * (1.0 - record.done) / max(record.done, 1e-9))
-            console.print(f"{what}: {record.done:.0%}, at most {left} to go", markup=False, soft_wrap=True)
+            left = duration((now - begun) * (1.0 - record.progress) / max(record.progress, 1e-9))
+            console.print(f"{what}: {record.progress:.0%}, at most {left} to go", markup=False, soft_wrap=True)
 
     return take

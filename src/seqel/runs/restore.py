@@ -45,7 +45,7 @@ def restore(session: OnlineTrainer | OfflineTrainer, run: RunFolder, newest: Pat
             f"{newest} does not fit this run: was {run.path / CONFIG} edited, or the environment changed? ({reason})"
         ) from error
     if isinstance(session, OnlineTrainer):
-        if best is None and session.best is not None and session.config.learner.acts == "proven":
+        if best is None and session.best is not None and session.config.learner.acting_weights == "proven":
             figures = {"steps": session.steps, "mean": session.best}
             run.keep(session.agent, figures)  # agent/ is lost, and the checkpoint has its weights
         else:
@@ -63,7 +63,7 @@ def _describe_again(session: OnlineTrainer | OfflineTrainer) -> None:
     """The features of actions, where a run is begun again: otherwise they stand with the weights."""
     if not session.config.network.action_features:
         return
-    if not session.config.data.action_features:
+    if not session.config.offline.action_features:
         raise CheckpointError("no checkpoint, and the features of its actions came from memory: train anew")
     names = action_names(session.agent.action_spec, getattr(session, "source", None))
-    session.learner.describe_actions(read_action_features(session.config.data.action_features, names))
+    session.learner.describe_actions(read_action_features(session.config.offline.action_features, names))

@@ -72,11 +72,11 @@ class LearnerConfig:
     target_every: int = 500  # copy: updates between copies
     # whose weights act, are validated and kept; averaged: the target's; proven: those that did best in a look so far act in
     # three quarters of the environments and are kept, the averaged ones act in the others and are validated
-    acts: Literal["newest", "averaged", "proven"] = "newest"
+    acting_weights: Literal["newest", "averaged", "proven"] = "newest"
     precision: Literal["float32", "bf16"] = "float32"
     compile: Literal["auto", "on", "off"] = "auto"  # update and acting step, where the run is long enough to pay
-    shift: int = 0  # random shift of images, in pixels
-    negatives: int = 0  # actions scored a step beside the one taken, drawn anew each update; 0: all there are
+    image_shift: int = 0  # random shift of images, in pixels
+    sampled_negatives: int = 0  # actions scored a step beside the one taken, drawn anew each update; 0: all there are
 
     def __post_init__(self) -> None:
         _at_least(self, "learner", learning_rate=0.0, warmup=0, weight_decay=0.0, clip=0.0, accumulate=1, shift=0)
@@ -130,7 +130,7 @@ class RunConfig:
 
     env: str = ""  # what is trained on, in words that `seqel train` understands where there are such
     env_args: dict[str, Any] = field(default_factory=dict)  # for the environment's constructor; TOML values
-    start: str = ""  # a run or agent whose weights are begun with, its network's shape included
+    init_from: str = ""  # a run or agent whose weights are begun with, its network's shape included
     steps: int = 200_000  # environment steps
     seed: int = 0
     environments: int = 16  # side by side
@@ -146,13 +146,13 @@ class RunConfig:
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    data: DataConfig = field(default_factory=DataConfig)
+    validation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    offline: DataConfig = field(default_factory=DataConfig)
 
     def __post_init__(self) -> None:
         _at_least(self, "", steps=1, seed=0, environments=1, threads=0, refresh_every=0, log_every=1)
         _at_least(self, "", checkpoint_every=0)
-        if self.learner.acts == "proven" and self.environments < 2:
+        if self.learner.acting_weights == "proven" and self.environments < 2:
             raise ConfigError(
                 "learner.acts = 'proven' needs environments >= 2, one of them to try newer weights in; got 1"
             )

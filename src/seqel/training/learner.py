@@ -53,7 +53,7 @@ class Learner:
         self._online: list[Tensor] = list(network.parameters())
         self._slow: list[Tensor] = list(self.target.parameters())
         # imitation alone, or rewards alone: what the target network says would be multiplied by 0
-        self._bootstraps = objective.td > 0.0 and (objective.discount != 0.0 or objective.expectile > 0.0)
+        self._bootstraps = objective.td_weight > 0.0 and (objective.discount != 0.0 or objective.iql_expectile > 0.0)
         self._loss = compiled(self._step_losses) if config.compile == "on" else self._step_losses
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
@@ -79,8 +79,8 @@ class Learner:
         rate = rate_at(self.updates, done, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        if self.config.shift:
-            batch = shift_images(batch, self.network.observation_spec, self.config.shift)
+        if self.config.image_shift:
+            batch = shift_images(batch, self.network.observation_spec, self.config.image_shift)
         before = self.variance, self.variance_weight
         self._train(True)
         metrics = self._backward(batch)
@@ -119,12 +119,12 @@ class Learner:
 
         The variance of the whole batch's targets is known only at the end, so the gradients are divided by it then.
         """
-        total = sum(part.learned for part in parts) or 1
+        total = sum(part.num_learned for part in parts) or 1
         sums: dict[str, Tensor] = {}
         errors = []
         square = torch.zeros((), device=self.device)
         for part in parts:
-            share = part.learned / total
+            share = part.num_learned / total
             loss, extra, metrics, error = self._loss(part)
             errors.append(error)
             if extra is not None:  # with classified values only (see `_require_heads`): nothing is divided below
@@ -146,8 +146,8 @@ class Learner:
     def _step_losses(self, batch: SequenceBatch) -> tuple[Tensor, Tensor | None, dict[str, Tensor], Tensor]:
         """The error of the values, what comes on top of it, metrics, and (B, T) |target - q| in return scales."""
         judged = batch
-        if self.config.negatives:
-            batch, judged = with_negatives(batch, self.network.action_spec.actions, self.config.negatives)
+        if self.config.sampled_negatives:
+            batch, judged = with_negatives(batch, self.network.action_spec.actions, self.config.sampled_negatives)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             online = self.network(batch)
             if self._bootstraps:
@@ -156,22 +156,22 @@ class Learner:
             else:
                 slow = online.detached()
         head = self.network.head
-        filters = self.network.config.policy == "filters"
-        support = self.network.config.support if filters else 0.0
+        filters = self.network.config.policy_head == "filters"
+        support = self.network.config.bcq_threshold if filters else 0.0
         found = step_loss(judged, online, slow, head.scale, self.objective, head.values, support)
         weight = 1.0 if batch.weight is None else batch.weight
-        loss = masked_mean(found.loss * weight, batch.learn)
-        extra = None if found.extra is None else masked_mean(found.extra * weight, batch.learn)
+        loss = masked_mean(found.loss * weight, batch.loss_mask)
+        extra = None if found.extra is None else masked_mean(found.extra * weight, batch.loss_mask)
         with torch.no_grad():
             error = (found.target - found.q).abs()
-            mean = masked_mean(found.target, batch.learn)
+            mean = masked_mean(found.target, batch.loss_mask)
             metrics = {
                 "loss": loss.detach(),
-                "q": masked_mean(found.q, batch.learn),
+                "q": masked_mean(found.q, batch.loss_mask),
                 "target": mean,
-                "target_variance": masked_mean((found.target - mean).square(), batch.learn) / head.scale.square(),
-                "td_error": masked_mean(error, batch.learn),
-            } | {name: masked_mean(term, batch.learn) for name, term in found.terms.items()}
+                "target_variance": masked_mean((found.target - mean).square(), batch.loss_mask) / head.scale.square(),
+                "td_error": masked_mean(error, batch.loss_mask),
+            } | {name: masked_mean(term, batch.loss_mask) for name, term in found.terms.items()}
         return loss, extra, metrics, error / head.scale
 
     def _track_variance(self, variance: Tensor) -> Tensor:
@@ -246,22 +246,22 @@ class Learner:
 
 def _require_heads(network: QNetwork, objective: ObjectiveConfig, config: LearnerConfig) -> None:
     """Raises ConfigError where the objective needs a head that is not there."""
-    if objective.imitation > 0.0 and network.policy is None:
+    if objective.cloning_weight > 0.0 and network.policy is None:
         raise ConfigError("objective.imitation > 0 needs a policy head: set network.policy (it is 'none')")
-    if network.config.policy != "none" and objective.imitation == 0.0:
-        raise ConfigError(f"network.policy = {network.config.policy!r} is learnt by objective.imitation, which is 0")
-    if objective.expectile > 0.0 and network.state_value is None:
+    if network.config.policy_head != "none" and objective.cloning_weight == 0.0:
+        raise ConfigError(f"network.policy = {network.config.policy_head!r} is learnt by objective.imitation, which is 0")
+    if objective.iql_expectile > 0.0 and network.state_value is None:
         raise ConfigError("objective.expectile > 0 needs network.state_value = true")
     if network.config.value in ("c51", "quantile") and (
-        objective.expectile > 0.0 or network.config.policy == "filters"
+        objective.iql_expectile > 0.0 or network.config.policy_head == "filters"
     ):
         raise ConfigError(
             f"network.value = {network.config.value!r}: distributions are learnt from the best action's alone, which neither "
             "objective.expectile nor network.policy = 'filters' changes; take 'scalar' or 'hl-gauss'"
         )
-    if config.negatives and network.action_spec.dims > 1:
+    if config.sampled_negatives and network.action_spec.dims > 1:
         raise ConfigError("learner.negatives: expected one action dimension")
-    terms = objective.cql > 0.0 or objective.imitation > 0.0 or objective.expectile > 0.0
+    terms = objective.cql_alpha > 0.0 or objective.cloning_weight > 0.0 or objective.iql_expectile > 0.0
     if terms and config.accumulate > 1 and network.head.values is None:
         raise ConfigError(
             "learner.accumulate > 1 divides all gradients by the variance of scalar targets, which those of cql, imitation "

@@ -20,7 +20,7 @@ class Source(Protocol):
     """Recorded sessions with what they mean."""
 
     @property
-    def recorded(self) -> EpisodeBuffer:
+    def buffer(self) -> EpisodeBuffer:
         """Every session."""
         ...
 

@@ -24,7 +24,7 @@ BLOCKS = " ▏▎▍▌▋▊▉█"
 
 def analyse(dataset: Dataset, held_out: float = 0.1, seed: int = 0) -> dict[str, Any]:
     """Counts, distributions and `warnings`, a sentence each, of what deserves a look."""
-    recorded, report = dataset.recorded, dataset.report
+    recorded, report = dataset.buffer, dataset.report
     own = np.asarray(recorded.slots.columns["own"])
     reward = np.asarray(recorded.slots.columns["reward"])[own]
     action = np.asarray(recorded.slots.columns["action"])[own][:, 0]
@@ -94,7 +94,7 @@ def bar(share: float, width: int = 24) -> str:
 
 def _behaviour(dataset: Dataset, own: NDArray[np.bool_]) -> dict[str, Any] | None:
     """How the recorded probabilities look; None where there are none."""
-    columns = dataset.recorded.slots.columns
+    columns = dataset.buffer.slots.columns
     chance = np.asarray(columns[BEHAVIOUR])[own]
     known = ~np.isnan(chance)
     if not known.any():
@@ -116,17 +116,17 @@ def _behaviour(dataset: Dataset, own: NDArray[np.bool_]) -> dict[str, Any] | Non
 
 
 def _trained_on(dataset: Dataset, held_out: float, seed: int) -> dict[str, Any]:
-    held = dataset.split(held_out, seed)[1] if dataset.recorded.episodes > 1 else np.zeros(0, np.int64)
+    held = dataset.split(held_out, seed)[1] if dataset.buffer.episodes > 1 else np.zeros(0, np.int64)
     return {
         "observation": [
             {"path": leaf.path, "kind": leaf.kind, "shape": list(leaf.shape), "dtype": leaf.dtype}
             for leaf in dataset.observation.leaves
         ],
         "actions": len(dataset.actions),
-        "masked": dataset.recorded.layout.masked,
+        "masked": dataset.buffer.layout.masked,
         "held_out_sessions": len(held),
-        "sessions": dataset.recorded.episodes - len(held),
-        "transitions": int(len(dataset.recorded) - dataset.recorded.lengths[held].sum()),
+        "sessions": dataset.buffer.episodes - len(held),
+        "transitions": int(len(dataset.buffer) - dataset.buffer.lengths[held].sum()),
     }
 
 

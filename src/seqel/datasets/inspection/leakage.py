@@ -57,7 +57,7 @@ def suspicious(dataset: Dataset, sample: int = SAMPLE) -> list[Leak]:
     """
     if dataset.encoding is None:
         return []
-    columns = dataset.recorded.slots.columns
+    columns = dataset.buffer.slots.columns
     part = slice(0, sample)
     own = np.asarray(columns["own"][part])
     reward = columns["reward"][part][own].astype(np.float64)
@@ -129,7 +129,7 @@ def _same(groups: NDArray[np.int64], action: NDArray[np.int64], half: int, actio
 def _values(dataset: Dataset, part: slice, own: NDArray[np.bool_]) -> list[tuple[str, NDArray[Any]]]:
     """Each observed column, as numbers (float) or as codes (int), (N,) each."""
     assert dataset.encoding is not None
-    schema, columns = dataset.encoding.schema, dataset.recorded.slots.columns
+    schema, columns = dataset.encoding.schema, dataset.buffer.slots.columns
 
     def leaf(path: str) -> NDArray[Any]:
         return np.asarray(columns[OBSERVATION + path][part])[own]

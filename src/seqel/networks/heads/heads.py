@@ -147,12 +147,12 @@ def action_scores(out: QOutput, scale: Tensor, config: NetworkConfig, mask: Tens
     policy finds too unlikely (discrete BCQ), among themselves in the order of the policy.
     """
     found = out.q
-    if config.policy == "decides":
+    if config.policy_head == "decides":
         assert out.policy_logits is not None
         found = log_policy(out.policy_logits, mask)
-    elif config.policy == "filters":
+    elif config.policy_head == "filters":
         assert out.policy_logits is not None
-        near = support_mask(out.policy_logits, config.support, mask)
+        near = support_mask(out.policy_logits, config.bcq_threshold, mask)
         found = torch.where(near, out.q, (log_policy(out.policy_logits, mask) - FAR) * scale)
     return found if mask is None else found.masked_fill(~mask, -torch.inf)
 

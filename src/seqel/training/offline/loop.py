@@ -17,32 +17,32 @@ def records(session: OfflineTrainer) -> Iterator[Record]:
 
     Whenever it yields or ends, the session can be saved, and a loop over the restored one goes on as this one does.
     """
-    data = session.config.data
+    data = session.config.offline
     before, began = session.steps, session.elapsed
     next_look = next_multiple(session.steps, data.every)
-    while session.done < 1.0 and not session.stopping and not session.solved:
-        session.gathered.append(session.update())
-        if session.steps < next_look and session.done < 1.0:
+    while session.progress < 1.0 and not session.stop_requested and not session.solved:
+        session.pending_metrics.append(session.update())
+        if session.steps < next_look and session.progress < 1.0:
             continue
         next_look = next_multiple(session.steps, data.every)
-        look = session.look()
-        session.judge(look.mean)
-        if data.patience and session.waited >= data.patience:
+        look = session.validate()
+        session.accept(look.mean)
+        if data.patience and session.checks_since_best >= data.patience:
             session.solved = True
             session.notes.append(
-                f"the sessions held out are known clearly less well for {session.waited} looks: ended here, the weights "
+                f"the sessions held out are known clearly less well for {session.checks_since_best} looks: ended here, the weights "
                 "from before are kept"
             )
         metrics, notes, seconds = means(session), tuple(session.notes), session.elapsed
-        session.gathered, session.notes = [], []
+        session.pending_metrics, session.notes = [], []
         speed = (session.steps - before) / max(seconds - began, 1e-9)
         before, began = session.steps, seconds
-        yield Record(session.steps, seconds, session.steps, speed, metrics, look, session.solved, session.done, notes)
+        yield Record(session.steps, seconds, session.steps, speed, metrics, look, session.solved, session.progress, notes)
 
 
 def means(session: OfflineTrainer) -> dict[str, float]:
     """Of the learner's metrics since the last record."""
-    gathered = session.gathered
+    gathered = session.pending_metrics
     found = {
         n: float(torch.stack([torch.as_tensor(m[n]).cpu().float() for m in gathered]).mean()) for n in gathered[-1]
     }

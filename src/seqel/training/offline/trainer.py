@@ -51,18 +51,18 @@ class OfflineTrainer:
     def __init__(self, config: RunConfig, source: Source) -> None:
         self.notes: list[str] = []
         self.device = choose_device(config.device)
-        self.config = config = resolve_compile_mode(resolve_defaults(config, source.recorded), self.device, config.data.updates)
+        self.config = config = resolve_compile_mode(resolve_defaults(config, source.buffer), self.device, config.offline.updates)
         self.source = source
         if config.threads:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         if self.device.type == "cpu":
             keep_freed_memory()
-        learnt, held = source.split(config.data.held_out, config.seed)
-        self.learnt, self.held = source.recorded.only(learnt), source.recorded.only(held)
+        learnt, held = source.split(config.offline.held_out, config.seed)
+        self.training_episodes, self.held_out_episodes = source.buffer.subset(learnt), source.buffer.subset(held)
         network = self.make_network().to(self.device)
-        info = {"data": list(config.data.files), "seed": config.seed, "discount": config.objective.discount}
-        info["held_out"] = {"share": config.data.held_out, "seed": config.seed}  # which sessions are not learnt from
+        info = {"data": list(config.offline.files), "seed": config.seed, "discount": config.objective.discount}
+        info["held_out"] = {"share": config.offline.held_out, "seed": config.seed}  # which sessions are not learnt from
         self.agent = Agent(network, info | described(source))
         self.learner = Learner(network, config.objective, config.learner)
         discount = config.objective.discount
@@ -72,11 +72,11 @@ class OfflineTrainer:
         self._observe()
         if config.learner.compile == "on":
             self.notes.append("the update is compiled, which takes up to a minute before the first one, once")
-        self.gathered: list[dict[str, torch.Tensor]] = []  # the learner's metrics since the last record
-        self.stopping = False  # set from outside: end after this update
+        self.pending_metrics: list[dict[str, torch.Tensor]] = []  # the learner's metrics since the last record
+        self.stop_requested = False  # set from outside: end after this update
         self.solved = False  # held-out sessions say that there is nothing left to learn
         self.best: float | None = None  # score of the best look
-        self.waited = 0  # looks since weights were kept: 0 where the newest are
+        self.checks_since_best = 0  # looks since weights were kept: 0 where the newest are
         self.seconds = 0.0  # of earlier sittings
         self._began = time.perf_counter()
 
@@ -90,10 +90,10 @@ class OfflineTrainer:
 
     def _observe(self) -> None:
         """The unit of values and the statistics of vectors, from the sessions that are learnt from, once."""
-        self.learner.rescale(return_scale(self.learnt, self.discount))
+        self.learner.rescale(return_scale(self.training_episodes, self.discount))
         statistics = {}
         for path in self.agent.network.tokens.vectors():
-            values = torch.from_numpy(self.learnt.observations(path).astype(np.float64))
+            values = torch.from_numpy(self.training_episodes.observations(path).astype(np.float64))
             statistics[path] = (values.mean(dim=0), values.std(dim=0, unbiased=False))
         if statistics:
             self.learner.observe(statistics)
@@ -104,9 +104,9 @@ class OfflineTrainer:
         return self.learner.updates
 
     @property
-    def done(self) -> float:
+    def progress(self) -> float:
         """The fraction of the run that is over."""
-        return min(1.0, self.learner.updates / self.config.data.updates)
+        return min(1.0, self.learner.updates / self.config.offline.updates)
 
     @property
     def elapsed(self) -> float:
@@ -117,7 +117,7 @@ class OfflineTrainer:
         """Sample, learn, move the target."""
         config = self.config
         window = config.replay.window
-        batch = self.learnt.sample(
+        batch = self.training_episodes.sample(
             self._windows(window),
             window=window,
             context=config.network.context,
@@ -126,7 +126,7 @@ class OfflineTrainer:
             pad_to=window if config.learner.compile == "on" else None,
             pack=config.network.trunk == "transformer",
         )
-        metrics = self.learner.update(self.prepare(batch), self.done)
+        metrics = self.learner.update(self.prepare(batch), self.progress)
         if self.learner.updates == WARMUP_UPDATES and self.device.type == "cpu":
             use_large_pages()
         return metrics
@@ -135,27 +135,27 @@ class OfflineTrainer:
         config = self.config.replay
         if config.batch_size:
             return config.batch_size
-        return windows_of(config.batch_tokens, self.learnt.mean_length(window), MAX_WINDOWS)
+        return windows_of(config.batch_tokens, self.training_episodes.mean_length(window), MAX_WINDOWS)
 
-    def look(self) -> HeldOut:
+    def validate(self) -> HeldOut:
         """What the network says about the sessions held out."""
-        return self.sums().result()
+        return self.validation_sums().result()
 
-    def judge(self, score: float) -> None:
-        """Decide whether the newest weights are kept (`waited` is then 0).
+    def accept(self, score: float) -> None:
+        """Decide whether the newest weights are kept (`checks_since_best` is then 0).
 
         What imitates is kept where it knows the sessions held out best. Values are kept anew, unless they explain clearly
         less of those than they once did: their targets grow with them, so that small differences in score say nothing of
         the policy (docs/experiments.md), and a rise beyond that is sessions learnt by heart.
         """
         best = self.best if self.best is not None else score
-        imitates = self.config.objective.td == 0.0 or self.config.network.policy == "decides"
+        imitates = self.config.objective.td_weight == 0.0 or self.config.network.policy_head == "decides"
         least = best if imitates else best - ALLOWED
-        self.waited = 0 if score >= least else self.waited + 1
+        self.checks_since_best = 0 if score >= least else self.checks_since_best + 1
         self.best = max(best, score)
 
     @property
-    def kept(self) -> Agent:
+    def best_agent(self) -> Agent:
         """What is saved to act with: the moving average of the weights, where there is one, else the newest.
 
         Averaged weights play steadier (Polyak & Juditsky 1992; Izmailov et al. 2018, arXiv:1803.05407), and no
@@ -165,11 +165,11 @@ class OfflineTrainer:
         return Agent(self.learner.target, self.agent.info) if averaged else self.agent
 
     @torch.no_grad()
-    def sums(self) -> Sums:
+    def validation_sums(self) -> Sums:
         """The same, before it is divided."""
-        config, network = self.config, self.kept.network
-        sums = Sums(network, config.objective, self.discount, self.held.lengths)
-        for batch in self.held.batches(
+        config, network = self.config, self.best_agent.network
+        sums = Sums(network, config.objective, self.discount, self.held_out_episodes.lengths)
+        for batch in self.held_out_episodes.batches(
             window=config.replay.window, context=config.network.context, discount=self.discount
         ):
             batch = self.prepare(batch)
@@ -184,26 +184,26 @@ class OfflineTrainer:
 
     def digest(self) -> int:
         """Tells other data apart: of the first transitions' actions and rewards."""
-        columns, count = self.learnt.slots.columns, DIGEST
+        columns, count = self.training_episodes.slots.columns, DIGEST
         return zlib.crc32(columns["reward"][:count].tobytes(), zlib.crc32(columns["action"][:count].tobytes()))
 
     # -- saved and restored ----------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Everything an exact resume needs; the data themselves stay where they are."""
-        names = list(self.gathered[0]) if self.gathered else []
+        names = list(self.pending_metrics[0]) if self.pending_metrics else []
         return {
             "learner": self.learner.state_dict(),
             "rng": self.rng.bit_generator.state,
             "torch_rng": torch.get_rng_state(),
             "device_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-            "gathered": {name: torch.stack([torch.as_tensor(m[name]).cpu() for m in self.gathered]) for name in names},
+            "gathered": {name: torch.stack([torch.as_tensor(m[name]).cpu() for m in self.pending_metrics]) for name in names},
             "solved": self.solved,
             "best": self.best,
-            "waited": self.waited,
+            "waited": self.checks_since_best,
             "notes": list(self.notes),
             "seconds": self.elapsed,
-            "transitions": len(self.learnt),
+            "transitions": len(self.training_episodes),
             "digest": self.digest(),
         }
 
@@ -212,17 +212,17 @@ class OfflineTrainer:
 
         Raises ValueError where the data are not those that the state was saved with.
         """
-        if int(state["transitions"]) != len(self.learnt):
+        if int(state["transitions"]) != len(self.training_episodes):
             raise ValueError(
-                f"expected {int(state['transitions']):,} transitions to learn from, got {len(self.learnt):,}"
+                f"expected {int(state['transitions']):,} transitions to learn from, got {len(self.training_episodes):,}"
             )
         if int(state["digest"]) != self.digest():
             raise ValueError("expected the sessions that the run was begun with, got others: actions or rewards differ")
         self.learner.load_state_dict(state["learner"])
         self.rng.bit_generator.state = state["rng"]
         length = max((len(values) for values in state["gathered"].values()), default=0)
-        self.gathered = [{name: values[i] for name, values in state["gathered"].items()} for i in range(length)]
-        self.solved, self.best, self.waited = bool(state["solved"]), state["best"], int(state["waited"])
+        self.pending_metrics = [{name: values[i] for name, values in state["gathered"].items()} for i in range(length)]
+        self.solved, self.best, self.checks_since_best = bool(state["solved"]), state["best"], int(state["waited"])
         self.notes = list(state["notes"])
         self.seconds, self._began = float(state["seconds"]), time.perf_counter()
         torch.set_rng_state(state["torch_rng"])

@@ -51,9 +51,9 @@ class Sums:
     def add(self, batch: SequenceBatch, online: QOutput, slow: QOutput) -> None:
         """One batch of whole walks through the sessions."""
         network, objective = self.network, self.objective
-        support = network.config.support if network.config.policy == "filters" else 0.0
-        goal = q_targets(batch, online, slow, objective, support)[batch.learn].double()
-        error = gather_actions(online.q[:, :-1], batch.action)[batch.learn].double() - goal
+        support = network.config.bcq_threshold if network.config.policy_head == "filters" else 0.0
+        goal = q_targets(batch, online, slow, objective, support)[batch.loss_mask].double()
+        error = gather_actions(online.q[:, :-1], batch.action)[batch.loss_mask].double() - goal
         self.steps += len(goal)
         self.error += float(error.square().mean(dim=-1).sum())
         self.size += float(error.abs().mean(dim=-1).sum())
@@ -61,19 +61,19 @@ class Sums:
         self.square = self.square + goal.square().sum(dim=0)
         terms = offline_terms(batch, online, slow, network.head.scale, objective)
         if "imitation" in terms:
-            self.nats += float(terms["imitation"][1][batch.learn].sum())
+            self.nats += float(terms["imitation"][1][batch.loss_mask].sum())
         mask = None if batch.action_mask is None else batch.action_mask[:, :, None]
         chosen = network.scores(online, mask).argmax(dim=-1)  # (B, T+1, M)
-        self.agree += float((chosen[:, :-1] == batch.action).all(dim=-1)[batch.learn].sum())
-        begins = batch.first[:, 0]
+        self.agree += float((chosen[:, :-1] == batch.action).all(dim=-1)[batch.loss_mask].sum())
+        begins = batch.is_first[:, 0]
         if batch.policy is None:
             value = gather_actions(online.q, chosen)[:, 0]
         else:
             value = (batch.policy[:, 0] * slow.q[:, 0]).sum(dim=-1)
         self.first_value.append(value[begins].double().cpu())
-        assert batch.index is not None
+        assert batch.episode_index is not None
         # longer sessions come in several windows
-        whole = begins & (batch.valid.sum(dim=1) == self.lengths.to(begins.device)[batch.index])
+        whole = begins & (batch.valid.sum(dim=1) == self.lengths.to(begins.device)[batch.episode_index])
         earned = discounted_return(batch.reward, torch.full_like(batch.reward, self.discount), batch.valid)[:, 0]
         self.first_return += earned[whole].tolist()
 
@@ -88,8 +88,8 @@ class Sums:
         variance = float(torch.as_tensor(self.square / steps - (self.target / steps) ** 2).mean())
         floor = 1e-6 * float(self.network.head.scale) ** 2
         unexplained = self.error / steps / max(variance, floor)
-        nats = self.nats / steps if objective.imitation > 0.0 else None
-        imitates = nats is not None and self.network.config.policy == "decides"
+        nats = self.nats / steps if objective.cloning_weight > 0.0 else None
+        imitates = nats is not None and self.network.config.policy_head == "decides"
         return HeldOut(
             mean=-nats if imitates and nats is not None else -unexplained,
             unexplained=unexplained,

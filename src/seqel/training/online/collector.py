@@ -106,12 +106,12 @@ class Collector:
         outcome = stream.step(action)
         self._stage(rows, outcome, action, q[rows, action])
         self.steps += int(outcome.stepped.sum())
-        ended = self._finish(outcome) if outcome.done.any() else []
+        ended = self._finish(outcome) if outcome.ended.any() else []
         if not outcome.stepped.all():
             self._stage_first(~outcome.stepped)
         full = (
             self.cursor == self.segment
-        ) & ~outcome.done  # an ended row of a NEXT_STEP environment still stands there
+        ) & ~outcome.ended  # an ended row of a NEXT_STEP environment still stands there
         for row in np.flatnonzero(full):
             self._cut(int(row))
         return ended
@@ -187,7 +187,7 @@ class Collector:
             reward=self.reward[row, :steps],
             terminated=terminated,
             truncated=truncated,
-            start=start,
+            start_step=start,
             previous_action=self.before_action[row : row + 1] if start else None,
             previous_reward=float(self.before_reward[row]) if start else 0.0,
             action_mask=None if self.mask is None else self.mask[row, : steps + 1],
@@ -215,10 +215,10 @@ class Collector:
             action=torch.from_numpy(self.action[:, : steps - 1, None].copy()).to(device),
             reward=torch.from_numpy(self.reward[:, : steps - 1].copy()).to(device),
             discount=whole[:, 1:],
-            first=torch.from_numpy(first).to(device),
+            is_first=torch.from_numpy(first).to(device),
             valid=whole[:, 1:] > 0,
-            learn=whole[:, 1:] > 0,
-            start=torch.from_numpy(self.start.copy()).to(device),
+            loss_mask=whole[:, 1:] > 0,
+            start_step=torch.from_numpy(self.start.copy()).to(device),
             previous_action=torch.from_numpy(self.before_action[:, None].copy()).to(device),
             previous_reward=torch.from_numpy(self.before_reward.copy()).to(device),
         )

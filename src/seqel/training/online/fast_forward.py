@@ -55,11 +55,11 @@ def _fast_forward(
         for row in np.flatnonzero(playing):
             action[row] = history[int(row)][int(call - waits[row])]
         outcome = stream.step(action)
-        lost |= playing & outcome.done
+        lost |= playing & outcome.ended
         for row in np.flatnonzero(playing & ~lost):
             lost[row] = not same(int(row), int(call - waits[row]) + 1, float(outcome.reward[row]))
-        if outcome.done.any():  # rows that idle or are lost
-            stream.reset([0 if over else None for over in outcome.done.tolist()], outcome.done)
+        if outcome.ended.any():  # rows that idle or are lost
+            stream.reset([0 if over else None for over in outcome.ended.tolist()], outcome.ended)
     return lost
 
 

@@ -30,7 +30,7 @@ class Record:
     metrics: dict[str, float] = field(default_factory=dict)  # means since the last record; see runs/metrics.py
     validation: Evaluation | HeldOut | None = None
     solved: bool = False  # the threshold held on the confirming episodes: the run may end
-    done: float = 0.0  # fraction of the run that is over
+    progress: float = 0.0  # fraction of the run that is over
     notes: tuple[str, ...] = ()  # what has to be said in words: episodes that a resume lost, for instance
 
 
@@ -42,23 +42,23 @@ def records(session: OnlineTrainer) -> Iterator[Record]:
     config = session.config
     before, began = session.collector.steps, session.elapsed
     next_log = next_multiple(session.collector.steps, config.log_every)
-    next_look = next_multiple(session.collector.steps, config.evaluation.every)
-    if session.started and session.best is None and before == 0:  # what is begun with is what has to be beaten
+    next_look = next_multiple(session.collector.steps, config.validation.every)
+    if session.has_initial_agent and session.best is None and before == 0:  # what is begun with is what has to be beaten
         first = session.validate()
         session.solved = confirmed(session, first)
         note = f"what is begun with has a validation return of {first.mean:.3f}"
         yield Record(before, began, session.learner.updates, validation=first, solved=session.solved, notes=(note,))
-    while session.done < 1.0 and not session.stopping and not session.solved:
+    while session.progress < 1.0 and not session.stop_requested and not session.solved:
         session.collect()
-        while session.due:
-            session.gathered.append(session.update())
+        while session.update_due:
+            session.pending_metrics.append(session.update())
         steps = session.collector.steps
-        if steps < next_log and steps < next_look and session.done < 1.0:
+        if steps < next_log and steps < next_look and session.progress < 1.0:
             continue
         next_log = next_multiple(steps, config.log_every)
         validation = None
-        if steps >= next_look or session.done >= 1.0:
-            next_look = next_multiple(steps, config.evaluation.every)
+        if steps >= next_look or session.progress >= 1.0:
+            next_look = next_multiple(steps, config.validation.every)
             validation = session.validate()
             session.solved = confirmed(session, validation)
             if validation.cut:
@@ -67,17 +67,17 @@ def records(session: OnlineTrainer) -> Iterator[Record]:
                     f"{max(validation.lengths):,} steps and were cut off: give the environment a time limit"
                 )
         metrics, notes, seconds = summary(session), tuple(session.notes), session.elapsed
-        session.gathered, session.notes = [], []
+        session.pending_metrics, session.notes = [], []
         speed = (steps - before) / max(seconds - began, 1e-9)
         before, began = steps, seconds
         yield Record(
-            steps, seconds, session.learner.updates, speed, metrics, validation, session.solved, session.done, notes
+            steps, seconds, session.learner.updates, speed, metrics, validation, session.solved, session.progress, notes
         )
 
 
 def confirmed(session: OnlineTrainer, validation: Evaluation) -> bool:
     """Whether the run may end: the threshold is reached, and holds on further episodes."""
-    look = session.config.evaluation
+    look = session.config.validation
     if not look.stop or look.threshold is None or validation.mean < look.threshold:
         return False
     return session.validate(look.confirm, CONFIRM_SEED).mean >= look.threshold
@@ -86,7 +86,7 @@ def confirmed(session: OnlineTrainer, validation: Evaluation) -> bool:
 def summary(session: OnlineTrainer) -> dict[str, float]:
     """Means of the learner's metrics since the last record, and of the last hundred training episodes."""
     found: dict[str, float] = {}
-    gathered = session.gathered
+    gathered = session.pending_metrics
     if gathered:
         for name in gathered[-1]:
             found[name] = float(torch.stack([torch.as_tensor(m[name]).cpu().float() for m in gathered]).mean())

@@ -17,7 +17,7 @@ def split_batch(config: RunConfig, replay: Replay, recorded: EpisodeBuffer | Non
 
     Not of its windows: recorded episodes may be much shorter than live ones.
     """
-    size, share = config.replay, 0.0 if recorded is None else config.data.fraction
+    size, share = config.replay, 0.0 if recorded is None else config.offline.fraction
     if size.batch_size:
         old = 0 if recorded is None else min(size.batch_size - 1, max(1, round(share * size.batch_size)))
         return size.batch_size - old, old

@@ -63,7 +63,7 @@ class OnlineTrainer:
             SpaceError: either is of other spaces than the environment.
             ConfigError: what acts shall be proven (`learner.acts`), and there is nothing to begin with.
         """
-        if start is None and config.learner.acts == "proven":
+        if start is None and config.learner.acting_weights == "proven":
             raise ConfigError("learner.acts = 'proven' needs an agent to start from (start): nothing is proven before")
         if start is not None and config.memoryless and start.network.config.context != 1:
             raise ConfigError(
@@ -93,7 +93,7 @@ class OnlineTrainer:
             network.load_state_dict(start.network.state_dict())
         self.learner = Learner(network, config.objective, config.learner)
         self._choose_agents({} if start is None else {name: start.info[name] for name in KEPT if name in start.info})
-        actors = Actors(self.agent, count, self.learning if self.guarded else None)
+        actors = Actors(self.agent, count, self.challenger if self.has_incumbent else None)
         if config.learner.compile == "on":
             actors.compile()
             self.notes.append("the update is compiled, which takes up to a minute before the first one, once")
@@ -117,41 +117,41 @@ class OnlineTrainer:
         self.scale = ReturnScale(discount)
         if start is not None:
             self.scale.begin(float(network.head.scale))
-        self.started = start is not None
-        self.recorded = None if source is None else _learnt_from(source, start)
+        self.has_initial_agent = start is not None
+        self.recorded_episodes = None if source is None else _learnt_from(source, start)
         segment = max(4 * config.replay.window, 512)
         self.collector = Collector(
             self.stream, actors, explorer, self.replay, self.scale,
             seed=config.seed, segment=segment, context=config.network.context,
         )  # fmt: skip
         self.rng = np.random.default_rng(config.seed + 2)
-        self.learned = 0  # transitions learnt, padding and burn-in not counted
+        self.num_learned = 0  # transitions learnt, padding and burn-in not counted
         self.ready = False
         self.recent: deque[EpisodeEnd] = deque(maxlen=100)
-        self.gathered: list[dict[str, torch.Tensor]] = []  # the learner's metrics since the last record
+        self.pending_metrics: list[dict[str, torch.Tensor]] = []  # the learner's metrics since the last record
         self._widened = False  # that windows had to be widened has been said
-        self.stopping = False  # set from outside: end after this round of the loop, where a checkpoint is exact
+        self.stop_requested = False  # set from outside: end after this round of the loop, where a checkpoint is exact
         self.solved = False  # the threshold held: there is nothing left to do
         self.best: float | None = None  # mean return of the best validation
         self.seconds = 0.0  # of earlier sittings
         self._began = time.perf_counter()
 
     def _choose_agents(self, kept: dict[str, Any]) -> None:
-        """`agent` is kept and acts; `learning` is looked at. One and the same, unless what acts has to be proven first."""
+        """`agent` is kept and acts; `challenger` is looked at. One and the same, unless what acts has to be proven first."""
         config, learner = self.config, self.learner
         info = kept | {"env": config.env, "seed": config.seed, "discount": config.objective.discount}
-        self.learning = Agent(learner.network if config.learner.acts == "newest" else learner.target, info)
-        self.agent = self.learning
-        if config.learner.acts == "proven":
+        self.challenger = Agent(learner.network if config.learner.acting_weights == "newest" else learner.target, info)
+        self.agent = self.challenger
+        if config.learner.acting_weights == "proven":
             self.agent = Agent(copy.deepcopy(learner.network), info)
 
     @property
-    def guarded(self) -> bool:
+    def has_incumbent(self) -> bool:
         """Whether what acts has to be proven: two agents act."""
-        return self.agent is not self.learning
+        return self.agent is not self.challenger
 
     @property
-    def kept(self) -> Agent:
+    def best_agent(self) -> Agent:
         """What is saved to act with."""
         return self.agent
 
@@ -163,7 +163,7 @@ class OnlineTrainer:
         return self.collector.steps
 
     @property
-    def done(self) -> float:
+    def progress(self) -> float:
         """The fraction of the run that is over."""
         return min(1.0, self.collector.steps / self.config.steps)
 
@@ -174,25 +174,25 @@ class OnlineTrainer:
 
     def collect(self) -> None:
         """One step of every environment."""
-        for end in self.collector.step(self.done):
+        for end in self.collector.step(self.progress):
             self.recent.append(end)
         if not self.ready and self.collector.steps >= self.config.replay.learning_starts and self.replay.episodes:
-            if not self.started:
+            if not self.has_initial_agent:
                 self._freeze_statistics()
             self.ready = True
 
     @property
-    def due(self) -> bool:
+    def update_due(self) -> bool:
         """Whether the learner is behind its share of transitions for each environment step."""
         budget = (self.collector.steps - self.config.replay.learning_starts) * self.config.replay.replay_ratio
-        return self.ready and self.learned < budget
+        return self.ready and self.num_learned < budget
 
     def update(self) -> dict[str, torch.Tensor]:
         """Sample, learn, move the target."""
         config = self.config
         if abs(self.scale.value / float(self.agent.network.head.scale) - 1.0) > 0.01:
             self.learner.rescale(self.scale.value)
-            if self.guarded:
+            if self.has_incumbent:
                 self.agent.network.rescale(self.scale.value)
         window = self._window()
         sample: dict[str, Any] = {
@@ -203,14 +203,14 @@ class OnlineTrainer:
             "pad_to": window if config.learner.compile == "on" else None,
             "pack": config.network.trunk == "transformer",  # a GRU would have to run packed rows step by step
         }
-        live, old = split_batch(config, self.replay, self.recorded, window)
-        importance = config.replay.importance + (1.0 - config.replay.importance) * self.done
+        live, old = split_batch(config, self.replay, self.recorded_episodes, window)
+        importance = config.replay.importance + (1.0 - config.replay.importance) * self.progress
         batch = self.replay.sample(live, importance=importance, **sample)
-        self.learned += max(1, batch.learned)
+        self.num_learned += max(1, batch.num_learned)
         mixed = batch
-        if self.recorded is not None and old:
-            mixed = concat(batch, self.recorded.sample(old, **sample))
-        metrics = self.learner.update(mixed, self.done)
+        if self.recorded_episodes is not None and old:
+            mixed = concat(batch, self.recorded_episodes.sample(old, **sample))
+        metrics = self.learner.update(mixed, self.progress)
         if self.learner.updates == WARMUP_UPDATES and self.device.type == "cpu":
             use_large_pages()
         if config.replay.priority:
@@ -238,21 +238,21 @@ class OnlineTrainer:
 
     def validate(self, episodes: int | None = None, seed: int = VALIDATION_SEED) -> Evaluation:
         """Greedy episodes, with fresh memory, on seeds that no reported figure uses."""
-        return self._play(self.learning, episodes or self.config.evaluation.episodes, seed)
+        return self._play(self.challenger, episodes or self.config.validation.episodes, seed)
 
     def _play(self, agent: Agent, episodes: int, seed: int) -> Evaluation:
         return play(agent, self.make, episodes, seed, min(episodes, self.config.environments), limit=self._patience())
 
-    def proves(self) -> bool:
+    def challenger_wins(self) -> bool:
         """Whether what had the best look is at least as good as what acts in further episodes, too.
 
         True where nothing has to be proven. The best of many looks is often luck, and what acts should not be replaced by
         luck.
         """
-        if not self.guarded or self.best is None:
+        if not self.has_incumbent or self.best is None:
             return True
-        episodes = self.config.evaluation.confirm
-        acts, new = (self._play(one, episodes, CONFIRM_SEED).mean for one in (self.agent, self.learning))
+        episodes = self.config.validation.confirm
+        acts, new = (self._play(one, episodes, CONFIRM_SEED).mean for one in (self.agent, self.challenger))
         verdict = "acts from here on" if new >= acts else "is not proven"
         self.notes.append(
             f"what was learnt {verdict}: {new:.3f} in {episodes} further episodes, {acts:.3f} by what acted"
@@ -261,8 +261,8 @@ class OnlineTrainer:
 
     def promote(self) -> None:
         """What was looked at last acts from here on, and is kept."""
-        if self.guarded:
-            self.agent.network.load_state_dict(self.learning.network.state_dict())
+        if self.has_incumbent:
+            self.agent.network.load_state_dict(self.challenger.network.state_dict())
             self.collector.refresh()
 
     def _patience(self) -> int:
@@ -295,20 +295,20 @@ class OnlineTrainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything an exact resume needs. Refers to the live arrays: write it, or copy it, before going on."""
-        names = list(self.gathered[0]) if self.gathered else []
+        names = list(self.pending_metrics[0]) if self.pending_metrics else []
         return {
             "collector": self.collector.state_dict(),
             "learner": self.learner.state_dict(),
-            "proven": self.agent.network.state_dict() if self.guarded else None,
+            "proven": self.agent.network.state_dict() if self.has_incumbent else None,
             "replay": self.replay.state_dict(),
             "scale": self.scale.state_dict(),
             "rng": self.rng.bit_generator.state,
             "torch_rng": torch.get_rng_state(),
             "device_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-            "learned": self.learned,
+            "learned": self.num_learned,
             "ready": self.ready,
             "recent": [dataclasses.asdict(end) for end in self.recent],
-            "gathered": {name: torch.stack([torch.as_tensor(m[name]).cpu() for m in self.gathered]) for name in names},
+            "gathered": {name: torch.stack([torch.as_tensor(m[name]).cpu() for m in self.pending_metrics]) for name in names},
             "solved": self.solved,
             "best": self.best,
             "notes": list(self.notes),
@@ -324,10 +324,10 @@ class OnlineTrainer:
         self.replay.load_state_dict(state["replay"])
         self.scale.load_state_dict(state["scale"])
         self.rng.bit_generator.state = state["rng"]
-        self.learned, self.ready = int(state["learned"]), bool(state["ready"])
+        self.num_learned, self.ready = int(state["learned"]), bool(state["ready"])
         self.recent = deque((EpisodeEnd(**end) for end in state["recent"]), maxlen=self.recent.maxlen)
         length = max((len(values) for values in state["gathered"].values()), default=0)
-        self.gathered = [{name: values[i] for name, values in state["gathered"].items()} for i in range(length)]
+        self.pending_metrics = [{name: values[i] for name, values in state["gathered"].items()} for i in range(length)]
         self.solved, self.best = bool(state.get("solved", False)), state["best"]
         self.notes, self._widened = list(state.get("notes", [])), bool(state.get("widened", False))
         self.seconds, self._began = float(state["seconds"]), time.perf_counter()
@@ -342,5 +342,5 @@ def _learnt_from(source: Source, start: Agent | None) -> EpisodeBuffer:
     """The recorded sessions, but for those that were held out when `start` learnt from them: they stay held out."""
     held = None if start is None else start.info.get("held_out")
     if held is None:
-        return source.recorded
-    return source.recorded.only(source.split(held["share"], held["seed"])[0])
+        return source.buffer
+    return source.buffer.subset(source.split(held["share"], held["seed"])[0])
