@@ -87,15 +87,15 @@ def measure(what: str, file: Path) -> dict[str, Any]:
     if what == "training":
         return train(dataset, began)
     seconds = time.perf_counter() - began
-    batch = dataset.recorded.sample(32, window=20, context=10, discount=0.99, rng=np.random.default_rng(0))
+    batch = dataset.buffer.sample(32, window=20, context=10, discount=0.99, rng=np.random.default_rng(0))
     return {
         "seconds": seconds,
         "seconds_with_a_first_batch": time.perf_counter() - began,
         "peak_gib": peak(),
         "peak_before_gib": before,
         "transitions": len(dataset),
-        "sessions": dataset.recorded.episodes,
-        "learned_in_the_batch": int(batch.learn.sum()),
+        "sessions": dataset.buffer.episodes,
+        "learned_in_the_batch": int(batch.loss_mask.sum()),
         "store_gib": sum(path.stat().st_size for path in (dataset.directory or file).rglob("*")) / (1 << 30),
     }
 
@@ -110,7 +110,7 @@ def train(dataset: Any, began: float) -> dict[str, Any]:
     session.update()
     start = time.perf_counter() - began
     window, updates = session.config.replay.window, 200
-    rows = session._windows(window) * float(np.minimum(session.learnt.lengths, window).mean())
+    rows = session._windows(window) * float(np.minimum(session.training_episodes.lengths, window).mean())
     again = time.perf_counter()
     for _ in range(updates):
         session.update()

@@ -52,59 +52,59 @@ class Scaled(gym.RewardWrapper[Any, Any]):
 
 # name: (environment, preset, settings, threshold of the mean return, episodes reported)
 TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any], float, int]] = {
-    "tmaze50": ("seqel/TMaze50-v0", "default", {"steps": 150_000, "evaluation.every": 2_500}, 0.99, 100),
-    "tmaze100": ("seqel/TMaze100-v0", "default", {"steps": 300_000, "evaluation.every": 5_000}, 0.99, 100),
-    "tmaze250": ("seqel/TMaze250-v0", "default", {"steps": 1_000_000, "evaluation.every": 10_000}, 0.99, 100),
-    "tmaze500": ("seqel/TMaze500-v0", "default", {"steps": 3_000_000, "evaluation.every": 20_000}, 0.99, 100),
-    "cartpole-hidden": (HiddenVelocities, "default", {"steps": 100_000, "evaluation.every": 5_000}, 490.0, 100),
-    "cartpole": ("CartPole-v1", "control", {"steps": 50_000, "evaluation.every": 5_000}, 495.0, 100),
-    "acrobot": ("Acrobot-v1", "control", {"steps": 100_000, "evaluation.every": 5_000}, -75.0, 100),
+    "tmaze50": ("seqel/TMaze50-v0", "default", {"steps": 150_000, "validation.every": 2_500}, 0.99, 100),
+    "tmaze100": ("seqel/TMaze100-v0", "default", {"steps": 300_000, "validation.every": 5_000}, 0.99, 100),
+    "tmaze250": ("seqel/TMaze250-v0", "default", {"steps": 1_000_000, "validation.every": 10_000}, 0.99, 100),
+    "tmaze500": ("seqel/TMaze500-v0", "default", {"steps": 3_000_000, "validation.every": 20_000}, 0.99, 100),
+    "cartpole-hidden": (HiddenVelocities, "default", {"steps": 100_000, "validation.every": 5_000}, 490.0, 100),
+    "cartpole": ("CartPole-v1", "control", {"steps": 50_000, "validation.every": 5_000}, 495.0, 100),
+    "acrobot": ("Acrobot-v1", "control", {"steps": 100_000, "validation.every": 5_000}, -75.0, 100),
     "acrobot-memoryless": (
         "Acrobot-v1", "control",  # 64 transitions learnt a step, half of what the zoo's DQN learns (128)
         {
-            "steps": 100_000, "evaluation.every": 5_000, "memoryless": True, "objective.lambda_": 0.5,
+            "steps": 100_000, "validation.every": 5_000, "memoryless": True, "objective.lambda_": 0.5,
             "replay.replay_ratio": 64.0,
         }, -75.0, 100,
     ),
-    "memory-s7": ("MiniGrid-MemoryS7-v0", "search", {"steps": 400_000, "evaluation.every": 10_000}, 0.94, 200),
+    "memory-s7": ("MiniGrid-MemoryS7-v0", "search", {"steps": 400_000, "validation.every": 10_000}, 0.94, 200),
     "repeat-previous-medium": (
-        "popgym-RepeatPreviousMedium-v0", "immediate", {"steps": 400_000, "evaluation.every": 10_000}, 0.98, 100,
+        "popgym-RepeatPreviousMedium-v0", "immediate", {"steps": 400_000, "validation.every": 10_000}, 0.98, 100,
     ),
     "count-recall-easy": (
-        "popgym-CountRecallEasy-v0", "immediate", {"steps": 3_000_000, "evaluation.every": 50_000}, 0.93, 100,
+        "popgym-CountRecallEasy-v0", "immediate", {"steps": 3_000_000, "validation.every": 50_000}, 0.93, 100,
     ),
     "tmaze50-rewards-x0.01": (
-        lambda: Scaled("seqel/TMaze50-v0", 0.01), "default", {"steps": 150_000, "evaluation.every": 2_500}, 0.0099, 100,
+        lambda: Scaled("seqel/TMaze50-v0", 0.01), "default", {"steps": 150_000, "validation.every": 2_500}, 0.0099, 100,
     ),
     "tmaze50-rewards-x100": (
-        lambda: Scaled("seqel/TMaze50-v0", 100.0), "default", {"steps": 150_000, "evaluation.every": 2_500}, 99.0, 100,
+        lambda: Scaled("seqel/TMaze50-v0", 100.0), "default", {"steps": 150_000, "validation.every": 2_500}, 99.0, 100,
     ),
     "cartpole-hidden-refreshed": (  # the keys of open episodes anew after every update, instead of kept
-        HiddenVelocities, "default", {"steps": 100_000, "evaluation.every": 5_000, "refresh_every": 1}, 490.0, 100,
+        HiddenVelocities, "default", {"steps": 100_000, "validation.every": 5_000, "refresh_every": 1}, 490.0, 100,
     ),
     "tmaze100-refreshed": (
-        "seqel/TMaze100-v0", "default", {"steps": 300_000, "evaluation.every": 5_000, "refresh_every": 1}, 0.99, 100,
+        "seqel/TMaze100-v0", "default", {"steps": 300_000, "validation.every": 5_000, "refresh_every": 1}, 0.99, 100,
     ),
     "tmaze100-bf16-compiled": (
         "seqel/TMaze100-v0", "default",
-        {"steps": 300_000, "evaluation.every": 5_000, "learner.precision": "bf16", "learner.compile": "on"}, 0.99, 100,
+        {"steps": 300_000, "validation.every": 5_000, "learner.precision": "bf16", "learner.compile": "on"}, 0.99, 100,
     ),
     "cartpole-hidden-bf16-compiled": (
         HiddenVelocities, "default",
-        {"steps": 100_000, "evaluation.every": 5_000, "learner.precision": "bf16", "learner.compile": "on"}, 490.0, 100,
+        {"steps": 100_000, "validation.every": 5_000, "learner.precision": "bf16", "learner.compile": "on"}, 490.0, 100,
     ),
-    "car-flag": ("seqel/CarFlag-v0", "default", {"steps": 300_000, "evaluation.every": 5_000}, 0.95, 100),
+    "car-flag": ("seqel/CarFlag-v0", "default", {"steps": 300_000, "validation.every": 5_000}, 0.95, 100),
     "memory-cards": (  # what counts is only the card named now; a hit is rare, and has to be drawn often
         "seqel/MemoryCards-v0", "immediate",
         {
-            "steps": 400_000, "evaluation.every": 10_000, "objective.discount": 0.0, "replay.priority": 0.6,
+            "steps": 400_000, "validation.every": 10_000, "objective.discount": 0.0, "replay.priority": 0.6,
             "replay.batch_tokens": 416, "replay.replay_ratio": 8.0, "network.value": "hl-gauss", "network.bins": 21,
             "network.value_range": 1.5,
         }, -6.5, 100,
     ),
     "cartpole-hidden-context-16": (  # 500 steps are more than ten times what a layer reaches back
         HiddenVelocities, "default",
-        {"steps": 100_000, "evaluation.every": 5_000, "network.context": 16}, 490.0, 100,
+        {"steps": 100_000, "validation.every": 5_000, "network.context": 16}, 490.0, 100,
     ),
 }  # fmt: skip
 
@@ -117,8 +117,8 @@ def run(name: str, trunk: str, seed: int) -> dict[str, Any]:
         "threads": 1,
         "device": "cpu",
         "network.trunk": trunk,
-        "evaluation.threshold": threshold,
-        "evaluation.stop": True,
+        "validation.threshold": threshold,
+        "validation.stop": True,
         "checkpoint_every": 0,
     }
     with tempfile.TemporaryDirectory() as folder:

@@ -62,13 +62,13 @@ class Task:
 
 
 TASKS = {
-    "cartpole": Task("CartPole-v1", "control", 500.0, {"steps": 50_000, "evaluation.every": 500}),
-    "acrobot": Task("Acrobot-v1", "control", -75.0, {"steps": 100_000, "evaluation.every": 1_000}),
-    "cartpole-hidden": Task(HiddenVelocities, "default", 500.0, {"steps": 100_000, "evaluation.every": 500}),
+    "cartpole": Task("CartPole-v1", "control", 500.0, {"steps": 50_000, "validation.every": 500}),
+    "acrobot": Task("Acrobot-v1", "control", -75.0, {"steps": 100_000, "validation.every": 1_000}),
+    "cartpole-hidden": Task(HiddenVelocities, "default", 500.0, {"steps": 100_000, "validation.every": 500}),
     "tmaze20": Task(
-        "seqel/TMaze20-v0", "default", 1.0, {"steps": 100_000, "evaluation.every": 500}, band=(0.68, 0.82), agents=4
+        "seqel/TMaze20-v0", "default", 1.0, {"steps": 100_000, "validation.every": 500}, band=(0.68, 0.82), agents=4
     ),
-    "memory-s7": Task("MiniGrid-MemoryS7-v0", "search", 0.97, {"steps": 400_000, "evaluation.every": 5_000}),
+    "memory-s7": Task("MiniGrid-MemoryS7-v0", "search", 0.97, {"steps": 400_000, "validation.every": 5_000}),
 }
 
 
@@ -130,20 +130,20 @@ def record(
                 kept["observation/" + path].append(leaf[row].copy())
             for name, value in (("action", action), ("reward", reward), ("probability", chance)):
                 kept[name].append(value[row])
-        if not outcome.done.any():
+        if not outcome.ended.any():
             continue
-        for row in np.flatnonzero(outcome.done).tolist():
+        for row in np.flatnonzero(outcome.ended).tolist():
             done[int(number[row])] = _close(steps[row], bool(outcome.terminated[row]), seed + int(number[row]))
             number[row] = number.max() + 1
         while counted in done:
             total += len(done[counted].action)
             counted += 1
         stream.reset(
-            [seed + int(n) if over else None for n, over in zip(number, outcome.done, strict=True)], outcome.done
+            [seed + int(n) if over else None for n, over in zip(number, outcome.ended, strict=True)], outcome.ended
         )
-        for row in np.flatnonzero(outcome.done).tolist():
+        for row in np.flatnonzero(outcome.ended).tolist():
             steps[row] = _open(stream.current, row)
-        reward[outcome.done] = 0.0
+        reward[outcome.ended] = 0.0
     envs.close()
     played, held = [], 0
     for n in range(counted):
@@ -182,10 +182,10 @@ def half_trained(task: Task, random: float, folder: Path) -> tuple[list[Agent], 
             "threads": 1,
             "device": "cpu",
             "checkpoint_every": 0,
-            "evaluation.threshold": low,
-            "evaluation.stop": True,
-            "evaluation.episodes": 16,
-            "evaluation.confirm": 16,
+            "validation.threshold": low,
+            "validation.stop": True,
+            "validation.episodes": 16,
+            "validation.confirm": 16,
         }
         agent = seqel.train(task.env, seed=seed, out=out, preset=task.preset, settings=settings, progress=False)
         steps = json.loads((out / "summary.json").read_text())["steps"]

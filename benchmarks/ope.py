@@ -43,7 +43,7 @@ EPSILONS = {  # of the learnt agent and of a half-trained one, so that no two po
     "tmaze20": ((0.0, 0.1, 0.25, 0.5), (0.0, 0.1, 0.4)),
     "cartpole": ((0.0, 0.3, 0.5, 0.7), (0.0, 0.4, 0.6)),
 }
-LEARNT = COMMON | {"data.updates": 4_000, "replay.batch_tokens": 416}
+LEARNT = COMMON | {"offline.updates": 4_000, "replay.batch_tokens": 416}
 
 
 def policies(name: str, data: Path, seed: int) -> list[AgentPolicy]:
@@ -83,12 +83,12 @@ def played(env: Any, policy: AgentPolicy, episodes: int, rng: np.random.Generato
             action = np.where(any_, drawn, decision.action - actions.start[0])
             outcome = stream.step(action)
             earned += gamma * outcome.reward * going
-            going &= ~outcome.done
+            going &= ~outcome.ended
             gamma *= DISCOUNT
             reward = outcome.reward.astype(np.float32)
-            if outcome.done.any():
-                stream.reset([None] * SIDE_BY_SIDE, outcome.done)
-                reward[outcome.done] = 0.0
+            if outcome.ended.any():
+                stream.reset([None] * SIDE_BY_SIDE, outcome.ended)
+                reward[outcome.ended] = 0.0
         found.append(earned)
     envs.close()
     return np.concatenate(found)
@@ -97,7 +97,7 @@ def played(env: Any, policy: AgentPolicy, episodes: int, rng: np.random.Generato
 def export(members: list[FQETrainer], names: list[str], truth: list[float], folder: Path) -> None:
     """What `peers/ope/estimate.py` reads, a file a policy; values are the members' mean."""
     source = members[0].source
-    recorded = source.recorded
+    recorded = source.buffer
     count, horizon, actions = recorded.episodes, int(recorded.lengths.max()), source.action.actions
     shape = (count, horizon)
     done, reward = np.zeros(shape, np.int64), np.zeros(shape)
@@ -106,11 +106,11 @@ def export(members: list[FQETrainer], names: list[str], truth: list[float], fold
     with torch.no_grad():
         for batch in members[0].walk(recorded):
             here = members[0].prepare(batch)
-            assert here.index is not None and here.policy is not None and here.behaviour_prob is not None
+            assert here.episode_index is not None and here.policy is not None and here.behaviour_prob is not None
             value = torch.stack([member.learner.target(here).q for member in members]).mean(dim=0)
-            now = here.learn.numpy()
-            row = here.index[:, None].expand_as(here.learn).numpy()[now]
-            at = (here.start[:, None] + torch.arange(now.shape[1])).numpy()[now]
+            now = here.loss_mask.numpy()
+            row = here.episode_index[:, None].expand_as(here.loss_mask).numpy()[now]
+            at = (here.start_step[:, None] + torch.arange(now.shape[1])).numpy()[now]
             done[row, at], reward[row, at] = batch.action[..., 0].numpy()[now], here.reward.numpy()[now]
             behaviour[row, at], valid[row, at] = here.behaviour_prob.numpy()[now], True
             for k in range(len(names) + 1):

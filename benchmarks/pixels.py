@@ -74,7 +74,7 @@ def main() -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{options.env.replace('/', '-')}-seed{options.seed}.json"
     if not path.exists():
-        settings = SETTINGS | {"threads": 1, "device": "cpu", "checkpoint_every": 0, "evaluation.episodes": 20}
+        settings = SETTINGS | {"threads": 1, "device": "cpu", "checkpoint_every": 0, "validation.episodes": 20}
         with tempfile.TemporaryDirectory() as folder:
             found = train(options.env, options.seconds, options.seed, Path(folder) / "run", options.preset, settings)
         path.write_text(json.dumps(found, indent=1) + "\n")

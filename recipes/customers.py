@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 
-HELD_OUT = ("--set", "data.held_out=0.3")  # sessions that are not learnt from, to judge by
+HELD_OUT = ("--set", "offline.held_out=0.3")  # sessions that are not learnt from, to judge by
 ACTIONS = ("ask", "refund", "repair")
 CHANCES = (0.4, 0.3, 0.3)  # of the recorded staff
 COLUMNS = ["session", "step", "channel", "waited", "message", "action", "probability", "reward"]

@@ -18,7 +18,7 @@ SPACE = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
 # a run of seconds
 TINY: dict[str, Any] = {
     "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1, "device": "cpu", "environments": 4,
-    "evaluation.every": 300, "evaluation.episodes": 4, "replay.learning_starts": 100, "replay.replay_ratio": 1.0,
+    "validation.every": 300, "validation.episodes": 4, "replay.learning_starts": 100, "replay.replay_ratio": 1.0,
     "replay.batch_tokens": 64, "log_every": 100,
 }  # fmt: skip
 MAZE = "seqel/TMaze10-v0"
@@ -45,28 +45,28 @@ def batch(rows: int = 2, steps: int = 12, actions: int = 3, start: int = 0, seed
         action=torch.randint(actions, (rows, steps, 1), generator=rng),
         reward=torch.randn(rows, steps, generator=rng),
         discount=torch.full((rows, steps), 0.9),
-        first=first,
+        is_first=first,
         valid=torch.ones(rows, steps, dtype=torch.bool),
-        learn=torch.ones(rows, steps, dtype=torch.bool),
-        start=torch.full((rows,), start),
+        loss_mask=torch.ones(rows, steps, dtype=torch.bool),
+        start_step=torch.full((rows,), start),
         previous_action=torch.randint(actions, (rows, 1), generator=rng),
         previous_reward=torch.randn(rows, generator=rng),
-        learned=rows * steps,
+        num_learned=rows * steps,
     )
 
 
 def step_through(net: QNetwork, windows: SequenceBatch, state: Any = None) -> torch.Tensor:
     """The q of every step, one step at a time with the cache.  -> (B, T+1, M, A)."""
-    rows, steps = windows.first.shape
+    rows, steps = windows.is_first.shape
     state = net.initial_state(rows) if state is None else state
     found = []
     with torch.no_grad():
         for t in range(steps):
             previous = windows.action[:, t - 1] if t else windows.previous_action
             reward = windows.reward[:, t - 1] if t else windows.previous_reward
-            net.trunk.reset(state, windows.first[:, t])
+            net.trunk.reset(state, windows.is_first[:, t])
             seen = {path: leaf[:, t] for path, leaf in windows.observation.items()}
-            out, state = net.step(seen, previous, reward, windows.first[:, t], state)
+            out, state = net.step(seen, previous, reward, windows.is_first[:, t], state)
             found.append(out.q)
     return torch.stack(found, dim=1)
 

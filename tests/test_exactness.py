@@ -74,8 +74,8 @@ def cue_error(objective: ObjectiveConfig, updates: int = 400, **network: Any) ->
     with torch.no_grad():
         q = learner.network(whole).q[:, :3, 0].numpy()
     episodes = cue_episodes()
-    assert len(set(whole.index.tolist())) == 16, "every history is looked at"
-    for row, index in enumerate(whole.index.tolist()):
+    assert len(set(whole.episode_index.tolist())) == 16, "every history is looked at"
+    for row, index in enumerate(whole.episode_index.tolist()):
         worst = max(worst, float(np.abs(q[row] - cue_values(episodes[index])).max()))
     return worst
 

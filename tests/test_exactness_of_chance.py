@@ -127,11 +127,11 @@ def error(
     for done in range(updates):
         learner.update(spoil(replay.sample(len(everything()), pack=pack, **batch)), done / updates)
     whole = replay.sample(len(everything()), **batch)
-    assert whole.index is not None
+    assert whole.episode_index is not None
     with torch.no_grad():
         q = net(whole).q[:, :, 0].numpy()
     worst = 0.0
-    for row, index in enumerate(whole.index.tolist()):
+    for row, index in enumerate(whole.episode_index.tolist()):
         part = everything()[index]
         for t in range(len(part)):
             worst = max(worst, float(np.abs(q[row, t] - optimal()[history(part, t)]).max()))
@@ -167,7 +167,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "reward off by one": {"spoil": change(reward=lambda w: w.reward.roll(1, dims=1) * w.valid)},
     "bootstrapping through termination": {"spoil": change(discount=lambda w: GAMMA * w.valid)},
     "a step discounted twice": {"spoil": change(discount=lambda w: w.discount.square())},
-    "the last step not learnt": {"spoil": change(learn=lambda w: w.learn & (w.discount > 0))},
+    "the last step not learnt": {"spoil": change(learn=lambda w: w.loss_mask & (w.discount > 0))},
     "actions off by one": {"spoil": change(action=lambda w: w.action.roll(1, dims=1))},
     "the target never moves": {"learner_settings": {"target": "copy", "target_every": 10_000}},
     "no memory of actions": {"previous_action": False, "previous_reward": False},

@@ -18,7 +18,7 @@ from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.losses.config import ObjectiveConfig
 from seqel.networks.config import NetworkConfig
 from seqel.spaces import ActionSpec
-from seqel.training.config import DataConfig, LearnerConfig, ReplayConfig, RunConfig
+from seqel.training.config import OfflineConfig, LearnerConfig, ReplayConfig, RunConfig
 from seqel.training.offline.loop import records
 from seqel.training.offline.trainer import OfflineTrainer
 from test_exactness import GAMMA, SPEC, cue_episodes, cue_values
@@ -42,7 +42,7 @@ def learn(objective: ObjectiveConfig, updates: int = 500, data: InMemoryDataset 
         objective=objective,
         learner=LearnerConfig(learning_rate=3e-3, warmup=20, target_rate=0.05, weight_decay=0.0, compile="off"),
         replay=ReplayConfig(batch_tokens=256),
-        data=DataConfig(updates=updates, every=updates),
+        offline=OfflineConfig(updates=updates, every=updates),
         threads=1,
         device="cpu",
     )
@@ -54,7 +54,7 @@ def learn(objective: ObjectiveConfig, updates: int = 500, data: InMemoryDataset 
 
 def values(agent: Agent) -> np.ndarray:
     """q of every history at every step.  -> (16, 3, 2)."""
-    whole = InMemoryDataset.of(cue_episodes(), SPEC, ActionSpec((2,), (0,))).recorded
+    whole = InMemoryDataset.of(cue_episodes(), SPEC, ActionSpec((2,), (0,))).buffer
     (batch,) = whole.batches(window=3, context=4, discount=GAMMA)
     with torch.no_grad():
         return agent.network(batch).q[:, :3, 0].numpy()
@@ -62,7 +62,7 @@ def values(agent: Agent) -> np.ndarray:
 
 def regret(agent: Agent) -> float:
     """The largest value given up by its choice, over every history that the choices themselves lead to and all others."""
-    whole = InMemoryDataset.of(cue_episodes(), SPEC, ActionSpec((2,), (0,))).recorded
+    whole = InMemoryDataset.of(cue_episodes(), SPEC, ActionSpec((2,), (0,))).buffer
     (batch,) = whole.batches(window=3, context=4, discount=GAMMA)
     with torch.no_grad():
         chosen = agent.network.scores(agent.network(batch))[:, :3, 0].argmax(dim=-1).numpy()
@@ -76,10 +76,10 @@ EXACT = np.stack([cue_values(episode) for episode in cue_episodes()])
 @pytest.mark.parametrize(
     ("objective", "network"),
     [
-        (replace(ONE_STEP, cql=0.001), {}),
-        (replace(ONE_STEP, expectile=0.995), {}),
-        (replace(ONE_STEP, imitation=0.1), {}),
-        (replace(ONE_STEP, imitation=0.1), {"policy": "filters", "support": 0.01}),
+        (replace(ONE_STEP, cql_alpha=0.001), {}),
+        (replace(ONE_STEP, iql_expectile=0.995), {}),
+        (replace(ONE_STEP, cloning_weight=0.1), {}),
+        (replace(ONE_STEP, cloning_weight=0.1), {"policy": "constraint", "support": 0.01}),
         (replace(ONE_STEP, lambda_=0.9, trace="retrace"), {}),
     ],
     ids=["cql", "iql", "sqn", "bcq", "retrace"],
@@ -87,23 +87,23 @@ EXACT = np.stack([cue_values(episode) for episode in cue_episodes()])
 def test_values_are_those_of_dynamic_programming(objective: ObjectiveConfig, network: dict[str, Any]) -> None:
     agent = learn(objective, **network)
     # an expectile short of 1 stays a little below the best recorded value: by 0.1 at most here
-    assert np.abs(values(agent) - EXACT).max() < (0.13 if objective.expectile else 0.06)
+    assert np.abs(values(agent) - EXACT).max() < (0.13 if objective.iql_expectile else 0.06)
 
 
 def test_conservative_values_are_lower_where_little_was_recorded_and_choose_the_same() -> None:
-    agent = learn(replace(ONE_STEP, cql=0.02))
+    agent = learn(replace(ONE_STEP, cql_alpha=0.02))
     gap = values(agent) - EXACT
     assert gap.min() < -0.05, "what is rare is held down"
     assert regret(agent) < 0.11, "not enough to change a choice that matters"
 
 
 def test_iql_extracts_the_better_action_and_cloning_copies_the_worse() -> None:
-    good = learn(replace(ONE_STEP, expectile=0.95, imitation=1.0, advantage=5.0))
+    good = learn(replace(ONE_STEP, iql_expectile=0.95, cloning_weight=1.0, awr_beta=5.0))
     assert regret(good) < 0.11
-    copied = learn(ObjectiveConfig(GAMMA, td=0.0, imitation=1.0))
+    copied = learn(ObjectiveConfig(GAMMA, td_weight=0.0, cloning_weight=1.0))
     assert regret(copied) > 1.0, "the recorded player is wrong three times in four, and so is its copy"
 
 
 def test_a_filter_keeps_to_what_was_recorded() -> None:
-    agent = learn(replace(ONE_STEP, imitation=1.0), policy="filters", support=0.9)
+    agent = learn(replace(ONE_STEP, cloning_weight=1.0), policy="constraint", support=0.9)
     assert regret(agent) > 1.0, "only the likeliest action is left"

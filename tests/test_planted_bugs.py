@@ -61,7 +61,7 @@ def sampled(replay: Replay, windows: int = 64) -> SequenceBatch:
 
 
 def constant(windows: SequenceBatch, value: float) -> QOutput:
-    return QOutput(torch.full((*windows.first.shape, 1, 3), value))
+    return QOutput(torch.full((*windows.is_first.shape, 1, 3), value))
 
 
 # -- checks ------------------------------------------------------------------------------------------------------------
@@ -149,9 +149,9 @@ def nothing_is_known_before_an_episode() -> None:
 
 def each_row_forgets_when_its_own_episode_ends() -> None:
     net, windows = network(), batch(rows=3, steps=20)
-    first = windows.first.clone()
+    first = windows.is_first.clone()
     first[1, 6] = first[2, 11] = True
-    windows = dataclasses.replace(windows, first=first)
+    windows = dataclasses.replace(windows, is_first=first)
     with torch.no_grad():
         same_q(step_through(net, windows), net(windows).q)
 

@@ -21,24 +21,24 @@ def make_batch(windows: int = 3, steps: int = 4) -> SequenceBatch:
         action=torch.zeros(windows, steps, 1, dtype=torch.int64),
         reward=numbers[:, :-1],
         discount=numbers[:, :-1],
-        first=numbers < 0,
+        is_first=numbers < 0,
         valid=learn,
-        learn=learn,
-        start=torch.arange(windows),
+        loss_mask=learn,
+        start_step=torch.arange(windows),
         previous_action=torch.zeros(windows, 1, dtype=torch.int64),
         previous_reward=torch.zeros(windows),
         weight=torch.arange(windows) * 0.5,
-        learned=6,
+        num_learned=6,
     )
 
 
 def test_rows_cut_every_field_and_count_again() -> None:
     part = make_batch().rows(slice(1, 3))
     assert part.observation["observation"].shape == (2, 5, 1)
-    assert part.start.tolist() == [1, 2] and part.reward.tolist() == make_batch().reward[1:].tolist()
+    assert part.start_step.tolist() == [1, 2] and part.reward.tolist() == make_batch().reward[1:].tolist()
     assert part.weight is not None and part.weight.tolist() == [0.5, 1.0]
-    assert part.action_mask is None and part.index is None
-    assert part.learned == 5
+    assert part.action_mask is None and part.episode_index is None
+    assert part.num_learned == 5
 
 
 def test_moving_to_where_it_is_copies_nothing() -> None:
@@ -46,14 +46,14 @@ def test_moving_to_where_it_is_copies_nothing() -> None:
     assert batch.to(torch.device("cpu")) is batch
     moved = batch.to(torch.device("meta"))
     assert moved.reward.device.type == "meta" and moved.observation["observation"].device.type == "meta"
-    assert moved.learned == 6 and moved.q_acted is None
+    assert moved.num_learned == 6 and moved.q_acted is None
 
 
 def test_an_episode_is_as_long_as_its_rewards_and_nothing_can_be_changed() -> None:
     episode = Episode({"observation": np.zeros((4, 1))}, np.zeros((3, 1), np.int64), np.zeros(3, np.float32))
     assert len(episode) == 3
     with pytest.raises(AttributeError):
-        episode.start = 2  # type: ignore[misc]
+        episode.start_step = 2  # type: ignore[misc]
     with pytest.raises(AttributeError):
         Decision(np.zeros(1, np.int64), np.zeros((1, 2), np.float32)).q = None  # type: ignore[misc,assignment]
 

@@ -18,7 +18,7 @@ from seqel.cli.main import COMMANDS, main
 
 TINY = [
     "--set", "network.width=16", "--set", "network.heads=2", "--set", "network.layers=1", "--set", "threads=1",
-    "--set", "evaluation.every=400", "--set", "evaluation.episodes=4", "--set", "replay.learning_starts=100",
+    "--set", "validation.every=400", "--set", "validation.episodes=4", "--set", "replay.learning_starts=100",
     "--set", "replay.replay_ratio=1", "--set", "log_every=200",
 ]  # fmt: skip
 

@@ -24,8 +24,8 @@ from seqel.cli.paired_runs import Child, ChildFailed, Message, Pace, Tell, run_t
 from seqel.errors import SpaceError
 
 TINY = {
-    "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1, "log_every": 200, "evaluation.every": 400,
-    "evaluation.episodes": 4, "replay.learning_starts": 100, "replay.replay_ratio": 1.0,
+    "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1, "log_every": 200, "validation.every": 400,
+    "validation.episodes": 4, "replay.learning_starts": 100, "replay.replay_ratio": 1.0,
 }  # fmt: skip
 SET = [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
 
@@ -156,7 +156,7 @@ def test_the_demo_on_a_tiny_maze(
     """It learns a corridor of two steps, and explains the choice."""
     monkeypatch.setattr(demo, "TWIN_STEPS", 0)
     monkeypatch.setattr(demo, "run_together", one_after_the_other)
-    settings = {"network.width": 32, "network.layers": 1, "evaluation.every": 500, "steps": 30_000, "log_every": 250}
+    settings = {"network.width": 32, "network.layers": 1, "validation.every": 500, "steps": 30_000, "log_every": 250}
     monkeypatch.setattr(demo, "SETTINGS", demo.SETTINGS | settings)
     out = tmp_path / "demo"
     assert main(["demo", "--length", "2", "--limit", "60", "--out", str(out), "--json"]) == 0

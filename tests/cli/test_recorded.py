@@ -19,7 +19,7 @@ SCHEMA = (
 )
 SMALL = [
     "network.width=16", "network.heads=2", "network.layers=1", "threads=1", "device=cpu", "replay.batch_tokens=64",
-    "data.every=20", "learner.learning_rate=3e-3",
+    "offline.every=20", "learner.learning_rate=3e-3",
 ]  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recorded")
     write(path / "t.csv")
     (path / "schema.toml").write_text(SCHEMA)
-    sets = [part for one in [*SMALL, "data.held_out=0.3"] for part in ("--set", one)]
+    sets = [part for one in [*SMALL, "offline.held_out=0.3"] for part in ("--set", one)]
     given = ["--data", str(path / "t.csv"), "--schema", str(path / "schema.toml")]
     assert main(["train", *given, "--updates", "200", "--out", str(path / "run"), *sets]) == 0
     return path
@@ -128,7 +128,7 @@ def test_held_out_is_held_out_whatever_the_table_has_become(folder: Path, capsys
     left, _ = _sessions(agent, (str(folder / "more.csv"),), None, True)
     whole = load(folder / "more.csv", schema)
     names = whole.only(whole.not_learnt(held["share"], held["seed"])).sessions
-    assert not learnt & set(names) and len(names) == left.recorded.episodes < found.recorded.episodes
+    assert not learnt & set(names) and len(names) == left.buffer.episodes < found.buffer.episodes
     few = folder / "few.csv"
     few.write_text("\n".join((folder / "t.csv").read_text().splitlines()[:31]) + "\n")
     assert main(["evaluate", str(folder / "run"), "--data", str(few), "--held-out"]) == 2
@@ -146,7 +146,7 @@ def test_shuffled_rewards_make_no_winner(folder: Path, capsys: pytest.CaptureFix
         "\n".join([head, *(f"{rest},{g}" for (rest, _), g in zip(cells, gains, strict=True))])
     )
     given = ["--data", str(folder / "luck.csv"), "--schema", str(folder / "schema.toml")]
-    sets = [part for one in [*SMALL, "data.held_out=0.5"] for part in ("--set", one)]
+    sets = [part for one in [*SMALL, "offline.held_out=0.5"] for part in ("--set", one)]
     assert main(["train", *given, "--updates", "400", "--out", str(folder / "luck"), *sets]) == 0
     capsys.readouterr()
     judge = ["evaluate", str(folder / "luck"), "--data", str(folder / "luck.csv"), "--updates", "60", "--held-out"]

@@ -66,7 +66,7 @@ def test_no_file_a_directory_a_strange_name(tables: Any, schema: Any) -> None:
 
 
 def test_one_session_is_imported(tables: Any, schema: Any) -> None:
-    assert load(tables.text(HEAD + "a,0,1,go,1\na,1,2,go,0\n"), schema).recorded.episodes == 1
+    assert load(tables.text(HEAD + "a,0,1,go,1\na,1,2,go,0\n"), schema).buffer.episodes == 1
 
 
 @pytest.mark.parametrize("value", ["NaN", "nan", "", '""', " "])
@@ -98,9 +98,9 @@ def test_an_observed_number_may_be_missing_but_not_infinite(tables: Any, schema:
     dataset = load(tables.text(f"{HEAD}{GOOD}b,1,,go,1\nb,2,NaN,go,1\nb,3, 4.5 ,go,1\n"), schema)
     assert dataset.report["missing"] == {"x": 2}
     row = dataset.sessions.index("b")
-    slot = dataset.recorded.table.numbers[row, 0]
+    slot = dataset.buffer.table.numbers[row, 0]
     np.testing.assert_array_equal(
-        dataset.recorded.slots.columns["observation/numbers"][slot : slot + 5],
+        dataset.buffer.slots.columns["observation/numbers"][slot : slot + 5],
         [[3.5, 0], [0, 1], [0, 1], [4.5, 0], [4.5, 0]],
     )
 
@@ -131,14 +131,14 @@ def test_a_flag_that_is_none(tables: Any) -> None:
     )
     for yes in ("1", "True", "yes", "1.0"):
         dataset = load(tables.text(f"who,step,x,do,gain,over\na,0,1,go,1,{yes}\n"), schema)
-        assert dataset.recorded.table.numbers[0, 3] == 1
+        assert dataset.buffer.table.numbers[0, 3] == 1
 
 
 def test_windows_newlines_and_a_byte_order_mark(tables: Any, schema: Any) -> None:
     plain = load(tables.text(HEAD + GOOD, "a.csv"), schema)
     odd = load(tables.text(b"\xef\xbb\xbf" + (HEAD + GOOD).replace("\n", "\r\n").encode(), "b.csv"), schema)
-    for name, column in plain.recorded.slots.columns.items():
-        np.testing.assert_array_equal(column, odd.recorded.slots.columns[name])
+    for name, column in plain.buffer.slots.columns.items():
+        np.testing.assert_array_equal(column, odd.buffer.slots.columns[name])
     bom = "\ufeff" + (HEAD + GOOD + "b,1,zz,go,1\n").replace("\n", "\r\n")
     refused(tables, schema, bom, r"c\.csv, line 5, column 'x': .*'zz'", "sub/c.csv")
     lines_ = '\ufeff{"who":"a","step":0,"x":1,"do":"go","gain":1}\r\n'
@@ -154,7 +154,7 @@ def test_blank_lines_and_other_separators(tables: Any, schema: Any) -> None:
         ("d.tsv", (HEAD + GOOD).replace(",", "\t")),
     ):
         other = load(tables.text(text, name), schema)
-        np.testing.assert_array_equal(other.recorded.slots.columns["reward"], plain.recorded.slots.columns["reward"])
+        np.testing.assert_array_equal(other.buffer.slots.columns["reward"], plain.buffer.slots.columns["reward"])
     refused(tables, schema, content + "b,1,zz,go,1\n", r"e\.csv, line 11, column 'x'", "sub/e.csv")
 
 
@@ -214,7 +214,7 @@ def test_double_quotes_inside_a_plain_value(tables: Any) -> None:
     refused(tables, schema, head + 'a,0,5", 6" disks,go,1\n', r"t\.csv, line 2: expected 5 values")
     refused(tables, schema, head + 'a,0,5" disk,go,1\na,1,6" disk,go,1\n', r"t\.csv, line 2: .*double quotes")
     dataset = load(tables.text(head + 'a,0,5" and 6" disks,go,1\n'), schema)
-    assert (dataset.recorded.slots.columns["observation/text/say"][0] == hash_text('5" and 6" disks')).all()
+    assert (dataset.buffer.slots.columns["observation/text/say"][0] == hash_text('5" and 6" disks')).all()
 
 
 def test_ragged_rows(tables: Any, schema: Any) -> None:
@@ -308,7 +308,7 @@ def test_duplicate_steps_are_refused_with_both_lines(tables: Any, schema: Any) -
     dataset = load(path, schema, duplicates="first")
     assert dataset.report["duplicates"] == 2
     assert len(dataset) == 4
-    assert 9 not in dataset.recorded.slots.columns["observation/numbers"]
+    assert 9 not in dataset.buffer.slots.columns["observation/numbers"]
     with pytest.raises(DataError, match=message):
         load(path, schema)
 

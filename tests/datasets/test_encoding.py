@@ -30,10 +30,10 @@ def raw_row(row: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_raw_row_is_encoded_as_the_import_does(dataset: Dataset, tables: Any) -> None:
     assert dataset.encoding is not None
-    columns = dataset.recorded.slots.columns
+    columns = dataset.buffer.slots.columns
     for row in tables.rows:
         found = dataset.encoding.row(raw_row(row))
-        slot = int(dataset.recorded.table.numbers[dataset.sessions.index(row["who"]), 0]) + row["step"]
+        slot = int(dataset.buffer.table.numbers[dataset.sessions.index(row["who"]), 0]) + row["step"]
         assert set(found) == set(dataset.observation.storage)
         for path, (shape, dtype) in dataset.observation.storage.items():
             assert found[path].shape == shape
@@ -86,7 +86,7 @@ def test_rare_categories_beyond_the_limit_are_unknown(tables: Any, monkeypatch: 
     dataset = load(tables.csv(tables.rows), tables.schema())
     assert dataset.encoding is not None
     assert dataset.encoding.vocabularies["kind"] == ("blue", "red")  # 2 and 5 of 8; 黄 occurs once
-    codes = dataset.recorded.slots.columns["observation/categories"]
+    codes = dataset.buffer.slots.columns["observation/categories"]
     assert sorted(set(codes[:, 0].tolist())) == [0, 1, 2]
     assert encodings.VOCABULARY == 65_536
 

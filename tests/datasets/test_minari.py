@@ -53,9 +53,9 @@ def test_episodes_come_whole(make: Any) -> None:
     dataset = load_minari(make([episode(0, 4, "terminated"), episode(1, 2, "truncated"), episode(2, 3, "neither")]))
     assert dataset.sessions == ["0", "1", "2"]
     assert dataset.actions == ["-1", "0", "1", "2"]
-    numbers = dataset.recorded.table.numbers
+    numbers = dataset.buffer.table.numbers
     assert numbers[:, :4].tolist() == [[0, 4, 0, 1], [5, 2, 0, 0], [8, 3, 0, 0]]
-    columns = dataset.recorded.slots.columns
+    columns = dataset.buffer.slots.columns
     np.testing.assert_allclose(columns["observation/place"][5:8, 0], [0.1, 0.11, 0.12], rtol=1e-6)
     np.testing.assert_array_equal(columns["observation/tool"][:5, 0], [0, 1, 2, 0, 1])
     np.testing.assert_array_equal(columns["action"][:5, 0], [0, 1, 2, 3, 0])

@@ -33,11 +33,11 @@ def test_codes_become_those_of_the_agent_and_unknown_ones_unknown(tables: Any) -
     assert seen.observation == agent.observation and seen.action == agent.action
     expected = {"red": 2, "azure": 0, "黄": 3}
     for number, name in enumerate(other.sessions):
-        slot, length = seen.recorded.table.numbers[number, :2].tolist()
+        slot, length = seen.buffer.table.numbers[number, :2].tolist()
         kinds = [expected[row["kind"]] for row in rows if row["who"] == name]
-        codes = seen.recorded.slots.columns["observation/categories"][slot : slot + length, 0]
+        codes = seen.buffer.slots.columns["observation/categories"][slot : slot + length, 0]
         assert codes.tolist() == kinds[:length]
-    assert (seen.recorded.actions() == 0).all()
+    assert (seen.buffer.actions() == 0).all()
 
 
 def test_sessions_with_unknown_actions_are_left_out(tables: Any) -> None:
@@ -46,7 +46,7 @@ def test_sessions_with_unknown_actions_are_left_out(tables: Any) -> None:
     assert agent.encoding is not None
     seen = reencode(whole, agent.encoding)
     stayed = {row["who"] for row in tables.rows if row["do"] == "stay"}
-    assert seen.recorded.episodes == whole.recorded.episodes - len(stayed)
+    assert seen.buffer.episodes == whole.buffer.episodes - len(stayed)
     only = load(tables.csv(changed(tables.rows, do={"go": "run", "stay": "run"}), "run.csv"), tables.schema())
     with pytest.raises(DataError, match="no session is left"):
         reencode(only, agent.encoding)
@@ -58,9 +58,9 @@ def test_marks_of_what_is_missing_follow_the_agents_columns(tables: Any) -> None
     holes = [row | {"y": None if row["step"] == 1 else 1.0} for row in tables.rows]
     agent, other = load(tables.csv(holes, "holes.csv"), schema), load(tables.csv(full, "full.csv"), schema)
     assert agent.encoding is not None and other.encoding is not None
-    values = reencode(other, agent.encoding).recorded.slots.columns["observation/numbers"]
+    values = reencode(other, agent.encoding).buffer.slots.columns["observation/numbers"]
     assert values.shape[1] == 3 and (values[:, 2] == 0.0).all()
-    np.testing.assert_array_equal(values[:, :2], other.recorded.slots.columns["observation/numbers"])
+    np.testing.assert_array_equal(values[:, :2], other.buffer.slots.columns["observation/numbers"])
     with pytest.raises(DataError, match="'y': missing in"):
         reencode(agent, other.encoding)
 

@@ -122,7 +122,7 @@ def test_a_schema_is_proposed_from_names_and_values(tables: Any, kind: str) -> N
         "seen: left out",
     ):
         assert text in unsure
-    assert load(path, schema).recorded.episodes == 50
+    assert load(path, schema).buffer.episodes == 50
 
 
 def test_a_table_without_a_session_or_a_reward(tables: Any) -> None:

@@ -21,8 +21,8 @@ from seqel.spaces import hash_text
 
 
 def contents(dataset: Dataset) -> dict[str, Any]:
-    found = {name: np.array(column) for name, column in dataset.recorded.slots.columns.items()}
-    return {**found, "episodes": dataset.recorded.table.numbers.copy(), "sessions": np.array(dataset.sessions)}
+    found = {name: np.array(column) for name, column in dataset.buffer.slots.columns.items()}
+    return {**found, "episodes": dataset.buffer.table.numbers.copy(), "sessions": np.array(dataset.sessions)}
 
 
 def same(one: Dataset, two: Dataset) -> None:
@@ -37,9 +37,9 @@ def same(one: Dataset, two: Dataset) -> None:
 def episode(dataset: Dataset, session: str) -> dict[str, Any]:
     """A session's slots."""
     row = dataset.sessions.index(session)
-    slot, length, _, terminated, _ = dataset.recorded.table.numbers[row].tolist()
+    slot, length, _, terminated, _ = dataset.buffer.table.numbers[row].tolist()
     columns = {
-        name: np.array(column[slot : slot + length + 1]) for name, column in dataset.recorded.slots.columns.items()
+        name: np.array(column[slot : slot + length + 1]) for name, column in dataset.buffer.slots.columns.items()
     }
     return {**columns, "length": length, "terminated": terminated}
 
@@ -66,7 +66,7 @@ def test_an_example_worked_by_hand(tables: Any) -> None:
     assert episode(dataset, "bo")["length"] == 1
     assert len(dataset) == 3 + 1 + 4
     # slots follow each other without gaps
-    slot, length = dataset.recorded.table.numbers[:, 0], dataset.recorded.lengths
+    slot, length = dataset.buffer.table.numbers[:, 0], dataset.buffer.lengths
     np.testing.assert_array_equal(slot, np.concatenate([[0], np.cumsum(length + 1)[:-1]]))
 
 
@@ -187,7 +187,7 @@ def test_orders_are_numbers_or_dates(tables: Any, times: list[str]) -> None:
     lines_ = "\n".join(f"s,{times[i]},{i},a,0" for i in (1, 2, 0))
     path = tables.text(f"who,step,x,do,gain\n{lines_}\n")
     dataset = load(path, tables.schema(observation={"x": "number"}))
-    np.testing.assert_array_equal(dataset.recorded.slots.columns["observation/numbers"][:, 0], [0, 1, 2, 2])
+    np.testing.assert_array_equal(dataset.buffer.slots.columns["observation/numbers"][:, 0], [0, 1, 2, 2])
     frame = pl.read_csv(path, try_parse_dates=True)
     frame.write_parquet(tables.directory / "t.parquet")
     same(dataset, load(tables.directory / "t.parquet", tables.schema(observation={"x": "number"})))
@@ -198,7 +198,7 @@ def test_an_order_that_is_observed_keeps_its_digits(tables: Any) -> None:
     for path in (tables.csv(rows), tables.jsonl(rows), tables.parquet(rows)):
         dataset = load(path, tables.schema(observation={"step": "number"}))
         assert dataset.report["out_of_order"] == 1
-        np.testing.assert_array_equal(dataset.recorded.slots.columns["reward"], [1, 1, 0])
+        np.testing.assert_array_equal(dataset.buffer.slots.columns["reward"], [1, 1, 0])
 
 
 def many(rows: int = 3_000, seed: int = 0) -> pl.DataFrame:
@@ -252,7 +252,7 @@ def test_the_second_start_opens_the_store_and_reads_no_table(tables: Any, monkey
     two = load(path, tables.schema())
     same(one, two)
     assert two.report == one.report
-    assert isinstance(two.recorded.slots.columns["reward"], np.memmap)
+    assert isinstance(two.buffer.slots.columns["reward"], np.memmap)
 
 
 def test_a_changed_file_or_schema_or_a_damaged_store_is_imported_anew(tables: Any) -> None:
@@ -324,14 +324,14 @@ def test_split_is_by_session_and_stable(tables: Any) -> None:
     dataset = load(tables.directory / "m.csv", tables.schema())
     train, held = dataset.split(0.2)
     assert len(np.intersect1d(train, held)) == 0
-    assert len(train) + len(held) == dataset.recorded.episodes
-    assert 0.1 < len(held) / dataset.recorded.episodes < 0.3
+    assert len(train) + len(held) == dataset.buffer.episodes
+    assert 0.1 < len(held) / dataset.buffer.episodes < 0.3
     names = {dataset.sessions[row] for row in held}
     many().filter(pl.col("step") % 2 == 0).sort("gain").write_csv(tables.directory / "other.csv")
     other = load(tables.directory / "other.csv", tables.schema())
     assert {other.sessions[row] for row in other.split(0.2)[1]} == names & set(other.sessions)
     assert set(dataset.split(0.2, seed=1)[1]) != set(held)
-    assert len(dataset.recorded.only(held)) == dataset.recorded.lengths[held].sum()
+    assert len(dataset.buffer.subset(held)) == dataset.buffer.lengths[held].sum()
     few = load(tables.csv(tables.rows), tables.schema())
     for share in (1e-6, 1 - 1e-6):
         train, held = few.split(share)
@@ -339,7 +339,7 @@ def test_split_is_by_session_and_stable(tables: Any) -> None:
     with pytest.raises(DataError, match="between 0 and 1"):
         few.split(1.5)
     one = load(tables.csv(tables.rows[:3], "one.csv"), tables.schema())
-    assert one.recorded.episodes == 1
+    assert one.buffer.episodes == 1
     with pytest.raises(DataError, match="at least two sessions"):
         one.split()
 
@@ -347,10 +347,10 @@ def test_split_is_by_session_and_stable(tables: Any) -> None:
 def test_the_store_is_what_a_learner_samples_from(tables: Any) -> None:
     many().write_csv(tables.directory / "m.csv")
     dataset = load(tables.directory / "m.csv", tables.schema())
-    batch = dataset.recorded.sample(8, window=6, context=3, discount=0.9, rng=np.random.default_rng(0))
+    batch = dataset.buffer.sample(8, window=6, context=3, discount=0.9, rng=np.random.default_rng(0))
     assert batch.observation["numbers"].shape[1:] == (7, 2)
     assert batch.observation["categories"].dtype.is_floating_point is False
-    total = sum(int(part.learn.sum()) for part in dataset.recorded.batches(window=6, context=3, discount=0.9))
+    total = sum(int(part.loss_mask.sum()) for part in dataset.buffer.batches(window=6, context=3, discount=0.9))
     assert total == len(dataset) == 3_000
 
 
@@ -374,9 +374,9 @@ def test_candidates_by_name_are_a_mask(tables: Any) -> None:
     flat = [{**row, "offered": row["offered"] and json.dumps(row["offered"])} for row in rows]
     found.append(load(tables.csv(flat), schema))
     for dataset in found:
-        mask = dataset.recorded.slots.columns["action_mask"]
-        np.testing.assert_array_equal(mask, found[0].recorded.slots.columns["action_mask"])
-        assert dataset.recorded.layout.masked and not mask.all()
+        mask = dataset.buffer.slots.columns["action_mask"]
+        np.testing.assert_array_equal(mask, found[0].buffer.slots.columns["action_mask"])
+        assert dataset.buffer.layout.masked and not mask.all()
     for wrong, expected in (
         (
             ["go", "fly"],

@@ -78,7 +78,7 @@ def play(name: str, steps: int = 60, seeds: list[int | None] | None = None) -> l
     stream.reset(seeds or [1, 2, 3])
     for _ in range(steps):
         outcome = stream.step(rng.integers(seen.action.actions, size=3))
-        found.append((outcome.reached, outcome.reward, outcome.done, outcome.stepped))
+        found.append((outcome.reached, outcome.reward, outcome.ended, outcome.stepped))
     stream.close()
     return found
 

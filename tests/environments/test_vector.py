@@ -77,11 +77,11 @@ def transitions(make: Any, mode: AutoresetMode, episodes: int) -> dict[tuple[int
                     *(seen[row, 2], mask[row].tolist(), int(action[row]), outcome.reward[row]),
                     *(outcome.reached["observation"][row].tolist(), allowed[row].tolist()),
                     *(bool(outcome.terminated[row]), bool(outcome.truncated[row])),
-                    success_of(outcome.info, row) if outcome.done[row] else None,
+                    success_of(outcome.info, row) if outcome.ended[row] else None,
                 )
             )
-        if mode == AutoresetMode.DISABLED and outcome.done.any():
-            stream.reset([None] * COUNT, outcome.done)
+        if mode == AutoresetMode.DISABLED and outcome.ended.any():
+            stream.reset([None] * COUNT, outcome.ended)
     return {key: steps for key, steps in found.items() if key[1] < episodes}
 
 
@@ -119,7 +119,7 @@ def test_rule_4_a_time_limit_cuts_and_shows_where_it_cut() -> None:
             stream = open_stream(lambda n, limit=limit: TimeLimit(Line(n), limit), mode)
             for _ in range(last):
                 outcome = stream.step(np.zeros(COUNT, np.int64))
-            assert outcome.done.all()
+            assert outcome.ended.all()
             assert (outcome.reached["observation"][:, 2] == last).all()
             assert outcome.terminated.all() == terminated and outcome.truncated.all() == (limit <= last)
 
@@ -130,8 +130,8 @@ def test_first_marks_the_steps_that_begin_an_episode(mode: AutoresetMode) -> Non
     for _ in range(30):
         assert (stream.first == (stream.current["observation"][:, 2] == 0)).all()
         outcome = stream.step(np.zeros(COUNT, np.int64))
-        if mode == AutoresetMode.DISABLED and outcome.done.any():
-            stream.reset([None] * COUNT, outcome.done)
+        if mode == AutoresetMode.DISABLED and outcome.ended.any():
+            stream.reset([None] * COUNT, outcome.ended)
 
 
 def test_what_was_handed_out_does_not_change_later() -> None:
@@ -230,9 +230,9 @@ def test_side_by_side_in_one_process_or_in_many_is_the_same() -> None:
         rows = []
         for t in range(12):
             outcome = stream.step(np.array([t % 3, 1]))
-            rows.append((outcome.reached["observation"].tolist(), outcome.reward.tolist(), outcome.done.tolist()))
-            if outcome.done.any():
-                stream.reset([7, 8], outcome.done)
+            rows.append((outcome.reached["observation"].tolist(), outcome.reward.tolist(), outcome.ended.tolist()))
+            if outcome.ended.any():
+                stream.reset([7, 8], outcome.ended)
         stream.close()
         found.append(rows)
     assert found[0] == found[1]

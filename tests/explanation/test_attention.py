@@ -112,7 +112,7 @@ def test_influence_of_one_step_by_hand() -> None:
         hidden = tokens.clone()
         hidden[0, 3] = tokens[0, :step].mean(dim=0)
         now, other = (
-            network.head(network.trunk(x, window.first, window.start)).q[0, step, 0] for x in (tokens, hidden)
+            network.head(network.trunk(x, window.is_first, window.start_step)).q[0, step, 0] for x in (tokens, hidden)
         )
     change = (other - other.mean()) - (now - now.mean())
     assert occlusion(agent, episode, step)[3] == pytest.approx(float(change.abs().max()), rel=1e-4)

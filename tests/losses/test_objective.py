@@ -33,13 +33,13 @@ def windows(
         action=torch.tensor(action)[None, :, None],
         reward=torch.tensor([reward]),
         discount=torch.tensor([discount]),
-        first=torch.zeros(1, steps + 1, dtype=torch.bool),
+        is_first=torch.zeros(1, steps + 1, dtype=torch.bool),
         valid=real,
-        learn=real,
-        start=torch.zeros(1, dtype=torch.int64),
+        loss_mask=real,
+        start_step=torch.zeros(1, dtype=torch.int64),
         previous_action=torch.zeros(1, 1, dtype=torch.int64),
         previous_reward=torch.zeros(1),
-        learned=int(real.sum()),
+        num_learned=int(real.sum()),
         **more,
     )
 
@@ -157,7 +157,7 @@ def test_padding_never_counts_whatever_it_holds(settings: dict[str, Any], classi
         loss = step_loss(
             batch, QOutput(q, leaf if classified else None), slow, ONE, ObjectiveConfig(**settings), histogram
         )
-        masked_mean(loss.loss, batch.learn).backward()
+        masked_mean(loss.loss, batch.loss_mask).backward()
         assert leaf.grad is not None and (leaf.grad[:, 2:] == 0).all() and (leaf.grad[:, :2] != 0).any()
         found.append((loss.loss[:, :2].detach(), loss.target[:, :2], leaf.grad))
     for one, other in zip(*found, strict=True):

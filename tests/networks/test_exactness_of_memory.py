@@ -91,9 +91,9 @@ def test_causality_changing_step_t_never_changes_q_before_it(trunk: str) -> None
 def test_rows_may_be_partial_in_any_order_and_reset_one_by_one(trunk: str) -> None:
     net = network(trunk=trunk)
     windows = batch(rows=4, steps=30)
-    first = windows.first.clone()
+    first = windows.is_first.clone()
     first[1, 7] = first[2, 19] = first[1, 23] = True
-    windows = dataclasses.replace(windows, first=first)
+    windows = dataclasses.replace(windows, is_first=first)
     state = net.initial_state(6)
     where = torch.tensor([4, 0, 5, 2])  # window i lives in row where[i]
     found = torch.zeros(4, 31, 1, 3)
@@ -126,7 +126,7 @@ def test_rule_2_prefill_leaves_the_memory_that_stepping_leaves(trunk: str) -> No
             reward = windows.reward[index, t - 1] if t else windows.previous_reward[index]
             seen = {"observation": windows.observation["observation"][index, t]}
             with torch.no_grad():
-                _, stepped = net.step(seen, previous, reward, windows.first[index, t], stepped, index)
+                _, stepped = net.step(seen, previous, reward, windows.is_first[index, t], stepped, index)
     for name in state:
         assert torch.allclose(state[name].float(), stepped[name].float(), atol=1e-5), name
 
@@ -178,17 +178,17 @@ def test_the_order_in_the_ring_does_not_matter() -> None:
 def test_packed_episodes_equal_episodes_alone(trunk: str) -> None:
     net = network(trunk=trunk, context=20)
     windows = batch(rows=1, steps=11)
-    first = windows.first.clone()
+    first = windows.is_first.clone()
     first[0, 5] = True
     with torch.no_grad():
-        both = net(dataclasses.replace(windows, first=first)).q
+        both = net(dataclasses.replace(windows, is_first=first)).q
         alone = net(
             dataclasses.replace(
                 windows,
                 observation={"observation": windows.observation["observation"][:, 5:]},
                 action=windows.action[:, 5:],
                 reward=windows.reward[:, 5:],
-                first=first[:, 5:],
+                is_first=first[:, 5:],
                 previous_action=windows.action[:, 4],
                 previous_reward=windows.reward[:, 4],
             )

@@ -35,9 +35,9 @@ def test_fitted_values_are_exact_and_so_are_what_is_known_of_each_step() -> None
     session = FQETrainer(small(), poor_data(), POLICIES)  # type: ignore[arg-type]
     for _ in offline.records(session):
         pass
-    steps = session.steps_of(session.source.recorded)
-    recorded = session.source.recorded
-    assert steps.unrest.shape == (1, 2) and (steps.unrest > 0).all() and (steps.unrest < 0.1).all()
+    steps = session.steps_of(session.source.buffer)
+    recorded = session.source.buffer
+    assert steps.iterate_std.shape == (1, 2) and (steps.iterate_std > 0).all() and (steps.unrest < 0.1).all()
     assert steps.valid.sum() == len(recorded) and steps.reward.shape == (800, 4)
     cue = recorded.slots.columns["observation/observation"].reshape(800, 4)[:, 0]
     for k in (0, 1):
@@ -100,7 +100,7 @@ def test_shuffled_rewards_support_no_improvement() -> None:
     session = FQETrainer(small(200), data, EVERY)  # type: ignore[arg-type]
     for _ in offline.records(session):
         pass
-    found = tabulate(session.steps_of(data.recorded), ["a", "b"], GAMMA, None, False)
+    found = tabulate(session.steps_of(data.buffer), ["a", "b"], GAMMA, None, False)
     assert "No improvement supported" in found.verdict
     assert not any(row.improves for row in found.policies)
 
@@ -111,7 +111,7 @@ def test_a_policy_outside_the_data_is_warned_of() -> None:
     session = FQETrainer(small(200), data, EVERY)  # type: ignore[arg-type]
     for _ in offline.records(session):
         pass
-    found = tabulate(session.steps_of(data.recorded), ["seen", "never seen"], GAMMA, None, False)
+    found = tabulate(session.steps_of(data.buffer), ["seen", "never seen"], GAMMA, None, False)
     assert found.policies[0].supported
     assert not found.policies[1].supported
     assert any("hardly any recorded session" in text for text in found.policies[1].warnings)
@@ -123,7 +123,7 @@ def test_few_sessions_are_said_to_be_few() -> None:
     session = FQETrainer(small(40), data, EVERY)  # type: ignore[arg-type]
     for _ in offline.records(session):
         pass
-    found = tabulate(session.steps_of(data.recorded), ["a", "b"], GAMMA, None, False)
+    found = tabulate(session.steps_of(data.buffer), ["a", "b"], GAMMA, None, False)
     assert all("12 sessions are too few" in row.warnings[0] for row in found.policies)
 
 

@@ -26,7 +26,7 @@ def batch() -> SequenceBatch:
         Episode(one.observation, np.ones((3, 1), np.int64), one.reward, not cut, cut, action_mask=MASK)
         for cut in (0, 1)
     ]
-    return next(InMemoryDataset.of(made, SPEC, THREE).recorded.batches(window=3, context=4, discount=0.9))
+    return next(InMemoryDataset.of(made, SPEC, THREE).buffer.batches(window=3, context=4, discount=0.9))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_after_the_record_it_is_what_is_done_on_the_whole_among_what_is_allowed(
 
 def test_a_filter_is_about_what_is_allowed() -> None:
     """The likeliest action is forbidden; of those that are left both are likely enough, so the better one is played."""
-    network = QNetwork(NetworkConfig(width=16, heads=2, layers=1, context=4, policy="filters"), SPEC, THREE).eval()
+    network = QNetwork(NetworkConfig(width=16, heads=2, layers=1, context=4, policy_head="constraint"), SPEC, THREE).eval()
     assert network.policy is not None
     with torch.no_grad():
         network.policy.linear.bias.copy_(torch.tensor([5.0, 0.0, -0.5]))  # type: ignore[union-attr]

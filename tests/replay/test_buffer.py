@@ -29,10 +29,10 @@ def episode(length: int, rng: np.random.Generator, *, masked: bool = True, start
         },
         action=rng.integers(0, ACTIONS, (length, DIMS)),
         reward=rng.normal(size=length).astype(np.float32),
-        own=rng.random(length) < 0.8 if rng.random() < 0.5 else None,
+        by_agent=rng.random(length) < 0.8 if rng.random() < 0.5 else None,
         action_mask=rng.random((length + 1, ACTIONS)) < 0.7 if masked else None,
         q_acted=rng.normal(size=length).astype(np.float32) if rng.random() < 0.5 else None,
-        start=start,
+        start_step=start,
         **(segment if start else {}),
         **fields,
     )
@@ -50,7 +50,7 @@ def draw(memory: Replay, batch: int, window: int, context: int, seed: int = 0, p
 def naive_window(ep: Episode, offset: int, window: int, context: int, steps: int) -> dict[str, Any]:
     """One window, worked out step by step from the episode itself."""
     length = min(len(ep), window)
-    begin = ep.start + offset
+    begin = ep.start_step + offset
     out: dict[str, Any] = {name: [] for name in ("action", "reward", "discount", "valid", "learn", "q_acted")}
     for t in range(steps):
         real, i = t < length, offset + t
@@ -60,7 +60,7 @@ def naive_window(ep: Episode, offset: int, window: int, context: int, steps: int
         final = ep.terminated and i == len(ep) - 1
         out["discount"].append(np.float32(GAMMA) if real and not final else 0.0)
         out["q_acted"].append(ep.q_acted[i] if real and ep.q_acted is not None else np.nan)
-        own = real and (ep.own is None or bool(ep.own[i]))
+        own = real and (ep.by_agent is None or bool(ep.by_agent[i]))
         out["learn"].append(own and (begin == 0 or t >= context))
     at = [offset + min(t, length) for t in range(steps + 1)]
     out |= {name: [leaf[i] for i in at] for name, leaf in ep.observation.items()}
@@ -107,7 +107,7 @@ def test_same_content_as_a_list_of_episodes(seed: int, masked: bool) -> None:
         assert len(memory) == sum(map(len, kept.values()))
         assert memory.episodes == len(kept)
         window, context = ((12, 5), (12, 0), (40, 20))[rng.integers(3)]
-        if all(old.start and len(old) <= context for old in kept.values()):
+        if all(old.start_step and len(old) <= context for old in kept.values()):
             continue
         pad_to = None if rng.random() < 0.7 else window + int(rng.integers(0, 6))
         batch = draw(memory, 16, window, context, seed=added, pad_to=pad_to)
@@ -118,9 +118,9 @@ def test_same_content_as_a_list_of_episodes(seed: int, masked: bool) -> None:
         assert batch.learned == int(batch.learn.sum())
         for b in range(16):
             chosen = kept[int(batch.index[b])]
-            offset = int(batch.start[b]) - chosen.start
+            offset = int(batch.start[b]) - chosen.start_step
             assert 0 <= offset <= max(len(chosen) - window, 0)
-            shapes.add((offset > 0, chosen.start > 0, len(chosen) < steps))
+            shapes.add((offset > 0, chosen.start_step > 0, len(chosen) < steps))
             for name, want in naive_window(chosen, offset, window, context, steps).items():
                 got = batch.observation[name] if name in LEAVES else getattr(batch, name)
                 if want is None:

@@ -54,13 +54,13 @@ def test_a_walk_learns_every_transition_exactly_once(window: int, context: int) 
     recorded = EpisodeBuffer.of(LAYOUT, episodes)
     seen: dict[tuple[int, int], float] = {}
     for batch in recorded.batches(window=window, context=context, discount=0.9, tokens=64):
-        assert batch.index is not None
-        for row, step in batch.learn.nonzero().tolist():
-            key = int(batch.index[row]), int(batch.start[row]) + step
+        assert batch.episode_index is not None
+        for row, step in batch.loss_mask.nonzero().tolist():
+            key = int(batch.episode_index[row]), int(batch.start_step[row]) + step
             assert key not in seen
             seen[key] = float(batch.reward[row, step])
             assert batch.observation["x"][row, step].tolist() == list(key)
-            assert step >= (context if batch.start[row] else 0)
+            assert step >= (context if batch.start_step[row] else 0)
     expected = {(n, t): float(one.reward[t]) for n, one in enumerate(episodes) for t in range(len(one))}
     assert seen == pytest.approx(expected)
     assert len(recorded) == len(expected)
@@ -76,7 +76,7 @@ def test_some_of_the_episodes_share_columns_or_have_copies() -> None:
     episodes = some()
     recorded = EpisodeBuffer.of(LAYOUT, episodes)
     rows = np.array([7, 2, 9])
-    shared, copied = recorded.only(rows), recorded.copied(rows)
+    shared, copied = recorded.subset(rows), recorded.copy_subset(rows)
     assert np.shares_memory(shared.slots.columns["reward"], recorded.slots.columns["reward"])
     assert copied.slots.capacity == sum(len(episodes[row]) + 1 for row in rows)
     for part in (shared, copied):

@@ -62,7 +62,7 @@ def test_packed_losses_equal_unpacked_ones(value: str, objective: ObjectiveConfi
         for pack in (False, True)
     ]
     assert batches[1].reward.shape[0] < batches[0].reward.shape[0]
-    assert batches[0].learned == batches[1].learned == int(batches[1].learn.sum()) > 0
+    assert batches[0].num_learned == batches[1].num_learned == int(batches[1].loss_mask.sum()) > 0
     np.testing.assert_allclose(losses(batches[0], net, objective), losses(batches[1], net, objective), atol=2e-5)
 
 

@@ -24,8 +24,8 @@ def episode(length: int, start: int = 0, own: Any = None) -> Episode:
         {"x": np.arange(length + 1, dtype=np.float32)},
         np.zeros((length, 1), np.int64),
         np.zeros(length, np.float32),
-        start=start,
-        own=own,
+        start_step=start,
+        by_agent=own,
         **before,
     )
 

@@ -120,7 +120,7 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
 
 def test_a_run_that_reached_its_threshold_is_finished(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    solved = TINY | {"evaluation.threshold": -10.0, "evaluation.stop": True, "evaluation.confirm": 4}
+    solved = TINY | {"validation.threshold": -10.0, "validation.stop": True, "validation.confirm": 4}
     seqel.train(MAZE, steps=5_000, out=folder, settings=solved, progress=False)
     assert lines(folder)[-1]["steps"] == 300 and lines(folder)[-1]["solved"]
     summary = json.loads((folder / "summary.json").read_text())

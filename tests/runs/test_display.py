@@ -77,5 +77,5 @@ def test_a_fit_says_how_far_it_is_where_there_is_no_terminal(monkeypatch: pytest
     monkeypatch.setattr("seqel.runs.progress_bar.PLAIN_EVERY", 0.0)
     screen = io.StringIO()
     with counting(Console(file=screen, width=100), "fitting") as take:
-        take(replace(record(400), done=0.25))
+        take(replace(record(400), progress=0.25))
     assert screen.getvalue().startswith("fitting: 25%, at most 0:0")

@@ -18,7 +18,7 @@ from seqel.runs.api import _new_folder
 
 TINY: dict[str, Any] = {
     "network.width": 16, "network.heads": 2, "network.layers": 1, "device": "cpu", "environments": 4,
-    "evaluation.every": 300, "evaluation.episodes": 4, "replay.learning_starts": 100, "replay.replay_ratio": 1.0,
+    "validation.every": 300, "validation.episodes": 4, "replay.learning_starts": 100, "replay.replay_ratio": 1.0,
     "replay.batch_tokens": 64, "log_every": 100,
 }  # fmt: skip
 

@@ -19,7 +19,7 @@ from seqel.training.online.loop import Record
 from support import MAZE
 
 STEPS = 1_200
-TINY = support.TINY | {"environments": 2, "evaluation.every": 400, "replay.replay_ratio": 2.0}
+TINY = support.TINY | {"environments": 2, "validation.every": 400, "replay.replay_ratio": 2.0}
 
 # The child sleeps after each record, so that there is time to interrupt it in the middle.
 PROGRAM = """

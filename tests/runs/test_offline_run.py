@@ -26,7 +26,7 @@ from support import MAZE, TINY
 
 QUICK: dict[str, Any] = {
     "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1, "device": "cpu", "replay.batch_tokens": 64,
-    "data.updates": 60, "data.every": 20, "checkpoint_every": 0, "learner.compile": "off",
+    "offline.updates": 60, "offline.every": 20, "checkpoint_every": 0, "learner.compile": "off",
 }  # fmt: skip
 
 
@@ -70,21 +70,21 @@ def test_every_preset_learns_saves_and_acts(preset: str, tmp_path: Path) -> None
 def test_cloning_recovers_a_deterministic_player(tmp_path: Path) -> None:
     """Random play of two actions is 0.69 nats; a player that alternates is 0, which only a history can tell."""
     base = recorded(40)
-    numbers = base.recorded.table.numbers
+    numbers = base.buffer.table.numbers
     episodes = []
     for slot, length in numbers[:, :2].tolist():
-        seen = {"observation": base.recorded.slots.columns["observation/observation"][slot : slot + length + 1]}
+        seen = {"observation": base.buffer.slots.columns["observation/observation"][slot : slot + length + 1]}
         actions = (np.arange(length) % 2)[:, None]
         episodes.append(Episode(seen, actions, np.zeros(length, np.float32), True))
     data = InMemoryDataset.of(episodes, base.observation, base.action)
-    settings = QUICK | {"data.updates": 300, "data.every": 300, "learner.learning_rate": 3e-3}
+    settings = QUICK | {"offline.updates": 300, "offline.every": 300, "learner.learning_rate": 3e-3}
     agent = seqel.train(data=data, preset="behaviour-cloning", settings=settings, out=tmp_path / "r", progress=False)
     assert agent.info["validation"]["mean"] > -0.2
 
 
 def test_resume_equals_uninterrupted(tmp_path: Path) -> None:
     whole = seqel.train(data=recorded(), preset="offline-cql", settings=QUICK, out=tmp_path / "a", progress=False)
-    short = QUICK | {"data.updates": 40}
+    short = QUICK | {"offline.updates": 40}
     # the schedule follows the total: a run that is to be as the whole one must have planned for it
     settings = short | {"learner.schedule": "constant"}
     whole = seqel.train(
@@ -108,7 +108,7 @@ def test_resuming_with_other_data_is_refused(tmp_path: Path) -> None:
 
 
 def test_sessions_known_less_and_less_end_the_run(tmp_path: Path) -> None:
-    settings = QUICK | {"data.updates": 2_000, "data.every": 5, "data.patience": 3, "learner.learning_rate": 0.05}
+    settings = QUICK | {"offline.updates": 2_000, "offline.every": 5, "offline.patience": 3, "learner.learning_rate": 0.05}
     seqel.train(data=recorded(), preset="behaviour-cloning", settings=settings, out=tmp_path / "run", progress=False)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["updates"] < 2_000 and summary["solved"]
@@ -117,9 +117,9 @@ def test_sessions_known_less_and_less_end_the_run(tmp_path: Path) -> None:
 
 def test_from_data_on_to_the_environment(tmp_path: Path) -> None:
     data = recorded()
-    settings = QUICK | {"data.updates": 20}
+    settings = QUICK | {"offline.updates": 20}
     start = seqel.train(data=data, preset="offline-cql", settings=settings, out=tmp_path / "old", progress=False)
-    online = TINY | {"exploration.bonus": 0.0, "objective.cql": 0.1}
+    online = TINY | {"exploration.bonus": 0.0, "objective.cql_alpha": 0.1}
     agent = seqel.train(MAZE, start=start, data=data, steps=400, settings=online, out=tmp_path / "new", progress=False)
     assert agent.network.config == start.network.config, "the shape is the beginner's, whatever the settings say"
     before = dict(start.network.named_parameters())
@@ -147,14 +147,14 @@ def test_values_are_kept_unless_clearly_worse_and_imitation_only_if_it_is_the_be
     values = session_of("offline-cql")
     waited = []
     for score in (-0.40, -0.20, -0.24, -0.26, -0.20, -0.40, -0.24):  # more than 0.05 is clearly worse
-        values.judge(score)
-        waited.append(values.waited)
+        values.accept(score)
+        waited.append(values.checks_since_best)
     assert waited == [0, 0, 0, 1, 0, 1, 0] and values.best == -0.20
     clone = session_of("behaviour-cloning")
     waited = []
     for score in (-0.40, -0.39, -0.395, -0.39):
-        clone.judge(score)
-        waited.append(clone.waited)
+        clone.accept(score)
+        waited.append(clone.checks_since_best)
     assert waited == [0, 0, 1, 0]
 
 
@@ -163,10 +163,10 @@ def test_the_averaged_weights_are_kept(tmp_path: Path) -> None:
     for _ in range(5):
         session.update()
     slow = dict(session.learner.target.named_parameters())
-    assert all(torch.equal(value, slow[name]) for name, value in session.kept.network.named_parameters())
+    assert all(torch.equal(value, slow[name]) for name, value in session.best_agent.network.named_parameters())
     assert any(not torch.equal(value, slow[name]) for name, value in session.agent.network.named_parameters())
     copied = session_of("offline-cql", **{"learner.target": "copy"})
-    assert copied.kept is copied.agent
+    assert copied.best_agent is copied.agent
 
 
 def test_the_memoryless_twin_learns_from_the_same_windows() -> None:
@@ -176,14 +176,14 @@ def test_the_memoryless_twin_learns_from_the_same_windows() -> None:
 
 def test_the_averaged_weights_may_act(tmp_path: Path) -> None:
     newest, averaged = (
-        OnlineTrainer(with_settings(seqel.preset("default"), TINY | {"env": "maze", "learner.acts": acts}), resolve(MAZE))
-        for acts in ("newest", "averaged")
+        OnlineTrainer(with_settings(seqel.preset("default"), TINY | {"env": "maze", "learner.acting_weights": acts}), resolve(MAZE))
+        for acts in ("latest", "averaged")
     )
     assert newest.agent.network is newest.learner.network and newest.agent.network is not newest.learner.target
     assert averaged.agent.network is averaged.learner.target
     for session in (newest, averaged):
         session.close()
-    settings = TINY | {"learner.acts": "averaged", "checkpoint_every": 0.0}
+    settings = TINY | {"learner.acting_weights": "averaged", "checkpoint_every": 0.0}
     whole = seqel.train(MAZE, steps=400, settings=settings, out=tmp_path / "a", progress=False)
     seqel.train(
         MAZE, steps=200, settings=settings | {"learner.schedule": "constant"}, out=tmp_path / "b", progress=False
@@ -198,7 +198,7 @@ def test_the_averaged_weights_may_act(tmp_path: Path) -> None:
 
 
 def test_data_alone_mean_conservative_values_by_default(tmp_path: Path) -> None:
-    agent = seqel.train(data=recorded(), settings=QUICK | {"data.updates": 5}, out=tmp_path / "run", progress=False)
+    agent = seqel.train(data=recorded(), settings=QUICK | {"offline.updates": 5}, out=tmp_path / "run", progress=False)
     assert "cql = 0.05" in (tmp_path / "run" / "config.toml").read_text() and agent.info["discount"] == 0.99
 
 
@@ -207,36 +207,36 @@ def test_a_run_from_memory_says_what_it_needs_to_go_on(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="data in memory: pass them"):
         resume(tmp_path / "run", steps=80, progress=False)
     other = recorded(seed=2)
-    assert len(other.recorded) == len(recorded().recorded)
+    assert len(other.buffer) == len(recorded().buffer)
     with pytest.raises(CheckpointError, match="actions or rewards differ"):
         resume(tmp_path / "run", data=other, steps=80, progress=False)
 
 
 def test_what_was_earned_is_known_of_sessions_of_one_length() -> None:
     session = session_of("offline-cql")
-    assert len(set(session.held.lengths.tolist())) == 1
-    assert np.isfinite(session.look().first_return)
+    assert len(set(session.held_out_episodes.lengths.tolist())) == 1
+    assert np.isfinite(session.validate().first_return)
 
 
-@pytest.mark.parametrize("settings", [{"objective.expectile": 0.9}, {"network.policy": "filters"}])
+@pytest.mark.parametrize("settings", [{"objective.iql_expectile": 0.9}, {"network.policy_head": "constraint"}])
 def test_distributions_refuse_what_they_would_ignore(settings: dict[str, Any]) -> None:
-    more = {"network.value": "c51", "objective.lambda_": 0.0, "objective.imitation": 1.0, "objective.cql": 0.0}
+    more = {"network.value": "c51", "objective.lambda_": 0.0, "objective.cloning_weight": 1.0, "objective.cql_alpha": 0.0}
     with pytest.raises(ConfigError, match="distributions are learnt from"):
         session_of("offline-cql", **more, **settings)
 
 
 def test_a_batch_is_shared_by_transitions_not_by_windows() -> None:
     session = OnlineTrainer(
-        with_settings(seqel.preset("default"), TINY | {"env": "maze", "replay.batch_tokens": 200, "data.fraction": 0.25}),
+        with_settings(seqel.preset("default"), TINY | {"env": "maze", "replay.batch_tokens": 200, "offline.fraction": 0.25}),
         resolve(MAZE), source=recorded(),
     )  # fmt: skip
     session.collector.begin()
-    while not session.due:
+    while not session.update_due:
         session.collect()
     window = session.config.replay.window
-    live, old = split_batch(session.config, session.replay, session.recorded, window)
-    assert session.recorded is not None
-    short = float(np.minimum(session.recorded.lengths, window).mean())
+    live, old = split_batch(session.config, session.replay, session.recorded_episodes, window)
+    assert session.recorded_episodes is not None
+    short = float(np.minimum(session.recorded_episodes.lengths, window).mean())
     long = min(window, len(session.replay) / session.replay.episodes)
     assert live == round(150 / (long + 1)) and old == round(50 / (short + 1))
     session.close()

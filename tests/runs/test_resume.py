@@ -29,7 +29,7 @@ def config_of(env: str, **settings: Any) -> RunConfig:
         "env": env, "steps": STEPS, "environments": 4, "threads": 1, "device": "cpu", "log_every": 100,
         "network.width": 16, "network.layers": 1, "network.heads": 2,
         "replay.learning_starts": 60, "replay.batch_tokens": 64, "replay.replay_ratio": 2.0,
-        "evaluation.every": 200, "evaluation.episodes": 4, "learner.warmup": 5,
+        "validation.every": 200, "validation.episodes": 4, "learner.warmup": 5,
     }  # fmt: skip
     return preset("default", **{**tiny, **settings})
 
@@ -46,7 +46,7 @@ def stop_after(session: OnlineTrainer, rounds: int) -> None:
 
     def collect_and_count() -> None:
         collect()
-        session.stopping = next(count) >= rounds
+        session.stop_requested = next(count) >= rounds
 
     session.collect = collect_and_count  # type: ignore[method-assign]
 
@@ -162,14 +162,14 @@ CASES: dict[str, tuple[EnvMaker, dict[str, Any]]] = {
     "widened": (resolve("seqel/TMaze10-v0"), {"network.context": 8, "replay.window": 6}),  # says so, once
     "masked": (
         resolve("Taxi-v4"),
-        {"network.context": 4, "replay.window": 16, "environments": 2, "steps": 600, "evaluation.every": 500},
+        {"network.context": 4, "replay.window": 16, "environments": 2, "steps": 600, "validation.every": 500},
     ),
-    "pictures": (Pictures, {"learner.shift": 2, "replay.capacity": 300}),  # full long before the end: evicts
+    "pictures": (Pictures, {"learner.image_shift": 2, "replay.capacity": 300}),  # full long before the end: evicts
     "long": (
         Long,
         {
-            "network.context": 4, "replay.window": 16, "steps": 1400, "environments": 2, "evaluation.every": 1000,
-            "evaluation.episodes": 2, "replay.replay_ratio": 3.0, "replay.learning_starts": 1050,
+            "network.context": 4, "replay.window": 16, "steps": 1400, "environments": 2, "validation.every": 1000,
+            "validation.episodes": 2, "replay.replay_ratio": 3.0, "replay.learning_starts": 1050,
         },
     ),
     "prioritised": (
@@ -236,13 +236,13 @@ def test_same_seed_same_run_and_another_seed_another() -> None:
 def test_looking_does_not_disturb() -> None:
     make = resolve("seqel/TMaze10-v0")
     often = start(
-        config_of("tmaze", **{"evaluation.every": 40, "evaluation.episodes": 7, "network.dropout": 0.1}), make
+        config_of("tmaze", **{"validation.every": 40, "validation.episodes": 7, "network.dropout": 0.1}), make
     )
     looks = [record for record in records(often) if record.validation is not None]
-    never = start(config_of("tmaze", **{"evaluation.every": 10_000, "network.dropout": 0.1}), make)
-    while never.done < 1.0:
+    never = start(config_of("tmaze", **{"validation.every": 10_000, "network.dropout": 0.1}), make)
+    while never.progress < 1.0:
         never.collect()
-        while never.due:
+        while never.update_due:
             never.update()
     assert len(looks) == STEPS / 40
     assert differences(often, never) == []

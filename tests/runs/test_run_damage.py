@@ -116,7 +116,7 @@ def test_what_a_resume_lost_is_said_also_when_it_is_interrupted_before_its_first
 
     def once(self: OnlineTrainer) -> None:
         collect(self)
-        self.stopping = True
+        self.stop_requested = True
 
     with monkeypatch.context() as patch:
         patch.setattr(OnlineTrainer, "collect", once)

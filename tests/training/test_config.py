@@ -15,7 +15,7 @@ from seqel.training.presets import PRESETS
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_goes_through_toml_unchanged(name: str, tmp_path: Path) -> None:
-    config = preset(name, env="seqel/TMaze-v0", env_args={"length": 9}, **{"evaluation.threshold": 0.5})
+    config = preset(name, env="seqel/TMaze-v0", env_args={"length": 9}, **{"validation.threshold": 0.5})
     save_config(config, tmp_path / "run.toml")
     assert load_config(tmp_path / "run.toml") == config
 
@@ -59,7 +59,7 @@ def test_a_file_may_start_from_a_preset(tmp_path: Path) -> None:
         ({"objective.lambda_": 0.5, "objective.n_step": 3}, "one or the other"),
         ({"exploration.low": 0.0}, "0 < low"),
         ({"replay.replay_ratio": 0.0}, "more than 0"),
-        ({"evaluation.episodes": 0}, "at least 1"),
+        ({"validation.episodes": 0}, "at least 1"),
         ({"learner.compile": "maybe"}, "one of 'auto', 'on', 'off'"),
         ({"memoryless": "maybe"}, "true or false"),
     ],

@@ -40,10 +40,10 @@ def test_accumulation_equals_the_whole_batch(parts: int) -> None:
     whole, cut = (learner(optimizer="sgd", accumulate=n, clip=0.0) for n in (1, parts))
     for seed in range(3):
         windows = batch(rows=8, seed=seed)
-        learn = windows.learn.clone()
+        learn = windows.loss_mask.clone()
         learn[:3, 5:] = False
         reward = windows.reward * torch.linspace(0.0, 3.0, 8)[:, None] + torch.linspace(-2.0, 2.0, 8)[:, None]
-        windows = dataclasses.replace(windows, learn=learn, learned=int(learn.sum()), reward=reward)
+        windows = dataclasses.replace(windows, loss_mask=learn, num_learned=int(learn.sum()), reward=reward)
         one, other = whole.update(windows), cut.update(windows)
         for name, value in one.items():
             assert float(other[name]) == pytest.approx(float(value), rel=1e-4), name
@@ -66,7 +66,7 @@ def test_without_discount_the_target_network_is_not_asked(settings: dict[str, st
 
 def test_a_batch_made_by_hand_need_not_count_its_steps() -> None:
     counted, uncounted = learner(), learner()
-    one, other = counted.update(batch()), uncounted.update(dataclasses.replace(batch(), learned=0))
+    one, other = counted.update(batch()), uncounted.update(dataclasses.replace(batch(), num_learned=0))
     assert float(one["gradient_norm"]) == float(other["gradient_norm"]) > 0
 
 
@@ -75,7 +75,7 @@ def test_a_batch_that_teaches_nothing_moves_nothing(value: str) -> None:
     one = Learner(network(value=value), OBJECTIVE, LearnerConfig(weight_decay=0.0))
     before = [p.clone() for p in one.network.parameters()]
     windows = batch()
-    metrics = one.update(dataclasses.replace(windows, learn=torch.zeros_like(windows.learn), learned=0))
+    metrics = one.update(dataclasses.replace(windows, loss_mask=torch.zeros_like(windows.loss_mask), num_learned=0))
     assert float(metrics["loss"]) == float(metrics["gradient_norm"]) == 0.0
     assert all(torch.equal(a, b) for a, b in zip(before, one.network.parameters(), strict=True))
 

@@ -28,8 +28,8 @@ def batch(masked: bool = False) -> SequenceBatch:
         mask[..., 3] = True
     return SequenceBatch(
         observation={}, action=torch.full((2, 3, 1), 3), reward=torch.ones(2, 3), discount=torch.ones(2, 3),
-        first=torch.zeros(2, 4, dtype=torch.bool), valid=torch.tensor([[True] * 3, [True, True, False]]),
-        learn=torch.ones(2, 3, dtype=torch.bool), start=torch.zeros(2, dtype=torch.int64),
+        is_first=torch.zeros(2, 4, dtype=torch.bool), valid=torch.tensor([[True] * 3, [True, True, False]]),
+        loss_mask=torch.ones(2, 3, dtype=torch.bool), start_step=torch.zeros(2, dtype=torch.int64),
         previous_action=torch.zeros(2, 1, dtype=torch.int64), previous_reward=torch.zeros(2), action_mask=mask,
     )  # fmt: skip
 
@@ -119,8 +119,8 @@ def regret(agent: seqel.Agent) -> float:
 def test_an_action_is_known_by_those_like_it() -> None:
     settings = {
         "network.width": 32, "network.heads": 2, "network.layers": 1, "threads": 1, "device": "cpu",
-        "replay.batch_tokens": 128, "data.updates": 800, "data.every": 400, "checkpoint_every": 0,
-        "learner.compile": "off", "learner.negatives": 16, "objective.discount": 0.0,
+        "replay.batch_tokens": 128, "offline.updates": 800, "offline.every": 400, "checkpoint_every": 0,
+        "learner.compile": "off", "learner.sampled_negatives": 16, "objective.discount": 0.0,
     }  # fmt: skip
     known = seqel.train(data=catalogue(), action_features=FEATURES, settings=settings, progress=False)
     assert regret(known) < 0.3

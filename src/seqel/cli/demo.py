@@ -42,8 +42,8 @@ SETTINGS: dict[str, Any] = {  # over the default preset; the small ones are abou
     "log_every": 500,
     "threads": 1,
     "device": "cpu",
-    "evaluation.every": 2_500,
-    "evaluation.threshold": 0.99,
+    "validation.every": 2_500,
+    "validation.threshold": 0.99,
 }
 TWIN_STEPS = 50_000  # the twin trains at least so long: time enough to learn what can be learnt without a memory
 LAG = 15.0  # seconds that the twin may take longer than the agent's limit

@@ -70,7 +70,7 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
     if not arguments.held_out and _learnt_from(agent, arguments.data):
         output.show(
             "[dim]It learnt from these sessions, and may have taken what was chance in them for a rule: the estimate is then "
-            "too high. Where there are enough, train with --set data.held_out=0.3 and judge with --held-out.[/]"
+            "too high. Where there are enough, train with --set offline.held_out=0.3 and judge with --held-out.[/]"
         )
     agent_row, *others = found.policies
     for text in agent_row.warnings:
@@ -126,7 +126,7 @@ def _not_learnt(agent: Agent, source: Source) -> Source:
     if len(rows) < FEWEST_SESSIONS:
         raise ConfigError(
             f"--held-out: only {len(rows)} of {source.buffer.episodes:,} sessions were held out in training, "
-            "too few to judge by: train with --set data.held_out=0.3, or record more"
+            "too few to judge by: train with --set offline.held_out=0.3, or record more"
         )
     return source.only(rows)
 

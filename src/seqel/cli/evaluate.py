@@ -81,7 +81,7 @@ class Arguments:
     held_out: Annotated[
         bool,
         arg(
-            help="with --data: only the sessions that it did not learn from (train with `--set data.held_out=0.3` for enough)"
+            help="with --data: only the sessions that it did not learn from (train with `--set offline.held_out=0.3` for enough)"
         ),
     ] = False
     device: Annotated[str, arg(metavar="D", help="where the network runs: cpu, cuda")] = "cpu"

@@ -34,7 +34,7 @@ examples:
   seqel train my_file:MyEnv --compare                      does memory pay here?
   seqel train CartPole-v1 --network gru --set learner.learning_rate=3e-4 --set network.width=128
   seqel train --data sessions.parquet --schema schema.toml no environment: learn from what was recorded
-  seqel train --data sessions.csv --schema schema.toml --set data.action_features=films.csv    actions by what they are
+  seqel train --data sessions.csv --schema schema.toml --set offline.action_features=films.csv    actions by what they are
   seqel train CartPole-v1 --start runs/sessions-1          from recorded data on to the environment
   seqel train --resume runs/maze --steps 120000            go on, exactly there
   tensorboard --logdir runs
@@ -198,13 +198,13 @@ def settings_of(arguments: Arguments) -> RunConfig:
         "network.trunk": arguments.network,
         "environments": arguments.environments,
         "device": arguments.device,
-        "evaluation.threshold": arguments.stop_at,
-        "evaluation.stop": True if arguments.stop_at is not None else None,
+        "validation.threshold": arguments.stop_at,
+        "validation.stop": True if arguments.stop_at is not None else None,
         "memoryless": arguments.memoryless or None,
         "env_args": values(arguments.env_arg) or None,
-        "data.files": arguments.data or None,
-        "data.schema": arguments.schema,
-        "data.updates": arguments.updates,
+        "offline.files": arguments.data or None,
+        "offline.schema": arguments.schema,
+        "offline.updates": arguments.updates,
     }
     chosen = {name: value for name, value in options.items() if value is not None}
     return with_settings(config, chosen | pairs(arguments.set, "--set"))

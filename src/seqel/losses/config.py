@@ -49,11 +49,11 @@ class ObjectiveConfig:
         if not 0.0 < self.cql_temperature < math.inf:
             raise ConfigError(f"objective.cql_temperature: expected more than 0, got {self.cql_temperature}")
         if not 0.0 <= self.iql_expectile < 1.0:
-            raise ConfigError(f"objective.expectile: expected 0 <= expectile < 1, got {self.iql_expectile}")
+            raise ConfigError(f"objective.iql_expectile: expected 0 <= expectile < 1, got {self.iql_expectile}")
         if self.td_weight == 0.0 and self.cloning_weight == 0.0:
             raise ConfigError("objective: expected td > 0 or imitation > 0, got neither: nothing would be learnt")
         if self.awr_beta > 0.0 and not (self.iql_expectile > 0.0 and self.cloning_weight > 0.0):
             raise ConfigError(
-                "objective.advantage: needs expectile > 0 (a state's value to compare with) and imitation > 0 (what it "
+                "objective.awr_beta: needs expectile > 0 (a state's value to compare with) and imitation > 0 (what it "
                 f"weights), got {self.iql_expectile} and {self.cloning_weight}"
             )

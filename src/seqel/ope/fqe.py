@@ -33,7 +33,7 @@ from seqel.networks.config import NetworkConfig
 from seqel.networks.heads.heads import QHead
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec
-from seqel.training.config import DataConfig, LearnerConfig, ReplayConfig, RunConfig
+from seqel.training.config import OfflineConfig, LearnerConfig, ReplayConfig, RunConfig
 from seqel.training.offline.validation import HeldOut
 from seqel.training.offline.trainer import OfflineTrainer
 from seqel.training.sources import Source
@@ -238,10 +238,10 @@ def fitted_config(
     """How values are fitted: one-step Retrace targets of the evaluated policies, and the behaviour beside them."""
     return RunConfig(
         seed=seed,
-        network=NetworkConfig(context=context, policy_head="beside", **network),
+        network=NetworkConfig(context=context, policy_head="auxiliary", **network),
         objective=ObjectiveConfig(discount, lambda_=0.9, trace="retrace", cloning_weight=0.1),
         # an expectation is no maximum: nothing to be careful of, and values arrive sooner
         learner=LearnerConfig(target_rate=0.05),
         replay=ReplayConfig(batch_tokens=832),
-        offline=DataConfig(updates=updates, every=max(1, updates // 20), held_out=0.1, patience=0),
+        offline=OfflineConfig(updates=updates, every=max(1, updates // 20), held_out=0.1, patience=0),
     )

@@ -51,7 +51,7 @@ def train(
     Args:
         env: an id ("CartPole-v1"), "module:Class", or a function (or class) without arguments that makes one.
         data: recorded sessions to learn from: tables (one row a step), a Minari dataset's id, or a `seqel.datasets`
-            object. Without `env` from these alone, and `steps` are then updates; with it, `data.fraction` of each batch.
+            object. Without `env` from these alone, and `steps` are then updates; with it, `offline.fraction` of each batch.
         schema: the TOML file that says what a table's columns are; `seqel data check` proposes one.
         start: an agent, or the folder of one, whose weights are begun with (learnt from data, say).
         steps: environment steps in all; None: the config's (200,000).
@@ -79,7 +79,7 @@ def train(
     if env is None:
         raise ConfigError("train: expected an environment, or data")
     if data is not None:
-        settings = {"data.files": source_names(data) or (), "data.schema": str(schema or "")} | (settings or {})
+        settings = {"offline.files": source_names(data) or (), "offline.schema": str(schema or "")} | (settings or {})
     if start is not None:
         settings = (settings or {}) | {"start": str(start) if isinstance(start, str | Path) else "an agent in memory"}
     config = _config(env, steps, seed, preset or "default", config, settings)
@@ -115,8 +115,8 @@ def _train_offline(
     progress: bool | OnRecord | None,
     action_features: str | Path | NDArray[Any] | None,
 ) -> Agent:
-    given: dict[str, Any] = {"data.files": source_names(data) or (), "data.schema": str(schema or ""), **(settings or {})}
-    given |= {"data.updates": updates} if updates is not None else {}
+    given: dict[str, Any] = {"offline.files": source_names(data) or (), "offline.schema": str(schema or ""), **(settings or {})}
+    given |= {"offline.updates": updates} if updates is not None else {}
     config = _config(None, None, seed, preset, config, given)
     source = open_source(data, config.offline.schema)
     config, features = _described(config, action_features, lambda: source.action, source)
@@ -197,7 +197,7 @@ def _go_on_offline(
     run: RunFolder, config: RunConfig, data: Source | None, updates: int | None, progress: bool | OnRecord | None
 ) -> Agent:
     if updates is not None:
-        config = with_settings(config, {"data.updates": updates})
+        config = with_settings(config, {"offline.updates": updates})
     session = OfflineTrainer(config, data if data is not None else open_source(config.offline.files, config.offline.schema))
     restore(session, run, run.checkpoints.latest())
     if updates is not None:

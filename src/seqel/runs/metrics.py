@@ -30,7 +30,7 @@ METRICS: dict[str, tuple[str, str]] = {
 VALIDATION: dict[str, tuple[str, str]] = {
     "mean": (
         "reward",
-        "mean undiscounted return of greedy episodes; of what is on trial, where `learner.acts` is proven",
+        "mean undiscounted return of greedy episodes; of what is on trial, where `learner.acting_weights` is proven",
     ),
     "iqm": ("reward", "interquartile mean of those returns"),
     "interval": ("reward", "95 % bootstrap interval of the mean"),

@@ -45,7 +45,7 @@ def restore(session: OnlineTrainer | OfflineTrainer, run: RunFolder, newest: Pat
             f"{newest} does not fit this run: was {run.path / CONFIG} edited, or the environment changed? ({reason})"
         ) from error
     if isinstance(session, OnlineTrainer):
-        if best is None and session.best is not None and session.config.learner.acting_weights == "proven":
+        if best is None and session.best is not None and session.config.learner.acting_weights == "incumbent":
             figures = {"steps": session.steps, "mean": session.best}
             run.keep(session.agent, figures)  # agent/ is lost, and the checkpoint has its weights
         else:

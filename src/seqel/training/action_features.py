@@ -63,7 +63,7 @@ def settings_for(features: Tensor | None, given: Any) -> dict[str, Any]:
     """The settings that a network with these features needs."""
     if features is None:
         return {}
-    path = {"data.action_features": str(given)} if isinstance(given, str | Path) else {}
+    path = {"offline.action_features": str(given)} if isinstance(given, str | Path) else {}
     return {"network.actions": "embedded", "network.action_features": features.shape[1], **path}
 
 

@@ -17,8 +17,8 @@ from seqel.storage import atomic_write
 from seqel.training.presets import PRESETS
 
 __all__ = [
-    "DataConfig",
-    "EvaluationConfig",
+    "OfflineConfig",
+    "ValidationConfig",
     "LearnerConfig",
     "ReplayConfig",
     "RunConfig",
@@ -72,7 +72,7 @@ class LearnerConfig:
     target_every: int = 500  # copy: updates between copies
     # whose weights act, are validated and kept; averaged: the target's; proven: those that did best in a look so far act in
     # three quarters of the environments and are kept, the averaged ones act in the others and are validated
-    acting_weights: Literal["newest", "averaged", "proven"] = "newest"
+    acting_weights: Literal["latest", "averaged", "incumbent"] = "latest"
     precision: Literal["float32", "bf16"] = "float32"
     compile: Literal["auto", "on", "off"] = "auto"  # update and acting step, where the run is long enough to pay
     image_shift: int = 0  # random shift of images, in pixels
@@ -91,7 +91,7 @@ class LearnerConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationConfig:
+class ValidationConfig:
     """Validation while training: greedy episodes on seeds that no reported figure uses."""
 
     every: int = 20_000  # environment steps
@@ -105,7 +105,7 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class DataConfig:
+class OfflineConfig:
     """Learning from recorded sessions: where they are, how long, and what is held out."""
 
     files: tuple[str, ...] = ()  # tables (CSV, Parquet, JSONL), or one Minari dataset's id
@@ -146,15 +146,15 @@ class RunConfig:
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
-    validation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    offline: DataConfig = field(default_factory=DataConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    offline: OfflineConfig = field(default_factory=OfflineConfig)
 
     def __post_init__(self) -> None:
         _at_least(self, "", steps=1, seed=0, environments=1, threads=0, refresh_every=0, log_every=1)
         _at_least(self, "", checkpoint_every=0)
-        if self.learner.acting_weights == "proven" and self.environments < 2:
+        if self.learner.acting_weights == "incumbent" and self.environments < 2:
             raise ConfigError(
-                "learner.acts = 'proven' needs environments >= 2, one of them to try newer weights in; got 1"
+                "learner.acting_weights = 'incumbent' needs environments >= 2, one of them to try newer weights in; got 1"
             )
 
 

@@ -156,7 +156,7 @@ class Learner:
             else:
                 slow = online.detached()
         head = self.network.head
-        filters = self.network.config.policy_head == "filters"
+        filters = self.network.config.policy_head == "constraint"
         support = self.network.config.bcq_threshold if filters else 0.0
         found = step_loss(judged, online, slow, head.scale, self.objective, head.values, support)
         weight = 1.0 if batch.weight is None else batch.weight
@@ -247,20 +247,20 @@ class Learner:
 def _require_heads(network: QNetwork, objective: ObjectiveConfig, config: LearnerConfig) -> None:
     """Raises ConfigError where the objective needs a head that is not there."""
     if objective.cloning_weight > 0.0 and network.policy is None:
-        raise ConfigError("objective.imitation > 0 needs a policy head: set network.policy (it is 'none')")
+        raise ConfigError("objective.cloning_weight > 0 needs a policy head: set network.policy_head (it is 'none')")
     if network.config.policy_head != "none" and objective.cloning_weight == 0.0:
-        raise ConfigError(f"network.policy = {network.config.policy_head!r} is learnt by objective.imitation, which is 0")
+        raise ConfigError(f"network.policy_head = {network.config.policy_head!r} is learnt by objective.cloning_weight, which is 0")
     if objective.iql_expectile > 0.0 and network.state_value is None:
-        raise ConfigError("objective.expectile > 0 needs network.state_value = true")
+        raise ConfigError("objective.iql_expectile > 0 needs network.state_value = true")
     if network.config.value in ("c51", "quantile") and (
-        objective.iql_expectile > 0.0 or network.config.policy_head == "filters"
+        objective.iql_expectile > 0.0 or network.config.policy_head == "constraint"
     ):
         raise ConfigError(
             f"network.value = {network.config.value!r}: distributions are learnt from the best action's alone, which neither "
-            "objective.expectile nor network.policy = 'filters' changes; take 'scalar' or 'hl-gauss'"
+            "objective.iql_expectile nor network.policy_head = 'constraint' changes; take 'scalar' or 'hl-gauss'"
         )
     if config.sampled_negatives and network.action_spec.dims > 1:
-        raise ConfigError("learner.negatives: expected one action dimension")
+        raise ConfigError("learner.sampled_negatives: expected one action dimension")
     terms = objective.cql_alpha > 0.0 or objective.cloning_weight > 0.0 or objective.iql_expectile > 0.0
     if terms and config.accumulate > 1 and network.head.values is None:
         raise ConfigError(

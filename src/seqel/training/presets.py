@@ -35,34 +35,34 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "offline-cql": (
         "recorded data: conservative Q-learning (Kumar et al. 2020), values of what was not done are held down",
-        {"objective.cql": 0.05},
+        {"objective.cql_alpha": 0.05},
     ),
     "offline-online": (
         "from recorded data on to an environment (with --start and --data): what is proven acts, what is learnt is on trial",
         {
-            "learner.acts": "proven",
-            "evaluation.every": 5_000,
+            "learner.acting_weights": "incumbent",
+            "validation.every": 5_000,
             "exploration.bonus": 0.0,
             "exploration.high": 0.01,
             "learner.learning_rate": 2e-4,
-            "objective.cql": 0.05,
-            "data.fraction": 0.1,
+            "objective.cql_alpha": 0.05,
+            "offline.fraction": 0.1,
         },
     ),
     "offline-iql": (
         "recorded data: implicit Q-learning (Kostrikov et al. 2021), only actions that were recorded are ever valued",
-        {"objective.expectile": 0.9, "objective.imitation": 1.0, "objective.advantage": 3.0},
+        {"objective.iql_expectile": 0.9, "objective.cloning_weight": 1.0, "objective.awr_beta": 3.0},
     ),
     "offline-bcq": (
         "recorded data: the best value among the actions that are likely here (discrete BCQ, Fujimoto et al. 2019)",
-        {"objective.imitation": 1.0, "network.policy": "filters"},
+        {"objective.cloning_weight": 1.0, "network.policy_head": "constraint"},
     ),
     "supervised-q": (
         "recorded data, many actions: the next action as it was recorded, shaped by Q-learning (SQN, Xin et al. 2020)",
-        {"objective.imitation": 1.0, "objective.lambda_": 0.0},
+        {"objective.cloning_weight": 1.0, "objective.lambda_": 0.0},
     ),
     "behaviour-cloning": (
         "recorded data: do what was done; the baseline that every other must beat",
-        {"objective.td": 0.0, "objective.imitation": 1.0},
+        {"objective.td_weight": 0.0, "objective.cloning_weight": 1.0},
     ),
 }

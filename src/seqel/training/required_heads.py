@@ -18,7 +18,7 @@ def with_heads(network: NetworkConfig, objective: ObjectiveConfig) -> NetworkCon
     What the config itself asks for (a policy head that filters, or stands beside) stays.
     """
     if objective.cloning_weight > 0.0 and network.policy_head == "none":
-        network = dataclasses.replace(network, policy_head="decides")
+        network = dataclasses.replace(network, policy_head="greedy")
     if objective.iql_expectile > 0.0 and not network.state_value:
         network = dataclasses.replace(network, state_value=True)
     return network

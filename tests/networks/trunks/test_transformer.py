@@ -23,10 +23,10 @@ def cut(windows: SequenceBatch, at: int, steps: int) -> SequenceBatch:
         action=windows.action[:, at : at + steps],
         reward=windows.reward[:, at : at + steps],
         discount=windows.discount[:, at : at + steps],
-        first=windows.first[:, at : at + steps + 1],
+        is_first=windows.is_first[:, at : at + steps + 1],
         valid=windows.valid[:, at : at + steps],
-        learn=windows.learn[:, at : at + steps],
-        start=windows.start + at,
+        loss_mask=windows.loss_mask[:, at : at + steps],
+        start_step=windows.start_step + at,
         previous_action=windows.action[:, at - 1],
         previous_reward=windows.reward[:, at - 1],
     )
@@ -56,10 +56,10 @@ def test_rule_1_rows_at_different_step_numbers_up_to_100_000() -> None:
     """Every row has its own clock, and each ring has wrapped thousands of times at the start."""
     net = network(layers=2, context=5)
     starts = torch.tensor([0, 3, 4_999, 99_960])
-    windows = dataclasses.replace(batch(rows=4, steps=40, start=1), start=starts)
-    first = windows.first.clone()
+    windows = dataclasses.replace(batch(rows=4, steps=40, start_step=1), start_step=starts)
+    first = windows.is_first.clone()
     first[0, 0] = True
-    windows = dataclasses.replace(windows, first=first)
+    windows = dataclasses.replace(windows, is_first=first)
     state = net.initial_state(4)
     state["position"][:] = starts
     with torch.no_grad():
@@ -72,7 +72,7 @@ def test_rule_1_across_the_step_numbers_where_a_counter_could_wrap() -> None:
     """A constant offset of all angles would not show in differences; a jump in mid-window does. So does a short clock."""
     net = network(layers=2, context=5)
     starts = torch.tensor([240, 4_080, 32_750, 65_520, 99_980])
-    windows = dataclasses.replace(batch(rows=5, steps=40, start=1), start=starts)
+    windows = dataclasses.replace(batch(rows=5, steps=40, start_step=1), start_step=starts)
     state = net.initial_state(5)
     state["position"][:] = starts
     with torch.no_grad():
@@ -101,9 +101,9 @@ def test_rule_1_on_a_briefly_trained_network_after_a_reset_in_mid_window() -> No
     for seed in range(20):
         learner.update(batch(rows=8, steps=20, seed=seed))
     windows = batch(rows=3, steps=90, seed=99)
-    first = windows.first.clone()
+    first = windows.is_first.clone()
     first[0, 33] = first[1, 71] = first[1, 72] = True
-    windows = dataclasses.replace(windows, first=first)
+    windows = dataclasses.replace(windows, is_first=first)
     with torch.no_grad():
         whole = net(windows).q
         assert whole.std() > 1e-2, "it has learnt something to compare"
@@ -122,8 +122,8 @@ def test_rule_2_after_an_update_prefill_equals_a_fresh_computation_with_the_new_
         for parameter in net.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
         fresh = net.prefill(past, now)
-        kept, _ = net.step(last(windows), windows.action[:, 19], windows.reward[:, 19], windows.first[:, 20], state)
-        new, _ = net.step(last(windows), windows.action[:, 19], windows.reward[:, 19], windows.first[:, 20], fresh)
+        kept, _ = net.step(last(windows), windows.action[:, 19], windows.reward[:, 19], windows.is_first[:, 20], state)
+        new, _ = net.step(last(windows), windows.action[:, 19], windows.reward[:, 19], windows.is_first[:, 20], fresh)
         wanted = net(windows).q[:, 20]
     same_q(new.q, wanted)
     assert (kept.q - wanted).abs().max() > 1e-4, "keys of older weights are not the same: the test can fail"
@@ -140,7 +140,7 @@ def cutoff(windows: SequenceBatch, steps: int) -> SequenceBatch:
         observation={path: leaf[:, : steps + 1] for path, leaf in windows.observation.items()},
         action=windows.action[:, :steps],
         reward=windows.reward[:, :steps],
-        first=windows.first[:, : steps + 1],
+        is_first=windows.is_first[:, : steps + 1],
     )
 
 
@@ -148,9 +148,9 @@ def cutoff(windows: SequenceBatch, steps: int) -> SequenceBatch:
 def test_prefill_of_packed_windows_keeps_the_last_episode_alone(trunk: str) -> None:
     net = network(trunk=trunk, context=4)
     windows = batch(rows=3, steps=24)
-    first = windows.first.clone()
+    first = windows.is_first.clone()
     first[0, 9] = first[1, 5] = first[1, 22] = True
-    windows = dataclasses.replace(windows, first=first)
+    windows = dataclasses.replace(windows, is_first=first)
     lengths = torch.tensor([24, 24, 3])
     with torch.no_grad():
         state = net.prefill(windows, lengths)

@@ -42,7 +42,7 @@ class Kept(Replay):
                 episode.reward.copy(),
                 episode.terminated,
                 episode.truncated,
-                episode.start,
+                episode.start_step,
                 episode.previous_action,
                 episode.previous_reward,
             )
@@ -133,18 +133,18 @@ def test_rule_3_an_episode_far_longer_than_a_segment_is_learnt_everywhere() -> N
     for parts in rows.values():
         assert parts[-1].truncated and not any(part.truncated or part.terminated for part in parts[:-1])
         for part in parts:
-            assert part.observation["observation"][0, 2] == part.start
-            assert part.reward.tolist() == list(range(part.start + 1, part.start + len(part) + 1))
-            if part.start:
-                assert part.previous_reward == part.start, "what stood before the segment"
+            assert part.observation["observation"][0, 2] == part.start_step
+            assert part.reward.tolist() == list(range(part.start_step + 1, part.start_step + len(part) + 1))
+            if part.start_step:
+                assert part.previous_reward == part.start_step, "what stood before the segment"
         for before, after in itertools.pairwise(parts):
-            assert after.start == before.start + len(before) - 5, "they overlap by the context"
+            assert after.start_step == before.start_step + len(before) - 5, "they overlap by the context"
     learnt = np.zeros((COUNT, 300), int)
     rng = np.random.default_rng(0)
     for _ in range(300):
         windows = replay.sample(128, window=10, context=5, discount=0.9, rng=rng)
         seen = windows.observation["observation"][:, :-1].long()
-        np.add.at(learnt, (seen[..., 0][windows.learn], seen[..., 2][windows.learn]), 1)
+        np.add.at(learnt, (seen[..., 0][windows.loss_mask], seen[..., 2][windows.loss_mask]), 1)
     assert learnt.min() > 0.4 * learnt.mean() and learnt.max() < 3.5 * learnt.mean()
 
 

@@ -125,9 +125,9 @@ def test_learning_sees_what_acting_saw_in_the_middle_of_a_long_episode() -> None
     windows = replay.sample(200, window=12, context=5, discount=0.9, rng=np.random.default_rng(0))
     with torch.no_grad():
         q = collector.actors.agent.network(windows).q[:, :-1].gather(-1, windows.action[..., None])[..., 0, 0]
-    assert windows.q_acted is not None and (windows.start > 0).float().mean() > 0.8
+    assert windows.q_acted is not None and (windows.start_step > 0).float().mean() > 0.8
     assert len(replay.came) > COUNT, "segments"
-    torch.testing.assert_close(windows.q_acted[windows.learn], q[windows.learn], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(windows.q_acted[windows.loss_mask], q[windows.loss_mask], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -138,14 +138,14 @@ def test_rule_3_every_step_is_learnt_wherever_the_end_falls(mode: AutoresetMode,
     taught: dict[tuple[int, int], list[int]] = {}
     for part in replay.came:
         row, episode, step = part.observation["observation"][0].astype(int).tolist()
-        assert step == part.start
-        ends = part.start + len(part) == length
+        assert step == part.start_step
+        ends = part.start_step + len(part) == length
         assert (part.terminated or part.truncated) == ends and part.truncated == (ends and episode % 3 == 2)
-        burnt = 4 if part.start else 0
-        taught.setdefault((row, episode), []).extend(range(part.start + burnt, part.start + len(part)))
-        if part.start:
+        burnt = 4 if part.start_step else 0
+        taught.setdefault((row, episode), []).extend(range(part.start_step + burnt, part.start_step + len(part)))
+        if part.start_step:
             assert part.previous_action is not None
-            assert part.previous_reward == 10.0 * (part.start - 1) + part.previous_action[0]
+            assert part.previous_reward == 10.0 * (part.start_step - 1) + part.previous_action[0]
     whole = {key: steps for key, steps in taught.items() if key[1] < 3}
     assert len(whole) == 3 * COUNT
     for steps in whole.values():

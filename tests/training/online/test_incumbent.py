@@ -20,7 +20,7 @@ from seqel.runs.api import resume
 from seqel.training.online.trainer import OnlineTrainer
 from support import TINY
 
-PROVEN: dict[str, Any] = TINY | {"learner.acts": "proven", "checkpoint_every": 0, "evaluation.every": 200}
+PROVEN: dict[str, Any] = TINY | {"learner.acting_weights": "incumbent", "checkpoint_every": 0, "validation.every": 200}
 
 
 class Echo(gym.Env[int, int]):
@@ -53,17 +53,17 @@ def test_learning_moves_only_what_is_on_trial(begun: Path) -> None:
     session.collector.begin()
     while session.learner.updates < 5:
         session.collect()
-        while session.due:
+        while session.update_due:
             session.update()
-    acting, learning = session.agent.network.state_dict(), session.learning.network.state_dict()
+    acting, learning = session.agent.network.state_dict(), session.challenger.network.state_dict()
     start = Agent.load(begun / "agent").network.state_dict()
-    assert session.learning.network is session.learner.target
+    assert session.challenger.network is session.learner.target
     weights = [name for name, value in start.items() if value.ndim and "head" not in name]  # the head has another unit
     assert all(torch.equal(acting[name], start[name]) for name in weights)
     assert any(not torch.equal(learning[name], start[name]) for name in weights)
     session.promote()
     acting = session.agent.network.state_dict()
-    assert all(torch.equal(acting[name], value) for name, value in session.learning.network.state_dict().items())
+    assert all(torch.equal(acting[name], value) for name, value in session.challenger.network.state_dict().items())
     session.close()
 
 
@@ -72,15 +72,15 @@ def test_a_learner_that_breaks_costs_nothing(begun: Path, tmp_path: Path) -> Non
     before = seqel.evaluate(Agent.load(begun / "agent"), Echo, 20, seed=50).mean
     assert before > 7.5
     breaking = {"learner.learning_rate": 5.0, "learner.warmup": 0, "learner.clip": 0.0}
-    for acts in ("proven", "averaged"):
-        settings = PROVEN | breaking | {"learner.acts": acts, "exploration.bonus": 0.0, "exploration.high": 1e-4}
+    for acts in ("incumbent", "averaged"):
+        settings = PROVEN | breaking | {"learner.acting_weights": acts, "exploration.bonus": 0.0, "exploration.high": 1e-4}
         out = tmp_path / acts
         kept = seqel.train(Echo, start=begun, steps=2_000, settings=settings, out=out, progress=False)
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         assert lines[0]["steps"] == 0 and "validation" in lines[0], "what is begun with is looked at first"
         assert seqel.evaluate(kept, Echo, 20, seed=50).mean >= before, "the best look is kept, the first one included"
         live = lines[-1]["return"]
-        if acts == "proven":
+        if acts == "incumbent":
             guarded, broken = live, min(line["validation"]["mean"] for line in lines if "validation" in line)
     assert broken < before - 1.0, "the fault is a fault"
     assert guarded > live + 0.5, "three quarters of the episodes are still played by what was proven"
@@ -126,7 +126,7 @@ def test_a_run_begun_again_forgets_its_first_look(begun: Path, tmp_path: Path) -
 
 def test_what_meets_the_threshold_at_once_is_kept_and_ends_the_run(begun: Path, tmp_path: Path) -> None:
     """Where to start from may stand in the settings."""
-    told = {"start": str(begun), "evaluation.threshold": 4.5, "evaluation.stop": True, "evaluation.confirm": 8}
+    told = {"start": str(begun), "validation.threshold": 4.5, "validation.stop": True, "validation.confirm": 8}
     seqel.train(Echo, steps=5_000, settings=PROVEN | told, out=tmp_path / "run", progress=False)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["solved"] and summary["steps"] == 0 and summary["best"]["steps"] == 0

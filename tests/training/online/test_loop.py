@@ -47,7 +47,7 @@ def test_as_many_transitions_are_learnt_as_the_ratio_says() -> None:
     )
     for record in records(run):
         wanted = 3.0 * max(0, record.steps - 100)
-        assert wanted <= run.learned < wanted + 2 * 64 or record.steps <= 100
+        assert wanted <= run.num_learned < wanted + 2 * 64 or record.steps <= 100
     assert run.collector.steps == 600 and run.learner.updates > 10
     run.close()
 
@@ -64,7 +64,7 @@ def test_nothing_is_learnt_before_learning_starts_and_statistics_are_then_frozen
     frozen = encoder.mean.clone()
     for _ in range(40):
         run.collect()
-        while run.due:
+        while run.update_due:
             run.update()
     assert run.learner.updates and torch.equal(encoder.mean, frozen)
     slow = run.learner.target.tokens.vectors()["observation"]
@@ -73,7 +73,7 @@ def test_nothing_is_learnt_before_learning_starts_and_statistics_are_then_frozen
 
 
 def test_records_come_at_multiples_and_once_at_the_end() -> None:
-    run = session(Scripted, steps=500, log_every=100, **{"evaluation.every": 200, "evaluation.episodes": 4})
+    run = session(Scripted, steps=500, log_every=100, **{"validation.every": 200, "validation.episodes": 4})
     found = list(records(run))
     assert [r.steps for r in found] == [100, 200, 300, 400, 500]
     assert [r.steps for r in found if r.validation is not None] == [200, 400, 500]
@@ -89,7 +89,7 @@ def test_looking_uses_seeds_that_no_training_or_figure_does() -> None:
             seeds.append(-1 if seed is None else seed)
             return super().reset(seed=seed, options=options)
 
-    run = session(Noted, steps=8, **{"evaluation.episodes": 5})
+    run = session(Noted, steps=8, **{"validation.episodes": 5})
     assert all(seed < 1 << 30 or seed >= 1 << 31 for seed in seeds)
     seeds.clear()
     run.validate()
@@ -185,7 +185,7 @@ def successes(memoryless: bool, **settings: Any) -> list[float]:
     found: list[float] = []
     config = {
         "steps": 15_000, "seed": 0, "memoryless": memoryless, "environments": 32, "threads": 1, "log_every": 3_000,
-        "replay.replay_ratio": 16.0, "replay.batch_tokens": 384, "evaluation.every": 3_000, "evaluation.episodes": 64,
+        "replay.replay_ratio": 16.0, "replay.batch_tokens": 384, "validation.every": 3_000, "validation.episodes": 64,
     }  # fmt: skip
     run = OnlineTrainer(preset(**{**config, **settings}), resolve("seqel/TMaze10-v0"))
     run.collector.begin()
@@ -229,7 +229,7 @@ def test_rule_3_episodes_ten_times_as_long_as_the_context_are_learnt(trunk: str)
         preset(
             "immediate",
             **{"network.trunk": trunk, "network.width": 32, "network.layers": 1, "environments": 16, "threads": 1},
-            **{"steps": 12_000, "replay.batch_tokens": 256, "evaluation.every": 12_000, "evaluation.episodes": 8},
+            **{"steps": 12_000, "replay.batch_tokens": 256, "validation.every": 12_000, "validation.episodes": 8},
         ),
         Echo,
     )

@@ -147,10 +147,10 @@ def action_scores(out: QOutput, scale: Tensor, config: NetworkConfig, mask: Tens
     policy finds too unlikely (discrete BCQ), among themselves in the order of the policy.
     """
     found = out.q
-    if config.policy_head == "decides":
+    if config.policy_head == "greedy":
         assert out.policy_logits is not None
         found = log_policy(out.policy_logits, mask)
-    elif config.policy_head == "filters":
+    elif config.policy_head == "constraint":
         assert out.policy_logits is not None
         near = support_mask(out.policy_logits, config.bcq_threshold, mask)
         found = torch.where(near, out.q, (log_policy(out.policy_logits, mask) - FAR) * scale)

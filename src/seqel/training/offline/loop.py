@@ -13,7 +13,7 @@ __all__ = ["records"]
 
 
 def records(session: OfflineTrainer) -> Iterator[Record]:
-    """Learn until the config's updates are done, or no weights were worth keeping at `data.patience` looks in a row.
+    """Learn until the config's updates are done, or no weights were worth keeping at `offline.patience` looks in a row.
 
     Whenever it yields or ends, the session can be saved, and a loop over the restored one goes on as this one does.
     """

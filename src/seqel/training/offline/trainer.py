@@ -149,7 +149,7 @@ class OfflineTrainer:
         the policy (docs/experiments.md), and a rise beyond that is sessions learnt by heart.
         """
         best = self.best if self.best is not None else score
-        imitates = self.config.objective.td_weight == 0.0 or self.config.network.policy_head == "decides"
+        imitates = self.config.objective.td_weight == 0.0 or self.config.network.policy_head == "greedy"
         least = best if imitates else best - ALLOWED
         self.checks_since_best = 0 if score >= least else self.checks_since_best + 1
         self.best = max(best, score)

@@ -51,7 +51,7 @@ class Sums:
     def add(self, batch: SequenceBatch, online: QOutput, slow: QOutput) -> None:
         """One batch of whole walks through the sessions."""
         network, objective = self.network, self.objective
-        support = network.config.bcq_threshold if network.config.policy_head == "filters" else 0.0
+        support = network.config.bcq_threshold if network.config.policy_head == "constraint" else 0.0
         goal = q_targets(batch, online, slow, objective, support)[batch.loss_mask].double()
         error = gather_actions(online.q[:, :-1], batch.action)[batch.loss_mask].double() - goal
         self.steps += len(goal)
@@ -89,7 +89,7 @@ class Sums:
         floor = 1e-6 * float(self.network.head.scale) ** 2
         unexplained = self.error / steps / max(variance, floor)
         nats = self.nats / steps if objective.cloning_weight > 0.0 else None
-        imitates = nats is not None and self.network.config.policy_head == "decides"
+        imitates = nats is not None and self.network.config.policy_head == "greedy"
         return HeldOut(
             mean=-nats if imitates and nats is not None else -unexplained,
             unexplained=unexplained,

@@ -57,14 +57,14 @@ class OnlineTrainer:
         source: Source | None = None,
     ) -> None:
         """`start`: whose weights to begin with; `source`: recorded sessions of the same spaces, learnt from beside the live
-        ones (`data.fraction` of each batch).
+        ones (`offline.fraction` of each batch).
 
         Raises:
             SpaceError: either is of other spaces than the environment.
-            ConfigError: what acts shall be proven (`learner.acts`), and there is nothing to begin with.
+            ConfigError: what acts shall be proven (`learner.acting_weights`), and there is nothing to begin with.
         """
-        if start is None and config.learner.acting_weights == "proven":
-            raise ConfigError("learner.acts = 'proven' needs an agent to start from (start): nothing is proven before")
+        if start is None and config.learner.acting_weights == "incumbent":
+            raise ConfigError("learner.acting_weights = 'incumbent' needs an agent to start from (start): nothing is proven before")
         if start is not None and config.memoryless and start.network.config.context != 1:
             raise ConfigError(
                 "memoryless: the agent to start from has a memory; a twin without one is trained without start"
@@ -140,9 +140,9 @@ class OnlineTrainer:
         """`agent` is kept and acts; `challenger` is looked at. One and the same, unless what acts has to be proven first."""
         config, learner = self.config, self.learner
         info = kept | {"env": config.env, "seed": config.seed, "discount": config.objective.discount}
-        self.challenger = Agent(learner.network if config.learner.acting_weights == "newest" else learner.target, info)
+        self.challenger = Agent(learner.network if config.learner.acting_weights == "latest" else learner.target, info)
         self.agent = self.challenger
-        if config.learner.acting_weights == "proven":
+        if config.learner.acting_weights == "incumbent":
             self.agent = Agent(copy.deepcopy(learner.network), info)
 
     @property
@@ -299,7 +299,7 @@ class OnlineTrainer:
         return {
             "collector": self.collector.state_dict(),
             "learner": self.learner.state_dict(),
-            "proven": self.agent.network.state_dict() if self.has_incumbent else None,
+            "incumbent": self.agent.network.state_dict() if self.has_incumbent else None,
             "replay": self.replay.state_dict(),
             "scale": self.scale.state_dict(),
             "rng": self.rng.bit_generator.state,
@@ -319,8 +319,8 @@ class OnlineTrainer:
     def load_state_dict(self, state: dict[str, Any]) -> list[int]:
         """The inverse; returns the environments whose open episode could not be replayed."""
         self.learner.load_state_dict(state["learner"])
-        if state.get("proven") is not None:
-            self.agent.network.load_state_dict(state["proven"])
+        if state.get("incumbent") is not None:
+            self.agent.network.load_state_dict(state["incumbent"])
         self.replay.load_state_dict(state["replay"])
         self.scale.load_state_dict(state["scale"])
         self.rng.bit_generator.state = state["rng"]

@@ -1,0 +1,32 @@
+"""One line of a run's history, as both kinds of training yield it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from seqel.evaluation.rollout import Evaluation
+from seqel.training.offline.validation import HeldOut
+
+__all__ = ["Record", "Validation", "next_multiple"]
+
+Validation = Evaluation | HeldOut  # greedy episodes, or what the network says about held-out episodes
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What happened since the last record."""
+
+    steps: int  # in the trainer's unit: environment steps, or updates on recorded data
+    seconds: float  # of training so far, earlier sittings included
+    updates: int
+    steps_per_second: float = 0.0  # since the last record, validation included
+    metrics: dict[str, float] = field(default_factory=dict)  # means since the last record; see runs/metrics.py
+    validation: Validation | None = None
+    solved: bool = False  # the run may end: the threshold is confirmed, or held-out episodes stopped improving
+    progress: float = 0.0  # fraction of the run that is over
+    notes: tuple[str, ...] = ()  # messages for the user, for instance about episodes that a resume lost
+
+
+def next_multiple(steps: int, every: int) -> int:
+    """The first multiple of `every` beyond `steps`."""
+    return (steps // every + 1) * every
