@@ -37,7 +37,7 @@ def test_fitted_values_are_exact_and_so_are_what_is_known_of_each_step() -> None
         pass
     steps = session.steps_of(session.source.buffer)
     recorded = session.source.buffer
-    assert steps.iterate_std.shape == (1, 2) and (steps.iterate_std > 0).all() and (steps.unrest < 0.1).all()
+    assert steps.iterate_std.shape == (1, 2) and (steps.iterate_std > 0).all() and (steps.iterate_std < 0.1).all()
     assert steps.valid.sum() == len(recorded) and steps.reward.shape == (800, 4)
     cue = recorded.slots.columns["observation/observation"].reshape(800, 4)[:, 0]
     for k in (0, 1):

@@ -126,7 +126,7 @@ def test_a_run_begun_again_forgets_its_first_look(begun: Path, tmp_path: Path) -
 
 def test_what_meets_the_threshold_at_once_is_kept_and_ends_the_run(begun: Path, tmp_path: Path) -> None:
     """Where to start from may stand in the settings."""
-    told = {"start": str(begun), "validation.threshold": 4.5, "validation.stop": True, "validation.confirm": 8}
+    told = {"init_from": str(begun), "validation.threshold": 4.5, "validation.stop": True, "validation.confirm": 8}
     seqel.train(Echo, steps=5_000, settings=PROVEN | told, out=tmp_path / "run", progress=False)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["solved"] and summary["steps"] == 0 and summary["best"]["steps"] == 0
