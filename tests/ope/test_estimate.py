@@ -14,8 +14,8 @@ from seqel.ope.fqe import FQETrainer, fitted_config
 from seqel.ope.policies import BehaviourPolicy, ConstantAction
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec
+from seqel.training.held_out import HeldOut
 from seqel.training.offline import loop as offline
-from seqel.training.offline.validation import HeldOut
 from test_exactness import GAMMA, SPEC, cue_episodes
 from test_exactness_offline import poor_data
 

@@ -53,7 +53,9 @@ class ObjectiveConfig:
         if not 0.0 <= self.iql_expectile < 1.0:
             raise ConfigError(f"objective.iql_expectile: expected 0 <= iql_expectile < 1, got {self.iql_expectile}")
         if self.td_weight == 0.0 and self.cloning_weight == 0.0:
-            raise ConfigError("objective: expected td_weight > 0 or cloning_weight > 0, got neither: nothing would be learned")
+            raise ConfigError(
+                "objective: expected td_weight > 0 or cloning_weight > 0, got neither: nothing would be learned"
+            )
         if self.awr_beta > 0.0 and not (self.iql_expectile > 0.0 and self.cloning_weight > 0.0):
             raise ConfigError(
                 "objective.awr_beta: needs iql_expectile > 0 (a state value to compare with) and cloning_weight > 0 (what it "

@@ -73,7 +73,9 @@ def test_a_learner_that_breaks_costs_nothing(begun: Path, tmp_path: Path) -> Non
     assert before > 7.5
     breaking = {"learner.learning_rate": 5.0, "learner.warmup": 0, "learner.clip": 0.0}
     for acts in ("incumbent", "averaged"):
-        settings = PROVEN | breaking | {"learner.acting_weights": acts, "exploration.bonus": 0.0, "exploration.high": 1e-4}
+        settings = (
+            PROVEN | breaking | {"learner.acting_weights": acts, "exploration.bonus": 0.0, "exploration.high": 1e-4}
+        )
         out = tmp_path / acts
         kept = seqel.train(Echo, start=begun, steps=2_000, settings=settings, out=out, progress=False)
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
