@@ -141,8 +141,9 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
             return resume_comparison(Path(arguments.resume), arguments.steps, output)
         steps = arguments.steps if arguments.steps is not None else arguments.updates
-        resume(arguments.resume, env=arguments.env, steps=steps, trust=arguments.trust)
-        return _told(Path(arguments.resume), output)
+        folder = Path(arguments.resume).absolute()  # an environment may change the current directory
+        resume(folder, env=arguments.env, steps=steps, trust=arguments.trust)
+        return _told(folder, output)
     if arguments.env is None and arguments.config is None and not arguments.data:
         raise ConfigError("expected ENV (an id, module:Id-v0 or module:ClassName), --data FILE, or --resume DIR")
     config = settings_of(arguments)
@@ -152,7 +153,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError("--schema goes with --data, and --updates with --data alone")
     if not config.env:
         raise ConfigError("expected ENV, or a config that names one")
-    folder = Path(arguments.out) if arguments.out else free_folder(config.env)
+    folder = (Path(arguments.out) if arguments.out else free_folder(config.env)).absolute()
     if arguments.compare and (arguments.start or config.init_from):
         raise ConfigError("--compare trains both from the beginning: leave --start out")
     if arguments.compare and config.memoryless:
@@ -243,14 +244,20 @@ def _require_confirmed(config: RunConfig, path: Path, typed: set[str], trust: bo
         resolve_named(config.env, {}, source=str(path), confirm=confirm, trusted=trust)
 
 
+def _shown(folder: Path) -> Path:
+    """A folder as it is shown: relative, where it is below the current directory."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
 def _told(folder: Path, output: Output) -> dict[str, Any]:
     import json
 
     from seqel.terminal import summary_line
 
-    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    place, folder = folder, _shown(folder)
+    summary: dict[str, Any] = json.loads((place / "summary.json").read_text(encoding="utf-8"))
     best = summary["best"]
-    curve = _validations(folder)
+    curve = _validations(place)
     if best is not None and "agreement" in best["validation"]:
         look = best["validation"]
         output.show(
