@@ -450,8 +450,10 @@ def _read_texts(leaf: Leaf, value: Any, batch: int | None) -> NDArray[np.int16]:
         wanted = "a text" if batch is None else f"{batch} texts"
         raise SpaceError(f"observation {leaf.path!r}: expected {wanted}, got {value!r:.80}")
     if batch is None:
-        return hash_text(value).copy()  # the cached one is read-only
-    return np.stack([hash_text(text) for text in texts]) if texts else np.zeros((0, *leaf.shape), np.int16)
+        return hash_text(value, leaf.shape[0]).copy()  # the cached one is read-only
+    return (
+        np.stack([hash_text(text, leaf.shape[0]) for text in texts]) if texts else np.zeros((0, *leaf.shape), np.int16)
+    )
 
 
 def _some(array: NDArray[Any]) -> list[Any]:
@@ -460,11 +462,11 @@ def _some(array: NDArray[Any]) -> list[Any]:
 
 
 @lru_cache(maxsize=16384)
-def hash_text(text: str) -> NDArray[np.int16]:
-    """A text's first byte trigrams, hashed to 1..TEXT_BUCKETS-1; 0 is padding.  (TEXT_TOKENS,) int16."""
+def hash_text(text: str, length: int = TEXT_TOKENS) -> NDArray[np.int16]:
+    """A text's first `length` byte trigrams, hashed to 1..TEXT_BUCKETS-1; 0 is padding.  (length,) int16."""
     data = b"\x02" + text.encode("utf-8", errors="replace") + b"\x03"
-    grams = [data[i : i + 3] for i in range(max(1, len(data) - 2))][:TEXT_TOKENS]
-    codes = np.zeros(TEXT_TOKENS, np.int16)
+    grams = [data[i : i + 3] for i in range(min(max(1, len(data) - 2), length))]
+    codes = np.zeros(length, np.int16)
     codes[: len(grams)] = [zlib.crc32(gram) % (TEXT_BUCKETS - 1) + 1 for gram in grams]
     codes.flags.writeable = False
     return codes

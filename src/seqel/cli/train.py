@@ -125,7 +125,6 @@ class Arguments:
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     """Train or resume.  -> the run's summary, with its folder; for --compare both evaluations and the verdict."""
     from seqel.errors import ConfigError
-    from seqel.runs.api import free_folder, resume, train
 
     if arguments.resume is not None:
         may = ("resume", "compare", "steps", "updates", "json", "env", "trust")
@@ -140,6 +139,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
             from seqel.cli.compare import resume_comparison
 
             return resume_comparison(Path(arguments.resume), arguments.steps, output)
+        from seqel.runs.api import resume
+
         steps = arguments.steps if arguments.steps is not None else arguments.updates
         folder = Path(arguments.resume).absolute()  # an environment may change the current directory
         resume(folder, env=arguments.env, steps=steps, trust=arguments.trust)
@@ -153,11 +154,17 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError("--schema goes with --data, and --updates with --data alone")
     if not config.env:
         raise ConfigError("expected ENV, or a config that names one")
+    from seqel.runs.api import free_folder, train
+
     folder = (Path(arguments.out) if arguments.out else free_folder(config.env)).absolute()
     if arguments.compare and (arguments.start or config.init_from):
         raise ConfigError("--compare trains both from the beginning: leave --start out")
     if arguments.compare and config.memoryless:
         raise ConfigError("--compare trains the memoryless twin itself: leave --memoryless out")
+    # only now, what takes seconds to import: a wrong setting is refused at once
+    from seqel.runs.api import free_folder
+
+    folder = Path(arguments.out) if arguments.out else free_folder(config.env)
     if arguments.compare:
         from seqel.cli.compare import compare
 
@@ -168,13 +175,14 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
 def _learn_recorded(config: RunConfig, arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.errors import ConfigError
-    from seqel.runs.api import free_folder, train
 
     for name in ("compare", "stop_at", "steps", "environments"):
         if getattr(arguments, name) not in (None, False):
             raise ConfigError(f"--{name.replace('_', '-')} needs an environment, and --data has none (see --updates)")
     if arguments.start is not None:
         raise ConfigError("--start needs an environment: an agent learnt from data goes on with one")
+    from seqel.runs.api import free_folder, train
+
     folder = Path(arguments.out) if arguments.out else free_folder(Path(config.offline.files[0]).stem)
     train(out=folder, config=config, **_recorded(config))
     return _told(folder, output)
@@ -251,6 +259,9 @@ def _shown(folder: Path) -> Path:
 
 def _told(folder: Path, output: Output) -> dict[str, Any]:
     import json
+    import shlex
+
+    from rich.markup import escape
 
     from seqel.terminal import summary_line
 
@@ -259,15 +270,20 @@ def _told(folder: Path, output: Output) -> dict[str, Any]:
     best = summary["best"]
     curve = _validations(place)
     if best is not None and "agreement" in best["validation"]:
+        from seqel.training.held_out import TITLES, told
+
         look = best["validation"]
+        title = TITLES[look.get("metric", "unexplained")]
+        files = " ".join(f"--data {shlex.quote(name)}" for name in summary["data"]) or "--data FILE"
         output.show(
-            f"kept: the weights after {best['updates']:,} updates, held-out score {look['mean']:.4g}",
+            f"kept: the weights after {best['updates']:,} updates, {title} {told(look)}",
             f"on {look['sessions']:,} sessions held out they would have done what was recorded in {look['agreement']:.0%} "
             "of the steps",
-            f"held-out score  {summary_line(curve)}",
+            f"{title}  {summary_line(curve)}",
             f"{summary['updates']:,} updates in {summary['seconds']:.0f} s; everything is in [bold]{folder}[/], the learning "
             "curve as learning-curve.png",
-            f"next: [cyan]seqel evaluate {folder} --data FILE[/]   (what it would earn, with intervals and warnings)",
+            f"next: [cyan]seqel evaluate {escape(shlex.quote(str(folder)))} {escape(files)}[/]   "
+            "(what it would earn, with intervals and warnings)",
         )
         return summary | {"folder": str(folder)}
     if best is not None:

@@ -120,7 +120,8 @@ def load(
 
     The first call imports it into a store in `cache` (by default a folder .seqel beside the first file, or, where that
     cannot be written, ~/.cache/seqel/datasets); later ones open the store, unless a file or the schema has changed.
-    duplicates: "refuse" rows that have the session and order of another one, or go on with the "first" of them.
+    duplicates: "refuse" rows that equal another one in every column that the schema names, its session and order among
+    them, or go on with the "first" of them. Rows with the same order and other values keep the order of the file.
     progress(share): called now and then during the import.
 
     Raises:
@@ -149,8 +150,8 @@ def load(
     report = found.report
     if report["duplicates"] and duplicates == "refuse":
         raise DataError(
-            f"{report['first_duplicate']}: both have the same {schema.order!r}, but a session needs each step once "
-            f"({report['duplicates']:,} such rows in all): remove them from the file"
+            f"{report['first_duplicate']}: both are equal in every column, {schema.order!r} among them, but a session needs "
+            f"each step once ({report['duplicates']:,} such rows in all): remove them from the file"
         )
     return found
 

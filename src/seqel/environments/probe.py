@@ -18,6 +18,7 @@ from seqel.environments.conformance import Watcher, replays
 from seqel.environments.contract import SUCCESS, CheckedEnv, make_checked
 from seqel.environments.resolve import EnvMaker
 from seqel.environments.seeds import REPORTS
+from seqel.environments.text_share import TextShare
 from seqel.spaces import ActionSpec, ObservationSpec
 
 __all__ = ["Probe", "probe"]
@@ -104,6 +105,7 @@ def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[s
     returns: list[float] = []
     low, high, longest, taken, paid, gained = np.inf, -np.inf, 0, 0, 0, 0
     kinds: set[float] = set()  # of rewards
+    texts = TextShare(spec)
     masked = success = False
     seconds = 0.0
     actions: list[Any] = []  # of the first episode, to play it again
@@ -114,6 +116,7 @@ def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[s
         watcher.see(observation)
         if not trace:
             trace.append(copy.deepcopy(observation))
+        texts.add(observation)
         length, total = 0, 0.0
         while taken < steps:
             mask = info.get(MASK)
@@ -134,6 +137,7 @@ def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[s
             if len(kinds) <= FEW:
                 kinds.add(reward)
             success |= SUCCESS in info
+            texts.add(observation)
             if terminated or truncated:
                 lengths.append(length)
                 returns.append(total)
@@ -164,6 +168,7 @@ def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[s
             f"reset(seed={seed}) and the same actions did not do the same twice ({differed}): runs cannot be repeated, and "
             "open episodes are lost when a run is resumed. Call super().reset(seed=seed), and draw from self.np_random alone"
         )
+    found.warnings.extend(texts.warnings())
     return found
 
 

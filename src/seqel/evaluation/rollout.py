@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -37,8 +37,6 @@ class Evaluation:
     seed: int
     cut: int = 0  # how many of the episodes did not end by themselves, but by `limit`
 
-    name: ClassVar[str] = "validation/return"  # of `mean`, in TensorBoard
-
     def as_json(self) -> dict[str, Any]:
         """The figures as metrics.jsonl holds them: without the single episodes, and None where a figure is not finite."""
         figures = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -49,6 +47,11 @@ class Evaluation:
     def evidence(self) -> dict[str, Any]:
         """What a saved agent says about the validation that it was chosen by, beside the mean."""
         return {"interval": list(self.interval), "episodes": len(self.returns)}
+
+    def scalars(self) -> dict[str, float]:
+        """The mean return, and the success rate where there is one, under TensorBoard's names."""
+        success = {} if self.success is None else {"validation/success": self.success}
+        return {"validation/return": self.mean, **success}
 
     def __str__(self) -> str:
         text = f"mean return {self.mean:.3f}, 95 % [{self.interval[0]:.3f}, {self.interval[1]:.3f}], iqm {self.iqm:.3f}"
