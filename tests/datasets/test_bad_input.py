@@ -320,7 +320,7 @@ def test_events_of_the_same_second_keep_the_order_of_the_file(tables: Any) -> No
     schema = tables.schema(order="when", observation={"say": "text"})
     path = tables.text(head + "".join(f"a,{when},{say},go,{gain}\n" for when, say, gain in rows))
     dataset = load(path, schema)
-    assert dataset.recorded.slots.columns["reward"].tolist() == [1, 1, 2, 1, 5, 0]
+    assert dataset.buffer.slots.columns["reward"].tolist() == [1, 1, 2, 1, 5, 0]
     assert (dataset.report["duplicates"], dataset.report["ties"]) == (0, 3)
     # the same row again is a duplicate, though other rows of that second stand between
     path = tables.text(head + "".join(f"a,{when},{say},go,{gain}\n" for when, say, gain in [*rows, rows[1]]))
@@ -353,10 +353,10 @@ def test_dates_of_several_iso_forms_are_ordered(tables: Any) -> None:
     schema = tables.schema(observation={"x": "number"})
     steps = ["2026-01-01 10:00:00", "2026-01-01 10:00:00.500000", "2026-01-01T10:01", "2026-01-02", "2026/01/03 00:00"]
     content = HEAD + "".join(f"a,{step},1,go,{gain}\n" for gain, step in reversed(list(enumerate(steps))))
-    assert load(tables.text(content), schema).recorded.slots.columns["reward"].tolist() == [0, 1, 2, 3, 4, 0]
+    assert load(tables.text(content), schema).buffer.slots.columns["reward"].tolist() == [0, 1, 2, 3, 4, 0]
     steps = ["2026-01-01T12:00:00+02:00", "2026-01-01T10:30:00Z", "2026-01-01 07:00:00.1-0400"]
     content = HEAD + "".join(f"a,{step},1,go,{gain}\n" for gain, step in reversed(list(enumerate(steps))))
-    assert load(tables.text(content), schema).recorded.slots.columns["reward"].tolist() == [0, 1, 2, 0]
+    assert load(tables.text(content), schema).buffer.slots.columns["reward"].tolist() == [0, 1, 2, 0]
 
 
 def test_the_separator_line_of_excel_is_understood(tables: Any, schema: Any) -> None:

@@ -120,7 +120,7 @@ def test_a_missing_category_is_unknown_and_not_the_one_before_or_the_last_one(ta
         for step, colour in enumerate(colours)
     ]
     dataset = load(getattr(tables, kind)(rows), tables.schema(observation={"colour": "category", "size": "category"}))
-    codes = dataset.recorded.slots.columns["observation/categories"][:6]
+    codes = dataset.buffer.slots.columns["observation/categories"][:6]
     assert codes[:, 0].tolist() == [2, 0, 1, 0, 3, 0]  # of blue, red, yellow
     assert codes[:, 1].tolist() == [1, 2, 3, 4, 5, 6]
     assert dataset.report["missing"]["colour"] == 3

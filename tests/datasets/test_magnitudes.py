@@ -29,7 +29,7 @@ def test_large_numbers_stay_apart_on_import_and_in_service(tables: Any, name: st
     rows = [{"who": "a", "step": i, "do": "go", "gain": 1.0, "x": x} for i, x in enumerate(values)]
     dataset = load(getattr(tables, kind)(rows), tables.schema(observation={"x": "number"}))
     assert dataset.encoding is not None
-    stored = dataset.recorded.slots.columns["observation/numbers"][:4, 0].astype(np.float64)
+    stored = dataset.buffer.slots.columns["observation/numbers"][:4, 0].astype(np.float64)
     np.testing.assert_array_equal(np.diff(stored), np.diff(np.array(values)))
     again = Encoding.from_json(dataset.encoding.to_json())
     for value, found in zip(values, stored, strict=True):
@@ -51,7 +51,7 @@ def test_ordinary_numbers_are_kept_as_they_are(tables: Any) -> None:
     dataset = load(tables.parquet(rows), tables.schema(observation=dict.fromkeys(values, "number")))
     assert dataset.encoding is not None
     assert dataset.encoding.offsets == {}
-    stored = dataset.recorded.slots.columns["observation/numbers"][:4]
+    stored = dataset.buffer.slots.columns["observation/numbers"][:4]
     np.testing.assert_array_equal(stored, np.column_stack(list(values.values())).astype(np.float32))
 
 
@@ -60,7 +60,7 @@ def test_missing_large_numbers_stay_marked_zeros(tables: Any) -> None:
     rows = [{"who": "a", "step": i, "do": "go", "gain": 1.0, "x": x} for i, x in enumerate(values)]
     dataset = load(tables.parquet(rows), tables.schema(observation={"x": "number"}))
     assert dataset.encoding is not None
-    stored = dataset.recorded.slots.columns["observation/numbers"]
+    stored = dataset.buffer.slots.columns["observation/numbers"]
     assert stored[:3].tolist() == [[-1, 0], [0, 1], [1, 0]]
     assert dataset.encoding.row({"x": None})["numbers"].tolist() == [0, 1]
 
@@ -72,7 +72,7 @@ def test_other_data_are_read_with_the_agents_offset(tables: Any) -> None:
 
     agents = data(1_764_000_000, "a.parquet").encoding
     found = reencode(data(1_764_000_100, "b.parquet"), agents)
-    columns = found.recorded.slots.columns["observation/numbers"]
+    columns = found.buffer.slots.columns["observation/numbers"]
     assert columns[:3, 0].tolist() == [99, 100, 101]
     assert columns[0, 0] == agents.row({"x": 1_764_000_100})["numbers"][0]
 

@@ -177,7 +177,7 @@ def test_a_log_of_user_item_rating_time_needs_nothing_else(tables: Any) -> None:
     assert dataset.encoding is not None
     assert [str(leaf) for leaf in dataset.observation.leaves] == ["constant: vector [1] uint8"]
     found = dataset.encoding.row({"user": "u1"})
-    np.testing.assert_array_equal(found["constant"], dataset.recorded.slots.columns["observation/constant"][0])
+    np.testing.assert_array_equal(found["constant"], dataset.buffer.slots.columns["observation/constant"][0])
 
 
 @pytest.mark.parametrize(

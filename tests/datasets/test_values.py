@@ -84,7 +84,7 @@ def test_every_form_of_a_category_has_the_code_of_the_import(tmp_path: Path, nam
     values = VALUES[name]
     dataset = read(table(values, tmp_path, kind))
     assert dataset.encoding is not None
-    codes = dataset.recorded.slots.columns["observation/categories"][: len(values), 0]
+    codes = dataset.buffer.slots.columns["observation/categories"][: len(values), 0]
     assert len(set(codes.tolist())) == len(values)  # nothing is merged
     for value, code in zip(values, codes.tolist(), strict=True):
         for form in forms(value):
@@ -112,7 +112,7 @@ def test_a_text_is_hashed_as_on_import(tmp_path: Path, name: str) -> None:
     assert dataset.encoding is not None
     for slot, value in enumerate(VALUES[name]):
         found = dataset.encoding.row({"it": value})["text/it"]
-        np.testing.assert_array_equal(found, dataset.recorded.slots.columns["observation/text/it"][slot])
+        np.testing.assert_array_equal(found, dataset.buffer.slots.columns["observation/text/it"][slot])
 
 
 def test_what_is_not_a_number_is_no_text(tmp_path: Path) -> None:
@@ -151,4 +151,4 @@ def test_actions_of_another_form_are_the_agents_actions(tmp_path: Path) -> None:
     agents = load(tmp_path / "a.parquet", schema).encoding
     assert agents is not None
     found = reencode(load(tmp_path / "b.parquet", schema), agents)
-    assert found.recorded.actions()[:, 0].tolist() == [1, 0]
+    assert found.buffer.actions()[:, 0].tolist() == [1, 0]

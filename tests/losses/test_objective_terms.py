@@ -26,13 +26,13 @@ def windows(action: list[int], **more: Any) -> SequenceBatch:
         action=torch.tensor(action)[None, :, None],
         reward=torch.tensor([[1.0, 10.0]]),
         discount=torch.full((1, 2), 0.5),
-        first=torch.zeros(1, 3, dtype=torch.bool),
+        is_first=torch.zeros(1, 3, dtype=torch.bool),
         valid=learn,
-        learn=learn,
-        start=torch.zeros(1, dtype=torch.int64),
+        loss_mask=learn,
+        start_step=torch.zeros(1, dtype=torch.int64),
         previous_action=torch.zeros(1, 1, dtype=torch.int64),
         previous_reward=torch.zeros(1),
-        learned=2,
+        num_learned=2,
     )
     return dataclasses.replace(plain, **more)
 
@@ -141,7 +141,7 @@ def test_values_for_several_policies_stand_beside_one_recorded_behaviour() -> No
     wide = dataclasses.replace(wide, action=wide.action.expand(1, 2, 3))
     online = QOutput(Q.expand(1, 3, 3, 2), policy_logits=LOGITS)
     slow = QOutput(SLOW.q.expand(1, 3, 3, 2))
-    config = ObjectiveConfig(0.5, lambda_=0.0, imitation=1.0)
+    config = ObjectiveConfig(0.5, lambda_=0.0, cloning_weight=1.0)
     assert near(step_loss(wide, online, slow, TWO, config).extra, [math.log(4 / 3), math.log(4)])
 
 

@@ -38,8 +38,8 @@ def one_step(count: int, *, members: int = 1, **changed: Any) -> StepEstimates:
         policy=policy,
         q=nothing,
         v=nothing.copy(),
-        outside=np.zeros((2, count, 2)),
-        unrest=np.zeros((members, 2)),
+        off_support=np.zeros((2, count, 2)),
+        iterate_std=np.zeros((members, 2)),
     )
     return replace(steps, **changed)
 
@@ -74,7 +74,7 @@ def test_a_better_policy_by_hand() -> None:
     own = table.recorded
     assert (own.name, own.value.value, own.value.method) == ("as recorded", 0.5, "recorded")
     assert own.value.corrected == 2, "all of it is what was recorded"
-    assert (own.effective_sessions, own.agreement, own.outside, own.difference) == (200.0, 1.0, 0.0, None)
+    assert (own.effective_sessions, own.agreement, own.off_support, own.difference) == (200.0, 1.0, 0.0, None)
     assert own.value.low < 0.5 < own.value.high and not own.improves
     assert table.verdict.startswith("better is estimated to earn +0.4")
 
@@ -124,7 +124,7 @@ def test_the_interval_holds_what_fits_differ_by_and_how_much_they_move() -> None
     reach = 12.7062 * 0.2 * np.sqrt(2)  # Student's t with one degree of freedom
     assert found.value.interval == pytest.approx((0.4 - reach, 0.4 + reach), rel=1e-4)
     moved = replace(
-        steps, unrest=np.array([[9.0, 0.3], [9.0, 0.5]])
+        steps, iterate_std=np.array([[9.0, 0.3], [9.0, 0.5]])
     )  # of the evaluated policy: root of (.09 + .25) / 2
     assert row(moved).value.fit == pytest.approx(np.sqrt(0.08 + 0.17))
     wrong = replace(steps, q=steps.q - np.float32(1.0))  # every fitted value is 1 too low where ratios weigh anything
@@ -149,11 +149,11 @@ def test_choices_that_are_hardly_ever_recorded_are_said() -> None:
     outside[1, :, 0] = np.where(np.arange(200) < 22, 1.0, 0.0)
     outside[:, :, 1] = 1.0  # padding counts nothing
     found = row(one_step(200, outside=outside))
-    assert found.outside == pytest.approx(0.11)
+    assert found.off_support == pytest.approx(0.11)
     assert len(found.warnings) == 1 and "11% of what it does is hardly ever done in the data" in found.warnings[0]
     assert not found.improves
     outside[1, 20:, 0] = 0.0
-    assert row(one_step(200, outside=outside)).outside == pytest.approx(0.1)
+    assert row(one_step(200, outside=outside)).off_support == pytest.approx(0.1)
     assert row(one_step(200, outside=outside)).warnings == ()
 
 
@@ -172,7 +172,7 @@ def test_the_best_of_several_is_told_and_none_where_none_is_above() -> None:
         steps,
         policy=np.stack([steps.policy[0], 1.0 - steps.policy[1], steps.policy[1], np.full((200, 2), 0.75)]),
         q=np.zeros((1, 4, 200, 2), np.float32), v=np.zeros((1, 4, 200, 2), np.float32),
-        outside=np.zeros((4, 200, 2)), unrest=np.zeros((1, 4)),
+        off_support=np.zeros((4, 200, 2)), iterate_std=np.zeros((1, 4)),
     )  # fmt: skip
     table = tabulate(three, ["worse", "better", "alike"], 0.5)
     assert [one.value.value for one in table.policies] == pytest.approx([0.0, 1.0, 0.5])
@@ -205,10 +205,10 @@ def test_of_too_many_sessions_whole_ones_are_drawn(most: int, sessions: int) -> 
     """Sessions of three transitions each; never fewer than two of them."""
     source = poor_data(0, 20)
     thinned = Thinned(source, 5, most)
-    assert thinned.recorded.episodes == sessions and len(thinned.recorded) == 3 * sessions
+    assert thinned.buffer.episodes == sessions and len(thinned.buffer) == 3 * sessions
     assert thinned.action == source.action and thinned.observation == source.observation
-    again = Thinned(source, 5, most).recorded
-    assert (again.actions() == thinned.recorded.actions()).all()
+    again = Thinned(source, 5, most).buffer
+    assert (again.actions() == thinned.buffer.actions()).all()
     rows, held = thinned.split(0.5, 1)
     assert sorted([*rows.tolist(), *held.tolist()]) == list(range(sessions))
 
@@ -244,7 +244,7 @@ def test_four_fits_share_what_the_policies_say_and_nothing_else(monkeypatch: pyt
     assert [one.config.seed for one in members] == [8, 9, 10, 11]
     assert members[0].given is None and all(one.given is members[0].table for one in members[1:])
     assert found == fit(0.25) and told == [k / 8 for k in range(1, 9)]
-    share = float((source.recorded.actions() == 0).mean())
+    share = float((source.buffer.actions() == 0).mean())
     for one in members:
         assert one.source is source and one.policies[1:] == policies
         assert isinstance(one.policies[0], BehaviourPolicy)
@@ -265,7 +265,7 @@ def test_a_fit_remembers_whole_sessions_and_as_much_as_the_policies_do(monkeypat
     ):
         members, _ = ask(monkeypatch, [*policies, *more], source, context=asked)
         assert members[0].config.network.context == context
-    long = replace(source, recorded=EpisodeBuffer.of(LONG, [straight(300), straight(300)]))
+    long = replace(source, buffer=EpisodeBuffer.of(LONG, [straight(300), straight(300)]))
     members, _ = ask(monkeypatch, policies, long)
     assert members[0].config.network.context == 128
     assert members[0].config.data.updates == 3_000, "unless it is said otherwise"
@@ -285,9 +285,7 @@ def straight(steps: int) -> Episode:
 def test_from_fits_to_the_table(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fits' steps are put together; probabilities count as known where all of them were recorded."""
     chance = np.full(300, 0.5 if known else np.nan, np.float32)
-    data = replace(
-        poor_data(0, 1), recorded=EpisodeBuffer.of(LONG, [replace(straight(300), behaviour_prob=chance)] * 2)
-    )
+    data = replace(poor_data(0, 1), buffer=EpisodeBuffer.of(LONG, [replace(straight(300), behaviour_prob=chance)] * 2))
     asked: dict[str, Any] = {}
 
     class Fit:
@@ -303,7 +301,7 @@ def test_from_fits_to_the_table(known: bool, monkeypatch: pytest.MonkeyPatch) ->
     policies = [ConstantAction(0, 2, "better")]
     table = offpolicy.estimate_policies(policies, data, discount=0.5, updates=7, context=3, seed=4)
     assert asked["policies"] is policies and asked["given"] == (0.5, 7, 3, 4, None)
-    assert isinstance(asked["source"], Thinned) and asked["recorded"] is asked["source"].recorded
+    assert isinstance(asked["source"], Thinned) and asked["recorded"] is asked["source"].buffer
     assert asked["recorded"].episodes == 2
     assert table.known_probabilities is known and table.fit == fit(0.1) and table.discount == 0.5
     assert table.policies[0].name == "better" and table.policies[0].value.value == pytest.approx(1.0)

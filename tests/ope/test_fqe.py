@@ -56,7 +56,7 @@ def test_every_policy_is_asked_at_every_observation_once() -> None:
 
 def test_a_policy_is_asked_at_a_first_step_that_is_not_learnt_from_too() -> None:
     """A session is worth what its first step is; so it must be told what would be done there."""
-    data = [replace(one, own=np.arange(len(one)) > 0) for one in episodes()]
+    data = [replace(one, by_agent=np.arange(len(one)) > 0) for one in episodes()]
     config = fitted_config(0.9, 8, 10, 1, width=16, heads=2, layers=1)
     config = replace(config, learner=replace(config.learner, compile="off"), threads=1, device="cpu")
     made = FQETrainer(config, InMemoryDataset.of(data, SPEC, ActionSpec((2,), (0,))), POLICIES)
@@ -72,7 +72,7 @@ def test_a_member_weighs_whole_sessions_by_exponential_draws() -> None:
 
 def test_a_batch_holds_the_actions_once_for_each_policy_and_what_each_step_counts() -> None:
     made = session()
-    (batch,) = made.walk(made.source.recorded)
+    (batch,) = made.walk(made.source.buffer)
     given = made.prepare(batch)
     assert given.policy is not None and given.weight is not None
     assert given.action.shape == (4, 7, 2) and (given.action == batch.action).all()
@@ -87,7 +87,7 @@ def test_a_batch_holds_the_actions_once_for_each_policy_and_what_each_step_count
 def test_what_is_said_of_each_step_is_what_the_target_network_says(context: int, window: int) -> None:
     """Also where a session is read in several windows: windows of 6 with a burn-in of 2 read 13 steps in three."""
     made = session(context, (3, 7, 1, 13), window)
-    recorded = made.source.recorded
+    recorded = made.source.buffer
     steps = made.steps_of(recorded)
     assert steps.valid.shape == (4, 14) and steps.q.shape == steps.v.shape == (1, 2, 4, 14)
     assert steps.valid.sum(axis=1).tolist() == [3, 7, 1, 13] and steps.valid.dtype == np.bool_
@@ -109,7 +109,7 @@ def test_what_is_said_of_each_step_is_what_the_target_network_says(context: int,
             np.testing.assert_allclose(steps.v[0, k, n, :length], q[:length, k], rtol=1e-3, atol=1e-4)
             assert steps.policy[k, n, :length].tolist() == (action == k).astype(float).tolist()
             outside = (chance[n, :length, k] < 0.05 / 2).float().numpy()
-            assert steps.outside[k, n, :length].tolist() == outside.tolist()
+            assert steps.off_support[k, n, :length].tolist() == outside.tolist()
             after = steps.v[0, k, n, length:]
             if one.truncated:
                 assert after[0] == pytest.approx(q[length, k], rel=1e-3, abs=1e-4), "a session that goes on"
@@ -138,8 +138,8 @@ def test_what_is_hardly_ever_done_is_measured_by_even_play_among_the_allowed_act
     assert made.learner.target.policy is not None
     for parameter in made.learner.target.policy.parameters():
         parameter.data.add_(2.0 * torch.randn_like(parameter))
-    steps = made.steps_of(data.recorded)
-    (whole,) = data.recorded.batches(window=64, context=0, discount=0.9)
+    steps = made.steps_of(data.buffer)
+    (whole,) = data.buffer.batches(window=64, context=0, discount=0.9)
     with torch.no_grad():
         out = made.learner.target(replace(whole, action=whole.action.expand(-1, -1, 2)))
     assert out.policy_logits is not None
@@ -148,35 +148,40 @@ def test_what_is_hardly_ever_done_is_measured_by_even_play_among_the_allowed_act
     chance /= chance.sum(axis=1, keepdims=True)
     seldom = chance < 0.05 / mask[:40].sum(axis=1, keepdims=True)
     np.testing.assert_allclose(steps.behaviour[0, :40], chance[np.arange(40), action[:, 0]], rtol=1e-3)
-    assert steps.outside[0, 0, :40].tolist() == seldom[:, 0].astype(float).tolist()
+    assert steps.off_support[0, 0, :40].tolist() == seldom[:, 0].astype(float).tolist()
     # action 2 where it is allowed; where it is not, either of the others
     expected = np.where(mask[:40, 2], seldom[:, 2], seldom[:, :2].mean(axis=1))
-    np.testing.assert_allclose(steps.outside[1, 0, :40], expected)
+    np.testing.assert_allclose(steps.off_support[1, 0, :40], expected)
     assert 0 < expected.sum() < 40 and seldom[:, 0].any(), "some are and some are not"
 
 
 def test_several_members_are_put_side_by_side_and_the_behaviour_is_averaged() -> None:
-    one = session().steps_of(session().source.recorded)
+    one = session().steps_of(session().source.buffer)
     other = replace(
-        one, behaviour=one.behaviour * 0.5, q=one.q + 1, v=one.v + 2, outside=one.outside + 0.5, unrest=one.unrest + 3
+        one,
+        behaviour=one.behaviour * 0.5,
+        q=one.q + 1,
+        v=one.v + 2,
+        off_support=one.off_support + 0.5,
+        iterate_std=one.iterate_std + 3,
     )
     both = StepEstimates.of([one, other])
     np.testing.assert_allclose(both.behaviour, 0.75 * one.behaviour)
-    np.testing.assert_allclose(both.outside, one.outside + 0.25)
+    np.testing.assert_allclose(both.off_support, one.off_support + 0.25)
     assert np.array_equal(both.q, np.concatenate([one.q, one.q + 1]))
     assert np.array_equal(both.v, np.concatenate([one.v, one.v + 2]))
-    assert np.array_equal(both.unrest, np.concatenate([one.unrest, one.unrest + 3]))
+    assert np.array_equal(both.iterate_std, np.concatenate([one.iterate_std, one.iterate_std + 3]))
     for name in ("valid", "reward", "policy"):
         assert np.array_equal(getattr(both, name), getattr(one, name))
 
 
 def test_unrest_is_the_deviation_over_the_second_half_of_the_looks() -> None:
     made = session()
-    assert made.unrest().tolist() == [0.0, 0.0], "nothing was looked at"
+    assert made.iterate_std().tolist() == [0.0, 0.0], "nothing was looked at"
     looks = [[9.0, 9.0], [5.0, 5.0], [1.0, 4.0], [3.0, 4.0]]
     for count, expected in ((1, [0.0, 0.0]), (2, [8**0.5, 8**0.5]), (3, [8**0.5, 0.5**0.5]), (4, [2**0.5, 0.0])):
         made.first_values = [np.array(one) for one in looks[:count]]
-        assert made.unrest().tolist() == pytest.approx(expected)
+        assert made.iterate_std().tolist() == pytest.approx(expected)
 
 
 def test_the_fit_ends_where_it_knows_the_behaviour_clearly_less_well_and_goes_back(
@@ -199,7 +204,7 @@ def test_the_fit_ends_where_it_knows_the_behaviour_clearly_less_well_and_goes_ba
     for number, nats in enumerate((0.5, 0.3, 0.34, 0.36)):
         bias.data.fill_(float(number))
         monkeypatch.setattr(made, "sums", lambda nats=nats: Told(nats))
-        assert made.look().imitation == nats
+        assert made.validate().imitation == nats
         ended.append(made.solved)
     assert ended == [False, False, False, True] and made.known_best == 0.3
     assert (bias == 2.0).all(), "the weights of the last look within 0.05 nats of the best"
@@ -208,16 +213,26 @@ def test_the_fit_ends_where_it_knows_the_behaviour_clearly_less_well_and_goes_ba
 
 def test_how_values_are_fitted() -> None:
     config = fitted_config(0.97, 12, 400, 3, width=16)
-    assert (config.seed, config.network.context, config.network.width, config.network.policy) == (
+    assert (config.seed, config.network.context, config.network.width, config.network.policy_head) == (
         3,
         12,
         16,
         "auxiliary",
     )
     objective = config.objective
-    assert (objective.discount, objective.lambda_, objective.trace, objective.imitation) == (0.97, 0.9, "retrace", 0.1)
-    assert (config.data.updates, config.data.every, config.data.held_out, config.data.patience) == (400, 20, 0.1, 0)
+    assert (objective.discount, objective.lambda_, objective.trace, objective.cloning_weight) == (
+        0.97,
+        0.9,
+        "retrace",
+        0.1,
+    )
+    assert (config.offline.updates, config.offline.every, config.offline.held_out, config.offline.patience) == (
+        400,
+        20,
+        0.1,
+        0,
+    )
     assert config.learner.target_rate == 0.05 and config.replay.batch_tokens == 832
-    assert fitted_config(0.9, updates=5).data.every == 1 and fitted_config(0.9, updates=419).data.every == 20
+    assert fitted_config(0.9, updates=5).offline.every == 1 and fitted_config(0.9, updates=419).offline.every == 20
     plain = fitted_config(0.9)
-    assert (plain.seed, plain.network.context, plain.data.updates) == (0, 0, 3_000)
+    assert (plain.seed, plain.network.context, plain.offline.updates) == (0, 0, 3_000)

@@ -50,4 +50,4 @@ def test_padding_repeats_the_last_mask_and_policy() -> None:
     assert longer.action_mask is not None and longer.policy is not None
     assert longer.action_mask[0].tolist() == [*mask[0].tolist(), *[[False, True, True]] * 2]
     assert longer.policy[0, :, 0].tolist() == longer.action_mask[0].float().tolist()
-    assert longer.valid.tolist() == longer.learn.tolist() == [[True, True, False, False]]
+    assert longer.valid.tolist() == longer.loss_mask.tolist() == [[True, True, False, False]]

@@ -110,13 +110,13 @@ def test_what_stood_before_an_episode_goes_with_it() -> None:
     rng = np.random.default_rng(0)
     episodes = [
         dataclasses.replace(
-            episode(rng, 4, number), start=9, previous_action=np.array([action]), previous_reward=reward
+            episode(rng, 4, number), start_step=9, previous_action=np.array([action]), previous_reward=reward
         )
         for number, (action, reward) in enumerate(before)
     ]
     recorded = EpisodeBuffer.of(LAYOUT, episodes)
     rows = np.array([2, 1])
-    for part in (recorded.only(rows), recorded.copied(rows)):
+    for part in (recorded.subset(rows), recorded.copy_subset(rows)):
         assert part.table.previous_reward.tolist() == [7.25, -3.0]
         (windows,) = part.batches(window=8, context=1, discount=0.9)
         assert windows.previous_reward.tolist() == [7.25, -3.0] and windows.previous_action.tolist() == [[0], [2]]

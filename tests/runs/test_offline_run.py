@@ -142,11 +142,11 @@ def test_a_continued_agent_never_learns_the_sessions_that_were_held_out() -> Non
     assert len(held) and begun.agent.info["held_out"] == {"share": 0.3, "seed": 5}
     config = with_settings(seqel.preset("default"), TINY | {"env": "maze", "seed": 6})
     gone_on = OnlineTrainer(config, resolve(MAZE), start=begun.agent, source=data)
-    assert gone_on.recorded is not None
-    slot = gone_on.recorded.table.SLOT
-    left = data.recorded.table.numbers
-    assert gone_on.recorded.table.numbers[:, slot].tolist() == left[learnt, slot].tolist()
-    assert not set(left[held, slot].tolist()) & set(gone_on.recorded.table.numbers[:, slot].tolist())
+    assert gone_on.recorded_episodes is not None
+    slot = gone_on.recorded_episodes.table.SLOT
+    left = data.buffer.table.numbers
+    assert gone_on.recorded_episodes.table.numbers[:, slot].tolist() == left[learnt, slot].tolist()
+    assert not set(left[held, slot].tolist()) & set(gone_on.recorded_episodes.table.numbers[:, slot].tolist())
 
 
 def test_what_does_not_go_together_is_said(tmp_path: Path) -> None:

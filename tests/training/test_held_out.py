@@ -47,7 +47,7 @@ def session(name: str, data: InMemoryDataset, **settings: Any) -> OfflineTrainer
 
 @pytest.mark.parametrize(("masked", "choices"), [(False, 3), (True, 2)])
 def test_cloning_is_told_in_nats_beside_even_play_among_the_allowed_actions(masked: bool, choices: int) -> None:
-    look = session("behaviour-cloning", source(masked=masked)).look()
+    look = session("behaviour-cloning", source(masked=masked)).validate()
     assert (look.metric, look.title) == ("imitation", "held-out imitation")
     assert look.imitation is not None
     assert look.mean == -look.imitation
@@ -56,7 +56,7 @@ def test_cloning_is_told_in_nats_beside_even_play_among_the_allowed_actions(mask
 
 
 def test_values_are_told_as_the_variance_left_unexplained() -> None:
-    look = session("offline-cql", source()).look()
+    look = session("offline-cql", source()).validate()
     assert (look.metric, look.title, look.chance) == ("unexplained", "held-out unexplained", 1.0)
     assert look.mean == -look.unexplained
     assert look.told(-0.4).startswith(f"{look.unexplained:.1%} (chance: 100%, best 40.0%")
@@ -87,7 +87,7 @@ def test_many_actions_are_scored_a_few_steps_at_a_time(monkeypatch: pytest.Monke
     """All actions at all held-out steps at once took 41 GB for 23,715 actions."""
     data = source(actions=50)
     run = session("supervised-q", data, **{"learner.sampled_negatives": 5})
-    whole = run.look()
+    whole = run.validate()
     sizes: list[int] = []
     forward = type(run.learner.target).forward
 
@@ -98,7 +98,7 @@ def test_many_actions_are_scored_a_few_steps_at_a_time(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(type(run.learner.target), "forward", spy)
     monkeypatch.setattr(offline_session, "HELD_OUT_VALUES", 1_000)
-    parts = run.look()
+    parts = run.validate()
     assert len(sizes) == 2
     assert max(sizes) <= 1_000
     for name in ("unexplained", "agreement", "first_value", "td_error"):

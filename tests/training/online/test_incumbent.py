@@ -75,7 +75,7 @@ def test_open_episodes_go_on_with_the_memory_of_the_weights_that_act_from_now_on
     for _ in range(3):
         session.collect()
     with torch.no_grad():
-        for parameter in session.learning.network.parameters():
+        for parameter in session.challenger.network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     stale = session.collector.actors.states[0].memory["keys"].clone()
     session.promote()

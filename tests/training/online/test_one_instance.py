@@ -134,5 +134,5 @@ def test_an_endless_environment_is_validated_for_a_thousand_steps_an_episode() -
 
     found: Probe = probe(Endless)
     session = OnlineTrainer(preset(**{**SMALL, "environments": 2}), Endless, found)  # type: ignore[arg-type]
-    assert session.patience == 1_000, "it was 10,000, ten times what the probe happened to play"
+    assert session.episode_limit == 1_000, "it was 10,000, ten times what the probe happened to play"
     session.close()
