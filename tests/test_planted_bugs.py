@@ -232,7 +232,9 @@ def leaky_mask(patch: Patch) -> None:
 def band_off_by_one(patch: Patch) -> None:
     from seqel.networks.trunks.banded_attention import banded_causal_mask
 
-    patch.setattr("seqel.networks.trunks.transformer.band", lambda first, context: banded_causal_mask(first, context + 1))
+    patch.setattr(
+        "seqel.networks.trunks.transformer.band", lambda first, context: banded_causal_mask(first, context + 1)
+    )
 
 
 def padding_in_the_loss(patch: Patch) -> None:

@@ -214,7 +214,9 @@ def test_rule_8_several_action_dimensions_are_learnt_side_by_side() -> None:
     online, slow = torch.randn(3, 5, 2, 4), torch.randn(3, 5, 2, 4)
     base = windows([1.0, -2.0, 0.5, 3.0], [0.9, 0.9, 0.0, 0.9], [0, 0, 0, 0])
     action = torch.randint(4, (3, 4, 2))
-    spread = {name: getattr(base, name).expand(3, -1) for name in ("reward", "discount", "valid", "learn", "first")}
+    spread = {
+        name: getattr(base, name).expand(3, -1) for name in ("reward", "discount", "valid", "loss_mask", "is_first")
+    }
     both = dataclasses.replace(base, action=action, **spread)
     for config in (ObjectiveConfig(), ObjectiveConfig(trace="watkins"), ObjectiveConfig(lambda_=0.0, double=False)):
         found = step_loss(both, QOutput(online), QOutput(slow), ONE, config)

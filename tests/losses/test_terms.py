@@ -40,7 +40,9 @@ def test_a_row_that_allows_nothing_has_finite_gradients() -> None:
 
 def test_imitation_is_the_cross_entropy_of_the_recorded_action() -> None:
     logits = torch.tensor([[[[0.0, math.log(3.0), 7.0]]]])
-    assert cloning_loss(logits, ACTION, torch.tensor([[[[True, True, False]]]])).item() == pytest.approx(math.log(4 / 3))
+    assert cloning_loss(logits, ACTION, torch.tensor([[[[True, True, False]]]])).item() == pytest.approx(
+        math.log(4 / 3)
+    )
     assert log_policy(logits[..., :2]).exp().flatten().tolist() == pytest.approx([0.25, 0.75])
 
 

@@ -34,8 +34,8 @@ from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.replay.ring import EpisodeTable
 from seqel.spaces import ActionSpec
 from seqel.training.config import LearnerConfig, OfflineConfig, ReplayConfig, RunConfig
+from seqel.training.held_out import HeldOut
 from seqel.training.offline.trainer import OfflineTrainer
-from seqel.training.offline.validation import HeldOut
 from seqel.training.sources import Source
 from seqel.types import SequenceBatch
 

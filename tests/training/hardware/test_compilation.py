@@ -37,7 +37,9 @@ def test_it_is_chosen_where_it_saves_twice_what_it_takes() -> None:
     assert not is_worth_compiling(run(2_000_000, **{"learner.precision": "bf16", "network.trunk": "gru"}), CPU)
     large = {"learner.precision": "bf16", "network.width": 256, "network.heads": 8}
     assert is_worth_compiling(run(200_000, **large), CPU), "larger updates pay sooner"
-    assert not is_worth_compiling(run(200_000, **large, **{"replay.replay_ratio": 1.0}), CPU), "and fewer of them do not"
+    assert not is_worth_compiling(run(200_000, **large, **{"replay.replay_ratio": 1.0}), CPU), (
+        "and fewer of them do not"
+    )
 
 
 def test_the_choice_is_kept_and_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
