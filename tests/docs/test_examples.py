@@ -19,7 +19,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-FENCE = re.compile(r"^<!-- test(?P<what>[^>]*?) ?-->\n```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"^<!-- test(?P<what>[^>]*?) ?-->\n```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 class Block(NamedTuple):
@@ -93,7 +95,14 @@ def test_every_name_of_the_api_reference_exists() -> None:
 
 def test_every_public_name_is_in_the_api_reference() -> None:
     page = (DOCS / "api.md").read_text()
-    for package in ("seqel", "seqel.datasets", "seqel.deployment", "seqel.evaluation", "seqel.explanation", "seqel.ope"):
+    for package in (
+        "seqel",
+        "seqel.datasets",
+        "seqel.deployment",
+        "seqel.evaluation",
+        "seqel.explanation",
+        "seqel.ope",
+    ):
         for name in importlib.import_module(package).__all__:
             if not name.startswith("_"):
                 assert re.search(rf"`{package}\.{name}`", page), f"docs/api.md lacks {package}.{name}"
