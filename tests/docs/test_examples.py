@@ -1,7 +1,8 @@
 """The code on the pages runs as it is written, and every name and test that the pages mention exists.
 
 A code block is executed if the line before it is `<!-- test -->`. `<!-- test: FILE -->` writes the block to a file instead,
-`<!-- test needs: a b -->` skips the page where a module is not installed. The blocks of a page share one namespace and one folder.
+`<!-- test needs: a b -->` skips the page where a module is not installed. The blocks of a page share one namespace and
+one folder.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest
                 Path(block.file).write_text(block.code, encoding="utf-8")
             elif block.language == "python":
                 source = "\n" * block.line + block.code  # so that a traceback names the line of the page
-                exec(compile(source, str(page), "exec", dont_inherit=True), namespace)  # noqa: S102
+                exec(compile(source, str(page), "exec", dont_inherit=True), namespace)
             elif block.language == "bash":
                 run_commands(block.code)
             else:
