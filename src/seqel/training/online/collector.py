@@ -136,14 +136,14 @@ class Collector:
 
     def _finish(self, outcome: Any) -> list[EpisodeEnd]:
         ended = []
-        for row in np.flatnonzero(outcome.done).tolist():
+        for row in np.flatnonzero(outcome.ended).tolist():
             episode = self._episode(row, bool(outcome.terminated[row]), bool(outcome.truncated[row]))
             self.replay.add(episode)
             self.scale.observe(episode.reward)
             length = int(self.start[row] + self.cursor[row])
             success = success_of(outcome.info, row)
             ended.append(EpisodeEnd(row, float(self.total[row]), length, success, bool(outcome.terminated[row])))
-        done = outcome.done
+        done = outcome.ended
         self.episodes[done] += 1
         if self.stream.seedable:
             self.stream.reset(self._seeds(done), done)
