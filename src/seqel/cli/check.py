@@ -40,6 +40,7 @@ READ_AS = {
     "text": "text, as hashed byte trigrams",
 }
 UPDATES, CALLS = 3, 20  # timed
+SMALL = 10_000  # slots of the replay, where the default ones do not fit
 PATIENCE = 5.0  # seconds for each of the two, at most; one is timed even where it takes longer
 
 
@@ -60,6 +61,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.environments.resolve import resolve
     from seqel.errors import ConfigError
     from seqel.training.config import preset
+    from seqel.training.defaults import resolve_defaults
+    from seqel.training.hardware.memory import missing_memory
     from seqel.training.online.trainer import OnlineTrainer
 
     if arguments.steps < 1:
@@ -68,12 +71,18 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     output.note(f"playing up to {arguments.steps:,} random steps of {arguments.env} ...")
     found = probe(make, seed=arguments.seed, steps=arguments.steps)
     output.note("building the default network and timing it ...")
-    trainer = OnlineTrainer(preset(env=arguments.env), make, found)
+    config = preset(env=arguments.env)
+    problem = missing_memory(resolve_defaults(config, found), found.observation, found.action, masked=found.masked)
+    if problem is not None:  # a run would be refused; what is timed here needs no more than a few episodes
+        config = preset(env=arguments.env, replay__capacity=SMALL)
+    trainer = OnlineTrainer(config, make, found)
     try:
         times = _timed(trainer)
     finally:
         trainer.close()
     report = _report(arguments.env, found, trainer, times)
+    if problem is not None:
+        report["warnings"].append(problem)
     _show(report, trainer.config, arguments, output)
     return report
 
@@ -89,12 +98,12 @@ def _timed(trainer: OnlineTrainer) -> dict[str, float]:
     collect = (time.perf_counter() - began) / calls
     trainer.replay.add(_blank(trainer))  # few episodes have ended by now: an update of the usual size is what is timed
     trainer.update()
-    began, learned, updates = time.perf_counter(), trainer.num_learned, 0
+    began, learned, updates = time.perf_counter(), trainer.learned, 0
     while updates < UPDATES and (updates == 0 or time.perf_counter() - began < PATIENCE):
         trainer.update()
         updates += 1
     seconds = time.perf_counter() - began
-    return {"collect": collect, "update": seconds / updates, "transitions": (trainer.num_learned - learned) / updates}
+    return {"collect": collect, "update": seconds / updates, "transitions": (trainer.learned - learned) / updates}
 
 
 def _blank(trainer: OnlineTrainer) -> Episode:
@@ -158,12 +167,12 @@ def _report(name: str, found: Probe, trainer: OnlineTrainer, times: dict[str, fl
 
 def _heavy(size: int) -> list[str]:
     """A warning where the full replay takes a large part of this machine's memory."""
-    import os
+    from seqel.training.hardware.memory import memory_present
 
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if size < memory / 2:
+    memory = memory_present()
+    if memory is None or size < memory / 2:
         return []
-    sizes = f"{size / 1e9:.1f} GB once it is full, and this machine has {memory / 1e9:.1f} GB"
+    sizes = f"{size / 1e9:.1f} GB once it is full, and {memory / 1e9:.1f} GB are present"
     return [f"the replay takes {sizes}: make replay.capacity smaller (--set replay.capacity=...)"]
 
 

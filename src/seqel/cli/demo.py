@@ -135,11 +135,11 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, deadline: floa
     from seqel.training.online.loop import records
     from seqel.training.online.trainer import OnlineTrainer
 
-    session = OnlineTrainer(config, resolve(config.env, **config.env_args))
+    trainer = OnlineTrainer(config, resolve(config.env, **config.env_args))
     try:
-        session.collector.begin()
+        trainer.collector.begin()
         found_way = False  # to the junction; beyond guessing there, the twin has nothing to learn
-        for record in records(session):
+        for record in records(trainer):
             tell(as_message(record))
             if leads:
                 pace.lead(record.steps)
@@ -149,11 +149,11 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, deadline: floa
             found_way |= record.validation is not None and record.validation.mean > 0.0
             if not pace.follow(record.steps, deadline, least if found_way or not least else config.steps):
                 break
-        session.agent.save(folder)
+        trainer.agent.save(folder)
     finally:
         if leads:
-            pace.lead(session.collector.steps, final=True)
-        session.close()
+            pace.lead(trainer.collector.steps, final=True)
+        trainer.close()
 
 
 # -- what came of it ---------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from seqel.cli.output import USAGE, Output, guarded
+from seqel.cli.process import prepare_process
 from seqel.version import __version__
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def _run(arguments: list[str], output: Output) -> Any:
         near = get_close_matches(name, COMMANDS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"no command {name!r}{hint or '.'} Known: {', '.join(COMMANDS)}")
+    prepare_process()
     module = import_module(f"seqel.cli.{name}")
     import tyro
 

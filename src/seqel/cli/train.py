@@ -37,6 +37,7 @@ examples:
   seqel train --data sessions.csv --schema schema.toml --set offline.action_features=films.csv    actions by what they are
   seqel train CartPole-v1 --start runs/sessions-1          from recorded data on to the environment
   seqel train --resume runs/maze --steps 120000            go on, exactly there
+  seqel train --compare --resume runs/mine                 go on with both runs of a comparison
   tensorboard --logdir runs
 """
 
@@ -126,12 +127,17 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.runs.api import free_folder, resume, train
 
     if arguments.resume is not None:
-        extra = [f.name for f in dataclasses.fields(Arguments) if f.name not in ("resume", "steps", "updates", "json")]
+        may = ("resume", "compare", "steps", "updates", "json")
+        extra = [f.name for f in dataclasses.fields(Arguments) if f.name not in may]
         given = [name for name in extra if getattr(arguments, name) not in (None, False, ())]
         if given:
             raise ConfigError(
                 f"--resume goes on with the run's own settings; only --steps (or --updates) may be given, got {given}"
             )
+        if arguments.compare:
+            from seqel.cli.compare import resume_comparison
+
+            return resume_comparison(Path(arguments.resume), arguments.steps, output)
         resume(arguments.resume, steps=arguments.steps if arguments.steps is not None else arguments.updates)
         return _told(Path(arguments.resume), output)
     if arguments.env is None and arguments.config is None and not arguments.data:
@@ -213,24 +219,43 @@ def settings_of(arguments: Arguments) -> RunConfig:
 def _told(folder: Path, output: Output) -> dict[str, Any]:
     import json
 
+    from seqel.terminal import summary_line
+
     summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     best = summary["best"]
+    curve = _validations(folder)
     if best is not None and "agreement" in best["validation"]:
         look = best["validation"]
         output.show(
             f"kept: the weights after {best['updates']:,} updates, held-out score {look['mean']:.4g}",
             f"on {look['sessions']:,} sessions held out they would have done what was recorded in {look['agreement']:.0%} "
             "of the steps",
-            f"{summary['updates']:,} updates in {summary['seconds']:.0f} s; everything is in [bold]{folder}[/]",
+            f"held-out score  {summary_line(curve)}",
+            f"{summary['updates']:,} updates in {summary['seconds']:.0f} s; everything is in [bold]{folder}[/], the learning "
+            "curve as learning-curve.png",
             f"next: [cyan]seqel evaluate {folder} --data FILE[/]   (what it would earn, with intervals and warnings)",
         )
         return summary | {"folder": str(folder)}
     if best is not None:
         look = best["validation"]
         success = "" if look["success"] is None else f", success {look['success']:.0%}"
-        output.show(f"best validation return {look['mean']:.3f} at {best['steps']:,} steps{success}")
+        output.show(
+            f"best validation return {look['mean']:.3f} at {best['steps']:,} steps{success}",
+            f"validation return  {summary_line(curve)}",
+        )
     output.show(
         f"{summary['steps']:,} steps in {summary['seconds']:.0f} s; everything is in [bold]{folder}[/]",
         f"next: [cyan]seqel evaluate {folder}[/]   (fresh seeds, with intervals); picture: {folder}/learning-curve.png",
     )
     return summary | {"folder": str(folder)}
+
+
+def _validations(folder: Path) -> list[float]:
+    """The mean of every validation (or the score of every check on held-out sessions), oldest first."""
+    from seqel.runs.folder import RunFolder
+
+    run = RunFolder(folder)
+    try:
+        return [line["validation"]["mean"] for line in run.records() if "validation" in line]
+    finally:
+        run.close()

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from seqel.agents.agent import Agent
 from seqel.deployment.runtime import FORMAT, METADATA, PREFIX
 from seqel.errors import ConfigError
+from seqel.extras import require
 from seqel.networks.qnetwork import QNetwork
 from seqel.networks.trunks.transformer import Transformer
 from seqel.storage import atomic_write
@@ -63,14 +64,12 @@ def export(agent: Agent, path: str | Path) -> Path:
     """Write the agent to `path` (.onnx) for any number of rows, and return it. Needs the extra `serve`.
 
     Raises:
-        ConfigError: the trunk is no Transformer, or onnx and onnxscript are not installed.
+        ConfigError: the trunk is no Transformer.
+        MissingExtraError: onnx or onnxscript is not installed.
         StorageError: the file could not be written; what was there before is untouched.
     """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401 (what torch exports with)
-    except ImportError as error:
-        raise ConfigError(f"export: needs {error.name}: pip install 'seqel[serve]'") from error
+    onnx = require("onnx", "serve", "export")
+    require("onnxscript", "serve", "export")  # torch exports with it
     network = agent.network
     device, training = agent.device, network.training
     step = Step(network).to("cpu").eval()

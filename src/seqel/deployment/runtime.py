@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqel.errors import CheckpointError, ConfigError, SpaceError
+from seqel.errors import CheckpointError, SpaceError
+from seqel.extras import require
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
 from seqel.types import Decision
 
@@ -41,15 +42,12 @@ class ExportedAgent:
     """Acts from an ONNX file that `seqel.deployment.export.export` wrote. Needs the extra `serve`.
 
     Raises:
-        ConfigError: onnxruntime is not installed.
+        MissingExtraError: onnxruntime is not installed.
         CheckpointError: the file is missing, damaged, or no exported agent.
     """
 
     def __init__(self, path: str | Path, threads: int = 1) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise ConfigError("an exported agent needs onnxruntime: pip install 'seqel[serve]'") from error
+        onnxruntime = require("onnxruntime", "serve", "an exported agent")
         if not Path(path).is_file():
             raise CheckpointError(f"{path}: no such file")
         options = onnxruntime.SessionOptions()

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from seqel.agents.agent import Agent
+from seqel.agents.matching import require_equal_spaces
 from seqel.environments.resolve import EnvMaker, resolve
 from seqel.environments.vector import VectorStream, make_vector, success_of
-from seqel.errors import ConfigError, SpaceError
+from seqel.errors import ConfigError
 from seqel.evaluation.statistics import bootstrap_interval, interquartile_mean, success_interval
 from seqel.spaces import ActionSpec, ObservationSpec
 
@@ -98,7 +99,11 @@ def play(
     """`evaluate` without its checks of the seed: validation uses the seeds above the limit."""
     envs = make_vector(make, environments)
     try:
-        _require_same_spaces(agent, envs)
+        found = (
+            ObservationSpec.from_space(envs.single_observation_space), ActionSpec.from_space(envs.single_action_space)
+        )  # fmt: skip
+        trained = (agent.observation_spec, agent.action_spec)
+        require_equal_spaces("the environment", found, "the spaces that the agent was trained on", trained)
         stream = VectorStream(envs, agent.observation_spec, agent.action_spec)
         returns, lengths, success, cut = _run(agent, stream, episodes, seed, progress, limit)
     finally:
@@ -160,15 +165,3 @@ def _run(
     if not np.isnan(success[~cut]).any() and not cut.all():
         success[cut & np.isnan(success)] = 0.0  # success is reported at the end, and these saw none
     return returns, lengths, success, int(cut.sum())
-
-
-def _require_same_spaces(agent: Agent, envs: Any) -> None:
-    observation = ObservationSpec.from_space(envs.single_observation_space)
-    action = ActionSpec.from_space(envs.single_action_space)
-    if observation != agent.observation_spec:
-        raise SpaceError(
-            f"the environment observes {[str(leaf) for leaf in observation.leaves]}, the agent was trained on "
-            f"{[str(leaf) for leaf in agent.observation_spec.leaves]}"
-        )
-    if action != agent.action_spec:
-        raise SpaceError(f"the environment has the actions {action}, the agent was trained on {agent.action_spec}")

@@ -16,6 +16,7 @@ from seqel.errors import SpaceError
 from seqel.networks.config import NetworkConfig
 from seqel.networks.encoders.images import ConvolutionEncoder, PatchEncoder
 from seqel.spaces import ActionSpec, Leaf, ObservationSpec
+from seqel.values.hl_gauss import symlog
 
 __all__ = ["TokenEncoder", "VectorEncoder"]
 
@@ -200,8 +201,7 @@ class TokenEncoder(nn.Module):
         if self.config.previous_action:
             parts += [table(action[..., dim]) for dim, table in enumerate(self.actions)]
         if self.config.previous_reward:
-            size = reward.sign() * reward.abs().log1p()  # symlog; a reward needs no gradient
-            parts.append(size[..., None] * self.reward.weight[:, 0])
+            parts.append(symlog(reward)[..., None] * self.reward.weight[:, 0])
         return sum(parts[1:], parts[0]) if parts else torch.zeros_like(self.first)
 
     def vectors(self) -> dict[str, VectorEncoder]:

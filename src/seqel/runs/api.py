@@ -22,6 +22,7 @@ from seqel.runs.restore import restore, restore_best
 from seqel.training import config as configs
 from seqel.training.action_features import read_action_features, settings_for
 from seqel.training.config import RunConfig, save_config, with_settings
+from seqel.training.hardware.threads import available_cores, choose_threads
 from seqel.training.offline import loop as offline
 from seqel.training.offline.trainer import OfflineTrainer
 from seqel.training.online import loop as online
@@ -223,5 +224,8 @@ def _config(
     given: dict[str, Any] = {"env": "" if env is None else environment_name(env), **(settings or {})}
     given |= {name: value for name, value in (("steps", steps), ("seed", seed)) if value is not None}
     chosen = with_settings(base, given)
+    if chosen.threads:
+        return chosen
     # How many threads add up a sum decides its last bits: a resumed run must use as many.
-    return chosen if chosen.threads else dataclasses.replace(chosen, threads=torch.get_num_threads())
+    threads = choose_threads(chosen.network.width, min(available_cores(), torch.get_num_threads()))
+    return dataclasses.replace(chosen, threads=threads)

@@ -8,14 +8,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from seqel.terminal import duration, sparkline
+from seqel.terminal import PLAIN_EVERY, duration, sparkline
 from seqel.training.config import RunConfig
 from seqel.training.held_out import HeldOut
 from seqel.training.record import Record
 
 __all__ = ["PLAIN_EVERY", "Progress", "duration"]
-
-PLAIN_EVERY = 10.0  # seconds between lines where standard error is no terminal
 
 
 class Progress:

@@ -30,6 +30,7 @@ from seqel.training.config import RunConfig
 from seqel.training.defaults import resolve_defaults
 from seqel.training.hardware.compilation import resolve_compile_mode
 from seqel.training.hardware.devices import choose_device
+from seqel.training.hardware.memory import capped, require_memory, segment_length
 from seqel.training.learner import Learner
 from seqel.training.online.actors import Actors
 from seqel.training.online.collector import Collector, EpisodeEnd
@@ -85,11 +86,14 @@ class OnlineTrainer(Trainer):
         if start is not None:
             config = dataclasses.replace(config, network=start.network.config)
         config = resolve_compile_mode(resolve_defaults(config, self.probe), device)
+        spec, action = self.probe.observation, self.probe.action
+        require_memory(config, spec, action, masked=self.probe.masked)
+        capacity, note = capped(config)
         count, asked = config.environments, config.vectorization
         mode = choose_mode(make, self.probe, count) if asked == "auto" else asked
         super().__init__(dataclasses.replace(config, vectorization=mode), device)
         config, self.make = self.config, make
-        spec, action = self.probe.observation, self.probe.action
+        self.notes += [] if note is None else [note]
         network = QNetwork(config.network, spec, action).to(device)
         for what, given in (("the agent to start from", start), ("the recorded data", source)):
             if given is not None:
@@ -104,7 +108,7 @@ class OnlineTrainer(Trainer):
             actors.compile()
         self.replay = Replay(
             spec.storage,
-            config.replay.capacity,
+            capacity,
             actions=action.actions,
             action_dims=action.dims,
             masked=self.probe.masked,
@@ -124,10 +128,9 @@ class OnlineTrainer(Trainer):
             self.scale.begin(float(network.head.scale))
         self.has_initial_agent = start is not None
         self.recorded_episodes = None if source is None else _episodes_to_learn(source, start)
-        segment = max(4 * config.replay.window, 512)
         self.collector = Collector(
             self.stream, actors, explorer, self.replay, self.scale,
-            seed=config.seed, segment=segment, context=config.network.context,
+            seed=config.seed, segment=segment_length(config), context=config.network.context,
         )  # fmt: skip
         self.rng = np.random.default_rng(config.seed + 2)
         self.num_learned = 0  # transitions learned from, without padding and burn-in
