@@ -44,6 +44,7 @@ endif
 
 docs: $(VENV)/.docs  ## build the documentation into site/
 	@$(BIN)/python docs/generate_cli.py
+	@$(BIN)/python docs/generate_settings.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "docs    ok: open site/index.html"
 
 clean:  ## remove .venv, site, builds and caches; runs/ stays
