@@ -248,7 +248,7 @@ def _parse(text: str, kind: Any) -> Any:
         return text
     try:
         return tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # ValueError: also more digits than Python reads
         return text  # refused by `_fit`, which knows the setting's name
 
 

@@ -101,3 +101,47 @@ def test_every_setting_is_reachable_by_its_name() -> None:
     for name, value in walk(RunConfig(), ""):
         if value is not None:
             with_settings(RunConfig(), {name: value})
+
+
+# -- files that are not what we expect -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"learner = 5", "learner: expected a table"),
+        (b'learner = 5\n"learner.warmup" = 1', "learner: expected a table"),
+        (b"seed = 9223372036854775808", r"seed: expected less than 2\^63"),
+        (b"seed = " + b"9" * 5000, "not valid TOML"),
+        (b"learner = { learning_rate = " + b"9" * 400 + b" }", r"learner.learning_rate: expected less than 2\^63"),
+        (b"steps = 1e30", "steps: expected a whole number"),
+        (b"preset = [1]", "preset: expected a name"),
+        (b"env = 3", "env: expected text"),
+        (b"env_args = 3", "env_args: expected a table"),
+        (b"data = { files = [3] }", r"offline.files\[0\]: expected text"),
+        (b"x = " + b"[" * 5000, "not valid TOML"),
+        (b"\xff\xfe", "not valid TOML"),
+        (b"unheard = 1", "unknown setting unheard"),
+    ],
+)
+def test_toml_that_is_no_config_is_refused_in_words(content: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_bytes(content)
+    with pytest.raises(ConfigError, match=says):
+        load_config(tmp_path / "run.toml")
+
+
+def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_bytes(b"\xef\xbb\xbfseed = 3\n")
+    assert load_config(tmp_path / "run.toml").seed == 3
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "a\0b"], ids=["300 characters", "a NUL"])
+def test_a_path_that_no_file_can_have_is_refused_in_words(path: str) -> None:
+    with pytest.raises(ConfigError):
+        load_config(path)
+
+
+def test_arguments_that_toml_cannot_hold_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="env_args: expected values that TOML can hold"):
+        save_config(RunConfig(env="a", env_args={"x": object()}), tmp_path / "run.toml")
+    assert not list(tmp_path.iterdir())

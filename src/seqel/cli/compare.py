@@ -87,7 +87,7 @@ def resume_comparison(folder: Path, steps: int | None, output: Output) -> dict[s
         ConfigError: `folder` holds no run, or one without its twin's.
     """
     from seqel.errors import ConfigError
-    from seqel.runs.folder import CONFIG
+    from seqel.runs.run_config import CONFIG
     from seqel.training.config import load_config
 
     if not (folder / CONFIG).exists():

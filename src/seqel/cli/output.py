@@ -12,6 +12,7 @@ import math
 import os
 import sys
 import traceback
+import warnings
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,7 @@ def guarded(work: Callable[[Output], Any], *, as_json: bool) -> int:
     """
     stdout = sys.stdout
     result: Any = None
+    warnings.showwarning = _show_warning
     try:
         if as_json:
             with redirect_stdout(sys.stderr):
@@ -107,6 +109,14 @@ def guarded(work: Callable[[Output], Any], *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(plain(result)), file=stdout, flush=True)
     return code
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    """One line for a warning of ours; Python's own form, with the place in the code, for others."""
+    if category.__module__.startswith("seqel."):
+        print(f"seqel: note: {message}", file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, *place[:2]))
 
 
 def _describe(error: BaseException) -> tuple[int, str]:

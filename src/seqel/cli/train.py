@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
-from seqel.cli.arguments import EnvArguments, Json, OptionalEnv, pairs, values
+from seqel.cli.arguments import EnvArguments, Json, OptionalEnv, Trust, pairs, values
 
 if TYPE_CHECKING:
     from seqel.cli.output import Output
@@ -118,6 +118,7 @@ class Arguments:
     resume: Annotated[
         str | None, arg(metavar="DIR", help="go on with the run in this folder", help_behavior_hint="", constructor=str)
     ] = None
+    trust: Trust = False
     json: Json = False
 
 
@@ -127,18 +128,20 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.runs.api import free_folder, resume, train
 
     if arguments.resume is not None:
-        may = ("resume", "compare", "steps", "updates", "json")
+        may = ("resume", "compare", "steps", "updates", "json", "env", "trust")
         extra = [f.name for f in dataclasses.fields(Arguments) if f.name not in may]
         given = [name for name in extra if getattr(arguments, name) not in (None, False, ())]
         if given:
             raise ConfigError(
-                f"--resume goes on with the run's own settings; only --steps (or --updates) may be given, got {given}"
+                f"--resume goes on with the run's own settings; only ENV, --steps (or --updates) and --trust may be given, "
+                f"got {given}"
             )
         if arguments.compare:
             from seqel.cli.compare import resume_comparison
 
             return resume_comparison(Path(arguments.resume), arguments.steps, output)
-        resume(arguments.resume, steps=arguments.steps if arguments.steps is not None else arguments.updates)
+        steps = arguments.steps if arguments.steps is not None else arguments.updates
+        resume(arguments.resume, env=arguments.env, steps=steps, trust=arguments.trust)
         return _told(Path(arguments.resume), output)
     if arguments.env is None and arguments.config is None and not arguments.data:
         raise ConfigError("expected ENV (an id, module:Id-v0 or module:ClassName), --data FILE, or --resume DIR")
@@ -213,7 +216,31 @@ def settings_of(arguments: Arguments) -> RunConfig:
         "offline.updates": arguments.updates,
     }
     chosen = {name: value for name, value in options.items() if value is not None}
-    return with_settings(config, chosen | pairs(arguments.set, "--set"))
+    chosen |= pairs(arguments.set, "--set")
+    config = with_settings(config, chosen)
+    if arguments.config is not None:
+        _require_confirmed(config, Path(arguments.config), {*chosen}, arguments.trust)
+    return config
+
+
+def _require_confirmed(config: RunConfig, path: Path, typed: set[str], trust: bool) -> None:
+    """See that a config file names no code and no path outside its folder, but for what was typed here.
+
+    Raises:
+        TrustError: it does, and there is no --trust.
+    """
+    from seqel.environments.named import require_plain, resolve_named
+    from seqel.runs.trust import require_inside
+
+    confirm = "Give it on the command line; or, if you have read that file and trust what it names, add --trust"
+    if not trust:
+        require_inside(config, path.parent, source=str(path), confirm=confirm, given=typed)
+        if "env_args" not in typed:
+            foreign = {name: value for name, value in config.env_args.items() if f"env_args.{name}" not in typed}
+            require_plain(foreign, source=str(path), confirm=confirm)
+    if ":" in config.env and "env" not in typed:
+        # from where packages are installed, or not at all
+        resolve_named(config.env, {}, source=str(path), confirm=confirm, trusted=trust)
 
 
 def _told(folder: Path, output: Output) -> dict[str, Any]:

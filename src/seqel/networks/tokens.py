@@ -101,7 +101,7 @@ class CategoriesEncoder(nn.Module):
         sizes = torch.tensor(leaf.sizes)
         self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
         alike = len(leaf.sizes) > 1 and len(set(leaf.sizes)) == 1
-        self.table = nn.Embedding(int(sizes.sum()), width)
+        self.table = nn.Embedding(sum(leaf.sizes), width)
         self.shared = nn.Embedding(leaf.sizes[0], width) if alike else None
         for table in (self.table, self.shared):
             if table is not None:
@@ -122,8 +122,8 @@ class GridEncoder(nn.Module):
         sizes = torch.tensor(leaf.sizes)
         self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
         self.axes = len(leaf.shape)
-        self.table = nn.Embedding(int(sizes.sum()), CODE_WIDTH)
-        self.linear = nn.Linear(int(torch.tensor(leaf.shape).prod()) * CODE_WIDTH, width)
+        self.table = nn.Embedding(sum(leaf.sizes), CODE_WIDTH)
+        self.linear = nn.Linear(math.prod(leaf.shape) * CODE_WIDTH, width)
 
     def forward(self, x: Tensor) -> Tensor:
         codes = x.long()

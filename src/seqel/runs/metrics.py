@@ -24,6 +24,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "replay": ("transitions", "stored"),
     "solved": ("yes or no", "the threshold held on the confirming episodes: the run ended here"),
     "notes": ("text", "what has to be said in words: a checkpoint that was skipped, episodes that a resume lost"),
+    "crc32": ("none", "checksum of the line before this entry: a damaged line is left out, and told"),
 }
 
 # The keys of a line's "validation", where there was one. TensorBoard has the mean as validation/return, and success.

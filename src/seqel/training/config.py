@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from seqel.agents.config import ExplorationConfig
 from seqel.errors import ConfigError
+from seqel.integrity import sealed_text
 from seqel.losses.config import ObjectiveConfig
 from seqel.networks.config import NetworkConfig
 from seqel.settings import check, replace, section, setting
@@ -22,6 +23,7 @@ __all__ = [
     "ReplayConfig",
     "RunConfig",
     "ValidationConfig",
+    "config_text",
     "from_dict",
     "load_config",
     "preset",
@@ -288,7 +290,9 @@ def with_settings(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
     for name, value in settings.items():
         head, _, tail = name.partition(".")
         if tail:
-            nested.setdefault(head, {})[tail] = value
+            if not isinstance(nested.setdefault(head, {}), dict):
+                raise ConfigError(f"{head}: expected a table of settings, got {nested[head]!r}")
+            nested[head][tail] = value
         else:
             nested[head] = value
     return replace(config, nested)
@@ -306,14 +310,18 @@ def load_config(path: str | Path) -> RunConfig:
         ConfigError: it is missing, garbled, or names an unknown setting.
     """
     try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))  # a byte-order mark is no content
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{str(path)!r:.200}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, or more digits than Python reads
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     try:
         if "preset" in data:
             name = data.pop("preset")
+            if not isinstance(name, str):
+                raise ConfigError(f"preset: expected a name, got {name!r}")
             return with_settings(preset(name), data)
         return from_dict(data)
     except ConfigError as error:
@@ -322,11 +330,19 @@ def load_config(path: str | Path) -> RunConfig:
 
 def save_config(config: RunConfig, path: Path) -> None:
     """Write a TOML file that `load_config` reads back to the same config. Raises StorageError."""
+    atomic_write(path, config_text(config))
+
+
+def config_text(config: RunConfig) -> str:
+    """A config as TOML, with its checksum as the last line. Raises ConfigError where TOML cannot say an argument."""
     import tomli_w
 
     data = dataclasses.asdict(config)
     _drop_none(data)
-    atomic_write(path, tomli_w.dumps(data))
+    try:
+        return sealed_text(tomli_w.dumps(data))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"env_args: expected values that TOML can hold, but {error}") from error
 
 
 def _drop_none(data: dict[str, Any]) -> None:
