@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -142,6 +143,13 @@ def test_rules_that_tests_cite_are_on_the_page() -> None:
     assert cited
     for number in cited:
         assert f"## Rule {number}:" in page
+
+
+def test_contributing_names_every_room() -> None:
+    layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    for room in layers:
+        assert f"`{room}`" in page or room == "__main__", f"CONTRIBUTING.md lacks {room}"
 
 
 def test_links_between_pages_lead_somewhere() -> None:
