@@ -480,3 +480,23 @@ def test_episodes_beyond_the_slots_are_refused(tables: Any) -> None:
     (one.directory / "meta.json").write_bytes(store._sealed(meta))
     with pytest.warns(StoreWarning, match="within the"):
         same(one, load(file, schema))
+
+
+def test_a_part_of_the_sessions_is_split_as_the_whole_is(tables: Any) -> None:
+    """A session stays on its side: an agent judged on a part must not meet what it learnt from."""
+    rows = [
+        {"who": f"s{n}", "step": step, "x": 1.0, "kind": "a", "say": "hi", "do": "go", "gain": 1.0}
+        for n in range(200)
+        for step in range(2)
+    ]
+    whole = load(tables.csv(rows), tables.schema())
+    held = {whole.sessions[row] for row in whole.split(0.3, 7)[1]}
+    some = np.arange(3, 200, 2)
+    part = whole.only(some)
+    assert part.sessions == [whole.sessions[row] for row in some]
+    learnt, left = part.split(0.3, 7)
+    assert {part.sessions[row] for row in left} == held & set(part.sessions)
+    assert {part.sessions[row] for row in learnt} == set(part.sessions) - held
+    assert {part.sessions[row] for row in part.not_learnt(0.3, 7)} == held & set(part.sessions)
+    twice = part.only(np.arange(1, len(some), 3))
+    assert {twice.sessions[row] for row in twice.split(0.3, 7)[1]} == held & set(twice.sessions)

@@ -123,9 +123,9 @@ def test_what_is_no_exported_agent_is_named(pair: tuple[Agent, ExportedAgent], t
         ExportedAgent(path)
     onnx.helper.set_model_props(model, {"seqel": '{"format": 99}'})
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(CheckpointError, match="expected format 1, got 99"):
+    with pytest.raises(CheckpointError, match="expected format 2, got 99"):
         ExportedAgent(path)
-    onnx.helper.set_model_props(model, {"seqel": '{"format": 1, "observation": 3}'})
+    onnx.helper.set_model_props(model, {"seqel": '{"format": 2, "observation": 3}'})
     path.write_bytes(model.SerializeToString())
     with pytest.raises(CheckpointError, match="is damaged"):
         ExportedAgent(path)

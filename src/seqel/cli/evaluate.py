@@ -84,6 +84,15 @@ class Arguments:
             constructor=int,
         ),
     ] = None
+    out: Annotated[
+        str | None,
+        arg(
+            metavar="DIR",
+            help="where an estimate (--data) is saved (RUN/estimate)",
+            help_behavior_hint="",
+            constructor=str,
+        ),
+    ] = None
     held_out: Annotated[
         bool,
         arg(
@@ -107,6 +116,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
     if arguments.held_out and not arguments.data:
         raise ConfigError("--held-out goes with --data: it chooses among recorded sessions")
+    if arguments.out is not None and not arguments.data:
+        raise ConfigError("--out goes with --data: it is where the estimate is saved")
     folder = Path(arguments.run)
     agent = Agent.load(folder, arguments.device)
     if arguments.data:

@@ -125,7 +125,6 @@ class Arguments:
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     """Train or resume.  -> the run's summary, with its folder; for --compare both evaluations and the verdict."""
     from seqel.errors import ConfigError
-    from seqel.runs.api import free_folder, resume, train
 
     if arguments.resume is not None:
         may = ("resume", "compare", "steps", "updates", "json", "env", "trust")
@@ -140,9 +139,12 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
             from seqel.cli.compare import resume_comparison
 
             return resume_comparison(Path(arguments.resume), arguments.steps, output)
+        from seqel.runs.api import resume
+
         steps = arguments.steps if arguments.steps is not None else arguments.updates
-        resume(arguments.resume, env=arguments.env, steps=steps, trust=arguments.trust)
-        return _told(Path(arguments.resume), output)
+        folder = Path(arguments.resume).absolute()  # an environment may change the current directory
+        resume(folder, env=arguments.env, steps=steps, trust=arguments.trust)
+        return _told(folder, output)
     if arguments.env is None and arguments.config is None and not arguments.data:
         raise ConfigError("expected ENV (an id, module:Id-v0 or module:ClassName), --data FILE, or --resume DIR")
     config = settings_of(arguments)
@@ -152,11 +154,17 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError("--schema goes with --data, and --updates with --data alone")
     if not config.env:
         raise ConfigError("expected ENV, or a config that names one")
-    folder = Path(arguments.out) if arguments.out else free_folder(config.env)
+    from seqel.runs.api import free_folder, train
+
+    folder = (Path(arguments.out) if arguments.out else free_folder(config.env)).absolute()
     if arguments.compare and (arguments.start or config.init_from):
         raise ConfigError("--compare trains both from the beginning: leave --start out")
     if arguments.compare and config.memoryless:
         raise ConfigError("--compare trains the memoryless twin itself: leave --memoryless out")
+    # only now, what takes seconds to import: a wrong setting is refused at once
+    from seqel.runs.api import free_folder
+
+    folder = Path(arguments.out) if arguments.out else free_folder(config.env)
     if arguments.compare:
         from seqel.cli.compare import compare
 
@@ -167,13 +175,14 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
 def _learn_recorded(config: RunConfig, arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.errors import ConfigError
-    from seqel.runs.api import free_folder, train
 
     for name in ("compare", "stop_at", "steps", "environments"):
         if getattr(arguments, name) not in (None, False):
             raise ConfigError(f"--{name.replace('_', '-')} needs an environment, and --data has none (see --updates)")
     if arguments.start is not None:
         raise ConfigError("--start needs an environment: an agent learnt from data goes on with one")
+    from seqel.runs.api import free_folder, train
+
     folder = Path(arguments.out) if arguments.out else free_folder(Path(config.offline.files[0]).stem)
     train(out=folder, config=config, **_recorded(config))
     return _told(folder, output)
@@ -243,24 +252,38 @@ def _require_confirmed(config: RunConfig, path: Path, typed: set[str], trust: bo
         resolve_named(config.env, {}, source=str(path), confirm=confirm, trusted=trust)
 
 
+def _shown(folder: Path) -> Path:
+    """A folder as it is shown: relative, where it is below the current directory."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
 def _told(folder: Path, output: Output) -> dict[str, Any]:
     import json
+    import shlex
+
+    from rich.markup import escape
 
     from seqel.terminal import summary_line
 
-    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    place, folder = folder, _shown(folder)
+    summary: dict[str, Any] = json.loads((place / "summary.json").read_text(encoding="utf-8"))
     best = summary["best"]
-    curve = _validations(folder)
+    curve = _validations(place)
     if best is not None and "agreement" in best["validation"]:
+        from seqel.training.held_out import TITLES, told
+
         look = best["validation"]
+        title = TITLES[look.get("metric", "unexplained")]
+        files = " ".join(f"--data {shlex.quote(name)}" for name in summary["data"]) or "--data FILE"
         output.show(
-            f"kept: the weights after {best['updates']:,} updates, held-out score {look['mean']:.4g}",
+            f"kept: the weights after {best['updates']:,} updates, {title} {told(look)}",
             f"on {look['sessions']:,} sessions held out they would have done what was recorded in {look['agreement']:.0%} "
             "of the steps",
-            f"held-out score  {summary_line(curve)}",
+            f"{title}  {summary_line(curve)}",
             f"{summary['updates']:,} updates in {summary['seconds']:.0f} s; everything is in [bold]{folder}[/], the learning "
             "curve as learning-curve.png",
-            f"next: [cyan]seqel evaluate {folder} --data FILE[/]   (what it would earn, with intervals and warnings)",
+            f"next: [cyan]seqel evaluate {escape(shlex.quote(str(folder)))} {escape(files)}[/]   "
+            "(what it would earn, with intervals and warnings)",
         )
         return summary | {"folder": str(folder)}
     if best is not None:

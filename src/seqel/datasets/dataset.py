@@ -126,7 +126,8 @@ def load(
         schema: a `Schema`, or the path of the TOML file that holds one.
         cache: folder of the store; None: `.seqel` beside the first file, or ~/.cache/seqel/datasets where that folder
             cannot be written.
-        duplicates: "refuse" rows that have the session and order of another row, or keep the "first" of them.
+        duplicates: "refuse" rows that equal another row in every column that the schema names, or keep the "first" of
+            them. Rows with the same order and other values keep the order of the file.
         progress: called during the import with the fraction that is done.
 
     Raises:
@@ -160,8 +161,8 @@ def load(
     report = found.report
     if report["duplicates"] and duplicates == "refuse":
         raise DataError(
-            f"{report['first_duplicate']}: both have the same {schema.order!r}, but a session needs each step once "
-            f"({report['duplicates']:,} such rows in all): remove them from the file"
+            f"{report['first_duplicate']}: both are equal in every column, {schema.order!r} among them, but a session needs "
+            f"each step once ({report['duplicates']:,} such rows in all): remove them from the file"
         )
     return found
 

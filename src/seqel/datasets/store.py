@@ -121,6 +121,7 @@ def _write(directory: Path, imported: Imported, table: Table) -> tuple[dict[str,
     if counts.first_duplicate is not None:
         one, two, name = counts.first_duplicate
         report["first_duplicate"] = f"{table.place(one)} and {table.place(two)} (session {name!r})"
+    report |= imported.notes
     report["action_counts"] = imported.action_counts.tolist()
     report["rare"] = {name: int((found < RARE).sum()) for name, found in imported.frequencies.items()}
     report["categories"] = {name: len(found) for name, found in imported.frequencies.items()}

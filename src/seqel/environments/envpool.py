@@ -81,7 +81,8 @@ class PoolEnv:
         given = [one for one in (seed if isinstance(seed, list) else [seed]) if one is not None]
         if given or self._ran:
             self._pool.close()
-            self._pool = self._make(int(np.random.SeedSequence(given or None).generate_state(1)[0]) & 0x7FFFFFFF)
+            drawn = int(np.random.SeedSequence(given or None).generate_state(1)[0])
+            self._pool = self._make(drawn % ((1 << 31) - self.num_envs))  # environment i has this seed + i
         self._ran = True
         observation, _ = self._pool.reset()
         return self._read(self.single_observation_space, observation), {}

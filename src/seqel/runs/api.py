@@ -90,14 +90,16 @@ def train(
     if env is not None and start is not None:
         settings["init_from"] = str(start) if isinstance(start, str | Path) else "an agent in memory"
     config = _config(env, steps, seed, preset or ("default" if env is not None else "offline-cql"), config, settings)
-    make = None if env is None else resolve(env, **config.env_args)
+    here = Path.cwd()  # an environment may change it
     source = None if data is None else open_source(data, config.offline.schema)
-    config, features = _with_action_features(config, action_features, make, source)
-    trainer, records = build(config, make, source, start if start is not None else config.init_from or None)
+    initial = _load_agent(start if start is not None else config.init_from or None)
+    make = None if env is None else resolve(env, **config.env_args)
+    config, features = _with_action_features(config, action_features, make, source, here)
+    trainer, records = build(config, make, source, initial)
     try:
         if features is not None:
             trainer.learner.describe_actions(features)
-        folder = RunFolder.create(Path(out), trainer.config) if out is not None else _new_folder(trainer.config)
+        folder = RunFolder.create(here / out, trainer.config) if out is not None else _new_folder(trainer.config, here)
         remember(folder.path, trainer.config)
         trainer.begin()
         return run_to_end(trainer, records, folder, progress)
@@ -105,16 +107,19 @@ def train(
         trainer.close()
 
 
+def _load_agent(start: str | Path | Agent | None) -> Agent | None:
+    return Agent.load(start) if isinstance(start, str | Path) else start
+
+
 def build(
-    config: RunConfig, make: EnvMaker | None, source: Source | None, start: str | Path | Agent | None = None
+    config: RunConfig, make: EnvMaker | None, source: Source | None, start: Agent | None = None
 ) -> tuple[Trainer, Iterator[Record]]:
     """The trainer of a config, and the loop over it: online where there is an environment, else offline."""
     if make is None:
         assert source is not None
         offline_trainer = OfflineTrainer(config, source)
         return offline_trainer, offline.records(offline_trainer)
-    agent = Agent.load(start) if isinstance(start, str | Path) else start
-    online_trainer = OnlineTrainer(config, make, start=agent, source=source)
+    online_trainer = OnlineTrainer(config, make, start=start, source=source)
     return online_trainer, online.records(online_trainer)
 
 
@@ -148,7 +153,7 @@ def resume(
         StorageError: another process is training in the folder.
         ConfigError: config.toml is garbled, or fewer `steps` were asked for than are done. Otherwise as `train`.
     """
-    run, config = RunFolder.open(Path(folder), trust)
+    run, config = RunFolder.open(Path(folder).absolute(), trust)
     try:
         if trust:
             save_config(config, run.path / CONFIG)  # with the checksum of its present content
@@ -165,13 +170,12 @@ def resume(
         )
         if not confirmed.trusted:
             require_inside(config, run.path, source=str(run.path / CONFIG), confirm=_how_to_confirm(run), given=given)
-        make = _environment(run, config, confirmed, env) if online_run else None
         found = data if data is not None else config.offline.files or None
         source = None if found is None else open_source(found, config.offline.schema)
-        start: str | Path | None = config.init_from or None
-        if start and restarts_from_itself:
-            start = run.agent  # weights come from the checkpoint; the starting agent may have moved since
-        trainer, records = build(config, make, source, start)
+        # with a checkpoint the weights come from there, and the starting agent may have moved since
+        initial = _load_agent((run.agent if restarts_from_itself else config.init_from) if config.init_from else None)
+        make = _environment(run, config, confirmed, env) if online_run else None
+        trainer, records = build(config, make, source, initial)
         try:
             restored = restore(trainer, run, newest, source)
             if restored and online_run:
@@ -217,22 +221,29 @@ def _environment(run: RunFolder, config: RunConfig, confirmed: Known, env: str |
 
 
 def _with_action_features(
-    config: RunConfig, given: str | Path | NDArray[Any] | None, make: EnvMaker | None, source: Source | None
+    config: RunConfig,
+    given: str | Path | NDArray[Any] | None,
+    make: EnvMaker | None,
+    source: Source | None,
+    here: Path,
 ) -> tuple[RunConfig, Tensor | None]:
     """The action features that were given, or that the config names, and the config that they need."""
     given = given if given is not None else config.offline.action_features or None
     if given is None:
         return config, None
-    action = probe(make).action if make is not None else source.action if source is not None else None
-    assert action is not None
+    given = here / given if isinstance(given, str | Path) else given
+    spec = source if make is None else probe(make, read_as=config.observation)
+    assert spec is not None
+    action = spec.action
     features = read_action_features(given, action_names(action, source if make is None else None))
     return with_settings(config, settings_for(features, given)), features
 
 
-def _new_folder(config: RunConfig) -> RunFolder:
+def _new_folder(config: RunConfig, here: Path) -> RunFolder:
     """The next free folder, also where several runs begin at once."""
     while True:
-        path = free_folder(config.env or (Path(config.offline.files[0]).stem if config.offline.files else "data"))
+        name = config.env or (Path(config.offline.files[0]).stem if config.offline.files else "data")
+        path = here / free_folder(name, here)
         try:
             return RunFolder.create(path, config)
         except ConfigError:
@@ -240,11 +251,11 @@ def _new_folder(config: RunConfig) -> RunFolder:
                 raise
 
 
-def free_folder(name: str) -> Path:
-    """runs/NAME-N with the first N that is free."""
+def free_folder(name: str, here: Path | None = None) -> Path:
+    """runs/NAME-N with the first N that is free in `here` (None: the current directory)."""
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-") or "run"
     number = 1
-    while (path := Path("runs") / f"{stem}-{number}").exists():
+    while ((here or Path()) / (path := Path("runs") / f"{stem}-{number}")).exists():
         number += 1
     return path
 

@@ -253,7 +253,7 @@ def flat(record: Record) -> dict[str, float]:
     """A record's numbers under TensorBoard's names."""
     found = {f"train/{name}": value for name, value in record.metrics.items()}
     if record.validation is not None:
-        found[record.validation.name] = record.validation.mean
+        found |= record.validation.scalars()
         if record.validation.success is not None:
             found["validation/success"] = record.validation.success
     found["train/updates"] = record.updates

@@ -53,6 +53,10 @@ def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: f
             for name, label, colour in HELD_OUT[panel]:
                 points = [(line["steps"], line["validation"][name]) for line in looks]
                 points = [(step, value) for step, value in points if value is not None]
+                if name == looks[-1]["validation"].get("metric"):
+                    axis.axhline(
+                        looks[-1]["validation"]["chance"], color=colour, lw=1, ls=":", label=f"{label}: chance"
+                    )
                 if points:
                     axis.plot(*zip(*points, strict=True), color=colour, lw=1.6, marker="o", ms=3, label=label)
             axis.set_ylabel(panel)

@@ -220,6 +220,11 @@ class RunConfig:
     env_args: dict[str, Any] = setting(
         factory=dict, meaning="Arguments of the environment's constructor, as TOML values.", known_as=("env_kwargs",)
     )
+    observation: dict[str, Any] = setting(
+        factory=dict,
+        meaning="How integer grids of the observation are read: a table from their path to 'pixels' or 'codes'. Empty: "
+        "from the bounds of their space.",
+    )
     init_from: str = setting(
         "", "A run or agent whose weights training starts from; its network's shape comes with them."
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -42,6 +43,7 @@ class Trainer(ABC):
         self.stop_requested = False
         self.solved = False
         self.best: float | None = None  # validation score of the best weights so far
+        self.on_update: Callable[[Trainer], None] | None = None  # called between records, to show progress
         self.seconds = 0.0  # of earlier sittings
         self._began = time.perf_counter()
         if config.threads:

@@ -32,6 +32,7 @@ __all__ = ["OfflineTrainer"]
 
 MAX_WINDOWS = 1_024
 HELD_OUT_TRANSITIONS = 50_000  # at most, at each validation
+HELD_OUT_VALUES = 1 << 24  # action values computed at once there, about: 64 MiB per tensor
 SCALE_TRANSITIONS = 1_000_000  # at most, for the scale of returns
 TOLERANCE = 0.05  # share of the targets' variance by which a validation may be below the best and still be accepted
 DIGEST = 1_000_000  # slots that are compared on a resume
@@ -153,12 +154,16 @@ class OfflineTrainer(Trainer):
         """The sums over held-out steps from which `validate` computes its means."""
         config, network = self.config, self.best_agent.network
         sums = Sums(network, config.objective, self.discount, self.held_out_episodes.lengths)
+        action = self.source.action  # every action has a value at every step: with many actions, fewer steps at a time
+        tokens = int(np.clip(HELD_OUT_VALUES // (action.actions * action.dims), 1, 16_384))
         for batch in self.held_out_episodes.batches(
-            window=config.replay.window, context=config.network.context, discount=self.discount
+            window=config.replay.window, context=config.network.context, discount=self.discount, tokens=tokens
         ):
             batch = self.prepare(batch)
             slow = self.learner.target(batch)
             sums.add(batch, slow if network is self.learner.target else network(batch), slow)
+            if self.ticked is not None:
+                self.ticked(self)
             if sums.steps >= HELD_OUT_TRANSITIONS:
                 break
         return sums
