@@ -13,7 +13,7 @@ from seqel.spaces import ActionSpec, Leaf, ObservationSpec
 from seqel.training.config import preset
 from seqel.training.offline import trainer as offline_session
 from seqel.training.offline.trainer import OfflineTrainer
-from seqel.training.offline.validation import HeldOut, told
+from seqel.training.held_out import HeldOut, told
 from seqel.types import Episode
 
 
@@ -110,6 +110,6 @@ def test_every_update_and_every_part_of_a_check_is_told_to_the_display() -> None
 
     run = session("offline-cql", source())
     told_: list[int] = []
-    run.ticked = lambda one: told_.append(one.steps)
+    run.on_update = lambda one: told_.append(one.steps)
     assert len(list(offline.records(run))) == 2
     assert told_ == [1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10, 10]

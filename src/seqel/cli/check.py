@@ -98,12 +98,12 @@ def _timed(trainer: OnlineTrainer) -> dict[str, float]:
     collect = (time.perf_counter() - began) / calls
     trainer.replay.add(_blank(trainer))  # few episodes have ended by now: an update of the usual size is what is timed
     trainer.update()
-    began, learned, updates = time.perf_counter(), trainer.learned, 0
+    began, learned, updates = time.perf_counter(), trainer.num_learned, 0
     while updates < UPDATES and (updates == 0 or time.perf_counter() - began < PATIENCE):
         trainer.update()
         updates += 1
     seconds = time.perf_counter() - began
-    return {"collect": collect, "update": seconds / updates, "transitions": (trainer.learned - learned) / updates}
+    return {"collect": collect, "update": seconds / updates, "transitions": (trainer.num_learned - learned) / updates}
 
 
 def _blank(trainer: OnlineTrainer) -> Episode:

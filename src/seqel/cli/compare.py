@@ -146,7 +146,7 @@ def _together(
     except KeyboardInterrupt as stop:
         saved = all((path / "summary.json").exists() for path in folders.values())
         raise KeyboardInterrupt(f"stopped and saved: go on with --compare --resume {folder}" if saved else "") from stop
-    curves = _draw(folders, title, config.evaluation.threshold)
+    curves = _draw(folders, title, config.validation.threshold)
     make = resolve(config.env, **config.env_args)
     results = {name: evaluate(Agent.load(path), make, EPISODES) for name, path in folders.items()}
     verdict = judge(results[WITH].interval, results[WITHOUT].interval)

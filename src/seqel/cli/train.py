@@ -154,17 +154,14 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError("--schema goes with --data, and --updates with --data alone")
     if not config.env:
         raise ConfigError("expected ENV, or a config that names one")
-    from seqel.runs.api import free_folder, train
-
-    folder = (Path(arguments.out) if arguments.out else free_folder(config.env)).absolute()
     if arguments.compare and (arguments.start or config.init_from):
         raise ConfigError("--compare trains both from the beginning: leave --start out")
     if arguments.compare and config.memoryless:
         raise ConfigError("--compare trains the memoryless twin itself: leave --memoryless out")
     # only now, what takes seconds to import: a wrong setting is refused at once
-    from seqel.runs.api import free_folder
+    from seqel.runs.api import free_folder, train
 
-    folder = Path(arguments.out) if arguments.out else free_folder(config.env)
+    folder = (Path(arguments.out) if arguments.out else free_folder(config.env)).absolute()
     if arguments.compare:
         from seqel.cli.compare import compare
 

@@ -14,7 +14,7 @@ from seqel.training.held_out import HeldOut
 from seqel.training.record import Record
 
 if TYPE_CHECKING:
-    from seqel.training.offline.trainer import OfflineTrainer
+    from seqel.training.trainer import Trainer
 
 __all__ = ["PLAIN_EVERY", "Progress", "duration"]
 
@@ -73,18 +73,18 @@ class Progress:
             self._said, self._told = time.monotonic(), record
             self.console.print(self.line(), markup=False, soft_wrap=True)
 
-    def tick(self, session: OfflineTrainer) -> None:
+    def tick(self, trainer: Trainer) -> None:
         """Between two records, which may lie minutes apart: how far the run is."""
-        self.updates = session.steps
+        self.updates = trainer.steps
         now = time.monotonic()
         if self._first is None:
-            self._first = now, session.steps
+            self._first = now, trainer.steps
         if self._live is None and now - self._said >= PLAIN_EVERY:
             self._said = now
             begun, before = self._first
-            line = f"updates {session.steps:,} of {self.total:,}  time {duration(session.elapsed)}"
-            if session.steps > before:
-                left = (self.total - session.steps) * (now - begun) / (session.steps - before)
+            line = f"updates {trainer.steps:,} of {self.total:,}  time {duration(trainer.elapsed)}"
+            if trainer.steps > before:
+                left = (self.total - trainer.steps) * (now - begun) / (trainer.steps - before)
                 line += f", at most {duration(left)} to go"
             self.console.print(line, markup=False, soft_wrap=True)
 

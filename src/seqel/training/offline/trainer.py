@@ -162,8 +162,8 @@ class OfflineTrainer(Trainer):
             batch = self.prepare(batch)
             slow = self.learner.target(batch)
             sums.add(batch, slow if network is self.learner.target else network(batch), slow)
-            if self.ticked is not None:
-                self.ticked(self)
+            if self.on_update is not None:
+                self.on_update(self)
             if sums.steps >= HELD_OUT_TRANSITIONS:
                 break
         return sums
