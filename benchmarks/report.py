@@ -241,7 +241,7 @@ def bench_table() -> str:
     for name, row in found["rows"].items():
         ms = f"{row['ms']:.3g}" if "ms" in row else ""
         rate = f"{row['steps_per_s']:,.0f}" if "steps_per_s" in row else ""
-        name = re.sub("set them .*", "update their priorities", name)
+        name = re.sub("set them .*", "update them", name)
         lines.append(f"| {name} | {ms} | {rate} |")
     loop = found["loop"]
     lines.append(
