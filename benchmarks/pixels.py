@@ -1,4 +1,4 @@
-"""A game with image observations: what one core learns in the half hour that Stable-Baselines3 DQN gets (peers/sb3/pixels.py).
+"""A game with image observations: what one core learns in the half hour that Stable-Baselines3 DQN gets too.
 
     taskset -c 1 python benchmarks/pixels.py [--env MinAtar/Breakout-v1] [--seconds 1800] [--seed 0]
 
