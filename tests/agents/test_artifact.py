@@ -64,6 +64,13 @@ def test_every_tensor_and_setting_comes_back(settings: dict[str, Any], tmp_path:
     assert "head.scale" in one and any(name.endswith(".mean") for name in one), "so are unit and statistics"
 
 
+def test_what_is_told_of_an_agent_is_read_without_its_weights(folder: Path) -> None:
+    (folder / "weights.safetensors").unlink()
+    assert artifact.info(folder) == {"env": "somewhere"}
+    with pytest.raises(CheckpointError, match="no agent"):
+        artifact.info(folder / "nowhere")
+
+
 def test_saving_again_replaces_the_whole(folder: Path) -> None:
     artifact.save(folder, network(trunk="gru"), {})
     assert artifact.load(folder)[0].config.trunk == "gru"

@@ -41,3 +41,13 @@ def test_both_batches_rows_stand_in_order_and_what_one_lacks_is_left_out() -> No
     assert not both.valid[2:, 5:].any() and not both.loss_mask[2:, 5:].any()
     leaf = both.observation["observation"]
     torch.testing.assert_close(leaf[2:, 6:], old.observation["observation"][:, -1:].expand(-1, 4, -1))
+
+
+def test_padding_repeats_the_last_mask_and_policy() -> None:
+    mask = torch.tensor([[[True, True, False], [True, False, True], [False, True, True]]])
+    one = dataclasses.replace(batch(rows=1, steps=2), action_mask=mask, policy=mask[:, :, None].float())
+    longer = pad_to(one, 4)
+    assert longer.action_mask is not None and longer.policy is not None
+    assert longer.action_mask[0].tolist() == [*mask[0].tolist(), *[[False, True, True]] * 2]
+    assert longer.policy[0, :, 0].tolist() == longer.action_mask[0].float().tolist()
+    assert longer.valid.tolist() == longer.learn.tolist() == [[True, True, False, False]]

@@ -65,7 +65,7 @@ def q_targets(
             found = peng_lambda(reward, discount, value, valid, trace)
         else:
             found = retrace(
-                reward, discount, value, _fold(gather_actions(target.q[:, :-1], batch.action)), valid, trace
+                reward, discount, value, _fold(gather_actions(target.q.detach()[:, :-1], batch.action)), valid, trace
             )
     return found.view(dims, *batch.reward.shape).movedim(0, -1)
 
@@ -164,7 +164,9 @@ def offline_terms(
     advantage = None
     if config.iql_expectile > 0.0:
         assert online.value is not None
-        advantage = (gather_actions(target.q[:, :-1], batch.action) - online.value[:, :-1]) / scale  # (B, T, M)
+        advantage = (
+            gather_actions(target.q.detach()[:, :-1], batch.action) - online.value[:, :-1]
+        ) / scale  # (B, T, M)
         loss = expectile_loss(advantage, config.iql_expectile).mean(dim=-1)
         found["state_value"] = (loss, loss.detach())
     if config.cloning_weight > 0.0:
