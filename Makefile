@@ -19,17 +19,18 @@ help:  ## this list
 	@echo "Seqel: Q-learning with a memory"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.core  ## watch an agent learn a task that needs memory (3 minutes after installation)
+demo: $(VENV)/.core  ## watch an agent learn a task that needs memory (about 3 minutes on an idle machine)
 	@$(BIN)/seqel demo $(ARGS)
 
 test: check  ## everything that must hold before a change lands: `make check`, then the fast tests
 	@echo "tests   (in $(JOBS) processes)"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) $(ARGS)
 
-check: $(VENV)/.dev  ## lint, format, types and the layers of imports; no tests
+check: $(VENV)/.dev  ## lint, format, types, wording and the layers of imports; no tests
 	@printf 'lint    ' && $(BIN)/ruff check -q . && echo ok
 	@printf 'format  ' && $(BIN)/ruff format -q --check . && echo ok
 	@printf 'types   ' && $(BIN)/mypy --no-error-summary && echo ok
+	@printf 'prose   ' && out=$$($(BIN)/python tools/prose.py) && echo ok || { echo "$$out"; exit 1; }
 	@printf 'layers  ' && out=$$($(BIN)/lint-imports 2>&1) && echo ok || { echo "$$out"; exit 1; }
 
 bench: $(VENV)/.dev  ## how fast the parts are here (2 minutes); one benchmark: make bench BENCH=name
@@ -47,6 +48,7 @@ mutants: $(VENV)/.mutants  ## plant faults in a room and count those that no tes
 
 docs: $(VENV)/.docs  ## build the documentation into site/
 	@$(BIN)/python docs/generate_cli.py
+	@$(BIN)/python docs/generate_settings.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "docs    ok: open site/index.html"
 
 clean:  ## remove .venv, site, builds and caches; runs/ stays

@@ -1,4 +1,4 @@
-"""How soon tasks are learnt: steps and seconds to a threshold on one core, then fresh episodes; a row a task and trunk.
+"""How fast tasks are learned: steps and seconds to a threshold on one core, then fresh episodes; one row per task and trunk.
 
     taskset -c 1 python benchmarks/learn.py [--only tmaze50 ...] [--seeds 0 1 2] [--trunk transformer gru]
 
@@ -79,7 +79,7 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
     "tmaze50-rewards-x100": (
         lambda: Scaled("seqel/TMaze50-v0", 100.0), "default", {"steps": 150_000, "validation.every": 2_500}, 99.0, 100,
     ),
-    "cartpole-hidden-refreshed": (  # the keys of open episodes anew after every update, instead of kept
+    "cartpole-hidden-refreshed": (  # the keys of open episodes are recomputed after every update, instead of kept
         HiddenVelocities, "default", {"steps": 100_000, "validation.every": 5_000, "refresh_every": 1}, 490.0, 100,
     ),
     "tmaze100-refreshed": (

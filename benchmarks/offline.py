@@ -2,8 +2,8 @@
 
     taskset -c 1 python benchmarks/offline.py [--only cartpole ...] [--presets offline-cql] [--seeds 0 1 2 3 4]
 
-The data are made by `offline_data.py` (one set a task); the seed is the learner's. 5,000 updates of 416 transitions at
-most, on one core; which weights are kept is decided on sessions held out, as in any such run. No environment is looked at
+The data are made by `offline_data.py` (one set per task); the seed is the learner's. 5,000 updates of 416 transitions at
+most, on one core; which weights are kept is decided on held-out episodes, as in any such run. No environment is looked at
 before the end: then the agent plays 100 fresh episodes. Each finished run is a JSON file, and is not run again.
 """
 
@@ -96,7 +96,7 @@ def run(name: str, data: Path, preset: str, seed: int, settings: dict[str, Any])
 
 
 def once(path: Path, kept: bool, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The run that stands at `path`, else a new one, which is written there; one that is not kept is made anew."""
+    """The run that stands at `path`, else a new one, which is written there; one that is not kept is made again."""
     if kept and path.exists():
         found: dict[str, Any] = json.loads(path.read_text())
         return found

@@ -170,7 +170,7 @@ def _close(steps: dict[str, list[Any]], terminated: bool, seed: int) -> Played:
 
 
 def half_trained(task: Task, random: float, folder: Path) -> tuple[list[Agent], dict[str, Any]]:
-    """The first agents in the band: trained until the band's lower end, anew from the next seed after each."""
+    """The first agents in the band: each trained from another seed until the band's lower end."""
     low, high = (random + part * (task.solved - random) for part in task.band)
     found: list[Agent] = []
     tried: list[dict[str, Any]] = []

@@ -2,7 +2,7 @@
 
     taskset -c 1 python benchmarks/offline_online.py [--only cartpole-hidden ...] [--seeds 0 1 2] [--data runs/offline-data]
 
-An agent learns from the data of `offline_data.py` (preset `offline-cql`, as in `offline.py`), then goes on with the
+An agent learns from the data of `offline_data.py` (preset `offline-cql`, as in `offline.py`), then continues with the
 environment and the data together (preset `offline-online`). Every 1,000 steps three things are written down: what the agent
 that acts and is kept earns (50 greedy episodes on seeds that are used for nothing else), what the last hundred training
 episodes earned, exploration and trials included, and, where the run has looked, what the learner itself would earn. Before
@@ -41,7 +41,7 @@ SERVED_SEED, SERVED_EPISODES = 40_000, 50
 
 
 class Curves:
-    """What is written down while a run goes on; called with each of its records."""
+    """What is written down during a run; called with each of its records."""
 
     def __init__(self, env: Any, kept: Path) -> None:
         self.env, self.kept, self.since = env, kept, -1
@@ -64,7 +64,7 @@ class Curves:
 
 
 def run(name: str, data: Path, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
-    """Learn from data, then go on."""
+    """Learn from data, then continue in the environment."""
     env, sessions = TASKS[name].env, read(data / f"{name}-seed0.npz", TASKS[name].env)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)

@@ -95,7 +95,7 @@ def played(env: Any, policy: AgentPolicy, episodes: int, rng: np.random.Generato
 
 
 def export(members: list[FQETrainer], names: list[str], truth: list[float], folder: Path) -> None:
-    """What `peers/ope/estimate.py` reads, a file a policy; values are the members' mean."""
+    """What `peers/ope/estimate.py` reads, one file per policy; values are the members' mean."""
     source = members[0].source
     recorded = source.buffer
     count, horizon, actions = recorded.episodes, int(recorded.lengths.max()), source.action.actions

@@ -1,4 +1,4 @@
-"""A game of pictures: what is learnt on one core in the half hour that Stable-Baselines3 DQN gets (peers/sb3/pixels.py).
+"""A game with image observations: what one core learns in the half hour that Stable-Baselines3 DQN gets too.
 
     taskset -c 1 python benchmarks/pixels.py [--env MinAtar/Breakout-v1] [--seconds 1800] [--seed 0]
 
@@ -25,8 +25,8 @@ from seqel.training.online.loop import Record
 
 RESULTS = Path(__file__).parent / "results" / "pixels"
 
-# steps: what the learning rate's schedule is planned for, about what half an hour has time for. All there is to know is in
-# view in these games (moving things leave a trail), and the peer sees no history either: so there is none.
+# steps: what the learning rate's schedule is planned for, about what half an hour has time for. Everything is visible
+# in these games (moving things leave a trail), and the peer sees no history either: so there is none.
 SETTINGS: dict[str, Any] = {"steps": 800_000, "memoryless": True}
 
 

@@ -1,4 +1,4 @@
-"""Write the tables of docs/benchmarks.md and README.md from the JSON files in benchmarks/results.
+"""Write the tables of docs/benchmarks.md, and the six rows in README.md, from the JSON files in benchmarks/results.
 
 python benchmarks/report.py
 """
@@ -31,48 +31,79 @@ WHAT = {
     "memory-s7": "`MiniGrid-MemoryS7-v0`",
     "repeat-previous-medium": "`popgym-RepeatPreviousMedium-v0`",
     "count-recall-easy": "`popgym-CountRecallEasy-v0`",
-    "cartpole-hidden-refreshed": "`CartPole-v1` without velocities, open episodes' keys anew after every update",
-    "tmaze100-refreshed": "T-Maze 100, open episodes' keys anew after every update",
+    "cartpole-hidden-refreshed": "`CartPole-v1` without velocities, open episodes' keys recomputed after every update",
+    "tmaze100-refreshed": "T-Maze 100, open episodes' keys recomputed after every update",
     "cartpole-hidden-bf16-compiled": "`CartPole-v1` without velocities, bf16 and compiled",
     "tmaze100-bf16-compiled": "T-Maze 100, bf16 and compiled",
     "car-flag": "Car Flag (Esslinger et al. 2022)",
-    "memory-cards": "Memory Cards (the same): random play -37.4, forgetting nothing -4.9",
+    "memory-cards": "Memory Cards (Esslinger et al. 2022): random play -37.4, perfect memory -4.9",
     "tmaze50-rewards-x0.01": "T-Maze 50, rewards times 0.01",
     "tmaze50-rewards-x100": "T-Maze 50, rewards times 100",
 }
 
 LEARNING = """## Learning
 
-Command: `python benchmarks/learn.py`. A run ends when its threshold is confirmed on 100 further validation episodes, or its
-steps are done; then 100 (MemoryS7: 200) fresh episodes are played, seeds from 10,000. Seconds include validation. Figures
-stand in the order of the seeds. MemoryS7 reports no success; a return there is above 0 only for one, and at most 1, so a mean
-of 0.96 means at least 96 of 100."""
+Command: `python benchmarks/learn.py`. A run ends when its threshold is confirmed on 100 further validation episodes, or when
+its steps are used up. Then 100 (MemoryS7: 200) fresh episodes are played, with seeds from 10,000. Seconds include validation.
+Figures are in the order of the seeds. MemoryS7 does not report success; there, a return is above 0 only for a successful
+episode and at most 1, so a mean of 0.96 means at least 96 successes in 100."""
 PEERS = """## Stable-Baselines3 DQN, tuned as in its zoo
 
-Command and settings: `benchmarks/peers/README.md`; the same seeds of fresh episodes. Compare ours with the best of ten
-checkpoints, because ours keeps its best by validation too."""
+Command and settings: `benchmarks/peers/README.md`; both use the same seeds for fresh episodes. Compare our figures
+with the best of ten checkpoints, because Seqel also keeps its best weights by validation."""
 SPEED = """## Speed at the public DTQN code's shapes
 
 One core, context 50, width 128, 2 layers, 8 heads, batch 32, back to back. Command:
 `python benchmarks/update_vs_dtqn.py --checkout FOLDER [--precision bf16] [--compile]`."""
 
-SOLVE = """## Seconds to solve, beside the public DTQN code
+SOLVE = """## Seconds to solve, next to the public DTQN code
 
-One core each, the checkout's own environments, agent and settings (`benchmarks/peers/dtqn/solve.py`, one seed, an hour at
-most, its evaluation not counted); ours: `python benchmarks/learn.py --only NAME`, validation counted."""
-PIXELS = """## A game of pictures, beside Stable-Baselines3 DQN
+One core each. DTQN uses its own environments, agent and settings (`benchmarks/peers/dtqn/solve.py`, one seed, at most an
+hour, evaluation time not counted). Ours: `python benchmarks/learn.py --only NAME`, validation time counted."""
+PIXELS = """## A game with image observations, next to Stable-Baselines3 DQN
 
-Half an hour of training on one core each, at the same time, seed 0, 16 environments against one (SB3's own way);
-our looks counted, theirs not. Commands: `python benchmarks/pixels.py`, `benchmarks/peers/sb3/pixels.py`. A look is 20
-episodes; at the end 100 fresh ones: ours of the weights with the best look, theirs of the last."""
+Half an hour of training on one core each, at the same time, seed 0. Seqel uses 16 environments, Stable-Baselines3 one (its
+default). Our validation time is counted, theirs is not. Commands: `python benchmarks/pixels.py`,
+`benchmarks/peers/sb3/pixels.py`. A validation plays 20 episodes. At the end, 100 fresh episodes are played: with the weights
+of the best validation for Seqel, with the last weights for Stable-Baselines3."""
 TABLE = """## The parts, and how they grow
 
-One thread; update: 32 windows of 50 steps (about 1,600 transitions whatever the context), 2 layers; act: a step of every
-environment. Command: `make bench`, or `python benchmarks/speed_table.py --full`."""
+One thread. Update: 32 windows of 50 steps (about 1,600 transitions, independent of the context), 2 layers. Act: one step of
+every environment. Command: `make bench`, or `python benchmarks/speed_table.py --full`."""
+
+
+README_ROWS = (
+    ("tmaze100", "transformer"),
+    ("cartpole-hidden", "transformer"),
+    ("memory-s7", "transformer"),
+    ("count-recall-easy", "transformer"),
+    ("repeat-previous-medium", "transformer"),
+    ("repeat-previous-medium", "gru"),
+)
+
+
+def summary() -> str:
+    """The six rows of the README: what was learned, and how fast, on one core."""
+    lines = [
+        "| task | network | mean return, one figure per seed | environment steps | seconds |",
+        "|---|---|---|---|---|",
+    ]
+    for task, trunk in README_ROWS:
+        runs = sorted(
+            (found for found in read("learn") if (found["task"], found["trunk"]) == (task, trunk)),
+            key=lambda found: found["seed"],
+        )
+        if runs:
+            lines.append(
+                f"| {WHAT[task]} | {'GRU' if trunk == 'gru' else 'Transformer'} "
+                f"| {each(runs, lambda r: format(r['mean'], '.3g'))} | {each(runs, lambda r: format(r['steps'], ','))} "
+                f"| {each(runs, lambda r: format(r['seconds'], '.0f'))} |"
+            )
+    return "\n".join(lines)
 
 
 def learning() -> str:
-    """A row for each task and trunk: fresh episodes, steps and seconds, a figure a seed."""
+    """One row per task and trunk: fresh episodes, steps and seconds, one figure per seed."""
     rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for found in read("learn"):
         rows[found["task"], found["trunk"]].append(found)
@@ -95,7 +126,7 @@ def learning() -> str:
 
 
 def each(runs: list[dict[str, Any]], text: Any) -> str:
-    """One figure a seed."""
+    """One figure per seed."""
     return "; ".join(text(run) for run in runs)
 
 
@@ -106,7 +137,7 @@ def peers() -> str:
         if str(found.get("peer", "")).lower().startswith("stable") and "best_checkpoint" in found:
             rows[found["env"]].append(found)
     lines = [
-        "| task | steps | last weights, a seed each | best of ten checkpoints | seconds |",
+        "| task | steps | last weights, one figure per seed | best of ten checkpoints | seconds |",
         "|---|---|---|---|---|",
     ]
     for env, runs in rows.items():
@@ -120,10 +151,10 @@ def peers() -> str:
 
 
 def speed() -> str:
-    """Our update and action beside the public DTQN code's, back to back."""
+    """Our update and action next to the public DTQN code's, measured back to back."""
     names = ["update_ms", "dtqn_update_ms", "update_ratio", "act_ms_an_action_16", "dtqn_act_ms", "act_ratio_16"]
     lines = [
-        "| ours | update, ms | DTQN's | ratio | an action of 16 at once, ms | DTQN's action | ratio |",
+        "| ours | update, ms | DTQN's | ratio | one action for 16 environments, ms | DTQN's action | ratio |",
         "|---|---|---|---|---|---|---|",
     ]
     for found in read("speed"):
@@ -133,13 +164,13 @@ def speed() -> str:
 
 
 def solve() -> str:
-    """The public DTQN code on its own tasks, beside ours."""
+    """The public DTQN code on its own tasks, next to ours."""
     ours: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for found in read("learn"):
         if found["trunk"] == "transformer":
             ours[found["task"]].append(found)
     lines = [
-        "| task | solved means | DTQN: seconds, steps, best look | ours: seconds, a seed each | times sooner |",
+        "| task | solved means | DTQN: seconds, steps, best validation | ours: seconds, one figure per seed | times faster |",
         "|---|---|---|---|---|",
     ]
     for found in read("solve"):
@@ -162,7 +193,7 @@ def frames() -> str:
     found = next(iter(read("frames")), None)
     if found is None:
         return ""
-    lines = ["| where | replay, GiB | process, GiB at most | a draw of 32 windows of 50, ms |", "|---|---|---|---|"]
+    lines = ["| where | replay, GiB | process, peak GiB | sampling 32 windows of 50, ms |", "|---|---|---|---|"]
     lines += [
         f"| {row['where']} | {row['replay_gib']:.2f} | {row['resident_most_gib']:.2f} | {row['draw_ms']:.2f} |"
         for row in found["rows"]
@@ -171,7 +202,7 @@ def frames() -> str:
 
 
 def pixels() -> str:
-    """A game of pictures beside Stable-Baselines3, the same half hour each; the curves go into a picture."""
+    """A game of pictures next to Stable-Baselines3, both for the same half hour; the curves are drawn into a picture."""
     lines = [
         "| game | who | steps/s in training | steps | fresh episodes at the end | return at 5; 10; 20; 30 minutes |",
         "|---|---|---|---|---|---|",
@@ -192,7 +223,7 @@ def pixels() -> str:
             )
     if len(lines) == 2:
         return ""
-    axes.set(xlabel="minutes of training on one core", ylabel="mean return of a look")
+    axes.set(xlabel="minutes of training on one core", ylabel="mean return of a validation")
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)
     picture = HERE.parent / "docs" / "figures" / "pixels.png"
@@ -202,7 +233,7 @@ def pixels() -> str:
 
 
 def bench_table() -> str:
-    """What `seqel bench` says on this machine, a row a line; empty where it was not run."""
+    """What `seqel bench` reports on this machine, one row per measurement; empty if it was not run."""
     found = next((one for one in read("table")), None)
     if found is None:
         return ""
@@ -210,10 +241,11 @@ def bench_table() -> str:
     for name, row in found["rows"].items():
         ms = f"{row['ms']:.3g}" if "ms" in row else ""
         rate = f"{row['steps_per_s']:,.0f}" if "steps_per_s" in row else ""
+        name = re.sub("set them .*", "update them", name)
         lines.append(f"| {name} | {ms} | {rate} |")
     loop = found["loop"]
     lines.append(
-        f"| the whole loop, T-Maze 50, {loop['replay_ratio']:.0f} transitions learnt a step | | {loop['steps_per_s']:,.0f} |"
+        f"| the whole loop, T-Maze 50, {loop['replay_ratio']:.0f} trained transitions/step | | {loop['steps_per_s']:,.0f} |"
     )
     lines.append(f"| from starting Python to the first update | {1e3 * loop['seconds_to_the_first_update']:,.0f} | |")
     return "\n".join(lines)
@@ -229,7 +261,7 @@ def put(path: Path, text: str) -> None:
 def main() -> None:
     versions = next(iter(read("learn")), {}).get("versions", {})
     machine = (
-        "Machine: AMD EPYC, 2 cores, one of them a run, no GPU; "
+        "Machine: AMD EPYC, 2 cores, one core per run, no GPU; "
         + ", ".join(f"{k} {v}" for k, v in versions.items())
         + "."
     )
@@ -247,7 +279,8 @@ def main() -> None:
     put(HERE.parent / "docs" / "benchmarks.md", "\n\n".join(parts))
     put(
         HERE.parent / "README.md",
-        f"{machine} More, with commands and peers: [docs/benchmarks.md](docs/benchmarks.md).\n\n{table}",
+        f"{summary()}\n\n{machine} The figures are greedy returns on fresh episodes.\n"
+        "All results, with commands and comparisons: [docs/benchmarks.md](docs/benchmarks.md).",
     )
 
 

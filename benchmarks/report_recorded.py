@@ -24,23 +24,23 @@ DATA = {
 }
 LEARNT = """## Learning from recorded data
 
-50,000 transitions a task (`python benchmarks/offline_data.py`): 30 % random play, 70 % half-trained agents with one action in
-ten at random. Learnt from them without a look at the environment (`python benchmarks/offline.py`), then 100 fresh episodes.
-Figures in the order of the seeds 0, 1, 2, ...; the settings of each run are in its JSON file. The peer
-(`benchmarks/peers/README.md`) sees one observation where all is in view, up to four stacked ones elsewhere; its last weights,
-of the setting that its tuning chose."""
+50,000 transitions per task (`python benchmarks/offline_data.py`): 30 % random play, 70 % half-trained agents that take one
+action in ten at random. Training uses these transitions only (`python benchmarks/offline.py`); then 100 fresh episodes are
+played. Figures are in the order of the seeds 0, 1, 2, ...; the settings of each run are in its JSON file. The peer
+(`benchmarks/peers/README.md`) sees one observation in fully observed tasks and up to four stacked observations elsewhere. Its
+figures are those of its last weights, with the setting that its tuning chose."""
 ESTIMATED = """## What a policy would earn, from recorded data alone
 
-Eight policies a task, judged from the same data (`python benchmarks/ope.py`); their true values by playing. Discounted by
-0.99. The last columns are SCOPE-RL's on the same data, given our fitted values and the recorded probabilities: direct
-method, self-normalised per-decision importance sampling, self-normalised doubly robust."""
+Eight policies per task, estimated from the same data (`python benchmarks/ope.py`). Their true values were measured by
+playing. The discount is 0.99. The last columns are the estimates of SCOPE-RL on the same data, given our fitted values and
+the recorded probabilities: direct method, self-normalised per-decision importance sampling, self-normalised doubly robust."""
 ONLINE = """## From recorded data on to an environment
 
-Learnt from the data, then 60,000 steps in the environment (preset `offline-online`,
-`python benchmarks/offline_online.py`): in three quarters of the environments acts what is proven, in the others what is being
-learnt is on trial and explores. *What acts* is also what is kept: greedy episodes on 50 seeds used for nothing else,
-every 1,000 steps. *Training episodes*: the last hundred of all environments, trials and exploration included. *The
-learner* is what would act without the guard. Before and after: 100 fresh episodes."""
+Trained on the data, then for 60,000 steps in the environment (preset `offline-online`,
+`python benchmarks/offline_online.py`). The incumbent acts in three quarters of the environments; the challenger acts and
+explores in the others. *Incumbent*: greedy episodes on 50 seeds that nothing else uses, every 1,000 steps; these weights are
+also the ones that are saved. *Training episodes*: the last hundred episodes of all environments, challenger and exploration
+included. *Learner*: the weights that would act without an incumbent. Before and after: 100 fresh episodes."""
 IMPORTS = """## Ten million rows of recorded sessions
 
 Commands: `python benchmarks/import_rows.py`."""
@@ -52,7 +52,7 @@ def read(folder: str) -> list[dict[str, Any]]:
 
 
 def learnt() -> str:
-    """Ours, cloning, and the peer; a row a task."""
+    """Ours, cloning, and the peer; one row per task."""
     ours: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for run in read("offline"):
         ours[run["task"], run["preset"]].append(run)
@@ -85,7 +85,7 @@ def learnt() -> str:
 
 
 def estimated() -> str:
-    """A row a policy, and the sums."""
+    """One row per policy, and the totals."""
     parts = []
     for run in read("ope"):
         peers = {one["policy"]: one["estimates"] for one in read(f"ope/peers/{run['task']}")}
@@ -120,10 +120,10 @@ def _estimate(found: dict[str, Any] | None) -> str:
 
 
 def online() -> str:
-    """A row a run."""
+    """One row per run."""
     columns = (
-        "task", "seed", "before", "what acts: at first; lowest of 20,000 steps", "training episodes at 20,000; at the end",
-        "the learner, lowest of 20,000", "after", "seconds",
+        "task", "seed", "before", "incumbent: at first; lowest of 20,000 steps", "training episodes at 20,000; at the end",
+        "learner, lowest of 20,000", "after", "seconds",
     )  # fmt: skip
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for run in read("offline-online"):
@@ -143,7 +143,7 @@ def imports() -> str:
     if found is None:
         return ""
     lines = [
-        "| file | GiB | import: rows/s | seconds | process, GiB at most | polars, sums only: rows/s | second start, s |",
+        "| file | GiB | import: rows/s | seconds | process, peak GiB | polars, sums only: rows/s | second start, s |",
         "|---|---|---|---|---|---|---|",
     ]
     for kind, row in found["formats"].items():
@@ -155,8 +155,8 @@ def imports() -> str:
     if "training" in found:
         row = found["training"]
         lines.append(
-            f"\nTraining on them (one core, context {row['context']}): {row['rows_per_second']:,.0f} rows learnt a second, "
-            f"{row['peak_gib']:.2f} GiB at most, {row['start_seconds']:.1f} s from the start to the first update."
+            f"\nTraining on them (one core, context {row['context']}): {row['rows_per_second']:,.0f} trained rows/s, "
+            f"{row['peak_gib']:.2f} GiB at the peak, {row['start_seconds']:.1f} s from the start to the first update."
         )
     return "\n".join(lines)
 

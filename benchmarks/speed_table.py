@@ -32,7 +32,7 @@ SHORT = {
     "act, 16 environments, onnxruntime": "act --backend onnxruntime",
     "act, 1 environment, onnxruntime": "act --envs 1 --backend onnxruntime",
     "draw 32 windows from 100,000 steps": "replay",
-    "draw 32 windows by priority, and set them anew": "replay --priority 0.6",
+    "draw 32 windows by priority, and update them": "replay --priority 0.6",
     "CartPole-v1, 16": "env --env CartPole-v1 --repeats 20",
     "MiniGrid-MemoryS7-v0, 16": "env --env MiniGrid-MemoryS7-v0 --repeats 20",
 }
@@ -66,7 +66,7 @@ def bench(arguments: str) -> dict[str, Any]:
 
 
 def first_action_and_update() -> dict[str, float]:
-    """Seconds from starting Python to a trained-on first update, and a whole loop's steps a second, T-Maze 50."""
+    """Seconds from starting Python to a trained-on first update, and a whole loop's steps per second, T-Maze 50."""
     code = (
         "import time, sys; began = time.time(); import seqel; from seqel.environments.resolve import resolve;"
         "from seqel.training.online.trainer import Session; from seqel.training.config import preset;"

@@ -1,4 +1,4 @@
-"""Write docs/cli.md from what `seqel COMMAND --help` says, so that the page never differs from the program.
+"""Write docs/cli.md from the output of `seqel COMMAND --help`, so that the page never differs from the program.
 
 `make docs` runs it before the pages are built. It needs nothing but the installed package.
 """
@@ -11,20 +11,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMANDS = ("check", "data", "train", "evaluate", "tasks", "demo")
+COMMANDS = ("check", "data", "train", "evaluate", "tasks", "bench", "demo")
 PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# Command line
 
 <!-- Written by docs/generate_cli.py from the program's own help: change the program, then run `make docs`. -->
 
 `ENV` is a registered id (`CartPole-v1`), `module:Id-v0`, or a class as `module:ClassName`. Every command takes
-`--json`: one JSON object on standard output, progress on standard error. A failure is one clear message and an exit code
-that is not zero, never a traceback.
+`--json`: one JSON object on standard output, progress on standard error. A failure prints one message and returns a
+nonzero [exit code](exit-codes.md), without a traceback.
 """
 
 
 def help_of(*command: str) -> str:
-    """What the program prints for `seqel COMMAND --help`, without colours and without trailing blanks."""
+    """The output of `seqel COMMAND --help`, without colours and trailing blanks."""
     done = subprocess.run(
         [sys.executable, "-c", "from seqel.cli.main import main; main()", *command, "--help"],
         env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"},
@@ -39,13 +39,13 @@ def help_of(*command: str) -> str:
 
 
 def main() -> None:
-    """Write the page, and only when it says something new."""
+    """Write the page if it has changed."""
     parts = [HEAD, f"```text\n{help_of()}\n```\n"]
     parts += [f"## seqel {command}\n\n```text\n{help_of(command)}\n```\n" for command in COMMANDS]
     page = "\n".join(parts)
     if not PAGE.exists() or PAGE.read_text() != page:
         PAGE.write_text(page)
-        print(f"docs    {PAGE.name} written anew")
+        print(f"docs    {PAGE.name} updated")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
 A customer writes once what the matter is (money or a defect). A request can only be settled after the account number was
 asked for, and by then the first message is no longer in view: whoever cannot remember it has to guess. The recorded
-staff acted by chance. At the end the learnt policy serves 2,000 new customers, and what it earns stands beside the estimate.
+staff acted by chance. At the end the learned policy serves 2,000 new customers, and the estimate is compared with what it
+earned.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Customer:
 
 
 def write_sessions(path: Path, count: int, seed: int = 0) -> None:
-    """A row a step."""
+    """One row per step."""
     chance = random.Random(seed)
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, COLUMNS)

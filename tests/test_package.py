@@ -86,6 +86,7 @@ def test_public_names_are_the_documented_ones() -> None:
     expected = {
         "Agent",
         "Evaluation",
+        "Record",
         "RunConfig",
         "SeqelError",
         "__version__",

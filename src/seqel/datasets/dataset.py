@@ -110,27 +110,38 @@ class Dataset:
 
 def load(
     files: str | Path | Sequence[str | Path],
-    schema: Schema,
+    schema: Schema | str | Path,
     cache: Path | None = None,
     *,
     duplicates: str = "refuse",
     progress: Callable[[float], None] | None = None,
 ) -> Dataset:
-    """A table (a file, several, or a pattern) -> its episodes.
+    """Read a table (a file, several files, or a pattern) as episodes.
 
-    The first call imports it into a store in `cache` (by default a folder .seqel beside the first file, or, where that
-    cannot be written, ~/.cache/seqel/datasets); later ones open the store, unless a file or the schema has changed.
-    duplicates: "refuse" rows that equal another one in every column that the schema names, its session and order among
-    them, or go on with the "first" of them. Rows with the same order and other values keep the order of the file.
-    progress(share): called now and then during the import.
+    The first call imports the table into a store in `cache`. Later calls open that store, unless a file or the schema
+    has changed.
+
+    Args:
+        files: CSV, JSON lines (both also gzipped) or Parquet.
+        schema: a `Schema`, or the path of the TOML file that holds one.
+        cache: folder of the store; None: `.seqel` beside the first file, or ~/.cache/seqel/datasets where that folder
+            cannot be written.
+        duplicates: "refuse" rows that equal another row in every column that the schema names, or keep the "first" of
+            them. Rows with the same order and other values keep the order of the file.
+        progress: called during the import with the fraction that is done.
 
     Raises:
+        ConfigError: the schema is missing, garbled or contradictory.
         DataError: a file or a row is not what the schema says; names file, line and column.
         StorageError: the store cannot be written.
         MissingExtraError: polars is needed and not installed.
     """
     if duplicates not in ("refuse", "first"):
         raise DataError(f'expected duplicates = "refuse" or "first", got {duplicates!r}')
+    if isinstance(schema, str | Path):
+        from seqel.datasets.schema import Schema as SchemaClass
+
+        schema = SchemaClass.load(Path(schema))
     paths = [path.absolute() for path in expand(files)]
     for path in paths:
         if not path.is_file():

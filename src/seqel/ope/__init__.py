@@ -1,0 +1,35 @@
+"""Off-policy evaluation: what a policy would earn, estimated from recorded episodes alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seqel import lazy
+
+if TYPE_CHECKING:
+    from seqel.ope.estimate import OffPolicy, PolicyValue
+    from seqel.ope.estimate import estimate_policies as estimate
+    from seqel.ope.policies import AgentPolicy, BehaviourPolicy, ConstantAction, Policy
+
+__all__ = [
+    "AgentPolicy",
+    "BehaviourPolicy",
+    "ConstantAction",
+    "OffPolicy",
+    "Policy",
+    "PolicyValue",
+    "estimate",
+]
+
+__getattr__, __dir__ = lazy.attach(
+    __name__,
+    {
+        "AgentPolicy": "seqel.ope.policies",
+        "BehaviourPolicy": "seqel.ope.policies",
+        "ConstantAction": "seqel.ope.policies",
+        "OffPolicy": "seqel.ope.estimate",
+        "Policy": "seqel.ope.policies",
+        "PolicyValue": "seqel.ope.estimate",
+        "estimate": "seqel.ope.estimate:estimate_policies",
+    },
+)

@@ -1,0 +1,83 @@
+"""Write docs/settings.md from the declared settings, so that the page never differs from the program.
+
+`make docs` runs it before the pages are built. It needs nothing but the installed package.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seqel.settings import SettingInfo, list_settings
+from seqel.training.config import RunConfig
+from seqel.training.presets import PRESETS
+
+PAGE = Path(__file__).with_name("settings.md")
+HEAD = """# Settings
+
+<!-- Written by docs/generate_settings.py from the declarations in the code: change those, then run `make docs`. -->
+
+Every setting has a dotted name, which is the same on the command line (`--set learner.learning_rate=3e-4`), in Python
+(`settings={"learner.learning_rate": 3e-4}`) and in TOML:
+
+```toml
+[learner]
+learning_rate = 3e-4
+```
+
+`config.toml` in a run folder contains the values of that run. A value out of its range is refused with a `ConfigError`.
+"""
+SECTIONS = {
+    "": "The run",
+    "network": "The network",
+    "objective": "The objective",
+    "exploration": "Exploration",
+    "replay": "Replay",
+    "learner": "The learner",
+    "validation": "Validation",
+    "offline": "Recorded data",
+}
+
+
+def row(info: SettingInfo) -> str:
+    """One line of a table."""
+    meaning = info.meaning + (f" Unit: {info.unit}." if info.unit else "")
+    if info.known_as:
+        meaning += f" Elsewhere: {', '.join(f'`{name}`' for name in info.known_as)}."
+    cells = (f"`{info.name}`", f"`{shown(info.default)}`", info.expected, meaning)
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def shown(value: object) -> str:
+    """A default as TOML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    return str(list(value)) if isinstance(value, tuple) else str(value)
+
+
+def page() -> str:
+    """The whole page: a table per section, then what each preset changes."""
+    parts = [HEAD]
+    infos = list(list_settings(RunConfig))
+    for section in dict.fromkeys(info.name.rpartition(".")[0] for info in infos):
+        lines = ["| setting | default | expected | meaning |", "|---|---|---|---|"]
+        lines += [row(info) for info in infos if info.name.rpartition(".")[0] == section]
+        parts.append(f"## {SECTIONS.get(section, section)}\n\n" + "\n".join(lines) + "\n")
+    lines = ["| preset | use | settings |", "|---|---|---|"]
+    for name, (use, settings) in PRESETS.items():
+        changed = ", ".join(f"`{key}` = `{shown(value)}`" for key, value in settings.items()) or "none"
+        lines.append(f"| `{name}` | {use} | {changed} |")
+    parts.append("## Presets\n\n" + "\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def main() -> None:
+    text = page()
+    if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
+        PAGE.write_text(text, encoding="utf-8")
+        print(f"docs    {PAGE.name} updated")
+
+
+if __name__ == "__main__":
+    main()
