@@ -43,7 +43,7 @@ class ObjectiveConfig:
             raise ConfigError(
                 f"objective.n_step = {self.n_step} needs lambda_ = 0 (got {self.lambda_}): one or the other"
             )
-        for name in ("td", "cql", "imitation", "advantage"):
+        for name in ("td_weight", "cql_alpha", "cloning_weight", "awr_beta"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"objective.{name}: expected 0 or more, got {getattr(self, name)}")
         if not 0.0 < self.cql_temperature < math.inf:
@@ -54,6 +54,6 @@ class ObjectiveConfig:
             raise ConfigError("objective: expected td > 0 or imitation > 0, got neither: nothing would be learnt")
         if self.awr_beta > 0.0 and not (self.iql_expectile > 0.0 and self.cloning_weight > 0.0):
             raise ConfigError(
-                "objective.awr_beta: needs expectile > 0 (a state's value to compare with) and imitation > 0 (what it "
-                f"weights), got {self.iql_expectile} and {self.cloning_weight}"
+                "objective.awr_beta: needs iql_expectile > 0 (a state's value to compare with) and "
+                f"cloning_weight > 0 (what it weights), got {self.iql_expectile} and {self.cloning_weight}"
             )

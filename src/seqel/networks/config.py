@@ -49,7 +49,7 @@ class NetworkConfig:
             ("gate", ("residual", "gru")),
             ("image", ("cnn", "patches")),
             ("actions", ("outputs", "embedded")),
-            ("policy", ("none", "auxiliary", "greedy", "constraint")),
+            ("policy_head", ("none", "auxiliary", "greedy", "constraint")),
             ("value", ("scalar", "hl-gauss", "c51", "quantile")),
         ):
             if getattr(self, name) not in choices:
@@ -71,6 +71,6 @@ class NetworkConfig:
                 f"{self.action_features}"
             )
         if not 0.0 <= self.bcq_threshold <= 1.0:
-            raise ConfigError(f"network.bcq_threshold: expected 0 <= support <= 1, got {self.bcq_threshold}")
+            raise ConfigError(f"network.bcq_threshold: expected 0 <= bcq_threshold <= 1, got {self.bcq_threshold}")
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError(f"network.dropout: expected 0 <= dropout < 1, got {self.dropout}")
