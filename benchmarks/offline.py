@@ -25,8 +25,8 @@ import torch
 import seqel
 from learn import commit
 from offline_data import TASKS
-from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.environments.resolve import resolve
+from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.types import Episode
 

@@ -30,10 +30,10 @@ from offline_data import TASKS
 from seqel.agents.agent import Agent
 from seqel.environments.resolve import resolve
 from seqel.environments.vector import VectorStream, make_vector
+from seqel.ope.estimate import fitted, tabulate
+from seqel.ope.fqe import FQETrainer, StepEstimates
 from seqel.ope.policies import AgentPolicy
 from seqel.spaces import ActionSpec, ObservationSpec
-from seqel.ope.fqe import FQETrainer, StepEstimates
-from seqel.ope.estimate import fitted, tabulate
 
 RESULTS = Path(__file__).parent / "results" / "ope"
 DISCOUNT = 0.99

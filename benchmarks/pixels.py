@@ -20,8 +20,8 @@ import torch
 
 import seqel
 from learn import commit
-from seqel.training.online.loop import Record
 from seqel.profiling.timing import machine
+from seqel.training.online.loop import Record
 
 RESULTS = Path(__file__).parent / "results" / "pixels"
 

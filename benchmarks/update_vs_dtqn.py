@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from seqel.training.hardware.allocator import keep_freed_memory
 from seqel.profiling.timing import Shapes, machine, time_act, time_update
+from seqel.training.hardware.allocator import keep_freed_memory
 
 HERE = Path(__file__).parent
 SHAPES = Shapes(width=128, layers=2, heads=8, context=50, batch=32, observation=3, actions=3, steps=50_000)

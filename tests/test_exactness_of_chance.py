@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 import torch
 
-from seqel.replay.buffer import Replay
 from seqel.losses.config import ObjectiveConfig
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
+from seqel.replay.buffer import Replay
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from seqel.agents.agent import Agent
-from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.losses.config import ObjectiveConfig
 from seqel.networks.config import NetworkConfig
+from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec
-from seqel.training.config import OfflineConfig, LearnerConfig, ReplayConfig, RunConfig
+from seqel.training.config import LearnerConfig, OfflineConfig, ReplayConfig, RunConfig
 from seqel.training.offline.loop import records
 from seqel.training.offline.trainer import OfflineTrainer
 from test_exactness import GAMMA, SPEC, cue_episodes, cue_values

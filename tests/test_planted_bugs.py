@@ -16,16 +16,16 @@ import torch
 from seqel.agents.agent import Agent
 from seqel.agents.config import ExplorationConfig
 from seqel.agents.exploration import Explorer
-from seqel.replay.buffer import Replay
 from seqel.environments.vector import StepResult, VectorStream, make_vector
 from seqel.losses.config import ObjectiveConfig
 from seqel.losses.objective import q_targets
 from seqel.networks.tokens import TokenEncoder, VectorEncoder
 from seqel.networks.trunks.transformer import Transformer
-from seqel.training.online.actors import Actors
-from seqel.training.online.collector import Collector
+from seqel.replay.buffer import Replay
 from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner
+from seqel.training.online.actors import Actors
+from seqel.training.online.collector import Collector
 from seqel.training.return_scale import ReturnScale
 from seqel.types import Episode, QOutput, SequenceBatch
 from support import Scripted, batch, network, same_q, step_through

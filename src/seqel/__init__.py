@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from seqel.agents.agent import Agent
     from seqel.errors import SeqelError
     from seqel.evaluation.rollout import Evaluation, evaluate
-    from seqel.training.config import RunConfig, preset
     from seqel.runs.api import resume, train
+    from seqel.training.config import RunConfig, preset
 
 __all__ = [
     "Agent",

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from seqel.cli import demo
-
 from seqel.cli import paired_runs as twins
 from seqel.cli.compare import judge
 from seqel.cli.main import main

@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 
 from seqel.datasets import dataset as datasets
-from seqel.datasets.reading import chunks as lines
 from seqel.datasets.dataset import load
+from seqel.datasets.reading import chunks as lines
 from seqel.errors import DataError, MissingExtraError
 from seqel.spaces import hash_text
 

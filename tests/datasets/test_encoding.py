@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from seqel.datasets import encoding as encodings
-from seqel.datasets.importing import vocabulary as names
 from seqel.datasets.dataset import Dataset, load
 from seqel.datasets.encoding import Encoding, natural
+from seqel.datasets.importing import vocabulary as names
 from seqel.errors import DataError
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork

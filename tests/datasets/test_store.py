@@ -10,12 +10,10 @@ import polars as pl
 import pytest
 
 from seqel.datasets import store
-
-from seqel.datasets.importing import rows as importing
-
-from seqel.datasets.reading import chunks as lines
 from seqel.datasets.dataset import Dataset, load
+from seqel.datasets.importing import rows as importing
 from seqel.datasets.importing.episodes import stable_order
+from seqel.datasets.reading import chunks as lines
 from seqel.errors import ConfigError, DataError
 from seqel.spaces import hash_text
 

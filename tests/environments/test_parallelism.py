@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from seqel.environments import parallelism as speed
+from seqel.environments.parallelism import choose_mode
 from seqel.environments.probe import probe
 from seqel.environments.resolve import resolve
-from seqel.environments.parallelism import choose_mode
 
 POLE = resolve("CartPole-v1")
 

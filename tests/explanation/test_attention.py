@@ -16,8 +16,8 @@ from seqel.explanation.attention import (
     counterfactual,
     occlusion,
     q_values,
-    strongest_head,
     record_episode,
+    strongest_head,
 )
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork

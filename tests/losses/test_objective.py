@@ -14,10 +14,10 @@ from torch import Tensor
 from seqel.errors import ConfigError
 from seqel.losses import objective as under_test
 from seqel.losses.config import ObjectiveConfig
-from seqel.values.hl_gauss import HLGauss
 from seqel.losses.objective import q_targets, step_loss
 from seqel.losses.td import double_q_bootstrap, masked_mean
 from seqel.types import QOutput, SequenceBatch
+from seqel.values.hl_gauss import HLGauss
 
 ONE = torch.ones(())
 

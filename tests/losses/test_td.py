@@ -9,12 +9,12 @@ from torch import Tensor
 from seqel.losses.returns import one_step
 from seqel.losses.td import (
     double_q_bootstrap,
+    gather_actions,
     huber,
     masked_argmax,
     masked_max,
     masked_mean,
     q_bootstrap,
-    gather_actions,
     squared,
 )
 

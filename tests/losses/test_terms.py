@@ -5,8 +5,15 @@ import math
 import pytest
 import torch
 
-from seqel.losses.terms.terms import advantage_weight, cql_penalty, expectile_loss, cloning_loss, log_policy, support_mask
 from seqel.losses.returns import linear_recurrence, one_step, peng_lambda, retrace, watkins_trace
+from seqel.losses.terms.terms import (
+    advantage_weight,
+    cloning_loss,
+    cql_penalty,
+    expectile_loss,
+    log_policy,
+    support_mask,
+)
 
 ACTION = torch.tensor([[[1]]])
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.errors import DataError
-from seqel.ope.policies import ConstantAction, BehaviourPolicy
+from seqel.ope.estimate import OffPolicy, estimate_policies, tabulate
+from seqel.ope.fqe import FQETrainer, fitted_config
+from seqel.ope.policies import BehaviourPolicy, ConstantAction
+from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec
 from seqel.training.offline import loop as offline
-from seqel.ope.fqe import FQETrainer, fitted_config
 from seqel.training.offline.validation import HeldOut
-from seqel.ope.estimate import OffPolicy, estimate_policies, tabulate
 from test_exactness import GAMMA, SPEC, cue_episodes
 from test_exactness_offline import poor_data
 

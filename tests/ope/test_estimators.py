@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seqel.errors import DataError
-from seqel.ope.estimators import METHODS, Estimate, Logged, effective_sizes, estimate, bellman_error, correctable_steps
+from seqel.ope.estimators import METHODS, Estimate, Logged, bellman_error, correctable_steps, effective_sizes, estimate
 
 
 def logged(reward: Any, ratio: Any, q: Any = None, v: Any = None, discount: float = 0.5, valid: Any = None) -> Logged:

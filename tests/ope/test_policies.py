@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from seqel.agents.agent import Agent
-from seqel.replay.in_memory_dataset import InMemoryDataset
-from seqel.ope.policies import ConstantAction, BehaviourPolicy, AgentPolicy, Policy
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
+from seqel.ope.policies import AgentPolicy, BehaviourPolicy, ConstantAction, Policy
+from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec, FlatObservation
 from seqel.types import Episode, SequenceBatch
 from test_exactness import SPEC, cue_episodes

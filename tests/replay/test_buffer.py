@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from seqel.replay.buffer import Replay
 from seqel.errors import CheckpointError, StorageError
+from seqel.replay.buffer import Replay
 from seqel.types import Episode, SequenceBatch
 
 ACTIONS, DIMS = 5, 2

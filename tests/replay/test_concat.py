@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import torch
 
-from seqel.replay.concat import concat, pad_to
 from seqel.losses.config import ObjectiveConfig
+from seqel.replay.concat import concat, pad_to
 from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner
 from support import batch, network

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from seqel.replay.layout import Layout
-from seqel.replay.episode_buffer import EpisodeBuffer
-from seqel.replay.buffer import Replay
-from seqel.replay.in_memory_dataset import split_rows
 from seqel.errors import DataError
+from seqel.replay.buffer import Replay
+from seqel.replay.episode_buffer import EpisodeBuffer
+from seqel.replay.in_memory_dataset import split_rows
+from seqel.replay.layout import Layout
 from seqel.types import Episode
 
 LEAVES = {"x": ((2,), np.dtype(np.float32))}

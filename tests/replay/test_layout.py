@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqel.replay.layout import Layout
-from seqel.replay.buffer import Replay
 from seqel.errors import ConfigError, DataError
+from seqel.replay.buffer import Replay
+from seqel.replay.layout import Layout
 from seqel.types import Episode
 
 ACTIONS, DIMS = 5, 2

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from seqel.replay.packing import place
-from seqel.replay.buffer import Replay
 from seqel.losses.config import ObjectiveConfig
 from seqel.losses.objective import step_loss
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
+from seqel.replay.buffer import Replay
+from seqel.replay.packing import place
 from seqel.spaces import ActionSpec, Leaf, ObservationSpec
 from seqel.types import Episode
 

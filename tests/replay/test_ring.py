@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seqel.replay.ring import EpisodeTable, Ring, window_units
 from seqel.errors import ConfigError
+from seqel.replay.ring import EpisodeTable, Ring, window_units
 
 
 @pytest.mark.parametrize(("window", "context"), [(6, 2), (10, 5), (4, 0), (9, 8)])

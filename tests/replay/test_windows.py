@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seqel.errors import CheckpointError, ConfigError, DataError
 from seqel.replay.buffer import Replay
 from seqel.replay.ring import EpisodeTable
-from seqel.replay.windows import LEAST, even_units, draw_uniform
-from seqel.errors import CheckpointError, ConfigError, DataError
+from seqel.replay.windows import LEAST, draw_uniform, even_units
 from seqel.types import Episode
 
 LEAVES = {"x": ((), np.dtype(np.float32))}

@@ -19,7 +19,7 @@ import pytest
 import seqel
 import seqel.storage
 from seqel.errors import CheckpointError, ConfigError, NonFiniteError, StorageError
-from seqel.training.online.loop import Record
+from seqel.training.record import Record
 from support import MAZE, TINY
 
 

@@ -11,10 +11,10 @@ import pytest
 from rich.console import Console
 
 from seqel.evaluation.rollout import summarise
-from seqel.training.config import preset
-from seqel.training.online.loop import Record
 from seqel.runs.display import Progress, duration, spark
 from seqel.runs.progress_bar import counting
+from seqel.training.config import preset
+from seqel.training.record import Record
 
 CONFIG = preset(env="Some-v0", steps=1_000)
 

@@ -11,10 +11,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import seqel
 from seqel.errors import ConfigError
-from seqel.training.config import load_config, preset
+from seqel.runs.api import _new_folder
 from seqel.runs.folder import RunFolder
 from seqel.runs.metrics import METRICS, VALIDATION, markdown
-from seqel.runs.api import _new_folder
+from seqel.training.config import load_config, preset
 
 TINY: dict[str, Any] = {
     "network.width": 16, "network.heads": 2, "network.layers": 1, "device": "cpu", "environments": 4,

@@ -15,7 +15,7 @@ import pytest
 
 import seqel
 import support
-from seqel.training.online.loop import Record
+from seqel.training.record import Record
 from support import MAZE
 
 STEPS = 1_200
@@ -25,7 +25,7 @@ TINY = support.TINY | {"environments": 2, "validation.every": 400, "replay.repla
 PROGRAM = """
 import sys, time
 import seqel
-from seqel.training.online.loop import Record
+from seqel.training.record import Record
 if __name__ == "__main__":
     try:
         seqel.train({maze!r}, steps={steps}, out=sys.argv[1], settings={settings!r}, progress=lambda r: time.sleep(0.1))

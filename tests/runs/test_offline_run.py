@@ -11,16 +11,16 @@ import pytest
 import torch
 
 import seqel
-from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.environments.resolve import resolve
 from seqel.errors import CheckpointError, ConfigError, SpaceError
+from seqel.replay.in_memory_dataset import InMemoryDataset
+from seqel.runs.api import resume
+from seqel.runs.metrics import HELD_OUT, METRICS, OFFLINE
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.training.config import with_settings
-from seqel.runs.metrics import HELD_OUT, METRICS, OFFLINE
 from seqel.training.offline.trainer import OfflineTrainer
-from seqel.runs.api import resume
-from seqel.training.online.trainer import OnlineTrainer
 from seqel.training.online.mixing import split_batch
+from seqel.training.online.trainer import OnlineTrainer
 from seqel.types import Episode
 from support import MAZE, TINY
 

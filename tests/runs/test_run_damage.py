@@ -14,10 +14,10 @@ import pytest
 
 import seqel
 from seqel.errors import CheckpointError, EnvironmentFault, StorageError
-from seqel.training.config import load_config, preset
-from seqel.runs.loop import _is_best
 from seqel.runs.folder import RunFolder
-from seqel.training.online.loop import Record
+from seqel.runs.loop import _is_best
+from seqel.training.config import load_config, preset
+from seqel.training.record import Record
 from support import MAZE, TINY
 
 

@@ -11,8 +11,8 @@ import torch
 from gymnasium import spaces
 
 import seqel
+from seqel.losses.terms.terms import cloning_loss, cql_penalty
 from seqel.replay.in_memory_dataset import InMemoryDataset
-from seqel.losses.terms.terms import cql_penalty, cloning_loss
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.training.negatives import with_negatives
 from seqel.types import Episode, SequenceBatch

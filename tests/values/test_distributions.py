@@ -7,11 +7,11 @@ import torch
 
 from seqel.errors import ConfigError
 from seqel.losses.config import ObjectiveConfig
-from seqel.values.distributions import Categorical, Quantiles
 from seqel.losses.objective import step_loss
 from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner
 from seqel.types import QOutput
+from seqel.values.distributions import Categorical, Quantiles
 from support import batch, network
 
 

@@ -92,9 +92,9 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
 def _environments(arguments: Arguments) -> dict[str, Any]:
     from seqel.environments.envpool import has_pool
+    from seqel.environments.parallelism import Mode, time_env
     from seqel.environments.probe import probe
     from seqel.environments.resolve import registered, resolve
-    from seqel.environments.parallelism import Mode, time_env
 
     assert arguments.env is not None
     make = resolve(arguments.env, **values(arguments.env_arg))

@@ -68,42 +68,42 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     output.note(f"playing up to {arguments.steps:,} random steps of {arguments.env} ...")
     found = probe(make, seed=arguments.seed, steps=arguments.steps)
     output.note("building the default network and timing it ...")
-    session = OnlineTrainer(preset(env=arguments.env), make, found)
+    trainer = OnlineTrainer(preset(env=arguments.env), make, found)
     try:
-        times = _timed(session)
+        times = _timed(trainer)
     finally:
-        session.close()
-    report = _report(arguments.env, found, session, times)
-    _show(report, session.config, arguments, output)
+        trainer.close()
+    report = _report(arguments.env, found, trainer, times)
+    _show(report, trainer.config, arguments, output)
     return report
 
 
-def _timed(session: OnlineTrainer) -> dict[str, float]:
+def _timed(trainer: OnlineTrainer) -> dict[str, float]:
     """Seconds of one acting step of all environments, and of one update, measured here."""
-    session.collector.begin()
-    session.collect()
+    trainer.collector.begin()
+    trainer.collect()
     began, calls = time.perf_counter(), 0
     while calls < CALLS and (calls == 0 or time.perf_counter() - began < PATIENCE):
-        session.collect()
+        trainer.collect()
         calls += 1
     collect = (time.perf_counter() - began) / calls
-    session.replay.add(_blank(session))  # few episodes have ended by now: an update of the usual size is what is timed
-    session.update()
-    began, learned, updates = time.perf_counter(), session.num_learned, 0
+    trainer.replay.add(_blank(trainer))  # few episodes have ended by now: an update of the usual size is what is timed
+    trainer.update()
+    began, learned, updates = time.perf_counter(), trainer.num_learned, 0
     while updates < UPDATES and (updates == 0 or time.perf_counter() - began < PATIENCE):
-        session.update()
+        trainer.update()
         updates += 1
     seconds = time.perf_counter() - began
-    return {"collect": collect, "update": seconds / updates, "transitions": (session.num_learned - learned) / updates}
+    return {"collect": collect, "update": seconds / updates, "transitions": (trainer.num_learned - learned) / updates}
 
 
-def _blank(session: OnlineTrainer) -> Episode:
+def _blank(trainer: OnlineTrainer) -> Episode:
     """An episode of zeros, as long as a window, for timing alone."""
     import numpy as np
 
     from seqel.types import Episode
 
-    found, steps = session.probe, session.config.replay.window
+    found, steps = trainer.probe, trainer.config.replay.window
     return Episode(
         observation={
             path: np.zeros((steps + 1, *shape), dtype) for path, (shape, dtype) in found.observation.storage.items()
@@ -116,12 +116,12 @@ def _blank(session: OnlineTrainer) -> Episode:
     )
 
 
-def _report(name: str, found: Probe, session: OnlineTrainer, times: dict[str, float]) -> dict[str, Any]:
+def _report(name: str, found: Probe, trainer: OnlineTrainer, times: dict[str, float]) -> dict[str, Any]:
     from seqel.environments.envpool import has_pool
     from seqel.environments.resolve import registered
     from seqel.evaluation.statistics import bootstrap_interval
 
-    config = session.config
+    config = trainer.config
     updates = config.steps * config.replay.replay_ratio / max(1.0, times["transitions"])
     seconds = config.steps / config.environments * times["collect"] + updates * times["update"]
     returns = found.returns
@@ -145,14 +145,14 @@ def _report(name: str, found: Probe, session: OnlineTrainer, times: dict[str, fl
         "context": config.network.context,
         "window": config.replay.window,
         "discount": config.objective.discount,
-        "parameters": sum(p.numel() for p in session.agent.network.parameters()),
+        "parameters": sum(p.numel() for p in trainer.agent.network.parameters()),
         "vectorization": config.vectorization,
-        "envpool": has_pool(registered(session.make)[0]),
+        "envpool": has_pool(registered(trainer.make)[0]),
         "environment_steps_per_second": found.steps_per_second,
         "acting_steps_per_second": config.environments / times["collect"],
         "update_ms": 1e3 * times["update"],
-        "default_run": {"steps": config.steps, "seconds": seconds, "replay_bytes": session.replay.nbytes},
-        "warnings": [*found.warnings, *_heavy(session.replay.nbytes)],
+        "default_run": {"steps": config.steps, "seconds": seconds, "replay_bytes": trainer.replay.nbytes},
+        "warnings": [*found.warnings, *_heavy(trainer.replay.nbytes)],
     }
 
 

@@ -23,8 +23,8 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, leads: bool) -
     import signal
 
     from seqel.cli.side_by_side import as_message
-    from seqel.training.online.loop import Record
     from seqel.runs.api import train
+    from seqel.training.record import Record
 
     asked = watching = False
 
@@ -59,9 +59,9 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, leads: bool) -
 def compare(config: RunConfig, folder: Path, output: Output) -> dict[str, Any]:
     """Both trained side by side, then evaluated on the same fresh episodes.  -> both evaluations and the verdict."""
     from seqel.agents.agent import Agent
-    from seqel.cli.side_by_side import WITH, WITHOUT, SideBySide
     from seqel.cli.evaluate import results_table
     from seqel.cli.paired_runs import Child, Pace, cores, run_together
+    from seqel.cli.side_by_side import WITH, WITHOUT, SideBySide
     from seqel.environments.resolve import resolve
     from seqel.evaluation.rollout import evaluate
 

@@ -63,8 +63,8 @@ class Arguments:
 
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     """Propose or read the schema, import, analyse.  -> what `seqel.datasets.inspection.analysis.analyse` says, and the schema."""
-    from seqel.datasets.inspection.analysis import analyse
     from seqel.datasets.dataset import load
+    from seqel.datasets.inspection.analysis import analyse
     from seqel.datasets.inspection.propose import propose
     from seqel.datasets.schema import Schema
     from seqel.errors import ConfigError

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 from seqel.cli.arguments import Json
-from seqel.cli.side_by_side import WITH, WITHOUT, SideBySide, as_message
 from seqel.cli.paired_runs import Child, Pace, Tell, cores, run_together
+from seqel.cli.side_by_side import WITH, WITHOUT, SideBySide, as_message
 
 if TYPE_CHECKING:
     from seqel.agents.agent import Agent
@@ -217,7 +217,9 @@ def _verdict(results: dict[str, Evaluation]) -> str:
     return "; ".join(said) + "."
 
 
-def _explain(agent: Agent, make: Any, folder: Path, duel: SideBySide, arguments: Arguments, output: Output) -> dict[str, Any]:
+def _explain(
+    agent: Agent, make: Any, folder: Path, duel: SideBySide, arguments: Arguments, output: Output
+) -> dict[str, Any]:
     """Show where the choice at the junction looked, and what it would have been with the other cue."""
     from seqel.cli import influence_strip as strip
     from seqel.explanation.attention import attention, counterfactual, occlusion, q_values, record_episode

@@ -32,8 +32,8 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
     import numpy as np
     from rich.markup import escape
 
-    from seqel.ope.policies import ConstantAction, AgentPolicy, Policy
     from seqel.ope.estimate import estimate_policies
+    from seqel.ope.policies import AgentPolicy, ConstantAction, Policy
     from seqel.runs.progress_bar import counting
 
     source, names = _sessions(agent, arguments.data, arguments.schema, arguments.held_out)
@@ -86,7 +86,7 @@ def _sessions(
 ) -> tuple[Source, list[str] | None]:
     """The data in the agent's own encoding, and the actions' names."""
     from seqel.errors import DataError
-    from seqel.training.sources import reencode_for_agent, open_source
+    from seqel.training.sources import open_source, reencode_for_agent
 
     kept = agent.info.get("encoding")
     source = open_source(files, schema or (None if kept is None else kept["schema"]))

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from seqel.training.online.loop import Record
+    from seqel.training.record import Record
 
-__all__ = ["WITH", "WITHOUT", "SideBySide", "Racer", "as_message"]
+__all__ = ["WITH", "WITHOUT", "Racer", "SideBySide", "as_message"]
 
 WITH, WITHOUT = "with history", "without history"
 PLAIN_EVERY = 10.0  # seconds between lines where standard error is no terminal

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from seqel.replay.episode_buffer import EpisodeBuffer
     from seqel.datasets.schema import Schema
+    from seqel.replay.episode_buffer import EpisodeBuffer
     from seqel.spaces import ActionSpec, ObservationSpec
 
 __all__ = ["Dataset", "load"]

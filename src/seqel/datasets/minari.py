@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqel.replay.layout import Layout
 from seqel.datasets.dataset import Dataset
 from seqel.datasets.hashing import splitmix64
-from seqel.extras import require
 from seqel.errors import DataError, SpaceError
+from seqel.extras import require
+from seqel.replay.layout import Layout
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.types import Episode
 
@@ -51,7 +51,9 @@ def load_minari(dataset_id: str) -> Dataset:
     from seqel.replay.episode_buffer import EpisodeBuffer
 
     ids: list[int] = []
-    recorded = EpisodeBuffer.of(layout, [episode for _, episode in _episodes(source, observation, action, ids, dataset_id)])
+    recorded = EpisodeBuffer.of(
+        layout, [episode for _, episode in _episodes(source, observation, action, ids, dataset_id)]
+    )
     terminated = int(recorded.table.numbers[:, recorded.table.TERMINATED].sum())
     report: dict[str, Any] = {
         "rows": len(recorded),

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqel.replay.layout import OBSERVATION, Layout
-from seqel.replay.episode_buffer import EpisodeBuffer
-from seqel.replay.in_memory_dataset import InMemoryDataset
-from seqel.replay.ring import EpisodeTable
 from seqel.datasets.encoding import CATEGORIES, NUMBERS, Encoding
 from seqel.errors import DataError
+from seqel.replay.episode_buffer import EpisodeBuffer
+from seqel.replay.in_memory_dataset import InMemoryDataset
+from seqel.replay.layout import OBSERVATION, Layout
+from seqel.replay.ring import EpisodeTable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

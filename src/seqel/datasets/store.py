@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqel.replay.layout import Layout
 from seqel.datasets.encoding import Encoding
 from seqel.datasets.importing.episodes import Counts, assemble
 from seqel.datasets.importing.rows import import_rows
-from seqel.extras import require
 from seqel.datasets.reading.table import Table
 from seqel.errors import DataError
+from seqel.extras import require
+from seqel.replay.layout import Layout
 from seqel.storage import atomic_directory
 
 if TYPE_CHECKING:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -34,6 +35,19 @@ class Evaluation:
     lengths: list[int]
     seed: int
     cut: int = 0  # how many of the episodes did not end by themselves, but by `limit`
+
+    name: ClassVar[str] = "validation/return"  # of `mean`, in TensorBoard
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures as metrics.jsonl holds them: without the single episodes, and None where a figure is not finite."""
+        figures = {field.name: getattr(self, field.name) for field in fields(self)}
+        del figures["returns"], figures["lengths"]
+        figures["interval"] = [value if math.isfinite(value) else None for value in self.interval]
+        return figures | {"episodes": len(self.returns)}
+
+    def evidence(self) -> dict[str, Any]:
+        """What a saved agent says about the validation that it was chosen by, beside the mean."""
+        return {"interval": list(self.interval), "episodes": len(self.returns)}
 
     def __str__(self) -> str:
         text = f"mean return {self.mean:.3f}, 95 % [{self.interval[0]:.3f}, {self.interval[1]:.3f}], iqm {self.iqm:.3f}"

@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 
     from seqel.agents.agent import Agent
 
-__all__ = ["Focus", "EpisodeTrace", "attention", "counterfactual", "occlusion", "q_values", "strongest_head", "record_episode"]
+__all__ = [
+    "EpisodeTrace",
+    "Focus",
+    "attention",
+    "counterfactual",
+    "occlusion",
+    "q_values",
+    "record_episode",
+    "strongest_head",
+]
 
 HIDDEN = 64  # episodes with a hidden step that are looked at together
 LONGEST = 2_000  # steps of an episode that are watched: the weights take the square of it

@@ -25,7 +25,9 @@ class ObjectiveConfig:
     td_weight: float = 1.0  # weight of Q-learning itself; 0: imitation alone
     cql_alpha: float = 0.0  # alpha of conservative Q-learning: values of actions not taken are held down
     cql_temperature: float = 0.1  # in return scales: by how much two values must differ to be told apart
-    cloning_weight: float = 0.0  # weight of predicting the recorded action (behaviour cloning; the supervised part of SQN)
+    cloning_weight: float = (
+        0.0  # weight of predicting the recorded action (behaviour cloning; the supervised part of SQN)
+    )
     iql_expectile: float = 0.0  # tau of IQL's state value, which is then bootstrapped from; 0.5 to 1
     awr_beta: float = 0.0  # beta: imitate the recorded actions that did better than their state's value
 

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from seqel.losses.config import ObjectiveConfig
+from seqel.losses.returns import n_step, one_step, peng_lambda, retrace, watkins_trace
+from seqel.losses.td import double_q_bootstrap, gather_actions, huber, masked_argmax, masked_max, q_bootstrap, squared
+from seqel.losses.terms.terms import advantage_weight, cloning_loss, cql_penalty, expectile_loss, support_mask
+from seqel.types import QOutput, SequenceBatch
 from seqel.values.distributions import Categorical, Quantiles
 from seqel.values.hl_gauss import HLGauss
-from seqel.losses.terms.terms import advantage_weight, cql_penalty, expectile_loss, cloning_loss, support_mask
-from seqel.losses.returns import n_step, one_step, peng_lambda, retrace, watkins_trace
-from seqel.losses.td import double_q_bootstrap, huber, masked_argmax, masked_max, q_bootstrap, gather_actions, squared
-from seqel.types import QOutput, SequenceBatch
 
 __all__ = ["StepLoss", "offline_terms", "pick", "q_targets", "step_loss"]
 
@@ -64,7 +64,9 @@ def q_targets(
         if config.trace == "watkins":
             found = peng_lambda(reward, discount, value, valid, trace)
         else:
-            found = retrace(reward, discount, value, _fold(gather_actions(target.q[:, :-1], batch.action)), valid, trace)
+            found = retrace(
+                reward, discount, value, _fold(gather_actions(target.q[:, :-1], batch.action)), valid, trace
+            )
     return found.view(dims, *batch.reward.shape).movedim(0, -1)
 
 

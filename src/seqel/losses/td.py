@@ -14,12 +14,12 @@ from seqel.losses._shapes import require_bool
 
 __all__ = [
     "double_q_bootstrap",
+    "gather_actions",
     "huber",
     "masked_argmax",
     "masked_max",
     "masked_mean",
     "q_bootstrap",
-    "gather_actions",
     "squared",
 ]
 

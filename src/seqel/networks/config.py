@@ -34,9 +34,13 @@ class NetworkConfig:
     image: Literal["cnn", "patches"] = "cnn"  # how a picture becomes part of its step's token
     actions: Literal["outputs", "embedded"] = "outputs"  # an output each, or scored by what they are: MLP(h, e(a))
     action_features: int = 0  # numbers that describe an action, where they are embedded; as the run was given them
-    policy_head: Literal["none", "auxiliary", "greedy", "constraint"] = "none"  # a head that predicts the recorded action: learnt
+    policy_head: Literal["none", "auxiliary", "greedy", "constraint"] = (
+        "none"  # a head that predicts the recorded action: learnt
+    )
     # beside the values, decides instead of them, or says among which actions they decide (see `bcq_threshold`)
-    bcq_threshold: float = 0.3  # policy = "constraint": an action this many times as likely as the likeliest one may be chosen
+    bcq_threshold: float = (
+        0.3  # policy = "constraint": an action this many times as likely as the likeliest one may be chosen
+    )
     state_value: bool = False  # a head for the value of the state itself (IQL)
     dueling: bool = False  # value + advantage (Wang et al. 2016) instead of all actions at once
     value: Literal["scalar", "hl-gauss", "c51", "quantile"] = "scalar"  # the last two need objective.lambda_ = 0

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from seqel.errors import ConfigError
 from seqel.networks.config import NetworkConfig
-from seqel.networks.heads.heads import PolicyHead, QHead, StateValueHead, action_scores
 from seqel.networks.heads.action_scorer import ActionScorer
+from seqel.networks.heads.heads import PolicyHead, QHead, StateValueHead, action_scores
 from seqel.networks.tokens import TokenEncoder
-from seqel.networks.trunks.transformer import Transformer
 from seqel.networks.trunks.base import State, make_trunk
+from seqel.networks.trunks.transformer import Transformer
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.types import QOutput, SequenceBatch
 

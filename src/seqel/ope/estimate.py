@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqel.errors import DataError
-from seqel.ope.estimators import Estimate, Logged, effective_sizes, estimate, bellman_error, correctable_steps
-from seqel.ope.policies import BehaviourPolicy, AgentPolicy, Policy
 from seqel.evaluation.statistics import bootstrap_interval
-from seqel.training.offline import loop as offline
+from seqel.ope.estimators import Estimate, Logged, bellman_error, correctable_steps, effective_sizes, estimate
 from seqel.ope.fqe import FQETrainer, StepEstimates, fitted_config
+from seqel.ope.policies import AgentPolicy, BehaviourPolicy, Policy
+from seqel.training.defaults import LONGEST_CONTEXT
+from seqel.training.offline import loop as offline
 from seqel.training.offline.validation import HeldOut
-from seqel.training.offline.trainer import LONGEST_CONTEXT
-from seqel.training.online.loop import Record
+from seqel.training.record import Record
 from seqel.training.sources import Source
 
 __all__ = ["OffPolicy", "PolicyValue", "estimate_policies", "fitted", "tabulate"]
@@ -162,7 +162,12 @@ class Thinned:
 
 
 def tabulate(
-    steps: StepEstimates, names: Sequence[str], discount: float, fit: HeldOut | None = None, known: bool = False, seed: int = 0
+    steps: StepEstimates,
+    names: Sequence[str],
+    discount: float,
+    fit: HeldOut | None = None,
+    known: bool = False,
+    seed: int = 0,
 ) -> OffPolicy:
     """From what is known of every step to the table. The first of the steps' policies is the recorded one."""
     doubts = []
@@ -187,7 +192,13 @@ def _recorded(steps: StepEstimates, discount: float, seed: int) -> tuple[PolicyV
 
 
 def _row(
-    steps: StepEstimates, k: int, name: str, discount: float, earned: NDArray[np.float64], seed: int, doubts: Sequence[str]
+    steps: StepEstimates,
+    k: int,
+    name: str,
+    discount: float,
+    earned: NDArray[np.float64],
+    seed: int,
+    doubts: Sequence[str],
 ) -> PolicyValue:
     ratio = np.where(steps.valid, steps.policy[k] / steps.behaviour, 0.0)
     members = [

@@ -20,7 +20,7 @@ from scipy.stats import t as student_t
 
 from seqel.errors import DataError
 
-__all__ = ["METHODS", "Estimate", "Logged", "effective_sizes", "estimate", "bellman_error", "correctable_steps"]
+__all__ = ["METHODS", "Estimate", "Logged", "bellman_error", "correctable_steps", "effective_sizes", "estimate"]
 
 Array = NDArray[np.float64]
 

@@ -23,19 +23,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqel.replay.episode_buffer import EpisodeBuffer
-from seqel.replay.ring import EpisodeTable
-from seqel.ope.policies import Policy
 from seqel.losses.config import ObjectiveConfig
-from seqel.losses.terms.terms import log_policy
 from seqel.losses.td import gather_actions
+from seqel.losses.terms.terms import log_policy
 from seqel.networks.config import NetworkConfig
 from seqel.networks.heads.heads import QHead
 from seqel.networks.qnetwork import QNetwork
+from seqel.ope.policies import Policy
+from seqel.replay.episode_buffer import EpisodeBuffer
+from seqel.replay.ring import EpisodeTable
 from seqel.spaces import ActionSpec
-from seqel.training.config import OfflineConfig, LearnerConfig, ReplayConfig, RunConfig
-from seqel.training.offline.validation import HeldOut
+from seqel.training.config import LearnerConfig, OfflineConfig, ReplayConfig, RunConfig
 from seqel.training.offline.trainer import OfflineTrainer
+from seqel.training.offline.validation import HeldOut
 from seqel.training.sources import Source
 from seqel.types import SequenceBatch
 
@@ -153,23 +153,22 @@ class FQETrainer(OfflineTrainer):
         return dataclasses.replace(batch, action=wide, policy=policy, weight=self.counts[slots[:, :-1]]).to(self.device)
 
     def validate(self) -> HeldOut:
-        """As of any run on recorded data; and the fit ends where it begins to learn single sessions by heart,
-        with the weights from before.
+        """Measure the fit on held-out episodes, and end it where it begins to overfit, with the weights from before.
 
-        Values that know the rewards of each session correct nothing any more, and ratios become noise. The targets of
-        the values move with the values, so that these cannot say when; the recorded actions stand still.
+        Values that have memorised the rewards of single episodes correct nothing any more, and ratios become noise. The
+        targets of the values move with the values, so they cannot show it; the recorded actions do not move.
         """
         sums = self.validation_sums()
-        look = sums.result()
+        result = sums.result()
         self.first_values.append(sums.first_values())
-        assert look.imitation is not None
-        self.known_best = min(self.known_best, look.imitation)
-        if look.imitation <= self.known_best + OVERFITTED:
+        assert result.imitation is not None
+        self.known_best = min(self.known_best, result.imitation)
+        if result.imitation <= self.known_best + OVERFITTED:
             self._sound = {name: value.clone() for name, value in self.learner.target.state_dict().items()}
         else:
             self.solved = True
             self.learner.target.load_state_dict(self._sound)
-        return look
+        return result
 
     def iterate_std(self) -> NDArray[np.float64]:
         """(K,) how much each policy's value moved: its standard deviation over the second half of the looks.

@@ -12,7 +12,7 @@ from seqel.agents.agent import Agent
 from seqel.errors import ConfigError
 from seqel.types import SequenceBatch
 
-__all__ = ["ConstantAction", "BehaviourPolicy", "AgentPolicy", "Policy"]
+__all__ = ["AgentPolicy", "BehaviourPolicy", "ConstantAction", "Policy"]
 
 
 class Policy(Protocol):

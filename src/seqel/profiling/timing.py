@@ -20,17 +20,17 @@ import numpy as np
 import torch
 
 from seqel.agents.agent import Agent
-from seqel.replay.buffer import Replay
 from seqel.deployment.export import export
 from seqel.deployment.runtime import ExportedAgent
 from seqel.errors import ConfigError
 from seqel.losses.config import ObjectiveConfig
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
+from seqel.replay.buffer import Replay
 from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.training.config import LearnerConfig
 from seqel.training.hardware.allocator import use_large_pages
 from seqel.training.hardware.compilation import gflop
-from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner
 from seqel.types import Episode
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqel.errors import CheckpointError, ConfigError, DataError
 from seqel.replay.gathering import sample_windows
 from seqel.replay.layout import OBSERVATION, Layout
 from seqel.replay.ring import EpisodeTable, Ring
 from seqel.replay.windows import Priorities
-from seqel.errors import CheckpointError, ConfigError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seqel.errors import DataError
 from seqel.replay.gathering import gather, sample_windows
 from seqel.replay.layout import BEHAVIOUR, OBSERVATION, Layout
 from seqel.replay.packing import place
 from seqel.replay.ring import EpisodeTable, Ring
 from seqel.replay.windows import Windows
-from seqel.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

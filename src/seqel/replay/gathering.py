@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from seqel.errors import ConfigError
 from seqel.replay.layout import BEHAVIOUR, OBSERVATION, Layout
 from seqel.replay.packing import Placement, place
 from seqel.replay.ring import EpisodeTable, Ring
 from seqel.replay.windows import Priorities, Windows, draw_uniform
-from seqel.errors import ConfigError
 from seqel.types import SequenceBatch
 
 __all__ = ["gather", "sample_windows", "windows_of"]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seqel.replay.layout import Layout
-from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.errors import DataError
+from seqel.replay.episode_buffer import EpisodeBuffer
+from seqel.replay.layout import Layout
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.types import Episode
 

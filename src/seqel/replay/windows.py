@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from seqel.errors import CheckpointError, ConfigError, DataError
 from seqel.replay.ring import EpisodeTable
 from seqel.replay.sumtree import SumTree
-from seqel.errors import CheckpointError, ConfigError, DataError
 
 __all__ = ["Priorities", "Windows", "draw_uniform"]
 

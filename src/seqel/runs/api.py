@@ -1,10 +1,10 @@
-"""`seqel.train` and `seqel.resume`: a session made from what the user asks for, or from its last checkpoint."""
+"""`seqel.train` and `seqel.resume`: build a trainer from what the user asks for, or restore it from its checkpoint."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,21 @@ from seqel.agents.agent import Agent
 from seqel.environments.probe import probe
 from seqel.environments.resolve import EnvMaker, environment_name, resolve
 from seqel.errors import ConfigError, EnvironmentFault
-from seqel.spaces import ActionSpec
+from seqel.runs.folder import CONFIG, RunFolder
+from seqel.runs.loop import OnRecord, run_to_end
+from seqel.runs.restore import restore, restore_best
 from seqel.training import config as configs
 from seqel.training.action_features import read_action_features, settings_for
 from seqel.training.config import RunConfig, save_config, with_settings
-from seqel.runs.loop import OnRecord, run_to_end
-from seqel.runs.folder import CONFIG, RunFolder
+from seqel.training.offline import loop as offline
 from seqel.training.offline.trainer import OfflineTrainer
-from seqel.runs.restore import restore
+from seqel.training.online import loop as online
 from seqel.training.online.trainer import OnlineTrainer
-from seqel.training.sources import Data, Source, action_names, source_names, open_source
+from seqel.training.record import Record
+from seqel.training.sources import Data, Source, action_names, open_source, source_names
+from seqel.training.trainer import Trainer
 
-__all__ = ["OnRecord", "resume", "train"]
+__all__ = ["OnRecord", "build", "resume", "train"]
 
 
 def train(
@@ -71,60 +74,43 @@ def train(
         NonFiniteError: training met a NaN; the message names the last good checkpoint, `agent/` keeps the best weights.
         KeyboardInterrupt: after a checkpoint was written; `resume` goes on exactly there.
     """
+    settings = dict(settings or {})
     if memoryless:
-        settings = (settings or {}) | {"memoryless": True}
-    if data is not None and env is None:
-        offline = preset or "offline-cql"
-        return _train_offline(data, schema, steps, seed, out, offline, config, settings, progress, action_features)
-    if env is None:
+        settings["memoryless"] = True
+    if env is None and data is None:
         raise ConfigError("train: expected an environment, or data")
     if data is not None:
-        settings = {"offline.files": source_names(data) or (), "offline.schema": str(schema or "")} | (settings or {})
-    if start is not None:
-        settings = (settings or {}) | {"start": str(start) if isinstance(start, str | Path) else "an agent in memory"}
-    config = _config(env, steps, seed, preset or "default", config, settings)
-    start = start if start is not None else config.init_from or None
-    make = resolve(env, **config.env_args)
-    config, features = _described(config, action_features, lambda: probe(make).action)
-    session = _online(config, make, start, data)
+        settings = {"offline.files": source_names(data) or (), "offline.schema": str(schema or "")} | settings
+    if env is None and steps is not None:
+        settings, steps = settings | {"offline.updates": steps}, None
+    if env is not None and start is not None:
+        settings["init_from"] = str(start) if isinstance(start, str | Path) else "an agent in memory"
+    config = _config(env, steps, seed, preset or ("default" if env is not None else "offline-cql"), config, settings)
+    make = None if env is None else resolve(env, **config.env_args)
+    source = None if data is None else open_source(data, config.offline.schema)
+    config, features = _with_action_features(config, action_features, make, source)
+    trainer, records = build(config, make, source, start if start is not None else config.init_from or None)
     try:
         if features is not None:
-            session.learner.describe_actions(features)
-        folder = RunFolder.create(Path(out), session.config) if out is not None else _new_folder(session.config)
-        session.collector.begin()
-        return run_to_end(session, folder, progress)
+            trainer.learner.describe_actions(features)
+        folder = RunFolder.create(Path(out), trainer.config) if out is not None else _new_folder(trainer.config)
+        trainer.begin()
+        return run_to_end(trainer, records, folder, progress)
     finally:
-        session.close()
+        trainer.close()
 
 
-def _online(config: RunConfig, make: EnvMaker, start: str | Path | Agent | None, data: Data | None) -> OnlineTrainer:
-    begun = Agent.load(start) if isinstance(start, str | Path) else start
-    source = None if data is None else open_source(data, config.offline.schema)
-    return OnlineTrainer(config, make, start=begun, source=source)
-
-
-def _train_offline(
-    data: Data,
-    schema: str | Path | None,
-    updates: int | None,
-    seed: int | None,
-    out: str | Path | None,
-    preset: str,
-    config: RunConfig | None,
-    settings: dict[str, Any] | None,
-    progress: bool | OnRecord | None,
-    action_features: str | Path | NDArray[Any] | None,
-) -> Agent:
-    given: dict[str, Any] = {"offline.files": source_names(data) or (), "offline.schema": str(schema or ""), **(settings or {})}
-    given |= {"offline.updates": updates} if updates is not None else {}
-    config = _config(None, None, seed, preset, config, given)
-    source = open_source(data, config.offline.schema)
-    config, features = _described(config, action_features, lambda: source.action, source)
-    session = OfflineTrainer(config, source)
-    if features is not None:
-        session.learner.describe_actions(features)
-    folder = RunFolder.create(Path(out), session.config) if out is not None else _new_folder(session.config)
-    return run_to_end(session, folder, progress)
+def build(
+    config: RunConfig, make: EnvMaker | None, source: Source | None, start: str | Path | Agent | None = None
+) -> tuple[Trainer, Iterator[Record]]:
+    """The trainer of a config, and the loop over it: online where there is an environment, else offline."""
+    if make is None:
+        assert source is not None
+        offline_trainer = OfflineTrainer(config, source)
+        return offline_trainer, offline.records(offline_trainer)
+    agent = Agent.load(start) if isinstance(start, str | Path) else start
+    online_trainer = OnlineTrainer(config, make, start=agent, source=source)
+    return online_trainer, online.records(online_trainer)
 
 
 def resume(
@@ -135,91 +121,73 @@ def resume(
     steps: int | None = None,
     progress: bool | OnRecord | None = True,
 ) -> Agent:
-    """Go on with a run exactly where its last checkpoint stands, and return its best agent.
+    """Continue a run exactly where its last checkpoint stands, and return its best agent.
 
     Args:
-        folder: the run's. Without any checkpoint yet, the run is begun again from its config.toml.
-        env: the function that made the environment, where that was no name that can be looked up.
-        data: the recorded sessions, where they came from memory and not from files.
-        steps: a new total, to go on with a finished run or to make it longer. The learning rate's schedule follows.
-            None: a run that has done its steps, or reached its threshold, only returns its agent.
+        folder: the run's folder. Without any checkpoint yet, the run starts again from its config.toml.
+        env: the function that made the environment, where config.toml has no name that can be looked up.
+        data: the recorded data, where they came from memory and not from files.
+        steps: a new total (updates, of a run on recorded data alone), to continue a finished run or to make it longer.
+            The learning rate's schedule follows. None: a finished run only returns its agent.
 
     Raises:
-        CheckpointError: there is no run, its checkpoints are all damaged, or of other settings or another environment;
-            nothing is then changed. StorageError: another process is training in it.
-        ConfigError: config.toml is garbled, or `steps` are fewer than are done. Otherwise as `train`.
+        CheckpointError: there is no run, its checkpoints are all damaged, or they belong to other settings or another
+            environment; nothing is then changed.
+        StorageError: another process is training in the folder.
+        ConfigError: config.toml is garbled, or fewer `steps` were asked for than are done. Otherwise as `train`.
     """
     run, config = RunFolder.open(Path(folder))
     try:
-        if not config.env and not config.offline.files and data is None and env is None:
-            raise ConfigError(f"{folder} learnt from data in memory: pass them, seqel.resume(folder, data=...)")
-        if not config.env and (config.offline.files or data is not None):
-            return _go_on_offline(run, config, data, steps, progress)
-        return _go_on(run, config, env, data, steps, progress)
+        online_run = bool(config.env) or env is not None
+        if not online_run and not config.offline.files and data is None:
+            raise ConfigError(f"{folder} was trained on data in memory: pass them, seqel.resume(folder, data=...)")
+        if steps is not None:
+            config = with_settings(config, {"steps" if online_run else "offline.updates": steps})
+        make = _environment(env if env is not None else config.env, config) if online_run else None
+        found = data if data is not None else config.offline.files or None
+        source = None if found is None else open_source(found, config.offline.schema)
+        newest, best = run.checkpoints.latest(), run.best()
+        start: str | Path | None = config.init_from or None
+        if start and newest is not None and best is not None:
+            start = run.agent  # weights come from the checkpoint; the starting agent may have moved since
+        trainer, records = build(config, make, source, start)
+        try:
+            restored = restore(trainer, run, newest, source)
+            if restored and online_run:
+                restore_best(trainer, run, best)
+            if steps is not None:
+                slack = trainer.config.environments if online_run else 1  # one step of every environment is one call
+                if steps <= trainer.steps - slack:
+                    raise ConfigError(
+                        f"{trainer.unit}: expected at least the {trainer.steps:,} already done, got {steps:,}"
+                    )
+                trainer.extend()
+                save_config(trainer.config, run.path / CONFIG)
+            run.cut(trainer.steps if restored else -1)
+            return run_to_end(trainer, records, run, progress)
+        finally:
+            trainer.close()
     finally:
         run.close()
 
 
-def _go_on(
-    run: RunFolder,
-    config: RunConfig,
-    env: EnvMaker | None,
-    data: Source | None,
-    steps: int | None,
-    progress: bool | OnRecord | None,
-) -> Agent:
-    if steps is not None:
-        config = with_settings(config, {"steps": steps})
+def _environment(env: str | EnvMaker, config: RunConfig) -> EnvMaker:
     try:
-        make = resolve(env if env is not None else config.env, **config.env_args)
+        return resolve(env, **config.env_args)
     except EnvironmentFault as error:
         raise EnvironmentFault(f"{error}. If a function made it, pass it: seqel.resume(folder, env=...)") from error
-    newest, best = run.checkpoints.latest(), run.best()
-    start: str | Path | None = config.init_from or None
-    if start and newest is not None and best is not None:
-        start = run.agent  # weights come from the checkpoint; what was begun with may have moved since
-    session = _online(config, make, start, data if data is not None else config.offline.files or None)
-    try:
-        restored = restore(session, run, newest, best)
-        if steps is not None:
-            done = session.collector.steps  # past what was asked for by less than one step of every environment
-            if steps <= done - session.config.environments:
-                raise ConfigError(f"steps: expected at least the {done:,} already done, got {steps:,}")
-            session.solved = False
-            save_config(session.config, run.path / CONFIG)
-        run.cut(session.collector.steps if restored else -1)
-        return run_to_end(session, run, progress)
-    finally:
-        session.close()
 
 
-def _go_on_offline(
-    run: RunFolder, config: RunConfig, data: Source | None, updates: int | None, progress: bool | OnRecord | None
-) -> Agent:
-    if updates is not None:
-        config = with_settings(config, {"offline.updates": updates})
-    session = OfflineTrainer(config, data if data is not None else open_source(config.offline.files, config.offline.schema))
-    restore(session, run, run.checkpoints.latest())
-    if updates is not None:
-        if updates < session.steps:
-            raise ConfigError(f"updates: expected at least the {session.steps:,} already done, got {updates:,}")
-        session.solved, session.checks_since_best = False, 0
-        save_config(session.config, run.path / CONFIG)
-    run.cut(session.steps)
-    return run_to_end(session, run, progress)
-
-
-def _described(
-    config: RunConfig,
-    given: str | Path | NDArray[Any] | None,
-    action: Callable[[], ActionSpec],
-    source: Source | None = None,
+def _with_action_features(
+    config: RunConfig, given: str | Path | NDArray[Any] | None, make: EnvMaker | None, source: Source | None
 ) -> tuple[RunConfig, Tensor | None]:
-    """The features of actions that were given, or that the config names, and the config that they need."""
+    """The action features that were given, or that the config names, and the config that they need."""
     given = given if given is not None else config.offline.action_features or None
     if given is None:
         return config, None
-    features = read_action_features(given, action_names(action(), source))
+    action = probe(make).action if make is not None else source.action if source is not None else None
+    assert action is not None
+    features = read_action_features(given, action_names(action, source if make is None else None))
     return with_settings(config, settings_for(features, given)), features
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from seqel.terminal import duration, sparkline
 from seqel.training.config import RunConfig
 from seqel.training.offline.validation import HeldOut
-from seqel.terminal import duration, sparkline
-from seqel.training.online.loop import Record
+from seqel.training.record import Record
 
 __all__ = ["PLAIN_EVERY", "Progress", "duration"]
 

@@ -8,7 +8,6 @@ learning-curve.png                                         summary.json         
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -20,14 +19,12 @@ from seqel.agents import artifact
 from seqel.agents.agent import Agent
 from seqel.errors import CheckpointError, ConfigError
 from seqel.evaluation.statistics import first_reached
-from seqel.storage import Claim, atomic_write, writing
 from seqel.runs.checkpoints import CheckpointStore
-from seqel.training.config import RunConfig, load_config, save_config
-from seqel.training.offline.validation import HeldOut
-from seqel.training.offline.trainer import OfflineTrainer
-from seqel.training.online.loop import Record
 from seqel.runs.plots import draw_curve
-from seqel.training.online.trainer import OnlineTrainer
+from seqel.storage import Claim, atomic_write, writing
+from seqel.training.config import RunConfig, load_config, save_config
+from seqel.training.record import Record
+from seqel.training.trainer import Trainer
 
 __all__ = ["RunFolder"]
 
@@ -110,12 +107,12 @@ class RunFolder:
             for name, value in flat(record).items():
                 self._events.add_scalar(name, value, record.steps)
 
-    def save(self, session: OnlineTrainer | OfflineTrainer) -> Path:
+    def save(self, trainer: Trainer) -> Path:
         """Write a checkpoint, and redraw the picture.  -> the checkpoint."""
         with writing(self.path / METRICS):
             self._flush()
-        path = self.checkpoints.save(session.steps, session.state_dict())
-        self._draw(session.config, self.records())
+        path = self.checkpoints.save(trainer.steps, trainer.state_dict())
+        self._draw(trainer.config, self.records())
         return path
 
     def _flush(self) -> None:
@@ -156,14 +153,10 @@ class RunFolder:
 
     def save_agent(self, agent: Agent, record: Record) -> None:
         """Keep these weights as the best, with the figures they were chosen by."""
-        look = record.validation
-        assert look is not None
-        figures: dict[str, Any] = {"steps": record.steps, "mean": look.mean}
-        if isinstance(look, HeldOut):
-            figures |= {"held_out_sessions": look.sessions}
-        else:
-            figures |= {"interval": list(look.interval), "episodes": len(look.returns)}
-        self.keep(agent, figures, look.success)
+        validation = record.validation
+        assert validation is not None
+        figures = {"steps": record.steps, "mean": validation.mean, **validation.evidence()}
+        self.keep(agent, figures, validation.success)
 
     def keep(self, agent: Agent, figures: dict[str, Any], success: float | None = None) -> None:
         """Write `agent/`, with what its weights were chosen by."""
@@ -185,18 +178,18 @@ class RunFolder:
         same = (line for line in reversed(looks) if line["steps"] == chosen["steps"])
         return next((line for line in same if line["validation"]["mean"] == chosen["mean"]), own)
 
-    def finish(self, session: OnlineTrainer | OfflineTrainer) -> dict[str, Any]:
+    def finish(self, trainer: Trainer) -> dict[str, Any]:
         """Write summary.json.  -> the summary."""
-        config, lines = session.config, self.records()
+        config, lines = trainer.config, self.records()
         looks = [line for line in lines if "validation" in line]
         threshold = config.validation.threshold
         summary: dict[str, Any] = {
             "env": config.env,
             "data": list(config.offline.files),
             "seed": config.seed,
-            "steps": session.steps,
-            "updates": session.learner.updates,
-            "seconds": session.elapsed,
+            "steps": trainer.steps,
+            "updates": trainer.learner.updates,
+            "seconds": trainer.elapsed,
             "best": self._best_line(looks),
             "final": looks[-1] if looks else None,
             "threshold": threshold,
@@ -223,15 +216,11 @@ def as_json(record: Record) -> dict[str, Any]:
     line["steps_per_second"] = round(record.steps_per_second, 1)
     line |= {name: value for name, value in record.metrics.items() if math.isfinite(value)}
     if record.validation is not None:
-        look = dataclasses.asdict(record.validation)
-        if isinstance(record.validation, HeldOut):
-            look.pop("success")  # nothing is played
-        else:
-            for long in ("returns", "lengths"):
-                look.pop(long)
-            look["episodes"] = len(record.validation.returns)
-            look["interval"] = [value if math.isfinite(value) else None for value in look["interval"]]
-        line["validation"] = {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in look.items()}
+        figures = record.validation.as_json()
+        line["validation"] = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in figures.items()
+        }
     if record.solved:
         line["solved"] = True
     if record.notes:
@@ -243,8 +232,7 @@ def flat(record: Record) -> dict[str, float]:
     """A record's numbers under TensorBoard's names."""
     found = {f"train/{name}": value for name, value in record.metrics.items()}
     if record.validation is not None:
-        held = isinstance(record.validation, HeldOut)
-        found["held_out/score" if held else "validation/return"] = record.validation.mean
+        found[record.validation.name] = record.validation.mean
         if record.validation.success is not None:
             found["validation/success"] = record.validation.success
     found["train/updates"] = record.updates

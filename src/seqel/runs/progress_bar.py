@@ -12,7 +12,7 @@ from seqel.runs.display import PLAIN_EVERY, duration
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from seqel.training.online.loop import Record
+    from seqel.training.record import Record
 
 __all__ = ["counting"]
 

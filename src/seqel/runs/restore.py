@@ -1,42 +1,41 @@
-"""A session taken back to where its run's last checkpoint stands."""
+"""Take a trainer back to where its run's last checkpoint stands."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from seqel.errors import CheckpointError, SeqelError
-from seqel.training.action_features import read_action_features
 from seqel.runs.folder import CONFIG, RunFolder
-from seqel.training.offline.trainer import OfflineTrainer
-from seqel.training.online.trainer import OnlineTrainer
-from seqel.training.sources import action_names
+from seqel.training.action_features import read_action_features
+from seqel.training.sources import Source, action_names
+from seqel.training.trainer import Trainer
 
-__all__ = ["restore"]
+__all__ = ["restore", "restore_best"]
 
 
-def restore(session: OnlineTrainer | OfflineTrainer, run: RunFolder, newest: Path | None, best: float | None = None) -> bool:
-    """Take the newest intact checkpoint's state, True; without one, begin.
+def restore(trainer: Trainer, run: RunFolder, newest: Path | None, source: Source | None = None) -> bool:
+    """Load the newest intact checkpoint and return True; without one, let the trainer begin and return False.
 
-    newest: as the run's `checkpoints.latest()` found it; best: the mean return of the agent that the run keeps, None where
-    it is lost.
+    Args:
+        newest: what `run.checkpoints.latest()` found.
+        source: the recorded data, whose action names a run that begins again needs for its action features.
 
     Raises:
-        CheckpointError: every checkpoint is damaged, or the newest is of other settings or another environment.
+        CheckpointError: every checkpoint is damaged, or the newest belongs to other settings or another environment.
     """
     skipped = run.checkpoints.warnings
     if newest is None and skipped:
         raise CheckpointError(
             f"{run.path}: every checkpoint is damaged: {'; '.join(skipped)}. The best agent so far is in {run.agent}. "
-            f"To begin the run again from its config.toml, remove {run.checkpoints.directory}"
+            f"To start the run again from its config.toml, remove {run.checkpoints.directory}"
         )
     if newest is None:
-        _describe_again(session)
-        if isinstance(session, OnlineTrainer):
-            session.collector.begin()
+        _describe_actions(trainer, source)
+        trainer.begin()
         return False
     state = run.checkpoints.load(newest)
     try:
-        lost = session.load_state_dict(state)
+        lost = trainer.load_state_dict(state)
     except SeqelError:
         raise
     except (RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
@@ -44,26 +43,33 @@ def restore(session: OnlineTrainer | OfflineTrainer, run: RunFolder, newest: Pat
         raise CheckpointError(
             f"{newest} does not fit this run: was {run.path / CONFIG} edited, or the environment changed? ({reason})"
         ) from error
-    if isinstance(session, OnlineTrainer):
-        if best is None and session.best is not None and session.config.learner.acting_weights == "incumbent":
-            figures = {"steps": session.steps, "mean": session.best}
-            run.keep(session.agent, figures)  # agent/ is lost, and the checkpoint has its weights
-        else:
-            session.best = best  # may be of later steps than the checkpoint: not to be overwritten by a worse one
-    session.notes.extend(skipped)
+    trainer.notes.extend(skipped)
     if lost:
-        session.notes.append(
-            f"environments {lost} did not do the same again from their seeds and actions: their open episodes "
-            "were dropped, so this run is not bit for bit the uninterrupted one"
+        trainer.notes.append(
+            f"environments {lost} did not repeat their episodes from seeds and actions: their open episodes were "
+            "dropped, so this run differs from the uninterrupted one"
         )
     return True
 
 
-def _describe_again(session: OnlineTrainer | OfflineTrainer) -> None:
-    """The features of actions, where a run is begun again: otherwise they stand with the weights."""
-    if not session.config.network.action_features:
+def restore_best(trainer: Trainer, run: RunFolder, best: float | None) -> None:
+    """Agree with `agent/` on disk, whose validation score is `best` (None: it is lost), after an online run's restore.
+
+    The agent on disk may be newer than the checkpoint, and a worse one must not overwrite it. Where it is lost and the
+    checkpoint holds the incumbent's weights, it is written again.
+    """
+    if best is None and trainer.best is not None and trainer.config.learner.acting_weights == "incumbent":
+        run.keep(trainer.agent, {"steps": trainer.steps, "mean": trainer.best})
+    else:
+        trainer.best = best
+
+
+def _describe_actions(trainer: Trainer, source: Source | None) -> None:
+    """Read the action features again where a run starts again: checkpoints hold them with the weights."""
+    if not trainer.config.network.action_features:
         return
-    if not session.config.offline.action_features:
-        raise CheckpointError("no checkpoint, and the features of its actions came from memory: train anew")
-    names = action_names(session.agent.action_spec, getattr(session, "source", None))
-    session.learner.describe_actions(read_action_features(session.config.offline.action_features, names))
+    file = trainer.config.offline.action_features
+    if not file:
+        raise CheckpointError("no checkpoint, and the action features came from memory: start a new run")
+    names = action_names(trainer.agent.action_spec, source)
+    trainer.learner.describe_actions(read_action_features(file, names))

@@ -17,11 +17,11 @@ from seqel.storage import atomic_write
 from seqel.training.presets import PRESETS
 
 __all__ = [
-    "OfflineConfig",
-    "ValidationConfig",
     "LearnerConfig",
+    "OfflineConfig",
     "ReplayConfig",
     "RunConfig",
+    "ValidationConfig",
     "from_dict",
     "load_config",
     "preset",

@@ -1,31 +1,45 @@
-"""What a config leaves open, filled in from what a first look at the environment found."""
+"""What a config leaves open is resolved here, once, before a run begins; the result is written to config.toml.
+
+Online it follows from a first look at the environment, offline from the lengths of the recorded episodes.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from seqel.environments.probe import Probe
 from seqel.training.config import RunConfig
 from seqel.training.required_heads import with_heads
 
-__all__ = ["resolve_defaults", "with_defaults"]
+if TYPE_CHECKING:
+    from seqel.replay.episode_buffer import EpisodeBuffer
+
+__all__ = ["LONGEST_CONTEXT", "resolve_defaults", "resolve_offline_defaults", "with_defaults"]
 
 DISCOUNT = 0.99  # where neither the config nor the environment says
+LONGEST_CONTEXT = 128  # steps; chosen for recorded episodes that are longer
 
 
 def resolve_defaults(config: RunConfig, found: Probe) -> RunConfig:
-    """Fill in what the config left open, from what the probe found: context, window, discount; memoryless.
-
-    What is chosen here is written to config.toml once, so that a resumed run does not choose again.
-    """
+    """Fill in what the config left open, from what the probe found: context, window, discount, heads."""
     context, horizon = config.network.context or found.context, found.horizon
     window = horizon if horizon is not None and horizon <= 2 * context else 2 * context
     return with_defaults(config, context, window, float(found.suggested.get("discount", DISCOUNT)))
 
 
+def resolve_offline_defaults(config: RunConfig, episodes: EpisodeBuffer) -> RunConfig:
+    """Fill in what the config left open, from the episodes' lengths: context, window, discount, heads."""
+    longest = int(episodes.lengths.max())
+    context = config.network.context or min(longest + 1, LONGEST_CONTEXT)
+    return with_defaults(config, context, min(longest, 2 * context))
+
+
 def with_defaults(config: RunConfig, context: int, window: int, discount: float = DISCOUNT) -> RunConfig:
-    """The config with these where it leaves them open (the context in any case), without a history if it is to have none,
-    and with the heads that its objective needs."""
+    """The config with this context, and with window, discount and heads where it leaves them open.
+
+    A memoryless config gets a context of one step and tokens without history.
+    """
     network, objective, replay = config.network, config.objective, config.replay
     if config.memoryless:
         network = dataclasses.replace(

@@ -15,9 +15,9 @@ from seqel.losses.objective import step_loss
 from seqel.losses.td import masked_mean
 from seqel.networks.qnetwork import QNetwork
 from seqel.training.augmentation import shift_images
-from seqel.training.negatives import with_negatives
-from seqel.training.hardware.compilation import compiled
 from seqel.training.config import LearnerConfig
+from seqel.training.hardware.compilation import compiled
+from seqel.training.negatives import with_negatives
 from seqel.types import SequenceBatch
 
 __all__ = ["Learner", "rate_at"]
@@ -249,7 +249,9 @@ def _require_heads(network: QNetwork, objective: ObjectiveConfig, config: Learne
     if objective.cloning_weight > 0.0 and network.policy is None:
         raise ConfigError("objective.cloning_weight > 0 needs a policy head: set network.policy_head (it is 'none')")
     if network.config.policy_head != "none" and objective.cloning_weight == 0.0:
-        raise ConfigError(f"network.policy_head = {network.config.policy_head!r} is learnt by objective.cloning_weight, which is 0")
+        raise ConfigError(
+            f"network.policy_head = {network.config.policy_head!r} is learnt by objective.cloning_weight, which is 0"
+        )
     if objective.iql_expectile > 0.0 and network.state_value is None:
         raise ConfigError("objective.iql_expectile > 0 needs network.state_value = true")
     if network.config.value in ("c51", "quantile") and (

@@ -22,6 +22,7 @@ class Record:
     steps_per_second: float = 0.0  # since the last record, validation included
     metrics: dict[str, float] = field(default_factory=dict)  # means since the last record; see runs/metrics.py
     validation: Validation | None = None
+    accepted: bool = False  # the validated weights are the best so far
     solved: bool = False  # the run may end: the threshold is confirmed, or held-out episodes stopped improving
     progress: float = 0.0  # fraction of the run that is over
     notes: tuple[str, ...] = ()  # messages for the user, for instance about episodes that a resume lost

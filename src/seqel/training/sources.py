@@ -9,11 +9,20 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.errors import ConfigError, SpaceError
+from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.spaces import ActionSpec, ObservationSpec
 
-__all__ = ["Data", "Source", "action_names", "reencode_for_agent", "described", "source_names", "open_source", "require_same_spaces"]
+__all__ = [
+    "Data",
+    "Source",
+    "action_names",
+    "described",
+    "open_source",
+    "reencode_for_agent",
+    "require_same_spaces",
+    "source_names",
+]
 
 
 class Source(Protocol):

@@ -81,8 +81,12 @@ class Trainer(ABC):
         """The agent that is saved when a validation is accepted."""
         return self.agent
 
-    def begin(self) -> None:
+    def begin(self) -> None:  # noqa: B027 - optional
         """Start from nothing: called once, unless the state of a checkpoint is loaded instead."""
+
+    def extend(self) -> None:
+        """Go on after the run had ended, because more was asked for."""
+        self.solved = False
 
     @abstractmethod
     def update(self) -> dict[str, torch.Tensor]:
@@ -92,10 +96,7 @@ class Trainer(ABC):
     def accept(self, validation: Validation, solved: bool = False) -> bool:
         """Whether the validated weights are the best so far. `solved`: further episodes have confirmed the threshold."""
 
-    def promote(self) -> None:
-        """Called when a validation was accepted, before `best_agent` is saved."""
-
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - optional
         """Release what is held outside this process."""
 
     def after_update(self) -> None:
@@ -103,13 +104,17 @@ class Trainer(ABC):
         if self.learner.updates == WARMUP_UPDATES and self.device.type == "cpu":
             use_large_pages()
 
-    def record(self, speed: float, metrics: dict[str, float], validation: Validation | None = None) -> Record:
+    def record(
+        self, speed: float, metrics: dict[str, float], validation: Validation | None = None, accepted: bool = False
+    ) -> Record:
         """A record of everything since the last one; empties `pending_metrics` and `notes`."""
         notes = tuple(self.notes)
         self.pending_metrics, self.notes = [], []
         return Record(
-            self.steps, self.elapsed, self.learner.updates, speed, metrics, validation, self.solved, self.progress, notes
-        )
+            steps=self.steps, seconds=self.elapsed, updates=self.learner.updates, steps_per_second=speed,
+            metrics=metrics, validation=validation, accepted=accepted, solved=self.solved, progress=self.progress,
+            notes=notes,
+        )  # fmt: skip
 
     def mean_metrics(self) -> dict[str, float]:
         """Means of the learner's metrics since the last record."""

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from seqel.datasets.inspection.analysis import analyse, bar, histogram
 from seqel.datasets.dataset import load
+from seqel.datasets.inspection.analysis import analyse, bar, histogram
 from seqel.datasets.inspection.leakage import explained
 
 ROWS = 4_000

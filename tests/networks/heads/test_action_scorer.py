@@ -10,11 +10,11 @@ import torch
 from gymnasium import spaces
 
 from seqel.errors import ConfigError
-from seqel.networks.heads import action_scorer as module
 from seqel.networks.config import NetworkConfig
+from seqel.networks.heads import action_scorer as module
+from seqel.networks.heads.action_scorer import ActionScorer
 from seqel.networks.heads.heads import PolicyHead, QHead
 from seqel.networks.qnetwork import QNetwork
-from seqel.networks.heads.action_scorer import ActionScorer
 from seqel.spaces import ActionSpec, ObservationSpec
 
 EMBEDDED = NetworkConfig(width=8, heads=2, layers=1, context=4, actions="embedded")

@@ -9,8 +9,8 @@ import torch
 
 from seqel.networks.trunks.banded_attention import (
     attention_weights,
-    banded_causal_mask,
     banded_attention,
+    banded_causal_mask,
     phase_cosines,
     ring_attention,
     ring_empty,

@@ -12,9 +12,9 @@ from torch._dynamo.testing import CompileCounter
 
 from seqel.errors import ConfigError
 from seqel.losses.config import ObjectiveConfig
+from seqel.training.config import LearnerConfig, RunConfig, preset
 from seqel.training.hardware import compilation as compiling
 from seqel.training.hardware.compilation import compiled, gflop, is_worth_compiling, resolve_compile_mode
-from seqel.training.config import LearnerConfig, RunConfig, preset
 from seqel.training.learner import Learner
 from support import batch, network
 

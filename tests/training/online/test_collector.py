@@ -14,9 +14,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from seqel.agents.agent import Agent
 from seqel.agents.config import ExplorationConfig
 from seqel.agents.exploration import Explorer
-from seqel.replay.buffer import Replay
 from seqel.environments.vector import VectorStream
 from seqel.errors import EnvironmentFault
+from seqel.replay.buffer import Replay
 from seqel.training.online.actors import Actors
 from seqel.training.online.collector import Collector, EpisodeEnd, episode_seed
 from seqel.training.return_scale import ReturnScale

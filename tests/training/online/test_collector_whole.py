@@ -16,8 +16,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from seqel.agents.agent import Agent
 from seqel.agents.config import ExplorationConfig
 from seqel.agents.exploration import Explorer
-from seqel.replay.buffer import Replay
 from seqel.environments.vector import VectorStream
+from seqel.replay.buffer import Replay
 from seqel.training.online.actors import Actors
 from seqel.training.online.collector import Collector
 from seqel.training.return_scale import ReturnScale

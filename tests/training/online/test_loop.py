@@ -13,10 +13,10 @@ import torch
 from seqel.environments.probe import probe
 from seqel.environments.resolve import resolve
 from seqel.errors import ConfigError
-from seqel.training.defaults import resolve_defaults
 from seqel.training.config import preset
-from seqel.training.online.loop import next_multiple, records
+from seqel.training.defaults import resolve_defaults
 from seqel.training.online.trainer import CONFIRM_SEED, VALIDATION_SEED, OnlineTrainer
+from seqel.training.record import next_multiple, records
 from support import Scripted
 
 SMALL = {"environments": 4, "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1}

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqel.extras import require
 from seqel.errors import DataError
+from seqel.extras import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

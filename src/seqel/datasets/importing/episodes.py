@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqel.replay.layout import BEHAVIOUR, OBSERVATION
 from seqel.datasets.encoding import CATEGORIES, NUMBERS
 from seqel.datasets.importing.rows import MISSING, TERMINATED, TRUNCATED
 from seqel.errors import DataError
+from seqel.replay.layout import BEHAVIOUR, OBSERVATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqel.datasets.importing import cells
 from seqel.datasets.encoding import Encoding, natural
 from seqel.datasets.hashing import hash_names, hash_texts
+from seqel.datasets.importing import cells
 from seqel.datasets.importing.masks import Masks
 from seqel.datasets.importing.vocabulary import Names, vocabulary
 from seqel.errors import DataError
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from polars import Series
 
     from seqel.datasets.reading.frames import Role
-    from seqel.datasets.schema import Schema
     from seqel.datasets.reading.table import Batch, Table
+    from seqel.datasets.schema import Schema
 
 __all__ = ["Imported", "import_rows", "roles"]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seqel.datasets.encoding import VOCABULARY, natural
-from seqel.extras import require
 from seqel.errors import DataError
+from seqel.extras import require
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqel.replay.layout import BEHAVIOUR
 from seqel.datasets.inspection.leakage import suspicious
+from seqel.replay.layout import BEHAVIOUR
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqel.replay.layout import OBSERVATION
 from seqel.datasets.encoding import CATEGORIES, NUMBERS
+from seqel.replay.layout import OBSERVATION
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqel.extras import require
-from seqel.datasets.schema import Schema
 from seqel.datasets.reading.table import Table, expand
+from seqel.datasets.schema import Schema
 from seqel.errors import DataError
+from seqel.extras import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["BLOCK", "RECORD_LIMIT", "Chunk", "count", "chunks", "share"]
+__all__ = ["BLOCK", "RECORD_LIMIT", "Chunk", "chunks", "count", "share"]
 
 BLOCK = 16 << 20  # bytes read at a time
 RECORD_LIMIT = 16 << 20  # bytes of one record

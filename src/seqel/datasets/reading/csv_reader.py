@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seqel.datasets.reading.chunks import Chunk, chunks, count, share
 from seqel.datasets.reading.frames import Frame, Role, lines, not_utf8
-from seqel.datasets.reading.chunks import Chunk, count, chunks, share
-from seqel.extras import require
 from seqel.errors import DataError
+from seqel.extras import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from seqel.datasets.reading.frames import Frame, Role, lines, not_utf8
 from seqel.datasets.reading.chunks import Chunk, chunks, share
-from seqel.extras import require
+from seqel.datasets.reading.frames import Frame, Role, lines, not_utf8
 from seqel.errors import DataError
+from seqel.extras import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

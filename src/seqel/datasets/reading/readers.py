@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from seqel.datasets.reading.csv_reader import CsvSource
 from seqel.datasets.reading.frames import Frame, Role, Source
 from seqel.datasets.reading.json_reader import JsonSource
-from seqel.extras import require
 from seqel.errors import DataError
+from seqel.extras import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from seqel.datasets.reading.frames import Frame, Role, Source
 from seqel.datasets.reading.json_reader import JsonSource
-from seqel.datasets.schema import nearest
 from seqel.datasets.reading.readers import open_source
+from seqel.datasets.schema import nearest
 from seqel.errors import DataError
 
 if TYPE_CHECKING:

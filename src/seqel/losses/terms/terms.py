@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seqel.losses.td import gather_actions
 
-__all__ = ["advantage_weight", "cql_penalty", "expectile_loss", "cloning_loss", "log_policy", "support_mask"]
+__all__ = ["advantage_weight", "cloning_loss", "cql_penalty", "expectile_loss", "log_policy", "support_mask"]
 
 HEAVIEST = 20.0  # times the lightest possible pull of an action, so that one step cannot decide an update
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seqel.values.distributions import Categorical, Quantiles
-from seqel.values.hl_gauss import HLGauss
 from seqel.losses.terms.terms import log_policy, support_mask
 from seqel.networks.config import NetworkConfig
 from seqel.networks.heads.action_scorer import ActionScorer
 from seqel.spaces import ActionSpec
 from seqel.types import QOutput
+from seqel.values.distributions import Categorical, Quantiles
+from seqel.values.hl_gauss import HLGauss
 
 __all__ = ["PolicyHead", "QHead", "StateValueHead", "action_scores"]
 

@@ -18,10 +18,10 @@ from torch import Tensor
 
 __all__ = [
     "attention_weights",
-    "banded_causal_mask",
     "banded_attention",
-    "phase_cosines",
+    "banded_causal_mask",
     "frequencies",
+    "phase_cosines",
     "ring_attention",
     "ring_empty",
     "rotary",

@@ -15,20 +15,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqel.networks.config import NetworkConfig
 from seqel.networks.trunks.banded_attention import (
     attention_weights,
-    banded_causal_mask,
     banded_attention,
-    phase_cosines,
+    banded_causal_mask,
     frequencies,
+    phase_cosines,
     ring_attention,
     ring_empty,
     rotary,
     rotate,
 )
-from seqel.networks.config import NetworkConfig
-from seqel.networks.trunks.gate import Gate
 from seqel.networks.trunks.base import State, Trunk
+from seqel.networks.trunks.gate import Gate
 
 Join = Callable[[Tensor, Tensor], Tensor]
 PureStep = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -30,7 +31,16 @@ class HeldOut:
     first_value: float  # mean value of its own action at the first step: what it expects of a whole session, discounted
     first_return: float  # what those sessions earned from there, discounted
     sessions: int
-    success: float | None = None
+    success: ClassVar[None] = None  # nothing is played
+    name: ClassVar[str] = "held_out/score"  # of `mean`, in TensorBoard
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures as metrics.jsonl holds them."""
+        return dataclasses.asdict(self)
+
+    def evidence(self) -> dict[str, Any]:
+        """What a saved agent says about the validation that it was chosen by, beside the score."""
+        return {"held_out_sessions": self.sessions}
 
 
 class Sums:

@@ -31,7 +31,9 @@ class Actors:
         self.parts: list[tuple[Agent, slice | NDArray[np.int64]]] = [(agent, slice(None))]
         self.trial: NDArray[np.bool_] | None = None  # (E,): which rows are on trial; None: there is no trial
         if on_trial is not None:
-            self.trial = every % CHALLENGER_EVERY == CHALLENGER_EVERY - 1 if count >= CHALLENGER_EVERY else every == count - 1
+            self.trial = (
+                every % CHALLENGER_EVERY == CHALLENGER_EVERY - 1 if count >= CHALLENGER_EVERY else every == count - 1
+            )
             self.parts = [(agent, every[~self.trial]), (on_trial, every[self.trial])]
         self.sizes = [len(every[rows]) for _, rows in self.parts]
         self.states = [one.initial_state(size) for (one, _), size in zip(self.parts, self.sizes, strict=True)]

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from seqel.agents.exploration import Explorer
-from seqel.replay.buffer import Replay
 from seqel.environments.vector import VectorStream, success_of
+from seqel.replay.buffer import Replay
 from seqel.training.online.actors import Actors
 from seqel.training.online.fast_forward import fast_forward
 from seqel.training.return_scale import ReturnScale

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from seqel.replay.gathering import windows_of
-from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.replay.buffer import Replay
+from seqel.replay.episode_buffer import EpisodeBuffer
+from seqel.replay.gathering import windows_of
 from seqel.training.config import RunConfig
 
 __all__ = ["split_batch"]
