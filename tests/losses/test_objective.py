@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from seqel.errors import ConfigError
-from seqel.losses import objective as under_test
+from seqel.losses import targets as under_test
 from seqel.losses.config import ObjectiveConfig
-from seqel.losses.objective import q_targets, step_loss
+from seqel.losses.objective import step_loss
+from seqel.losses.targets import q_targets
 from seqel.losses.td import double_q_bootstrap, masked_mean
 from seqel.types import QOutput, SequenceBatch
 from seqel.values.hl_gauss import HLGauss
+from seqel.values.scalar import Scalar
 
 ONE = torch.ones(())
 
@@ -155,7 +157,12 @@ def test_padding_never_counts_whatever_it_holds(settings: dict[str, Any], classi
         q = histogram.expectation(leaf) if histogram is not None else leaf
         slow = values([*SLOW.q[0, :, 0].tolist(), [rubbish, 0.0], [0.0, -rubbish]])
         loss = step_loss(
-            batch, QOutput(q, leaf if classified else None), slow, ONE, ObjectiveConfig(**settings), histogram
+            batch,
+            QOutput(q, leaf if classified else None),
+            slow,
+            ONE,
+            ObjectiveConfig(**settings),
+            histogram or Scalar(),
         )
         masked_mean(loss.loss, batch.loss_mask).backward()
         assert leaf.grad is not None and (leaf.grad[:, 2:] == 0).all() and (leaf.grad[:, :2] != 0).any()
@@ -214,7 +221,9 @@ def test_rule_8_several_action_dimensions_are_learnt_side_by_side() -> None:
     online, slow = torch.randn(3, 5, 2, 4), torch.randn(3, 5, 2, 4)
     base = windows([1.0, -2.0, 0.5, 3.0], [0.9, 0.9, 0.0, 0.9], [0, 0, 0, 0])
     action = torch.randint(4, (3, 4, 2))
-    spread = {name: getattr(base, name).expand(3, -1) for name in ("reward", "discount", "valid", "learn", "first")}
+    spread = {
+        name: getattr(base, name).expand(3, -1) for name in ("reward", "discount", "valid", "loss_mask", "is_first")
+    }
     both = dataclasses.replace(base, action=action, **spread)
     for config in (ObjectiveConfig(), ObjectiveConfig(trace="watkins"), ObjectiveConfig(lambda_=0.0, double=False)):
         found = step_loss(both, QOutput(online), QOutput(slow), ONE, config)

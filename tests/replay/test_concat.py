@@ -28,7 +28,9 @@ def test_padding_changes_nothing_that_is_learnt() -> None:
 
 def test_both_batches_rows_stand_in_order_and_what_one_lacks_is_left_out() -> None:
     live = dataclasses.replace(batch(rows=2, steps=9, seed=1), q_acted=torch.ones(2, 9), weight=torch.full((2, 9), 0.5))
-    old = dataclasses.replace(batch(rows=3, steps=5, seed=2), behaviour_prob=torch.ones(3, 5), storage_index=torch.ones(3, 5))
+    old = dataclasses.replace(
+        batch(rows=3, steps=5, seed=2), behaviour_prob=torch.ones(3, 5), storage_index=torch.ones(3, 5)
+    )
     both = concat(live, old)
     assert both.reward.shape == (5, 9) and both.is_first.shape == (5, 10) and both.num_learned == 18 + 15
     assert both.q_acted is None and both.behaviour_prob is None and both.storage_index is None

@@ -27,7 +27,6 @@ from seqel.agents.agent import Agent
 from seqel.deployment.runtime import FORMAT, METADATA, PREFIX
 from seqel.errors import ConfigError
 from seqel.networks.qnetwork import QNetwork
-from seqel.networks.trunks.transformer import Transformer
 from seqel.storage import atomic_write
 
 __all__ = ["export"]
@@ -40,8 +39,8 @@ class Step(nn.Module):
 
     def __init__(self, network: QNetwork) -> None:
         super().__init__()
-        if not isinstance(network.trunk, Transformer):
-            raise ConfigError(f"export: expected trunk = 'transformer', this agent has {network.config.trunk!r}")
+        if not network.trunk.exportable:
+            raise ConfigError(f"export: expected a trunk that can be exported, this agent has {network.config.trunk!r}")
         self.network, self.trunk = network, network.trunk
 
     def forward(
@@ -63,7 +62,7 @@ def export(agent: Agent, path: str | Path) -> Path:
     """Write the agent to `path` (.onnx) for any number of rows, and return it. Needs the extra `serve`.
 
     Raises:
-        ConfigError: the trunk is no Transformer, or onnx and onnxscript are not installed.
+        ConfigError: the trunk cannot be exported, or onnx and onnxscript are not installed.
         StorageError: the file could not be written; what was there before is untouched.
     """
     try:
@@ -93,18 +92,11 @@ def export(agent: Agent, path: str | Path) -> Path:
 
 def describe(agent: Agent) -> dict[str, Any]:
     """What a caller must know besides the model."""
-    trunk = agent.network.trunk
-    assert isinstance(trunk, Transformer)
     return {
         "format": FORMAT,
         "observation": agent.observation_spec.to_json(),
         "action": dataclasses.asdict(agent.action_spec),
-        "ring": {
-            "layers": trunk.config.layers,
-            "heads": trunk.config.heads,
-            "context": trunk.context,
-            "dim": trunk.dim,
-        },
+        "ring": agent.network.trunk.ring,
         "info": agent.info,
     }
 

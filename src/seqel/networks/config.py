@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from seqel.errors import ConfigError
 
-__all__ = ["NetworkConfig"]
+__all__ = ["NetworkConfig", "TrunkName", "ValueName"]
+
+# the names in `trunks/registry.py` and `values/registry.py`, which import torch; a test compares them
+TrunkName = Literal["transformer", "gru"]
+ValueName = Literal["scalar", "hl-gauss", "c51", "quantile"]
+GateName = Literal["residual", "gru"]
+ImageName = Literal["cnn", "patches"]
+ActionsName = Literal["outputs", "embedded"]
+PolicyHeadName = Literal["none", "auxiliary", "greedy", "constraint"]
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
     """Tokens, trunk and head."""
 
-    trunk: Literal["transformer", "gru"] = "transformer"
+    trunk: TrunkName = "transformer"
     width: int = 64  # D
     layers: int = 2
     heads: int = 4
     feedforward: int = 4  # hidden width of the MLP, in units of `width`
     context: int = 0  # steps each layer's attention reaches back; 0: chosen from the environment's episode length
     dropout: float = 0.0
-    gate: Literal["residual", "gru"] = "residual"  # how a block joins the stream: added, or by a gate (GTrXL)
+    gate: GateName = "residual"  # how a block joins the stream: added, or by a gate (GTrXL)
     qk_norm: bool = False  # normalise queries and keys (Henry et al. 2020, arXiv:2010.04245)
     rope_base: float = 10_000.0
     clock: bool = True  # a learnt function of the step number, added to each token
@@ -31,33 +39,31 @@ class NetworkConfig:
     previous_action: bool = True  # part of each step's token
     previous_reward: bool = True
     first_step: bool = True  # a flag on an episode's first step
-    image: Literal["cnn", "patches"] = "cnn"  # how a picture becomes part of its step's token
-    actions: Literal["outputs", "embedded"] = "outputs"  # an output each, or scored by what they are: MLP(h, e(a))
+    image: ImageName = "cnn"  # how a picture becomes part of its step's token
+    actions: ActionsName = "outputs"  # an output each, or scored by what they are: MLP(h, e(a))
     action_features: int = 0  # numbers that describe an action, where they are embedded; as the run was given them
-    policy_head: Literal["none", "auxiliary", "greedy", "constraint"] = (
-        "none"  # a head that predicts the recorded action: learnt
-    )
+    policy_head: PolicyHeadName = "none"  # a head that predicts the recorded action: learnt
     # beside the values, decides instead of them, or says among which actions they decide (see `bcq_threshold`)
     bcq_threshold: float = (
         0.3  # policy = "constraint": an action this many times as likely as the likeliest one may be chosen
     )
     state_value: bool = False  # a head for the value of the state itself (IQL)
     dueling: bool = False  # value + advantage (Wang et al. 2016) instead of all actions at once
-    value: Literal["scalar", "hl-gauss", "c51", "quantile"] = "scalar"  # the last two need objective.lambda_ = 0
+    value: ValueName = "scalar"  # the last two need objective.lambda_ = 0
     bins: int = 101  # outputs an action, where the value is not scalar
     value_range: float = 10.0  # hl-gauss, c51: the support reaches this many return scales to either side
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("trunk", ("transformer", "gru")),
-            ("gate", ("residual", "gru")),
-            ("image", ("cnn", "patches")),
-            ("actions", ("outputs", "embedded")),
-            ("policy_head", ("none", "auxiliary", "greedy", "constraint")),
-            ("value", ("scalar", "hl-gauss", "c51", "quantile")),
+        for name, kind in (
+            ("trunk", TrunkName),
+            ("gate", GateName),
+            ("image", ImageName),
+            ("actions", ActionsName),
+            ("policy_head", PolicyHeadName),
+            ("value", ValueName),
         ):
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"network.{name}: expected one of {choices}, got {getattr(self, name)!r}")
+            if getattr(self, name) not in get_args(kind):
+                raise ConfigError(f"network.{name}: expected one of {get_args(kind)}, got {getattr(self, name)!r}")
         for name in ("rope_base", "clock_base", "value_range"):
             if not 0.0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"network.{name}: expected a positive number, got {getattr(self, name)}")
