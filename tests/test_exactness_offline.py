@@ -79,7 +79,7 @@ EXACT = np.stack([cue_values(episode) for episode in cue_episodes()])
         (replace(ONE_STEP, cql_alpha=0.001), {}),
         (replace(ONE_STEP, iql_expectile=0.995), {}),
         (replace(ONE_STEP, cloning_weight=0.1), {}),
-        (replace(ONE_STEP, cloning_weight=0.1), {"policy": "constraint", "support": 0.01}),
+        (replace(ONE_STEP, cloning_weight=0.1), {"policy_head": "constraint", "bcq_threshold": 0.01}),
         (replace(ONE_STEP, lambda_=0.9, trace="retrace"), {}),
     ],
     ids=["cql", "iql", "sqn", "bcq", "retrace"],

@@ -29,7 +29,7 @@ def agent(**network: Any) -> Agent:
 SEEN = np.array([[0.1, -0.3], [0.9, 0.2]], np.float32)
 
 
-@pytest.mark.parametrize("network", [{}, {"actions": "embedded"}, {"policy": "constraint"}])
+@pytest.mark.parametrize("network", [{}, {"actions": "embedded"}, {"policy_head": "constraint"}])
 def test_values_are_those_of_all_actions(network: dict[str, Any]) -> None:
     one = agent(**network)
     whole, _ = one.act(SEEN)

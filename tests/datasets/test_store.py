@@ -59,7 +59,7 @@ def test_an_example_worked_by_hand(tables: Any) -> None:
     )
     np.testing.assert_array_equal(found["action"], [[0], [1], [0], [0]])
     np.testing.assert_array_equal(found["reward"], np.float32([0, 0.5, 1, 0]))
-    np.testing.assert_array_equal(found["own"], [True, True, True, False])
+    np.testing.assert_array_equal(found["by_agent"], [True, True, True, False])
     assert np.isnan(found["behaviour_prob"]).all()
     assert episode(dataset, "bo")["length"] == 1
     assert len(dataset) == 3 + 1 + 4

@@ -9,16 +9,10 @@ import torch
 from seqel.agents.agent import Agent
 from seqel.environments.resolve import resolve
 from seqel.errors import ConfigError
-from seqel.explanation.attention import (
-    Focus,
-    _batch,
-    attention,
-    counterfactual,
-    occlusion,
-    q_values,
-    record_episode,
-    strongest_head,
-)
+from seqel.explanation.attention import Focus, attention, strongest_head
+from seqel.explanation.counterfactual import counterfactual
+from seqel.explanation.occlusion import occlusion
+from seqel.explanation.trace import decision_scores, record_episode, window_of
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec, ObservationSpec
@@ -42,7 +36,7 @@ def test_the_whole_episode_gives_the_values_that_were_acted_on() -> None:
     agent, make = make_agent()
     episode = record_episode(agent, make, seed=3)  # type: ignore[arg-type]
     assert len(episode) == LENGTH + 1 and episode.success is not None
-    q = q_values(agent, episode)
+    q = decision_scores(agent, episode)
     assert q.shape == (LENGTH + 2, 4)
     np.testing.assert_allclose(q[:-1], episode.q, atol=1e-5)
     np.testing.assert_array_equal(q[:-1].argmax(axis=1), episode.action)
@@ -80,7 +74,7 @@ def test_a_changed_observation_changes_nothing_before_it() -> None:
     agent, make = make_agent()
     episode = record_episode(agent, make)  # type: ignore[arg-type]
     before = {path: leaf.copy() for path, leaf in episode.observation.items()}
-    now, other = q_values(agent, episode), counterfactual(agent, episode, 4, "observation", (1.0, -1.0))
+    now, other = decision_scores(agent, episode), counterfactual(agent, episode, 4, "observation", (1.0, -1.0))
     np.testing.assert_array_equal(now[:4], other[:4])
     assert (now[4] != other[4]).all()
     for path, leaf in before.items():
@@ -106,7 +100,7 @@ def test_influence_reaches_as_far_as_the_network_does() -> None:
 def test_influence_of_one_step_by_hand() -> None:
     agent, make = make_agent()
     episode = record_episode(agent, make)  # type: ignore[arg-type]
-    network, window, step = agent.network, _batch(agent, episode), 5
+    network, window, step = agent.network, window_of(agent, episode), 5
     with torch.no_grad():
         tokens = network.embed(window)
         hidden = tokens.clone()
@@ -116,3 +110,29 @@ def test_influence_of_one_step_by_hand() -> None:
         )
     change = (other - other.mean()) - (now - now.mean())
     assert occlusion(agent, episode, step)[3] == pytest.approx(float(change.abs().max()), rel=1e-4)
+
+
+def test_an_agent_whose_policy_head_decides_is_explained_by_its_policy() -> None:
+    """Values play no part in its decisions, so changing them must change no explanation; changing the policy must."""
+    make = resolve("seqel/TMaze-v0", length=LENGTH)
+    env = make()
+    spec, action = ObservationSpec.from_space(env.observation_space), ActionSpec.from_space(env.action_space)
+    torch.manual_seed(0)
+    network = QNetwork(NetworkConfig(width=16, heads=2, context=CONTEXT, policy_head="greedy"), spec, action).eval()
+    assert network.policy is not None
+    for parameter in [*network.head.parameters(), *network.policy.parameters()]:
+        torch.nn.init.normal_(parameter)
+    agent = Agent(network)
+    episode = record_episode(agent, make, seed=3)
+    before = decision_scores(agent, episode)
+    np.testing.assert_allclose(before[:-1], episode.q, atol=1e-5)
+    np.testing.assert_allclose(np.exp(before).sum(axis=1), 1.0, atol=1e-5)
+    influences = occlusion(agent, episode, LENGTH)
+    for parameter in network.head.parameters():
+        torch.nn.init.normal_(parameter)
+    np.testing.assert_array_equal(decision_scores(agent, episode), before)
+    np.testing.assert_array_equal(occlusion(agent, episode, LENGTH), influences)
+    for parameter in network.policy.parameters():
+        torch.nn.init.normal_(parameter)
+    assert np.abs(decision_scores(agent, episode) - before).max() > 1e-3
+    assert np.abs(occlusion(agent, episode, LENGTH) - influences).max() > 1e-3

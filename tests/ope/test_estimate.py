@@ -14,8 +14,8 @@ from seqel.ope.fqe import FQETrainer, fitted_config
 from seqel.ope.policies import BehaviourPolicy, ConstantAction
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec
+from seqel.training.held_out import HeldOut
 from seqel.training.offline import loop as offline
-from seqel.training.offline.validation import HeldOut
 from test_exactness import GAMMA, SPEC, cue_episodes
 from test_exactness_offline import poor_data
 
@@ -37,7 +37,7 @@ def test_fitted_values_are_exact_and_so_are_what_is_known_of_each_step() -> None
         pass
     steps = session.steps_of(session.source.buffer)
     recorded = session.source.buffer
-    assert steps.iterate_std.shape == (1, 2) and (steps.iterate_std > 0).all() and (steps.unrest < 0.1).all()
+    assert steps.iterate_std.shape == (1, 2) and (steps.iterate_std > 0).all() and (steps.iterate_std < 0.1).all()
     assert steps.valid.sum() == len(recorded) and steps.reward.shape == (800, 4)
     cue = recorded.slots.columns["observation/observation"].reshape(800, 4)[:, 0]
     for k in (0, 1):

@@ -30,7 +30,9 @@ def batch() -> SequenceBatch:
 
 
 @pytest.mark.parametrize(
-    "policy", [ConstantAction(0, 3), ConstantAction(2, 3), BehaviourPolicy((0.4, 0.4, 0.2))], ids=["first", "last", "recorded"]
+    "policy",
+    [ConstantAction(0, 3), ConstantAction(2, 3), BehaviourPolicy((0.4, 0.4, 0.2))],
+    ids=["first", "last", "recorded"],
 )
 def test_nothing_forbidden_is_done(policy: Policy) -> None:
     found = policy.probabilities(batch())
@@ -53,7 +55,9 @@ def test_after_the_record_it_is_what_is_done_on_the_whole_among_what_is_allowed(
 
 def test_a_filter_is_about_what_is_allowed() -> None:
     """The likeliest action is forbidden; of those that are left both are likely enough, so the better one is played."""
-    network = QNetwork(NetworkConfig(width=16, heads=2, layers=1, context=4, policy_head="constraint"), SPEC, THREE).eval()
+    network = QNetwork(
+        NetworkConfig(width=16, heads=2, layers=1, context=4, policy_head="constraint"), SPEC, THREE
+    ).eval()
     assert network.policy is not None
     with torch.no_grad():
         network.policy.linear.bias.copy_(torch.tensor([5.0, 0.0, -0.5]))  # type: ignore[union-attr]

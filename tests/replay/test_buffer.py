@@ -51,7 +51,7 @@ def naive_window(ep: Episode, offset: int, window: int, context: int, steps: int
     """One window, worked out step by step from the episode itself."""
     length = min(len(ep), window)
     begin = ep.start_step + offset
-    out: dict[str, Any] = {name: [] for name in ("action", "reward", "discount", "valid", "learn", "q_acted")}
+    out: dict[str, Any] = {name: [] for name in ("action", "reward", "discount", "valid", "loss_mask", "q_acted")}
     for t in range(steps):
         real, i = t < length, offset + t
         out["valid"].append(real)
@@ -61,12 +61,12 @@ def naive_window(ep: Episode, offset: int, window: int, context: int, steps: int
         out["discount"].append(np.float32(GAMMA) if real and not final else 0.0)
         out["q_acted"].append(ep.q_acted[i] if real and ep.q_acted is not None else np.nan)
         own = real and (ep.by_agent is None or bool(ep.by_agent[i]))
-        out["learn"].append(own and (begin == 0 or t >= context))
+        out["loss_mask"].append(own and (begin == 0 or t >= context))
     at = [offset + min(t, length) for t in range(steps + 1)]
     out |= {name: [leaf[i] for i in at] for name, leaf in ep.observation.items()}
     out["action_mask"] = None if ep.action_mask is None else [ep.action_mask[i] for i in at]
-    out["first"] = [begin == 0] + [False] * steps
-    out["start"] = begin
+    out["is_first"] = [begin == 0] + [False] * steps
+    out["start_step"] = begin
     out["previous_action"] = ep.action[offset - 1] if offset else np.zeros(DIMS, int)
     out["previous_reward"] = ep.reward[offset - 1] if offset else 0.0
     if not offset and ep.previous_action is not None:
@@ -111,14 +111,14 @@ def test_same_content_as_a_list_of_episodes(seed: int, masked: bool) -> None:
             continue
         pad_to = None if rng.random() < 0.7 else window + int(rng.integers(0, 6))
         batch = draw(memory, 16, window, context, seed=added, pad_to=pad_to)
-        assert batch.index is not None
+        assert batch.episode_index is not None
         assert batch.weight is None
         steps = batch.reward.shape[1]
-        assert steps == (pad_to or max(min(window, len(kept[int(i)])) for i in batch.index))
-        assert batch.learned == int(batch.learn.sum())
+        assert steps == (pad_to or max(min(window, len(kept[int(i)])) for i in batch.episode_index))
+        assert batch.num_learned == int(batch.loss_mask.sum())
         for b in range(16):
-            chosen = kept[int(batch.index[b])]
-            offset = int(batch.start[b]) - chosen.start_step
+            chosen = kept[int(batch.episode_index[b])]
+            offset = int(batch.start_step[b]) - chosen.start_step
             assert 0 <= offset <= max(len(chosen) - window, 0)
             shapes.add((offset > 0, chosen.start_step > 0, len(chosen) < steps))
             for name, want in naive_window(chosen, offset, window, context, steps).items():
@@ -143,16 +143,16 @@ def test_dtypes_and_shapes() -> None:
     assert batch.action.shape == (4, 10, DIMS)
     for name in ("reward", "discount", "q_acted"):
         assert (getattr(batch, name).dtype, getattr(batch, name).shape) == (torch.float32, (4, 10)), name
-    for name in ("valid", "learn"):
+    for name in ("valid", "loss_mask"):
         assert (getattr(batch, name).dtype, getattr(batch, name).shape) == (torch.bool, (4, 10)), name
-    assert batch.first.dtype == torch.bool
-    assert batch.first.shape == (4, 11)
+    assert batch.is_first.dtype == torch.bool
+    assert batch.is_first.shape == (4, 11)
     assert batch.action_mask.dtype == torch.bool
     assert batch.action_mask.shape == (4, 11, ACTIONS)
-    assert batch.start.dtype == batch.index.dtype == batch.previous_action.dtype == torch.int64
+    assert batch.start_step.dtype == batch.episode_index.dtype == batch.previous_action.dtype == torch.int64
     assert batch.previous_reward.dtype == torch.float32
     assert batch.previous_action.shape == (4, DIMS)
-    tensors = [*batch.observation.values(), *(getattr(batch, n) for n in ("action", "reward", "learn", "discount"))]
+    tensors = [*batch.observation.values(), *(getattr(batch, n) for n in ("action", "reward", "loss_mask", "discount"))]
     assert all(t.is_contiguous() for t in tensors)
 
 
@@ -204,7 +204,7 @@ def test_a_wrong_state_is_refused_and_changes_nothing() -> None:
     bad: list[dict[str, Any]] = [
         {**good, "capacity": 151},
         {**good, "actions": 4},
-        {name: value for name, value in good.items() if name != "step/own"},
+        {name: value for name, value in good.items() if name != "step/by_agent"},
         {**good, "extra": 1},
         {**good, "step/reward": good["step/reward"][:-1]},  # type: ignore[index]
         {**good, "step/observation/pixels": good["step/observation/pixels"].astype(np.float32)},  # type: ignore[union-attr]
@@ -247,7 +247,7 @@ def test_in_files_it_is_the_same_replay_and_leaves_nothing(tmp_path: Path) -> No
         one, two = (draw(memory, 9, 12, 5, seed) for memory in (inside, outside))
         for name, leaf in one.observation.items():
             assert torch.equal(leaf, two.observation[name])
-        assert torch.equal(one.reward, two.reward) and torch.equal(one.learn, two.learn)
+        assert torch.equal(one.reward, two.reward) and torch.equal(one.loss_mask, two.loss_mask)
     again = replay(200)
     again.load_state_dict(outside.state_dict())
     assert torch.equal(draw(again, 9, 12, 5).reward, draw(outside, 9, 12, 5).reward)

@@ -42,7 +42,17 @@ def test_the_batches_are_those_of_a_replay(pack: bool) -> None:
         store.sample(16, window=10, context=4, discount=0.9, rng=np.random.default_rng(3), pack=pack)
         for store in (recorded, replay)
     ]
-    for name in ("action", "reward", "discount", "first", "valid", "learn", "start", "previous_action", "index"):
+    for name in (
+        "action",
+        "reward",
+        "discount",
+        "is_first",
+        "valid",
+        "loss_mask",
+        "start_step",
+        "previous_action",
+        "episode_index",
+    ):
         torch.testing.assert_close(getattr(draws[0], name), getattr(draws[1], name))
     torch.testing.assert_close(draws[0].observation["x"], draws[1].observation["x"])
     assert draws[0].q_acted is None and draws[0].behaviour_prob is not None and draws[1].behaviour_prob is None

@@ -60,15 +60,15 @@ def test_bad_episodes_are_refused_and_change_nothing() -> None:
         ({"action": good.action[:, :1]}, "action of shape"),
         ({"reward": reward}, "reward, got one that is not at step 11"),
         ({"reward": good.reward[:, None]}, "reward of shape"),
-        ({"own": np.ones(20, int)}, "own"),
-        ({"own": np.ones(21, bool)}, "own of shape"),
+        ({"by_agent": np.ones(20, int)}, "by_agent"),
+        ({"by_agent": np.ones(21, bool)}, "by_agent of shape"),
         ({"q_acted": np.ones(21, np.float32)}, "q_acted of shape"),
         ({"action_mask": None}, "masked=True"),
         ({"action_mask": np.ones((21, 4), bool)}, "action_mask of shape"),
-        ({"start": -1}, "start >= 0"),
-        ({"start": 5}, "previous_action"),
-        ({"start": 5, "previous_action": np.array([0, 9])}, "previous_action in 0"),
-        ({"start": 5, "previous_action": np.array([0, 1]), "previous_reward": np.nan}, "finite previous_reward"),
+        ({"start_step": -1}, "start_step >= 0"),
+        ({"start_step": 5}, "previous_action"),
+        ({"start_step": 5, "previous_action": np.array([0, 9])}, "previous_action in 0"),
+        ({"start_step": 5, "previous_action": np.array([0, 1]), "previous_reward": np.nan}, "finite previous_reward"),
     ]
     for fields, message in wrong:
         with pytest.raises(DataError, match=message):

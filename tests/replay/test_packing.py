@@ -45,7 +45,7 @@ def losses(batch, net: QNetwork, objective: ObjectiveConfig) -> np.ndarray:
     with torch.no_grad():
         out = net(batch)
         found = step_loss(batch, out, out, net.head.scale, objective, net.head.values)
-    return np.sort(found.loss[batch.learn].numpy())
+    return np.sort(found.loss[batch.loss_mask].numpy())
 
 
 @pytest.mark.parametrize("value", ["scalar", "hl-gauss"])

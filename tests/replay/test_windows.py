@@ -102,9 +102,9 @@ def test_a_step_with_a_large_error_is_learnt_more_often_by_its_power() -> None:
     rng = np.random.default_rng(2)
     memory = replay(5, 5, alpha=0.5)
     batch = draw(memory, 64, rng)
-    error = np.where(batch.index.numpy()[:, None] == 0, 1.0, 16.0) * np.ones(batch.reward.shape)
+    error = np.where(batch.episode_index.numpy()[:, None] == 0, 1.0, 16.0) * np.ones(batch.reward.shape)
     memory.update_priorities(batch, error)
-    index = draw(memory, 40_000, rng).index.numpy()
+    index = draw(memory, 40_000, rng).episode_index.numpy()
     expected = (16.0 + LEAST) ** 0.5 / ((16.0 + LEAST) ** 0.5 + (1.0 + LEAST) ** 0.5)
     assert index.mean() == pytest.approx(expected, abs=0.01)
 
@@ -118,8 +118,8 @@ def test_only_live_and_learnable_steps_are_drawn_while_the_ring_turns() -> None:
         memory.add(episode(int(rng.integers(3, 20)), start=int(rng.random() < 0.3) * 9))
         memory.add(episode(8, own=own))
         batch = draw(memory, 32, rng, pack=bool(n % 2))
-        assert batch.slot is not None and batch.weight is not None
-        assert bool(batch.learn.any(dim=1).all())  # each row learns something
+        assert batch.storage_index is not None and batch.weight is not None
+        assert bool(batch.loss_mask.any(dim=1).all())  # each row learns something
         assert bool((batch.weight[batch.valid] > 0).all()) and float(batch.weight.max()) == 1.0
         memory.update_priorities(batch, rng.exponential(size=batch.reward.shape))
         assert memory._priorities is not None
@@ -133,8 +133,8 @@ def test_slots_say_where_each_step_lies() -> None:
     rng = np.random.default_rng(4)
     memory = replay(9, 4, 15)
     batch = draw(memory, 20, rng, pack=True)
-    assert batch.slot is not None
-    stored = memory._slots.columns["observation/x"][batch.slot.numpy()]
+    assert batch.storage_index is not None
+    stored = memory._slots.columns["observation/x"][batch.storage_index.numpy()]
     np.testing.assert_array_equal(stored[batch.valid], batch.observation["x"][:, :-1].numpy()[batch.valid])
 
 
@@ -147,7 +147,7 @@ def test_saved_and_restored_it_draws_the_same() -> None:
     for seed in range(5):
         one, two = (draw(m, 16, np.random.default_rng(seed)) for m in (memory, other))
         assert one.weight is not None and two.weight is not None
-        np.testing.assert_array_equal(one.index, two.index)
+        np.testing.assert_array_equal(one.episode_index, two.episode_index)
         np.testing.assert_allclose(one.weight, two.weight)
     with pytest.raises(CheckpointError, match="expected a replay state with"):
         Replay(LEAVES, 120, actions=2).load_state_dict(memory.state_dict())

@@ -11,8 +11,9 @@ import pytest
 from rich.console import Console
 
 from seqel.evaluation.rollout import summarise
-from seqel.runs.display import Progress, duration, spark
+from seqel.runs.display import Progress
 from seqel.runs.progress_bar import counting
+from seqel.terminal import duration, sparkline
 from seqel.training.config import preset
 from seqel.training.record import Record
 
@@ -63,7 +64,7 @@ def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_small_pieces() -> None:
     assert [duration(seconds) for seconds in (0, 90, 3_725)] == ["0:00", "1:30", "1:02:05"]
-    assert spark([0, 1, 0.5]) == "▁█▅" and spark([2, 2]) == "▁▁"
+    assert sparkline([0, 1, 0.5]) == "▁█▅" and sparkline([2, 2]) == "▁▁"
 
 
 def test_the_last_line_stands_there_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,12 @@ def test_resuming_with_other_data_is_refused(tmp_path: Path) -> None:
 
 
 def test_sessions_known_less_and_less_end_the_run(tmp_path: Path) -> None:
-    settings = QUICK | {"offline.updates": 2_000, "offline.every": 5, "offline.patience": 3, "learner.learning_rate": 0.05}
+    settings = QUICK | {
+        "offline.updates": 2_000,
+        "offline.every": 5,
+        "offline.patience": 3,
+        "learner.learning_rate": 0.05,
+    }
     seqel.train(data=recorded(), preset="behaviour-cloning", settings=settings, out=tmp_path / "run", progress=False)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["updates"] < 2_000 and summary["solved"]
@@ -176,7 +181,10 @@ def test_the_memoryless_twin_learns_from_the_same_windows() -> None:
 
 def test_the_averaged_weights_may_act(tmp_path: Path) -> None:
     newest, averaged = (
-        OnlineTrainer(with_settings(seqel.preset("default"), TINY | {"env": "maze", "learner.acting_weights": acts}), resolve(MAZE))
+        OnlineTrainer(
+            with_settings(seqel.preset("default"), TINY | {"env": "maze", "learner.acting_weights": acts}),
+            resolve(MAZE),
+        )
         for acts in ("latest", "averaged")
     )
     assert newest.agent.network is newest.learner.network and newest.agent.network is not newest.learner.target
@@ -220,7 +228,12 @@ def test_what_was_earned_is_known_of_sessions_of_one_length() -> None:
 
 @pytest.mark.parametrize("settings", [{"objective.iql_expectile": 0.9}, {"network.policy_head": "constraint"}])
 def test_distributions_refuse_what_they_would_ignore(settings: dict[str, Any]) -> None:
-    more = {"network.value": "c51", "objective.lambda_": 0.0, "objective.cloning_weight": 1.0, "objective.cql_alpha": 0.0}
+    more = {
+        "network.value": "c51",
+        "objective.lambda_": 0.0,
+        "objective.cloning_weight": 1.0,
+        "objective.cql_alpha": 0.0,
+    }
     with pytest.raises(ConfigError, match="distributions are learnt from"):
         session_of("offline-cql", **more, **settings)
 

@@ -16,8 +16,9 @@ from seqel.environments.probe import probe
 from seqel.environments.resolve import EnvMaker, resolve
 from seqel.storage import load_tree, save_tree
 from seqel.training.config import RunConfig, preset
+from seqel.training.online.loop import records
 from seqel.training.online.trainer import OnlineTrainer
-from seqel.training.record import Record, records
+from seqel.training.record import Record
 from seqel.trees import flatten
 
 STEPS = 480

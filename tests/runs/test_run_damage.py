@@ -14,9 +14,10 @@ import pytest
 
 import seqel
 from seqel.errors import CheckpointError, EnvironmentFault, StorageError
+from seqel.evaluation.rollout import summarise
 from seqel.runs.folder import RunFolder
-from seqel.runs.loop import _is_best
 from seqel.training.config import load_config, preset
+from seqel.training.online.trainer import OnlineTrainer
 from seqel.training.record import Record
 from support import MAZE, TINY
 
@@ -58,18 +59,20 @@ def test_a_better_agent_of_later_steps_than_the_checkpoint_is_not_overwritten_by
 def test_of_equal_validations_the_newer_is_the_best() -> None:
     class Best:
         best: float | None = None
-        proven = True
+        wins = True
 
-        def proves(self) -> bool:
-            return self.proven
+        def challenger_wins(self) -> bool:
+            return self.wins
 
-    session: Any = Best()
-    assert [_is_best(session, mean) for mean in (0.5, 0.25, 0.5, 0.75)] == [True, False, True, True]
-    session.proven = False
-    assert not _is_best(session, 1.0) and session.best == 0.75, "a lucky look that further episodes do not confirm"
-    assert _is_best(session, 0.7, solved=True) and session.best == 0.7, (
-        "the threshold was confirmed: this is the result"
-    )
+    trainer: Any = Best()
+
+    def accepts(mean: float, solved: bool = False) -> bool:
+        return OnlineTrainer.accept(trainer, summarise([mean], [1], [1.0], 0), solved)
+
+    assert [accepts(mean) for mean in (0.5, 0.25, 0.5, 0.75)] == [True, False, True, True]
+    trainer.wins = False
+    assert not accepts(1.0) and trainer.best == 0.75, "a lucky validation that further episodes do not confirm"
+    assert accepts(0.7, solved=True) and trainer.best == 0.7, "the threshold was confirmed: this is the result"
 
 
 def test_the_twin_without_memory_by_one_word(tmp_path: Path) -> None:

@@ -222,7 +222,10 @@ def _explain(
 ) -> dict[str, Any]:
     """Show where the choice at the junction looked, and what it would have been with the other cue."""
     from seqel.cli import influence_strip as strip
-    from seqel.explanation.attention import attention, counterfactual, occlusion, q_values, record_episode
+    from seqel.explanation.attention import attention
+    from seqel.explanation.counterfactual import counterfactual
+    from seqel.explanation.occlusion import occlusion
+    from seqel.explanation.trace import decision_scores, record_episode
 
     episode = record_episode(agent, make, seed=0)
     choice = len(episode) - 1  # the last action is the turn at the junction
@@ -233,7 +236,7 @@ def _explain(
     leaf = agent.observation_spec.leaves[0].path
     cue = episode.observation[leaf][0]
     names = ("right", "up", "left", "down")
-    now = int(q_values(agent, episode)[choice].argmax())
+    now = int(decision_scores(agent, episode)[choice].argmax())
     otherwise = int(counterfactual(agent, episode, 0, leaf, cue * (1, -1))[choice].argmax())
     ago = choice - step
     what = "the cue" if step == 0 else "the corridor"

@@ -51,11 +51,13 @@ class ObjectiveConfig:
         if not 0.0 < self.cql_temperature < math.inf:
             raise ConfigError(f"objective.cql_temperature: expected more than 0, got {self.cql_temperature}")
         if not 0.0 <= self.iql_expectile < 1.0:
-            raise ConfigError(f"objective.iql_expectile: expected 0 <= expectile < 1, got {self.iql_expectile}")
+            raise ConfigError(f"objective.iql_expectile: expected 0 <= iql_expectile < 1, got {self.iql_expectile}")
         if self.td_weight == 0.0 and self.cloning_weight == 0.0:
-            raise ConfigError("objective: expected td > 0 or imitation > 0, got neither: nothing would be learnt")
+            raise ConfigError(
+                "objective: expected td_weight > 0 or cloning_weight > 0, got neither: nothing would be learned"
+            )
         if self.awr_beta > 0.0 and not (self.iql_expectile > 0.0 and self.cloning_weight > 0.0):
             raise ConfigError(
-                "objective.awr_beta: needs iql_expectile > 0 (a state's value to compare with) and "
-                f"cloning_weight > 0 (what it weights), got {self.iql_expectile} and {self.cloning_weight}"
+                "objective.awr_beta: needs iql_expectile > 0 (a state value to compare with) and cloning_weight > 0 (what it "
+                f"weights), got {self.iql_expectile} and {self.cloning_weight}"
             )

@@ -20,8 +20,8 @@ from seqel.ope.estimators import Estimate, Logged, bellman_error, correctable_st
 from seqel.ope.fqe import FQETrainer, StepEstimates, fitted_config
 from seqel.ope.policies import AgentPolicy, BehaviourPolicy, Policy
 from seqel.training.defaults import LONGEST_CONTEXT
+from seqel.training.held_out import HeldOut
 from seqel.training.offline import loop as offline
-from seqel.training.offline.validation import HeldOut
 from seqel.training.record import Record
 from seqel.training.sources import Source
 

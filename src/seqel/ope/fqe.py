@@ -32,8 +32,8 @@ from seqel.ope.policies import Policy
 from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.replay.ring import EpisodeTable
 from seqel.training.config import LearnerConfig, OfflineConfig, ReplayConfig, RunConfig
+from seqel.training.held_out import HeldOut
 from seqel.training.offline.trainer import OfflineTrainer
-from seqel.training.offline.validation import HeldOut
 from seqel.training.sources import Source
 from seqel.types import SequenceBatch
 from seqel.values.policy import log_policy

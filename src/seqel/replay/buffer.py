@@ -112,7 +112,7 @@ class Replay:
         table.append(np.concatenate([np.array(facts, np.int64), action]), reward)
         serial = table.evicted + len(table) - 1
         if self._priorities is not None:
-            self._priorities.added(slot, columns["own"], int(episode.start_step), serial)
+            self._priorities.added(slot, columns["by_agent"], int(episode.start_step), serial)
         return serial
 
     def update_priorities(self, batch: SequenceBatch, error: NDArray[np.floating]) -> None:

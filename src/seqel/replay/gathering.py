@@ -99,7 +99,7 @@ def gather(
     action[padding] = 0
     reward[padding] = 0.0
     behaviour[padding] = np.nan
-    learn = columns["own"].take(now, mode="wrap") & valid & past[:, :-1]
+    learn = columns["by_agent"].take(now, mode="wrap") & valid & past[:, :-1]
     gamma = (live[:, :-1] & valid) * np.float32(discount)
 
     weight = None

@@ -49,7 +49,7 @@ class Layout:
         columns = {OBSERVATION + name: (tuple(shape), np.dtype(dtype)) for name, (shape, dtype) in self.leaves.items()}
         columns["action"] = ((self.action_dims,), np.min_scalar_type(self.actions - 1))
         columns["reward"] = ((), np.dtype(np.float32))
-        columns["own"] = ((), np.dtype(np.bool_))
+        columns["by_agent"] = ((), np.dtype(np.bool_))
         columns[BEHAVIOUR if self.recorded else "q_acted"] = ((), np.dtype(np.float32))
         if self.masked:
             columns["action_mask"] = ((self.actions,), np.dtype(np.bool_))
@@ -58,7 +58,7 @@ class Layout:
     def columns_of(self, episode: Episode) -> dict[str, NDArray[Any]]:
         """The episode as arrays (T+1, *shape), a column each.
 
-        The last step has an observation (and mask) only: its action and reward are 0, it is not `own`, its
+        The last step has an observation (and mask) only: its action and reward are 0, it is not `by_agent`, its
         q_acted (or behaviour_prob) is nan. Sampling relies on that: padding repeats this step.
         """
         steps = len(episode.reward)
@@ -76,8 +76,8 @@ class Layout:
         out["action"] = _closed(action, np.min_scalar_type(self.actions - 1), 0)
         reward = _cast("reward", _shaped("reward", episode.reward, (steps,)), np.dtype(np.float32))
         out["reward"] = _closed(_finite("reward", reward), np.dtype(np.float32), 0)
-        own = np.ones(steps, np.bool_) if episode.by_agent is None else _shaped("own", episode.by_agent, (steps,))
-        out["own"] = _closed(_cast("own", own, np.dtype(np.bool_)), np.dtype(np.bool_), 0)
+        own = np.ones(steps, np.bool_) if episode.by_agent is None else _shaped("by_agent", episode.by_agent, (steps,))
+        out["by_agent"] = _closed(_cast("by_agent", own, np.dtype(np.bool_)), np.dtype(np.bool_), 0)
         name, known = (BEHAVIOUR, episode.behaviour_prob) if self.recorded else ("q_acted", episode.q_acted)
         known = np.full(steps, np.nan, np.float32) if known is None else known
         known = _cast(name, _shaped(name, known, (steps,)), np.dtype(np.float32))
@@ -100,7 +100,7 @@ class Layout:
         """What stood before the episode's first step: action (M,) int64 and reward; zeros at a true start."""
         none = np.zeros(self.action_dims, np.int64)
         if episode.start_step < 0:
-            raise DataError(f"expected start >= 0, got {episode.start_step}")
+            raise DataError(f"expected start_step >= 0, got {episode.start_step}")
         if episode.start_step == 0:
             return none, 0.0
         if episode.previous_action is None:

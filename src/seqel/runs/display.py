@@ -10,7 +10,7 @@ from typing import Any
 
 from seqel.terminal import duration, sparkline
 from seqel.training.config import RunConfig
-from seqel.training.offline.validation import HeldOut
+from seqel.training.held_out import HeldOut
 from seqel.training.record import Record
 
 __all__ = ["PLAIN_EVERY", "Progress", "duration"]

@@ -79,8 +79,8 @@ class LearnerConfig:
     sampled_negatives: int = 0  # actions scored a step beside the one taken, drawn anew each update; 0: all there are
 
     def __post_init__(self) -> None:
-        _at_least(self, "learner", learning_rate=0.0, warmup=0, weight_decay=0.0, clip=0.0, accumulate=1, shift=0)
-        _at_least(self, "learner", target_every=1, negatives=0)
+        _at_least(self, "learner", learning_rate=0.0, warmup=0, weight_decay=0.0, clip=0.0, accumulate=1, image_shift=0)
+        _at_least(self, "learner", target_every=1, sampled_negatives=0)
         if not 0.0 < self.target_rate <= 1.0:
             raise ConfigError(f"learner.target_rate: expected 0 < target_rate <= 1, got {self.target_rate}")
         for name, value in (("betas[0]", self.betas[0]), ("betas[1]", self.betas[1]), ("momentum", self.momentum)):
@@ -101,7 +101,7 @@ class ValidationConfig:
     confirm: int = 100
 
     def __post_init__(self) -> None:
-        _at_least(self, "evaluation", every=1, episodes=1, confirm=1)
+        _at_least(self, "validation", every=1, episodes=1, confirm=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +118,10 @@ class OfflineConfig:
     fraction: float = 0.5  # of each batch, where an environment is learnt from as well
 
     def __post_init__(self) -> None:
-        _at_least(self, "data", updates=1, every=1, patience=0)
+        _at_least(self, "offline", updates=1, every=1, patience=0)
         for name in ("held_out", "fraction"):
             if not 0.0 < getattr(self, name) < 1.0:
-                raise ConfigError(f"data.{name}: expected more than 0 and less than 1, got {getattr(self, name)}")
+                raise ConfigError(f"offline.{name}: expected more than 0 and less than 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True)

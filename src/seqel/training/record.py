@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from seqel.evaluation.rollout import Evaluation
-from seqel.training.offline.validation import HeldOut
+from seqel.training.held_out import HeldOut
 
 __all__ = ["Record", "Validation", "next_multiple"]
 

@@ -56,7 +56,7 @@ def test_rule_1_rows_at_different_step_numbers_up_to_100_000() -> None:
     """Every row has its own clock, and each ring has wrapped thousands of times at the start."""
     net = network(layers=2, context=5)
     starts = torch.tensor([0, 3, 4_999, 99_960])
-    windows = dataclasses.replace(batch(rows=4, steps=40, start_step=1), start_step=starts)
+    windows = dataclasses.replace(batch(rows=4, steps=40, start=1), start_step=starts)
     first = windows.is_first.clone()
     first[0, 0] = True
     windows = dataclasses.replace(windows, is_first=first)
@@ -72,7 +72,7 @@ def test_rule_1_across_the_step_numbers_where_a_counter_could_wrap() -> None:
     """A constant offset of all angles would not show in differences; a jump in mid-window does. So does a short clock."""
     net = network(layers=2, context=5)
     starts = torch.tensor([240, 4_080, 32_750, 65_520, 99_980])
-    windows = dataclasses.replace(batch(rows=5, steps=40, start_step=1), start_step=starts)
+    windows = dataclasses.replace(batch(rows=5, steps=40, start=1), start_step=starts)
     state = net.initial_state(5)
     state["position"][:] = starts
     with torch.no_grad():

@@ -73,7 +73,9 @@ def test_a_learner_that_breaks_costs_nothing(begun: Path, tmp_path: Path) -> Non
     assert before > 7.5
     breaking = {"learner.learning_rate": 5.0, "learner.warmup": 0, "learner.clip": 0.0}
     for acts in ("incumbent", "averaged"):
-        settings = PROVEN | breaking | {"learner.acting_weights": acts, "exploration.bonus": 0.0, "exploration.high": 1e-4}
+        settings = (
+            PROVEN | breaking | {"learner.acting_weights": acts, "exploration.bonus": 0.0, "exploration.high": 1e-4}
+        )
         out = tmp_path / acts
         kept = seqel.train(Echo, start=begun, steps=2_000, settings=settings, out=out, progress=False)
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
@@ -126,7 +128,7 @@ def test_a_run_begun_again_forgets_its_first_look(begun: Path, tmp_path: Path) -
 
 def test_what_meets_the_threshold_at_once_is_kept_and_ends_the_run(begun: Path, tmp_path: Path) -> None:
     """Where to start from may stand in the settings."""
-    told = {"start": str(begun), "validation.threshold": 4.5, "validation.stop": True, "validation.confirm": 8}
+    told = {"init_from": str(begun), "validation.threshold": 4.5, "validation.stop": True, "validation.confirm": 8}
     seqel.train(Echo, steps=5_000, settings=PROVEN | told, out=tmp_path / "run", progress=False)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["solved"] and summary["steps"] == 0 and summary["best"]["steps"] == 0

@@ -15,8 +15,9 @@ from seqel.environments.resolve import resolve
 from seqel.errors import ConfigError
 from seqel.training.config import preset
 from seqel.training.defaults import resolve_defaults
+from seqel.training.online.loop import records
 from seqel.training.online.trainer import CONFIRM_SEED, VALIDATION_SEED, OnlineTrainer
-from seqel.training.record import next_multiple, records
+from seqel.training.record import next_multiple
 from support import Scripted
 
 SMALL = {"environments": 4, "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1}
@@ -31,7 +32,9 @@ def one_thread() -> Iterator[None]:
 
 
 def session(make: Any, **settings: Any) -> OnlineTrainer:
-    made = OnlineTrainer(preset(**{**SMALL, **{name.replace("__", "."): value for name, value in settings.items()}}), make)
+    made = OnlineTrainer(
+        preset(**{**SMALL, **{name.replace("__", "."): value for name, value in settings.items()}}), make
+    )
     made.collector.begin()
     return made
 

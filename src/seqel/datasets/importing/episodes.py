@@ -94,7 +94,7 @@ def assemble(
     columns = _observations(records, source, imported)
     columns["action"] = np.where(end, 0, imported.action_codes[records["action"][source]])[:, None]
     columns["reward"] = np.where(end, np.float32(0.0), records["reward"][source])
-    columns["own"] = ~end
+    columns["by_agent"] = ~end
     chance = records["chance"][source] if "chance" in _fields(records) else np.full(len(source), np.nan, np.float32)
     columns[BEHAVIOUR] = np.where(end, np.float32(np.nan), chance)
     if schema.masked:

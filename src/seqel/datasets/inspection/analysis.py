@@ -25,7 +25,7 @@ BLOCKS = " ▏▎▍▌▋▊▉█"
 def analyse(dataset: Dataset, held_out: float = 0.1, seed: int = 0) -> dict[str, Any]:
     """Counts, distributions and `warnings`, a sentence each, of what deserves a look."""
     recorded, report = dataset.buffer, dataset.report
-    own = np.asarray(recorded.slots.columns["own"])
+    own = np.asarray(recorded.slots.columns["by_agent"])
     reward = np.asarray(recorded.slots.columns["reward"])[own]
     action = np.asarray(recorded.slots.columns["action"])[own][:, 0]
     counts = np.bincount(action, minlength=len(dataset.actions))

@@ -59,7 +59,7 @@ def suspicious(dataset: Dataset, sample: int = SAMPLE) -> list[Leak]:
         return []
     columns = dataset.buffer.slots.columns
     part = slice(0, sample)
-    own = np.asarray(columns["own"][part])
+    own = np.asarray(columns["by_agent"][part])
     reward = columns["reward"][part][own].astype(np.float64)
     action = columns["action"][part][own][:, 0].astype(np.int64)
     half = len(reward) // 2

@@ -20,8 +20,8 @@ from seqel.training.config import RunConfig
 from seqel.training.defaults import resolve_offline_defaults
 from seqel.training.hardware.compilation import resolve_compile_mode
 from seqel.training.hardware.devices import choose_device
+from seqel.training.held_out import HeldOut, Sums
 from seqel.training.learner import Learner
-from seqel.training.offline.validation import HeldOut, Sums
 from seqel.training.record import Validation
 from seqel.training.sources import Source, described
 from seqel.training.trainer import Trainer

@@ -1,0 +1,52 @@
+"""How much a decision depends on each past step, measured by hiding the steps one at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqel.explanation.trace import EpisodeTrace, require_past, scores, window_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from seqel.agents.agent import Agent
+
+__all__ = ["occlusion"]
+
+ROWS = 64  # variants of the episode, each with one hidden step, per forward pass
+
+
+def occlusion(agent: Agent, episode: EpisodeTrace, step: int) -> NDArray[np.float32]:
+    """How much the decision at `step` changes when each earlier step is hidden.  -> (step,), never negative.
+
+    The token of each step in turn is replaced by the mean token of the steps before `step`. Measured is the largest
+    change of an action's advantage (its score less the mean over actions) at `step`: in units of reward, or nats where
+    the policy head decides.
+    Source: Zeiler & Fergus 2014, arXiv:1311.2901. Differs: hides a token, not a patch of an image.
+
+    Raises:
+        ConfigError: `step` has no past.
+    """
+    require_past(step, len(episode) + 1)
+    batch, network = window_of(agent, episode), agent.network
+
+    def advantage(tokens: Tensor) -> Tensor:  # (N, T+1, D) -> (N, M, A)
+        rows = len(tokens)
+        h = network.trunk(tokens, batch.is_first.expand(rows, -1), batch.start_step.expand(rows))
+        found = scores(agent, network.heads(h))[:, step]
+        return found - found.mean(dim=-1, keepdim=True)
+
+    with torch.inference_mode():
+        tokens = network.embed(batch)
+        mean, base = tokens[0, :step].mean(dim=0), advantage(tokens)
+        changes = []
+        for begin in range(0, step, ROWS):
+            hidden = torch.arange(begin, min(begin + ROWS, step), device=tokens.device)
+            variants = tokens.repeat(len(hidden), 1, 1)
+            variants[torch.arange(len(hidden), device=tokens.device), hidden] = mean
+            changes.append((advantage(variants) - base).abs().flatten(1).amax(dim=1))
+    return np.asarray(torch.cat(changes).float().cpu().numpy(), np.float32)

@@ -1,0 +1,120 @@
+"""One greedy episode with everything that an explanation needs: what was observed, done and earned, and the values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqel.environments.resolve import EnvMaker, resolve
+from seqel.environments.vector import VectorStream, make_vector, success_of
+from seqel.errors import ConfigError
+from seqel.types import QOutput, SequenceBatch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from seqel.agents.agent import Agent
+
+__all__ = ["EpisodeTrace", "decision_scores", "record_episode", "require_past", "scores", "window_of"]
+
+LONGEST = 2_000  # steps that are recorded, at most: attention weights take the square of it
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeTrace:
+    """One greedy episode of T steps, and the scores that the agent chose by at each."""
+
+    observation: dict[str, NDArray[Any]]  # leaves (T+1, *shape)
+    action: NDArray[np.int64]  # (T,) counted from 0
+    reward: NDArray[np.float32]  # (T,)
+    q: NDArray[np.float32]  # (T, A) as acted on; -inf where an action was masked
+    success: float | None  # where the environment reports it
+
+    def __len__(self) -> int:
+        return len(self.action)
+
+
+def record_episode(agent: Agent, env: str | EnvMaker, seed: int = 0) -> EpisodeTrace:
+    """Play one greedy episode, cut off after 2,000 steps, and keep everything.
+
+    Raises:
+        EnvironmentFault: the environment cannot be made, or fails.
+    """
+    envs = make_vector(resolve(env), 1)
+    try:
+        stream = VectorStream(envs, agent.observation_spec, agent.action_spec)
+        stream.reset([seed])
+        seen = {path: [leaf[0].copy()] for path, leaf in stream.current.items()}
+        actions: list[int] = []
+        rewards: list[float] = []
+        values: list[NDArray[np.float32]] = []
+        state, reward, success = None, np.zeros(1, np.float32), None
+        while len(actions) < LONGEST:
+            decision, state = agent.act(stream.current, state, reward=reward, first=stream.first, mask=stream.mask)
+            action = decision.action - agent.action_spec.start[0]
+            outcome = stream.step(action)
+            reward = outcome.reward.astype(np.float32)
+            for path, leaf in outcome.reached.items():
+                seen[path].append(leaf[0].copy())
+            actions.append(int(action[0]))
+            rewards.append(float(reward[0]))
+            values.append(decision.q[0])
+            if outcome.ended[0]:
+                success = success_of(outcome.info, 0)
+                break
+    finally:
+        envs.close()
+    return EpisodeTrace(
+        {path: np.stack(leaves) for path, leaves in seen.items()},
+        np.array(actions, np.int64),
+        np.array(rewards, np.float32),
+        np.stack(values),
+        success,
+    )
+
+
+def scores(agent: Agent, out: QOutput) -> Tensor:
+    """What the agent decides by, without masks: log-probabilities where its policy head decides, else Q-values.
+
+    -> (..., M, A). Of an agent whose policy head only constrains the choice, the Q-values.
+    """
+    if agent.network.config.policy_head == "greedy":
+        return agent.network.scores(out)
+    return out.q
+
+
+def decision_scores(agent: Agent, episode: EpisodeTrace) -> NDArray[np.float32]:
+    """`scores` of the whole episode, from one forward pass.  -> (T+1, A), masks not applied."""
+    with torch.inference_mode():
+        found = scores(agent, agent.network(window_of(agent, episode)))  # (1, T+1, M, A)
+    return np.asarray(found[0, :, 0].float().cpu().numpy(), np.float32)
+
+
+def require_past(step: int, steps: int) -> None:
+    """Raises ConfigError unless `step` has a past."""
+    if not 1 <= step < steps:
+        raise ConfigError(f"step: expected 1 to {steps - 1}, a step that has a past, got {step}")
+
+
+def window_of(agent: Agent, episode: EpisodeTrace) -> SequenceBatch:
+    """The episode as a batch of one window."""
+    device, steps = agent.device, len(episode)
+    is_first = torch.zeros(1, steps + 1, dtype=torch.bool, device=device)
+    is_first[:, 0] = True
+    whole = torch.ones(1, steps, dtype=torch.bool, device=device)
+    return SequenceBatch(
+        observation={path: torch.from_numpy(leaf[None]).to(device) for path, leaf in episode.observation.items()},
+        action=torch.from_numpy(episode.action[None, :, None]).to(device),
+        reward=torch.from_numpy(episode.reward[None]).to(device),
+        discount=whole.float(),
+        is_first=is_first,
+        valid=whole,
+        loss_mask=whole,
+        start_step=torch.zeros(1, dtype=torch.int64, device=device),
+        previous_action=torch.zeros(1, 1, dtype=torch.int64, device=device),
+        previous_reward=torch.zeros(1, device=device),
+    )
