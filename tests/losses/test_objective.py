@@ -215,29 +215,6 @@ def test_a_classified_value_is_pulled_to_the_histogram_of_its_target_in_units_of
     assert pull.argmax() == 5 and (logits.grad[0, 0, 0, 0] == 0).all() and (logits.grad[0, 1] == 0).all()
 
 
-def test_rule_8_several_action_dimensions_are_learnt_side_by_side() -> None:
-    """M = 2: each dimension is what it is alone, and a step's loss is their mean."""
-    torch.manual_seed(0)
-    online, slow = torch.randn(3, 5, 2, 4), torch.randn(3, 5, 2, 4)
-    base = windows([1.0, -2.0, 0.5, 3.0], [0.9, 0.9, 0.0, 0.9], [0, 0, 0, 0])
-    action = torch.randint(4, (3, 4, 2))
-    spread = {
-        name: getattr(base, name).expand(3, -1) for name in ("reward", "discount", "valid", "loss_mask", "is_first")
-    }
-    both = dataclasses.replace(base, action=action, **spread)
-    for config in (ObjectiveConfig(), ObjectiveConfig(trace="watkins"), ObjectiveConfig(lambda_=0.0, double=False)):
-        found = step_loss(both, QOutput(online), QOutput(slow), ONE, config)
-        alone = [
-            step_loss(
-                dataclasses.replace(both, action=action[..., m : m + 1]),
-                QOutput(online[:, :, m : m + 1]), QOutput(slow[:, :, m : m + 1]), ONE, config,
-            )
-            for m in range(2)
-        ]  # fmt: skip
-        torch.testing.assert_close(found.loss, (alone[0].loss + alone[1].loss) / 2)
-        torch.testing.assert_close(found.target, (alone[0].target + alone[1].target) / 2)
-
-
 @pytest.mark.parametrize(
     "settings",
     [{"discount": 1.1}, {"discount": math.nan}, {"lambda_": -0.1}, {"n_step": 0}, {"n_step": 2, "lambda_": 0.5}],

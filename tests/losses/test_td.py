@@ -109,19 +109,21 @@ def test_bootstraps_against_the_loop(steps: int, dims: int, actions: int, masked
     shape = (4, steps + 1, dims, actions)
     online = torch.randn(shape, generator=generator, dtype=torch.float64)
     target = torch.randn(shape, generator=generator, dtype=torch.float64)
-    mask = torch.rand(4, steps + 1, actions, generator=generator) < 0.5  # some rows allow nothing
+    mask = torch.rand(shape, generator=generator) < 0.5  # some rows allow nothing
     mask[0, 1] = False
     single, double = torch.zeros(4, steps, dims).double(), torch.zeros(4, steps, dims).double()
     for b in range(4):
         for t in range(steps):
-            allowed = [a for a in range(actions) if not masked or mask[b, t + 1, a]]
             for m in range(dims):
+                allowed = [a for a in range(actions) if not masked or mask[b, t + 1, m, a]]
                 if allowed:
                     single[b, t, m] = max(float(target[b, t + 1, m, a]) for a in allowed)
                     best = max(allowed, key=lambda a: float(online[b, t + 1, m, a]))
                     double[b, t, m] = target[b, t + 1, m, best]
     assert torch.equal(q_bootstrap(target, mask if masked else None), single)
     assert torch.equal(double_q_bootstrap(online, target, mask if masked else None), double)
+    if dims == 1 and masked:
+        assert torch.equal(q_bootstrap(target, mask[:, :, 0]), single), "one dimension needs no axis of its own"
 
 
 def test_gradcheck() -> None:

@@ -31,9 +31,7 @@ def concat(one: SequenceBatch, two: SequenceBatch) -> SequenceBatch:
     left, right = pad_to(one, steps), pad_to(two, steps)
     joined: dict[str, Any] = {}
     for each in fields(SequenceBatch):
-        joined[each.name] = _join(
-            each.name, axis_of(each.name), getattr(left, each.name), getattr(right, each.name), left, right
-        )
+        joined[each.name] = _join(each.name, left, right)
     return SequenceBatch(**joined)
 
 
