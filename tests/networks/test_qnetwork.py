@@ -95,7 +95,7 @@ def test_padding_never_changes_a_value_before_it() -> None:
 def test_what_it_refuses() -> None:
     with pytest.raises(ConfigError, match=r"network\.context: expected at least 1 step"):
         network(context=0)
-    with pytest.raises(ConfigError, match="a trunk with attention"):
+    with pytest.raises(ConfigError, match="attention weights need trunk = 'transformer'"):
         network(trunk="gru").attention(batch())
 
 

@@ -27,6 +27,7 @@ from seqel.agents.agent import Agent
 from seqel.deployment.runtime import FORMAT, METADATA, PREFIX
 from seqel.errors import ConfigError
 from seqel.networks.qnetwork import QNetwork
+from seqel.networks.trunks.registry import trunks_with
 from seqel.storage import atomic_write
 
 __all__ = ["export"]
@@ -40,7 +41,9 @@ class Step(nn.Module):
     def __init__(self, network: QNetwork) -> None:
         super().__init__()
         if not network.trunk.exportable:
-            raise ConfigError(f"export: expected a trunk that can be exported, this agent has {network.config.trunk!r}")
+            raise ConfigError(
+                f"export: expected trunk = {trunks_with('exportable')}, this agent has {network.config.trunk!r}"
+            )
         self.network, self.trunk = network, network.trunk
 
     def forward(

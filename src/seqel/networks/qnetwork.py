@@ -16,7 +16,7 @@ from seqel.networks.heads.registry import HEADS, make_heads
 from seqel.networks.heads.scores import action_scores
 from seqel.networks.tokens import TokenEncoder
 from seqel.networks.trunks.base import State
-from seqel.networks.trunks.registry import make_trunk
+from seqel.networks.trunks.registry import make_trunk, trunks_with
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.types import QOutput, SequenceBatch
 
@@ -156,6 +156,6 @@ class QNetwork(nn.Module):
         """
         if not self.trunk.has_attention:
             raise ConfigError(
-                f"attention weights: expected a trunk with attention, this network has {self.config.trunk!r}"
+                f"attention weights need trunk = {trunks_with('has_attention')}, this network has {self.config.trunk!r}"
             )
         return self.trunk.weights(self.embed(batch), batch.is_first, batch.start_step)

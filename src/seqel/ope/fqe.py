@@ -94,6 +94,7 @@ class FQETrainer(OfflineTrainer):
 
     def make_network(self) -> QNetwork:
         """One trunk, values of K policies, and a policy head for the recorded behaviour."""
+        super().make_network()  # a draw that seeds have always had: without it every fit would begin elsewhere
         return QNetwork(self.config.network, self.source.observation, self.source.action, len(self.policies))
 
     @torch.no_grad()
