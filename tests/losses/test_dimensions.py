@@ -163,6 +163,11 @@ def test_k_policies_have_an_axis_of_their_own_beside_the_dimensions() -> None:
     assert float(traced[0, 0, 1]) == pytest.approx(float(found[0, 0, 1]) + 0.5 * (float(found[0, 1, 1]) - taken) / 6)
 
 
+def _check_target_and_loss() -> None:
+    test_plain_q_bootstraps_from_the_mean_of_the_maxima_and_from_nothing_beyond_a_dimensions_size()
+    test_the_loss_is_that_of_one_error_and_its_gradient_is_shared_by_the_parts()
+
+
 @pytest.mark.parametrize(
     ("where", "name", "mutant"),
     [
@@ -177,8 +182,7 @@ def test_a_sum_for_the_mean_and_a_size_ignored_are_noticed(
 ) -> None:
     monkeypatch.setattr(where, name, mutant)
     with pytest.raises(AssertionError):
-        test_plain_q_bootstraps_from_the_mean_of_the_maxima_and_from_nothing_beyond_a_dimensions_size()
-        test_the_loss_is_that_of_one_error_and_its_gradient_is_shared_by_the_parts()
+        _check_target_and_loss()
 
 
 def test_a_mask_ignored_in_one_dimension_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
