@@ -7,12 +7,13 @@ PYTHON   ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 PIP_ARGS ?=
 JOBS     ?= 2
 ARGS     ?=
+ROOM     ?= losses
 
 BIN := $(VENV)/bin
 PIP  = $(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo test check bench mutants docs clean
 
 help:  ## this list
 	@echo "Seqel: Q-learning with a memory"
@@ -41,6 +42,9 @@ else
 	    printf '  make bench BENCH=%-16s %s\n' "$$(basename $$file .py)" "$$(sed -n '1s/^"""//p' $$file)"; done
 endif
 
+mutants: $(VENV)/.mutants  ## plant faults in a room and count those that no test notices: make mutants ROOM=losses
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mutation $(ROOM) $(ARGS)
+
 docs: $(VENV)/.docs  ## build the documentation into site/
 	@$(BIN)/python docs/generate_cli.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "docs    ok: open site/index.html"
@@ -68,6 +72,9 @@ $(VENV)/.core: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 	$(call install,.[dev],Seqel$(COMMA) PyTorch and the test tools,1 to 4 minutes,$(VENV)/.core $(VENV)/.dev)
+
+$(VENV)/.mutants: $(VENV)/.dev
+	$(call install,.[dev$(COMMA)mutants],mutmut,half a minute,$(VENV)/.mutants)
 
 $(VENV)/.docs: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 	$(call install,.[docs],Seqel and the documentation tools,1 to 4 minutes,$(VENV)/.core $(VENV)/.docs)

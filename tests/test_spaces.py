@@ -254,7 +254,7 @@ def test_two_parts_of_one_name_are_refused() -> None:
 @pytest.mark.parametrize(
     ("space", "advice"),
     [
-        (spaces.Box(-1, 1, (2,)), "wrap the environment so that each Discrete action"),
+        (spaces.Box(-1, 1, (2,)), "Let each Discrete action stand for one setting"),
         (spaces.MultiDiscrete([3, 4]), r"Discrete\(12\)"),
         (spaces.MultiBinary(3), "it needs gymnasium.spaces.Discrete"),
         (spaces.Dict({"a": spaces.Discrete(2)}), "it needs gymnasium.spaces.Discrete"),

@@ -245,7 +245,7 @@ def test_missing_truncated_grown_or_empty_file(tmp_path: Path, name: str) -> Non
         with pytest.raises(CheckpointError, match=name) as caught:
             load_tree(directory)
         if name != "manifest.json":
-            assert f"expected {len(whole)} bytes, came {len(content)}" in str(caught.value)
+            assert f"expected {len(whole)} bytes, got {len(content)}" in str(caught.value)
     (directory / name).unlink()
     with pytest.raises(CheckpointError, match=rf"{name} cannot be read \(No such file"):
         load_tree(directory)
@@ -268,7 +268,7 @@ def test_every_flipped_byte_is_found(tmp_path: Path, name: str) -> None:
 def test_altered_says_what_came(tmp_path: Path) -> None:
     save_tree(tmp_path / "tree", {"step": 1})
     (tmp_path / "tree" / "tree.json").write_text('{"dict":{"step":2}}')
-    with pytest.raises(CheckpointError, match=r"tree\.json is altered: expected CRC-32 [0-9a-f]{8}, came [0-9a-f]{8}"):
+    with pytest.raises(CheckpointError, match=r"tree\.json is altered: expected CRC-32 [0-9a-f]{8}, got [0-9a-f]{8}"):
         load_tree(tmp_path / "tree")
 
 
@@ -277,8 +277,8 @@ def test_another_version_or_format(tmp_path: Path) -> None:
     save_tree(directory, TREE)
     manifest = json.loads((directory / "manifest.json").read_text())
     for key, value, message in (
-        ("version", 2, "came 'seqel-tree' version 2"),
-        ("format", "zip", "came 'zip' version 1"),
+        ("version", 2, "got 'seqel-tree' version 2"),
+        ("format", "zip", "got 'zip' version 1"),
     ):
         (directory / "manifest.json").write_text(json.dumps({**manifest, key: value}))
         with pytest.raises(CheckpointError, match=f"expected format 'seqel-tree' version 1, {message}"):

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+# Python puts the current directory first, so that any file there would stand before the library of the same name. It is
+# searched only for what the user names on the command line. (Where Seqel itself is run from its source folder, it stays.)
+if sys.path and sys.path[0] in ("", os.getcwd()) and not os.path.isdir("seqel"):  # noqa: PTH109, PTH112
+    del sys.path[0]
 
 from seqel.cli.main import main
 

@@ -16,6 +16,7 @@ __all__ = [
     "SeqelError",
     "SpaceError",
     "StorageError",
+    "TrustError",
 ]
 
 
@@ -71,3 +72,9 @@ class MissingExtraError(SeqelError, ImportError):
     """An optional dependency is needed; the message names the extra that installs it."""
 
     exit_code = 9
+
+
+class TrustError(SeqelError, PermissionError):
+    """A file names code, or a path outside its folder, that nobody on this machine has confirmed."""
+
+    exit_code = 10

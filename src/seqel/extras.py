@@ -1,4 +1,4 @@
-"""Polars and Minari, imported when they are needed, with a message that says how to get them."""
+"""Optional libraries, imported when they are needed, with a message that says how to get them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,37 @@ from seqel.errors import MissingExtraError
 __all__ = ["require"]
 
 
-def require(name: str) -> Any:
-    """The module `name`.
+# module: (the extra that installs it, what it is needed for)
+KNOWN = {
+    "polars": ("data", "reading recorded data"),
+    "minari": ("data", "reading recorded data"),
+    "h5py": ("data", "reading recorded data"),
+    "onnx": ("serve", "export"),
+    "onnxscript": ("serve", "export"),
+    "onnxruntime": ("serve", "an exported agent"),
+    "envpool": ("pool", "vectorization = 'envpool'"),
+}
+
+
+def require(module: str, extra: str | None = None, purpose: str | None = None) -> Any:
+    """Import `module`, or say which of Seqel's extras installs it.
+
+    `purpose` begins the message: "export needs onnx ...". Both are known for the modules in `KNOWN`.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: it is not installed, or is but cannot be imported.
     """
+    known = KNOWN.get(module, ("all", "this"))
+    extra, purpose = extra or known[0], purpose or known[1]
     try:
-        return import_module(name)
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or module
+        raise MissingExtraError(
+            f'{purpose} needs {missing}, which is not installed: pip install "seqel[{extra}]"'
+        ) from error
     except ImportError as error:
         raise MissingExtraError(
-            f'reading recorded data needs {name}, which is not installed: pip install "seqel[data]"'
+            f"{purpose} needs {module}, which is installed but cannot be imported ({error}): install it again with "
+            f'pip install --force-reinstall "seqel[{extra}]"'
         ) from error

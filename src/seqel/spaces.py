@@ -3,8 +3,8 @@
 A (nested) observation space becomes a flat tuple of `Leaf`s, each with a kind that decides how it is embedded:
 
     vector      numbers: Box of floats or wide integers, MultiBinary
-    image       uint8 pictures of at least 20 x 20 (a small convolutional network reads them)
-    grid        small integer grids of categories, such as MiniGrid's `image` (codes, not pixels)
+    image       uint8 pictures of at least 20 x 20 whose `high` is 255 (a small convolutional network reads them)
+    grid        integer grids of categories, such as MiniGrid's `image` (codes, not pixels)
     categories  Discrete, MultiDiscrete, small vectors of small integers
     text        Text, as hashed byte trigrams for now
 
@@ -23,17 +23,54 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from seqel.errors import SpaceError
+from seqel.errors import ConfigError, SpaceError
 
-__all__ = ["ActionSpec", "FlatObservation", "Leaf", "ObservationSpec"]
+__all__ = ["ActionSpec", "FlatObservation", "Leaf", "ObservationSpec", "lost_in_float32", "shift_for"]
 
 Kind = Literal["vector", "image", "grid", "categories", "text"]
 
-IMAGE_SIDE = 20  # a uint8 grid with both sides at least this long is a picture, a smaller one holds codes
+IMAGE_SIDE = 20  # a uint8 grid up to 255 with both sides at least this long is a picture, a smaller one holds codes
+BRIGHTEST = 255  # the `high` of a picture; a smaller one says that the values are codes
+READINGS = ("pixels", "codes")  # how a grid of small integers can be read
+LARGE = float(1 << 20)  # from here on float32 (24 bits) may lack the digits that tell values apart
+LEVELS = 256  # values between the least and the greatest that float32 must still tell apart
 CATEGORY_LIMIT = 256  # an integer range up to this wide is read as categories
 CODES_LIMIT = 1 << 20  # codes that an embedding table still has a row for
 TEXT_TOKENS = 64  # byte trigrams kept of a text
 TEXT_BUCKETS = 4096
+
+# What to do about other action spaces; a test runs it as it is printed.
+WRAPPER = """Let each Discrete action stand for one setting of the controls, for instance:
+
+    import itertools
+    import gymnasium as gym
+    import numpy as np
+
+    class Discretized(gym.ActionWrapper):
+        def __init__(self, env, steps=3):
+            super().__init__(env)
+            self.settings = list(settings(env.action_space, steps))
+            self.action_space = gym.spaces.Discrete(len(self.settings))
+
+        def action(self, number):
+            return self.settings[number]
+
+    def settings(space, steps):
+        if isinstance(space, gym.spaces.Box):  # with finite bounds; `steps` values of each number
+            for point in itertools.product(*np.linspace(space.low.ravel(), space.high.ravel(), steps).T):
+                yield np.array(point, space.dtype).reshape(space.shape)
+        elif isinstance(space, gym.spaces.Discrete):
+            yield from range(int(space.start), int(space.start + space.n))
+        elif isinstance(space, gym.spaces.Tuple):
+            yield from itertools.product(*(settings(part, steps) for part in space.spaces))
+        else:  # Dict
+            for values in itertools.product(*(settings(part, steps) for part in space.values())):
+                yield dict(zip(space.keys(), values))
+
+    def make():
+        return Discretized(gym.make("Pendulum-v1"))
+
+Train on it with seqel.train(make), or with `seqel train FILE:make` for FILE.py."""
 
 SUPPORTED = "Supported: Box, Discrete, MultiDiscrete, MultiBinary, Text, and Dict or Tuple of these, nested."
 
@@ -52,7 +89,7 @@ class Leaf:
     shape: tuple[int, ...]  # as stored, without batch axes
     dtype: str  # as stored
     given: tuple[int, ...] = ()  # shape as the environment gives it; a vector or categories are stored flat
-    offset: tuple[int, ...] = ()  # categories: what is subtracted, so that codes count from 0
+    offset: tuple[float, ...] = ()  # what is subtracted before storing: codes count from 0, large numbers fit float32
     sizes: tuple[int, ...] = ()  # categories: number of codes, an element; grid: codes, a channel; text: buckets
     low: tuple[float, ...] = ()  # vector: bounds, an element (infinite where there are none)
     high: tuple[float, ...] = ()
@@ -91,21 +128,40 @@ class ObservationSpec:
     leaves: tuple[Leaf, ...]
 
     @classmethod
-    def from_space(cls, space: spaces.Space[Any]) -> ObservationSpec:
+    def from_space(cls, space: spaces.Space[Any], read_as: Mapping[str, str] | None = None) -> ObservationSpec:
         """Read a Gymnasium space.
+
+        `read_as`: "pixels" or "codes" for the path of an integer grid, where its space does not tell (or tells wrongly).
 
         Raises:
             SpaceError: names the part that is not supported, and what would work.
+            ConfigError: `read_as` names no leaf, or one that cannot be read so.
         """
         leaves: list[Leaf] = []
-        _collect(space, (), leaves)
+        _collect(space, (), leaves, dict(read_as or {}))
         if not leaves:
             raise SpaceError(f"the observation space {space} has no leaves: there is nothing to observe. {SUPPORTED}")
         paths = [leaf.path for leaf in leaves]
         twice = sorted({path for path in paths if paths.count(path) > 1})
         if twice:
             raise SpaceError(f"the observation space {space} has two parts called {twice[0]!r}: rename a key")
+        unknown = sorted(set(read_as or {}) - set(paths))
+        if unknown:
+            raise ConfigError(f"observation: expected paths among {paths}, got {unknown[0]!r}")
         return cls(tuple(leaves))
+
+    def same_reading(self, space: spaces.Space[Any]) -> ObservationSpec:
+        """The leaves of another space, its integer grids read as they are here (as pixels, or as codes).
+
+        Raises:
+            SpaceError: as `from_space`.
+        """
+        names = {"image": "pixels", "grid": "codes"}
+        read_as = {leaf.path: names[leaf.kind] for leaf in self.leaves if leaf.kind in names and leaf.dtype == "uint8"}
+        try:
+            return ObservationSpec.from_space(space, read_as)
+        except ConfigError:  # another space altogether
+            return ObservationSpec.from_space(space)
 
     @classmethod
     def from_json(cls, data: list[dict[str, Any]]) -> ObservationSpec:
@@ -138,10 +194,18 @@ class ObservationSpec:
         """How many rows a batch of observations has, nested or flat. The first leaf tells.
 
         Raises:
-            SpaceError: that leaf is missing.
+            SpaceError: that leaf is missing, or has no batch axis.
         """
         leaf = self.leaves[0]
-        return len(observation[leaf.path] if isinstance(observation, FlatObservation) else leaf.pick(observation))
+        flat = isinstance(observation, FlatObservation)
+        value = observation[leaf.path] if flat else leaf.pick(observation)
+        single = np.ndim(value) <= len(leaf.shape) if flat else _lacks_batch_axis(leaf, value)
+        if single:
+            raise SpaceError(
+                f"observation {leaf.path!r}: expected a batch, every leaf with one row per environment first, got a single "
+                "observation. Add the axis (`observation[None]`), or use `predict`, which takes both"
+            )
+        return len(value)
 
     def is_single(self, observation: Any) -> bool:
         """Whether this nested observation is one, without a batch axis. The first leaf tells.
@@ -154,6 +218,13 @@ class ObservationSpec:
         if leaf.kind == "text":
             return isinstance(value, str)
         return bool(np.ndim(value) <= len(leaf.given))
+
+
+def _lacks_batch_axis(leaf: Leaf, value: Any) -> bool:
+    """Leaves come in the shape of their space, or flat."""
+    if leaf.kind == "text":
+        return isinstance(value, str)
+    return np.ndim(value) <= min(len(leaf.given), len(leaf.shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +245,9 @@ class ActionSpec:
             if space.n < 1:
                 raise SpaceError(f"the action space {space} has no actions")
             return cls((int(space.n),), (int(space.start),))
-        advice = "Seqel predicts one value an action, so it needs gymnasium.spaces.Discrete"
-        if isinstance(space, spaces.Box):
-            advice += "; wrap the environment so that each Discrete action stands for one setting of the controls"
+        advice = "Seqel predicts one value per action, so it needs gymnasium.spaces.Discrete"
+        if isinstance(space, spaces.Box | spaces.Tuple | spaces.Dict):
+            raise SpaceError(f"the action space {space} is not supported: {advice}. {WRAPPER}")
         elif isinstance(space, spaces.MultiDiscrete):
             advice += f"; wrap it so that one Discrete({int(np.prod(space.nvec))}) numbers the combinations"
         raise SpaceError(f"the action space {space} is not supported: {advice}.")
@@ -198,20 +269,25 @@ class ActionSpec:
         return len(self.sizes)
 
 
-def _collect(space: spaces.Space[Any], keys: tuple[str | int, ...], leaves: list[Leaf]) -> None:
+def _collect(
+    space: spaces.Space[Any], keys: tuple[str | int, ...], leaves: list[Leaf], read_as: Mapping[str, str]
+) -> None:
     if isinstance(space, spaces.Dict):
         for name, part in space.spaces.items():
-            _collect(part, (*keys, name), leaves)
+            _collect(part, (*keys, name), leaves, read_as)
         return
     if isinstance(space, spaces.Tuple):
         for number, part in enumerate(space.spaces):
-            _collect(part, (*keys, number), leaves)
+            _collect(part, (*keys, number), leaves, read_as)
         return
     path = "/".join(map(str, keys)) or "observation"
-    leaves.append(_leaf(space, path, keys))
+    leaf = _leaf(space, path, keys, read_as.get(path))
+    leaves.append(leaf)
 
 
-def _leaf(space: spaces.Space[Any], path: str, keys: tuple[str | int, ...]) -> Leaf:
+def _leaf(space: spaces.Space[Any], path: str, keys: tuple[str | int, ...], reading: str | None) -> Leaf:
+    if reading is not None:
+        return _read_integers(space, path, keys, reading)
     if isinstance(space, spaces.Discrete):
         return Leaf(
             path, keys, "categories", (1,), "int64", (), (int(space.start),), (_codes(int(space.n), space, path),)
@@ -262,21 +338,85 @@ def _box(space: spaces.Box, path: str, keys: tuple[str | int, ...]) -> Leaf:
     size = int(np.prod(shape))
     if size == 0:
         raise SpaceError(f"observation {path!r} has the empty space {space}. {SUPPORTED}")
-    if space.dtype == np.uint8 and _is_picture(shape):
+    if space.dtype == np.uint8 and _is_picture(shape) and np.max(space.high) == BRIGHTEST:
         return Leaf(path, keys, "image", shape, "uint8", shape)
+    if space.dtype == np.uint8 and _is_picture(shape) and np.max(space.high) <= 1:  # planes of yes and no
+        return Leaf(path, keys, "image", shape, "bool", shape)
     if space.dtype == np.bool_ and len(shape) == 3:  # planes of yes and no, as in MinAtar
         return Leaf(path, keys, "image", shape, "bool", shape)
     low, high = np.asarray(space.low, np.float64).reshape(-1), np.asarray(space.high, np.float64).reshape(-1)
-    narrow = bool(integer and np.all(high - low < CATEGORY_LIMIT))
+    spread = _spread(space) if integer else np.array([CATEGORY_LIMIT], np.uint64)
+    narrow = bool(np.all(spread < CATEGORY_LIMIT))
     if narrow and len(shape) in (2, 3) and low.min() >= 0 and high.max() < CATEGORY_LIMIT:  # a code is kept in a byte
         channels = shape[-1] if len(shape) == 3 else 1
         return Leaf(path, keys, "grid", shape, "uint8", shape, sizes=(int(high.max()) + 1,) * channels)
-    if narrow and size <= 64 and np.all(high - low < 32):
-        sizes = tuple(int(n) + 1 for n in high - low)
-        return Leaf(path, keys, "categories", (size,), "int64", shape, tuple(int(n) for n in low), sizes)
+    if narrow and size <= 64 and np.all(spread < 32):
+        sizes = tuple(int(n) + 1 for n in spread)
+        start = tuple(int(n) for n in space.low.reshape(-1))
+        return Leaf(path, keys, "categories", (size,), "int64", shape, start, sizes)
     dtype = space.dtype.name if integer and space.dtype.itemsize <= 2 else "float32"
+    offset = shift_for(space.low.reshape(-1), space.high.reshape(-1))
+    if offset:
+        low, high = low - np.asarray(offset), high - np.asarray(offset)
     bounds = tuple(float(n) for n in low), tuple(float(n) for n in high)
-    return Leaf(path, keys, "vector", (size,), dtype, shape, low=bounds[0], high=bounds[1])
+    return Leaf(path, keys, "vector", (size,), dtype, shape, offset, low=bounds[0], high=bounds[1])
+
+
+def _spread(space: spaces.Box) -> NDArray[np.uint64]:
+    """high - low of integers, exactly: unsigned numbers wrap around, so the difference is right for any of 64 bits."""
+    wide = np.uint64 if space.dtype == np.uint64 else np.int64
+    low, high = (bound.reshape(-1).astype(wide).view(np.uint64) for bound in (space.low, space.high))
+    return np.asarray(high - low, np.uint64)
+
+
+def _read_integers(space: spaces.Space[Any], path: str, keys: tuple[str | int, ...], reading: str) -> Leaf:
+    """A grid of small integers as it is asked for: "pixels" or "codes"."""
+    if reading not in READINGS:
+        raise ConfigError(f"observation {path!r}: expected one of {list(READINGS)}, got {reading!r}")
+    shape = _shape(space)
+    fits = isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.integer) and len(shape) in (2, 3)
+    if not isinstance(space, spaces.Box) or not fits or np.min(space.low) < 0 or np.max(space.high) > BRIGHTEST:
+        raise ConfigError(
+            f"observation {path!r}: only a Box of integers from 0 to {BRIGHTEST} of two or three axes can be read as "
+            f"{reading}, got {space}"
+        )
+    if reading == "pixels":
+        return Leaf(path, keys, "image", shape, "uint8", shape)
+    channels = shape[-1] if len(shape) == 3 else 1
+    return Leaf(path, keys, "grid", shape, "uint8", shape, sizes=(int(np.max(space.high)) + 1,) * channels)
+
+
+def shift_for(low: NDArray[Any], high: NDArray[Any]) -> tuple[float, ...]:
+    """What to subtract from numbers within these bounds before they become float32: () where nothing has to be.
+
+    float32 keeps 24 bits, so a time of 1.7e9 seconds cannot be told from one a minute later. Where all allowed values are
+    large and of one sign, the bound nearest to 0 is subtracted (in float64, or as an integer): that never makes a number
+    larger. low, high (n,) of a type that is wider than float32; others are returned without a shift.
+    """
+    if low.dtype.itemsize <= 2 or low.dtype == np.float32:
+        return ()
+    nearest = np.where(low > 0, low, np.where(high < 0, high, 0))
+    shifts = tuple(near if np.isfinite(near) and abs(near) >= LARGE else 0 for near in nearest.tolist())
+    return shifts if any(shifts) else ()
+
+
+def lost_in_float32(least: NDArray[Any], greatest: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where numbers between these differ, but hardly do once they are float32.  least, greatest (n,) float64 -> (n,).
+
+    True where the numbers are large (at least 2^20), and float32 has fewer than 256 values between the two.
+    """
+    spread = np.asarray(greatest, np.float64) - np.asarray(least, np.float64)
+    size = np.maximum(np.abs(least), np.abs(greatest)).astype(np.float64)
+    return np.asarray((spread > 0) & (size >= LARGE) & (spread < LEVELS * size * 2.0**-23), np.bool_)
+
+
+def shifted(leaf: Leaf, array: NDArray[Any]) -> NDArray[Any]:
+    """Numbers (..., n) without the leaf's offset, still at their full precision."""
+    if not leaf.offset:
+        return array
+    if array.dtype.kind in "iu" and all(isinstance(part, int) and abs(part) < 1 << 62 for part in leaf.offset):
+        return array.astype(np.int64) - np.asarray(leaf.offset, np.int64)
+    return array.astype(np.float64) - np.asarray(leaf.offset, np.float64)
 
 
 def _read(leaf: Leaf, observation: Any, batch: int | None) -> NDArray[Any]:
@@ -287,17 +427,15 @@ def _read(leaf: Leaf, observation: Any, batch: int | None) -> NDArray[Any]:
     try:
         array = np.asarray(value)
         if array.shape not in ((*lead, *leaf.given), (*lead, *leaf.shape)):
-            came = f"{list(array.shape)} {array.dtype}"
-            raise SpaceError(
-                f"observation {leaf.path!r}: expected {[*lead, *leaf.given]} as its space says, got {came}"
-            )
+            got = f"{list(array.shape)} {array.dtype}"
+            raise SpaceError(f"observation {leaf.path!r}: expected {[*lead, *leaf.given]} as its space says, got {got}")
         array = array.reshape((*lead, *leaf.shape))
         if leaf.kind == "categories":
-            codes: NDArray[np.int64] = array.astype(np.int64) - np.asarray(leaf.offset)
+            codes: NDArray[np.int64] = array.astype(np.int64) - np.asarray(leaf.offset, np.int64)
             if codes.size and (codes.min() < 0 or (codes >= np.asarray(leaf.sizes)).any()):
                 raise SpaceError(f"observation {leaf.path!r}: a value is outside its space, among {_some(array)}")
             return codes
-        stored = array.astype(leaf.dtype, copy=False)
+        stored = shifted(leaf, array).astype(leaf.dtype, copy=False)
     except (TypeError, ValueError) as error:  # ragged, None, not numbers
         if isinstance(error, SpaceError):
             raise
@@ -318,8 +456,10 @@ def _read_texts(leaf: Leaf, value: Any, batch: int | None) -> NDArray[np.int16]:
         wanted = "a text" if batch is None else f"{batch} texts"
         raise SpaceError(f"observation {leaf.path!r}: expected {wanted}, got {value!r:.80}")
     if batch is None:
-        return hash_text(value).copy()  # the cached one is read-only
-    return np.stack([hash_text(text) for text in texts]) if texts else np.zeros((0, *leaf.shape), np.int16)
+        return hash_text(value, leaf.shape[0]).copy()  # the cached one is read-only
+    return (
+        np.stack([hash_text(text, leaf.shape[0]) for text in texts]) if texts else np.zeros((0, *leaf.shape), np.int16)
+    )
 
 
 def _some(array: NDArray[Any]) -> list[Any]:
@@ -328,11 +468,11 @@ def _some(array: NDArray[Any]) -> list[Any]:
 
 
 @lru_cache(maxsize=16384)
-def hash_text(text: str) -> NDArray[np.int16]:
-    """A text's first byte trigrams, hashed to 1..TEXT_BUCKETS-1; 0 is padding.  (TEXT_TOKENS,) int16."""
+def hash_text(text: str, length: int = TEXT_TOKENS) -> NDArray[np.int16]:
+    """A text's first `length` byte trigrams, hashed to 1..TEXT_BUCKETS-1; 0 is padding.  (length,) int16."""
     data = b"\x02" + text.encode("utf-8", errors="replace") + b"\x03"
-    grams = [data[i : i + 3] for i in range(max(1, len(data) - 2))][:TEXT_TOKENS]
-    codes = np.zeros(TEXT_TOKENS, np.int16)
+    grams = [data[i : i + 3] for i in range(min(max(1, len(data) - 2), length))]
+    codes = np.zeros(length, np.int16)
     codes[: len(grams)] = [zlib.crc32(gram) % (TEXT_BUCKETS - 1) + 1 for gram in grams]
     codes.flags.writeable = False
     return codes

@@ -16,6 +16,7 @@ import math
 import os
 import shutil
 import tempfile
+import threading
 import zlib
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from seqel.errors import CheckpointError, StorageError
+from seqel.integrity import checksum, require_own, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,10 +33,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Claim", "atomic_directory", "atomic_write", "load_tree", "mapped", "save_tree", "verify_tree", "writing"]
+__all__ = [
+    "Claim",
+    "atomic_create",
+    "atomic_directory",
+    "atomic_write",
+    "load_tree",
+    "mapped",
+    "save_tree",
+    "verify_tree",
+    "writing",
+]
 
 ARRAYS, TREE, MANIFEST = "arrays.safetensors", "tree.json", "manifest.json"
 FORMAT, VERSION = "seqel-tree", 1
+MANIFEST_LIMIT = 1 << 16  # bytes
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
@@ -50,6 +63,32 @@ def atomic_write(path: Path, data: bytes | str) -> None:
         _sync(path.parent)
     except OSError as error:
         raise _storage_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def atomic_create(path: Path, data: bytes | str) -> None:
+    """As `atomic_write`, of a file that must not exist yet: of several writers at once, one succeeds.
+
+    Raises FileExistsError (also where another one was quicker), StorageError as `atomic_write`.
+    """
+    temporary = path.with_name(f".{path.name}.new-{os.getpid()}-{threading.get_ident()}")
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(temporary, data.encode() if isinstance(data, str) else data)
+        try:
+            os.link(temporary, path)  # fails where the name is taken, and never shows a part of the content
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            if os.path.lexists(path):
+                raise FileExistsError(path) from None
+            with writing(path):
+                temporary.replace(path)
+        with writing(path):
+            _sync(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -186,7 +225,7 @@ def save_tree(directory: Path, tree: Any, *, replace: bool = False, fault: Calla
         save_file(tensors, temporary / ARRAYS)
         shutil.copymode(temporary / TREE, temporary / ARRAYS)  # safetensors makes it readable by the owner alone
         call(MANIFEST)
-        sums = {name: _sum(temporary / name) for name in (ARRAYS, TREE)}
+        sums = {name: checksum(temporary / name) for name in (ARRAYS, TREE)}
         files = {name: {"size": size, "crc32": crc} for name, (size, crc) in sums.items()}
         _write(temporary / MANIFEST, _canonical({"format": FORMAT, "version": VERSION, "files": files}))
 
@@ -205,57 +244,54 @@ def load_tree(directory: Path) -> Any:
         # Cloned, because a loaded tensor is a window onto the file: it would change, or crash, with the file.
         tensors = {name: tensor.clone() for name, tensor in load_file(directory / ARRAYS).items()}
         return unflatten(json.loads((directory / TREE).read_bytes()), tensors)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{directory} cannot be read although its checksums are right: {error!r}") from error
 
 
 def verify_tree(directory: Path) -> None:
     """Check that a stored tree is there, of a version we know, and unaltered to the last byte.
 
-    Raises CheckpointError, which names the file, what was expected and what came.
+    Raises CheckpointError, which names the file, what was expected and what was found.
     """
     if not directory.is_dir():
         raise CheckpointError(f"{directory}: expected a directory written by Seqel, but there is none")
+    for name in (MANIFEST, TREE, ARRAYS):
+        require_own(directory / name, directory)
     path = directory / MANIFEST
+    too_large(path, MANIFEST_LIMIT)
     raw = _read(path)
     try:
         manifest = json.loads(raw)
         found = manifest["format"], manifest["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged: expected the JSON of a manifest, came {raw[:60]!r}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged: expected the JSON of a manifest, got {raw[:60]!r}") from error
     if found != (FORMAT, VERSION):
         raise CheckpointError(
-            f"{path}: expected format {FORMAT!r} version {VERSION}, came {found[0]!r} version {found[1]!r}; "
+            f"{path}: expected format {FORMAT!r} version {VERSION}, got {found[0]!r} version {found[1]!r}; "
             "it was made by another version of Seqel, or damaged"
         )
     files = manifest.get("files")
-    if raw != _canonical(manifest) or not isinstance(files, dict) or set(files) != {ARRAYS, TREE}:
+    whole = (
+        isinstance(files, dict) and set(files) == {ARRAYS, TREE} and all(isinstance(f, dict) for f in files.values())
+    )
+    if raw != _canonical(manifest) or not whole or not all({"size", "crc32"} <= set(f) for f in files.values()):
         raise CheckpointError(f"{path} is damaged: its content does not match its own checksum")
     for name, expected in files.items():
         try:
-            size, crc = _sum(directory / name)
+            size, crc = checksum(directory / name)
         except OSError as error:
             reason = f"cannot be read ({error.strerror}); expected {expected['size']} bytes"
             raise CheckpointError(f"{directory / name} {reason}") from error
         if size != expected["size"]:
-            raise CheckpointError(f"{directory / name}: expected {expected['size']} bytes, came {size}")
+            raise CheckpointError(f"{directory / name}: expected {expected['size']} bytes, got {size}")
         if crc != expected["crc32"]:
-            raise CheckpointError(f"{directory / name} is altered: expected CRC-32 {expected['crc32']}, came {crc}")
+            raise CheckpointError(f"{directory / name} is altered: expected CRC-32 {expected['crc32']}, got {crc}")
 
 
 def _canonical(manifest: dict[str, Any]) -> bytes:
     """The one spelling of a manifest, with its own checksum, so that no byte of it can change unnoticed."""
     body = json.dumps({**manifest, "crc32": None}, sort_keys=True)
     return json.dumps({**manifest, "crc32": f"{zlib.crc32(body.encode()):08x}"}, sort_keys=True, indent=1).encode()
-
-
-def _sum(path: Path) -> tuple[int, str]:
-    """Size in bytes and CRC-32 of a file."""
-    size = crc = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            size, crc = size + len(block), zlib.crc32(block, crc)
-    return size, f"{crc:08x}"
 
 
 def _read(path: Path) -> bytes:

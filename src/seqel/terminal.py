@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["BARS", "duration", "sparkline"]
+__all__ = ["BARS", "PLAIN_EVERY", "duration", "sparkline", "summary_line"]
 
+PLAIN_EVERY = 10.0  # seconds between lines where standard error is no terminal
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -14,6 +15,17 @@ def sparkline(values: list[float], share: bool = False) -> str:
     low, high = (0.0, 1.0) if share else (min(values), max(values))
     top = len(BARS) - 1
     return "".join(BARS[round((value - low) / (high - low) * top) if high > low else 0] for value in values)
+
+
+def summary_line(values: list[float], width: int = 60, share: bool = False) -> str:
+    """A whole curve in one line, with its first, best and last value. More than `width` values are thinned out evenly."""
+    if not values:
+        return ""
+    count = min(len(values), width)
+    shown = [values[round(n * (len(values) - 1) / max(count - 1, 1))] for n in range(count)]
+    show = "{:.0%}" if share else "{:.4g}"
+    first, best, last = (show.format(value) for value in (values[0], max(values), values[-1]))
+    return f"{sparkline(shown, share)}  first {first}, best {best}, last {last}"
 
 
 def duration(seconds: float) -> str:

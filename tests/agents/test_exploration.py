@@ -322,3 +322,22 @@ def test_only_rows_on_trial_explore() -> None:
         lambda path, x: np.asarray(x, np.float32), trying,
     )  # fmt: skip
     np.testing.assert_allclose(annealed._strength(0.0), [1e-3, 1e-3, 1.0, 1.0])
+
+
+def test_annealing_is_geometric_also_from_a_start_that_is_not_one() -> None:
+    made = explorer(rows=1, low=0.01, high=0.01, initial=0.25, anneal=0.5)
+    # half of the way at a quarter of the run: the geometric mean of 0.25 and 0.01
+    found = [float(made._strength(fraction)[0]) for fraction in (0.0, 0.25, 0.5, 1.0)]
+    assert found == pytest.approx([0.25, 0.05, 0.01, 0.01])
+
+
+def test_noise_that_is_held_is_drawn_again_when_its_time_is_over() -> None:
+    made = explorer(rows=200, rule="boltzmann", low=1.0, high=1.0, persist=2.0)
+    q = np.zeros((200, 3), np.float32)
+    first = made.select(q, at(0, 200), None, scale=1.0)
+    held = made.left.copy()
+    second = made.select(q, at(0, 200), None, scale=1.0)
+    assert (held > 0).any() and (held == 0).any()
+    assert (second[held > 0] == first[held > 0]).all(), "held"
+    share = float((second[held == 0] == first[held == 0]).mean())
+    assert share == pytest.approx(1 / 3, abs=0.15), "drawn anew: alike by chance"

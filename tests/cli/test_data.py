@@ -57,6 +57,19 @@ def test_failures_are_one_message(table: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_duplicates_are_counted_not_fatal(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table.write_text(TABLE + "s0,0,1.5,go,1\n")
+    table.write_text(TABLE + "s0,0,0.5,stay,0\n")
     assert main(["data", "check", str(table)]) == 0
     assert "1 rows repeat" in " ".join(capsys.readouterr().out.split())
+
+
+def test_an_unclear_table_leaves_a_schema_to_fill_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, schema = tmp_path / "t.csv", tmp_path / "schema.toml"
+    path.write_text("session,what,one\n" + "".join(f"s{n // 4},{'ab'[n % 2]},{n}.5\n" for n in range(40)))
+    assert main(["data", "check", str(path), "--write", str(schema)]) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert "not clear which column is the action and the reward: give --action (what), --reward (one)" in message
+    assert 'reward = "?"  # one of: one' in schema.read_text()
+    assert main(["data", "check", str(path), "--action", "what", "--reward", "one", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["schema"]["action"] == "what"
+    assert main(["data", "check", str(path), "--schema", str(schema), "--action", "what"]) == 2
+    assert "--action is for a proposed schema" in " ".join(capsys.readouterr().err.split())

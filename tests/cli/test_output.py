@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seqel.cli.arguments import pairs, values
-from seqel.cli.output import INTERRUPTED, UNEXPECTED, Output, guarded, plain
+from seqel.cli.output import INTERRUPTED, UNEXPECTED, Output, UsageExit, guarded, plain
 from seqel.errors import ConfigError, SpaceError
 
 
@@ -29,7 +29,8 @@ def test_plain_says_everything_in_json() -> None:
         (SpaceError("no such space"), SpaceError.exit_code, "no such space"),
         (KeyboardInterrupt("stopped and saved"), INTERRUPTED, "stopped and saved"),
         (ZeroDivisionError("division"), UNEXPECTED, "SEQEL_DEBUG=1"),
-        (SystemExit(2), 2, "--help"),
+        (UsageExit(2), 2, "--help"),
+        (SystemExit(2), UNEXPECTED, "sys.exit(2)"),
     ],
 )
 @pytest.mark.parametrize("as_json", [False, True])

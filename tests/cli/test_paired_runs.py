@@ -121,11 +121,37 @@ def test_compare_trains_both_as_long_and_gives_a_verdict(
     arguments = ["train", "seqel/TMaze-v0", "--env-arg", "length=4", "--steps", "800", "--out", str(out), *SET]
     assert main([*arguments, "--compare", "--json"]) == 0
     found = json.loads(capfd.readouterr().out)
-    assert set(found) == {"verdict", "folders", "evaluations"}
+    assert set(found) == {"verdict", "folders", "picture", "evaluations"}
+    assert Path(found["picture"]).read_bytes().startswith(b"\x89PNG")
     assert len(found["evaluations"]["without history"]["returns"]) == 100
     steps = [json.loads((Path(folder) / "summary.json").read_text())["steps"] for folder in found["folders"].values()]
     assert steps[0] == steps[1] >= 800
     assert main([*arguments, "--compare", "--memoryless"]) == 2
+
+    again = ["train", "--compare", "--resume", str(out), "--json"]
+    assert main(again) == 0  # both have ended: evaluated only
+    same = json.loads(capfd.readouterr().out)
+    assert same["evaluations"] == found["evaluations"]
+    assert main([*again, "--steps", "1200"]) == 0
+    capfd.readouterr()
+    steps = [json.loads((Path(folder) / "summary.json").read_text())["steps"] for folder in found["folders"].values()]
+    assert steps[0] == steps[1] >= 1200
+    assert main(["train", "--compare", "--resume", f"{out}-memoryless"]) == 2
+    assert "folder of the other run" in capfd.readouterr().err
+    assert main(["train", "--compare", "--resume", str(tmp_path / "nothing")]) == 2
+
+
+def test_a_comparison_whose_twin_never_began_begins_it_at_the_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(twins, "run_together", one_after_the_other)
+    out = tmp_path / "run"
+    assert main(["train", "seqel/TMaze-v0", "--env-arg", "length=4", "--steps", "500", "--out", str(out), *SET]) == 0
+    assert main(["train", "--compare", "--resume", str(out)]) == 0
+    said = capfd.readouterr().out
+    assert "without history" in said and "comparison.png" in said
+    twin = json.loads((tmp_path / "run-memoryless" / "summary.json").read_text())
+    assert twin["steps"] >= 500 and (out / "comparison.png").exists()
 
 
 def test_ctrl_c_in_a_comparison_saves_both(tmp_path: Path) -> None:
@@ -144,8 +170,8 @@ def test_ctrl_c_in_a_comparison_saves_both(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert out == "" and "Traceback" not in err
+    assert f"--compare --resume {folders[0]}" in err.replace("\n", " ")
     for folder in folders:
-        assert f"--resume {folder}" in err.replace("\n", " ")
         assert (folder / "summary.json").exists() and any((folder / "checkpoints").iterdir())
 
 

@@ -234,7 +234,7 @@ def test_the_line_is_right_after_quoted_newlines(tables: Any) -> None:
     text = 'who,step,x,say,do,gain\na,0,1,"one\n\ntwo, ""three""\n",go,1\n\na,1,2,"four\n",go,1\n'
     refused(tables, schema, text + "a,2,bad,five,go,1\n", r"t\.csv, line 9, column 'x': .*'bad'")
     with pytest.raises(DataError, match=r"t\.csv, line 7 and .*t\.csv, line 9 "):
-        load(tables.text(text + "a,1,3,five,go,1\n"), schema)
+        load(tables.text(text + 'a,1,2,"four\n",go,1\n'), schema)
 
 
 def test_the_line_is_right_in_a_later_block(tables: Any, schema: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,18 +299,72 @@ def test_a_vector_that_is_none(tables: Any) -> None:
     refused(tables, schema, head + 'a,1,"[1, 1e99]",go,1\n', r"line 3, column 'v': .*finite")
 
 
-def test_duplicate_steps_are_refused_with_both_lines(tables: Any, schema: Any) -> None:
-    path = tables.text(f"{HEAD}{GOOD}c,0,1,go,1\na,1,9,go,1\nb,0,9,go,1\n")
-    message = r"line 3 and .*line 6 \(session 'a'\): both have the same 'step'.*\(2 such rows in all\)"
+def test_rows_that_are_equal_in_every_column_are_refused_with_both_lines(tables: Any, schema: Any) -> None:
+    path = tables.text(f"{HEAD}{GOOD}c,0,1,go,1\na,1,2.5,stay,0\nb,0,3.5,go,1\n")
+    message = r"line 3 and .*line 6 \(session 'a'\): both are equal in every column.*\(2 such rows in all\)"
     for _ in range(2):  # also from the store
         with pytest.raises(DataError, match=message):
             load(path, schema)
     dataset = load(path, schema, duplicates="first")
     assert dataset.report["duplicates"] == 2
     assert len(dataset) == 4
-    assert 9 not in dataset.buffer.slots.columns["observation/numbers"]
     with pytest.raises(DataError, match=message):
         load(path, schema)
+
+
+def test_events_of_the_same_second_keep_the_order_of_the_file(tables: Any) -> None:
+    head = "who,when,say,do,gain\n"
+    now, later = "2026-01-01T10:00:00", "2026-01-01T10:00:01"
+    long = "x" * 100
+    rows = [(later, "last", 5), (now, f"{long}b", 1), (now, f"{long}a", 1), (now, f"{long}b", 2), (now, f"{long}c", 1)]
+    schema = tables.schema(order="when", observation={"say": "text"})
+    path = tables.text(head + "".join(f"a,{when},{say},go,{gain}\n" for when, say, gain in rows))
+    dataset = load(path, schema)
+    assert dataset.recorded.slots.columns["reward"].tolist() == [1, 1, 2, 1, 5, 0]
+    assert (dataset.report["duplicates"], dataset.report["ties"]) == (0, 3)
+    # the same row again is a duplicate, though other rows of that second stand between
+    path = tables.text(head + "".join(f"a,{when},{say},go,{gain}\n" for when, say, gain in [*rows, rows[1]]))
+    with pytest.raises(DataError, match=r"line 3 and .*line 7 "):
+        load(path, schema)
+
+
+@pytest.mark.parametrize(
+    "dates", [("03/04/2026", "04/03/2026"), ("3-4-2026 10:00", "4-3-2026 10:00"), ("03.04.26", "1.1.26")]
+)
+def test_a_date_that_does_not_begin_with_its_year_is_refused(tables: Any, dates: tuple[str, str]) -> None:
+    schema = tables.schema(observation={"x": "number"})
+    content = HEAD + "".join(f"a,{date},1,go,{gain}\n" for gain, date in enumerate(dates))
+    refused(
+        tables, schema, content, r"line 2, column 'step': expected a date in ISO form, year first.*day or the month"
+    )
+
+
+def test_dates_with_and_without_a_time_zone_are_not_mixed(tables: Any) -> None:
+    schema = tables.schema(observation={"x": "number"})
+    rows = ["2026-01-01T10:00:00", "2026-01-01T10:00:00Z"]
+    for first, second, word in ((rows[0], rows[1], "without"), (rows[1], rows[0], "with")):
+        content = f"{HEAD}a,{first},1,go,1\na,{second},2,go,1\n"
+        refused(
+            tables, schema, content, f"line 3, column 'step': expected a date {word} a time zone, as in the first row"
+        )
+
+
+def test_dates_of_several_iso_forms_are_ordered(tables: Any) -> None:
+    schema = tables.schema(observation={"x": "number"})
+    steps = ["2026-01-01 10:00:00", "2026-01-01 10:00:00.500000", "2026-01-01T10:01", "2026-01-02", "2026/01/03 00:00"]
+    content = HEAD + "".join(f"a,{step},1,go,{gain}\n" for gain, step in reversed(list(enumerate(steps))))
+    assert load(tables.text(content), schema).recorded.slots.columns["reward"].tolist() == [0, 1, 2, 3, 4, 0]
+    steps = ["2026-01-01T12:00:00+02:00", "2026-01-01T10:30:00Z", "2026-01-01 07:00:00.1-0400"]
+    content = HEAD + "".join(f"a,{step},1,go,{gain}\n" for gain, step in reversed(list(enumerate(steps))))
+    assert load(tables.text(content), schema).recorded.slots.columns["reward"].tolist() == [0, 1, 2, 0]
+
+
+def test_the_separator_line_of_excel_is_understood(tables: Any, schema: Any) -> None:
+    content = "sep=;\r\n" + (HEAD + GOOD).replace(",", ";")
+    assert len(load(tables.text(content), schema)) == 3
+    assert len(load(tables.text("\ufeffSEP=,\n" + HEAD + GOOD, "b.csv"), schema)) == 3
+    refused(tables, schema, content + "b;1;zz;go;1\n", r"c\.csv, line 6, column 'x'", "sub/c.csv")
+    refused(tables, schema, "sep=;\n", "expected a header")
 
 
 def test_a_schema_that_names_a_missing_column(tables: Any) -> None:

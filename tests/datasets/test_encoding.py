@@ -110,3 +110,17 @@ def test_names_are_sorted_as_people_do() -> None:
 def test_actions_are_in_natural_order(tables: Any) -> None:
     rows = [{**row, "do": action} for row, action in zip(tables.rows, [10, 9, 2, 2, 10, 9, 2, 1], strict=True)]
     assert load(tables.csv(rows), tables.schema()).actions == ["1", "2", "9", "10"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_missing_category_is_unknown_and_not_the_one_before_or_the_last_one(tables: Any, kind: str) -> None:
+    colours = ["red", None, "blue", None, "yellow", ""]
+    rows = [
+        {"who": "a", "step": step, "do": "go", "gain": 1.0, "colour": colour, "size": str(step)}
+        for step, colour in enumerate(colours)
+    ]
+    dataset = load(getattr(tables, kind)(rows), tables.schema(observation={"colour": "category", "size": "category"}))
+    codes = dataset.recorded.slots.columns["observation/categories"][:6]
+    assert codes[:, 0].tolist() == [2, 0, 1, 0, 3, 0]  # of blue, red, yellow
+    assert codes[:, 1].tolist() == [1, 2, 3, 4, 5, 6]
+    assert dataset.report["missing"]["colour"] == 3

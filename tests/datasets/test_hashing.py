@@ -23,6 +23,10 @@ def test_texts_are_hashed_as_one_by_one() -> None:
     found = hash_texts(pl.Series([*texts, None]))
     np.testing.assert_array_equal(found, [hash_text(text) for text in [*texts, ""]])
     assert hash_texts(pl.Series([], dtype=pl.String)).shape == (0, 64)
+    for length in (1, 2, 7, 200):
+        found = hash_texts(pl.Series(texts), length)
+        np.testing.assert_array_equal(found, [hash_text(text, length) for text in texts])
+        np.testing.assert_array_equal(found[:, :64], hash_texts(pl.Series(texts))[:, :length])
 
 
 def test_names_are_spread_evenly_and_never_change() -> None:

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from seqel.datasets.dataset import load
-from seqel.datasets.inspection.propose import propose
+from seqel.datasets.inspection.propose import draft, propose
 from seqel.datasets.schema import Schema
 from seqel.errors import ConfigError, DataError
 
@@ -71,11 +71,44 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: tuple[str, str], match: 
         Schema.load(path)
 
 
-def test_no_file_and_nothing_observed(tmp_path: Path) -> None:
+def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         Schema.load(tmp_path / "none.toml")
-    with pytest.raises(ConfigError, match="nothing to decide by"):
-        Schema("a", "b", "c")
+
+
+def test_nothing_need_be_observed() -> None:
+    assert Schema("a", "b", "c").columns == ["a", "b", "c"]
+    assert Schema.from_json({"session": "a", "action": "b", "reward": "c"}) == Schema("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("roles", "match"),
+    [
+        ({"action": "a"}, "column 'a' is session and action at once"),
+        ({"reward": "b"}, "column 'b' is action and reward at once"),
+        ({"order": "a"}, "column 'a' is session and order at once.*or no order"),
+        ({"terminated": "e", "truncated": "e"}, "column 'e' is terminated and truncated at once"),
+        ({"mask": ("m", "c")}, "column 'c' is reward and mask at once"),
+        ({"behaviour_probability": "c"}, "column 'c' is reward and behaviour_probability at once"),
+    ],
+)
+def test_a_column_with_two_roles_is_refused(roles: dict[str, Any], match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        Schema(**{"session": "a", "action": "b", "reward": "c", **roles})
+
+
+@pytest.mark.parametrize("length", [0, -1, 10**6, 2.5, True, "64"])
+def test_a_text_length_that_is_none_is_refused(length: Any) -> None:
+    with pytest.raises(ConfigError, match="expected text_length from 1 to 4096"):
+        Schema("a", "b", "c", text_length=length)
+
+
+def test_the_text_length_of_a_schema_is_that_of_the_hash() -> None:
+    from seqel.datasets import schema
+    from seqel.spaces import TEXT_TOKENS
+
+    assert schema.TEXT_LENGTH == TEXT_TOKENS
+    assert "text_length" not in Schema("a", "b", "c").to_toml()  # stores of earlier schemas stay valid
 
 
 def log(rows: int = 400) -> pl.DataFrame:
@@ -133,8 +166,59 @@ def test_a_table_without_a_session_or_a_reward(tables: Any) -> None:
             propose(path)
     with pytest.raises(DataError, match="no rows"):
         propose(tables.text("session,action,reward\n", "e.csv"))
-    with pytest.raises(DataError, match="no column is left to observe"):
-        propose(tables.text("session,action,reward\na,b,1\na,c,2\n", "n.csv"))
+
+
+def test_a_log_of_user_item_rating_time_needs_nothing_else(tables: Any) -> None:
+    rows = "".join(f"u{n // 5},film {n % 7},{n % 3 + 1},{n}\n" for n in range(50))
+    proposal = propose(tables.text("user,item,rating,time\n" + rows))
+    assert proposal.schema == Schema("user", "item", "rating", order="time")
+    assert any("the history alone decides" in doubt for doubt in proposal.unsure)
+    dataset = load(tables.directory / "t.csv", proposal.schema)
+    assert dataset.encoding is not None
+    assert [str(leaf) for leaf in dataset.observation.leaves] == ["constant: vector [1] uint8"]
+    found = dataset.encoding.row({"user": "u1"})
+    np.testing.assert_array_equal(found["constant"], dataset.recorded.slots.columns["observation/constant"][0])
+
+
+@pytest.mark.parametrize(
+    ("header", "values", "roles"),
+    [
+        ("dialogue_id,user_intent,system_act,reward", "d{s},ask,{a},1.5", ("dialogue_id", "system_act", "reward")),
+        ("student,skill,correct,hint", "s{s},{a},{f},x{a}", ("student", "skill", "correct")),
+        ("customer,shown,bought,age", "c{s},{a},{f},{n}", ("customer", "shown", "bought")),
+        ("ticker,decision,pnl,volume", "T{s},{a},{n}.5,{n}", ("ticker", "decision", "pnl")),
+        ("session,act,label_score,x", "s{s},{a},{n},{n}", ("session", "act", "label_score")),
+        ("episode,text,label,reward", "s{s},hello {n} you,{a},{f}", ("episode", "label", "reward")),
+    ],
+)
+def test_usual_names_are_known(tables: Any, header: str, values: str, roles: tuple[str, str, str]) -> None:
+    lines = [values.format(s=n // 5, a=["buy", "sell", "wait"][n % 3], f=n % 2, n=n) for n in range(60)]
+    schema = propose(tables.text("\n".join([header, *lines]) + "\n")).schema
+    assert (schema.session, schema.action, schema.reward) == roles
+
+
+def test_what_is_not_clear_is_left_open_with_its_choices(tables: Any) -> None:
+    lines = [f"s{n // 5},{'ab'[n % 2]},{n}.25,{n * 3}" for n in range(60)]
+    path = tables.text("\n".join(["session,what,one,two", *lines]) + "\n")
+    found = draft(path)
+    assert found.schema is None
+    assert found.roles == {"session": "session"}
+    assert found.open == {"action": ["what", "two"], "reward": ["one", "two"]}
+    written = tables.text(found.to_toml(), "s.toml")
+    assert 'action = "?"  # one of: what, two' in written.read_text()
+    with pytest.raises(ConfigError, match='action = "\\?" is still open'):
+        Schema.load(written)
+    written.write_text(
+        written.read_text().replace('"?"  # one of: what', '"what"  #').replace('"?"  # one of: one', '"one"  #')
+    )
+    with pytest.raises(ConfigError, match="column 'one' is reward and an observation"):
+        Schema.load(written)  # the columns that were chosen are still to be taken out of [observation]
+    found = draft(path, {"action": "what", "reward": "one"})
+    assert found.schema == Schema("session", "what", "one", {"two": "number"})
+    with pytest.raises(DataError, match="--reward: there is no column 'ones'; did you mean 'one'"):
+        draft(path, {"reward": "ones"})
+    with pytest.raises(DataError, match="--reward: column 'what' has another role already"):
+        draft(path, {"action": "what", "reward": "what"})
 
 
 def test_doubts_are_told(tables: Any) -> None:

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +13,7 @@ import polars as pl
 import pytest
 
 from seqel.datasets import store
-from seqel.datasets.dataset import Dataset, load
+from seqel.datasets.dataset import Dataset, StoreWarning, load
 from seqel.datasets.importing import rows as importing
 from seqel.datasets.importing.episodes import stable_order
 from seqel.datasets.reading import chunks as lines
@@ -391,3 +394,109 @@ def test_candidates_by_name_are_a_mask(tables: Any) -> None:
         tables.schema(candidates="offered")
     with pytest.raises(ConfigError, match="candidates and mask say the same"):
         tables.schema(candidates="offered", mask="mask", actions=["stay", "go"])
+
+
+# -- damage to the store ---------------------------------------------------------------------------------------------------
+
+
+def flip(path: Path, at: int, bit: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1 << bit
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("flips", [60, pytest.param(500, marks=pytest.mark.slow)])
+def test_a_flipped_bit_anywhere_in_the_store_is_found_and_the_store_made_again(flips: int, tables: Any) -> None:
+    file, schema = tables.csv(tables.rows), tables.schema()
+    whole = load(file, schema)
+    before = contents(whole)
+    assert whole.directory is not None
+    rng, silent = random.Random(0), 0
+    files = sorted(path for path in whole.directory.iterdir() if path.stat().st_size)
+    for count in range(flips):
+        path = files[count % len(files)]
+        flip(path, rng.randrange(path.stat().st_size), rng.randrange(8))
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            again = load(file, schema)
+        silent += not said
+        found = contents(again)
+        for name, column in before.items():
+            np.testing.assert_array_equal(found[name], column, err_msg=f"{path.name}: {name}")
+        assert again.encoding is not None and again.encoding.to_json() == whole.encoding.to_json()  # type: ignore[union-attr]
+        assert again.report == whole.report
+    assert silent <= flips // 60, (
+        "a flip in the version's digit reads as another version, which is made again without a word"
+    )
+
+
+@pytest.mark.parametrize("name", ["meta.json", "encoding.json", "episodes.npy", "hashes.npy", "names.bin", "00.bin"])
+@pytest.mark.parametrize("how", ["missing", "cut", "empty", "a folder", "a link out", "a pipe"])
+def test_a_side_file_that_is_damaged_makes_the_store_again(name: str, how: str, tables: Any, tmp_path: Path) -> None:
+    file, schema = tables.csv(tables.rows), tables.schema()
+    one = load(file, schema)
+    assert one.directory is not None
+    path = one.directory / name
+    data = path.read_bytes()
+    path.unlink()
+    if how in ("cut", "empty"):
+        path.write_bytes(data[: len(data) // 2] if how == "cut" else b"")
+    elif how == "a folder":
+        path.mkdir()
+    elif how == "a link out":
+        (tmp_path / "outside").write_bytes(data)
+        path.symlink_to(tmp_path / "outside")
+    elif how == "a pipe":
+        os.mkfifo(path)
+    with pytest.warns(StoreWarning, match="damaged.*made again"):
+        two = load(file, schema)
+    same(one, two)
+
+
+def test_facts_that_name_paths_outside_are_not_followed(tables: Any, tmp_path: Path) -> None:
+    """With a checksum that fits, as somebody makes it on purpose."""
+    file, schema = tables.csv(tables.rows), tables.schema()
+    one = load(file, schema)
+    assert one.directory is not None
+    meta = json.loads((one.directory / "meta.json").read_text())
+    column = next(iter(meta["columns"].values()))
+    (tmp_path / "outside.bin").write_bytes((one.directory / column["file"]).read_bytes())
+    meta["files"]["../../outside.bin"] = meta["files"].pop(column["file"])
+    column["file"] = "../../outside.bin"
+    (one.directory / "meta.json").write_bytes(store._sealed(meta))
+    with pytest.warns(StoreWarning, match="names other files"):
+        same(one, load(file, schema))
+
+
+def test_episodes_beyond_the_slots_are_refused(tables: Any) -> None:
+    file, schema = tables.csv(tables.rows), tables.schema()
+    one = load(file, schema)
+    assert one.directory is not None
+    numbers = np.load(one.directory / "episodes.npy")
+    numbers[0, 1] = 1 << 40
+    np.save(one.directory / "episodes.npy", numbers)
+    meta = json.loads((one.directory / "meta.json").read_text())
+    meta["files"]["episodes.npy"] = list(store.checksum(one.directory / "episodes.npy"))
+    (one.directory / "meta.json").write_bytes(store._sealed(meta))
+    with pytest.warns(StoreWarning, match="within the"):
+        same(one, load(file, schema))
+
+
+def test_a_part_of_the_sessions_is_split_as_the_whole_is(tables: Any) -> None:
+    """A session stays on its side: an agent judged on a part must not meet what it learnt from."""
+    rows = [
+        {"who": f"s{n}", "step": step, "x": 1.0, "kind": "a", "say": "hi", "do": "go", "gain": 1.0}
+        for n in range(200)
+        for step in range(2)
+    ]
+    whole = load(tables.csv(rows), tables.schema())
+    held = {whole.sessions[row] for row in whole.split(0.3, 7)[1]}
+    some = np.arange(3, 200, 2)
+    part = whole.only(some)
+    assert part.sessions == [whole.sessions[row] for row in some]
+    learnt, left = part.split(0.3, 7)
+    assert {part.sessions[row] for row in left} == held & set(part.sessions)
+    assert {part.sessions[row] for row in learnt} == set(part.sessions) - held
+    assert {part.sessions[row] for row in part.not_learnt(0.3, 7)} == held & set(part.sessions)
+    twice = part.only(np.arange(1, len(some), 3))
+    assert {twice.sessions[row] for row in twice.split(0.3, 7)[1]} == held & set(twice.sessions)

@@ -79,6 +79,27 @@ def test_every_kind_of_observation_goes_through(tmp_path: Path) -> None:
         assert (again.action == decided.action).all() and (again.action >= 2).all()
 
 
+def test_the_previous_action_is_one_of_the_action_space_also_where_that_begins_elsewhere(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    spec = ObservationSpec.from_space(SPACE)
+    net = QNetwork(NetworkConfig(width=16, heads=2, context=4), spec, ActionSpec((3,), (5,)))
+    for parameter in net.parameters():
+        parameter.data.add_(0.3 * torch.randn_like(parameter))
+    agent = Agent(net)
+    exported = ExportedAgent(export(agent, tmp_path / "agent.onnx"))
+    seen = np.ones((3, 3), np.float32)
+    q = []
+    for actor in (agent, exported):
+        _, state = actor.act(seen)  # type: ignore[attr-defined]
+        decided, _ = actor.act(seen, state, previous_action=np.array([5, 6, 7]))  # type: ignore[attr-defined]
+        q.append(decided.q)
+        assert np.ptp(decided.q, axis=0).min() > 1e-3, "each of the three actions is told from the others"
+    np.testing.assert_allclose(q[1], q[0], rtol=1e-4, atol=1e-5)
+    for outside in (4, 8):
+        with pytest.raises(SpaceError, match="previous_action"):
+            exported.act(seen, previous_action=np.array([5, 6, outside]))
+
+
 def test_the_agent_is_left_as_it_was(tmp_path: Path) -> None:
     agent = Agent(network(), {"env": "Somewhere-v0"})
     before = {name: value.clone() for name, value in agent.network.state_dict().items()}
@@ -123,9 +144,9 @@ def test_what_is_no_exported_agent_is_named(pair: tuple[Agent, ExportedAgent], t
         ExportedAgent(path)
     onnx.helper.set_model_props(model, {"seqel": '{"format": 99}'})
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(CheckpointError, match="expected format 1, got 99"):
+    with pytest.raises(CheckpointError, match="expected format 2, got 99"):
         ExportedAgent(path)
-    onnx.helper.set_model_props(model, {"seqel": '{"format": 1, "observation": 3}'})
+    onnx.helper.set_model_props(model, {"seqel": '{"format": 2, "observation": 3}'})
     path.write_bytes(model.SerializeToString())
     with pytest.raises(CheckpointError, match="is damaged"):
         ExportedAgent(path)

@@ -19,7 +19,7 @@ from seqel.environments.envpool import PoolEnv, has_pool
 from seqel.environments.probe import probe
 from seqel.environments.resolve import registered, resolve
 from seqel.environments.vector import VectorStream, make_vector
-from seqel.errors import ConfigError, SpaceError
+from seqel.errors import ConfigError, MissingExtraError, SpaceError
 from support import TINY
 
 HERE = find_spec("envpool") is not None
@@ -126,7 +126,7 @@ def test_what_it_cannot_do_is_said(engine: None) -> None:
 def test_without_envpool_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "envpool", None)
     assert not has_pool("CartPole-v1")
-    with pytest.raises(ConfigError, match=r"pip install 'seqel\[pool\]'"):
+    with pytest.raises(MissingExtraError, match=r'needs envpool, .* pip install "seqel\[pool\]"'):
         make_vector(resolve("CartPole-v1"), 2, "envpool")
 
 

@@ -99,6 +99,19 @@ def test_rule_5_every_mode_gives_the_same_transitions_masks_and_successes(make: 
             assert steps[-1][-1] == (episode % 2 == 0)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_that_report_no_mask_may_do_anything(mode: AutoresetMode) -> None:
+    """Gymnasium fills the mask of a row that reports none with zeros, and says so in `_action_mask`."""
+    envs = SyncVectorEnv([lambda n=n: (Masked if n == 1 else Scripted)(n) for n in range(COUNT)], autoreset_mode=mode)
+    spec = ObservationSpec.from_space(envs.single_observation_space)
+    stream = VectorStream(envs, spec, ActionSpec.from_space(envs.single_action_space))
+    stream.reset([None] * COUNT)
+    for _ in range(3):
+        assert stream.mask is not None
+        assert stream.mask[[0, 2]].all()
+        stream.step(stream.mask.argmax(axis=1))
+
+
 def test_a_mask_that_is_no_longer_reported_no_longer_holds() -> None:
     stream = open_stream(HalfMasked)
     assert stream.mask is not None and stream.mask.sum() == COUNT

@@ -133,6 +133,32 @@ def test_watkins_cuts_where_the_next_action_was_not_greedy_among_the_allowed() -
 
 
 @pytest.mark.parametrize(
+    ("recorded", "ratio"), [(0.2, 1.0), (1.0, 0.8), (0.8, 1.0), (math.nan, 0.8), (None, 0.8)], ids=str
+)
+def test_retrace_follows_an_evaluated_policy_by_its_ratio_and_by_no_more_than_one(
+    recorded: float | None, ratio: float
+) -> None:
+    """The policy takes the recorded action 1 of step 1 with 0.8; an unknown recorded probability counts as 1."""
+    policy = torch.tensor([[0.5, 0.5], [0.2, 0.8], [0.5, 0.5]])[None, :, None, None]
+    batch = windows(
+        [1.0, 10.0], [0.5, 0.5], [0, 1],
+        policy=policy, behaviour_prob=None if recorded is None else torch.tensor([[0.01, recorded]]),
+    )  # fmt: skip
+    # values of the policy: 0.2 * 3 + 0.8 * 7 = 6.2 at step 1, (9 + 4) / 2 = 6.5 at step 2; Q of the recorded action is 7
+    last = 10 + 0.5 * 6.5
+    first = 1 + 0.5 * (6.2 + 0.5 * ratio * (last - 7))
+    assert goal(batch, lambda_=0.5, trace="retrace") == pytest.approx([first, last])
+
+
+def test_retrace_of_the_greedy_policy_by_hand() -> None:
+    # Action 1 of step 1 is not the online network's favourite: cut. Action 0 is: G_0 = 1 + .5 (3 + .5 (12 - 3)).
+    greedy, other = windows([1.0, 10.0], [0.5, 0.5], [1, 0]), windows([1.0, 10.0], [0.5, 0.5], [1, 1])
+    settings: dict[str, Any] = {"lambda_": 0.5, "trace": "retrace"}
+    assert goal(greedy, **settings) == pytest.approx([1 + 0.5 * (3 + 0.5 * (12 - 3)), 12.0])
+    assert goal(other, **settings) == pytest.approx([1 + 0.5 * 3, 12.0])
+
+
+@pytest.mark.parametrize(
     "settings",
     [{"lambda_": 0.0}, {"lambda_": 0.0, "n_step": 3}, {"lambda_": 0.9}, {"lambda_": 0.9, "trace": "watkins"}],
     ids=str,
@@ -192,6 +218,13 @@ def test_squared_and_huber_errors_are_measured_in_units_of_the_scale() -> None:
     assert huber.loss.tolist() == [[0.5 * 0.25**2, 5.5 - 0.5]]
 
 
+def test_plain_numbers_are_learnt_as_numbers_whatever_else_is_there() -> None:
+    plain = step_loss(PLAIN, ONLINE, SLOW, ONE, ObjectiveConfig(lambda_=0.0))
+    logits = torch.zeros(1, 3, 1, 2, 7)
+    found = step_loss(PLAIN, QOutput(ONLINE.q, logits), SLOW, ONE, ObjectiveConfig(lambda_=0.0), Scalar())
+    assert torch.equal(found.loss, plain.loss)
+
+
 def test_the_gradient_is_that_of_the_action_taken_and_of_nothing_else() -> None:
     q = ONLINE.q.clone().requires_grad_()
     slow = SLOW.q.clone().requires_grad_()
@@ -217,8 +250,36 @@ def test_a_classified_value_is_pulled_to_the_histogram_of_its_target_in_units_of
 
 @pytest.mark.parametrize(
     "settings",
-    [{"discount": 1.1}, {"discount": math.nan}, {"lambda_": -0.1}, {"n_step": 0}, {"n_step": 2, "lambda_": 0.5}],
-)
+    [
+        {"discount": 1.1}, {"discount": -0.1}, {"discount": math.nan}, {"lambda_": -0.1}, {"lambda_": 1.1}, {"n_step": 0},
+        {"n_step": 2, "lambda_": 0.5}, {"trace": "none"}, {"error": "absolute"}, {"td_weight": -1.0}, {"cql_alpha": -0.1},
+        {"cloning_weight": math.inf}, {"awr_beta": -1.0}, {"cql_temperature": 0.0}, {"cql_temperature": math.inf},
+        {"iql_expectile": 1.0}, {"iql_expectile": -0.1}, {"td_weight": 0.0}, {"awr_beta": 1.0},
+        {"awr_beta": 1.0, "cloning_weight": 1.0}, {"awr_beta": 1.0, "iql_expectile": 0.5},
+    ],
+    ids=str,
+)  # fmt: skip
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="objective"):
         ObjectiveConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"discount": 0.0}, {"discount": 1.0}, {"lambda_": 0.0}, {"lambda_": 1.0}, {"n_step": 2, "lambda_": 0.0},
+        {"trace": "retrace"}, {"error": "huber"}, {"td_weight": 0.0, "cloning_weight": 0.1}, {"iql_expectile": 0.99},
+        {"awr_beta": 0.5, "iql_expectile": 0.5, "cloning_weight": 0.5}, {"cql_alpha": 10.0, "cql_temperature": 10.0},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_settings_at_the_edge_of_their_range_are_taken(settings: dict[str, Any]) -> None:
+    config = ObjectiveConfig(**settings)
+    assert {name: getattr(config, name) for name in settings} == settings
+
+
+def test_the_defaults_are_double_q_with_pengs_returns_and_nothing_for_recorded_data() -> None:
+    assert dataclasses.asdict(ObjectiveConfig()) == {
+        "discount": None, "lambda_": 0.9, "trace": "peng", "n_step": 1, "double": True, "error": "squared", "td_weight": 1.0,
+        "cql_alpha": 0.0, "cql_temperature": 0.1, "cloning_weight": 0.0, "iql_expectile": 0.0, "awr_beta": 0.0,
+    }  # fmt: skip

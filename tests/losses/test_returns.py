@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqel.losses.returns import discounted_return, linear_recurrence, n_step, one_step, peng_lambda, watkins_trace
+from seqel.losses.returns import (
+    discounted_return,
+    linear_recurrence,
+    n_step,
+    one_step,
+    peng_lambda,
+    retrace,
+    watkins_trace,
+)
 
 # The hand-worked window: T = 4, gamma 0.5, the episode terminates with transition 2, transition 3 is padding that holds
 # rubbish. A second row is cut by truncation after its transition 3 and so bootstraps there.
@@ -325,3 +333,20 @@ def test_lambda_out_of_range(lambda_: float) -> None:
 def test_n_out_of_range(n: int) -> None:
     with pytest.raises(ValueError, match=f"n >= 1 transitions; got n = {n}"):
         n_step(REWARD, DISCOUNT, BOOTSTRAP, VALID, n)
+
+
+@pytest.mark.parametrize("name", ["reward", "discount", "bootstrap", "valid"])
+def test_every_part_of_a_return_must_have_the_same_shape(name: str) -> None:
+    parts = {"reward": REWARD, "discount": DISCOUNT, "bootstrap": BOOTSTRAP, "valid": VALID}
+    parts[name] = torch.cat([parts[name], parts[name]], 1)
+    for function in (lambda **x: n_step(**x, n=2), lambda **x: peng_lambda(**x, lambda_=0.5)):
+        with pytest.raises(ValueError, match=rf"{name} \(2, 8\)"):
+            function(**parts)
+    for name in ("taken", "trace"):
+        parts = {"reward": REWARD, "discount": DISCOUNT, "bootstrap": BOOTSTRAP, "valid": VALID}
+        parts |= {"taken": BOOTSTRAP, "trace": BOOTSTRAP}
+        parts[name] = parts[name][:, :1]
+        with pytest.raises(ValueError, match=rf"{name} \(2, 1\)"):
+            retrace(**parts)
+    with pytest.raises(ValueError, match=r"reward \(2, 4\)"):
+        retrace(REWARD, DISCOUNT, BOOTSTRAP, BOOTSTRAP[:, :1], VALID, BOOTSTRAP[:, :1])

@@ -108,3 +108,15 @@ def test_what_it_refuses() -> None:
 def test_settings_out_of_range_are_refused_by_name(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"network\."):
         NetworkConfig(**settings)
+
+
+@pytest.mark.parametrize("scale", [0.01, 3.0, 100.0])
+def test_another_unit_leaves_the_state_value_what_it_was(scale: float) -> None:
+    net = network(state_value=True)
+    windows = batch()
+    with torch.no_grad():
+        before = net(windows).value
+        net.rescale(scale)
+        after = net(windows).value
+    assert before is not None and before.abs().max() > 0.1
+    torch.testing.assert_close(after, before, rtol=1e-5, atol=1e-5)

@@ -194,6 +194,22 @@ def test_save_and_restore_bit_for_bit() -> None:
     assert len(loaded) == loaded.episodes == 0
 
 
+def test_a_state_is_taken_over_by_a_replay_of_another_capacity() -> None:
+    rng = np.random.default_rng(6)
+    memory, larger, smaller = replay(60), replay(200), replay(59)
+    for length in (20, 25, 30):  # wraps around the end
+        memory.add(episode(length, rng))
+    larger.load_state_dict(memory.state_dict())
+    assert same_batches(draw(memory, 8, 12, 5), draw(larger, 8, 12, 5))
+    for length in (40, 40):
+        larger.add(episode(length, rng))
+    assert larger.episodes == 4, "what is added goes behind what was there"
+    smaller.load_state_dict(memory.state_dict())
+    assert same_batches(draw(memory, 8, 12, 5), draw(smaller, 8, 12, 5))
+    with pytest.raises(CheckpointError, match="episodes of 2 to 30 slots"):
+        replay(30).load_state_dict(memory.state_dict())
+
+
 def test_a_wrong_state_is_refused_and_changes_nothing() -> None:
     rng = np.random.default_rng(6)
     memory, other = replay(150), replay(150)
@@ -202,7 +218,7 @@ def test_a_wrong_state_is_refused_and_changes_nothing() -> None:
     good = other.state_dict()
     before = draw(memory, 4, 12, 5)
     bad: list[dict[str, Any]] = [
-        {**good, "capacity": 151},
+        {**good, "capacity": 1},
         {**good, "actions": 4},
         {name: value for name, value in good.items() if name != "step/by_agent"},
         {**good, "extra": 1},

@@ -98,3 +98,13 @@ def test_what_would_change_the_meaning_of_the_others_rows_is_refused() -> None:
         one = dataclasses.replace(batch(rows=2, steps=4), **{name: getattr(full(2, 4), name)})
         with pytest.raises(ValueError, match=name):
             concat(one, batch(rows=1, steps=4))
+
+
+def test_padding_repeats_the_last_mask_and_policy() -> None:
+    mask = torch.tensor([[[True, True, False], [True, False, True], [False, True, True]]])
+    one = dataclasses.replace(batch(rows=1, steps=2), action_mask=mask, policy=mask[:, :, None].float())
+    longer = pad_to(one, 4)
+    assert longer.action_mask is not None and longer.policy is not None
+    assert longer.action_mask[0].tolist() == [*mask[0].tolist(), *[[False, True, True]] * 2]
+    assert longer.policy[0, :, 0].tolist() == longer.action_mask[0].float().tolist()
+    assert longer.valid.tolist() == longer.loss_mask.tolist() == [[True, True, False, False]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -96,6 +98,28 @@ def test_some_of_the_episodes_share_columns_or_have_copies() -> None:
         )
         assert part.actions()[:, 0].tolist() == [a for row in rows for a in episodes[row].action[:, 0].tolist()]
         np.testing.assert_array_equal(part.behaviour(), np.concatenate([episodes[row].behaviour_prob for row in rows]))
+
+
+def test_a_single_episode_is_enough() -> None:
+    assert EpisodeBuffer.of(LAYOUT, some(1)).episodes == 1
+
+
+def test_what_stood_before_an_episode_goes_with_it() -> None:
+    """Segments: the action and the reward before each, in a part that shares columns and in a copy."""
+    before = [(1, 0.5), (2, -3.0), (0, 7.25)]
+    rng = np.random.default_rng(0)
+    episodes = [
+        dataclasses.replace(
+            episode(rng, 4, number), start=9, previous_action=np.array([action]), previous_reward=reward
+        )
+        for number, (action, reward) in enumerate(before)
+    ]
+    recorded = EpisodeBuffer.of(LAYOUT, episodes)
+    rows = np.array([2, 1])
+    for part in (recorded.only(rows), recorded.copied(rows)):
+        assert part.table.previous_reward.tolist() == [7.25, -3.0]
+        (windows,) = part.batches(window=8, context=1, discount=0.9)
+        assert windows.previous_reward.tolist() == [7.25, -3.0] and windows.previous_action.tolist() == [[0], [2]]
 
 
 def test_what_does_not_fit_is_refused() -> None:

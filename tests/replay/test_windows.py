@@ -98,6 +98,14 @@ def test_weights_undo_the_uneven_draw_exactly() -> None:
     assert (half.weight == 1.0).all()
 
 
+def test_the_burn_in_of_a_segment_has_no_priority() -> None:
+    memory = replay(3)
+    memory.add(episode(6, start=30, own=np.array([True, True, True, False, True, True])))
+    assert memory._priorities is not None
+    # 3 transitions and an end; then 2 steps of burn-in, one that is learnt, one that is not the agent's own, two, an end
+    assert memory._priorities.tree.get(np.arange(11)).tolist() == [1, 1, 1, 0, 0, 0, 1, 0, 1, 1, 0]
+
+
 def test_a_step_with_a_large_error_is_learnt_more_often_by_its_power() -> None:
     rng = np.random.default_rng(2)
     memory = replay(5, 5, alpha=0.5)

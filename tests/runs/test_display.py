@@ -13,7 +13,7 @@ from rich.console import Console
 from seqel.evaluation.rollout import summarise
 from seqel.runs.display import Progress
 from seqel.runs.progress_bar import counting
-from seqel.terminal import duration, sparkline
+from seqel.terminal import duration, sparkline, summary_line
 from seqel.training.config import preset
 from seqel.training.record import Record
 
@@ -65,6 +65,14 @@ def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_small_pieces() -> None:
     assert [duration(seconds) for seconds in (0, 90, 3_725)] == ["0:00", "1:30", "1:02:05"]
     assert sparkline([0, 1, 0.5]) == "▁█▅" and sparkline([2, 2]) == "▁▁"
+
+
+def test_a_finished_curve_is_one_line_with_its_first_best_and_last_value() -> None:
+    assert summary_line([0.0, 1.0, 0.5]) == "▁█▅  first 0, best 1, last 0.5"
+    assert summary_line([0.25, 0.5], share=True) == "▃▅  first 25%, best 50%, last 50%"
+    assert summary_line([3.0]) == "▁  first 3, best 3, last 3" and summary_line([]) == ""
+    long = summary_line([float(n) for n in range(1_000)], width=10)
+    assert long == "▁▂▃▃▄▅▆▆▇█  first 0, best 999, last 999"
 
 
 def test_the_last_line_stands_there_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

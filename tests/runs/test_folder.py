@@ -10,7 +10,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import seqel
-from seqel.errors import ConfigError
+from seqel.errors import CheckpointError, ConfigError, StorageError
+from seqel.integrity import sealed_line
 from seqel.runs.api import _new_folder
 from seqel.runs.folder import RunFolder
 from seqel.runs.metrics import METRICS, VALIDATION, markdown
@@ -33,7 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "crc32"} for line in found]
 
 
 def test_what_is_in_it(folder: Path) -> None:
@@ -70,7 +72,7 @@ def test_the_summary_is_about_the_whole_run(folder: Path) -> None:
 
 
 def test_every_number_logged_is_documented_and_the_other_way_round(folder: Path) -> None:
-    logged = {name for line in lines(folder) for name in line}
+    logged = {name for line in lines(folder) for name in line} | {"crc32"}
     assert logged <= {*METRICS, "validation"}
     assert set(METRICS) - logged == {"solved", "notes"}, "these are there when there is something to say"
     assert {name for line in lines(folder) for name in line.get("validation", {})} == set(VALIDATION)
@@ -121,7 +123,57 @@ def test_a_folder_that_another_run_took_meanwhile_is_left_to_it(
 def test_a_line_that_a_crash_cut_off_is_left_out(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", preset(env="Some-v0"))
     metrics = run.path / "metrics.jsonl"
-    metrics.write_text('{"steps": 100}\n{"steps": 200}\n{"steps": 300}\n{"steps": 4')
+    lines = [sealed_line({"steps": steps, "seconds": 1.0, "updates": 0}) + "\n" for steps in (100, 200, 300)]
+    metrics.write_text("".join(lines) + '{"steps": 4')
     assert [line["steps"] for line in run.records()] == [100, 200, 300]
-    run.cut(200)
-    assert metrics.read_text() == '{"steps": 100}\n{"steps": 200}\n'
+    assert run.cut(200) == [], "a crash is nothing to tell of"
+    assert metrics.read_text() == "".join(lines[:2])
+
+
+def test_a_damaged_line_costs_that_line_alone_and_is_told(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", preset(env="Some-v0"))
+    metrics = run.path / "metrics.jsonl"
+    lines = [sealed_line({"steps": n, "seconds": 1.0, "updates": 0}).encode() + b"\n" for n in (100, 200, 300, 400)]
+    whole = b"".join(lines)
+    for at in range(len(lines[0]) + 2, len(lines[0]) + len(lines[1]) - 1):
+        for bit in range(8):
+            metrics.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << bit)]) + whole[at + 1 :])
+            assert [line["steps"] for line in run.records()] == [100, 300, 400], (at, bit)
+            assert run.damaged in ([2], [2, 3])  # a newline in the middle makes two of it
+    (note,) = run.cut(300)
+    assert "damaged lines were left out (line 2" in note and "2 other records" in note
+    assert metrics.read_bytes() == lines[0] + lines[2]
+
+
+def test_a_folder_name_that_no_folder_can_have_is_an_error_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="File name too long"):
+        RunFolder.create(tmp_path / ("x" * 300), preset(env="Some-v0"))
+    for path in (Path("x" * 300), Path("a\0b")):
+        with pytest.raises(CheckpointError):
+            RunFolder.open(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"\n"], ids=["empty", "zeros", "newline"])
+def test_an_empty_config_says_what_to_do(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_bytes(content)
+    with pytest.raises(CheckpointError, match="remove the folder and train again"):
+        RunFolder.open(tmp_path)
+    (tmp_path / "agent").mkdir()
+    with pytest.raises(CheckpointError, match=r"--env ENV.*put a copy"):
+        RunFolder.open(tmp_path)
+
+
+def test_an_edited_config_is_taken_only_with_the_users_word(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path / "run", preset(env="Some-v0")).close()
+    path = tmp_path / "run" / "config.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    RunFolder.open(tmp_path / "run")[0].close()  # a byte-order mark changes nothing
+    path.write_text(path.read_text(encoding="utf-8-sig").replace("seed = 0", "seed = 7"))
+    with pytest.raises(CheckpointError, match="--trust takes it as it is"):
+        RunFolder.open(tmp_path / "run")
+    run, config = RunFolder.open(tmp_path / "run", trust=True)
+    run.close()
+    assert config.seed == 7
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if "crc32" not in line))
+    with pytest.raises(CheckpointError, match="missing or does not fit"):
+        RunFolder.open(tmp_path / "run")

@@ -133,6 +133,22 @@ def test_from_data_on_to_the_environment(tmp_path: Path) -> None:
     assert "conservative" in lines[-1]
 
 
+def test_a_continued_agent_never_learns_the_sessions_that_were_held_out() -> None:
+    data = recorded()
+    learnt, held = data.split(0.3, 5)
+    begun = OfflineTrainer(
+        with_settings(seqel.preset("offline-cql"), QUICK | {"offline.held_out": 0.3, "seed": 5}), data
+    )
+    assert len(held) and begun.agent.info["held_out"] == {"share": 0.3, "seed": 5}
+    config = with_settings(seqel.preset("default"), TINY | {"env": "maze", "seed": 6})
+    gone_on = OnlineTrainer(config, resolve(MAZE), start=begun.agent, source=data)
+    assert gone_on.recorded is not None
+    slot = gone_on.recorded.table.SLOT
+    left = data.recorded.table.numbers
+    assert gone_on.recorded.table.numbers[:, slot].tolist() == left[learnt, slot].tolist()
+    assert not set(left[held, slot].tolist()) & set(gone_on.recorded.table.numbers[:, slot].tolist())
+
+
 def test_what_does_not_go_together_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected an environment, or data"):
         seqel.train()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from seqel.runs.plots import draw_curve
+from seqel.runs.plots import draw_comparison, draw_curve
 
 EARLY: dict[str, Any] = {"steps": 100, "loss": 0.0}  # a run that was stopped before any episode ended
 LATER: dict[str, Any] = {
@@ -27,3 +27,13 @@ def test_every_stage_of_a_run_gives_a_picture_without_a_warning(
         warnings.simplefilter("error")
         draw_curve(lines, path, "a title", threshold)
     assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5_000
+
+
+@pytest.mark.parametrize("runs", [([LATER], [LATER]), ([EARLY, LATER], [EARLY]), ([], [])])
+def test_two_runs_share_one_picture_at_every_stage(
+    runs: tuple[list[dict[str, Any]], list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_comparison({"with": runs[0], "without": runs[1]}, tmp_path / "both.png", "a title", 0.5)
+    assert (tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")

@@ -41,27 +41,33 @@ def test_a_file_may_start_from_a_preset(tmp_path: Path) -> None:
     [
         ({"learner.learning_rat": 1.0}, "did you mean learner.learning_rate"),
         ({"nonsense": 1}, "unknown setting nonsense"),
-        ({"steps": -5}, "steps: expected at least 1"),
+        ({"steps": -5}, "steps: expected a whole number of at least 1, got -5"),
         ({"steps": 2.5}, "a whole number"),
         ({"steps": True}, "a whole number"),
         ({"learner.learning_rate": float("nan")}, "a finite number"),
         ({"learner.learning_rate": -1.0}, "at least"),
-        ({"learner.betas": (0.9, 1.0)}, r"betas\[1\]: expected 0 <= betas\[1\] < 1"),
+        ({"learner.betas": (0.9, 1.0)}, r"betas\[1\]: expected a finite number of at least 0 and below 1"),
         ({"learner.betas": (0.9,)}, "learner.betas"),
-        ({"learner.momentum": -0.1}, "learner.momentum: expected 0 <="),
-        ({"learner.target_rate": 0.0}, "0 < target_rate"),
-        ({"learner.final_fraction": 1.5}, "final_fraction: expected 0 to 1"),
-        ({"learner.accumulate": 0}, "learner.accumulate: expected at least 1"),
+        ({"learner.momentum": -0.1}, "learner.momentum: expected a finite number of at least 0"),
+        ({"learner.target_rate": 0.0}, "target_rate: expected a finite number above 0 and at most 1"),
+        ({"learner.final_fraction": 1.5}, "final_fraction: expected a finite number from 0 to 1"),
+        ({"learner.accumulate": 0}, "learner.accumulate: expected a whole number of at least 1"),
         ({"network": 3}, "a table of settings"),
         ({"network.trunk": "lstm"}, "one of 'transformer', 'gru'"),
         ({"network.width": 63}, "multiple of 2"),
-        ({"objective.discount": 1.5}, "0 <= discount <= 1"),
+        ({"objective.discount": 1.5}, "discount: expected a finite number from 0 to 1"),
         ({"objective.lambda_": 0.5, "objective.n_step": 3}, "one or the other"),
-        ({"exploration.low": 0.0}, "0 < low"),
-        ({"replay.replay_ratio": 0.0}, "more than 0"),
+        ({"exploration.low": 0.0}, "exploration.low: expected a finite number above 0"),
+        ({"replay.replay_ratio": 0.0}, "above 0"),
         ({"validation.episodes": 0}, "at least 1"),
         ({"learner.compile": "maybe"}, "one of 'auto', 'on', 'off'"),
         ({"memoryless": "maybe"}, "true or false"),
+        ({"learner.lr": 1e-3}, "did you mean learner.learning_rate"),
+        ({"gamma": 0.9}, "did you mean objective.discount"),
+        ({"learner.gamma": 0.9}, "did you mean objective.discount"),
+        ({"learning_rate": 1e-3}, "did you mean learner.learning_rate"),
+        ({"objective.lambda": 0.5}, "did you mean objective.lambda_"),
+        ({"replay.every": 3}, r"did you mean (evaluation|data)\.every"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(settings: dict[str, Any], says: str) -> None:
@@ -95,3 +101,47 @@ def test_every_setting_is_reachable_by_its_name() -> None:
     for name, value in walk(RunConfig(), ""):
         if value is not None:
             with_settings(RunConfig(), {name: value})
+
+
+# -- files that are not what we expect -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"learner = 5", "learner: expected a table"),
+        (b'learner = 5\n"learner.warmup" = 1', "learner: expected a table"),
+        (b"seed = 9223372036854775808", r"seed: expected less than 2\^63"),
+        (b"seed = " + b"9" * 5000, "not valid TOML"),
+        (b"learner = { learning_rate = " + b"9" * 400 + b" }", r"learner.learning_rate: expected less than 2\^63"),
+        (b"steps = 1e30", "steps: expected a whole number"),
+        (b"preset = [1]", "preset: expected a name"),
+        (b"env = 3", "env: expected text"),
+        (b"env_args = 3", "env_args: expected a table"),
+        (b"data = { files = [3] }", r"offline.files\[0\]: expected text"),
+        (b"x = " + b"[" * 5000, "not valid TOML"),
+        (b"\xff\xfe", "not valid TOML"),
+        (b"unheard = 1", "unknown setting unheard"),
+    ],
+)
+def test_toml_that_is_no_config_is_refused_in_words(content: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_bytes(content)
+    with pytest.raises(ConfigError, match=says):
+        load_config(tmp_path / "run.toml")
+
+
+def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_bytes(b"\xef\xbb\xbfseed = 3\n")
+    assert load_config(tmp_path / "run.toml").seed == 3
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "a\0b"], ids=["300 characters", "a NUL"])
+def test_a_path_that_no_file_can_have_is_refused_in_words(path: str) -> None:
+    with pytest.raises(ConfigError):
+        load_config(path)
+
+
+def test_arguments_that_toml_cannot_hold_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="env_args: expected values that TOML can hold"):
+        save_config(RunConfig(env="a", env_args={"x": object()}), tmp_path / "run.toml")
+    assert not list(tmp_path.iterdir())

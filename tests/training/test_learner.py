@@ -92,6 +92,15 @@ def test_another_unit_leaves_every_value_what_it_was(scale: float, dueling: bool
     assert float(one.network.head.scale) == float(one.target.head.scale) == pytest.approx(scale)
 
 
+def test_another_unit_changes_the_variance_of_the_targets_by_its_square() -> None:
+    one = learner()
+    one.update(batch())
+    before = float(one.variance)
+    assert before > 0.0 and float(one.network.head.scale) == 1.0
+    one.rescale(4.0)
+    assert float(one.variance) == pytest.approx(before / 16)
+
+
 def test_frozen_statistics_are_shared_by_both_networks() -> None:
     one = learner()
     one.observe({"observation": (torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 0.0, 0.5]))})

@@ -65,3 +65,11 @@ def test_state_goes_and_comes_back() -> None:
     for scale in (one, other):
         scale.observe(np.full(3, 2.0, np.float32))
     assert one.value == other.value
+
+
+def test_a_size_that_is_known_is_begun_with_and_fades_as_others_do() -> None:
+    scale = ReturnScale(0.0, memory=0.75)
+    scale.begin(3.0)
+    assert scale.value == 3.0
+    scale.observe(np.array([5.0], np.float32))
+    assert scale.value == pytest.approx((0.75 * 3.0**2 + 0.25 * 5.0**2) ** 0.5)

@@ -242,3 +242,9 @@ def test_wrong_shapes_say_what_got() -> None:
         head.expectation(torch.zeros(2, 4))
     with pytest.raises(ValueError, match=r"value \(2, 3\).*got \(2,\)"):
         head.cross_entropy(torch.zeros(2, 3, 5), torch.zeros(2))
+
+
+def test_gradients_of_symlog_are_finite_where_the_other_branch_is_singular() -> None:
+    x = torch.tensor([-1.0, 1.0], dtype=torch.float64, requires_grad=True)
+    symlog(x).sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [0.5, 0.5]

@@ -6,6 +6,7 @@ row an environment or session, so that one agent can serve many of them and part
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seqel.action_masks import UNMASKED, mask_in, read_mask
 from seqel.agents import artifact
 from seqel.errors import ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
@@ -47,6 +49,7 @@ class Agent:
     def __init__(self, network: QNetwork, info: dict[str, Any] | None = None) -> None:
         self.network = network.eval()
         self.info: dict[str, Any] = info or {}
+        self._warned = False  # that it acts without the masks that it was trained with
 
     # -- what it is ------------------------------------------------------------------------------------------------
 
@@ -104,14 +107,16 @@ class Agent:
             reward: (R,) what the last action earned, or one number for all; None: 0.
             first: (R,) bool, an episode begins here and the row forgets; None: only rows that have seen nothing.
             previous_action: (R,) or (R, M), when somebody else (a shield, a person) acted instead of the agent.
-            mask: (R, A) bool, True = allowed.
+            mask: (R, A) bool (or 0 and 1), True = allowed; None: `observation["action_mask"]`, where there is such a mask.
             candidates: (R, C) numbers of actions, to choose among these alone; -1 fills a shorter row up. Only they are
                 scored, and the decision's q is theirs, (R, C). Instead of a mask.
             rows: (R,) numbers of the rows of the state that these are; None: all of them, in order.
 
+        An agent that was trained with masks warns (once) where it gets none.
+
         Raises:
-            SpaceError: the observation does not fit, a mask allows nothing, or candidates, rows, rewards or previous
-                actions are not what they should be. The state is then as it was.
+            SpaceError: the observation does not fit, a mask is none or allows nothing, rewards are not finite, or candidates,
+                rows or previous actions are not what they should be. The state is then as it was.
         """
         index = None if rows is None else self._index(rows, state)
         if index is not None:
@@ -121,6 +126,11 @@ class Agent:
         leaves = self.leaves(observation, batch)
         if state is None:
             state = self.initial_state(batch)
+        if mask is None and candidates is None:
+            mask = mask_in(observation, self.observation_spec)
+            if mask is None and self.info.get("masked") and not self._warned:
+                self._warned = True
+                warnings.warn(UNMASKED, stacklevel=2)
         allowed = None if mask is None else self._mask(mask, batch)
         among = None
         if candidates is not None:
@@ -160,6 +170,8 @@ class Agent:
         if previous_action is not None:
             last = self._previous(previous_action, batch)
         earned = self._row_values("reward", 0.0 if reward is None else reward, torch.float32, batch)
+        if not bool((earned.isfinite() | begins).all()):
+            raise SpaceError(f"reward: expected finite numbers, got {earned.tolist()!s:.200}")
         if bool(begins.any()):
             forget = begins if index is None else torch.zeros_like(state.fresh).index_put_((index,), begins)
             self.network.trunk.reset(state.memory, forget)
@@ -176,26 +188,32 @@ class Agent:
         state: AgentState | None = None,
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
+        action_masks: Any = None,
     ) -> tuple[NDArray[np.int64], AgentState]:
-        """The signature that Stable-Baselines3's `evaluate_policy` calls.
+        """The signature that Stable-Baselines3's `evaluate_policy` calls; `action_masks` (R, A) or (A,) as in sb3-contrib.
 
         Its tools pass no reward, so the token's previous reward is 0: where a task needs it, use `act`. One observation
         without a batch axis gives one action; a batch of one gives an array of one.
 
         Raises:
             ConfigError: `deterministic` is False (the agent is greedy).
-            SpaceError: the observation does not fit.
+            SpaceError: the observation or the masks do not fit.
         """
         if not deterministic:
             raise ConfigError(
                 "predict: expected deterministic=True; the agent is greedy, exploration is in training only"
             )
         single = self.observation_spec.is_single(observation)
+        mask = action_masks if action_masks is not None else mask_in(observation, self.observation_spec)
         if single:
             flat = self.observation_spec.flatten(observation, None)
             observation = FlatObservation({path: leaf[None] for path, leaf in flat.items()})
+        if single and mask is not None:
+            mask = read_mask(np.reshape(mask, -1) if np.shape(mask)[:1] == (1,) else mask, (self.action_spec.actions,))[
+                None
+            ]
         first = None if episode_start is None else np.atleast_1d(episode_start)
-        decision, state = self.act(observation, state, first=first)
+        decision, state = self.act(observation, state, first=first, mask=mask)
         return (decision.action[0] if single else decision.action), state
 
     def leaves(self, observation: Any, batch: int) -> dict[str, Tensor]:
@@ -238,9 +256,7 @@ class Agent:
         return tensor
 
     def _mask(self, mask: Any, batch: int) -> Tensor:
-        allowed = self._tensor(mask, torch.bool)
-        if allowed.shape != (batch, self.action_spec.actions):
-            raise SpaceError(f"mask: expected {[batch, self.action_spec.actions]}, got {list(allowed.shape)}")
+        allowed = self._tensor(read_mask(mask, (batch, self.action_spec.actions)), torch.bool)
         if not bool(allowed.any(dim=1).all()):
             raise SpaceError(f"mask: rows {(~allowed.any(dim=1)).nonzero()[:, 0].tolist()} allow no action at all")
         return allowed
@@ -260,7 +276,10 @@ class Agent:
         return self._tensor(np.where(there, codes, 0), torch.int64), self._tensor(there, torch.bool)
 
     def _tensor(self, value: Any, dtype: torch.dtype) -> Tensor:
-        return torch.as_tensor(np.asarray(value), device=self.device).to(dtype)
+        try:
+            return torch.as_tensor(np.asarray(value), device=self.device).to(dtype)
+        except (TypeError, ValueError) as error:
+            raise SpaceError(f"expected numbers, got {value!r:.80}") from error
 
     # -- keeping ---------------------------------------------------------------------------------------------------
 

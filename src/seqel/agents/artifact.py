@@ -15,7 +15,9 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from seqel.errors import CheckpointError, ConfigError, StorageError
+from seqel.agents.description import check_info, check_leaves, require_same_weights
+from seqel.errors import CheckpointError, SeqelError, StorageError
+from seqel.integrity import require_own, too_large
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec, ObservationSpec
@@ -25,8 +27,9 @@ __all__ = ["info", "load", "save"]
 
 FORMAT = 1
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
-KEYS = {"format", "network", "observation", "action", "info"}
-SUMS = "crc32"  # of both files; agents from before it was written have none
+SUMS = "crc32"  # of both files
+KEYS = {"format", "network", "observation", "action", "info", SUMS}
+CONFIG_LIMIT = 1 << 28  # bytes; vocabularies are the largest part of a description
 
 
 def save(directory: Path, network: QNetwork, info: dict[str, Any]) -> Path:
@@ -61,24 +64,28 @@ def load(directory: Path) -> tuple[QNetwork, dict[str, Any]]:
     Raises:
         CheckpointError: a file is missing, truncated, altered or of another version.
     """
-    if not (directory / CONFIG).exists() and (directory / "agent" / CONFIG).exists():
-        directory = directory / "agent"
-    config = _read_config(directory)
-    try:
-        spec = ObservationSpec.from_json(config["observation"])
-        action = ActionSpec(**{name: tuple(value) for name, value in config["action"].items()})
-        network = QNetwork(NetworkConfig(**config["network"]), spec, action)
-    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError, ConfigError) as error:
-        raise CheckpointError(f"{directory / CONFIG}: expected an agent's description, but {error}") from error
+    directory, root = _agent_of(directory)
+    config = _read_config(directory, root)
     path = directory / WEIGHTS
+    require_own(path, root)
     try:
         weights = path.read_bytes()
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing: an agent needs {WEIGHTS} beside {CONFIG}") from error
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
-    if SUMS in config and zlib.crc32(weights) != config[SUMS][WEIGHTS]:
+    except (OSError, MemoryError) as error:
+        raise CheckpointError(f"{path} cannot be read ({getattr(error, 'strerror', 'out of memory')})") from error
+    if zlib.crc32(weights) != config[SUMS][WEIGHTS]:
         raise CheckpointError(f"{path} is truncated or altered: its checksum is not the one that {CONFIG} tells")
+    try:
+        spec = ObservationSpec.from_json(config["observation"])
+        check_leaves(spec)
+        action = ActionSpec(**{name: tuple(value) for name, value in config["action"].items()})
+        described = NetworkConfig(**config["network"])
+        require_same_weights(described, spec, action, weights)
+        network = QNetwork(described, spec, action)
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError, SeqelError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{directory / CONFIG}: expected an agent's description, but {reason}") from error
     try:
         network.load_state_dict(load_tensors(weights))
     except Exception as error:  # safetensors has no public error type of its own
@@ -86,17 +93,29 @@ def load(directory: Path) -> tuple[QNetwork, dict[str, Any]]:
         raise CheckpointError(f"{path} is truncated, altered or of another network: {reason}") from error
     if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
         raise CheckpointError(f"{path} holds weights that are not finite")
-    return network, config.get("info", {})
+    return network, config["info"]
 
 
 def info(directory: Path) -> dict[str, Any]:
     """What was written of it beside the weights, without reading them. Raises CheckpointError as `load` does."""
-    found: dict[str, Any] = _read_config(directory).get("info", {})
+    found: dict[str, Any] = _read_config(directory, directory)["info"]
     return found
 
 
-def _read_config(directory: Path) -> dict[str, Any]:
+def _agent_of(directory: Path) -> tuple[Path, Path]:
+    """Where the agent's files are, and the folder that they must not leave."""
+    try:
+        if not (directory / CONFIG).exists() and (directory / "agent" / CONFIG).exists():
+            return directory / "agent", directory
+    except OSError as error:
+        raise CheckpointError(f"no agent in {str(directory)!r:.120} ({error.strerror})") from error
+    return directory, directory
+
+
+def _read_config(directory: Path, root: Path) -> dict[str, Any]:
     path = directory / CONFIG
+    require_own(path, root)
+    too_large(path, CONFIG_LIMIT)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -110,11 +129,14 @@ def _read_config(directory: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: expected format {FORMAT}, got {came!r}; it was made by another version of Seqel"
         )
-    sums = config.get(SUMS, {WEIGHTS: 0, CONFIG: _sum(config)})
-    if not KEYS <= set(config) <= KEYS | {SUMS} or not isinstance(sums, dict) or set(sums) != {WEIGHTS, CONFIG}:
-        raise CheckpointError(f"{path} is altered: expected the keys {sorted(KEYS)} and {SUMS}, got {sorted(config)}")
+    sums = config.get(SUMS)
+    if set(config) != KEYS or not isinstance(sums, dict) or set(sums) != {WEIGHTS, CONFIG}:
+        raise CheckpointError(
+            f"{path} is damaged: expected the keys {sorted(KEYS)} with the checksums of both files, got {sorted(config)}"
+        )
     if sums[CONFIG] != _sum(config):
         raise CheckpointError(f"{path} is altered: its content does not match its own checksum")
+    check_info(config["info"], path)
     return config
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 from seqel.errors import ConfigError
+from seqel.settings import check, setting
 
 __all__ = ["ExplorationConfig"]
 
@@ -15,29 +15,56 @@ __all__ = ["ExplorationConfig"]
 class ExplorationConfig:
     """A rule, a ladder of it over the parallel environments, and a bonus for what has hardly been tried."""
 
-    rule: Literal["boltzmann", "epsilon", "greedy"] = "boltzmann"
-    low: float = 1e-4  # the coldest environment's temperature (in units of the return scale), or smallest epsilon
-    high: float = 3e-2  # the warmest environment's; equal to `low`: no ladder
-    initial: float = 0.0  # where all start when `anneal` > 0
-    anneal: float = 0.0  # fraction of the run over which each moves (geometrically) from `initial` to its rung
-    persist: float = (
-        0.0  # the random part is held for n steps, n with probability in proportion to n^-persist; 0: for one
+    rule: Literal["boltzmann", "epsilon", "greedy"] = setting(
+        "boltzmann",
+        "How training actions are chosen: in proportion to exp(Q / temperature), uniformly at random with probability "
+        "epsilon, or always the best.",
     )
-    bonus: float = 1.0  # c in c / sqrt(1 + n(observation, action)), in units of the return scale; 0: none
+    low: float = setting(
+        1e-4,
+        "Temperature (boltzmann) or epsilon of the environment that explores least.",
+        unit="return scales, or a probability",
+        gt=0.0,
+    )
+    high: float = setting(
+        3e-2,
+        "Temperature or epsilon of the environment that explores most; the others lie between, evenly on a logarithmic "
+        "scale. Equal to `low`: all explore alike.",
+        unit="return scales, or a probability",
+        gt=0.0,
+    )
+    initial: float = setting(
+        0.0,
+        "Temperature or epsilon with which every environment starts, where `anneal` is above 0.",
+        unit="return scales, or a probability",
+        ge=0.0,
+    )
+    anneal: float = setting(
+        0.0,
+        "Share of the run during which each environment moves from `initial` to its own value. 0: they start with it.",
+        unit="share of the run",
+        ge=0.0,
+        le=1.0,
+    )
+    persist: float = setting(
+        0.0,
+        "Random choices are held for n steps, with a probability in proportion to n to the power of minus this. 0: a new "
+        "choice at every step.",
+        gt=1.0,
+        or_zero=True,
+    )
+    bonus: float = setting(
+        1.0,
+        "Weight c of the count bonus c / sqrt(1 + n) for an action that was taken n times at this observation. 0: no bonus.",
+        unit="return scales",
+        ge=0.0,
+    )
 
     def __post_init__(self) -> None:
-        if self.rule not in ("boltzmann", "epsilon", "greedy"):
-            raise ConfigError(f"exploration.rule: expected boltzmann, epsilon or greedy, got {self.rule!r}")
-        if not 0.0 < self.low <= self.high < math.inf:
-            raise ConfigError(f"exploration: expected 0 < low <= high, got low = {self.low}, high = {self.high}")
+        check(self, "exploration")
+        if self.low > self.high:
+            raise ConfigError(f"exploration: expected low <= high, got low = {self.low}, high = {self.high}")
         if self.rule == "epsilon" and self.high > 1.0:
             raise ConfigError(f"exploration.high: expected an epsilon of at most 1, got {self.high}")
-        if not 0.0 <= self.anneal <= 1.0 or (self.anneal > 0 and self.initial <= 0):
-            raise ConfigError(
-                f"exploration: expected 0 <= anneal <= 1, and initial > 0 where anneal > 0; got anneal = {self.anneal}, "
-                f"initial = {self.initial}"
-            )
-        if self.persist != 0.0 and not 1.0 < self.persist < math.inf:
-            raise ConfigError(f"exploration.persist: expected 0, or more than 1, got {self.persist}")
-        if not 0.0 <= self.bonus < math.inf:
-            raise ConfigError(f"exploration.bonus: expected at least 0, got {self.bonus}")
+        if self.anneal > 0.0 and self.initial == 0.0:
+            raise ConfigError(f"exploration.initial: expected a number above 0 with anneal = {self.anneal}, got 0")

@@ -9,7 +9,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 from seqel.errors import ConfigError
 
-__all__ = ["ENV_HELP", "EnvArguments", "Json", "OptionalEnv", "RequiredEnv", "pairs", "values"]
+__all__ = ["ENV_HELP", "EnvArguments", "Json", "OptionalEnv", "RequiredEnv", "Trust", "pairs", "values"]
 
 ENV_HELP = "a registered id (CartPole-v1), module:Id-v0, or a class of yours as module:ClassName"
 
@@ -23,6 +23,14 @@ EnvArguments = Annotated[
         metavar="NAME=VALUE",
         help="an argument of the environment's constructor, a TOML value",
         help_behavior_hint="(repeatable)",
+    ),
+]
+Trust = Annotated[
+    bool,
+    FlagCreatePairsOff,
+    arg(
+        help="look up what a run from elsewhere names, code included; only after reading its config.toml",
+        help_behavior_hint="",
     ),
 ]
 Json = Annotated[

@@ -67,7 +67,6 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
     from seqel.errors import ConfigError
     from seqel.profiling import timing
-    from seqel.training.hardware.allocator import keep_freed_memory
 
     if (arguments.env is not None) != (arguments.what == "env"):
         raise ConfigError("--env goes with `seqel bench env`, which needs it")
@@ -75,7 +74,6 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError(f"--repeats: expected at least 1, got {arguments.repeats}")
     if arguments.threads > 0:
         torch.set_num_threads(arguments.threads)
-    keep_freed_memory()
     if arguments.what == "env":
         found = _environments(arguments)
     else:

@@ -40,6 +40,7 @@ READ_AS = {
     "text": "text, as hashed byte trigrams",
 }
 UPDATES, CALLS = 3, 20  # timed
+SMALL = 10_000  # slots of the replay, where the default ones do not fit
 PATIENCE = 5.0  # seconds for each of the two, at most; one is timed even where it takes longer
 
 
@@ -60,6 +61,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.environments.resolve import resolve
     from seqel.errors import ConfigError
     from seqel.training.config import preset
+    from seqel.training.defaults import resolve_defaults
+    from seqel.training.hardware.memory import missing_memory
     from seqel.training.online.trainer import OnlineTrainer
 
     if arguments.steps < 1:
@@ -68,12 +71,18 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     output.note(f"playing up to {arguments.steps:,} random steps of {arguments.env} ...")
     found = probe(make, seed=arguments.seed, steps=arguments.steps)
     output.note("building the default network and timing it ...")
-    trainer = OnlineTrainer(preset(env=arguments.env), make, found)
+    config = preset(env=arguments.env)
+    problem = missing_memory(resolve_defaults(config, found), found.observation, found.action, masked=found.masked)
+    if problem is not None:  # a run would be refused; what is timed here needs no more than a few episodes
+        config = preset(env=arguments.env, replay__capacity=SMALL)
+    trainer = OnlineTrainer(config, make, found)
     try:
         times = _timed(trainer)
     finally:
         trainer.close()
     report = _report(arguments.env, found, trainer, times)
+    if problem is not None:
+        report["warnings"].append(problem)
     _show(report, trainer.config, arguments, output)
     return report
 
@@ -122,8 +131,11 @@ def _report(name: str, found: Probe, trainer: OnlineTrainer, times: dict[str, fl
     from seqel.evaluation.statistics import bootstrap_interval
 
     config = trainer.config
+    looks, longest = validation_steps(config, found, trainer.episode_limit)
+    validation = looks * longest / min(config.validation.episodes, config.environments) * times["collect"]
     updates = config.steps * config.replay.replay_ratio / max(1.0, times["transitions"])
-    seconds = config.steps / config.environments * times["collect"] + updates * times["update"]
+    learning = config.steps / config.environments * times["collect"] + updates * times["update"]
+    seconds = learning + validation
     returns = found.returns
     return {
         "env": name,
@@ -133,6 +145,7 @@ def _report(name: str, found: Probe, trainer: OnlineTrainer, times: dict[str, fl
         ],
         "actions": found.action.actions,
         "action_mask": found.masked,
+        "mask_in_observation": found.mask_in_observation,
         "reports_success": found.reports_success,
         "episode_limit": found.episode_limit,
         "random_episodes": {
@@ -151,19 +164,62 @@ def _report(name: str, found: Probe, trainer: OnlineTrainer, times: dict[str, fl
         "environment_steps_per_second": found.steps_per_second,
         "acting_steps_per_second": config.environments / times["collect"],
         "update_ms": 1e3 * times["update"],
-        "default_run": {"steps": config.steps, "seconds": seconds, "replay_bytes": trainer.replay.nbytes},
-        "warnings": [*found.warnings, *_heavy(trainer.replay.nbytes)],
+        "default_run": {
+            "steps": config.steps,
+            "seconds": seconds,
+            "validation_seconds": validation,
+            "replay_bytes": trainer.replay.nbytes,
+        },
+        "recommended": recommended(found),
+        "warnings": [*found.warnings, *_heavy(trainer.replay.nbytes), *_long(validation, learning, longest)],
     }
+
+
+def validation_steps(config: RunConfig, found: Probe, patience: int) -> tuple[int, int]:
+    """(episodes that validation plays in the whole run, steps of each at most).
+
+    The longest that an episode is known to be; where none has ended yet and no limit is declared, the steps after which
+    validation cuts it off.
+    """
+    looks = -(-config.steps // config.validation.every)
+    longest = found.episode_limit or (max(found.lengths) if found.lengths else patience)
+    return looks * config.validation.episodes, min(longest, patience)
+
+
+def recommended(found: Probe) -> dict[str, str]:
+    """The preset to begin with, and why; from how often random play was paid, and what is observed."""
+    often = f"{found.paid:.0%} of the steps of random play had a reward"
+    if not found.dense:
+        few = (
+            f"{often}: what counts comes late"
+            if found.paid < 0.5
+            else "most rewards of random play are one cost of time"
+        )
+        return {"preset": "default", "why": few}
+    if all(leaf.kind == "vector" for leaf in found.observation.leaves):
+        return {"preset": "control", "why": f"{often}, and numbers are observed, as in balancing and steering"}
+    return {"preset": "immediate", "why": f"{often}, so each action is answered at once"}
+
+
+def _long(validation: float, learning: float, longest: int) -> list[str]:
+    """A warning where validation takes more of the time than learning."""
+    if validation <= learning:
+        return []
+    text = (
+        f"validation may take {validation:.0f} s, more than learning ({learning:.0f} s), if its episodes go on for "
+        f"{longest:,} steps: a shorter time limit, fewer validation.episodes, or a larger validation.every make it shorter"
+    )
+    return [text]
 
 
 def _heavy(size: int) -> list[str]:
     """A warning where the full replay takes a large part of this machine's memory."""
-    import os
+    from seqel.training.hardware.memory import memory_present
 
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if size < memory / 2:
+    memory = memory_present()
+    if memory is None or size < memory / 2:
         return []
-    sizes = f"{size / 1e9:.1f} GB once it is full, and this machine has {memory / 1e9:.1f} GB"
+    sizes = f"{size / 1e9:.1f} GB once it is full, and {memory / 1e9:.1f} GB are present"
     return [f"the replay takes {sizes}: make replay.capacity smaller (--set replay.capacity=...)"]
 
 
@@ -172,7 +228,6 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
     from rich.table import Table
 
     from seqel.terminal import duration
-    from seqel.training.presets import PRESETS
 
     table = Table(
         box=None, show_header=False, padding=(0, 2, 0, 0), title=report["env"], title_justify="left", title_style="bold"
@@ -185,7 +240,8 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
             "observes", f"[cyan]{leaf['path']}[/] {leaf['kind']} {shape} {leaf['dtype']}: {READ_AS[leaf['kind']]}"
         )
     table.add_row("token", "one a step: the observation, the previous action and reward, a first-step flag, a clock")
-    mask = ", masked by info\\['action_mask']" if report["action_mask"] else ""
+    source = "observation" if report["mask_in_observation"] else "info"
+    mask = f", masked by {source}\\['action_mask']" if report["action_mask"] else ""
     table.add_row("actions", f"{report['actions']}{mask}")
     table.add_row("episodes", _episodes(report))
     low, high = report["reward_range"]
@@ -217,19 +273,21 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
     run = report["default_run"]
     table.add_row(
         "time to expect",
-        f"about {duration(run['seconds'])} for {run['steps']:,} steps, the default; --stop-at ends a run that is good enough",
+        f"about {duration(run['seconds'])} for {run['steps']:,} steps, the default, of which validation at most "
+        f"{duration(run['validation_seconds'])}; --stop-at ends a run that is good enough",
     )
     output.show(table)
     for warning in report["warnings"]:
         output.show(f"[yellow]note[/] {escape(warning)}")
-    command = escape(" ".join(["seqel train", report["env"], *(f"--env-arg {text}" for text in arguments.env_arg)]))
-    hints = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    hints.add_column(style="cyan", no_wrap=True)
-    hints.add_column()
-    for name, (purpose, _) in PRESETS.items():
-        hints.add_row("the default" if name == "default" else f"--preset {name}", purpose)
-    hints.add_row("--compare", "train it without history as well, and find out whether memory pays")
-    output.show("", f"next: [cyan]{command}[/]", hints)
+    advice = report["recommended"]
+    parts = ["seqel train", report["env"], *(f"--env-arg {text}" for text in arguments.env_arg)]
+    if advice["preset"] != "default":
+        parts.append(f"--preset {advice['preset']}")
+    output.show(
+        "",
+        f"next: [cyan]{escape(' '.join(parts))}[/]",
+        f"      ({advice['why']}; `seqel train --help` has the other presets, and --compare tells whether memory pays)",
+    )
 
 
 def _episodes(report: dict[str, Any]) -> str:

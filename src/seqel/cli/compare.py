@@ -1,9 +1,14 @@
-"""`seqel train ENV --compare`: an agent beside its twin without history, and whether memory pays."""
+"""`seqel train ENV --compare`: an agent beside its twin without history, and whether memory pays; and going on with both.
+
+The twin's folder stands beside the agent's, under the same name with "-memoryless" at the end.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import TYPE_CHECKING, Any
+
+from seqel.cli.side_by_side import WITH, WITHOUT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -12,18 +17,22 @@ if TYPE_CHECKING:
     from seqel.cli.paired_runs import Pace, Tell
     from seqel.training.config import RunConfig
 
-__all__ = ["compare", "judge", "learn"]
+__all__ = ["compare", "judge", "learn", "resume_comparison"]
 
 EPISODES = 100  # evaluated at the end
+PICTURE = "comparison.png"
 
 
-def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, leads: bool) -> None:
-    """One of the two trainings, in its own process; the twin ends, saved, where the leader ended."""
+def learn(tell: Tell, config: RunConfig | None, folder: str, pace: Pace, leads: bool, steps: int | None = None) -> None:
+    """One of the two trainings, in its own process; the twin ends, saved, where the leader ended.
+
+    config: of a new run; None: go on with the one in `folder`, to `steps` where they are given.
+    """
     import math
     import signal
 
     from seqel.cli.side_by_side import as_message
-    from seqel.runs.api import train
+    from seqel.runs.api import resume, train
     from seqel.training.record import Record
 
     asked = watching = False
@@ -47,7 +56,10 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, leads: bool) -
             stop(number, frame)
 
     try:
-        train(config.env, out=folder, config=config, progress=watch)
+        if config is None:
+            resume(folder, steps=steps, progress=watch)
+        else:
+            train(config.env, out=folder, config=config, progress=watch)
     except KeyboardInterrupt:
         if leads or not asked:
             raise
@@ -58,39 +70,130 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, leads: bool) -
 
 def compare(config: RunConfig, folder: Path, output: Output) -> dict[str, Any]:
     """Both trained side by side, then evaluated on the same fresh episodes.  -> both evaluations and the verdict."""
+    from seqel.cli.paired_runs import cores
+    from seqel.training.hardware.threads import choose_threads
+
+    threads = config.threads or choose_threads(config.network.width, max(1, cores() // 2))
+    config = dataclasses.replace(config, threads=threads)
+    return _together(config, folder, output, {WITH: config, WITHOUT: _twin_of(config)})
+
+
+def resume_comparison(folder: Path, steps: int | None, output: Output) -> dict[str, Any]:
+    """Go on with both runs of a comparison, each from its last checkpoint, and evaluate them.
+
+    steps: a new total for both. What has ended already is only evaluated.
+
+    Raises:
+        ConfigError: `folder` holds no run, or one without its twin's.
+    """
+    from seqel.errors import ConfigError
+    from seqel.runs.run_config import CONFIG
+    from seqel.training.config import load_config
+
+    if not (folder / CONFIG).exists():
+        raise ConfigError(f"--compare --resume: expected the folder of a comparison, but {folder} holds no {CONFIG}")
+    config = load_config(folder / CONFIG)
+    if config.memoryless:
+        raise ConfigError(f"{folder} is a twin without history: give --compare --resume the folder of the other run")
+    twin = _twin_folder(folder)
+    begun = (twin / CONFIG).exists()
+    if not begun and twin.exists():
+        raise ConfigError(f"{twin} holds no run: expected the twin of {folder} there, or nothing")
+    if steps is not None:
+        config = dataclasses.replace(config, steps=steps)
+    return _together(config, folder, output, {WITH: None, WITHOUT: None if begun else _twin_of(config)}, steps)
+
+
+def _twin_of(config: RunConfig) -> RunConfig:
+    return dataclasses.replace(config, memoryless=True, validation=dataclasses.replace(config.validation, stop=False))
+
+
+def _twin_folder(folder: Path) -> Path:
+    return folder.with_name(folder.name + "-memoryless")
+
+
+def _together(
+    config: RunConfig, folder: Path, output: Output, begin: dict[str, RunConfig | None], steps: int | None = None
+) -> dict[str, Any]:
+    """Train both (`begin`: the config of each that is new, None for one that goes on), evaluate, draw, and judge."""
     from seqel.agents.agent import Agent
     from seqel.cli.evaluate import results_table
-    from seqel.cli.paired_runs import Child, Pace, cores, run_together
-    from seqel.cli.side_by_side import WITH, WITHOUT, SideBySide
+    from seqel.cli.paired_runs import Child, Pace, run_together
+    from seqel.cli.side_by_side import SideBySide
     from seqel.environments.resolve import resolve
     from seqel.evaluation.rollout import evaluate
+    from seqel.terminal import summary_line
 
-    pace, threads = Pace(), max(1, cores() // 2)
-    config = dataclasses.replace(config, threads=config.threads or threads)
-    look = dataclasses.replace(config.validation, stop=False)
-    twin = dataclasses.replace(config, memoryless=True, validation=look)
-    folders = {WITH: folder, WITHOUT: folder.with_name(folder.name + "-memoryless")}
+    folders = {WITH: folder, WITHOUT: _twin_folder(folder)}
+    pace = Pace()
+    done = {name: _steps_done(path) for name, path in folders.items()}
+    pace.lead(done[WITH])
     children = [
-        Child(name, learn, threads, {"config": c, "folder": str(folders[name]), "pace": pace, "leads": name == WITH})
-        for name, c in ((WITH, config), (WITHOUT, twin))
-    ]
+        Child(
+            name, learn, config.threads,
+            {"config": begin[name], "folder": str(path), "pace": pace, "leads": name == WITH, "steps": steps},
+        )
+        for name, path in folders.items()
+    ]  # fmt: skip
+    if begin[WITH] is None and _has_ended(folder, config.steps) and done[WITHOUT] >= done[WITH]:
+        children = []
+    title = f"{config.env}: with and without history, seed {config.seed}"
     try:
-        with SideBySide(output.progress, f"{config.env}: with and without history, seed {config.seed}") as duel:
+        with SideBySide(output.progress, title) as duel:
             for message in run_together(children):
                 if message is not None:
                     duel.take(message.name, message.what)
     except KeyboardInterrupt as stop:
-        saved = [f"--resume {path}" for path in folders.values() if (path / "summary.json").exists()]
-        raise KeyboardInterrupt(f"stopped; go on with each by {' and '.join(saved)}" if saved else "") from stop
+        saved = all((path / "summary.json").exists() for path in folders.values())
+        raise KeyboardInterrupt(f"stopped and saved: go on with --compare --resume {folder}" if saved else "") from stop
+    curves = _draw(folders, title, config.validation.threshold)
     make = resolve(config.env, **config.env_args)
     results = {name: evaluate(Agent.load(path), make, EPISODES) for name, path in folders.items()}
     verdict = judge(results[WITH].interval, results[WITHOUT].interval)
-    output.show("", f"{EPISODES} fresh episodes each:", results_table(results), "", f"[bold]{verdict}[/]")
+    lines = [f"{name:<16}{summary_line(values)}" for name, values in curves.items() if values]
+    output.show(
+        "", *(["validation return while training:", *lines, ""] if lines else []), f"{EPISODES} fresh episodes each:",
+        results_table(results), "", f"[bold]{verdict}[/]", f"picture: {folder / PICTURE}",
+    )  # fmt: skip
     return {
         "verdict": verdict,
         "folders": {name: str(path) for name, path in folders.items()},
+        "picture": str(folder / PICTURE),
         "evaluations": {name: dataclasses.asdict(result) for name, result in results.items()},
     }
+
+
+def _draw(folders: dict[str, Path], title: str, threshold: float | None) -> dict[str, list[float]]:
+    """Both learning curves in one picture.  -> the validation returns of each."""
+    from seqel.runs.plots import draw_comparison
+
+    records = {name: _records(path) for name, path in folders.items()}
+    draw_comparison(records, folders[WITH] / PICTURE, title, threshold)
+    return {
+        name: [line["validation"]["mean"] for line in lines if "validation" in line] for name, lines in records.items()
+    }
+
+
+def _records(folder: Path) -> list[dict[str, Any]]:
+    from seqel.runs.folder import RunFolder
+
+    if not folder.exists():
+        return []
+    run = RunFolder(folder)
+    try:
+        return run.records()
+    finally:
+        run.close()
+
+
+def _steps_done(folder: Path) -> int:
+    lines = _records(folder)
+    return int(lines[-1]["steps"]) if lines else 0
+
+
+def _has_ended(folder: Path, steps: int) -> bool:
+    lines = _records(folder)
+    return bool(lines) and (bool(lines[-1].get("solved")) or int(lines[-1]["steps"]) >= steps)
 
 
 def judge(history: tuple[float, float], none: tuple[float, float]) -> str:

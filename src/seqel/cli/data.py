@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from seqel.cli.output import Output
     from seqel.datasets.dataset import Dataset
-    from seqel.datasets.schema import Schema
+    from seqel.errors import ConfigError
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
@@ -28,11 +28,13 @@ folder .seqel beside the first file, so that the next command that reads it star
 
 examples:
   seqel data check sessions.parquet --write schema.toml   propose a schema, to read and correct
+  seqel data check log.csv --action shown --reward clicked     propose the rest
   seqel data check sessions.csv.gz --schema schema.toml   check with it
   seqel data check "2026-*.jsonl" --schema schema.toml --json
 """
 
 PATIENCE = 3.0  # seconds between two words about progress
+ROLES = ("session", "order", "action", "reward")
 MOST = 12  # actions and columns shown; --json has all
 
 
@@ -55,6 +57,19 @@ class Arguments:
     write: Annotated[
         Path | None, arg(metavar="TOML", help="write the proposed schema there", help_behavior_hint="")
     ] = None
+    session: Annotated[
+        str | None,
+        arg(metavar="COLUMN", help="propose a schema with this session", help_behavior_hint="", constructor=str),
+    ] = None
+    order: Annotated[
+        str | None, arg(metavar="COLUMN", help="... with this order", help_behavior_hint="", constructor=str)
+    ] = None
+    action: Annotated[
+        str | None, arg(metavar="COLUMN", help="... with this action", help_behavior_hint="", constructor=str)
+    ] = None
+    reward: Annotated[
+        str | None, arg(metavar="COLUMN", help="... with this reward", help_behavior_hint="", constructor=str)
+    ] = None
     cache: Annotated[
         Path | None, arg(metavar="DIR", help="where the imported table is kept", help_behavior_hint="(default: .seqel)")
     ] = None
@@ -65,7 +80,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     """Propose or read the schema, import, analyse.  -> what `seqel.datasets.inspection.analysis.analyse` says, and the schema."""
     from seqel.datasets.dataset import load
     from seqel.datasets.inspection.analysis import analyse
-    from seqel.datasets.inspection.propose import propose
+    from seqel.datasets.inspection.propose import draft
     from seqel.datasets.schema import Schema
     from seqel.errors import ConfigError
     from seqel.storage import atomic_write
@@ -73,18 +88,24 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     if not arguments.files:
         raise ConfigError("expected at least one FILE")
     unsure: list[str] = []
+    given = {role: name for role in ROLES if (name := getattr(arguments, role)) is not None}
     if arguments.schema is not None:
+        if given:
+            raise ConfigError(f"--{next(iter(given))} is for a proposed schema: leave out --schema, or change it there")
         if arguments.write is not None:
             raise ConfigError("--write is for a proposed schema: leave out --schema, or leave out --write")
         schema = Schema.load(arguments.schema)
     else:
-        proposal = propose(arguments.files)
-        schema, unsure = proposal.schema, proposal.unsure
-        _show_proposal(schema, unsure, output)
+        if arguments.write is not None and arguments.write.exists():
+            raise ConfigError(f"--write: {arguments.write} exists already; give another name, or remove it")
+        proposal = draft(arguments.files, given)
+        unsure = proposal.unsure
+        _show_proposal(proposal.to_toml(), unsure, output)
         if arguments.write is not None:
-            if arguments.write.exists():
-                raise ConfigError(f"--write: {arguments.write} exists already; give another name, or remove it")
-            atomic_write(arguments.write, schema.to_toml())
+            atomic_write(arguments.write, proposal.to_toml())
+        if proposal.schema is None:
+            raise _still_open(proposal.open, arguments.write)
+        schema = proposal.schema
     output.note("reading the table (the first time takes longest) ...")
     dataset = load(arguments.files, schema, arguments.cache, duplicates="first", progress=_progress(output))
     found = analyse(dataset)
@@ -113,10 +134,18 @@ def _progress(output: Output) -> Callable[[float], None]:
     return tell
 
 
-def _show_proposal(schema: Schema, unsure: list[str], output: Output) -> None:
+def _still_open(roles: dict[str, list[str]], written: Path | None) -> ConfigError:
+    from seqel.errors import ConfigError
+
+    parts = [f"--{role} ({', '.join(names) if names else 'no column looks possible'})" for role, names in roles.items()]
+    where = f', or fill in the "?" of {written} and check with --schema {written}' if written else ""
+    return ConfigError(f"it is not clear which column is the {' and the '.join(roles)}: give {', '.join(parts)}{where}")
+
+
+def _show_proposal(schema: str, unsure: list[str], output: Output) -> None:
     from rich.markup import escape
 
-    output.show("[bold]proposed schema[/]", escape(schema.to_toml()))
+    output.show("[bold]proposed schema[/]", escape(schema))
     for text in unsure:
         output.show(f"[yellow]unsure[/] {escape(text)}")
     output.show("")
@@ -126,7 +155,7 @@ def _show(found: dict[str, Any], dataset: Dataset, output: Output) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from seqel.datasets.inspection.analysis import bar
+    from seqel.datasets.inspection.analysis import bar, shortened
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
@@ -143,8 +172,8 @@ def _show(found: dict[str, Any], dataset: Dataset, output: Output) -> None:
     table.add_row("return", _spread(found["returns"], "a session, not discounted"))
     actions = sorted(found["actions"], key=lambda one: -one["count"])
     table.add_row("actions", f"{len(actions)}")
-    for one in actions[:MOST]:
-        table.add_row("", f"{escape(one['name'])[:24]:>24}  {bar(one['share'])} {one['share']:.1%}")
+    for one, name in zip(actions[:MOST], shortened([one["name"] for one in actions[:MOST]]), strict=True):
+        table.add_row("", f"{escape(f'{name:>24}')}  {bar(one['share'])} {one['share']:.1%}")
     if len(actions) > MOST:
         table.add_row("", f"{'':>24}  and {len(actions) - MOST} more")
     missing = [f"{escape(name)} {share:.2%}" for name, share in list(found["missing"].items())[:MOST]]

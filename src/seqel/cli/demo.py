@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 import time
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ The passive T-Maze: a cue at the first step says which arm holds the reward, the
 to choose. Without memory nothing better than 50 % is possible. Both agents learn at the same time, each on one core,
 with the same network, learner and exploration; one sees its history, one only the current observation and trains at
 least as long. Ends with 100 fresh episodes of each and a strip that shows which past step the choice looked at.
-The exit code is 1 when the agent has not learned it within the limit.
+The exit code is 1 when the agent has not learned it within its steps. How fast the machine is changes only how long it takes.
 
 examples:
   seqel demo
@@ -38,7 +39,6 @@ examples:
 """
 
 SETTINGS: dict[str, Any] = {  # over the default preset; the small ones are about looking, not about learning
-    "steps": 150_000,
     "log_every": 500,
     "threads": 1,
     "device": "cpu",
@@ -46,6 +46,7 @@ SETTINGS: dict[str, Any] = {  # over the default preset; the small ones are abou
     "validation.threshold": 0.99,
 }
 TWIN_STEPS = 50_000  # the twin trains at least so long: time enough to learn what can be learnt without a memory
+TIMED = 4_000  # steps of the agent after which it is said how long this takes here: most of them are learnt from
 LAG = 15.0  # seconds that the twin may take longer than the agent's limit
 EPISODES = 100
 FRESH = 10_000  # the seed of the first of them, as in the documentation
@@ -67,7 +68,11 @@ class Arguments:
 
     length: Annotated[int, arg(metavar="L", help="steps of corridor between the cue and the choice")] = 50
     seed: Annotated[int, arg(metavar="S", help="of both runs")] = 0
-    limit: Annotated[float, arg(metavar="SECONDS", help="of training, at most")] = 140.0
+    steps: Annotated[int, arg(metavar="N", help="environment steps of the agent, at most")] = 150_000
+    limit: Annotated[
+        float | None,
+        arg(metavar="SECONDS", help="of training, at most (none)", help_behavior_hint="", constructor=float),
+    ] = None
     out: Annotated[
         str | None,
         arg(metavar="DIR", help="where the agents and the picture go", help_behavior_hint="", constructor=str),
@@ -80,20 +85,40 @@ def run(arguments: Arguments, output: Output) -> tuple[dict[str, Any], int]:
     from seqel.errors import ConfigError
     from seqel.training.config import preset, with_settings
 
-    if not arguments.limit > 0:
+    if arguments.limit is not None and not arguments.limit > 0:
         raise ConfigError(f"--limit: expected more than 0 seconds, got {arguments.limit}")
     if arguments.length < 1:
         raise ConfigError(f"--length: expected at least 1 step, got {arguments.length}")
     config = preset(env="seqel/TMaze-v0", env_args={"length": arguments.length}, seed=arguments.seed)
-    config = with_settings(config, SETTINGS)
-    folder = Path(arguments.out) if arguments.out else Path(tempfile.mkdtemp(prefix="seqel-demo-"))
+    config = with_settings(config, SETTINGS | {"steps": arguments.steps})
+    folder = Path(arguments.out).absolute() if arguments.out else Path(tempfile.mkdtemp(prefix="seqel-demo-"))
     title = f"T-Maze of length {arguments.length}, seed {arguments.seed}: success of greedy episodes (guessing is 50 %)"
     began = time.time()
     with SideBySide(output.progress, title) as duel:
-        for message in run_together(_children(config, folder, began + arguments.limit)):
+        announced = False
+        deadline = math.inf if arguments.limit is None else began + arguments.limit
+        for message in run_together(_children(config, folder, deadline)):
             if message is not None:
                 duel.take(message.name, message.what)
+                if (
+                    not announced
+                    and message.name == WITH
+                    and message.what is not None
+                    and message.what["steps"] >= TIMED
+                ):
+                    announced = True
+                    output.note(
+                        _expected(config.steps, message.what["steps"], message.what["seconds"], arguments.limit)
+                    )
     return _report(arguments, config, folder, duel, began, output)
+
+
+def _expected(steps: int, done: int, seconds: float, limit: float | None) -> str:
+    """How long it takes on this machine, at most."""
+    from seqel.terminal import duration
+
+    most = min(seconds * steps / done, math.inf if limit is None else limit)
+    return f"at most {steps:,} steps, about {duration(most)} minutes here; it ends as soon as the agent remembers"
 
 
 # -- the two processes -------------------------------------------------------------------------------------------------
@@ -135,11 +160,11 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, deadline: floa
     from seqel.training.online.loop import records
     from seqel.training.online.trainer import OnlineTrainer
 
-    session = OnlineTrainer(config, resolve(config.env, **config.env_args))
+    trainer = OnlineTrainer(config, resolve(config.env, **config.env_args))
     try:
-        session.collector.begin()
+        trainer.collector.begin()
         found_way = False  # to the junction; beyond guessing there, the twin has nothing to learn
-        for record in records(session):
+        for record in records(trainer):
             tell(as_message(record))
             if leads:
                 pace.lead(record.steps)
@@ -149,11 +174,11 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, deadline: floa
             found_way |= record.validation is not None and record.validation.mean > 0.0
             if not pace.follow(record.steps, deadline, least if found_way or not least else config.steps):
                 break
-        session.agent.save(folder)
+        trainer.agent.save(folder)
     finally:
         if leads:
-            pace.lead(session.collector.steps, final=True)
-        session.close()
+            pace.lead(trainer.collector.steps, final=True)
+        trainer.close()
 
 
 # -- what came of it ---------------------------------------------------------------------------------------------------
@@ -191,8 +216,8 @@ def _report(
         report["attention"] = _explain(agents[WITH], make, folder, duel, arguments, output)
     else:
         output.show(
-            f"[bold red]It has not learned this time[/]: {_verdict(results)} It had {arguments.limit:g} s; on a busy or "
-            "slow machine give it longer, for instance --limit 600.",
+            f"[bold red]It has not learned this time[/]: {_verdict(results)} It had {duel.racers[WITH].steps:,} steps; try "
+            "another --seed, or more --steps.",
             "",
         )
     report |= {"folder": str(folder), "seconds": time.time() - began}

@@ -19,6 +19,7 @@ __all__ = ["run"]
 
 MOST_ACTIONS = 30  # each-the-same-action policies that are shown; where there are more actions, the most frequent ones
 FEWEST, VALUES = 3, 1_000  # of them, since each takes a value for every action
+FITS = "fits"  # the folder of those that are done, until all are
 FEWEST_SESSIONS = 10  # that anything is judged by
 
 
@@ -45,10 +46,15 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
         label = names[action] if names else str(action + agent.action_spec.start[0])
         policies.append(ConstantAction(action, count, f"always {label}"))
     discount = float(agent.info.get("discount", 0.99))
+    place = _place(folder, arguments)
     with counting(output.progress, "fitting the policies' values") as progress:
         found = estimate_policies(
             policies, source, discount=discount, updates=arguments.updates, seed=arguments.seed, progress=progress,
+            saved=None if place is None else place / FITS,
         )  # fmt: skip
+    result = dataclasses.asdict(found) | {"verdict": found.verdict, "data": list(arguments.data)}
+    if place is not None:
+        _save(found, result, place, folder)
     output.show(
         f"[bold]{escape(str(folder))}[/] on {found.sessions:,} recorded sessions ({found.transitions:,} transitions); value: "
         f"reward of a session from its first step, discounted by {found.discount:g}; 95 % intervals hold the chance of "
@@ -76,9 +82,35 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
     for text in agent_row.warnings:
         output.show(f"[yellow]warning[/] {escape(agent_row.name)}: {text}")
     if any(not row.supported for row in others):
-        output.show("[dim](?) the data do not support this estimate; --json says why[/]")
+        more = "--json" if place is None else str(place / "estimate.json")
+        output.show(
+            f"[dim](?) the data do not support this estimate, for the reason under its name; {escape(more)} has all[/]"
+        )
     output.show("", f"[bold]{escape(found.verdict)}[/]")
-    return dataclasses.asdict(found) | {"verdict": found.verdict}
+    if place is not None:
+        output.show(f"[dim]saved: {escape(str(place / 'estimate.json'))}, {escape(str(place / 'estimate.png'))}[/]")
+    return result
+
+
+def _place(folder: Path, arguments: Arguments) -> Path | None:
+    """Where the estimate is saved: --out, else beside the run's other files; nowhere for an agent without its run."""
+    if arguments.out is not None:
+        return Path(arguments.out)
+    return folder / "estimate" if (folder / "agent").is_dir() else None
+
+
+def _save(found: OffPolicy, result: dict[str, Any], place: Path, folder: Path) -> None:
+    """The table as JSON and as a picture; the fits, which are then needed no more, are removed."""
+    import json
+    import shutil
+
+    from seqel.cli.output import plain
+    from seqel.storage import atomic_write
+    from seqel.training.estimate_plot import draw_estimate
+
+    atomic_write(place / "estimate.json", json.dumps(plain(result), indent=2, ensure_ascii=False) + "\n")
+    draw_estimate(found, place / "estimate.png", str(folder))
+    shutil.rmtree(place / FITS, ignore_errors=True)
 
 
 def _sessions(
@@ -148,6 +180,6 @@ def _table(found: OffPolicy) -> Table:
 def _cells(row: PolicyValue) -> list[str]:
     over = "" if row.difference is None else f"{row.difference.low:+.3g} to {row.difference.high:+.3g}"
     return [
-        row.name if row.supported else f"{row.name} (?)", f"{row.value.value:.4g}",
+        row.name if row.supported else f"{row.name}\n(?) {row.reason}", f"{row.value.value:.4g}",
         f"{row.value.low:.4g} to {row.value.high:.4g}", over, f"{row.agreement:.0%}", f"{row.off_support:.0%}",
     ]  # fmt: skip

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from seqel.cli.arguments import ENV_HELP, EnvArguments, Json, values
+from seqel.cli.arguments import ENV_HELP, EnvArguments, Json, Trust, values
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from seqel.cli.output import Output
+    from seqel.environments.resolve import EnvMaker
     from seqel.evaluation.rollout import Evaluation
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "results_table", "run"]
@@ -22,6 +25,8 @@ EXAMPLES = """
 Episode n is reset with the seed SEED + n, however many are played side by side. Seeds up to 2^30 - 1 are never used
 in training. --json prints the keys of seqel.Evaluation (mean, iqm, interval, success, success_interval, returns,
 lengths, seed ...); what is not known is null.
+A run or an agent from elsewhere is data: the environment that it names is looked up only where it is an id of an
+installed package. Otherwise give it with --env, or read its config.toml and say --trust.
 
 examples:
   seqel evaluate runs/mine --episodes 200
@@ -57,6 +62,7 @@ class Arguments:
         ),
     ] = None
     env_arg: EnvArguments = ()
+    trust: Trust = False
     data: Annotated[
         UseAppendAction[tuple[str, ...]],
         arg(
@@ -78,6 +84,15 @@ class Arguments:
             constructor=int,
         ),
     ] = None
+    out: Annotated[
+        str | None,
+        arg(
+            metavar="DIR",
+            help="where an estimate (--data) is saved (RUN/estimate)",
+            help_behavior_hint="",
+            constructor=str,
+        ),
+    ] = None
     held_out: Annotated[
         bool,
         arg(
@@ -96,27 +111,20 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from seqel.agents.agent import Agent
-    from seqel.environments.resolve import resolve
-    from seqel.errors import ConfigError, EnvironmentFault
+    from seqel.errors import ConfigError
     from seqel.evaluation.rollout import evaluate
 
     if arguments.held_out and not arguments.data:
         raise ConfigError("--held-out goes with --data: it chooses among recorded sessions")
+    if arguments.out is not None and not arguments.data:
+        raise ConfigError("--out goes with --data: it is where the estimate is saved")
     folder = Path(arguments.run)
     agent = Agent.load(folder, arguments.device)
     if arguments.data:
         from seqel.cli import estimate
 
         return estimate.run(agent, folder, arguments, output)
-    env, env_args = _environment(folder, agent.info, arguments)
-    try:
-        make = resolve(env, **env_args)
-    except EnvironmentFault as error:
-        if arguments.env is not None:
-            raise
-        raise EnvironmentFault(
-            f"{error}. That is what the agent was trained on; if it has another name here, give it with --env ENV"
-        ) from error
+    env, make = _environment(folder, agent.info, arguments, output)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=output.progress, transient=True) as progress:
         task = progress.add_task("playing", total=arguments.episodes)
@@ -138,21 +146,48 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     return dataclasses.asdict(result)
 
 
-def _environment(folder: Any, info: dict[str, Any], arguments: Arguments) -> tuple[str, dict[str, Any]]:
+def _environment(folder: Path, info: dict[str, Any], arguments: Arguments, output: Output) -> tuple[str, EnvMaker]:
     """What to play: what was asked for, else what the run's config or the agent's description says."""
-    from seqel.errors import ConfigError
-    from seqel.training.config import load_config
+    from seqel.environments.named import require_plain, resolve_named
+    from seqel.environments.resolve import resolve
+    from seqel.errors import CheckpointError, ConfigError, EnvironmentFault
+    from seqel.runs.run_config import CONFIG, read_run_config
+    from seqel.runs.trust import Known, known
 
     env, env_args = str(info.get("env") or ""), dict(info.get("env_args") or {})
+    source, sure = str(folder / "config.json"), Known(arguments.trust)
     run = folder.parent if folder.name == "agent" else folder
-    if (run / "config.toml").exists() and (run / "agent").is_dir():  # another program's config.toml is none of ours
-        config = load_config(run / "config.toml")
-        env, env_args = config.env, config.env_args
+    if (run / CONFIG).exists() and (run / "agent").is_dir():  # another program's config.toml is none of ours
+        try:
+            config = read_run_config(run, arguments.trust)
+        except (CheckpointError, ConfigError) as error:
+            if arguments.env is None:
+                raise
+            output.note(f"note: {error}; the environment is made without the run's env_args")
+            env, env_args = "", {}
+        else:
+            env, env_args, source = config.env, config.env_args, str(run / CONFIG)
+            sure = known(run, config, arguments.trust)
+    given = values(arguments.env_arg)
+    confirm = (
+        f"It was not trained on this machine. Give the environment: seqel evaluate {folder} --env ENV (and --env-arg); or, "
+        "if you have read that file and trust what it names, add --trust"
+    )
     if arguments.env is not None:
-        env, env_args = arguments.env, {} if arguments.env != env else env_args
+        env_args = env_args if arguments.env == env else {}
+        if not sure.trusted:
+            require_plain({n: v for n, v in env_args.items() if n not in given}, source=source, confirm=confirm)
+        return arguments.env, resolve(arguments.env, **env_args | given)
     if not env:
         raise ConfigError(f"{folder} does not say which environment it was trained on: give one with --env ENV")
-    return env, env_args | values(arguments.env_arg)
+    try:
+        return env, resolve_named(
+            env, env_args | given, source=source, confirm=confirm, trusted=sure.trusted, folder=sure.folder, given=given
+        )
+    except EnvironmentFault as error:
+        raise EnvironmentFault(
+            f"{error}. That is what the agent was trained on; if it has another name here, give it with --env ENV"
+        ) from error
 
 
 def results_table(results: dict[str, Evaluation]) -> Any:

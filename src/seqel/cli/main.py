@@ -10,7 +10,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from seqel.cli.output import USAGE, Output, guarded
+from seqel.cli.output import USAGE, Output, UsageExit, guarded
+from seqel.cli.process import prepare_process
 from seqel.version import __version__
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ ENV is a registered id (CartPole-v1), module:Id-v0, or a class of yours as modul
 Every command takes --help, and --json for one JSON object on standard output.
 
 examples:
-  seqel demo                                        three minutes, nothing to prepare
+  seqel demo                                        a few minutes, nothing to prepare
   seqel check my_project:MyEnv                      what would it make of my environment?
   seqel data check sessions.parquet                 recorded sessions instead: what is in them?
   seqel train my_project:MyEnv --out runs/mine      train on it; Ctrl-C saves
@@ -53,11 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0: it did what was asked)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_help(), end="", file=sys.stdout if arguments else sys.stderr)
-        return 0 if arguments else USAGE
+        return _printed(_help(), sys.stdout if arguments else sys.stderr, 0 if arguments else USAGE)
     if arguments[0] in ("-V", "--version"):
-        print(f"seqel {__version__}")
-        return 0
+        return _printed(f"seqel {__version__}\n", sys.stdout, 0)
     return guarded(
         lambda output: _run(arguments, output), as_json="--json" in arguments and not {"-h", "--help"} & {*arguments}
     )
@@ -73,6 +72,7 @@ def _run(arguments: list[str], output: Output) -> Any:
         near = get_close_matches(name, COMMANDS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"no command {name!r}{hint or '.'} Known: {', '.join(COMMANDS)}")
+    prepare_process()
     module = import_module(f"seqel.cli.{name}")
     import tyro
 
@@ -81,8 +81,12 @@ def _run(arguments: list[str], output: Output) -> Any:
     except SystemExit as stop:
         if stop.code in (0, None):
             print(f"\n{module.EXAMPLES.strip()}")
-        raise
+        raise UsageExit(stop.code) from stop
     return module.run(parsed, output)
+
+
+def _printed(text: str, file: Any, code: int) -> int:
+    return guarded(lambda output: (file.write(text), code), as_json=False)
 
 
 def _help() -> str:

@@ -12,7 +12,8 @@ import math
 import os
 import sys
 import traceback
-from contextlib import redirect_stdout
+import warnings
+from contextlib import redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any
 
 from seqel.errors import SeqelError
@@ -22,9 +23,14 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-__all__ = ["INTERRUPTED", "UNEXPECTED", "USAGE", "Output", "guarded", "plain"]
+__all__ = ["BROKEN_PIPE", "INTERRUPTED", "UNEXPECTED", "USAGE", "Output", "UsageExit", "guarded", "plain"]
 
-USAGE, UNEXPECTED, INTERRUPTED = 2, 70, 130  # exit codes; SeqelError brings its own
+# exit codes; SeqelError brings its own. BROKEN_PIPE is what a shell reports of a program that SIGPIPE ended
+USAGE, UNEXPECTED, INTERRUPTED, BROKEN_PIPE = 2, 70, 130, 141
+
+
+class UsageExit(SystemExit):
+    """The parser of the arguments ended the program: it has printed the help, or what is wrong."""
 
 
 class Output:
@@ -82,6 +88,7 @@ def guarded(work: Callable[[Output], Any], *, as_json: bool) -> int:
     """
     stdout = sys.stdout
     result: Any = None
+    warnings.showwarning = _show_warning
     try:
         if as_json:
             with redirect_stdout(sys.stderr):
@@ -91,28 +98,61 @@ def guarded(work: Callable[[Output], Any], *, as_json: bool) -> int:
         code = 0
         if isinstance(result, tuple):
             result, code = result
-    except BrokenPipeError:  # `seqel tasks | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
-        return UNEXPECTED
+        stdout.flush()
     except BaseException as error:  # noqa: BLE001  (the last place that can say it in one line)
+        if _is_broken_pipe(error):  # `seqel tasks | head -1`: nobody is left to be told
+            return _silenced()
         code, message = _describe(error)
         if os.environ.get("SEQEL_DEBUG"):
             traceback.print_exc()
         if message:
             print(f"seqel: {message}", file=sys.stderr)
-        kind = "UsageError" if isinstance(error, SystemExit) else type(error).__name__
+        kind = "UsageError" if isinstance(error, UsageExit) else type(error).__name__
         result = {"error": {"type": kind, "message": message, "exit_code": code}}
         if code == 0:  # `--help`
             return 0
     if as_json:
-        print(json.dumps(plain(result)), file=stdout, flush=True)
+        try:
+            print(json.dumps(plain(result)), file=stdout, flush=True)
+        except BrokenPipeError:
+            return _silenced()
     return code
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    """One line for a warning of ours; Python's own form, with the place in the code, for others."""
+    if category.__module__.startswith("seqel."):
+        print(f"seqel: note: {message}", file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, *place[:2]))
+
+
+def _is_broken_pipe(error: BaseException) -> bool:
+    """rich makes a SystemExit of it."""
+    return isinstance(error, BrokenPipeError) or (
+        isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
+    )
+
+
+def _silenced() -> int:
+    """What is still buffered goes nowhere, so that the interpreter has nothing to complain of when it ends."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except OSError:
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return BROKEN_PIPE
+
+
 def _describe(error: BaseException) -> tuple[int, str]:
-    if isinstance(error, SystemExit):  # tyro has said already what is wrong with the arguments
+    if isinstance(error, UsageExit):  # tyro has said already what is wrong with the arguments
         code = error.code if isinstance(error.code, int) else USAGE
         return code, "" if code == 0 else "the arguments are wrong; see above, and --help"
+    if isinstance(error, SystemExit):
+        return UNEXPECTED, f"something that was called ended the program by sys.exit({error.code!r})"
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, str(error) or "stopped"
     if isinstance(error, SeqelError):

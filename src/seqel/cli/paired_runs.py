@@ -19,7 +19,9 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
+from seqel.cli.process import prepare_process
 from seqel.errors import SeqelError
+from seqel.training.hardware.threads import available_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,8 +90,8 @@ class Message:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may use, its container's quota respected."""
+    return available_cores()
 
 
 def run_together(children: list[Child], *, tick: float = 0.2) -> Iterator[Message | None]:
@@ -158,6 +160,7 @@ def _child(pipe: Connection, child: Child) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
     sys.stdout = sys.stderr  # standard output belongs to the parent's result
+    prepare_process()
     outcome: tuple[str, Any] = ("ended", None)
     try:
         child.work(lambda what: pipe.send(("tell", what)), **child.arguments)

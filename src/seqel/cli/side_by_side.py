@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from seqel.terminal import sparkline
+from seqel.terminal import PLAIN_EVERY, sparkline
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["WITH", "WITHOUT", "Racer", "SideBySide", "as_message"]
 
 WITH, WITHOUT = "with history", "without history"
-PLAIN_EVERY = 10.0  # seconds between lines where standard error is no terminal
 
 
 def as_message(record: Record) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
-from seqel.cli.arguments import EnvArguments, Json, OptionalEnv, pairs, values
+from seqel.cli.arguments import EnvArguments, Json, OptionalEnv, Trust, pairs, values
 
 if TYPE_CHECKING:
     from seqel.cli.output import Output
@@ -37,6 +37,7 @@ examples:
   seqel train --data sessions.csv --schema schema.toml --set offline.action_features=films.csv    actions by what they are
   seqel train CartPole-v1 --start runs/sessions-1          from recorded data on to the environment
   seqel train --resume runs/maze --steps 120000            go on, exactly there
+  seqel train --compare --resume runs/mine                 go on with both runs of a comparison
   tensorboard --logdir runs
 """
 
@@ -117,23 +118,33 @@ class Arguments:
     resume: Annotated[
         str | None, arg(metavar="DIR", help="go on with the run in this folder", help_behavior_hint="", constructor=str)
     ] = None
+    trust: Trust = False
     json: Json = False
 
 
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     """Train or resume.  -> the run's summary, with its folder; for --compare both evaluations and the verdict."""
     from seqel.errors import ConfigError
-    from seqel.runs.api import free_folder, resume, train
 
     if arguments.resume is not None:
-        extra = [f.name for f in dataclasses.fields(Arguments) if f.name not in ("resume", "steps", "updates", "json")]
+        may = ("resume", "compare", "steps", "updates", "json", "env", "trust")
+        extra = [f.name for f in dataclasses.fields(Arguments) if f.name not in may]
         given = [name for name in extra if getattr(arguments, name) not in (None, False, ())]
         if given:
             raise ConfigError(
-                f"--resume goes on with the run's own settings; only --steps (or --updates) may be given, got {given}"
+                f"--resume goes on with the run's own settings; only ENV, --steps (or --updates) and --trust may be given, "
+                f"got {given}"
             )
-        resume(arguments.resume, steps=arguments.steps if arguments.steps is not None else arguments.updates)
-        return _told(Path(arguments.resume), output)
+        if arguments.compare:
+            from seqel.cli.compare import resume_comparison
+
+            return resume_comparison(Path(arguments.resume), arguments.steps, output)
+        from seqel.runs.api import resume
+
+        steps = arguments.steps if arguments.steps is not None else arguments.updates
+        folder = Path(arguments.resume).absolute()  # an environment may change the current directory
+        resume(folder, env=arguments.env, steps=steps, trust=arguments.trust)
+        return _told(folder, output)
     if arguments.env is None and arguments.config is None and not arguments.data:
         raise ConfigError("expected ENV (an id, module:Id-v0 or module:ClassName), --data FILE, or --resume DIR")
     config = settings_of(arguments)
@@ -143,11 +154,14 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError("--schema goes with --data, and --updates with --data alone")
     if not config.env:
         raise ConfigError("expected ENV, or a config that names one")
-    folder = Path(arguments.out) if arguments.out else free_folder(config.env)
     if arguments.compare and (arguments.start or config.init_from):
         raise ConfigError("--compare trains both from the beginning: leave --start out")
     if arguments.compare and config.memoryless:
         raise ConfigError("--compare trains the memoryless twin itself: leave --memoryless out")
+    # only now, what takes seconds to import: a wrong setting is refused at once
+    from seqel.runs.api import free_folder, train
+
+    folder = (Path(arguments.out) if arguments.out else free_folder(config.env)).absolute()
     if arguments.compare:
         from seqel.cli.compare import compare
 
@@ -158,13 +172,14 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
 def _learn_recorded(config: RunConfig, arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.errors import ConfigError
-    from seqel.runs.api import free_folder, train
 
     for name in ("compare", "stop_at", "steps", "environments"):
         if getattr(arguments, name) not in (None, False):
             raise ConfigError(f"--{name.replace('_', '-')} needs an environment, and --data has none (see --updates)")
     if arguments.start is not None:
         raise ConfigError("--start needs an environment: an agent learnt from data goes on with one")
+    from seqel.runs.api import free_folder, train
+
     folder = Path(arguments.out) if arguments.out else free_folder(Path(config.offline.files[0]).stem)
     train(out=folder, config=config, **_recorded(config))
     return _told(folder, output)
@@ -207,30 +222,87 @@ def settings_of(arguments: Arguments) -> RunConfig:
         "offline.updates": arguments.updates,
     }
     chosen = {name: value for name, value in options.items() if value is not None}
-    return with_settings(config, chosen | pairs(arguments.set, "--set"))
+    chosen |= pairs(arguments.set, "--set")
+    config = with_settings(config, chosen)
+    if arguments.config is not None:
+        _require_confirmed(config, Path(arguments.config), {*chosen}, arguments.trust)
+    return config
+
+
+def _require_confirmed(config: RunConfig, path: Path, typed: set[str], trust: bool) -> None:
+    """See that a config file names no code and no path outside its folder, but for what was typed here.
+
+    Raises:
+        TrustError: it does, and there is no --trust.
+    """
+    from seqel.environments.named import require_plain, resolve_named
+    from seqel.runs.trust import require_inside
+
+    confirm = "Give it on the command line; or, if you have read that file and trust what it names, add --trust"
+    if not trust:
+        require_inside(config, path.parent, source=str(path), confirm=confirm, given=typed)
+        if "env_args" not in typed:
+            foreign = {name: value for name, value in config.env_args.items() if f"env_args.{name}" not in typed}
+            require_plain(foreign, source=str(path), confirm=confirm)
+    if ":" in config.env and "env" not in typed:
+        # from where packages are installed, or not at all
+        resolve_named(config.env, {}, source=str(path), confirm=confirm, trusted=trust)
+
+
+def _shown(folder: Path) -> Path:
+    """A folder as it is shown: relative, where it is below the current directory."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def _told(folder: Path, output: Output) -> dict[str, Any]:
     import json
+    import shlex
 
-    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    from rich.markup import escape
+
+    from seqel.terminal import summary_line
+
+    place, folder = folder, _shown(folder)
+    summary: dict[str, Any] = json.loads((place / "summary.json").read_text(encoding="utf-8"))
     best = summary["best"]
+    curve = _validations(place)
     if best is not None and "agreement" in best["validation"]:
+        from seqel.training.held_out import TITLES, told
+
         look = best["validation"]
+        title = TITLES[look.get("metric", "unexplained")]
+        files = " ".join(f"--data {shlex.quote(name)}" for name in summary["data"]) or "--data FILE"
         output.show(
-            f"kept: the weights after {best['updates']:,} updates, held-out score {look['mean']:.4g}",
+            f"kept: the weights after {best['updates']:,} updates, {title} {told(look)}",
             f"on {look['sessions']:,} sessions held out they would have done what was recorded in {look['agreement']:.0%} "
             "of the steps",
-            f"{summary['updates']:,} updates in {summary['seconds']:.0f} s; everything is in [bold]{folder}[/]",
-            f"next: [cyan]seqel evaluate {folder} --data FILE[/]   (what it would earn, with intervals and warnings)",
+            f"{title}  {summary_line(curve)}",
+            f"{summary['updates']:,} updates in {summary['seconds']:.0f} s; everything is in [bold]{folder}[/], the learning "
+            "curve as learning-curve.png",
+            f"next: [cyan]seqel evaluate {escape(shlex.quote(str(folder)))} {escape(files)}[/]   "
+            "(what it would earn, with intervals and warnings)",
         )
         return summary | {"folder": str(folder)}
     if best is not None:
         look = best["validation"]
         success = "" if look["success"] is None else f", success {look['success']:.0%}"
-        output.show(f"best validation return {look['mean']:.3f} at {best['steps']:,} steps{success}")
+        output.show(
+            f"best validation return {look['mean']:.3f} at {best['steps']:,} steps{success}",
+            f"validation return  {summary_line(curve)}",
+        )
     output.show(
         f"{summary['steps']:,} steps in {summary['seconds']:.0f} s; everything is in [bold]{folder}[/]",
         f"next: [cyan]seqel evaluate {folder}[/]   (fresh seeds, with intervals); picture: {folder}/learning-curve.png",
     )
     return summary | {"folder": str(folder)}
+
+
+def _validations(folder: Path) -> list[float]:
+    """The mean of every validation (or the score of every check on held-out sessions), oldest first."""
+    from seqel.runs.folder import RunFolder
+
+    run = RunFolder(folder)
+    try:
+        return [line["validation"]["mean"] for line in run.records() if "validation" in line]
+    finally:
+        run.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -17,7 +18,7 @@ from seqel.datasets.encoding import Encoding
 from seqel.datasets.hashing import splitmix64
 from seqel.datasets.reading.readers import open_source
 from seqel.datasets.reading.table import expand
-from seqel.errors import DataError
+from seqel.errors import DataError, SeqelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
     from seqel.replay.episode_buffer import EpisodeBuffer
     from seqel.spaces import ActionSpec, ObservationSpec
 
-__all__ = ["Dataset", "load"]
+__all__ = ["Dataset", "StoreWarning", "load"]
+
+
+class StoreWarning(UserWarning):
+    """The imported copy of a table was damaged, and is made again."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,8 @@ def load(
 
     The first call imports it into a store in `cache` (by default a folder .seqel beside the first file, or, where that
     cannot be written, ~/.cache/seqel/datasets); later ones open the store, unless a file or the schema has changed.
-    duplicates: "refuse" rows that have the session and order of another one, or go on with the "first" of them.
+    duplicates: "refuse" rows that equal another one in every column that the schema names, its session and order among
+    them, or go on with the "first" of them. Rows with the same order and other values keep the order of the file.
     progress(share): called now and then during the import.
 
     Raises:
@@ -135,19 +141,34 @@ def load(
     }
     name = sha256(json.dumps([[str(path) for path in paths], schema.digest]).encode()).hexdigest()[:16]
     directory = _cache(paths[0], cache) / f"{paths[0].name.split('.')[0]}-{name}"
-    meta = store.read_meta(directory, made_from)
-    if meta is None:
+    found = _open(directory, made_from)
+    if found is None:
         store.build(directory, paths, schema, made_from, progress)
-        meta = store.read_meta(directory, made_from)
-        if meta is None:
+        found = _open(directory, made_from)
+        if found is None:
             raise DataError(f"{directory}: the store could not be read back after it was written")
-    report = meta["report"]
+    report = found.report
     if report["duplicates"] and duplicates == "refuse":
         raise DataError(
-            f"{report['first_duplicate']}: both have the same {schema.order!r}, but a session needs each step once "
-            f"({report['duplicates']:,} such rows in all): remove them from the file"
+            f"{report['first_duplicate']}: both are equal in every column, {schema.order!r} among them, but a session needs "
+            f"each step once ({report['duplicates']:,} such rows in all): remove them from the file"
         )
-    return open_store(directory, meta)
+    return found
+
+
+def _open(directory: Path, made_from: dict[str, Any]) -> Dataset | None:
+    """The dataset of an intact store made from exactly this. None, with a warning, where it is damaged."""
+    try:
+        meta = store.read_meta(directory, made_from)
+        return None if meta is None else open_store(directory, meta)
+    except (SeqelError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        warnings.warn(
+            f"{directory}: the imported copy of the table is damaged ({reason}); it is made again from the table",
+            StoreWarning,
+            stacklevel=3,
+        )
+        return None
 
 
 def open_store(directory: Path, meta: dict[str, Any]) -> Dataset:
@@ -156,12 +177,21 @@ def open_store(directory: Path, meta: dict[str, Any]) -> Dataset:
 
     encoding = Encoding.from_json(json.loads((directory / store.ENCODING).read_text(encoding="utf-8")))
     recorded = EpisodeBuffer(
-        store.layout_of(encoding), store.open_columns(directory, meta), np.load(directory / "episodes.npy")
+        store.layout_of(encoding), store.open_columns(directory, meta), _episodes(directory, meta["slots"])
     )
     return Dataset(
         recorded, encoding.observation, encoding.action, list(encoding.actions), np.load(directory / "hashes.npy"),
         lambda: _names(directory), encoding, meta["report"], directory,
     )  # fmt: skip
+
+
+def _episodes(directory: Path, slots: int) -> NDArray[np.int64]:
+    """Where each episode is. Raises DataError where one reaches beyond the slots that there are."""
+    numbers: NDArray[np.int64] = np.load(directory / "episodes.npy")
+    begin, length = numbers[:, 0], numbers[:, 1]
+    if numbers.shape[1] != 5 or begin.min() < 0 or length.min() < 1 or int((begin + length).max()) >= slots:
+        raise DataError(f"episodes.npy: expected episodes within the {slots:,} slots that are stored")
+    return numbers
 
 
 def _names(directory: Path) -> list[str]:

@@ -3,6 +3,10 @@
 All number columns are one leaf "numbers", all categories one leaf "categories"; texts and vectors are a leaf each. A
 number that was missing somewhere in the data has a second element that says so (1 where it is missing, and 0 stands for
 the number). Category code 0 is "unknown": missing, too rare, or never seen in the data.
+
+Observations are float32, which tells about 16 million whole numbers apart. A column of large numbers that lie close
+together, such as times in seconds since 1970, is therefore shifted: its offset is subtracted in float64, at the import and
+at service time alike.
 """
 
 from __future__ import annotations
@@ -10,14 +14,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from seqel.datasets.schema import Schema, nearest
+from seqel.datasets.values import Lookup, as_text, is_missing
 from seqel.errors import DataError
-from seqel.spaces import TEXT_BUCKETS, TEXT_TOKENS, ActionSpec, FlatObservation, Leaf, ObservationSpec, hash_text
+from seqel.spaces import TEXT_BUCKETS, ActionSpec, FlatObservation, Leaf, ObservationSpec, hash_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["CATEGORIES", "NUMBERS", "VOCABULARY", "Encoding", "natural"]
 
 NUMBERS, CATEGORIES = "numbers", "categories"  # paths of the merged leaves
+CONSTANT = "constant"  # path of the leaf of a table in which nothing is observed: the history alone decides
 VOCABULARY = 65_536  # categories kept of a column, the most frequent
 
 
@@ -39,11 +45,16 @@ class Encoding:
     vocabularies: dict[str, tuple[str, ...]]  # category column -> its names; code = place + 1
     widths: dict[str, int]  # vector column -> its length
     missing: tuple[str, ...]  # number and vector columns that were missing somewhere
+    offsets: dict[str, float] = field(default_factory=dict)  # number column -> what is subtracted from it, if anything
 
     @property
     def observation(self) -> ObservationSpec:
-        """The leaves: "numbers", "categories", "text/COLUMN", "vector/COLUMN", those that there are."""
+        """The leaves: "numbers", "categories", "text/COLUMN", "vector/COLUMN", those that there are; else "constant"."""
         leaves: list[Leaf] = []
+        if not self.schema.observation:
+            return ObservationSpec(
+                (Leaf(CONSTANT, (CONSTANT,), "vector", (1,), "uint8", (1,), low=(0.0,), high=(1.0,)),)
+            )
         names = self.schema.of_kind("number")
         if names:
             leaves.append(_vector(NUMBERS, len(names), sum(name in self.missing for name in names)))
@@ -58,7 +69,7 @@ class Encoding:
             leaves.append(Leaf(CATEGORIES, (CATEGORIES,), "categories", (k,), "int64", (k,), (0,) * k, tuple(sizes)))
         for name in self.schema.of_kind("text"):
             path = f"text/{name}"
-            leaves.append(Leaf(path, (path,), "text", (TEXT_TOKENS,), "int16", sizes=(TEXT_BUCKETS,)))
+            leaves.append(Leaf(path, (path,), "text", (self.schema.text_length,), "int16", sizes=(TEXT_BUCKETS,)))
         names = self.schema.of_kind("vector")
         leaves += [_vector(f"vector/{name}", self.widths[name], int(name in self.missing)) for name in names]
         return ObservationSpec(tuple(leaves))
@@ -78,6 +89,8 @@ class Encoding:
             DataError: a value is of the wrong kind, or a number or vector is missing that never was in the data.
         """
         out: dict[str, NDArray[Any]] = {}
+        if not self.schema.observation:
+            out[CONSTANT] = np.zeros(1, np.uint8)
         plain: list[float] = []
         marks: list[float] = []
         for name in self.schema.of_kind("number"):
@@ -86,7 +99,7 @@ class Encoding:
                 marks.append(float(number is None))
             elif number is None:
                 raise self._absent(name, values)
-            plain.append(number or 0.0)
+            plain.append(0.0 if number is None else number - self.offsets.get(name, 0.0))
         if plain:
             out[NUMBERS] = np.array(plain + marks, np.float32)
         codes = [self.code(name, values.get(name)) for name in self.schema.of_kind("category")]
@@ -94,7 +107,8 @@ class Encoding:
             out[CATEGORIES] = np.array(codes, np.int64)
         for name in self.schema.of_kind("text"):
             value = values.get(name)
-            out[f"text/{name}"] = hash_text("" if value is None else as_text(value)).copy()
+            text = "" if is_missing(value) else as_text(value)
+            out[f"text/{name}"] = hash_text(text, self.schema.text_length).copy()
         for name in self.schema.of_kind("vector"):
             out[f"vector/{name}"] = self._vector(name, values)
         return FlatObservation(out)
@@ -105,20 +119,19 @@ class Encoding:
         return FlatObservation({path: np.stack([one[path] for one in found]) for path in found[0]} if found else {})
 
     def code(self, column: str, value: Any) -> int:
-        """Of a category; 0 where it is missing or unknown."""
-        if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
-            return 0
-        return self._codes(column).get(as_text(value), 0)
+        """Of a category; 0 where it is missing or unknown. The same for each form of a value: True and "True", 2 and 2.0."""
+        place = self._lookup(column).get(value)
+        return 0 if place is None else place + 1
 
-    def _codes(self, column: str) -> dict[str, int]:
-        cache: dict[str, dict[str, int]] = self.__dict__.setdefault("_cache", {})
+    def _lookup(self, column: str) -> Lookup:
+        cache: dict[str, Lookup] = self.__dict__.setdefault("_cache", {})
         if column not in cache:
-            cache[column] = {name: place + 1 for place, name in enumerate(self.vocabularies[column])}
+            cache[column] = Lookup(self.vocabularies[column])
         return cache[column]
 
     def _vector(self, name: str, values: Mapping[str, Any]) -> NDArray[np.float32]:
         width, value = self.widths[name], values.get(name)
-        if value is None:
+        if is_missing(value):
             if name not in self.missing:
                 raise self._absent(name, values)
             return np.array([0.0] * width + [1.0], np.float32)
@@ -150,14 +163,8 @@ class Encoding:
             {name: tuple(names) for name, names in data["vocabularies"].items()},
             {name: int(width) for name, width in data["widths"].items()},
             tuple(data["missing"]),
+            {name: float(offset) for name, offset in data.get("offsets", {}).items()},
         )
-
-
-def as_text(value: Any) -> str:
-    """A category's or a session's name: as a table's value becomes text on the import."""
-    if isinstance(value, bool | np.bool_):
-        return "true" if value else "false"
-    return str(value)
 
 
 def natural(names: Iterable[str]) -> list[str]:
@@ -177,8 +184,10 @@ def _natural_key(name: str) -> tuple[Any, ...]:
 
 
 def _number(name: str, value: Any) -> float | None:
-    if value is None or value == "":
+    if is_missing(value) or (isinstance(value, str) and not value.strip()):
         return None
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        value = value.strip().lower() == "true"
     try:
         number = float(value)
     except (TypeError, ValueError) as error:

@@ -20,32 +20,32 @@ __all__ = ["hash_names", "hash_texts", "splitmix64"]
 ROWS = 65_536  # texts at a time: a block of bytes of moderate size
 
 
-def hash_texts(texts: Series) -> NDArray[np.int16]:
-    """As `seqel.spaces.hash_text`, a row each, missing as empty.  (N, TEXT_TOKENS) int16."""
-    parts = [_trigrams(texts[start : start + ROWS]) for start in range(0, len(texts), ROWS)]
-    return np.concatenate(parts) if parts else np.zeros((0, TEXT_TOKENS), np.int16)
+def hash_texts(texts: Series, length: int = TEXT_TOKENS) -> NDArray[np.int16]:
+    """As `seqel.spaces.hash_text`, one row per text, missing as empty.  (N, length) int16."""
+    parts = [_trigrams(texts[start : start + ROWS], length) for start in range(0, len(texts), ROWS)]
+    return np.concatenate(parts) if parts else np.zeros((0, length), np.int16)
 
 
-def _trigrams(texts: Series) -> NDArray[np.int16]:
+def _trigrams(texts: Series, length: int) -> NDArray[np.int16]:
     pl = require("polars")
-    # \x02, then the text, then \x03, of which TEXT_TOKENS trigrams are looked at.
-    kept = texts.fill_null("").cast(pl.Binary).bin.slice(0, TEXT_TOKENS + 2)
+    # \x02, then the text, then \x03, of which `length` trigrams are looked at.
+    kept = texts.fill_null("").cast(pl.Binary).bin.slice(0, length + 2)
     data, size = _bytes(kept)
-    block = np.zeros((len(size), TEXT_TOKENS + 2), np.uint8)
+    block = np.zeros((len(size), length + 2), np.uint8)
     block[:, 0] = 2
-    inside = np.minimum(size, TEXT_TOKENS + 1)
+    inside = np.minimum(size, length + 1)
     row = np.repeat(np.arange(len(size)), size)
     place = np.arange(len(data)) - np.repeat(np.cumsum(size) - size, size)
-    fits = place < TEXT_TOKENS + 1
+    fits = place < length + 1
     block[row[fits], place[fits] + 1] = data[fits]
     ends = np.flatnonzero(size == inside)
-    ends = ends[size[ends] + 1 < TEXT_TOKENS + 2]
+    ends = ends[size[ends] + 1 < length + 2]
     block[ends, size[ends] + 1] = 3
     first, second, third, constant = _tables()
     crc = first[block[:, :-2]] ^ second[block[:, 1:-1]] ^ third[block[:, 2:]] ^ constant
     codes: NDArray[np.int16] = (crc % (TEXT_BUCKETS - 1) + 1).astype(np.int16)
-    grams = np.clip(size, 1, TEXT_TOKENS)
-    codes[np.arange(TEXT_TOKENS)[None] >= grams[:, None]] = 0
+    grams = np.clip(size, 1, length)
+    codes[np.arange(length)[None] >= grams[:, None]] = 0
     codes[size == 0, 0] = zlib.crc32(b"\x02\x03") % (TEXT_BUCKETS - 1) + 1
     return codes
 

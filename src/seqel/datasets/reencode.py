@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqel.datasets.encoding import CATEGORIES, NUMBERS, Encoding
+from seqel.datasets.values import Lookup
 from seqel.errors import DataError
 from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.replay.in_memory_dataset import InMemoryDataset
@@ -39,12 +40,12 @@ def reencode(dataset: Dataset, encoding: Encoding) -> Dataset | InMemoryDataset:
         raise DataError(
             f"expected the columns that the agent observes, {dict(encoding.schema.observation)}, got {came}"
         )
-    known = {name: code for code, name in enumerate(encoding.actions)}
-    action = np.array([known.get(name, -1) for name in mine.actions], np.int64)
+    known = Lookup(encoding.actions)
+    action = np.array([-1 if (code := known.get(name)) is None else code for name in mine.actions], np.int64)
     recorded = dataset.buffer
     keep = _with_known_actions(recorded, action < 0)
     if not len(keep):
-        raise DataError(f"no session is left in which only the agent's {len(known)} actions were taken")
+        raise DataError(f"no session is left in which only the agent's {len(encoding.actions)} actions were taken")
     part = recorded.copy_subset(keep)
     layout = Layout(encoding.observation.storage, len(encoding.actions), masked=recorded.layout.masked, recorded=True)
     columns: dict[str, NDArray[Any]] = dict(part.slots.columns)
@@ -55,7 +56,8 @@ def reencode(dataset: Dataset, encoding: Encoding) -> Dataset | InMemoryDataset:
         columns["action_mask"] = wide
     names = encoding.schema.of_kind("number")
     if names:
-        columns[OBSERVATION + NUMBERS] = _marks(columns[OBSERVATION + NUMBERS], names, mine, encoding)
+        numbers = _shifted(columns[OBSERVATION + NUMBERS], names, mine, encoding)
+        columns[OBSERVATION + NUMBERS] = _marks(numbers, names, mine, encoding)
     if encoding.schema.of_kind("category"):
         columns[OBSERVATION + CATEGORIES] = _codes(columns[OBSERVATION + CATEGORIES], mine, encoding)
     for name in encoding.schema.of_kind("vector"):
@@ -78,6 +80,19 @@ def _codes(codes: NDArray[Any], mine: Encoding, theirs: Encoding) -> NDArray[Any
     for place, name in enumerate(theirs.schema.of_kind("category")):
         table = np.array([0] + [theirs.code(name, one) for one in mine.vocabularies[name]], codes.dtype)
         out[:, place] = table[codes[:, place]]
+    return out
+
+
+def _shifted(values: NDArray[Any], names: list[str], mine: Encoding, theirs: Encoding) -> NDArray[Any]:
+    """Numbers with the agent's offsets in place of the data's; what is missing stays 0."""
+    out = values.copy()
+    marked = [name for name in names if name in mine.missing]
+    for place, name in enumerate(names):
+        shift = mine.offsets.get(name, 0.0) - theirs.offsets.get(name, 0.0)
+        if shift:
+            moved = (values[:, place].astype(np.float64) + shift).astype(values.dtype)
+            there = values[:, len(names) + marked.index(name)] == 0 if name in marked else True
+            out[:, place] = np.where(there, moved, 0)
     return out
 
 

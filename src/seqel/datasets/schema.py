@@ -8,6 +8,8 @@
     [observation]
     age = "number"              # also "category", "text", "vector" (a list of numbers)
 
+Without [observation] the history alone decides: the actions and rewards before, as in a log of (user, item, rating, time).
+
 Row semantics: the observation was seen, then the action was taken, then the reward came.
 """
 
@@ -29,6 +31,8 @@ __all__ = ["KINDS", "Schema", "nearest"]
 
 KINDS = ("number", "category", "text", "vector")
 ENDS = ("terminated", "truncated")
+TEXT_LENGTH = 64  # `seqel.spaces.TEXT_TOKENS`, which would import numpy
+LONGEST_TEXT = 4096
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,10 @@ class Schema:
     (the recording stopped; what came after is estimated). mask: one column that holds a list of A yes/no values, or
     A yes/no columns in the order of the actions. candidates: a column that holds a list of the names of the actions that
     there were; then `actions` is needed. actions: all there are, in order; left out: those that occur, sorted.
+    text_length: of a text that is observed, as many bytes are read (its first byte trigrams); what follows is ignored.
 
     Raises:
-        ConfigError: a value is of the wrong type, a kind is unknown, a column has two roles, nothing is observed.
+        ConfigError: a value is of the wrong type, a kind is unknown, a column has two roles.
     """
 
     session: str
@@ -56,11 +61,14 @@ class Schema:
     actions: tuple[str, ...] | None = None
     ends: str = "terminated"
     candidates: str | None = None
+    text_length: int = TEXT_LENGTH
 
     def __post_init__(self) -> None:
         for name in SINGLE:
             value: Any = getattr(self, name)
             optional = name not in REQUIRED
+            if value == "?":
+                raise ConfigError(f'schema: {name} = "?" is still open: put the name of a column there')
             if not ((isinstance(value, str) and value) or (optional and value is None)):
                 raise ConfigError(f"schema: expected {name} to be the name of a column, got {value!r}")
         if self.candidates is not None and (self.mask is not None or self.actions is None):
@@ -72,11 +80,13 @@ class Schema:
         if self.ends not in ENDS:
             raise ConfigError(f'schema: expected ends = "terminated" or "truncated", got {self.ends!r}')
         observed: Any = self.observation
-        if not (isinstance(observed, dict) and observed):
+        if not isinstance(observed, dict):
             raise ConfigError(
-                'schema: expected a table [observation] with at least one column, such as age = "number": '
-                "without one there is nothing to decide by"
+                f'schema: expected a table [observation] of columns and kinds, such as age = "number", got {observed!r:.80}'
             )
+        length: Any = self.text_length
+        if not (isinstance(length, int) and not isinstance(length, bool) and 1 <= length <= LONGEST_TEXT):
+            raise ConfigError(f"schema: expected text_length from 1 to {LONGEST_TEXT}, got {length!r}")
         for column, kind in self.observation.items():
             if kind not in KINDS:
                 hint = nearest(str(kind), KINDS)
@@ -90,7 +100,8 @@ class Schema:
                 raise ConfigError(f"schema: expected {name} to be a list of texts, got {value!r}")
             if isinstance(value, tuple) and len(set(value)) < len(value):
                 raise ConfigError(f"schema: {name} names something twice: {list(value)}")
-        # What decides the order, and even the action before, may be observed too; what came after may not.
+        self._require_one_role_each()
+        # What decides the order may be observed too; what came after the action may not.
         for name in ("reward", "terminated", "truncated", "behaviour_probability"):
             if getattr(self, name) in self.observation:
                 raise ConfigError(
@@ -102,6 +113,19 @@ class Schema:
                 f"schema: column {self.action!r} is the action and an observation at once: take it out of [observation]; "
                 "the network is given the previous action anyway"
             )
+
+    def _require_one_role_each(self) -> None:
+        """Raises ConfigError where one column has two roles: the action cannot be the reward."""
+        roles = [(name, getattr(self, name)) for name in SINGLE if getattr(self, name) is not None]
+        roles += [("mask", column) for column in ([self.mask] if isinstance(self.mask, str) else self.mask or ())]
+        seen: dict[str, str] = {}
+        for role, column in roles:
+            if column in seen:
+                raise ConfigError(
+                    f"schema: column {column!r} is {seen[column]} and {role} at once: expected another column for one of them"
+                    + (", or no order: rows then keep the order of the file" if "order" in (role, seen[column]) else "")
+                )
+            seen[column] = role
 
     @property
     def columns(self) -> list[str]:
@@ -126,6 +150,8 @@ class Schema:
             found["mask"] = self.mask if isinstance(self.mask, str) else list(self.mask)
         if self.actions is not None:
             found["actions"] = list(self.actions)
+        if self.text_length != TEXT_LENGTH:  # left out, a schema is the same as before there was this setting
+            found["text_length"] = self.text_length
         return {**found, "ends": self.ends, "observation": dict(self.observation)}
 
     @classmethod
@@ -135,7 +161,7 @@ class Schema:
         Raises:
             ConfigError: a key is unknown (the nearest known one is named) or missing, or a value is wrong.
         """
-        known = (*SINGLE, "mask", "actions", "ends", "observation")
+        known = (*SINGLE, "mask", "actions", "ends", "text_length", "observation")
         for name in data:
             if name not in known:
                 hint = nearest(name, known)

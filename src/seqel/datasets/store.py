@@ -1,6 +1,7 @@
 """Episodes in files that open at once: one raw file a column, read by mapping it into memory.
 
-    meta.json      what it was made from (files, schema), the columns, what the import found
+    meta.json      what it was made from (files, schema), the columns, what the import found; size and CRC-32 of every
+                   file, its own content included
     encoding.json  vocabularies: how a raw row becomes an observation
     NN.bin         a column of the layout, row-major, a row a slot
     episodes.npy   (episodes, 5) slot, length, start, terminated, previous action
@@ -13,6 +14,9 @@ a fair sample of the sessions.
 from __future__ import annotations
 
 import json
+import re
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +26,9 @@ from seqel.datasets.encoding import Encoding
 from seqel.datasets.importing.episodes import Counts, assemble
 from seqel.datasets.importing.rows import import_rows
 from seqel.datasets.reading.table import Table
-from seqel.errors import DataError
+from seqel.errors import CheckpointError, DataError
 from seqel.extras import require
+from seqel.integrity import checksum, crc32, require_own
 from seqel.replay.layout import Layout
 from seqel.storage import atomic_directory
 
@@ -38,8 +43,9 @@ if TYPE_CHECKING:
 
 __all__ = ["VERSION", "build", "layout_of", "open_columns", "read_meta"]
 
-VERSION = 1
+VERSION = 2
 META, ENCODING = "meta.json", "encoding.json"
+SIDE = (ENCODING, "episodes.npy", "hashes.npy", "name_ends.npy", "names.bin")  # beside the columns
 
 
 def layout_of(encoding: Encoding) -> Layout:
@@ -65,15 +71,16 @@ def build(
         buckets.mkdir()
         table = Table(files)
         imported = import_rows(table, schema, buckets, progress)
-        report = _write(temporary, imported, table)
+        report, sums = _write(temporary, imported, table)
         buckets.rmdir()
-        meta = {"format": "seqel-dataset", "version": VERSION, "made_from": made_from, **report}
         (temporary / ENCODING).write_text(json.dumps(imported.encoding.to_json(), ensure_ascii=False), encoding="utf-8")
-        (temporary / META).write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding="utf-8")
+        sums |= {name: checksum(temporary / name) for name in SIDE}
+        meta = {"format": "seqel-dataset", "version": VERSION, "made_from": made_from, **report, "files": sums}
+        (temporary / META).write_bytes(_sealed(meta))
 
 
-def _write(directory: Path, imported: Imported, table: Table) -> dict[str, Any]:
-    """Bucket after bucket, appended to the files of the columns."""
+def _write(directory: Path, imported: Imported, table: Table) -> tuple[dict[str, Any], dict[str, tuple[int, str]]]:
+    """Bucket after bucket, appended to the files of the columns.  -> facts for meta.json; size and CRC-32 of these files."""
     layout = layout_of(imported.encoding)
     columns = layout.columns()
     by_hash = np.argsort(imported.session_hash, kind="stable")
@@ -83,6 +90,7 @@ def _write(directory: Path, imported: Imported, table: Table) -> dict[str, Any]:
     numbers: list[NDArray[np.int64]] = []
     sessions: list[NDArray[np.int64]] = []
     files = {name: (directory / f"{place:02}.bin") for place, name in enumerate(columns)}
+    sums = dict.fromkeys(files, 0)
     for path in files.values():
         path.touch()
     for bucket in imported.buckets:
@@ -97,6 +105,7 @@ def _write(directory: Path, imported: Imported, table: Table) -> dict[str, Any]:
             assert array.shape[1:] == shape, name
             with files[name].open("ab") as file:
                 array.tofile(file)
+            sums[name] = zlib.crc32(array.reshape(-1).view(np.uint8).data, sums[name])
         begin = slots + np.cumsum(found.length + 1) - found.length - 1
         zeros = np.zeros(len(begin), np.int64)
         numbers.append(np.column_stack([begin, found.length, zeros, found.terminated, zeros]))
@@ -112,6 +121,7 @@ def _write(directory: Path, imported: Imported, table: Table) -> dict[str, Any]:
     if counts.first_duplicate is not None:
         one, two, name = counts.first_duplicate
         report["first_duplicate"] = f"{table.place(one)} and {table.place(two)} (session {name!r})"
+    report |= imported.notes
     report["action_counts"] = imported.action_counts.tolist()
     report["rare"] = {name: int((found < RARE).sum()) for name, found in imported.frequencies.items()}
     report["categories"] = {name: len(found) for name, found in imported.frequencies.items()}
@@ -119,7 +129,8 @@ def _write(directory: Path, imported: Imported, table: Table) -> dict[str, Any]:
         name: {"file": files[name].name, "shape": list(shape), "dtype": dtype.str}
         for name, (shape, dtype) in columns.items()
     }
-    return {"slots": slots, "columns": kept, "report": report}
+    written = {files[name].name: (files[name].stat().st_size, f"{crc:08x}") for name, crc in sums.items()}
+    return {"slots": slots, "columns": kept, "report": report}, written
 
 
 RARE = 5  # a category that occurs less often than that says little
@@ -137,18 +148,58 @@ def _write_sessions(
 
 
 def read_meta(directory: Path, made_from: dict[str, Any]) -> dict[str, Any] | None:
-    """The store's facts; None where there is none that was made from exactly this, whole, by this version."""
-    try:
-        meta: dict[str, Any] = json.loads((directory / META).read_text(encoding="utf-8"))
-        if (meta["format"], meta["version"], meta["made_from"]) != ("seqel-dataset", VERSION, made_from):
-            return None
-        for column in meta["columns"].values():
-            size = meta["slots"] * int(np.prod(column["shape"], dtype=np.int64)) * np.dtype(column["dtype"]).itemsize
-            if (directory / column["file"]).stat().st_size != size:
-                return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    """The store's facts, once every byte of its files has been checked; None where there is none that was made from exactly
+    this, by this version.
+
+    Raises:
+        CheckpointError: there is one, but it is damaged; says what is.
+    """
+    if not (directory / META).exists():
+        if directory.exists():
+            raise CheckpointError(f"{META} is missing")
         return None
+    try:
+        require_own(directory / META, directory)
+        raw = (directory / META).read_bytes()
+        meta: dict[str, Any] = json.loads(raw)
+        if (meta["format"], meta["version"]) != ("seqel-dataset", VERSION):
+            return None
+        if raw != _sealed(meta):
+            raise CheckpointError(f"{META} is altered")
+        if meta["made_from"] != made_from:
+            return None
+        _check(directory, meta)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise CheckpointError(f"{error.filename} is missing") from error
+        raise CheckpointError(f"{META} cannot be read: {error}") from error
     return meta
+
+
+def _check(directory: Path, meta: dict[str, Any]) -> None:
+    """Compare every file with its checksum, a few at a time: as fast as they can be read."""
+    files: dict[str, Any] = meta["files"]
+    columns = {column["file"] for column in meta["columns"].values()}
+    if set(files) != columns | set(SIDE) or not all(re.fullmatch(r"\d+\.bin", name) for name in columns):
+        raise CheckpointError(f"{META} names other files than a store has")
+    for column in meta["columns"].values():
+        size = meta["slots"] * int(np.prod(column["shape"], dtype=np.int64)) * np.dtype(column["dtype"]).itemsize
+        if files[column["file"]][0] != size:
+            raise CheckpointError(f"{column['file']}: expected {size:,} bytes, got {files[column['file']][0]:,}")
+    for name in files:
+        require_own(directory / name, directory)
+    with ThreadPoolExecutor(4) as pool:  # zlib lets other threads run
+        found = dict(zip(files, pool.map(lambda name: checksum(directory / name), files), strict=True))
+    for name, (size, crc) in files.items():
+        if found[name] != (size, crc):
+            raise CheckpointError(f"{name} is altered: expected {size:,} bytes, CRC-32 {crc}, got {found[name]}")
+
+
+def _sealed(meta: dict[str, Any]) -> bytes:
+    """The one spelling of meta.json, with the checksum of its own content."""
+    body = {name: value for name, value in meta.items() if name != "crc32"}
+    seal = crc32(json.dumps(body, sort_keys=True).encode())
+    return json.dumps({**body, "crc32": seal}, ensure_ascii=False, indent=1).encode()
 
 
 def open_columns(directory: Path, meta: dict[str, Any]) -> dict[str, NDArray[Any]]:

@@ -4,7 +4,8 @@ The model reads the ring of keys and values and returns only the new ones; `depl
 memory is copied through the model, and any program that speaks ONNX can do the same.
 
     inputs   one for each leaf of the observation (R, *shape), previous_action (R, M) int64, previous_reward (R,),
-             first (R,) bool, keys and values (layers, R, H, context, d), position (R,) int64: steps seen
+             first (R,) bool, keys and values (layers, R, H, context, d), position (R,) int64: steps seen,
+             mask (R, A) bool: allowed actions
     outputs  q (R, M, A), new_keys and new_values (R, layers, H, d), to be put into slot position % context
 """
 
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from seqel.agents.agent import Agent
 from seqel.deployment.runtime import FORMAT, METADATA, PREFIX
 from seqel.errors import ConfigError
+from seqel.extras import require
 from seqel.networks.qnetwork import QNetwork
 from seqel.networks.trunks.registry import trunks_with
 from seqel.storage import atomic_write
@@ -55,24 +57,23 @@ class Step(nn.Module):
         keys: Tensor,
         values: Tensor,
         position: Tensor,
+        mask: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         token = self.network.tokens(observation, previous_action, previous_reward, first)
         h, new_keys, new_values = self.trunk.step_pure(token, keys, values, position)
-        return self.network.scores(self.network.heads(h)), new_keys, new_values
+        return self.network.scores(self.network.heads(h), mask[:, None]), new_keys, new_values
 
 
 def export(agent: Agent, path: str | Path) -> Path:
     """Write the agent to `path` (.onnx) for any number of rows, and return it. Needs the extra `serve`.
 
     Raises:
-        ConfigError: the trunk cannot be exported, or onnx and onnxscript are not installed.
+        ConfigError: the trunk is no Transformer.
+        MissingExtraError: onnx or onnxscript is not installed.
         StorageError: the file could not be written; what was there before is untouched.
     """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401 (what torch exports with)
-    except ImportError as error:
-        raise ConfigError(f"export: needs {error.name}: pip install 'seqel[serve]'") from error
+    onnx = require("onnx", "serve", "export")
+    require("onnxscript", "serve", "export")  # torch exports with it
     network = agent.network
     device, training = agent.device, network.training
     step = Step(network).to("cpu").eval()
@@ -104,7 +105,7 @@ def describe(agent: Agent) -> dict[str, Any]:
     }
 
 
-INPUTS = ("previous_action", "previous_reward", "first", "keys", "values", "position")
+INPUTS = ("previous_action", "previous_reward", "first", "keys", "values", "position", "mask")
 
 
 def _example(agent: Agent) -> tuple[Any, ...]:
@@ -112,14 +113,15 @@ def _example(agent: Agent) -> tuple[Any, ...]:
     leaves = {path: torch.from_numpy(np.zeros((ROWS, *shape), dtype)) for path, (shape, dtype) in storage.items()}
     action = torch.zeros(ROWS, agent.action_spec.dims, dtype=torch.int64)
     flags = torch.zeros(ROWS), torch.zeros(ROWS, dtype=torch.bool)
-    return (leaves, action, *flags, state["keys"], state["values"], state["position"])
+    mask = torch.ones(ROWS, agent.action_spec.actions, dtype=torch.bool)
+    return (leaves, action, *flags, state["keys"], state["values"], state["position"], mask)
 
 
 def _shapes(agent: Agent) -> tuple[Any, ...]:
     rows = torch.export.Dim("rows", min=1)
     leaves = {path: {0: rows} for path in agent.observation_spec.storage}
     one, ring = {0: rows}, {1: rows}
-    return (leaves, one, one, one, ring, ring, one)
+    return (leaves, one, one, one, ring, ring, one, one)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ The same `act` as `seqel.agents.agent.Agent`, for whole batches.
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqel.errors import CheckpointError, ConfigError, SpaceError
+from seqel.action_masks import UNMASKED, mask_in, read_mask
+from seqel.errors import CheckpointError, SpaceError
+from seqel.extras import require
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
 from seqel.types import Decision
 
 __all__ = ["FORMAT", "METADATA", "PREFIX", "ExportedAgent", "Memory"]
 
 METADATA = "seqel"  # the key of the description in the model's metadata
-FORMAT = 1
+FORMAT = 2  # 1 had no mask among its inputs, and so chose otherwise than the agent where a policy head filters
 PREFIX = "observation."  # of the names of the leaves' inputs
 
 
@@ -41,15 +44,12 @@ class ExportedAgent:
     """Acts from an ONNX file that `seqel.deployment.export.export` wrote. Needs the extra `serve`.
 
     Raises:
-        ConfigError: onnxruntime is not installed.
+        MissingExtraError: onnxruntime is not installed.
         CheckpointError: the file is missing, damaged, or no exported agent.
     """
 
     def __init__(self, path: str | Path, threads: int = 1) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise ConfigError("an exported agent needs onnxruntime: pip install 'seqel[serve]'") from error
+        onnxruntime = require("onnxruntime", "serve", "an exported agent")
         if not Path(path).is_file():
             raise CheckpointError(f"{path}: no such file")
         options = onnxruntime.SessionOptions()
@@ -69,13 +69,16 @@ class ExportedAgent:
         try:
             told = json.loads(text)
             if told["format"] != FORMAT:
-                raise CheckpointError(f"{path}: expected format {FORMAT}, got {told['format']!r}")
+                raise CheckpointError(
+                    f"{path}: expected format {FORMAT}, got {told['format']!r}: export the agent again"
+                )
             self.observation_spec = ObservationSpec.from_json(told["observation"])
             self.action_spec = ActionSpec(**{name: tuple(value) for name, value in told["action"].items()})
             ring = told["ring"]
             self.context = int(ring["context"])
             self._ring = (int(ring["layers"]), int(ring["heads"]), int(ring["dim"]))
             self.info: dict[str, Any] = told["info"]
+            self._warned = False  # that it acts without the masks that it was trained with
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{path}: its metadata {METADATA!r} is damaged: {error}") from error
 
@@ -104,6 +107,9 @@ class ExportedAgent:
         flat = observation
         if not isinstance(observation, FlatObservation):
             flat = self.observation_spec.flatten(observation, rows)
+        for path, leaf in flat.items():
+            if len(leaf) != rows:
+                raise SpaceError(f"observation {path!r}: expected {rows} rows, got {len(leaf)}")
         state = self.initial_state(rows) if state is None else state
         begins = state.position == 0
         if first is not None:
@@ -114,21 +120,31 @@ class ExportedAgent:
             last = _rows("previous_action", np.reshape(previous_action, (-1, len(start))), np.int64, rows) - start
             if (last < 0).any() or (last >= np.asarray(self.action_spec.sizes)).any():
                 raise SpaceError(f"previous_action: expected actions of the action space, got {previous_action}")
-        allowed = None if mask is None else _rows("mask", mask, np.bool_, rows)
-        if allowed is not None and not allowed.any(axis=1).all():
+        if mask is None:
+            mask = mask_in(observation, self.observation_spec)
+        if mask is None and self.info.get("masked") and not self._warned:
+            self._warned = True
+            warnings.warn(UNMASKED, stacklevel=2)
+        shape = rows, self.action_spec.actions
+        allowed = np.ones(shape, bool) if mask is None else read_mask(mask, shape)
+        if not allowed.any(axis=1).all():
             raise SpaceError(f"mask: rows {np.flatnonzero(~allowed.any(axis=1)).tolist()} allow no action at all")
+        earned = _rows("reward", 0.0 if reward is None else reward, np.float32, rows)
+        if not (np.isfinite(earned) | begins).all():
+            raise SpaceError(f"reward: expected finite numbers, got {earned.tolist()!s:.200}")
+        for ring in (state.keys, state.values):  # what is empty follows from the position, but 0 * nan is nan
+            ring[:, begins] = 0.0
         given = {
             "previous_action": last,
-            "previous_reward": _rows("reward", reward, np.float32, rows),
+            "previous_reward": earned,
             "first": begins,
             "keys": state.keys,
             "values": state.values,
             "position": np.where(begins, 0, state.position),
+            "mask": allowed,
         } | {PREFIX + path: np.ascontiguousarray(leaf) for path, leaf in flat.items()}
         q, keys, values = self.session.run(None, {name: given[name] for name in self._names})
         self._remember(state, given["position"], keys, values)
-        if allowed is not None:
-            q = np.where(allowed[:, None], q, -np.inf)
         action = q.argmax(axis=-1)
         state.last_action = action
         if self.action_spec.dims == 1:
@@ -145,9 +161,14 @@ class ExportedAgent:
 
 
 def _rows(name: str, value: Any, dtype: type[np.generic], rows: int) -> NDArray[Any]:
-    array = np.asarray(value, dtype)
+    try:
+        array = np.asarray(value, dtype)
+    except (TypeError, ValueError) as error:
+        raise SpaceError(f"{name}: expected numbers, got {value!r:.80}") from error
     if array.ndim == 0:
         return np.full(rows, array)
     if len(array) != rows:
         raise SpaceError(f"{name}: expected {rows} rows, got {len(array)}")
+    if array.ndim != (2 if name == "previous_action" else 1):
+        raise SpaceError(f"{name}: expected one number per row, got shape {list(array.shape)}")
     return array

@@ -14,7 +14,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from seqel.errors import ConfigError, EnvironmentFault, SpaceError
+from seqel.errors import ConfigError, EnvironmentFault, MissingExtraError, SpaceError
+from seqel.extras import require
 
 __all__ = ["PoolEnv", "has_pool"]
 
@@ -22,8 +23,8 @@ __all__ = ["PoolEnv", "has_pool"]
 def has_pool(name: str) -> bool:
     """Whether envpool is installed and knows the id."""
     try:
-        import envpool
-    except ImportError:
+        envpool = require("envpool", "pool")
+    except MissingExtraError:
         return False
     return name in envpool.list_all_envs()
 
@@ -36,15 +37,16 @@ class PoolEnv:
     replayed when a run is resumed.
 
     Raises:
-        ConfigError: envpool is not installed, does not know the id, or takes other arguments.
+        MissingExtraError: envpool is not installed.
+        ConfigError: it does not know the id, or takes other arguments.
         SpaceError: its observations or actions are not those of the Gymnasium id.
     """
 
     def __init__(self, name: str, count: int, arguments: dict[str, Any] | None = None, threads: int = 0) -> None:
+        require("envpool", "pool", "vectorization = 'envpool'")
         if not has_pool(name):
             raise ConfigError(
-                f"vectorization = 'envpool': expected an id that envpool knows, got {name!r}. See `envpool.list_all_envs()`; "
-                "if envpool is not installed: pip install 'seqel[pool]'"
+                f"vectorization = 'envpool': expected an id that envpool knows, got {name!r}. See `envpool.list_all_envs()`"
             )
         self.name, self.num_envs, self.arguments, self.threads = name, count, arguments or {}, threads
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -56,8 +58,7 @@ class PoolEnv:
         self._ran = False  # whether the pool has been reset since it was made
 
     def _make(self, seed: int) -> Any:
-        import envpool
-
+        envpool = require("envpool", "pool")
         options = {"num_threads": self.threads} if self.threads else {}
         try:
             return envpool.make_gymnasium(self.name, num_envs=self.num_envs, seed=seed, **options, **self.arguments)
@@ -80,7 +81,8 @@ class PoolEnv:
         given = [one for one in (seed if isinstance(seed, list) else [seed]) if one is not None]
         if given or self._ran:
             self._pool.close()
-            self._pool = self._make(int(np.random.SeedSequence(given or None).generate_state(1)[0]) & 0x7FFFFFFF)
+            drawn = int(np.random.SeedSequence(given or None).generate_state(1)[0])
+            self._pool = self._make(drawn % ((1 << 31) - self.num_envs))  # environment i has this seed + i
         self._ran = True
         observation, _ = self._pool.reset()
         return self._read(self.single_observation_space, observation), {}

@@ -53,4 +53,4 @@ def time_env(
                 stream.reset([None] * envs, outcome.ended)
         return {"steps_per_s": steps / (time.perf_counter() - began), "mode": mode, "environments": envs}
     finally:
-        stream.envs.close()
+        stream.close()

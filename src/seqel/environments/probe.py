@@ -5,23 +5,28 @@ The same numbers on every machine: the probe is bounded in steps, not in seconds
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
+from seqel.action_masks import MASK
+from seqel.environments.conformance import Watcher, replays
+from seqel.environments.contract import SUCCESS, CheckedEnv, make_checked
 from seqel.environments.resolve import EnvMaker
-from seqel.errors import EnvironmentFault, SeqelError
+from seqel.environments.seeds import REPORTS
+from seqel.environments.text_share import TextShare
 from seqel.spaces import ActionSpec, ObservationSpec
 
 __all__ = ["Probe", "probe"]
 
 WHOLE_EPISODE = 128  # episodes up to this long are attended to as a whole
 LONG_CONTEXT = 64  # what each layer reaches back in longer ones
+FEW = 8  # different rewards, up to which they may be a cost of time and a few events
+REPLAYED = 20  # steps of the first episode that are played again, to see whether seeds are respected
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class Probe:
 
     observation: ObservationSpec
     action: ActionSpec
-    masked: bool  # info["action_mask"] is reported
+    masked: bool  # an action mask is reported, in `info` or in the observation
     reports_success: bool
     episode_limit: int | None  # declared by the environment
     lengths: list[int] = field(default_factory=list)  # of the random episodes that ended
@@ -40,6 +45,9 @@ class Probe:
     steps_per_second: float = 0.0
     suggested: dict[str, Any] = field(default_factory=dict)  # settings the environment itself asks for
     warnings: list[str] = field(default_factory=list)
+    mask_in_observation: bool = False  # the mask is `observation["action_mask"]`
+    paid: float = 0.0  # share of the steps whose reward was not 0
+    dense: bool = False  # most steps are rewarded, and by more than a constant cost of time
 
     @property
     def horizon(self) -> int | None:
@@ -58,64 +66,89 @@ class Probe:
         return max(2, horizon) if horizon is not None and horizon <= WHOLE_EPISODE else LONG_CONTEXT
 
 
-def probe(make: EnvMaker, *, seed: int = 0, steps: int = 1_000, episodes: int = 8) -> Probe:
-    """Play up to `episodes` random episodes, `steps` steps in all.
+def probe(
+    make: EnvMaker,
+    *,
+    seed: int = 0,
+    steps: int = 1_000,
+    episodes: int = 8,
+    read_as: Mapping[str, str] | None = None,
+) -> Probe:
+    """Play up to `episodes` random episodes, `steps` steps in all, and the first steps of one again.
+
+    read_as: "pixels" or "codes" for integer grids by their path; over what the environment's metadata says
+    (`metadata["seqel"] = {"observation": {path: "codes"}}`).
 
     Raises:
-        SpaceError: a space is not supported. EnvironmentFault: it cannot be made, or breaks Gymnasium's contract.
+        SpaceError: a space is not supported, or its numbers do not fit float32. ConfigError: `read_as` does not fit.
+        EnvironmentFault: it cannot be made, or breaks Gymnasium's contract.
     """
+    env = make_checked(make)
     try:
-        env = make()
-    except Exception as error:
-        raise EnvironmentFault(f"the environment cannot be made: {type(error).__name__}: {error}") from error
-    try:
-        return _play(env, seed, steps, episodes)
+        found = _play(env, seed, steps, episodes, dict(read_as or {}))
     finally:
-        env.close()
+        failed = env.shut()
+    if failed:
+        found.warnings.append(f"close failed: {failed}")
+    return found
 
 
-def _play(env: gym.Env[Any, Any], seed: int, steps: int, episodes: int) -> Probe:
-    if not isinstance(env, gym.Env):
-        raise EnvironmentFault(f"expected a gymnasium.Env, got {type(env).__module__}.{type(env).__name__}")
-    spec, action = ObservationSpec.from_space(env.observation_space), ActionSpec.from_space(env.action_space)
+def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[str, str]) -> Probe:
+    suggested = dict((env.metadata or {}).get("seqel", {}))
+    read_as = dict(suggested.get("observation", {})) | read_as
+    spec = ObservationSpec.from_space(env.observation_space, read_as)
+    action = ActionSpec.from_space(env.action_space)
+    watcher = Watcher(env.observation_space, spec, frozenset(read_as))
+    code = env.action_space.dtype.type  # type: ignore[union-attr]  # what `action_space.sample()` gives
     rng = np.random.default_rng(seed)
     lengths: list[int] = []
     returns: list[float] = []
-    low, high, longest, taken = np.inf, -np.inf, 0, 0
+    low, high, longest, taken, paid, gained = np.inf, -np.inf, 0, 0, 0, 0
+    kinds: set[float] = set()  # of rewards
+    texts = TextShare(spec)
     masked = success = False
     seconds = 0.0
+    actions: list[Any] = []  # of the first episode, to play it again
+    trace: list[Any] = []
     while taken < steps and len(lengths) < episodes:
-        observation, info = _call("reset", 2, partial(env.reset, seed=seed + len(lengths)))
+        observation, info = env.reset(seed=(seed + len(lengths)) % REPORTS.stop)
         spec.flatten(observation, None)
+        watcher.see(observation)
+        if not trace:
+            trace.append(copy.deepcopy(observation))
+        texts.add(observation)
         length, total = 0, 0.0
         while taken < steps:
-            mask = info.get("action_mask")
+            mask = info.get(MASK)
             masked |= mask is not None
             allowed = np.arange(action.actions) if mask is None else np.flatnonzero(mask)
-            if len(allowed) == 0:
-                raise EnvironmentFault(
-                    f"info['action_mask'] allows no action before step {length + 1} of an open episode"
-                )
-            choice = int(rng.choice(allowed)) + action.start[0]
+            choice = code(int(rng.choice(allowed)) + action.start[0])
             began = time.perf_counter()
-            observation, reward, terminated, truncated, info = _call("step", 5, partial(env.step, choice))
+            observation, reward, terminated, truncated, info = env.step(choice)
             seconds += time.perf_counter() - began
             taken, length = taken + 1, length + 1
             spec.flatten(observation, None)
-            if not np.isfinite(float(reward)):
-                raise EnvironmentFault(f"step {length} returned the reward {reward}: expected a finite number")
-            low, high, total = min(low, float(reward)), max(high, float(reward)), total + float(reward)
-            success |= "is_success" in info
+            watcher.see(observation)
+            if not lengths and len(actions) < REPLAYED:
+                actions.append(choice)
+                trace.append((copy.deepcopy(observation), reward))
+            low, high, total = min(low, reward), max(high, reward), total + reward
+            paid, gained = paid + (reward != 0.0), gained + (reward > 0.0)
+            if len(kinds) <= FEW:
+                kinds.add(reward)
+            success |= SUCCESS in info
+            texts.add(observation)
             if terminated or truncated:
                 lengths.append(length)
                 returns.append(total)
                 break
         longest = max(longest, length)
-    limit = getattr(env.spec, "max_episode_steps", None) if env.spec is not None else None
+    watcher.require_distinct()
+    limit = getattr(env.env.spec, "max_episode_steps", None) if env.env.spec is not None else None
     found = Probe(
         observation=spec,
         action=action,
-        masked=masked,
+        masked=masked or env.mask_in_observation,
         reports_success=success,
         episode_limit=limit,
         lengths=lengths,
@@ -123,31 +156,32 @@ def _play(env: gym.Env[Any, Any], seed: int, steps: int, episodes: int) -> Probe
         reward_range=(low, high),
         longest=longest,
         steps_per_second=taken / max(seconds, 1e-9),
-        suggested=dict((env.metadata or {}).get("seqel", {})),
+        suggested=suggested,
+        mask_in_observation=env.mask_in_observation,
+        paid=paid / max(taken, 1),
+        dense=2 * paid >= taken and (10 * gained >= taken or len(kinds) > FEW),
     )
-    found.warnings.extend(_warnings(found, taken))
+    found.warnings.extend([*watcher.warnings(), *_warnings(found, taken)])
+    differed = replays(env, seed % REPORTS.stop, actions, trace)
+    if differed:
+        found.warnings.append(
+            f"reset(seed={seed}) and the same actions did not do the same twice ({differed}): runs cannot be repeated, and "
+            "open episodes are lost when a run is resumed. Call super().reset(seed=seed), and draw from self.np_random alone"
+        )
+    found.warnings.extend(texts.warnings())
     return found
-
-
-def _call(name: str, parts: int, call: Callable[[], Any]) -> tuple[Any, ...]:
-    """What `reset` or `step` returned, or an error that names the environment as the one that failed."""
-    try:
-        returned = call()
-    except SeqelError:
-        raise
-    except Exception as error:
-        raise EnvironmentFault(f"the environment failed in {name}: {type(error).__name__}: {error}") from error
-    if not isinstance(returned, tuple) or len(returned) != parts:
-        came = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
-        wanted = "(observation, info)" if parts == 2 else "(observation, reward, terminated, truncated, info)"
-        raise EnvironmentFault(f"{name} returned {came}: expected {wanted}, as Gymnasium's environments do")
-    return returned
 
 
 def _warnings(found: Probe, taken: int) -> list[str]:
     said = []
     if not found.lengths:
         said.append(f"no random episode ended within {taken} steps: returns are known only once one does")
+        if found.episode_limit is None:
+            said.append(
+                "no time limit is declared: if the agent can avoid the end for ever, training episodes never end and every "
+                "validation episode is cut off. Give it one (gymnasium.wrappers.TimeLimit, or max_episode_steps where it is "
+                "registered)"
+            )
     if found.reward_range == (0.0, 0.0):
         said.append("random play saw no reward at all: the first one must be met by chance, and may take long")
     texts = [leaf.path for leaf in found.observation.leaves if leaf.kind == "text"]

@@ -14,7 +14,7 @@ import gymnasium as gym
 
 from seqel.errors import EnvironmentFault
 
-__all__ = ["EnvMaker", "environment_name", "registered", "resolve"]
+__all__ = ["EnvMaker", "environment_name", "import_named", "known_id", "registered", "resolve"]
 
 EnvMaker = Callable[[], "gym.Env[Any, Any]"]
 
@@ -42,19 +42,41 @@ def resolve(env: str | EnvMaker, **kwargs: Any) -> EnvMaker:
         raise EnvironmentFault(f"expected an environment id or a function that makes one, got {type(env).__name__}")
     module_name, _, name = env.rpartition(":")
     if module_name:
-        module = _import(module_name)
-        found = getattr(module, name, None)
-        if callable(found):
-            return partial(found, **kwargs)
-        if name not in gym.registry:
-            raise EnvironmentFault(f"module {module_name!r} has no class {name!r}, and registers no id of that name")
-    else:
-        for prefix, package in REGISTRARS.items():
-            if name.startswith(prefix) and name not in gym.registry:
-                _register(package)
-    if name not in gym.registry:
+        # `seqel train my_env:MyEnv` from the folder that holds my_env.py
+        return import_named(module_name, name, kwargs, Path.cwd())
+    if not known_id(name):
         raise EnvironmentFault(f"no environment {env!r} is registered{_near(name)}")
     return partial(_make, name, kwargs)
+
+
+def import_named(module_name: str, name: str, kwargs: dict[str, Any], folder: Path | None = None) -> EnvMaker:
+    """The class `name` of a module, or the id that importing it registers; `folder` is searched first, where given.
+
+    Nothing is called before it is known to be an environment.
+
+    Raises:
+        EnvironmentFault: there is no such module, or the name is neither a subclass of `gymnasium.Env` nor an id.
+    """
+    module = _import(module_name, folder)
+    found = getattr(module, name, None)
+    if isinstance(found, type) and issubclass(found, gym.Env):
+        return partial(found, **kwargs)
+    if name in gym.registry:
+        return partial(_make, name, kwargs)
+    if found is None:
+        raise EnvironmentFault(f"module {module_name!r} has no class {name!r}, and registers no id of that name")
+    raise EnvironmentFault(
+        f"{module_name}:{name}: expected a subclass of gymnasium.Env, got {type(found).__name__}; it was not called. "
+        "A function that makes an environment can be passed in Python: seqel.train(make_env)"
+    )
+
+
+def known_id(name: str) -> bool:
+    """Whether Gymnasium has an environment of that id, once the installed package that it belongs to is imported."""
+    for prefix, package in REGISTRARS.items():
+        if name.startswith(prefix) and name not in gym.registry:
+            _register(package)
+    return name in gym.registry
 
 
 def environment_name(env: str | EnvMaker) -> str:
@@ -77,13 +99,14 @@ def _make(name: str, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
     return gym.make(name, **kwargs)
 
 
-def _import(module: str) -> Any:
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # `seqel train my_env:MyEnv` from the folder that holds my_env.py
+def _import(module: str, folder: Path | None) -> Any:
+    if folder is not None and str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise EnvironmentFault(f"no module {module!r} here or installed ({error})") from error
+        where = "here or installed" if folder is not None else "installed"
+        raise EnvironmentFault(f"no module {module!r} {where} ({error})") from error
     except Exception as error:
         raise EnvironmentFault(f"importing {module!r} failed: {type(error).__name__}: {error}") from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, cast
@@ -19,11 +20,13 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from gymnasium.vector.utils import create_shared_memory
 from numpy.typing import NDArray
 
+from seqel.action_masks import MASK, read_mask
+from seqel.environments.contract import CheckedEnv, make_checked
 from seqel.environments.resolve import EnvMaker, registered
-from seqel.errors import EnvironmentFault, SeqelError
+from seqel.errors import EnvironmentFault, SeqelError, SpaceError
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
 
-__all__ = ["StepResult", "VectorStream", "make_vector", "success_of"]
+__all__ = ["StepResult", "VectorStream", "close_vector", "make_vector", "success_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,43 +52,83 @@ class StepResult:
 def make_vector(
     make: EnvMaker, environments: int, mode: Literal["sync", "async", "envpool"] = "sync"
 ) -> VectorEnv[Any, Any, Any]:
-    """`environments` copies side by side, autoreset off; or envpool's engine for the id that `make` makes.
+    """`environments` copies side by side, checked, autoreset off; or envpool's engine for the id that `make` makes.
 
     Raises:
-        EnvironmentFault: an environment cannot be made. ConfigError, SpaceError: envpool has no such id.
+        EnvironmentFault: an environment cannot be made, or `make` returns the same instance twice. ConfigError, SpaceError:
+            envpool has no such id.
     """
     if mode == "envpool":
         from seqel.environments.envpool import PoolEnv
 
         name, arguments = registered(make)
         return cast("VectorEnv[Any, Any, Any]", PoolEnv(name, environments, arguments))
+    first = make_checked(make, 0)
+    copies = [first]
     try:
         if mode == "async":
-            worker = partial(_in_worker, make, os.getpid())
-            shared = _shareable(make)
-            return AsyncVectorEnv([worker] * environments, autoreset_mode=AutoresetMode.DISABLED, shared_memory=shared)
-        return SyncVectorEnv([make] * environments, autoreset_mode=AutoresetMode.DISABLED)
-    except Exception as error:
-        raise EnvironmentFault(f"the environment cannot be made: {type(error).__name__}: {error}") from error
+            workers = [partial(_in_worker, make, row, os.getpid()) for row in range(environments)]
+            return AsyncVectorEnv(
+                workers, autoreset_mode=AutoresetMode.DISABLED, shared_memory=_shareable(first)
+            )  # `first` is open meanwhile, so that an instance that is handed out twice is noticed here
+        copies.extend(make_checked(make, row) for row in range(1, environments))
+        return SyncVectorEnv([lambda copy=copy: copy for copy in copies], autoreset_mode=AutoresetMode.DISABLED)  # type: ignore[misc]
+    except BaseException as error:
+        if mode == "sync":
+            for copy in copies:
+                copy.shut()
+        if isinstance(error, SeqelError) or not isinstance(error, Exception):
+            raise
+        reason = _reason(error, None)
+        raise EnvironmentFault(f"the environment cannot be made: {reason}") from error
+    finally:
+        if mode == "async":
+            first.shut()
 
 
-def _shareable(make: EnvMaker) -> bool:
+def close_vector(envs: VectorEnv[Any, Any, Any]) -> None:
+    """Close a vector environment, whatever state it is in: a worker that died must not hide why."""
+    workers = getattr(envs, "processes", [])
+    died = any(not worker.is_alive() for worker in workers)
+    try:
+        envs.close(**({"terminate": True} if died else {}))
+    except Exception as error:  # noqa: BLE001  (what was learnt must not be lost for it)
+        for worker in workers:
+            worker.kill()
+            worker.join()
+        envs.closed = True
+        if not died:
+            warnings.warn(f"the environments failed in close: {_reason(error, envs)}", RuntimeWarning, stacklevel=2)
+
+
+def _shareable(env: CheckedEnv) -> bool:
     """Whether observations can lie in memory that processes share: spaces of a library's own kind cannot."""
-    env = make()
     try:
         create_shared_memory(env.observation_space, n=1)
     except (CustomSpaceError, TypeError, ValueError):
         return False
-    finally:
-        env.close()
     return True
 
 
-def _in_worker(make: EnvMaker, owner: int) -> Any:
+def _in_worker(make: EnvMaker, row: int, owner: int) -> Any:
     """Ctrl-C reaches every process of a terminal; the one that trains answers, and must find its environments alive."""
     if os.getpid() != owner:  # gymnasium makes one in the owner too, to look at its spaces
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return make()
+    return make_checked(make, row)
+
+
+def _reason(error: BaseException, envs: VectorEnv[Any, Any, Any] | None) -> str:
+    """What went wrong. A pipe that broke says nothing: the process at its other end ended."""
+    if not isinstance(error, EOFError | ConnectionError | BrokenPipeError):
+        return f"{type(error).__name__}: {error}"
+    codes = []
+    for worker in getattr(envs, "processes", []):
+        worker.join(0.2)
+        if worker.exitcode is not None:
+            codes.append(worker.exitcode)
+    known = f" with exit code {codes[0]}" if codes else ""
+    hint = " (killed, perhaps for lack of memory)" if -signal.SIGKILL in codes else ""
+    return f"a worker process ended{known}{hint}; see what it printed above, or set vectorization = 'sync'"
 
 
 class VectorStream:
@@ -114,7 +157,7 @@ class VectorStream:
         except SeqelError:
             raise
         except Exception as error:
-            raise EnvironmentFault(f"the environment failed in reset: {type(error).__name__}: {error}") from error
+            raise EnvironmentFault(f"the environment failed in reset: {_reason(error, self.envs)}") from error
         current = self.spec.flatten(observation, self.count)
         if rows is None:
             self.current, self.first = current, np.ones(self.count, bool)
@@ -138,7 +181,7 @@ class VectorStream:
         except SeqelError:
             raise
         except Exception as error:
-            raise EnvironmentFault(f"the environment failed in step: {type(error).__name__}: {error}") from error
+            raise EnvironmentFault(f"the environment failed in step: {_reason(error, self.envs)}") from error
         reward = np.asarray(reward, np.float64)
         if not np.isfinite(reward).all():
             row = int(np.flatnonzero(~np.isfinite(reward))[0])
@@ -166,8 +209,8 @@ class VectorStream:
         return StepResult(reached, reward, terminated & stepped, truncated & stepped, stepped, info, mask)
 
     def close(self) -> None:
-        """Let the environments go."""
-        self.envs.close()
+        """Let the environments go. What fails there is a warning."""
+        close_vector(self.envs)
 
     def _merge(self, new: FlatObservation, rows: NDArray[np.bool_]) -> None:
         for path, leaf in self.current.items():
@@ -198,10 +241,13 @@ class VectorStream:
     def _read_mask(self, info: dict[str, Any], rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """(E, A); everything is allowed where nothing is reported."""
         mask = np.ones((self.count, self.action_spec.actions), bool)
-        found = info.get("action_mask")
+        found = info.get(MASK)
         if found is not None:
-            for row in np.flatnonzero(rows & np.asarray(info.get("_action_mask", rows))):
-                mask[row] = np.asarray(found[row], bool)
+            for row in np.flatnonzero(rows & np.asarray(info.get(f"_{MASK}", rows))):
+                try:
+                    mask[row] = True if found[row] is None else read_mask(found[row], mask[row].shape)
+                except SpaceError as error:
+                    raise EnvironmentFault(f"environment {row}: {error}") from error
         return mask
 
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from seqel.agents.agent import Agent
+from seqel.agents.matching import require_equal_spaces
 from seqel.environments.resolve import EnvMaker, resolve
-from seqel.environments.vector import VectorStream, make_vector, success_of
-from seqel.errors import ConfigError, SpaceError
+from seqel.environments.seeds import require_for_reports
+from seqel.environments.vector import VectorStream, close_vector, make_vector, success_of
+from seqel.errors import ConfigError
 from seqel.evaluation.statistics import bootstrap_interval, interquartile_mean, success_interval
-from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.spaces import ActionSpec
 
 __all__ = ["Evaluation", "evaluate", "play"]
 
-SEED_LIMIT = 1 << 30  # seeds from here on belong to validation and training
 LONGEST = 100_000  # steps of an episode: a greedy agent may walk in circles for ever where nothing sets a limit
 
 
@@ -30,13 +31,11 @@ class Evaluation:
     iqm: float  # interquartile mean
     interval: tuple[float, float]  # 95 % bootstrap interval of the mean
     success: float | None  # rate, where the environment reports `is_success`
-    success_interval: tuple[float, float] | None  # 95 % Wilson interval
+    success_interval: tuple[float, float] | None  # 95 %: Wilson's; of shares between 0 and 1, the bootstrap's
     returns: list[float]
     lengths: list[int]
     seed: int
     cut: int = 0  # how many of the episodes did not end by themselves, but by `limit`
-
-    name: ClassVar[str] = "validation/return"  # of `mean`, in TensorBoard
 
     def as_json(self) -> dict[str, Any]:
         """The figures as metrics.jsonl holds them: without the single episodes, and None where a figure is not finite."""
@@ -48,6 +47,11 @@ class Evaluation:
     def evidence(self) -> dict[str, Any]:
         """What a saved agent says about the validation that it was chosen by, beside the mean."""
         return {"interval": list(self.interval), "episodes": len(self.returns)}
+
+    def scalars(self) -> dict[str, float]:
+        """The mean return, and the success rate where there is one, under TensorBoard's names."""
+        success = {} if self.success is None else {"validation/success": self.success}
+        return {"validation/return": self.mean, **success}
 
     def __str__(self) -> str:
         text = f"mean return {self.mean:.3f}, 95 % [{self.interval[0]:.3f}, {self.interval[1]:.3f}], iqm {self.iqm:.3f}"
@@ -74,13 +78,12 @@ def evaluate(
     ended after `limit` steps is cut off there, counted with what it earned, as no success, and told in `cut`.
 
     Raises:
-        ConfigError: no episodes, or a seed of 2^30 or more (kept for training and validation).
+        ConfigError: no episodes, or seeds of 2^30 or more among them (kept for training and validation).
         SpaceError: the environment's spaces are not those the agent was trained on.
     """
     if episodes < 1:
         raise ConfigError(f"episodes: expected at least 1, got {episodes}")
-    if not 0 <= seed < SEED_LIMIT:
-        raise ConfigError(f"seed: expected 0 to {SEED_LIMIT - 1} (higher ones belong to training), got {seed}")
+    require_for_reports(seed, episodes)
     if limit < 1:
         raise ConfigError(f"limit: expected at least 1 step, got {limit}")
     return play(agent, resolve(env), episodes, seed, min(environments, episodes), progress, limit)
@@ -98,23 +101,43 @@ def play(
     """`evaluate` without its checks of the seed: validation uses the seeds above the limit."""
     envs = make_vector(make, environments)
     try:
-        _require_same_spaces(agent, envs)
+        found = (
+            agent.observation_spec.same_reading(envs.single_observation_space), ActionSpec.from_space(envs.single_action_space)
+        )  # fmt: skip
+        trained = (agent.observation_spec, agent.action_spec)
+        require_equal_spaces("the environment", found, "the spaces that the agent was trained on", trained)
         stream = VectorStream(envs, agent.observation_spec, agent.action_spec)
-        returns, lengths, success, cut = _run(agent, stream, episodes, seed, progress, limit)
+        return play_on(agent, stream, episodes, seed, progress, limit)
     finally:
-        envs.close()
+        close_vector(envs)
+
+
+def play_on(
+    agent: Agent,
+    stream: VectorStream,
+    episodes: int,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+    limit: int = LONGEST,
+) -> Evaluation:
+    """`play` in environments that are there already; they are left wherever the last episodes ended."""
+    returns, lengths, success, cut = _run(agent, stream, episodes, seed, progress, limit)
     return summarise(returns, lengths, success, seed, cut)
 
 
 def summarise(returns: Any, lengths: Any, success: Any, seed: int, cut: int = 0) -> Evaluation:
     """Per-episode numbers -> an `Evaluation`; success holds NaN where none was reported."""
     known = not np.isnan(success).any()
+    within = None
+    if known:
+        binary = bool(np.isin(success, (0.0, 1.0)).all())
+        within = success_interval(int(np.sum(success)), len(success)) if binary else bootstrap_interval(success)
     return Evaluation(
         mean=float(np.mean(returns)),
         iqm=float(interquartile_mean(returns)),
         interval=bootstrap_interval(returns),
         success=float(np.mean(success)) if known else None,
-        success_interval=success_interval(int(np.sum(success)), len(success)) if known else None,
+        success_interval=within,
         returns=[float(r) for r in returns],
         lengths=[int(n) for n in lengths],
         seed=seed,
@@ -152,7 +175,7 @@ def _run(
                 done_count += 1
             number[row] = following
             following += 1
-        seeds = [seed + int(number[i]) if over[i] else None for i in range(count)]
+        seeds = [seed + min(int(number[i]), episodes - 1) if over[i] else None for i in range(count)]
         stream.reset(seeds, over)
         age[over], reward[over] = 0, 0.0
         if progress is not None:
@@ -160,15 +183,3 @@ def _run(
     if not np.isnan(success[~cut]).any() and not cut.all():
         success[cut & np.isnan(success)] = 0.0  # success is reported at the end, and these saw none
     return returns, lengths, success, int(cut.sum())
-
-
-def _require_same_spaces(agent: Agent, envs: Any) -> None:
-    observation = ObservationSpec.from_space(envs.single_observation_space)
-    action = ActionSpec.from_space(envs.single_action_space)
-    if observation != agent.observation_spec:
-        raise SpaceError(
-            f"the environment observes {[str(leaf) for leaf in observation.leaves]}, the agent was trained on "
-            f"{[str(leaf) for leaf in agent.observation_spec.leaves]}"
-        )
-    if action != agent.action_spec:
-        raise SpaceError(f"the environment has the actions {action}, the agent was trained on {agent.action_spec}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seqel.environments.resolve import EnvMaker, resolve
-from seqel.environments.vector import VectorStream, make_vector, success_of
+from seqel.environments.vector import VectorStream, close_vector, make_vector, success_of
 from seqel.errors import ConfigError
 from seqel.types import QOutput, SequenceBatch
 
@@ -67,7 +67,7 @@ def record_episode(agent: Agent, env: str | EnvMaker, seed: int = 0) -> EpisodeT
                 success = success_of(outcome.info, 0)
                 break
     finally:
-        envs.close()
+        close_vector(envs)
     return EpisodeTrace(
         {path: np.stack(leaves) for path, leaves in seen.items()},
         np.array(actions, np.int64),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 from seqel.errors import ConfigError
+from seqel.settings import check, setting
 
 __all__ = ["ObjectiveConfig"]
 
@@ -15,43 +15,76 @@ __all__ = ["ObjectiveConfig"]
 class ObjectiveConfig:
     """Double Q-learning on every step of the window, with n-step or lambda returns."""
 
-    discount: float | None = None  # gamma, a step; None: what the environment suggests, else 0.99
-    lambda_: float = 0.9  # Peng's Q(lambda); 0: one-step targets
-    trace: Literal["peng", "watkins", "retrace"] = "peng"  # the others cut where the behaviour was not greedy
-    n_step: int = 1  # used where lambda_ is 0
-    double: bool = True  # the online network picks the next action, the target network values it
-    error: Literal["squared", "huber"] = "squared"  # scalar values only; classified ones use cross-entropy
-    # what keeps a learner near recorded data; 0: left out
-    td_weight: float = 1.0  # weight of Q-learning itself; 0: imitation alone
-    cql_alpha: float = 0.0  # alpha of conservative Q-learning: values of actions not taken are held down
-    cql_temperature: float = 0.1  # in return scales: by how much two values must differ to be told apart
-    cloning_weight: float = (
-        0.0  # weight of predicting the recorded action (behaviour cloning; the supervised part of SQN)
+    discount: float | None = setting(
+        None,
+        "Discount factor per step. Left out: what the environment suggests, else 0.99.",
+        ge=0.0,
+        le=1.0,
+        known_as=("gamma",),
     )
-    iql_expectile: float = 0.0  # tau of IQL's state value, which is then bootstrapped from; 0.5 to 1
-    awr_beta: float = 0.0  # beta: imitate the recorded actions that did better than their state's value
+    lambda_: float = setting(
+        0.9,
+        "Lambda of the returns that values are trained on: the higher, the further a reward reaches back in one update. "
+        "0: `n_step` targets.",
+        ge=0.0,
+        le=1.0,
+        known_as=("lambda", "lam", "td_lambda", "gae_lambda"),
+    )
+    trace: Literal["peng", "watkins", "retrace"] = setting(
+        "peng",
+        "How lambda returns treat exploring actions: Peng's Q(lambda) ignores them, Watkins's cuts the return there, "
+        "Retrace weights it by the probability of the action.",
+    )
+    n_step: int = setting(
+        1, "Number of rewards in a target before it bootstraps, where `lambda_` is 0.", unit="steps", ge=1
+    )
+    double: bool = setting(
+        True, "Double Q-learning: the online network picks the next action, the target network values it."
+    )
+    error: Literal["squared", "huber"] = setting(
+        "squared", "Loss of scalar values. Values learnt as distributions use their own."
+    )
+    td_weight: float = setting(1.0, "Weight of Q-learning itself. 0: only the recorded actions are imitated.", ge=0.0)
+    cql_alpha: float = setting(
+        0.0,
+        "Weight (alpha) of conservative Q-learning, which pushes down the values of actions that the data do not take. 0: "
+        "left out.",
+        ge=0.0,
+        known_as=("cql", "conservative"),
+    )
+    cql_temperature: float = setting(
+        0.1,
+        "Difference at which conservative Q-learning tells two values apart.",
+        unit="return scales",
+        gt=0.0,
+    )
+    cloning_weight: float = setting(
+        0.0,
+        "Weight of predicting the recorded action (behaviour cloning). 0: left out.",
+        ge=0.0,
+    )
+    iql_expectile: float = setting(
+        0.0,
+        "Expectile (tau) of implicit Q-learning's state value, which targets then bootstrap from; useful from 0.5 to 1. 0: "
+        "left out.",
+        ge=0.0,
+        lt=1.0,
+        known_as=("iql_tau", "expectile"),
+    )
+    awr_beta: float = setting(
+        0.0,
+        "Inverse temperature (beta) of advantage-weighted imitation: recorded actions that did better than their state's "
+        "value count more. 0: all count alike.",
+        unit="per mean absolute advantage",
+        ge=0.0,
+    )
 
     def __post_init__(self) -> None:
-        if self.discount is not None and not (math.isfinite(self.discount) and 0.0 <= self.discount <= 1.0):
-            raise ConfigError(f"objective.discount: expected 0 <= discount <= 1, got {self.discount}")
-        if not 0.0 <= self.lambda_ <= 1.0:
-            raise ConfigError(f"objective.lambda_: expected 0 <= lambda_ <= 1, got {self.lambda_}")
-        for name, choices in (("trace", ("peng", "watkins", "retrace")), ("error", ("squared", "huber"))):
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"objective.{name}: expected one of {choices}, got {getattr(self, name)!r}")
-        if self.n_step < 1:
-            raise ConfigError(f"objective.n_step: expected at least 1, got {self.n_step}")
+        check(self, "objective")
         if self.n_step > 1 and self.lambda_ > 0:
             raise ConfigError(
                 f"objective.n_step = {self.n_step} needs lambda_ = 0 (got {self.lambda_}): one or the other"
             )
-        for name in ("td_weight", "cql_alpha", "cloning_weight", "awr_beta"):
-            if not 0.0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"objective.{name}: expected 0 or more, got {getattr(self, name)}")
-        if not 0.0 < self.cql_temperature < math.inf:
-            raise ConfigError(f"objective.cql_temperature: expected more than 0, got {self.cql_temperature}")
-        if not 0.0 <= self.iql_expectile < 1.0:
-            raise ConfigError(f"objective.iql_expectile: expected 0 <= iql_expectile < 1, got {self.iql_expectile}")
         if self.td_weight == 0.0 and self.cloning_weight == 0.0:
             raise ConfigError(
                 "objective: expected td_weight > 0 or cloning_weight > 0, got neither: nothing would be learned"

@@ -68,7 +68,9 @@ def q_targets(
         if config.trace == "watkins":
             found = peng_lambda(reward, discount, value, valid, trace)
         else:
-            found = retrace(reward, discount, value, _fold(action_values(target.q[:, :-1], batch.action)), valid, trace)
+            found = retrace(
+                reward, discount, value, _fold(action_values(target.q.detach()[:, :-1], batch.action)), valid, trace
+            )
     return found.view(policies, *batch.reward.shape).movedim(0, -1)
 
 
@@ -87,7 +89,9 @@ def _bootstrap(
 ) -> Tensor:
     """The value of each step's next observation.  -> (B, T, K), no gradient."""
     if batch.policy is not None:
-        return mean_over_dimensions((batch.policy * target.q.detach()).sum(dim=-1))[:, 1:]
+        q = target.q.detach()
+        q = q if q.ndim == 5 else q[:, :, None]  # (B, T+1, K, M, A)
+        return mean_over_dimensions((batch.policy * q).sum(dim=-1))[:, 1:]
     if config.iql_expectile > 0.0:
         assert online.value is not None
         return online.value.detach()[:, 1:, None]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from seqel.errors import ConfigError
+from seqel.settings import check, setting
 
 __all__ = ["NetworkConfig", "TrunkName", "ValueName"]
 
@@ -23,64 +23,98 @@ PolicyHeadName = Literal["none", "auxiliary", "greedy", "constraint"]
 class NetworkConfig:
     """Tokens, trunk and head."""
 
-    trunk: TrunkName = "transformer"
-    width: int = 64  # D
-    layers: int = 2
-    heads: int = 4
-    feedforward: int = 4  # hidden width of the MLP, in units of `width`
-    context: int = 0  # steps each layer's attention reaches back; 0: chosen from the environment's episode length
-    dropout: float = 0.0
-    gate: GateName = "residual"  # how a block joins the stream: added, or by a gate (GTrXL)
-    qk_norm: bool = False  # normalise queries and keys (Henry et al. 2020, arXiv:2010.04245)
-    rope_base: float = 10_000.0
-    clock: bool = True  # a learnt function of the step number, added to each token
-    clock_base: float = 1_000.0
-    clock_scale: float = 0.3
-    previous_action: bool = True  # part of each step's token
-    previous_reward: bool = True
-    first_step: bool = True  # a flag on an episode's first step
-    image: ImageName = "cnn"  # how a picture becomes part of its step's token
-    actions: ActionsName = "outputs"  # an output each, or scored by what they are: MLP(h, e(a))
-    action_features: int = 0  # numbers that describe an action, where they are embedded; as the run was given them
-    policy_head: PolicyHeadName = "none"  # a head that predicts the recorded action: learnt
-    # beside the values, decides instead of them, or says among which actions they decide (see `bcq_threshold`)
-    bcq_threshold: float = (
-        0.3  # policy = "constraint": an action this many times as likely as the likeliest one may be chosen
+    trunk: TrunkName = setting(
+        "transformer", "What summarises the history: a causal Transformer, or a gated recurrent unit."
     )
-    state_value: bool = False  # a head for the value of the state itself (IQL)
-    dueling: bool = False  # value + advantage (Wang et al. 2016) instead of all actions at once
-    value: ValueName = "scalar"  # the last two need objective.lambda_ = 0
-    bins: int = 101  # outputs an action, where the value is not scalar
-    value_range: float = 10.0  # hl-gauss, c51: the support reaches this many return scales to either side
+    width: int = setting(
+        64,
+        "Width D of tokens and layers; for a Transformer a multiple of 2 * `heads`.",
+        ge=2,
+        known_as=("d_model", "hidden_size", "hidden_dim", "embed_dim"),
+    )
+    layers: int = setting(2, "Number of Transformer blocks, or of GRU layers.", ge=1, known_as=("depth", "num_layers"))
+    heads: int = setting(4, "Attention heads per block.", ge=1, known_as=("num_heads", "n_heads"))
+    feedforward: int = setting(4, "Hidden width of each block's MLP.", unit="multiples of `width`", ge=1)
+    context: int = setting(
+        0,
+        "How far back each layer's attention reaches. 0: chosen from the environment's episode length.",
+        unit="steps",
+        ge=0,
+        known_as=("context_length", "history", "seq_len", "memory"),
+    )
+    dropout: float = setting(
+        0.0,
+        "Probability of dropping a value while learning; acting never drops any.",
+        unit="probability",
+        ge=0.0,
+        lt=1.0,
+    )
+    gate: GateName = setting(
+        "residual", "How a block's output joins the residual stream: added, or through a GRU gate (GTrXL)."
+    )
+    qk_norm: bool = setting(
+        False, "Normalise queries and keys before their product (Henry et al. 2020, arXiv:2010.04245)."
+    )
+    rope_base: float = setting(
+        10_000.0, "Base of the rotary position embedding's wavelengths.", gt=0.0, known_as=("rope_theta",)
+    )
+    clock: bool = setting(True, "Add a learnt function of the step number within the episode to each token.")
+    clock_base: float = setting(1_000.0, "Base of the wavelengths that the step number is seen in.", gt=0.0)
+    clock_scale: float = setting(0.3, "Size of that function's input at the start of training.", ge=0.0)
+    previous_action: bool = setting(True, "Make the previous action part of each step's token.")
+    previous_reward: bool = setting(True, "Make the previous reward part of each step's token, as its symlog.")
+    first_step: bool = setting(True, "Mark an episode's first step in its token.")
+    image: ImageName = setting(
+        "cnn", "How an image becomes part of its step's token: by a small convolutional network, or from patches."
+    )
+    actions: ActionsName = setting(
+        "outputs", "One output per action, or one scorer MLP(h, e(a)) that is given a description of each action."
+    )
+    action_features: int = setting(
+        0,
+        "Numbers that describe each action, where `actions` is 'embedded'. Set from the description that is given.",
+        ge=0,
+    )
+    policy_head: PolicyHeadName = setting(
+        "none",
+        "A head that predicts the recorded action: none, trained beside the values, choosing in their place, or limiting "
+        "them to likely actions (see `bcq_threshold`).",
+    )
+    bcq_threshold: float = setting(
+        0.3,
+        "With `policy_head` = 'constraint', an action may be chosen if it is at least this many times as probable as the most "
+        "probable one.",
+        unit="ratio",
+        ge=0.0,
+        le=1.0,
+    )
+    state_value: bool = setting(False, "Add a head for the value of the state itself, as implicit Q-learning needs it.")
+    dueling: bool = setting(
+        False, "Split values into a state's value and each action's advantage (Wang et al. 2016, arXiv:1511.06581)."
+    )
+    value: ValueName = setting(
+        "scalar",
+        "How a value is represented: one number, or a distribution. 'c51' and 'quantile' need objective.lambda_ = 0.",
+    )
+    bins: int = setting(
+        101, "Outputs per action, where `value` is a distribution.", ge=2, known_as=("atoms", "num_atoms", "quantiles")
+    )
+    value_range: float = setting(
+        10.0,
+        "'hl-gauss' and 'c51' represent values from minus this to plus this.",
+        unit="return scales",
+        gt=0.0,
+        known_as=("v_max", "v_min"),
+    )
 
     def __post_init__(self) -> None:
-        for name, kind in (
-            ("trunk", TrunkName),
-            ("gate", GateName),
-            ("image", ImageName),
-            ("actions", ActionsName),
-            ("policy_head", PolicyHeadName),
-            ("value", ValueName),
-        ):
-            if getattr(self, name) not in get_args(kind):
-                raise ConfigError(f"network.{name}: expected one of {get_args(kind)}, got {getattr(self, name)!r}")
-        for name in ("rope_base", "clock_base", "value_range"):
-            if not 0.0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"network.{name}: expected a positive number, got {getattr(self, name)}")
-        for name, least in (("width", 2), ("layers", 1), ("heads", 1), ("feedforward", 1), ("context", 0), ("bins", 2)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"network.{name}: expected at least {least}, got {getattr(self, name)}")
+        check(self, "network")
         if self.trunk == "transformer" and (self.width % self.heads or (self.width // self.heads) % 2):
             raise ConfigError(
                 f"network.width: expected a multiple of 2 * heads (rotary embedding turns pairs), got {self.width} "
                 f"with {self.heads} heads"
             )
-        if self.action_features < 0 or (self.action_features and self.actions != "embedded"):
+        if self.action_features and self.actions != "embedded":
             raise ConfigError(
-                "network.action_features: expected 0 or more, and 0 unless network.actions is 'embedded', got "
-                f"{self.action_features}"
+                f"network.action_features: expected 0 unless network.actions is 'embedded', got {self.action_features}"
             )
-        if not 0.0 <= self.bcq_threshold <= 1.0:
-            raise ConfigError(f"network.bcq_threshold: expected 0 <= bcq_threshold <= 1, got {self.bcq_threshold}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f"network.dropout: expected 0 <= dropout < 1, got {self.dropout}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from seqel.evaluation.statistics import bootstrap_interval
 from seqel.ope.estimators import Estimate, Logged, bellman_error, correctable_steps, effective_sizes, estimate
 from seqel.ope.fqe import FQETrainer, StepEstimates, fitted_config
 from seqel.ope.policies import AgentPolicy, BehaviourPolicy, Policy
+from seqel.ope.saved_fits import SavedFits, fingerprint
+from seqel.training.config import RunConfig
 from seqel.training.defaults import LONGEST_CONTEXT
 from seqel.training.held_out import HeldOut
 from seqel.training.offline import loop as offline
@@ -48,6 +51,7 @@ class PolicyValue:
     off_support: float  # share of its choices that are hardly ever recorded in such a place
     difference: Estimate | None  # to the recorded policy, from the same resamples; None for that one itself
     warnings: tuple[str, ...] = ()
+    reason: str = ""  # the first of the warnings in a few words, for a table
 
     @property
     def supported(self) -> bool:
@@ -62,7 +66,7 @@ class PolicyValue:
 
 @dataclass(frozen=True, slots=True)
 class OffPolicy:
-    """The whole table. Values are discounted rewards of a session, from its first step."""
+    """The whole table. Values are discounted rewards of a trainer, from its first step."""
 
     recorded: PolicyValue
     policies: tuple[PolicyValue, ...]
@@ -96,21 +100,43 @@ def estimate_policies(
     context: int = 0,
     seed: int = 0,
     progress: Callable[[Record], None] | None = None,
+    saved: Path | None = None,
 ) -> OffPolicy:
     """Fit values, weigh, correct, resample.
 
     `context`: the least that the fitted network remembers, in steps; it remembers whole sessions up to 128 of them, and as
     much as the policies do: what a policy forgets may still decide what it earns.
     `updates`: of each of the four fits. `progress` is called with the records of one after the other.
+    `saved`: a folder in which each fit is saved when it is done; those that are there already, of the same estimate, are
+    taken from it, and the result is the same as without it.
 
     Raises:
-        DataError: there are fewer than two sessions, or nothing in them.
+        DataError: there are fewer than two sessions, or nothing in them. StorageError: a fit cannot be saved.
     """
     if not policies:
         raise DataError("expected at least one policy to evaluate, got none")
     thinned = Thinned(source, seed, min(TRANSITIONS, TABLE // ((len(policies) + 1) * source.action.actions)))
-    members, fit = fitted(policies, thinned, discount, updates, context, seed, progress)
-    steps = StepEstimates.of([member.steps_of(thinned.buffer) for member in members])
+    every, configs = _members(policies, thinned, discount, updates, context, seed)
+    store = None
+    if saved is not None:
+        key = {"configs": [repr(config) for config in configs], "seed": seed}
+        store = SavedFits(saved, fingerprint(every, thinned.buffer, key))
+    found: list[StepEstimates] = []
+    fit: HeldOut | None = None
+    table = None
+    for member, config in enumerate(configs):
+        before = store.load(member) if store is not None else None
+        if before is None:
+            trainer = FQETrainer(config, thinned, every, table)
+            table = trainer.table
+            fit = _fit(trainer, member, progress)
+            found.append(trainer.steps_of(thinned.buffer))
+            if store is not None:
+                store.save(member, found[-1], fit)
+        else:
+            found.append(before[0])
+            fit = before[1]
+    steps = StepEstimates.of(found)
     known = bool(np.isfinite(thinned.buffer.behaviour()).all())
     return tabulate(steps, [policy.name for policy in policies], discount, fit, known, seed)
 
@@ -126,22 +152,36 @@ def fitted(
 ) -> tuple[list[FQETrainer], HeldOut | None]:
     """The members, fitted to the recorded behaviour (policy 0) and to each of `policies`; and how well the last of them
     explains sessions held out."""
+    every, configs = _members(policies, source, discount, updates, context, seed)
+    members: list[FQETrainer] = []
+    look = None
+    for member, config in enumerate(configs):
+        members.append(FQETrainer(config, source, every, members[0].table if members else None))
+        look = _fit(members[-1], member, progress)
+    return members, look
+
+
+def _fit(trainer: FQETrainer, member: int, progress: Callable[[Record], None] | None) -> HeldOut | None:
+    """Run one fit.  -> its last validation on held-out episodes."""
+    validation = None
+    for record in offline.records(trainer):
+        validation = record.validation
+        if progress is not None:
+            progress(replace(record, progress=(member + record.progress) / MEMBERS))
+    return validation if isinstance(validation, HeldOut) else None
+
+
+def _members(
+    policies: Sequence[Policy], source: Source, discount: float, updates: int | None, context: int, seed: int
+) -> tuple[list[Policy], list[RunConfig]]:
+    """The policies with the recorded one before them, and the config of each fit."""
     counts = np.bincount(source.buffer.actions()[:, 0], minlength=source.action.actions)
-    every = [BehaviourPolicy(tuple((counts / counts.sum()).tolist())), *policies]
+    every: list[Policy] = [BehaviourPolicy(tuple((counts / counts.sum()).tolist())), *policies]
     given = {} if updates is None else {"updates": updates}
     longest = int(source.buffer.lengths.max())
     own = [policy.agent.network.config.context for policy in policies if isinstance(policy, AgentPolicy)]
     context = max(context, min(longest + 1, LONGEST_CONTEXT), *own, 1)
-    members: list[FQETrainer] = []
-    look = None
-    for member in range(MEMBERS):
-        config = fitted_config(discount, context, seed=seed * MEMBERS + member, **given)
-        members.append(FQETrainer(config, source, every, members[0].table if members else None))
-        for record in offline.records(members[-1]):
-            look = record.validation
-            if progress is not None:
-                progress(replace(record, progress=(member + record.progress) / MEMBERS))
-    return members, look if isinstance(look, HeldOut) else None
+    return every, [fitted_config(discount, context, seed=seed * MEMBERS + member, **given) for member in range(MEMBERS)]
 
 
 class Thinned:
@@ -222,12 +262,17 @@ def _row(
     agreement = float(steps.policy[k][steps.valid].sum() / counted)
     outside = float(steps.off_support[k][steps.valid].sum() / counted)
     warnings = list(doubts)
+    reasons = ["the values are not learnt"] if doubts else []
     if len(earned) < LEAST_SESSIONS:
         warnings.append(f"{len(earned)} sessions are too few to correct the fitted values by: they stand alone")
+        reasons.append("too few sessions")
     elif corrected == 0:
         warnings.append("hardly any recorded session begins as it would: its value is the fitted network's word alone")
+        reasons.append("no session begins like it")
     if outside > OUTSIDE:
         warnings.append(f"{outside:.0%} of what it does is hardly ever done in the data: nobody has seen what follows")
+        reasons.append(f"{outside:.0%} of its actions unseen")
     difference = estimate(logged, method, corrected, seed, minus=earned).widened(error, freedom)
     effective = float(effective_sizes(weights)[-1])
-    return PolicyValue(name, value, others, effective, agreement, outside, difference, tuple(warnings))
+    reason = reasons[0] if reasons else ""
+    return PolicyValue(name, value, others, effective, agreement, outside, difference, tuple(warnings), reason)

@@ -33,6 +33,7 @@ METHODS = {
 }
 LARGEST = 1e6  # of a product of ratios: beyond it nothing but noise is multiplied
 RESAMPLES = 1_000
+DRAWS = 20_000_000  # counts of sessions in resamples that are drawn at once, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ def estimate(
         return Estimate(value, value, value, method, steps)
     rng = np.random.default_rng(seed)
     values = np.empty(resamples)
-    block = max(1, int(2e7) // n)
+    block = max(1, DRAWS // n)
     for begin in range(0, resamples, block):
         count = min(block, resamples - begin)
         times = rng.multinomial(n, np.full(n, 1.0 / n), size=count).astype(np.float64)  # (R, N)

@@ -29,7 +29,7 @@ from seqel.networks.qnetwork import QNetwork
 from seqel.replay.buffer import Replay
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.training.config import LearnerConfig
-from seqel.training.hardware.allocator import use_large_pages
+from seqel.training.hardware.allocator import WARMUP_UPDATES, settle_memory
 from seqel.training.hardware.compilation import gflop
 from seqel.training.learner import Learner
 from seqel.types import Episode
@@ -117,7 +117,7 @@ def time_update(shapes: Shapes, repeats: int = 50) -> dict[str, Any]:
     update()
     _wait(shapes.device)
     first = time.perf_counter() - began
-    use_large_pages()
+    settle_memory(WARMUP_UPDATES, shapes.device)
     ms = _median(update, repeats, shapes.device)
     found: dict[str, Any] = {
         "ms": ms,

@@ -173,18 +173,20 @@ class Replay:
         return state | {f"step/{name}": column for name, column in self._slots.live().items()}
 
     def load_state_dict(self, state: Mapping[str, NDArray[Any] | int]) -> None:
-        """Hold what `state` holds: the same draws give the same batches, and adds evict alike.
+        """Hold what `state` holds: the same draws give the same batches, and with the same capacity adds evict alike.
 
-        Raises CheckpointError, and changes nothing, where `state` is of another kind of replay or damaged.
+        The capacity may differ, as it does where a run is made longer. Raises CheckpointError, and changes nothing, where
+        `state` is of another kind of replay, holds more than fits, or is damaged.
         """
         columns = self._slots.columns
         wanted = {"capacity", "actions", "evicted", "episodes", "previous_reward"}
         wanted |= {f"step/{name}" for name in columns} | ({"priorities"} if self._priorities is not None else set())
         if set(state) != wanted:
             raise CheckpointError(f"expected a replay state with {sorted(wanted)}, got {sorted(state)}")
-        for name, mine in (("capacity", self.capacity), ("actions", self.layout.actions)):
-            if int(state[name]) != mine:
-                raise CheckpointError(f"expected a replay state of {name} {mine}, got {int(state[name])}")
+        if int(state["actions"]) != self.layout.actions:
+            raise CheckpointError(
+                f"expected a replay state of actions {self.layout.actions}, got {int(state['actions'])}"
+            )
         numbers = np.array(state["episodes"], np.int64)
         previous_reward = np.asarray(state["previous_reward"], np.float32)
         width = EpisodeTable.PREVIOUS_ACTION + self.layout.action_dims
@@ -206,9 +208,11 @@ class Replay:
                     f"{value.dtype}"
                 )
         begin = int(numbers[0, EpisodeTable.SLOT]) if len(numbers) else 0
-        where = (begin + np.cumsum(taken) - taken) % self.capacity
-        if not 0 <= begin < self.capacity or (numbers[:, EpisodeTable.SLOT] != where).any():
+        room, offset = int(state["capacity"]), np.cumsum(taken) - taken
+        if room < 2 or not 0 <= begin < room or (numbers[:, EpisodeTable.SLOT] != (begin + offset) % room).any():
             raise CheckpointError("expected episodes that lie one behind the other, got gaps between them")
+        if room != self.capacity:
+            begin, numbers[:, EpisodeTable.SLOT] = 0, offset
         if self._priorities is not None:
             self._priorities.restore(np.asarray(state["priorities"], np.float64), numbers, int(state["evicted"]))
         self._slots.restore(values, begin)

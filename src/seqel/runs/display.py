@@ -6,16 +6,17 @@ import time
 from collections import deque
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from seqel.terminal import duration, sparkline
+from seqel.terminal import PLAIN_EVERY, duration, sparkline
 from seqel.training.config import RunConfig
 from seqel.training.held_out import HeldOut
 from seqel.training.record import Record
 
-__all__ = ["PLAIN_EVERY", "Progress", "duration"]
+if TYPE_CHECKING:
+    from seqel.training.trainer import Trainer
 
-PLAIN_EVERY = 10.0  # seconds between lines where standard error is no terminal
+__all__ = ["PLAIN_EVERY", "Progress", "duration"]
 
 
 class Progress:
@@ -32,6 +33,8 @@ class Progress:
         self.curve: deque[float] = deque(maxlen=40)  # validation means
         self.best = best  # validation mean, of earlier sittings
         self.speed = 0.0
+        self.updates = 0  # so far, where ticks tell
+        self._first: tuple[float, int] | None = None  # when the first tick came, and at which update
         self._said = time.monotonic()
         self._told: Record | None = None  # the last record that a line was printed of
         self._live: Any = None
@@ -70,20 +73,37 @@ class Progress:
             self._said, self._told = time.monotonic(), record
             self.console.print(self.line(), markup=False, soft_wrap=True)
 
+    def tick(self, trainer: Trainer) -> None:
+        """Between two records, which may lie minutes apart: how far the run is."""
+        self.updates = trainer.steps
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now, trainer.steps
+        if self._live is None and now - self._said >= PLAIN_EVERY:
+            self._said = now
+            begun, before = self._first
+            line = f"updates {trainer.steps:,} of {self.total:,}  time {duration(trainer.elapsed)}"
+            if trainer.steps > before:
+                left = (self.total - trainer.steps) * (now - begun) / (trainer.steps - before)
+                line += f", at most {duration(left)} to go"
+            self.console.print(line, markup=False, soft_wrap=True)
+
     def facts(self) -> dict[str, str]:
         """What is known, as words."""
         record = self.record
         if record is None:
-            return {"": "collecting the first experience" if not self.offline else "learning until the first look"}
+            if not self.offline:
+                return {"": "collecting the first experience"}
+            return {"updates": f"{self.updates:,} of {self.total:,}", "": "no check of the held-out sessions yet"}
         if self.offline:
-            found = {"updates": f"{record.updates:,} of {self.total:,}"}
+            found = {"updates": f"{max(record.updates, self.updates):,} of {self.total:,}"}
         else:
             found = {"steps": f"{record.steps:,} of {self.total:,}", "updates": f"{record.updates:,}"}
         if "return" in record.metrics:
             found["training return"] = f"{record.metrics['return']:.3f}"
         look = record.validation
         if isinstance(look, HeldOut):
-            found["held-out score"] = f"{look.mean:.4g} (best {self.best:.4g})"
+            found[look.title] = look.told(self.best)
             found["as recorded"] = f"{look.agreement:.0%}"
         elif self.curve:
             found["validation return"] = f"{self.curve[-1]:.3f} (best {self.best:.3f})"
@@ -108,7 +128,7 @@ class Progress:
         from rich.table import Table
 
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        done = 0 if self.record is None else self.record.steps
+        done = max(self.updates, 0 if self.record is None else self.record.steps)
         table.add_row("", ProgressBar(total=self.total, completed=done, width=40))
         for name, value in self.facts().items():
             table.add_row(f"[dim]{name}[/]", value)

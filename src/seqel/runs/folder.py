@@ -19,16 +19,18 @@ from seqel.agents import artifact
 from seqel.agents.agent import Agent
 from seqel.errors import CheckpointError, ConfigError
 from seqel.evaluation.statistics import first_reached
+from seqel.integrity import read_sealed, require_own_tree, sealed_line
 from seqel.runs.checkpoints import CheckpointStore
 from seqel.runs.plots import draw_curve
-from seqel.storage import Claim, atomic_write, writing
-from seqel.training.config import RunConfig, load_config, save_config
+from seqel.runs.run_config import CONFIG, read_run_config
+from seqel.storage import Claim, atomic_create, atomic_write, writing
+from seqel.training.config import RunConfig, config_text
 from seqel.training.record import Record
 from seqel.training.trainer import Trainer
 
 __all__ = ["RunFolder"]
 
-CONFIG, METRICS, SUMMARY, PICTURE = "config.toml", "metrics.jsonl", "summary.json", "learning-curve.png"
+METRICS, SUMMARY, PICTURE = "metrics.jsonl", "summary.json", "learning-curve.png"
 
 
 class RunFolder:
@@ -43,6 +45,7 @@ class RunFolder:
         self._claim = Claim(path)
         self.checkpoints = CheckpointStore(path / "checkpoints")
         self._events: Any = None
+        self.damaged: list[int] = []  # lines of metrics.jsonl, from 1, that `records` met last
 
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> RunFolder:
@@ -52,29 +55,29 @@ class RunFolder:
             ConfigError: there is a run, or anything else, already. StorageError: it cannot be written, or is in use.
         """
         taken = f"{path} holds a run already: go on with it by --resume {path}, or choose another folder"
-        if (path / CONFIG).exists():
-            raise ConfigError(taken)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise ConfigError(f"{path} is not empty and holds no run: choose another folder")
         with writing(path / CONFIG):
+            if (path / CONFIG).exists():
+                raise ConfigError(taken)
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise ConfigError(f"{path} is not empty and holds no run: choose another folder")
             path.mkdir(parents=True, exist_ok=True)
-            try:
-                (path / CONFIG).open("x").close()  # of several runs that begin at once, one gets the folder
-            except FileExistsError as error:
-                raise ConfigError(taken) from error
-        save_config(config, path / CONFIG)
+        try:
+            atomic_create(path / CONFIG, config_text(config))  # of several runs that begin at once, one gets the folder
+        except FileExistsError as error:
+            raise ConfigError(taken) from error
         return cls(path)
 
     @classmethod
-    def open(cls, path: Path) -> tuple[RunFolder, RunConfig]:
-        """An existing run.
+    def open(cls, path: Path, trust: bool = False) -> tuple[RunFolder, RunConfig]:
+        """An existing run. `trust`: its config may have been edited.
 
         Raises:
-            CheckpointError: there is none. ConfigError: its config is garbled. StorageError: it is in use.
+            CheckpointError: there is none, its config is altered, or a link leads out of its folder. ConfigError: its config
+                is garbled. StorageError: it is in use.
         """
-        if not (path / CONFIG).exists():
-            raise CheckpointError(f"{path} holds no run: expected {CONFIG} there")
-        folder, config = cls(path), load_config(path / CONFIG)
+        config = read_run_config(path, trust)
+        require_own_tree(path)
+        folder = cls(path)
         folder._mend()
         return folder, config
 
@@ -96,7 +99,7 @@ class RunFolder:
 
     def append(self, record: Record) -> None:
         """Write one record to metrics.jsonl and to TensorBoard."""
-        line = json.dumps(as_json(record), allow_nan=False)
+        line = sealed_line(as_json(record))
         with writing(self.path / METRICS), (self.path / METRICS).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         with writing(self.path / "events"):
@@ -132,24 +135,33 @@ class RunFolder:
                 config.validation.threshold,
             )
 
-    def cut(self, steps: int) -> None:
-        """Forget the records after `steps`: a resumed run writes them again."""
+    def cut(self, steps: int) -> list[str]:
+        """Forget the records after `steps`: a resumed run writes them again.  -> what has to be said of damaged lines."""
         path = self.path / METRICS
-        if path.exists():
-            kept = [line for line in self.records() if line["steps"] <= steps]
-            atomic_write(path, "".join(json.dumps(line) + "\n" for line in kept))
+        if not path.exists():
+            return []
+        kept = [line for line in self.records() if line["steps"] <= steps]
+        lines, damaged = (", ".join(map(str, self.damaged[:20])), len(self.damaged))
+        atomic_write(path, "".join(sealed_line(line) + "\n" for line in kept))
+        if not damaged:
+            return []
+        more = ", ..." if damaged > 20 else ""
+        return [
+            f"{METRICS}: {damaged} damaged lines were left out (line {lines}{more}); all {len(kept)} other records are kept"
+        ]
 
     def records(self) -> list[dict[str, Any]]:
-        """Every record so far; a last line that was cut off by a crash is left out."""
-        found = []
+        """Every intact record so far. Damaged lines are left out and numbered in `damaged`; a last line that a crash cut off
+        is left out without a word."""
         path = self.path / METRICS
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    found.append(json.loads(line))
-                except json.JSONDecodeError:
-                    break
-        return found
+        self.damaged = []
+        if not path.exists():
+            return []
+        try:
+            found, self.damaged, _ = read_sealed(path.read_bytes())
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
+        return [line for line in found if _is_record(line)]
 
     def save_agent(self, agent: Agent, record: Record) -> None:
         """Keep these weights as the best, with the figures they were chosen by."""
@@ -166,15 +178,17 @@ class RunFolder:
         """The mean return by which the agent that is there was chosen; None where there is none, or a damaged one."""
         try:
             return float(Agent.load(self.agent).info["validation"]["mean"])
-        except (CheckpointError, KeyError, TypeError):
+        except (CheckpointError, KeyError, TypeError, ValueError):
             return None
 
     def _best_line(self, looks: list[dict[str, Any]]) -> dict[str, Any] | None:
         """The look that the kept weights had: not always the largest, where more than that decides."""
         if not looks:
             return None
-        chosen = artifact.info(self.agent)["validation"]
-        own = {"steps": chosen["steps"], "validation": chosen}  # a resumed run may have lost the line, or made it anew
+        info = artifact.info(self.agent)
+        chosen = info["validation"]
+        # a resumed run may have lost the line, or made it anew
+        own = {"steps": chosen["steps"], "validation": {"success": info.get("success"), **chosen}}
         same = (line for line in reversed(looks) if line["steps"] == chosen["steps"])
         return next((line for line in same if line["validation"]["mean"] == chosen["mean"]), own)
 
@@ -210,6 +224,13 @@ class RunFolder:
         self._claim.release()
 
 
+def _is_record(line: dict[str, Any]) -> bool:
+    """Whether a line has what is read of every record; an intact line of another program has not."""
+    look = line.get("validation")
+    numbers = all(isinstance(line.get(name), int | float) for name in ("steps", "seconds", "updates"))
+    return numbers and (look is None or (isinstance(look, dict) and isinstance(look.get("mean"), int | float | None)))
+
+
 def as_json(record: Record) -> dict[str, Any]:
     """A record as metrics.jsonl holds it: flat, no NaN."""
     line: dict[str, Any] = {"steps": record.steps, "seconds": round(record.seconds, 3), "updates": record.updates}
@@ -232,7 +253,7 @@ def flat(record: Record) -> dict[str, float]:
     """A record's numbers under TensorBoard's names."""
     found = {f"train/{name}": value for name, value in record.metrics.items()}
     if record.validation is not None:
-        found[record.validation.name] = record.validation.mean
+        found |= record.validation.scalars()
         if record.validation.success is not None:
             found["validation/success"] = record.validation.success
     found["train/updates"] = record.updates

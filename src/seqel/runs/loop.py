@@ -67,6 +67,7 @@ def _display(trainer: Trainer, folder: RunFolder, progress: bool | OnRecord | No
         yield progress
     elif progress:
         with Progress(trainer.config, folder.path, trainer.best, trainer.unit == "updates") as display:
+            trainer.on_update = display.tick
             yield display.take
     else:
         yield lambda record: None

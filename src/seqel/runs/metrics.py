@@ -26,6 +26,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "replay": ("transitions", "stored"),
     "solved": ("yes or no", "the threshold held on the confirming episodes: the run ended here"),
     "notes": ("text", "what has to be said in words: a checkpoint that was skipped, episodes that a resume lost"),
+    "crc32": ("none", "checksum of the line before this entry: a damaged line is left out, and told"),
 }
 
 # The keys of a line's "validation", where there was one. TensorBoard has the mean as validation/return, and success.
@@ -52,7 +53,7 @@ OFFLINE: dict[str, tuple[str, str]] = {
 HELD_OUT: dict[str, tuple[str, str]] = {
     "mean": (
         "none",
-        "what weights are kept by, the larger the better: minus `unexplained`; minus `imitation` where that is learnt",
+        "what weights are kept by, the larger the better: minus the metric that `metric` names",
     ),
     "unexplained": (
         "share",
@@ -64,6 +65,8 @@ HELD_OUT: dict[str, tuple[str, str]] = {
     "first_value": ("reward", "what the agent expects of a whole session under its own actions, discounted"),
     "first_return": ("reward", "what those sessions earned, discounted"),
     "sessions": ("sessions", "held out"),
+    "metric": ("none", "`imitation` where the policy head decides, else `unexplained`: what `mean` is minus of"),
+    "chance": ("of `metric`", "what it is where nothing is learnt: the log of the number of actions, or 1"),
 }
 
 BETWEEN = """

@@ -9,9 +9,10 @@ from typing import Any
 
 from seqel.storage import atomic_write
 
-__all__ = ["draw_curve"]
+__all__ = ["draw_comparison", "draw_curve"]
 
 TRAIN, VALIDATE = "#9aa5b1", "#1f6fb2"
+SIDES = ("#1f6fb2", "#c2571a")  # of two runs in one picture
 # of sessions held out: a panel's name -> what it shows
 HELD_OUT = {
     "held out: error": [
@@ -52,6 +53,10 @@ def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: f
             for name, label, colour in HELD_OUT[panel]:
                 points = [(line["steps"], line["validation"][name]) for line in looks]
                 points = [(step, value) for step, value in points if value is not None]
+                if name == looks[-1]["validation"].get("metric"):
+                    axis.axhline(
+                        looks[-1]["validation"]["chance"], color=colour, lw=1, ls=":", label=f"{label}: chance"
+                    )
                 if points:
                     axis.plot(*zip(*points, strict=True), color=colour, lw=1.6, marker="o", ms=3, label=label)
             axis.set_ylabel(panel)
@@ -67,6 +72,37 @@ def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: f
             if any(line.get("loss", 0.0) > 0 for line in lines):
                 axis.set_yscale("log")
     axes[-1].set_xlabel("updates" if recorded else "environment steps")
+    _save(figure, path)
+
+
+def draw_comparison(
+    runs: dict[str, list[dict[str, Any]]], path: Path, title: str, threshold: float | None = None
+) -> None:
+    """Draw two runs' validations on common axes. runs: name -> the records of its metrics.jsonl. Raises StorageError."""
+    from matplotlib.figure import Figure
+
+    looks = {name: [line for line in lines if "validation" in line] for name, lines in runs.items()}
+    known = any(line["validation"].get("success") is not None for lines in looks.values() for line in lines)
+    panels = ["return", *(["success"] if known else [])]
+    figure = Figure(figsize=(7.2, 2.7 * len(panels) + 0.6), layout="constrained")
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    figure.suptitle(title)
+    for axis, panel in zip(axes, panels, strict=True):
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        for (name, lines), colour in zip(looks.items(), SIDES, strict=True):
+            _validation(axis, lines, panel, colour, name)
+        if panel == "return" and threshold is not None:
+            axis.axhline(threshold, color="#2e8b57", lw=1, ls=":", label=f"threshold {threshold:g}")
+        if panel == "success":
+            axis.set_ylim(-0.03, 1.03)
+        axis.set_ylabel("mean return (greedy)" if panel == "return" else "success (greedy)")
+    _legend(axes[0])
+    axes[-1].set_xlabel("environment steps; shaded: 95 % intervals")
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     atomic_write(path, buffer.getvalue())
@@ -83,15 +119,15 @@ def _curve(axis: Any, lines: list[dict[str, Any]], name: str, colour: str, label
         axis.plot(*zip(*points, strict=True), color=colour, lw=1.2, label=label)
 
 
-def _validation(axis: Any, looks: list[dict[str, Any]], panel: str) -> None:
+def _validation(
+    axis: Any, looks: list[dict[str, Any]], panel: str, colour: str = VALIDATE, label: str = "validation (greedy)"
+) -> None:
     key, span = ("mean", "interval") if panel == "return" else ("success", "success_interval")
     points = [(line["steps"], line["validation"]) for line in looks if line["validation"].get(key) is not None]
     if not points:
         return
     steps = [step for step, _ in points]
-    axis.plot(
-        steps, [look[key] for _, look in points], color=VALIDATE, lw=1.6, marker="o", ms=3, label="validation (greedy)"
-    )
+    axis.plot(steps, [look[key] for _, look in points], color=colour, lw=1.6, marker="o", ms=3, label=label)
     bounded = [(step, *look[span]) for step, look in points if look.get(span) and None not in look[span]]
     if bounded:
-        axis.fill_between(*zip(*bounded, strict=True), color=VALIDATE, alpha=0.15, lw=0)
+        axis.fill_between(*zip(*bounded, strict=True), color=colour, alpha=0.15, lw=0)

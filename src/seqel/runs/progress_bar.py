@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from seqel.runs.display import PLAIN_EVERY, duration
+from seqel.terminal import PLAIN_EVERY, duration
 
 if TYPE_CHECKING:
     from rich.console import Console

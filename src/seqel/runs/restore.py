@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from seqel.errors import CheckpointError, SeqelError
-from seqel.runs.folder import CONFIG, RunFolder
+from seqel.runs.folder import RunFolder
+from seqel.runs.run_config import CONFIG
 from seqel.training.action_features import read_action_features
 from seqel.training.sources import Source, action_names
 from seqel.training.trainer import Trainer

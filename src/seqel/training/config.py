@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from seqel.agents.config import ExplorationConfig
 from seqel.errors import ConfigError
+from seqel.integrity import sealed_text
 from seqel.losses.config import ObjectiveConfig
 from seqel.networks.config import NetworkConfig
+from seqel.settings import check, replace, section, setting
 from seqel.storage import atomic_write
 from seqel.training.presets import PRESETS
 
@@ -22,6 +23,7 @@ __all__ = [
     "ReplayConfig",
     "RunConfig",
     "ValidationConfig",
+    "config_text",
     "from_dict",
     "load_config",
     "preset",
@@ -34,124 +36,238 @@ __all__ = [
 class ReplayConfig:
     """What is kept, and what one update sees of it."""
 
-    capacity: int = 1_000_000  # slots; an episode of T transitions takes T + 1
-    window: int = 0  # transitions in a training sequence; 0: whole episodes up to 2 * context
-    batch_tokens: int = 1_664  # transitions an update sees, about: the number of windows follows from it
-    batch_size: int = 0  # windows an update; 0: from batch_tokens
-    replay_ratio: float = 32.0  # transitions learnt for each environment step
-    learning_starts: int = 1_000  # environment steps before the first update
-    priority: float = 0.0  # alpha of prioritised draws: steps in proportion to their error^alpha; 0: every step alike
-    directory: str = ""  # keep experience in scratch files there instead of in memory
-    importance: float = 0.4  # beta at the start, 1 at the end: how far weights undo the uneven draws
+    capacity: int = setting(
+        1_000_000,
+        "How much experience is kept; the oldest goes first. An episode of T steps takes T + 1 slots. Never more than the "
+        "run's own steps need.",
+        unit="slots",
+        ge=2,
+        known_as=("buffer_size", "memory_size", "replay_size"),
+    )
+    window: int = setting(
+        0,
+        "Length of a training sequence. 0: whole episodes, up to twice `network.context`.",
+        unit="steps",
+        ge=0,
+        known_as=("seq_len", "sequence_length", "unroll_length"),
+    )
+    batch_tokens: int = setting(
+        1_664, "About how many steps one update sees; the number of windows follows from it.", unit="steps", ge=1
+    )
+    batch_size: int = setting(0, "Windows per update. 0: chosen from `batch_tokens`.", unit="windows", ge=0)
+    replay_ratio: float = setting(
+        32.0,
+        "How many steps are learnt from per environment step, each repetition counted.",
+        unit="learnt steps per environment step",
+        gt=0.0,
+        known_as=("utd", "update_to_data", "train_freq", "gradient_steps"),
+    )
+    learning_starts: int = setting(
+        1_000, "Environment steps before the first update.", unit="environment steps", ge=1, known_as=("warmup_steps",)
+    )
+    priority: float = setting(
+        0.0,
+        "Exponent alpha of prioritised replay: steps are drawn in proportion to their error to this power. 0: all alike.",
+        ge=0.0,
+        le=1.0,
+        known_as=("alpha", "per_alpha"),
+    )
+    directory: str = setting("", "Folder for scratch files that hold the experience instead of memory. Empty: memory.")
+    importance: float = setting(
+        0.4,
+        "Exponent beta of the importance weights that undo prioritised draws, at the start; it grows to 1 over the run.",
+        ge=0.0,
+        le=1.0,
+        known_as=("beta", "per_beta"),
+    )
 
     def __post_init__(self) -> None:
-        _at_least(self, "replay", capacity=2, window=0, batch_tokens=1, batch_size=0, learning_starts=1)
-        if not (math.isfinite(self.replay_ratio) and self.replay_ratio > 0):
-            raise ConfigError(f"replay.replay_ratio: expected more than 0, got {self.replay_ratio}")
-        for name in ("priority", "importance"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"replay.{name}: expected 0 to 1, got {getattr(self, name)}")
+        check(self, "replay")
 
 
 @dataclass(frozen=True, slots=True)
 class LearnerConfig:
     """The optimiser, its schedule, and the target network."""
 
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 1e-3
-    warmup: int = 200  # updates of linear warm-up
-    schedule: Literal["constant", "linear", "cosine"] = "linear"
-    final_fraction: float = 0.05  # of the learning rate, at the end of the run
-    betas: tuple[float, float] = (0.9, 0.99)
-    momentum: float = 0.9  # sgd only
-    weight_decay: float = 0.01
-    clip: float = 1.0  # largest gradient norm; 0: no clipping
-    accumulate: int = 1  # micro-batches an update
-    target: Literal["average", "copy"] = "average"
-    target_rate: float = 0.01  # moving average: target += rate * (online - target) at each update
-    target_every: int = 500  # copy: updates between copies
-    # whose weights act, are validated and kept; averaged: the target's; proven: those that did best in a look so far act in
-    # three quarters of the environments and are kept, the averaged ones act in the others and are validated
-    acting_weights: Literal["latest", "averaged", "incumbent"] = "latest"
-    precision: Literal["float32", "bf16"] = "float32"
-    compile: Literal["auto", "on", "off"] = "auto"  # update and acting step, where the run is long enough to pay
-    image_shift: int = 0  # random shift of images, in pixels
-    sampled_negatives: int = 0  # actions scored a step beside the one taken, drawn anew each update; 0: all there are
+    optimizer: Literal["adamw", "sgd"] = setting("adamw", "The optimiser: AdamW, or SGD with momentum.")
+    learning_rate: float = setting(
+        1e-3, "Step size of the optimiser after warm-up.", ge=0.0, known_as=("lr", "step_size", "alpha")
+    )
+    warmup: int = setting(200, "Updates over which the learning rate rises linearly from 0.", unit="updates", ge=0)
+    schedule: Literal["constant", "linear", "cosine"] = setting(
+        "linear", "How the learning rate falls after warm-up, until the end of the run.", known_as=("lr_schedule",)
+    )
+    final_fraction: float = setting(
+        0.05, "The learning rate at the end of the run.", unit="share of `learning_rate`", ge=0.0, le=1.0
+    )
+    betas: tuple[float, float] = setting(
+        (0.9, 0.99), "AdamW's decay rates of the gradient's two moments.", ge=0.0, lt=1.0
+    )
+    momentum: float = setting(0.9, "SGD's momentum; AdamW does not use it.", ge=0.0, lt=1.0)
+    weight_decay: float = setting(0.01, "Decoupled weight decay of the matrices.", ge=0.0, known_as=("wd", "l2"))
+    clip: float = setting(
+        1.0,
+        "Largest norm of the gradient; a larger one is scaled down. 0: no clipping.",
+        ge=0.0,
+        known_as=("max_grad_norm", "grad_clip", "gradient_clip"),
+    )
+    accumulate: int = setting(
+        1, "Micro-batches per update: more of them need less memory.", ge=1, known_as=("gradient_accumulation_steps",)
+    )
+    target: Literal["average", "copy"] = setting(
+        "average", "How the target network follows: as a moving average of the weights, or as a copy now and then."
+    )
+    target_rate: float = setting(
+        0.01,
+        "Share of the way to the current weights that a moving-average target goes at each update.",
+        unit="share per update",
+        gt=0.0,
+        le=1.0,
+        known_as=("tau", "polyak"),
+    )
+    target_every: int = setting(
+        500, "Updates between copies, where `target` is 'copy'.", unit="updates", ge=1,
+        known_as=("target_update_interval", "target_update_freq"),
+    )  # fmt: skip
+    acting_weights: Literal["latest", "averaged", "incumbent"] = setting(
+        "latest",
+        "Whose weights act, are validated and kept: the latest, or the target network's average. 'incumbent': the weights with "
+        "the best validation so far act in three quarters of the environments and are kept; the averaged ones act in the "
+        "others and are validated.",
+    )
+    precision: Literal["float32", "bf16"] = setting("float32", "Number format of the matrix products while learning.")
+    compile: Literal["auto", "on", "off"] = setting(
+        "auto",
+        "Compile the update and the acting step, which takes up to a minute. 'auto': where the run is long enough to gain "
+        "from it.",
+    )
+    image_shift: int = setting(0, "Largest random shift of images while learning (DrQ). 0: none.", unit="pixels", ge=0)
+    sampled_negatives: int = setting(
+        0,
+        "Actions that are scored at each step besides the one taken, drawn at random at every update. 0: all actions.",
+        unit="actions",
+        ge=0,
+    )
 
     def __post_init__(self) -> None:
-        _at_least(self, "learner", learning_rate=0.0, warmup=0, weight_decay=0.0, clip=0.0, accumulate=1, image_shift=0)
-        _at_least(self, "learner", target_every=1, sampled_negatives=0)
-        if not 0.0 < self.target_rate <= 1.0:
-            raise ConfigError(f"learner.target_rate: expected 0 < target_rate <= 1, got {self.target_rate}")
-        for name, value in (("betas[0]", self.betas[0]), ("betas[1]", self.betas[1]), ("momentum", self.momentum)):
-            if not 0.0 <= value < 1.0:
-                raise ConfigError(f"learner.{name}: expected 0 <= {name} < 1, got {value}")
-        if not 0.0 <= self.final_fraction <= 1.0:
-            raise ConfigError(f"learner.final_fraction: expected 0 to 1, got {self.final_fraction}")
+        check(self, "learner")
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationConfig:
     """Validation while training: greedy episodes on seeds that no reported figure uses."""
 
-    every: int = 20_000  # environment steps
-    episodes: int = 32
-    threshold: float | None = None  # mean return that counts as solved, for the speed of convergence
-    stop: bool = False  # end the run once the threshold holds on `confirm` further episodes
-    confirm: int = 100
+    every: int = setting(
+        20_000, "Environment steps between validations.", unit="environment steps", ge=1, known_as=("eval_freq",)
+    )
+    episodes: int = setting(32, "Greedy episodes per validation.", unit="episodes", ge=1, known_as=("n_eval_episodes",))
+    threshold: float | None = setting(
+        None, "Mean return that counts as solved. Left out: no such mark.", unit="reward", known_as=("stop_at", "goal")
+    )
+    stop: bool = setting(False, "End the run once `threshold` holds on `confirm` further episodes.")
+    confirm: int = setting(100, "Greedy episodes that have to confirm a result.", unit="episodes", ge=1)
 
     def __post_init__(self) -> None:
-        _at_least(self, "validation", every=1, episodes=1, confirm=1)
+        check(self, "validation")
 
 
 @dataclass(frozen=True, slots=True)
 class OfflineConfig:
     """Learning from recorded sessions: where they are, how long, and what is held out."""
 
-    files: tuple[str, ...] = ()  # tables (CSV, Parquet, JSONL), or one Minari dataset's id
-    schema: str = ""  # the TOML file that says what their columns are
-    action_features: str = ""  # a table that describes each action: its name, then numbers or categories
-    updates: int = 20_000  # of the network in all
-    every: int = 500  # updates between looks at the sessions held out
-    patience: int = 5  # looks in a row that know them clearly less well, after which the run ends; 0: it never does
-    held_out: float = 0.1  # share of the sessions
-    fraction: float = 0.5  # of each batch, where an environment is learnt from as well
+    files: tuple[str, ...] = setting(
+        (), "Tables of recorded sessions (CSV, Parquet, JSONL), or one Minari dataset's id."
+    )
+    schema: str = setting("", "The TOML file that says what the tables' columns mean.")
+    action_features: str = setting(
+        "", "A table that describes each action: its name in the first column, then numbers or categories. Empty: none."
+    )
+    updates: int = setting(
+        20_000, "Updates in all, where there is no environment.", unit="updates", ge=1, known_as=("n_steps", "epochs")
+    )
+    every: int = setting(500, "Updates between checks on the held-out sessions.", unit="updates", ge=1)
+    patience: int = setting(
+        5,
+        "The run ends after this many checks in a row whose held-out score is clearly below the best. 0: it never does.",
+        unit="checks",
+        ge=0,
+        known_as=("early_stopping",),
+    )
+    held_out: float = setting(
+        0.1, "Share of the sessions that is not learnt from.", unit="share of sessions", gt=0.0, lt=1.0,
+        known_as=("validation_split", "test_size"),
+    )  # fmt: skip
+    fraction: float = setting(
+        0.5,
+        "Share of each batch that is recorded data, where an environment is learnt from as well.",
+        unit="share of a batch",
+        gt=0.0,
+        lt=1.0,
+    )
 
     def __post_init__(self) -> None:
-        _at_least(self, "offline", updates=1, every=1, patience=0)
-        for name in ("held_out", "fraction"):
-            if not 0.0 < getattr(self, name) < 1.0:
-                raise ConfigError(f"offline.{name}: expected more than 0 and less than 1, got {getattr(self, name)}")
+        check(self, "offline")
 
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
     """One training run."""
 
-    env: str = ""  # what is trained on, in words that `seqel train` understands where there are such
-    env_args: dict[str, Any] = field(default_factory=dict)  # for the environment's constructor; TOML values
-    init_from: str = ""  # a run or agent whose weights are begun with, its network's shape included
-    steps: int = 200_000  # environment steps
-    seed: int = 0
-    environments: int = 16  # side by side
-    vectorization: Literal["auto", "sync", "async", "envpool"] = "auto"  # auto: sync or async, by a short trial
-    memoryless: bool = False  # the same learner with the history removed
-    device: str = "auto"
-    threads: int = 0  # of torch on a CPU; 0: as torch chooses
-    refresh_every: int = 0  # updates between recomputing the keys of open episodes; 0: keep the old ones
-    checkpoint_every: int = 300  # seconds
-    log_every: int = 2_000  # environment steps between records
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-    exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
-    replay: ReplayConfig = field(default_factory=ReplayConfig)
-    learner: LearnerConfig = field(default_factory=LearnerConfig)
-    validation: ValidationConfig = field(default_factory=ValidationConfig)
-    offline: OfflineConfig = field(default_factory=OfflineConfig)
+    env: str = setting(
+        "", "The environment to train on: a Gymnasium id, or module:Class. Empty: learn from recorded data alone.",
+        known_as=("env_id", "environment"),
+    )  # fmt: skip
+    env_args: dict[str, Any] = setting(
+        factory=dict, meaning="Arguments of the environment's constructor, as TOML values.", known_as=("env_kwargs",)
+    )
+    observation: dict[str, Any] = setting(
+        factory=dict,
+        meaning="How integer grids of the observation are read: a table from their path to 'pixels' or 'codes'. Empty: "
+        "from the bounds of their space.",
+    )
+    init_from: str = setting(
+        "", "A run or agent whose weights training starts from; its network's shape comes with them."
+    )
+    steps: int = setting(
+        200_000, "Environment steps in all, over all environments.", unit="environment steps", ge=1,
+        known_as=("total_timesteps", "timesteps", "max_steps"),
+    )  # fmt: skip
+    seed: int = setting(0, "Seed of all random numbers of the run.", ge=0, known_as=("random_state",))
+    environments: int = setting(
+        16, "Environments that are stepped together.", unit="environments", ge=1, known_as=("n_envs", "num_envs")
+    )
+    vectorization: Literal["auto", "sync", "async", "envpool"] = setting(
+        "auto",
+        "How the environments are stepped: in this process, in processes of their own, or by envpool. 'auto': 'sync' or "
+        "'async', whichever a short trial finds faster.",
+    )
+    memoryless: bool = setting(False, "Train the same learner with the history removed, to see what memory is worth.")
+    device: str = setting("auto", "The device: 'cpu', 'cuda', 'cuda:1'. 'auto': a GPU where there is one.")
+    threads: int = setting(
+        0,
+        "Threads of torch on a CPU. 0: one for small networks, else as many as the process may use cores.",
+        unit="threads",
+        ge=0,
+        known_as=("num_threads", "n_jobs"),
+    )
+    refresh_every: int = setting(
+        0,
+        "Updates between recomputing the agent's memory of open episodes with the current weights. 0: never.",
+        unit="updates",
+        ge=0,
+    )
+    checkpoint_every: int = setting(300, "Seconds between checkpoints. 0: only at the end.", unit="seconds", ge=0)
+    log_every: int = setting(2_000, "Environment steps between records.", unit="environment steps", ge=1)
+    network: NetworkConfig = section(NetworkConfig, "The shape of the Q-network.")
+    objective: ObjectiveConfig = section(ObjectiveConfig, "What is learnt.")
+    exploration: ExplorationConfig = section(ExplorationConfig, "How the agent tries things out.")
+    replay: ReplayConfig = section(ReplayConfig, "What experience is kept, and what one update sees of it.")
+    learner: LearnerConfig = section(LearnerConfig, "The optimiser, its schedule, and the target network.")
+    validation: ValidationConfig = section(ValidationConfig, "Validation while training.")
+    offline: OfflineConfig = section(OfflineConfig, "Learning from recorded sessions.")
 
     def __post_init__(self) -> None:
-        _at_least(self, "", steps=1, seed=0, environments=1, threads=0, refresh_every=0, log_every=1)
-        _at_least(self, "", checkpoint_every=0)
+        check(self)
         if self.learner.acting_weights == "incumbent" and self.environments < 2:
             raise ConfigError(
                 "learner.acting_weights = 'incumbent' needs environments >= 2, one of them to try newer weights in; got 1"
@@ -179,11 +295,12 @@ def with_settings(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
     for name, value in settings.items():
         head, _, tail = name.partition(".")
         if tail:
-            nested.setdefault(head, {})[tail] = value
+            if not isinstance(nested.setdefault(head, {}), dict):
+                raise ConfigError(f"{head}: expected a table of settings, got {nested[head]!r}")
+            nested[head][tail] = value
         else:
             nested[head] = value
-    replaced: RunConfig = _replace(config, nested, "")
-    return replaced
+    return replace(config, nested)
 
 
 def from_dict(data: dict[str, Any]) -> RunConfig:
@@ -198,14 +315,18 @@ def load_config(path: str | Path) -> RunConfig:
         ConfigError: it is missing, garbled, or names an unknown setting.
     """
     try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))  # a byte-order mark is no content
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{str(path)!r:.200}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, or more digits than Python reads
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     try:
         if "preset" in data:
             name = data.pop("preset")
+            if not isinstance(name, str):
+                raise ConfigError(f"preset: expected a name, got {name!r}")
             return with_settings(preset(name), data)
         return from_dict(data)
     except ConfigError as error:
@@ -214,11 +335,19 @@ def load_config(path: str | Path) -> RunConfig:
 
 def save_config(config: RunConfig, path: Path) -> None:
     """Write a TOML file that `load_config` reads back to the same config. Raises StorageError."""
+    atomic_write(path, config_text(config))
+
+
+def config_text(config: RunConfig) -> str:
+    """A config as TOML, with its checksum as the last line. Raises ConfigError where TOML cannot say an argument."""
     import tomli_w
 
     data = dataclasses.asdict(config)
     _drop_none(data)
-    atomic_write(path, tomli_w.dumps(data))
+    try:
+        return sealed_text(tomli_w.dumps(data))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"env_args: expected values that TOML can hold, but {error}") from error
 
 
 def _drop_none(data: dict[str, Any]) -> None:
@@ -229,81 +358,3 @@ def _drop_none(data: dict[str, Any]) -> None:
             del data[name]  # TOML has no null; a missing setting is the default, which is None for these
         elif isinstance(data[name], tuple):
             data[name] = list(data[name])
-
-
-def _replace(config: Any, data: dict[str, Any], prefix: str) -> Any:
-    hints = get_type_hints(type(config))
-    changed: dict[str, Any] = {}
-    for name, value in data.items():
-        if name not in hints:
-            import difflib
-
-            near = difflib.get_close_matches(name, hints, n=1)
-            hint = f"; did you mean {prefix}{near[0]}?" if near else ""
-            raise ConfigError(f"unknown setting {prefix}{name}{hint} Known: {', '.join(sorted(hints))}")
-        current = getattr(config, name)
-        if dataclasses.is_dataclass(current):
-            if isinstance(value, type(current)):
-                changed[name] = value
-            elif isinstance(value, dict):
-                changed[name] = _replace(current, value, f"{prefix}{name}.")
-            else:
-                raise ConfigError(f"{prefix}{name}: expected a table of settings, got {value!r}")
-        else:
-            changed[name] = _coerce(value, hints[name], f"{prefix}{name}")
-    return dataclasses.replace(config, **changed)
-
-
-def _coerce(value: Any, kind: Any, name: str) -> Any:
-    if isinstance(value, str) and kind is not str and get_origin(kind) is not Literal:
-        try:
-            value = tomllib.loads(f"x = {value}")["x"]
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{name}: expected {_describe(kind)}, got {value!r}") from error
-    if get_origin(kind) is Literal:
-        if value in get_args(kind):
-            return value
-    elif get_origin(kind) is dict:
-        if isinstance(value, dict):
-            return dict(value)
-    elif get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis:
-        if isinstance(value, list | tuple):
-            return tuple(_coerce(part, get_args(kind)[0], f"{name}[{n}]") for n, part in enumerate(value))
-    elif get_origin(kind) is tuple:
-        if isinstance(value, list | tuple) and len(value) == len(get_args(kind)):
-            pairs = zip(value, get_args(kind), strict=True)
-            return tuple(_coerce(part, inner, f"{name}[{n}]") for n, (part, inner) in enumerate(pairs))
-    elif kind is bool:
-        if isinstance(value, bool):
-            return value
-    elif kind is int:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        if isinstance(value, float) and value.is_integer():
-            return int(value)
-    elif kind is str:
-        if isinstance(value, str):
-            return value
-    elif kind is float or kind == (float | None):
-        if value is None and kind is not float:
-            return None
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value)
-    raise ConfigError(f"{name}: expected {_describe(kind)}, got {value!r}")
-
-
-def _describe(kind: Any) -> str:
-    if get_origin(kind) is Literal:
-        return "one of " + ", ".join(repr(choice) for choice in get_args(kind))
-    if get_origin(kind) is dict:
-        return "a table"
-    names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
-    return names.get(kind, str(kind))
-
-
-def _at_least(config: Any, prefix: str, **least: float) -> None:
-    for name, bound in least.items():
-        value = getattr(config, name)
-        if not value >= bound:
-            where = f"{prefix}.{name}" if prefix else name
-            raise ConfigError(f"{where}: expected at least {bound}, got {value}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,11 @@ from seqel.losses.terms.cloning import CLONING
 from seqel.networks.qnetwork import QNetwork
 from seqel.types import QOutput, SequenceBatch
 
-__all__ = ["HeldOut", "Sums"]
+__all__ = ["TITLES", "HeldOut", "Sums", "told"]
+
+Metric = Literal["unexplained", "imitation"]
+TITLES: dict[str, str] = {"unexplained": "held-out unexplained", "imitation": "held-out imitation"}
+NOTHING = 0.01  # of chance: no better than that by more is nothing learnt
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,8 +37,9 @@ class HeldOut:
     first_value: float  # mean value of its own action at the first step: what it expects of a whole session, discounted
     first_return: float  # what those sessions earned from there, discounted
     sessions: int
+    metric: Metric = "unexplained"  # what `mean` is minus of
+    chance: float = 1.0  # the metric without any knowledge: uniform probabilities, or the mean of the targets
     success: ClassVar[None] = None  # nothing is played
-    name: ClassVar[str] = "held_out/score"  # of `mean`, in TensorBoard
 
     def as_json(self) -> dict[str, Any]:
         """The figures as metrics.jsonl holds them."""
@@ -42,7 +47,37 @@ class HeldOut:
 
     def evidence(self) -> dict[str, Any]:
         """What a saved agent says about the validation that it was chosen by, beside the score."""
-        return {"held_out_sessions": self.sessions}
+        return {"held_out_sessions": self.sessions, "metric": self.metric, "chance": self.chance}
+
+    def scalars(self) -> dict[str, float]:
+        """The metric and its chance level under TensorBoard's names."""
+        return {f"held_out/{self.metric}": -self.mean, f"held_out/{self.metric}_chance": self.chance}
+
+    @property
+    def title(self) -> str:
+        """The metric's name for a person, one for each of the two."""
+        return TITLES[self.metric]
+
+    @property
+    def learnt_nothing(self) -> bool:
+        """Whether the metric is no better than chance."""
+        return not -self.mean < self.chance * (1.0 - NOTHING)
+
+    def told(self, best: float | None = None) -> str:
+        """The metric with its unit, what chance would be, and the best so far (as `mean` is: larger is better)."""
+        return told(dataclasses.asdict(self), best)
+
+
+def told(look: dict[str, Any], best: float | None = None) -> str:
+    """As `HeldOut.told`, of a look that a file has."""
+    value, chance = -look["mean"], look.get("chance", 1.0)
+    share = look.get("metric", "unexplained") == "unexplained"
+    parts = [f"chance: {chance:.0%}" if share else f"chance: {chance:.4g}"]
+    if best is not None:
+        parts.append(f"best {-best:.1%}" if share else f"best {-best:.4g}")
+    text = f"{value:.1%}" if share else f"{value:.4g} nats"
+    nothing = "" if value < chance * (1.0 - NOTHING) else ", so nothing is learnt yet"
+    return f"{text} ({', '.join(parts)}{nothing})"
 
 
 class Sums:
@@ -55,7 +90,7 @@ class Sums:
         self.lengths = torch.from_numpy(lengths)  # (episodes,)
         self.steps = 0
         self.evaluates = False  # policies are evaluated: no greedy action is there to agree with
-        self.error = self.size = self.nats = self.agree = 0.0
+        self.error = self.size = self.nats = self.agree = self.even = 0.0
         self.target: torch.Tensor | float = 0.0  # (K,)  K values of each step: one, or of K evaluated policies
         self.square: torch.Tensor | float = 0.0
         self.first_value: list[torch.Tensor] = []  # (episodes, K)
@@ -75,6 +110,12 @@ class Sums:
         for term, _, reported in term_losses(batch, online, slow, network.head.scale, objective):
             if term is CLONING:
                 self.nats += float(reported[batch.loss_mask].sum())
+        # even play: nats of any one of the actions that there are
+        if batch.allowed is None:
+            self.even += len(goal) * float(np.log(network.action_spec.sizes).sum())
+        else:
+            there = batch.allowed[:, :-1][batch.loss_mask].sum(dim=-1)  # (steps, M)
+            self.even += float(there.clamp(min=1).double().log().sum())
         begins = batch.is_first[:, 0]
         if batch.policy is None:
             chosen = network.scores(online, batch.allowed).argmax(dim=-1)  # (B, T+1, M)
@@ -112,4 +153,6 @@ class Sums:
             first_value=float(self.first_values().mean()),
             first_return=float(np.mean(self.first_return)) if self.first_return else float("nan"),
             sessions=sum(len(values) for values in self.first_value),
+            metric="imitation" if imitates else "unexplained",
+            chance=self.even / steps if imitates else 1.0,
         )

@@ -69,16 +69,16 @@ class Learner:
 
     # -- one update ------------------------------------------------------------------------------------------------
 
-    def update(self, batch: SequenceBatch, done: float = 0.0) -> dict[str, Tensor]:
+    def update(self, batch: SequenceBatch, progress: float = 0.0) -> dict[str, Tensor]:
         """One optimiser step on one batch; the metrics are tensors, so that nothing waits for the device.
 
-        `done` is the fraction of the run that is over, which the learning-rate schedule follows.
+        `progress` is the fraction of the run that is over, which the learning-rate schedule follows.
 
         Raises:
             NonFiniteError: the loss or a gradient is not finite; the weights are then those before this update.
         """
         batch = batch.to(self.device)
-        rate = rate_at(self.updates, done, self.config)
+        rate = rate_at(self.updates, progress, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         if self.config.image_shift:
@@ -273,12 +273,12 @@ def _require_heads(network: QNetwork, objective: ObjectiveConfig, config: Learne
         )
 
 
-def rate_at(update: int, done: float, config: LearnerConfig) -> float:
+def rate_at(update: int, progress: float, config: LearnerConfig) -> float:
     """Linear warm-up over updates, times constant, linear or cosine decay over the run to `final_fraction`."""
     rate = config.learning_rate * min(1.0, (update + 1) / max(1, config.warmup))
     if config.schedule == "constant":
         return rate
-    left = 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    left = 1 - progress if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
     return rate * (config.final_fraction + (1 - config.final_fraction) * left)
 
 

@@ -9,7 +9,8 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from seqel.errors import ConfigError, SpaceError
+from seqel.agents.matching import require_equal_spaces
+from seqel.errors import ConfigError
 from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.spaces import ActionSpec, ObservationSpec
 
@@ -118,9 +119,5 @@ def reencode_for_agent(source: Source, encoding: dict[str, Any]) -> Source:
 def require_same_spaces(what: str, given: Any, observation: ObservationSpec, action: ActionSpec) -> None:
     """Raises SpaceError unless what is given (an agent, data) has the environment's own spaces."""
     of_agent = hasattr(given, "observation_spec")
-    seen, done = (given.observation_spec, given.action_spec) if of_agent else (given.observation, given.action)
-    if seen != observation or done != action:
-        raise SpaceError(
-            f"{what}: expected the environment's spaces, {[str(leaf) for leaf in observation.leaves]} and {action}, got "
-            f"{[str(leaf) for leaf in seen.leaves]} and {done}"
-        )
+    spaces = (given.observation_spec, given.action_spec) if of_agent else (given.observation, given.action)
+    require_equal_spaces(what, spaces, "the environment's spaces", (observation, action))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -15,13 +16,11 @@ import torch
 
 from seqel.agents.agent import Agent
 from seqel.training.config import RunConfig
-from seqel.training.hardware.allocator import keep_freed_memory, use_large_pages
+from seqel.training.hardware.allocator import settle_memory
 from seqel.training.learner import Learner
 from seqel.training.record import Record, Validation
 
-__all__ = ["WARMUP_UPDATES", "Trainer"]
-
-WARMUP_UPDATES = 10  # after these, an update has allocated the memory that it needs
+__all__ = ["Trainer"]
 
 
 class Trainer(ABC):
@@ -44,13 +43,12 @@ class Trainer(ABC):
         self.stop_requested = False
         self.solved = False
         self.best: float | None = None  # validation score of the best weights so far
+        self.on_update: Callable[[Trainer], None] | None = None  # called between records, to show progress
         self.seconds = 0.0  # of earlier sittings
         self._began = time.perf_counter()
         if config.threads:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
-        if device.type == "cpu":
-            keep_freed_memory()
         if config.learner.compile == "on":
             self.notes.append("compiling the update takes up to a minute before the first one, once")
 
@@ -101,8 +99,7 @@ class Trainer(ABC):
 
     def after_update(self) -> None:
         """Housekeeping that every update needs."""
-        if self.learner.updates == WARMUP_UPDATES and self.device.type == "cpu":
-            use_large_pages()
+        settle_memory(self.learner.updates, self.device.type)
 
     def record(
         self, speed: float, metrics: dict[str, float], validation: Validation | None = None, accepted: bool = False

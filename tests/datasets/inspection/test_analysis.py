@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from seqel.datasets.dataset import load
-from seqel.datasets.inspection.analysis import analyse, bar, histogram
+from seqel.datasets.inspection.analysis import analyse, bar, histogram, shortened
 from seqel.datasets.inspection.leakage import explained
 
 ROWS = 4_000
@@ -118,6 +118,25 @@ def test_what_deserves_a_look_is_said(tables: Any) -> None:
     assert any("400 sessions are cut off without a final observation" in text for text in cut["warnings"])
 
 
+def test_how_much_of_long_texts_is_read_is_said(tables: Any) -> None:
+    say = ["short", "x" * 96, "é" * 64, "y" * 64] * (ROWS // 4)
+    report = found(tables, clean(say=say))
+    assert report["texts"]["say"] == {
+        "length": 64, "texts": ROWS, "cut": ROWS // 2, "bytes": 293 * ROWS // 4, "unread": 96 * ROWS // 4,
+    }  # fmt: skip
+    assert any(
+        "column 'say': 50% of the texts are longer than the 64 bytes that are read, and 33%" in t
+        for t in report["warnings"]
+    )
+    assert not any("longer than" in text for text in found(tables, clean(say=say), text_length=128)["warnings"])
+
+
+def test_events_at_one_moment_are_mentioned(tables: Any) -> None:
+    report = found(tables, clean().with_columns(step=pl.int_range(pl.len()) % 10 // 2))
+    assert (report["ties"], report["duplicates"]) == (ROWS // 2, 0)
+    assert any("2,000 rows have the same place in their session" in text for text in report["warnings"])
+
+
 def test_behaviour_probabilities_are_judged(tables: Any) -> None:
     rng = np.random.default_rng(3)
     chances = np.array([0.5, 0.3, 0.2])
@@ -140,3 +159,41 @@ def test_histograms_and_bars() -> None:
     assert [one["count"] for one in bins] == [25] * 4
     assert (bins[0]["from"], bins[-1]["to"]) == (0.0, 99.0)
     assert (bar(0.0, 2), bar(1.0, 2), bar(0.5, 3), bar(1e-9, 2)) == ("", "██", "█▌", "▏")
+
+
+def test_the_action_of_a_column_with_many_values_needs_no_large_table() -> None:
+    """20,000 actions and 60,000 groups: a dense table of pairs would take 10 GB."""
+    from seqel.datasets.inspection.leakage import _same
+
+    action = np.random.default_rng(0).permutation(np.repeat(np.arange(20_000), 6))
+    assert _same(action * 3, action, 60_000, 20_000) > 0.9
+    rows = np.random.default_rng(1).integers(0, 5, (2, 1_000))
+    dense = np.zeros((5, 5), int)
+    np.add.at(dense, (rows[0, :500], rows[1, :500]), 1)
+    expected = np.mean(dense.argmax(axis=1)[rows[0, 500:]] == rows[1, 500:])
+    assert _same(rows[0], rows[1], 500, 5) == expected
+
+
+def test_bins_of_a_heavy_tail_hold_about_as_many_values_each() -> None:
+    values = np.exp(3 * np.random.default_rng(0).normal(size=10_000))
+    bins = histogram(values)
+    assert max(one["count"] for one in bins) < 1_000
+    assert sum(one["count"] for one in bins) == 10_000
+    assert (bins[0]["from"], bins[-1]["to"]) == (values.min(), values.max())
+    mostly = histogram(np.concatenate([np.zeros(9_000), np.random.default_rng(0).exponential(size=1_000) ** 4]))
+    assert sum(one["count"] for one in mostly) == 10_000
+
+
+def test_long_names_are_shortened_in_the_middle_and_stay_distinct() -> None:
+    long = "recommend_article_about_"
+    names = [f"{long}sports_today", f"{long}sports_today_2", f"{long}x_sports_today", "short", f"{long}y_sports_today"]
+    found = shortened(names)
+    assert found[3] == "short"
+    assert len(set(found)) == len(names)
+    assert all(len(name) <= 24 for name in found)
+    assert found[1].endswith("today_2")
+
+
+def test_many_actions_are_warned_of(tables: Any) -> None:
+    report = found(tables, clean(do=np.arange(ROWS)), actions=[str(n) for n in range(20_000)])
+    assert any("there are 20,000 actions, and a value is computed for each" in text for text in report["warnings"])

@@ -31,17 +31,3 @@ def test_a_row_that_allows_nothing_has_finite_gradients() -> None:
     mask = torch.zeros(1, 1, 1, 3, dtype=torch.bool)
     (cql_penalty(q, ACTION, 0.1, mask) + cloning_loss(q, ACTION, mask)).sum().backward()
     assert q.grad is not None and bool(torch.isfinite(q.grad).all())
-
-
-
-
-
-
-
-
-
-
-
-
-
-

@@ -81,3 +81,38 @@ def test_only_memory_of_no_file_is_moved() -> None:
     assert _anonymous("1000-3000 rw-p 00000000 00:00 0") == (0x1000, 0x3000)
     for other in ("r--p 00000000 00:00 0", "rw-s 00000000 08:01 12    /dev/shm/x", "rw-p 00000000 00:00 0    [stack]"):
         assert _anonymous(f"1000-3000 {other}") is None
+
+
+TUNED = """
+import sys
+from seqel.training.hardware import allocator
+moved = []
+allocator.use_large_pages = lambda: moved.append(1)
+if sys.argv[1] == "tuned":
+    allocator.tune_memory()
+for device in ("cuda", "cpu"):
+    for updates in range(30):
+        allocator.settle_memory(updates, device)
+print(len(moved))
+"""
+
+
+@pytest.mark.parametrize(("mode", "times"), [("tuned", 1), ("as it was", 0)])
+def test_memory_moves_once_and_only_where_the_process_owner_has_asked(mode: str, times: int) -> None:
+    source = {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    done = subprocess.run([sys.executable, "-c", TUNED, mode], capture_output=True, text=True, check=True, env=source)
+    assert int(done.stdout) == times
+
+
+def test_training_as_a_library_leaves_the_allocator_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import seqel
+    from seqel.training.hardware import allocator
+    from support import MAZE, TINY
+
+    def forbidden(*_: object) -> int:
+        raise AssertionError("the process belongs to the user")
+
+    monkeypatch.setattr(allocator, "_tuned", False)
+    monkeypatch.setattr(allocator, "keep_freed_memory", forbidden)
+    monkeypatch.setattr(allocator, "use_large_pages", forbidden)
+    seqel.train(MAZE, steps=300, settings=TINY, out=tmp_path / "run", progress=False)

@@ -14,6 +14,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from seqel.agents.agent import Agent
 from seqel.agents.config import ExplorationConfig
 from seqel.agents.exploration import Explorer
+from seqel.environments.seeds import TRAINING
 from seqel.environments.vector import VectorStream
 from seqel.errors import EnvironmentFault
 from seqel.replay.buffer import Replay
@@ -51,9 +52,14 @@ class Kept(Replay):
 
 
 def collect(
-    make: Any, rounds: int, mode: AutoresetMode = AutoresetMode.DISABLED, segment: int = 64, context: int = 5
+    make: Any,
+    rounds: int,
+    mode: AutoresetMode = AutoresetMode.DISABLED,
+    segment: int = 64,
+    context: int = 5,
+    **settings: Any,
 ) -> tuple[Kept, list[EpisodeEnd], Collector]:
-    net = network(context=context)
+    net = network(context=context, **settings)
     envs = SyncVectorEnv([lambda n=n: make(n) for n in range(COUNT)], autoreset_mode=mode)
     stream = VectorStream(envs, net.observation_spec, net.action_spec)
     replay = Kept(net.observation_spec.storage, 5_000, actions=3)
@@ -160,7 +166,7 @@ def test_rule_6_every_episode_has_a_seed_of_its_own_beyond_those_of_evaluation()
     collect(Seeded, 30)
     assert Seeded.seeds == [episode_seed(7, 1, k) for k in range(len(Seeded.seeds))]
     assert len(set(Seeded.seeds)) == len(Seeded.seeds) >= 5
-    assert all(seed is not None and seed >= 1 << 31 for seed in Seeded.seeds)
+    assert all(seed in TRAINING for seed in Seeded.seeds)
 
 
 @pytest.mark.parametrize("reward", [np.nan, np.inf])
@@ -221,3 +227,26 @@ def test_rule_2_refresh_gives_the_memory_of_todays_weights() -> None:
     assert torch.equal(memory["position"], again["position"])
     assert torch.allclose(memory["keys"], again["keys"], atol=1e-5)
     assert not torch.allclose(memory["keys"], stale["keys"], atol=1e-3)
+
+
+def test_refresh_right_after_a_cut_segment_gives_the_memory_of_the_whole_episode() -> None:
+    """One layer of 5 steps reads nothing older than what a cut keeps; what stood before it is remembered beside it."""
+    _, _, collector = collect(Endless, 40, segment=40, context=5, layers=1)
+    assert collector.start.tolist() == [35] * COUNT and collector.cursor.tolist() == [5] * COUNT
+    network_ = collector.actors.agent.network
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in network_.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    collector.refresh()
+    action = torch.tensor(collector.history)  # (COUNT, 40)
+    whole = network_.initial_state(COUNT)
+    with torch.no_grad():
+        for t in range(40):
+            seen = {"observation": torch.tensor([[float(n), 0.0, float(t)] for n in range(COUNT)])}
+            before = action[:, max(t - 1, 0), None], torch.full((COUNT,), float(t))  # the reward of step t - 1 is t
+            _, whole = network_.step(seen, *before, torch.full((COUNT,), t == 0), whole)
+    memory = collector.actors.states[0].memory
+    assert torch.equal(memory["position"], whole["position"])
+    for name in ("keys", "values"):
+        torch.testing.assert_close(memory[name], whole[name], rtol=1e-4, atol=1e-5)

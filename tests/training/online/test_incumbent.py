@@ -67,6 +67,25 @@ def test_learning_moves_only_what_is_on_trial(begun: Path) -> None:
     session.close()
 
 
+def test_open_episodes_go_on_with_the_memory_of_the_weights_that_act_from_now_on(begun: Path) -> None:
+    session = OnlineTrainer(
+        with_settings(preset("default"), PROVEN | {"env": "echo"}), resolve(Echo), start=Agent.load(begun / "agent")
+    )
+    session.collector.begin()
+    for _ in range(3):
+        session.collect()
+    with torch.no_grad():
+        for parameter in session.learning.network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    stale = session.collector.actors.states[0].memory["keys"].clone()
+    session.promote()
+    found = session.collector.actors.states[0].memory["keys"].clone()
+    session.collector.refresh()
+    torch.testing.assert_close(found, session.collector.actors.states[0].memory["keys"])
+    assert not torch.allclose(found, stale, atol=1e-3)
+    session.close()
+
+
 def test_a_learner_that_breaks_costs_nothing(begun: Path, tmp_path: Path) -> None:
     """The planted fault: noise for a learner. What acts and what is kept stay what they were."""
     before = seqel.evaluate(Agent.load(begun / "agent"), Echo, 20, seed=50).mean

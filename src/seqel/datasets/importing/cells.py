@@ -7,10 +7,12 @@ a null or an empty text; for numbers also NaN, which is what many programs write
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seqel.datasets.values import as_text
 from seqel.errors import DataError
 from seqel.extras import require
 
@@ -26,6 +28,9 @@ __all__ = ["flags", "lists", "numbers", "orders", "sets", "texts"]
 
 FLOAT32 = float(np.finfo(np.float32).max)
 JSON_NUMBERS = r"^\[\s*(-?\d+(\.\d+)?([eE][+-]?\d+)?\s*(,\s*-?\d+(\.\d+)?([eE][+-]?\d+)?\s*)*)?\]$"
+DATE_LIKE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d+:\d"
+ZONE = r"(Z|z|[+-]\d\d(:?\d\d)?)$"
+DATE_FORMS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 YES, NO = ("true", "1", "1.0", "yes", "t", "y"), ("false", "0", "0.0", "no", "f", "n")
 
 
@@ -68,10 +73,26 @@ def texts(column: Series, refuse: Refuse) -> Series:
     pl = require("polars")
     if column.dtype.is_nested() or column.dtype == pl.Binary:
         raise refuse(0, f"a single value (the column is of type {column.dtype})", column[0])
+    return (column if column.dtype == pl.String else _as_texts(column)).replace("", None)
+
+
+def _as_texts(column: Series) -> Series:
+    """A column of another type, each value as `values.as_text` writes it."""
+    pl = require("polars")
     if column.dtype.is_float():
-        column = column.fill_nan(None)
-    found = column if column.dtype == pl.String else column.cast(pl.String)
-    return found.replace("", None)
+        column = column.fill_nan(None) + 0.0
+    if isinstance(column.dtype, pl.Datetime):
+        # a fraction only where there is one, then the time zone
+        seconds = column.dt.to_string("%Y-%m-%d %H:%M:%S")
+        fraction = column.dt.to_string("%.9f").str.strip_chars_end("0").str.strip_chars_end(".")
+        zone = column.dt.to_string("%:z") if column.dtype.time_zone else pl.Series([""])
+        return seconds + fraction + zone
+    if not (column.dtype.is_float() or column.dtype in (pl.Duration, pl.Time)):
+        return column.cast(pl.String)
+    distinct = column.unique().drop_nulls()
+    narrow = column.dtype == pl.Float32
+    names = [as_text(np.float32(value) if narrow else value) for value in distinct]
+    return column.replace_strict(distinct, pl.Series(names, dtype=pl.String), return_dtype=pl.String)
 
 
 def flags(column: Series, refuse: Refuse) -> NDArray[np.bool_]:
@@ -91,10 +112,10 @@ def flags(column: Series, refuse: Refuse) -> NDArray[np.bool_]:
 
 def orders(column: Series, refuse: Refuse) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
     """Numbers or dates -> whole part and fraction, (N,) each, which together order what float64 alone would not; and
-    which of the two they are, "number" or "date" (microseconds since 1970).
+    which of them they are: "number", "date without a time zone" or "date with a time zone" (microseconds since 1970).
 
     Raises:
-        DataError: from `refuse`: missing, or neither.
+        DataError: from `refuse`: missing, or neither; a date that does not begin with its year.
     """
     pl = require("polars")
     expected = "a number or a date (as 2026-11-24T10:00:00)"
@@ -103,7 +124,7 @@ def orders(column: Series, refuse: Refuse) -> tuple[NDArray[np.int64], NDArray[n
         rest = np.zeros(len(column))
         if getattr(column.dtype, "time_unit", "") == "ns":
             rest = (column.dt.nanosecond() % 1000).to_numpy() / 1000
-        return column.dt.timestamp("us").to_numpy(), rest, "date"
+        return column.dt.timestamp("us").to_numpy(), rest, _dates(getattr(column.dtype, "time_zone", None) is not None)
     if column.dtype == pl.String:
         return _orders_of_text(column, refuse, expected)
     if column.dtype.is_integer():
@@ -124,19 +145,48 @@ def _orders_of_text(
     whole = given.cast(pl.Int64, strict=False)
     if not whole.has_nulls():
         return whole.to_numpy(), np.zeros(len(column)), "number"
-    if given[0].count("-") >= 2 or ":" in given[0]:
-        zone = "UTC" if given.str.contains(r"(Z|[+-]\d\d:?\d\d)$")[0] else None
-        try:
-            dates = given.str.to_datetime(strict=False, time_unit="us", time_zone=zone)
-        except pl.exceptions.PolarsError:  # no pattern fits
-            dates = pl.Series([None] * len(given), dtype=pl.Datetime("us"))
-        _first(dates.is_null(), column, refuse, expected)
-        return dates.dt.timestamp("us").to_numpy(), np.zeros(len(column)), "date"
+    if re.match(DATE_LIKE, given[0]):
+        return _orders_of_dates(given, column, refuse)
     real = given.cast(pl.Float64, strict=False)
     _first(real.is_null(), column, refuse, expected)
     floor, rest = _parts(real.to_numpy(), column, refuse, expected)
     exact = whole.is_not_null().to_numpy()  # whole numbers beyond 2 ** 53 keep every digit
     return np.where(exact, whole.fill_null(0).to_numpy(), floor), np.where(exact, 0.0, rest), "number"
+
+
+def _orders_of_dates(
+    given: Series, column: Series, refuse: Refuse
+) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
+    """Dates in the order year, month, day: no other order is read, since 03/04/2026 is two different days."""
+    pl = require("polars")
+    expected = "a date in ISO form, year first (as 2026-11-24T10:00:00)"
+    _first(
+        given.str.contains(r"^\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}"),
+        column,
+        refuse,
+        f"{expected}, because nothing says whether the day or the month comes first: rewrite the column, for example with "
+        'pandas.to_datetime(..., format="%m/%d/%Y")',
+    )
+    zoned = given.str.contains(rf"\d:\d.*{ZONE}")
+    _first(
+        zoned != zoned[0],
+        column,
+        refuse,
+        f"a date {'with' if zoned[0] else 'without'} a time zone, as in the first row ({given[0]!r}): "
+        "give all dates a time zone, or none",
+    )
+    plain = given.str.replace(r"[Tt]", " ").str.replace_all("/", "-").str.replace(r"\s*[Zz]$", "+00:00")
+    zone, mark = ("UTC", "%#z") if zoned[0] else (None, "")
+    dates = pl.Series([None] * len(given), dtype=pl.Datetime("us", zone))
+    for form in DATE_FORMS:
+        if dates.has_nulls():  # most columns are of one form
+            dates = dates.fill_null(plain.str.to_datetime(form + mark, strict=False, time_unit="us", time_zone=zone))
+    _first(dates.is_null(), column, refuse, expected)
+    return dates.dt.timestamp("us").to_numpy(), np.zeros(len(column)), _dates(bool(zoned[0]))
+
+
+def _dates(zoned: bool) -> str:
+    return f"date {'with' if zoned else 'without'} a time zone"
 
 
 def _parts(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqel.datasets.encoding import CATEGORIES, NUMBERS
+from seqel.datasets.encoding import CATEGORIES, CONSTANT, NUMBERS
 from seqel.datasets.importing.rows import MISSING, TERMINATED, TRUNCATED
 from seqel.errors import DataError
 from seqel.replay.layout import BEHAVIOUR, OBSERVATION
@@ -36,7 +36,8 @@ class Counts:
     """What was found on the way; adds up over the buckets."""
 
     out_of_order: int = 0  # rows that stand before a row of their session that they should follow
-    duplicates: int = 0  # rows with the session and order of an earlier one; left out
+    duplicates: int = 0  # rows that equal an earlier one of their session in every column; left out
+    ties: int = 0  # rows with the session and order of an earlier one, but other values; kept in the order of the file
     first_duplicate: tuple[int, int, str] | None = None  # two rows of the table, and the session's name
     final_rows: int = 0  # sessions whose last row is a final observation
     terminated: int = 0  # episodes
@@ -143,22 +144,31 @@ def stable_order(key: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _deduplicated(records: NDArray[Any], imported: Imported, counts: Counts) -> NDArray[Any]:
-    """Without the rows that repeat the session and order of the one before."""
+    """Without the rows that repeat an earlier one in every column; others at the same moment keep the file's order."""
     if "whole" not in _fields(records):
         return records
-    same = np.zeros(len(records), bool)
-    same[1:] = records["session"][1:] == records["session"][:-1]
+    tied = np.zeros(len(records), bool)  # with the row before
+    tied[1:] = records["session"][1:] == records["session"][:-1]
     for name in ("whole", "rest"):
-        same[1:] &= records[name][1:] == records[name][:-1]
+        tied[1:] &= records[name][1:] == records[name][:-1]
+    if not tied.any():
+        return records
+    some = np.flatnonzero(tied | np.append(tied[1:], False))
+    values = records[some].copy()
+    values["row"] = 0
+    # fixed-size byte strings: equal where every column is
+    whole = np.frombuffer(values.tobytes(), f"S{values.dtype.itemsize}")
+    _, earliest, group = np.unique(whole, return_index=True, return_inverse=True)
+    first_of = some[earliest[group.reshape(-1)]]
+    same = np.zeros(len(records), bool)
+    same[some] = first_of != some
+    counts.ties += int((tied & ~same).sum())
     if not same.any():
         return records
     counts.duplicates += int(same.sum())
     again = np.flatnonzero(same)
     at = int(again[np.argmin(records["row"][again])])
-    first = at - 1
-    while same[first]:
-        first -= 1
-    pair = int(records["row"][first]), int(records["row"][at])
+    pair = int(records["row"][first_of[np.searchsorted(some, at)]]), int(records["row"][at])
     if counts.first_duplicate is None or pair[1] < counts.first_duplicate[1]:
         counts.first_duplicate = (*pair, str(imported.sessions[int(records["session"][at])]))
     return records[~same]
@@ -212,13 +222,16 @@ def _ends(
 
 def _observations(records: NDArray[Any], source: NDArray[np.int64], imported: Imported) -> dict[str, NDArray[Any]]:
     """The leaves, each (slots, *shape)."""
-    encoding, out = imported.encoding, {}
+    encoding = imported.encoding
+    out: dict[str, NDArray[Any]] = {}
     schema = encoding.schema
+    if not schema.observation:
+        out[OBSERVATION + CONSTANT] = np.zeros((len(source), 1), np.uint8)
     plain = schema.of_kind("number")
     if plain:
-        numbers = records["numbers"][source]
+        numbers = records["numbers"][source] - [encoding.offsets.get(name, 0.0) for name in plain]
         marked = [place for place, name in enumerate(plain) if name in encoding.missing]
-        out[OBSERVATION + NUMBERS] = _marked(numbers, np.isnan(numbers[:, marked]))
+        out[OBSERVATION + NUMBERS] = _marked(numbers.astype(np.float32), np.isnan(numbers[:, marked]))
     if imported.category_codes:
         codes = records["categories"][source]
         out[OBSERVATION + CATEGORIES] = np.column_stack(

@@ -18,6 +18,9 @@ from seqel.datasets.hashing import hash_names, hash_texts
 from seqel.datasets.importing import cells
 from seqel.datasets.importing.masks import Masks
 from seqel.datasets.importing.vocabulary import Names, vocabulary
+from seqel.datasets.magnitudes import Magnitudes
+from seqel.datasets.text_lengths import TextsRead
+from seqel.datasets.values import Lookup
 from seqel.errors import DataError
 from seqel.spaces import CODES_LIMIT
 
@@ -101,6 +104,8 @@ class _Pass:
         self.hashes = np.zeros(0, np.uint64)
         self.widths: dict[str, int] = {}
         self.masks = Masks(schema)
+        self.magnitudes = {name: Magnitudes(1) for name in schema.of_kind("number")}
+        self.texts = {name: TextsRead(schema.text_length) for name in schema.of_kind("text")}
         self.missing = dict.fromkeys(schema.columns, 0)
         self.order_kind: str | None = None
         self.rows = 0
@@ -194,8 +199,10 @@ class _Pass:
             out["mask"], out["no_mask"] = self.masks.read(rows, refuse)
         plain = schema.of_kind("number")
         if plain:
-            # NaN stays in the record as the mark of a missing number
-            out["numbers"] = np.column_stack([number(name, "a number") for name in plain]).astype(np.float32)
+            # NaN stays in the record as the mark of a missing number; float64, until the offsets are known
+            out["numbers"] = np.column_stack([number(name, "a number") for name in plain])
+            for place, name in enumerate(plain):
+                self.magnitudes[name].add(out["numbers"][:, place : place + 1])
         if self.categories:
             out["categories"] = np.column_stack([names(c, known) for c, known in self.categories.items()]).astype(
                 np.int32
@@ -203,7 +210,11 @@ class _Pass:
         for column in schema.of_kind("text"):
             texts = cells.texts(rows[column], partial(refuse, column))
             self.missing[column] += texts.null_count()
-            out[f"text/{column}"] = hash_texts(texts)
+            self.texts[column].add(texts)
+            out[f"text/{column}"] = hash_texts(texts, schema.text_length)
+            if schema.order is not None:
+                # rows at the same moment are told apart by their whole texts; compared within this import alone
+                out[f"hash/{column}"] = texts.hash().fill_null(0).to_numpy()
         for column in schema.of_kind("vector"):
             found, none = cells.lists(
                 rows[column], partial(refuse, column), self.widths.get(column), "a list of numbers"
@@ -214,6 +225,7 @@ class _Pass:
                     raise refuse(column, 0, "a list of numbers, at least in one of the first rows", None)
                 self.widths[column] = found.shape[1]
             found[none] = np.nan
+            self.magnitudes.setdefault(column, Magnitudes(found.shape[1])).add(found)
             out[f"vector/{column}"] = found.astype(np.float32)
         return out
 
@@ -235,14 +247,31 @@ class _Pass:
         encoding = Encoding(
             self.schema, actions, vocabularies, self.widths,
             tuple(name for name, kind in kinds.items() if kind in ("number", "vector") and self.missing[name]),
+            self._offsets(),
         )  # fmt: skip
         counts = np.zeros(len(actions), np.int64)
-        counts[action_codes[:-1]] = self.actions.counts
+        np.add.at(counts, action_codes[:-1], self.actions.counts)
         return Imported(
             self.record, self.buckets, self.rows, encoding, action_codes, codes, self.sessions.names.rechunk(), self.hashes,
             {name: count for name, count in self._missing().items() if count},
             {name: known.counts for name, known in self.categories.items()}, counts,
+            {
+                "texts": {name: found.to_json() for name, found in self.texts.items()},
+                "resolution": {name: step for name, one in self.magnitudes.items() if (step := one.lost_step)},
+            },
         )  # fmt: skip
+
+    def _offsets(self) -> dict[str, float]:
+        """Of the number columns that need one.  Raises DataError for a vector that would need one."""
+        for column in self.schema.of_kind("vector"):
+            if self.magnitudes[column].indistinct:
+                raise DataError(
+                    f"column {column!r}: expected numbers that float32 tells apart, got {self.magnitudes[column].told} close "
+                    "together: subtract a base first (seconds since the session began, say), or give them as number columns, "
+                    "which are shifted on import"
+                )
+        found = {name: float(self.magnitudes[name].offset[0]) for name in self.schema.of_kind("number")}
+        return {name: offset for name, offset in found.items() if offset}
 
     def _missing(self) -> dict[str, int]:
         column = self.schema.candidates or self.schema.mask
@@ -255,8 +284,9 @@ class _Pass:
             raise DataError(f"column {self.schema.action!r} is empty: expected the action of each row")
         declared = self.schema.actions
         order = tuple(natural(found)) if declared is None else declared
-        place = {name: code for code, name in enumerate(order)}
-        unknown = [name for name in found if name not in place]
+        known = Lookup(order)
+        codes = [known.get(name) for name in found]
+        unknown = [name for name, code in zip(found, codes, strict=True) if code is None]
         if unknown:
             raise DataError(
                 f"column {self.schema.action!r}: the schema lists the actions {list(order)}, but {unknown[0]!r} occurs "
@@ -268,7 +298,7 @@ class _Pass:
                 f"({', '.join(order[:8])}{', ...' if len(order) > 8 else ''}): list all of them in the schema, "
                 'in the order of the mask, as actions = ["...", ...]'
             )
-        return order, np.array([*(place[name] for name in found), -1], np.int64)
+        return order, np.array([*codes, -1], np.int64)
 
 
 def import_rows(

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
     from seqel.datasets.dataset import Dataset
 
-__all__ = ["analyse", "bar", "histogram"]
+__all__ = ["analyse", "bar", "histogram", "shortened"]
 
 QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
 RARE_ACTION = 0.001  # share of the transitions
 FEW = 30  # of an action; fewer say little about it
+TENSORS = 8  # of values of all actions that an update holds at once, about
+UPDATE_STEPS = 1_664  # `replay.batch_tokens`
+CROWDED = 0.8  # of the values in one bin of equal width: such bins show nothing
 BLOCKS = " ▏▎▍▌▋▊▉█"
 
 
@@ -55,11 +58,14 @@ def analyse(dataset: Dataset, held_out: float = 0.1, seed: int = 0) -> dict[str,
         "missing": {name: count / max(1, report["rows"]) for name, count in report.get("missing", {}).items()},
         **{
             name: report.get(name, 0)
-            for name in ("duplicates", "out_of_order", "final_rows", "dropped_steps", "dropped_sessions")
+            for name in ("duplicates", "ties", "out_of_order", "final_rows", "dropped_steps", "dropped_sessions")
         },
         "first_duplicate": report.get("first_duplicate"),
         "rare_categories": report.get("rare", {}),
         "categories": report.get("categories", {}),
+        "mask_bytes": columns["action_mask"].nbytes if "action_mask" in (columns := recorded.slots.columns) else 0,
+        "texts": report.get("texts", {}),
+        "resolution": report.get("resolution", {}),
         "leaks": [{"column": leak.column, "tells": leak.tells, "share": leak.share} for leak in leaks],
         "behaviour": _behaviour(dataset, own),
         "trained_on": _trained_on(dataset, held_out, seed),
@@ -74,11 +80,16 @@ def quantiles(values: NDArray[Any]) -> dict[str, float]:
 
 
 def histogram(values: NDArray[Any], bins: int = 12) -> list[dict[str, Any]]:
-    """[{"from", "to", "count"}]: each value by itself where there are at most `bins`, else bins of equal width."""
+    """[{"from", "to", "count"}]: each value by itself where there are at most `bins`, else bins of equal width; where
+    these would put nearly everything into one, as with a heavy tail, bins that hold about as many values each."""
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) <= bins:
         return [{"from": float(v), "to": float(v), "count": int(c)} for v, c in zip(distinct, counts, strict=True)]
     counts, edges = np.histogram(values.astype(np.float64), bins)
+    if counts.max() > CROWDED * len(values):
+        edges = np.unique(np.quantile(values.astype(np.float64), np.linspace(0.0, 1.0, bins + 1)))
+        # a value that fills several bins by itself gets one of its own
+        counts = np.histogram(values.astype(np.float64), edges)[0]
     return [
         {"from": float(low), "to": float(high), "count": int(count)}
         for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
@@ -90,6 +101,19 @@ def bar(share: float, width: int = 24) -> str:
     eighths = max(round(share * width * 8), 1 if share > 0 else 0)
     full, rest = divmod(eighths, 8)
     return "█" * full + (BLOCKS[rest] if rest else "")
+
+
+def shortened(names: list[str], width: int = 24) -> list[str]:
+    """Names of at most `width` characters: cut in the middle, and where two then look alike, numbered at the end."""
+    half = (width - 3) // 2
+    cut = [name if len(name) <= width else f"{name[: width - 3 - half]}...{name[len(name) - half :]}" for name in names]
+    seen: dict[str, int] = {}
+    out = []
+    for name in cut:
+        seen[name] = seen.get(name, 0) + 1
+        mark = f" #{seen[name]}"
+        out.append(name if seen[name] == 1 else name[: width - len(mark)] + mark)
+    return out
 
 
 def _behaviour(dataset: Dataset, own: NDArray[np.bool_]) -> dict[str, Any] | None:
@@ -134,8 +158,13 @@ def _warnings(found: dict[str, Any]) -> list[str]:
     out: list[str] = []
     if found["duplicates"]:
         out.append(
-            f"{found['duplicates']:,} rows repeat the session and step of another one, the first {found['first_duplicate']}: "
+            f"{found['duplicates']:,} rows repeat another one in every column, the first {found['first_duplicate']}: "
             "training refuses them; remove them from the file"
+        )
+    if found["ties"]:
+        out.append(
+            f"{found['ties']:,} rows have the same place in their session as the row before: they keep the order of the "
+            "file; if these are several sessions under one name, name them apart"
         )
     if found["out_of_order"]:
         out.append(
@@ -158,6 +187,18 @@ def _warnings(found: dict[str, Any]) -> list[str]:
         )
     if len(found["actions"]) == 1:
         out.append(f"there is a single action, {found['actions'][0]['name']!r}: nothing to decide")
+    values = TENSORS * UPDATE_STEPS * len(found["actions"]) * 4 / 2**30
+    if values > 0.5:
+        out.append(
+            f"there are {len(found['actions']):,} actions, and a value is computed for each of them at every step: about "
+            f"{values:.1f} GiB for one update, and as much longer; sampled actions (learner.sampled_negatives=200) or features of "
+            "the actions (offline.action_features=FILE) take less"
+        )
+    if found["mask_bytes"] > 2**30:
+        out.append(
+            f"the masks of {len(found['actions']):,} actions take {found['mask_bytes'] / 2**30:.1f} GiB: without a mask "
+            "column they take nothing"
+        )
     never = [one["name"] for one in found["actions"] if one["count"] == 0]
     if never:
         out.append(f"{len(never)} actions never occur ({_some(never)}): the data say nothing about them")
@@ -174,6 +215,18 @@ def _warnings(found: dict[str, Any]) -> list[str]:
     for name, share in found["missing"].items():
         if share > 0.5:
             out.append(f"column {name!r} is missing in {share:.0%} of the rows")
+    for name, read in found["texts"].items():
+        if read["cut"]:
+            out.append(
+                f"column {name!r}: {read['cut'] / read['texts']:.0%} of the texts are longer than the {read['length']} bytes "
+                f"that are read, and {read['unread'] / read['bytes']:.0%} of all text is not read: texts that differ only "
+                "there look alike; text_length in the schema reads more"
+            )
+    for name, step in found["resolution"].items():
+        out.append(
+            f"column {name!r}: whole numbers less than {step:,.0f} apart may look alike (observations are float32): give a "
+            "difference, such as seconds since the session began, or a category"
+        )
     behaviour = found["behaviour"]
     if behaviour is not None:
         if behaviour["always_one"]:

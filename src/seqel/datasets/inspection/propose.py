@@ -5,24 +5,25 @@ It is a starting point to read and correct. Everything that was guessed on weak 
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from seqel.datasets.reading.table import Table, expand
-from seqel.datasets.schema import Schema
+from seqel.datasets.schema import Schema, nearest
 from seqel.errors import DataError
 from seqel.extras import require
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from polars import DataFrame, Series
 
-__all__ = ["Proposal", "propose"]
+__all__ = ["Draft", "Proposal", "draft", "propose"]
 
 SAMPLE = 20_000  # rows that are looked at
 WORDS = 2  # blanks in the mean value from which on many different ones are sentences, not names
@@ -30,13 +31,18 @@ CODES = 12  # whole numbers with at most so many different values are read as ca
 LIKE = {  # names, the most telling first; compared without case, "_", "-" and blanks
     "session": (
         "sessionid session episodeid episode trajectoryid trajectory conversationid conversation dialogueid dialogue "
-        "visitid visit tripid trip userid user customerid customer patientid patient"
+        "visitid visit tripid trip userid user customerid customer patientid patient studentid student learnerid learner "
+        "playerid player accountid account ticker symbol stock"
     ),
     "order": "step stepid timestep turn t time timestamp datetime date order position seq sequence index",
     "action": (
-        "action actionid act a decision choice chosen arm treatment shown recommended recommendation offer itemid item intent"
+        "action actionid act a decision choice chosen arm treatment shown recommended recommendation offer systemact "
+        "agentact systemaction agentaction response itemid item productid product bought purchased skillid skill label intent"
     ),
-    "reward": "reward rewards r payoff score rating clicked click revenue profit outcome gain",
+    "reward": (
+        "reward rewards r payoff score rating clicked click bought purchased converted conversion correct iscorrect revenue "
+        "profit pnl profitandloss outcome gain"
+    ),
     "terminated": "terminated terminal isterminal done end",
     "truncated": "truncated timeout timelimit censored",
     "behaviour_probability": (
@@ -47,12 +53,58 @@ LIKE = {  # names, the most telling first; compared without case, "_", "-" and b
 }
 
 
+REQUIRED = ("session", "action", "reward")
+OPEN = "?"  # in a written schema, for a role that nobody has decided yet
+OTHERS = {
+    "user",
+    "customer",
+    "client",
+    "caller",
+    "student",
+    "patient",
+    "player",
+    "next",
+}  # whose doing is no action of ours
+
+
 @dataclass(frozen=True)
 class Proposal:
     """A schema, and what to look at before it is believed."""
 
     schema: Schema
     unsure: list[str]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """As much of a schema as can be guessed."""
+
+    roles: dict[str, str]  # role -> column
+    observation: dict[str, str]
+    open: dict[str, list[str]]  # role that has to be filled in -> the columns that could be it
+    unsure: list[str]
+
+    @property
+    def schema(self) -> Schema | None:
+        """None while a role is open."""
+        return None if self.open else Schema(**self.roles, observation=self.observation)  # type: ignore[arg-type]
+
+    def to_toml(self) -> str:
+        """The schema; open roles as "?", with the columns to choose from beside them."""
+        if (whole := self.schema) is not None:
+            return whole.to_toml()
+        lines = ['# "?" marks what has to be filled in: the name of a column.']
+        for role in dict.fromkeys((*REQUIRED, *self.roles)):
+            if role in self.open:
+                choices = ", ".join(self.open[role]) or "none of the columns looks possible"
+                lines.append(f"{role} = {json.dumps(OPEN)}  # one of: {choices}")
+            else:
+                lines.append(f"{role} = {json.dumps(self.roles[role], ensure_ascii=False)}")
+        lines += ["", "[observation]  # take out the columns that are named above"]
+        lines += [
+            f"{json.dumps(name, ensure_ascii=False)} = {json.dumps(kind)}" for name, kind in self.observation.items()
+        ]
+        return "\n".join(lines) + "\n"
 
 
 @dataclass(frozen=True)
@@ -66,16 +118,38 @@ class _Column:
     blanks: float  # in it, mean
 
     @property
+    def words(self) -> list[str]:
+        """systemAct and system_act: system, act."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s_\-.]+", " ", self.name).lower().split()
+
+    @property
     def key(self) -> str:
         return re.sub(r"[\s_\-.]", "", self.name).lower()
 
 
-def propose(files: str | Path | Sequence[str | Path]) -> Proposal:
-    """Look at the first rows and guess.
+def propose(files: str | Path | Sequence[str | Path], given: Mapping[str, str] | None = None) -> Proposal:
+    """Look at the first rows and guess. given: role -> column, for what is known already.
 
     Raises:
-        DataError: the table cannot be read, or no column can be the session, the action or the reward; says which columns
-            there are.
+        DataError: as `draft`; or no column can be the session, the action or the reward; says which columns there are.
+    """
+    found = draft(files, given)
+    if found.schema is None:
+        table = Table(expand(files))
+        role, choices = next(iter(found.open.items()))
+        raise DataError(
+            f"{table.sources[0].path}: no column looks like the {role}; the columns are {', '.join(table.columns)}. "
+            f"Name it with --{role} COLUMN{' (one of ' + ', '.join(choices) + ')' if choices else ''}, or write a schema by "
+            "hand: session, action and reward name a column each, [observation] the columns to decide by"
+        )
+    return Proposal(found.schema, found.unsure)
+
+
+def draft(files: str | Path | Sequence[str | Path], given: Mapping[str, str] | None = None) -> Draft:
+    """As `propose`, with roles left open where no column looks like them.
+
+    Raises:
+        DataError: the table cannot be read, or has no such column as one of `given`.
     """
     table = Table(expand(files))
     names = table.columns
@@ -85,18 +159,27 @@ def propose(files: str | Path | Sequence[str | Path]) -> Proposal:
     columns = [_described(batch.rows.head(SAMPLE), name) for name in names]
     left = {column.name: column for column in columns}
     unsure: list[str] = []
-    found: dict[str, Any] = {}
-    for role in ("session", "reward", "order", "terminated", "truncated", "behaviour_probability", "mask", "action"):
-        name = _pick(role, left, unsure)
-        if name is not None:
-            found[role] = name
-            del left[name]
-    for role in ("session", "action", "reward"):
-        if role not in found:
+    found: dict[str, str] = {}
+    for role, name in (given or {}).items():
+        if name not in left:
             raise DataError(
-                f"{table.sources[0].path}: no column looks like the {role}; the columns are {', '.join(names)}. Write a "
-                f"schema by hand: session, action and reward name a column each, [observation] the columns to decide by"
+                f"{table.sources[0].path}: --{role}: there is no column {name!r}{nearest(name, names)}; it has "
+                f"{', '.join(names)}"
+                if name not in names
+                else f"--{role}: column {name!r} has another role already"
             )
+        found[role] = name
+        del left[name]
+    for role in ("session", "reward", "order", "terminated", "truncated", "behaviour_probability", "mask", "action"):
+        picked = None if role in found else _pick(role, left, unsure)
+        if picked is not None:
+            found[role] = picked
+            del left[picked]
+    open_ = {
+        role: [name for name, column in left.items() if _possible(role, column)]
+        for role in REQUIRED
+        if role not in found
+    }
     if "order" not in found:
         unsure.append("no column looks like an order (step, time): the rows are taken in the order of the file")
     if "terminated" not in found and "truncated" not in found:
@@ -109,11 +192,8 @@ def propose(files: str | Path | Sequence[str | Path]) -> Proposal:
         if why:
             unsure.append(f"{name}: {why}")
     if not observation:
-        raise DataError(
-            f"{table.sources[0].path}: no column is left to observe beside {', '.join(map(str, found.values()))}: "
-            "without one there is nothing to decide by"
-        )
-    return Proposal(Schema(**found, observation=observation), unsure)
+        unsure.append("no column is left to observe: the history alone decides, that is the actions and rewards before")
+    return Draft(found, observation, open_, unsure)
 
 
 def _described(rows: DataFrame, name: str) -> _Column:
@@ -174,11 +254,22 @@ def _pick(role: str, left: dict[str, _Column], unsure: list[str]) -> str | None:
             unsure.append(f"{role}: {ranked[0][1]} was taken, {ranked[1][1]} looks like it too")
         return ranked[0][1]
     if role in ("session", "action", "reward", "order"):
-        word = next((one for one in telling if len(one) > 3), role)
+        # a name that ends in a telling word ("system_act"), before one that only contains it ("intention_text")
+        alike: list[tuple[int, int, str]] = []
         for name, column in fits.items():
-            if any(len(one) > 3 and one in column.key for one in telling):
-                unsure.append(f"{role}: {name} was taken for a name that only resembles {word!r}")
-                return name
+            if role == "action" and OTHERS & set(column.words):
+                continue  # what the user wants is seen, what the system does is chosen
+            for rank, one in enumerate(telling):
+                if one in column.words and len(one) > 1:
+                    alike.append((0 if column.words[-1] == one else 1, rank, name))
+                elif len(one) > 3 and one in column.key:
+                    alike.append((2, rank, name))
+        if alike:
+            _, rank, name = min(alike)
+            others = list(dict.fromkeys(one for _, _, one in sorted(alike) if one != name))
+            more = f", and so does {', '.join(others[:3])}" if others else ""
+            unsure.append(f"{role}: {name} was taken for a name that only resembles {telling[rank]!r}{more}")
+            return name
     return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["CsvSource"]
 
 SEPARATORS = (",", ";", "\t", "|")
+NAMED_SEPARATOR = re.compile(r'"?sep=([,;\t|])"?', re.IGNORECASE)
 
 
 class CsvSource:
@@ -40,7 +42,15 @@ class CsvSource:
         if first is None or not first.data.strip():
             raise DataError(f"{path} is empty: expected a header and a row a step")
         head, self._offset, self._line = self._header(first)
-        self.separator = max(SEPARATORS, key=lambda mark: (head.count(mark), mark == ","))
+        named = NAMED_SEPARATOR.fullmatch(head)
+        if named:  # what Excel writes before the header
+            after = Chunk(first.data[self._offset - first.offset :], self._line, self._offset)
+            if not after.data.strip():
+                raise DataError(f"{path} has a separator and nothing else: expected a header and one row per step")
+            head, self._offset, self._line = self._header(after)
+            self.separator = named[1]
+        else:
+            self.separator = max(SEPARATORS, key=lambda mark: (head.count(mark), mark == ","))
         self.columns = next(csv.reader(io.StringIO(head, newline=""), delimiter=self.separator))
         self.columns = [name.strip() for name in self.columns]
         self._types: dict[str, Any] = {}
@@ -56,8 +66,8 @@ class CsvSource:
         try:
             text = head.decode().strip("\r\n")
         except UnicodeDecodeError as error:
-            raise not_utf8(self.path, 1, "", error) from error
-        return text, first.offset + end, 1 + head.count(b"\n")
+            raise not_utf8(self.path, first.line, "", error) from error
+        return text, first.offset + end, first.line + head.count(b"\n")
 
     def frames(self, roles: Mapping[str, Role]) -> Iterator[Frame]:
         self._types = {}

@@ -24,7 +24,7 @@ class CategoriesEncoder(nn.Module):
         sizes = torch.tensor(leaf.sizes)
         self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
         alike = len(leaf.sizes) > 1 and len(set(leaf.sizes)) == 1
-        self.table = nn.Embedding(int(sizes.sum()), width)
+        self.table = nn.Embedding(sum(leaf.sizes), width)
         self.shared = nn.Embedding(leaf.sizes[0], width) if alike else None
         for table in (self.table, self.shared):
             if table is not None:

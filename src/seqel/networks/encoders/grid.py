@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -22,8 +24,8 @@ class GridEncoder(nn.Module):
         sizes = torch.tensor(leaf.sizes)
         self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
         self.axes = len(leaf.shape)
-        self.table = nn.Embedding(int(sizes.sum()), CODE_WIDTH)
-        self.linear = nn.Linear(int(torch.tensor(leaf.shape).prod()) * CODE_WIDTH, width)
+        self.table = nn.Embedding(sum(leaf.sizes), CODE_WIDTH)
+        self.linear = nn.Linear(math.prod(leaf.shape) * CODE_WIDTH, width)
 
     def forward(self, x: Tensor) -> Tensor:
         codes = x.long()

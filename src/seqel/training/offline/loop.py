@@ -21,6 +21,8 @@ def records(trainer: OfflineTrainer) -> Iterator[Record]:
     next_check = next_multiple(trainer.steps, offline.every)
     while trainer.progress < 1.0 and not trainer.stop_requested and not trainer.solved:
         trainer.pending_metrics.append(trainer.update())
+        if trainer.on_update is not None:
+            trainer.on_update(trainer)
         if trainer.steps < next_check and trainer.progress < 1.0:
             continue
         next_check = next_multiple(trainer.steps, offline.every)

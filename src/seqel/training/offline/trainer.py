@@ -20,6 +20,7 @@ from seqel.training.config import RunConfig
 from seqel.training.defaults import resolve_offline_defaults
 from seqel.training.hardware.compilation import resolve_compile_mode
 from seqel.training.hardware.devices import choose_device
+from seqel.training.hardware.memory import require_memory
 from seqel.training.held_out import HeldOut, Sums
 from seqel.training.learner import Learner
 from seqel.training.record import Validation
@@ -31,10 +32,9 @@ __all__ = ["OfflineTrainer"]
 
 MAX_WINDOWS = 1_024
 HELD_OUT_TRANSITIONS = 50_000  # at most, at each validation
+HELD_OUT_VALUES = 1 << 24  # action values computed at once there, about: 64 MiB per tensor
 SCALE_TRANSITIONS = 1_000_000  # at most, for the scale of returns
-TOLERANCE = (
-    0.05  # share of the targets' variance by which a validation may be worse than the best and still be accepted
-)
+TOLERANCE = 0.05  # share of the targets' variance by which a validation may be below the best and still be accepted
 DIGEST = 1_000_000  # slots that are compared on a resume
 
 
@@ -49,6 +49,7 @@ class OfflineTrainer(Trainer):
         config = resolve_offline_defaults(config, source.buffer)
         super().__init__(resolve_compile_mode(config, device, config.offline.updates), device)
         config, self.source = self.config, source
+        require_memory(config, source.observation, source.action, live=False)
         training, held_out = source.split(config.offline.held_out, config.seed)
         self.training_episodes, self.held_out_episodes = source.buffer.subset(training), source.buffer.subset(held_out)
         network = self.make_network().to(device)
@@ -153,12 +154,16 @@ class OfflineTrainer(Trainer):
         """The sums over held-out steps from which `validate` computes its means."""
         config, network = self.config, self.best_agent.network
         sums = Sums(network, config.objective, self.discount, self.held_out_episodes.lengths)
+        action = self.source.action  # every action has a value at every step: with many actions, fewer steps at a time
+        tokens = int(np.clip(HELD_OUT_VALUES // (action.actions * action.dims), 1, 16_384))
         for batch in self.held_out_episodes.batches(
-            window=config.replay.window, context=config.network.context, discount=self.discount
+            window=config.replay.window, context=config.network.context, discount=self.discount, tokens=tokens
         ):
             batch = self.prepare(batch)
             slow = self.learner.target(batch)
             sums.add(batch, slow if network is self.learner.target else network(batch), slow)
+            if self.on_update is not None:
+                self.on_update(self)
             if sums.steps >= HELD_OUT_TRANSITIONS:
                 break
         return sums

@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from seqel.agents.exploration import Explorer
+from seqel.environments.seeds import episode_seed
 from seqel.environments.vector import VectorStream, success_of
+from seqel.errors import EnvironmentFault
 from seqel.replay.buffer import Replay
 from seqel.training.online.actors import Actors
 from seqel.training.online.fast_forward import fast_forward
@@ -29,11 +31,6 @@ class EpisodeEnd:
     length: int  # transitions
     success: float | None  # info["is_success"], where the environment reports it
     terminated: bool
-
-
-def episode_seed(run: int, environment: int, number: int) -> int:
-    """The seed of episode `number` of an environment: 2^31 and above, where no evaluation looks."""
-    return int(np.random.SeedSequence([run, environment, number]).generate_state(1)[0]) | 1 << 31
 
 
 class Collector:
@@ -94,6 +91,11 @@ class Collector:
         stream = self.stream
         rows = np.arange(stream.count)
         first = stream.first
+        if self.mask is None and stream.mask is not None:
+            raise EnvironmentFault(
+                "an action mask was reported for the first time after the first look at the environment saw none: report "
+                "info['action_mask'] from the first reset on, all True where everything is allowed"
+            )
         q = self.actors.act(
             stream.current,
             reward=self.last_reward,
@@ -136,14 +138,14 @@ class Collector:
 
     def _finish(self, outcome: Any) -> list[EpisodeEnd]:
         ended = []
-        for row in np.flatnonzero(outcome.done).tolist():
+        for row in np.flatnonzero(outcome.ended).tolist():
             episode = self._episode(row, bool(outcome.terminated[row]), bool(outcome.truncated[row]))
             self.replay.add(episode)
             self.scale.observe(episode.reward)
             length = int(self.start[row] + self.cursor[row])
             success = success_of(outcome.info, row)
             ended.append(EpisodeEnd(row, float(self.total[row]), length, success, bool(outcome.terminated[row])))
-        done = outcome.done
+        done = outcome.ended
         self.episodes[done] += 1
         if self.stream.seedable:
             self.stream.reset(self._seeds(done), done)
@@ -151,6 +153,20 @@ class Collector:
         if began.any():
             self._stage_first(began)
         return ended
+
+    def interrupt(self) -> None:
+        """Give up every open episode and begin the next: somebody else played in these environments.
+
+        What was staged is learnt as a truncated episode, which it is.
+        """
+        for row in np.flatnonzero(self.cursor).tolist():
+            episode = self._episode(row, terminated=False, truncated=True)
+            self.replay.add(episode)
+            self.scale.observe(episode.reward)
+        every = np.ones(self.stream.count, bool)
+        self.episodes += 1
+        self.stream.reset(self._seeds(every))
+        self._stage_first(every)
 
     def _stage_first(self, rows: NDArray[np.bool_]) -> None:
         self.cursor[rows] = self.start[rows] = 0

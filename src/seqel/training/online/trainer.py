@@ -16,12 +16,14 @@ import torch
 
 from seqel.agents.agent import Agent
 from seqel.agents.exploration import Explorer
+from seqel.environments.contract import SharedInstance
 from seqel.environments.parallelism import choose_mode
 from seqel.environments.probe import Probe, probe
 from seqel.environments.resolve import EnvMaker
+from seqel.environments.seeds import CONFIRMATION, VALIDATION
 from seqel.environments.vector import VectorStream, make_vector
 from seqel.errors import ConfigError
-from seqel.evaluation.rollout import LONGEST, Evaluation, play
+from seqel.evaluation.rollout import LONGEST, Evaluation, play, play_on
 from seqel.networks.qnetwork import QNetwork
 from seqel.replay.buffer import Replay
 from seqel.replay.concat import concat
@@ -30,6 +32,7 @@ from seqel.training.config import RunConfig
 from seqel.training.defaults import resolve_defaults
 from seqel.training.hardware.compilation import resolve_compile_mode
 from seqel.training.hardware.devices import choose_device
+from seqel.training.hardware.memory import capped, require_memory, segment_length
 from seqel.training.learner import Learner
 from seqel.training.online.actors import Actors
 from seqel.training.online.collector import Collector, EpisodeEnd
@@ -41,8 +44,8 @@ from seqel.training.trainer import Trainer
 
 __all__ = ["OnlineTrainer"]
 
-VALIDATION_SEED = 1 << 30  # validation episodes have seeds from here on, confirming ones from CONFIRM_SEED on
-CONFIRM_SEED = (1 << 30) + (1 << 29)
+VALIDATION_SEED = VALIDATION.start
+CONFIRM_SEED = CONFIRMATION.start
 INHERITED = ("data", "encoding", "held_out")  # what a continued agent keeps on saying about the data it learned from
 
 
@@ -80,16 +83,20 @@ class OnlineTrainer(Trainer):
             raise ConfigError(
                 "memoryless: the agent to start from has a memory; train the memoryless one without start"
             )
-        self.probe = found or probe(make)
+        directory = Path(config.replay.directory).absolute() if config.replay.directory else None
+        self.probe = found or probe(make, read_as=config.observation)
         device = choose_device(config.device)
         if start is not None:
             config = dataclasses.replace(config, network=start.network.config)
         config = resolve_compile_mode(resolve_defaults(config, self.probe), device)
+        spec, action = self.probe.observation, self.probe.action
+        require_memory(config, spec, action, masked=self.probe.masked)
+        capacity, note = capped(config)
         count, asked = config.environments, config.vectorization
         mode = choose_mode(make, self.probe, count) if asked == "auto" else asked
         super().__init__(dataclasses.replace(config, vectorization=mode), device)
         config, self.make = self.config, make
-        spec, action = self.probe.observation, self.probe.action
+        self.notes += [] if note is None else [note]
         network = QNetwork(config.network, spec, action).to(device)
         for what, given in (("the agent to start from", start), ("the recorded data", source)):
             if given is not None:
@@ -104,15 +111,17 @@ class OnlineTrainer(Trainer):
             actors.compile()
         self.replay = Replay(
             spec.storage,
-            config.replay.capacity,
+            capacity,
             actions=action.actions,
             action_dims=action.dims,
             masked=self.probe.masked,
             priority=config.replay.priority,
             context=config.network.context,
-            directory=Path(config.replay.directory) if config.replay.directory else None,
+            directory=directory,
         )
         self.stream = VectorStream(make_vector(make, count, mode), spec, action)
+        if self.probe.masked:  # whatever is not reported is allowed
+            self.stream.mask = np.ones((count, action.actions), bool)
         explorer = Explorer(
             config.exploration, count, spec, action.actions, config.seed + 1, self._normalise, actors.trial
         )
@@ -124,10 +133,9 @@ class OnlineTrainer(Trainer):
             self.scale.begin(float(network.head.scale))
         self.has_initial_agent = start is not None
         self.recorded_episodes = None if source is None else _episodes_to_learn(source, start)
-        segment = max(4 * config.replay.window, 512)
         self.collector = Collector(
             self.stream, actors, explorer, self.replay, self.scale,
-            seed=config.seed, segment=segment, context=config.network.context,
+            seed=config.seed, segment=segment_length(config), context=config.network.context,
         )  # fmt: skip
         self.rng = np.random.default_rng(config.seed + 2)
         self.num_learned = 0  # transitions learned from, without padding and burn-in
@@ -138,6 +146,8 @@ class OnlineTrainer(Trainer):
     def _choose_agents(self, inherited: dict[str, Any]) -> None:
         config, learner = self.config, self.learner
         info = inherited | {"env": config.env, "seed": config.seed, "discount": config.objective.discount}
+        if self.probe.masked:
+            info["masked"] = True  # so that the agent can warn when it acts without masks
         latest = config.learner.acting_weights == "latest"
         self.challenger = Agent(learner.network if latest else learner.target, info)
         self.agent = self.challenger
@@ -237,7 +247,12 @@ class OnlineTrainer(Trainer):
 
     def _play(self, agent: Agent, episodes: int, seed: int) -> Evaluation:
         environments = min(episodes, self.config.environments)
-        return play(agent, self.make, episodes, seed, environments, limit=self._episode_limit())
+        try:
+            return play(agent, self.make, episodes, seed, environments, limit=self.episode_limit)
+        except SharedInstance:  # there is only one, and training is in the middle of an episode
+            found = play_on(agent, self.stream, episodes, seed, limit=self.episode_limit)
+            self.collector.interrupt()
+            return found
 
     def accept(self, validation: Validation, solved: bool = False) -> bool:
         """Whether the validated weights are the best so far; of equal ones the newer, which learned from more.
@@ -273,12 +288,13 @@ class OnlineTrainer(Trainer):
             self.agent.network.load_state_dict(self.challenger.network.state_dict())
             self.collector.refresh()
 
-    def _episode_limit(self) -> int:
+    @property
+    def episode_limit(self) -> int:
         """Steps after which a validation episode is cut off, where the environment declares no limit."""
         if self.probe.episode_limit is not None:
             return max(LONGEST, self.probe.episode_limit)
-        seen = max([self.probe.longest, *(end.length for end in self.recent)])
-        return min(LONGEST, max(1_000, 10 * seen))
+        ended = max([*self.probe.lengths, *(end.length for end in self.recent)], default=0)
+        return min(LONGEST, max(1_000, 10 * ended, self.probe.longest))
 
     def _freeze_statistics(self) -> None:
         """Set the statistics of vector observations from the warm-up's experience, once, in both networks."""

@@ -1,0 +1,108 @@
+"""Whether an agent's description is one: types and sizes, looked at before memory is taken or a value is used.
+
+Checksums find damage; an agent from elsewhere may be whole and yet say anything.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import torch
+
+from seqel.datasets.encoding import Encoding
+from seqel.errors import CheckpointError
+from seqel.networks.qnetwork import QNetwork
+from seqel.spaces import Kind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from seqel.networks.config import NetworkConfig
+    from seqel.spaces import ActionSpec, ObservationSpec
+
+__all__ = ["check_info", "check_leaves", "require_same_weights"]
+
+HEADER_LIMIT = 100_000_000  # bytes of a safetensors header, as the library itself limits it
+LEAF_LIMIT = 1 << 31  # elements of one observation
+
+
+def check_info(info: Any, path: Path) -> None:
+    """See that what Seqel itself reads of an agent's `info` has the types that it expects; other keys are the user's.
+
+    Raises CheckpointError, which names the entry.
+    """
+    if not isinstance(info, dict):
+        raise CheckpointError(f"{path}: expected info to be an object, got {type(info).__name__}")
+    held, look = info.get("held_out"), info.get("validation")
+    wrong = {
+        "env": not isinstance(info.get("env", ""), str | None),
+        "env_args": not isinstance(info.get("env_args", {}), dict),
+        "seed": not _whole(info.get("seed", 0)),
+        "discount": not (_number(info.get("discount", 0.0)) and 0.0 <= info.get("discount", 0.0) <= 1.0),
+        "data": not (isinstance(info.get("data", []), list) and all(isinstance(n, str) for n in info.get("data", []))),
+        "encoding": not isinstance(info.get("encoding", {}), dict),
+        "held_out": held is not None
+        and not (
+            isinstance(held, dict)
+            and _number(held.get("share"))
+            and 0.0 < held["share"] < 1.0
+            and _whole(held.get("seed"))
+        ),
+        "validation": look is not None
+        and not (
+            isinstance(look, dict) and isinstance(look.get("mean", 0.0), int | float) and _whole(look.get("steps", 0))
+        ),
+    }
+    if "encoding" in info and not wrong["encoding"]:
+        try:
+            Encoding.from_json(info["encoding"])
+        except (LookupError, TypeError, AttributeError, ValueError):
+            wrong["encoding"] = True
+    for name, bad in wrong.items():
+        if bad:
+            raise CheckpointError(f"{path}: info.{name} is not what an agent says there: got {info[name]!r:.120}")
+
+
+def check_leaves(spec: ObservationSpec) -> None:
+    """Kinds, dtypes and shapes of observations. Raises ValueError or TypeError."""
+    leaf: Any  # what a file says
+    for leaf in spec.leaves:
+        if not isinstance(leaf.path, str) or leaf.kind not in get_args(Kind):
+            raise ValueError(f"an observation of an unknown kind: {leaf.kind!r:.80}")
+        if not isinstance(leaf.dtype, str) or np.dtype(leaf.dtype).kind not in "biuf":
+            raise ValueError(f"an observation of the dtype {leaf.dtype!r:.80}")
+        sizes = [*leaf.shape, *leaf.given, *leaf.sizes]
+        if not all(_whole(size) and size >= 0 for size in sizes) or math.prod(leaf.shape) > LEAF_LIMIT:
+            raise ValueError(f"an observation of the shape {leaf.shape!r:.80}")
+
+
+def require_same_weights(config: NetworkConfig, spec: ObservationSpec, action: ActionSpec, weights: bytes) -> None:
+    """See that the described network has exactly the tensors that are stored, before memory is taken for it.
+
+    weights: of a safetensors file. Raises ValueError.
+    """
+    length = int.from_bytes(weights[:8], "little")
+    if len(weights) < 8 or length > min(HEADER_LIMIT, len(weights) - 8):
+        raise ValueError(f"the weights' header is damaged: {length:,} bytes in a file of {len(weights):,}")
+    header = json.loads(weights[8 : 8 + length])
+    stored = {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+    if config.layers > len(stored):
+        raise ValueError(f"it has {config.layers:,} layers, but the file holds {len(stored):,} tensors")
+    with torch.device("meta"):  # shapes without memory
+        wanted = {name: tuple(tensor.shape) for name, tensor in QNetwork(config, spec, action).state_dict().items()}
+    for name in wanted.keys() | stored.keys():
+        if wanted.get(name) != stored.get(name):
+            raise ValueError(
+                f"weights {name!r:.80}: expected the shape {wanted.get(name)}, got {stored.get(name)!s:.80} in the file"
+            )
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

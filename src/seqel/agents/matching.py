@@ -1,0 +1,19 @@
+"""Whether two things have the same spaces: an agent, an environment, recorded data."""
+
+from __future__ import annotations
+
+from seqel.errors import SpaceError
+from seqel.spaces import ActionSpec, ObservationSpec
+
+__all__ = ["Spaces", "require_equal_spaces"]
+
+Spaces = tuple[ObservationSpec, ActionSpec]
+
+
+def require_equal_spaces(what: str, got: Spaces, wanted: str, expected: Spaces) -> None:
+    """Raises SpaceError, naming what differs, unless `what` has the spaces that `wanted` describes in words."""
+    if got[0] != expected[0]:
+        observed = [[str(leaf) for leaf in spec.leaves] for spec in (expected[0], got[0])]
+        raise SpaceError(f"{what}: expected {wanted}, which observe {observed[0]}, got {observed[1]}")
+    if got[1] != expected[1]:
+        raise SpaceError(f"{what}: expected {wanted}, which have the actions {expected[1]}, got {got[1]}")

@@ -1,0 +1,282 @@
+"""One environment with Gymnasium's contract checked at every call, so that no later code has to doubt what it gets.
+
+`CheckedEnv` stands around every copy that is trained, validated or probed. What breaks the contract becomes an
+EnvironmentFault that says what was expected and what was got. It passes on only what Seqel uses: the action mask (from `info`
+or from a Dict observation) and `is_success`.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from seqel.action_masks import MASK, mask_space, read_mask
+from seqel.environments.resolve import EnvMaker
+from seqel.errors import EnvironmentFault, SeqelError, SpaceError
+
+__all__ = ["SUCCESS", "CheckedEnv", "SharedInstance", "make_checked"]
+
+SUCCESS = "is_success"
+RESET = "(observation, info)"
+STEP = "(observation, reward, terminated, truncated, info)"
+
+_open: dict[int, weakref.ref[CheckedEnv]] = {}  # by the id of the innermost environment: who is using it
+
+
+class SharedInstance(EnvironmentFault):
+    """The function that makes the environment returned an instance that is in use already."""
+
+
+def make_checked(make: EnvMaker, row: int | None = None) -> CheckedEnv:
+    """A new environment, checked; `row` is its number among others side by side.
+
+    Raises:
+        EnvironmentFault: it cannot be made, or is no `gymnasium.Env` with spaces.
+        SpaceError: its observation has an "action_mask" that is none.
+        SharedInstance: the instance is in use already.
+    """
+    try:
+        env = make()
+    except SeqelError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise EnvironmentFault(f"the environment cannot be made: {_said(error)}") from error
+    return CheckedEnv(env, row)
+
+
+class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
+    """See the file's first lines. Its observation space lacks "action_mask" where that is a mask."""
+
+    def __init__(self, env: Any, row: int | None = None) -> None:
+        if not isinstance(env, gym.Env):
+            got = f"{type(env).__module__}.{type(env).__name__}"
+            raise EnvironmentFault(f"expected a gymnasium.Env, got {got}: the function must return an environment")
+        for name in ("observation_space", "action_space"):
+            space = getattr(env, name, None)
+            if not isinstance(space, gym.Space):
+                raise EnvironmentFault(
+                    f"expected an {name} (a gymnasium.Space) of {type(env).__name__}, got {space!r:.80}"
+                )
+        super().__init__(env)
+        self.close_error = ""  # what `close` failed with
+        self._name = "the environment" if row is None else f"environment {row}"
+        self._steps = 0
+        space, action = env.observation_space, env.action_space
+        self._actions = int(action.n) if isinstance(action, spaces.Discrete) else 0
+        self.mask_in_observation = bool(self._actions) and mask_space(space, self._actions)
+        if self.mask_in_observation:
+            assert isinstance(space, spaces.Dict)
+            self.observation_space = spaces.Dict({name: part for name, part in space.items() if name != MASK})
+        self._integers = list(_integers(self.observation_space, ()))
+        self._claim()
+
+    # -- one instance, one user ------------------------------------------------------------------------------------
+
+    def _claim(self) -> None:
+        key = id(self.env.unwrapped)
+        user = _open[key]() if key in _open else None
+        if user is not None and user.env.unwrapped is self.env.unwrapped:
+            raise SharedInstance(
+                "the function that makes the environment returned an instance that is in use already: every copy needs its "
+                "own. Write `lambda: MyEnv()`, not `lambda: env`. Where there can be only one (a machine, a robot), set "
+                "environments = 1"
+            )
+        _open[key] = weakref.ref(self)
+
+    def close(self) -> None:
+        """Close the environment. A failure is a warning: what was learnt must not be lost for it."""
+        if self.shut():
+            warnings.warn(f"{self._name} failed in close: {self.close_error}", RuntimeWarning, stacklevel=2)
+
+    def shut(self) -> str:
+        """Close the environment.  -> what it failed with, or ""."""
+        key = id(self.env.unwrapped)
+        if key in _open and _open[key]() is self:
+            del _open[key]
+        try:
+            self.env.close()
+        except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever it is, it is told)
+            self.close_error = _said(error)
+        return self.close_error
+
+    # -- reset and step --------------------------------------------------------------------------------------------
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """As Gymnasium's. Raises EnvironmentFault."""
+        self._steps = 0
+        observation, info = self._call("reset", RESET, lambda: self.env.reset(seed=seed, options=options or None))
+        return self._observed(observation), self._told(
+            observation, self._info("reset", info), over=False, stepped=False
+        )
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """As Gymnasium's. Raises EnvironmentFault."""
+        if self._actions:
+            assert self.action_space.dtype is not None
+            action = self.action_space.dtype.type(
+                action
+            )  # what `action_space.sample()` gives, wherever the action is from
+        returned = self._call("step", STEP, lambda: self.env.step(action))
+        observation, reward, terminated, truncated, info = returned
+        self._steps += 1
+        earned = self._reward(reward, action)
+        ended, cut = self._flag("terminated", terminated), self._flag("truncated", truncated)
+        told = self._told(observation, self._info("step", info), over=ended or cut, stepped=True)
+        return self._observed(observation), earned, ended, cut, told
+
+    def _call(self, name: str, parts: str, call: Callable[[], Any]) -> tuple[Any, ...]:
+        try:
+            returned = call()
+        except SeqelError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise EnvironmentFault(f"{self._name} failed in {name}: {_said(error)}") from error
+        if not isinstance(returned, tuple) or len(returned) != parts.count(",") + 1:
+            got = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
+            raise EnvironmentFault(f"{name} returned {got}: expected {parts}, as Gymnasium's environments do")
+        return returned
+
+    def _reward(self, reward: Any, action: Any) -> float:
+        try:
+            if isinstance(reward, str | bytes) or np.ndim(reward) != 0:
+                raise TypeError
+            number = float(reward)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            got = reward if isinstance(reward, float | np.floating) else repr(reward)[:80]
+            raise EnvironmentFault(
+                f"{self._name} returned the reward {got} for action {action} at step {self._steps}: expected a finite number"
+            )
+        return number
+
+    def _flag(self, name: str, value: Any) -> bool:
+        if isinstance(value, bool | np.bool_):
+            return bool(value)
+        if isinstance(value, int | np.integer) and value in (0, 1):
+            return bool(value)
+        if isinstance(value, np.ndarray) and value.shape == () and value.dtype == np.bool_:
+            return bool(value)
+        raise EnvironmentFault(f"{self._name} returned {name} = {value!r:.80} at step {self._steps}: expected a bool")
+
+    def _info(self, name: str, info: Any) -> Mapping[str, Any]:
+        if not isinstance(info, Mapping):
+            raise EnvironmentFault(f"{self._name} returned the info {info!r:.80} from {name}: expected a dict")
+        return info
+
+    # -- what is passed on -----------------------------------------------------------------------------------------
+
+    def _told(self, observation: Any, info: Mapping[str, Any], *, over: bool, stepped: bool) -> dict[str, Any]:
+        told: dict[str, Any] = {}
+        mask = self._mask(observation, info, over)
+        if mask is not None:
+            told[MASK] = mask
+        if stepped and SUCCESS in info:
+            told[SUCCESS] = self._success(info[SUCCESS])
+        return told
+
+    def _mask(self, observation: Any, info: Mapping[str, Any], over: bool) -> NDArray[np.bool_] | None:
+        """(A,); None: all are allowed. The maximum over no actions is not defined, so at an episode's end no means all."""
+        if not self._actions:
+            return None
+        found = []
+        for place, value in (("info", info.get(MASK)), ("observation", self._in_observation(observation))):
+            if value is not None:
+                try:
+                    found.append(read_mask(value, (self._actions,)))
+                except SpaceError as error:
+                    raise EnvironmentFault(f"{self._name}, {place} after step {self._steps}: {error}") from error
+        if not found:
+            return None
+        mask = found[0]
+        if len(found) == 2 and not np.array_equal(mask, found[1]):
+            raise EnvironmentFault(
+                f"{self._name}: info[{MASK!r}] and observation[{MASK!r}] differ after step {self._steps}: {mask.tolist()} "
+                f"and {found[1].tolist()}"
+            )
+        if not mask.any():
+            if not over:
+                raise EnvironmentFault(
+                    f"{self._name}: {MASK} allows no action before step {self._steps + 1} of an open episode: end the "
+                    "episode (terminated = True), or allow an action that does nothing"
+                )
+            return np.ones_like(mask)
+        return mask
+
+    def _in_observation(self, observation: Any) -> Any:
+        if not self.mask_in_observation:
+            return None
+        if not isinstance(observation, Mapping) or MASK not in observation:
+            raise EnvironmentFault(f"{self._name}: the observation lacks {MASK!r}, which its space has")
+        return observation[MASK]
+
+    def _success(self, value: Any) -> float:
+        try:
+            number = math.nan if isinstance(value, str | bytes) or np.ndim(value) != 0 else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not 0.0 <= number <= 1.0:
+            raise EnvironmentFault(
+                f"{self._name} returned info[{SUCCESS!r}] = {value!r:.80} at step {self._steps}: expected True or False (or "
+                "a share from 0 to 1)"
+            )
+        return number
+
+    def _observed(self, observation: Any) -> Any:
+        """The observation, its whole numbers in the dtype of its space: numpy would refuse them, or wrap them around."""
+        for keys, dtype in self._integers:
+            value = observation
+            try:
+                for key in keys:
+                    value = value[key]
+                array = np.asarray(value)
+                if array.dtype == dtype or array.dtype.kind not in "biuf":
+                    continue
+                with np.errstate(invalid="ignore"):
+                    cast = array.astype(dtype)
+            except (LookupError, TypeError, ValueError):
+                continue  # missing or ragged: whoever reads it says so
+            if not np.array_equal(cast, array):
+                path = "/".join(map(str, keys)) or "observation"
+                raise EnvironmentFault(
+                    f"{self._name}, observation {path!r} after step {self._steps}: expected {dtype} as its space says, got "
+                    f"{array.dtype} from {array.min()} to {array.max()}"
+                )
+            observation = _replaced(observation, keys, cast)
+        return observation
+
+
+def _replaced(observation: Any, keys: tuple[str | int, ...], value: Any) -> Any:
+    """The observation with another value at the end of this way; the environment's own is left as it is."""
+    if not keys:
+        return value
+    part = _replaced(observation[keys[0]], keys[1:], value)
+    if isinstance(observation, Mapping):
+        return {**observation, keys[0]: part}
+    return tuple(part if number == keys[0] else old for number, old in enumerate(observation))
+
+
+def _integers(space: gym.Space[Any], keys: tuple[str | int, ...]) -> Any:
+    """The way to every array of whole numbers, and its dtype."""
+    if isinstance(space, spaces.Dict):
+        for name, part in space.items():
+            yield from _integers(part, (*keys, name))
+    elif isinstance(space, spaces.Tuple):
+        for number, part in enumerate(space.spaces):
+            yield from _integers(part, (*keys, number))
+    elif isinstance(space, spaces.Box | spaces.MultiBinary | spaces.MultiDiscrete) and space.dtype.kind in "biu":
+        yield keys, space.dtype
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({'' if error.code is None else repr(error.code)})"
+    return f"{type(error).__name__}: {error}"

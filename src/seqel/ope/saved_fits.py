@@ -1,0 +1,70 @@
+"""The fits of an estimate on the disk: each is saved when it is done, so that a stopped estimate goes on where it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqel.errors import CheckpointError
+from seqel.ope.fqe import StepEstimates
+from seqel.ope.policies import AgentPolicy, Policy
+from seqel.replay.episode_buffer import EpisodeBuffer
+from seqel.storage import load_tree, save_tree
+from seqel.training.held_out import HeldOut
+
+__all__ = ["SavedFits", "fingerprint"]
+
+
+def fingerprint(policies: Sequence[Policy], recorded: EpisodeBuffer, settings: dict[str, Any]) -> str:
+    """Tells two estimates apart: other policies (an agent by its weights), other data, other settings.  -> 16 digits."""
+    found = sha256(repr(sorted(settings.items())).encode())
+    for policy in policies:
+        found.update(repr(policy.name).encode())
+        if isinstance(policy, AgentPolicy):
+            for name, value in policy.agent.network.state_dict().items():
+                found.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+            found.update(repr(policy.epsilon).encode())
+        else:  # the package's other policies are dataclasses of plain values
+            found.update(repr(policy).encode())
+    found.update(recorded.table.numbers.tobytes())
+    for name, column in sorted(recorded.slots.columns.items()):
+        found.update(f"{name} {zlib.crc32(np.ascontiguousarray(column).tobytes())}".encode())
+    return found.hexdigest()[:16]
+
+
+class SavedFits:
+    """A folder with one checksummed tree per fit."""
+
+    def __init__(self, directory: Path, key: str) -> None:
+        self.directory, self.key = directory, key
+
+    def _path(self, number: int) -> Path:
+        return self.directory / f"fit-{number}"
+
+    def load(self, number: int) -> tuple[StepEstimates, HeldOut | None] | None:
+        """None where there is none, it belongs to another estimate, or it is damaged: it is then fitted again."""
+        if not self._path(number).is_dir():
+            return None
+        try:
+            tree = load_tree(self._path(number))
+            if tree["key"] != self.key:
+                return None
+            look = None if tree["look"] is None else HeldOut(**tree["look"])
+            return StepEstimates(**tree["steps"]), look
+        except (CheckpointError, KeyError, TypeError):
+            return None
+
+    def save(self, number: int, steps: StepEstimates, look: HeldOut | None) -> None:
+        """Raises StorageError."""
+        tree = {
+            "key": self.key,
+            "steps": {field.name: getattr(steps, field.name) for field in dataclasses.fields(StepEstimates)},
+            "look": None if look is None else dataclasses.asdict(look),
+        }
+        save_tree(self._path(number), tree, replace=True)

@@ -1,0 +1,147 @@
+"""Whether a run fits this machine's memory: arithmetic on the config, before anything is allocated.
+
+What is counted is a lower bound (what the arrays hold, not what the allocator wastes), so that no run that fits is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from seqel.errors import ConfigError
+from seqel.replay.layout import Layout
+from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.training.config import ReplayConfig, RunConfig
+from seqel.training.hardware.threads import CGROUPS, cgroup_folders
+
+__all__ = [
+    "capped",
+    "memory_needed",
+    "memory_present",
+    "missing_memory",
+    "require_memory",
+    "segment_length",
+    "slots_needed",
+]
+
+GIB = 1 << 30
+UNLIMITED = 1 << 60  # cgroup version 1 says "no limit" by a number near 2^63
+COPIES = 5  # of each weight: online, target, gradient, and the optimiser's two moments
+
+
+def memory_present(
+    root: Path = CGROUPS, own: Path = Path("/proc/self/cgroup"), meminfo: Path = Path("/proc/meminfo")
+) -> int | None:
+    """Bytes of memory that this process may use at most: the machine's, and its container's limit. None: not known."""
+    lines = _text(meminfo).splitlines()
+    found = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemTotal:")]
+    for folder in cgroup_folders("memory", root, own):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            text = _text(folder / name)
+            if text.isdecimal() and int(text) < UNLIMITED:
+                found.append(int(text))
+    return min(found, default=None)
+
+
+def segment_length(config: RunConfig) -> int:
+    """Transitions after which an episode that goes on is handed to the replay as a segment."""
+    return max(4 * config.replay.window, 512, 2 * config.network.context)
+
+
+def slots_needed(config: RunConfig) -> int:
+    """Slots that hold every step of the run, however short its episodes: a larger replay would stay empty beyond them.
+
+    An episode of one step takes two slots; segments of long episodes overlap by half their length at most.
+    """
+    return 3 * (config.steps + config.environments) + segment_length(config) + 1
+
+
+def require_memory(
+    config: RunConfig, observation: ObservationSpec, action: ActionSpec, *, masked: bool = False, live: bool = True
+) -> None:
+    """Refuse a run that cannot fit. `config` must be complete; `live`: with environments and a replay of their steps.
+
+    Raises:
+        ConfigError: says how many GiB are needed, for what, and how many there are.
+    """
+    message = missing_memory(config, observation, action, masked=masked, live=live)
+    if message is not None:
+        raise ConfigError(message)
+
+
+def missing_memory(
+    config: RunConfig, observation: ObservationSpec, action: ActionSpec, *, masked: bool = False, live: bool = True
+) -> str | None:
+    """What `require_memory` would raise; None where the run fits, or the machine does not tell its memory."""
+    present = memory_present()
+    if present is None:
+        return None
+    parts = memory_needed(config, observation, action, masked=masked, live=live)
+    total = sum(size for size, _ in parts.values())
+    if total <= present:
+        return None
+    what, (size, way_out) = max(parts.items(), key=lambda part: part[1][0])
+    return (
+        f"this run needs at least {total / GIB:,.1f} GiB of memory and {present / GIB:,.1f} GiB are present; most of it for "
+        f"{what} ({size / GIB:,.1f} GiB): {way_out}"
+    )
+
+
+def memory_needed(
+    config: RunConfig, observation: ObservationSpec, action: ActionSpec, *, masked: bool = False, live: bool = True
+) -> dict[str, tuple[int, str]]:
+    """Part of the run -> (bytes at least, the settings that make it smaller)."""
+    network, replay, count = config.network, config.replay, config.environments
+    gru, width = network.trunk == "gru", network.width
+    frame = sum(_bytes(shape, dtype) for shape, dtype in observation.storage.values())
+    weights = network.layers * width**2 * (6 if gru else 4 + 2 * network.feedforward)
+    tokens = 2 * replay.batch_size or replay.batch_tokens
+    kept = width * network.layers * (4 if gru else 4 + network.feedforward)  # numbers per token for the backward pass
+    activations = tokens * (frame + kept * (2 if config.learner.precision == "bf16" else 4))
+    parts = {
+        "the network": (4 * COPIES * weights, "make network.width or network.layers smaller"),
+        "one update": (
+            activations // config.learner.accumulate,
+            "make replay.batch_tokens (or replay.batch_size) smaller, or learner.accumulate larger",
+        ),
+    }
+    if live:
+        ring = 0 if gru else 2 * 4 * network.layers * count * network.context * width
+        parts["the agent's memory of each environment"] = (ring, "make network.context or environments smaller")
+        parts["open episodes"] = (
+            count * (segment_length(config) + 1) * frame,
+            "make environments, network.context or replay.window smaller",
+        )
+        columns = Layout(dict(observation.storage), action.actions, action.dims, masked).columns()
+        slot = sum(_bytes(shape, dtype) for shape, dtype in columns.values()) + (16 if replay.priority else 0)
+        slots = min(replay.capacity, config.steps)  # at least: a step takes one, an episode one more
+        way_out = f"make replay.capacity smaller, of which {slots:,} slots of {slot:,} bytes are counted"
+        parts["the replay"] = (
+            0 if replay.directory else slots * slot,
+            way_out + ", or set replay.directory to keep it in files",
+        )
+    return parts
+
+
+def capped(config: RunConfig) -> tuple[int, str | None]:
+    """The replay's slots, at most what the run can fill; and a note where the user asked for more."""
+    needed, asked = slots_needed(config), config.replay.capacity
+    if asked <= needed:
+        return asked, None
+    note = (
+        f"replay.capacity: {config.steps:,} steps fill at most {needed:,} slots, so {needed:,} are kept ready instead of "
+        f"{asked:,}"
+    )
+    return needed, None if asked == ReplayConfig().capacity else note
+
+
+def _bytes(shape: tuple[int, ...], dtype: Any) -> int:
+    return math.prod(shape) * int(dtype.itemsize)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,74 @@
+"""`seqel check`: one recommended command, masks, and an estimate that includes validation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from seqel.cli.check import recommended, validation_steps
+from seqel.cli.main import main
+from seqel.environments.probe import Probe, probe
+from seqel.environments.resolve import resolve
+from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.training.config import preset
+from support import SPACE
+
+
+def test_one_command_is_recommended_and_says_why() -> None:
+    assert recommended(probe(resolve("seqel/TMaze20-v0")))["preset"] == "default"
+    assert recommended(probe(resolve("CartPole-v1")))["preset"] == "control"
+    assert recommended(probe(resolve("Taxi-v4")))["preset"] == "default", "-1 a step is a cost of time"
+    assert recommended(probe(resolve("popgym-RepeatPreviousEasy-v0")))["preset"] == "immediate"
+    assert "had a reward" in recommended(probe(resolve("CartPole-v1")))["why"]
+
+
+def test_the_estimate_of_validation_knows_limits_ends_and_endlessness() -> None:
+    config = preset(**{"steps": 50_000, "validation.every": 20_000, "validation.episodes": 32})
+    base = (ObservationSpec.from_space(SPACE), ActionSpec((2,), (0,)), False, False)
+    assert validation_steps(config, Probe(*base, 500, [20, 30]), 100_000) == (96, 500)
+    assert validation_steps(config, Probe(*base, None, [20, 30]), 1_000) == (96, 30)
+    assert validation_steps(config, Probe(*base, None), 1_000) == (96, 1_000)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
+    import contextlib
+    import io
+    import os
+
+    folder = tmp_path_factory.mktemp("rooms")
+    (folder / "endless_room.py").write_text(
+        "import gymnasium as gym, numpy as np\n"
+        "class Room(gym.Env):\n"
+        "    observation_space = gym.spaces.Dict(\n"
+        "        {'x': gym.spaces.Box(-1, 1, (2,)), 'action_mask': gym.spaces.MultiBinary(3)})\n"
+        "    action_space = gym.spaces.Discrete(3)\n"
+        "    def see(self):\n"
+        "        return {'x': np.zeros(2, np.float32), 'action_mask': np.array([1, 0, 1], np.int8)}\n"
+        "    def reset(self, *, seed=None, options=None):\n"
+        "        super().reset(seed=seed)\n"
+        "        return self.see(), {}\n"
+        "    def step(self, action):\n"
+        "        assert action != 1\n"
+        "        return self.see(), 0.0, False, False, {}\n"
+    )
+    here, out = Path.cwd(), io.StringIO()
+    os.chdir(folder)
+    try:
+        with contextlib.redirect_stdout(out):
+            assert main(["check", "endless_room:Room", "--steps", "200"]) == 0
+    finally:
+        os.chdir(here)
+    return " ".join(out.getvalue().split())
+
+
+def test_it_says_where_masks_come_from_and_that_nothing_ends(shown: str) -> None:
+    assert "3, masked by observation['action_mask']" in shown
+    assert "no time limit is declared" in shown
+    assert "of which validation at most" in shown
+
+
+def test_it_ends_with_one_command(shown: str) -> None:
+    assert shown.count("next:") == 1 and "next: seqel train endless_room:Room" in shown
+    assert "--preset" not in shown

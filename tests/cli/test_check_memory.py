@@ -1,0 +1,26 @@
+"""`seqel check` says that a default run would not fit, instead of failing as the run would."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from seqel.cli.main import main
+from seqel.environments.probe import probe
+from seqel.environments.resolve import resolve
+from seqel.training.config import preset
+from seqel.training.defaults import resolve_defaults
+from seqel.training.hardware import memory
+
+
+def test_check_warns_of_a_default_run_that_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = probe(resolve("CartPole-v1"), steps=200)
+    parts = memory.memory_needed(resolve_defaults(preset(), found), found.observation, found.action)
+    present = sum(size for size, _ in parts.values()) - (parts["the replay"][0] >> 1)
+    monkeypatch.setattr(memory, "memory_present", lambda: present)
+    assert main(["check", "CartPole-v1", "--steps", "200", "--json"]) == 0
+    warnings = json.loads(capsys.readouterr().out)["warnings"]
+    assert any("GiB of memory and" in text and "are present" in text for text in warnings)

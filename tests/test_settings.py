@@ -1,0 +1,165 @@
+"""Settings are declared once, and every value is checked against its annotation and its range."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+import pytest
+
+from seqel.agents.config import ExplorationConfig
+from seqel.errors import ConfigError
+from seqel.losses.config import ObjectiveConfig
+from seqel.networks.config import NetworkConfig
+from seqel.settings import check, list_settings, replace, section, setting, suggest
+from seqel.training.config import LearnerConfig, OfflineConfig, ReplayConfig, RunConfig, ValidationConfig
+
+SECTIONS = (
+    NetworkConfig, ObjectiveConfig, ExplorationConfig, ReplayConfig, LearnerConfig, ValidationConfig, OfflineConfig, RunConfig
+)  # fmt: skip
+FIELDS = [(kind, field) for kind in SECTIONS for field in dataclasses.fields(kind)]
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    rate: float = setting(0.5, "A share.", unit="share", ge=0.0, le=1.0, known_as=("speed",))
+
+    def __post_init__(self) -> None:
+        check(self, "inner")
+
+
+@dataclass(frozen=True, slots=True)
+class Outer:
+    count: int = setting(3, "How many.", ge=1)
+    choice: Literal["one", "two"] = setting("one", "Which.")
+    power: float = setting(0.0, "Above 1, or off.", gt=1.0, or_zero=True)
+    pair: tuple[float, float] = setting((0.1, 0.2), "Two.", ge=0.0, lt=1.0)
+    names: tuple[str, ...] = setting((), "Any number.")
+    goal: float | None = setting(None, "Perhaps.", le=9.0)
+    extra: dict[str, Any] = setting(factory=dict, meaning="Anything.")
+    on: bool = setting(True, "Yes or no.")
+    inner: Inner = section(Inner, "Inside.")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"count": 0}, "count: expected a whole number of at least 1, got 0"),
+        ({"count": 2.5}, "count: expected a whole number of at least 1, got 2.5"),
+        ({"count": True}, "count: expected a whole number"),
+        ({"count": "3"}, "count: expected a whole number"),
+        ({"count": 2**63}, "count: expected a whole number"),
+        ({"count": 10**400}, "count: expected a whole number"),
+        ({"count": None}, "count: expected a whole number"),
+        ({"choice": "three"}, "choice: expected one of 'one', 'two', got 'three'"),
+        ({"choice": ["one"]}, "choice: expected one of 'one', 'two'"),
+        ({"power": 1.0}, "power: expected a finite number above 1, or 0, got 1.0"),
+        ({"power": math.nan}, "power: expected a finite number"),
+        ({"power": math.inf}, "power: expected a finite number"),
+        ({"power": 10**400}, "power: expected a finite number"),
+        ({"pair": (0.1, 1.0)}, r"pair\[1\]: expected a finite number of at least 0 and below 1, got 1.0"),
+        ({"pair": (0.1,)}, "pair: expected a list of 2, each a finite number"),
+        ({"names": "abc"}, "names: expected a list, each a text, got 'abc'"),
+        ({"names": (1,)}, r"names\[0\]: expected a text, got 1"),
+        ({"goal": 10.0}, "goal: expected a finite number of at most 9, or None, got 10.0"),
+        ({"extra": 3}, "extra: expected a table, got 3"),
+        ({"extra": {1: 2}}, "extra: expected a table"),
+        ({"on": 1}, "on: expected true or false, got 1"),
+        ({"inner": Outer}, "inner: expected a table of settings"),
+    ],
+)
+def test_a_value_of_another_type_or_outside_its_range_is_refused_by_name(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Outer(**given)
+
+
+def test_what_is_stored_is_of_the_annotated_type() -> None:
+    made = Outer(count=np.int64(4), power=2, pair=[0, 0.5], names=["a"], goal=3)  # type: ignore[arg-type]
+    assert (made.count, made.power, made.pair, made.names, made.goal) == (4, 2.0, (0.0, 0.5), ("a",), 3.0)
+    assert [type(value) for value in (made.count, made.power, made.pair[0], made.goal)] == [int, float, float, float]
+    assert Outer(count=4.0).count == 4 and Outer(power=0).power == 0.0  # type: ignore[arg-type]
+
+
+def test_texts_are_read_as_toml_values_where_no_text_is_expected() -> None:
+    changed = replace(
+        Outer(), {"count": "7", "pair": "[0.3, 0.4]", "on": "false", "choice": "two", "inner": {"rate": "1"}}
+    )
+    assert changed == Outer(count=7, pair=(0.3, 0.4), on=False, choice="two", inner=Inner(1.0))
+    with pytest.raises(ConfigError, match=r"inner\.rate: expected a finite number from 0 to 1, got 'fast'"):
+        replace(Outer(), {"inner": {"rate": "fast"}})
+    with pytest.raises(ConfigError, match="inner: expected a table of settings, got 3"):
+        replace(Outer(), {"inner": 3})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("inner.rat", "inner.rate"), ("rate", "inner.rate"), ("speed", "inner.rate"), ("cuont", "count"), ("zzz", None)],
+)
+def test_an_unknown_name_is_answered_with_the_one_that_was_meant(name: str, meant: str | None) -> None:
+    assert suggest(name, Outer) == meant
+
+
+def test_initials_and_the_names_of_other_libraries_are_understood() -> None:
+    meant = {
+        "learner.lr": "learner.learning_rate", "gamma": "objective.discount", "buffer_size": "replay.capacity",
+        "n_envs": "environments", "tau": "learner.target_rate", "learner.tau": "learner.target_rate",
+        "total_timesteps": "steps", "learner.max_grad_norm": "learner.clip", "replay.bs": "replay.batch_size",
+    }  # fmt: skip
+    assert {name: suggest(name, RunConfig) for name in meant} == meant
+
+
+@pytest.mark.parametrize(("kind", "field"), FIELDS, ids=[f"{kind.__name__}.{field.name}" for kind, field in FIELDS])
+def test_every_setting_is_explained_and_checked(kind: type[Any], field: dataclasses.Field[Any]) -> None:
+    """Each has a meaning; a value of a wrong type, an unknown choice, NaN and a value beyond each bound are refused."""
+    declared, annotation = field.metadata["setting"], get_type_hints(kind)[field.name]
+    assert declared.meaning.endswith(".") and len(declared.meaning) >= 10
+    wrong: list[Any] = [object()]
+    if get_origin(annotation) is Literal:
+        wrong += ["foo", "??"]
+        assert all(isinstance(choice, str) for choice in get_args(annotation))
+    numbers = annotation in (int, float) or annotation == float | None
+    if numbers:
+        wrong += [math.nan, math.inf, "3", True]
+        wrong += [bound - 1 for bound in (declared.ge,) if bound is not None]
+        wrong += [bound + 1 for bound in (declared.le,) if bound is not None]
+        wrong += [bound for bound in (declared.gt, declared.lt) if bound and not declared.or_zero]
+        assert annotation is not int or declared.ge is not None, "a count has a smallest value"
+    if annotation is int:
+        wrong += [declared.ge + 0.5, 2**63]
+    for value in wrong:
+        with pytest.raises(ConfigError, match=rf"\b{field.name}.*expected .*got "):
+            kind(**{field.name: value})
+
+
+def test_the_reviewed_examples_are_refused() -> None:
+    for make in (
+        lambda: LearnerConfig(schedule="foo"),  # type: ignore[arg-type]
+        lambda: LearnerConfig(optimizer="nonsense"),  # type: ignore[arg-type]
+        lambda: RunConfig(vectorization="??"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ConfigError, match="expected one of"):
+            make()
+
+
+def test_the_list_of_settings_has_all_there_is_to_say() -> None:
+    known = {info.name: info for info in list_settings(RunConfig)}
+    assert len(known) == sum(
+        1 for kind, field in FIELDS if not dataclasses.is_dataclass(get_type_hints(kind)[field.name])
+    )
+    rate = known["learner.target_rate"]
+    assert rate.kind == "a finite number" and rate.expected == "a finite number above 0 and at most 1"
+    assert rate.default == 0.01 and "tau" in rate.known_as and rate.unit == "share per update"
+    assert known["env_args"].default == {} and known["network.trunk"].expected == "one of 'transformer', 'gru'"
+
+
+def test_settings_need_neither_torch_nor_numpy() -> None:
+    code = "import sys, seqel.training.config; sys.exit(bool({'torch', 'numpy'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
