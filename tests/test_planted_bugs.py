@@ -18,8 +18,9 @@ from seqel.agents.config import ExplorationConfig
 from seqel.agents.exploration import Explorer
 from seqel.environments.vector import StepResult, VectorStream, make_vector
 from seqel.losses.config import ObjectiveConfig
-from seqel.losses.objective import q_targets
-from seqel.networks.tokens import TokenEncoder, VectorEncoder
+from seqel.losses.targets import q_targets
+from seqel.networks.encoders.vector import VectorEncoder
+from seqel.networks.tokens import TokenEncoder
 from seqel.networks.trunks.transformer import Transformer
 from seqel.replay.buffer import Replay
 from seqel.training.config import LearnerConfig
@@ -224,7 +225,7 @@ def no_bootstrap_through_truncation(patch: Patch) -> None:
 
 def leaky_mask(patch: Patch) -> None:
     patch.setattr(
-        "seqel.networks.trunks.transformer.band",
+        "seqel.networks.trunks.transformer.banded_causal_mask",
         lambda first, context: torch.ones(len(first), 1, first.shape[1], first.shape[1], dtype=torch.bool),
     )
 
@@ -233,7 +234,8 @@ def band_off_by_one(patch: Patch) -> None:
     from seqel.networks.trunks.banded_attention import banded_causal_mask
 
     patch.setattr(
-        "seqel.networks.trunks.transformer.band", lambda first, context: banded_causal_mask(first, context + 1)
+        "seqel.networks.trunks.transformer.banded_causal_mask",
+        lambda first, context: banded_causal_mask(first, context + 1),
     )
 
 
@@ -263,7 +265,7 @@ def wrong_discount_power(patch: Patch) -> None:
     from seqel.losses.returns import n_step
 
     patch.setattr(
-        "seqel.losses.objective.n_step",
+        "seqel.losses.targets.n_step",
         lambda reward, discount, bootstrap, valid, n: n_step(reward, discount, bootstrap * discount, valid, n),
     )
 
@@ -272,7 +274,7 @@ def argmax_from_the_target(patch: Patch) -> None:
     from seqel.losses.td import double_q_bootstrap
 
     patch.setattr(
-        "seqel.losses.objective.double_q_bootstrap", lambda online, slow, mask: double_q_bootstrap(slow, slow, mask)
+        "seqel.losses.targets.double_q_bootstrap", lambda online, slow, mask: double_q_bootstrap(slow, slow, mask)
     )
 
 

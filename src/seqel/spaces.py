@@ -258,6 +258,12 @@ class ActionSpec:
         return max(self.sizes)
 
     @property
+    def available(self) -> NDArray[np.bool_]:
+        """(M, A): which of A entries are actions of each dimension."""
+        found: NDArray[np.bool_] = np.arange(self.actions) < np.asarray(self.sizes)[:, None]
+        return found
+
+    @property
     def dims(self) -> int:
         """M: the number of action dimensions."""
         return len(self.sizes)

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from seqel.losses.config import ObjectiveConfig
-from seqel.losses.objective import StepLoss, q_targets, step_loss
+from seqel.losses.objective import StepLoss, step_loss
+from seqel.losses.targets import q_targets
 from seqel.types import QOutput, SequenceBatch
 
 LN2, LN3 = math.log(2.0), math.log(3.0)
@@ -45,11 +46,18 @@ def steps(rows: list[list[float]]) -> torch.Tensor:
 # In units of 2: values 0 and ln 3 at step 0, ln 3 and 0 at step 1. The policy head: 1/4 and 3/4, then 3/4 and 1/4.
 Q = steps([[0.0, 2 * LN3], [2 * LN3, 0.0], [0.0, 0.0]])
 LOGITS = steps([[0.0, LN3], [LN3, 0.0], [0.0, 0.0]])
-VALUE = torch.tensor([[[1.0], [2.0], [6.0]]])
+VALUE = torch.tensor([[1.0, 2.0, 6.0]])
 SLOW = QOutput(steps([[0.0, 3.0], [3.0, 7.0], [9.0, 4.0]]))
 ONLINE = QOutput(Q, policy_logits=LOGITS, value=VALUE)
 ONES = windows([1, 1])
-ALL = {"lambda_": 0.0, "cql": 0.5, "cql_temperature": 1.0, "imitation": 2.0, "expectile": 0.75, "advantage": 3.0}
+ALL = {
+    "lambda_": 0.0,
+    "cql_alpha": 0.5,
+    "cql_temperature": 1.0,
+    "cloning_weight": 2.0,
+    "iql_expectile": 0.75,
+    "awr_beta": 3.0,
+}
 
 
 def terms(batch: SequenceBatch = ONES, online: QOutput = ONLINE, **settings: Any) -> Any:
@@ -72,7 +80,7 @@ def test_without_terms_there_is_nothing_extra() -> None:
 
 
 def test_the_conservative_term_is_measured_in_units_of_the_scale_and_weighted() -> None:
-    found = terms(cql=0.5)
+    found = terms(cql_alpha=0.5)
     # ln(1 + 3) - ln 3, and ln(3 + 1) - 0
     assert set(found.terms) == {"conservative"}
     assert near(found.terms["conservative"], [math.log(4) - LN3, math.log(4)])
@@ -81,20 +89,20 @@ def test_the_conservative_term_is_measured_in_units_of_the_scale_and_weighted() 
 
 def test_a_colder_conservative_term_sees_larger_differences() -> None:
     # temperature 1/2: ln(1 + 9) / 2 - ln 3, and ln(9 + 1) / 2
-    found = terms(cql=1.0, cql_temperature=0.5)
+    found = terms(cql_alpha=1.0, cql_temperature=0.5)
     assert near(found.extra, [math.log(10) / 2 - LN3, math.log(10) / 2])
 
 
 def test_a_masked_action_counts_in_no_term() -> None:
     mask = torch.tensor([[[False, True], [True, True], [True, False]]])
-    found = terms(windows([1, 1], action_mask=mask), cql=1.0, imitation=1.0)
+    found = terms(windows([1, 1], action_mask=mask), cql_alpha=1.0, cloning_weight=1.0)
     assert near(found.terms["conservative"], [0.0, math.log(4)])
     assert near(found.terms["imitation"], [0.0, math.log(4)])
 
 
 def test_a_candidate_counts_for_as_many_actions_as_it_stands_for() -> None:
     count = torch.tensor([[[LN2, 0.0], [0.0, LN2], [9.0, 9.0]]])
-    found = terms(windows([1, 1], log_count=count), cql=1.0, imitation=1.0)
+    found = terms(windows([1, 1], log_count=count), cql_alpha=1.0, cloning_weight=1.0)
     # 2 * 1 + 3 = 5 ways; then 3 + 2 * 1
     assert near(found.terms["conservative"], [math.log(5) - LN3, math.log(5)])
     # the recorded action is 3 of 5; then 2 of 5
@@ -102,45 +110,44 @@ def test_a_candidate_counts_for_as_many_actions_as_it_stands_for() -> None:
 
 
 def test_imitation_is_in_nats_and_weighted() -> None:
-    found = terms(imitation=2.0)
+    found = terms(cloning_weight=2.0)
     assert set(found.terms) == {"imitation"}
     assert near(found.terms["imitation"], [math.log(4 / 3), math.log(4)])
     assert near(found.extra, [2 * math.log(4 / 3), 2 * math.log(4)])
 
 
 def test_the_state_value_is_pulled_to_an_expectile_of_the_target_networks_values() -> None:
-    found = terms(expectile=0.75)
+    found = terms(iql_expectile=0.75)
     # (3 - 1) / 2 = 1 and (7 - 2) / 2 = 2.5, both above: 0.75 times their squares
     assert set(found.terms) == {"state_value"}
     assert near(found.terms["state_value"], [0.75, 0.75 * 6.25])
     assert near(found.extra, [0.75, 0.75 * 6.25])
-    below = dataclasses.replace(ONLINE, value=torch.tensor([[[5.0], [2.0], [6.0]]]))
-    assert near(terms(online=below, expectile=0.75).extra, [0.25, 0.75 * 6.25])
+    below = dataclasses.replace(ONLINE, value=torch.tensor([[5.0, 2.0, 6.0]]))
+    assert near(terms(online=below, iql_expectile=0.75).extra, [0.25, 0.75 * 6.25])
 
 
 def test_good_recorded_actions_are_imitated_more_and_reported_plainly() -> None:
-    found = terms(imitation=2.0, expectile=0.5, advantage=1.4)
+    found = terms(cloning_weight=2.0, iql_expectile=0.5, awr_beta=1.4)
     # advantages 1 and 2.5 in units of 2, mean size 1.75: weights exp(1.4 / 1.75) and exp(1.4 * 2.5 / 1.75) = e^2
     plain = [math.log(4 / 3), math.log(4)]
     assert near(found.terms["imitation"], plain)
     heavy = [math.exp(0.8) * plain[0], math.exp(2.0) * plain[1]]
     assert near(found.extra, [0.5 * 1.0 + 2 * heavy[0], 0.5 * 6.25 + 2 * heavy[1]])
-    first = windows([1, 1], learn=torch.tensor([[True, False]]))
-    found = terms(first, imitation=1.0, expectile=0.5, advantage=1.4)
+    first = windows([1, 1], loss_mask=torch.tensor([[True, False]]))
+    found = terms(first, cloning_weight=1.0, iql_expectile=0.5, awr_beta=1.4)
     assert found.extra is not None
     assert found.extra[0, 0] == pytest.approx(0.5 + math.exp(1.4) * plain[0]), "the mean is of learnt steps alone"
 
 
 def test_without_a_beta_every_recorded_action_is_imitated_alike() -> None:
-    found = terms(imitation=1.0, expectile=0.5)
+    found = terms(cloning_weight=1.0, iql_expectile=0.5)
     assert near(found.extra, [0.5 * 1.0 + math.log(4 / 3), 0.5 * 6.25 + math.log(4)])
 
 
 def test_values_for_several_policies_stand_beside_one_recorded_behaviour() -> None:
-    wide = windows([1, 1])
-    wide = dataclasses.replace(wide, action=wide.action.expand(1, 2, 3))
-    online = QOutput(Q.expand(1, 3, 3, 2), policy_logits=LOGITS)
-    slow = QOutput(SLOW.q.expand(1, 3, 3, 2))
+    wide = windows([1, 1], policy=torch.full((1, 3, 3, 1, 2), 0.5))
+    online = QOutput(Q[:, :, None].expand(1, 3, 3, 1, 2), policy_logits=LOGITS)
+    slow = QOutput(SLOW.q[:, :, None].expand(1, 3, 3, 1, 2))
     config = ObjectiveConfig(0.5, lambda_=0.0, cloning_weight=1.0)
     assert near(step_loss(wide, online, slow, TWO, config).extra, [math.log(4 / 3), math.log(4)])
 
@@ -159,7 +166,7 @@ def test_terms_move_what_they_are_about_and_report_without_gradient() -> None:
     # conservative: half of softmax minus the recorded action, in units of 2
     assert q.grad[0, :, 0].flatten().tolist() == pytest.approx([0.0625, -0.0625, 0.1875, -0.1875, 0, 0], abs=1e-6)
     # expectile: -2 * 0.75 * advantage / 2; the imitation's weight carries none
-    assert value.grad[0, :, 0].tolist() == pytest.approx([-0.75, -0.75 * 2.5, 0.0])
+    assert value.grad[0].tolist() == pytest.approx([-0.75, -0.75 * 2.5, 0.0])
     assert (logits.grad[0, 0, 0, 0] > 0) and (logits.grad[0, 0, 0, 1] < 0)
 
 
@@ -167,16 +174,16 @@ def test_terms_move_what_they_are_about_and_report_without_gradient() -> None:
 def test_no_target_carries_a_gradient(trace: Any) -> None:
     live = QOutput(Q.clone().requires_grad_(), None, LOGITS.clone().requires_grad_(), VALUE.clone().requires_grad_())
     slow = QOutput(SLOW.q.clone().requires_grad_())
-    policy = torch.full((1, 3, 1, 2), 0.5)
+    policy = torch.full((1, 3, 1, 1, 2), 0.5)
     for batch in (ONES, windows([1, 1], policy=policy)):
-        for settings in ({}, {"double": False}, {"expectile": 0.75}):
+        for settings in ({}, {"double": False}, {"iql_expectile": 0.75}):
             for lambda_ in (0.0, 0.9):
                 config = ObjectiveConfig(0.5, lambda_=lambda_, trace=trace, **settings)
                 assert not q_targets(batch, live, slow, config).requires_grad
 
 
 def test_q_learning_is_weighted_too() -> None:
-    whole, part = terms(), terms(td=0.25, imitation=1.0)
+    whole, part = terms(), terms(td_weight=0.25, cloning_weight=1.0)
     torch.testing.assert_close(part.loss, 0.25 * whole.loss)
 
 
@@ -193,14 +200,14 @@ def goal(batch: SequenceBatch, online: QOutput, support: float | None = None, **
 
 
 def test_a_state_value_that_is_learnt_is_bootstrapped_from() -> None:
-    assert goal(ONES, ONLINE, expectile=0.75) == [1 + 0.5 * 2, 10 + 0.5 * 6]
+    assert goal(ONES, ONLINE, iql_expectile=0.75) == [1 + 0.5 * 2, 10 + 0.5 * 6]
     # what is there and not learnt is not: the online network's favourites are action 0 at both steps, worth 3 and 9
     assert goal(ONES, ONLINE) == [1 + 0.5 * 3, 10 + 0.5 * 9]
 
 
 def test_an_evaluated_policy_is_bootstrapped_from_by_its_expectation() -> None:
-    policy = steps([[0.0, 1.0], [0.25, 0.75], [1.0, 0.0]])
-    assert goal(windows([1, 1], policy=policy), ONLINE, expectile=0.75) == [1 + 0.5 * 6, 10 + 0.5 * 9]
+    policy = steps([[0.0, 1.0], [0.25, 0.75], [1.0, 0.0]])[:, :, None]
+    assert goal(windows([1, 1], policy=policy), ONLINE, iql_expectile=0.75) == [1 + 0.5 * 6, 10 + 0.5 * 9]
 
 
 def test_actions_that_the_policy_head_finds_too_unlikely_are_not_bootstrapped_through() -> None:

@@ -304,7 +304,7 @@ def test_settings_off_by_one_change_the_result() -> None:
 # --------------------------------------------------------------------------------------------------- clear errors
 
 
-def test_wrong_shapes_say_what_came() -> None:
+def test_wrong_shapes_say_what_got() -> None:
     flat, wide = torch.zeros(4), torch.zeros(2, 5)
     valid = torch.ones(2, 4, dtype=torch.bool)
     with pytest.raises(ValueError, match=r"rank 2.*a \(4,\)"):
@@ -315,7 +315,7 @@ def test_wrong_shapes_say_what_came() -> None:
         n_step(wide, wide, wide, valid, 2)
     with pytest.raises(ValueError, match=r"lambda_ \(2, 5\)"):
         peng_lambda(REWARD, DISCOUNT, BOOTSTRAP, valid, wide)
-    with pytest.raises(ValueError, match=r"valid to be a bool tensor; came torch\.float32"):
+    with pytest.raises(ValueError, match=r"valid to be a bool tensor; got torch\.float32"):
         discounted_return(REWARD, DISCOUNT, VALID.float())
     with pytest.raises(ValueError, match="greedy to be a bool tensor"):
         watkins_trace(VALID.float(), 0.9)
@@ -331,7 +331,7 @@ def test_lambda_out_of_range(lambda_: float) -> None:
 
 @pytest.mark.parametrize("n", [0, -1])
 def test_n_out_of_range(n: int) -> None:
-    with pytest.raises(ValueError, match=f"n >= 1 transitions; came n = {n}"):
+    with pytest.raises(ValueError, match=f"n >= 1 transitions; got n = {n}"):
         n_step(REWARD, DISCOUNT, BOOTSTRAP, VALID, n)
 
 

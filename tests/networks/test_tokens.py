@@ -11,14 +11,12 @@ import torch
 
 from seqel.errors import SpaceError
 from seqel.networks.config import NetworkConfig
+from seqel.networks.encoders.categories import CategoriesEncoder
+from seqel.networks.encoders.deduplicated import Deduplicated
 from seqel.networks.encoders.images import ConvolutionEncoder
-from seqel.networks.tokens import (
-    CategoriesEncoder,
-    Deduplicated,
-    TextEncoder,
-    TokenEncoder,
-    VectorEncoder,
-)
+from seqel.networks.encoders.text import TextEncoder
+from seqel.networks.encoders.vector import VectorEncoder
+from seqel.networks.tokens import TokenEncoder
 from seqel.spaces import ActionSpec, ObservationSpec
 
 SPACES: dict[str, gym.Space[Any]] = {

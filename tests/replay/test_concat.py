@@ -3,12 +3,14 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 
 from seqel.losses.config import ObjectiveConfig
 from seqel.replay.concat import concat, pad_to
 from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner
+from seqel.types import SequenceBatch, axis_of
 from support import batch, network
 
 
@@ -41,6 +43,61 @@ def test_both_batches_rows_stand_in_order_and_what_one_lacks_is_left_out() -> No
     assert not both.valid[2:, 5:].any() and not both.loss_mask[2:, 5:].any()
     leaf = both.observation["observation"]
     torch.testing.assert_close(leaf[2:, 6:], old.observation["observation"][:, -1:].expand(-1, 4, -1))
+
+
+def test_every_field_says_how_it_is_padded_and_joined() -> None:
+    for one in dataclasses.fields(SequenceBatch):
+        axis = axis_of(one.name)
+        assert (axis.time is None) == (axis.padding is None), one.name
+        optional = one.default is None
+        assert optional or axis.missing == "drop", f"{one.name} is always there"
+
+
+def full(rows: int, steps: int) -> SequenceBatch:
+    """A batch with every field."""
+    return dataclasses.replace(
+        batch(rows=rows, steps=steps),
+        action_mask=torch.zeros(rows, steps + 1, 3, dtype=torch.bool),
+        q_acted=torch.ones(rows, steps),
+        behaviour_prob=torch.ones(rows, steps),
+        policy=torch.ones(rows, steps + 1, 2, 1, 3),
+        candidates=torch.full((rows, steps + 1, 4), 2),
+        log_count=torch.full((rows, steps + 1, 4), 0.5),
+        weight=torch.full((rows, steps), 0.5),
+        storage_index=torch.arange(steps).expand(rows, -1),
+        episode_index=torch.arange(rows),
+    )
+
+
+def test_no_field_is_dropped_silently() -> None:
+    one, two = full(2, 7), full(3, 5)
+    both = concat(one, two)
+    for field in dataclasses.fields(SequenceBatch):
+        value, axis = getattr(both, field.name), axis_of(field.name)
+        if axis.local:
+            assert value is None, "where steps are stored refers to two stores"
+        elif isinstance(value, torch.Tensor):
+            assert len(value) == 5 and (axis.time is None or value.shape[1] == 7 + (axis.time == "T+1")), field.name
+        else:
+            assert value is not None, field.name
+    assert both.candidates is not None and both.log_count is not None and both.q_acted is not None
+    assert (both.candidates == 2).all() and (both.log_count == 0.5).all(), "the last step's stand in the padding"
+    assert both.q_acted[2:, 5:].isnan().all() and not both.q_acted[2:, :5].isnan().any()
+
+
+def test_a_mask_that_only_one_has_still_forbids_and_the_other_allows_all() -> None:
+    masked = dataclasses.replace(batch(rows=2, steps=4), action_mask=torch.zeros(2, 5, 3, dtype=torch.bool))
+    free = batch(rows=1, steps=4)
+    for both, rows in ((concat(masked, free), slice(0, 2)), (concat(free, masked), slice(1, 3))):
+        assert both.action_mask is not None and both.action_mask.shape == (3, 5, 3)
+        assert not both.action_mask[rows].any() and both.action_mask.sum() == 15
+
+
+def test_what_would_change_the_meaning_of_the_others_rows_is_refused() -> None:
+    for name in ("candidates", "log_count", "policy"):
+        one = dataclasses.replace(batch(rows=2, steps=4), **{name: getattr(full(2, 4), name)})
+        with pytest.raises(ValueError, match=name):
+            concat(one, batch(rows=1, steps=4))
 
 
 def test_padding_repeats_the_last_mask_and_policy() -> None:

@@ -11,7 +11,8 @@ import torch
 from gymnasium import spaces
 
 import seqel
-from seqel.losses.terms.terms import cloning_loss, cql_penalty
+from seqel.losses.terms.cloning import cloning_loss
+from seqel.losses.terms.cql import cql_penalty
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.training.negatives import with_negatives

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from seqel.errors import ConfigError
-from seqel.values.hl_gauss import HLGauss, symexp, symlog
+from seqel.values.hl_gauss import HLGauss
+from seqel.values.symlog import symexp, symlog
 
 
 def loop_encode(head: HLGauss, value: float) -> list[float]:
@@ -222,8 +223,8 @@ def test_compiles_without_a_graph_break() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"bins": 1}, "at least 2 bins; came 1"),
-        ({"low": 1.0}, "low < high; came 1.0 and 1.0"),
+        ({"bins": 1}, "at least 2 bins; got 1"),
+        ({"low": 1.0}, "low < high; got 1.0 and 1.0"),
         ({"high": math.inf}, "finite edges"),
         ({"low": math.nan}, "finite edges"),
         ({"sigma": 0.0}, "sigma > 0"),
@@ -235,11 +236,11 @@ def test_settings_out_of_range(change: dict[str, float], message: str) -> None:
         HLGauss(**({"bins": 5, "low": -1.0, "high": 1.0} | change))  # type: ignore[arg-type]
 
 
-def test_wrong_shapes_say_what_came() -> None:
+def test_wrong_shapes_say_what_got() -> None:
     head = HLGauss(bins=5, low=-1.0, high=1.0)
-    with pytest.raises(ValueError, match=r"\(..., 5\).*came \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"\(..., 5\).*got \(2, 4\)"):
         head.expectation(torch.zeros(2, 4))
-    with pytest.raises(ValueError, match=r"value \(2, 3\).*came \(2,\)"):
+    with pytest.raises(ValueError, match=r"value \(2, 3\).*got \(2,\)"):
         head.cross_entropy(torch.zeros(2, 3, 5), torch.zeros(2))
 
 

@@ -29,7 +29,7 @@ from seqel.deployment.runtime import FORMAT, METADATA, PREFIX
 from seqel.errors import ConfigError
 from seqel.extras import require
 from seqel.networks.qnetwork import QNetwork
-from seqel.networks.trunks.transformer import Transformer
+from seqel.networks.trunks.registry import trunks_with
 from seqel.storage import atomic_write
 
 __all__ = ["export"]
@@ -42,8 +42,10 @@ class Step(nn.Module):
 
     def __init__(self, network: QNetwork) -> None:
         super().__init__()
-        if not isinstance(network.trunk, Transformer):
-            raise ConfigError(f"export: expected trunk = 'transformer', this agent has {network.config.trunk!r}")
+        if not network.trunk.exportable:
+            raise ConfigError(
+                f"export: expected trunk = {trunks_with('exportable')}, this agent has {network.config.trunk!r}"
+            )
         self.network, self.trunk = network, network.trunk
 
     def forward(
@@ -94,18 +96,11 @@ def export(agent: Agent, path: str | Path) -> Path:
 
 def describe(agent: Agent) -> dict[str, Any]:
     """What a caller must know besides the model."""
-    trunk = agent.network.trunk
-    assert isinstance(trunk, Transformer)
     return {
         "format": FORMAT,
         "observation": agent.observation_spec.to_json(),
         "action": dataclasses.asdict(agent.action_spec),
-        "ring": {
-            "layers": trunk.config.layers,
-            "heads": trunk.config.heads,
-            "context": trunk.context,
-            "dim": trunk.dim,
-        },
+        "ring": agent.network.trunk.ring,
         "info": agent.info,
     }
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from seqel.losses._shapes import require_bool, require_same_shape
+from seqel.losses.shapes import require_bool, require_same_shape
 
 __all__ = ["discounted_return", "linear_recurrence", "n_step", "one_step", "peng_lambda", "retrace", "watkins_trace"]
 
@@ -55,7 +55,7 @@ def n_step(reward: Tensor, discount: Tensor, bootstrap: Tensor, valid: Tensor, n
     """
     reward, discount, bootstrap = _without_padding(reward, discount, bootstrap, valid)
     if n < 1:
-        raise ValueError(f"expected n >= 1 transitions; came n = {n}")
+        raise ValueError(f"expected n >= 1 transitions; got n = {n}")
     last = valid & ~_has_next(valid)
     # A last step is a constant map: it takes its own bootstrap and lets nothing later through.
     a = torch.where(last, reward + discount * bootstrap, reward)
@@ -90,7 +90,7 @@ def peng_lambda(reward: Tensor, discount: Tensor, bootstrap: Tensor, valid: Tens
     reward, discount, bootstrap = _without_padding(reward, discount, bootstrap, valid)
     if not isinstance(lambda_, Tensor):
         if not 0.0 <= lambda_ <= 1.0:
-            raise ValueError(f"expected lambda_ in [0, 1]; came {lambda_}")
+            raise ValueError(f"expected lambda_ in [0, 1]; got {lambda_}")
         lambda_ = torch.full_like(reward, lambda_)
     require_same_shape(2, reward=reward, lambda_=lambda_)
     trace = torch.where(_has_next(valid), lambda_, torch.zeros_like(lambda_))
@@ -126,7 +126,7 @@ def watkins_trace(greedy: Tensor, lambda_: float) -> Tensor:
     require_same_shape(2, greedy=greedy)
     require_bool(greedy=greedy)
     if not 0.0 <= lambda_ <= 1.0:
-        raise ValueError(f"expected lambda_ in [0, 1]; came {lambda_}")
+        raise ValueError(f"expected lambda_ in [0, 1]; got {lambda_}")
     return _later(greedy, 1).to(torch.float32) * lambda_
 
 

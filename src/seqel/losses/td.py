@@ -1,7 +1,9 @@
-"""Temporal-difference building blocks: masked maxima, bootstraps of Q and double Q, and what is done to an error.
+"""Temporal-difference building blocks: masked maxima, bootstraps of Q and double Q, and the value of a joint action.
 
-q is (..., M, A): M action dimensions (1 for Discrete), A actions. A mask is bool, True = allowed, and marks what may
-be chosen at that observation. Padding often has a mask that allows nothing. Raising there would make the host wait for
+q is (..., M, A): M action dimensions (1 for Discrete), A actions. The value of an action with several dimensions is the mean
+of what each dimension says of its part, Q(s, a) = 1/M sum_m Q_m(s, a_m), so that its maximum is the mean of the maxima
+(decoupled Q-networks: Seyde et al. 2023, arXiv:2210.12566). A mask is bool, True = allowed, and marks what may be chosen
+at that observation, by dimension. Padding often has a mask that allows nothing. Raising there would make the host wait for
 the device on every update, so such a row has the value 0 and the action 0: finite, and dropped by `masked_mean`.
 """
 
@@ -10,17 +12,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqel.losses._shapes import require_bool
+from seqel.losses.shapes import require_bool
 
 __all__ = [
+    "action_values",
     "double_q_bootstrap",
     "gather_actions",
-    "huber",
     "masked_argmax",
     "masked_max",
     "masked_mean",
+    "mean_over_dimensions",
     "q_bootstrap",
-    "squared",
 ]
 
 
@@ -55,16 +57,31 @@ def gather_actions(q: Tensor, action: Tensor) -> Tensor:
     Raises ValueError unless action has the shape of q without its last axis and is int64.
     """
     if q.shape[:-1] != action.shape:
-        raise ValueError(f"expected action {tuple(q.shape[:-1])} for q {tuple(q.shape)}; came {tuple(action.shape)}")
+        raise ValueError(f"expected action {tuple(q.shape[:-1])} for q {tuple(q.shape)}; got {tuple(action.shape)}")
     if action.dtype != torch.int64:
-        raise ValueError(f"expected action to be int64; came {action.dtype}")
+        raise ValueError(f"expected action to be int64; got {action.dtype}")
     return q.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+
+def mean_over_dimensions(x: Tensor) -> Tensor:
+    """(..., M) -> (...): the value of a joint action from those of its parts."""
+    return x[..., 0] if x.shape[-1] == 1 else x.mean(-1)
+
+
+def action_values(q: Tensor, action: Tensor) -> Tensor:
+    """Q(s, a) of joint actions.  q (B, T, M, A), or (B, T, K, M, A) for K policies, action (B, T, M) -> (B, T, K).
+
+    K is 1 where q has no such axis. Raises ValueError as `gather_actions` does.
+    """
+    if q.ndim == 4:
+        return mean_over_dimensions(gather_actions(q, action))[..., None]
+    return mean_over_dimensions(gather_actions(q, action[:, :, None].expand(-1, -1, q.shape[2], -1)))
 
 
 def q_bootstrap(q_target: Tensor, mask: Tensor | None = None) -> Tensor:
     """max over allowed actions of the target network, at steps 1..T: what Q-learning (DQN) bootstraps from.
 
-    q_target (B, T+1, M, A), mask (B, T+1, A) or None -> (B, T, M), so that entry t is the value of observation t + 1.
+    q_target (B, T+1, M, A), mask (B, T+1, M, A) or None -> (B, T, M), so that entry t is the value of observation t + 1.
     Carries no gradient. Source: Mnih et al. 2015.
 
     Raises ValueError on other shapes or a mask that is not bool.
@@ -76,7 +93,7 @@ def q_bootstrap(q_target: Tensor, mask: Tensor | None = None) -> Tensor:
 def double_q_bootstrap(q_online: Tensor, q_target: Tensor, mask: Tensor | None = None) -> Tensor:
     """The target network's value of the action that the online network prefers, at steps 1..T.
 
-    q_online and q_target (B, T+1, M, A), mask (B, T+1, A) or None -> (B, T, M), so that entry t is the value of
+    q_online and q_target (B, T+1, M, A), mask (B, T+1, M, A) or None -> (B, T, M), so that entry t is the value of
     observation t + 1; 0 where nothing is allowed. Carries no gradient. Source: van Hasselt et al. 2015
     (arXiv:1509.06461).
 
@@ -84,29 +101,12 @@ def double_q_bootstrap(q_online: Tensor, q_target: Tensor, mask: Tensor | None =
     """
     if q_online.shape != q_target.shape:
         raise ValueError(
-            f"expected q_online and q_target of one shape; came {tuple(q_online.shape)} and {tuple(q_target.shape)}"
+            f"expected q_online and q_target of one shape; got {tuple(q_online.shape)} and {tuple(q_target.shape)}"
         )
     next_mask = _next_mask(q_target, mask)
     chosen = masked_argmax(q_online.detach()[:, 1:], next_mask)  # (B, T, M)
     value = gather_actions(q_target.detach()[:, 1:], chosen)
     return value if next_mask is None else torch.where(next_mask.any(-1), value, torch.zeros_like(value))
-
-
-def squared(error: Tensor) -> Tensor:
-    """error^2 / 2, elementwise: its gradient is the error itself, and `huber` equals it up to delta."""
-    return 0.5 * error.square()
-
-
-def huber(error: Tensor, delta: float = 1.0) -> Tensor:
-    """error^2 / 2 up to |error| = delta, beyond it delta (|error| - delta / 2), elementwise: gradient within +-delta.
-
-    `delta` is in units of the error. Raises ValueError unless delta > 0.
-    """
-    if not delta > 0.0:
-        raise ValueError(f"expected delta > 0; came {delta}")
-    size = error.abs()
-    near = size.clamp(max=delta)
-    return 0.5 * near.square() + delta * (size - near)
 
 
 def masked_mean(loss: Tensor, mask: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def masked_mean(loss: Tensor, mask: Tensor) -> Tensor:
     require_bool(mask=mask)
     if loss.shape[: mask.ndim] != mask.shape:
         raise ValueError(
-            f"expected a mask of the leading axes of loss {tuple(loss.shape)}; came mask {tuple(mask.shape)}"
+            f"expected a mask of the leading axes of loss {tuple(loss.shape)}; got mask {tuple(mask.shape)}"
         )
     full = mask.reshape(mask.shape + (1,) * (loss.ndim - mask.ndim)).expand_as(loss)
     return torch.where(full, loss, torch.zeros_like(loss)).sum() / full.sum().clamp(min=1)
@@ -132,19 +132,30 @@ def _forbid(q: Tensor, mask: Tensor) -> Tensor:
     fits = mask.ndim == q.ndim and all(m in (1, n) for m, n in zip(mask.shape, q.shape, strict=True))
     if not fits or mask.shape[-1] != q.shape[-1]:
         raise ValueError(
-            f"expected a mask of q's shape {tuple(q.shape)}, or 1 on an axis but the last; came mask "
-            f"{tuple(mask.shape)}"
+            f"expected a mask of q's shape {tuple(q.shape)}, or 1 on an axis but the last; got mask {tuple(mask.shape)}"
         )
     return q.masked_fill(~mask, -torch.inf)
 
 
 def _next_mask(q: Tensor, mask: Tensor | None) -> Tensor | None:
-    """Check q (B, T+1, M, A) and mask (B, T+1, A) together; the mask of steps 1..T as (B, T, 1, A)."""
+    """Check q (B, T+1, M, A) and the mask together; the mask of steps 1..T, (B, T, M, A), or the same for all (1, 1, M, A).
+
+    A mask (B, T+1, A) is that of one dimension.
+    """
     if q.ndim != 4:
-        raise ValueError(f"expected q of rank 4, (B, T+1, M, A); came {tuple(q.shape)}")
+        raise ValueError(f"expected q of rank 4, (B, T+1, M, A); got {tuple(q.shape)}")
     if mask is None:
         return None
-    expected = (q.shape[0], q.shape[1], q.shape[3])
-    if tuple(mask.shape) != expected:
-        raise ValueError(f"expected mask (B, T+1, A) = {expected} for q {tuple(q.shape)}; came {tuple(mask.shape)}")
-    return mask[:, 1:].unsqueeze(2)
+    full = mask.unsqueeze(2) if mask.ndim == 3 and q.shape[2] == 1 else mask
+    steps, dims, actions = q.shape[:2], q.shape[2], q.shape[3]
+    if (
+        full.ndim != 4
+        or full.shape[:2] not in (steps, (1, 1))
+        or full.shape[2] not in (1, dims)
+        or full.shape[3] != actions
+    ):
+        raise ValueError(
+            f"expected mask (B, T+1, M, A) = {tuple(q.shape)}, or (1, 1, M, A) for all steps, or where M = 1 "
+            f"{(*q.shape[:2], q.shape[3])}; got {tuple(mask.shape)}"
+        )
+    return full if full.shape[:2] == (1, 1) else full[:, 1:]

@@ -8,14 +8,22 @@ from typing import Literal
 from seqel.errors import ConfigError
 from seqel.settings import check, setting
 
-__all__ = ["NetworkConfig"]
+__all__ = ["NetworkConfig", "TrunkName", "ValueName"]
+
+# the names in `trunks/registry.py` and `values/registry.py`, which import torch; a test compares them
+TrunkName = Literal["transformer", "gru"]
+ValueName = Literal["scalar", "hl-gauss", "c51", "quantile"]
+GateName = Literal["residual", "gru"]
+ImageName = Literal["cnn", "patches"]
+ActionsName = Literal["outputs", "embedded"]
+PolicyHeadName = Literal["none", "auxiliary", "greedy", "constraint"]
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
     """Tokens, trunk and head."""
 
-    trunk: Literal["transformer", "gru"] = setting(
+    trunk: TrunkName = setting(
         "transformer", "What summarises the history: a causal Transformer, or a gated recurrent unit."
     )
     width: int = setting(
@@ -41,7 +49,7 @@ class NetworkConfig:
         ge=0.0,
         lt=1.0,
     )
-    gate: Literal["residual", "gru"] = setting(
+    gate: GateName = setting(
         "residual", "How a block's output joins the residual stream: added, or through a GRU gate (GTrXL)."
     )
     qk_norm: bool = setting(
@@ -56,10 +64,10 @@ class NetworkConfig:
     previous_action: bool = setting(True, "Make the previous action part of each step's token.")
     previous_reward: bool = setting(True, "Make the previous reward part of each step's token, as its symlog.")
     first_step: bool = setting(True, "Mark an episode's first step in its token.")
-    image: Literal["cnn", "patches"] = setting(
+    image: ImageName = setting(
         "cnn", "How an image becomes part of its step's token: by a small convolutional network, or from patches."
     )
-    actions: Literal["outputs", "embedded"] = setting(
+    actions: ActionsName = setting(
         "outputs", "One output per action, or one scorer MLP(h, e(a)) that is given a description of each action."
     )
     action_features: int = setting(
@@ -67,7 +75,7 @@ class NetworkConfig:
         "Numbers that describe each action, where `actions` is 'embedded'. Set from the description that is given.",
         ge=0,
     )
-    policy_head: Literal["none", "auxiliary", "greedy", "constraint"] = setting(
+    policy_head: PolicyHeadName = setting(
         "none",
         "A head that predicts the recorded action: none, trained beside the values, choosing in their place, or limiting "
         "them to likely actions (see `bcq_threshold`).",
@@ -84,7 +92,7 @@ class NetworkConfig:
     dueling: bool = setting(
         False, "Split values into a state's value and each action's advantage (Wang et al. 2016, arXiv:1511.06581)."
     )
-    value: Literal["scalar", "hl-gauss", "c51", "quantile"] = setting(
+    value: ValueName = setting(
         "scalar",
         "How a value is represented: one number, or a distribution. 'c51' and 'quantile' need objective.lambda_ = 0.",
     )

@@ -10,10 +10,13 @@ from torch import Tensor, nn
 from seqel.errors import ConfigError
 from seqel.networks.config import NetworkConfig
 from seqel.networks.heads.action_scorer import ActionScorer
-from seqel.networks.heads.heads import PolicyHead, QHead, StateValueHead, action_scores
+from seqel.networks.heads.base import Head
+from seqel.networks.heads.q import QHead
+from seqel.networks.heads.registry import HEADS, make_heads
+from seqel.networks.heads.scores import action_scores
 from seqel.networks.tokens import TokenEncoder
-from seqel.networks.trunks.base import State, make_trunk
-from seqel.networks.trunks.transformer import Transformer
+from seqel.networks.trunks.base import State
+from seqel.networks.trunks.registry import make_trunk, trunks_with
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.types import QOutput, SequenceBatch
 
@@ -23,42 +26,73 @@ __all__ = ["QNetwork"]
 class QNetwork(nn.Module):
     """Q-values of every action at every step of a history.
 
+    policies: K, where the values of as many policies are learnt on one trunk (fitted Q evaluation); None: of the best one.
+
     Raises:
-        ConfigError: `config.context` is still 0 (unchosen).
+        ConfigError: `config.context` is still 0 (unchosen), or there are several action dimensions and values that are
+            not linear in the head's outputs, so that the mean of the dimensions' is no value.
     """
 
-    def __init__(self, config: NetworkConfig, observation: ObservationSpec, action: ActionSpec) -> None:
+    available: Tensor | None
+
+    def __init__(
+        self, config: NetworkConfig, observation: ObservationSpec, action: ActionSpec, policies: int | None = None
+    ) -> None:
         super().__init__()
         if config.context < 1:
             raise ConfigError("network.context: expected at least 1 step by the time the network is built, got 0")
         self.config, self.observation_spec, self.action_spec = config, observation, action
         self.tokens = TokenEncoder(observation, action, config)
         self.trunk = make_trunk(config)
-        self.head = QHead(action, config)
-        self.policy = PolicyHead(action, config) if config.policy_head != "none" else None
-        self.state_value = StateValueHead(action, config) if config.state_value else None
+        self.head = QHead(action, config, policies)
+        if action.dims > 1 and not self.head.values.linear:
+            raise ConfigError(
+                f"network.value = {config.value!r} is for one action dimension, got {action.dims}: the value of a joint "
+                "action is a mean over dimensions; take 'scalar' or 'quantile'"
+            )
+        self.other_heads: tuple[str, ...] = ()  # beside the values, in the order of the registry
+        for name, head in make_heads(action, config).items():
+            self.add_module(name, head)
+            self.other_heads += (name,)
+        uneven = len(set(action.sizes)) > 1
+        self.register_buffer(
+            "available", torch.from_numpy(action.available) if uneven else None, persistent=False
+        )  # (M, A)
+
+    def part(self, name: str) -> Head | None:
+        """A head beside the values by its name in `heads/registry.py`; None where the network has none."""
+        if name not in self.other_heads:
+            return None
+        found = getattr(self, name)
+        assert isinstance(found, Head)
+        return found
 
     def forward(self, batch: SequenceBatch) -> QOutput:
-        """All T+1 steps of B windows in one pass: q (B, T+1, M, A), or of `batch.candidates` alone (B, T+1, M, C)."""
+        """All T+1 steps of B windows in one pass: q (B, T+1, M, A), or of `batch.candidates` alone (B, T+1, M, C).
+
+        With K policies q is (B, T+1, K, M, A).
+        """
         return self.heads(self.trunk(self.embed(batch), batch.is_first, batch.start_step), batch.candidates)
 
     def heads(self, h: Tensor, candidates: Tensor | None = None) -> QOutput:
         """What the heads make of attended states (..., D), about all actions or about candidates (..., C)."""
         out: QOutput = self.head(h, candidates)
-        if self.policy is not None:
-            out = replace(out, policy_logits=self.policy(h, candidates))
-        if self.state_value is not None:
-            out = replace(out, value=self.state_value(h, self.head.scale))
-        return out
+        more: dict[str, Tensor] = {
+            HEADS[name].field: getattr(self, name)(h, self.head.scale, candidates) for name in self.other_heads
+        }
+        if self.available is not None:
+            more["available"] = self.available
+        return replace(out, **more) if more else out
 
     def scores(self, out: QOutput, mask: Tensor | None = None) -> Tensor:
-        """What the greedy action is the largest of among the allowed ones (see `heads.decide`).  -> (..., M, A)."""
+        """Scores whose argmax is the greedy action (see `heads/scores.py`).  -> (..., M, A)."""
         return action_scores(out, self.head.scale, self.config, mask)
 
     def rescale(self, scale: float) -> None:
         """Move every head to another unit of value."""
-        if self.state_value is not None:
-            self.state_value.rescale(self.head.scale / scale)
+        ratio = self.head.scale / scale
+        for name in self.other_heads:
+            getattr(self, name).rescale(ratio)
         self.head.rescale(scale)
 
     def describe_actions(self, features: Tensor) -> None:
@@ -120,6 +154,8 @@ class QNetwork(nn.Module):
         Raises:
             ConfigError: the trunk has no attention.
         """
-        if not isinstance(self.trunk, Transformer):
-            raise ConfigError(f"attention weights need trunk = 'transformer', this network has {self.config.trunk!r}")
+        if not self.trunk.has_attention:
+            raise ConfigError(
+                f"attention weights need trunk = {trunks_with('has_attention')}, this network has {self.config.trunk!r}"
+            )
         return self.trunk.weights(self.embed(batch), batch.is_first, batch.start_step)

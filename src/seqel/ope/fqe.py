@@ -24,20 +24,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqel.losses.config import ObjectiveConfig
-from seqel.losses.td import gather_actions
-from seqel.losses.terms.terms import log_policy
+from seqel.losses.targets import allowed_actions
+from seqel.losses.td import action_values, gather_actions, mean_over_dimensions
 from seqel.networks.config import NetworkConfig
-from seqel.networks.heads.heads import QHead
 from seqel.networks.qnetwork import QNetwork
 from seqel.ope.policies import Policy
 from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.replay.ring import EpisodeTable
-from seqel.spaces import ActionSpec
 from seqel.training.config import LearnerConfig, OfflineConfig, ReplayConfig, RunConfig
 from seqel.training.held_out import HeldOut
 from seqel.training.offline.trainer import OfflineTrainer
 from seqel.training.sources import Source
 from seqel.types import SequenceBatch
+from seqel.values.policy import log_policy
 
 __all__ = ["FQETrainer", "StepEstimates", "fitted_config"]
 
@@ -76,19 +75,6 @@ class StepEstimates:
         )  # fmt: skip
 
 
-class EvaluationNetwork(QNetwork):
-    """A Q head for each of K policies (an action dimension each), and a policy head for the recorded behaviour."""
-
-    def __init__(self, base: QNetwork, policies: int) -> None:
-        super().__init__(base.config, base.observation_spec, base.action_spec)
-        action = self.action_spec
-        self.head = QHead(ActionSpec(action.sizes * policies, action.start * policies), self.config)
-
-    def embed(self, batch: SequenceBatch) -> Tensor:
-        """The tokens of a batch whose actions stand there once for each policy.  -> (B, T+1, D)."""
-        return super().embed(dataclasses.replace(batch, action=batch.action[..., : self.action_spec.dims]))
-
-
 class FQETrainer(OfflineTrainer):
     """Recorded sessions and the policies to evaluate on them, one member; run it with `training/offline/loop.py`.
 
@@ -103,18 +89,19 @@ class FQETrainer(OfflineTrainer):
         self._sound: dict[str, Tensor] = {}  # the averaged weights at the last look without overfitting
         self.known_best = float("inf")  # nats of the recorded actions of sessions held out, at the best look
         super().__init__(config, source)
-        self.table = self._tabulate(source.buffer) if table is None else table  # (slots, K, A)
+        self.table = self._tabulate(source.buffer) if table is None else table  # (slots, K, M, A)
         self.counts = self._resample(source.buffer)  # (slots,)
 
     def make_network(self) -> QNetwork:
-        """One trunk, K + 1 heads."""
-        return EvaluationNetwork(super().make_network(), len(self.policies))
+        """One trunk, values of K policies, and a policy head for the recorded behaviour."""
+        super().make_network()  # a draw that seeds have always had: without it every fit would begin elsewhere
+        return QNetwork(self.config.network, self.source.observation, self.source.action, len(self.policies))
 
     @torch.no_grad()
     def _tabulate(self, recorded: EpisodeBuffer) -> Tensor:
         """What every policy would do at every recorded step, once: the policies do not change."""
-        actions = self.source.action.actions
-        table = torch.zeros(recorded.slots.capacity, len(self.policies), actions)
+        action = self.source.action
+        table = torch.zeros(recorded.slots.capacity, len(self.policies), action.dims, action.actions)
         for batch in self.walk(recorded):
             here = _slots(batch)
             now = torch.cat([batch.loss_mask, torch.zeros_like(batch.loss_mask[:, :1])], dim=1)  # past the burn-in
@@ -123,6 +110,7 @@ class FQETrainer(OfflineTrainer):
             after[:, 1:] = batch.loss_mask
             for number, policy in enumerate(self.policies):
                 chances = policy.probabilities(batch).float().cpu()
+                chances = chances.unsqueeze(2) if chances.ndim == 3 else chances  # (B, T+1, M, A)
                 for told in (after, now):
                     table[here[told], number] = chances[told]
         return table
@@ -140,17 +128,18 @@ class FQETrainer(OfflineTrainer):
     def walk(self, recorded: EpisodeBuffer) -> Iterator[SequenceBatch]:
         """Every transition of the episodes once."""
         config = self.config
-        tokens = int(np.clip(BLOCK // (len(self.policies) * self.source.action.actions), 512, 16_384))
+        tokens = int(
+            np.clip(BLOCK // (len(self.policies) * self.source.action.dims * self.source.action.actions), 512, 16_384)
+        )
         return recorded.batches(
             window=config.replay.window, context=config.network.context, discount=self.discount, tokens=tokens
         )
 
     def prepare(self, batch: SequenceBatch) -> SequenceBatch:
-        """Actions once for each policy, what the policies would do, and how much each step counts to this member."""
+        """What the policies would do, and how much each step counts to this member."""
         slots = _slots(batch)
-        policy = self.table[slots]  # (B, T+1, K, A)
-        wide = batch.action.expand(*batch.action.shape[:2], policy.shape[2])
-        return dataclasses.replace(batch, action=wide, policy=policy, weight=self.counts[slots[:, :-1]]).to(self.device)
+        policy, weight = self.table[slots], self.counts[slots[:, :-1]]  # (B, T+1, K, M, A), (B, T)
+        return dataclasses.replace(batch, policy=policy, weight=weight).to(self.device)
 
     def validate(self) -> HeldOut:
         """Measure the fit on held-out episodes, and end it where it begins to overfit, with the weights from before.
@@ -193,11 +182,11 @@ class FQETrainer(OfflineTrainer):
             assert here.policy is not None and here.episode_index is not None and here.behaviour_prob is not None
             out = self.learner.target(here)
             assert out.policy_logits is not None
-            mask = None if here.action_mask is None else here.action_mask[:, :, None]
-            log = log_policy(out.policy_logits, mask)  # (B, T+1, 1, A)
+            mask = allowed_actions(here, out)
+            log = log_policy(out.policy_logits, mask)  # (B, T+1, M, A)
             there = self.source.action.actions if mask is None else mask.sum(dim=-1, keepdim=True).clamp(min=1)
-            seldom = RARE_PROBABILITY / there
-            learnt = gather_actions(log[:, :-1], here.action[..., :1])[..., 0].exp()
+            rare = log.exp() < RARE_PROBABILITY / there
+            learnt = gather_actions(log[:, :-1], here.action).sum(dim=-1).exp()
             mu = torch.where(here.behaviour_prob.isnan(), learnt, here.behaviour_prob)
             time = here.start_step[:, None] + torch.arange(horizon_of(batch), device=self.device)
             row, at = (x.cpu().numpy() for x in (here.episode_index[:, None].expand_as(time), time))
@@ -205,19 +194,25 @@ class FQETrainer(OfflineTrainer):
             now = here.loss_mask.cpu().numpy()
             goes_on = (here.loss_mask & (here.discount > 0)).cpu().numpy()
             place, after = (row[:, :-1][now], at[:, :-1][now]), (row[:, 1:][goes_on], at[:, 1:][goes_on])
-            value = (here.policy * out.q).sum(dim=-1).cpu().numpy()  # (B, T+1, K)
+            value = mean_over_dimensions((here.policy * out.q).sum(dim=-1)).cpu().numpy()  # (B, T+1, K)
             valid[place] = True
             reward[place] = here.reward.cpu().numpy()[now]
             behaviour[place] = mu.cpu().numpy()[now]
             v[after] = value[:, 1:][goes_on]
             v[place] = value[:, :-1][now]
-            q[place] = gather_actions(out.q[:, :-1], here.action).cpu().numpy()[now]
-            chance[place] = gather_actions(here.policy[:, :-1], here.action).cpu().numpy()[now]
-            outside[place] = (here.policy * (log.exp() < seldom)).sum(dim=-1)[:, :-1].cpu().numpy()[now]
+            q[place] = action_values(out.q[:, :-1], here.action).cpu().numpy()[now]
+            action = here.action[:, :, None].expand(-1, -1, policies, -1)
+            chance[place] = gather_actions(here.policy[:, :-1], action).prod(dim=-1).cpu().numpy()[now]
+            outside[place] = _any_of((here.policy * rare[:, :, None]).sum(dim=-1))[:, :-1].cpu().numpy()[now]
         return StepEstimates(
             valid, reward, behaviour, np.moveaxis(chance, -1, 0), np.moveaxis(q, -1, 0)[None],
             np.moveaxis(v, -1, 0)[None], np.moveaxis(outside, -1, 0), self.iterate_std()[None],
         )  # fmt: skip
+
+
+def _any_of(chance: Tensor) -> Tensor:
+    """The probability that it happens in any of M independent dimensions.  (..., M) -> (...)."""
+    return chance[..., 0] if chance.shape[-1] == 1 else 1.0 - (1.0 - chance).prod(dim=-1)
 
 
 def horizon_of(batch: SequenceBatch) -> int:

@@ -24,7 +24,7 @@ class Policy(Protocol):
         ...
 
     def probabilities(self, batch: SequenceBatch) -> Tensor:
-        """pi(a | history) at all T + 1 steps.  -> (B, T+1, A) float32."""
+        """pi(a | history) at all T + 1 steps.  -> (B, T+1, M, A) float32, or (B, T+1, A) where M = 1."""
         ...
 
 
@@ -45,8 +45,7 @@ class AgentPolicy:
         """See `Policy`."""
         network = self.agent.network
         given = batch.to(self.agent.device)
-        mask = None if given.action_mask is None else given.action_mask[:, :, None]
-        chosen = network.scores(network(given), mask).argmax(dim=-1)[..., 0]  # (B, T+1)
+        chosen = network.scores(network(given), given.allowed).argmax(dim=-1)[..., 0]  # (B, T+1)
         greedy = torch.nn.functional.one_hot(chosen, self.agent.action_spec.actions).float()
         return (1.0 - self.epsilon) * greedy + self.epsilon * _even(given, self.agent.action_spec.actions)
 

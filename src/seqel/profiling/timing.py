@@ -24,7 +24,7 @@ from seqel.deployment.export import export
 from seqel.deployment.runtime import ExportedAgent
 from seqel.errors import ConfigError
 from seqel.losses.config import ObjectiveConfig
-from seqel.networks.config import NetworkConfig
+from seqel.networks.config import NetworkConfig, TrunkName
 from seqel.networks.qnetwork import QNetwork
 from seqel.replay.buffer import Replay
 from seqel.spaces import ActionSpec, ObservationSpec
@@ -52,7 +52,7 @@ class Shapes:
     observation: int = 4  # numbers an observation
     actions: int = 4
     steps: int = 100_000  # transitions in the replay
-    trunk: Literal["transformer", "gru"] = "transformer"
+    trunk: TrunkName = "transformer"
     precision: Literal["float32", "bf16"] = "float32"
     compile: bool = False
     priority: float = 0.0  # of the replay's draws
@@ -127,8 +127,8 @@ def time_update(shapes: Shapes, repeats: int = 50) -> dict[str, Any]:
         "memory_bytes": _memory(learner, replay, shapes),
         "shapes": asdict(shapes),
     }
-    if shapes.trunk == "transformer":
-        work = gflop(shapes.batch, shapes.context, shapes.width, shapes.layers, shapes.context)
+    if learner.network.trunk.compiles:  # the others' time goes elsewhere than into matrix products
+        work = gflop(network.config, shapes.batch, shapes.context)
         peak = _peak(shapes)
         found |= {"gflop": work, "gflop_per_s": 1e3 * work / ms, "peak_gflop_per_s": peak}
         found["share_of_peak"] = found["gflop_per_s"] / peak

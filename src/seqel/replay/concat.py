@@ -1,46 +1,38 @@
-"""Two batches as one: windows of live experience and of recorded data, learnt from in one update."""
+"""Two batches as one: windows of live experience and of recorded data, learnt from in one update.
+
+What happens to a field stands in its metadata (`seqel.types.Axis`), so that a new field needs nothing here.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from seqel.types import SequenceBatch
+from seqel.types import SequenceBatch, axis_of
 
-__all__ = ["concat"]
+__all__ = ["concat", "pad_to"]
+
+FILLING = {"zero": 0.0, "nan": torch.nan}
 
 
 def concat(one: SequenceBatch, two: SequenceBatch) -> SequenceBatch:
     """The rows of `one`, then those of `two`; the shorter is padded as a replay pads.
 
-    What only one of them knows (`q_acted`, `behaviour_prob`, a mask) is left out, and so is where steps are stored (`slot`,
-    `index`); `weight` counts as 1 where it is missing.
+    Where only one has a field, its `Axis.missing` says what stands for the other's: a weight counts as 1, a mask allows
+    everything, what was known of one batch alone (`q_acted`, `behaviour_prob`) is left out. Where steps are stored
+    (`storage_index`, `episode_index`) is left out always: it refers to two stores.
+
+    Raises ValueError where only one is scored on candidates or has policies to evaluate.
     """
     steps = max(one.reward.shape[1], two.reward.shape[1])
     left, right = pad_to(one, steps), pad_to(two, steps)
-    weight = None
-    if left.weight is not None or right.weight is not None:
-        weight = torch.cat([torch.ones_like(b.reward) if b.weight is None else b.weight for b in (left, right)])
-    return SequenceBatch(
-        observation={name: torch.cat([leaf, right.observation[name]]) for name, leaf in left.observation.items()},
-        action=torch.cat([left.action, right.action]),
-        reward=torch.cat([left.reward, right.reward]),
-        discount=torch.cat([left.discount, right.discount]),
-        is_first=torch.cat([left.is_first, right.is_first]),
-        valid=torch.cat([left.valid, right.valid]),
-        loss_mask=torch.cat([left.loss_mask, right.loss_mask]),
-        start_step=torch.cat([left.start_step, right.start_step]),
-        previous_action=torch.cat([left.previous_action, right.previous_action]),
-        previous_reward=torch.cat([left.previous_reward, right.previous_reward]),
-        action_mask=_both(left.action_mask, right.action_mask),
-        q_acted=_both(left.q_acted, right.q_acted),
-        behaviour_prob=_both(left.behaviour_prob, right.behaviour_prob),
-        policy=_both(left.policy, right.policy),
-        weight=weight,
-        num_learned=one.num_learned + two.num_learned,
-    )
+    joined: dict[str, Any] = {}
+    for each in fields(SequenceBatch):
+        joined[each.name] = _join(each.name, left, right)
+    return SequenceBatch(**joined)
 
 
 def pad_to(batch: SequenceBatch, steps: int) -> SequenceBatch:
@@ -48,33 +40,43 @@ def pad_to(batch: SequenceBatch, steps: int) -> SequenceBatch:
     more = steps - batch.reward.shape[1]
     if more == 0:
         return batch
-    return replace(
-        batch,
-        observation={name: _again(leaf, more) for name, leaf in batch.observation.items()},
-        action=_filled(batch.action, more, 0),
-        reward=_filled(batch.reward, more, 0.0),
-        discount=_filled(batch.discount, more, 0.0),
-        is_first=_filled(batch.is_first, more, 0),
-        valid=_filled(batch.valid, more, 0),
-        loss_mask=_filled(batch.loss_mask, more, 0),
-        action_mask=None if batch.action_mask is None else _again(batch.action_mask, more),
-        policy=None if batch.policy is None else _again(batch.policy, more),
-        q_acted=None if batch.q_acted is None else _filled(batch.q_acted, more, torch.nan),
-        behaviour_prob=None if batch.behaviour_prob is None else _filled(batch.behaviour_prob, more, torch.nan),
-        weight=None if batch.weight is None else _filled(batch.weight, more, 0.0),
-        storage_index=None if batch.storage_index is None else _again(batch.storage_index, more),
-    )
+    padded: dict[str, Any] = {}
+    for each in fields(SequenceBatch):
+        value, axis = getattr(batch, each.name), axis_of(each.name)
+        if value is not None and axis.time is not None:
+            if isinstance(value, dict):
+                value = {path: _pad(leaf, more, axis.padding) for path, leaf in value.items()}
+            else:
+                value = _pad(value, more, axis.padding)
+        padded[each.name] = value
+    return SequenceBatch(**padded)
 
 
-def _both(one: Tensor | None, two: Tensor | None) -> Tensor | None:
-    return None if one is None or two is None else torch.cat([one, two])
+def _join(name: str, left: SequenceBatch, right: SequenceBatch) -> Any:
+    axis, one, two = axis_of(name), getattr(left, name), getattr(right, name)
+    if axis.local or (one is None and two is None):
+        return None
+    if isinstance(one, int):
+        return one + two
+    if isinstance(one, dict):
+        return {path: torch.cat([leaf, two[path]]) for path, leaf in one.items()}
+    if one is None or two is None:
+        if axis.missing == "drop":
+            return None
+        if axis.missing == "refuse":
+            raise ValueError(f"concat: expected both batches to have {name!r}, or neither; one of them has")
+        there = two if one is None else one
+        rows = len((left if one is None else right).reward)
+        other = there.new_full((rows, *there.shape[1:]), axis.missing)
+        one, two = (other, there) if one is None else (there, other)
+    return torch.cat([one, two])
 
 
-def _filled(x: Tensor, more: int, value: float) -> Tensor:
-    """`more` further steps of a value."""
-    return torch.cat([x, x.new_full((x.shape[0], more, *x.shape[2:]), value)], dim=1)
-
-
-def _again(x: Tensor, more: int) -> Tensor:
-    """`more` further steps like the last one."""
-    return torch.cat([x, x[:, -1:].expand(-1, more, *x.shape[2:])], dim=1)
+def _pad(x: Tensor, more: int, how: str | None) -> Tensor:
+    """`more` further steps, filled as `how` says."""
+    if how == "last":
+        filling = x[:, -1:].expand(-1, more, *x.shape[2:])
+    else:
+        assert how is not None
+        filling = x.new_full((x.shape[0], more, *x.shape[2:]), FILLING[how])
+    return torch.cat([x, filling], dim=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from seqel.losses.terms.registry import TERMS
+
 __all__ = ["HELD_OUT", "METRICS", "OFFLINE", "VALIDATION", "markdown"]
 
 # name: (unit, meaning). A line of metrics.jsonl has these beside each other; TensorBoard has them under train/.
@@ -44,9 +46,7 @@ VALIDATION: dict[str, tuple[str, str]] = {
 
 # Where sessions are recorded, a line has these beside METRICS, where the objective has the term ...
 OFFLINE: dict[str, tuple[str, str]] = {
-    "conservative": ("scale", "how far the values of all actions stand above that of the recorded one (CQL)"),
-    "imitation": ("nats", "cross-entropy of the recorded action under the policy head"),
-    "state_value": ("scale^2", "expectile loss of the state's value (IQL)"),
+    term.name: (term.unit, term.meaning) for term in sorted(TERMS, key=lambda term: term.name)
 }
 
 # ... and its "validation" is a look at the sessions held out.

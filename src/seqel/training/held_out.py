@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from seqel.losses.config import ObjectiveConfig
-from seqel.losses.objective import offline_terms, q_targets
+from seqel.losses.objective import term_losses
 from seqel.losses.returns import discounted_return
-from seqel.losses.td import gather_actions
+from seqel.losses.targets import q_targets
+from seqel.losses.td import action_values, mean_over_dimensions
+from seqel.losses.terms.cloning import CLONING
 from seqel.networks.qnetwork import QNetwork
 from seqel.types import QOutput, SequenceBatch
 
@@ -87,10 +89,11 @@ class Sums:
         self.network, self.objective, self.discount = network, objective, discount
         self.lengths = torch.from_numpy(lengths)  # (episodes,)
         self.steps = 0
+        self.evaluates = False  # policies are evaluated: no greedy action is there to agree with
         self.error = self.size = self.nats = self.agree = self.even = 0.0
-        self.target: torch.Tensor | float = 0.0  # (M,)
+        self.target: torch.Tensor | float = 0.0  # (K,)  K values of each step: one, or of K evaluated policies
         self.square: torch.Tensor | float = 0.0
-        self.first_value: list[torch.Tensor] = []  # (episodes, M)
+        self.first_value: list[torch.Tensor] = []  # (episodes, K)
         self.first_return: list[float] = []
 
     def add(self, batch: SequenceBatch, online: QOutput, slow: QOutput) -> None:
@@ -98,28 +101,29 @@ class Sums:
         network, objective = self.network, self.objective
         support = network.config.bcq_threshold if network.config.policy_head == "constraint" else 0.0
         goal = q_targets(batch, online, slow, objective, support)[batch.loss_mask].double()
-        error = gather_actions(online.q[:, :-1], batch.action)[batch.loss_mask].double() - goal
+        error = action_values(online.q[:, :-1], batch.action)[batch.loss_mask].double() - goal
         self.steps += len(goal)
         self.error += float(error.square().mean(dim=-1).sum())
         self.size += float(error.abs().mean(dim=-1).sum())
         self.target = self.target + goal.sum(dim=0)
         self.square = self.square + goal.square().sum(dim=0)
-        terms = offline_terms(batch, online, slow, network.head.scale, objective)
-        if "imitation" in terms:
-            self.nats += float(terms["imitation"][1][batch.loss_mask].sum())
+        for term, _, reported in term_losses(batch, online, slow, network.head.scale, objective):
+            if term is CLONING:
+                self.nats += float(reported[batch.loss_mask].sum())
         # even play: nats of any one of the actions that there are
-        if batch.action_mask is None:
+        if batch.allowed is None:
             self.even += len(goal) * float(np.log(network.action_spec.sizes).sum())
         else:
-            self.even += float(batch.action_mask[:, :-1][batch.loss_mask].sum(dim=-1).clamp(min=1).double().log().sum())
-        mask = None if batch.action_mask is None else batch.action_mask[:, :, None]
-        chosen = network.scores(online, mask).argmax(dim=-1)  # (B, T+1, M)
-        self.agree += float((chosen[:, :-1] == batch.action).all(dim=-1)[batch.loss_mask].sum())
+            there = batch.allowed[:, :-1][batch.loss_mask].sum(dim=-1)  # (steps, M)
+            self.even += float(there.clamp(min=1).double().log().sum())
         begins = batch.is_first[:, 0]
         if batch.policy is None:
-            value = gather_actions(online.q, chosen)[:, 0]
+            chosen = network.scores(online, batch.allowed).argmax(dim=-1)  # (B, T+1, M)
+            self.agree += float((chosen[:, :-1] == batch.action).all(dim=-1)[batch.loss_mask].sum())
+            value = action_values(online.q, chosen)[:, 0]
         else:
-            value = (batch.policy[:, 0] * slow.q[:, 0]).sum(dim=-1)
+            self.evaluates = True
+            value = mean_over_dimensions((batch.policy[:, 0] * slow.q[:, 0]).sum(dim=-1))
         self.first_value.append(value[begins].double().cpu())
         assert batch.episode_index is not None
         # longer sessions come in several windows
@@ -128,7 +132,7 @@ class Sums:
         self.first_return += earned[whole].tolist()
 
     def first_values(self) -> NDArray[np.float64]:
-        """(M,) what a session is worth at its first step, by each of M values; NaN where none began."""
+        """(K,) what a session is worth at its first step, by each of K values; NaN where none began."""
         found: NDArray[np.float64] = torch.cat(self.first_value).mean(dim=0).numpy()
         return found
 
@@ -145,7 +149,7 @@ class Sums:
             unexplained=unexplained,
             td_error=self.size / steps,
             imitation=nats,
-            agreement=self.agree / steps,
+            agreement=float("nan") if self.evaluates else self.agree / steps,
             first_value=float(self.first_values().mean()),
             first_return=float(np.mean(self.first_return)) if self.first_return else float("nan"),
             sessions=sum(len(values) for values in self.first_value),

@@ -13,6 +13,8 @@ from seqel.errors import ConfigError, NonFiniteError
 from seqel.losses.config import ObjectiveConfig
 from seqel.losses.objective import step_loss
 from seqel.losses.td import masked_mean
+from seqel.losses.terms.registry import active_terms
+from seqel.networks.heads.registry import HEADS
 from seqel.networks.qnetwork import QNetwork
 from seqel.training.augmentation import shift_images
 from seqel.training.config import LearnerConfig
@@ -36,7 +38,7 @@ class Learner:
     """
 
     def __init__(self, network: QNetwork, objective: ObjectiveConfig, config: LearnerConfig) -> None:
-        if network.config.value in ("c51", "quantile") and objective.lambda_ > 0.0:
+        if network.head.values.needs_next_outputs and objective.lambda_ > 0.0:
             raise ConfigError(
                 f"network.value = {network.config.value!r} learns distributions, which have no lambda-return here: set "
                 f"objective.lambda_ = 0 (got {objective.lambda_}), and objective.n_step for longer returns"
@@ -106,7 +108,7 @@ class Learner:
         if self.config.accumulate > 1:
             return self._backward_in_parts(split(batch, self.config.accumulate))
         loss, extra, metrics, self.errors = self._loss(batch)
-        if self.network.head.values is None:
+        if self.network.head.values.divide_by_variance:
             loss = loss / self._track_variance(metrics["target_variance"])
         if extra is not None:
             loss = loss + extra
@@ -134,7 +136,7 @@ class Learner:
             for name, value in metrics.items():
                 sums[name] = sums.get(name, 0.0) + value * share
             square = square + share * metrics["target"].square()
-        if self.network.head.values is None:
+        if self.network.head.values.divide_by_variance:
             between = (square - sums["target"].square()).clamp(min=0.0)
             sums["target_variance"] = sums["target_variance"] + between / self.network.head.scale.square()
             size = self._track_variance(sums["target_variance"])
@@ -246,16 +248,16 @@ class Learner:
 
 def _require_heads(network: QNetwork, objective: ObjectiveConfig, config: LearnerConfig) -> None:
     """Raises ConfigError where the objective needs a head that is not there."""
-    if objective.cloning_weight > 0.0 and network.policy is None:
-        raise ConfigError("objective.cloning_weight > 0 needs a policy head: set network.policy_head (it is 'none')")
-    if network.config.policy_head != "none" and objective.cloning_weight == 0.0:
+    terms = active_terms(objective)
+    for term in terms:
+        if term.head is not None and network.part(term.head) is None:
+            raise ConfigError(f"objective.{term.setting} > 0 needs {HEADS[term.head].setting}")
+    if network.part("policy") is not None and not any(term.head == "policy" for term in terms):
         raise ConfigError(
             f"network.policy_head = {network.config.policy_head!r} is learnt by objective.cloning_weight, which is 0"
         )
-    if objective.iql_expectile > 0.0 and network.state_value is None:
-        raise ConfigError("objective.iql_expectile > 0 needs network.state_value = true")
-    if network.config.value in ("c51", "quantile") and (
-        objective.iql_expectile > 0.0 or network.config.policy_head == "constraint"
+    if network.head.values.needs_next_outputs and (
+        network.part("state_value") is not None or network.config.policy_head == "constraint"
     ):
         raise ConfigError(
             f"network.value = {network.config.value!r}: distributions are learnt from the best action's alone, which neither "
@@ -263,11 +265,11 @@ def _require_heads(network: QNetwork, objective: ObjectiveConfig, config: Learne
         )
     if config.sampled_negatives and network.action_spec.dims > 1:
         raise ConfigError("learner.sampled_negatives: expected one action dimension")
-    terms = objective.cql_alpha > 0.0 or objective.cloning_weight > 0.0 or objective.iql_expectile > 0.0
-    if terms and config.accumulate > 1 and network.head.values is None:
+    if terms and config.accumulate > 1 and network.head.values.divide_by_variance:
+        names = " and ".join(f"objective.{term.setting}" for term in terms)
         raise ConfigError(
-            "learner.accumulate > 1 divides all gradients by the variance of scalar targets, which those of cql, imitation "
-            "and expectile are not measured in: set accumulate = 1, or network.value = 'hl-gauss'"
+            "learner.accumulate > 1 divides all gradients by the variance of scalar targets, which those of "
+            f"{names} are not measured in: set accumulate = 1, or network.value = 'hl-gauss'"
         )
 
 

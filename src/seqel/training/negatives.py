@@ -29,15 +29,16 @@ def with_negatives(batch: SequenceBatch, actions: int, count: int) -> tuple[Sequ
     acted = pad(batch.valid, (0, 1))
     device = taken.device
     count = min(count, actions)
-    if batch.action_mask is None:
+    allowed_here = None if batch.allowed is None else batch.allowed[:, :, 0]  # (B, T+1, A)
+    if allowed_here is None:
         others = torch.randperm(actions, device=device)[:count].expand(*taken.shape, count)
         allowed = torch.ones_like(others, dtype=torch.bool)
         total: Tensor | int = actions
     else:
-        order = torch.rand(batch.action_mask.shape, device=device).masked_fill_(~batch.action_mask, -1.0)
+        order = torch.rand(allowed_here.shape, device=device).masked_fill_(~allowed_here, -1.0)
         chance, others = order.topk(count, dim=-1)
         allowed = chance >= 0.0
-        total = batch.action_mask.sum(dim=-1)
+        total = allowed_here.sum(dim=-1)
     allowed = allowed & ~((others == taken[..., None]) & acted[..., None])
     stands_for = (total - acted.long()) / allowed.sum(dim=-1).clamp(min=1)  # (B, T+1)
     columns = stands_for.clamp(min=1.0).log()[..., None].expand_as(others)

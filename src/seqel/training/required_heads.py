@@ -13,12 +13,14 @@ __all__ = ["with_heads"]
 
 
 def with_heads(network: NetworkConfig, objective: ObjectiveConfig) -> NetworkConfig:
-    """The config with a policy head that decides where something is imitated, and a state value where IQL needs one.
+    """The config with the heads that the objective's terms need: a policy head that decides, a state value.
 
-    What the config itself asks for (a policy head that filters, or stands beside) stays.
+    What the config itself asks for (a policy head as a constraint, or beside the values) stays.
     """
-    if objective.cloning_weight > 0.0 and network.policy_head == "none":
-        network = dataclasses.replace(network, policy_head="greedy")
-    if objective.iql_expectile > 0.0 and not network.state_value:
-        network = dataclasses.replace(network, state_value=True)
+    from seqel.losses.terms.registry import active_terms  # these import torch, which a command need not wait for
+    from seqel.networks.heads.registry import HEADS
+
+    for term in active_terms(objective):
+        if term.head is not None and not HEADS[term.head].wanted(network):
+            network = dataclasses.replace(network, **HEADS[term.head].default)
     return network

@@ -8,27 +8,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from seqel.errors import ConfigError
+from seqel.values.base import ErrorName, Target, ValueKind
+from seqel.values.symlog import symexp, symlog
 
-__all__ = ["HLGauss", "symexp", "symlog"]
-
-
-def symlog(x: Tensor) -> Tensor:
-    """sign(x) ln(1 + |x|), elementwise (arXiv:2301.04104). The gradient at 0 is 1, which sign(x) * ... would lose."""
-    return torch.where(x >= 0, torch.log1p(x.clamp(min=0)), -torch.log1p((-x).clamp(min=0)))
-
-
-def symexp(x: Tensor) -> Tensor:
-    """sign(x) (exp(|x|) - 1), elementwise: the inverse of `symlog`. The gradient at 0 is 1."""
-    return torch.where(x >= 0, torch.expm1(x.clamp(min=0)), -torch.expm1((-x).clamp(min=0)))
+__all__ = ["HLGauss"]
 
 
 @dataclass(frozen=True, slots=True)
-class HLGauss:
+class HLGauss(ValueKind):
     """Histogram-loss Gaussian (Farebrother et al. 2024, arXiv:2403.03950; Imani & White 2018).
 
     `bins` equal bins between the outer edges `low` and `high`; `sigma` in bin widths (the paper's 0.75). With
@@ -43,6 +36,8 @@ class HLGauss:
     Raises ConfigError (a ValueError) on fewer than 2 bins, low >= high, infinite edges, or sigma <= 0.
     """
 
+    linear: ClassVar[bool] = False
+
     bins: int
     low: float
     high: float
@@ -51,11 +46,16 @@ class HLGauss:
 
     def __post_init__(self) -> None:
         if self.bins < 2:
-            raise ConfigError(f"HLGauss: expected at least 2 bins; came {self.bins}")
+            raise ConfigError(f"HLGauss: expected at least 2 bins; got {self.bins}")
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ConfigError(f"HLGauss: expected finite edges with low < high; came {self.low} and {self.high}")
+            raise ConfigError(f"HLGauss: expected finite edges with low < high; got {self.low} and {self.high}")
         if not (math.isfinite(self.sigma) and self.sigma > 0.0):
-            raise ConfigError(f"HLGauss: expected sigma > 0, in bin widths; came {self.sigma}")
+            raise ConfigError(f"HLGauss: expected sigma > 0, in bin widths; got {self.sigma}")
+
+    @property
+    def outputs(self) -> int:
+        """One per bin."""
+        return self.bins
 
     @property
     def width(self) -> float:
@@ -103,6 +103,11 @@ class HLGauss:
         # Not a matrix product: autocast would round that to bfloat16, which cannot tell 100 from 100.25.
         return (probability * self.centres(logits.device, probability.dtype)).sum(-1)
 
+    def loss(self, q: Tensor, outputs: Tensor | None, target: Target, error: ErrorName = "squared") -> Tensor:
+        """See `cross_entropy`."""
+        assert outputs is not None
+        return self.cross_entropy(outputs, target.value / target.scale)
+
     def cross_entropy(self, logits: Tensor, value: Tensor) -> Tensor:
         """-sum_i encode(value)_i log softmax(logits)_i: logits (..., bins), value (...) -> (...).
 
@@ -113,14 +118,14 @@ class HLGauss:
         self._require_bins(logits)
         if logits.shape[:-1] != value.shape:
             raise ValueError(
-                f"expected value {tuple(logits.shape[:-1])} for logits {tuple(logits.shape)}; came {tuple(value.shape)}"
+                f"expected value {tuple(logits.shape[:-1])} for logits {tuple(logits.shape)}; got {tuple(value.shape)}"
             )
         log_probability = torch.log_softmax(_full_precision(logits), dim=-1)
         return -(self.encode(value.detach()) * log_probability).sum(-1)
 
     def _require_bins(self, logits: Tensor) -> None:
         if logits.ndim == 0 or logits.shape[-1] != self.bins:
-            raise ValueError(f"expected logits (..., {self.bins}), a logit for each bin; came {tuple(logits.shape)}")
+            raise ValueError(f"expected logits (..., {self.bins}), a logit for each bin; got {tuple(logits.shape)}")
 
 
 def _full_precision(x: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from seqel.errors import ConfigError
 from seqel.networks.config import NetworkConfig
 from seqel.networks.heads import action_scorer as module
 from seqel.networks.heads.action_scorer import ActionScorer
-from seqel.networks.heads.heads import PolicyHead, QHead
+from seqel.networks.heads.policy import PolicyHead
+from seqel.networks.heads.q import QHead
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec, ObservationSpec
 
@@ -48,7 +49,7 @@ def test_candidates_are_columns_of_all(kind: str, value: str, count: int, duelin
     config = dataclasses.replace(EMBEDDED, actions=kind, value=value, bins=5, dueling=dueling)
     head, policy = filled(QHead(ActionSpec((7,), (0,)), config)), filled(PolicyHead(ActionSpec((7,), (0,)), config))
     h, some = torch.randn(2, 3, 8), torch.randint(7, (2, 3, count))
-    for out, part in ((head(h).q, head(h, some).q), (policy(h), policy(h, some))):
+    for out, part in ((head(h).q, head(h, some).q), (policy(h), policy(h, candidates=some))):
         torch.testing.assert_close(part, out.gather(-1, some[:, :, None]))
 
 

@@ -1,7 +1,7 @@
 """A gate in place of the residual sum: each block decides, element by element, how much of what it found to let in.
 
 GRU-type gating of GTrXL, Parisotto et al. 2019, arXiv:1910.06764. It starts nearly closed, so that the network begins
-almost without memory and opens to it where that pays; it costs 6 D^2 weights a gate.
+almost without memory and opens to it where that pays; it costs 6 D^2 weights per gate.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,13 @@ class GRUTrunk(Trunk):
 
     `context` does not bound what it remembers. State: `hidden` (E, layers, D).
     """
+
+    packs_rows: ClassVar[bool] = False  # it would run packed rows step by step
+
+    @classmethod
+    def flops(cls, config: NetworkConfig, rows: float, steps: int) -> float:
+        """Three gates from the input and three from the hidden state; a multiply and an add each."""
+        return config.layers * 2 * rows * steps * 6 * config.width**2
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -37,7 +46,7 @@ class GRUTrunk(Trunk):
         return out
 
     def _forward_packed(self, x: Tensor, first: Tensor) -> Tensor:
-        """Several episodes a row: slower, a step at a time, forgetting where one begins."""
+        """Several episodes in a row: slower, step by step, forgetting where one begins."""
         state = self.initial_state(len(x), x.device)
         outputs = []
         for t in range(x.shape[1]):

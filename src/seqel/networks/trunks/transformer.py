@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -96,14 +97,27 @@ class Block(nn.Module):
 
 
 class Transformer(Trunk):
-    """A stack of blocks over one token a step.
+    """A stack of blocks over one token per step.
 
     State: `keys`, `values` (layers, E, H, context, d), `position` (E,) int64: the number of steps seen, which is also the
     next step's number. Slot s of the ring holds the latest step whose number is s modulo `context`.
     """
 
+    packs_rows: ClassVar[bool] = True
+    has_attention: ClassVar[bool] = True
+    exportable: ClassVar[bool] = True
+    compiles: ClassVar[bool] = True
+
     frequency: Tensor
     phase: Tensor
+
+    @classmethod
+    def flops(cls, config: NetworkConfig, rows: float, steps: int) -> float:
+        """qkv 3, out 1 and the MLP twice `feedforward` times D^2 per token, a multiply and an add each; and the attention."""
+        tokens = rows * steps
+        block = 2 * tokens * (4 + 2 * config.feedforward) * config.width**2
+        attention = 2 * 2 * tokens * min(steps, 2 * config.context) * config.width
+        return config.layers * (block + attention)
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -220,6 +234,10 @@ class Transformer(Trunk):
             new_keys.append(k)
             new_values.append(v)
         return self.norm(x), torch.stack(new_keys, dim=1), torch.stack(new_values, dim=1)
+
+    @property
+    def ring(self) -> dict[str, int]:
+        return {"layers": self.config.layers, "heads": self.config.heads, "context": self.context, "dim": self.dim}
 
     def prefill(self, x: Tensor, first: Tensor, start: Tensor, lengths: Tensor) -> State:
         """One forward pass, then the last `context` steps' keys put into their slots.

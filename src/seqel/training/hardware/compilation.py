@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from seqel.errors import ConfigError
+from seqel.networks.trunks.registry import trunk_class
 from seqel.types import SequenceBatch
 
 if TYPE_CHECKING:
+    from seqel.networks.config import NetworkConfig
     from seqel.training.config import RunConfig
 
 __all__ = ["can_compile", "compiled", "gflop", "is_worth_compiling", "resolve_compile_mode"]
@@ -58,8 +59,8 @@ def resolve_compile_mode(config: RunConfig, device: torch.device, updates: float
 def is_worth_compiling(config: RunConfig, device: torch.device, updates: float | None = None) -> bool:
     """Whether the run is long enough for compilation to save twice what it takes."""
     network, replay = config.network, config.replay
-    if network.trunk != "transformer":
-        return False  # a GRU's time goes into the loop over steps, which is a library's own kernel
+    if not trunk_class(network).compiles:
+        return False
     window = replay.window or 2 * network.context
     rows = replay.batch_size or max(1.0, replay.batch_tokens / (window + 1))
     if updates is None:
@@ -67,17 +68,14 @@ def is_worth_compiling(config: RunConfig, device: torch.device, updates: float |
     if device.type == "cuda":
         saved = updates * SAVED_SECONDS_PER_UPDATE_ON_GPU
     else:
-        work = gflop(rows, window, network.width, network.layers, network.context)
+        work = gflop(network, rows, window)
         saved = updates * work * SAVED_SECONDS_PER_GFLOP[config.learner.precision]
     return saved > MARGIN * COMPILATION_SECONDS
 
 
-def gflop(rows: float, window: int, width: int, layers: int, context: int) -> float:
-    """Of the matrix products in one update: a forward of the target, a forward and a backward of the online network."""
-    tokens = rows * (window + 1)
-    block = 2 * tokens * 12 * width**2  # qkv 3, out 1, MLP 8; a multiply and an add each
-    attention = 2 * 2 * tokens * min(window + 1, 2 * context) * width
-    return 4 * layers * (block + attention) / 1e9
+def gflop(network: NetworkConfig, rows: float, window: int) -> float:
+    """Of the trunk's matrix products in one update: two forward passes, and a backward pass that counts twice."""
+    return 4 * trunk_class(network).flops(network, rows, window + 1) / 1e9
 
 
 def can_compile(device: torch.device) -> bool:
@@ -100,7 +98,7 @@ def compiled(
     )  # T, widths and heads are constants; rows are marked below
 
     def run(batch: SequenceBatch) -> Result:
-        for value in _tensors(batch):
+        for value in batch.tensors():
             torch._dynamo.maybe_mark_dynamic(value, 0)
         return call(batch)
 
@@ -112,11 +110,3 @@ def keep_compiled() -> None:
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     if os.access(base if base.exists() else base.parent, os.W_OK):
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(base / "seqel" / "compiled"))
-
-
-def _tensors(batch: SequenceBatch) -> list[Tensor]:
-    found: list[Tensor] = []
-    for field in dataclasses.fields(batch):
-        value: Any = getattr(batch, field.name)
-        found += [x for x in (value.values() if isinstance(value, dict) else (value,)) if isinstance(x, Tensor)]
-    return found

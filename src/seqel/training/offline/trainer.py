@@ -108,7 +108,7 @@ class OfflineTrainer(Trainer):
             discount=self.discount,
             rng=self.rng,
             pad_to=window if config.learner.compile == "on" else None,
-            pack=config.network.trunk == "transformer",
+            pack=self.agent.network.trunk.packs_rows,
         )
         metrics = self.learner.update(self.prepare(batch), self.progress)
         self.after_update()

@@ -201,7 +201,7 @@ class OnlineTrainer(Trainer):
             "discount": self.discount,
             "rng": self.rng,
             "pad_to": window if config.learner.compile == "on" else None,
-            "pack": config.network.trunk == "transformer",  # a GRU would have to run packed rows step by step
+            "pack": self.agent.network.trunk.packs_rows,
         }
         live, recorded = split_batch(config, self.replay, self.recorded_episodes, window)
         importance = config.replay.importance + (1.0 - config.replay.importance) * self.progress

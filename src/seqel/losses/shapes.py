@@ -12,12 +12,12 @@ def require_same_shape(rank: int, **tensors: Tensor) -> None:
     """Every tensor must have this rank and the shape of the first one; ValueError names them all otherwise."""
     shapes = [tuple(tensor.shape) for tensor in tensors.values()]
     if len(shapes[0]) != rank or any(shape != shapes[0] for shape in shapes):
-        came = ", ".join(f"{name} {shape}" for name, shape in zip(tensors, shapes, strict=True))
-        raise ValueError(f"expected tensors of rank {rank} and of one shape; came {came}")
+        got = ", ".join(f"{name} {shape}" for name, shape in zip(tensors, shapes, strict=True))
+        raise ValueError(f"expected tensors of rank {rank} and of one shape; got {got}")
 
 
 def require_bool(**tensors: Tensor) -> None:
     """Masks must be bool: a float or integer mask would be silently inverted wrongly by `~`."""
     for name, tensor in tensors.items():
         if tensor.dtype != torch.bool:
-            raise ValueError(f"expected {name} to be a bool tensor; came {tensor.dtype}")
+            raise ValueError(f"expected {name} to be a bool tensor; got {tensor.dtype}")

@@ -13,7 +13,9 @@ from seqel.losses.objective import step_loss
 from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner
 from seqel.types import QOutput
-from seqel.values.distributions import Categorical, Quantiles
+from seqel.values.base import Target
+from seqel.values.categorical import Categorical
+from seqel.values.quantiles import Quantiles
 from support import batch, network
 
 
@@ -38,7 +40,7 @@ def test_c51_against_a_loop() -> None:
     values = Categorical(7, -2.0, 2.0)
     own, following = torch.randn(2, 3, 7, dtype=torch.float64)
     offset, factor = torch.tensor([0.3, -1.0, 0.0]).double(), torch.tensor([0.9, 0.5, 0.0]).double()
-    found = values.loss(own, following, offset, factor)
+    found = values.cross_entropy(own, following, offset, factor)
     for row in range(3):
         wanted = [0.0] * 7
         for z, p in zip(torch.linspace(-2, 2, 7).tolist(), following[row].softmax(-1).tolist(), strict=True):
@@ -50,31 +52,15 @@ def test_c51_against_a_loop() -> None:
         assert float(found[row]) == pytest.approx(expected, rel=1e-6)
 
 
-def test_quantiles_against_a_loop() -> None:
-    torch.manual_seed(2)
-    values = Quantiles(5, delta=0.7)
-    own, following = torch.randn(2, 4, 5, dtype=torch.float64)
-    offset, factor = torch.randn(4, dtype=torch.float64), torch.rand(4, dtype=torch.float64)
-    found = values.loss(own, following, offset, factor)
-    for row in range(4):
-        total = 0.0
-        for i in range(5):
-            for j in range(5):
-                error = float(offset[row] + factor[row] * following[row, j] - own[row, i])
-                huber = 0.5 * error**2 if abs(error) <= 0.7 else 0.7 * (abs(error) - 0.35)
-                total += abs((i + 0.5) / 5 - (error < 0)) * huber / 0.7
-        assert float(found[row]) == pytest.approx(total / 25, rel=1e-6)
-
-
 @pytest.mark.parametrize("values", [Categorical(41, -2.0, 2.0), Quantiles(20, delta=0.05)])
 def test_a_fair_coin_has_two_outcomes_and_not_their_mean(values: Categorical | Quantiles) -> None:
     outputs = torch.zeros(values.bins, requires_grad=True)
     optimizer = torch.optim.Adam([outputs], lr=0.05)
     rewards = torch.tensor([1.0, -1.0]).repeat(16)
-    nothing = torch.zeros(32, values.bins)
+    aim = Target(rewards, torch.ones(()), torch.zeros(32, values.bins), rewards, torch.zeros(32))
     for _ in range(400):
         optimizer.zero_grad()
-        values.loss(outputs.expand(32, -1), nothing, rewards, torch.zeros(32)).mean().backward()
+        values.loss(rewards, outputs.expand(32, -1), aim).mean().backward()
         optimizer.step()
     found = outputs.detach()
     assert float(values.expectation(found)) == pytest.approx(0.0, abs=0.02)
@@ -106,7 +92,9 @@ def test_a_step_is_pulled_to_the_distribution_n_steps_on(n: int) -> None:
                 factor *= float(windows.discount[row, at])
             best = int(online[row, at + 1, 0].mean(-1).argmax())
             own = online[row, t, 0, windows.action[row, t, 0]]
-            expected = values.loss(own, slow[row, at + 1, 0, best], torch.tensor(offset), torch.tensor(factor))
+            expected = values.quantile_huber(
+                own, slow[row, at + 1, 0, best], torch.tensor(offset), torch.tensor(factor)
+            )
             assert float(found[row, t]) == pytest.approx(float(expected), rel=1e-5, abs=1e-7)
 
 
@@ -129,22 +117,32 @@ def test_a_masked_action_is_never_the_one_that_follows(double: bool) -> None:
     assert float(found) == pytest.approx((0.25 * (2.5 + 4.5) + 0.75 * (2.5 + 4.5)) / 4)
 
 
+def distance(
+    values: Categorical | Quantiles,
+    own: torch.Tensor,
+    following: torch.Tensor,
+    offset: torch.Tensor,
+    factor: torch.Tensor,
+) -> torch.Tensor:
+    return values.loss(offset, own, Target(offset, torch.ones(()), following, offset, factor))
+
+
 @pytest.mark.parametrize("values", [Categorical(3, -1.0, 1.0), Quantiles(3)])
 def test_batches_of_any_rank_are_what_their_rows_are(values: Categorical | Quantiles) -> None:
     torch.manual_seed(4)
     own, following = torch.randn(2, 4, 2, 5, 3)
     offset, factor = torch.randn(4, 2, 5), torch.rand(4, 2, 5)
-    loss, mean = values.loss(own, following, offset, factor), values.expectation(own)
+    loss, mean = distance(values, own, following, offset, factor), values.expectation(own)
     assert loss.shape == mean.shape == (4, 2, 5)
     for at in ((0, 0, 0), (3, 1, 4), (1, 0, 2)):
-        torch.testing.assert_close(loss[at], values.loss(own[at], following[at], offset[at], factor[at]))
+        torch.testing.assert_close(loss[at], distance(values, own[at], following[at], offset[at], factor[at]))
         torch.testing.assert_close(mean[at], values.expectation(own[at]))
 
 
 @pytest.mark.parametrize("values", [Categorical(3, -1.0, 1.0), Quantiles(3)])
 def test_a_target_distribution_carries_no_gradient(values: Categorical | Quantiles) -> None:
     own, following, offset, factor = (torch.rand(n, requires_grad=True) for n in ((2, 3), (2, 3), (2,), (2,)))
-    values.loss(own, following, offset, factor).sum().backward()
+    distance(values, own, following, offset, factor).sum().backward()
     assert own.grad is not None and own.grad.any()
     assert following.grad is None and offset.grad is None and factor.grad is None
 
@@ -157,10 +155,12 @@ def test_the_mean_of_a_categorical_by_hand() -> None:
 
 def test_a_quantile_loss_by_hand() -> None:
     # one quantile at level 1/2, errors 3 and -0.5 with kappa 1: (2.5 + 0.125) / 2 / 2
-    found = Quantiles(1).loss(torch.tensor([0.0]), torch.tensor([3.0]), torch.tensor(0.0), torch.tensor(1.0))
+    found = Quantiles(1).quantile_huber(torch.tensor([0.0]), torch.tensor([3.0]), torch.tensor(0.0), torch.tensor(1.0))
     assert float(found) == pytest.approx(0.5 * 2.5)
     # two at 1/4 and 3/4: own (0, 1), target (0.5, 0.5): errors 0.5, 0.5 weigh 1/4, -0.5, -0.5 weigh 1 - 3/4
-    found = Quantiles(2).loss(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 1.0]), torch.tensor(0.0), torch.tensor(0.5))
+    found = Quantiles(2).quantile_huber(
+        torch.tensor([0.0, 1.0]), torch.tensor([1.0, 1.0]), torch.tensor(0.0), torch.tensor(0.5)
+    )
     assert float(found) == pytest.approx(0.25 * 0.125)
     assert Quantiles(2).delta == 1.0
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from seqel.networks.config import NetworkConfig
-from seqel.networks.heads.heads import QHead
+from seqel.networks.heads.q import QHead
 from seqel.spaces import ActionSpec
 
 VALUES = ["scalar", "hl-gauss", "c51", "quantile"]

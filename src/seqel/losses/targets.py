@@ -1,0 +1,168 @@
+"""What each step's value is pulled to: returns that bootstrap from the target network, or the outputs of a later step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from seqel.losses.config import ObjectiveConfig
+from seqel.losses.returns import n_step, one_step, peng_lambda, retrace, watkins_trace
+from seqel.losses.td import (
+    action_values,
+    double_q_bootstrap,
+    gather_actions,
+    masked_argmax,
+    masked_max,
+    mean_over_dimensions,
+    q_bootstrap,
+)
+from seqel.losses.terms.bcq import supported_actions
+from seqel.types import QOutput, SequenceBatch
+
+__all__ = ["allowed_actions", "next_outputs", "pick", "q_targets", "without_first", "without_last"]
+
+
+def allowed_actions(batch: SequenceBatch, online: QOutput) -> Tensor | None:
+    """What may be chosen: the batch's mask, and nothing beyond a dimension's own size.
+
+    -> bool (B, T+1, M, A), or (1, 1, M, A) where it is the same at every step; None where everything may.
+    """
+    mask = batch.allowed
+    if online.available is None:
+        return mask
+    return online.available[None, None] if mask is None else mask & online.available
+
+
+def q_targets(
+    batch: SequenceBatch, online: QOutput, target: QOutput, config: ObjectiveConfig, support: float = 0.0
+) -> Tensor:
+    """The return each step's value is pulled to, in units of reward.  -> (B, T, K), no gradient; K = 1 but where
+    `batch.policy` has K policies to evaluate.
+
+    One forward pass over T+1 steps gives both q_t and q_{t+1} of each network, so double Q (van Hasselt et al. 2015,
+    arXiv:1509.06461) costs no further pass. Termination stands in `batch.discount`; a truncation bootstraps.
+    Bootstrapped from is, in this order: `batch.policy`'s expectation of the target network's values (the evaluated policy
+    of fitted Q evaluation); the state value (IQL); the best action, among those that the policy head supports where
+    `support` > 0 (BCQ). With several action dimensions the best action is the best of each, and its value the mean of
+    theirs (Seyde et al. 2023, arXiv:2210.12566).
+    """
+    mask = supported_actions(online, support, allowed_actions(batch, online))
+    bootstrap = _bootstrap(batch, online, target, config, mask)  # (B, T, K)
+    policies = bootstrap.shape[-1]
+    # the K values are independent: they stand below each other, as further windows
+    reward, discount, valid = (_spread(x, policies) for x in (batch.reward, batch.discount, batch.valid))
+    value = _fold(bootstrap)
+    if config.lambda_ == 0.0:
+        if config.n_step == 1:
+            found = one_step(reward, discount, value)
+        else:
+            found = n_step(reward, discount, value, valid, config.n_step)
+    elif config.trace == "peng":
+        found = peng_lambda(reward, discount, value, valid, config.lambda_)
+    else:
+        if batch.policy is not None:
+            trace = _fold(_policy_trace(batch, config.lambda_))
+        else:
+            trace = watkins_trace(_is_greedy(batch, online, mask), config.lambda_)
+        if config.trace == "watkins":
+            found = peng_lambda(reward, discount, value, valid, trace)
+        else:
+            found = retrace(
+                reward, discount, value, _fold(action_values(target.q.detach()[:, :-1], batch.action)), valid, trace
+            )
+    return found.view(policies, *batch.reward.shape).movedim(0, -1)
+
+
+def _fold(x: Tensor) -> Tensor:
+    """(B, T, K) -> (K B, T)."""
+    return x.movedim(-1, 0).flatten(0, 1)
+
+
+def _spread(x: Tensor, policies: int) -> Tensor:
+    """(B, T) -> (K B, T), the same for each of K."""
+    return x.expand(policies, *x.shape).flatten(0, 1)
+
+
+def _bootstrap(
+    batch: SequenceBatch, online: QOutput, target: QOutput, config: ObjectiveConfig, mask: Tensor | None
+) -> Tensor:
+    """The value of each step's next observation.  -> (B, T, K), no gradient."""
+    if batch.policy is not None:
+        q = target.q.detach()
+        q = q if q.ndim == 5 else q[:, :, None]  # (B, T+1, K, M, A)
+        return mean_over_dimensions((batch.policy * q).sum(dim=-1))[:, 1:]
+    if config.iql_expectile > 0.0:
+        assert online.value is not None
+        return online.value.detach()[:, 1:, None]
+    if config.double:
+        found = double_q_bootstrap(online.q.detach(), target.q, mask)
+    else:
+        found = q_bootstrap(target.q, mask)
+    return mean_over_dimensions(found)[..., None]
+
+
+def _is_greedy(batch: SequenceBatch, online: QOutput, mask: Tensor | None) -> Tensor:
+    """Whether the recorded action is a best one in every dimension.  -> (B, T) bool."""
+    q = online.q.detach()[:, :-1]
+    best = masked_max(q, without_last(mask))
+    return (gather_actions(q, batch.action) >= best).all(dim=-1)
+
+
+def _policy_trace(batch: SequenceBatch, lambda_: float) -> Tensor:
+    """lambda min(1, pi / mu) of the next step's action, (B, T, K); an unknown mu counts as 1.
+
+    pi is the product over action dimensions. The ratio is then never too large: the trace is cut a little early, which
+    costs speed and no correctness.
+    """
+    assert batch.policy is not None
+    action = batch.action[:, :, None].expand(-1, -1, batch.policy.shape[2], -1)
+    chances = gather_actions(batch.policy[:, :-1], action)  # (B, T, K, M)
+    pi = chances[..., 0] if chances.shape[-1] == 1 else chances.prod(dim=-1)
+    mu = torch.ones_like(batch.reward) if batch.behaviour_prob is None else batch.behaviour_prob.nan_to_num(nan=1.0)
+    return lambda_ * pad((pi / mu[..., None]).clamp(max=1.0)[:, 1:], (0, 0, 0, 1))
+
+
+def without_last(mask: Tensor | None) -> Tensor | None:
+    """The mask of steps 0..T-1: (B, T+1, M, A) -> (B, T, M, A); one for all steps stays."""
+    return mask if mask is None or mask.shape[:2] == (1, 1) else mask[:, :-1]
+
+
+def without_first(mask: Tensor | None) -> Tensor | None:
+    """The mask of steps 1..T, likewise."""
+    return mask if mask is None or mask.shape[:2] == (1, 1) else mask[:, 1:]
+
+
+def pick(outputs: Tensor, action: Tensor) -> Tensor:
+    """The outputs of the action taken, their mean over action dimensions.
+
+    outputs (B, T, M, A, n) or (B, T, K, M, A, n), action (B, T, M) -> (B, T, K, n), with K = 1 where there is no such axis.
+    """
+    if outputs.ndim == 5:
+        outputs = outputs[:, :, None]
+    action = action[:, :, None].expand(-1, -1, outputs.shape[2], -1)
+    index = action[..., None, None].expand(*action.shape, 1, outputs.shape[-1])
+    taken = outputs.gather(-2, index)[..., 0, :]  # (B, T, K, M, n)
+    return taken[..., 0, :] if taken.shape[-2] == 1 else taken.mean(dim=-2)
+
+
+def next_outputs(
+    batch: SequenceBatch, online: QOutput, target: QOutput, config: ObjectiveConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What each step's distribution is pulled to: the target network's outputs of the best action some steps later
+    (B, T, 1, n), and the affine map to here, offset (in units of reward) and factor, (B, T) each.
+
+    `n_step` is affine in its bootstrap, so its three parts come from three calls: on rewards alone, on discounts
+    alone, and on step numbers, which says where it bootstraps.
+    """
+    assert target.logits is not None
+    chooser = online.q.detach() if config.double else target.q
+    mask = without_first(allowed_actions(batch, online))
+    following = pick(target.logits[:, 1:], masked_argmax(chooser[:, 1:], mask))
+    reward, discount, valid = batch.reward, batch.discount, batch.valid
+    zero, one = torch.zeros_like(reward), torch.ones_like(reward)
+    offset = n_step(reward, discount, zero, valid, config.n_step)
+    factor = n_step(zero, discount, one, valid, config.n_step)
+    steps = torch.arange(reward.shape[1], device=reward.device, dtype=torch.float32).expand_as(reward)
+    at = n_step(zero.float(), one.float(), steps, valid, config.n_step).long()
+    return following.gather(1, at[..., None, None].expand_as(following)), offset, factor

@@ -1,0 +1,18 @@
+"""Every term of the objective. A new one: a file beside this, a line here, its setting in `losses/config.py`, a test."""
+
+from __future__ import annotations
+
+from seqel.losses.config import ObjectiveConfig
+from seqel.losses.terms.cloning import CLONING
+from seqel.losses.terms.cql import CQL
+from seqel.losses.terms.iql import IQL
+from seqel.losses.terms.term import Term
+
+__all__ = ["TERMS", "active_terms"]
+
+TERMS: tuple[Term, ...] = (CQL, IQL, CLONING)  # in the order of the sum
+
+
+def active_terms(config: ObjectiveConfig) -> tuple[Term, ...]:
+    """The terms that the objective has."""
+    return tuple(term for term in TERMS if term.active(config))

@@ -1,0 +1,41 @@
+"""An encoder that sees each distinct row of a batch once."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from seqel.spaces import Leaf
+
+__all__ = ["Deduplicated"]
+
+
+class Deduplicated(nn.Module):
+    """Encodes each distinct row of a batch once: the codes of grids and texts repeat, and their encoders are wide.
+
+    Rows are told apart by a 64-bit hash. While compiling, every row is encoded: the number of distinct ones is data.
+    """
+
+    odd: Tensor
+
+    def __init__(self, leaf: Leaf, encoder: nn.Module) -> None:
+        super().__init__()
+        size = math.prod(leaf.shape)
+        generator = torch.Generator().manual_seed(1)
+        odd = torch.randint(-(1 << 62), 1 << 62, (size,), generator=generator) * 2 + 1
+        self.register_buffer("odd", odd, persistent=False)
+        self.axes, self.encoder = len(leaf.shape), encoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        lead = x.shape[: x.ndim - self.axes]
+        rows = x.reshape(-1, *x.shape[x.ndim - self.axes :])
+        if torch.compiler.is_compiling() or len(rows) < 2:
+            out: Tensor = self.encoder(rows)
+            return out.reshape(*lead, -1)
+        key = (rows.flatten(1).long() * self.odd).sum(dim=1)
+        distinct, inverse = torch.unique(key, return_inverse=True)
+        some = torch.empty_like(distinct).scatter_(0, inverse, torch.arange(len(rows), device=x.device))
+        encoded: Tensor = self.encoder(rows[some])
+        return encoded[inverse].reshape(*lead, -1)

@@ -1,0 +1,36 @@
+"""The kind of a leaf -> its encoder. A new kind: a file beside this, a line here, its place in `seqel.spaces`, a test.
+
+An encoder is a module from a leaf (..., *shape) to its part of the token (..., D).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from seqel.networks.config import NetworkConfig
+from seqel.networks.encoders.categories import CategoriesEncoder
+from seqel.networks.encoders.deduplicated import Deduplicated
+from seqel.networks.encoders.grid import GridEncoder
+from seqel.networks.encoders.images import ConvolutionEncoder, PatchEncoder
+from seqel.networks.encoders.text import TextEncoder
+from seqel.networks.encoders.vector import VectorEncoder
+from seqel.spaces import Leaf
+
+__all__ = ["ENCODERS", "IMAGE_ENCODERS", "make_encoder"]
+
+IMAGE_ENCODERS: dict[str, Callable[[Leaf, int], nn.Module]] = {"cnn": ConvolutionEncoder, "patches": PatchEncoder}
+
+ENCODERS: dict[str, Callable[[Leaf, NetworkConfig], nn.Module]] = {
+    "vector": lambda leaf, config: VectorEncoder(leaf, config.width),
+    "categories": lambda leaf, config: CategoriesEncoder(leaf, config.width),
+    "grid": lambda leaf, config: Deduplicated(leaf, GridEncoder(leaf, config.width)),
+    "text": lambda leaf, config: Deduplicated(leaf, TextEncoder(leaf, config.width)),
+    "image": lambda leaf, config: IMAGE_ENCODERS[config.image](leaf, config.width),
+}
+
+
+def make_encoder(leaf: Leaf, config: NetworkConfig) -> nn.Module:
+    """The encoder for a leaf of this kind."""
+    return ENCODERS[leaf.kind](leaf, config)

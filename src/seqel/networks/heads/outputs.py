@@ -1,0 +1,41 @@
+"""The last layer of a head that says something of every action, and how its outputs are laid out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from seqel.networks.config import NetworkConfig
+from seqel.networks.heads.action_scorer import ActionScorer
+from seqel.spaces import ActionSpec
+
+__all__ = ["action_layer", "action_outputs", "last_layer", "select_candidates"]
+
+
+def action_layer(action: ActionSpec, config: NetworkConfig, dims: int, outputs: int) -> nn.Linear | ActionScorer:
+    """What gives `outputs` numbers for every action of `dims` dimensions: a layer's own, or a score of what the action is."""
+    if config.actions == "embedded":
+        return ActionScorer(action.actions, config.width, dims * outputs, config.action_features)
+    return nn.Linear(config.width, dims * action.actions * outputs)
+
+
+def last_layer(layer: nn.Linear | ActionScorer) -> nn.Linear:
+    """The one whose weights carry the unit."""
+    return layer.last if isinstance(layer, ActionScorer) else layer
+
+
+def action_outputs(
+    layer: nn.Linear | ActionScorer, h: Tensor, candidates: Tensor | None, actions: int, dims: int, outputs: int
+) -> Tensor:
+    """h (..., D) -> (..., dims, A, outputs); with candidates (..., C), numbers of actions: (..., dims, C, outputs)."""
+    if isinstance(layer, ActionScorer):
+        scores: Tensor = layer(h, candidates)
+        return torch.unflatten(scores, -1, (dims, outputs)).transpose(-3, -2)
+    out: Tensor = layer(h)
+    out = torch.unflatten(out, -1, (dims, actions, outputs))
+    return out if candidates is None else select_candidates(out, candidates)
+
+
+def select_candidates(out: Tensor, candidates: Tensor) -> Tensor:
+    """out (..., dims, A, outputs), candidates (..., C) -> (..., dims, C, outputs)."""
+    return out.gather(-2, candidates[..., None, :, None].expand(*out.shape[:-2], candidates.shape[-1], out.shape[-1]))

@@ -1,0 +1,87 @@
+"""Attended state -> the values of every action: all at once or dueling; a number, a classification or a distribution.
+
+Values leave the head in units of reward: the network's own numbers times `scale`, a running size of the returns. The
+last layer starts at zero, so that every value does, and nothing the untrained network imagines is learnt from.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from seqel.networks.config import NetworkConfig
+from seqel.networks.heads.outputs import action_layer, action_outputs, last_layer, select_candidates
+from seqel.spaces import ActionSpec
+from seqel.types import QOutput
+from seqel.values.registry import make_values
+
+__all__ = ["QHead"]
+
+
+class QHead(nn.Module):
+    """Q(s, .) for every action dimension.
+
+    Dueling: Wang et al. 2016, arXiv:1511.06581 (value + advantage - mean advantage, on the logits where these are
+    classified). HL-Gauss: Farebrother et al. 2024, arXiv:2403.03950. C51: Bellemare et al. 2017, arXiv:1707.06887.
+    Quantiles: Dabney et al. 2017, arXiv:1710.10044. A support reaches `value_range` return scales to either side.
+
+    policies: None, or K: values of as many policies, with an axis of their own before that of action dimensions.
+    """
+
+    scale: Tensor
+    share: Tensor | None
+
+    def __init__(self, action: ActionSpec, config: NetworkConfig, policies: int | None = None) -> None:
+        super().__init__()
+        self.values = make_values(config.value, config.bins, config.value_range)
+        self.actions, self.policies, self.outputs = action.actions, policies, self.values.outputs
+        self.dims = action.dims * (policies or 1)
+        self.advantage = action_layer(action, config, self.dims, self.outputs)
+        self.value = nn.Linear(config.width, self.dims * self.outputs) if config.dueling else None
+        self.register_buffer("scale", torch.ones(()))
+        uneven = config.dueling and len(set(action.sizes)) > 1
+        share = None
+        if uneven:  # (M, A, 1), what each action counts in its dimension's mean
+            share = torch.from_numpy(action.available).float()
+            share = (share / share.sum(dim=1, keepdim=True)).repeat(policies or 1, 1)[..., None]
+        self.register_buffer("share", share, persistent=False)
+        for layer in self._layers():
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def _layers(self) -> list[nn.Linear]:
+        last = last_layer(self.advantage)
+        return [last] if self.value is None else [last, self.value]
+
+    def forward(self, h: Tensor, candidates: Tensor | None = None) -> QOutput:
+        """h (..., D) -> q (..., M, A) float32, and the outputs (..., M, A, bins) behind it where they are more.
+
+        With candidates (..., C), numbers of actions, these alone: C in the place of A. With policies: (..., K, M, A).
+        """
+        if self.value is None:
+            out = action_outputs(self.advantage, h, candidates, self.actions, self.dims, self.outputs)
+        else:  # the mean is of all actions: a value does not depend on who else is a candidate
+            out = action_outputs(self.advantage, h, None, self.actions, self.dims, self.outputs)
+            value = self.value(h).unflatten(-1, (self.dims, 1, self.outputs))
+            out = value + out - self._mean(out)
+            out = out if candidates is None else select_candidates(out, candidates)
+        out = out.float()
+        if self.policies is not None:
+            out = torch.unflatten(out, -3, (self.policies, self.dims // self.policies))
+        q = self.values.expectation(out) * self.scale
+        return QOutput(q=q, logits=out) if self.values.keeps_outputs else QOutput(q=q)
+
+    def _mean(self, out: Tensor) -> Tensor:
+        """Over the actions that a dimension has.  (..., M, A, n) -> (..., M, 1, n)."""
+        if self.share is None:
+            return out.mean(dim=-2, keepdim=True)
+        return (out * self.share.to(out.dtype)).sum(dim=-2, keepdim=True)
+
+    @torch.no_grad()
+    def rescale(self, scale: float) -> None:
+        """Change the unit. Values that are linear in the outputs stay exactly what they were; a support is stretched."""
+        if self.values.linear:
+            for layer in self._layers():
+                layer.weight.mul_(self.scale / scale)
+                layer.bias.mul_(self.scale / scale)
+        self.scale.fill_(scale)

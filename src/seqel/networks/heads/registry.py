@@ -1,0 +1,48 @@
+"""The heads beside the values. A new one: a file beside this, its field in `QOutput`, its setting, a line here, a test.
+
+The name is that of the network's part, and so of its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from seqel.networks.config import NetworkConfig
+from seqel.networks.heads.base import Head
+from seqel.networks.heads.policy import PolicyHead
+from seqel.networks.heads.state_value import StateValueHead
+from seqel.spaces import ActionSpec
+
+__all__ = ["HEADS", "HeadEntry", "make_heads"]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadEntry:
+    """One kind of head."""
+
+    make: Callable[[ActionSpec, NetworkConfig], Head]
+    wanted: Callable[[NetworkConfig], bool]
+    field: str  # of `QOutput`
+    setting: str  # that gives it, for messages
+    default: dict[str, Any]  # settings of `NetworkConfig` that give it where a term of the objective needs it
+
+
+HEADS: dict[str, HeadEntry] = {
+    "policy": HeadEntry(
+        PolicyHead,
+        lambda config: config.policy_head != "none",
+        "policy_logits",
+        "a policy head: set network.policy_head (it is 'none')",
+        {"policy_head": "greedy"},
+    ),
+    "state_value": HeadEntry(
+        StateValueHead, lambda config: config.state_value, "value", "network.state_value = true", {"state_value": True}
+    ),
+}
+
+
+def make_heads(action: ActionSpec, config: NetworkConfig) -> dict[str, Head]:
+    """The heads that the config asks for, by name."""
+    return {name: entry.make(action, config) for name, entry in HEADS.items() if entry.wanted(config)}

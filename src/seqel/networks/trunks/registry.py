@@ -1,0 +1,29 @@
+"""The name of a trunk -> its class. A new one: a file beside this, a line here, its name in `networks/config.py`, a test."""
+
+from __future__ import annotations
+
+from seqel.networks.config import NetworkConfig
+from seqel.networks.trunks.base import Trunk
+from seqel.networks.trunks.gru import GRUTrunk
+from seqel.networks.trunks.transformer import Transformer
+
+__all__ = ["TRUNKS", "make_trunk", "trunk_class", "trunks_with"]
+
+TRUNKS: dict[str, type[Trunk]] = {"transformer": Transformer, "gru": GRUTrunk}
+
+
+def trunk_class(config: NetworkConfig) -> type[Trunk]:
+    """The class that `config.trunk` names: what it can do is known before it is built."""
+    return TRUNKS[config.trunk]
+
+
+def trunks_with(ability: str) -> str:
+    """The names of the trunks that declare this (`has_attention`, `exportable`), for messages: "'transformer'"."""
+    return " or ".join(repr(name) for name, trunk in TRUNKS.items() if getattr(trunk, ability))
+
+
+def make_trunk(config: NetworkConfig) -> Trunk:
+    """The trunk that `config.trunk` names."""
+    make: type = TRUNKS[config.trunk]
+    trunk: Trunk = make(config)
+    return trunk

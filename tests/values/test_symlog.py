@@ -1,0 +1,3 @@
+"""symlog and its inverse."""
+
+from __future__ import annotations
