@@ -180,7 +180,8 @@ def test_a_missing_checksum_is_damage(missing: str, folder: Path) -> None:
     "info",
     [
         3, {"env": 3}, {"env_args": []}, {"held_out": {"share": "much", "seed": 0}}, {"held_out": {"share": 0.1}},
-        {"discount": "0.9"}, {"discount": float("nan")}, {"data": "a.csv"}, {"data": [3]}, {"encoding": 1}, {"encoding": {}}, {"encoding": {"schema": 1}},
+        {"discount": "0.9"}, {"discount": float("nan")}, {"data": "a.csv"}, {"data": [3]}, {"encoding": 1}, {"encoding": {}},
+        {"encoding": {"schema": 1}},
         {"validation": {"mean": "good"}}, {"seed": True},
     ],
     ids=str,

@@ -12,8 +12,8 @@ import pytest
 from seqel.ope import estimate as offpolicy
 from seqel.ope.estimate import OffPolicy, estimate_policies
 from seqel.ope.fqe import FQETrainer
+from seqel.ope.plot import draw_estimate
 from seqel.ope.policies import ConstantAction
-from seqel.training.estimate_plot import draw_estimate
 from test_exactness import GAMMA
 from test_exactness_offline import poor_data
 

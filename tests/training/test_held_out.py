@@ -11,9 +11,9 @@ import pytest
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec, Leaf, ObservationSpec
 from seqel.training.config import preset
+from seqel.training.held_out import HeldOut, told
 from seqel.training.offline import trainer as offline_session
 from seqel.training.offline.trainer import OfflineTrainer
-from seqel.training.held_out import HeldOut, told
 from seqel.types import Episode
 
 
@@ -37,7 +37,8 @@ def source(actions: int = 3, masked: bool = False, steps: int = 6, episodes: int
 
 
 SMALL: dict[str, Any] = {
-    "network.width": 16, "network.heads": 2, "network.layers": 1, "network.context": 4, "offline.updates": 10, "offline.every": 5,
+    "network.width": 16, "network.heads": 2, "network.layers": 1, "network.context": 4, "offline.updates": 10,
+    "offline.every": 5,
 }  # fmt: skip
 
 

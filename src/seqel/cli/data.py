@@ -77,7 +77,7 @@ class Arguments:
 
 
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:
-    """Propose or read the schema, import, analyse.  -> what `seqel.datasets.inspection.analysis.analyse` says, and the schema."""
+    """Propose or read the schema, import, analyse.  -> what `analyse` finds, and the schema."""
     from seqel.datasets.dataset import load
     from seqel.datasets.inspection.analysis import analyse
     from seqel.datasets.inspection.propose import draft

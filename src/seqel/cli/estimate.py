@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from seqel.agents.agent import Agent
-    from seqel.cli.evaluate import Arguments
+    from seqel.cli.evaluate_arguments import Arguments
     from seqel.cli.output import Output
     from seqel.ope.estimate import OffPolicy, PolicyValue
     from seqel.training.sources import Source
@@ -105,8 +105,8 @@ def _save(found: OffPolicy, result: dict[str, Any], place: Path, folder: Path) -
     import shutil
 
     from seqel.cli.output import plain
+    from seqel.ope.plot import draw_estimate
     from seqel.storage import atomic_write
-    from seqel.training.estimate_plot import draw_estimate
 
     atomic_write(place / "estimate.json", json.dumps(plain(result), indent=2, ensure_ascii=False) + "\n")
     draw_estimate(found, place / "estimate.png", str(folder))

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from tyro.conf import Positional, UseAppendAction, arg
-
-from seqel.cli.arguments import ENV_HELP, EnvArguments, Json, Trust, values
+from seqel.cli.arguments import values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,6 +13,8 @@ if TYPE_CHECKING:
     from seqel.cli.output import Output
     from seqel.environments.resolve import EnvMaker
     from seqel.evaluation.rollout import Evaluation
+
+from seqel.cli.evaluate_arguments import Arguments
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "results_table", "run"]
 
@@ -35,72 +34,6 @@ examples:
   seqel evaluate runs/mine --data sessions.parquet      no environment: what it would earn, and whether the data can say so
   seqel evaluate runs/mine --data sessions.parquet --held-out      the same, from sessions that it did not learn from
 """
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """What `seqel evaluate` takes."""
-
-    run: Annotated[
-        str,
-        Positional,
-        arg(
-            metavar="RUN",
-            help="a run's folder, or an agent's (weights.safetensors, config.json)",
-            help_behavior_hint="",
-        ),
-    ]
-    episodes: Annotated[int, arg(metavar="N", help="how many are played")] = 100
-    seed: Annotated[int, arg(metavar="S", help="of the first episode")] = 0
-    env: Annotated[
-        str | None,
-        arg(
-            metavar="ENV",
-            help=f"another environment than the one trained on: {ENV_HELP}",
-            help_behavior_hint="",
-            constructor=str,
-        ),
-    ] = None
-    env_arg: EnvArguments = ()
-    trust: Trust = False
-    data: Annotated[
-        UseAppendAction[tuple[str, ...]],
-        arg(
-            metavar="FILE",
-            help="recorded sessions to estimate from, instead of playing",
-            help_behavior_hint="(repeatable)",
-        ),
-    ] = ()
-    schema: Annotated[
-        str | None,
-        arg(metavar="TOML", help="what its columns are (the run's own)", help_behavior_hint="", constructor=str),
-    ] = None
-    updates: Annotated[
-        int | None,
-        arg(
-            metavar="N",
-            help="of each of the four fits of values, with --data (3,000)",
-            help_behavior_hint="",
-            constructor=int,
-        ),
-    ] = None
-    out: Annotated[
-        str | None,
-        arg(
-            metavar="DIR",
-            help="where an estimate (--data) is saved (RUN/estimate)",
-            help_behavior_hint="",
-            constructor=str,
-        ),
-    ] = None
-    held_out: Annotated[
-        bool,
-        arg(
-            help="with --data: only the sessions that it did not learn from (train with `--set offline.held_out=0.3` for enough)"
-        ),
-    ] = False
-    device: Annotated[str, arg(metavar="D", help="where the network runs: cpu, cuda")] = "cpu"
-    json: Json = False
 
 
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:

@@ -102,7 +102,8 @@ def play(
     envs = make_vector(make, environments)
     try:
         found = (
-            agent.observation_spec.same_reading(envs.single_observation_space), ActionSpec.from_space(envs.single_action_space)
+            agent.observation_spec.same_reading(envs.single_observation_space),
+            ActionSpec.from_space(envs.single_action_space),
         )  # fmt: skip
         trained = (agent.observation_spec, agent.action_spec)
         require_equal_spaces("the environment", found, "the spaces that the agent was trained on", trained)

@@ -82,8 +82,8 @@ class NetworkConfig:
     )
     bcq_threshold: float = setting(
         0.3,
-        "With `policy_head` = 'constraint', an action may be chosen if it is at least this many times as probable as the most "
-        "probable one.",
+        "With `policy_head` = 'constraint', an action may be chosen if it is at least this many times as probable as the "
+        "most probable one.",
         unit="ratio",
         ge=0.0,
         le=1.0,

@@ -131,9 +131,9 @@ class LearnerConfig:
     )  # fmt: skip
     acting_weights: Literal["latest", "averaged", "incumbent"] = setting(
         "latest",
-        "Whose weights act, are validated and kept: the latest, or the target network's average. 'incumbent': the weights with "
-        "the best validation so far act in three quarters of the environments and are kept; the averaged ones act in the "
-        "others and are validated.",
+        "Whose weights act, are validated and kept: the latest, or the target network's average. 'incumbent': the weights "
+        "with the best validation so far act in three quarters of the environments and are kept; the averaged ones act in "
+        "the others and are validated.",
     )
     precision: Literal["float32", "bf16"] = setting("float32", "Number format of the matrix products while learning.")
     compile: Literal["auto", "on", "off"] = setting(

@@ -29,9 +29,7 @@ def run(steps: int, **settings: object) -> RunConfig:
 def test_the_work_of_an_update_by_hand() -> None:
     """2 windows of 3 steps, width 4, 1 layer: 8 tokens, 4 passes; weights 2*8*12*16, attention 2*2*8*4*4."""
     network = NetworkConfig(width=4, heads=2, layers=1, context=3)
-    assert gflop(network, 2, 3) == pytest.approx(
-        4 * (2 * 8 * 12 * 16 + 2 * 2 * 8 * 4 * 4) / 1e9
-    )
+    assert gflop(network, 2, 3) == pytest.approx(4 * (2 * 8 * 12 * 16 + 2 * 2 * 8 * 4 * 4) / 1e9)
 
 
 def test_it_is_chosen_where_it_saves_twice_what_it_takes() -> None:
