@@ -108,7 +108,7 @@ def test_a_folder_that_another_run_took_meanwhile_is_left_to_it(
     monkeypatch.chdir(tmp_path)
     config = preset(env="Some-v0")
     save = RunFolder.create
-    rivals = iter([Path("runs/Some-v0-1")])
+    rivals = iter([Path.cwd() / "runs/Some-v0-1"])
 
     def late(path: Path, config: Any) -> RunFolder:
         for rival in rivals:
