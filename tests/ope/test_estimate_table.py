@@ -148,13 +148,13 @@ def test_choices_that_are_hardly_ever_recorded_are_said() -> None:
     outside = np.zeros((2, 200, 2))
     outside[1, :, 0] = np.where(np.arange(200) < 22, 1.0, 0.0)
     outside[:, :, 1] = 1.0  # padding counts nothing
-    found = row(one_step(200, outside=outside))
+    found = row(one_step(200, off_support=outside))
     assert found.off_support == pytest.approx(0.11)
     assert len(found.warnings) == 1 and "11% of what it does is hardly ever done in the data" in found.warnings[0]
     assert not found.improves
     outside[1, 20:, 0] = 0.0
-    assert row(one_step(200, outside=outside)).off_support == pytest.approx(0.1)
-    assert row(one_step(200, outside=outside)).warnings == ()
+    assert row(one_step(200, off_support=outside)).off_support == pytest.approx(0.1)
+    assert row(one_step(200, off_support=outside)).warnings == ()
 
 
 def test_values_that_explain_little_are_not_believed() -> None:
@@ -217,7 +217,7 @@ def test_of_too_many_sessions_whole_ones_are_drawn(most: int, sessions: int) -> 
 class Told:
     """A record of a fit."""
 
-    done: float
+    progress: float
     validation: Any = None
 
 
@@ -230,7 +230,7 @@ class Asked:
 
 
 def ask(monkeypatch: pytest.MonkeyPatch, policies: Any, source: Any, **given: Any) -> tuple[list[Any], Any]:
-    monkeypatch.setattr(offpolicy, "FittedSession", Asked)
+    monkeypatch.setattr(offpolicy, "FQETrainer", Asked)
     monkeypatch.setattr(offpolicy.offline, "records", lambda member: iter([Told(0.5), Told(1.0, fit(0.25))]))
     members, found = offpolicy.fitted(policies, source, 0.9, **given)
     return members, found
@@ -239,7 +239,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, policies: Any, source: Any, **given: An
 def test_four_fits_share_what_the_policies_say_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     source, policies = poor_data(0, 20), [ConstantAction(0, 2, "a"), ConstantAction(1, 2, "b")]
     told: list[float] = []
-    given: dict[str, Any] = {"updates": 60, "seed": 2, "progress": lambda record: told.append(record.done)}
+    given: dict[str, Any] = {"updates": 60, "seed": 2, "progress": lambda record: told.append(record.progress)}
     members, found = ask(monkeypatch, policies, source, **given)
     assert [one.config.seed for one in members] == [8, 9, 10, 11]
     assert members[0].given is None and all(one.given is members[0].table for one in members[1:])
@@ -249,7 +249,7 @@ def test_four_fits_share_what_the_policies_say_and_nothing_else(monkeypatch: pyt
         assert one.source is source and one.policies[1:] == policies
         assert isinstance(one.policies[0], BehaviourPolicy)
         assert one.policies[0].frequencies == pytest.approx((share, 1.0 - share))
-        assert (one.config.objective.discount, one.config.data.updates) == (0.9, 60)
+        assert (one.config.objective.discount, one.config.offline.updates) == (0.9, 60)
 
 
 def test_a_fit_remembers_whole_sessions_and_as_much_as_the_policies_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +268,7 @@ def test_a_fit_remembers_whole_sessions_and_as_much_as_the_policies_do(monkeypat
     long = replace(source, buffer=EpisodeBuffer.of(LONG, [straight(300), straight(300)]))
     members, _ = ask(monkeypatch, policies, long)
     assert members[0].config.network.context == 128
-    assert members[0].config.data.updates == 3_000, "unless it is said otherwise"
+    assert members[0].config.offline.updates == 3_000, "unless it is said otherwise"
 
 
 LONG = Layout({"observation": ((1,), np.dtype(np.int64))}, 2, recorded=True)
@@ -289,22 +289,25 @@ def test_from_fits_to_the_table(known: bool, monkeypatch: pytest.MonkeyPatch) ->
     asked: dict[str, Any] = {}
 
     class Fit:
+        def __init__(self, config: Any, source: Any, policies: Any, table: Any = None) -> None:
+            asked.setdefault("configs", []).append(config)
+            asked.update(source=source, policies=policies)
+            self.table = table or object()
+
         def steps_of(self, recorded: EpisodeBuffer) -> StepEstimates:
             asked["recorded"] = recorded
             return one_step(200)
 
-    def fits(policies: Any, source: Any, *given: Any) -> tuple[list[Any], HeldOut]:
-        asked.update(policies=policies, source=source, given=given)
-        return [Fit(), Fit()], fit(0.1)
-
-    monkeypatch.setattr(offpolicy, "fitted", fits)
+    monkeypatch.setattr(offpolicy, "FQETrainer", Fit)
+    monkeypatch.setattr(offpolicy, "_fit", lambda trainer, member, progress: fit(0.1))
     policies = [ConstantAction(0, 2, "better")]
     table = offpolicy.estimate_policies(policies, data, discount=0.5, updates=7, context=3, seed=4)
-    assert asked["policies"] is policies and asked["given"] == (0.5, 7, 3, 4, None)
+    assert asked["policies"][1:] == policies
+    assert [(one.seed, one.offline.updates) for one in asked["configs"]] == [(16 + n, 7) for n in range(4)]
     assert isinstance(asked["source"], Thinned) and asked["recorded"] is asked["source"].buffer
     assert asked["recorded"].episodes == 2
     assert table.known_probabilities is known and table.fit == fit(0.1) and table.discount == 0.5
     assert table.policies[0].name == "better" and table.policies[0].value.value == pytest.approx(1.0)
     assert (
-        table.policies == tabulate(StepEstimates.of([one_step(200)] * 2), ["better"], 0.5, fit(0.1), known, 4).policies
+        table.policies == tabulate(StepEstimates.of([one_step(200)] * 4), ["better"], 0.5, fit(0.1), known, 4).policies
     )

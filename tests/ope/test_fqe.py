@@ -47,9 +47,9 @@ def session(context: int = 8, lengths: tuple[int, ...] = (3, 7, 1, 5), window: i
 
 def test_every_policy_is_asked_at_every_observation_once() -> None:
     made = session()
-    assert made.table.shape == (20, 2, 2), "3 + 7 + 1 + 5 transitions and 4 ends, two policies, two actions"
+    assert made.table.shape == (20, 2, 1, 2), "3 + 7 + 1 + 5 transitions and 4 ends, 2 policies, 1 dimension, 2 actions"
     for slot in set(range(20)) - {3, 13}:  # the ends that nothing is bootstrapped from
-        assert made.table[slot].tolist() == [[1.0, 0.0], [0.0, 1.0]], slot
+        assert made.table[slot].tolist() == [[[1.0, 0.0]], [[0.0, 1.0]]], slot
     shared = session(table=made.table)
     assert shared.table is made.table
 
@@ -61,7 +61,7 @@ def test_a_policy_is_asked_at_a_first_step_that_is_not_learnt_from_too() -> None
     config = replace(config, learner=replace(config.learner, compile="off"), threads=1, device="cpu")
     made = FQETrainer(config, InMemoryDataset.of(data, SPEC, ActionSpec((2,), (0,))), POLICIES)
     for slot in (0, 4, 12, 14):
-        assert made.table[slot].tolist() == [[1.0, 0.0], [0.0, 1.0]]
+        assert made.table[slot].tolist() == [[[1.0, 0.0]], [[0.0, 1.0]]]
 
 
 def test_a_member_weighs_whole_sessions_by_exponential_draws() -> None:
@@ -70,17 +70,17 @@ def test_a_member_weighs_whole_sessions_by_exponential_draws() -> None:
     assert made.counts.tolist() == np.repeat(drawn, [4, 8, 2, 6]).tolist()
 
 
-def test_a_batch_holds_the_actions_once_for_each_policy_and_what_each_step_counts() -> None:
+def test_a_batch_holds_what_each_policy_would_do_and_how_much_each_step_counts() -> None:
     made = session()
     (batch,) = made.walk(made.source.buffer)
     given = made.prepare(batch)
     assert given.policy is not None and given.weight is not None
-    assert given.action.shape == (4, 7, 2) and (given.action == batch.action).all()
-    assert given.policy.shape == (4, 8, 2, 2)
+    assert given.action.shape == (4, 7, 1) and (given.action == batch.action).all()
+    assert given.policy.shape == (4, 8, 2, 1, 2)
     begin = [0, 4, 12, 14]
     for row, length in enumerate((3, 7, 1, 5)):
         assert given.weight[row, :length].tolist() == [made.counts[begin[row]].item()] * length
-        assert given.policy[row, :length].tolist() == [[[1.0, 0.0], [0.0, 1.0]]] * length
+        assert given.policy[row, :length].tolist() == [[[[1.0, 0.0]], [[0.0, 1.0]]]] * length
 
 
 @pytest.mark.parametrize(("context", "window"), [(8, 0), (2, 6)])
@@ -92,9 +92,8 @@ def test_what_is_said_of_each_step_is_what_the_target_network_says(context: int,
     assert steps.valid.shape == (4, 14) and steps.q.shape == steps.v.shape == (1, 2, 4, 14)
     assert steps.valid.sum(axis=1).tolist() == [3, 7, 1, 13] and steps.valid.dtype == np.bool_
     (whole,) = recorded.batches(window=32, context=0, discount=0.9)  # every session in one window
-    wide = replace(whole, action=whole.action.expand(-1, -1, 2), policy=torch.eye(2).expand(4, 14, 2, 2))
     with torch.no_grad():
-        out = made.learner.target(wide)
+        out = made.learner.target(whole)
     chance = log_policy(out.policy_logits)[:, :, 0].exp()
     for n, one in enumerate(episodes((3, 7, 1, 13))):
         length, action = len(one), one.action[:, 0]
@@ -104,7 +103,7 @@ def test_what_is_said_of_each_step_is_what_the_target_network_says(context: int,
         np.testing.assert_allclose(steps.behaviour[n, :length], behaviour, rtol=1e-4, atol=1e-5)
         assert (steps.behaviour[n, length:] == 1.0).all()
         for k in range(2):
-            q = out.q[n, :, k].numpy()
+            q = out.q[n, :, k, 0].numpy()
             np.testing.assert_allclose(steps.q[0, k, n, :length], q[np.arange(length), action], rtol=1e-3, atol=1e-4)
             np.testing.assert_allclose(steps.v[0, k, n, :length], q[:length, k], rtol=1e-3, atol=1e-4)
             assert steps.policy[k, n, :length].tolist() == (action == k).astype(float).tolist()
@@ -141,7 +140,7 @@ def test_what_is_hardly_ever_done_is_measured_by_even_play_among_the_allowed_act
     steps = made.steps_of(data.buffer)
     (whole,) = data.buffer.batches(window=64, context=0, discount=0.9)
     with torch.no_grad():
-        out = made.learner.target(replace(whole, action=whole.action.expand(-1, -1, 2)))
+        out = made.learner.target(whole)
     assert out.policy_logits is not None
     logits = out.policy_logits[0, :40, 0].double().numpy()
     chance = np.exp(logits) * mask[:40]
@@ -203,7 +202,7 @@ def test_the_fit_ends_where_it_knows_the_behaviour_clearly_less_well_and_goes_ba
     ended = []
     for number, nats in enumerate((0.5, 0.3, 0.34, 0.36)):
         bias.data.fill_(float(number))
-        monkeypatch.setattr(made, "sums", lambda nats=nats: Told(nats))
+        monkeypatch.setattr(made, "validation_sums", lambda nats=nats: Told(nats))
         assert made.validate().imitation == nats
         ended.append(made.solved)
     assert ended == [False, False, False, True] and made.known_best == 0.3
