@@ -77,7 +77,7 @@ def test_values_are_told_as_the_variance_left_unexplained() -> None:
 def test_it_is_said_when_nothing_is_learnt(metric: Any, value: float, chance: float, nothing: bool) -> None:
     look = HeldOut(-value, 1.0, 0.0, value, 0.3, 0.0, 0.0, 5, metric=metric, chance=chance)
     assert look.learnt_nothing == nothing
-    assert ("nothing is learnt" in look.told()) == nothing
+    assert ("nothing is learned" in look.told()) == nothing
 
 
 def test_a_look_of_an_older_run_can_still_be_told() -> None:
