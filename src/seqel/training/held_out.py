@@ -68,10 +68,10 @@ class HeldOut:
         return told(dataclasses.asdict(self), best)
 
 
-def told(look: dict[str, Any], best: float | None = None) -> str:
+def told(validation: dict[str, Any], best: float | None = None) -> str:
     """Format as `HeldOut.told` does, from a validation as a file holds it."""
-    value, chance = -look["mean"], look.get("chance", 1.0)
-    share = look.get("metric", "unexplained") == "unexplained"
+    value, chance = -validation["mean"], validation.get("chance", 1.0)
+    share = validation.get("metric", "unexplained") == "unexplained"
     parts = [f"chance: {chance:.0%}" if share else f"chance: {chance:.4g}"]
     if best is not None:
         parts.append(f"best {-best:.1%}" if share else f"best {-best:.4g}")
