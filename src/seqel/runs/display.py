@@ -94,7 +94,7 @@ class Progress:
         if record is None:
             if not self.offline:
                 return {"": "collecting the first experience"}
-            return {"updates": f"{self.updates:,} of {self.total:,}", "": "no scores yet"}
+            return {"updates": f"{self.updates:,} of {self.total:,}", "": "no validation yet"}
         if self.offline:
             found = {"updates": f"{max(record.updates, self.updates):,} of {self.total:,}"}
         else:
@@ -115,7 +115,7 @@ class Progress:
                 found[label] = f"{record.metrics[name]:.4g}"
         found["updates/s" if self.offline else "steps/s"] = f"{self.speed:,.0f}"
         found["time"] = duration(record.seconds)
-        if self.speed > 0.0:  # a scores before the first step has none
+        if self.speed > 0.0:  # a validation before the first step has none
             found["time"] += f", at most {duration((self.total - record.steps) / self.speed)} to go"
         return found
 
