@@ -190,7 +190,7 @@ class Agent:
         deterministic: bool = True,
         action_masks: Any = None,
     ) -> tuple[NDArray[np.int64], AgentState]:
-        """Choose actions as Stable-Baselines3's `evaluate_policy` asks for them; `action_masks` (R, A) or (A,) as in sb3-contrib.
+        """Choose actions for Stable-Baselines3's `evaluate_policy`; `action_masks` (R, A) or (A,) as in sb3-contrib.
 
         Its tools pass no reward, so the token's previous reward is 0; for tasks that need it, use `act`. An observation
         without a batch axis gives one action; a batch of one gives an array of one.
