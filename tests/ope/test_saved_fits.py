@@ -77,7 +77,7 @@ def test_an_unsupported_policy_has_a_short_reason_and_a_plot(tmp_path: Path, fit
     assert fits
     for row in few.policies:
         assert not row.supported
-        assert row.reason in ("the fitted values are inaccurate", "too few sessions")
+        assert row.reason in ("inaccurate fitted values", "too few sessions")
         assert len(row.reason) <= 30
     draw_estimate(few, tmp_path / "estimate.png", "title")
     assert (tmp_path / "estimate.png").read_bytes().startswith(b"\x89PNG")

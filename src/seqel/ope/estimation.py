@@ -262,7 +262,7 @@ def _row(
     agreement = float(steps.policy[k][steps.valid].sum() / counted)
     outside = float(steps.off_support[k][steps.valid].sum() / counted)
     warnings = list(doubts)
-    reasons = ["the fitted values are inaccurate"] if doubts else []
+    reasons = ["inaccurate fitted values"] if doubts else []
     if len(earned) < LEAST_SESSIONS:
         warnings.append(f"{len(earned)} sessions are too few to correct the fitted values, which are used alone")
         reasons.append("too few sessions")
@@ -271,7 +271,7 @@ def _row(
         reasons.append("no session begins like this")
     if outside > OUTSIDE:
         warnings.append(f"{outside:.0%} of its choices are rare in the data, which do not show what follows them")
-        reasons.append(f"{outside:.0%} of its actions are rare in the data")
+        reasons.append(f"{outside:.0%} of its actions are rare")
     difference = estimate(logged, method, corrected, seed, minus=earned).widened(error, freedom)
     effective = float(effective_sizes(weights)[-1])
     reason = reasons[0] if reasons else ""
