@@ -47,7 +47,7 @@ def restore(trainer: Trainer, run: RunFolder, newest: Path | None, source: Sourc
     trainer.notes.extend(skipped)
     if lost:
         trainer.notes.append(
-            f"environments {lost} did not reproduce their episodes from seeds and actions: their open episodes were "
+            f"environments {lost} did not repeat their episodes from seeds and actions: their open episodes were "
             "dropped, so this run differs from the uninterrupted one"
         )
     return True
