@@ -21,7 +21,7 @@ from support import MAZE
 STEPS = 1_200
 TINY = support.TINY | {"environments": 2, "validation.every": 400, "replay.replay_ratio": 2.0}
 
-# The child sleeps after each record, so that there is time to interrupt it in the middle.
+# The child sleeps after each record, so that it can be interrupted in the middle.
 PROGRAM = """
 import sys, time
 import seqel

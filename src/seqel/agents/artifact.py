@@ -125,9 +125,9 @@ def _read_config(directory: Path, root: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
-        came = config.get("format") if isinstance(config, dict) else type(config).__name__
+        got = config.get("format") if isinstance(config, dict) else type(config).__name__
         raise CheckpointError(
-            f"{path}: expected format {FORMAT}, got {came!r}; it was saved by another version of Seqel"
+            f"{path}: expected format {FORMAT}, got {got!r}; it was saved by another version of Seqel"
         )
     sums = config.get(SUMS)
     if set(config) != KEYS or not isinstance(sums, dict) or set(sums) != {WEIGHTS, CONFIG}:

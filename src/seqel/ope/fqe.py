@@ -221,7 +221,7 @@ def horizon_of(batch: SequenceBatch) -> int:
 
 
 def _slots(batch: SequenceBatch) -> Tensor:
-    """Return the slots of all T + 1 observations, (B, T+1); padding repeats a row's last one."""
+    """Return the slots of all T + 1 observations, (B, T+1); padding repeats the last slot of its row."""
     assert batch.storage_index is not None
     return torch.cat([batch.storage_index, batch.storage_index[:, -1:] + batch.valid[:, -1:]], dim=1)
 

@@ -59,7 +59,7 @@ def keep_freed_memory() -> bool:
 
 
 def use_large_pages() -> int:
-    """Move memory in use to large pages, once an update has allocated what it needs. Returns the MiB requested."""
+    """Move memory in use to large pages, after the first updates have allocated what they need. Returns the MiB requested."""
     try:
         lines = Path("/proc/self/maps").read_text(encoding="ascii", errors="replace").splitlines()
         madvise = ctypes.CDLL(None).madvise

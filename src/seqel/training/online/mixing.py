@@ -1,4 +1,4 @@
-"""Computes how many windows an update uses, and how many of them are from recorded data."""
+"""Computes the number of windows per update, and how many of them are from recorded data."""
 
 from __future__ import annotations
 
