@@ -30,7 +30,7 @@ def test_a_public_function_wins_over_the_submodule_of_the_same_name() -> None:
     code = (
         "import seqel.deployment.export, seqel.ope.estimation, seqel.deployment, seqel.ope\n"
         "from seqel.deployment import export; from seqel.ope import estimate\n"
-        "print(callable(export), callable(estimate), callable(seqel.deployment.export), callable(seqel.ope.estimation))"
+        "print(callable(export), callable(estimate), callable(seqel.deployment.export), callable(seqel.ope.estimate))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True"] * 4
