@@ -151,7 +151,7 @@ def test_a_further_trained_agent_is_never_trained_on_its_held_out_sessions() -> 
 
 
 def test_incompatible_arguments_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="expected an environment, or data"):
+    with pytest.raises(ConfigError, match="expected an environment, data, or both"):
         seqel.train()
     with pytest.raises(ConfigError, match="schema"):
         seqel.train(data="somewhere.csv")

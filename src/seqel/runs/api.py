@@ -217,7 +217,7 @@ def _environment(run: RunFolder, config: RunConfig, confirmed: Known, env: str |
             folder=confirmed.folder,
         )  # fmt: skip
     except EnvironmentFault as error:
-        raise EnvironmentFault(f"{error}. If a function made it, pass that: seqel.resume(folder, env=...)") from error
+        raise EnvironmentFault(f"{error}. If a function made it, pass it: seqel.resume(folder, env=...)") from error
 
 
 def _with_action_features(
