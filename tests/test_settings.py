@@ -156,7 +156,7 @@ def test_the_list_of_settings_has_all_there_is_to_say() -> None:
     )
     rate = known["learner.target_rate"]
     assert rate.kind == "a finite number" and rate.expected == "a finite number above 0 and at most 1"
-    assert rate.default == 0.01 and "tau" in rate.known_as and rate.unit == "share per update"
+    assert rate.default == 0.01 and "tau" in rate.known_as and rate.unit == "fraction per update"
     assert known["env_args"].default == {} and known["network.trunk"].expected == "one of 'transformer', 'gru'"
 
 

@@ -268,7 +268,7 @@ def test_every_flipped_byte_is_found(tmp_path: Path, name: str) -> None:
 def test_altered_says_what_came(tmp_path: Path) -> None:
     save_tree(tmp_path / "tree", {"step": 1})
     (tmp_path / "tree" / "tree.json").write_text('{"dict":{"step":2}}')
-    with pytest.raises(CheckpointError, match=r"tree\.json is altered: expected CRC-32 [0-9a-f]{8}, got [0-9a-f]{8}"):
+    with pytest.raises(CheckpointError, match=r"tree\.json was altered: expected CRC-32 [0-9a-f]{8}, got [0-9a-f]{8}"):
         load_tree(tmp_path / "tree")
 
 
@@ -289,5 +289,5 @@ def test_another_version_or_format(tmp_path: Path) -> None:
 
 
 def test_no_directory(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there is none"):
+    with pytest.raises(CheckpointError, match="got none"):
         load_tree(tmp_path / "nothing")

@@ -1,14 +1,14 @@
 """Exploration: Boltzmann or epsilon-greedy, as a ladder over the parallel environments, and a count bonus.
 
-The ladder (Horgan et al. 2018, arXiv:1803.00933, for epsilon): cold environments carry the frontier, warm ones try.
-The count bonus c / sqrt(1 + n(observation, action)) (Strehl & Littman 2008, MBIE-EB). Differs: it is added where an action
-is chosen and nowhere else, so the values learnt stay those of the task. Counts live in a table of fixed size, indexed by a
-hash of a sketch of the observation: exact for codes, rounded for a few numbers, signs of random projections for many
+The ladder follows Horgan et al. 2018, arXiv:1803.00933 (there for epsilon): some environments exploit, others explore more.
+The count bonus is c / sqrt(1 + n(observation, action)) (Strehl & Littman 2008, MBIE-EB). Differs: it is added only when an
+action is selected, so the learned values remain those of the task. Counts are in a table of fixed size, indexed by a hash
+of a sketch of the observation: exact for codes, rounded for a few numbers, signs of random projections for many
 (Tang et al. 2017, arXiv:1611.04717).
 
 `persist` holds the random part of a choice for a random number of steps (Dabney et al. 2020, arXiv:2006.01782, for epsilon):
-pushing the same way for a while gets further than a new push each step. Differs: under Boltzmann the noise on the values is
-held, not the action, so values that tell actions apart still decide.
+a push in the same direction for a while gets further than a new one at each step. Differs: with Boltzmann exploration, the
+noise on the values is held instead of the action, so values that differ clearly still decide.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ __all__ = ["CountTable", "Explorer", "ladder"]
 TABLE_ROWS = 1 << 17
 ROUNDED = 3  # vectors up to this long are rounded, longer ones projected
 SIGNS = 16  # random projections of a long vector
-CELLS = 8.0  # cells a unit of normalised value, for rounding
-LONGEST = 1_000  # steps that a random part is held, at most
-POOL = 8  # pictures are reduced to POOL x POOL cells of 8 grey levels
+CELLS = 8.0  # cells per unit of normalised value, for rounding
+LONGEST = 1_000  # most steps for which a random part is held
+POOL = 8  # images are reduced to POOL x POOL cells of 8 grey levels
 
 Normalise = Callable[[str, NDArray[Any]], NDArray[np.float32]]
 
 
 def ladder(low: float, high: float, rungs: int) -> NDArray[np.float64]:
-    """Geometric from low to high.  -> (rungs,); a single rung is the geometric middle."""
+    """Return a geometric sequence from low to high: (rungs,); a single rung is the geometric mean."""
     if rungs == 1:
         return np.array([np.sqrt(low * high)])
     return np.geomspace(low, high, rungs)
 
 
 class CountTable:
-    """How often each action was tried at each (sketched) observation; a fixed number of rows, collisions allowed."""
+    """Counts how often each action was tried at each (sketched) observation; a fixed number of rows, with collisions."""
 
     def __init__(self, observation: ObservationSpec, actions: int, normalise: Normalise) -> None:
         self._leaves = observation.leaves
@@ -66,7 +66,7 @@ class CountTable:
         return int(np.prod(leaf.shape))
 
     def rows(self, observation: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
-        """The table's row for each observation.  Leaves (E, *shape) -> (E,)."""
+        """Return the table's row for each observation. Leaves (E, *shape) -> (E,)."""
         total: NDArray[np.uint64] | None = None
         for leaf in self._leaves:
             code = self._sketch(leaf, observation[leaf.path]).astype(np.uint64)
@@ -92,9 +92,9 @@ class CountTable:
 
 
 class Explorer:
-    """Turns Q-values into actions worth trying. Owns its random generator and its counts, both of which are saved.
+    """Selects actions with exploration from Q-values. Owns its random generator and its counts; both are saved.
 
-    `fraction` of the run that is done moves annealed rules along.
+    `fraction` is the share of the run that is over; it controls annealing.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Explorer:
         normalise: Normalise,
         exploring: NDArray[np.bool_] | None = None,
     ) -> None:
-        """`exploring` (E,): which rows the ladder and the bonus are for; the others are as cold as its lowest rung."""
+        """`exploring` (E,): the rows that use the ladder and the bonus; the others use its lowest rung."""
         self.config = config
         self.exploring = np.ones(environments, bool) if exploring is None else exploring
         self.rungs = np.full(environments, config.low, np.float64)
@@ -117,7 +117,7 @@ class Explorer:
         self.table = CountTable(observation, actions, normalise) if config.bonus > 0 else None
         self.left: NDArray[np.int64] = np.zeros(
             environments, np.int64
-        )  # steps that each row's random part is still held
+        )  # steps for which each row's random part is still held
         self.over: NDArray[np.bool_] = np.ones(environments, bool)
         self.held: dict[str, NDArray[np.float64]] = {}
 
@@ -129,7 +129,7 @@ class Explorer:
         scale: float,
         fraction: float = 1.0,
     ) -> NDArray[np.int64]:
-        """Choose and count one action a row.  q (E, A) in units of reward, mask (E, A) True = allowed -> (E,)."""
+        """Choose and count one action per row. q (E, A) in units of reward, mask (E, A) True = allowed -> (E,)."""
         value = q.astype(np.float64) / scale
         allowed = np.ones(q.shape, bool) if mask is None else mask
         rows: NDArray[np.int64] | None = None
@@ -155,7 +155,7 @@ class Explorer:
         if self.config.persist:
             self._pass_time(len(value))
         noise = self._held("noise", self.rng.gumbel(size=value.shape))
-        if self.config.rule == "boltzmann":  # the Gumbel trick: argmax of logits + noise is a sample of the softmax
+        if self.config.rule == "boltzmann":  # Gumbel trick: the argmax of logits + noise is a sample of the softmax
             return np.asarray(np.argmax(value / strength[:, None] + noise, axis=1), np.int64)
         tied = np.isclose(value, value.max(axis=1, keepdims=True), rtol=1e-6, atol=1e-9)
         greedy: NDArray[np.int64] = np.argmax(
@@ -171,13 +171,13 @@ class Explorer:
         return chosen
 
     def _pass_time(self, count: int) -> None:
-        """Which rows draw anew, and for how long."""
+        """Determine which rows sample again, and for how many steps."""
         self.over = self.left == 0
         lengths = np.minimum(self.rng.zipf(self.config.persist, count), LONGEST)
         self.left = np.where(self.over, lengths, self.left) - 1
 
     def _held(self, name: str, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A random draw, a row an environment; with `persist` the one that the row still holds."""
+        """Return one random draw per environment; with `persist`, the one that the row still holds."""
         if self.config.persist:
             if name in self.held:
                 over = self.over if drawn.ndim == 1 else self.over[:, None]
@@ -186,7 +186,7 @@ class Explorer:
         return drawn
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a resumed run needs to choose the same actions."""
+        """Return everything that a resumed run needs to choose the same actions."""
         state: dict[str, Any] = {"rng": self.rng.bit_generator.state}
         if self.config.persist:
             state |= {"left": self.left, "held": dict(self.held)}
@@ -196,7 +196,7 @@ class Explorer:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
+        """Restore what `state_dict` returned."""
         self.rng.bit_generator.state = state["rng"]
         if self.config.persist:
             self.left = state["left"].copy()

@@ -1,4 +1,4 @@
-"""Off-policy evaluation: what a policy would earn, estimated from recorded episodes alone."""
+"""Off-policy evaluation: estimates, from recorded episodes alone, of what a policy would earn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What policies would earn as a picture: each one's value with its 95 % interval, beside what was recorded."""
+"""Plots the estimated values of policies with their 95 % intervals, next to the recorded policy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AGENT, OTHER, DOUBTFUL = "#1f6fb2", "#4a5568", "#b8c2cc"
 
 
 def draw_estimate(found: OffPolicy, path: Path, title: str) -> None:
-    """A PNG. The first policy is the agent; what the data do not support is pale, with its reason. Raises StorageError."""
+    """Write a PNG. The first policy is the agent; unsupported estimates are pale, with the reason. Raises StorageError."""
     from matplotlib.figure import Figure  # no pyplot: nothing global, no window, no display needed
 
     first, *others = found.policies
@@ -36,7 +36,7 @@ def draw_estimate(found: OffPolicy, path: Path, title: str) -> None:
     names = [row.name if row.supported else f"{row.name} (?: {row.reason})" for row in rows]
     axis.set_yticks(range(len(rows)), names)
     axis.invert_yaxis()
-    axis.set_xlabel(f"discounted reward of a session (discount {found.discount:g}), 95 % interval")
+    axis.set_xlabel(f"discounted return of a session (discount {found.discount:g}), 95 % interval")
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(fontsize=8, frameon=False)

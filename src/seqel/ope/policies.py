@@ -1,4 +1,4 @@
-"""Policies to evaluate on recorded data: what each would do at every step of a window, as probabilities."""
+"""Policies to evaluate on recorded data: the probabilities of their actions at every step of a window."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ __all__ = ["AgentPolicy", "BehaviourPolicy", "ConstantAction", "Policy"]
 
 
 class Policy(Protocol):
-    """Something whose value is asked for."""
+    """A policy whose value is to be estimated."""
 
     @property
     def name(self) -> str:
-        """What the table calls it."""
+        """Its name in the table."""
         ...
 
     def probabilities(self, batch: SequenceBatch) -> Tensor:
-        """pi(a | history) at all T + 1 steps.  -> (B, T+1, M, A) float32, or (B, T+1, A) where M = 1."""
+        """Return pi(a | history) at all T + 1 steps: (B, T+1, M, A) float32, or (B, T+1, A) if M = 1."""
         ...
 
 
 @dataclass(frozen=True)
 class AgentPolicy:
-    """An agent's greedy action, but with probability `epsilon` any, drawn evenly."""
+    """An agent's greedy action; with probability `epsilon`, an action chosen uniformly."""
 
     agent: Agent
     epsilon: float = 0.0
@@ -52,7 +52,7 @@ class AgentPolicy:
 
 @dataclass(frozen=True)
 class ConstantAction:
-    """The same action at every step, numbered from 0; where it is not allowed, any that is."""
+    """The same action at every step, numbered from 0; where it is not allowed, an allowed one chosen uniformly."""
 
     action: int
     actions: int
@@ -68,7 +68,7 @@ class ConstantAction:
 
 @dataclass(frozen=True)
 class BehaviourPolicy:
-    """What was done; after a record's last step, where nobody knows, what is done on the whole.  frequencies (A,)."""
+    """The recorded actions; after a record's last step, where they are unknown, the overall frequencies (A,)."""
 
     frequencies: tuple[float, ...]
     name: str = "as recorded"
@@ -85,7 +85,7 @@ class BehaviourPolicy:
 
 
 def _even(batch: SequenceBatch, actions: int) -> Tensor:
-    """(B, T+1, A): what is allowed, evenly; padding that allows nothing counts as allowing everything."""
+    """Return (B, T+1, A): uniform over the allowed actions; in padding that allows none, over all."""
     if batch.action_mask is None:
         return torch.full((*batch.is_first.shape, actions), 1.0 / actions, device=batch.is_first.device)
     allowed = batch.action_mask | ~batch.action_mask.any(dim=-1, keepdim=True)

@@ -1,7 +1,7 @@
-"""Run a trainer to its end with its folder: write records, save the best agent and checkpoints, handle interruptions.
+"""Run a trainer to its end in its folder: write records, save the best agent and checkpoints, handle interruptions.
 
-The first interruption (Ctrl-C, or SIGTERM) ends the loop where a checkpoint is exact, writes it, and is raised again as
-KeyboardInterrupt; a second one does not wait.
+The first interruption (Ctrl-C or SIGTERM) ends the loop at the next point where a checkpoint is exact, writes one, and is
+raised again as KeyboardInterrupt; a second one takes effect at once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def run_to_end(
     """Consume the trainer's `records` and return its best agent.
 
     Raises:
-        NonFiniteError: training met a NaN; the message names the last good checkpoint.
+        NonFiniteError: training produced a NaN; the message names the last good checkpoint.
         KeyboardInterrupt: after a checkpoint was written.
     """
     saved = time.monotonic()
@@ -47,7 +47,7 @@ def run_to_end(
                     saved = time.monotonic()
         except NonFiniteError as error:
             last = folder.checkpoints.latest()
-            good = f"The last good checkpoint is {last}" if last else "No checkpoint had been written yet"
+            good = f"The last good checkpoint is {last}" if last else "No checkpoint was written yet"
             raise NonFiniteError(f"{error} {good}.") from error
         else:
             folder.save(trainer)

@@ -1,4 +1,4 @@
-"""One line of a run's history, as both kinds of training yield it."""
+"""One line of a run's history, as both trainers yield it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from seqel.training.held_out import HeldOut
 
 __all__ = ["Record", "Validation", "next_multiple"]
 
-Validation = Evaluation | HeldOut  # greedy episodes, or what the network says about held-out episodes
+Validation = Evaluation | HeldOut  # greedy episodes, or scores on held-out episodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +17,9 @@ class Record:
     """What happened since the last record."""
 
     steps: int  # in the trainer's unit: environment steps, or updates on recorded data
-    seconds: float  # of training so far, earlier sittings included
+    seconds: float  # seconds of training so far, including those before a resume
     updates: int
-    steps_per_second: float = 0.0  # since the last record, validation included
+    steps_per_second: float = 0.0  # since the last record, including validation
     metrics: dict[str, float] = field(default_factory=dict)  # means since the last record; see runs/metrics.py
     validation: Validation | None = None
     accepted: bool = False  # the validated weights are the best so far
@@ -29,5 +29,5 @@ class Record:
 
 
 def next_multiple(steps: int, every: int) -> int:
-    """The first multiple of `every` beyond `steps`."""
+    """Return the first multiple of `every` that is larger than `steps`."""
     return (steps // every + 1) * every

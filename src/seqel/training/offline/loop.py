@@ -1,4 +1,4 @@
-"""The loop over recorded data, on one screen: learn, validate on held-out episodes, and yield what happened."""
+"""The training loop over recorded data: train, validate on held-out episodes, and yield records."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["records"]
 
 
 def records(trainer: OfflineTrainer) -> Iterator[Record]:
-    """Train until the config's updates are done, or `offline.patience` validations in a row were not accepted.
+    """Train until the config's updates are done, or until `offline.patience` validations in a row were not accepted.
 
-    Whenever it yields or ends, the trainer can be saved, and a loop over the restored one continues as this one does.
-    The consumer of a record decides what is done with accepted weights; `trainer.checks_since_best` is 0 for those.
+    Whenever it yields or ends, the trainer can be saved, and the loop over a restored trainer continues exactly.
+    The consumer of a record decides what to do with accepted weights; `trainer.checks_since_best` is 0 for those.
     """
     offline = trainer.config.offline
     before, began = trainer.steps, trainer.elapsed
