@@ -60,7 +60,7 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
     "cartpole": ("CartPole-v1", "control", {"steps": 50_000, "validation.every": 5_000}, 495.0, 100),
     "acrobot": ("Acrobot-v1", "control", {"steps": 100_000, "validation.every": 5_000}, -75.0, 100),
     "acrobot-memoryless": (
-        "Acrobot-v1", "control",  # 64 transitions learnt a step, half of what the zoo's DQN learns (128)
+        "Acrobot-v1", "control",  # 64 transitions learned a step, half of what the zoo's DQN learns (128)
         {
             "steps": 100_000, "validation.every": 5_000, "memoryless": True, "objective.lambda_": 0.5,
             "replay.replay_ratio": 64.0,

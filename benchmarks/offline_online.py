@@ -1,4 +1,4 @@
-"""From recorded data on to an environment: does the agent hold what it learnt at the switch, and improve from there?
+"""From recorded data on to an environment: does the agent hold what it learned at the switch, and improve from there?
 
     taskset -c 1 python benchmarks/offline_online.py [--only cartpole-hidden ...] [--seeds 0 1 2] [--data runs/offline-data]
 
@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parent / "results" / "offline-online"
 BEFORE: dict[str, Any] = {"learner.target_rate": 0.05}
 OFFLINE: dict[str, dict[str, Any]] = {"cartpole-hidden": {"network.clock": False}}
 ONLINE: dict[str, dict[str, Any]] = {
-    "acrobot": {  # as learnt from scratch (learn.py): many small updates, what is tried is held
+    "acrobot": {  # as learned from scratch (learn.py): many small updates, what is tried is held
         "replay.batch_tokens": 416, "replay.replay_ratio": 64.0, "replay.priority": 0.6, "learner.learning_rate": 5e-4,
         "objective.lambda_": 0.5, "exploration.persist": 2.0, "exploration.bonus": 0.02,
     },

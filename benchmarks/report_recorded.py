@@ -51,7 +51,7 @@ def read(folder: str) -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / folder).glob("*.json"))]
 
 
-def learnt() -> str:
+def learned() -> str:
     """Ours, cloning, and the peer; one row per task."""
     ours: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for run in read("offline"):
@@ -163,5 +163,5 @@ def imports() -> str:
 
 def sections() -> list[str]:
     """Headings and tables, of what there are results for."""
-    found = ((LEARNT, learnt()), (ESTIMATED, estimated()), (ONLINE, online()), (IMPORTS, imports()))
+    found = ((LEARNT, learned()), (ESTIMATED, estimated()), (ONLINE, online()), (IMPORTS, imports()))
     return [part for heading, table in found if table for part in (heading, table)]

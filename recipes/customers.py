@@ -1,4 +1,4 @@
-"""From a table to a policy, where the truth is known: support sessions, checked, learnt from, estimated, then played.
+"""From a table to a policy, where the truth is known: support sessions, checked, learned from, estimated, then played.
 
     python recipes/customers.py [--out runs/customers] [--sessions 3000] [--updates 3000]
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 
-HELD_OUT = ("--set", "offline.held_out=0.3")  # sessions that are not learnt from, to judge by
+HELD_OUT = ("--set", "offline.held_out=0.3")  # sessions that are not learned from, to judge by
 ACTIONS = ("ask", "refund", "repair")
 CHANCES = (0.4, 0.3, 0.3)  # of the recorded staff
 COLUMNS = ["session", "step", "channel", "waited", "message", "action", "probability", "reward"]

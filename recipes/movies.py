@@ -1,4 +1,4 @@
-"""From a table to a policy: MovieLens 100k as recorded sessions, checked, learnt from, and evaluated.
+"""From a table to a policy: MovieLens 100k as recorded sessions, checked, learned from, and evaluated.
 
     SEQEL_DATA=/folder/of/data python recipes/movies.py [--out runs/movies] [--updates 3000]
 

@@ -1,4 +1,4 @@
-"""A bit flipped anywhere in a run is found, or has no effect on anything that is learnt or reported."""
+"""A bit flipped anywhere in a run is found, or has no effect on anything that is learned or reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes wrong in real files is handled, or refused with file, line and column; nothing is learnt from silently."""
+"""What comes wrong in real files is handled, or refused with file, line and column; nothing is learned from silently."""
 
 from __future__ import annotations
 

@@ -483,7 +483,7 @@ def test_episodes_beyond_the_slots_are_refused(tables: Any) -> None:
 
 
 def test_a_part_of_the_sessions_is_split_as_the_whole_is(tables: Any) -> None:
-    """A session stays on its side: an agent judged on a part must not meet what it learnt from."""
+    """A session stays on its side: an agent judged on a part must not meet what it learned from."""
     rows = [
         {"who": f"s{n}", "step": step, "x": 1.0, "kind": "a", "say": "hi", "do": "go", "gain": 1.0}
         for n in range(200)
@@ -494,9 +494,9 @@ def test_a_part_of_the_sessions_is_split_as_the_whole_is(tables: Any) -> None:
     some = np.arange(3, 200, 2)
     part = whole.only(some)
     assert part.sessions == [whole.sessions[row] for row in some]
-    learnt, left = part.split(0.3, 7)
+    learned, left = part.split(0.3, 7)
     assert {part.sessions[row] for row in left} == held & set(part.sessions)
-    assert {part.sessions[row] for row in learnt} == set(part.sessions) - held
+    assert {part.sessions[row] for row in learned} == set(part.sessions) - held
     assert {part.sessions[row] for row in part.not_learnt(0.3, 7)} == held & set(part.sessions)
     twice = part.only(np.arange(1, len(some), 3))
     assert {twice.sessions[row] for row in twice.split(0.3, 7)[1]} == held & set(twice.sessions)

@@ -1,4 +1,4 @@
-"""What the probe reports of environments that can be learnt from, but depart from what they declare."""
+"""What the probe reports of environments that can be learned from, but depart from what they declare."""
 
 from __future__ import annotations
 

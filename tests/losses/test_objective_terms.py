@@ -136,7 +136,7 @@ def test_good_recorded_actions_are_imitated_more_and_reported_plainly() -> None:
     first = windows([1, 1], loss_mask=torch.tensor([[True, False]]))
     found = terms(first, cloning_weight=1.0, iql_expectile=0.5, awr_beta=1.4)
     assert found.extra is not None
-    assert found.extra[0, 0] == pytest.approx(0.5 + math.exp(1.4) * plain[0]), "the mean is of learnt steps alone"
+    assert found.extra[0, 0] == pytest.approx(0.5 + math.exp(1.4) * plain[0]), "the mean is of learned steps alone"
 
 
 def test_without_a_beta_every_recorded_action_is_imitated_alike() -> None:
@@ -161,7 +161,7 @@ def test_terms_move_what_they_are_about_and_report_without_gradient() -> None:
     assert found.extra is not None and not any(term.requires_grad for term in found.terms.values())
     assert not found.q.requires_grad and not found.target.requires_grad
     found.extra.sum().backward()
-    assert slow.grad is None, "the target network is no part of what is learnt"
+    assert slow.grad is None, "the target network is no part of what is learned"
     assert q.grad is not None and logits.grad is not None and value.grad is not None
     # conservative: half of softmax minus the recorded action, in units of 2
     assert q.grad[0, :, 0].flatten().tolist() == pytest.approx([0.0625, -0.0625, 0.1875, -0.1875, 0, 0], abs=1e-6)
@@ -201,7 +201,7 @@ def goal(batch: SequenceBatch, online: QOutput, support: float | None = None, **
 
 def test_a_state_value_that_is_learnt_is_bootstrapped_from() -> None:
     assert goal(ONES, ONLINE, iql_expectile=0.75) == [1 + 0.5 * 2, 10 + 0.5 * 6]
-    # what is there and not learnt is not: the online network's favourites are action 0 at both steps, worth 3 and 9
+    # what is there and not learned is not: the online network's favourites are action 0 at both steps, worth 3 and 9
     assert goal(ONES, ONLINE) == [1 + 0.5 * 3, 10 + 0.5 * 9]
 
 

@@ -135,10 +135,10 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 def test_a_split_leaves_neither_side_empty() -> None:
-    learnt, held = split_rows(np.random.default_rng(0).random(100), 0.1)
-    assert len(held) == 10 and sorted([*learnt, *held]) == list(range(100))
+    learned, held = split_rows(np.random.default_rng(0).random(100), 0.1)
+    assert len(held) == 10 and sorted([*learned, *held]) == list(range(100))
     for share in (0.001, 0.999):
-        learnt, held = split_rows(np.array([0.5, 0.1]), share)
-        assert len(learnt) == len(held) == 1
+        learned, held = split_rows(np.array([0.5, 0.1]), share)
+        assert len(learned) == len(held) == 1
     with pytest.raises(DataError, match="at least 2 sessions"):
         split_rows(np.array([0.5]), 0.1)

@@ -102,7 +102,7 @@ def test_the_burn_in_of_a_segment_has_no_priority() -> None:
     memory = replay(3)
     memory.add(episode(6, start=30, own=np.array([True, True, True, False, True, True])))
     assert memory._priorities is not None
-    # 3 transitions and an end; then 2 steps of burn-in, one that is learnt, one that is not the agent's own, two, an end
+    # 3 transitions and an end; then 2 steps of burn-in, one that is learned, one that is not the agent's own, two, an end
     assert memory._priorities.tree.get(np.arange(11)).tolist() == [1, 1, 1, 0, 0, 0, 1, 0, 1, 1, 0]
 
 

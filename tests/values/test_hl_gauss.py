@@ -180,7 +180,7 @@ def test_gradient_is_softmax_minus_target() -> None:
 
 
 def test_descending_the_loss_finds_the_mean_target() -> None:
-    # Two targets equally often: the value learnt must be their mean.
+    # Two targets equally often: the value learned must be their mean.
     head = HLGauss(bins=51, low=-2.0, high=2.0)
     logits = torch.zeros(51, dtype=torch.float64, requires_grad=True)
     target = torch.tensor([-0.4, 1.0], dtype=torch.float64)

@@ -94,7 +94,7 @@ class Dataset:
         return np.flatnonzero(~held), np.flatnonzero(held)
 
     def not_learnt(self, held_out: float, seed: int) -> NDArray[np.int64]:
-        """The rows of the sessions that no agent saw which learnt from the others of `split`; there may be none."""
+        """The rows of the sessions that no agent saw which learned from the others of `split`; there may be none."""
         return np.flatnonzero(self._draws(held_out, seed)[1])
 
     def only(self, rows: NDArray[np.int64]) -> Dataset:

@@ -147,7 +147,7 @@ class Encoding:
     def _absent(self, name: str, values: Mapping[str, Any]) -> DataError:
         hint = "" if name in values else nearest(name, [key for key in values if key not in self.schema.observation])
         return DataError(
-            f"column {name!r}: expected a value, got none, and it never was missing in the data that was learnt from{hint}"
+            f"column {name!r}: expected a value, got none, and it never was missing in the data that was learned from{hint}"
         )
 
     def to_json(self) -> dict[str, Any]:

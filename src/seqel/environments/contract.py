@@ -92,7 +92,7 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
         _open[key] = weakref.ref(self)
 
     def close(self) -> None:
-        """Close the environment. A failure is a warning: what was learnt must not be lost for it."""
+        """Close the environment. A failure is a warning: what was learned must not be lost for it."""
         if self.shut():
             warnings.warn(f"{self._name} failed in close: {self.close_error}", RuntimeWarning, stacklevel=2)
 

@@ -92,7 +92,7 @@ def close_vector(envs: VectorEnv[Any, Any, Any]) -> None:
     died = any(not worker.is_alive() for worker in workers)
     try:
         envs.close(**({"terminate": True} if died else {}))
-    except Exception as error:  # noqa: BLE001  (what was learnt must not be lost for it)
+    except Exception as error:  # noqa: BLE001  (what was learned must not be lost for it)
         for worker in workers:
             worker.kill()
             worker.join()

@@ -116,7 +116,7 @@ class Replay:
         return serial
 
     def update_priorities(self, batch: SequenceBatch, error: NDArray[np.floating]) -> None:
-        """Make the size of what was wrong, (B, T) in units of the return scale, the priority of the batch's learnt steps.
+        """Make the size of what was wrong, (B, T) in units of the return scale, the priority of the batch's learned steps.
 
         Before anything is added: the batch's slots must still hold its steps. Without priorities nothing happens.
 
@@ -142,7 +142,7 @@ class Replay:
         pack: bool = False,
         importance: float = 1.0,
     ) -> SequenceBatch:
-        """B = `batch` windows of at most `window` transitions, with replacement, every step learnt about as often.
+        """B = `batch` windows of at most `window` transitions, with replacement, every step learned about as often.
 
         A window that begins inside an episode has `context` steps of burn-in without loss. `discount` is gamma.
         T is the longest window of the batch, or `pad_to`. With `pack` several whole episodes share a row, so there are
@@ -151,7 +151,7 @@ class Replay:
         valid and learn False. How windows are chosen, and how even that is: `seqel.replay.ring.window_units`.
         With priorities, `weight` undoes their uneven draws to the power of `importance` (beta): 0 not at all, 1 wholly.
 
-        Raises DataError where nothing can be learnt from what is stored, ConfigError on settings out of range.
+        Raises DataError where nothing can be learned from what is stored, ConfigError on settings out of range.
         """
         return sample_windows(
             self.layout, self._slots, self._table, self._priorities, batch,

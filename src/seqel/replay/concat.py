@@ -1,4 +1,4 @@
-"""Two batches as one: windows of live experience and of recorded data, learnt from in one update.
+"""Two batches as one: windows of live experience and of recorded data, learned from in one update.
 
 What happens to a field stands in its metadata (`seqel.types.Axis`), so that a new field needs nothing here.
 """
@@ -36,7 +36,7 @@ def concat(one: SequenceBatch, two: SequenceBatch) -> SequenceBatch:
 
 
 def pad_to(batch: SequenceBatch, steps: int) -> SequenceBatch:
-    """The batch with T = `steps` transitions: padding that is neither valid nor learnt from."""
+    """The batch with T = `steps` transitions: padding that is neither valid nor learned from."""
     more = steps - batch.reward.shape[1]
     if more == 0:
         return batch

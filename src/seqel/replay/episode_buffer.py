@@ -1,7 +1,7 @@
 """Recorded episodes to sample from: columns that lie ready (in memory or in files), and which of the episodes count.
 
 The read-only side of the replay: the same draws and the same batches, so that a learner cannot tell them apart. Several
-of them may share columns: the sessions that are learnt from, and those held out.
+of them may share columns: the sessions that are learned from, and those held out.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class EpisodeBuffer:
     def sample(
         self, batch: int, *, window: int, context: int, discount: float, rng: np.random.Generator, **options: Any
     ) -> SequenceBatch:
-        """As `Replay.sample`: B windows of at most `window` transitions, every step learnt about as often."""
+        """As `Replay.sample`: B windows of at most `window` transitions, every step learned about as often."""
         return sample_windows(
             self.layout, self.slots, self.table, None, batch,
             window=window, context=context, discount=discount, rng=rng, **options,

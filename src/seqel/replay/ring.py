@@ -31,12 +31,12 @@ def window_units(length: NDArray[np.int64], start: NDArray[np.int64], window: in
     With W = window and c = context, the raw start of a window runs over r = -(W - c) + 1, ..., L - c - 1 and its
     actual start is r clipped to 0 ... L - W; a window with steps before it learns only its steps from c on.
 
-    * L <= W: one window, W - c draws, so each of its steps is learnt by W - c draws.
+    * L <= W: one window, W - c draws, so each of its steps is learned by W - c draws.
     * L > W: L - 2c + W - 1 draws. Start 0 has W - c of them (every r <= 0) and start L - W too (every r >= L - W),
-      the starts between have one each. Step t >= c is learnt by every r with t - W < r <= t - c, all of them
-      allowed: W - c draws. What clipping adds comes on top: steps t in [c, W) are also learnt by the rest of
+      the starts between have one each. Step t >= c is learned by every r with t - W < r <= t - c, all of them
+      allowed: W - c draws. What clipping adds comes on top: steps t in [c, W) are also learned by the rest of
       start 0, steps in [L - W + c, L) by the rest of start L - W, each fewer than W - c more. A step t < c is
-      learnt by start 0 alone (at a true start): W - c draws. So every step gets at least W - c and, near an
+      learned by start 0 alone (at a true start): W - c draws. So every step gets at least W - c and, near an
       edge, fewer than 2 (W - c); where the edges overlap (W < L < 2W - c) it is fewer than 3 (W - c).
     * A segment (start > 0) never learns its first c steps: 0 draws where L <= c.
 

@@ -34,9 +34,9 @@ class Windows:
 
 
 def draw_uniform(table: EpisodeTable, batch: int, window: int, context: int, rng: np.random.Generator) -> Windows:
-    """Draw windows so that every step is learnt about as often.
+    """Draw windows so that every step is learned about as often.
 
-    Raises DataError where nothing can be learnt from what is stored.
+    Raises DataError where nothing can be learned from what is stored.
     """
     before = table.units_before(window, context)  # (episodes + 1,)
     total = int(before[-1] - before[0])
@@ -58,7 +58,7 @@ class Priorities:
     """A priority for each slot of a replay, and draws by them.
 
     alpha: 0 draws steps alike, 1 in proportion to their errors. context: the burn-in; the first `context` steps of a
-    segment that begins inside an episode are never learnt, and have none.
+    segment that begins inside an episode are never learned, and have none.
     """
 
     def __init__(self, capacity: int, alpha: float, context: int) -> None:
@@ -67,7 +67,7 @@ class Priorities:
         self.capacity, self.alpha, self.context = capacity, alpha, context
         self.tree = SumTree(capacity)
         self._serial = np.zeros(capacity, np.int64)  # of the episode that a slot belongs to
-        self._largest = 1.0  # priority^alpha that new steps get, so that each is learnt from soon
+        self._largest = 1.0  # priority^alpha that new steps get, so that each is learned from soon
 
     @property
     def nbytes(self) -> int:
@@ -75,7 +75,7 @@ class Priorities:
         return self.tree.nbytes + self._serial.nbytes
 
     def added(self, slot: int, own: NDArray[np.bool_], start: int, serial: int) -> None:
-        """An episode lies from `slot` on; `own` (T + 1,) says which steps are learnt: never the last, which only ends it."""
+        """An episode lies from `slot` on; `own` (T + 1,) says which steps are learned: never the last, which only ends it."""
         at = self._range(slot, len(own))
         weight = np.where(own, self._largest, 0.0)
         if start > 0:
@@ -88,7 +88,7 @@ class Priorities:
         self.tree.set(self._range(slot, length + 1), 0.0)
 
     def update(self, slot: NDArray[np.int64], error: NDArray[np.floating]) -> None:
-        """What was learnt at these slots, (N,) each: the size of the error, in units of the return scale.
+        """What was learned at these slots, (N,) each: the size of the error, in units of the return scale.
 
         Raises DataError where an error is not finite.
         """
@@ -104,7 +104,7 @@ class Priorities:
     ) -> Windows:
         """Draw windows, with weights (even probability / this one)^importance.
 
-        Raises DataError where nothing can be learnt from what is stored.
+        Raises DataError where nothing can be learned from what is stored.
         """
         context, spread = self.context, max(window - self.context, 1)
         before = table.units_before(window, context)

@@ -106,7 +106,7 @@ def test_rule_1_on_a_briefly_trained_network_after_a_reset_in_mid_window() -> No
     windows = dataclasses.replace(windows, is_first=first)
     with torch.no_grad():
         whole = net(windows).q
-        assert whole.std() > 1e-2, "it has learnt something to compare"
+        assert whole.std() > 1e-2, "it has learned something to compare"
         same_q(step_through(net, windows), whole)
 
 

@@ -211,7 +211,7 @@ def _warnings(found: dict[str, Any]) -> list[str]:
         if count
     ]
     if rare:
-        out.append(f"categories that occur fewer than 5 times ({_some(rare)}): little can be learnt about them")
+        out.append(f"categories that occur fewer than 5 times ({_some(rare)}): little can be learned about them")
     for name, share in found["missing"].items():
         if share > 0.5:
             out.append(f"column {name!r} is missing in {share:.0%} of the rows")

@@ -1,7 +1,7 @@
 """Columns that know too much: a network given the reward before it acts learns nothing that is there at service time.
 
 Each column alone predicts the reward of the same row: the mean reward of each of its values (numbers in up to BINS
-groups of equal size, also a straight line), learnt on one half of the sessions and tried on the other. Above SUSPICIOUS
+groups of equal size, also a straight line), learned on one half of the sessions and tried on the other. Above SUSPICIOUS
 of the variance explained it is named. That may be honest (the reward is a known function of the state), so it is a
 question to the owner of the data, not an error.
 """
