@@ -51,9 +51,9 @@ def test_a_well_behaved_environment_gets_no_warning() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (showing(UNIT, random, seeded=False), r"did not do the same twice \(the first observation differs\)"),
-        (showing(UNIT, np.array([0.0, 3.0], np.float32)), r"a value was 3 at \[1\], its space says -1 to 1"),
-        (showing(UNIT, np.zeros(2)), "its values are float64, its space says float32"),
+        (showing(UNIT, random, seeded=False), r"gave different results \(the first observation differs\)"),
+        (showing(UNIT, np.array([0.0, 3.0], np.float32)), r"a value was 3 at \[1\], but its space says -1 to 1"),
+        (showing(UNIT, np.zeros(2)), "its values are float64, but its space says float32"),
         (showing(spaces.Text(3), "far too long"), "is not in its space"),
     ],
     ids=["seed", "bounds", "dtype", "text"],
@@ -81,7 +81,7 @@ PICTURE = spaces.Box(0, 255, (24, 24, 3), np.uint8)
 
 def test_dark_pictures_and_bright_codes_are_asked_about() -> None:
     dark, bright = np.full((24, 24, 3), 9, np.uint8), np.full((24, 24, 3), 200, np.uint8)
-    says = r"read as a picture, but no value in play was above 9: .* --set observation.observation=codes"
+    says = r"read as an image, but no value in play was above 9: .* --set observation.observation=codes"
     found = probe(showing(PICTURE, dark))
     import re
 

@@ -116,7 +116,7 @@ def test_rows_that_report_no_mask_are_not_masked_by_the_others() -> None:
 
 
 def test_a_mask_that_allows_nothing_is_a_fault_unless_the_episode_is_over() -> None:
-    with pytest.raises(EnvironmentFault, match="allows no action before step 1 of an open episode"):
+    with pytest.raises(EnvironmentFault, match="allows no action before step 1, but the episode has not ended"):
         probe(environment(mask=np.zeros(A, bool)))
 
     class AtTheEnd(environment()):  # type: ignore[misc]
@@ -385,7 +385,7 @@ def test_a_fault_in_a_worker_is_told_as_it_is() -> None:
 @pytest.mark.parametrize("wrap", [lambda env: env, lambda env: gym.wrappers.TimeLimit(env, 5)], ids=["bare", "wrapped"])
 def test_one_instance_for_several_rows_is_a_fault(mode: Any, wrap: Any) -> None:
     env = environment()()
-    with pytest.raises(SharedInstance, match=r"every copy needs its own. Write `lambda: MyEnv\(\)`"):
+    with pytest.raises(SharedInstance, match=r"it must return a new one every time. Write `lambda: MyEnv\(\)`"):
         make_vector(lambda: wrap(env), 3, mode)
     close_vector(make_vector(lambda: wrap(env), 1))
     close_vector(make_vector(lambda: wrap(env), 1)), "what was closed may be used again"

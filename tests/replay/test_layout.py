@@ -73,7 +73,7 @@ def test_bad_episodes_are_refused_and_change_nothing() -> None:
     for fields, message in wrong:
         with pytest.raises(DataError, match=message):
             memory.add(replace(good, **fields))
-    with pytest.raises(DataError, match="make the capacity at least 61"):
+    with pytest.raises(DataError, match="increase the capacity to at least 61"):
         memory.add(episode(60, rng))
     none = {name: leaf[:1] for name, leaf in good.observation.items()}
     with pytest.raises(DataError, match="at least one transition"):

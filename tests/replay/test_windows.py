@@ -172,7 +172,7 @@ def test_wrong_use_is_refused() -> None:
         memory.update_priorities(batch, np.full(batch.reward.shape, np.nan))
     with pytest.raises(ConfigError, match="alpha"):
         replay(alpha=1.5)
-    with pytest.raises(ConfigError, match="context that priorities"):
+    with pytest.raises(ConfigError, match="the priorities"):
         memory.sample(2, window=6, context=3, discount=0.9, rng=np.random.default_rng(0))
     with pytest.raises(DataError, match="add episodes first"):
         draw(replay(), 2, np.random.default_rng(0))

@@ -71,5 +71,5 @@ def test_wrong_use_is_refused() -> None:
     with pytest.raises(EnvironmentFault, match="reset"):
         env.step(1)
     env.reset(seed=0)
-    with pytest.raises(SpaceError, match="came 3"):
+    with pytest.raises(SpaceError, match="got 3"):
         env.step(3)

@@ -78,5 +78,5 @@ def test_wrong_use_is_refused() -> None:
         MemoryCards(pairs=0)
     env = MemoryCards()
     env.reset(seed=0)
-    with pytest.raises(SpaceError, match="came 10"):
+    with pytest.raises(SpaceError, match="got 10"):
         env.step(10)
