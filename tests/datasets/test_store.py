@@ -300,7 +300,7 @@ def test_where_the_folder_cannot_be_written_the_store_is_elsewhere(
 
 def test_masks_that_do_not_fit_are_refused(tables: Any) -> None:
     rows = [{**row, "mask": [True, True, True]} for row in tables.rows]
-    with pytest.raises(DataError, match="the action mask has 3 values a row, but there are 2 actions"):
+    with pytest.raises(DataError, match="the action mask has 3 values per row, but there are 2 actions"):
         load(tables.jsonl(rows), tables.schema(mask="mask"))
     dataset = load(tables.jsonl(rows), tables.schema(mask="mask", actions=["stay", "go", "jump"]))
     assert dataset.actions == ["stay", "go", "jump"]
@@ -316,7 +316,7 @@ def test_masks_that_do_not_fit_are_refused(tables: Any) -> None:
 
 
 def test_actions_that_the_schema_does_not_list_are_refused(tables: Any) -> None:
-    with pytest.raises(DataError, match="lists the actions \\['go'\\], but 'stay' occurs too"):
+    with pytest.raises(DataError, match="expected one of the schema's actions \\['go'\\], got 'stay'"):
         load(tables.csv(tables.rows), tables.schema(actions=["go"]))
 
 
@@ -390,9 +390,9 @@ def test_candidates_by_name_are_a_mask(tables: Any) -> None:
         bad = [{**rows[0], "offered": wrong}, *rows[1:]]
         with pytest.raises(DataError, match=expected):
             load(tables.jsonl(bad), schema)
-    with pytest.raises(ConfigError, match="candidates needs all actions"):
+    with pytest.raises(ConfigError, match="candidates requires the names of all actions"):
         tables.schema(candidates="offered")
-    with pytest.raises(ConfigError, match="candidates and mask say the same"):
+    with pytest.raises(ConfigError, match="expected candidates or mask, got both"):
         tables.schema(candidates="offered", mask="mask", actions=["stay", "go"])
 
 
@@ -448,7 +448,7 @@ def test_a_side_file_that_is_damaged_makes_the_store_again(name: str, how: str, 
         path.symlink_to(tmp_path / "outside")
     elif how == "a pipe":
         os.mkfifo(path)
-    with pytest.warns(StoreWarning, match="damaged.*made again"):
+    with pytest.warns(StoreWarning, match="damaged.*imported again"):
         two = load(file, schema)
     same(one, two)
 
@@ -464,7 +464,7 @@ def test_facts_that_name_paths_outside_are_not_followed(tables: Any, tmp_path: P
     meta["files"]["../../outside.bin"] = meta["files"].pop(column["file"])
     column["file"] = "../../outside.bin"
     (one.directory / "meta.json").write_bytes(store._sealed(meta))
-    with pytest.warns(StoreWarning, match="names other files"):
+    with pytest.warns(StoreWarning, match="lists files that are not those of a store"):
         same(one, load(file, schema))
 
 

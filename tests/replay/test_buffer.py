@@ -206,7 +206,7 @@ def test_a_state_is_taken_over_by_a_replay_of_another_capacity() -> None:
     assert larger.episodes == 4, "what is added goes behind what was there"
     smaller.load_state_dict(memory.state_dict())
     assert same_batches(draw(memory, 8, 12, 5), draw(smaller, 8, 12, 5))
-    with pytest.raises(CheckpointError, match="episodes of 2 to 30 slots"):
+    with pytest.raises(CheckpointError, match="episodes that take 2 to 30 slots"):
         replay(30).load_state_dict(memory.state_dict())
 
 

@@ -51,7 +51,7 @@ def test_bad_episodes_are_refused_and_change_nothing() -> None:
         (seen(place=np.where(np.isnan(hole), 1e300, hole.astype(np.float64))), "'place'.* at step 7"),
         (seen(place=place[:-1]), r"'place' of shape \(21,\), got \(20,\)"),
         (seen(pixels=pixels[:, :1]), "'pixels' of shape"),
-        (seen(pixels=pixels.astype(np.float32)), "casts to uint8, got float32"),
+        (seen(pixels=pixels.astype(np.float32)), "can be cast to uint8, got float32"),
         (seen(pixels=np.where(np.arange(21)[:, None, None] == 3, -1, pixels.astype(int))), "fit uint8.* at step 3"),
         (seen(more=place), "leaves"),
         ({"action": action}, r"action in 0 \.\.\. 4, got .* at step 4"),

@@ -134,7 +134,7 @@ def test_how_much_of_long_texts_is_read_is_said(tables: Any) -> None:
 def test_events_at_one_moment_are_mentioned(tables: Any) -> None:
     report = found(tables, clean().with_columns(step=pl.int_range(pl.len()) % 10 // 2))
     assert (report["ties"], report["duplicates"]) == (ROWS // 2, 0)
-    assert any("2,000 rows have the same place in their session" in text for text in report["warnings"])
+    assert any("2,000 rows have the same order as the row before" in text for text in report["warnings"])
 
 
 def test_behaviour_probabilities_are_judged(tables: Any) -> None:
@@ -145,7 +145,7 @@ def test_behaviour_probabilities_are_judged(tables: Any) -> None:
     assert good["warnings"] == []
     assert good["behaviour"]["mean_inverse"] == pytest.approx(3, abs=0.15)
     wrong = found(tables, clean(do=action, p=np.full(ROWS, 0.9)), behaviour_probability="p")
-    assert any("are they the probabilities of the recorded actions?" in text for text in wrong["warnings"])
+    assert any("check that these are the probabilities of the recorded actions" in text for text in wrong["warnings"])
     sure = found(tables, clean(do=action, p=np.ones(ROWS)), behaviour_probability="p")
     assert any("every behaviour probability is 1" in text for text in sure["warnings"])
 
