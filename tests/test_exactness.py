@@ -106,7 +106,7 @@ def test_without_history_the_same_learner_misses_them() -> None:
     assert cue_error(ONE_STEP, **blind) > 0.5
 
 
-def test_a_task_that_never_ends_is_bootstrapped_through_its_cuts() -> None:
+def test_a_task_that_never_ends_is_bootstrapped_through_its_truncations() -> None:
     """Two states; action a leads to state a; leaving state 1 by action 0 pays 1. Episodes are cut at 12 steps.
 
     Q*(1,0) = 1 + 0.9 V(0), V(0) = 0.9 V(1), so V(1) = 1 / (1 - 0.81).

@@ -137,7 +137,7 @@ def test_plain_arguments_from_a_file_are_passed_on(foreign: Path) -> None:
     assert main(["evaluate", ".", "--episodes", "2"]) == 0
 
 
-def test_with_the_users_word_a_foreign_name_is_looked_up_but_not_in_the_current_directory(
+def test_a_confirmed_foreign_name_is_looked_up_but_not_in_the_current_directory(
     foreign: Path, mark: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rename(foreign, {"env": "evil_env:Env"})
@@ -146,7 +146,7 @@ def test_with_the_users_word_a_foreign_name_is_looked_up_but_not_in_the_current_
     assert main(["evaluate", ".", "--env", "evil_env:Env"]) == 3 and mark.exists(), "typed: found, other spaces"
 
 
-def test_what_is_no_environment_is_not_called_even_where_it_is_trusted(foreign: Path, mark: Path) -> None:
+def test_something_that_is_not_an_environment_is_not_called_even_if_trusted(foreign: Path, mark: Path) -> None:
     rename(foreign, touching(mark))
     assert main(["evaluate", ".", "--trust"]) == 4
     assert main(["train", "--resume", ".", "--trust"]) == 4
@@ -173,7 +173,7 @@ def test_a_foreign_config_reaches_no_path_outside_its_folder(
             seqel.resume(foreign, steps=400, progress=False)
 
 
-def test_a_foreign_run_of_an_installed_environment_goes_on_without_a_question(foreign: Path) -> None:
+def test_a_foreign_run_of_an_installed_environment_continues_without_a_question(foreign: Path) -> None:
     assert seqel.resume(foreign, steps=300, progress=False).info["env"] == "CartPole-v1"
 
 
@@ -185,7 +185,7 @@ def test_a_config_file_names_no_code_unless_it_is_confirmed(foreign: Path, mark:
     assert main(["train", "evil_env:Env", *given]) == 0 and mark.exists()
 
 
-def test_a_run_begun_here_needs_no_question_and_its_copy_does(
+def test_a_local_run_needs_no_confirmation_but_its_copy_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Also from another folder: the module's own one is remembered, and the current one is not searched."""
@@ -231,7 +231,7 @@ def test_a_pipe_in_a_foreign_run_is_refused(foreign: Path) -> None:
         seqel.resume(foreign, steps=400, progress=False)
 
 
-def test_loading_a_foreign_agent_reads_its_own_files_alone(foreign: Path, tmp_path: Path) -> None:
+def test_loading_a_foreign_agent_reads_only_its_own_files(foreign: Path, tmp_path: Path) -> None:
     shutil.move(foreign / "agent", tmp_path / "real")
     (foreign / "agent").symlink_to(tmp_path / "real")
     with pytest.raises(CheckpointError, match="leads out of its folder"):

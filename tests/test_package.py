@@ -76,7 +76,7 @@ def test_help_is_quick() -> None:
 
 
 @pytest.mark.parametrize("name", seqel.__all__)
-def test_every_public_name_can_be_had(name: str) -> None:
+def test_every_public_name_can_be_accessed(name: str) -> None:
     assert name in dir(seqel)
     assert getattr(seqel, name) is not None
     assert getattr(seqel, name) is getattr(seqel, name), "a name is loaded once and kept"
@@ -100,7 +100,7 @@ def test_public_names_are_the_documented_ones() -> None:
         assert callable(getattr(seqel, name)), f"seqel.{name} must stay a function: no package may take its name"
 
 
-def test_unknown_name_is_an_attribute_error_that_lists_what_there_is() -> None:
+def test_an_unknown_name_is_an_attribute_error_that_lists_the_known_ones() -> None:
     with pytest.raises(AttributeError, match=r"no attribute 'trian'.*evaluate.*train"):
         seqel.trian  # noqa: B018
 

@@ -171,7 +171,7 @@ def test_infinite_bounds_survive_json() -> None:
     assert ObservationSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
-def test_single_and_batch_are_told_apart_where_sizes_cannot() -> None:
+def test_a_single_observation_and_a_batch_are_distinguished_where_sizes_are_ambiguous() -> None:
     discrete = ObservationSpec.from_space(spaces.Discrete(4))
     assert discrete.is_single(3) and discrete.is_single(np.int64(3)) and not discrete.is_single(np.array([3]))
     vector = ObservationSpec.from_space(spaces.Box(-1, 1, (3,)))
@@ -320,7 +320,7 @@ def test_a_batch_flattens_to_its_single_observations_stacked(space: spaces.Space
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_numbers_that_are_none_are_refused_with_their_place(bad: float) -> None:
+def test_numbers_that_are_not_finite_are_refused_with_their_place(bad: float) -> None:
     spec = ObservationSpec.from_space(spaces.Box(-np.inf, np.inf, (3,), np.float32))
     observation = np.zeros((2, 3), np.float32)
     observation[1, 2] = bad

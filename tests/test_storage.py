@@ -133,7 +133,7 @@ def test_everything_is_flushed_before_the_rename(tmp_path: Path, monkeypatch: py
 # ------------------------------------------------------------------------------------------------------------- trees
 
 
-def test_tree_there_and_back(tmp_path: Path) -> None:
+def test_a_saved_tree_is_restored(tmp_path: Path) -> None:
     directory = tmp_path / "deep" / "tree"
     save_tree(directory, TREE)
     assert names(directory) == FILES
@@ -149,7 +149,7 @@ def test_tree_there_and_back(tmp_path: Path) -> None:
     assert load_tree(tmp_path / "empty") == {}
 
 
-def test_loaded_values_do_not_hang_on_the_file(tmp_path: Path) -> None:
+def test_loaded_values_do_not_depend_on_the_file(tmp_path: Path) -> None:
     save_tree(tmp_path / "tree", TREE)
     back = load_tree(tmp_path / "tree")
     (tmp_path / "tree" / "arrays.safetensors").write_bytes(b"")
@@ -265,7 +265,7 @@ def test_every_flipped_byte_is_found(tmp_path: Path, name: str) -> None:
     verify_tree(directory)
 
 
-def test_altered_says_what_came(tmp_path: Path) -> None:
+def test_an_altered_file_is_reported_with_both_checksums(tmp_path: Path) -> None:
     save_tree(tmp_path / "tree", {"step": 1})
     (tmp_path / "tree" / "tree.json").write_text('{"dict":{"step":2}}')
     with pytest.raises(CheckpointError, match=r"tree\.json is altered: expected CRC-32 [0-9a-f]{8}, got [0-9a-f]{8}"):

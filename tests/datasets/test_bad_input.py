@@ -88,7 +88,7 @@ def test_a_last_row_may_lack_both_action_and_reward_but_not_one(tables: Any, sch
 
 
 @pytest.mark.parametrize("value", ["inf", "-Infinity", "1e39", "abc", "1,5", "0x10", "1_000", "None", "1.2.3", "😀"])
-def test_a_reward_that_is_no_finite_number(tables: Any, schema: Any, value: str) -> None:
+def test_a_reward_that_is_not_a_finite_number(tables: Any, schema: Any, value: str) -> None:
     cell = f'"{value}"' if "," in value else value
     refused(tables, schema, f"{HEAD}{GOOD}b,1,0,go,{cell}\n", r"t\.csv, line 5, column 'gain': expected a number")
 
@@ -118,13 +118,13 @@ def test_a_session_or_a_step_without_a_name(tables: Any, schema: Any) -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "-0.1", "1.01", "1e-60"])
-def test_a_probability_that_is_none(tables: Any, value: str) -> None:
+def test_an_invalid_probability(tables: Any, value: str) -> None:
     schema = tables.schema(observation={"x": "number"}, behaviour_probability="p")
     content = f"who,step,x,do,gain,p\na,0,1,go,1,0.5\na,1,1,go,1,{value}\n"
     refused(tables, schema, content, r"line 3, column 'p': expected a probability above 0, at most 1")
 
 
-def test_a_flag_that_is_none(tables: Any) -> None:
+def test_an_invalid_flag(tables: Any) -> None:
     schema = tables.schema(observation={"x": "number"}, terminated="over")
     refused(
         tables, schema, "who,step,x,do,gain,over\na,0,1,go,1,maybe\n", r"line 2, column 'over': expected true or false"
@@ -252,7 +252,7 @@ def test_the_line_is_right_in_a_later_block(tables: Any, schema: Any, monkeypatc
     refused(tables, schema, "\n".join(objects), r"line 301: expected a JSON object", "t.jsonl")
 
 
-def test_bytes_that_are_no_utf8(tables: Any, schema: Any) -> None:
+def test_bytes_that_are_not_utf8(tables: Any, schema: Any) -> None:
     refused(tables, schema, (HEAD + GOOD).encode() + b"b,1,2,g\xf6,1\n", r"t\.csv, line 5, column 'do': expected UTF-8")
     refused(tables, schema, b"who,st\xe9p\na,1\n", r"t\.csv, line 1: expected UTF-8")
     refused(
@@ -285,7 +285,7 @@ def test_json_lines_that_are_wrong(tables: Any, schema: Any, line: str, match: s
     refused(tables, schema, '{"who":"a","step":0,"x":1,"do":"go","gain":1}\n' + line + "\n", match, "t.jsonl")
 
 
-def test_a_vector_that_is_none(tables: Any) -> None:
+def test_an_invalid_vector(tables: Any) -> None:
     schema = tables.schema(observation={"v": "vector"})
     head = 'who,step,v,do,gain\na,0,"[1, 2]",go,1\n'
     refused(
@@ -370,7 +370,10 @@ def test_the_separator_line_of_excel_is_understood(tables: Any, schema: Any) -> 
 def test_a_schema_that_names_a_missing_column(tables: Any) -> None:
     schema = tables.schema(observation={"xs": "number"})
     refused(
-        tables, schema, HEAD + GOOD, r"the schema names column 'xs'.*did you mean 'x'\?; the columns are who, step, x, do, gain"
+        tables,
+        schema,
+        HEAD + GOOD,
+        r"the schema names column 'xs'.*did you mean 'x'\?; the columns are who, step, x, do, gain",
     )
     pl.read_csv((HEAD + GOOD).encode()).write_parquet(tables.directory / "t.parquet")
     with pytest.raises(DataError, match="'xs'"):

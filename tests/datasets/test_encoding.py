@@ -52,7 +52,7 @@ def test_it_goes_through_json_and_stays_the_same(dataset: Dataset) -> None:
         np.testing.assert_array_equal(value, dataset.encoding.row(raw)[path])
 
 
-def test_what_is_unknown_or_missing(dataset: Dataset) -> None:
+def test_unknown_and_missing_values_are_encoded_as_such(dataset: Dataset) -> None:
     assert dataset.encoding is not None
     raw: dict[str, Any] = {
         "x": 1,

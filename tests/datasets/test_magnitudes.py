@@ -83,7 +83,7 @@ def test_a_vector_of_large_numbers_close_together_is_refused(tables: Any) -> Non
         load(tables.parquet(rows), tables.schema(observation={"v": "vector"}))
 
 
-def test_what_a_shift_cannot_keep_apart_is_said(tables: Any) -> None:
+def test_integers_that_a_shift_cannot_keep_distinct_are_reported(tables: Any) -> None:
     rows = [
         {"who": "a", "step": i, "do": "go", "gain": float(i % 2), "x": x} for i, x in enumerate([0, 2**40, 2**40 + 1])
     ]

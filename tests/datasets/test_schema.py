@@ -64,7 +64,7 @@ def test_it_is_read_and_written_as_toml(tmp_path: Path) -> None:
         (("ends", "= ends"), "expected a schema as TOML"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, change: tuple[str, str], match: str) -> None:
+def test_errors_name_what_is_wrong(tmp_path: Path, change: tuple[str, str], match: str) -> None:
     path = tmp_path / "s.toml"
     path.write_text(FULL.replace(*change))
     with pytest.raises(ConfigError, match=match):
@@ -98,7 +98,7 @@ def test_a_column_with_two_roles_is_refused(roles: dict[str, Any], match: str) -
 
 
 @pytest.mark.parametrize("length", [0, -1, 10**6, 2.5, True, "64"])
-def test_a_text_length_that_is_none_is_refused(length: Any) -> None:
+def test_an_invalid_text_length_is_refused(length: Any) -> None:
     with pytest.raises(ConfigError, match="expected text_length from 1 to 4096"):
         Schema("a", "b", "c", text_length=length)
 
@@ -191,13 +191,13 @@ def test_a_log_of_user_item_rating_time_needs_nothing_else(tables: Any) -> None:
         ("episode,text,label,reward", "s{s},hello {n} you,{a},{f}", ("episode", "label", "reward")),
     ],
 )
-def test_usual_names_are_known(tables: Any, header: str, values: str, roles: tuple[str, str, str]) -> None:
+def test_common_column_names_are_recognised(tables: Any, header: str, values: str, roles: tuple[str, str, str]) -> None:
     lines = [values.format(s=n // 5, a=["buy", "sell", "wait"][n % 3], f=n % 2, n=n) for n in range(60)]
     schema = propose(tables.text("\n".join([header, *lines]) + "\n")).schema
     assert (schema.session, schema.action, schema.reward) == roles
 
 
-def test_what_is_not_clear_is_left_open_with_its_choices(tables: Any) -> None:
+def test_an_unclear_role_is_left_open_with_the_possible_columns(tables: Any) -> None:
     lines = [f"s{n // 5},{'ab'[n % 2]},{n}.25,{n * 3}" for n in range(60)]
     path = tables.text("\n".join(["session,what,one,two", *lines]) + "\n")
     found = draft(path)
@@ -221,7 +221,7 @@ def test_what_is_not_clear_is_left_open_with_its_choices(tables: Any) -> None:
         draft(path, {"action": "what", "reward": "what"})
 
 
-def test_doubts_are_told(tables: Any) -> None:
+def test_uncertain_guesses_are_listed(tables: Any) -> None:
     proposal = propose(tables.text("episode,user_id,the_action,score,x\na,u,b,1,0.5\na,u,c,2,0.25\n"))
     assert proposal.schema.session == "episode"
     unsure = "\n".join(proposal.unsure)
@@ -231,7 +231,7 @@ def test_doubts_are_told(tables: Any) -> None:
     assert "how a session ends" in unsure
 
 
-def test_a_probability_and_short_sentences_are_seen_for_what_they_are(tables: Any) -> None:
+def test_a_probability_and_short_sentences_are_recognised(tables: Any) -> None:
     lines = ["session,action,reward,probability,message,genre"]
     lines += [f"s{n // 3},b,1,0.5,my number is {n % 20},Science Fiction {n % 3}" for n in range(60)]
     proposal = propose(tables.text("\n".join(lines) + "\n"))

@@ -71,7 +71,7 @@ def test_an_example_worked_by_hand(tables: Any) -> None:
     np.testing.assert_array_equal(slot, np.concatenate([[0], np.cumsum(length + 1)[:-1]]))
 
 
-def test_a_truncated_session_gives_up_its_last_transition(tables: Any) -> None:
+def test_a_truncated_session_loses_its_last_transition(tables: Any) -> None:
     dataset = load(tables.csv(tables.rows), tables.schema(ends="truncated"))
     found = episode(dataset, "ann")
     assert (found["length"], found["terminated"]) == (2, 0)
@@ -109,7 +109,7 @@ def test_columns_say_how_a_session_ends(tables: Any) -> None:
         load(tables.csv([{**row, "over": row["step"] == 0} for row in tables.rows]), tables.schema(terminated="over"))
 
 
-def test_the_flag_may_stand_with_the_last_action_or_the_final_observation(tables: Any) -> None:
+def test_the_flag_may_be_at_the_last_action_or_the_final_observation(tables: Any) -> None:
     for at in (2, 3):
         rows = [{**row, "over": int(row["step"] == at)} for row in tables.rows if row["who"] == "ann"]
         rows.append({**rows[-1], "step": 3, "do": None, "gain": None, "over": int(at == 3)})
@@ -218,7 +218,7 @@ def many(rows: int = 3_000, seed: int = 0) -> pl.DataFrame:
     return frame.with_columns(x=pl.when(pl.col("step") % 10 == 0).then(None).otherwise("x"))
 
 
-def test_many_batches_and_buckets_give_what_one_gives(tables: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_batches_and_buckets_give_the_same_as_one(tables: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tables.directory / "m.csv"
     many().write_csv(path)
     many().write_parquet(tables.directory / "m.parquet")
@@ -256,7 +256,7 @@ def test_the_second_start_opens_the_store_and_reads_no_table(tables: Any, monkey
     assert isinstance(two.buffer.slots.columns["reward"], np.memmap)
 
 
-def test_a_changed_file_or_schema_or_a_damaged_store_is_imported_anew(tables: Any) -> None:
+def test_a_changed_file_or_schema_or_a_damaged_store_is_imported_again(tables: Any) -> None:
     path = tables.csv(tables.rows)
     one = load(path, tables.schema())
     assert one.directory is not None
@@ -406,7 +406,7 @@ def flip(path: Path, at: int, bit: int) -> None:
 
 
 @pytest.mark.parametrize("flips", [60, pytest.param(500, marks=pytest.mark.slow)])
-def test_a_flipped_bit_anywhere_in_the_store_is_found_and_the_store_made_again(flips: int, tables: Any) -> None:
+def test_a_flipped_bit_anywhere_in_the_store_is_found_and_the_table_imported_again(flips: int, tables: Any) -> None:
     file, schema = tables.csv(tables.rows), tables.schema()
     whole = load(file, schema)
     before = contents(whole)
@@ -432,7 +432,9 @@ def test_a_flipped_bit_anywhere_in_the_store_is_found_and_the_store_made_again(f
 
 @pytest.mark.parametrize("name", ["meta.json", "encoding.json", "episodes.npy", "hashes.npy", "names.bin", "00.bin"])
 @pytest.mark.parametrize("how", ["missing", "cut", "empty", "a folder", "a link out", "a pipe"])
-def test_a_side_file_that_is_damaged_makes_the_store_again(name: str, how: str, tables: Any, tmp_path: Path) -> None:
+def test_a_damaged_side_file_makes_the_table_be_imported_again(
+    name: str, how: str, tables: Any, tmp_path: Path
+) -> None:
     file, schema = tables.csv(tables.rows), tables.schema()
     one = load(file, schema)
     assert one.directory is not None

@@ -125,7 +125,7 @@ def test_what_is_not_a_number_is_no_text(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dataset.encoding.row({"it": "nan"})["text/it"], hash_text("nan"))
 
 
-def test_forms_that_mean_two_names_are_told_apart_by_their_text() -> None:
+def test_forms_that_mean_two_names_are_distinguished_by_their_text() -> None:
     lookup = Lookup(["1.1", "1.10", "2", "true"])
     assert [lookup.get(value) for value in ("1.1", "1.10", 1.1, "1.100")] == [0, 1, 0, None]
     assert [lookup.get(value) for value in (2.0, "2.0", np.int8(2), True, "TRUE", "no", None)] == [

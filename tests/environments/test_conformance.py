@@ -58,13 +58,13 @@ def test_a_well_behaved_environment_gets_no_warning() -> None:
     ],
     ids=["seed", "bounds", "dtype", "text"],
 )
-def test_what_departs_from_the_declaration_is_reported_once(make: Any, says: str) -> None:
+def test_a_departure_from_the_declaration_is_reported_once(make: Any, says: str) -> None:
     import re
 
     assert len([text for text in probe(make).warnings if re.search(says, text)]) == 1
 
 
-def test_an_environment_that_may_never_end_is_warned_of() -> None:
+def test_an_environment_that_may_never_end_gives_a_warning() -> None:
     class Endless(showing(UNIT, random)):  # type: ignore[misc]
         def step(self, action: Any) -> Any:
             *rest, _, cut, info = super().step(action)
@@ -79,7 +79,7 @@ def test_an_environment_that_may_never_end_is_warned_of() -> None:
 PICTURE = spaces.Box(0, 255, (24, 24, 3), np.uint8)
 
 
-def test_dark_pictures_and_bright_codes_are_asked_about() -> None:
+def test_dark_images_and_bright_codes_give_a_warning() -> None:
     dark, bright = np.full((24, 24, 3), 9, np.uint8), np.full((24, 24, 3), 200, np.uint8)
     says = r"read as an image, but no value in play was above 9: .* --set observation.observation=codes"
     found = probe(showing(PICTURE, dark))
@@ -114,7 +114,7 @@ def test_the_environment_and_the_setting_say_how_a_grid_is_read() -> None:
 TIME = 1_700_000_000
 
 
-def test_numbers_that_float32_cannot_tell_apart_are_refused() -> None:
+def test_numbers_that_float32_cannot_distinguish_are_refused() -> None:
     for dtype in (np.float64, np.int64):
         free = spaces.Box(
             *((-np.inf, np.inf) if dtype is np.float64 else (np.iinfo(np.int64).min, np.iinfo(np.int64).max)),

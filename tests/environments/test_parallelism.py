@@ -42,7 +42,7 @@ def test_a_slow_environment_is_tried_both_ways(
 
 
 @pytest.mark.parametrize(("cores", "rate", "envs"), [(2, 50_000.0, 8), (1, 100.0, 8), (2, 100.0, 1)])
-def test_where_processes_cannot_pay_nothing_is_tried(
+def test_nothing_is_tried_where_processes_cannot_help(
     monkeypatch: pytest.MonkeyPatch, cores: int, rate: float, envs: int
 ) -> None:
     modes = tried(monkeypatch, cores, 1.0, 2.0)

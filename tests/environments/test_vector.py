@@ -112,7 +112,7 @@ def test_rows_that_report_no_mask_may_do_anything(mode: AutoresetMode) -> None:
         stream.step(stream.mask.argmax(axis=1))
 
 
-def test_a_mask_that_is_no_longer_reported_no_longer_holds() -> None:
+def test_a_mask_that_is_no_longer_reported_no_longer_applies() -> None:
     stream = open_stream(HalfMasked)
     assert stream.mask is not None and stream.mask.sum() == COUNT
     stream.step(np.ones(COUNT, np.int64))
@@ -147,7 +147,7 @@ def test_first_marks_the_steps_that_begin_an_episode(mode: AutoresetMode) -> Non
             stream.reset([None] * COUNT, outcome.ended)
 
 
-def test_what_was_handed_out_does_not_change_later() -> None:
+def test_returned_arrays_do_not_change_later() -> None:
     stream = open_stream()
     seen = stream.current["observation"]
     kept = seen.copy()
@@ -172,7 +172,7 @@ def test_actions_that_start_elsewhere_are_moved_there() -> None:
 
 
 @pytest.mark.parametrize("reward", [np.nan, np.inf, -np.inf])
-def test_a_reward_that_is_not_finite_is_told_with_its_environment_and_action(reward: float) -> None:
+def test_a_reward_that_is_not_finite_is_reported_with_its_environment_and_action(reward: float) -> None:
     class Bad(Scripted):
         def step(self, action: int) -> Any:
             observation, good, *rest = super().step(action)
@@ -182,7 +182,7 @@ def test_a_reward_that_is_not_finite_is_told_with_its_environment_and_action(rew
         open_stream(Bad).step(np.array([0, 2, 1]))
 
 
-def test_faults_of_reset_and_step_are_told_as_such_and_seqel_errors_pass() -> None:
+def test_faults_of_reset_and_step_are_reported_as_such_and_seqel_errors_pass() -> None:
     class Burnt(Scripted):
         def step(self, action: int) -> Any:
             if action == 2:
@@ -233,7 +233,7 @@ def test_an_observation_of_another_shape_is_refused() -> None:
         open_stream(Wide).step(np.zeros(COUNT, np.int64))
 
 
-def test_side_by_side_in_one_process_or_in_many_is_the_same() -> None:
+def test_one_process_and_many_processes_give_the_same() -> None:
     found = []
     for mode in ("sync", "async"):
         envs = make_vector(lambda: Scripted(4), 2, mode)  # type: ignore[arg-type]
@@ -251,7 +251,7 @@ def test_side_by_side_in_one_process_or_in_many_is_the_same() -> None:
     assert found[0] == found[1]
 
 
-def test_what_cannot_be_made_is_said() -> None:
+def test_an_environment_that_cannot_be_made_is_reported() -> None:
     def make() -> Any:
         raise RuntimeError("no licence")
 

@@ -85,7 +85,7 @@ def test_watkins_by_hand() -> None:
     assert found.tolist() == [[7.0, 12.0, 15.0, 24.0]]
 
 
-def test_watkins_is_pengs_where_all_was_greedy() -> None:
+def test_watkins_equals_peng_where_all_actions_were_greedy() -> None:
     trace = watkins_trace(torch.ones_like(VALID), 0.5)
     assert agrees(peng_lambda(REWARD, DISCOUNT, BOOTSTRAP, VALID, trace), LAMBDA_HALF)
 
@@ -304,7 +304,7 @@ def test_settings_off_by_one_change_the_result() -> None:
 # --------------------------------------------------------------------------------------------------- clear errors
 
 
-def test_wrong_shapes_say_what_got() -> None:
+def test_errors_about_wrong_shapes_name_the_shapes() -> None:
     flat, wide = torch.zeros(4), torch.zeros(2, 5)
     valid = torch.ones(2, 4, dtype=torch.bool)
     with pytest.raises(ValueError, match=r"rank 2.*a \(4,\)"):

@@ -51,13 +51,13 @@ def test_gradients_of_the_maximum_do_not_touch_forbidden_actions() -> None:
     assert q.grad.tolist() == [[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
 
 
-def test_select_by_hand() -> None:
+def test_gather_actions_by_hand() -> None:
     assert gather_actions(ONLINE[:, :2], torch.tensor([[[0], [2]]])).tolist() == [[[9.0], [2.0]]]
     two = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])  # (B, M, A) with M = 2
     assert gather_actions(two, torch.tensor([[1, 0]])).tolist() == [[2.0, 3.0]]
 
 
-def test_select_gradient_is_one_hot() -> None:
+def test_gather_actions_gradient_is_one_hot() -> None:
     q = torch.zeros(1, 1, 1, 3, requires_grad=True)
     gather_actions(q, torch.tensor([[[2]]])).sum().backward()
     assert q.grad is not None

@@ -156,7 +156,7 @@ def test_dtypes_and_shapes() -> None:
     assert all(t.is_contiguous() for t in tensors)
 
 
-def test_draws_stay_right_between_adds_and_changes_of_window() -> None:
+def test_draws_stay_correct_between_adds_and_changes_of_window() -> None:
     """The incremental running sum equals one made from nothing, whatever came between."""
     rng = np.random.default_rng(3)
     memory = replay(300)
@@ -194,7 +194,7 @@ def test_save_and_restore_bit_for_bit() -> None:
     assert len(loaded) == loaded.episodes == 0
 
 
-def test_a_state_is_taken_over_by_a_replay_of_another_capacity() -> None:
+def test_a_replay_of_another_capacity_can_restore_a_state() -> None:
     rng = np.random.default_rng(6)
     memory, larger, smaller = replay(60), replay(200), replay(59)
     for length in (20, 25, 30):  # wraps around the end
@@ -252,7 +252,7 @@ def test_next_observations_are_stored_once() -> None:
     assert state["step/observation/observation"].shape == (500, 84, 84)  # type: ignore[union-attr]
 
 
-def test_in_files_it_is_the_same_replay_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_replay_in_files_behaves_the_same_and_leaves_no_files(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     inside = replay(200)
     outside = Replay(LEAVES, 200, actions=ACTIONS, action_dims=DIMS, masked=True, directory=tmp_path / "scratch")
@@ -271,7 +271,7 @@ def test_in_files_it_is_the_same_replay_and_leaves_nothing(tmp_path: Path) -> No
     assert list((tmp_path / "scratch").iterdir()) == []  # a file without a name is gone with the process
 
 
-def test_a_disk_without_room_is_said_before_anything_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_before_anything_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def full(descriptor: int, offset: int, size: int) -> None:

@@ -20,7 +20,7 @@ def of_files() -> int:
 
 
 @pytest.mark.skipif(not STATUS.exists(), reason="the system does not say what a process holds")
-def test_pages_are_let_go_and_what_was_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_are_released_and_written_data_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "RESIDENT", 4 << 20)
     slots = Ring({"frame": ((64, 64), np.dtype(np.uint8))}, 10_000, tmp_path)  # 40 MB
     before = of_files()

@@ -86,7 +86,7 @@ def test_bad_episodes_are_refused_and_change_nothing() -> None:
         np.testing.assert_array_equal(np.array(after[name]), np.array(value), err_msg=name)
 
 
-def test_casts_that_keep_every_value_are_taken() -> None:
+def test_casts_that_keep_every_value_are_accepted() -> None:
     rng = np.random.default_rng(8)
     ep = episode(12, rng)
     wide = replace(

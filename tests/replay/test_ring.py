@@ -10,7 +10,7 @@ from seqel.replay.ring import EpisodeTable, Ring, window_units
 
 
 @pytest.mark.parametrize(("window", "context"), [(6, 2), (10, 5), (4, 0), (9, 8)])
-def test_units_teach_every_step_as_often_as_promised(window: int, context: int) -> None:
+def test_units_train_every_step_as_often_as_documented(window: int, context: int) -> None:
     """Enumerates every draw: each step at least W - c times, and at most the documented bound."""
     gain = window - context
     for start in (0, 3):

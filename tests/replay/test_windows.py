@@ -75,7 +75,7 @@ def test_probabilities_of_all_windows_sum_to_one_and_are_the_frequencies() -> No
     assert (np.abs(counts - 200_000 * stated) < 5 * deviation).all()
 
 
-def test_weights_undo_the_uneven_draw_exactly() -> None:
+def test_weights_correct_the_prioritised_draw_exactly() -> None:
     rng = np.random.default_rng(1)
     memory = replay(3, 6, 7, 9, 20)
     spread(memory, rng)
@@ -106,7 +106,7 @@ def test_the_burn_in_of_a_segment_has_no_priority() -> None:
     assert memory._priorities.tree.get(np.arange(11)).tolist() == [1, 1, 1, 0, 0, 0, 1, 0, 1, 1, 0]
 
 
-def test_a_step_with_a_large_error_is_learnt_more_often_by_its_power() -> None:
+def test_a_step_with_a_large_error_is_trained_more_often_according_to_alpha() -> None:
     rng = np.random.default_rng(2)
     memory = replay(5, 5, alpha=0.5)
     batch = draw(memory, 64, rng)
@@ -137,7 +137,7 @@ def test_only_live_and_learnable_steps_are_drawn_while_the_ring_turns() -> None:
         assert (memory._priorities.tree.get(np.arange(60))[~live] == 0.0).all()
 
 
-def test_slots_say_where_each_step_lies() -> None:
+def test_the_storage_index_says_where_each_step_is_stored() -> None:
     rng = np.random.default_rng(4)
     memory = replay(9, 4, 15)
     batch = draw(memory, 20, rng, pack=True)
@@ -146,7 +146,7 @@ def test_slots_say_where_each_step_lies() -> None:
     np.testing.assert_array_equal(stored[batch.valid], batch.observation["x"][:, :-1].numpy()[batch.valid])
 
 
-def test_saved_and_restored_it_draws_the_same() -> None:
+def test_a_restored_replay_draws_the_same() -> None:
     rng = np.random.default_rng(5)
     memory = replay(*rng.integers(3, 20, 40).tolist(), capacity=120)
     spread(memory, rng)

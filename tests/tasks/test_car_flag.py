@@ -46,7 +46,7 @@ def test_the_top_speed() -> None:
 
 
 @pytest.mark.parametrize("way", [0, 2])
-def test_the_sign_tells_the_good_flag_and_nothing_else_does(way: int) -> None:
+def test_only_the_sign_shows_which_flag_is_good(way: int) -> None:
     outcomes = []
     for seed in range(60):
         env = CarFlag()

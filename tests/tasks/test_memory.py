@@ -127,7 +127,7 @@ def test_render() -> None:
     assert PassiveTMaze(3).render() is None
 
 
-def test_misuse_is_told() -> None:
+def test_misuse_is_reported() -> None:
     for length in (0, -1, 2.5, True, "3"):
         with pytest.raises(ConfigError, match="length: expected an integer"):
             PassiveTMaze(length)  # type: ignore[arg-type]

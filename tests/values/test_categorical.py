@@ -74,7 +74,7 @@ def test_a_fair_coin_has_two_outcomes_and_not_their_mean(values: Categorical | Q
 
 
 @pytest.mark.parametrize("n", [1, 3])
-def test_a_step_is_pulled_to_the_distribution_n_steps_on(n: int) -> None:
+def test_the_target_of_a_step_is_the_distribution_n_steps_later(n: int) -> None:
     """Against a loop: rewards until the bootstrap, then the quantiles of the online network's favourite."""
     windows = batch(rows=2, steps=6)
     windows.discount[0, 3] = 0.0  # a termination inside
@@ -196,7 +196,7 @@ def test_the_online_network_picks_the_distribution_that_follows_unless_it_is_not
     assert float(found) == pytest.approx(0.5 * (1.0 + 0.5 * follows - 0.5))  # half the Huber error beyond 1
 
 
-def test_what_does_not_go_together_is_refused() -> None:
+def test_incompatible_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="lambda_ = 0"):
         Learner(network(value="c51"), ObjectiveConfig(0.9), LearnerConfig())
     with pytest.raises(ConfigError, match="low < high"):

@@ -31,7 +31,7 @@ def test_the_band_is_its_definition() -> None:
 
 
 @pytest.mark.parametrize("context", [1, 2, 5])
-def test_the_ring_holds_the_last_steps_but_the_one_about_to_go(context: int) -> None:
+def test_the_ring_holds_the_last_steps_but_the_one_about_to_be_overwritten(context: int) -> None:
     for position in range(4 * context):
         slots = {step % context: step for step in range(position)}  # the latest step in each slot
         seen = {s for s, step in slots.items() if position - context < step}
@@ -68,7 +68,7 @@ def test_bfloat16_on_a_cpu_is_the_same_attention() -> None:
     torch.testing.assert_close(half.float(), banded_attention(q, k, v, mask), atol=0.05, rtol=0.05)
 
 
-def test_rotation_keeps_lengths_and_scores_depend_on_the_distance_alone() -> None:
+def test_rotation_keeps_lengths_and_scores_depend_on_the_distance_only() -> None:
     torch.manual_seed(0)
     q, k = torch.randn(2, 16)
     waves = rotary(16, 10_000.0)

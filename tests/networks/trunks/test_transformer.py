@@ -83,7 +83,7 @@ def test_rule_1_across_the_step_numbers_where_a_counter_could_wrap() -> None:
     torch.testing.assert_close(state["keys"], keys, atol=1e-5, rtol=1e-5)  # rotated by their true step numbers
 
 
-def test_normalised_queries_and_keys_forget_how_large_they_were() -> None:
+def test_the_size_of_normalised_queries_and_keys_does_not_matter() -> None:
     net, windows = network(qk_norm=True), batch()
     with torch.no_grad():
         before = net(windows).q
@@ -145,7 +145,7 @@ def cutoff(windows: SequenceBatch, steps: int) -> SequenceBatch:
 
 
 @pytest.mark.parametrize("trunk", ["transformer", "gru"])
-def test_prefill_of_packed_windows_keeps_the_last_episode_alone(trunk: str) -> None:
+def test_prefill_of_packed_windows_keeps_the_last_episode_only(trunk: str) -> None:
     net = network(trunk=trunk, context=4)
     windows = batch(rows=3, steps=24)
     first = windows.is_first.clone()
@@ -187,7 +187,7 @@ def test_a_nan_does_not_outlive_its_episode(trunk: str) -> None:
         same_q(step_through(net, windows, state), net(windows).q)  # its first steps reset both rows
 
 
-def test_dropout_is_for_learning_alone() -> None:
+def test_dropout_is_only_used_in_training() -> None:
     net = network(dropout=0.5)
     windows = batch()
     with torch.no_grad():

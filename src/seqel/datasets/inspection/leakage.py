@@ -78,7 +78,7 @@ def suspicious(dataset: Dataset, sample: int = SAMPLE) -> list[Leak]:
 
 
 def explained(groups: NDArray[np.int64], reward: NDArray[np.float64], half: int) -> float:
-    """Return the share of the variance in reward[half:] that the group means of reward[:half] explain, at most 1; both (N,)."""
+    """Return the share of the variance in reward[half:] that the group means of reward[:half] explain, at most 1."""
     spread = _spread(reward, half)
     if spread == 0.0:
         return 0.0
