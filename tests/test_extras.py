@@ -1,4 +1,4 @@
-"""An optional library that is missing is named, with the extra that installs it; everywhere by the same error."""
+"""A missing optional library is named with the extra that installs it, by the same error everywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run or an agent from elsewhere is data: whatever it names, nothing of it is imported, called or opened unasked."""
+"""A run or an agent from elsewhere is data: nothing that it names is imported, called or opened without confirmation."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def mark(tmp_path: Path) -> Path:
-    """What foreign code would leave behind."""
+    """Return the path of the file that foreign code would create."""
     return tmp_path / "ran"
 
 
 @pytest.fixture
 def foreign(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: Path) -> Path:
-    """A downloaded run with a module in it, and the shell standing in its folder."""
+    """Return a downloaded run that contains a module; the current directory is its folder."""
     run = tmp_path / "downloads" / "run"
     shutil.copytree(original, run)
     (run / "evil_env.py").write_text(MODULE.format(mark=str(mark)))
@@ -66,7 +66,7 @@ def foreign(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mar
 
 
 def rename(run: Path, settings: dict[str, Any]) -> None:
-    """As a hostile author does it: with checksums that fit."""
+    """Rename the environment as a hostile author would: with valid checksums."""
     save_config(with_settings(load_config(run / "config.toml"), settings), run / "config.toml")
 
 
@@ -188,7 +188,7 @@ def test_a_config_file_names_no_code_unless_it_is_confirmed(foreign: Path, mark:
 def test_a_local_run_needs_no_confirmation_but_its_copy_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Also from another folder: the module's own one is remembered, and the current one is not searched."""
+    """From any folder: the module's own folder is remembered, and the current one is not searched."""
     project = tmp_path / "project"
     project.mkdir()
     (project / "made_here.py").write_text(MODULE.format(mark=str(tmp_path / "mine")))
@@ -214,7 +214,7 @@ def test_a_local_run_needs_no_confirmation_but_its_copy_does(
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "agent", "checkpoints", "config.toml"])
 def test_a_link_in_a_foreign_run_does_not_lead_outside(name: str, foreign: Path, tmp_path: Path) -> None:
-    """Otherwise a resumed run would write to what it leads to."""
+    """Otherwise a resumed run would write to the target of the link."""
     target = tmp_path / "precious"
     (foreign / name).rename(target)
     (foreign / name).symlink_to(target)

@@ -1,4 +1,4 @@
-"""The package as a whole: what `import seqel` costs, what it offers, and which files may not import torch."""
+"""The package as a whole: the time of `import seqel`, its public names, and which files may not import torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import seqel
 SRC = Path(__file__).parents[1] / "src"
 HEAVY = {"torch", "numpy", "scipy", "matplotlib", "gymnasium", "rich", "tyro", "tensorboard", "safetensors"}
 LIMIT = 0.5  # seconds
-TRIES = 5  # the best of these counts: a busy machine may be slow, but it is never too fast
+TRIES = 5  # the fastest counts: a busy machine may be slow, but it is never too fast
 
 
 def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -39,7 +39,7 @@ def imported_by(*modules: str) -> set[str]:
 
 
 def light_modules() -> list[str]:
-    """Every `__init__` and `config`, and the types and errors: what the command line loads before it knows its work."""
+    """Return every `__init__` and `config`, the types and the errors: what the command line always loads."""
     files = [
         *SRC.glob("seqel/**/__init__.py"),
         *SRC.glob("seqel/**/config.py"),

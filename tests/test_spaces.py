@@ -1,4 +1,4 @@
-"""Rule 11: every observation space becomes flat leaves and back to JSON; what is not supported says what would be."""
+"""Rule 11: every observation space becomes flat leaves and survives JSON; errors about others say what is supported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def leaf_of(space: spaces.Space[Any]) -> Leaf:
 
 
 def batched(space: spaces.Space[Any], items: list[Any]) -> Any:
-    """What a Gymnasium vector environment makes of single observations."""
+    """Return the batch that a Gymnasium vector environment makes of single observations."""
     return concatenate(space, items, create_empty_array(space, len(items)))
 
 
@@ -201,7 +201,7 @@ class Mission(spaces.Space[str]):
 
 
 def test_a_space_of_texts_of_another_make_is_read_as_texts() -> None:
-    """MiniGrid's MissionSpace: told by its dtype, and read in a batch as a tuple, a list or an array of strings."""
+    """MiniGrid's MissionSpace: recognised by its dtype, and read in a batch as a tuple, a list or an array of strings."""
     spec = ObservationSpec.from_space(spaces.Dict({"mission": Mission(), "direction": spaces.Discrete(4)}))
     assert {leaf.path: leaf.kind for leaf in spec.leaves} == {"direction": "categories", "mission": "text"}
     single = spec.flatten({"mission": "go", "direction": 1}, None)["mission"]

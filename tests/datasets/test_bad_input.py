@@ -1,4 +1,4 @@
-"""What comes wrong in real files is handled, or refused with file, line and column; nothing is learned from silently."""
+"""Errors in real files are handled, or reported with file, line and column; no bad value is silently trained on."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_a_truncated_gzip(tables: Any, schema: Any) -> None:
 def test_an_endless_line_is_refused_before_it_is_read(
     tables: Any, schema: Any, name: str, quoted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A line of 80 MB stands for one of a gigabyte: it is refused after two blocks, whatever follows."""
+    """A line of 80 MB represents one of a gigabyte: it is refused after two blocks, whatever follows."""
     seen = 0
     original = lines._read
 
@@ -322,7 +322,7 @@ def test_events_of_the_same_second_keep_the_order_of_the_file(tables: Any) -> No
     dataset = load(path, schema)
     assert dataset.buffer.slots.columns["reward"].tolist() == [1, 1, 2, 1, 5, 0]
     assert (dataset.report["duplicates"], dataset.report["ties"]) == (0, 3)
-    # the same row again is a duplicate, though other rows of that second stand between
+    # the same row again is a duplicate, even with other rows of that second in between
     path = tables.text(head + "".join(f"a,{when},{say},go,{gain}\n" for when, say, gain in [*rows, rows[1]]))
     with pytest.raises(DataError, match=r"line 3 and .*line 7 "):
         load(path, schema)
@@ -331,7 +331,7 @@ def test_events_of_the_same_second_keep_the_order_of_the_file(tables: Any) -> No
 @pytest.mark.parametrize(
     "dates", [("03/04/2026", "04/03/2026"), ("3-4-2026 10:00", "4-3-2026 10:00"), ("03.04.26", "1.1.26")]
 )
-def test_a_date_that_does_not_begin_with_its_year_is_refused(tables: Any, dates: tuple[str, str]) -> None:
+def test_a_date_whose_year_is_not_first_is_refused(tables: Any, dates: tuple[str, str]) -> None:
     schema = tables.schema(observation={"x": "number"})
     content = HEAD + "".join(f"a,{date},1,go,{gain}\n" for gain, date in enumerate(dates))
     refused(

@@ -1,4 +1,4 @@
-"""Large numbers that lie close together stay apart, on import and at service time."""
+"""Large numbers that are close together stay distinct, on import and in service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One table in the codes of another's import: an agent keeps the vocabularies that it was trained with."""
+"""A table in the codes of another import: an agent keeps the vocabularies that it was trained with."""
 
 from __future__ import annotations
 

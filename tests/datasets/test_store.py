@@ -78,7 +78,7 @@ def test_a_truncated_session_loses_its_last_transition(tables: Any) -> None:
     np.testing.assert_array_equal(found["observation/numbers"], [[3], [13], [23]])
     np.testing.assert_array_equal(found["action"], [[0], [1], [0]])
     np.testing.assert_array_equal(found["reward"], np.float32([0, 0.5, 0]))
-    assert sorted(dataset.sessions) == ["ann", "cé"]  # bo has a single row: nothing is left
+    assert sorted(dataset.sessions) == ["ann", "cé"]  # bo has a single row, so no transition is left
     assert dataset.report["dropped_sessions"] == 1
     assert dataset.report["dropped_steps"] == 3
 
@@ -102,7 +102,7 @@ def test_columns_say_how_a_session_ends(tables: Any) -> None:
     assert (episode(dataset, "ann")["length"], episode(dataset, "ann")["terminated"]) == (3, 1)
     assert (episode(dataset, "cé")["length"], episode(dataset, "cé")["terminated"]) == (3, 0)
     assert "bo" not in dataset.sessions
-    dataset = load(tables.csv(rows), tables.schema(truncated="cut"))  # who is not cut has ended
+    dataset = load(tables.csv(rows), tables.schema(truncated="cut"))  # sessions that are not cut off have ended
     assert (episode(dataset, "bo")["length"], episode(dataset, "bo")["terminated"]) == (1, 1)
     assert (episode(dataset, "cé")["length"], episode(dataset, "cé")["terminated"]) == (3, 0)
     with pytest.raises(DataError, match=r"t\.csv, line 2, column 'over': the session ends here, but it has rows after"):
@@ -181,7 +181,7 @@ def test_without_an_order_the_file_s_order_counts(tables: Any) -> None:
         ["2026-01-01T10:00:00Z", "2026-01-01T13:00:00+02:00", "2026-01-02T00:00:00+03:00"],
         ["2026-01-01", "2026-01-02", "2026-01-03"],
         ["0.5", "1e0", "7"],
-        ["9007199254740992", "9007199254740993", "9007199254740994"],  # float64 cannot tell the first two apart
+        ["9007199254740992", "9007199254740993", "9007199254740994"],  # float64 cannot distinguish the first two
     ],
 )
 def test_orders_are_numbers_or_dates(tables: Any, times: list[str]) -> None:
@@ -426,7 +426,7 @@ def test_a_flipped_bit_anywhere_in_the_store_is_found_and_the_table_imported_aga
         assert again.encoding is not None and again.encoding.to_json() == whole.encoding.to_json()  # type: ignore[union-attr]
         assert again.report == whole.report
     assert silent <= flips // 60, (
-        "a flip in the version's digit reads as another version, which is made again without a word"
+        "a flip in the version's digit reads as another version, which is imported again without a warning"
     )
 
 
@@ -456,7 +456,7 @@ def test_a_damaged_side_file_makes_the_table_be_imported_again(
 
 
 def test_facts_that_name_paths_outside_are_not_followed(tables: Any, tmp_path: Path) -> None:
-    """With a checksum that fits, as somebody makes it on purpose."""
+    """With a valid checksum, as an attacker would make it."""
     file, schema = tables.csv(tables.rows), tables.schema()
     one = load(file, schema)
     assert one.directory is not None
@@ -485,7 +485,7 @@ def test_episodes_beyond_the_slots_are_refused(tables: Any) -> None:
 
 
 def test_a_part_of_the_sessions_is_split_as_the_whole_is(tables: Any) -> None:
-    """A session stays on its side: an agent judged on a part must not meet what it learned from."""
+    """A session stays in its part: an agent that is evaluated on some sessions must not have been trained on them."""
     rows = [
         {"who": f"s{n}", "step": step, "x": 1.0, "kind": "a", "say": "hi", "do": "go", "gain": 1.0}
         for n in range(200)

@@ -1,4 +1,4 @@
-"""A value has the same code at service time as on import, in whichever form each of the two has it."""
+"""A value has the same code in service as on import, whichever form it has in either."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ VALUES: dict[str, list[Any]] = {
 
 
 def forms(value: Any) -> list[Any]:
-    """Other ways in which the same value arrives."""
+    """Return other forms of the same value."""
     found: list[Any] = [value, str(value)]
     if isinstance(value, bool):
         found += [np.bool_(value), str(value).lower(), str(value).upper()]

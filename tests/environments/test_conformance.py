@@ -1,4 +1,4 @@
-"""What the probe reports of environments that can be learned from, but depart from what they declare."""
+"""Warnings of the probe about environments that can be trained on, but depart from what they declare."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seqel.errors import ConfigError, SpaceError
 
 
 def showing(space: spaces.Space[Any], value: Any, **more: Any) -> type[gym.Env[Any, Any]]:
-    """An environment whose observation is `value`, or what it gives of its own random numbers and step."""
+    """An environment whose observation is `value`, or `value(rng, time)` if it is a function."""
 
     class Shows(gym.Env[Any, Any]):
         observation_space, action_space = space, spaces.Discrete(2)
@@ -100,7 +100,7 @@ def test_the_environment_and_the_setting_say_how_a_grid_is_read() -> None:
     assert probe(showing(named, value)).observation.leaves[0].kind == "image"
     found = probe(told)
     assert found.observation.leaves[0].kind == "grid" and not any("read as" in text for text in found.warnings)
-    assert probe(told, read_as={"image": "pixels"}).observation.leaves[0].kind == "image", "the setting stands above it"
+    assert probe(told, read_as={"image": "pixels"}).observation.leaves[0].kind == "image", "the setting overrides it"
     with pytest.raises(ConfigError, match=r"expected paths among \['image', 'place'\], got 'picture'"):
         probe(told, read_as={"picture": "codes"})
     with pytest.raises(ConfigError, match="only a Box of integers"):

@@ -1,4 +1,4 @@
-"""What an environment may return, and what is said where it returns something else."""
+"""What an environment may return, and the errors if it returns something else."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_mask_that_allows_nothing_is_a_fault_unless_the_episode_is_over() -> N
 
 
 class InObservation(environment()):  # type: ignore[misc]
-    """As PettingZoo and RLlib have it: step t allows the action t % 4 alone."""
+    """As in PettingZoo and RLlib; step t only allows the action t % 4."""
 
     observation_space = spaces.Dict(
         {"observation": spaces.Box(-1, 1, (2,), np.float32), "action_mask": spaces.Box(0, 1, (A,), np.int8)}

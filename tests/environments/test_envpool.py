@@ -1,4 +1,4 @@
-"""envpool behind a Gymnasium id: against an engine of the same interface, and against envpool itself where it is there."""
+"""envpool behind a Gymnasium id: with an engine of the same interface, and with envpool itself if it is installed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GRID = "MiniGrid-MemoryS7-v0"
 
 
 class Engine:
-    """What envpool's engines do, made of Gymnasium's: one seed for all, NEXT_STEP, texts as bytes padded by zeros."""
+    """Behaves like envpool's engines: one seed for all, NEXT_STEP, and texts as bytes padded with zeros."""
 
     made: list[int] = []  # noqa: RUF012 (the seeds that engines were made with)
 
@@ -70,7 +70,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def play(name: str, steps: int = 60, seeds: list[int | None] | None = None) -> list[Any]:
-    """Random actions: what was reached, with the reset transitions left out."""
+    """Take random actions and return the observations reached, without reset transitions."""
     make = resolve(name)
     seen = probe(make)
     stream = VectorStream(make_vector(make, 3, "envpool"), seen.observation, seen.action)

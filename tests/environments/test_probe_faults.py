@@ -1,4 +1,4 @@
-"""What a probe says of environments that break Gymnasium's contract: never a traceback of theirs."""
+"""Environments that break Gymnasium's contract: the probe raises a clear error, never their own exception."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_masks_and_limits_are_found() -> None:
 
 
 def test_unfinished_episodes_give_no_maximum_length() -> None:
-    """The longest episode was still open when the probe stopped: how long one can be is not known."""
+    """The longest episode was still open when the probe stopped, so the maximum length is not known."""
     observation = probe(Scripted).observation
     found = Probe(observation, probe(Scripted).action, False, False, None, lengths=[3, 9], longest=40)
     assert found.horizon is None and found.context == 64

@@ -1,4 +1,4 @@
-"""From what a user calls an environment to what Seqel understands of it."""
+"""Finding an environment by its name, and probing it."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from seqel.environments.probe import probe
 
 
 class Talk(gym.Env[Any, int]):
-    """Four steps; what is said has 64 bytes, or twice as many at every second step."""
+    """Four steps; the text has 64 bytes, or twice as many at every second step."""
 
     action_space = gym.spaces.Discrete(2)
 

@@ -1,4 +1,4 @@
-"""Vector environments of every autoreset mode tell the same story: masks, final observations, successes, faults."""
+"""Vector environments of every autoreset mode give the same masks, final observations, successes and faults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COUNT = 3
 
 
 class Masked(Scripted):
-    """Step t of episode e allows the actions t and e + t (modulo 3), and nothing at all at the end, as some do."""
+    """Step t of episode e allows the actions t and e + t (modulo 3), and nothing at the end, as in some environments."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         observation, _ = super().reset(seed=seed, options=options)
@@ -42,7 +42,7 @@ class Masked(Scripted):
 
 
 class HalfMasked(Masked):
-    """Says what is allowed at an episode's first step only; then everything is."""
+    """Reports a mask at an episode's first step only; afterwards every action is allowed."""
 
     def allowed(self, over: bool = False) -> np.ndarray:
         return np.array([0, 1, 0]) if self.time == 0 else np.ones(3)
@@ -61,13 +61,13 @@ def open_stream(make: Any = Scripted, mode: AutoresetMode = AutoresetMode.DISABL
 
 
 def transitions(make: Any, mode: AutoresetMode, episodes: int) -> dict[tuple[int, int], list[Any]]:
-    """(environment, episode) -> its steps: what was seen and allowed, done, earned, reached and allowed there."""
+    """(environment, episode) -> its steps: observation, mask, action, reward, next observation and its mask."""
     stream = open_stream(make, mode)
     found: dict[tuple[int, int], list[Any]] = {}
     for _ in range(8 * episodes):
         seen = stream.current["observation"]
         mask = np.ones((COUNT, 3), bool) if stream.mask is None else stream.mask
-        assert mask.any(axis=1).all(), "there is always something that may be done"
+        assert mask.any(axis=1).all(), "there is always an allowed action"
         action = np.where(mask, [[1, 2, 3]], 0).argmax(axis=1)
         outcome = stream.step(action)
         allowed = np.ones((COUNT, 3), bool) if outcome.mask is None else outcome.mask
@@ -95,7 +95,7 @@ def test_rule_5_every_mode_gives_the_same_transitions_masks_and_successes(make: 
         assert [step[0] for step in steps] == list(range(3 + episode % 4))
         assert [step[4] for step in steps] == [[row, episode, t + 1] for t in range(len(steps))], "the true final one"
         if make is Masked:
-            assert steps[-1][5] == [True] * 3, "a mask that allows nothing would poison the maximum"
+            assert steps[-1][5] == [True] * 3, "a mask that allows nothing would make the maximum undefined"
             assert steps[-1][-1] == (episode % 2 == 0)
 
 

@@ -156,7 +156,7 @@ def test_k_policies_have_an_axis_of_their_own_beside_the_dimensions() -> None:
     assert found.shape == (1, 2, 2)
     assert found[0, :, 0].tolist() == [1 + 0.5 * (10 + 6) / 2, 10 + 0.5 * (3 + 1) / 2]
     assert found[0, :, 1].tolist() == pytest.approx([1 + 0.5 * (40 + 8) / 2, 10 + 0.5 * (10 + 10) / 2])
-    # Retrace: the next action, (2, 1), is never what the first policy does, and in one of 6 what the second does
+    # Retrace: the first policy never takes the next action, (2, 1); the second takes it with probability 1/6
     traced = q_targets(batch, slow, slow, ObjectiveConfig(lambda_=1.0, trace="retrace"))
     assert traced[0, 0, 0] == found[0, 0, 0]
     taken = float(action_values(slow.q[:, 1:2], batch.action[:, 1:])[0, 0, 1])

@@ -1,5 +1,5 @@
-"""What the objective adds for recorded data, against numbers worked by hand: each term, its weight, its mask, its gradient;
-and what is bootstrapped from where a state value or a policy head says so."""
+"""The terms of the objective for recorded data, against hand-computed numbers: each term, its weight, mask and gradient; and
+targets that bootstrap from a state value or are constrained by a policy head."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TWO = torch.tensor(2.0)
 
 
 def windows(action: list[int], **more: Any) -> SequenceBatch:
-    """One window of two transitions that pay 1 and 10, discounted by one half."""
+    """One window of two transitions with rewards 1 and 10 and discount one half."""
     learn = torch.ones(1, 2, dtype=torch.bool)
     plain = SequenceBatch(
         observation={},
@@ -136,7 +136,7 @@ def test_good_recorded_actions_get_more_weight_in_the_loss_but_not_in_the_metric
     first = windows([1, 1], loss_mask=torch.tensor([[True, False]]))
     found = terms(first, cloning_weight=1.0, iql_expectile=0.5, awr_beta=1.4)
     assert found.extra is not None
-    assert found.extra[0, 0] == pytest.approx(0.5 + math.exp(1.4) * plain[0]), "the mean is of learned steps alone"
+    assert found.extra[0, 0] == pytest.approx(0.5 + math.exp(1.4) * plain[0]), "the mean is over trained steps only"
 
 
 def test_without_beta_every_recorded_action_has_the_same_weight() -> None:
@@ -161,7 +161,7 @@ def test_terms_train_their_own_outputs_and_report_without_gradient() -> None:
     assert found.extra is not None and not any(term.requires_grad for term in found.terms.values())
     assert not found.q.requires_grad and not found.target.requires_grad
     found.extra.sum().backward()
-    assert slow.grad is None, "the target network is no part of what is learned"
+    assert slow.grad is None, "the target network is not trained"
     assert q.grad is not None and logits.grad is not None and value.grad is not None
     # conservative: half of softmax minus the recorded action, in units of 2
     assert q.grad[0, :, 0].flatten().tolist() == pytest.approx([0.0625, -0.0625, 0.1875, -0.1875, 0, 0], abs=1e-6)
@@ -187,7 +187,7 @@ def test_q_learning_is_weighted_too() -> None:
     torch.testing.assert_close(part.loss, 0.25 * whole.loss)
 
 
-# -- what is bootstrapped from ------------------------------------------------------------------------------------------
+# -- bootstrap values ------------------------------------------------------------------------------------------
 
 
 def goal(batch: SequenceBatch, online: QOutput, support: float | None = None, **settings: Any) -> list[float]:
@@ -201,7 +201,7 @@ def goal(batch: SequenceBatch, online: QOutput, support: float | None = None, **
 
 def test_targets_bootstrap_from_a_trained_state_value() -> None:
     assert goal(ONES, ONLINE, iql_expectile=0.75) == [1 + 0.5 * 2, 10 + 0.5 * 6]
-    # what is there and not learned is not: the online network's favourites are action 0 at both steps, worth 3 and 9
+    # an untrained state value is ignored: the online network prefers action 0 at both steps, worth 3 and 9
     assert goal(ONES, ONLINE) == [1 + 0.5 * 3, 10 + 0.5 * 9]
 
 

@@ -1,4 +1,4 @@
-"""Retrace by hand, at its two ends, and with padding."""
+"""Retrace by hand, in its two limits, and with padding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bootstraps, masks and error functions against numbers worked by hand and against a slow float64 loop."""
+"""Bootstraps, masks and error functions against hand-computed numbers and a slow float64 loop."""
 
 from __future__ import annotations
 

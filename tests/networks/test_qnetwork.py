@@ -1,4 +1,4 @@
-"""The whole network: any observation, either trunk, either way of computing; and what it refuses."""
+"""The whole network: any observation, either trunk, by window or by step; and which configurations it refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names in the configs, which import no torch, are those of the registries, which do."""
+"""The names in the configs, which do not import torch, are those of the registries, which do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rule 11 and the token: each kind of leaf gets through, and what is added to it is what should be."""
+"""Rule 11 and the token: each kind of leaf is encoded, and previous action, reward and flag are added as configured."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_every_kind_becomes_a_token_that_distinguishes_observations(name: str) -
 
 
 def test_rule_11_each_channel_of_a_grid_has_an_embedding_of_its_own() -> None:
-    """Code 3 of a channel is another thing than code 3 of the next: the rows of the table that learn say so."""
+    """Code 3 of a channel differs from code 3 of the next: the rows of the table that get a gradient show it."""
     tokens, _ = encoder(gym.spaces.Box(0, 9, (4, 4, 3), np.uint8))
     grid = torch.tensor([1, 3, 3], dtype=torch.uint8).expand(1, 4, 4, 3)
     tokens({"observation": grid}, *parts(1)).square().sum().backward()

@@ -1,4 +1,4 @@
-"""The replay against a naive list of episodes; saving and restoring it; what it takes of memory."""
+"""The replay against a naive list of episodes; saving and restoring; memory use."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_same_content_as_a_list_of_episodes(seed: int, masked: bool) -> None:
                     assert got is None
                 else:
                     np.testing.assert_array_equal(got[b].numpy(), np.array(want), err_msg=name)
-    # inside or not, segment or not, padded or not: every combination came up
+    # inside or not, segment or not, padded or not: every combination occurred
     assert shapes >= {(i, s, p) for i in (False, True) for s in (False, True) for p in (False, True) if not (i and p)}
 
 
@@ -157,7 +157,7 @@ def test_dtypes_and_shapes() -> None:
 
 
 def test_draws_stay_correct_between_adds_and_changes_of_window() -> None:
-    """The incremental running sum equals one made from nothing, whatever came between."""
+    """The incremental running sum equals one computed from scratch, after any sequence of operations."""
     rng = np.random.default_rng(3)
     memory = replay(300)
     for n in range(400):
@@ -235,7 +235,7 @@ def test_a_wrong_state_is_refused_and_changes_nothing() -> None:
 
 def test_next_observations_are_stored_once() -> None:
     memory = Replay({"observation": ((84, 84), np.dtype(np.uint8))}, 1000, actions=6)
-    assert memory.nbytes < 1000 * (84 * 84 + 16) + 10_000  # one frame a slot and a few bytes, not two frames
+    assert memory.nbytes < 1000 * (84 * 84 + 16) + 10_000  # one frame and a few bytes per slot, not two frames
     memory.add(
         Episode({"observation": np.zeros((500, 84, 84), np.uint8)}, np.zeros((499, 1), int), np.zeros(499, np.float32))
     )
@@ -268,7 +268,7 @@ def test_a_replay_in_files_behaves_the_same_and_leaves_no_files(tmp_path: Path) 
     again.load_state_dict(outside.state_dict())
     assert torch.equal(draw(again, 9, 12, 5).reward, draw(outside, 9, 12, 5).reward)
     assert isinstance(outside._slots.columns["reward"], np.memmap)
-    assert list((tmp_path / "scratch").iterdir()) == []  # a file without a name is gone with the process
+    assert list((tmp_path / "scratch").iterdir()) == []  # an unlinked file is removed when the process ends
 
 
 def test_a_full_disk_is_reported_before_anything_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Experience in files: what the process holds of them stays small, and nothing that was written is lost."""
+"""Experience in files: little of them stays in memory, and nothing that was written is lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STATUS = Path("/proc/self/status")
 
 
 def of_files() -> int:
-    """Bytes of files that this process holds in memory."""
+    """Return how many bytes of files this process holds in memory."""
     lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
     return 1024 * sum(int(lines[name].split()[0]) for name in ("RssFile", "RssShmem"))
 

@@ -75,7 +75,7 @@ def test_no_field_is_dropped_silently() -> None:
     for field in dataclasses.fields(SequenceBatch):
         value, axis = getattr(both, field.name), axis_of(field.name)
         if axis.local:
-            assert value is None, "where steps are stored refers to two stores"
+            assert value is None, "the places of steps refer to two stores"
         elif isinstance(value, torch.Tensor):
             assert len(value) == 5 and (axis.time is None or value.shape[1] == 7 + (axis.time == "T+1")), field.name
         else:

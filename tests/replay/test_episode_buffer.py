@@ -1,4 +1,4 @@
-"""Recorded episodes: the same batches as a replay gives, and a walk that meets every transition once."""
+"""Recorded episodes: the same batches as a replay gives, and batches that contain every transition once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is stored of a step, and that an episode that does not fit is refused by step and leaves no trace."""
+"""The stored fields of a step; an episode that does not fit is rejected, the error names the step, and nothing changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packing: several short episodes a row give the same values, targets and losses as a row each."""
+"""Packing: several short episodes per row give the same values, targets and losses as one episode per row."""
 
 from __future__ import annotations
 

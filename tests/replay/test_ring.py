@@ -1,4 +1,4 @@
-"""How evenly windows teach the steps of an episode, and that the episode table and the ring keep their rows."""
+"""How uniformly windows train the steps of an episode; the episode table and the ring keep their rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tree of sums against numpy's own sums, and that nothing of weight 0 is ever drawn."""
+"""The sum tree against NumPy's sums; an index of weight 0 is never drawn."""
 
 from __future__ import annotations
 

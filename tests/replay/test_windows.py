@@ -1,4 +1,4 @@
-"""Draws by priority: each window as often as its stated probability, weights that undo it exactly, nothing dead drawn."""
+"""Prioritised sampling: frequencies equal the stated probabilities, weights correct them exactly, no dead step is drawn."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def spread(memory: Replay, rng: np.random.Generator) -> None:
 
 
 def windows_of(memory: Replay) -> tuple[np.ndarray, np.ndarray]:
-    """Every window there is: numbers (N, ...) and offset (N,)."""
+    """Return all possible windows: numbers (N, ...) and offset (N,)."""
     numbers = memory._table.numbers
     last = np.maximum(numbers[:, EpisodeTable.LENGTH] - WINDOW, 0)
     rows = np.repeat(np.arange(len(numbers)), last + 1)
@@ -85,7 +85,7 @@ def test_weights_correct_the_prioritised_draw_exactly() -> None:
     drawn = draw_uniform(memory._table, 200_000, WINDOW, CONTEXT, rng)
     seen = Counter(zip(drawn.numbers[:, EpisodeTable.SLOT].tolist(), drawn.offset.tolist(), strict=True))
     counts = np.array([seen[slot, at] for slot, at in zip(numbers[:, EpisodeTable.SLOT].tolist(), offset, strict=True)])
-    even = units / units.sum()  # what `even_units` says is what `evenly` does
+    even = units / units.sum()  # `even_units` describes what `draw_uniform` does
     assert (np.abs(counts - 200_000 * even) < 5 * np.sqrt(200_000 * even) + 5).all()
     stated = memory._priorities.probability(numbers, offset, WINDOW)
     few = memory._priorities.draw(memory._table, 500, WINDOW, 1.0, rng)

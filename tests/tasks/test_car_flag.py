@@ -1,4 +1,4 @@
-"""Car Flag: the published dynamics by hand, and that nothing but the sign tells the flags apart."""
+"""Car Flag: the published dynamics by hand; only the sign distinguishes the flags."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_only_the_sign_shows_which_flag_is_good(way: int) -> None:
         if way == 2:
             assert told == reward  # on the way right the sign was passed: +1 where the right flag is the good one
         else:
-            assert told == 0.0  # on the way left it never speaks
+            assert told == 0.0  # on the way left the sign is never visible
         outcomes.append(reward)
     assert abs(np.mean(outcomes)) < 0.4
 

@@ -1,4 +1,4 @@
-"""The rules of the T-Maze, worked by hand and against a scripted player."""
+"""The rules of the T-Maze, by hand and with scripted players."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from seqel.tasks.registry import TASKS, register
 
 
 def play(env: PassiveTMaze, choose: Any, **reset: Any) -> tuple[float, list[Any], list[float], dict[str, Any]]:
-    """Return, observations, rewards and last info of one episode; `choose` sees the observations so far."""
+    """Return the return, observations, rewards and last info of one episode; `choose` gets the observations so far."""
     observations = [env.reset(**reset)[0]]
     rewards: list[float] = []
     while True:

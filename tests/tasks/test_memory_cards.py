@@ -1,4 +1,4 @@
-"""Memory Cards: a game by hand, its rules over many games, and what memory is worth in it."""
+"""Memory Cards: a game by hand, the rules over many games, and the value of memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HL-Gauss against numbers worked by hand, against a float64 loop with math.erf, and as a value that bootstraps."""
+"""HL-Gauss against hand-computed numbers, against a float64 loop with math.erf, and as a value that is bootstrapped from."""
 
 from __future__ import annotations
 

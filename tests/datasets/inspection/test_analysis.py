@@ -15,7 +15,7 @@ KINDS = {"x": "number", "y": "number", "kind": "category", "say": "text"}
 
 
 def clean(**columns: Any) -> pl.DataFrame:
-    """Rewards that depend on the observation and the action, with noise: nothing to complain about."""
+    """Rewards that depend on the observation and the action, with noise: clean data without warnings."""
     rng = np.random.default_rng(0)
     x, action = rng.normal(size=ROWS), rng.integers(0, 3, ROWS)
     base = {

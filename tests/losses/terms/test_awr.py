@@ -1,4 +1,4 @@
-"""How much a recorded action is worth imitating."""
+"""Weights of advantage-weighted regression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The terms together: what masks, padding and bounds do to each."""
+"""All terms: the effect of masks, padding and bounds on each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures: every layout is read alike, patches know their place, and a picture is one token whatever reads it."""
+"""Images: every layout is read the same, the position of patches matters, and an image is one token in either encoder."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_patches_are_padded_with_black_and_their_position_matters() -> None:
 
 
 def test_patches_attend_to_each_other() -> None:
-    """Without attention a mean over patches could not tell which of two dots come together."""
+    """Without attention, a mean over patches could not distinguish which of two dots are together."""
     torch.manual_seed(0)
     encoder = PatchEncoder(leaf(16, 16), 16).eval()
     with torch.no_grad():
@@ -92,7 +92,7 @@ def test_an_image_is_one_token_and_every_weight_gets_a_gradient(image: str) -> N
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_bool_planes_are_read_as_small_images(kind: type[ConvolutionEncoder] | type[PatchEncoder]) -> None:
-    """As in MinAtar; yes is as bright as 255."""
+    """As in MinAtar; True is as bright as 255."""
     torch.manual_seed(0)
     (planes,) = ObservationSpec.from_space(gym.spaces.Box(0, 1, (10, 10, 4), np.bool_)).leaves
     encoder = kind(planes, 16)

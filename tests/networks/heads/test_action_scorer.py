@@ -1,4 +1,4 @@
-"""The head that scores an action by what it is: subsets, pieces, features, units."""
+"""The head that scores actions by their embeddings: subsets, chunks, features, units."""
 
 from __future__ import annotations
 

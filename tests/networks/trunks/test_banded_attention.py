@@ -93,7 +93,7 @@ def test_angles_at_step_100000_are_those_of_python_floats() -> None:
 
 
 def test_a_rotation_by_hand() -> None:
-    """Pair (x0, x2) turns by a radian a step, pair (x1, x3) by a hundredth of one."""
+    """Pair (x0, x2) turns by one radian per step, pair (x1, x3) by a hundredth of a radian."""
     x, waves = torch.tensor([1.0, 1.0, 0.0, 0.0]), rotary(4, 10_000.0)
     turned = rotate(x, *phase_cosines(torch.tensor(2), *waves).split(4))
     expected = [math.cos(2.0), math.cos(0.02), math.sin(2.0), math.sin(0.02)]

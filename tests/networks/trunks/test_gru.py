@@ -36,7 +36,7 @@ def test_gradients_of_the_packed_forward_stop_where_an_episode_begins() -> None:
 
 
 def test_it_remembers_beyond_any_context() -> None:
-    """`context` bounds a Transformer; this one carries what it saw on, however far."""
+    """`context` limits a Transformer; a GRU can remember observations from any earlier step."""
     net = network(trunk="gru", context=1)
     windows = batch(steps=12)
     moved = windows.observation["observation"].clone()

@@ -1,4 +1,4 @@
-"""The Transformer trunk: windows from the middle of an episode, rows at different steps, what a bad number leaves."""
+"""The Transformer trunk: windows from the middle of an episode, rows at different steps, and recovery from a NaN."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_rule_1_a_window_from_the_middle_equals_the_whole_episode_past_its_burn_
 
 
 def test_rule_1_rows_at_different_step_numbers_up_to_100_000() -> None:
-    """Every row has its own clock, and each ring has wrapped thousands of times at the start."""
+    """Every row has its own step number, and each ring has already wrapped thousands of times at the start."""
     net = network(layers=2, context=5)
     starts = torch.tensor([0, 3, 4_999, 99_960])
     windows = dataclasses.replace(batch(rows=4, steps=40, start=1), start_step=starts)
@@ -69,7 +69,7 @@ def test_rule_1_rows_at_different_step_numbers_up_to_100_000() -> None:
 
 
 def test_rule_1_across_the_step_numbers_where_a_counter_could_wrap() -> None:
-    """A constant offset of all angles would not show in differences; a jump in mid-window does. So does a short clock."""
+    """A constant offset of all angles would not affect differences; a jump inside a window does, and so does a short clock."""
     net = network(layers=2, context=5)
     starts = torch.tensor([240, 4_080, 32_750, 65_520, 99_980])
     windows = dataclasses.replace(batch(rows=5, steps=40, start=1), start_step=starts)
