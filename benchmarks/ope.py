@@ -1,10 +1,10 @@
-"""Does off-policy evaluation tell the truth? Eight policies of known value in two environments, judged from recorded data.
+"""Is off-policy evaluation accurate? Eight policies of known value in two environments, estimated from recorded data.
 
     taskset -c 1 python benchmarks/ope.py [--only tmaze20 cartpole] [--seeds 0] [--data runs/offline-data] [--export FOLDER]
 
 The data are those of `offline_data.py`. The policies: an agent learned from the data (`offline-cql`) and a half-trained one
-that recorded them, each with some of its actions drawn evenly, and random play. True values: discounted returns of 2,048
-episodes played (16,384 where only wins and losses count). `--export` writes what `peers/ope/estimate.py` reads, one file a
+that recorded them, each with a share of random actions, and random play. True values: discounted returns of 2,048 played
+episodes (16,384 where only wins and losses count). `--export` writes the files that `peers/ope/estimate.py` reads, one per
 policy. Results: results/ope/*.json.
 """
 
@@ -47,7 +47,7 @@ LEARNT = COMMON | {"offline.updates": 4_000, "replay.batch_tokens": 416}
 
 
 def policies(name: str, data: Path, seed: int) -> list[AgentPolicy]:
-    """Eight of them, the best first as a rule."""
+    """Return the eight policies, usually the best first."""
     with tempfile.TemporaryDirectory() as folder:
         learned = seqel.train(
             data=read(data / f"{name}-seed0.npz", TASKS[name].env), seed=100 + seed, out=Path(folder) / "run",
@@ -62,7 +62,7 @@ def policies(name: str, data: Path, seed: int) -> list[AgentPolicy]:
 
 
 def played(env: Any, policy: AgentPolicy, episodes: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Discounted returns of that many episodes, SIDE_BY_SIDE at a time; one that is over waits for the others."""
+    """Play `episodes` episodes, SIDE_BY_SIDE at a time, and return their discounted returns; finished ones wait."""
     envs = make_vector(resolve(env), SIDE_BY_SIDE)
     spec, actions = (
         ObservationSpec.from_space(envs.single_observation_space),
@@ -95,7 +95,7 @@ def played(env: Any, policy: AgentPolicy, episodes: int, rng: np.random.Generato
 
 
 def export(members: list[FQETrainer], names: list[str], truth: list[float], folder: Path) -> None:
-    """What `peers/ope/estimate.py` reads, one file per policy; values are the members' mean."""
+    """Write the files that `peers/ope/estimate.py` reads, one per policy; values are the members' mean."""
     source = members[0].source
     recorded = source.buffer
     count, horizon, actions = recorded.episodes, int(recorded.lengths.max()), source.action.actions

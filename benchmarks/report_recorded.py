@@ -1,4 +1,4 @@
-"""The tables about recorded data: learning from them, what policies would earn, from them on to an environment, imports.
+"""The tables about recorded data: training, off-policy evaluation, continuing in an environment, imports.
 
 `report.py` puts them into docs/benchmarks.md.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
-HELD = 20_000  # steps after the switch in which nothing may be lost
+HELD = 20_000  # steps after the switch in which performance must not drop
 
 DATA = {
     "cartpole": "`CartPole-v1`",
@@ -162,6 +162,6 @@ def imports() -> str:
 
 
 def sections() -> list[str]:
-    """Headings and tables, of what there are results for."""
+    """Return headings and tables of the existing results."""
     found = ((LEARNT, learned()), (ESTIMATED, estimated()), (ONLINE, online()), (IMPORTS, imports()))
     return [part for heading, table in found if table for part in (heading, table)]

@@ -87,7 +87,7 @@ def test_selecting_with_the_target_network_would_be_noticed(monkeypatch: pytest.
     assert goal(PLAIN) != right
 
 
-# -- termination, truncation, masks, padding --------------------------------------------------------------------------------------------
+# -- termination, truncation, masks, padding -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("settings", [{}, {"double": False}, {"n_step": 3}, {"lambda_": 0.9}, {"lambda_": 1.0}])

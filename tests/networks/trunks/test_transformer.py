@@ -69,7 +69,7 @@ def test_rule_1_rows_at_different_step_numbers_up_to_100_000() -> None:
 
 
 def test_rule_1_across_the_step_numbers_where_a_counter_could_wrap() -> None:
-    """A constant offset of all angles would not affect differences; a jump inside a window does, and so does a short clock."""
+    """A constant offset of all angles would not affect differences; a jump inside a window does, and a short clock too."""
     net = network(layers=2, context=5)
     starts = torch.tensor([240, 4_080, 32_750, 65_520, 99_980])
     windows = dataclasses.replace(batch(rows=5, steps=40, start=1), start_step=starts)
