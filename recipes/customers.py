@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 
-HELD_OUT = ("--set", "offline.held_out=0.3")  # sessions held out from training, for the estimate
+HELD_OUT = ("--set", "offline.held_out=0.3")  # held-out sessions, for the estimate
 ACTIONS = ("ask", "refund", "repair")
 CHANCES = (0.4, 0.3, 0.3)  # of the recorded staff
 COLUMNS = ["session", "step", "channel", "waited", "message", "action", "probability", "reward"]
