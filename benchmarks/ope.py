@@ -4,7 +4,7 @@
 
 The data are those of `offline_data.py`. The policies: an agent learned from the data (`offline-cql`) and a half-trained one
 that recorded them, each with a share of random actions, and random play. True values: discounted returns of 2,048 played
-episodes (16,384 where only wins and losses count). `--export` writes the files that `peers/ope/estimation.py` reads, one per
+episodes (16,384 where only wins and losses count). `--export` writes the files that `peers/ope/estimate.py` reads, one per
 policy. Results: results/ope/*.json.
 """
 
@@ -95,7 +95,7 @@ def played(env: Any, policy: AgentPolicy, episodes: int, rng: np.random.Generato
 
 
 def export(members: list[FQETrainer], names: list[str], truth: list[float], folder: Path) -> None:
-    """Write the files that `peers/ope/estimation.py` reads, one per policy; values are the members' mean."""
+    """Write the files that `peers/ope/estimate.py` reads, one per policy; values are the members' mean."""
     source = members[0].source
     recorded = source.buffer
     count, horizon, actions = recorded.episodes, int(recorded.lengths.max()), source.action.actions
