@@ -60,7 +60,7 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
     "cartpole": ("CartPole-v1", "control", {"steps": 50_000, "validation.every": 5_000}, 495.0, 100),
     "acrobot": ("Acrobot-v1", "control", {"steps": 100_000, "validation.every": 5_000}, -75.0, 100),
     "acrobot-memoryless": (
-        "Acrobot-v1", "control",  # 64 transitions learnt a step, half of what the zoo's DQN learns (128)
+        "Acrobot-v1", "control",  # 64 trained transitions per step, half of the zoo's DQN (128)
         {
             "steps": 100_000, "validation.every": 5_000, "memoryless": True, "objective.lambda_": 0.5,
             "replay.replay_ratio": 64.0,
@@ -94,7 +94,7 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
         {"steps": 100_000, "validation.every": 5_000, "learner.precision": "bf16", "learner.compile": "on"}, 490.0, 100,
     ),
     "car-flag": ("seqel/CarFlag-v0", "default", {"steps": 300_000, "validation.every": 5_000}, 0.95, 100),
-    "memory-cards": (  # what counts is only the card named now; a hit is rare, and has to be drawn often
+    "memory-cards": (  # only the card named now matters; a hit is rare and has to be sampled often
         "seqel/MemoryCards-v0", "immediate",
         {
             "steps": 400_000, "validation.every": 10_000, "objective.discount": 0.0, "replay.priority": 0.6,
@@ -148,7 +148,7 @@ def run(name: str, trunk: str, seed: int) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Of the code that ran; "+" where files have changed since."""
+    """Return the commit of the code that ran, with "+" if files have changed since."""
     run_ = lambda *args: subprocess.run(["git", *args], capture_output=True, text=True, check=False).stdout.strip()  # noqa: E731
     return run_("rev-parse", "--short", "HEAD") + ("+" if run_("status", "--porcelain", "src") else "")
 

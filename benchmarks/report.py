@@ -202,7 +202,7 @@ def frames() -> str:
 
 
 def pixels() -> str:
-    """A game of pictures next to Stable-Baselines3, both for the same half hour; the curves are drawn into a picture."""
+    """A game with image observations next to Stable-Baselines3, half an hour each; the curves are drawn as a figure."""
     lines = [
         "| game | who | steps/s in training | steps | fresh episodes at the end | return at 5; 10; 20; 30 minutes |",
         "|---|---|---|---|---|---|",
@@ -252,7 +252,7 @@ def bench_table() -> str:
 
 
 def put(path: Path, text: str) -> None:
-    """Replace what stands between the marks."""
+    """Replace the text between the marks."""
     before = path.read_text(encoding="utf-8")
     after = re.sub(f"{START}.*?{END}", lambda _: f"{START}\n{text}\n{END}", before, flags=re.DOTALL)
     path.write_text(after, encoding="utf-8")

@@ -149,7 +149,7 @@ def test_the_reviewed_examples_are_refused() -> None:
             make()
 
 
-def test_the_list_of_settings_has_all_there_is_to_say() -> None:
+def test_the_list_of_settings_is_complete() -> None:
     known = {info.name: info for info in list_settings(RunConfig)}
     assert len(known) == sum(
         1 for kind, field in FIELDS if not dataclasses.is_dataclass(get_type_hints(kind)[field.name])

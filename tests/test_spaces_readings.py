@@ -29,7 +29,7 @@ def leaf_of(space: spaces.Space[Any], **read_as: str) -> Any:
         (1, (84, 84), "image", "bool"),
     ],
 )
-def test_high_tells_codes_from_pixels(high: int, shape: tuple[int, ...], kind: str, dtype: str) -> None:
+def test_high_distinguishes_codes_from_pixels(high: int, shape: tuple[int, ...], kind: str, dtype: str) -> None:
     leaf = leaf_of(spaces.Box(0, high, shape, np.uint8))
     assert (leaf.kind, leaf.dtype) == (kind, dtype)
     if kind == "grid":

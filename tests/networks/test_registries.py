@@ -1,4 +1,4 @@
-"""The names in the configs, which import no torch, are those of the registries, which do."""
+"""The names in the configs, which do not import torch, are those of the registries, which do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_names_are_those_of_the_registries() -> None:
     assert {entry.field for entry in HEADS.values()} <= {field.name for field in dataclasses.fields(QOutput)}
 
 
-def test_what_trunks_declare() -> None:
+def test_trunks_declare_their_abilities() -> None:
     assert {name for name, trunk in TRUNKS.items() if trunk.packs_rows} == {"transformer"}
     assert trunks_with("has_attention") == trunks_with("exportable") == "'transformer'"
     config = NetworkConfig(width=4, heads=2, layers=3, context=3)
@@ -43,7 +43,7 @@ def test_every_kind_of_value_says_how_many_outputs_it_needs(name: str) -> None:
 
 
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: term.name)
-def test_a_term_is_switched_on_by_its_setting_and_gets_its_head(term: object) -> None:
+def test_a_term_is_enabled_by_its_setting_and_gets_its_head(term: object) -> None:
     plain, on = ObjectiveConfig(0.9), ObjectiveConfig(0.9, **{term.setting: 0.5})  # type: ignore[attr-defined]
     assert active_terms(plain) == () and active_terms(on) == (term,)
     network = with_heads(NetworkConfig(), on)

@@ -1,12 +1,12 @@
-"""From a row's values to an observation: vocabularies, built once on the import, kept with the dataset and the agent.
+"""Encodes the values of a row as an observation. The import builds it once; dataset and agent both store it.
 
-All number columns are one leaf "numbers", all categories one leaf "categories"; texts and vectors are a leaf each. A
-number that was missing somewhere in the data has a second element that says so (1 where it is missing, and 0 stands for
-the number). Category code 0 is "unknown": missing, too rare, or never seen in the data.
+All number columns form one leaf "numbers" and all categories one leaf "categories"; each text and vector is a leaf. A number
+that was missing somewhere in the data has a second element, which is 1 where it is missing (the number is then 0). Category
+code 0 means "unknown": missing, too rare, or not in the data.
 
-Observations are float32, which tells about 16 million whole numbers apart. A column of large numbers that lie close
-together, such as times in seconds since 1970, is therefore shifted: its offset is subtracted in float64, at the import and
-at service time alike.
+Observations are float32, which represents integers exactly up to about 16 million. A column of large numbers that are close
+together, such as times in seconds since 1970, is therefore shifted: an offset is subtracted in float64, both on import and
+when the agent is in service.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ if TYPE_CHECKING:
 __all__ = ["CATEGORIES", "NUMBERS", "VOCABULARY", "Encoding", "natural"]
 
 NUMBERS, CATEGORIES = "numbers", "categories"  # paths of the merged leaves
-CONSTANT = "constant"  # path of the leaf of a table in which nothing is observed: the history alone decides
-VOCABULARY = 65_536  # categories kept of a column, the most frequent
+CONSTANT = "constant"  # path of the only leaf of a table without observations: only the history matters then
+VOCABULARY = 65_536  # number of categories of a column that are kept, the most frequent ones
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What turns a raw row into a flat observation, and action codes into names."""
+    """Encodes raw rows as flat observations, and maps action codes to names."""
 
     schema: Schema
     actions: tuple[str, ...]  # code -> name
-    vocabularies: dict[str, tuple[str, ...]]  # category column -> its names; code = place + 1
+    vocabularies: dict[str, tuple[str, ...]]  # category column -> its names; code = index + 1
     widths: dict[str, int]  # vector column -> its length
     missing: tuple[str, ...]  # number and vector columns that were missing somewhere
     offsets: dict[str, float] = field(default_factory=dict)  # number column -> what is subtracted from it, if anything
 
     @property
     def observation(self) -> ObservationSpec:
-        """The leaves: "numbers", "categories", "text/COLUMN", "vector/COLUMN", those that there are; else "constant"."""
+        """The leaves: "numbers", "categories", "text/COLUMN", "vector/COLUMN", as far as they exist; else "constant"."""
         leaves: list[Leaf] = []
         if not self.schema.observation:
             return ObservationSpec(
@@ -63,7 +63,7 @@ class Encoding:
             sizes = [len(self.vocabularies[name]) + 1 for name in names]
             if len(sizes) > 1 and len(set(sizes)) == 1:
                 # Equal sizes would make the network share what it learns about a code between the columns, as for
-                # cards on a table; codes of different columns have nothing in common. One unused code more prevents it.
+                # cards on a table; codes of different columns are unrelated. One more, unused code prevents that.
                 sizes[0] += 1
             k = len(sizes)
             leaves.append(Leaf(CATEGORIES, (CATEGORIES,), "categories", (k,), "int64", (k,), (0,) * k, tuple(sizes)))
@@ -76,17 +76,17 @@ class Encoding:
 
     @property
     def action(self) -> ActionSpec:
-        """As many actions as there are names."""
+        """One action dimension with as many actions as there are names."""
         return ActionSpec((len(self.actions),), (0,))
 
     def row(self, values: Mapping[str, Any]) -> FlatObservation:
-        """One raw row, column -> value -> a flat observation without a batch axis, as the agent takes it.
+        """Encode one raw row (column -> value) as a flat observation without a batch axis, as the agent takes it.
 
-        Columns that are not observed are ignored. None, "" and NaN are missing. What is missing or unknown becomes what
-        it was in the data: category code 0, the empty text, 0 with its mark.
+        Columns that are not observed are ignored. None, "" and NaN are missing. Missing or unknown values are encoded as
+        in the import: category code 0, the empty text, or 0 with its mark.
 
         Raises:
-            DataError: a value is of the wrong kind, or a number or vector is missing that never was in the data.
+            DataError: a value has the wrong kind, or a number or vector is missing that was never missing in the data.
         """
         out: dict[str, NDArray[Any]] = {}
         if not self.schema.observation:
@@ -114,12 +114,12 @@ class Encoding:
         return FlatObservation(out)
 
     def rows(self, values: Iterable[Mapping[str, Any]]) -> FlatObservation:
-        """R raw rows (see `row`) -> a batch as `Agent.act` takes it: every leaf with R first."""
+        """Encode R raw rows (see `row`) as a batch for `Agent.act`: every leaf is (R, *shape)."""
         found = [self.row(one) for one in values]
         return FlatObservation({path: np.stack([one[path] for one in found]) for path in found[0]} if found else {})
 
     def code(self, column: str, value: Any) -> int:
-        """Of a category; 0 where it is missing or unknown. The same for each form of a value: True and "True", 2 and 2.0."""
+        """Return the code of a category; 0 if missing or unknown. All forms of a value count: True and "True", 2 and 2.0."""
         place = self._lookup(column).get(value)
         return 0 if place is None else place + 1
 
@@ -147,16 +147,16 @@ class Encoding:
     def _absent(self, name: str, values: Mapping[str, Any]) -> DataError:
         hint = "" if name in values else nearest(name, [key for key in values if key not in self.schema.observation])
         return DataError(
-            f"column {name!r}: expected a value, got none, and it never was missing in the data that was learnt from{hint}"
+            f"column {name!r}: expected a value, got none; it was never missing in the training data{hint}"
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for a file beside the dataset or the agent."""
+        """Return plain values, for a file with the dataset or the agent."""
         return {**asdict(self), "schema": self.schema.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Encoding:
-        """The inverse of `to_json`."""
+        """Make an encoding from the result of `to_json`."""
         return cls(
             Schema.from_json(data["schema"]),
             tuple(data["actions"]),
@@ -168,7 +168,7 @@ class Encoding:
 
 
 def natural(names: Iterable[str]) -> list[str]:
-    """Sorted as people do: numbers by size, also inside text ("item 2" before "item 10")."""
+    """Sort in natural order: numbers by size, also inside text ("item 2" before "item 10")."""
     return sorted(names, key=_natural_key)
 
 

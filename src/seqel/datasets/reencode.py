@@ -1,4 +1,4 @@
-"""A dataset as an agent reads it: codes of another import's vocabularies become those that the agent was trained with."""
+"""Re-encodes a dataset for an agent: codes of another import's vocabularies become those of the agent's."""
 
 from __future__ import annotations
 
@@ -23,29 +23,27 @@ __all__ = ["reencode"]
 
 
 def reencode(dataset: Dataset, encoding: Encoding) -> Dataset | InMemoryDataset:
-    """The sessions in the agent's encoding, in memory; the dataset itself where the encodings are one.
+    """Return the sessions in the agent's encoding, in memory; the dataset itself if the encodings are equal.
 
-    Categories and actions that the agent does not know: the former become "unknown", sessions with the latter are left
-    out, because no value can be asked of them.
+    Categories that the agent does not know become "unknown". Sessions with actions that it does not know are dropped,
+    because it has no values for these actions.
 
     Raises:
-        DataError: other columns are observed than the agent's, something is missing that never was when it was trained, or
-            no session is left.
+        DataError: the observed columns are not the agent's, a value is missing that was never missing in its training
+            data, or no session is left.
     """
     mine = dataset.encoding
     if mine == encoding:
         return dataset
     if mine is None or mine.schema.observation != encoding.schema.observation or mine.widths != encoding.widths:
-        came = "no table" if mine is None else dict(mine.schema.observation)
-        raise DataError(
-            f"expected the columns that the agent observes, {dict(encoding.schema.observation)}, got {came}"
-        )
+        got = "no table" if mine is None else dict(mine.schema.observation)
+        raise DataError(f"expected the columns that the agent observes, {dict(encoding.schema.observation)}, got {got}")
     known = Lookup(encoding.actions)
     action = np.array([-1 if (code := known.get(name)) is None else code for name in mine.actions], np.int64)
     recorded = dataset.buffer
     keep = _with_known_actions(recorded, action < 0)
     if not len(keep):
-        raise DataError(f"no session is left in which only the agent's {len(encoding.actions)} actions were taken")
+        raise DataError(f"expected sessions with only the agent's {len(encoding.actions)} actions, got none")
     part = recorded.copy_subset(keep)
     layout = Layout(encoding.observation.storage, len(encoding.actions), masked=recorded.layout.masked, recorded=True)
     columns: dict[str, NDArray[Any]] = dict(part.slots.columns)
@@ -84,7 +82,7 @@ def _codes(codes: NDArray[Any], mine: Encoding, theirs: Encoding) -> NDArray[Any
 
 
 def _shifted(values: NDArray[Any], names: list[str], mine: Encoding, theirs: Encoding) -> NDArray[Any]:
-    """Numbers with the agent's offsets in place of the data's; what is missing stays 0."""
+    """Replace the data's offsets by the agent's; missing values stay 0."""
     out = values.copy()
     marked = [name for name in names if name in mine.missing]
     for place, name in enumerate(names):
@@ -99,7 +97,7 @@ def _shifted(values: NDArray[Any], names: list[str], mine: Encoding, theirs: Enc
 def _marks(
     values: NDArray[Any], names: list[str], mine: Encoding, theirs: Encoding, width: int | None = None
 ) -> NDArray[Any]:
-    """The marks of what is missing follow the values; either encoding has them for other columns."""
+    """Convert the marks of missing values, which follow the values; the encodings may have them for different columns."""
     plain = len(names) if width is None else width
     marked = [name for name in names if name in mine.missing]
     out = [values[:, :plain]]
@@ -109,6 +107,6 @@ def _marks(
             out.append(mark[:, None])
         elif mark.any():
             raise DataError(
-                f"column {name!r}: missing in {int(mark.sum()):,} rows, and never where the agent was trained"
+                f"column {name!r}: missing in {int(mark.sum()):,} rows, but never in the agent's training data"
             )
     return np.concatenate(out, axis=1)

@@ -1,8 +1,8 @@
-"""Which actions were allowed at a row, in each of the three ways in which a table says it: as an array of A yes/no values.
+"""Reads action masks from a table, which can have them in one of three forms.
 
-mask = "allowed"                      one column that holds a list of A yes/no values
+mask = "allowed"                      one column with a list of A yes/no values
 mask = ["ask_ok", "refund_ok"]        A yes/no columns, in the order of the actions
-candidates = "offered"                one column that holds a list of the names of the actions that there were
+candidates = "offered"                one column with a list of the names of the available actions
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Masks"]
 
-FLAGS = "a list of true and false (or 1 and 0), one an action"
+FLAGS = "a list of true and false (or 1 and 0), one per action"
 
 
 class Masks:
@@ -31,7 +31,7 @@ class Masks:
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
-        self.width: int | None = None  # how many actions a mask is about, as far as that is known
+        self.width: int | None = None  # number of actions in a mask, if already known
         if isinstance(schema.mask, tuple):
             self.width = len(schema.mask)
         elif schema.candidates is not None:
@@ -40,7 +40,7 @@ class Masks:
         self.missing = 0
 
     def read(self, rows: Any, refuse: Callable[[str, int, str, Any], DataError]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """-> (N, A) bool, True = allowed; (N,) bool, True = not said, so that all are allowed.
+        """Return the masks, (N, A) bool, True = allowed; and which are missing, (N,) bool, so that all are allowed.
 
         Raises:
             DataError: from `refuse(column, row, expected, value)`.

@@ -1,6 +1,6 @@
-"""The kind of a leaf -> its encoder. A new kind: a file beside this, a line here, its place in `seqel.spaces`, a test.
+"""Encoders by the kind of leaf. To add one: a file in this folder, a line here, its kind in `seqel.spaces`, a test.
 
-An encoder is a module from a leaf (..., *shape) to its part of the token (..., D).
+An encoder is a module that maps a leaf (..., *shape) to its share of the token (..., D).
 """
 
 from __future__ import annotations
@@ -32,5 +32,5 @@ ENCODERS: dict[str, Callable[[Leaf, NetworkConfig], nn.Module]] = {
 
 
 def make_encoder(leaf: Leaf, config: NetworkConfig) -> nn.Module:
-    """The encoder for a leaf of this kind."""
+    """Make the encoder for a leaf of this kind."""
     return ENCODERS[leaf.kind](leaf, config)

@@ -1,4 +1,4 @@
-"""A vector of numbers -> its part of the step's token."""
+"""Encoder of vectors of numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLIP = 10.0  # normalised values are kept within this many standard deviations
 
 
 class VectorEncoder(nn.Module):
-    """Numbers, scaled by their bounds where they have any, else by statistics that freeze after a warm-up."""
+    """Encodes numbers, scaled by their bounds if they have any, else by statistics that are fixed after a warm-up."""
 
     mean: Tensor
     scale: Tensor
@@ -32,13 +32,13 @@ class VectorEncoder(nn.Module):
         self.linear = nn.Linear(len(leaf.low), width)
 
     def observe(self, mean: Tensor, std: Tensor) -> None:
-        """Take the statistics of a warm-up.  mean, std (n,); a value that never varied is only centred."""
+        """Set the statistics of a warm-up.  mean, std (n,); a value that never varied is only centred."""
         std = torch.where(std > 1e-6, std, 1.0)
         self.mean.copy_(torch.where(self.bounded, self.mean, mean.float()))
         self.scale.copy_(torch.where(self.bounded, self.scale, std.float()))
 
     def normalise(self, x: Tensor) -> Tensor:
-        """x (..., n), any dtype -> (..., n) float32."""
+        """Scale and clip the numbers: x (..., n), any dtype -> (..., n) float32."""
         return ((x.float() - self.mean) / self.scale).clamp(-CLIP, CLIP)
 
     def forward(self, x: Tensor) -> Tensor:
