@@ -43,7 +43,7 @@ def test_rule_6_episode_n_has_seed_s_plus_n_whatever_the_parallelism(environment
 
 
 def test_training_seeds_are_refused_for_evaluation() -> None:
-    with pytest.raises(ConfigError, match="belong to training"):
+    with pytest.raises(ConfigError, match="are used in training"):
         evaluate(Agent(network()), Seeded, episodes=1, seed=1 << 30)
     with pytest.raises(ConfigError, match="at least 1"):
         evaluate(Agent(network()), Seeded, episodes=0)
