@@ -41,7 +41,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def made(episodes: list[EpisodeBuffer], action: Any = None, name: str = "test/walk-v0") -> str:
         minari.create_dataset_from_buffers(
             name, episodes, action_space=action or gym.spaces.Discrete(4, start=-1), observation_space=SPACE,
-            algorithm_name="none", author="nobody", author_email="none", code_permalink="none",
+            algorithm_name="none", author="none", author_email="none", code_permalink="none",
         )  # fmt: skip
         return name
 
