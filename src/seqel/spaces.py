@@ -32,8 +32,8 @@ Kind = Literal["vector", "image", "grid", "categories", "text"]
 IMAGE_SIDE = 20  # a uint8 grid up to 255 with both sides at least this long is a picture, a smaller one holds codes
 BRIGHTEST = 255  # the `high` of a picture; a smaller one says that the values are codes
 READINGS = ("pixels", "codes")  # how a grid of small integers can be read
-LARGE = float(1 << 20)  # from here on float32 (24 bits) may lack the digits that tell values apart
-LEVELS = 256  # values between the least and the greatest that float32 must still tell apart
+LARGE = float(1 << 20)  # from here on float32 (24 bits) may lack the digits that distinguish values
+LEVELS = 256  # values between the least and the greatest that float32 must still distinguish
 CATEGORY_LIMIT = 256  # an integer range up to this wide is read as categories
 CODES_LIMIT = 1 << 20  # codes that an embedding table still has a row for
 TEXT_TOKENS = 64  # byte trigrams kept of a text
@@ -76,7 +76,7 @@ SUPPORTED = "Supported: Box, Discrete, MultiDiscrete, MultiBinary, Text, and Dic
 
 
 class FlatObservation(dict[str, NDArray[Any]]):
-    """A flat dict of leaves, told apart from a nested observation by its type: no guessing on the hot path."""
+    """A flat dict of leaves. Its type distinguishes it from a nested observation without any guessing on the hot path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ class ObservationSpec:
         return FlatObservation((leaf.path, _read(leaf, observation, batch)) for leaf in self.leaves)
 
     def rows(self, observation: Any) -> int:
-        """How many rows a batch of observations has, nested or flat. The first leaf tells.
+        """The number of rows of a batch of observations, nested or flat, according to its first leaf.
 
         Raises:
             SpaceError: that leaf is missing, or has no batch axis.
@@ -229,7 +229,7 @@ def _lacks_batch_axis(leaf: Leaf, value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ActionSpec:
-    """A discrete action space: `sizes` has one entry an action dimension (one only, so far)."""
+    """A discrete action space: `sizes` has one entry per action dimension."""
 
     sizes: tuple[int, ...]
     start: tuple[int, ...]
@@ -389,7 +389,7 @@ def _read_integers(space: spaces.Space[Any], path: str, keys: tuple[str | int, .
 def shift_for(low: NDArray[Any], high: NDArray[Any]) -> tuple[float, ...]:
     """What to subtract from numbers within these bounds before they become float32: () where nothing has to be.
 
-    float32 keeps 24 bits, so a time of 1.7e9 seconds cannot be told from one a minute later. Where all allowed values are
+    float32 keeps 24 bits, so a time of 1.7e9 seconds is equal to one a minute later. Where all allowed values are
     large and of one sign, the bound nearest to 0 is subtracted (in float64, or as an integer): that never makes a number
     larger. low, high (n,) of a type that is wider than float32; others are returned without a shift.
     """
