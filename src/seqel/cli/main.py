@@ -24,6 +24,7 @@ COMMANDS = {
     "data": "what is in a table of recorded sessions, and what would be learnt from it",
     "train": "train an agent, or go on with a run (--resume)",
     "evaluate": "play greedy episodes on fresh seeds and report returns with intervals",
+    "settings": "every setting with its meaning, range and default, and what the presets change",
     "tasks": "the tasks that come with Seqel",
     "bench": "how fast the parts are on this machine",
     "demo": "watch an agent learn to remember, beside the same agent without memory",
