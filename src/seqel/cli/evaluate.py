@@ -10,6 +10,7 @@ from seqel.cli.arguments import values
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from seqel.agents.info import AgentInfo
     from seqel.cli.output import Output
     from seqel.environments.resolve import EnvMaker
     from seqel.evaluation.rollout import Evaluation
@@ -79,7 +80,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     return dataclasses.asdict(result)
 
 
-def _environment(folder: Path, info: dict[str, Any], arguments: Arguments, output: Output) -> tuple[str, EnvMaker]:
+def _environment(folder: Path, info: AgentInfo, arguments: Arguments, output: Output) -> tuple[str, EnvMaker]:
     """What to play: what was asked for, else what the run's config or the agent's description says."""
     from seqel.environments.named import require_plain, resolve_named
     from seqel.environments.resolve import resolve

@@ -182,13 +182,13 @@ def resume(
                 restore_best(trainer, run, best)
             if steps is not None:
                 slack = trainer.config.environments if online_run else 1  # one call steps every environment
-                if steps <= trainer.steps - slack:
+                if steps <= trainer.count - slack:
                     raise ConfigError(
-                        f"{trainer.unit}: expected at least the {trainer.steps:,} already done, got {steps:,}"
+                        f"{trainer.unit}: expected at least the {trainer.count:,} already done, got {steps:,}"
                     )
                 trainer.extend()
                 save_config(trainer.config, run.path / CONFIG)
-            trainer.notes.extend(run.cut(trainer.steps if restored else -1))
+            trainer.notes.extend(run.cut(trainer.count if restored else -1))
             return run_to_end(trainer, records, run, progress)
         finally:
             trainer.close()

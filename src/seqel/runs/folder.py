@@ -25,7 +25,7 @@ from seqel.runs.plots import draw_curve
 from seqel.runs.run_config import CONFIG, read_run_config
 from seqel.storage import Claim, atomic_create, atomic_write, writing
 from seqel.training.config import RunConfig, config_text
-from seqel.training.record import Record
+from seqel.training.record import Record, count
 from seqel.training.trainer import Trainer
 
 __all__ = ["RunFolder"]
@@ -114,7 +114,7 @@ class RunFolder:
         """Write a checkpoint, and redraw the picture.  -> the checkpoint."""
         with writing(self.path / METRICS):
             self._flush()
-        path = self.checkpoints.save(trainer.steps, trainer.state_dict())
+        path = self.checkpoints.save(trainer.count, trainer.state_dict())
         self._draw(trainer.config, self.records())
         return path
 
@@ -135,12 +135,15 @@ class RunFolder:
                 config.validation.threshold,
             )
 
-    def cut(self, steps: int) -> list[str]:
-        """Forget the records after `steps`: a resumed run writes them again.  -> what has to be said of damaged lines."""
+    def cut(self, done: int) -> list[str]:
+        """Forget the records after `done`, in the run's unit: a resumed run writes them again.
+
+        -> what has to be said of damaged lines.
+        """
         path = self.path / METRICS
         if not path.exists():
             return []
-        kept = [line for line in self.records() if line["steps"] <= steps]
+        kept = [line for line in self.records() if count(line["steps"], line["updates"]) <= done]
         lines, damaged = (", ".join(map(str, self.damaged[:20])), len(self.damaged))
         atomic_write(path, "".join(sealed_line(line) + "\n" for line in kept))
         if not damaged:
@@ -167,7 +170,7 @@ class RunFolder:
         """Keep these weights as the best, with the figures they were chosen by."""
         validation = record.validation
         assert validation is not None
-        figures = {"steps": record.steps, "mean": validation.mean, **validation.evidence()}
+        figures = {"steps": record.steps, "updates": record.updates, "mean": validation.mean, **validation.evidence()}
         self.keep(agent, figures, validation.success)
 
     def keep(self, agent: Agent, figures: dict[str, Any], success: float | None = None) -> None:
@@ -177,20 +180,23 @@ class RunFolder:
     def best(self) -> float | None:
         """The mean return by which the agent that is there was chosen; None where there is none, or a damaged one."""
         try:
-            return float(Agent.load(self.agent).info["validation"]["mean"])
-        except (CheckpointError, KeyError, TypeError, ValueError):
+            chosen = Agent.load(self.agent).info.get("validation")
+        except CheckpointError:
             return None
+        return chosen.get("mean") if chosen else None
 
     def _best_line(self, looks: list[dict[str, Any]]) -> dict[str, Any] | None:
         """The look that the kept weights had: not always the largest, where more than that decides."""
         if not looks:
             return None
         info = artifact.info(self.agent)
-        chosen = info["validation"]
-        # a resumed run may have lost the line, or made it anew
-        own = {"steps": chosen["steps"], "validation": {"success": info.get("success"), **chosen}}
-        same = (line for line in reversed(looks) if line["steps"] == chosen["steps"])
-        return next((line for line in same if line["validation"]["mean"] == chosen["mean"]), own)
+        chosen = info.get("validation") or {}
+        steps = chosen.get("steps", 0)
+        updates = chosen.get("updates", steps)  # runs of earlier versions counted updates as steps on recorded data
+        # a resumed run may have lost the line, or have written it again
+        own = {"steps": steps, "updates": updates, "validation": {"success": info.get("success"), **chosen}}
+        same = (line for line in reversed(looks) if count(line["steps"], line["updates"]) == count(steps, updates))
+        return next((line for line in same if line["validation"]["mean"] == chosen.get("mean")), own)
 
     def finish(self, trainer: Trainer) -> dict[str, Any]:
         """Write summary.json.  -> the summary."""
@@ -202,7 +208,7 @@ class RunFolder:
             "data": list(config.offline.files),
             "seed": config.seed,
             "steps": trainer.steps,
-            "updates": trainer.learner.updates,
+            "updates": trainer.updates,
             "seconds": trainer.elapsed,
             "best": self._best_line(looks),
             "final": looks[-1] if looks else None,

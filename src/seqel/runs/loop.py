@@ -56,7 +56,7 @@ def run_to_end(
             folder.close()
     if trainer.stop_requested:
         raise KeyboardInterrupt(
-            f"stopped and saved at {trainer.steps:,} {trainer.unit}: continue with --resume {folder.path}"
+            f"stopped and saved at {trainer.count:,} {trainer.unit}: continue with --resume {folder.path}"
         )
     return Agent.load(folder.agent, trainer.device)
 

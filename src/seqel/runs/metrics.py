@@ -8,10 +8,13 @@ __all__ = ["HELD_OUT", "METRICS", "OFFLINE", "VALIDATION", "markdown"]
 
 # name: (unit, meaning). A line of metrics.jsonl has these beside each other; TensorBoard has them under train/.
 METRICS: dict[str, tuple[str, str]] = {
-    "steps": ("steps", "environment steps so far, all environments together"),
+    "steps": ("steps", "environment steps so far, all environments together; 0 for a run on recorded data"),
     "seconds": ("seconds", "of training and validation so far, earlier sittings included"),
     "updates": ("updates", "of the network so far"),
-    "steps_per_second": ("steps / second", "since the last record, learning and validation included"),
+    "steps_per_second": (
+        "steps / second",
+        "since the last record, learning and validation included; updates / second of a run on recorded data",
+    ),
     "return": ("reward", "mean undiscounted return of the last 100 training episodes, exploration included"),
     "length": ("steps", "mean length of those episodes"),
     "success": ("share", "of those episodes, where the environment reports `info['is_success']`"),
@@ -72,7 +75,8 @@ HELD_OUT: dict[str, tuple[str, str]] = {
 BETWEEN = """
 ## A run on recorded data
 
-`steps` and `updates` are both the number of updates, and a look at the sessions held out takes the place of validation.
+`steps` is 0: the run counts in `updates`, which are also the horizontal axis of its pictures and trackers. A look at the
+sessions held out takes the place of validation.
 `first_value` far above `first_return` is hope, not knowledge: ask `seqel evaluate RUN --data FILE`.
 
 """
