@@ -20,7 +20,7 @@ __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 SUMMARY = "Train an agent on an environment or on recorded sessions, or go on with a run. Ctrl-C saves."
 
 EXAMPLES = """
-The run's folder holds config.toml (every setting), metrics.jsonl and TensorBoard events, checkpoints (an exact resume),
+The run's folder holds config.toml (every setting), metrics.jsonl (one line per record), checkpoints (an exact resume),
 agent/ (the best weights by validation) and learning-curve.png. Presets: `default` for rewards that come late,
 `immediate` where each action is answered at once (recall, counting, copying), `control` where every step is rewarded and all
 there is to know is in view (balancing, steering), `search` where what has to be remembered must first be looked for.
@@ -38,7 +38,7 @@ examples:
   seqel train CartPole-v1 --start runs/sessions-1          from recorded data on to the environment
   seqel train --resume runs/maze --steps 120000            go on, exactly there
   seqel train --compare --resume runs/mine                 go on with both runs of a comparison
-  tensorboard --logdir runs
+  seqel train seqel/TMaze-v0 --tensorboard                 then: tensorboard --logdir runs
 """
 
 Flag = Annotated[bool, FlagCreatePairsOff]
@@ -118,6 +118,12 @@ class Arguments:
     resume: Annotated[
         str | None, arg(metavar="DIR", help="go on with the run in this folder", help_behavior_hint="", constructor=str)
     ] = None
+    tensorboard: Annotated[
+        Flag, arg(help="write TensorBoard events into the run's folder as well", help_behavior_hint="")
+    ] = False
+    wandb: Annotated[Flag, arg(help="log to Weights & Biases (WANDB_MODE=offline works)", help_behavior_hint="")] = (
+        False
+    )
     trust: Trust = False
     json: Json = False
 
@@ -220,6 +226,7 @@ def settings_of(arguments: Arguments) -> RunConfig:
         "offline.files": arguments.data or None,
         "offline.schema": arguments.schema,
         "offline.updates": arguments.updates,
+        "trackers": tuple(name for name in ("tensorboard", "wandb") if getattr(arguments, name)) or None,
     }
     chosen = {name: value for name, value in options.items() if value is not None}
     chosen |= pairs(arguments.set, "--set")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from seqel.runs.folder import RunFolder
 from seqel.runs.loop import OnRecord, run_to_end
 from seqel.runs.restore import restore, restore_best
 from seqel.runs.run_config import CONFIG
+from seqel.runs.trackers.base import Tracker
+from seqel.runs.trackers.registry import open_trackers
 from seqel.runs.trust import Known, known, remember, require_inside
 from seqel.training import config as configs
 from seqel.training.action_features import read_action_features, settings_for
@@ -51,6 +53,7 @@ def train(
     settings: dict[str, Any] | None = None,
     memoryless: bool = False,
     action_features: str | Path | NDArray[Any] | None = None,
+    trackers: Sequence[str | Tracker] | None = None,
     progress: bool | OnRecord | None = True,
 ) -> Agent:
     """Train an agent on an environment, or on recorded data, and return it with its best weights by validation.
@@ -71,6 +74,8 @@ def train(
         memoryless: the same learner with the history removed, to see what memory is worth.
         action_features: (A, F), numbers that describe each action; or a table whose first column names it. Actions are
             then scored by what they are (`network.actions = "embedded"`).
+        trackers: experiment trackers, "tensorboard" or "wandb", or objects with the methods of
+            `seqel.runs.trackers.base.Tracker`; None: those of the config. One that fails is a warning.
         progress: True: a live display on standard error; False or None: nothing; or a function called with each `Record`.
 
     Raises:
@@ -79,6 +84,8 @@ def train(
         KeyboardInterrupt: after a checkpoint was written; `resume` goes on exactly there.
     """
     settings = dict(settings or {})
+    if trackers is not None:
+        settings["trackers"] = tuple(one for one in trackers if isinstance(one, str))
     if memoryless:
         settings["memoryless"] = True
     if env is None and data is None:
@@ -90,6 +97,7 @@ def train(
     if env is not None and start is not None:
         settings["init_from"] = str(start) if isinstance(start, str | Path) else "an agent in memory"
     config = _config(env, steps, seed, preset or ("default" if env is not None else "offline-cql"), config, settings)
+    told = open_trackers(config.trackers if trackers is None else trackers)
     here = Path.cwd()  # an environment may change it
     source = None if data is None else open_source(data, config.offline.schema)
     initial = _load_agent(start if start is not None else config.init_from or None)
@@ -102,7 +110,7 @@ def train(
         folder = RunFolder.create(here / out, trainer.config) if out is not None else _new_folder(trainer.config, here)
         remember(folder.path, trainer.config)
         trainer.begin()
-        return run_to_end(trainer, records, folder, progress)
+        return run_to_end(trainer, records, folder, progress, told)
     finally:
         trainer.close()
 
@@ -130,6 +138,7 @@ def resume(
     data: Source | None = None,
     steps: int | None = None,
     trust: bool = False,
+    trackers: Sequence[str | Tracker] | None = None,
     progress: bool | OnRecord | None = True,
 ) -> Agent:
     """Continue a run exactly where its last checkpoint stands, and return its best agent.
@@ -144,6 +153,8 @@ def resume(
         trust: look up and open what the run's config.toml names, although the run did not start on this machine, and
             accept a config.toml that was edited. A run from elsewhere may name code that does anything: read the file
             first.
+        trackers: as for `train`; None: those that the run has, without "wandb" where the run comes from elsewhere: a file
+            does not decide that something is sent.
 
     Raises:
         TrustError: the run comes from elsewhere and names code, or files outside its folder; nothing was imported or
@@ -164,6 +175,10 @@ def resume(
         if steps is not None:
             config = with_settings(config, {"steps" if online_run else "offline.updates": steps})
         newest, best = run.checkpoints.latest(), run.best()
+        asked = trackers
+        if asked is None:
+            asked = [name for name in config.trackers if confirmed.trusted or name != "wandb"]
+        told = open_trackers(asked)
         restarts_from_itself = newest is not None and best is not None
         given = (set() if data is None else {"offline.files", "offline.schema"}) | (
             {"init_from"} if restarts_from_itself else set()
@@ -189,7 +204,7 @@ def resume(
                 trainer.extend()
                 save_config(trainer.config, run.path / CONFIG)
             trainer.notes.extend(run.cut(trainer.count if restored else -1))
-            return run_to_end(trainer, records, run, progress)
+            return run_to_end(trainer, records, run, progress, told)
         finally:
             trainer.close()
     finally:

@@ -1,7 +1,7 @@
 """A run on disk: what it was asked to do, what happened, checkpoints, the best agent, and a picture.
 
 config.toml            every setting, written once, after what was left open was chosen
-metrics.jsonl          one JSON object a record            events.out.tfevents.*   the same for TensorBoard
+metrics.jsonl          one JSON object a record            events.out.tfevents.*   the same, with --tensorboard
 checkpoints/           everything an exact resume needs    agent/                  the best weights by validation
 learning-curve.png                                         summary.json            the figures at the end
 """
@@ -44,7 +44,6 @@ class RunFolder:
         self.path = path
         self._claim = Claim(path)
         self.checkpoints = CheckpointStore(path / "checkpoints")
-        self._events: Any = None
         self.damaged: list[int] = []  # lines of metrics.jsonl, from 1, that `records` met last
 
     @classmethod
@@ -98,17 +97,10 @@ class RunFolder:
     # -- while it runs ---------------------------------------------------------------------------------------------
 
     def append(self, record: Record) -> None:
-        """Write one record to metrics.jsonl and to TensorBoard."""
+        """Write one record to metrics.jsonl."""
         line = sealed_line(as_json(record))
         with writing(self.path / METRICS), (self.path / METRICS).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-        with writing(self.path / "events"):
-            if self._events is None:
-                from torch.utils.tensorboard.writer import SummaryWriter
-
-                self._events = SummaryWriter(str(self.path), purge_step=record.steps)
-            for name, value in flat(record).items():
-                self._events.add_scalar(name, value, record.steps)
 
     def save(self, trainer: Trainer) -> Path:
         """Write a checkpoint, and redraw the picture.  -> the checkpoint."""
@@ -123,8 +115,6 @@ class RunFolder:
         if (self.path / METRICS).exists():
             with (self.path / METRICS).open("rb") as file:
                 os.fsync(file.fileno())
-        if self._events is not None:
-            self._events.flush()
 
     def _draw(self, config: RunConfig, lines: list[dict[str, Any]]) -> None:
         if lines:
@@ -223,10 +213,7 @@ class RunFolder:
         return summary
 
     def close(self) -> None:
-        """Close the event file, and let others write here."""
-        if self._events is not None:
-            with writing(self.path / "events"):
-                self._events.close()
+        """Let others write here."""
         self._claim.release()
 
 
@@ -253,16 +240,3 @@ def as_json(record: Record) -> dict[str, Any]:
     if record.notes:
         line["notes"] = list(record.notes)
     return line
-
-
-def flat(record: Record) -> dict[str, float]:
-    """A record's numbers under TensorBoard's names."""
-    found = {f"train/{name}": value for name, value in record.metrics.items()}
-    if record.validation is not None:
-        found |= record.validation.scalars()
-        if record.validation.success is not None:
-            found["validation/success"] = record.validation.success
-    found["train/updates"] = record.updates
-    found["train/seconds"] = record.seconds
-    found["train/steps_per_second"] = record.steps_per_second
-    return found

@@ -257,6 +257,9 @@ class RunConfig:
         ge=0,
     )
     checkpoint_every: int = setting(300, "Seconds between checkpoints. 0: only at the end.", unit="seconds", ge=0)
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = setting(
+        (), "Experiment trackers that are told of every record, besides metrics.jsonl.", known_as=("loggers", "logger")
+    )
     log_every: int = setting(2_000, "Environment steps between records.", unit="environment steps", ge=1)
     network: NetworkConfig = section(NetworkConfig, "The shape of the Q-network.")
     objective: ObjectiveConfig = section(ObjectiveConfig, "What is learnt.")
