@@ -66,13 +66,17 @@ def test_numbers_that_are_missing_or_not_finite_are_left_out() -> None:
     assert all(math.isfinite(value) for value in found.values())
 
 
+def _log_six(trackers: Trackers) -> None:
+    for steps in range(6):
+        trackers.log(record(steps))
+
+
 def test_a_failing_tracker_warns_once_and_the_others_are_told_everything() -> None:
     broken, told = Broken(), Told()
     trackers = Trackers([broken, told])
     with pytest.warns(TrackerWarning, match="Broken failed .*no route to host.*the run goes on") as caught:
-        for steps in range(6):
-            trackers.log(record(steps))
-        trackers.finish({})
+        _log_six(trackers)
+    trackers.finish({})
     assert len(caught) == 1 and len(told.records) == 6
     assert len(broken.records) == MOST_FAILURES, "one that fails again and again is left alone"
     assert broken.finished == told.finished == [{}]
