@@ -52,6 +52,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError("--held-out goes with --data: it chooses among recorded sessions")
     if arguments.out is not None and not arguments.data:
         raise ConfigError("--out goes with --data: it is where the estimate is saved")
+    if arguments.plot is not None and not arguments.data:
+        raise ConfigError("--plot goes with --data: it draws an estimate from recorded sessions")
     folder = Path(arguments.run)
     agent = Agent.load(folder, arguments.device)
     if arguments.data:
