@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["html_page"]
 
 BINS = 24
+TAIL = 0.05  # share of the values at each end that the outer bars take, where a few values are very far away
 MOST_BARS = 30  # actions or categories of a column
 MOST_COLUMNS = 60  # numeric columns, and as many categorical ones
 LONGEST = 120  # characters of a name; the whole of it is in the tooltip
@@ -52,7 +53,7 @@ svg { width: 100%; height: auto; display: block; } svg rect { fill: var(--bar); 
 .bars .bar { height: 0.9rem; background: var(--bar); border-radius: 2px; min-width: 1px; }
 .bars .share { text-align: right; color: var(--soft); font-size: 0.9rem; font-variant-numeric: tabular-nums; }
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: 0.25rem 0.6rem 0.25rem 0;
-  border-bottom: 1px solid var(--line); vertical-align: top; } th { color: var(--soft); font-weight: normal; }
+  border-bottom: 1px solid var(--line); vertical-align: top; } th { color: var(--soft); font-weight: normal; min-width: 7rem; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 0.6rem; white-space: pre-wrap;
   font-size: 0.85rem; }
 """
@@ -116,6 +117,13 @@ def _distributions(found: dict[str, Any], dataset: Dataset) -> list[str]:
 def _histogram(title: str, values: NDArray[Any], note: str = "") -> str:
     """A card with bars, the range below, and the median."""
     bins = histogram(np.asarray(values), BINS)
+    low, high = np.quantile(values, [TAIL, 1.0 - TAIL])
+    if any(one["from"] != one["to"] for one in bins) and low < high and _is_uneven(bins):  # a heavy tail
+        bins = histogram(np.clip(values, low, high), BINS)
+        if not _is_uneven(bins):
+            note = " ".join(
+                filter(None, (note, f"The outer bars hold what lies beyond them, up to {_number(np.max(values))}."))
+            )
     most = max(one["count"] for one in bins)
     single = all(one["from"] == one["to"] for one in bins)
     wide = WIDTH / len(bins)
@@ -128,8 +136,7 @@ def _histogram(title: str, values: NDArray[Any], note: str = "") -> str:
             f'height="{tall:.1f}">'
             f"<title>{where}: {one['count']:,}</title></rect>"
         )
-    widths = [one["to"] - one["from"] for one in bins]
-    if not single and max(widths) > 1.01 * min(widths):
+    if not single and _is_uneven(bins):
         note = " ".join(filter(None, (note, "Bars of unequal range: each holds about as many values.")))
     what = f"median {_number(float(np.median(values)))}, mean {_number(float(np.mean(values, dtype=np.float64)))}"
     label = f"{title}: {what}, from {_number(bins[0]['from'])} to {_number(bins[-1]['to'])}"
@@ -142,6 +149,12 @@ def _histogram(title: str, values: NDArray[Any], note: str = "") -> str:
         + (f'<p class="soft">{escape(note)}</p>' if note else "")
         + "</div>"
     )
+
+
+def _is_uneven(bins: list[dict[str, Any]]) -> bool:
+    """Whether some bars stand for a wider range than others, apart from single values."""
+    widths = [one["to"] - one["from"] for one in bins]
+    return max(widths) > 1.01 * min(widths)
 
 
 def _actions(found: dict[str, Any]) -> str:
