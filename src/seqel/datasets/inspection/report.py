@@ -53,7 +53,8 @@ svg { width: 100%; height: auto; display: block; } svg rect { fill: var(--bar); 
 .bars .bar { height: 0.9rem; background: var(--bar); border-radius: 2px; min-width: 1px; }
 .bars .share { text-align: right; color: var(--soft); font-size: 0.9rem; font-variant-numeric: tabular-nums; }
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: 0.25rem 0.6rem 0.25rem 0;
-  border-bottom: 1px solid var(--line); vertical-align: top; } th { color: var(--soft); font-weight: normal; min-width: 7rem; }
+  border-bottom: 1px solid var(--line); vertical-align: top; } 
+th { color: var(--soft); font-weight: normal; min-width: 7rem; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 0.6rem; white-space: pre-wrap;
   font-size: 0.85rem; }
 """
