@@ -119,7 +119,7 @@ def _show_all(infos: list[SettingInfo], sections: dict[str, str], output: Output
     for section in dict.fromkeys(info.name.rpartition(".")[0] for info in infos):
         title = section or "the run"
         output.show(
-            f"[bold]{title}[/]  {sections.get(section, 'What is learnt from, for how long, and where it runs.')}"
+            f"[bold]{title}[/]  {sections.get(section, 'The environment, the length of the run, and where it runs.')}"
         )
         output.show(_table([info for info in infos if info.name.rpartition(".")[0] == section], {}), "")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from seqel.storage import atomic_write
 
 if TYPE_CHECKING:
-    from seqel.ope.estimate import OffPolicy
+    from seqel.ope.estimation import OffPolicy
 
 __all__ = ["draw_estimate"]
 
@@ -49,7 +49,7 @@ def draw_estimate(found: OffPolicy, path: Path, title: str) -> None:
 
 
 def _label(name: str, reason: str | None) -> str:
-    """A policy's name and, on lines below it, why its estimate is not supported; no line wider than a third of the picture."""
+    """A policy's name and, below it, why its estimate is not supported, in lines of at most `WIDEST` characters."""
     lines = textwrap.wrap(name, WIDEST)[:2]
     if reason:
         lines += textwrap.wrap(f"(?) {reason}", WIDEST)

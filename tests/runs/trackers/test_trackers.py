@@ -1,4 +1,4 @@
-"""Trackers are told of every record, never of NaN, and never end a run."""
+"""Trackers receive every record, never NaN, and never end a run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def record(steps: int = 10, updates: int = 3, **metrics: float) -> Record:
 
 
 class Told:
-    """A tracker that keeps what it is told."""
+    """A tracker that keeps what it receives."""
 
     def __init__(self) -> None:
         self.started: list[tuple[RunConfig, Path]] = []
@@ -71,10 +71,10 @@ def _log_six(trackers: Trackers) -> None:
         trackers.log(record(steps))
 
 
-def test_a_failing_tracker_warns_once_and_the_others_are_told_everything() -> None:
+def test_a_failing_tracker_warns_once_and_the_others_receive_everything() -> None:
     broken, told = Broken(), Told()
     trackers = Trackers([broken, told])
-    with pytest.warns(TrackerWarning, match="Broken failed .*no route to host.*the run goes on") as caught:
+    with pytest.warns(TrackerWarning, match="Broken failed .*no route to host.*the run continues") as caught:
         _log_six(trackers)
     trackers.finish({})
     assert len(caught) == 1 and len(told.records) == 6

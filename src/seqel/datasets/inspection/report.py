@@ -53,7 +53,7 @@ svg { width: 100%; height: auto; display: block; } svg rect { fill: var(--bar); 
 .bars .bar { height: 0.9rem; background: var(--bar); border-radius: 2px; min-width: 1px; }
 .bars .share { text-align: right; color: var(--soft); font-size: 0.9rem; font-variant-numeric: tabular-nums; }
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: 0.25rem 0.6rem 0.25rem 0;
-  border-bottom: 1px solid var(--line); vertical-align: top; } 
+  border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: normal; min-width: 7rem; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 0.6rem; white-space: pre-wrap;
   font-size: 0.85rem; }
@@ -155,7 +155,7 @@ def _histogram(title: str, values: NDArray[Any], note: str = "") -> str:
 def _is_uneven(bins: list[dict[str, Any]]) -> bool:
     """Whether some bars stand for a wider range than others, apart from single values."""
     widths = [one["to"] - one["from"] for one in bins]
-    return max(widths) > 1.01 * min(widths)
+    return bool(max(widths) > 1.01 * min(widths))
 
 
 def _actions(found: dict[str, Any]) -> str:
@@ -205,7 +205,7 @@ def _columns(dataset: Dataset) -> list[str]:
 
 def _plain(values: NDArray[Any], place: int, encoding: Any, name: str) -> NDArray[np.float64]:
     """One number column as it is in the table: its offset added, without what is missing."""
-    column = values[:, place].astype(np.float64) + encoding.offsets.get(name, 0.0)
+    column: NDArray[np.float64] = values[:, place].astype(np.float64) + encoding.offsets.get(name, 0.0)
     if name in encoding.missing:
         marked = [one for one in encoding.schema.of_kind("number") if one in encoding.missing]
         plain = len(encoding.schema.of_kind("number"))

@@ -1,4 +1,4 @@
-"""What an experiment tracker is: something that is told of a run's records and of its end."""
+"""What an experiment tracker is: something that receives a run's records and its summary."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ MOST_FAILURES = 3  # in a row; a tracker that waits for a dead network is then l
 
 
 class TrackerWarning(UserWarning):
-    """A tracker failed; the run goes on, and metrics.jsonl has every record."""
+    """A tracker failed; the run continues, and metrics.jsonl has every record."""
 
 
 def open_trackers(given: Sequence[str | Tracker]) -> list[Tracker]:
@@ -46,8 +46,8 @@ def open_trackers(given: Sequence[str | Tracker]) -> list[Tracker]:
 
 
 class Trackers:
-    """Tells each tracker of a run what happens. The first failure of one is a `TrackerWarning`, and after three in a row it
-    is told no more; a run never ends because of one."""
+    """Tells each tracker of a run what happens. The first failure of one is a `TrackerWarning`, and after three in a row
+    it is skipped; a run never ends because of one."""
 
     def __init__(self, trackers: Sequence[Tracker] = ()) -> None:
         self._failures = dict.fromkeys(range(len(trackers)), 0)
@@ -63,7 +63,7 @@ class Trackers:
         self._tell(lambda tracker: tracker.log(record))
 
     def finish(self, summary: dict[str, Any] | None) -> None:
-        """The run ended; None: it was interrupted or failed. Those that were given up are told, too."""
+        """The run ended; None: it was interrupted or failed. Trackers that were skipped get it, too."""
         self._tell(lambda tracker: tracker.finish(summary), last=True)
 
     def _tell(self, what: Callable[[Tracker], None], last: bool = False) -> None:
@@ -72,7 +72,7 @@ class Trackers:
                 continue
             try:
                 what(tracker)
-            except Exception as error:  # noqa: BLE001 - whatever a tracker raises, the run goes on
+            except Exception as error:  # noqa: BLE001 - whatever a tracker raises, the run continues
                 self._failures[number] += 1
                 self._warn(number, tracker, error)
             else:
@@ -84,7 +84,7 @@ class Trackers:
         self._warned.add(number)
         reason = " ".join(str(error).split())[:300]
         warnings.warn(
-            f"{type(tracker).__name__} failed ({type(error).__name__}: {reason}); the run goes on, and metrics.jsonl has "
+            f"{type(tracker).__name__} failed ({type(error).__name__}: {reason}); the run continues, and metrics.jsonl has "
             "every record",
             TrackerWarning,
             stacklevel=4,
