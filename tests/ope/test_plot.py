@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seqel.cli.main import main
-from seqel.ope.estimate import OffPolicy, PolicyValue
+from seqel.ope.estimation import OffPolicy, PolicyValue
 from seqel.ope.estimators import Estimate
 from seqel.ope.plot import WIDEST, _label, draw_estimate
 
