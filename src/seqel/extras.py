@@ -18,6 +18,7 @@ KNOWN = {
     "onnx": ("serve", "export"),
     "onnxscript": ("serve", "export"),
     "onnxruntime": ("serve", "an exported agent"),
+    "wandb": ("wandb", "--wandb"),
     "envpool": ("pool", "vectorization = 'envpool'"),
 }
 

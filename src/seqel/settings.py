@@ -28,7 +28,10 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from seqel.errors import ConfigError
 
-__all__ = ["Setting", "SettingInfo", "check", "list_settings", "replace", "section", "setting", "suggest"]
+__all__ = [
+    "Setting", "SettingInfo", "as_toml", "check", "list_sections", "list_settings", "replace", "section", "setting",
+    "suggest",
+]  # fmt: skip
 
 Config = TypeVar("Config")
 
@@ -153,6 +156,26 @@ def list_settings(kind: Any, prefix: str = "") -> Iterator[SettingInfo]:
             name, _describe(annotation, Setting("")), _describe(annotation, declared), default, declared.meaning,
             declared.unit, declared.known_as,
         )  # fmt: skip
+
+
+def list_sections(kind: Any) -> dict[str, str]:
+    """The sections of a config, in the order of declaration: name -> what it is for."""
+    return {
+        field.name: _declared(field).meaning
+        for field, annotation in _fields(kind)
+        if dataclasses.is_dataclass(annotation)
+    }
+
+
+def as_toml(value: Any) -> str:
+    """A value as it is written in TOML and after `--set NAME=`; "none" for None, which TOML leaves out."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(as_toml, value))}]"
+    return "none" if value is None else str(value)
 
 
 def suggest(name: str, kind: Any) -> str | None:

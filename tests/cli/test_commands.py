@@ -38,7 +38,7 @@ def call_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int,
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "maze"
-    assert main(["train", "seqel/TMaze10-v0", "--steps", "800", "--out", str(folder), *TINY]) == 0
+    assert main(["train", "seqel/TMaze10-v0", "--steps", "800", "--tensorboard", "--out", str(folder), *TINY]) == 0
     return folder
 
 

@@ -28,7 +28,7 @@ TINY: dict[str, Any] = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 600 steps, the last 200 of which are a resume."""
     path = tmp_path_factory.mktemp("runs") / "maze"
-    seqel.train("seqel/TMaze10-v0", steps=400, out=path, settings=TINY, progress=False)
+    seqel.train("seqel/TMaze10-v0", steps=400, out=path, settings=TINY, trackers=["tensorboard"], progress=False)
     seqel.resume(path, steps=600, progress=False)
     return path
 

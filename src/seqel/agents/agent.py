@@ -7,9 +7,10 @@ one row per environment or session, so that one agent can serve many of them, in
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from seqel.action_masks import UNMASKED, mask_in, read_mask
 from seqel.agents import artifact
+from seqel.agents.info import AgentInfo
 from seqel.errors import ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
 from seqel.networks.trunks.base import State
@@ -46,9 +48,9 @@ class Agent:
     The network is put into evaluation mode: dropout is for training.
     """
 
-    def __init__(self, network: QNetwork, info: dict[str, Any] | None = None) -> None:
+    def __init__(self, network: QNetwork, info: AgentInfo | Mapping[str, Any] | None = None) -> None:
         self.network = network.eval()
-        self.info: dict[str, Any] = info or {}
+        self.info: AgentInfo = cast(AgentInfo, {} if info is None else info)
         self._warned = False  # whether a warning about missing masks was given
 
     # -- properties ----------------------------------------------------------------------------------------------------

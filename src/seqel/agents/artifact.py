@@ -16,6 +16,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from seqel.agents.description import check_info, check_leaves, require_same_weights
+from seqel.agents.info import AgentInfo
 from seqel.errors import CheckpointError, SeqelError, StorageError
 from seqel.integrity import require_own, too_large
 from seqel.networks.config import NetworkConfig
@@ -32,7 +33,7 @@ KEYS = {"format", "network", "observation", "action", "info", SUMS}
 CONFIG_LIMIT = 1 << 28  # bytes; vocabularies are the largest part of a description
 
 
-def save(directory: Path, network: QNetwork, info: dict[str, Any]) -> Path:
+def save(directory: Path, network: QNetwork, info: AgentInfo) -> Path:
     """Write both files into `directory` (replaced as a whole), and return it.
 
     Raises:
@@ -58,7 +59,7 @@ def save(directory: Path, network: QNetwork, info: dict[str, Any]) -> Path:
     return directory
 
 
-def load(directory: Path) -> tuple[QNetwork, dict[str, Any]]:
+def load(directory: Path) -> tuple[QNetwork, AgentInfo]:
     """Read what `save` wrote; `directory` may also be a run's folder that contains `agent/`.
 
     Raises:
@@ -96,9 +97,9 @@ def load(directory: Path) -> tuple[QNetwork, dict[str, Any]]:
     return network, config["info"]
 
 
-def info(directory: Path) -> dict[str, Any]:
+def info(directory: Path) -> AgentInfo:
     """Return the agent's `info` without reading the weights. Raises CheckpointError as `load` does."""
-    found: dict[str, Any] = _read_config(directory, directory)["info"]
+    found: AgentInfo = _read_config(directory, directory)["info"]
     return found
 
 

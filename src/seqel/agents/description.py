@@ -53,7 +53,9 @@ def check_info(info: Any, path: Path) -> None:
         ),
         "validation": look is not None
         and not (
-            isinstance(look, dict) and isinstance(look.get("mean", 0.0), int | float) and _whole(look.get("steps", 0))
+            isinstance(look, dict)
+            and isinstance(look.get("mean", 0.0), int | float)
+            and all(_whole(look.get(name, 0)) for name in ("steps", "updates"))
         ),
     }
     if "encoding" in info and not wrong["encoding"]:

@@ -30,6 +30,7 @@ examples:
   seqel data check sessions.parquet --write schema.toml   propose a schema, for you to correct
   seqel data check log.csv --action shown --reward clicked     propose the rest
   seqel data check sessions.csv.gz --schema schema.toml   check with the schema
+  seqel data check sessions.parquet --html report.html    with plots, one page to send to a colleague
   seqel data check "2026-*.jsonl" --schema schema.toml --json
 """
 
@@ -73,11 +74,17 @@ class Arguments:
     cache: Annotated[
         Path | None, arg(metavar="DIR", help="folder of the imported table", help_behavior_hint="(default: .seqel)")
     ] = None
+    html: Annotated[
+        Path | None,
+        arg(metavar="FILE", help="write a report with plots to this file, one HTML page", help_behavior_hint=""),
+    ] = None
     json: Json = False
 
 
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     """Propose or read the schema, import, analyse. Returns the result of `analyse`, and the schema."""
+    from rich.markup import escape
+
     from seqel.datasets.dataset import load
     from seqel.datasets.inspection.analysis import analyse
     from seqel.datasets.inspection.propose import draft
@@ -112,6 +119,11 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     _show(found, dataset, output)
     if arguments.write is not None:
         output.show("", f"written: {arguments.write}")
+    if arguments.html is not None:
+        from seqel.datasets.inspection.report import html_page
+
+        atomic_write(arguments.html, html_page(found, dataset, arguments.files, schema.to_toml()))
+        output.show("", f"report: {escape(str(arguments.html))}")
     return {
         "files": list(arguments.files),
         "schema": schema.to_json(),

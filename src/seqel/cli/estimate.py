@@ -55,6 +55,10 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
     result = dataclasses.asdict(found) | {"verdict": found.verdict, "data": list(arguments.data)}
     if place is not None:
         _save(found, result, place, folder)
+    if arguments.plot is not None:
+        from seqel.ope.plot import draw_estimate
+
+        draw_estimate(found, Path(arguments.plot), str(folder))
     output.show(
         f"[bold]{escape(str(folder))}[/] on {found.sessions:,} recorded sessions ({found.transitions:,} transitions); value: "
         f"return of a session from its first step, discounted by {found.discount:g}; 95 % intervals cover the sampling of "
@@ -89,6 +93,8 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
     output.show("", f"[bold]{escape(found.verdict)}[/]")
     if place is not None:
         output.show(f"[dim]saved: {escape(str(place / 'estimate.json'))}, {escape(str(place / 'estimate.png'))}[/]")
+    if arguments.plot is not None:
+        output.show(f"[dim]plot: {escape(arguments.plot)}[/]")
     return result
 
 

@@ -10,6 +10,7 @@ from seqel.cli.arguments import values
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from seqel.agents.info import AgentInfo
     from seqel.cli.output import Output
     from seqel.environments.resolve import EnvMaker
     from seqel.evaluation.rollout import Evaluation
@@ -51,6 +52,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError("--held-out needs --data: it selects recorded sessions")
     if arguments.out is not None and not arguments.data:
         raise ConfigError("--out needs --data: it is the folder of the estimate")
+    if arguments.plot is not None and not arguments.data:
+        raise ConfigError("--plot needs --data: it draws an estimate from recorded sessions")
     folder = Path(arguments.run)
     agent = Agent.load(folder, arguments.device)
     if arguments.data:
@@ -79,7 +82,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     return dataclasses.asdict(result)
 
 
-def _environment(folder: Path, info: dict[str, Any], arguments: Arguments, output: Output) -> tuple[str, EnvMaker]:
+def _environment(folder: Path, info: AgentInfo, arguments: Arguments, output: Output) -> tuple[str, EnvMaker]:
     """Return the environment to play: the argument, or what the run's config or the agent's description names."""
     from seqel.environments.named import require_plain, resolve_named
     from seqel.environments.resolve import resolve

@@ -68,6 +68,13 @@ class Arguments:
             constructor=str,
         ),
     ] = None
+    plot: Annotated[
+        str | None,
+        arg(
+            metavar="PNG", help="with --data: draw the estimates into this file as well", help_behavior_hint="",
+            constructor=str,
+        ),
+    ] = None  # fmt: skip
     held_out: Annotated[
         bool,
         arg(help="with --data: only the sessions that it was not trained on (train with --set offline.held_out=0.3)"),

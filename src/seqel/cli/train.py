@@ -20,7 +20,7 @@ __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 SUMMARY = "Train an agent on an environment or on recorded sessions, or continue a run. Ctrl-C saves."
 
 EXAMPLES = """
-A run's folder holds config.toml (every setting), metrics.jsonl and TensorBoard events, checkpoints (for exact resume),
+A run's folder holds config.toml (every setting), metrics.jsonl (one line per record), checkpoints (for exact resume),
 agent/ (the best weights by validation) and learning-curve.png. Presets: `default` for delayed rewards, `immediate` if each
 action gets immediate feedback (recall, counting, copying), `control` if every step is rewarded and the state is fully
 observed (balancing, steering), `search` if the agent must first find what it has to remember.
@@ -38,7 +38,7 @@ examples:
   seqel train CartPole-v1 --start runs/sessions-1          from recorded data to the environment
   seqel train --resume runs/maze --steps 120000            continue exactly there
   seqel train --compare --resume runs/mine                 continue both runs of a comparison
-  tensorboard --logdir runs
+  seqel train seqel/TMaze-v0 --tensorboard                 then: tensorboard --logdir runs
 """
 
 Flag = Annotated[bool, FlagCreatePairsOff]
@@ -118,6 +118,12 @@ class Arguments:
     resume: Annotated[
         str | None, arg(metavar="DIR", help="continue the run in this folder", help_behavior_hint="", constructor=str)
     ] = None
+    tensorboard: Annotated[
+        Flag, arg(help="write TensorBoard events into the run's folder as well", help_behavior_hint="")
+    ] = False
+    wandb: Annotated[Flag, arg(help="log to Weights & Biases (WANDB_MODE=offline works)", help_behavior_hint="")] = (
+        False
+    )
     trust: Trust = False
     json: Json = False
 
@@ -220,6 +226,7 @@ def settings_of(arguments: Arguments) -> RunConfig:
         "offline.files": arguments.data or None,
         "offline.schema": arguments.schema,
         "offline.updates": arguments.updates,
+        "trackers": tuple(name for name in ("tensorboard", "wandb") if getattr(arguments, name)) or None,
     }
     chosen = {name: value for name, value in options.items() if value is not None}
     chosen |= pairs(arguments.set, "--set")

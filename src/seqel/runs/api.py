@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from seqel.runs.folder import RunFolder
 from seqel.runs.loop import OnRecord, run_to_end
 from seqel.runs.restore import restore, restore_best
 from seqel.runs.run_config import CONFIG
+from seqel.runs.trackers.base import Tracker
+from seqel.runs.trackers.registry import open_trackers
 from seqel.runs.trust import Known, known, remember, require_inside
 from seqel.training import config as configs
 from seqel.training.action_features import read_action_features, settings_for
@@ -51,6 +53,7 @@ def train(
     settings: dict[str, Any] | None = None,
     memoryless: bool = False,
     action_features: str | Path | NDArray[Any] | None = None,
+    trackers: Sequence[str | Tracker] | None = None,
     progress: bool | OnRecord | None = True,
 ) -> Agent:
     """Train an agent on an environment, or on recorded data, and return it with the weights that did best in validation.
@@ -71,6 +74,8 @@ def train(
         memoryless: train the same learner without the history, to measure what memory contributes.
         action_features: (A, F) numbers that describe each action, or a table whose first column holds its name. Actions are
             then scored by their features (`network.actions = "embedded"`).
+        trackers: experiment trackers, "tensorboard" or "wandb", or objects with the methods of
+            `seqel.runs.trackers.base.Tracker`; None: those of the config. One that fails is a warning.
         progress: True: a live display on standard error; False or None: none; or a function to call with each `Record`.
 
     Raises:
@@ -79,6 +84,8 @@ def train(
         KeyboardInterrupt: after a checkpoint was written; `resume` continues exactly there.
     """
     settings = dict(settings or {})
+    if trackers is not None:
+        settings["trackers"] = tuple(one for one in trackers if isinstance(one, str))
     if memoryless:
         settings["memoryless"] = True
     if env is None and data is None:
@@ -90,7 +97,8 @@ def train(
     if env is not None and start is not None:
         settings["init_from"] = str(start) if isinstance(start, str | Path) else "an agent in memory"
     config = _config(env, steps, seed, preset or ("default" if env is not None else "offline-cql"), config, settings)
-    here = Path.cwd()  # because an environment may change the directory
+    opened = open_trackers(config.trackers if trackers is None else trackers)
+    here = Path.cwd()  # an environment may change it
     source = None if data is None else open_source(data, config.offline.schema)
     initial = _load_agent(start if start is not None else config.init_from or None)
     make = None if env is None else resolve(env, **config.env_args)
@@ -102,7 +110,7 @@ def train(
         folder = RunFolder.create(here / out, trainer.config) if out is not None else _new_folder(trainer.config, here)
         remember(folder.path, trainer.config)
         trainer.begin()
-        return run_to_end(trainer, records, folder, progress)
+        return run_to_end(trainer, records, folder, progress, opened)
     finally:
         trainer.close()
 
@@ -130,6 +138,7 @@ def resume(
     data: Source | None = None,
     steps: int | None = None,
     trust: bool = False,
+    trackers: Sequence[str | Tracker] | None = None,
     progress: bool | OnRecord | None = True,
 ) -> Agent:
     """Continue a run exactly from its last checkpoint, and return its best agent.
@@ -144,6 +153,8 @@ def resume(
         trust: import and open what the run's config.toml names even if the run was not started on this machine, and
             accept an edited config.toml. A run from another machine may name code that does anything: read the file
             first.
+        trackers: as for `train`; None: those of the run, without "wandb" if the run is from another machine: a file must
+            not decide that data is sent.
 
     Raises:
         TrustError: the run is from another machine and names code, or files outside its folder; nothing was imported or
@@ -164,6 +175,10 @@ def resume(
         if steps is not None:
             config = with_settings(config, {"steps" if online_run else "offline.updates": steps})
         newest, best = run.checkpoints.latest(), run.best()
+        asked = trackers
+        if asked is None:
+            asked = [name for name in config.trackers if confirmed.trusted or name != "wandb"]
+        opened = open_trackers(asked)
         restarts_from_itself = newest is not None and best is not None
         given = (set() if data is None else {"offline.files", "offline.schema"}) | (
             {"init_from"} if restarts_from_itself else set()
@@ -181,15 +196,15 @@ def resume(
             if restored and online_run:
                 restore_best(trainer, run, best)
             if steps is not None:
-                slack = trainer.config.environments if online_run else 1  # one call takes a step in every environment
-                if steps <= trainer.steps - slack:
+                slack = trainer.config.environments if online_run else 1  # one call steps every environment
+                if steps <= trainer.count - slack:
                     raise ConfigError(
-                        f"{trainer.unit}: expected at least the {trainer.steps:,} already done, got {steps:,}"
+                        f"{trainer.unit}: expected at least the {trainer.count:,} already done, got {steps:,}"
                     )
                 trainer.extend()
                 save_config(trainer.config, run.path / CONFIG)
-            trainer.notes.extend(run.cut(trainer.steps if restored else -1))
-            return run_to_end(trainer, records, run, progress)
+            trainer.notes.extend(run.cut(trainer.count if restored else -1))
+            return run_to_end(trainer, records, run, progress, opened)
         finally:
             trainer.close()
     finally:

@@ -33,7 +33,7 @@ class Progress:
         self.curve: deque[float] = deque(maxlen=40)  # validation means
         self.best = best  # best validation mean, including parts of the run before a resume
         self.speed = 0.0
-        self.updates = 0  # so far, from the ticks
+        self.count = 0  # so far in the run's unit, from the ticks
         self._first: tuple[float, int] | None = None  # time and update of the first tick
         self._said = time.monotonic()
         self._told: Record | None = None  # the last record for which a line was printed
@@ -75,16 +75,16 @@ class Progress:
 
     def tick(self, trainer: Trainer) -> None:
         """Show progress between two records, which may be minutes apart."""
-        self.updates = trainer.steps
+        self.count = trainer.count
         now = time.monotonic()
         if self._first is None:
-            self._first = now, trainer.steps
+            self._first = now, trainer.count
         if self._live is None and now - self._said >= PLAIN_EVERY:
             self._said = now
             begun, before = self._first
-            line = f"updates {trainer.steps:,} of {self.total:,}  time {duration(trainer.elapsed)}"
-            if trainer.steps > before:
-                left = (self.total - trainer.steps) * (now - begun) / (trainer.steps - before)
+            line = f"updates {trainer.count:,} of {self.total:,}  time {duration(trainer.elapsed)}"
+            if trainer.count > before:
+                left = (self.total - trainer.count) * (now - begun) / (trainer.count - before)
                 line += f", at most {duration(left)} to go"
             self.console.print(line, markup=False, soft_wrap=True)
 
@@ -94,9 +94,9 @@ class Progress:
         if record is None:
             if not self.offline:
                 return {"": "collecting the first experience"}
-            return {"updates": f"{self.updates:,} of {self.total:,}", "": "no validation yet"}
+            return {"updates": f"{self.count:,} of {self.total:,}", "": "no validation yet"}
         if self.offline:
-            found = {"updates": f"{max(record.updates, self.updates):,} of {self.total:,}"}
+            found = {"updates": f"{max(record.updates, self.count):,} of {self.total:,}"}
         else:
             found = {"steps": f"{record.steps:,} of {self.total:,}", "updates": f"{record.updates:,}"}
         if "return" in record.metrics:
@@ -116,7 +116,7 @@ class Progress:
         found["updates/s" if self.offline else "steps/s"] = f"{self.speed:,.0f}"
         found["time"] = duration(record.seconds)
         if self.speed > 0.0:  # a validation before the first step has none
-            found["time"] += f", at most {duration((self.total - record.steps) / self.speed)} to go"
+            found["time"] += f", at most {duration((self.total - record.count) / self.speed)} to go"
         return found
 
     def line(self) -> str:
@@ -128,7 +128,7 @@ class Progress:
         from rich.table import Table
 
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        done = max(self.updates, 0 if self.record is None else self.record.steps)
+        done = max(self.count, 0 if self.record is None else self.record.count)
         table.add_row("", ProgressBar(total=self.total, completed=done, width=40))
         for name, value in self.facts().items():
             table.add_row(f"[dim]{name}[/]", value)

@@ -1,7 +1,7 @@
 """A run on disk: its config, records, checkpoints, best agent, and learning curve.
 
 config.toml            every setting, written once, after the open ones were resolved
-metrics.jsonl          one JSON object per record          events.out.tfevents.*   the same for TensorBoard
+metrics.jsonl          one JSON object per record          events.out.tfevents.*   the same, with --tensorboard
 checkpoints/           everything an exact resume needs    agent/                  the best weights by validation
 learning-curve.png                                         summary.json            the final figures
 """
@@ -25,7 +25,7 @@ from seqel.runs.plots import draw_curve
 from seqel.runs.run_config import CONFIG, read_run_config
 from seqel.storage import Claim, atomic_create, atomic_write, writing
 from seqel.training.config import RunConfig, config_text
-from seqel.training.record import Record
+from seqel.training.record import Record, count
 from seqel.training.trainer import Trainer
 
 __all__ = ["RunFolder"]
@@ -44,7 +44,6 @@ class RunFolder:
         self.path = path
         self._claim = Claim(path)
         self.checkpoints = CheckpointStore(path / "checkpoints")
-        self._events: Any = None
         self.damaged: list[int] = []  # lines of metrics.jsonl, from 1, that `records` found in its last call
 
     @classmethod
@@ -98,23 +97,16 @@ class RunFolder:
     # -- during the run ------------------------------------------------------------------------------------------------
 
     def append(self, record: Record) -> None:
-        """Write one record to metrics.jsonl and to TensorBoard."""
+        """Write one record to metrics.jsonl."""
         line = sealed_line(as_json(record))
         with writing(self.path / METRICS), (self.path / METRICS).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-        with writing(self.path / "events"):
-            if self._events is None:
-                from torch.utils.tensorboard.writer import SummaryWriter
-
-                self._events = SummaryWriter(str(self.path), purge_step=record.steps)
-            for name, value in flat(record).items():
-                self._events.add_scalar(name, value, record.steps)
 
     def save(self, trainer: Trainer) -> Path:
         """Write a checkpoint and redraw the learning curve. Returns the checkpoint's path."""
         with writing(self.path / METRICS):
             self._flush()
-        path = self.checkpoints.save(trainer.steps, trainer.state_dict())
+        path = self.checkpoints.save(trainer.count, trainer.state_dict())
         self._draw(trainer.config, self.records())
         return path
 
@@ -123,8 +115,6 @@ class RunFolder:
         if (self.path / METRICS).exists():
             with (self.path / METRICS).open("rb") as file:
                 os.fsync(file.fileno())
-        if self._events is not None:
-            self._events.flush()
 
     def _draw(self, config: RunConfig, lines: list[dict[str, Any]]) -> None:
         if lines:
@@ -135,12 +125,15 @@ class RunFolder:
                 config.validation.threshold,
             )
 
-    def cut(self, steps: int) -> list[str]:
-        """Remove the records after `steps`, because a resumed run writes them again. Returns a note about damaged lines."""
+    def cut(self, done: int) -> list[str]:
+        """Remove the records after `done` (in the run's unit), because a resumed run writes them again.
+
+        Returns a note about damaged lines.
+        """
         path = self.path / METRICS
         if not path.exists():
             return []
-        kept = [line for line in self.records() if line["steps"] <= steps]
+        kept = [line for line in self.records() if count(line["steps"], line["updates"]) <= done]
         lines, damaged = (", ".join(map(str, self.damaged[:20])), len(self.damaged))
         atomic_write(path, "".join(sealed_line(line) + "\n" for line in kept))
         if not damaged:
@@ -167,7 +160,7 @@ class RunFolder:
         """Save these weights as the best, with the figures that selected them."""
         validation = record.validation
         assert validation is not None
-        figures = {"steps": record.steps, "mean": validation.mean, **validation.evidence()}
+        figures = {"steps": record.steps, "updates": record.updates, "mean": validation.mean, **validation.evidence()}
         self.keep(agent, figures, validation.success)
 
     def keep(self, agent: Agent, figures: dict[str, Any], success: float | None = None) -> None:
@@ -177,20 +170,23 @@ class RunFolder:
     def best(self) -> float | None:
         """Return the mean return by which the saved agent was selected; None if there is no agent, or it is damaged."""
         try:
-            return float(Agent.load(self.agent).info["validation"]["mean"])
-        except (CheckpointError, KeyError, TypeError, ValueError):
+            chosen = Agent.load(self.agent).info.get("validation")
+        except CheckpointError:
             return None
+        return chosen.get("mean") if chosen else None
 
     def _best_line(self, looks: list[dict[str, Any]]) -> dict[str, Any] | None:
         """Return the validation of the kept weights: not always the largest one, because acceptance may depend on more."""
         if not looks:
             return None
         info = artifact.info(self.agent)
-        chosen = info["validation"]
-        # a resumed run may have lost the line, or written it again
-        own = {"steps": chosen["steps"], "validation": {"success": info.get("success"), **chosen}}
-        same = (line for line in reversed(looks) if line["steps"] == chosen["steps"])
-        return next((line for line in same if line["validation"]["mean"] == chosen["mean"]), own)
+        chosen = info.get("validation") or {}
+        steps = chosen.get("steps", 0)
+        updates = chosen.get("updates", steps)  # runs of earlier versions counted updates as steps on recorded data
+        # a resumed run may have lost the line, or have written it again
+        own = {"steps": steps, "updates": updates, "validation": {"success": info.get("success"), **chosen}}
+        same = (line for line in reversed(looks) if count(line["steps"], line["updates"]) == count(steps, updates))
+        return next((line for line in same if line["validation"]["mean"] == chosen.get("mean")), own)
 
     def finish(self, trainer: Trainer) -> dict[str, Any]:
         """Write summary.json. Returns the summary."""
@@ -202,7 +198,7 @@ class RunFolder:
             "data": list(config.offline.files),
             "seed": config.seed,
             "steps": trainer.steps,
-            "updates": trainer.learner.updates,
+            "updates": trainer.updates,
             "seconds": trainer.elapsed,
             "best": self._best_line(looks),
             "final": looks[-1] if looks else None,
@@ -217,10 +213,7 @@ class RunFolder:
         return summary
 
     def close(self) -> None:
-        """Close the event file and release the lock."""
-        if self._events is not None:
-            with writing(self.path / "events"):
-                self._events.close()
+        """Release the lock."""
         self._claim.release()
 
 
@@ -247,16 +240,3 @@ def as_json(record: Record) -> dict[str, Any]:
     if record.notes:
         line["notes"] = list(record.notes)
     return line
-
-
-def flat(record: Record) -> dict[str, float]:
-    """Return a record's numbers under TensorBoard's names."""
-    found = {f"train/{name}": value for name, value in record.metrics.items()}
-    if record.validation is not None:
-        found |= record.validation.scalars()
-        if record.validation.success is not None:
-            found["validation/success"] = record.validation.success
-    found["train/updates"] = record.updates
-    found["train/seconds"] = record.seconds
-    found["train/steps_per_second"] = record.steps_per_second
-    return found

@@ -8,10 +8,13 @@ __all__ = ["HELD_OUT", "METRICS", "OFFLINE", "VALIDATION", "markdown"]
 
 # name: (unit, meaning). A line of metrics.jsonl holds these side by side; TensorBoard has them under train/.
 METRICS: dict[str, tuple[str, str]] = {
-    "steps": ("steps", "environment steps so far, over all environments"),
+    "steps": ("steps", "environment steps so far, over all environments; 0 for a run on recorded data"),
     "seconds": ("seconds", "of training and validation so far, including those before a resume"),
     "updates": ("updates", "so far"),
-    "steps_per_second": ("steps / second", "since the last record, including updates and validation"),
+    "steps_per_second": (
+        "steps / second",
+        "since the last record, including updates and validation; updates per second in a run on recorded data",
+    ),
     "return": ("reward", "mean undiscounted return of the last 100 training episodes, exploration included"),
     "length": ("steps", "mean length of those episodes"),
     "success": ("share", "of those episodes, if the environment reports `info['is_success']`"),
@@ -72,8 +75,9 @@ HELD_OUT: dict[str, tuple[str, str]] = {
 BETWEEN = """
 ## A run on recorded data
 
-`steps` and `updates` are both the number of updates, and scores on held-out episodes take the place of greedy episodes.
-If `first_value` is far above `first_return`, do not trust it: run `seqel evaluate RUN --data FILE`.
+`steps` is 0: the run counts in `updates`, which are also the horizontal axis of its plots and trackers. Validation measures
+held-out episodes instead of playing. If `first_value` is far above `first_return`, the agent expects more than the data
+support: run `seqel evaluate RUN --data FILE`.
 
 """
 

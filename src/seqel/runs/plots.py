@@ -51,7 +51,7 @@ def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: f
             _legend(axis)
         elif panel in HELD_OUT:
             for name, label, colour in HELD_OUT[panel]:
-                points = [(line["steps"], line["validation"][name]) for line in validations]
+                points = [(_place(line), line["validation"][name]) for line in validations]
                 points = [(step, value) for step, value in points if value is not None]
                 if name == validations[-1]["validation"].get("metric"):
                     axis.axhline(
@@ -113,8 +113,13 @@ def _legend(axis: Any) -> None:
         axis.legend(frameon=False, fontsize=8, loc="best")
 
 
+def _place(line: dict[str, Any]) -> int:
+    """Where a record stands on the horizontal axis: environment steps, or updates where there is no environment."""
+    return int(line["steps"] or line.get("updates", 0))
+
+
 def _curve(axis: Any, lines: list[dict[str, Any]], name: str, colour: str, label: str) -> None:
-    points = [(line["steps"], line[name]) for line in lines if line.get(name) is not None]
+    points = [(_place(line), line[name]) for line in lines if line.get(name) is not None]
     if points:
         axis.plot(*zip(*points, strict=True), color=colour, lw=1.2, label=label)
 
@@ -123,7 +128,7 @@ def _validation(
     axis: Any, validations: list[dict[str, Any]], panel: str, colour: str = VALIDATE, label: str = "validation (greedy)"
 ) -> None:
     key, span = ("mean", "interval") if panel == "return" else ("success", "success_interval")
-    points = [(line["steps"], line["validation"]) for line in validations if line["validation"].get(key) is not None]
+    points = [(_place(line), line["validation"]) for line in validations if line["validation"].get(key) is not None]
     if not points:
         return
     steps = [step for step, _ in points]

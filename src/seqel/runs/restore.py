@@ -60,7 +60,7 @@ def restore_best(trainer: Trainer, run: RunFolder, best: float | None) -> None:
     it. If it is lost and the checkpoint holds the incumbent's weights, it is written again.
     """
     if best is None and trainer.best is not None and trainer.config.learner.acting_weights == "incumbent":
-        run.keep(trainer.agent, {"steps": trainer.steps, "mean": trainer.best})
+        run.keep(trainer.agent, {"steps": trainer.steps, "updates": trainer.updates, "mean": trainer.best})
     else:
         trainer.best = best
 

@@ -256,6 +256,11 @@ class RunConfig:
         ge=0,
     )
     checkpoint_every: int = setting(300, "Seconds between checkpoints. 0: only at the end.", unit="seconds", ge=0)
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = setting(
+        (),
+        "Experiment trackers that receive every record, in addition to metrics.jsonl.",
+        known_as=("loggers", "logger"),
+    )
     log_every: int = setting(2_000, "Environment steps between records.", unit="environment steps", ge=1)
     network: NetworkConfig = section(NetworkConfig, "The shape of the Q-network.")
     objective: ObjectiveConfig = section(ObjectiveConfig, "The loss and its terms.")

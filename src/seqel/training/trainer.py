@@ -55,9 +55,19 @@ class Trainer(ABC):
     # -- what the loops use ----------------------------------------------------------------------------------------
 
     @property
-    @abstractmethod
     def steps(self) -> int:
-        """Progress of the run in `unit`."""
+        """Environment steps so far; 0 where there is no environment."""
+        return 0
+
+    @property
+    def updates(self) -> int:
+        """Updates of the network so far."""
+        return self.learner.updates
+
+    @property
+    def count(self) -> int:
+        """How far the run is, in `unit`."""
+        return self.steps if self.unit == "steps" else self.updates
 
     @property
     @abstractmethod
@@ -67,7 +77,7 @@ class Trainer(ABC):
     @property
     def progress(self) -> float:
         """The fraction of the run that is over, 0 to 1."""
-        return min(1.0, self.steps / self.total)
+        return min(1.0, self.count / self.total)
 
     @property
     def elapsed(self) -> float:
@@ -108,7 +118,7 @@ class Trainer(ABC):
         notes = tuple(self.notes)
         self.pending_metrics, self.notes = [], []
         return Record(
-            steps=self.steps, seconds=self.elapsed, updates=self.learner.updates, steps_per_second=speed,
+            steps=self.steps, seconds=self.elapsed, updates=self.updates, steps_per_second=speed,
             metrics=metrics, validation=validation, accepted=accepted, solved=self.solved, progress=self.progress,
             notes=notes,
         )  # fmt: skip

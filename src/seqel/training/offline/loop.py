@@ -17,15 +17,15 @@ def records(trainer: OfflineTrainer) -> Iterator[Record]:
     The consumer of a record decides what to do with accepted weights; `trainer.checks_since_best` is 0 for those.
     """
     offline = trainer.config.offline
-    before, began = trainer.steps, trainer.elapsed
-    next_check = next_multiple(trainer.steps, offline.every)
+    before, began = trainer.updates, trainer.elapsed
+    next_check = next_multiple(trainer.updates, offline.every)
     while trainer.progress < 1.0 and not trainer.stop_requested and not trainer.solved:
         trainer.pending_metrics.append(trainer.update())
         if trainer.on_update is not None:
             trainer.on_update(trainer)
-        if trainer.steps < next_check and trainer.progress < 1.0:
+        if trainer.updates < next_check and trainer.progress < 1.0:
             continue
-        next_check = next_multiple(trainer.steps, offline.every)
+        next_check = next_multiple(trainer.updates, offline.every)
         validation = trainer.validate()
         accepted = trainer.accept(validation)
         if offline.patience and trainer.checks_since_best >= offline.patience:
@@ -35,6 +35,6 @@ def records(trainer: OfflineTrainer) -> Iterator[Record]:
                 "checks; the best weights are kept"
             )
         metrics = trainer.mean_metrics() | {"return_scale": float(trainer.agent.network.head.scale)}
-        speed = (trainer.steps - before) / max(trainer.elapsed - began, 1e-9)
-        before, began = trainer.steps, trainer.elapsed
+        speed = (trainer.updates - before) / max(trainer.elapsed - began, 1e-9)
+        before, began = trainer.updates, trainer.elapsed
         yield trainer.record(speed, metrics, validation, accepted)

@@ -83,11 +83,6 @@ class OfflineTrainer(Trainer):
             self.learner.observe(statistics)
 
     @property
-    def steps(self) -> int:
-        """Updates so far."""
-        return self.learner.updates
-
-    @property
     def total(self) -> int:
         """Updates that the config asks for."""
         return self.config.offline.updates

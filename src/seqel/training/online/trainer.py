@@ -104,7 +104,7 @@ class OnlineTrainer(Trainer):
         if start is not None:
             network.load_state_dict(start.network.state_dict())
         self.learner = Learner(network, config.objective, config.learner)
-        inherited = {} if start is None else {name: start.info[name] for name in INHERITED if name in start.info}
+        inherited = {} if start is None else {name: value for name, value in start.info.items() if name in INHERITED}
         self._choose_agents(inherited)
         actors = Actors(self.agent, count, self.challenger if self.has_incumbent else None)
         if config.learner.compile == "on":
