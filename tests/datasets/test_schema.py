@@ -105,7 +105,7 @@ def test_a_text_length_that_is_none_is_refused(length: Any) -> None:
 
 def test_the_text_length_of_a_schema_is_that_of_the_hash() -> None:
     from seqel.datasets import schema
-    from seqel.spaces import TEXT_TOKENS
+    from seqel.spaces.kinds.text import TEXT_TOKENS
 
     assert schema.TEXT_LENGTH == TEXT_TOKENS
     assert "text_length" not in Schema("a", "b", "c").to_toml()  # stores of earlier schemas stay valid

@@ -22,7 +22,8 @@ import numpy as np
 from seqel.datasets.schema import Schema, nearest
 from seqel.datasets.values import Lookup, as_text, is_missing
 from seqel.errors import DataError
-from seqel.spaces import TEXT_BUCKETS, ActionSpec, FlatObservation, Leaf, ObservationSpec, hash_text
+from seqel.spaces import ActionSpec, FlatObservation, Leaf, ObservationSpec
+from seqel.spaces.kinds.text import TEXT_BUCKETS, hash_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

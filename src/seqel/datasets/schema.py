@@ -31,7 +31,7 @@ __all__ = ["KINDS", "Schema", "nearest"]
 
 KINDS = ("number", "category", "text", "vector")
 ENDS = ("terminated", "truncated")
-TEXT_LENGTH = 64  # `seqel.spaces.TEXT_TOKENS`, which would import numpy
+TEXT_LENGTH = 64  # `seqel.spaces.kinds.text.TEXT_TOKENS`, which would import numpy
 LONGEST_TEXT = 4096
 
 

@@ -11,7 +11,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from seqel.errors import SeqelError, SpaceError
-from seqel.spaces import Leaf, ObservationSpec, lost_in_float32, shifted
+from seqel.spaces import Leaf, ObservationSpec
+from seqel.spaces.precision import lost_in_float32, shifted
 
 __all__ = ["Watcher", "replays"]
 

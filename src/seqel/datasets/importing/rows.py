@@ -22,7 +22,7 @@ from seqel.datasets.magnitudes import Magnitudes
 from seqel.datasets.text_lengths import TextsRead
 from seqel.datasets.values import Lookup
 from seqel.errors import DataError
-from seqel.spaces import CODES_LIMIT
+from seqel.spaces.kinds.categories import CODES_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

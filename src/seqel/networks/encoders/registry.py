@@ -1,4 +1,4 @@
-"""The kind of a leaf -> its encoder. A new kind: a file beside this, a line here, its place in `seqel.spaces`, a test.
+"""The kind of a leaf -> its encoder. A new kind: a file beside this, a line here, and its place in `seqel.spaces.kinds`.
 
 An encoder is a module from a leaf (..., *shape) to its part of the token (..., D).
 """
