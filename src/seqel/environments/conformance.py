@@ -115,7 +115,9 @@ def _equal(one: Any, other: Any) -> bool:
         )
     if isinstance(one, tuple):
         return isinstance(other, tuple) and all(map(_equal, one, other))
-    return bool(np.array_equal(np.asarray(one), np.asarray(other)))
+    one, other = np.asarray(one), np.asarray(other)
+    numbers = one.dtype.kind == other.dtype.kind == "f"  # rows that are absent may hold NaN
+    return bool(np.array_equal(one, other, equal_nan=numbers))
 
 
 def _parts(space: gym.Space[Any], value: Any, keys: tuple[Any, ...]) -> Iterator[tuple[str, gym.Space[Any], Any]]:

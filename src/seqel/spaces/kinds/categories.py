@@ -28,8 +28,8 @@ class CategoriesKind(ArrayKind):
         if hint is not None:
             return None
         if isinstance(space, spaces.Discrete):
-            sizes, start = (_codes(int(space.n), space, path),), (int(space.start),)
-            return Leaf(path, keys, self.name, (1,), "int64", (), start, sizes)
+            count = _codes(int(space.n), space, path)
+            return Leaf(path, keys, self.name, (1,), "int64", (), (int(space.start),), (count,))
         if isinstance(space, spaces.MultiDiscrete):
             sizes = tuple(int(n) for n in space.nvec.reshape(-1))
             start = tuple(int(n) for n in space.start.reshape(-1))
