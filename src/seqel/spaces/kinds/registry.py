@@ -9,6 +9,7 @@ from gymnasium import spaces
 from seqel.errors import ConfigError, SpaceError
 from seqel.spaces.kinds.base import Hint, Keys, ObservationKind
 from seqel.spaces.kinds.categories import CategoriesKind
+from seqel.spaces.kinds.entities import EntitiesKind
 from seqel.spaces.kinds.grid import GridKind
 from seqel.spaces.kinds.image import ImageKind
 from seqel.spaces.kinds.text import TextKind
@@ -20,6 +21,7 @@ __all__ = ["KINDS", "describe", "supported"]
 KINDS: dict[str, ObservationKind] = {
     kind.name: kind
     for kind in (
+        EntitiesKind(),
         ImageKind(),
         GridKind(),
         CategoriesKind(),
@@ -31,7 +33,8 @@ KINDS: dict[str, ObservationKind] = {
 
 def supported() -> str:
     """What can be observed, for messages."""
-    return "Supported: Box, Discrete, MultiDiscrete, MultiBinary, Text, and Dict or Tuple of these, nested."
+    leaves = "Box, Discrete, MultiDiscrete, MultiBinary, Text, Sequence of Box (F,)"
+    return f"Supported: {leaves}, and Dict or Tuple of these, nested."
 
 
 def describe(space: spaces.Space[Any], path: str, keys: Keys, hint: Hint | None) -> Leaf | None:
