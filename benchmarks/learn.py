@@ -23,6 +23,7 @@ import torch
 
 import seqel
 from seqel.environments.resolve import resolve
+from seqel.tasks.shuffled_objects import ShuffledObjects
 
 RESULTS = Path(__file__).parent / "results" / "learn"
 
@@ -101,6 +102,10 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
             "replay.batch_tokens": 416, "replay.replay_ratio": 8.0, "network.value": "hl-gauss", "network.bins": 21,
             "network.value_range": 1.5,
         }, -6.5, 100,
+    ),
+    "shuffled-objects": ("seqel/ShuffledObjects-v0", "default", {"steps": 40_000, "validation.every": 2_000}, 0.95, 200),
+    "shuffled-objects-flat": (  # the same numbers as one vector
+        lambda: ShuffledObjects(flat=True), "default", {"steps": 40_000, "validation.every": 2_000}, 0.95, 200,
     ),
     "cartpole-hidden-context-16": (  # 500 steps are more than ten times what a layer reaches back
         HiddenVelocities, "default",
