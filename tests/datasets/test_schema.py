@@ -52,7 +52,7 @@ def test_it_is_read_and_written_as_toml(tmp_path: Path) -> None:
     [
         (("reward =", "rewrd ="), "unknown key 'rewrd'; did you mean 'reward'"),
         (('session = "who"', ""), "session is missing"),
-        (('"number"', '"float"'), "observation 'x' to be one of number, category, text, vector, got 'float'"),
+        (('"number"', '"float"'), "observation 'x' to be one of number, category, text, vector, entities, got 'float'"),
         (('"number"', '"Number"'), "did you mean 'number'"),
         (('"truncated"', '"stopped"'), 'expected ends = "terminated" or "truncated"'),
         (('order = "t"', "order = 3"), "expected order to be the name of a column, got 3"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Frame", "Role", "Source", "lines", "not_utf8"]
 
-Role = Literal["number", "whole", "text", "list"]  # what to try first; `cells` has the last word
+Role = Literal["number", "whole", "text", "list", "lists"]  # what to try first; `cells` has the last word
 
 
 @dataclass(frozen=True, slots=True)

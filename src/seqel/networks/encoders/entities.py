@@ -14,7 +14,7 @@ from seqel.spaces import Leaf
 
 __all__ = ["EntitiesEncoder"]
 
-WIDEST = 64  # of an entity's vector: there are N of them a step, so they are kept narrower than the token
+WIDEST = 32  # of an entity's vector: there are N of them a step, so they are kept narrower than the token
 LAYERS = 1
 
 
@@ -50,10 +50,10 @@ class EntitiesEncoder(Normalised):
         seen = torch.where(there[..., None], x[..., :-1].float(), 0.0)  # a NaN times a weight of 0 would be NaN
         rows = self.rows(self.normalise(seen))
         keys = F.pad(there, (1, 0), value=True)[:, None, None]  # (R, 1, 1, 1 + N)
-        h = torch.cat((self.member.to(rows.dtype).expand(len(rows), 1, -1), rows), dim=1)  # (R, 1 + N, inner)
+        h = torch.cat((self.member.to(rows.dtype).expand(rows.shape[0], 1, -1), rows), dim=1)  # (R, 1 + N, inner)
         for layer in self.layers:
             h = layer(h, h, keys)
-        pooled = self.pool(self.seed.to(h.dtype).expand(len(rows), 1, -1), h, keys)
+        pooled = self.pool(self.seed.to(h.dtype).expand(rows.shape[0], 1, -1), h, keys)
         out: Tensor = self.linear(self.norm(pooled[:, 0]))
         return out.reshape(*lead, -1)
 
