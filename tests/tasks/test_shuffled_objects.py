@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+import seqel
 from seqel.errors import ConfigError, EnvironmentFault, SpaceError
 from seqel.tasks.registry import register
 from seqel.tasks.shuffled_objects import COLOURS, ShuffledObjects, colour_of_the_marked
@@ -53,3 +54,13 @@ def test_wrong_use_is_refused() -> None:
     env.reset(seed=0)
     with pytest.raises(SpaceError, match="got 4"):
         env.step(4)
+
+
+@pytest.mark.slow
+def test_an_agent_that_knows_they_are_a_set_learns_it() -> None:
+    settings = {
+        "steps": 20_000, "validation.every": 1_000, "network.width": 64, "replay.batch_tokens": 416, "threads": 1,
+        "replay.replay_ratio": 16.0, "validation.threshold": 0.95, "validation.stop": True, "device": "cpu",
+    }  # fmt: skip
+    agent = seqel.train(ShuffledObjects, seed=0, settings=settings, progress=False)
+    assert seqel.evaluate(agent, ShuffledObjects, 200, seed=10_000).mean >= 0.93

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -119,3 +121,44 @@ def test_it_compiles_with_fixed_shapes() -> None:
     net, x = encoder(), sets()
     explained = torch._dynamo.explain(net)(x)
     assert explained.graph_break_count == 0 and explained.graph_count == 1
+
+
+def marked_colours(rows: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sets of two colours and a mark, absent rows full of other marks; and the colour of the marked row that is present."""
+    colour = torch.randint(2, (rows, N), generator=generator)
+    there = torch.rand(rows, N, generator=generator) < 0.5
+    mark = torch.ones(rows, N)  # absent rows all are
+    mark[there] = 0.0
+    chosen = torch.randint(N, (rows,), generator=generator)
+    mark[torch.arange(rows), chosen] = 1.0
+    there[torch.arange(rows), chosen] = True
+    x = torch.stack((colour.float(), 1.0 - colour, mark, there.float()), dim=-1)
+    return x, colour[torch.arange(rows), chosen]
+
+
+def share_learnt(corrupt: Callable[[torch.Tensor], torch.Tensor]) -> float:
+    """How often the colour is right on new sets after 150 updates, where the encoder sees corrupted sets."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(EntitiesEncoder(leaf(), 32), torch.nn.ReLU(), torch.nn.Linear(32, 2))
+    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(150):
+        x, wanted = marked_colours(128, generator)
+        loss = torch.nn.functional.cross_entropy(net(corrupt(x)), wanted)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    x, wanted = marked_colours(1_000, generator)
+    with torch.no_grad():
+        return float((net(corrupt(x)).argmax(1) == wanted).float().mean())
+
+
+def test_it_learns_whose_colour_counts() -> None:
+    assert share_learnt(lambda x: x) >= 0.95
+
+
+def test_an_encoder_that_ignores_who_is_present_does_not_learn_it() -> None:
+    def all_there(x: torch.Tensor) -> torch.Tensor:
+        return torch.cat((x[..., :-1], torch.ones_like(x[..., -1:])), dim=-1)
+
+    assert share_learnt(all_there) <= 0.85
