@@ -4,7 +4,7 @@
 
 The data are those of `offline_data.py`. The policies: an agent learnt from the data (`offline-cql`) and a half-trained one
 that recorded them, each with some of its actions drawn evenly, and random play. True values: discounted returns of 2,048
-episodes played (16,384 where only wins and losses count). `--export` writes what `peers/ope/estimate.py` reads, one file a
+episodes played (16,384 where only wins and losses count). `--export` writes what `peers/ope/estimation.py` reads, one file a
 policy. Results: results/ope/*.json.
 """
 
@@ -30,7 +30,7 @@ from offline_data import TASKS
 from seqel.agents.agent import Agent
 from seqel.environments.resolve import resolve
 from seqel.environments.vector import VectorStream, make_vector
-from seqel.ope.estimate import fitted, tabulate
+from seqel.ope.estimation import fitted, tabulate
 from seqel.ope.fqe import FQETrainer, StepEstimates
 from seqel.ope.policies import AgentPolicy
 from seqel.spaces import ActionSpec, ObservationSpec
@@ -95,7 +95,7 @@ def played(env: Any, policy: AgentPolicy, episodes: int, rng: np.random.Generato
 
 
 def export(members: list[FQETrainer], names: list[str], truth: list[float], folder: Path) -> None:
-    """What `peers/ope/estimate.py` reads, one file per policy; values are the members' mean."""
+    """What `peers/ope/estimation.py` reads, one file per policy; values are the members' mean."""
     source = members[0].source
     recorded = source.buffer
     count, horizon, actions = recorded.episodes, int(recorded.lengths.max()), source.action.actions

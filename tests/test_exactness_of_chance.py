@@ -167,7 +167,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "reward off by one": {"spoil": change(reward=lambda w: w.reward.roll(1, dims=1) * w.valid)},
     "bootstrapping through termination": {"spoil": change(discount=lambda w: GAMMA * w.valid)},
     "a step discounted twice": {"spoil": change(discount=lambda w: w.discount.square())},
-    "the last step not learnt": {"spoil": change(learn=lambda w: w.loss_mask & (w.discount > 0))},
+    "the last step not learnt": {"spoil": change(loss_mask=lambda w: w.loss_mask & (w.discount > 0))},
     "actions off by one": {"spoil": change(action=lambda w: w.action.roll(1, dims=1))},
     "the target never moves": {"learner_settings": {"target": "copy", "target_every": 10_000}},
     "no memory of actions": {"previous_action": False, "previous_reward": False},

@@ -105,5 +105,5 @@ def test_iql_extracts_the_better_action_and_cloning_copies_the_worse() -> None:
 
 
 def test_a_filter_keeps_to_what_was_recorded() -> None:
-    agent = learn(replace(ONE_STEP, cloning_weight=1.0), policy="constraint", support=0.9)
+    agent = learn(replace(ONE_STEP, cloning_weight=1.0), policy_head="constraint", bcq_threshold=0.9)
     assert regret(agent) > 1.0, "only the likeliest action is left"

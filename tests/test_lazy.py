@@ -36,7 +36,7 @@ def test_every_public_name_exists_and_is_listed(package: str) -> None:
 
 def test_a_public_function_wins_over_the_submodule_of_the_same_name() -> None:
     code = (
-        "import seqel.deployment.export, seqel.ope.estimate, seqel.deployment, seqel.ope\n"
+        "import seqel.deployment.export, seqel.ope.estimation, seqel.deployment, seqel.ope\n"
         "from seqel.deployment import export; from seqel.ope import estimate\n"
         "print(callable(export), callable(estimate), callable(seqel.deployment.export), callable(seqel.ope.estimate))"
     )

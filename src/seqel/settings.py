@@ -216,6 +216,9 @@ def _fit(value: Any, kind: Any, declared: Setting, name: str) -> Any:
     elif origin is dict:
         if isinstance(value, dict) and all(isinstance(key, str) for key in value):
             return value
+    elif kind in (int, float) and isinstance(value, int) and abs(value) > LARGEST_INT:
+        expected = f"{_describe(annotated, declared)} and less than 2^63"
+        raise ConfigError(f"{name}: expected {expected}, got a number of {value.bit_length()} bits")
     elif kind in (int, float):
         if _is_number(value, kind) and _within(value, declared):
             return value if type(value) is kind else kind(value)

@@ -17,7 +17,7 @@ from support import network
 
 @pytest.mark.parametrize("policy", ["none", "constraint", "greedy"])
 def test_it_decides_as_the_agent_does_under_masks(policy: Any, tmp_path: Path) -> None:
-    agent = Agent(network(policy=policy))
+    agent = Agent(network(policy_head=policy))
     exported = ExportedAgent(export(agent, tmp_path / "agent.onnx"))
     rng = np.random.default_rng(0)
     one = other = None

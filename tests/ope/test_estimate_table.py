@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from seqel.agents.agent import Agent
-from seqel.ope import estimate as offpolicy
-from seqel.ope.estimate import PolicyValue, Thinned, tabulate
+from seqel.ope import estimation as offpolicy
+from seqel.ope.estimation import PolicyValue, Thinned, tabulate
 from seqel.ope.estimators import Estimate
 from seqel.ope.fqe import StepEstimates
 from seqel.ope.policies import AgentPolicy, BehaviourPolicy, ConstantAction
 from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.replay.layout import Layout
-from seqel.training.offline.validation import HeldOut
+from seqel.training.held_out import HeldOut
 from seqel.types import Episode
 from support import network
 from test_exactness_offline import poor_data

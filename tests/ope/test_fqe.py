@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from seqel.losses.terms.terms import log_policy
 from seqel.ope.fqe import FQETrainer, StepEstimates, fitted_config
 from seqel.ope.policies import ConstantAction
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec
-from seqel.training.offline.validation import HeldOut
+from seqel.training.held_out import HeldOut
 from seqel.types import Episode
+from seqel.values.policy import log_policy
 from test_exactness import SPEC
 
 POLICIES = [ConstantAction(0, 2, "always 0"), ConstantAction(1, 2, "always 1")]

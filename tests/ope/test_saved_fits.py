@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqel.ope import estimate as offpolicy
-from seqel.ope.estimate import OffPolicy, estimate_policies
+from seqel.ope import estimation as offpolicy
+from seqel.ope.estimation import OffPolicy, estimate_policies
 from seqel.ope.fqe import FQETrainer
 from seqel.ope.plot import draw_estimate
 from seqel.ope.policies import ConstantAction

@@ -216,7 +216,7 @@ def test_what_a_resume_lost_is_said(tmp_path: Path) -> None:
     folder, said = tmp_path / "run", []
     seqel.train(Unseeded, steps=300, out=folder, settings=TINY, progress=False)
     seqel.resume(folder, env=Unseeded, steps=600, progress=lambda record: said.extend(record.notes))
-    assert len(said) == 1 and "environments [0, 1, 2, 3] did not do the same again" in said[0]
+    assert len(said) == 1 and "environments [0, 1, 2, 3] did not repeat their episodes" in said[0]
     assert [note for line in lines(folder) for note in line.get("notes", [])] == said
 
 

@@ -99,7 +99,7 @@ def test_a_folder_belongs_to_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(ConfigError, match="not empty and holds no run"):
         RunFolder.create(file, config)
     monkeypatch.chdir(tmp_path)
-    assert [_new_folder(config).path.name for _ in range(3)] == [f"my_file-My-Env-{n}" for n in (1, 2, 3)]
+    assert [_new_folder(config, Path.cwd()).path.name for _ in range(3)] == [f"my_file-My-Env-{n}" for n in (1, 2, 3)]
 
 
 def test_a_folder_that_another_run_took_meanwhile_is_left_to_it(
@@ -108,7 +108,7 @@ def test_a_folder_that_another_run_took_meanwhile_is_left_to_it(
     monkeypatch.chdir(tmp_path)
     config = preset(env="Some-v0")
     save = RunFolder.create
-    rivals = iter([Path("runs/Some-v0-1")])
+    rivals = iter([Path.cwd() / "runs/Some-v0-1"])
 
     def late(path: Path, config: Any) -> RunFolder:
         for rival in rivals:
@@ -117,7 +117,7 @@ def test_a_folder_that_another_run_took_meanwhile_is_left_to_it(
         return save(path, config)
 
     monkeypatch.setattr(RunFolder, "create", late)
-    assert _new_folder(config).path == Path("runs/Some-v0-2")
+    assert _new_folder(config, Path.cwd()).path == Path.cwd() / "runs/Some-v0-2"
 
 
 def test_a_line_that_a_crash_cut_off_is_left_out(tmp_path: Path) -> None:

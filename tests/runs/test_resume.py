@@ -246,6 +246,7 @@ def test_looking_does_not_disturb() -> None:
         while never.update_due:
             never.update()
     assert len(looks) == STEPS / 40
+    never.best = often.best  # all that validation may leave behind
     assert differences(often, never) == []
 
 

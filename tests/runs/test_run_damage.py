@@ -128,7 +128,7 @@ def test_what_a_resume_lost_is_said_also_when_it_is_interrupted_before_its_first
     assert json.loads((folder / "summary.json").read_text())["steps"] == 256
     said: list[str] = []
     seqel.resume(folder, env=Unseeded, progress=lambda record: said.extend(record.notes))
-    assert sum("did not do the same again" in note for note in said) == 2, said
+    assert sum("did not repeat their episodes" in note for note in said) == 2, said
 
 
 def test_an_environment_that_fails_in_mid_run_leaves_what_was_saved(

@@ -67,7 +67,7 @@ def test_a_file_may_start_from_a_preset(tmp_path: Path) -> None:
         ({"learner.gamma": 0.9}, "did you mean objective.discount"),
         ({"learning_rate": 1e-3}, "did you mean learner.learning_rate"),
         ({"objective.lambda": 0.5}, "did you mean objective.lambda_"),
-        ({"replay.every": 3}, r"did you mean (evaluation|data)\.every"),
+        ({"replay.every": 3}, r"did you mean (validation|offline)\.every"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(settings: dict[str, Any], says: str) -> None:
@@ -111,14 +111,14 @@ def test_every_setting_is_reachable_by_its_name() -> None:
     [
         (b"learner = 5", "learner: expected a table"),
         (b'learner = 5\n"learner.warmup" = 1', "learner: expected a table"),
-        (b"seed = 9223372036854775808", r"seed: expected less than 2\^63"),
+        (b"seed = 9223372036854775808", r"seed: expected .* less than 2\^63"),
         (b"seed = " + b"9" * 5000, "not valid TOML"),
-        (b"learner = { learning_rate = " + b"9" * 400 + b" }", r"learner.learning_rate: expected less than 2\^63"),
+        (b"learner = { learning_rate = " + b"9" * 400 + b" }", r"learner.learning_rate: expected .* less than 2\^63"),
         (b"steps = 1e30", "steps: expected a whole number"),
         (b"preset = [1]", "preset: expected a name"),
-        (b"env = 3", "env: expected text"),
+        (b"env = 3", "env: expected a text"),
         (b"env_args = 3", "env_args: expected a table"),
-        (b"data = { files = [3] }", r"offline.files\[0\]: expected text"),
+        (b"offline = { files = [3] }", r"offline.files\[0\]: expected a text"),
         (b"x = " + b"[" * 5000, "not valid TOML"),
         (b"\xff\xfe", "not valid TOML"),
         (b"unheard = 1", "unknown setting unheard"),

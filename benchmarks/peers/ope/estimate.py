@@ -1,6 +1,6 @@
 """A peer's estimates of what a policy would earn: SCOPE-RL's basic estimators on arrays exported from a table of sessions.
 
-    taskset -c 0 benchmarks/peers/ope/.venv/bin/python benchmarks/peers/ope/estimate.py FILE.npz [--json OUT.json]
+    taskset -c 0 benchmarks/peers/ope/.venv/bin/python benchmarks/peers/ope/estimation.py FILE.npz [--json OUT.json]
 
 FILE holds, for E episodes of N transitions in all, episode by episode:
     action (N,) int             what was done, 0 to A - 1

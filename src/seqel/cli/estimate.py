@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from seqel.agents.agent import Agent
     from seqel.cli.evaluate_arguments import Arguments
     from seqel.cli.output import Output
-    from seqel.ope.estimate import OffPolicy, PolicyValue
+    from seqel.ope.estimation import OffPolicy, PolicyValue
     from seqel.training.sources import Source
 
 __all__ = ["run"]
@@ -33,7 +33,7 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
     import numpy as np
     from rich.markup import escape
 
-    from seqel.ope.estimate import estimate_policies
+    from seqel.ope.estimation import estimate_policies
     from seqel.ope.policies import AgentPolicy, ConstantAction, Policy
     from seqel.runs.progress_bar import counting
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from seqel.storage import atomic_write
 
 if TYPE_CHECKING:
-    from seqel.ope.estimate import OffPolicy
+    from seqel.ope.estimation import OffPolicy
 
 __all__ = ["draw_estimate"]
 

@@ -160,7 +160,7 @@ def test_episodes_may_outgrow_those_that_random_play_met() -> None:
     assert run.config.replay.window == run.config.network.context == 6
     notes = [note for record in records(run) for note in record.notes]
     assert run.learner.updates > 5
-    assert len(notes) == 1 and "episodes grew longer than replay.window = 6" in notes[0]
+    assert len(notes) == 1 and "episodes are now longer than replay.window = 6" in notes[0]
     run.close()
 
 

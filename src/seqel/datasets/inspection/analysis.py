@@ -191,8 +191,8 @@ def _warnings(found: dict[str, Any]) -> list[str]:
     if values > 0.5:
         out.append(
             f"there are {len(found['actions']):,} actions, and a value is computed for each of them at every step: about "
-            f"{values:.1f} GiB for one update, and as much longer; sampled actions (learner.sampled_negatives=200) or features "
-            "of the actions (offline.action_features=FILE) take less"
+            f"{values:.1f} GiB for one update, and as much longer; sampled actions (learner.sampled_negatives=200) or "
+            "features of the actions (offline.action_features=FILE) take less"
         )
     if found["mask_bytes"] > 2**30:
         out.append(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from seqel.errors import DataError
-from seqel.ope.estimate import OffPolicy, estimate_policies, tabulate
+from seqel.ope.estimation import OffPolicy, estimate_policies, tabulate
 from seqel.ope.fqe import FQETrainer, fitted_config
 from seqel.ope.policies import BehaviourPolicy, ConstantAction
 from seqel.replay.in_memory_dataset import InMemoryDataset
@@ -72,7 +72,7 @@ def test_the_fit_ends_before_it_knows_single_sessions_by_heart() -> None:
 
 @pytest.fixture(scope="module")
 def table() -> OffPolicy:
-    import seqel.ope.estimate as module
+    import seqel.ope.estimation as module
 
     original = module.fitted_config
     module.fitted_config = lambda discount, context, seed=0, **given: small(400, seed + 1)  # type: ignore[assignment,return-value]
@@ -128,7 +128,7 @@ def test_few_sessions_are_said_to_be_few() -> None:
 
 
 def test_the_fit_remembers_more_than_a_forgetful_policy(monkeypatch: pytest.MonkeyPatch) -> None:
-    import seqel.ope.estimate as module
+    import seqel.ope.estimation as module
 
     asked: list[int] = []
 
