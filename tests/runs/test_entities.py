@@ -151,3 +151,36 @@ def test_check_says_how_sets_are_read(capsys: pytest.CaptureFixture[str]) -> Non
 
     assert main(["check", "seqel/ShuffledObjects-v0", "--steps", "50"]) == 0
     assert "entities 8x8 float32: a set of entities, in any order" in " ".join(capsys.readouterr().out.split())
+
+
+def test_an_agent_learns_from_a_table_with_sets_and_serves_its_rows(tmp_path: Path) -> None:
+    pytest.importorskip("polars")
+    from seqel.datasets import Schema, load
+
+    rng = np.random.default_rng(0)
+    rows = [
+        {
+            "who": number // 5,
+            "birds": rng.normal(size=(int(rng.integers(4)), 2)).tolist(),
+            "did": int(rng.integers(2)),
+            "r": 1.0,
+        }
+        for number in range(200)
+    ]
+    rows[0]["birds"] = [[0.5, 0.5]]
+    path = tmp_path / "log.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    schema = Schema("who", "did", "r", observation={"birds": "entities"}, most_entities=4)
+    data = load(path, schema)
+    settings = {
+        "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1, "device": "cpu",
+        "replay.batch_tokens": 64, "offline.updates": 20, "offline.every": 10, "learner.compile": "off",
+    }  # fmt: skip
+    agent = seqel.train(data=data, preset="offline-cql", settings=settings, progress=False)
+    encoder = agent.network.tokens.vectors()["entities/birds"]
+    assert encoder.mean.shape == (2,) and float(encoder.scale.min()) > 0.5, "of the rows that are there"
+    assert data.encoding is not None
+    seen = data.encoding.rows([{"birds": []}, {"birds": [[1.0, 2.0], [0.0, 1.0]]}])
+    decision, _ = agent.act(seen)
+    turned, _ = agent.act(data.encoding.rows([{"birds": None}, {"birds": [[0.0, 1.0], [1.0, 2.0]]}]))
+    np.testing.assert_allclose(decision.q, turned.q, atol=1e-6)

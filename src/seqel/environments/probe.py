@@ -77,8 +77,8 @@ def probe(
 ) -> Probe:
     """Play up to `episodes` random episodes, `steps` steps in all, and the first steps of one again.
 
-    read_as: "pixels" or "codes" for integer grids by their path; over what the environment's metadata says
-    (`metadata["seqel"] = {"observation": {path: "codes"}}`).
+    read_as: "pixels" or "codes" for integer grids, the most entities for a Sequence, by their path; over what the
+    environment's metadata says (`metadata["seqel"] = {"observation": {path: "codes"}}`).
 
     Raises:
         SpaceError: a space is not supported, or its numbers do not fit float32. ConfigError: `read_as` does not fit.

@@ -36,7 +36,8 @@ class ObservationSpec:
     def from_space(cls, space: spaces.Space[Any], read_as: Mapping[str, Hint] | None = None) -> ObservationSpec:
         """Read a Gymnasium space.
 
-        `read_as`: "pixels" or "codes" for the path of an integer grid, where its space does not tell (or tells wrongly).
+        `read_as`: what a space does not tell (or tells wrongly) of the leaf with this path: "pixels" or "codes" of an
+        integer grid, the most entities of a Sequence.
 
         Raises:
             SpaceError: names the part that is not supported, and what would work.
