@@ -120,7 +120,7 @@ def test_the_environments_own_number_of_entities_is_used_and_the_setting_wins(tr
         seqel.train(Flock, settings={**SETTINGS, "observation": {"birds": 2}}, progress=False)
 
 
-def test_a_saved_run_goes_on_evaluates_and_is_loaded(trained: tuple[Any, Path]) -> None:
+def test_a_saved_run_is_loaded_and_evaluated(trained: tuple[Any, Path]) -> None:
     agent, out = trained
     loaded = seqel.Agent.load(out)
     for name, value in weights(agent).items():
@@ -178,7 +178,7 @@ def test_an_agent_learns_from_a_table_with_sets_and_serves_its_rows(tmp_path: Pa
     }  # fmt: skip
     agent = seqel.train(data=data, preset="offline-cql", settings=settings, progress=False)
     encoder = agent.network.tokens.vectors()["entities/birds"]
-    assert encoder.mean.shape == (2,) and float(encoder.scale.min()) > 0.5, "of the rows that are there"
+    assert encoder.mean.shape == (2,) and float(encoder.scale.min()) > 0.5, "of the rows that are present"
     assert data.encoding is not None
     seen = data.encoding.rows([{"birds": []}, {"birds": [[1.0, 2.0], [0.0, 1.0]]}])
     decision, _ = agent.act(seen)

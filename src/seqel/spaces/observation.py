@@ -23,7 +23,7 @@ __all__ = ["FlatObservation", "ObservationSpec"]
 
 
 class FlatObservation(dict[str, NDArray[Any]]):
-    """A flat dict of leaves, told apart from a nested observation by its type: no guessing on the hot path."""
+    """A flat dict of leaves, distinguished from a nested observation by its type: no guessing on the hot path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class ObservationSpec:
         )
 
     def rows(self, observation: Any) -> int:
-        """How many rows a batch of observations has, nested or flat. The first leaf tells.
+        """The number of rows of a batch of observations, nested or flat. The first leaf tells.
 
         Raises:
             SpaceError: that leaf is missing, or has no batch axis.

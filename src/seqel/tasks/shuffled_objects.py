@@ -20,7 +20,7 @@ class ShuffledObjects(gymnasium.Env[Any, np.int64]):
     """Objects whose order says nothing, and a memory of one of them.
 
     Observation: a set of `objects` entities of 7 features, float32 in [-1, 1]: their colour (one of four, one-hot), a place
-    (2) that is drawn anew at every step, and a mark. There are equally many objects of each colour. At the first step one
+    (2) that is redrawn at every step, and a mark. There are equally many objects of each colour. At the first step one
     object, drawn evenly, has the mark 1; no mark is ever seen again. The order is shuffled at every step.
 
     The episode lasts `delay` + 1 steps and its end is `terminated`. The last action names a colour, and is rewarded 1 where

@@ -69,7 +69,7 @@ def test_a_batch_of_sets_of_different_sizes_is_padded_and_empty_sets_are_sets() 
     assert one.shape == (LIMIT, 4) and one[:, 3].sum() == 2
 
 
-def test_single_sets_and_batches_are_told_apart() -> None:
+def test_single_sets_and_batches_are_distinguished() -> None:
     spec, row = spec_of(SEQUENCE), np.zeros(3, np.float32)
     for one in ((), (row,), (row, row), np.zeros((0, 3)), np.zeros((2, 3)), [[0, 0, 0]]):
         assert spec.is_single(one), one

@@ -1,6 +1,6 @@
 """A set of entities -> its part of the step's token: attention among the entities of one step, then one learned query.
 
-The trunk sees one token a step, however many entities there are: memory costs the same.
+The trunk sees one token per step, however many entities there are: memory costs the same.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class EntitiesKind(ObservationKind):
             )
         if hint is not None:
             raise ConfigError(
-                f"observation {path!r}: its space says that there are {rows.shape[0]} entities, got {hint!r}"
+                f"observation {path!r}: its space says how many entities are possible, {rows.shape[0]}, got {hint!r}"
             )
         return self._leaf(rows.low, rows.high, path, keys, rows.shape[0], (rows.shape[0], rows.shape[1]))
 

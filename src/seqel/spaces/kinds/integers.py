@@ -1,4 +1,4 @@
-"""Boxes of small integers, which may be pixels, codes or numbers: what tells them apart."""
+"""Boxes of small integers, which may be pixels, codes or numbers: how they are distinguished."""
 
 from __future__ import annotations
 
