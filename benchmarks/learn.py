@@ -23,6 +23,7 @@ import torch
 
 import seqel
 from seqel.environments.resolve import resolve
+from seqel.tasks.shuffled_objects import ShuffledObjects
 
 RESULTS = Path(__file__).parent / "results" / "learn"
 
@@ -49,6 +50,10 @@ class Scaled(gym.RewardWrapper[Any, Any]):
     def reward(self, reward: Any) -> float:
         return float(reward) * self.factor
 
+
+OBJECTS: dict[str, Any] = {
+    "steps": 20_000, "validation.every": 1_000, "network.width": 64, "replay.batch_tokens": 416, "replay.replay_ratio": 16.0,
+}  # fmt: skip
 
 # name: (environment, preset, settings, threshold of the mean return, episodes reported)
 TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any], float, int]] = {
@@ -102,6 +107,8 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
             "network.value_range": 1.5,
         }, -6.5, 100,
     ),
+    "shuffled-objects": ("seqel/ShuffledObjects-v0", "default", OBJECTS, 0.95, 200),
+    "shuffled-objects-flat": (lambda: ShuffledObjects(flat=True), "default", OBJECTS, 0.95, 200),  # one vector
     "cartpole-hidden-context-16": (  # 500 steps are more than ten times what a layer reaches back
         HiddenVelocities, "default",
         {"steps": 100_000, "validation.every": 5_000, "network.context": 16}, 490.0, 100,

@@ -36,6 +36,8 @@ WHAT = {
     "cartpole-hidden-bf16-compiled": "`CartPole-v1` without velocities, bf16 and compiled",
     "tmaze100-bf16-compiled": "T-Maze 100, bf16 and compiled",
     "car-flag": "Car Flag (Esslinger et al. 2022)",
+    "shuffled-objects": "Shuffled Objects, as a set of entities",
+    "shuffled-objects-flat": "Shuffled Objects, as one vector",
     "memory-cards": "Memory Cards (Esslinger et al. 2022): random play -37.4, perfect memory -4.9",
     "tmaze50-rewards-x0.01": "T-Maze 50, rewards times 0.01",
     "tmaze50-rewards-x100": "T-Maze 50, rewards times 100",

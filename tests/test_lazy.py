@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ["seqel", "seqel.datasets", "seqel.deployment", "seqel.evaluation", "seqel.explanation", "seqel.ope"]
+PACKAGES = [
+    "seqel",
+    "seqel.datasets",
+    "seqel.deployment",
+    "seqel.evaluation",
+    "seqel.explanation",
+    "seqel.ope",
+    "seqel.spaces",
+]
 
 
 def test_importing_the_packages_loads_neither_torch_nor_numpy() -> None:

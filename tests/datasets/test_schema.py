@@ -52,7 +52,7 @@ def test_it_is_read_and_written_as_toml(tmp_path: Path) -> None:
     [
         (("reward =", "rewrd ="), "unknown key 'rewrd'; did you mean 'reward'"),
         (('session = "who"', ""), "session is missing"),
-        (('"number"', '"float"'), "observation 'x' to be one of number, category, text, vector, got 'float'"),
+        (('"number"', '"float"'), "observation 'x' to be one of number, category, text, vector, entities, got 'float'"),
         (('"number"', '"Number"'), "did you mean 'number'"),
         (('"truncated"', '"stopped"'), 'expected ends = "terminated" or "truncated"'),
         (('order = "t"', "order = 3"), "expected order to be the name of a column, got 3"),
@@ -105,7 +105,7 @@ def test_an_invalid_text_length_is_refused(length: Any) -> None:
 
 def test_the_text_length_of_a_schema_is_that_of_the_hash() -> None:
     from seqel.datasets import schema
-    from seqel.spaces import TEXT_TOKENS
+    from seqel.spaces.kinds.text import TEXT_TOKENS
 
     assert schema.TEXT_LENGTH == TEXT_TOKENS
     assert "text_length" not in Schema("a", "b", "c").to_toml()  # stores of earlier schemas stay valid

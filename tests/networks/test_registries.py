@@ -13,7 +13,7 @@ from seqel.networks.config import ImageName, NetworkConfig, TrunkName, ValueName
 from seqel.networks.encoders.registry import ENCODERS, IMAGE_ENCODERS
 from seqel.networks.heads.registry import HEADS
 from seqel.networks.trunks.registry import TRUNKS, trunks_with
-from seqel.spaces import Kind
+from seqel.spaces.kinds.registry import KINDS
 from seqel.training.required_heads import with_heads
 from seqel.types import QOutput
 from seqel.values.registry import VALUES, make_values
@@ -23,7 +23,7 @@ def test_names_are_those_of_the_registries() -> None:
     assert set(get_args(TrunkName)) == set(TRUNKS)
     assert set(get_args(ValueName)) == set(VALUES)
     assert set(get_args(ImageName)) == set(IMAGE_ENCODERS)
-    assert set(get_args(Kind)) == set(ENCODERS)
+    assert set(KINDS) == set(ENCODERS)
     assert {entry.field for entry in HEADS.values()} <= {field.name for field in dataclasses.fields(QOutput)}
 
 

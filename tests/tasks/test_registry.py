@@ -18,7 +18,7 @@ def test_table() -> None:
     ids = [task.id for task in TASKS]
     assert len(set(ids)) == len(ids)
     mazes = [f"seqel/TMaze{length}-v0" for length in ("", 10, 20, 50, 100, 250, 500)]
-    assert ids == [*mazes, "seqel/CarFlag-v0", "seqel/MemoryCards-v0"]
+    assert ids == [*mazes, "seqel/CarFlag-v0", "seqel/MemoryCards-v0", "seqel/ShuffledObjects-v0"]
     for task in TASKS:
         assert task.summary
         assert task.reference

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ import torch
 from seqel.datasets.encoding import Encoding
 from seqel.errors import CheckpointError
 from seqel.networks.qnetwork import QNetwork
-from seqel.spaces import Kind
+from seqel.spaces.kinds.registry import KINDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +72,7 @@ def check_leaves(spec: ObservationSpec) -> None:
     """Check kinds, dtypes and shapes of observations. Raises ValueError or TypeError."""
     leaf: Any  # as a file describes it
     for leaf in spec.leaves:
-        if not isinstance(leaf.path, str) or leaf.kind not in get_args(Kind):
+        if not isinstance(leaf.path, str) or leaf.kind not in KINDS:
             raise ValueError(f"an observation has an unknown kind: {leaf.kind!r:.80}")
         if not isinstance(leaf.dtype, str) or np.dtype(leaf.dtype).kind not in "biuf":
             raise ValueError(f"an observation has the dtype {leaf.dtype!r:.80}")

@@ -13,25 +13,20 @@ noise on the values is held instead of the action, so values that differ clearly
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqel.agents.config import ExplorationConfig
-from seqel.spaces import Leaf, ObservationSpec
+from seqel.spaces import ObservationSpec
+from seqel.spaces.kinds.base import Normalise, Sketch
+from seqel.spaces.kinds.registry import KINDS
 
 __all__ = ["CountTable", "Explorer", "ladder"]
 
 TABLE_ROWS = 1 << 17
-ROUNDED = 3  # vectors up to this long are rounded, longer ones projected
-SIGNS = 16  # random projections of a long vector
-CELLS = 8.0  # cells per unit of normalised value, for rounding
 LONGEST = 1_000  # most steps for which a random part is held
-POOL = 8  # images are reduced to POOL x POOL cells of 8 grey levels
-
-Normalise = Callable[[str, NDArray[Any]], NDArray[np.float32]]
 
 
 def ladder(low: float, high: float, rungs: int) -> NDArray[np.float64]:
@@ -50,45 +45,24 @@ class CountTable:
         self.counts = np.zeros((TABLE_ROWS, actions), np.uint32)
         rng = np.random.default_rng(20_240_521)  # the sketch is part of the method, not of a run's seed
         self._odd: dict[str, NDArray[np.uint64]] = {}
-        self._directions: dict[str, NDArray[np.float32]] = {}
+        self._sketchers: dict[str, Sketch] = {}
         for leaf in self._leaves:
-            width = self._width(leaf)
+            kind = KINDS[leaf.kind]
+            width = kind.sketch_width(leaf)
             self._odd[leaf.path] = rng.integers(1 << 62, size=width, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-            if leaf.kind == "vector" and leaf.shape[0] > ROUNDED:
-                self._directions[leaf.path] = rng.standard_normal((leaf.shape[0], SIGNS)).astype(np.float32)
-
-    @staticmethod
-    def _width(leaf: Leaf) -> int:
-        if leaf.kind == "vector":
-            return leaf.shape[0] if leaf.shape[0] <= ROUNDED else SIGNS
-        if leaf.kind == "image" and leaf.dtype != "bool":
-            return POOL * POOL
-        return int(np.prod(leaf.shape))
+            self._sketchers[leaf.path] = kind.sketcher(leaf, rng)
 
     def rows(self, observation: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Return the table's row for each observation. Leaves (E, *shape) -> (E,)."""
         total: NDArray[np.uint64] | None = None
         for leaf in self._leaves:
-            code = self._sketch(leaf, observation[leaf.path]).astype(np.uint64)
+            code = self._sketchers[leaf.path](observation[leaf.path], self._normalise).astype(np.uint64)
             part = ((code + np.uint64(1)) * self._odd[leaf.path]).sum(axis=1, dtype=np.uint64)
             total = part if total is None else total * np.uint64(6364136223846793005) + part
         assert total is not None
         total ^= total >> np.uint64(29)
         index: NDArray[np.int64] = ((total * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - 17)).astype(np.int64)
         return index
-
-    def _sketch(self, leaf: Leaf, x: NDArray[Any]) -> NDArray[np.int64]:
-        if leaf.kind == "vector":
-            numbers = self._normalise(leaf.path, x)
-            projected = leaf.path in self._directions
-            code = numbers @ self._directions[leaf.path] > 0 if projected else np.rint(numbers * CELLS)
-            return np.asarray(code, np.int64)
-        if leaf.kind == "image" and leaf.dtype != "bool":
-            grey = x if x.ndim == 3 else x.mean(axis=-1 if leaf.channels_last else 1)
-            height, width = (n // POOL * POOL for n in grey.shape[1:])
-            cells = grey[:, :height, :width].reshape(len(x), POOL, height // POOL, POOL, width // POOL)
-            x = cells.mean(axis=(2, 4)) / 32
-        return np.asarray(x.reshape(len(x), -1), np.int64)
 
 
 class Explorer:

@@ -30,13 +30,6 @@ examples:
   seqel check MiniGrid-MemoryS7-v0 --json
 """
 
-READ_AS = {
-    "vector": "numbers, scaled by their bounds or by statistics of the first experience",
-    "image": "an image (or planes of yes and no), encoded by a small convolutional network",
-    "grid": "a grid of category codes, one embedding per code",
-    "categories": "category codes, one embedding per code",
-    "text": "text, as hashed byte trigrams",
-}
 UPDATES, CALLS = 3, 20  # timed updates, and timed acting steps
 SMALL = 10_000  # slots of the replay, if the default ones do not fit
 PATIENCE = 5.0  # seconds for each of the two, at most; one call is timed even if it takes longer
@@ -225,6 +218,7 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
     from rich.markup import escape
     from rich.table import Table
 
+    from seqel.spaces.kinds.registry import KINDS
     from seqel.terminal import duration
 
     table = Table(
@@ -235,7 +229,7 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
     for leaf in report["observation"]:
         shape = "x".join(map(str, leaf["shape"]))
         table.add_row(
-            "observes", f"[cyan]{leaf['path']}[/] {leaf['kind']} {shape} {leaf['dtype']}: {READ_AS[leaf['kind']]}"
+            "observes", f"[cyan]{leaf['path']}[/] {leaf['kind']} {shape} {leaf['dtype']}: {KINDS[leaf['kind']].reads}"
         )
     table.add_row("token", "one per step: the observation, the previous action and reward, a first-step flag, a clock")
     source = "observation" if report["mask_in_observation"] else "info"

@@ -1,8 +1,8 @@
 """Encodes the values of a row as an observation. The import builds it once; dataset and agent both store it.
 
-All number columns form one leaf "numbers" and all categories one leaf "categories"; each text and vector is a leaf. A number
-that was missing somewhere in the data has a second element, which is 1 where it is missing (the number is then 0). Category
-code 0 means "unknown": missing, too rare, or not in the data.
+All number columns form one leaf "numbers" and all categories one leaf "categories"; each text, vector and entities column is
+a leaf. A number that was missing somewhere in the data has a second element, which is 1 where it is missing (the number is
+then 0). Category code 0 means "unknown": missing, too rare, or not in the data.
 
 Observations are float32, which represents integers exactly up to about 16 million. A column of large numbers that are close
 together, such as times in seconds since 1970, is therefore shifted: an offset is subtracted in float64, both on import and
@@ -21,8 +21,10 @@ import numpy as np
 
 from seqel.datasets.schema import Schema, nearest
 from seqel.datasets.values import Lookup, as_text, is_missing
-from seqel.errors import DataError
-from seqel.spaces import TEXT_BUCKETS, ActionSpec, FlatObservation, Leaf, ObservationSpec, hash_text
+from seqel.errors import DataError, SpaceError
+from seqel.spaces import ActionSpec, FlatObservation, Leaf, ObservationSpec
+from seqel.spaces.kinds.registry import KINDS
+from seqel.spaces.kinds.text import TEXT_BUCKETS, hash_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,13 +45,13 @@ class Encoding:
     schema: Schema
     actions: tuple[str, ...]  # code -> name
     vocabularies: dict[str, tuple[str, ...]]  # category column -> its names; code = index + 1
-    widths: dict[str, int]  # vector column -> its length
+    widths: dict[str, int]  # vector or entities column -> its length, or the features of an entity
     missing: tuple[str, ...]  # number and vector columns that were missing somewhere
     offsets: dict[str, float] = field(default_factory=dict)  # number column -> what is subtracted from it, if anything
 
     @property
     def observation(self) -> ObservationSpec:
-        """The leaves: "numbers", "categories", "text/COLUMN", "vector/COLUMN", as far as they exist; else "constant"."""
+        """The leaves "numbers", "categories", "text/COLUMN", "vector/COLUMN", "entities/COLUMN" that exist, else "constant"."""
         leaves: list[Leaf] = []
         if not self.schema.observation:
             return ObservationSpec(
@@ -72,6 +74,9 @@ class Encoding:
             leaves.append(Leaf(path, (path,), "text", (self.schema.text_length,), "int16", sizes=(TEXT_BUCKETS,)))
         names = self.schema.of_kind("vector")
         leaves += [_vector(f"vector/{name}", self.widths[name], int(name in self.missing)) for name in names]
+        leaves += [
+            _entities(name, self.widths[name], self.schema.most_entities) for name in self.schema.of_kind("entities")
+        ]
         return ObservationSpec(tuple(leaves))
 
     @property
@@ -111,6 +116,8 @@ class Encoding:
             out[f"text/{name}"] = hash_text(text, self.schema.text_length).copy()
         for name in self.schema.of_kind("vector"):
             out[f"vector/{name}"] = self._vector(name, values)
+        for name in self.schema.of_kind("entities"):
+            out[f"entities/{name}"] = self._rows_of(name, values)
         return FlatObservation(out)
 
     def rows(self, values: Iterable[Mapping[str, Any]]) -> FlatObservation:
@@ -143,6 +150,15 @@ class Encoding:
         if array.shape != (width,) or not np.isfinite(array).all():
             raise DataError(f"column {name!r}: expected {width} finite numbers, got {value!r:.80}")
         return np.append(array, np.float32(0.0)) if name in self.missing else array
+
+    def _rows_of(self, name: str, values: Mapping[str, Any]) -> NDArray[np.float32]:
+        """A missing set is an empty one."""
+        value = values.get(name)
+        leaf = _entities(name, self.widths[name], self.schema.most_entities)
+        try:
+            return KINDS[leaf.kind].read(leaf, () if is_missing(value) else value, None)
+        except SpaceError as error:
+            raise DataError(f"column {name!r}: {str(error).partition(': ')[2]}") from error
 
     def _absent(self, name: str, values: Mapping[str, Any]) -> DataError:
         hint = "" if name in values else nearest(name, [key for key in values if key not in self.schema.observation])
@@ -203,3 +219,8 @@ def _vector(path: str, plain: int, marks: int) -> Leaf:
     n = plain + marks
     low, high = (-math.inf,) * plain + (0.0,) * marks, (math.inf,) * plain + (1.0,) * marks
     return Leaf(path, (path,), "vector", (n,), "float32", (n,), low=low, high=high)
+
+
+def _entities(column: str, features: int, most: int) -> Leaf:
+    path, low, high = f"entities/{column}", (-math.inf,) * features, (math.inf,) * features
+    return Leaf(path, (path,), "entities", (most, features + 1), "float32", low=low, high=high)

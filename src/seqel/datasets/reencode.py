@@ -35,6 +35,11 @@ def reencode(dataset: Dataset, encoding: Encoding) -> Dataset | InMemoryDataset:
     mine = dataset.encoding
     if mine == encoding:
         return dataset
+    room = {one.schema.most_entities for one in (mine, encoding) if one is not None}
+    if mine is not None and len(room) > 1 and encoding.schema.of_kind("entities"):
+        raise DataError(
+            f"expected most_entities = {encoding.schema.most_entities}, as the agent has, got {mine.schema.most_entities}"
+        )
     if mine is None or mine.schema.observation != encoding.schema.observation or mine.widths != encoding.widths:
         got = "no table" if mine is None else dict(mine.schema.observation)
         raise DataError(f"expected the columns that the agent observes, {dict(encoding.schema.observation)}, got {got}")

@@ -6,7 +6,7 @@
     reward = "clicked"
 
     [observation]
-    age = "number"              # also "category", "text", "vector" (a list of numbers)
+    age = "number"              # also "category", "text", "vector" (a list of numbers), "entities" (lists of numbers)
 
 Without [observation] the agent only sees the history of actions and rewards, as in a log of (user, item, rating, time).
 
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "Schema", "nearest"]
 
-KINDS = ("number", "category", "text", "vector")
+KINDS = ("number", "category", "text", "vector", "entities")
 ENDS = ("terminated", "truncated")
-TEXT_LENGTH = 64  # `seqel.spaces.TEXT_TOKENS`, which would import numpy
+TEXT_LENGTH = 64  # `seqel.spaces.kinds.text.TEXT_TOKENS`, which would import numpy
 LONGEST_TEXT = 4096
+ENTITIES = 32  # `seqel.spaces.kinds.entities.LIMIT`
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Schema:
     columns in the order of the actions. candidates: a column with a list of the names of the available actions; requires
     `actions`. actions: the names of all actions, in order; if not given, those that occur, sorted. text_length: the number
     of bytes (byte trigrams) that are read of an observed text; the rest is ignored.
+    most_entities: the largest number of entities in a row of such a column.
 
     Raises:
         ConfigError: a value has the wrong type, a kind is unknown, or a column has two roles.
@@ -62,6 +64,7 @@ class Schema:
     ends: str = "terminated"
     candidates: str | None = None
     text_length: int = TEXT_LENGTH
+    most_entities: int = ENTITIES
 
     def __post_init__(self) -> None:
         for name in SINGLE:
@@ -87,6 +90,9 @@ class Schema:
         length: Any = self.text_length
         if not (isinstance(length, int) and not isinstance(length, bool) and 1 <= length <= LONGEST_TEXT):
             raise ConfigError(f"schema: expected text_length from 1 to {LONGEST_TEXT}, got {length!r}")
+        most: Any = self.most_entities
+        if not (isinstance(most, int) and not isinstance(most, bool) and most >= 1):
+            raise ConfigError(f"schema: expected most_entities of at least 1, got {most!r}")
         for column, kind in self.observation.items():
             if kind not in KINDS:
                 hint = nearest(str(kind), KINDS)
@@ -152,6 +158,8 @@ class Schema:
             found["actions"] = list(self.actions)
         if self.text_length != TEXT_LENGTH:  # the default is omitted, so that older schemas stay the same
             found["text_length"] = self.text_length
+        if self.most_entities != ENTITIES:
+            found["most_entities"] = self.most_entities
         return {**found, "ends": self.ends, "observation": dict(self.observation)}
 
     @classmethod
@@ -161,7 +169,7 @@ class Schema:
         Raises:
             ConfigError: a key is unknown (the message names the most similar one) or missing, or a value is wrong.
         """
-        known = (*SINGLE, "mask", "actions", "ends", "text_length", "observation")
+        known = (*SINGLE, "mask", "actions", "ends", "text_length", "most_entities", "observation")
         for name in data:
             if name not in known:
                 hint = nearest(name, known)

@@ -11,7 +11,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from seqel.errors import SeqelError, SpaceError
-from seqel.spaces import Leaf, ObservationSpec, lost_in_float32, shifted
+from seqel.spaces import Leaf, ObservationSpec
+from seqel.spaces.precision import lost_in_float32, shifted
 
 __all__ = ["Watcher", "replays"]
 
@@ -114,7 +115,9 @@ def _equal(one: Any, other: Any) -> bool:
         )
     if isinstance(one, tuple):
         return isinstance(other, tuple) and all(map(_equal, one, other))
-    return bool(np.array_equal(np.asarray(one), np.asarray(other)))
+    one, other = np.asarray(one), np.asarray(other)
+    numbers = one.dtype.kind == other.dtype.kind == "f"  # rows that are absent may hold NaN
+    return bool(np.array_equal(one, other, equal_nan=numbers))
 
 
 def _parts(space: gym.Space[Any], value: Any, keys: tuple[Any, ...]) -> Iterator[tuple[str, gym.Space[Any], Any]]:

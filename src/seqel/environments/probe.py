@@ -20,6 +20,7 @@ from seqel.environments.resolve import EnvMaker
 from seqel.environments.seeds import REPORTS
 from seqel.environments.text_share import TextShare
 from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.spaces.kinds.base import Hint
 
 __all__ = ["Probe", "probe"]
 
@@ -72,12 +73,12 @@ def probe(
     seed: int = 0,
     steps: int = 1_000,
     episodes: int = 8,
-    read_as: Mapping[str, str] | None = None,
+    read_as: Mapping[str, Hint] | None = None,
 ) -> Probe:
     """Play up to `episodes` random episodes, at most `steps` steps in total, and replay the first steps of one.
 
-    read_as: "pixels" or "codes" for integer grids by path; overrides the environment's metadata
-    (`metadata["seqel"] = {"observation": {path: "codes"}}`).
+    read_as: "pixels" or "codes" for integer grids, or the largest number of entities of a Sequence, by path; overrides the
+    environment's metadata (`metadata["seqel"] = {"observation": {path: "codes"}}`).
 
     Raises:
         SpaceError: a space is not supported, or its numbers do not fit float32. ConfigError: `read_as` is invalid.
@@ -93,7 +94,7 @@ def probe(
     return found
 
 
-def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[str, str]) -> Probe:
+def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[str, Hint]) -> Probe:
     suggested = dict((env.metadata or {}).get("seqel", {}))
     read_as = dict(suggested.get("observation", {})) | read_as
     spec = ObservationSpec.from_space(env.observation_space, read_as)

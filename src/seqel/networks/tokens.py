@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from seqel.errors import SpaceError
 from seqel.networks.config import NetworkConfig
+from seqel.networks.encoders.normalised import Normalised
 from seqel.networks.encoders.registry import make_encoder
-from seqel.networks.encoders.vector import VectorEncoder
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.values.symlog import symlog_of_data
 
@@ -62,7 +62,7 @@ class TokenEncoder(nn.Module):
             parts.append(symlog_of_data(reward)[..., None] * self.reward.weight[:, 0])
         return sum(parts[1:], parts[0]) if parts else torch.zeros_like(self.first)
 
-    def vectors(self) -> dict[str, VectorEncoder]:
-        """Return the encoders of the leaves that are normalised by statistics, by path."""
+    def vectors(self) -> dict[str, Normalised]:
+        """The leaves that have statistics."""
         pairs = zip(self.paths, self.encoders, strict=True)
-        return {path: encoder for path, encoder in pairs if isinstance(encoder, VectorEncoder)}
+        return {path: encoder for path, encoder in pairs if isinstance(encoder, Normalised)}

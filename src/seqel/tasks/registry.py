@@ -61,6 +61,15 @@ TASKS: tuple[Task, ...] = (
         limit=50,
         reference="Esslinger et al. 2022, arXiv:2206.01078",
     ),
+    Task(
+        id="seqel/ShuffledObjects-v0",
+        entry_point="seqel.tasks.shuffled_objects:ShuffledObjects",
+        summary="Name the colour of the object that was marked ten steps ago; the order is shuffled at every step",
+        memory=10,
+        suggested={"discount": 1.0, "context": 11},
+        threshold=0.95,
+        reference="this project, to test sets of entities",
+    ),
 )
 
 

@@ -221,8 +221,8 @@ class RunConfig:
     )
     observation: dict[str, Any] = setting(
         factory=dict,
-        meaning="How integer grids in the observation are read: a table that maps their path to 'pixels' or 'codes'. Empty: "
-        "decided by the bounds of their space.",
+        meaning="How parts of the observation are read: a table from their path to 'pixels' or 'codes' (integer grids), or "
+        "to the largest number of entities (a Sequence). Empty: as their space says.",
     )
     init_from: str = setting(
         "", "A run or agent whose weights training starts from; the shape of its network is used as well."

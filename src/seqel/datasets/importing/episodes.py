@@ -242,6 +242,8 @@ def _observations(records: NDArray[Any], source: NDArray[np.int64], imported: Im
         vectors = records[f"vector/{name}"][source]
         marks = np.isnan(vectors[:, :1]) if name in encoding.missing else np.zeros((len(vectors), 0), bool)
         out[f"{OBSERVATION}vector/{name}"] = _marked(vectors, marks)
+    for name in schema.of_kind("entities"):
+        out[f"{OBSERVATION}entities/{name}"] = records[f"entities/{name}"][source]
     return out
 
 

@@ -16,13 +16,14 @@ import numpy as np
 from seqel.datasets.encoding import Encoding, natural
 from seqel.datasets.hashing import hash_names, hash_texts
 from seqel.datasets.importing import cells
+from seqel.datasets.importing.entities import entities
 from seqel.datasets.importing.masks import Masks
 from seqel.datasets.importing.vocabulary import Names, vocabulary
 from seqel.datasets.magnitudes import Magnitudes
 from seqel.datasets.text_lengths import TextsRead
 from seqel.datasets.values import Lookup
 from seqel.errors import DataError
-from seqel.spaces import CODES_LIMIT
+from seqel.spaces.kinds.categories import CODES_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +67,7 @@ def roles(schema: Schema) -> dict[str, Role]:
     found: dict[str, Role] = dict.fromkeys(schema.columns, "text")
     found |= dict.fromkeys(schema.of_kind("number"), "number")
     found |= dict.fromkeys(schema.of_kind("vector"), "list")
+    found |= dict.fromkeys(schema.of_kind("entities"), "lists")
     if isinstance(schema.mask, str):
         found[schema.mask] = "list"
     if schema.candidates is not None:
@@ -227,6 +229,14 @@ class _Pass:
             found[none] = np.nan
             self.magnitudes.setdefault(column, Magnitudes(found.shape[1])).add(found)
             out[f"vector/{column}"] = found.astype(np.float32)
+        for column in schema.of_kind("entities"):
+            known = self.widths.get(column)
+            found, none = entities(rows[column], partial(refuse, column), known, schema.most_entities)
+            self.missing[column] += int(none.sum())
+            self.widths[column] = found.shape[2] - 1
+            of_rows = self.magnitudes.setdefault(column, Magnitudes(found.shape[2] - 1))
+            of_rows.add(found[found[..., -1] > 0][:, :-1])
+            out[f"entities/{column}"] = found.astype(np.float32)
         return out
 
     def result(self) -> Imported:
@@ -263,7 +273,7 @@ class _Pass:
 
     def _offsets(self) -> dict[str, float]:
         """Return the offsets of the number columns that need one. Raises DataError if a vector column would need one."""
-        for column in self.schema.of_kind("vector"):
+        for column in (*self.schema.of_kind("vector"), *self.schema.of_kind("entities")):
             if self.magnitudes[column].indistinct:
                 raise DataError(
                     f"column {column!r}: expected numbers that float32 can distinguish, got {self.magnitudes[column].told}, "

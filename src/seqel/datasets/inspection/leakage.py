@@ -153,4 +153,10 @@ def _values(dataset: Dataset, part: slice, own: NDArray[np.bool_]) -> list[tuple
         vectors = leaf(f"vector/{name}")
         width = min(ELEMENTS, dataset.encoding.widths[name])
         found += [(f"{name}[{place}]", vectors[:, place]) for place in range(width)]
+    for name in schema.of_kind(
+        "entities"
+    ):  # a set is summarised by the sum over its rows, which does not depend on their order
+        rows = leaf(f"entities/{name}")
+        code = rows.view(np.int32).astype(np.int64) @ np.resize(odd, rows.shape[2])
+        found.append((name, np.where(rows[..., -1] > 0, code ^ (code >> 29), 0).sum(axis=1)))
     return found

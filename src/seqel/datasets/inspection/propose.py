@@ -110,7 +110,7 @@ class Draft:
 @dataclass(frozen=True)
 class _Column:
     name: str
-    kind: str  # number, flag, text, date, list (of numbers), names (list of names), empty
+    kind: str  # number, flag, text, date, list (of numbers), lists (of such lists), names (list of names), empty
     whole: bool
     distinct: int
     rows: int
@@ -212,7 +212,7 @@ def _described(rows: DataFrame, name: str) -> _Column:
             texts = there.cast(pl.String)
             length = float(np.mean(texts.str.len_chars().to_numpy()))
             blanks = float(np.mean(texts.str.count_matches(" ", literal=True).to_numpy()))
-    distinct = 0 if kind in ("list", "names", "empty") else there.n_unique()
+    distinct = 0 if kind in ("list", "lists", "names", "empty") else there.n_unique()
     return _Column(name, kind, whole, distinct, len(there), length, blanks)
 
 
@@ -221,7 +221,8 @@ def _kind(there: Series) -> tuple[str, bool]:
     if there.dtype in (pl.Date, pl.Datetime):
         return "date", False
     if there.dtype in (pl.List, pl.Array):
-        return ("names" if getattr(there.dtype, "inner", None) == pl.String else "list"), False
+        inner = getattr(there.dtype, "inner", None)
+        return ("names" if inner == pl.String else "lists" if inner in (pl.List, pl.Array) else "list"), False
     if there.dtype == pl.Boolean:
         return "flag", True
     if there.dtype.is_numeric():
@@ -236,6 +237,8 @@ def _kind(there: Series) -> tuple[str, bool]:
     if text.str.to_lowercase().is_in(["true", "false", "yes", "no"]).all():
         return "flag", True
     if text.str.contains(r"^\[.*\]$").all():
+        if text.str.contains(r"^\[\s*(\[|\])").all():
+            return "lists", False
         return ("names" if text.str.contains('"', literal=True).all() else "list"), False
     if text.str.contains(r"^\d{4}-\d\d-\d\d").all():
         return "date", False
@@ -308,6 +311,8 @@ def _observed(column: _Column) -> tuple[str | None, str]:
         )
     if column.kind == "list":
         return "vector", ""
+    if column.kind == "lists":
+        return "entities", ""
     if column.distinct == 1:
         return None, "left out: it has a single value in the first rows"
     if column.kind == "flag":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Frame", "Role", "Source", "lines", "not_utf8"]
 
-Role = Literal["number", "whole", "text", "list"]  # the type to try first; `cells` decides
+Role = Literal["number", "whole", "text", "list", "lists"]  # the type to try first; `cells` decides
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,8 @@ class JsonSource:
 
     def _frame(self, piece: Chunk, roles: Mapping[str, Role]) -> DataFrame:
         pl = require("polars")
-        asked = {"number": pl.Float64, "whole": pl.Int64, "list": pl.List(pl.Float64)}
+        lists = pl.List(pl.Float64)
+        asked = {"number": pl.Float64, "whole": pl.Int64, "list": lists, "lists": pl.List(lists)}
         types = self._types or {name: asked.get(role, pl.String) for name, role in roles.items()}
         if not piece.data.strip():
             return pl.DataFrame(schema=types)  # type: ignore[no-any-return]
@@ -63,7 +64,7 @@ class JsonSource:
             except pl.exceptions.PolarsError as error:
                 if attempt is types:
                     self._types = {
-                        name: pl.String if found in (pl.Int64, pl.List(pl.Float64)) else found
+                        name: pl.String if found in (pl.Int64, lists, pl.List(lists)) else found
                         for name, found in types.items()
                     }
                     continue

@@ -1,4 +1,4 @@
-"""Encoders by the kind of leaf. To add one: a file in this folder, a line here, its kind in `seqel.spaces`, a test.
+"""Encoders by the kind of leaf. To add one: a file in this folder, a line here, its kind in `seqel.spaces.kinds`, a test.
 
 An encoder is a module that maps a leaf (..., *shape) to its share of the token (..., D).
 """
@@ -12,6 +12,7 @@ from torch import nn
 from seqel.networks.config import NetworkConfig
 from seqel.networks.encoders.categories import CategoriesEncoder
 from seqel.networks.encoders.deduplicated import Deduplicated
+from seqel.networks.encoders.entities import EntitiesEncoder
 from seqel.networks.encoders.grid import GridEncoder
 from seqel.networks.encoders.images import ConvolutionEncoder, PatchEncoder
 from seqel.networks.encoders.text import TextEncoder
@@ -27,6 +28,7 @@ ENCODERS: dict[str, Callable[[Leaf, NetworkConfig], nn.Module]] = {
     "categories": lambda leaf, config: CategoriesEncoder(leaf, config.width),
     "grid": lambda leaf, config: Deduplicated(leaf, GridEncoder(leaf, config.width)),
     "text": lambda leaf, config: Deduplicated(leaf, TextEncoder(leaf, config.width)),
+    "entities": lambda leaf, config: EntitiesEncoder(leaf, config.width),
     "image": lambda leaf, config: IMAGE_ENCODERS[config.image](leaf, config.width),
 }
 

@@ -76,9 +76,9 @@ class OfflineTrainer(Trainer):
         """Set the return scale and the statistics of vector observations from the training episodes, once."""
         self.learner.rescale(return_scale(self.training_episodes, self.discount))
         statistics = {}
-        for path in self.agent.network.tokens.vectors():
+        for path, encoder in self.agent.network.tokens.vectors().items():
             values = torch.from_numpy(self.training_episodes.observations(path).astype(np.float64))
-            statistics[path] = (values.mean(dim=0), values.std(dim=0, unbiased=False))
+            statistics[path] = encoder.statistics(values)
         if statistics:
             self.learner.observe(statistics)
 

@@ -299,9 +299,9 @@ class OnlineTrainer(Trainer):
     def _freeze_statistics(self) -> None:
         """Set the statistics of vector observations from the warm-up's experience, once, in both networks."""
         statistics = {}
-        for path in self.agent.network.tokens.vectors():
+        for path, encoder in self.agent.network.tokens.vectors().items():
             values = torch.from_numpy(self.replay.observations(path).astype(np.float64))
-            statistics[path] = (values.mean(dim=0), values.std(dim=0, unbiased=False))
+            statistics[path] = encoder.statistics(values)
         if statistics:
             self.learner.observe(statistics)
             self.collector.refresh()

@@ -10,7 +10,9 @@ import pytest
 from gymnasium import spaces
 
 from seqel.errors import SpaceError
-from seqel.spaces import WRAPPER, ActionSpec, ObservationSpec, lost_in_float32, shift_for
+from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.spaces.action import WRAPPER
+from seqel.spaces.precision import lost_in_float32, shift_for
 
 
 def leaf_of(space: spaces.Space[Any], **read_as: str) -> Any:

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqel.errors import SpaceError
-from seqel.spaces import TEXT_TOKENS, ActionSpec, FlatObservation, Leaf, ObservationSpec, hash_text
+from seqel.spaces import ActionSpec, FlatObservation, Leaf, ObservationSpec
+from seqel.spaces.kinds.text import TEXT_TOKENS, hash_text
 
 INF = float("inf")
 
