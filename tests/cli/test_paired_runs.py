@@ -25,6 +25,7 @@ from seqel.errors import SpaceError
 TINY = {
     "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1, "log_every": 200, "validation.every": 400,
     "validation.episodes": 4, "replay.learning_starts": 100, "replay.replay_ratio": 1.0,
+    "learner.compile": "off",
 }  # fmt: skip
 SET = [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
 
