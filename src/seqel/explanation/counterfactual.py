@@ -18,7 +18,9 @@ __all__ = ["counterfactual"]
 
 
 def counterfactual(agent: Agent, episode: EpisodeTrace, step: int, leaf: str, value: Any) -> NDArray[np.float32]:
-    """The decision scores (T+1, A) of the same episode with another observation at one step; nothing else differs.
+    """The decision scores of the same episode with another observation at one step; nothing else differs.
+
+    -> (T+1, A), or (T+1, M, A) where M > 1.
 
     Raises:
         ConfigError: there is no such step or leaf.

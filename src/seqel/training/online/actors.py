@@ -52,8 +52,11 @@ class Actors:
         previous_action: NDArray[np.int64],
         mask: NDArray[np.bool_] | None,
     ) -> NDArray[np.float32]:
-        """What every action is worth to whoever acts in a row: (E, A), in units of reward.  Arguments as `Agent.act`."""
-        q = np.empty((len(reward), self.agent.action_spec.actions), np.float32)
+        """What every action is worth to whoever acts in a row: (E, A), or (E, M, A) where M > 1, in units of reward.
+
+        Arguments as `Agent.act`.
+        """
+        q = np.empty((len(reward), *self.agent.action_spec.unmasked.shape), np.float32)
         for number, (agent, rows) in enumerate(self.parts):
             decision, self.states[number] = agent.act(
                 FlatObservation({path: leaf[rows] for path, leaf in observation.items()}),
