@@ -46,6 +46,7 @@ class Encoding:
     widths: dict[str, int]  # vector column -> its length
     missing: tuple[str, ...]  # number and vector columns that were missing somewhere
     offsets: dict[str, float] = field(default_factory=dict)  # number column -> what is subtracted from it, if anything
+    more_actions: tuple[tuple[str, ...], ...] = ()  # code -> name, of the second action column on
 
     @property
     def observation(self) -> ObservationSpec:
@@ -76,8 +77,19 @@ class Encoding:
 
     @property
     def action(self) -> ActionSpec:
-        """As many actions as there are names."""
-        return ActionSpec((len(self.actions),), (0,))
+        """As many actions as there are names, in each dimension."""
+        return ActionSpec(tuple(map(len, self.names)), (0,) * len(self.names))
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], ...]:
+        """code -> name, for each of the M action columns."""
+        return (self.actions, *self.more_actions)
+
+    def action_of(self, codes: Any) -> dict[str, str]:
+        """What an agent decided, a number or M numbers, as column -> name."""
+        numbers = np.atleast_1d(codes).tolist()
+        columns = self.schema.action_columns
+        return {column: names[code] for column, names, code in zip(columns, self.names, numbers, strict=True)}
 
     def row(self, values: Mapping[str, Any]) -> FlatObservation:
         """One raw row, column -> value -> a flat observation without a batch axis, as the agent takes it.
@@ -152,7 +164,10 @@ class Encoding:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for a file beside the dataset or the agent."""
-        return {**asdict(self), "schema": self.schema.to_json()}
+        found = {**asdict(self), "schema": self.schema.to_json()}
+        if not self.more_actions:  # left out, it is the same as before there were several action columns
+            del found["more_actions"]
+        return found
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Encoding:
@@ -164,6 +179,7 @@ class Encoding:
             {name: int(width) for name, width in data["widths"].items()},
             tuple(data["missing"]),
             {name: float(offset) for name, offset in data.get("offsets", {}).items()},
+            tuple(tuple(names) for names in data.get("more_actions", ())),
         )
 
 

@@ -26,9 +26,10 @@ class CombinationLock(gymnasium.Env["NDArray[np.int64]", "NDArray[np.int64]"]):
     evenly, and 0 from then on; the last number is 1 at the step whose action the lock reads, and 0 before. The action,
     MultiDiscrete (dials,), is a position 0..P-1 of each dial; before the last step it changes nothing.
 
-    The episode lasts `delay` + 1 steps and its end is `terminated`. The last step is rewarded 1 if all dials are right
-    and 0 otherwise; all other steps are rewarded 0. The best return is exactly 1. Random play gets P^-dials on average, and
-    the best player without memory gets no more. `info["is_success"]` says at the end whether the lock opened.
+    The episode lasts `delay` + 1 steps and its end is `terminated`. The last step is rewarded with the share of the dials
+    that are right, all other steps with 0. The best return is exactly 1; random play, and the best player without memory,
+    get 1/P on average. `info["is_success"]` says at the end whether the lock opened, that is, whether all dials were right:
+    by chance one time in P^dials.
 
     Raises ConfigError (fewer than 1 dial, 2 positions or 1 step of delay), SpaceError (not an action), EnvironmentFault (a
     step without an open episode).
@@ -63,8 +64,8 @@ class CombinationLock(gymnasium.Env["NDArray[np.int64]", "NDArray[np.int64]"]):
         blank = np.full(self.dials, BLANK)
         if self._left:
             return self._observe(blank), 0.0, False, False, {}
-        opened = bool((dials == self._target).all())
-        return self._observe(blank), float(opened), True, False, {"is_success": opened}
+        right = dials == self._target
+        return self._observe(blank), float(right.mean()), True, False, {"is_success": bool(right.all())}
 
     def _read(self, action: Any) -> NDArray[np.int64]:
         """The position that each dial is set to.  -> (dials,)."""
