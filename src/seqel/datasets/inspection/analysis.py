@@ -73,12 +73,18 @@ def analyse(dataset: Dataset, held_out: float = 0.1, seed: int = 0) -> dict[str,
 
 def _actions(dataset: Dataset, taken: NDArray[Any]) -> list[dict[str, Any]]:
     """Each action and how often it was taken, (N, M); where there are several columns, "COLUMN = NAME"."""
-    encoding = dataset.encoding
-    names = (tuple(dataset.actions),) if encoding is None else encoding.names
+    encoding, spec = dataset.encoding, dataset.action
+    columns: tuple[str, ...] = tuple(f"dimension {dim}" for dim in range(spec.dims))
+    names: tuple[tuple[str, ...], ...] = tuple(
+        tuple(str(code) for code in range(start, start + size))
+        for start, size in zip(spec.start, spec.sizes, strict=True)
+    )
+    if encoding is not None:
+        columns, names = encoding.schema.action_columns, encoding.names
     out = []
     for dim, known in enumerate(names):
         counts = np.bincount(taken[:, dim], minlength=len(known))
-        before = f"{encoding.schema.action_columns[dim]} = " if encoding is not None and len(names) > 1 else ""
+        before = f"{columns[dim]} = " if len(names) > 1 else ""
         out += [
             {"name": before + name, "count": int(count), "share": float(count / max(1, len(taken)))}
             for name, count in zip(known, counts, strict=True)
