@@ -1,10 +1,10 @@
-"""An update while other processes use every core: its time beside an idle machine's, for threads and ways to wait.
+"""The time of an update while other processes use every core, compared with an idle machine.
 
     python benchmarks/busy_machine.py [--seconds 2] [--width 64 256] [--bar 3]
 
-Each row is a process of its own, timed alone and then beside one busy process per core. `policy` is how OpenMP's threads wait
+Each row is a process of its own, timed alone and then with one busy process per core. `policy` is how OpenMP's threads wait
 for each other: its own default (spin), OMP_WAIT_POLICY=PASSIVE, GOMP_SPINCOUNT. The row "default" is what the command line
-does. With --bar the exit code is 1 where that row takes more than so many times its idle time.
+does. With --bar N the exit code is 1 if that row takes more than N times its idle time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BUSY = "while True: pass"
 
 
 def child(threads: int, width: int, seconds: float) -> None:
-    """Time updates for `seconds` whenever a line comes in, and answer with their mean and slowest time."""
+    """Time updates for `seconds` whenever a line is read, and answer with their mean and slowest time."""
     import numpy as np
     import torch
 
@@ -54,7 +54,7 @@ def child(threads: int, width: int, seconds: float) -> None:
 
 
 def measure(threads: int, width: int, environment: dict[str, str], seconds: float) -> tuple[dict[str, float], ...]:
-    """Updates of one process on an idle machine, and beside one busy process per core."""
+    """Time the updates of one process on an idle machine, and with one busy process per core."""
     base = {name: value for name, value in os.environ.items() if name not in OWN}
     command = [sys.executable, __file__, "--child", str(threads), str(width), str(seconds)]
     with subprocess.Popen(
@@ -82,7 +82,7 @@ def measure(threads: int, width: int, environment: dict[str, str], seconds: floa
 
 
 def main() -> int:
-    """Print the table.  -> 1 where the default misses the bar."""
+    """Print the table.  -> 1 if the default takes longer than --bar allows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=2.0, help="for each measurement")
     parser.add_argument("--width", type=int, nargs="+", default=[64, 256])

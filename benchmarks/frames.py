@@ -1,8 +1,8 @@
-"""A million steps of 84 x 84 frames in the replay: its memory, and what a draw costs, in memory and in files.
+"""A million steps of 84 x 84 frames in the replay: memory use and sampling time, in memory and in files.
 
     taskset -c 1 python benchmarks/frames.py [--steps 1000000] [--directory runs]
 
-Each way in a process of its own. Needs 8 GiB of memory for the one and of disk for the other. Written to
+Each variant runs in a process of its own; one needs 8 GiB of memory, the other 8 GiB of disk. The results are written to
 benchmarks/results/frames/frames.json.
 """
 
@@ -28,7 +28,7 @@ EPISODE = 1_000  # transitions
 
 
 def resident() -> dict[str, float]:
-    """GiB of this process's memory: now, and at most so far."""
+    """Return the resident memory of this process in GiB: now, and the peak."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {name: int(lines[key].split()[0]) / (1 << 20) for name, key in (("now", "VmRSS"), ("most", "VmHWM"))}
 

@@ -1,9 +1,9 @@
-"""Ten million rows of recorded sessions into episodes, from CSV and from Parquet; beside a plain pass of polars.
+"""Import ten million rows of recorded sessions from CSV and from Parquet, compared with a plain pass of polars.
 
     taskset -c 1 python benchmarks/import_rows.py [--rows 10000000] [--directory runs]
 
-Each measurement in a process of its own: the import, a second start, and polars summing up every column of the same file.
-Needs 3 GiB of disk. Written to benchmarks/results/import/import.json.
+Each measurement runs in a process of its own: the import, a second start, and polars summing every column of the same file.
+It needs 3 GiB of disk. The results are written to benchmarks/results/import/import.json.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NUMBERS, CATEGORIES = ("age", "price"), {"country": 40, "page": 1_000}
 
 
 def make(rows: int, directory: Path) -> None:
-    """Sessions side by side in the order of time, as a service writes them; in pieces, so that memory stays small."""
+    """Write interleaved sessions in the order of time, as a service does; in chunks, so that memory use stays small."""
     import polars as pl
 
     rng = np.random.default_rng(0)
@@ -61,7 +61,7 @@ def make(rows: int, directory: Path) -> None:
 
 
 def peak() -> float:
-    """GiB of memory that this process had at most."""
+    """Return the peak memory of this process in GiB."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(lines["VmHWM"].split()[0]) / (1 << 20)
 
@@ -101,7 +101,7 @@ def measure(what: str, file: Path) -> dict[str, Any]:
 
 
 def train(dataset: Any, began: float) -> dict[str, Any]:
-    """From the start to the first update, then how fast."""
+    """Measure the time from the start to the first update, then the speed of training."""
     from seqel.training.config import preset, with_settings
     from seqel.training.offline.trainer import OfflineTrainer
 

@@ -23,6 +23,7 @@ import torch
 
 import seqel
 from seqel.environments.resolve import resolve
+from seqel.tasks.shuffled_objects import ShuffledObjects
 
 RESULTS = Path(__file__).parent / "results" / "learn"
 
@@ -50,6 +51,10 @@ class Scaled(gym.RewardWrapper[Any, Any]):
         return float(reward) * self.factor
 
 
+OBJECTS: dict[str, Any] = {
+    "steps": 20_000, "validation.every": 1_000, "network.width": 64, "replay.batch_tokens": 416, "replay.replay_ratio": 16.0,
+}  # fmt: skip
+
 # name: (environment, preset, settings, threshold of the mean return, episodes reported)
 TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any], float, int]] = {
     "tmaze50": ("seqel/TMaze50-v0", "default", {"steps": 150_000, "validation.every": 2_500}, 0.99, 100),
@@ -60,7 +65,7 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
     "cartpole": ("CartPole-v1", "control", {"steps": 50_000, "validation.every": 5_000}, 495.0, 100),
     "acrobot": ("Acrobot-v1", "control", {"steps": 100_000, "validation.every": 5_000}, -75.0, 100),
     "acrobot-memoryless": (
-        "Acrobot-v1", "control",  # 64 transitions learnt a step, half of what the zoo's DQN learns (128)
+        "Acrobot-v1", "control",  # 64 trained transitions per step, half of the zoo's DQN (128)
         {
             "steps": 100_000, "validation.every": 5_000, "memoryless": True, "objective.lambda_": 0.5,
             "replay.replay_ratio": 64.0,
@@ -94,7 +99,7 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
         {"steps": 100_000, "validation.every": 5_000, "learner.precision": "bf16", "learner.compile": "on"}, 490.0, 100,
     ),
     "car-flag": ("seqel/CarFlag-v0", "default", {"steps": 300_000, "validation.every": 5_000}, 0.95, 100),
-    "memory-cards": (  # what counts is only the card named now; a hit is rare, and has to be drawn often
+    "memory-cards": (  # only the card named now matters; a hit is rare and has to be sampled often
         "seqel/MemoryCards-v0", "immediate",
         {
             "steps": 400_000, "validation.every": 10_000, "objective.discount": 0.0, "replay.priority": 0.6,
@@ -103,7 +108,7 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
         }, -6.5, 100,
     ),
     **{
-        name: (  # only the last action counts, and it is answered at once; five steps an episode: many small updates
+        name: (  # only the last action counts, and it is answered at once; five steps per episode: many small updates
             env, "immediate",
             {
                 "steps": 20_000, "validation.every": 1_000, "objective.discount": 0.0, "replay.batch_tokens": 416,
@@ -115,6 +120,8 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
             ("combination-lock-flat", "seqel/FlatCombinationLock-v0"),  # one action for each of the 125 combinations
         )
     },
+    "shuffled-objects": ("seqel/ShuffledObjects-v0", "default", OBJECTS, 0.95, 200),
+    "shuffled-objects-flat": (lambda: ShuffledObjects(flat=True), "default", OBJECTS, 0.95, 200),  # one vector
     "cartpole-hidden-context-16": (  # 500 steps are more than ten times what a layer reaches back
         HiddenVelocities, "default",
         {"steps": 100_000, "validation.every": 5_000, "network.context": 16}, 490.0, 100,
@@ -161,7 +168,7 @@ def run(name: str, trunk: str, seed: int) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Of the code that ran; "+" where files have changed since."""
+    """Return the commit of the code that ran, with "+" if files have changed since."""
     run_ = lambda *args: subprocess.run(["git", *args], capture_output=True, text=True, check=False).stdout.strip()  # noqa: E731
     return run_("rev-parse", "--short", "HEAD") + ("+" if run_("status", "--porcelain", "src") else "")
 

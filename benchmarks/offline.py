@@ -1,10 +1,10 @@
-"""Learning from recorded data of mixed quality: ours, as each preset and as behaviour cloning; peers in peers/d3rlpy.
+"""Training on recorded data of mixed quality, with each preset and behaviour cloning; peers are in peers/d3rlpy.
 
     taskset -c 1 python benchmarks/offline.py [--only cartpole ...] [--presets offline-cql] [--seeds 0 1 2 3 4]
 
-The data are made by `offline_data.py` (one set per task); the seed is the learner's. 5,000 updates of 416 transitions at
-most, on one core; which weights are kept is decided on held-out episodes, as in any such run. No environment is looked at
-before the end: then the agent plays 100 fresh episodes. Each finished run is a JSON file, and is not run again.
+The data are made by `offline_data.py` (one set per task); the seed is the learner's. Training takes at most 5,000 updates of
+416 transitions, on one core; held-out episodes decide which weights are kept, as in any such run. The environment is only
+used at the end: the agent then plays 100 fresh episodes. Each finished run is a JSON file, and is not run again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RESULTS = Path(__file__).parent / "results" / "offline"
 PRESETS = ("offline-cql", "behaviour-cloning")
 COMMON: dict[str, Any] = {"threads": 1, "device": "cpu", "checkpoint_every": 0}
 BUDGET: dict[str, Any] = {"offline.updates": 5_000, "offline.every": 500, "replay.batch_tokens": 416}
-# A small tuning on seed 0, by episodes that no figure uses (docs/experiments.md), as the peers have it
+# A small tuning on seed 0, with episodes that no figure uses (docs/experiments.md); the peers were tuned in the same way
 TUNED: dict[str, dict[str, Any]] = {
     "offline-cql": {
         "cartpole": {"objective.cql_alpha": 0.02},
@@ -51,7 +51,7 @@ TUNED: dict[str, dict[str, Any]] = {
 
 
 def read(path: Path, env: Any) -> InMemoryDataset:
-    """What `offline_data.py` wrote, as sessions of the environment's own spaces."""
+    """Read the episodes that `offline_data.py` wrote, in the environment's own spaces."""
     made = resolve(env)()
     observation, action = ObservationSpec.from_space(made.observation_space), ActionSpec.from_space(made.action_space)
     made.close()
@@ -74,7 +74,7 @@ def read(path: Path, env: Any) -> InMemoryDataset:
 
 
 def run(name: str, data: Path, preset: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
-    """Learn, then play."""
+    """Train, then play."""
     env = TASKS[name].env
     sessions = read(data, env)
     given = BUDGET | TUNED.get(preset, {}).get(name, {}) | settings
@@ -96,7 +96,7 @@ def run(name: str, data: Path, preset: str, seed: int, settings: dict[str, Any])
 
 
 def once(path: Path, kept: bool, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The run that stands at `path`, else a new one, which is written there; one that is not kept is made again."""
+    """Return the result stored at `path`, or run and store it there; if it is not `kept`, run it again."""
     if kept and path.exists():
         found: dict[str, Any] = json.loads(path.read_text())
         return found

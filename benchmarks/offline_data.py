@@ -2,14 +2,14 @@
 
     taskset -c 0 python benchmarks/offline_data.py [--only cartpole ...] [--seed 0] [--out runs/offline-data]
 
-A task makes `TASK-seedN.npz`, which any tool can read, and the facts of it as `TASK-seedN.json`; one that is there is not
-made again. The half-trained agent is the first whose validation return lies 35 % to 70 % of the way from random play to a
-solved task; it plays greedily but for one action in ten, drawn evenly. A T-Maze has no such middle that would teach
-anything (an agent that only walks right is half way, and never sees a reward): there the half-trained are the first four
-agents that answer one of the two cues rightly.
+A task makes `TASK-seedN.npz`, which any tool can read, and facts about it as `TASK-seedN.json`; existing files are not made
+again. The half-trained agent is the first whose validation return is 35 % to 70 % of the way from random play to a solved
+task; it plays greedily except for one action in ten, which is random. In a T-Maze such an agent would not be useful (an agent
+that only walks right is half way, and never gets a reward): there the half-trained agents are the first four that answer one
+of the two cues correctly.
 
-The arrays, for E episodes of N transitions in all (so N + E observations, each episode's final one included):
-    observation/LEAF (N + E, ...)   one a leaf of the observation space
+The arrays, for E episodes of N transitions in total (so N + E observations, including each episode's final one):
+    observation/LEAF (N + E, ...)   one per leaf of the observation space
     flat (N + E, F) float32         the same for programs that need vectors
     action (N,) int64, reward (N,) float32
     behaviour_prob (N,) float32     with which the policy of that episode chose the action
@@ -51,7 +51,7 @@ CHOICE_SEED = 500_000  # of the episodes that say whether an agent is half-train
 
 @dataclass(frozen=True)
 class Task:
-    """How the half-trained agent of a task is found."""
+    """The criteria for the half-trained agent of a task."""
 
     env: str | Callable[[], gym.Env[Any, Any]]
     preset: str
@@ -85,7 +85,7 @@ class Played:
 
     @property
     def earned(self) -> float:
-        """The return."""
+        """The return of the episode."""
         return float(self.reward.sum(dtype=np.float64))
 
 
@@ -96,9 +96,9 @@ def record(
     seed: int,
     rng: np.random.Generator,
 ) -> list[Played]:
-    """Episodes number 0, 1, 2, ... (reset with seed + number) until they hold `transitions`; agent None: random play.
+    """Record episodes number 0, 1, 2, ... (reset with seed + number) until they hold `transitions`; agent None: random play.
 
-    An episode counts by its number, not by when it ends, so that short ones are not over-counted.
+    Episodes are taken by their number, not by when they end, so that short ones are not over-represented.
     """
     envs = make_vector(resolve(env), SIDE_BY_SIDE)
     spec = ObservationSpec.from_space(envs.single_observation_space)
@@ -170,7 +170,7 @@ def _close(steps: dict[str, list[Any]], terminated: bool, seed: int) -> Played:
 
 
 def half_trained(task: Task, random: float, folder: Path) -> tuple[list[Agent], dict[str, Any]]:
-    """The first agents in the band: each trained from another seed until the band's lower end."""
+    """Return the first agents in the band; each is trained with another seed until it reaches the band's lower end."""
     low, high = (random + part * (task.solved - random) for part in task.band)
     found: list[Agent] = []
     tried: list[dict[str, Any]] = []

@@ -1,12 +1,12 @@
-"""From recorded data on to an environment: does the agent hold what it learnt at the switch, and improve from there?
+"""From recorded data to an environment: does the agent keep its performance at the switch, and improve afterwards?
 
     taskset -c 1 python benchmarks/offline_online.py [--only cartpole-hidden ...] [--seeds 0 1 2] [--data runs/offline-data]
 
-An agent learns from the data of `offline_data.py` (preset `offline-cql`, as in `offline.py`), then continues with the
-environment and the data together (preset `offline-online`). Every 1,000 steps three things are written down: what the agent
-that acts and is kept earns (50 greedy episodes on seeds that are used for nothing else), what the last hundred training
-episodes earned, exploration and trials included, and, where the run has looked, what the learner itself would earn. Before
-and after: 100 fresh episodes. Results: results/offline-online/*.json.
+An agent is trained on the data of `offline_data.py` (preset `offline-cql`, as in `offline.py`), then continues with the
+environment and the data together (preset `offline-online`). Every 1,000 steps three returns are recorded: that of the
+incumbent, which acts and is saved (50 greedy episodes on seeds that nothing else uses); that of the last hundred training
+episodes, including exploration and the challenger; and, at validations, that of the learner itself. Before and after: 100
+fresh episodes. Results: results/offline-online/*.json.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ RESULTS = Path(__file__).parent / "results" / "offline-online"
 BEFORE: dict[str, Any] = {"learner.target_rate": 0.05}
 OFFLINE: dict[str, dict[str, Any]] = {"cartpole-hidden": {"network.clock": False}}
 ONLINE: dict[str, dict[str, Any]] = {
-    "acrobot": {  # as learnt from scratch (learn.py): many small updates, what is tried is held
+    "acrobot": {  # as learned from scratch (learn.py): many small updates, what is tried is held
         "replay.batch_tokens": 416, "replay.replay_ratio": 64.0, "replay.priority": 0.6, "learner.learning_rate": 5e-4,
         "objective.lambda_": 0.5, "exploration.persist": 2.0, "exploration.bonus": 0.02,
     },
 }  # fmt: skip
 STEPS, EVERY = 60_000, 1_000
-HELD = 20_000  # steps after the switch in which nothing may be lost
+HELD = 20_000  # steps after the switch in which performance must not drop
 SERVED_SEED, SERVED_EPISODES = 40_000, 50
 
 
 class Curves:
-    """What is written down during a run; called with each of its records."""
+    """Records the returns during a run; called with each of its records."""
 
     def __init__(self, env: Any, kept: Path) -> None:
         self.env, self.kept, self.since = env, kept, -1
@@ -64,7 +64,7 @@ class Curves:
 
 
 def run(name: str, data: Path, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
-    """Learn from data, then continue in the environment."""
+    """Train on the data, then continue in the environment."""
     env, sessions = TASKS[name].env, read(data / f"{name}-seed0.npz", TASKS[name].env)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)

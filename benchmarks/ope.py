@@ -1,10 +1,10 @@
-"""Does off-policy evaluation tell the truth? Eight policies of known value in two environments, judged from recorded data.
+"""Is off-policy evaluation accurate? Eight policies of known value in two environments, estimated from recorded data.
 
     taskset -c 1 python benchmarks/ope.py [--only tmaze20 cartpole] [--seeds 0] [--data runs/offline-data] [--export FOLDER]
 
-The data are those of `offline_data.py`. The policies: an agent learnt from the data (`offline-cql`) and a half-trained one
-that recorded them, each with some of its actions drawn evenly, and random play. True values: discounted returns of 2,048
-episodes played (16,384 where only wins and losses count). `--export` writes what `peers/ope/estimate.py` reads, one file a
+The data are those of `offline_data.py`. The policies: an agent learned from the data (`offline-cql`) and a half-trained one
+that recorded them, each with a share of random actions, and random play. True values: discounted returns of 2,048 played
+episodes (16,384 where only wins and losses count). `--export` writes the files that `peers/ope/estimate.py` reads, one per
 policy. Results: results/ope/*.json.
 """
 
@@ -30,7 +30,7 @@ from offline_data import TASKS
 from seqel.agents.agent import Agent
 from seqel.environments.resolve import resolve
 from seqel.environments.vector import VectorStream, make_vector
-from seqel.ope.estimate import fitted, tabulate
+from seqel.ope.estimation import fitted, tabulate
 from seqel.ope.fqe import FQETrainer, StepEstimates
 from seqel.ope.policies import AgentPolicy
 from seqel.spaces import ActionSpec, ObservationSpec
@@ -39,7 +39,7 @@ RESULTS = Path(__file__).parent / "results" / "ope"
 DISCOUNT = 0.99
 EPISODES, SIDE_BY_SIDE = {"tmaze20": 16_384}, 512  # a win or a loss needs more of them than the length of an episode
 AT_LEAST = 2_048
-EPSILONS = {  # of the learnt agent and of a half-trained one, so that no two policies are worth nearly the same
+EPSILONS = {  # of the learned agent and of a half-trained one, so that no two policies are worth nearly the same
     "tmaze20": ((0.0, 0.1, 0.25, 0.5), (0.0, 0.1, 0.4)),
     "cartpole": ((0.0, 0.3, 0.5, 0.7), (0.0, 0.4, 0.6)),
 }
@@ -47,22 +47,22 @@ LEARNT = COMMON | {"offline.updates": 4_000, "replay.batch_tokens": 416}
 
 
 def policies(name: str, data: Path, seed: int) -> list[AgentPolicy]:
-    """Eight of them, the best first as a rule."""
+    """Return the eight policies, usually the best first."""
     with tempfile.TemporaryDirectory() as folder:
-        learnt = seqel.train(
+        learned = seqel.train(
             data=read(data / f"{name}-seed0.npz", TASKS[name].env), seed=100 + seed, out=Path(folder) / "run",
             preset="offline-cql", settings=LEARNT, progress=False,
         )  # fmt: skip
     kept = json.loads((data / f"{name}-seed0.json").read_text())["half_trained"]["tried"]
     first = next(one["seed"] for one in kept if one["kept"])
     half = Agent.load(data / "agents" / f"{name}-seed0" / f"seed{first}")
-    found = [AgentPolicy(learnt, epsilon, f"learnt, {epsilon:g} random") for epsilon in EPSILONS[name][0]]
+    found = [AgentPolicy(learned, epsilon, f"learned, {epsilon:g} random") for epsilon in EPSILONS[name][0]]
     found += [AgentPolicy(half, epsilon, f"half-trained, {epsilon:g} random") for epsilon in EPSILONS[name][1]]
     return [*found, AgentPolicy(half, 1.0, "random play")]
 
 
 def played(env: Any, policy: AgentPolicy, episodes: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Discounted returns of that many episodes, SIDE_BY_SIDE at a time; one that is over waits for the others."""
+    """Play `episodes` episodes, SIDE_BY_SIDE at a time, and return their discounted returns; finished ones wait."""
     envs = make_vector(resolve(env), SIDE_BY_SIDE)
     spec, actions = (
         ObservationSpec.from_space(envs.single_observation_space),
@@ -95,7 +95,7 @@ def played(env: Any, policy: AgentPolicy, episodes: int, rng: np.random.Generato
 
 
 def export(members: list[FQETrainer], names: list[str], truth: list[float], folder: Path) -> None:
-    """What `peers/ope/estimate.py` reads, one file per policy; values are the members' mean."""
+    """Write the files that `peers/ope/estimate.py` reads, one per policy; values are the members' mean."""
     source = members[0].source
     recorded = source.buffer
     count, horizon, actions = recorded.episodes, int(recorded.lengths.max()), source.action.actions

@@ -1,4 +1,4 @@
-"""A game with image observations: what one core learns in the half hour that Stable-Baselines3 DQN gets too.
+"""A game with image observations: half an hour of training on one core, the same as for Stable-Baselines3 DQN.
 
     taskset -c 1 python benchmarks/pixels.py [--env MinAtar/Breakout-v1] [--seconds 1800] [--seed 0]
 
@@ -25,17 +25,17 @@ from seqel.training.online.loop import Record
 
 RESULTS = Path(__file__).parent / "results" / "pixels"
 
-# steps: what the learning rate's schedule is planned for, about what half an hour has time for. Everything is visible
-# in these games (moving things leave a trail), and the peer sees no history either: so there is none.
+# steps: the length of the learning-rate schedule, about what half an hour allows. Everything is visible in these games
+# (moving things leave a trail), and the peer has no history either, so there is none here.
 SETTINGS: dict[str, Any] = {"steps": 800_000, "memoryless": True}
 
 
 class TimeIsUp(Exception):
-    """Ends a run from within its own display."""
+    """Raised by the callback to end a run."""
 
 
 def train(env: str, seconds: float, seed: int, out: Path, preset: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Train for `seconds` (validation not counted), looking every 20th part of them; play fresh episodes."""
+    """Train for `seconds` (validation not counted) with 20 validations, then play fresh episodes."""
     curve: list[dict[str, float]] = []
     best: Record | None = None
 

@@ -36,6 +36,8 @@ WHAT = {
     "cartpole-hidden-bf16-compiled": "`CartPole-v1` without velocities, bf16 and compiled",
     "tmaze100-bf16-compiled": "T-Maze 100, bf16 and compiled",
     "car-flag": "Car Flag (Esslinger et al. 2022)",
+    "shuffled-objects": "Shuffled Objects, as a set of entities",
+    "shuffled-objects-flat": "Shuffled Objects, as one vector",
     "memory-cards": "Memory Cards (Esslinger et al. 2022): random play -37.4, perfect memory -4.9",
     "tmaze50-rewards-x0.01": "T-Maze 50, rewards times 0.01",
     "tmaze50-rewards-x100": "T-Maze 50, rewards times 100",
@@ -202,7 +204,7 @@ def frames() -> str:
 
 
 def pixels() -> str:
-    """A game of pictures next to Stable-Baselines3, both for the same half hour; the curves are drawn into a picture."""
+    """A game with image observations next to Stable-Baselines3, half an hour each; the curves are drawn as a figure."""
     lines = [
         "| game | who | steps/s in training | steps | fresh episodes at the end | return at 5; 10; 20; 30 minutes |",
         "|---|---|---|---|---|---|",
@@ -252,7 +254,7 @@ def bench_table() -> str:
 
 
 def put(path: Path, text: str) -> None:
-    """Replace what stands between the marks."""
+    """Replace the text between the marks."""
     before = path.read_text(encoding="utf-8")
     after = re.sub(f"{START}.*?{END}", lambda _: f"{START}\n{text}\n{END}", before, flags=re.DOTALL)
     path.write_text(after, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The tables about recorded data: learning from them, what policies would earn, from them on to an environment, imports.
+"""The tables about recorded data: training, off-policy evaluation, continuing in an environment, imports.
 
 `report.py` puts them into docs/benchmarks.md.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
-HELD = 20_000  # steps after the switch in which nothing may be lost
+HELD = 20_000  # steps after the switch in which performance must not drop
 
 DATA = {
     "cartpole": "`CartPole-v1`",
@@ -51,7 +51,7 @@ def read(folder: str) -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / folder).glob("*.json"))]
 
 
-def learnt() -> str:
+def learned() -> str:
     """Ours, cloning, and the peer; one row per task."""
     ours: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for run in read("offline"):
@@ -162,6 +162,6 @@ def imports() -> str:
 
 
 def sections() -> list[str]:
-    """Headings and tables, of what there are results for."""
-    found = ((LEARNT, learnt()), (ESTIMATED, estimated()), (ONLINE, online()), (IMPORTS, imports()))
+    """Return headings and tables of the existing results."""
+    found = ((LEARNT, learned()), (ESTIMATED, estimated()), (ONLINE, online()), (IMPORTS, imports()))
     return [part for heading, table in found if table for part in (heading, table)]

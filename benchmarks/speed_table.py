@@ -1,9 +1,9 @@
-"""How fast the parts are on this machine, beside what they replace; cost against context, width, environments, buffer size.
+"""The speed of the parts on this machine, and how it depends on context, width, environments and buffer size.
 
     taskset -c 1 python benchmarks/speed_table.py [--full]
 
-Each row is a `seqel bench` in a process of its own, one thread. About two minutes; --full adds compiled rows (a minute of
-compilation each, the first time) and the scaling curves. Written to benchmarks/results/table/{short,full}.json.
+Each row is a `seqel bench` in a process of its own, with one thread. This takes about two minutes; --full adds compiled rows
+(a minute of compilation each, the first time) and the scaling curves. Results: benchmarks/results/table/{short,full}.json.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ FULL = {
 
 
 def bench(arguments: str) -> dict[str, Any]:
-    """What `seqel bench ARGUMENTS --json` says."""
+    """Run `seqel bench ARGUMENTS --json` and return its output."""
     command = [sys.executable, "-m", "seqel", "bench", *arguments.split(), "--threads", "1", "--json"]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
@@ -66,7 +66,7 @@ def bench(arguments: str) -> dict[str, Any]:
 
 
 def first_action_and_update() -> dict[str, float]:
-    """Seconds from starting Python to a trained-on first update, and a whole loop's steps per second, T-Maze 50."""
+    """Measure the seconds from starting Python to the first update, and the steps per second of the whole loop, T-Maze 50."""
     code = (
         "import time, sys; began = time.time(); import seqel; from seqel.environments.resolve import resolve;"
         "from seqel.training.online.trainer import Session; from seqel.training.config import preset;"

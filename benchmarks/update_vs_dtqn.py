@@ -1,8 +1,8 @@
-"""One core, the same shapes: our update and our acting step beside the public DTQN code's, back to back, as ratios.
+"""Our update and acting step compared with those of the public DTQN code, on one core, with the same shapes.
 
     taskset -c 1 python benchmarks/update_vs_dtqn.py --checkout FOLDER [--json OUT]
 
-FOLDER holds a clone of github.com/kevslinger/DTQN; its environment is made as benchmarks/peers/README.md says.
+FOLDER is a clone of github.com/kevslinger/DTQN; benchmarks/peers/README.md says how to make its environment.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
         "precision": args.precision,
     }
     peers, ours = [], []
-    for _ in range(3):  # in turn, so that a machine that is busy for a while is busy for both
+    for _ in range(3):  # in turn, so that other load on the machine affects both
         ours.append(time_update(shapes, args.updates // 3))
         if args.checkout:
             program = HERE / "peers/dtqn/time_update.py"

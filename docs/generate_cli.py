@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMANDS = ("check", "data", "train", "evaluate", "tasks", "bench", "demo")
+COMMANDS = ("check", "data", "train", "evaluate", "settings", "tasks", "bench", "demo")
 PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# Command line
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seqel.settings import SettingInfo, list_settings
+from seqel.settings import SettingInfo, as_toml, list_settings
 from seqel.training.config import RunConfig
+from seqel.training.preset_changes import preset_changes
 from seqel.training.presets import PRESETS
 
 PAGE = Path(__file__).with_name("settings.md")
@@ -25,6 +26,11 @@ learning_rate = 3e-4
 ```
 
 `config.toml` in a run folder contains the values of that run. A value out of its range is refused with a `ConfigError`.
+"""
+PRESETS_HEAD = """## Presets
+
+`seqel train --preset NAME`, `seqel.train(preset="NAME")` or `preset = "NAME"` in a TOML file. What follows is all that each
+preset changes; `seqel settings --presets` shows the same.
 """
 SECTIONS = {
     "": "The run",
@@ -43,17 +49,18 @@ def row(info: SettingInfo) -> str:
     meaning = info.meaning + (f" Unit: {info.unit}." if info.unit else "")
     if info.known_as:
         meaning += f" Elsewhere: {', '.join(f'`{name}`' for name in info.known_as)}."
-    cells = (f"`{info.name}`", f"`{shown(info.default)}`", info.expected, meaning)
+    cells = (f"`{info.name}`", f"`{as_toml(info.default)}`", info.expected, meaning)
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-def shown(value: object) -> str:
-    """A default as TOML writes it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return f'"{value}"'
-    return str(list(value)) if isinstance(value, tuple) else str(value)
+def preset_table(name: str, use: str) -> str:
+    """What a preset is for, and a line per setting that it changes."""
+    changes = preset_changes(name)
+    if not changes:
+        return f"### {name}\n\n{use}. No setting differs from its default.\n"
+    lines = ["| setting | default | here |", "|---|---|---|"]
+    lines += [f"| `{change.name}` | `{as_toml(change.old)}` | `{as_toml(change.new)}` |" for change in changes]
+    return f"### {name}\n\n{use}.\n\n" + "\n".join(lines) + "\n"
 
 
 def page() -> str:
@@ -64,11 +71,8 @@ def page() -> str:
         lines = ["| setting | default | expected | meaning |", "|---|---|---|---|"]
         lines += [row(info) for info in infos if info.name.rpartition(".")[0] == section]
         parts.append(f"## {SECTIONS.get(section, section)}\n\n" + "\n".join(lines) + "\n")
-    lines = ["| preset | use | settings |", "|---|---|---|"]
-    for name, (use, settings) in PRESETS.items():
-        changed = ", ".join(f"`{key}` = `{shown(value)}`" for key, value in settings.items()) or "none"
-        lines.append(f"| `{name}` | {use} | {changed} |")
-    parts.append("## Presets\n\n" + "\n".join(lines) + "\n")
+    parts.append(PRESETS_HEAD)
+    parts += [preset_table(name, use) for name, (use, _) in PRESETS.items()]
     return "\n".join(parts)
 
 

@@ -1,11 +1,10 @@
-"""From a table to a policy, where the truth is known: support sessions, checked, learnt from, estimated, then played.
+"""From a table to a policy with a known true value: check support sessions, train, estimate, and then play.
 
     python recipes/customers.py [--out runs/customers] [--sessions 3000] [--updates 3000]
 
-A customer writes once what the matter is (money or a defect). A request can only be settled after the account number was
-asked for, and by then the first message is no longer in view: whoever cannot remember it has to guess. The recorded
-staff acted by chance. At the end the learned policy serves 2,000 new customers, and the estimate is compared with what it
-earned.
+A customer says once what the problem is (money or a defect). A request can only be solved after asking for the account
+number, and by then the first message is no longer visible: a policy without memory has to guess. The recorded staff acted at
+random. At the end the learned policy serves 2,000 new customers, and the estimate is compared with its true return.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 
-HELD_OUT = ("--set", "offline.held_out=0.3")  # sessions that are not learnt from, to judge by
+HELD_OUT = ("--set", "offline.held_out=0.3")  # held-out sessions, for the estimate
 ACTIONS = ("ask", "refund", "repair")
 CHANCES = (0.4, 0.3, 0.3)  # of the recorded staff
 COLUMNS = ["session", "step", "channel", "waited", "message", "action", "probability", "reward"]
@@ -53,7 +52,7 @@ message = "text"
 
 @dataclass
 class Customer:
-    """One session: what is in view, and what an action earns."""
+    """One session: the observation, and the reward of an action."""
 
     chance: random.Random
     matter: str = ""
@@ -68,7 +67,7 @@ class Customer:
         self.view = {"channel": self.chance.choice(["chat", "mail"]), "waited": 0.0, "message": message}
 
     def answer(self, action: str) -> tuple[float, bool]:
-        """Reward, and whether the session is over."""
+        """Return the reward, and whether the session is over."""
         self.patience -= 1
         self.view["waited"] = round(float(str(self.view["waited"])) + self.chance.uniform(0.5, 3.0), 1)
         if action == "ask":
@@ -84,7 +83,7 @@ class Customer:
 
 
 def write_sessions(path: Path, count: int, seed: int = 0) -> None:
-    """One row per step."""
+    """Write the sessions, one row per step."""
     chance = random.Random(seed)
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, COLUMNS)
@@ -101,7 +100,7 @@ def write_sessions(path: Path, count: int, seed: int = 0) -> None:
 
 
 def play(run: Path, count: int = 2_000, seed: int = 1) -> tuple[float, float]:
-    """Serve new customers, all side by side.  -> their mean discounted return, and its standard error."""
+    """Serve new customers in parallel.  -> their mean discounted return, and its standard error."""
     from seqel import Agent
     from seqel.datasets.encoding import Encoding
 
@@ -142,7 +141,7 @@ def main() -> None:
         print(f"\n$ seqel {' '.join(command)}", flush=True)
         subprocess.run([sys.executable, "-m", "seqel", *command], check=True)
     mean, error = play(Path(run))
-    print(f"\nserving 2,000 new customers it earned {mean:.3f} (standard error {error:.3f}), discounted likewise")
+    print(f"\nserving 2,000 new customers it earned {mean:.3f} (standard error {error:.3f}), also discounted")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From a table to a policy: MovieLens 100k as recorded sessions, checked, learnt from, and evaluated.
+"""From a table to a policy: check MovieLens 100k as recorded sessions, train on it, and evaluate.
 
     SEQEL_DATA=/folder/of/data python recipes/movies.py [--out runs/movies] [--updates 3000]
 
@@ -17,13 +17,13 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-# ten films ahead is far enough: who stays for hundreds of films is not decided by one genre
+# ten films ahead is far enough: one genre does not decide whether a user stays for hundreds of films
 SETTINGS = ["--set", "objective.discount=0.9"]
 COLUMNS = ["user", "step", "age", "gender", "occupation", "last_title", "last_year", "last_genre", "genre", "rating"]
 
 
 def folder() -> Path:
-    """Where the data lie."""
+    """Return the folder of the data."""
     found = Path(os.environ.get("SEQEL_DATA", "")) / "ml-100k"
     if not (found / "ml-100k.inter").exists():
         sys.exit(
@@ -34,14 +34,14 @@ def folder() -> Path:
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    """A tab-separated file whose head names a kind after each column (`age:token`)."""
+    """Read a tab-separated file whose header has a kind after each column name (`age:token`)."""
     with path.open(encoding="utf-8", newline="") as file:
         head, *rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
     return [dict(zip((name.split(":")[0] for name in head), row, strict=True)) for row in rows]
 
 
 def write_sessions(data: Path, out: Path) -> None:
-    """One row a rating, with what was known before it."""
+    """Write one row per rating, with what was known before it."""
     users = {row["user_id"]: row for row in read(data / "ml-100k.user")}
     films = {row["item_id"]: row for row in read(data / "ml-100k.item")}
     rated: dict[str, list[dict[str, str]]] = defaultdict(list)
@@ -51,7 +51,7 @@ def write_sessions(data: Path, out: Path) -> None:
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
         for user, rows in rated.items():
-            rows.sort(key=lambda row: (int(row["timestamp"]), int(row["item_id"])))  # many are of the same second
+            rows.sort(key=lambda row: (int(row["timestamp"]), int(row["item_id"])))  # many have the same second
             last: dict[str, str] = {"movie_title": "", "release_year": "", "class": ""}
             for step, row in enumerate(rows):
                 film, who = films[row["item_id"]], users[user]

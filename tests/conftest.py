@@ -1,4 +1,4 @@
-"""What every test takes for granted about its process."""
+"""The process environment of all tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small pieces that several tests share: networks with weights worth testing, batches, and a scripted environment."""
+"""Helpers shared by several tests: networks with nonzero weights, batches, and a scripted environment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAZE = "seqel/TMaze10-v0"
 
 
 def network(actions: int | ActionSpec = 3, std: float = 0.3, **settings: Any) -> QNetwork:
-    """A small network with random weights everywhere, the (otherwise zero) head included."""
+    """Make a small network with random weights everywhere, including the (otherwise zero) head."""
     torch.manual_seed(0)
     config = NetworkConfig(**{"width": 16, "heads": 2, "layers": 2, "context": 5, **settings})
     spec = actions if isinstance(actions, ActionSpec) else ActionSpec((actions,), (0,))
@@ -37,7 +37,7 @@ def network(actions: int | ActionSpec = 3, std: float = 0.3, **settings: Any) ->
 
 
 def batch(rows: int = 2, steps: int = 12, actions: int = 3, start: int = 0, seed: int = 0) -> SequenceBatch:
-    """Random windows, all valid; the first step is an episode's first where `start` is 0."""
+    """Make random windows, all valid; the first step is an episode's first if `start` is 0."""
     rng = torch.Generator().manual_seed(seed)
     first = torch.zeros(rows, steps + 1, dtype=torch.bool)
     first[:, 0] = start == 0
@@ -57,7 +57,7 @@ def batch(rows: int = 2, steps: int = 12, actions: int = 3, start: int = 0, seed
 
 
 def step_through(net: QNetwork, windows: SequenceBatch, state: Any = None) -> torch.Tensor:
-    """The q of every step, one step at a time with the cache.  -> (B, T+1, M, A)."""
+    """Compute q of every step, one step at a time with the cache.  -> (B, T+1, M, A)."""
     rows, steps = windows.is_first.shape
     state = net.initial_state(rows) if state is None else state
     found = []
@@ -73,7 +73,7 @@ def step_through(net: QNetwork, windows: SequenceBatch, state: Any = None) -> to
 
 
 def same_q(one: torch.Tensor, other: torch.Tensor) -> None:
-    """Rule 1's meaning of equal: |dq| <= 1e-5 * max(1, |q|), and equal greedy actions."""
+    """Assert equality as rule 1 defines it: |dq| <= 1e-5 * max(1, |q|), and equal greedy actions."""
     worst = ((one - other).abs() / other.abs().clamp(min=1.0)).max()
     assert worst <= 1e-5, f"largest difference {worst:.2e}"
     assert (one.argmax(-1) == other.argmax(-1)).all()
@@ -127,9 +127,9 @@ class Dials(gym.Env[Any, np.ndarray]):
 
 
 class Scripted(gym.Env[np.ndarray, int]):
-    """Deterministic: the observation is (which environment, which episode, which step), the reward says step and action.
+    """A deterministic environment: the observation is (environment, episode, step), the reward encodes step and action.
 
-    Episode e lasts 3 + e % 4 steps; every third one is cut off (truncated) instead of terminated. Seeds do nothing.
+    Episode e lasts 3 + e % 4 steps; every third one is truncated instead of terminated. Seeds have no effect.
     """
 
     observation_space = SPACE

@@ -1,4 +1,4 @@
-"""A bit flipped anywhere in a run is found, or has no effect on anything that is learnt or reported."""
+"""A bit flipped anywhere in a run is detected, or has no effect on training and reports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEFT_OUT = (
     "learning-curve.png",
     "events.out.tfevents",
     "summary.json",
-)  # never read back; a resumed run writes them anew
+)  # never read back; a resumed run writes them again
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Everything that a resume or an evaluation takes from a run's files, and what is said of damage."""
+    """Return everything that a resume or an evaluation reads from a run's files, and the reports of damage."""
     run, config = RunFolder.open(folder)
     try:
         records = run.records()

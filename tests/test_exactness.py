@@ -1,7 +1,7 @@
 """The whole learner against exact optimal values: a task where history decides, and one that never ends.
 
-Values are computed by dynamic programming over histories; the learner sees every history, chosen by no policy of its own,
-and has to find the same numbers. A learner without history, or one that treats a cut as an end, cannot.
+Values are computed by dynamic programming over histories. The learner gets every history, not chosen by its own policy, and
+has to find the same numbers. A learner without history, or one that treats a truncation as a termination, cannot.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SPEC = ObservationSpec.from_space(gym.spaces.Discrete(5))  # cue 0, cue 1, corri
 
 
 def cue_episodes() -> list[Episode]:
-    """Every history: a cue, a first action that doubles or not what the last one earns, a corridor, a choice."""
+    """Return every history: a cue, a first action that may double the last reward, a corridor, a choice."""
     found = []
     for cue, a, b, c in itertools.product(range(2), repeat=4):
         reward = [0.0, 0.1 * b, (1.0 if c == cue else -0.5) * (1 + a)]
@@ -74,7 +74,7 @@ def cue_error(objective: ObjectiveConfig, updates: int = 400, **network: Any) ->
     with torch.no_grad():
         q = learner.network(whole).q[:, :3, 0].numpy()
     episodes = cue_episodes()
-    assert len(set(whole.episode_index.tolist())) == 16, "every history is looked at"
+    assert len(set(whole.episode_index.tolist())) == 16, "every history is checked"
     for row, index in enumerate(whole.episode_index.tolist()):
         worst = max(worst, float(np.abs(q[row] - cue_values(episodes[index])).max()))
     return worst
@@ -89,7 +89,10 @@ ONE_STEP = ObjectiveConfig(GAMMA, lambda_=0.0)
         (ONE_STEP, {}),
         (ONE_STEP, {"dueling": True}),
         (ONE_STEP, {"trunk": "gru"}),
-        (ONE_STEP, {"value": "hl-gauss", "value_range": 3.0, "bins": 61, "updates": 1_000}),  # slower off the ground
+        (
+            ONE_STEP,
+            {"value": "hl-gauss", "value_range": 3.0, "bins": 61, "updates": 1_000},
+        ),  # learns more slowly at first
         (ONE_STEP, {"value": "c51", "value_range": 3.0, "bins": 61, "updates": 1_000}),
         (ONE_STEP, {"value": "quantile", "bins": 11}),
         (ObjectiveConfig(GAMMA, lambda_=0.0, double=False, error="huber"), {}),
@@ -106,7 +109,7 @@ def test_without_history_the_same_learner_misses_them() -> None:
     assert cue_error(ONE_STEP, **blind) > 0.5
 
 
-def test_a_task_that_never_ends_is_bootstrapped_through_its_cuts() -> None:
+def test_a_task_that_never_ends_is_bootstrapped_through_its_truncations() -> None:
     """Two states; action a leads to state a; leaving state 1 by action 0 pays 1. Episodes are cut at 12 steps.
 
     Q*(1,0) = 1 + 0.9 V(0), V(0) = 0.9 V(1), so V(1) = 1 / (1 - 0.81).

@@ -1,7 +1,7 @@
 """The whole learner against exact values where an action has two dimensions of different sizes.
 
-Rewards are means over the dimensions and the next state depends on the first alone, so that a mean of the dimensions' values
-can be exact. They are computed by dynamic programming over joint actions.
+Rewards are means over the dimensions and the next state depends on the first one only, so that a mean of the dimensions'
+values can be exact. Exact values are computed by dynamic programming over joint actions.
 """
 
 from __future__ import annotations

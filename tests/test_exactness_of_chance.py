@@ -1,8 +1,8 @@
-"""Exact optimal values where chance plays: a corridor that may swallow the player, a noisy prize, a history that counts.
+"""Exact optimal values in a stochastic task: a corridor that may end the episode, a noisy reward, a history that matters.
 
-All that can happen is written down, as often as it happens, and the learner is given nothing else; so its values have one
-right answer, computed here in float64 by going backwards over histories. Agents with a bug of the trade are then given
-the same, and must miss it.
+The data contain every possible episode in proportion to its probability, and nothing else. The values therefore have one
+correct answer, computed here in float64 by dynamic programming over histories. Agents with a typical bug get the same data
+and must miss it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ TOLERANCE = 0.03
 
 @functools.cache
 def everything() -> tuple[Episode, ...]:
-    """Every course of events under uniformly random play, as many times as its probability says: 128 episodes.
+    """Return every possible episode under uniformly random play, in proportion to its probability: 128 episodes.
 
-    A cue; the first action pays 0.2 or nothing; the second costs 0.1 or nothing, and one time in four the corridor
-    swallows the player; at the junction the cued arm pays 1 if the first two actions were the same, 0.4 if not, the
-    other -0.6; to that a fair coin adds or takes 0.25.
+    First a cue. The first action pays 0.2 or nothing. The second costs 0.1 or nothing, and with probability 1/4 the
+    episode ends in the corridor. At the junction the cued arm pays 1 if the first two actions were the same, else 0.4, and
+    the other arm -0.6. A fair coin adds or subtracts 0.25.
     """
     found = []
     for cue, a, b in itertools.product(range(2), repeat=3):
@@ -67,7 +67,7 @@ def history(part: Episode, t: int) -> History:
 
 @functools.cache
 def optimal() -> dict[History, list[float]]:
-    """Q*(history, action) of every history that can be reached, longest first."""
+    """Return Q*(history, action) of every reachable history, longest first."""
     came: dict[History, list[list[tuple[float, History | None]]]] = {}
     for part in everything():
         for t in range(len(part)):
@@ -87,14 +87,14 @@ def test_the_values_by_hand() -> None:
     assert len(values) == 2 + 4 + 8
     same = history(episode([0, CORRIDOR, JUNCTION, OUTSIDE], [1, 1, 0], [0.2, -0.1, 0.0]), 2)
     assert values[same] == pytest.approx([1.0, -0.6])
-    # behind a first 1: again 1 leads to 1, at a cost of 0.1; 0 leads to 0.4 and costs nothing; three times in four
+    # after a first 1: another 1 leads to 1, at a cost of 0.1; 0 leads to 0.4 and costs nothing; with probability 3/4
     corridor = history(episode([0, CORRIDOR], [1], [0.2]), 1)
     assert values[corridor] == pytest.approx([0.75 * GAMMA * 0.4, -0.1 + 0.75 * GAMMA])
     assert values[(0,), (), ()] == pytest.approx([GAMMA * 0.75 * GAMMA, 0.2 + GAMMA * (-0.1 + 0.75 * GAMMA)])
 
 
 class Evenly:
-    """In the place of a random generator: every episode once, so that chance is in the episodes alone."""
+    """Replaces a random generator: returns every episode once, so that only the episodes themselves are random."""
 
     def integers(self, low: int, high: int, size: int) -> np.ndarray:
         assert (low, high) == (0, size) == (0, len(everything()))
@@ -167,7 +167,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "reward off by one": {"spoil": change(reward=lambda w: w.reward.roll(1, dims=1) * w.valid)},
     "bootstrapping through termination": {"spoil": change(discount=lambda w: GAMMA * w.valid)},
     "a step discounted twice": {"spoil": change(discount=lambda w: w.discount.square())},
-    "the last step not learnt": {"spoil": change(learn=lambda w: w.loss_mask & (w.discount > 0))},
+    "the last step not learned": {"spoil": change(loss_mask=lambda w: w.loss_mask & (w.discount > 0))},
     "actions off by one": {"spoil": change(action=lambda w: w.action.roll(1, dims=1))},
     "the target never moves": {"learner_settings": {"target": "copy", "target_every": 10_000}},
     "no memory of actions": {"previous_action": False, "previous_reward": False},

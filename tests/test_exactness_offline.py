@@ -1,7 +1,7 @@
-"""Learners of recorded data against exact values: the task of `test_exactness.py`, recorded by a poor policy.
+"""Offline learners against exact values: the task of `test_exactness.py`, recorded by a poor policy.
 
-Values are computed by dynamic programming over histories. The data favour the wrong choices, so that what imitates them
-fails; and with rewards dealt out at random there is nothing to find.
+Values are computed by dynamic programming over histories. The data favour the wrong choices, so imitation fails; and with
+random rewards there is nothing to learn.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def values(agent: Agent) -> np.ndarray:
 
 
 def regret(agent: Agent) -> float:
-    """The largest value given up by its choice, over every history that the choices themselves lead to and all others."""
+    """Return the largest loss of value by a choice, over all histories, whether its choices lead there or not."""
     whole = InMemoryDataset.of(cue_episodes(), SPEC, ActionSpec((2,), (0,))).buffer
     (batch,) = whole.batches(window=3, context=4, discount=GAMMA)
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_values_are_those_of_dynamic_programming(objective: ObjectiveConfig, net
 def test_conservative_values_are_lower_where_little_was_recorded_and_choose_the_same() -> None:
     agent = learn(replace(ONE_STEP, cql_alpha=0.02))
     gap = values(agent) - EXACT
-    assert gap.min() < -0.05, "what is rare is held down"
+    assert gap.min() < -0.05, "rare actions have lower values"
     assert regret(agent) < 0.11, "not enough to change a choice that matters"
 
 
@@ -105,5 +105,5 @@ def test_iql_extracts_the_better_action_and_cloning_copies_the_worse() -> None:
 
 
 def test_a_filter_keeps_to_what_was_recorded() -> None:
-    agent = learn(replace(ONE_STEP, cloning_weight=1.0), policy="constraint", support=0.9)
+    agent = learn(replace(ONE_STEP, cloning_weight=1.0), policy_head="constraint", bcq_threshold=0.9)
     assert regret(agent) > 1.0, "only the likeliest action is left"

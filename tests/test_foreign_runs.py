@@ -1,4 +1,4 @@
-"""A run or an agent from elsewhere is data: whatever it names, nothing of it is imported, called or opened unasked."""
+"""A run or an agent from elsewhere is data: nothing that it names is imported, called or opened without confirmation."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def mark(tmp_path: Path) -> Path:
-    """What foreign code would leave behind."""
+    """Return the path of the file that foreign code would create."""
     return tmp_path / "ran"
 
 
 @pytest.fixture
 def foreign(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: Path) -> Path:
-    """A downloaded run with a module in it, and the shell standing in its folder."""
+    """Return a downloaded run that contains a module; the current directory is its folder."""
     run = tmp_path / "downloads" / "run"
     shutil.copytree(original, run)
     (run / "evil_env.py").write_text(MODULE.format(mark=str(mark)))
@@ -66,7 +66,7 @@ def foreign(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mar
 
 
 def rename(run: Path, settings: dict[str, Any]) -> None:
-    """As a hostile author does it: with checksums that fit."""
+    """Rename the environment as a hostile author would: with valid checksums."""
     save_config(with_settings(load_config(run / "config.toml"), settings), run / "config.toml")
 
 
@@ -137,7 +137,7 @@ def test_plain_arguments_from_a_file_are_passed_on(foreign: Path) -> None:
     assert main(["evaluate", ".", "--episodes", "2"]) == 0
 
 
-def test_with_the_users_word_a_foreign_name_is_looked_up_but_not_in_the_current_directory(
+def test_a_confirmed_foreign_name_is_looked_up_but_not_in_the_current_directory(
     foreign: Path, mark: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rename(foreign, {"env": "evil_env:Env"})
@@ -146,7 +146,7 @@ def test_with_the_users_word_a_foreign_name_is_looked_up_but_not_in_the_current_
     assert main(["evaluate", ".", "--env", "evil_env:Env"]) == 3 and mark.exists(), "typed: found, other spaces"
 
 
-def test_what_is_no_environment_is_not_called_even_where_it_is_trusted(foreign: Path, mark: Path) -> None:
+def test_something_that_is_not_an_environment_is_not_called_even_if_trusted(foreign: Path, mark: Path) -> None:
     rename(foreign, touching(mark))
     assert main(["evaluate", ".", "--trust"]) == 4
     assert main(["train", "--resume", ".", "--trust"]) == 4
@@ -173,7 +173,7 @@ def test_a_foreign_config_reaches_no_path_outside_its_folder(
             seqel.resume(foreign, steps=400, progress=False)
 
 
-def test_a_foreign_run_of_an_installed_environment_goes_on_without_a_question(foreign: Path) -> None:
+def test_a_foreign_run_of_an_installed_environment_continues_without_a_question(foreign: Path) -> None:
     assert seqel.resume(foreign, steps=300, progress=False).info["env"] == "CartPole-v1"
 
 
@@ -185,10 +185,10 @@ def test_a_config_file_names_no_code_unless_it_is_confirmed(foreign: Path, mark:
     assert main(["train", "evil_env:Env", *given]) == 0 and mark.exists()
 
 
-def test_a_run_begun_here_needs_no_question_and_its_copy_does(
+def test_a_local_run_needs_no_confirmation_but_its_copy_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Also from another folder: the module's own one is remembered, and the current one is not searched."""
+    """From any folder: the module's own folder is remembered, and the current one is not searched."""
     project = tmp_path / "project"
     project.mkdir()
     (project / "made_here.py").write_text(MODULE.format(mark=str(tmp_path / "mine")))
@@ -214,7 +214,7 @@ def test_a_run_begun_here_needs_no_question_and_its_copy_does(
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "agent", "checkpoints", "config.toml"])
 def test_a_link_in_a_foreign_run_does_not_lead_outside(name: str, foreign: Path, tmp_path: Path) -> None:
-    """Otherwise a resumed run would write to what it leads to."""
+    """Otherwise a resumed run would write to the target of the link."""
     target = tmp_path / "precious"
     (foreign / name).rename(target)
     (foreign / name).symlink_to(target)
@@ -231,7 +231,7 @@ def test_a_pipe_in_a_foreign_run_is_refused(foreign: Path) -> None:
         seqel.resume(foreign, steps=400, progress=False)
 
 
-def test_loading_a_foreign_agent_reads_its_own_files_alone(foreign: Path, tmp_path: Path) -> None:
+def test_loading_a_foreign_agent_reads_only_its_own_files(foreign: Path, tmp_path: Path) -> None:
     shutil.move(foreign / "agent", tmp_path / "real")
     (foreign / "agent").symlink_to(tmp_path / "real")
     with pytest.raises(CheckpointError, match="leads out of its folder"):

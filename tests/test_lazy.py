@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ["seqel", "seqel.datasets", "seqel.deployment", "seqel.evaluation", "seqel.explanation", "seqel.ope"]
+PACKAGES = [
+    "seqel",
+    "seqel.datasets",
+    "seqel.deployment",
+    "seqel.evaluation",
+    "seqel.explanation",
+    "seqel.ope",
+    "seqel.spaces",
+]
 
 
 def test_importing_the_packages_loads_neither_torch_nor_numpy() -> None:
@@ -28,7 +36,7 @@ def test_every_public_name_exists_and_is_listed(package: str) -> None:
 
 def test_a_public_function_wins_over_the_submodule_of_the_same_name() -> None:
     code = (
-        "import seqel.deployment.export, seqel.ope.estimate, seqel.deployment, seqel.ope\n"
+        "import seqel.deployment.export, seqel.ope.estimation, seqel.deployment, seqel.ope\n"
         "from seqel.deployment import export; from seqel.ope import estimate\n"
         "print(callable(export), callable(estimate), callable(seqel.deployment.export), callable(seqel.ope.estimate))"
     )

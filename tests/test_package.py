@@ -1,4 +1,4 @@
-"""The package as a whole: what `import seqel` costs, what it offers, and which files may not import torch."""
+"""The package as a whole: the time of `import seqel`, its public names, and which files may not import torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import seqel
 SRC = Path(__file__).parents[1] / "src"
 HEAVY = {"torch", "numpy", "scipy", "matplotlib", "gymnasium", "rich", "tyro", "tensorboard", "safetensors"}
 LIMIT = 0.5  # seconds
-TRIES = 5  # the best of these counts: a busy machine may be slow, but it is never too fast
+TRIES = 5  # the fastest counts: a busy machine may be slow, but it is never too fast
 
 
 def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -39,7 +39,7 @@ def imported_by(*modules: str) -> set[str]:
 
 
 def light_modules() -> list[str]:
-    """Every `__init__` and `config`, and the types and errors: what the command line loads before it knows its work."""
+    """Return every `__init__` and `config`, the types and the errors: what the command line always loads."""
     files = [
         *SRC.glob("seqel/**/__init__.py"),
         *SRC.glob("seqel/**/config.py"),
@@ -76,7 +76,7 @@ def test_help_is_quick() -> None:
 
 
 @pytest.mark.parametrize("name", seqel.__all__)
-def test_every_public_name_can_be_had(name: str) -> None:
+def test_every_public_name_can_be_accessed(name: str) -> None:
     assert name in dir(seqel)
     assert getattr(seqel, name) is not None
     assert getattr(seqel, name) is getattr(seqel, name), "a name is loaded once and kept"
@@ -100,7 +100,7 @@ def test_public_names_are_the_documented_ones() -> None:
         assert callable(getattr(seqel, name)), f"seqel.{name} must stay a function: no package may take its name"
 
 
-def test_unknown_name_is_an_attribute_error_that_lists_what_there_is() -> None:
+def test_an_unknown_name_is_an_attribute_error_that_lists_the_known_ones() -> None:
     with pytest.raises(AttributeError, match=r"no attribute 'trian'.*evaluate.*train"):
         seqel.trian  # noqa: B018
 

@@ -1,6 +1,6 @@
-"""Twelve bugs that agents have had, each put in by a patch of the test, each caught by a check of behaviour.
+"""Twelve bugs that agents have had, each introduced by a patch, and each caught by a check of behaviour.
 
-Every check passes on the code as it is, and fails once its bug is in. None looks at the code; all look at what it does.
+Every check passes on the code as it is, and fails when its bug is introduced. The checks test behaviour, not the code.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ GAMMA = 0.9
 
 
 def collected(rounds: int = 40) -> Replay:
-    """Experience of three scripted environments through the real collector."""
+    """Collect experience of three scripted environments with the real collector."""
     numbers = iter(range(3))
     net = network()
     stream = VectorStream(make_vector(lambda: Scripted(next(numbers)), 3), net.observation_spec, net.action_spec)
@@ -134,7 +134,7 @@ def the_target_follows_the_online_network() -> None:
 
 
 def nothing_is_known_before_an_episode() -> None:
-    """After a reset the agent decides as a fresh one, whatever was done and earned just before."""
+    """After a reset the agent decides as a fresh one, whatever the action and reward just before."""
     net = network()
     agent = Agent(net)
     seen = np.ones((2, 3), np.float32)

@@ -149,14 +149,14 @@ def test_the_reviewed_examples_are_refused() -> None:
             make()
 
 
-def test_the_list_of_settings_has_all_there_is_to_say() -> None:
+def test_the_list_of_settings_is_complete() -> None:
     known = {info.name: info for info in list_settings(RunConfig)}
     assert len(known) == sum(
         1 for kind, field in FIELDS if not dataclasses.is_dataclass(get_type_hints(kind)[field.name])
     )
     rate = known["learner.target_rate"]
     assert rate.kind == "a finite number" and rate.expected == "a finite number above 0 and at most 1"
-    assert rate.default == 0.01 and "tau" in rate.known_as and rate.unit == "share per update"
+    assert rate.default == 0.01 and "tau" in rate.known_as and rate.unit == "fraction per update"
     assert known["env_args"].default == {} and known["network.trunk"].expected == "one of 'transformer', 'gru'"
 
 

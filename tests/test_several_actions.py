@@ -106,7 +106,7 @@ def test_the_probe_plays_what_is_allowed(form: str) -> None:
     ],
     ids=str,
 )
-def test_what_is_no_mask_is_refused_as_of_a_single_action(mask: Any, says: str) -> None:
+def test_invalid_masks_are_refused_like_masks_of_a_single_action(mask: Any, says: str) -> None:
     env = Dials()
     env._see = lambda: (np.zeros(3, np.float32), {"action_mask": mask})  # type: ignore[method-assign]
     with pytest.raises(EnvironmentFault, match=says):

@@ -1,4 +1,4 @@
-"""Whole or absent: failures while writing leave what was there, damage is found and named."""
+"""Files are complete or absent: a failed write leaves the old file unchanged, and damage is found and named."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def names(directory: Path) -> list[str]:
 
 @contextmanager
 def files_at_most(size: int) -> Iterator[None]:
-    """The kernel refuses to let a file of this process grow beyond `size` bytes: as real as a full disk."""
+    """Limit the size of files of this process to `size` bytes in the kernel, which acts like a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -96,7 +96,7 @@ def test_no_place_to_write(tmp_path: Path) -> None:
 def test_no_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     root = os.geteuid() == 0
-    if root:  # who may write anywhere, so become nobody for a moment
+    if root:  # root may write anywhere, so change to an unprivileged user for a moment
         os.seteuid(65534)
     try:
         with pytest.raises(StorageError, match="Permission denied"):
@@ -133,7 +133,7 @@ def test_everything_is_flushed_before_the_rename(tmp_path: Path, monkeypatch: py
 # ------------------------------------------------------------------------------------------------------------- trees
 
 
-def test_tree_there_and_back(tmp_path: Path) -> None:
+def test_a_saved_tree_is_restored(tmp_path: Path) -> None:
     directory = tmp_path / "deep" / "tree"
     save_tree(directory, TREE)
     assert names(directory) == FILES
@@ -149,11 +149,11 @@ def test_tree_there_and_back(tmp_path: Path) -> None:
     assert load_tree(tmp_path / "empty") == {}
 
 
-def test_loaded_values_do_not_hang_on_the_file(tmp_path: Path) -> None:
+def test_loaded_values_do_not_depend_on_the_file(tmp_path: Path) -> None:
     save_tree(tmp_path / "tree", TREE)
     back = load_tree(tmp_path / "tree")
     (tmp_path / "tree" / "arrays.safetensors").write_bytes(b"")
-    back["weights"] += 1  # a window onto the file would now crash
+    back["weights"] += 1  # a memory map of the file would now crash
     back["replay"][0][:] = 3
     assert back["weights"].sum() == 21
 
@@ -265,10 +265,10 @@ def test_every_flipped_byte_is_found(tmp_path: Path, name: str) -> None:
     verify_tree(directory)
 
 
-def test_altered_says_what_came(tmp_path: Path) -> None:
+def test_an_altered_file_is_reported_with_both_checksums(tmp_path: Path) -> None:
     save_tree(tmp_path / "tree", {"step": 1})
     (tmp_path / "tree" / "tree.json").write_text('{"dict":{"step":2}}')
-    with pytest.raises(CheckpointError, match=r"tree\.json is altered: expected CRC-32 [0-9a-f]{8}, got [0-9a-f]{8}"):
+    with pytest.raises(CheckpointError, match=r"tree\.json was altered: expected CRC-32 [0-9a-f]{8}, got [0-9a-f]{8}"):
         load_tree(tmp_path / "tree")
 
 
@@ -289,5 +289,5 @@ def test_another_version_or_format(tmp_path: Path) -> None:
 
 
 def test_no_directory(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there is none"):
+    with pytest.raises(CheckpointError, match="got none"):
         load_tree(tmp_path / "nothing")

@@ -1,4 +1,4 @@
-"""There and back bit for bit, and what is refused."""
+"""Trees are restored bit for bit, and unsupported values are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from seqel.trees import flatten, unflatten
 
 
 def bits(value: Any) -> Any:
-    """A comparable form of a tree that tells apart all that must come back: kinds, dtypes, shapes and bits."""
+    """Return a comparable form of a tree that includes all that must be restored: kinds, dtypes, shapes and bits."""
     if isinstance(value, dict):
         return "dict", [(bits(key), bits(item)) for key, item in value.items()]
     if isinstance(value, list | tuple):
@@ -65,7 +65,7 @@ arrays = st.sampled_from(NUMPY).flatmap(
 
 
 def random_tensor(dtype: torch.dtype, shape: list[int], raw: bytes) -> torch.Tensor:
-    """Any bits at all, NaNs of every payload among them; only a bool must be 0 or 1."""
+    """Return a tensor of arbitrary bits, including all NaNs; only a bool must be 0 or 1."""
     values = torch.frombuffer(bytearray(raw), dtype=torch.uint8)[: math.prod(shape) * dtype.itemsize].clone()
     return (values % 2 if dtype is torch.bool else values).view(dtype).reshape(shape)
 
@@ -110,7 +110,7 @@ def test_edge_values(value: Any) -> None:
 
 
 def test_real_states() -> None:
-    """The states a run is made of: generators, a network, an optimiser."""
+    """The states in a run: generators, a network, an optimiser."""
     network = torch.nn.Linear(3, 2)
     optimiser = torch.optim.AdamW(network.parameters())
     network(torch.ones(1, 3)).sum().backward()

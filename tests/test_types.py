@@ -1,4 +1,4 @@
-"""What travels between rooms: parts of a batch, its device, an episode's length."""
+"""The types shared by all packages: parts of a batch, its device, an episode's length."""
 
 from __future__ import annotations
 

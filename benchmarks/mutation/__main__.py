@@ -1,12 +1,12 @@
-"""Mutation testing: plant small faults in the code, one at a time, and see whether a test fails.
+"""Mutation testing: introduce small faults into the code, one at a time, and check whether a test fails.
 
     make mutants ROOM=losses                                   a room, against tests/losses
     make mutants ROOM=ope/estimators.py                 a file, against the tests of its room
     make mutants ROOM=data ARGS='--sample 400 --seed 1'        at most 400 mutants, drawn evenly
 
-A mutant costs about half a second: see `forking.py`; which faults there are: `planting.py`. Which tests belong to a file,
-where they are not those of its room: `[tool.mutants]` in pyproject.toml. Mutants that no test can tell from the original
-are listed in `equivalent.toml` beside this file, with the reason, and left out.
+A mutant takes about half a second (see `forking.py`); `planting.py` defines the faults. `[tool.mutants]` in pyproject.toml
+names the tests of a file if they are not those of its room. Mutants that are equivalent to the original are listed in
+`equivalent.toml` in this folder, with the reason, and excluded.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def tests_for(path: Path, extra: dict[str, list[str]]) -> list[str]:
 
 
 def table(mutants: list[Mutant]) -> str:
-    """A line for each file and one for all: how many mutants, how many were found."""
+    """Return one line per file and one in total: the number of mutants, and how many were detected."""
     rows, files = [f"{'':34}{'mutants':>9}{'killed':>9}{'survived':>9}{'unreached':>10}{'score':>8}"], defaultdict(list)
     for mutant in mutants:
         files[mutant.file].append(mutant)
@@ -51,7 +51,7 @@ def table(mutants: list[Mutant]) -> str:
 
 
 def is_known(mutant: Mutant, one: dict[str, str]) -> bool:
-    """Whether an entry of `equivalent.toml` is about this mutant: parts of what stood there and of what stands there now."""
+    """Return whether an entry of `equivalent.toml` matches this mutant: parts of the code before and after the change."""
     before, after = short(mutant.before), short(mutant.after)
     return mutant.file == one["file"] and one["before"] in before and one.get("after", "") in after
 
@@ -64,11 +64,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="+", help="rooms or files below src/seqel")
     parser.add_argument("--tests", nargs="+", help="test files or folders instead of the rooms' own")
-    parser.add_argument("--sample", type=int, default=0, help="at most so many mutants, drawn evenly (0: all)")
+    parser.add_argument("--sample", type=int, default=0, help="at most N mutants, drawn at random (0: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--only", default="", help="only mutants whose `file:line  before  ->  after` holds this text")
     parser.add_argument("--out", type=Path, help="write every mutant and its fate there, as JSON")
-    parser.add_argument("--again", type=Path, help="only mutants that went unnoticed in what an earlier --out wrote")
+    parser.add_argument("--again", type=Path, help="only mutants that were undetected in the file of an earlier --out")
     parser.add_argument("--list", action="store_true", help="count the mutants and run nothing")
     given = parser.parse_args()
 

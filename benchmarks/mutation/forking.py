@@ -1,7 +1,7 @@
-"""How mutants meet the tests: one process collects them once, and each mutant is a fork of it with one code object exchanged.
+"""Runs the tests on mutants: one process collects the tests, and each mutant is a fork of it with one code object replaced.
 
-In the fork those tests run that reach the mutated line, quickest first, until one fails. What runs at import (defaults,
-constants) is imported again there.
+The fork runs the tests that reach the mutated line, fastest first, until one fails. For code that runs at import (defaults,
+constants) the fork imports the package again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MEMORY = 8 << 30  # bytes that a mutant may allocate
 
 
 def functions_of(module: Any) -> dict[str, FunctionType]:
-    """Qualified name -> the function itself, below properties and decorators."""
+    """Return qualified name -> the function itself, without properties and decorators."""
     found: dict[str, FunctionType] = {}
 
     def take(thing: Any, depth: int = 0) -> None:
@@ -64,7 +64,7 @@ def module_name(file: str) -> str:
 
 
 def exchange(mutant: Mutant) -> bool:
-    """Put the mutant in place of the running code; False where the file must be imported again."""
+    """Replace the running code by the mutant; return False if the file must be imported again."""
     if not mutant.function:
         return False
     path = str(SOURCE / mutant.file)
@@ -160,7 +160,7 @@ def run_items(session: pytest.Session, items: list[pytest.Item], plugin: Any) ->
 
 
 def in_fork(work: Callable[[], Any], timeout: float) -> Any:
-    """The JSON value that `work` returns in a fork of this process; None where it dies or takes too long."""
+    """Return the JSON value that `work` returns in a fork of this process; None if it dies or takes too long."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:

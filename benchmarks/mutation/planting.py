@@ -1,7 +1,7 @@
-"""Which faults are planted: mutmut's operators and two of ours over one file, and the mutated source of each.
+"""The faults that are introduced: mutmut's operators and two of our own, and the mutated source of each.
 
-Not mutated: what only the type checker, the reader or an accelerator can tell apart (annotations, asserts, messages of
-errors, `device=`, `strict=`).
+Code is not mutated where only the type checker, a reader or an accelerator could notice it (annotations, asserts, error
+messages, `device=`, `strict=`).
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def mutants_of(path: Path) -> list[Mutant]:
 
 
 def realise(mutants: list[Mutant]) -> list[Mutant]:
-    """With their sources; without those that compile to the original or not at all."""
+    """Add the sources, and drop the mutants that compile to the original or do not compile."""
     found: list[Mutant] = []
     for mutant in mutants:
         path = SOURCE / mutant.file

@@ -1,6 +1,6 @@
 """Seqel: Q-learning with a memory.
 
-The names below are all that most users need. They are imported on first access (PEP 562), so that `import seqel`
+Most users only need the names below. They are imported on first access (PEP 562), so that `import seqel`
 costs nothing beyond Python itself and `seqel --help` does not wait for torch. No module of the package imports
 this one.
 """

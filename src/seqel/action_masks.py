@@ -1,4 +1,4 @@
-"""Action masks: which actions are allowed. What is not clearly one is refused, never guessed at.
+"""Action masks: which actions are allowed. Ambiguous input is refused, never guessed at.
 
 With one action dimension a mask is (A,). With M of them it is (M, A), False beyond a dimension's own size; it may be given
 so, as a tuple or list of M arrays (sizes[m],), or as these arrays end to end, (sum of sizes,), as in sb3-contrib.
@@ -30,7 +30,7 @@ UNMASKED = (
 
 
 def read_mask(mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """A mask of exactly this shape: True, 1 or 1.0 where an action is allowed, and False, 0 or 0.0 where it is not.
+    """Return a mask of exactly this shape: True (also 1 or 1.0) for allowed actions, False (also 0 or 0.0) for others.
 
     Raises:
         SpaceError: anything else, such as a list of indices, additive masks (0 and -inf), texts, or another shape.
@@ -120,17 +120,17 @@ def _no_ragged(mask: Any, action: ActionSpec) -> Any:
 
 
 def mask_in(observation: Any, spec: ObservationSpec) -> Any:
-    """The mask that a Dict observation carries under "action_mask"; None where there is none, or where it is a leaf."""
+    """Return the mask that a Dict observation has under "action_mask"; None if there is none, or if it is a leaf."""
     if not isinstance(observation, Mapping) or MASK not in observation:
         return None
     return None if any(leaf.keys == (MASK,) for leaf in spec.leaves) else observation[MASK]
 
 
 def mask_space(space: spaces.Space[Any], action: ActionSpec) -> bool:
-    """Whether a Dict observation space has an entry "action_mask": a yes/no value for each action.
+    """Return whether a Dict observation space has an entry "action_mask" with a yes/no value for each action.
 
     Raises:
-        SpaceError: it has one of that name, but of another kind.
+        SpaceError: it has an entry of that name, but of another kind.
     """
     from gymnasium import spaces
 
@@ -143,7 +143,7 @@ def mask_space(space: spaces.Space[Any], action: ActionSpec) -> bool:
     if not _is_binary(part) or part.shape != sizes:
         raise SpaceError(
             f"observation {MASK!r}: expected a mask, {actions} yes/no values (Box(0, 1, ({actions},), np.int8) or "
-            f"MultiBinary({actions})), got {part}. If it is something else, give it another name"
+            f"MultiBinary({actions})), got {part}. If it is not an action mask, rename it"
         )
     return True
 
@@ -182,4 +182,4 @@ def _expected(shape: tuple[int, ...]) -> str:
 
 
 def _hint(shape: tuple[int, ...]) -> str:
-    return f". Indices i become a mask by np.isin(np.arange({shape[-1]}), i), logits x by x == 0"
+    return f". Convert indices i to a mask with np.isin(np.arange({shape[-1]}), i), logits x with x == 0"

@@ -1,6 +1,6 @@
-"""One tree of errors: everything Seqel raises on purpose is a `SeqelError`.
+"""The errors of Seqel: everything that it raises on purpose is a `SeqelError`.
 
-Each message says what was expected, what came, and, where there is one, the way out. The command line prints
+Each message says what was expected, what was got and, if there is one, the way out. The command line prints
 the message and exits with `exit_code`; it never shows a traceback for one of these.
 """
 
@@ -21,7 +21,7 @@ __all__ = [
 
 
 class SeqelError(Exception):
-    """The root of the tree."""
+    """The base class of all errors."""
 
     exit_code: int = 1
 
@@ -39,7 +39,7 @@ class SpaceError(SeqelError, TypeError):
 
 
 class EnvironmentFault(SeqelError, RuntimeError):
-    """An environment cannot be made, or breaks Gymnasium's contract (a NaN reward, a step after the end)."""
+    """An environment cannot be created, or breaks Gymnasium's contract (a NaN reward, a step after the end)."""
 
     exit_code = 4
 
@@ -51,30 +51,30 @@ class DataError(SeqelError, ValueError):
 
 
 class CheckpointError(SeqelError, RuntimeError):
-    """A saved agent or checkpoint is missing, truncated, altered, or made by an incompatible version."""
+    """A saved agent or checkpoint is missing, truncated, altered, or from an incompatible version."""
 
     exit_code = 6
 
 
 class StorageError(SeqelError, OSError):
-    """Writing failed (a full disk, no permission); what was there before is untouched."""
+    """Writing failed (full disk, no permission); existing files are untouched."""
 
     exit_code = 7
 
 
 class NonFiniteError(SeqelError, ArithmeticError):
-    """Training met a NaN or an infinity; the message names what, and the last good checkpoint."""
+    """Training produced a NaN or an infinity; the message names the value and the last good checkpoint."""
 
     exit_code = 8
 
 
 class MissingExtraError(SeqelError, ImportError):
-    """An optional dependency is needed; the message names the extra that installs it."""
+    """An optional dependency is missing; the message names the extra that installs it."""
 
     exit_code = 9
 
 
 class TrustError(SeqelError, PermissionError):
-    """A file names code, or a path outside its folder, that nobody on this machine has confirmed."""
+    """A file names code, or a path outside its folder, that no one has confirmed on this machine."""
 
     exit_code = 10

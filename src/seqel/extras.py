@@ -1,4 +1,4 @@
-"""Optional libraries, imported when they are needed, with a message that says how to get them."""
+"""Optional libraries, imported only when needed, with a message that says how to install them."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ KNOWN = {
     "onnx": ("serve", "export"),
     "onnxscript": ("serve", "export"),
     "onnxruntime": ("serve", "an exported agent"),
+    "wandb": ("wandb", "--wandb"),
     "envpool": ("pool", "vectorization = 'envpool'"),
 }
 
 
 def require(module: str, extra: str | None = None, purpose: str | None = None) -> Any:
-    """Import `module`, or say which of Seqel's extras installs it.
+    """Import `module`, or raise an error that says which of Seqel's extras installs it.
 
     `purpose` begins the message: "export needs onnx ...". Both are known for the modules in `KNOWN`.
 
     Raises:
-        MissingExtraError: it is not installed, or is but cannot be imported.
+        MissingExtraError: it is not installed, or it is installed but cannot be imported.
     """
     known = KNOWN.get(module, ("all", "this"))
     extra, purpose = extra or known[0], purpose or known[1]

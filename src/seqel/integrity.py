@@ -1,7 +1,7 @@
-"""Whether a file is what was written: checksums of files, lines and texts, and no link that leads out of a folder.
+"""File integrity: checksums of files, lines and texts, and no links that lead out of a folder.
 
-A CRC-32 finds damage (a flipped bit, a lost block, an editor), not malice: whoever alters a file on purpose can write
-the checksum that fits.
+A CRC-32 detects damage (a flipped bit, a lost block, an editor), not malice: anyone who alters a file on purpose can write
+a matching checksum.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _TEXT = re.compile(rb"# crc32 = ([0-9a-f]{8})\n")
 
 
 def crc32(data: bytes) -> str:
-    """Eight hexadecimal digits."""
+    """Return the CRC-32 as eight hexadecimal digits."""
     return f"{zlib.crc32(data):08x}"
 
 
 def checksum(path: Path) -> tuple[int, str]:
-    """Size in bytes and CRC-32 of a file, read block by block."""
+    """Return size in bytes and CRC-32 of a file, read block by block."""
     size = crc = 0
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -52,15 +52,15 @@ def checksum(path: Path) -> tuple[int, str]:
 
 
 def sealed_line(record: dict[str, Any]) -> str:
-    """A record as one line of JSON whose last member is the CRC-32 of what precedes it. Without the newline."""
+    """Return a record as one line of JSON whose last member is the CRC-32 of what precedes it, without the newline."""
     text = json.dumps({name: value for name, value in record.items() if name != "crc32"}, allow_nan=False)
     assert text != "{}"
     return f'{text[:-1]}, "crc32": "{crc32(text.encode())}"}}'
 
 
 def read_sealed(data: bytes) -> tuple[list[dict[str, Any]], list[int], bool]:
-    """Lines written by `sealed_line` -> the intact records, without their checksum; the numbers (from 1) of the damaged
-    lines; and whether the last line was cut off, as a crash leaves it (it then counts as neither)."""
+    """Read lines written by `sealed_line`. Returns the intact records, without their checksum; the numbers (from 1) of the
+    damaged lines; and whether the last line was cut off, as after a crash (it is then neither intact nor damaged)."""
     *lines, rest = data.split(b"\n")
     records, damaged = [], []
     for number, line in enumerate(lines, 1):
@@ -90,23 +90,23 @@ def _unsealed(line: bytes) -> dict[str, Any] | None:
 
 
 def sealed_text(text: str) -> str:
-    """A TOML text whose last line is a comment with the CRC-32 of everything before it."""
+    """Return a TOML text with a last line that is a comment with the CRC-32 of everything before it."""
     text = text if text.endswith("\n") or not text else text + "\n"
     return f"{text}# crc32 = {crc32(text.encode())}\n"
 
 
 def unsealed_text(data: bytes) -> bool:
-    """Whether the bytes are exactly what `sealed_text` made; a byte-order mark at the beginning does not count."""
+    """Return whether the bytes are exactly what `sealed_text` made; a leading byte-order mark is ignored."""
     data = data.removeprefix(b"\xef\xbb\xbf")
     found = _TEXT.fullmatch(data, max(0, len(data) - 19))
     return found is not None and crc32(data[: found.start()]) == found[1].decode()
 
 
-# -- files of a folder that came from elsewhere ----------------------------------------------------------------------------
+# -- files of a folder from another machine ------------------------------------------------------------------------------
 
 
 def require_own(path: Path, root: Path) -> None:
-    """See that `path`, where it exists, is a regular file within `root`, not a link out of it, a pipe or a device.
+    """Require that `path`, if it exists, is a regular file within `root`, not a link out of it, a pipe or a device.
 
     Raises CheckpointError.
     """
@@ -116,20 +116,20 @@ def require_own(path: Path, root: Path) -> None:
             return
         mode = path.stat().st_mode
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is a link to nothing: expected a file") from error
+        raise CheckpointError(f"{path} is a link to nothing, expected a file") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if os.path.commonpath([real, top]) != top:
         raise CheckpointError(
             f"{path} is a link that leads out of its folder, to {real}: expected a file of its own. "
-            "If you trust what is there, put a copy in the link's place (cp -rL FOLDER COPY)"
+            "If you trust the target, replace the link with a copy (cp -rL FOLDER COPY)"
         )
     if not stat.S_ISREG(mode):
         raise CheckpointError(f"{path}: expected a regular file, got a {_kind(mode)}")
 
 
 def require_own_tree(root: Path) -> None:
-    """See that no link below `root` leads out of it, and that it holds regular files and folders alone.
+    """Require that no link below `root` leads out of it, and that it contains only regular files and folders.
 
     Raises CheckpointError.
     """
@@ -139,7 +139,7 @@ def require_own_tree(root: Path) -> None:
             try:
                 mode = path.lstat().st_mode
             except OSError:
-                continue  # it has gone meanwhile
+                continue  # it was removed meanwhile
             if stat.S_ISDIR(mode) or stat.S_ISREG(mode):
                 continue
             if stat.S_ISLNK(mode) and path.is_dir():
@@ -159,8 +159,8 @@ def too_large(path: Path, limit: int) -> None:
     try:
         size = path.stat().st_size
     except OSError:
-        return  # whoever reads it says what is wrong
+        return  # reading it will report what is wrong
     if size > limit:
         raise CheckpointError(
-            f"{path}: expected at most {limit:,} bytes, got {size:,}: it is damaged, or not what it says"
+            f"{path}: expected at most {limit:,} bytes, got {size:,}: it is damaged, or not what its name says"
         )

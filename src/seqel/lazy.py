@@ -23,7 +23,7 @@ __all__ = ["attach"]
 class _Package(ModuleType):
     """A package whose public names are not replaced by its submodules.
 
-    Importing `package.name` sets the attribute `name` of the package to the submodule. Where a public function has the
+    Importing `package.name` sets the attribute `name` of the package to the submodule. If a public function has the
     same name (`seqel.deployment.export`), the function must win, whatever was imported first.
     """
 
@@ -39,7 +39,7 @@ def attach(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any]
 
     Args:
         package: the package's `__name__`.
-        homes: public name -> the module that defines it under the same name, or "module:name" where the names differ.
+        homes: public name -> the module that defines it under the same name, or "module:name" if the names differ.
     """
     module = sys.modules[package]
     known = {name: home.partition(":")[0] for name, home in homes.items()}

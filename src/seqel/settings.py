@@ -1,4 +1,4 @@
-"""What a setting is: its meaning, unit and range, declared once beside its default, and checked from there.
+"""Declaration of settings: meaning, unit and range, declared once next to the default, and checked from there.
 
 A config section is a frozen dataclass whose fields are made by `setting` and whose `__post_init__` calls `check`:
 
@@ -11,7 +11,7 @@ A config section is a frozen dataclass whose fields are made by `setting` and wh
 
 The type comes from the annotation (int, float, bool, str, `| None`, Literal, tuple, dict[str, Any], or another section), so
 the program, its error messages and the reference page cannot disagree. Checks that involve several settings stay in the
-section's `__post_init__`. No torch here.
+section's `__post_init__`. Does not import torch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from seqel.errors import ConfigError
 
-__all__ = ["Setting", "SettingInfo", "check", "list_settings", "replace", "section", "setting", "suggest"]
+__all__ = [
+    "Setting", "SettingInfo", "as_toml", "check", "list_sections", "list_settings", "replace", "section", "setting",
+    "suggest",
+]  # fmt: skip
 
 Config = TypeVar("Config")
 
@@ -39,7 +42,7 @@ _KEY = "setting"  # in a dataclass field's metadata
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is declared about a setting besides its name, type and default."""
+    """The declared facts about a setting besides its name, type and default."""
 
     meaning: str  # one or two sentences
     unit: str = ""
@@ -47,13 +50,13 @@ class Setting:
     gt: float | None = None
     le: float | None = None
     lt: float | None = None
-    or_zero: bool = False  # 0 is allowed although the range leaves it out: it switches something off
-    known_as: tuple[str, ...] = ()  # names under which other libraries have it, for "did you mean"
+    or_zero: bool = False  # 0 is also allowed, outside the range: it switches something off
+    known_as: tuple[str, ...] = ()  # its names in other libraries, for "did you mean"
 
 
 @dataclass(frozen=True, slots=True)
 class SettingInfo:
-    """All there is to say about one setting, for the reference page and `seqel settings`."""
+    """Everything about one setting, for the reference page and `seqel settings`."""
 
     name: str  # dotted: "learner.learning_rate"
     kind: str  # "a number", "one of 'adamw', 'sgd'"
@@ -77,7 +80,7 @@ def setting(
     or_zero: bool = False,
     known_as: tuple[str, ...] = (),
 ) -> Any:
-    """A dataclass field with its meaning, unit and range. Bounds apply to each number of a tuple."""
+    """Declare a dataclass field with its meaning, unit and range. Bounds apply to each number of a tuple."""
     declared = {_KEY: Setting(meaning, unit, ge, gt, le, lt, or_zero, known_as)}
     if factory is not None:
         return dataclasses.field(default_factory=factory, metadata=declared)
@@ -85,7 +88,7 @@ def setting(
 
 
 def section(kind: type[Config], meaning: str) -> Config:
-    """A dataclass field that holds another section, with that section's defaults."""
+    """Declare a dataclass field that holds another section, with that section's defaults."""
     made: Config = setting(factory=kind, meaning=meaning)
     return made
 
@@ -93,11 +96,11 @@ def section(kind: type[Config], meaning: str) -> Config:
 def check(config: Any, prefix: str = "") -> None:
     """Check every setting of a frozen dataclass against its annotation and its declared range.
 
-    Values that mean the same are stored in the annotated type: 3 as 3.0 where a float is expected, a list as a tuple, a
-    numpy scalar as a Python number.
+    Equivalent values are stored in the annotated type: 3 as 3.0 if a float is expected, a list as a tuple, a numpy scalar as
+    a Python number.
 
     Raises:
-        ConfigError: names the setting with `prefix`, what was expected and what was got.
+        ConfigError: the message names the setting with `prefix`, what was expected and what was got.
     """
     for field, kind in _fields(config.__class__):
         value = getattr(config, field.name)
@@ -107,10 +110,10 @@ def check(config: Any, prefix: str = "") -> None:
 
 
 def replace(config: Config, changes: dict[str, Any]) -> Config:
-    """A copy with other values. `changes` is nested like the sections; texts are read as TOML values.
+    """Return a copy with other values. `changes` is nested like the sections; texts are read as TOML values.
 
     Raises:
-        ConfigError: a name is unknown (with a suggestion where one is near), or a value does not fit.
+        ConfigError: a name is unknown (with a suggestion if one is similar), or a value does not fit.
     """
     return _replace(config, changes, "", type(config))
 
@@ -139,7 +142,7 @@ def _replace(config: Config, changes: dict[str, Any], prefix: str, root: type[An
 
 
 def list_settings(kind: Any, prefix: str = "") -> Iterator[SettingInfo]:
-    """Every setting of a section and of the sections inside it, in the order of declaration."""
+    """Yield every setting of a section and of the sections inside it, in the order of declaration."""
     for field, annotation in _fields(kind):
         name = _join(prefix, field.name)
         if dataclasses.is_dataclass(annotation):
@@ -155,8 +158,28 @@ def list_settings(kind: Any, prefix: str = "") -> Iterator[SettingInfo]:
         )  # fmt: skip
 
 
+def list_sections(kind: Any) -> dict[str, str]:
+    """The sections of a config, in the order of declaration: name -> what it is for."""
+    return {
+        field.name: _declared(field).meaning
+        for field, annotation in _fields(kind)
+        if dataclasses.is_dataclass(annotation)
+    }
+
+
+def as_toml(value: Any) -> str:
+    """A value as it is written in TOML and after `--set NAME=`; "none" for None, which TOML leaves out."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(as_toml, value))}]"
+    return "none" if value is None else str(value)
+
+
 def suggest(name: str, kind: Any) -> str | None:
-    """The setting that was probably meant by an unknown dotted name; None where nothing is near.
+    """Return the setting that was probably meant by an unknown dotted name; None if none is similar.
 
     In this order: the same last part in another section, a name that other libraries use, initials ("lr"), a similar name.
     """
@@ -172,7 +195,7 @@ def suggest(name: str, kind: Any) -> str | None:
         get_close_matches(name, known, n=1, cutoff=0.75),
         [full for end in get_close_matches(last, [*ends.values()], n=1) for full in ends if ends[full] == end],
     ):
-        if found:  # of several, the one in the section that was named
+        if found:  # if there are several, the one in the named section
             return next((full for full in found if full.rpartition(".")[0] == part), found[0])
     return None
 
@@ -182,7 +205,7 @@ def suggest(name: str, kind: Any) -> str | None:
 
 @cache
 def _fields(kind: Any) -> tuple[tuple[dataclasses.Field[Any], Any], ...]:
-    """The fields of a section with their annotations resolved."""
+    """Return the fields of a section with their annotations resolved."""
     hints = get_type_hints(kind)
     return tuple((field, hints[field.name]) for field in dataclasses.fields(kind))
 
@@ -197,7 +220,7 @@ def _join(prefix: str, name: str) -> str:
 
 
 def _fit(value: Any, kind: Any, declared: Setting, name: str) -> Any:
-    """The value in the type `kind`. Raises ConfigError where it is of another type or outside the range."""
+    """Convert the value to the type `kind`. Raises ConfigError if it has another type or is outside the range."""
     annotated = kind
     if get_origin(kind) in (Union, UnionType):
         if value is None and NoneType in get_args(kind):
@@ -216,16 +239,19 @@ def _fit(value: Any, kind: Any, declared: Setting, name: str) -> Any:
     elif origin is dict:
         if isinstance(value, dict) and all(isinstance(key, str) for key in value):
             return value
+    elif kind in (int, float) and isinstance(value, int) and abs(value) > LARGEST_INT:
+        expected = f"{_describe(annotated, declared)} and less than 2^63"
+        raise ConfigError(f"{name}: expected {expected}, got a number of {value.bit_length()} bits")
     elif kind in (int, float):
         if _is_number(value, kind) and _within(value, declared):
             return value if type(value) is kind else kind(value)
-    elif isinstance(value, kind):  # text, yes or no, a section
+    elif isinstance(value, kind):  # text, a boolean, a section
         return value
     raise ConfigError(f"{name}: expected {_describe(annotated, declared)}, got {value!r}")
 
 
 def _is_number(value: Any, kind: Any) -> bool:
-    """Whether it is a finite number, and a whole one of 64 bits where `kind` is int. True and False are no numbers."""
+    """Return whether it is a finite number and, if `kind` is int, a 64-bit integer. True and False are not numbers."""
     if not issubclass(type(value), Real) or type(value) is bool or not abs(value) <= LARGEST_FLOAT:
         return False
     return kind is float or (value == value // 1 and abs(value) <= LARGEST_INT)
@@ -243,7 +269,7 @@ def _within(value: Any, declared: Setting) -> bool:
 
 
 def _parse(text: str, kind: Any) -> Any:
-    """A text from a command line as the TOML value that it spells; left alone where a text is expected."""
+    """Parse a text from a command line as a TOML value; keep it as it is if a text is expected."""
     if kind is str or get_origin(kind) is Literal:
         return text
     try:
@@ -256,7 +282,7 @@ _NAMES: dict[Any, str] = {int: "a whole number", float: "a finite number", bool:
 
 
 def _describe(kind: Any, declared: Setting) -> str:
-    """A type and its range in words: "a whole number of at least 1"."""
+    """Return a type and its range as text: "a whole number of at least 1"."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Literal:
         return "one of " + ", ".join(repr(choice) for choice in parts)

@@ -1,12 +1,12 @@
-"""Durable files: what is written is either there whole, or what was there before is untouched.
+"""Durable files: either the new content is complete, or the old content is untouched.
 
-Everything is written under a temporary name beside its final one, flushed to the disk, and renamed. A nested tree of
+Everything is written under a temporary name next to its final one, flushed to disk, and renamed. A nested tree of
 arrays and plain values becomes a directory of three files, none of them pickle:
 
     arrays.safetensors   every tensor and array          tree.json      the structure, and the plain values
     manifest.json        format, version, and the size and CRC-32 of the other two; itself in one canonical form
 
-so that any truncated or altered byte is found before a value is used. The CRC finds damage, not malice.
+so that any truncated or altered byte is found before a value is used. The CRC detects damage, not malice.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ MANIFEST_LIMIT = 1 << 16  # bytes
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new, never a part. Text becomes UTF-8.
+    """Write a file so that a reader, or a crash, finds either the old content or the new, never a part. Text becomes UTF-8.
 
-    Raises StorageError (a full disk, no permission); the old content is then untouched.
+    Raises StorageError (full disk, no permission); the old content is then untouched.
     """
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
@@ -69,9 +69,9 @@ def atomic_write(path: Path, data: bytes | str) -> None:
 
 
 def atomic_create(path: Path, data: bytes | str) -> None:
-    """As `atomic_write`, of a file that must not exist yet: of several writers at once, one succeeds.
+    """Like `atomic_write`, for a file that must not exist yet: if several processes write at once, one succeeds.
 
-    Raises FileExistsError (also where another one was quicker), StorageError as `atomic_write`.
+    Raises FileExistsError (also if another process was faster), StorageError as `atomic_write`.
     """
     temporary = path.with_name(f".{path.name}.new-{os.getpid()}-{threading.get_ident()}")
     try:
@@ -79,7 +79,7 @@ def atomic_create(path: Path, data: bytes | str) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(temporary, data.encode() if isinstance(data, str) else data)
         try:
-            os.link(temporary, path)  # fails where the name is taken, and never shows a part of the content
+            os.link(temporary, path)  # fails if the name is taken, and never exposes partial content
         except FileExistsError:
             raise
         except OSError:  # a file system without hard links
@@ -95,11 +95,11 @@ def atomic_create(path: Path, data: bytes | str) -> None:
 
 
 def mapped(shape: tuple[int, ...], dtype: np.dtype[Any], directory: Path) -> NDArray[Any]:
-    """An array whose memory is a file in `directory`, without a name there: it is gone with the array, or the process.
+    """Return an array whose memory is an unnamed file in `directory`; the file disappears with the array or the process.
 
-    The file's room on the disk is taken at once: a disk that fills up later would kill the process at some write.
+    The disk space is reserved at once: if the disk filled up later, a write would kill the process.
 
-    Raises StorageError where there is no room.
+    Raises StorageError if there is not enough space.
     """
     import numpy as np
 
@@ -115,10 +115,10 @@ def mapped(shape: tuple[int, ...], dtype: np.dtype[Any], directory: Path) -> NDA
 
 
 class Claim:
-    """Holds a directory for one writer until it is released or the process ends, however it ends.
+    """A lock on a directory for one writer, until it is released or the process ends, in whatever way.
 
     Raises:
-        StorageError: another one holds it. Where the system has no such locks, nobody is kept out.
+        StorageError: another process holds it. On systems without such locks, no one is kept out.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -138,7 +138,7 @@ class Claim:
             self.release()
 
     def release(self) -> None:
-        """Let others in. Nothing happens the second time."""
+        """Release the lock. A second call does nothing."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -162,18 +162,18 @@ def atomic_directory(
 ) -> Iterator[Path]:
     """Yield a temporary directory `.<name>.tmp-<pid>` to fill with files; it becomes `directory` when the block ends.
 
-    `replace` puts it in the place of an existing one by two renames; a kill just between them leaves the old one as
-    `.<name>.old-<pid>`. When the block fails, the temporary is removed. `fault(stage)` is a test's hook, called before
-    the stages "sync", "rename" and "end". Raises StorageError (a full disk, no permission, the name is taken).
+    `replace` puts it in the place of an existing one by two renames; a kill between them leaves the old one as
+    `.<name>.old-<pid>`. If the block fails, the temporary directory is removed. `fault(stage)` is a test hook, called before
+    the stages "sync", "rename" and "end". Raises StorageError (full disk, no permission, the name is taken).
     """
     temporary = directory.with_name(f".{directory.name}.tmp-{os.getpid()}")
     aside = directory.with_name(f".{directory.name}.old-{os.getpid()}")
     fault = fault or _no_fault
     try:
         if os.path.lexists(directory) and not replace:
-            raise StorageError(f"cannot write {directory}: expected a name that is free, but it exists already")
+            raise StorageError(f"cannot write {directory}: expected a free name, but it already exists")
         directory.parent.mkdir(parents=True, exist_ok=True)
-        for left in (temporary, aside):  # by a dead process that had our number
+        for left in (temporary, aside):  # left by a dead process with the same number
             if left.exists():
                 shutil.rmtree(left)
         temporary.mkdir()
@@ -205,11 +205,11 @@ def atomic_directory(
 def save_tree(directory: Path, tree: Any, *, replace: bool = False, fault: Callable[[str], None] | None = None) -> None:
     """Store a nested dict, list or tuple of tensors, numpy arrays, numpy and Python scalars, strings and None.
 
-    Values come back bit for bit, with their kind (torch or numpy) and dtype, except: tensors come back on the CPU,
-    without gradient; tensors that shared memory come back as copies; arrays in the machine's byte order; an OrderedDict
-    as a dict. `fault(stage)` is a test's hook, called before each file is written and each stage of `atomic_directory`.
+    Values are restored bit for bit, with their kind (torch or numpy) and dtype, except: tensors are on the CPU, without
+    gradient; tensors that shared memory become copies; arrays have the machine's byte order; an OrderedDict becomes a
+    dict. `fault(stage)` is a test hook, called before each file is written and at each stage of `atomic_directory`.
 
-    Raises StorageError: the name is taken and not `replace`, the disk is full, or a value is of another kind.
+    Raises StorageError: the name is taken without `replace`, the disk is full, or a value has another type.
     """
     from safetensors.torch import save_file
 
@@ -223,7 +223,7 @@ def save_tree(directory: Path, tree: Any, *, replace: bool = False, fault: Calla
         _write(temporary / TREE, text.encode())
         call(ARRAYS)
         save_file(tensors, temporary / ARRAYS)
-        shutil.copymode(temporary / TREE, temporary / ARRAYS)  # safetensors makes it readable by the owner alone
+        shutil.copymode(temporary / TREE, temporary / ARRAYS)  # safetensors makes it readable only by the owner
         call(MANIFEST)
         sums = {name: checksum(temporary / name) for name in (ARRAYS, TREE)}
         files = {name: {"size": size, "crc32": crc} for name, (size, crc) in sums.items()}
@@ -231,7 +231,7 @@ def save_tree(directory: Path, tree: Any, *, replace: bool = False, fault: Calla
 
 
 def load_tree(directory: Path) -> Any:
-    """What `save_tree` stored there, checked first.
+    """Check and load what `save_tree` stored.
 
     Raises CheckpointError as `verify_tree` does.
     """
@@ -241,7 +241,7 @@ def load_tree(directory: Path) -> Any:
 
     verify_tree(directory)
     try:
-        # Cloned, because a loaded tensor is a window onto the file: it would change, or crash, with the file.
+        # Cloned, because a loaded tensor maps the file: it would change, or crash, with it.
         tensors = {name: tensor.clone() for name, tensor in load_file(directory / ARRAYS).items()}
         return unflatten(json.loads((directory / TREE).read_bytes()), tensors)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -249,12 +249,12 @@ def load_tree(directory: Path) -> Any:
 
 
 def verify_tree(directory: Path) -> None:
-    """Check that a stored tree is there, of a version we know, and unaltered to the last byte.
+    """Check that a stored tree exists, has a known version, and is unaltered to the last byte.
 
-    Raises CheckpointError, which names the file, what was expected and what was found.
+    Raises CheckpointError, which names the file, what was expected and what was got.
     """
     if not directory.is_dir():
-        raise CheckpointError(f"{directory}: expected a directory written by Seqel, but there is none")
+        raise CheckpointError(f"{directory}: expected a directory written by Seqel, got none")
     for name in (MANIFEST, TREE, ARRAYS):
         require_own(directory / name, directory)
     path = directory / MANIFEST
@@ -268,14 +268,14 @@ def verify_tree(directory: Path) -> None:
     if found != (FORMAT, VERSION):
         raise CheckpointError(
             f"{path}: expected format {FORMAT!r} version {VERSION}, got {found[0]!r} version {found[1]!r}; "
-            "it was made by another version of Seqel, or damaged"
+            "it was written by another version of Seqel, or is damaged"
         )
     files = manifest.get("files")
     whole = (
         isinstance(files, dict) and set(files) == {ARRAYS, TREE} and all(isinstance(f, dict) for f in files.values())
     )
     if raw != _canonical(manifest) or not whole or not all({"size", "crc32"} <= set(f) for f in files.values()):
-        raise CheckpointError(f"{path} is damaged: its content does not match its own checksum")
+        raise CheckpointError(f"{path} is damaged: its content does not match its checksum")
     for name, expected in files.items():
         try:
             size, crc = checksum(directory / name)
@@ -285,11 +285,11 @@ def verify_tree(directory: Path) -> None:
         if size != expected["size"]:
             raise CheckpointError(f"{directory / name}: expected {expected['size']} bytes, got {size}")
         if crc != expected["crc32"]:
-            raise CheckpointError(f"{directory / name} is altered: expected CRC-32 {expected['crc32']}, got {crc}")
+            raise CheckpointError(f"{directory / name} was altered: expected CRC-32 {expected['crc32']}, got {crc}")
 
 
 def _canonical(manifest: dict[str, Any]) -> bytes:
-    """The one spelling of a manifest, with its own checksum, so that no byte of it can change unnoticed."""
+    """Return the canonical text of a manifest, with its own checksum, so that no byte of it can change unnoticed."""
     body = json.dumps({**manifest, "crc32": None}, sort_keys=True)
     return json.dumps({**manifest, "crc32": f"{zlib.crc32(body.encode()):08x}"}, sort_keys=True, indent=1).encode()
 
@@ -309,7 +309,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Flush a file, or a directory's names, to the disk."""
+    """Flush a file, or the names in a directory, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -319,10 +319,10 @@ def _sync(path: Path) -> None:
 
 def _storage_error(path: Path, error: Exception) -> StorageError:
     reason = getattr(error, "strerror", None) or str(error)
-    raised = StorageError(f"cannot write {path}: {reason}; what was there before is untouched")
+    raised = StorageError(f"cannot write {path}: {reason}; existing files are untouched")
     raised.errno = getattr(error, "errno", None)
     return raised
 
 
 def _no_fault(stage: str) -> None:
-    """No test is watching."""
+    """Do nothing; replaced by a test hook."""

@@ -1,15 +1,15 @@
-"""Curves and times as text, for displays in a terminal. No torch here, so that a display's module loads quickly."""
+"""Curves and times as text, for displays in a terminal. Does not import torch, so that displays load quickly."""
 
 from __future__ import annotations
 
 __all__ = ["BARS", "PLAIN_EVERY", "duration", "sparkline", "summary_line"]
 
-PLAIN_EVERY = 10.0  # seconds between lines where standard error is no terminal
+PLAIN_EVERY = 10.0  # seconds between lines if standard error is not a terminal
 BARS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: list[float], share: bool = False) -> str:
-    """A curve in one line; shares are drawn between 0 and 1, other values between their extremes."""
+    """Draw a curve in one line; shares are drawn between 0 and 1, other values between their extremes."""
     if not values:
         return ""
     low, high = (0.0, 1.0) if share else (min(values), max(values))
@@ -18,7 +18,7 @@ def sparkline(values: list[float], share: bool = False) -> str:
 
 
 def summary_line(values: list[float], width: int = 60, share: bool = False) -> str:
-    """A whole curve in one line, with its first, best and last value. More than `width` values are thinned out evenly."""
+    """Draw a whole curve in one line, with its first, best and last value. More than `width` values are thinned out."""
     if not values:
         return ""
     count = min(len(values), width)
@@ -29,7 +29,7 @@ def summary_line(values: list[float], width: int = 60, share: bool = False) -> s
 
 
 def duration(seconds: float) -> str:
-    """90 -> "1:30"."""
+    """Format seconds: 90 -> "1:30"."""
     whole = int(max(0.0, min(seconds, 359_999)))
     hours, minutes = whole // 3600, whole // 60 % 60
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"

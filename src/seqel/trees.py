@@ -1,6 +1,6 @@
-"""A nested tree of arrays and plain values as two flat things: JSON for the structure, named tensors for the arrays.
+"""Converts a nested tree of arrays and plain values to JSON for the structure and named tensors for the arrays.
 
-Pure conversion, there and back bit for bit, for `seqel.storage` to write. JSON's own kinds stand for themselves; every
+A pure conversion, exact in both directions, for `seqel.storage` to write. JSON's own types represent themselves; every
 other value is {kind: content}, where the content of a tensor, an array or a numpy scalar is its name.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["flatten", "unflatten"]
 
-# What safetensors can store (complex128 it cannot).
+# What safetensors can store (not complex128).
 _DTYPES = frozenset(
     {torch.bool, torch.uint8, torch.int8, torch.uint16, torch.int16, torch.uint32, torch.int32, torch.uint64}
     | {torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64}
@@ -30,34 +30,34 @@ _DTYPES = frozenset(
 
 
 def flatten(tree: Any) -> tuple[Any, dict[str, Tensor]]:
-    """The structure as JSON's kinds, and contiguous CPU tensors by their path in the tree, no two sharing memory.
+    """Return the structure in JSON's types, and contiguous CPU tensors by their path in the tree, no two sharing memory.
 
-    Takes nested dicts (any hashable keys), lists and tuples of tensors, arrays, numpy scalars, int, float, bool, str
-    and None. Tensors and arrays are not copied where they can be referred to.
+    Accepts nested dicts (any hashable keys), lists and tuples of tensors, arrays, numpy scalars, int, float, bool, str
+    and None. Tensors and arrays are not copied if they can be referred to.
 
-    Raises StorageError where a value is of another kind; a subclass counts as one, because it would come back changed.
+    Raises StorageError for a value of another type, including subclasses, which would not be restored as they were.
     """
     encoder = _Encoder()
     return encoder.encode(tree), encoder.tensors
 
 
 def unflatten(structure: Any, tensors: dict[str, Tensor]) -> Any:
-    """The tree that `flatten` was given; its arrays share the memory of `tensors`.
+    """Restore the tree that `flatten` was given; its arrays share the memory of `tensors`.
 
-    Raises KeyError, TypeError or ValueError where the structure is not one that `flatten` makes.
+    Raises KeyError, TypeError or ValueError if the structure was not made by `flatten`.
     """
     return _decode(structure, tensors)
 
 
 class _Encoder:
-    """Turns a tree into JSON, and collects its arrays in `tensors`, named by their path."""
+    """Converts a tree to JSON, and collects its arrays in `tensors`, named by their path."""
 
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
-        self._memory: set[int] = set()  # addresses of what is collected
+        self._memory: set[int] = set()  # addresses of the collected tensors
 
     def encode(self, value: Any, path: tuple[str, ...] = ()) -> Any:
-        """The JSON of a value. JSON's own kinds stand for themselves; the others are {kind: content}."""
+        """Return the JSON of a value. JSON's own types represent themselves; others are {kind: content}."""
         kind = type(value)
         if value is None or kind is bool:
             return value
@@ -68,7 +68,7 @@ class _Encoder:
         if kind is str:
             return value if _plain(value) else {"str": value.encode("utf-8", "surrogatepass").hex()}
         if kind is np.str_:
-            # numpy's own str() drops trailing NULs that the value has
+            # numpy's own str() drops trailing NULs of the value
             return {"np.str_": self.encode(str.__str__(value), path)}
         if kind is list:
             return [self.encode(item, (*path, str(i))) for i, item in enumerate(value)]
@@ -82,11 +82,11 @@ class _Encoder:
         tensor = _storable(value, path)
         address = tensor.untyped_storage().data_ptr()  # 0 for an empty one
         if address in self._memory:
-            tensor = tensor.clone()  # safetensors stores no memory twice
+            tensor = tensor.clone()  # safetensors refuses shared memory
         elif address:
             self._memory.add(address)
         name = "/".join(path).encode("ascii", "backslashreplace").decode() or "value"
-        while name in self.tensors or name == "__metadata__":  # which safetensors keeps for itself
+        while name in self.tensors or name == "__metadata__":  # a name that safetensors reserves
             name += "'"
         self.tensors[name] = tensor
         if isinstance(value, np.ndarray):
@@ -125,7 +125,7 @@ def _decode(node: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _storable(value: Any, path: tuple[str, ...]) -> Tensor:
-    """A contiguous CPU tensor with the bits of a tensor, an array or a numpy scalar; without a copy where it can be."""
+    """Return a contiguous CPU tensor with the bits of a tensor, an array or a numpy scalar; without a copy if possible."""
     try:
         if isinstance(value, torch.Tensor) and value.layout is torch.strided and value.device.type != "meta":
             tensor = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
@@ -148,5 +148,5 @@ def _storable(value: Any, path: tuple[str, ...]) -> Tensor:
 
 
 def _plain(text: str) -> bool:
-    """Whether JSON gives the text back as it is: lone surrogates (from odd file names) do not survive in pairs."""
+    """Return whether JSON restores the text exactly: lone surrogates (from odd file names) do not survive in pairs."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)

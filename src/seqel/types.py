@@ -1,18 +1,18 @@
-"""The types that travel between rooms, and the legend of shapes.
+"""The types that are shared between packages, and the legend of shapes.
 
 Legend
 ------
 B  windows in a batch            T  transitions in a window (so T + 1 observations)
-E  environments side by side     M  action dimensions (1 for Discrete)
+E  parallel environments         M  action dimensions (1 for Discrete)
 A  actions                       D  model width
-C  candidates: the actions that are scored, where not all are
-K  policies that are evaluated at once
+C  candidates: the actions that are scored, if not all are
+K  policies that are evaluated together
 
-Where M > 1, A is the size of the widest dimension, and the value of an action is the mean of its parts' values. An action
-mask is (B, T+1, M, A); (B, T+1, A) is allowed where M = 1 and nowhere else. `SequenceBatch.allowed` gives the full form.
+If M > 1, A is the size of the largest dimension, and the value of an action is the mean of its parts' values. An action
+mask is (B, T+1, M, A); (B, T+1, A) is allowed only if M = 1. `SequenceBatch.allowed` gives the full form.
 
 `context` is how many steps attention reaches back in each layer; `window` is how many transitions a training
-sequence has. They are different things. An observation is a flat dict, one array a leaf of the (possibly nested)
+sequence has. They are different things. An observation is a flat dict, with one array per leaf of the (possibly nested)
 space, keyed by its path ("observation" for a space that is a single leaf, "camera/left" for a nested one).
 """
 
@@ -38,17 +38,17 @@ AXIS = "axis"  # the key in a field's metadata
 class Axis:
     """How one field of a batch is padded in time and joined with another batch's: `replay/concat.py` reads this."""
 
-    time: Literal["T", "T+1"] | None  # None: the field has no axis of time, after that of windows
-    padding: Literal["zero", "last", "nan"] | None  # what fills further steps; "last": what stands in the last one
+    time: Literal["T", "T+1"] | None  # None: the field has no time axis after the window axis
+    padding: Literal["zero", "last", "nan"] | None  # what fills padded steps; "last": the last step's value
     missing: float | bool | Literal["drop", "refuse"] = (
-        "drop"  # where only one batch has it: what stands for the other's;
+        "drop"  # if only one batch has the field: the value for the other's windows;
     )
-    # "drop": neither has it then; "refuse": an error, because without it the batch would mean something else
-    local: bool = False  # refers to the store that the batch came from: left out where batches are joined
+    # "drop": neither keeps it; "refuse": an error, because the batch would change its meaning without it
+    local: bool = False  # refers to the replay that the batch was sampled from: dropped when batches are joined
 
 
 def axis_of(name: str) -> Axis:
-    """The axis of a field of `SequenceBatch`."""
+    """Return the axis of a field of `SequenceBatch`."""
     found: Axis = next(one for one in fields(SequenceBatch) if one.name == name).metadata[AXIS]
     return found
 
@@ -63,8 +63,8 @@ def _axis(
 class Episode:
     """A contiguous stretch of one episode, T transitions long, as numpy arrays.
 
-    Usually a whole episode. A very long one arrives in segments: `start_step` > 0 says how many steps came before, and
-    neither `terminated` nor `truncated` is set on a segment whose episode goes on.
+    Usually a whole episode. A very long one is stored in segments: `start_step` > 0 is the number of steps before it, and
+    neither `terminated` nor `truncated` is set on a segment whose episode continues.
     """
 
     observation: dict[str, NDArray[Any]]  # each leaf (T+1, ...); the last one is what a truncation bootstraps from
@@ -73,7 +73,7 @@ class Episode:
     terminated: bool = False
     truncated: bool = False
     start_step: int = 0  # step number of the first observation in its episode
-    previous_action: NDArray[np.int64] | None = None  # (M,)  what stood before; None at an episode's true start
+    previous_action: NDArray[np.int64] | None = None  # (M,)  the action before; None at an episode's true start
     previous_reward: float = 0.0
     by_agent: NDArray[np.bool_] | None = None  # (T,)  the action was the agent's own choice; None: all were
     action_mask: NDArray[np.bool_] | None = None  # (T+1, A), or (T+1, M, A) where M > 1
@@ -104,34 +104,34 @@ class SequenceBatch:
     loss_mask: Tensor = field(metadata=_axis("T", "zero"))
     # (B,) int64  step number of the window's first observation in its episode
     start_step: Tensor = field(metadata=_axis(None, None))
-    # (B, M) int64  what stood before the window (0 at a true start: unused there)
+    # (B, M) int64  the action before the window (0 at a true start, where it is unused)
     previous_action: Tensor = field(metadata=_axis(None, None))
     # (B,)
     previous_reward: Tensor = field(metadata=_axis(None, None))
-    # (B, T+1, M, A) bool, or (B, T+1, A) where M = 1; also for the bootstrap step
+    # (B, T+1, M, A) bool, or (B, T+1, A) if M = 1; also for the bootstrap step
     action_mask: Tensor | None = field(default=None, metadata=_axis("T+1", "last", missing=True))
     # (B, T)  nan in padding
     q_acted: Tensor | None = field(default=None, metadata=_axis("T", "nan"))
-    # (B, T)  of recorded actions; nan in padding and where it is not known
+    # (B, T)  probability of the recorded actions; nan in padding and where unknown
     behaviour_prob: Tensor | None = field(default=None, metadata=_axis("T", "nan"))
-    # (B, T+1, K, M, A)  probabilities of the policies that are evaluated; None: learn the best one
+    # (B, T+1, K, M, A)  probabilities of the evaluated policies; None: learn the optimal policy
     policy: Tensor | None = field(default=None, metadata=_axis("T+1", "last", missing="refuse"))
-    # (B, T+1, C) int64  the actions that are scored; None: all
+    # (B, T+1, C) int64  the scored actions; None: all
     candidates: Tensor | None = field(default=None, metadata=_axis("T+1", "last", missing="refuse"))
     # (B, T+1, C)  log of how many actions each candidate stands for; None: 0
     log_count: Tensor | None = field(default=None, metadata=_axis("T+1", "last", missing="refuse"))
-    # (B, T)  how much each step counts; None: 1
+    # (B, T)  weight of each step in the loss; None: 1
     weight: Tensor | None = field(default=None, metadata=_axis("T", "zero", missing=1.0))
-    # (B, T) int64  where each step is stored, for priorities and what is kept beside recorded data
+    # (B, T) int64  slot of each step, for priorities and for data kept next to recorded episodes
     storage_index: Tensor | None = field(default=None, metadata=_axis("T", "last", local=True))
-    # (B,)  which episode each window came from
+    # (B,)  the episode of each window
     episode_index: Tensor | None = field(default=None, metadata=_axis(None, None, local=True))
-    # how many steps `loss_mask` marks, counted where it costs no device synchronisation
+    # number of steps in `loss_mask`, counted where that needs no device synchronisation
     num_learned: int = field(default=0, metadata=_axis(None, None))
 
     @property
     def allowed(self) -> Tensor | None:
-        """The action mask with an axis of action dimensions, (B, T+1, M, A); None where all actions are allowed.
+        """The action mask with an axis of action dimensions, (B, T+1, M, A); None if all actions are allowed.
 
         Raises:
             ValueError: a mask (B, T+1, A) for more than one dimension.
@@ -146,7 +146,7 @@ class SequenceBatch:
         return mask.unsqueeze(2)
 
     def tensors(self) -> Iterator[Tensor]:
-        """Every tensor in it."""
+        """Yield every tensor of the batch."""
         for one in fields(self):
             value = getattr(self, one.name)
             if isinstance(value, dict):
@@ -155,13 +155,13 @@ class SequenceBatch:
                 yield value
 
     def to(self, device: torch.device) -> SequenceBatch:
-        """The same batch on another device; this one when it is there already."""
+        """Return the batch on another device; this batch if it is already there."""
         if self.reward.device == device:
             return self
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def rows(self, which: slice | NDArray[np.int64]) -> SequenceBatch:
-        """Some of the windows."""
+        """Return the batch of some of the windows."""
         part = self._map(lambda tensor: tensor[which])
         return replace(part, num_learned=int(part.loss_mask.sum()))
 
@@ -179,16 +179,16 @@ class SequenceBatch:
 
 @dataclass(frozen=True, slots=True)
 class QOutput:
-    """What the Q-network says about each step."""
+    """The output of the Q-network at each step."""
 
-    q: Tensor  # (B, T+1, M, A); (B, T+1, K, M, A) where K policies are evaluated
-    logits: Tensor | None = None  # (*q.shape, bins) where the head is distributional
-    policy_logits: Tensor | None = None  # (B, T+1, M, A) where the network has a policy head
-    value: Tensor | None = None  # (B, T+1) where the network has a head for the state's value
-    available: Tensor | None = None  # (M, A) bool, where dimensions differ in size: False beyond a dimension's own
+    q: Tensor  # (B, T+1, M, A); (B, T+1, K, M, A) if K policies are evaluated
+    logits: Tensor | None = None  # (*q.shape, bins) if the head is distributional
+    policy_logits: Tensor | None = None  # (B, T+1, M, A) if the network has a policy head
+    value: Tensor | None = None  # (B, T+1) if the network has a state-value head
+    available: Tensor | None = None  # (M, A) bool, if dimensions differ in size: False beyond a dimension's size
 
     def detached(self) -> QOutput:
-        """The same numbers without gradient."""
+        """Return the same values without gradient."""
         parts: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
         cut: dict[str, Any] = {name: None if part is None else part.detach() for name, part in parts.items()}
         return QOutput(**cut)
@@ -196,8 +196,8 @@ class QOutput:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What an agent decided for each row, and the values it decided by."""
+    """An agent's decision for each row, and the scores that it is based on."""
 
-    action: NDArray[np.int64]  # (E,), or (E, M) where M > 1
-    q: NDArray[np.float32]  # (E, A), or (E, M, A) where M > 1; -inf where an action is masked. Log-probabilities where
-    # the agent's policy head decides; far below all others where it filters an action out
+    action: NDArray[np.int64]  # (E,), or (E, M) if M > 1
+    q: NDArray[np.float32]  # (E, A), or (E, M, A) if M > 1; -inf for masked actions. Log-probabilities if
+    # the agent's policy head decides; far below all others for actions that a policy constraint excludes

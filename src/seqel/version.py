@@ -1,4 +1,4 @@
-"""The version, in the one place that the package, the build and saved artefacts read it from."""
+"""The version of Seqel, the only place from which the package, the build and saved files read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The acting object: rows, masks, what others did, saving; and that loading runs no code."""
+"""The acting object: rows, masks, actions of others, saving; and that loading runs no code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def see(rows: int) -> np.ndarray:
     return RNG.standard_normal((rows, 3)).astype(np.float32)
 
 
-def test_partial_batches_decide_as_the_whole() -> None:
+def test_partial_batches_decide_like_the_whole_batch() -> None:
     agent = Agent(network())
     seen = [see(4) for _ in range(15)]
     whole, parts = agent.initial_state(4), agent.initial_state(4)
@@ -37,7 +37,7 @@ def test_partial_batches_decide_as_the_whole() -> None:
             np.testing.assert_allclose(some.q, together.q[rows], atol=1e-5)
 
 
-def test_a_mask_is_kept_and_an_empty_one_refused() -> None:
+def test_a_mask_is_obeyed_and_an_empty_one_refused() -> None:
     agent = Agent(network())
     mask = np.array([[False, True, False], [True, False, True]])
     for _ in range(20):
@@ -50,7 +50,7 @@ def test_a_mask_is_kept_and_an_empty_one_refused() -> None:
         agent.act(see(2), mask=np.ones((2, 4), bool))
 
 
-def test_what_somebody_else_did_replaces_what_the_agent_did() -> None:
+def test_previous_action_replaces_the_agents_own_action() -> None:
     agent = Agent(network(std=0.6))
     x, y = see(1), see(1)
     decision, _ = agent.act(x)
@@ -63,7 +63,7 @@ def test_what_somebody_else_did_replaces_what_the_agent_did() -> None:
     assert np.abs(values["own"] - values["other"]).max() > 1e-4
 
 
-def test_wrong_observations_and_rows_are_named() -> None:
+def test_wrong_observations_and_rows_are_refused() -> None:
     agent = Agent(network())
     with pytest.raises(SpaceError, match=r"expected \[2, 3\]"):
         agent.act(np.zeros((2, 4), np.float32))
@@ -72,8 +72,8 @@ def test_wrong_observations_and_rows_are_named() -> None:
         agent.act(see(2), state, rows=[1, 1])
 
 
-def test_predict_is_what_evaluate_policy_of_stable_baselines_calls() -> None:
-    """Its loop: state carried, episode_start flagged, observations of several environments or a single one."""
+def test_predict_works_in_evaluate_policy_of_stable_baselines() -> None:
+    """Its loop carries the state, flags episode_start, and passes observations of several environments or of one."""
     agent = Agent(network())
     state, start = None, np.ones(3, bool)
     reference, memory = [], None
@@ -91,7 +91,7 @@ def test_predict_is_what_evaluate_policy_of_stable_baselines_calls() -> None:
 
 
 @pytest.mark.parametrize("trunk", ["transformer", "gru"])
-def test_a_saved_agent_comes_back_bit_for_bit(trunk: str, tmp_path: Path) -> None:
+def test_a_saved_agent_is_restored_bit_for_bit(trunk: str, tmp_path: Path) -> None:
     agent = Agent(network(trunk=trunk), {"env": "somewhere"})
     agent.network.head.rescale(3.0)
     for encoder in agent.network.tokens.vectors().values():
@@ -136,7 +136,7 @@ def test_a_damaged_agent_is_refused(harm: str, tmp_path: Path) -> None:
         Agent.load(folder)
 
 
-def test_a_pickle_in_the_place_of_weights_runs_nothing(tmp_path: Path) -> None:
+def test_a_pickle_in_place_of_weights_runs_no_code(tmp_path: Path) -> None:
     import pickle
 
     class Evil:
@@ -172,17 +172,19 @@ def agent_for(space: gym.Space[Any], actions: gym.spaces.Discrete | None = None)
     ],
     ids=str,
 )
-def test_predict_tells_one_observation_from_a_batch_of_one(space: gym.Space[Any], one: Any, batch_of_one: Any) -> None:
+def test_predict_distinguishes_one_observation_from_a_batch_of_one(
+    space: gym.Space[Any], one: Any, batch_of_one: Any
+) -> None:
     """A vector environment of one (as evaluate_policy makes it) indexes the actions it gets."""
     agent = agent_for(space)
     single, _ = agent.predict(one, episode_start=np.array([True]))
     several, state = agent.predict(batch_of_one, episode_start=np.array([True]))
     assert np.ndim(single) == 0 and several.shape == (1,) and several[0] == single
     again, _ = agent.predict(batch_of_one, state, np.array([True]))
-    assert again[0] == single, "an episode's start forgets"
+    assert again[0] == single, "the start of an episode resets memory"
 
 
-def test_predict_drives_an_environment_without_vectors() -> None:
+def test_predict_works_with_a_single_environment() -> None:
     """The plain loop of a Stable-Baselines3 user: env.reset, predict with the state, env.step."""
     env = gym.make("CartPole-v1")
     agent = agent_for(env.observation_space, gym.spaces.Discrete(2))
@@ -208,7 +210,7 @@ def test_actions_and_previous_actions_count_from_the_spaces_start() -> None:
 
 
 @pytest.mark.parametrize("rows", [[-1, 0], [0, 2], [True, False], [0.5, 1.0], [[0, 1]]], ids=str)
-def test_rows_that_are_not_numbers_of_rows_are_refused(rows: Any) -> None:
+def test_invalid_row_numbers_are_refused(rows: Any) -> None:
     agent = Agent(network())
     _, state = agent.act(see(2))
     with pytest.raises(SpaceError, match="rows: expected"):
@@ -228,7 +230,7 @@ def test_rows_that_are_not_numbers_of_rows_are_refused(rows: Any) -> None:
         ("previous_action", np.array([-1, 0])),
     ],
 )
-def test_what_does_not_fit_is_named_and_leaves_the_memory_as_it_was(name: str, value: Any) -> None:
+def test_invalid_arguments_are_named_and_leave_the_memory_unchanged(name: str, value: Any) -> None:
     agent = Agent(network())
     _, state = agent.act(see(2))
     before = copy.deepcopy(state)
@@ -246,7 +248,7 @@ def test_a_flat_observation_of_another_number_of_rows_is_refused() -> None:
 
 
 @pytest.mark.parametrize("trunk", ["transformer", "gru"])
-def test_first_forgets_its_row_and_no_other(trunk: str) -> None:
+def test_first_resets_its_row_and_no_other(trunk: str) -> None:
     agent = Agent(network(trunk=trunk))
     seen = [see(2) for _ in range(6)]
     state = memory = None
@@ -262,7 +264,7 @@ def test_first_forgets_its_row_and_no_other(trunk: str) -> None:
     assert np.abs(forgot.q[0] - kept.q[0]).max() > 1e-4
 
 
-def test_acting_has_no_dropout_and_carries_no_gradient() -> None:
+def test_acting_has_no_dropout_and_no_gradient() -> None:
     agent = Agent(network(dropout=0.5).train())
     x = see(3)
     one, other = agent.act(x)[0], agent.act(x)[0]
@@ -270,8 +272,8 @@ def test_acting_has_no_dropout_and_carries_no_gradient() -> None:
 
 
 @pytest.mark.parametrize("trunk", ["transformer", "gru"])
-def test_a_copied_memory_goes_its_own_way(trunk: str) -> None:
-    """States are values: what a service keeps of one session may be copied, and serves two futures."""
+def test_a_copied_memory_is_independent(trunk: str) -> None:
+    """States are values: a service may copy the memory of one session and continue it in two ways."""
     agent = Agent(network(trunk=trunk))
     _, state = agent.act(see(2))
     twin = copy.deepcopy(state)

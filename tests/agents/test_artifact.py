@@ -1,4 +1,4 @@
-"""An agent on disk: it comes back bit for bit, any damage is found and named, and loading never runs what it reads."""
+"""An agent on disk: it is restored bit for bit, any damage is found and named, and loading never runs code."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
     [{}, {"trunk": "gru"}, {"dueling": True, "value": "hl-gauss", "bins": 11}, {"qk_norm": True, "clock": False}],
     ids=str,
 )
-def test_every_tensor_and_setting_comes_back(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_every_tensor_and_setting_is_restored(settings: dict[str, Any], tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = NetworkConfig(**{"width": 16, "heads": 2, "context": 5, **settings})
     net = QNetwork(config, ObservationSpec.from_space(NESTED), ActionSpec((4,), (2,)))
@@ -61,10 +61,10 @@ def test_every_tensor_and_setting_comes_back(settings: dict[str, Any], tmp_path:
     assert list(one) == list(other)
     for name in one:
         assert one[name].dtype == other[name].dtype and torch.equal(one[name], other[name]), name
-    assert "head.scale" in one and any(name.endswith(".mean") for name in one), "so are unit and statistics"
+    assert "head.scale" in one and any(name.endswith(".mean") for name in one), "unit and statistics are included"
 
 
-def test_what_is_told_of_an_agent_is_read_without_its_weights(folder: Path) -> None:
+def test_the_info_of_an_agent_is_read_without_its_weights(folder: Path) -> None:
     (folder / "weights.safetensors").unlink()
     assert artifact.info(folder) == {"env": "somewhere"}
     with pytest.raises(CheckpointError, match="no agent"):
@@ -75,17 +75,17 @@ def test_saving_again_replaces_the_whole(folder: Path) -> None:
     artifact.save(folder, network(trunk="gru"), {})
     assert artifact.load(folder)[0].config.trunk == "gru"
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
-    assert [path.name for path in folder.parent.iterdir()] == ["agent"], "nothing is left beside it"
+    assert [path.name for path in folder.parent.iterdir()] == ["agent"], "no other file is left"
 
 
-def test_what_cannot_be_written_leaves_what_was_there(folder: Path) -> None:
+def test_a_failed_save_leaves_the_existing_agent(folder: Path) -> None:
     before = {name: (folder / name).read_bytes() for name in FILES}
     with pytest.raises(StorageError):
         artifact.save(folder, network(trunk="gru"), {"env": object()})
     assert before == {name: (folder / name).read_bytes() for name in FILES}
 
 
-def test_a_run_folder_leads_to_its_agent(folder: Path) -> None:
+def test_a_run_folder_loads_its_agent(folder: Path) -> None:
     assert artifact.load(folder.parent)[1] == {"env": "somewhere"}
 
 
@@ -103,7 +103,7 @@ def test_a_file_cut_anywhere_is_refused(name: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("flips", [60, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", FILES)
-def test_a_flipped_bit_anywhere_is_refused_or_means_the_same(name: str, flips: int, folder: Path) -> None:
+def test_a_flipped_bit_anywhere_is_refused_or_changes_nothing(name: str, flips: int, folder: Path) -> None:
     """Also in the middle of the weights, where every bit pattern is a valid number. Only layout may change unnoticed."""
     whole = (folder / name).read_bytes()
     rng = random.Random(0)
@@ -124,7 +124,7 @@ def test_a_flipped_bit_anywhere_is_refused_or_means_the_same(name: str, flips: i
 @pytest.mark.parametrize(
     "content", [b"\x00" * 64, b"\xff" * 64, b"[]", b"{}", b"null", b"NaN", b"[" * 100_000], ids=repr
 )
-def test_rubbish_is_refused(name: str, content: bytes, folder: Path) -> None:
+def test_invalid_content_is_refused(name: str, content: bytes, folder: Path) -> None:
     (folder / name).write_bytes(content)
     with pytest.raises(CheckpointError):
         artifact.load(folder)
@@ -145,17 +145,17 @@ def test_rubbish_is_refused(name: str, content: bytes, folder: Path) -> None:
 )
 @pytest.mark.parametrize("sums", ["kept", "made to fit"])
 def test_an_edited_description_is_refused(change: dict[str, Any], says: str, sums: str, folder: Path) -> None:
-    """Nonsense is refused even where somebody made the checksums fit it."""
+    """Invalid values are refused even if the checksums match."""
     edit(folder, change, fit=sums == "made to fit")
     if sums == "made to fit" and "info" in change:
-        assert artifact.load(folder)[1] == change["info"], "a checksum finds damage, not malice"
+        assert artifact.load(folder)[1] == change["info"], "a checksum detects damage, not malice"
         return
     with pytest.raises(CheckpointError, match=says):
         artifact.load(folder)
 
 
 def edit(folder: Path, change: dict[str, Any], fit: bool = True) -> None:
-    """Change a description, and make its checksum fit."""
+    """Change a description, and make its checksum match."""
     config = json.loads((folder / "config.json").read_text())
     config.update(change)
     if fit:
@@ -186,7 +186,7 @@ def test_a_missing_checksum_is_damage(missing: str, folder: Path) -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_entries_of_info_that_seqel_reads_have_their_types(info: Any, folder: Path) -> None:
+def test_entries_of_info_that_seqel_reads_must_have_their_types(info: Any, folder: Path) -> None:
     edit(folder, {"info": info})
     with pytest.raises(CheckpointError, match="info"):
         artifact.load(folder)
@@ -206,7 +206,7 @@ def test_entries_of_info_that_seqel_reads_have_their_types(info: Any, folder: Pa
     ],
     ids=str,
 )
-def test_a_description_of_a_giant_takes_no_memory(change: dict[str, Any], folder: Path) -> None:
+def test_a_description_of_a_huge_network_allocates_no_memory(change: dict[str, Any], folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     for name, value in change.items():
         if name == "observation":
@@ -229,7 +229,9 @@ def test_a_header_longer_than_the_file_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("kind", ["a link out", "a device", "a pipe", "a link to nothing"])
-def test_a_file_that_is_no_file_of_the_agent_is_refused(name: str, kind: str, folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_regular_file_of_the_agent_is_refused(
+    name: str, kind: str, folder: Path, tmp_path: Path
+) -> None:
     (folder / name).rename(tmp_path / name)
     if kind == "a pipe":
         os.mkfifo(folder / name)
@@ -255,7 +257,7 @@ def test_a_huge_description_is_not_read(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["x" * 300, "a\0b"], ids=["300 characters", "a NUL"])
-def test_a_path_that_no_file_can_have_is_said_to_hold_no_agent(path: str) -> None:
+def test_an_impossible_path_holds_no_agent(path: str) -> None:
     with pytest.raises(CheckpointError, match=r"no agent|cannot be read"):
         artifact.load(Path(path))
 
@@ -277,7 +279,7 @@ def test_a_missing_file_is_named(name: str, instead: str, folder: Path) -> None:
         artifact.load(folder)
 
 
-# -- nothing is run --------------------------------------------------------------------------------------------------------
+# -- no code is run --------------------------------------------------------------------------------------------------------
 
 
 class Evil:
@@ -292,7 +294,7 @@ class Evil:
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("disguise", ["pickle", "torch.save"])
-def test_a_pickle_in_the_place_of_a_file_runs_nothing(name: str, disguise: str, folder: Path, tmp_path: Path) -> None:
+def test_a_pickle_in_place_of_a_file_runs_no_code(name: str, disguise: str, folder: Path, tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     buffer = io.BytesIO()
     if disguise == "pickle":

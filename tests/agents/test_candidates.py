@@ -1,4 +1,4 @@
-"""Choosing among candidates: the values are those of all actions, and what is no candidate is never chosen."""
+"""Choosing among candidates: their values are those of all actions, and other actions are never chosen."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SEEN = np.array([[0.1, -0.3], [0.9, 0.2]], np.float32)
 
 
 @pytest.mark.parametrize("network", [{}, {"actions": "embedded"}, {"policy_head": "constraint"}])
-def test_values_are_those_of_all_actions(network: dict[str, Any]) -> None:
+def test_values_of_candidates_equal_those_of_all_actions(network: dict[str, Any]) -> None:
     one = agent(**network)
     whole, _ = one.act(SEEN)
     some, state = one.act(SEEN, candidates=[[7, 13, 5], [6, -1, -1]])
@@ -50,7 +50,7 @@ def test_values_are_those_of_all_actions(network: dict[str, Any]) -> None:
         ([[6.0], [7.0]], "float64"),
     ],
 )
-def test_what_is_no_candidate_is_refused(given: Any, said: str) -> None:
+def test_invalid_candidates_are_refused(given: Any, said: str) -> None:
     with pytest.raises(SpaceError, match=said):
         agent().act(SEEN, candidates=given)
     with pytest.raises(SpaceError, match="got both"):

@@ -1,4 +1,4 @@
-"""Exploration: frequencies against the distributions they claim, masks, counts, and what is saved."""
+"""Exploration: observed frequencies against the stated distributions, masks, counts, and saved state."""
 
 from __future__ import annotations
 
@@ -62,18 +62,18 @@ def test_masks_are_never_violated(rule: str, bonus: float) -> None:
     assert mask[np.arange(ROWS), action].all()
 
 
-def test_the_bonus_tries_what_was_hardly_tried_here_and_nowhere_else() -> None:
+def test_the_bonus_favours_rarely_tried_actions_at_the_same_observation_only() -> None:
     one = explorer(rows=1, rule="greedy", bonus=1.0)
     q = np.array([[0.3, 0.0, 0.0]], np.float32)
     here = [int(one.select(q, at(5, 1), None, 1.0)[0]) for _ in range(12)]
     assert set(here) == {0, 1, 2}, "all are tried although one looks better"
     later = [int(one.select(q, at(5, 1), None, 1.0)[0]) for _ in range(300)]
-    assert np.mean(np.array(later) == 0) > 0.7, "and it wears off"
+    assert np.mean(np.array(later) == 0) > 0.7, "and the bonus fades"
     again = [int(one.select(q, at(6, 1), None, 1.0)[0]) for _ in range(12)]
-    assert set(again) == {0, 1, 2}, "another observation has counts of its own"
+    assert set(again) == {0, 1, 2}, "another observation has its own counts"
 
 
-def test_counts_of_numbers_that_never_repeat_stay_bounded_and_still_meet() -> None:
+def test_counts_of_continuous_observations_stay_bounded_and_are_shared() -> None:
     space = gym.spaces.Box(-np.inf, np.inf, (8,), np.float32)
     one = explorer(rows=64, spec=ObservationSpec.from_space(space), bonus=1.0)
     rng = np.random.default_rng(0)
@@ -85,7 +85,7 @@ def test_counts_of_numbers_that_never_repeat_stay_bounded_and_still_meet() -> No
     assert one.table.counts.sum() == 64 * 50
     near = rng.standard_normal((1, 8)).astype(np.float32) * 5
     rows = one.table.rows({"observation": np.concatenate([near, near + 1e-4])})
-    assert rows[0] == rows[1], "what looks alike is counted together"
+    assert rows[0] == rows[1], "similar observations are counted together"
 
 
 def test_hashes_of_codes_do_not_collide_much() -> None:
@@ -96,8 +96,8 @@ def test_hashes_of_codes_do_not_collide_much() -> None:
 
 
 @pytest.mark.parametrize("rule", ["boltzmann", "epsilon"])
-def test_what_persists_is_random_for_as_long_as_it_says_and_no_more_often(rule: str) -> None:
-    """Durations follow n^-2 (a zeta distribution); the shares of the actions are those without it."""
+def test_persistent_choices_have_the_stated_durations_and_frequencies(rule: str) -> None:
+    """Durations follow n^-2 (a zeta distribution); the shares of the actions are the same as without it."""
     q = np.tile(np.array([0.0, 1.0, 0.5], np.float32), (ROWS, 1))
     settings = {"rule": rule, "low": 0.5, "high": 0.5}
     one, held = explorer(**settings), explorer(persist=2.0, **settings)
@@ -109,12 +109,14 @@ def test_what_persists_is_random_for_as_long_as_it_says_and_no_more_often(rule: 
     actions, begun = np.stack(kept), np.stack(begins)
     share = lambda chosen: np.bincount(chosen.reshape(-1), minlength=3) / chosen.size  # noqa: E731
     np.testing.assert_allclose(share(actions[-1]), share(plain), atol=0.03)
-    assert (actions[1:] == actions[:-1])[~begun[1:]].all(), "with the same values the same action, while it is held"
+    assert (actions[1:] == actions[:-1])[~begun[1:]].all(), (
+        "while the noise is held, the same values give the same action"
+    )
     assert np.mean(actions[1:] == actions[:-1]) > np.mean(plain[1:] == plain[:-1]) + 0.2
-    assert np.mean(begun[1]) == pytest.approx(6 / np.pi**2, abs=0.03), "the chance of a single step"
+    assert np.mean(begun[1]) == pytest.approx(6 / np.pi**2, abs=0.03), "the probability of a duration of one step"
 
 
-def test_values_that_tell_actions_apart_decide_in_spite_of_what_is_held() -> None:
+def test_clearly_different_values_decide_despite_held_noise() -> None:
     held = explorer(persist=2.0, low=0.1, high=0.1)
     flat, steep = np.zeros((ROWS, 3), np.float32), np.tile(np.array([0.0, 50.0, 0.0], np.float32), (ROWS, 1))
     held.select(flat, at(0), None, 1.0)
@@ -149,7 +151,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
         ExplorationConfig(**settings)  # type: ignore[arg-type]
 
 
-def test_an_unknown_rule_and_numbers_that_are_none_are_refused() -> None:
+def test_an_unknown_rule_and_values_that_are_not_numbers_are_refused() -> None:
     for settings in ({"rule": "softmax"}, {"bonus": float("nan")}, {"high": float("inf")}, {"low": float("nan")}):
         with pytest.raises(ConfigError, match="exploration"):
             ExplorationConfig(**settings)  # type: ignore[arg-type]
@@ -171,8 +173,8 @@ def test_ties_are_broken_at_random() -> None:
     np.testing.assert_allclose(np.bincount(action, minlength=3) / ROWS, np.full(3, 1 / 3), atol=0.04)
 
 
-def test_the_bonus_changes_no_value_that_anybody_else_sees() -> None:
-    """It is added where an action is chosen: q, which is stored and learnt from, stays as it was."""
+def test_the_bonus_does_not_change_stored_values() -> None:
+    """It is added when an action is selected: q, which is stored and trained on, stays the same."""
     one = explorer(rule="greedy", bonus=5.0)
     q = np.random.default_rng(0).standard_normal((ROWS, 3)).astype(np.float32)
     before = q.copy()
@@ -189,17 +191,17 @@ def test_the_bonus_is_in_units_of_the_scale() -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_restored_counts_are_the_counts() -> None:
+def test_restored_counts_equal_the_saved_counts() -> None:
     one, other = explorer(bonus=0.5), explorer(bonus=0.5)
     q = np.zeros((ROWS, 3), np.float32)
     one.select(q, at(3), None, 1.0)
-    other.select(q, at(9), None, 1.0)  # what it had counted is forgotten
+    other.select(q, at(9), None, 1.0)  # its own counts are replaced
     other.load_state_dict(one.state_dict())
     assert one.table is not None and other.table is not None
     np.testing.assert_array_equal(one.table.counts, other.table.counts)
 
 
-def test_pictures_of_either_layout_are_counted_by_what_they_show() -> None:
+def test_images_of_either_layout_are_counted_by_their_content() -> None:
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (1, 24, 30, 3), dtype=np.uint8)
     for space, x in (
@@ -220,7 +222,7 @@ def test_pictures_of_either_layout_are_counted_by_what_they_show() -> None:
 
 @pytest.mark.parametrize("rule", ["boltzmann", "epsilon"])
 def test_each_row_explores_at_its_own_rung(rule: str) -> None:
-    """The coldest environment is all but greedy, the warmest tries; both as often as their own rung says."""
+    """The environment with the lowest rung is almost greedy, the one with the highest explores; both at their own rate."""
     one = explorer(rows=3, actions=2, rule=rule, low=0.01, high=1.0)
     q = np.tile(np.array([0.0, 1.0], np.float32), (3, 1))
     tried = np.mean([one.select(q, at(0, 3), None, 1.0) == 0 for _ in range(4_000)], axis=0)
@@ -242,7 +244,7 @@ def test_rule_7_rewards_of_another_size_are_explored_the_same(factor: float, bon
 
 
 @pytest.mark.parametrize("rule", ["boltzmann", "epsilon"])
-def test_under_a_mask_the_rest_share_by_the_same_rule(rule: str) -> None:
+def test_under_a_mask_the_same_rule_applies_to_the_allowed_actions(rule: str) -> None:
     q = np.tile(np.array([9.0, 1.0, 0.0, 0.5], np.float32), (ROWS, 1))
     mask = np.tile([False, True, True, True], (ROWS, 1))
     action = explorer(actions=4, rule=rule, low=0.6, high=0.6).select(q, at(0), mask, 1.0)
@@ -270,7 +272,7 @@ def test_several_rows_at_one_observation_are_all_counted() -> None:
     one.select(q, at(9, 64), None, 1.0)
     assert one.table is not None
     assert one.table.counts[one.table.rows(at(9, 1))[0]].tolist() == [64, 0]
-    assert np.array_equal(q, before), "values that are stored and learnt from carry no bonus"
+    assert np.array_equal(q, before), "values that are stored and trained on have no bonus"
 
 
 EVERY_KIND = gym.spaces.Dict(
@@ -288,7 +290,7 @@ EVERY_KIND = gym.spaces.Dict(
 
 
 @pytest.mark.parametrize("changed", ["image", "first", "grey", "grid", "words", "few", "many", "pair/0", "pair/1"])
-def test_every_kind_of_leaf_tells_observations_apart(changed: str) -> None:
+def test_every_kind_of_leaf_distinguishes_observations(changed: str) -> None:
     spec = ObservationSpec.from_space(EVERY_KIND)
     one = explorer(rows=2, spec=spec, bonus=1.0)
     EVERY_KIND.seed(1)
@@ -306,8 +308,8 @@ def test_every_kind_of_leaf_tells_observations_apart(changed: str) -> None:
     assert 0 <= min(same, other) <= max(same, other) < TABLE_ROWS
 
 
-def test_only_rows_on_trial_explore() -> None:
-    """The others are as cold as the lowest rung, and no bonus lures them."""
+def test_only_rows_of_the_challenger_explore() -> None:
+    """The others explore as little as the lowest rung, and get no bonus."""
     spec = ObservationSpec.from_space(gym.spaces.Discrete(2))
     trying = np.array([False, False, True, True])
     config = ExplorationConfig(low=1e-6, high=10.0, bonus=100.0)
@@ -331,7 +333,7 @@ def test_annealing_is_geometric_also_from_a_start_that_is_not_one() -> None:
     assert found == pytest.approx([0.25, 0.05, 0.01, 0.01])
 
 
-def test_noise_that_is_held_is_drawn_again_when_its_time_is_over() -> None:
+def test_held_noise_is_sampled_again_when_its_time_is_over() -> None:
     made = explorer(rows=200, rule="boltzmann", low=1.0, high=1.0, persist=2.0)
     q = np.zeros((200, 3), np.float32)
     first = made.select(q, at(0, 200), None, scale=1.0)
@@ -340,4 +342,4 @@ def test_noise_that_is_held_is_drawn_again_when_its_time_is_over() -> None:
     assert (held > 0).any() and (held == 0).any()
     assert (second[held > 0] == first[held > 0]).all(), "held"
     share = float((second[held == 0] == first[held == 0]).mean())
-    assert share == pytest.approx(1 / 3, abs=0.15), "drawn anew: alike by chance"
+    assert share == pytest.approx(1 / 3, abs=0.15), "sampled again: equal by chance"

@@ -1,4 +1,4 @@
-"""An agent under masks: which are taken, which are refused, and what is said where one is missing."""
+"""An agent with masks: which are accepted, which are refused, and the warning if one is missing."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def of_dict() -> Agent:
 
 
 def worst(agent: Agent, seen: Any) -> np.ndarray:
-    """The action that the agent likes least: it must be chosen where it is the only one allowed."""
+    """The action with the lowest value: it must be chosen if it is the only one allowed."""
     return np.asarray(agent.act(seen)[0].q.argmin(axis=1))
 
 
 @pytest.mark.parametrize(
     "mask", [[[0, 2]] * 5, np.zeros((5, 3)), np.ones((5, 3, 1)), np.full((5, 3), np.nan), ["111"] * 5]
 )
-def test_act_and_predict_refuse_what_is_no_mask(mask: Any) -> None:
+def test_act_and_predict_refuse_invalid_masks(mask: Any) -> None:
     agent = Agent(network())
     with pytest.raises(SpaceError, match="mask"):
         agent.act(SEEN, mask=mask)
@@ -64,7 +64,7 @@ def test_a_mask_in_the_observation_is_used() -> None:
     assert int(agent.predict({"observation": SEEN[0], "action_mask": masks[0]})[0]) == only[0]
 
 
-def test_an_agent_trained_with_masks_warns_once_where_it_gets_none() -> None:
+def test_an_agent_trained_with_masks_warns_once_without_one() -> None:
     agent = Agent(network(), {"masked": True})
     with pytest.warns(UserWarning, match="trained with action masks and acts without one"):
         agent.act(SEEN)
@@ -82,7 +82,7 @@ def test_a_single_observation_is_a_space_error_that_says_what_to_do() -> None:
         Agent(network()).act(SEEN[0])
 
 
-def test_a_reward_that_is_not_finite_is_refused_and_the_memory_is_as_it_was() -> None:
+def test_a_reward_that_is_not_finite_is_refused_and_leaves_the_memory_unchanged() -> None:
     agent = Agent(network())
     _, state = agent.act(SEEN)
     before = {name: tensor.clone() for name, tensor in state.memory.items()}

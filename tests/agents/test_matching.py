@@ -15,7 +15,7 @@ FOUR = ObservationSpec.from_space(gym.spaces.Box(-1.0, 1.0, (4,), np.float32))
 TWO_ACTIONS, FIVE_ACTIONS = ActionSpec((2,), (0,)), ActionSpec((5,), (0,))
 
 
-def test_equal_spaces_pass_and_others_are_named_on_both_sides() -> None:
+def test_equal_spaces_pass_and_a_difference_names_both_sides() -> None:
     require_equal_spaces("the data", (THREE, TWO_ACTIONS), "the spaces of the run", (THREE, TWO_ACTIONS))
     with pytest.raises(SpaceError, match=r"the data: expected the spaces of the run, which observe .*, got ") as caught:
         require_equal_spaces("the data", (FOUR, TWO_ACTIONS), "the spaces of the run", (THREE, TWO_ACTIONS))

@@ -1,4 +1,4 @@
-"""`seqel bench`: every part is timed, in words and as JSON."""
+"""`seqel bench`: every part is timed, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ SMALL = ["--width", "16", "--heads", "2", "--context", "6", "--steps", "60", "--
 
 
 @pytest.mark.parametrize(("what", "key"), [("update", "ms"), ("act", "steps_per_s"), ("replay", "ms")])
-def test_json_has_the_figures_and_what_they_depend_on(what: str, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_contains_the_figures_and_what_they_depend_on(
+    what: str, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["bench", what, *SMALL, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found[key] > 0.0
@@ -29,12 +31,14 @@ def test_environments_are_compared_side_by_side(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["bench", "env"], "--env goes with"),
-        (["bench", "act", "--env", "CartPole-v1"], "--env goes with"),
+        (["bench", "env"], "--env: needed by"),
+        (["bench", "act", "--env", "CartPole-v1"], "--env: needed by"),
         (["bench", "act", "--repeats", "0"], "at least 1"),
         (["bench", "update", "--batch", "0"], "batch: expected at least 1"),
     ],
 )
-def test_wrong_use_is_one_message(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_option_gives_one_message(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(arguments) != 0
     assert message in capsys.readouterr().err

@@ -15,15 +15,15 @@ from seqel.training.config import preset
 from support import SPACE
 
 
-def test_one_command_is_recommended_and_says_why() -> None:
+def test_one_preset_is_recommended_with_a_reason() -> None:
     assert recommended(probe(resolve("seqel/TMaze20-v0")))["preset"] == "default"
     assert recommended(probe(resolve("CartPole-v1")))["preset"] == "control"
-    assert recommended(probe(resolve("Taxi-v4")))["preset"] == "default", "-1 a step is a cost of time"
+    assert recommended(probe(resolve("Taxi-v4")))["preset"] == "default", "-1 per step is a cost of time"
     assert recommended(probe(resolve("popgym-RepeatPreviousEasy-v0")))["preset"] == "immediate"
     assert "had a reward" in recommended(probe(resolve("CartPole-v1")))["why"]
 
 
-def test_the_estimate_of_validation_knows_limits_ends_and_endlessness() -> None:
+def test_the_estimate_of_validation_steps_follows_limits_and_ended_episodes() -> None:
     config = preset(**{"steps": 50_000, "validation.every": 20_000, "validation.episodes": 32})
     base = (ObservationSpec.from_space(SPACE), ActionSpec((2,), (0,)), False, False)
     assert validation_steps(config, Probe(*base, 500, [20, 30]), 100_000) == (96, 500)
@@ -63,12 +63,12 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
     return " ".join(out.getvalue().split())
 
 
-def test_it_says_where_masks_come_from_and_that_nothing_ends(shown: str) -> None:
+def test_check_reports_the_source_of_masks_and_that_no_episode_ended(shown: str) -> None:
     assert "3, masked by observation['action_mask']" in shown
     assert "no time limit is declared" in shown
-    assert "of which validation at most" in shown
+    assert "of it for validation" in shown
 
 
-def test_it_ends_with_one_command(shown: str) -> None:
+def test_check_ends_with_one_command(shown: str) -> None:
     assert shown.count("next:") == 1 and "next: seqel train endless_room:Room" in shown
     assert "--preset" not in shown

@@ -1,4 +1,4 @@
-"""`seqel check` says that a default run would not fit, instead of failing as the run would."""
+"""`seqel check` reports that a default run would not fit into memory, instead of failing as the run would."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seqel.training.defaults import resolve_defaults
 from seqel.training.hardware import memory
 
 
-def test_check_warns_of_a_default_run_that_does_not_fit(
+def test_check_warns_if_a_default_run_does_not_fit(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = probe(resolve("CartPole-v1"), steps=200)
@@ -23,4 +23,4 @@ def test_check_warns_of_a_default_run_that_does_not_fit(
     monkeypatch.setattr(memory, "memory_present", lambda: present)
     assert main(["check", "CartPole-v1", "--steps", "200", "--json"]) == 0
     warnings = json.loads(capsys.readouterr().out)["warnings"]
-    assert any("GiB of memory and" in text and "are present" in text for text in warnings)
+    assert any("GiB of memory" in text and "are available" in text for text in warnings)

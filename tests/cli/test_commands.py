@@ -1,4 +1,4 @@
-"""Each command on tiny runs, in this process: what it says, what its JSON holds, and how it refuses."""
+"""Each command on tiny runs, in this process: its output, the content of its JSON, and its refusals."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def call_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int,
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "maze"
-    assert main(["train", "seqel/TMaze10-v0", "--steps", "800", "--out", str(folder), *TINY]) == 0
+    assert main(["train", "seqel/TMaze10-v0", "--steps", "800", "--tensorboard", "--out", str(folder), *TINY]) == 0
     return folder
 
 
@@ -49,7 +49,7 @@ def test_every_command_has_help_with_examples(command: str, capsys: pytest.Captu
     assert "usage" in out.lower() and f"seqel {command}" in out and "examples" in out
 
 
-def test_a_run_leaves_everything_a_user_needs(run: Path) -> None:
+def test_a_run_writes_everything_a_user_needs(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     assert {"config.toml", "metrics.jsonl", "summary.json", "learning-curve.png", "checkpoints", "agent"} <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
@@ -59,7 +59,7 @@ def test_a_run_leaves_everything_a_user_needs(run: Path) -> None:
     assert (run / "learning-curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_evaluate_gives_the_keys_of_evaluation(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_json_of_evaluate_has_the_keys_of_evaluation(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, found = call_json(capsys, "evaluate", str(run), "--episodes", "6", "--seed", "3")
     assert code == 0
     assert set(found) == {"mean", "iqm", "interval", "success", "success_interval", "returns", "lengths", "seed", "cut"}
@@ -68,14 +68,14 @@ def test_evaluate_gives_the_keys_of_evaluation(run: Path, capsys: pytest.Capture
     assert code == 0 and "13.0" in out, "a maze of length 12 has 13 steps"
 
 
-def test_resume_goes_on_and_keeps_one_history(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_continues_and_keeps_one_history(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, found = call_json(capsys, "train", "--resume", str(run), "--steps", "1200")
     assert code == 0 and found["steps"] >= 1200
     steps = [json.loads(line)["steps"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(set(steps))
 
 
-def test_check_says_what_was_understood(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_reports_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
     code, found = call_json(capsys, "check", "MiniGrid-MemoryS7-v0", "--steps", "300")
     assert code == 0
     kinds = {leaf["path"]: leaf["kind"] for leaf in found["observation"]}
@@ -87,7 +87,7 @@ def test_check_says_what_was_understood(capsys: pytest.CaptureFixture[str]) -> N
     assert "16 environments in one process" in out
 
 
-def test_check_names_a_faster_engine_where_there_is_one(
+def test_check_names_envpool_if_it_has_the_environment(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engines = types.ModuleType("envpool")
@@ -98,7 +98,7 @@ def test_check_names_a_faster_engine_where_there_is_one(
     assert not call_json(capsys, "check", "seqel/TMaze10-v0", "--steps", "200")[1]["envpool"]
 
 
-def test_tasks_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_tasks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     code, found = call_json(capsys, "tasks")
     assert code == 0 and "seqel/TMaze50-v0" in [task["id"] for task in found["tasks"]]
 
@@ -116,7 +116,7 @@ def test_tasks_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "CartPole-v1", "--config", "nowhere.toml"], "no such file"),
         (["train"], "expected ENV"),
         (["train", "--resume", "nowhere"], "holds no run"),
-        (["train", "CartPole-v1", "--out", "{run}"], "holds a run already"),
+        (["train", "CartPole-v1", "--out", "{run}"], "already holds a run"),
         (["evaluate", "nowhere"], "no agent"),
         (["evaluate", "{truncated}", "--env", "CartPole-v1"], "truncated"),
         (["evaluate", "{run}", "--env", "CartPole-v1"], "was trained on"),
@@ -140,12 +140,12 @@ def test_failures_are_one_clear_message(
     assert says in " ".join(err.split()) and "Traceback" not in err and out == ""
 
 
-def test_with_json_a_failure_is_one_object_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_json_a_failure_is_also_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     code, found = call_json(capsys, "check", "CartPole-v9")
     assert code == found["error"]["exit_code"] != 0 and "CartPole-v9" in found["error"]["message"]
 
 
-def test_ctrl_c_saves_and_resume_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_saves_and_resume_continues(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "seqel.cli.main", "train"]
     source = str(Path(__file__).parents[2] / "src")

@@ -24,7 +24,7 @@ def test_a_schema_is_proposed_written_and_used(table: Path, capsys: pytest.Captu
     schema = table.parent / "schema.toml"
     assert main(["data", "check", str(table), "--write", str(schema)]) == 0
     shown = capsys.readouterr().out
-    for text in ("[observation]", 'x = "number"', "80 in 20 sessions", "learns from", "go", "unsure"):
+    for text in ("[observation]", 'x = "number"', "80 in 20 sessions", "training data", "go", "unsure"):
         assert text in shown
     assert Schema.load(schema).observation == {"x": "number"}
     assert main(["data", "check", str(table), "--schema", str(schema), "--json"]) == 0
@@ -56,13 +56,13 @@ def test_failures_are_one_message(table: Path, capsys: pytest.CaptureFixture[str
     assert "t.csv, line 82, column 'x'" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
-def test_duplicates_are_counted_not_fatal(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_duplicates_are_counted_and_not_fatal(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table.write_text(TABLE + "s0,0,0.5,stay,0\n")
     assert main(["data", "check", str(table)]) == 0
     assert "1 rows repeat" in " ".join(capsys.readouterr().out.split())
 
 
-def test_an_unclear_table_leaves_a_schema_to_fill_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unclear_table_gives_a_schema_to_fill_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, schema = tmp_path / "t.csv", tmp_path / "schema.toml"
     path.write_text("session,what,one\n" + "".join(f"s{n // 4},{'ab'[n % 2]},{n}.5\n" for n in range(40)))
     assert main(["data", "check", str(path), "--write", str(schema)]) == 2

@@ -1,4 +1,4 @@
-"""The first look is quick: `--help` and `--version` load nothing that takes time, and stay within half a second."""
+"""Start-up is fast: `--help` and `--version` import nothing slow, and take less than half a second."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ask(code: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("flag", ["--help", "--version"])
-def test_the_first_look_loads_nothing_heavy(flag: str) -> None:
+def test_help_and_version_import_nothing_heavy(flag: str) -> None:
     done = ask(
         "import sys\nfrom seqel.cli.main import main\n"
         f"code = main([{flag!r}])\nprint(*(set(sys.modules) & set({HEAVY!r})), file=sys.stderr)\nsys.exit(code)"
@@ -31,7 +31,7 @@ def test_the_first_look_loads_nothing_heavy(flag: str) -> None:
     assert done.stderr.split() == []
 
 
-def test_help_takes_half_a_second_at_most() -> None:
+def test_help_takes_at_most_half_a_second() -> None:
     def seconds() -> float:
         began = time.perf_counter()
         assert ask("import sys\nfrom seqel.cli.main import main\nsys.exit(main(['--help']))").returncode == 0
@@ -40,6 +40,6 @@ def test_help_takes_half_a_second_at_most() -> None:
     assert min(seconds() for _ in range(3)) <= 0.5  # the best of three: the machine may be busy
 
 
-def test_a_command_alone_says_how_it_is_used() -> None:
+def test_without_a_command_the_usage_is_printed() -> None:
     done = ask("import sys\nfrom seqel.cli.main import main\nsys.exit(main([]))")
     assert done.returncode == 2 and done.stdout == "" and "usage: seqel" in done.stderr

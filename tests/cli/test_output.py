@@ -1,4 +1,4 @@
-"""One JSON object or one message, whatever happens; and what JSON can say."""
+"""One JSON object or one message in every case, and what JSON can hold."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seqel.cli.output import INTERRUPTED, UNEXPECTED, Output, UsageExit, guarded
 from seqel.errors import ConfigError, SpaceError
 
 
-def test_plain_says_everything_in_json() -> None:
+def test_plain_converts_everything_to_json() -> None:
     value = {"nan": float("nan"), "inf": -np.inf, "array": np.array([1, 2]), "scalar": np.float32(0.5), "flag": True}
     value |= {"path": Path("a/b"), "tuple": (1, None, np.array([np.nan])), 3: "text"}  # type: ignore[dict-item]
     found = json.loads(json.dumps(plain(value), allow_nan=False))
@@ -50,13 +50,13 @@ def test_every_failure_is_one_message(
         assert said.out == ""
 
 
-def test_the_traceback_can_be_had(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_traceback_can_be_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("SEQEL_DEBUG", "1")
     assert guarded(lambda output: 1 // 0, as_json=False) == UNEXPECTED
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_what_others_print_does_not_spoil_the_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_output_does_not_mix_with_the_json(capsys: pytest.CaptureFixture[str]) -> None:
     def work(output: Output) -> tuple[dict[str, int], int]:
         print("hello from an environment")
         output.show("for people")

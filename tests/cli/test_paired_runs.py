@@ -1,4 +1,4 @@
-"""Two trainings at once: paced, told, stopped together; `--compare` and the demo on tiny runs."""
+"""Two trainings in parallel: paced, reported, stopped together; `--compare` and the demo on tiny runs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def wait_to_be_stopped(tell: Tell, path: str) -> None:
 
 
 def one_after_the_other(children: list[Child]) -> Any:
-    """What `run_together` does, in this process: for what does not depend on there being two."""
+    """Do what `run_together` does, but in this process, one after the other."""
     for child in children:
         heard: list[dict[str, Any]] = []
         child.work(heard.append, **child.arguments)
@@ -60,7 +60,7 @@ def one_after_the_other(children: list[Child]) -> Any:
         yield Message(child.name, None)
 
 
-def test_both_are_heard_to_the_end(capfd: pytest.CaptureFixture[str]) -> None:
+def test_all_messages_of_both_arrive(capfd: pytest.CaptureFixture[str]) -> None:
     children = [Child("a", talk, 1, {"count": 3}), Child("b", talk, 1, {"count": 2})]
     told: dict[str, list[Any]] = {"a": [], "b": []}
     for message in run_together(children):
@@ -71,7 +71,7 @@ def test_both_are_heard_to_the_end(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(("work", "code", "says"), [(fail, SpaceError.exit_code, "no such space"), (die, 1, "code 3")])
-def test_a_failure_stops_the_other_which_saves(work: Any, code: int, says: str, tmp_path: Path) -> None:
+def test_if_one_fails_the_other_saves_and_stops(work: Any, code: int, says: str, tmp_path: Path) -> None:
     path = tmp_path / "saved"
     patient = run_together([Child("patient", wait_to_be_stopped, 1, {"path": str(path)}), Child("bad", work, 1)])
     with pytest.raises(ChildFailed, match=says) as caught:
@@ -88,14 +88,14 @@ def test_leaving_the_loop_asks_the_children_to_save(tmp_path: Path) -> None:
     assert path.read_text() == "saved"
 
 
-def test_the_follower_stops_where_the_leader_ended() -> None:
+def test_the_follower_stops_at_the_leaders_last_step() -> None:
     pace = Pace()
     pace.lead(100)
-    assert pace.follow(100, math.inf), "level with the leader: one record further is allowed"
+    assert pace.follow(100, math.inf), "at the leader's step: one more record is allowed"
     assert not pace.follow(101, time.time() + 0.1), "ahead: waits, until the deadline"
     assert not pace.follow(101, math.inf, asked=lambda: True)
     threading.Timer(0.1, lambda: pace.lead(150)).start()
-    assert pace.follow(101, math.inf), "goes on when the leader has caught up"
+    assert pace.follow(101, math.inf), "continues when the leader has caught up"
     pace.lead(200, final=True)
     assert pace.follow(199, math.inf) and not pace.follow(200, math.inf)
     assert pace.follow(299, math.inf, least=300) and not pace.follow(300, math.inf, least=300)
@@ -113,7 +113,7 @@ def test_the_verdict_follows_from_the_intervals(history: Any, none: Any, says: s
     assert says in judge(history, none)
 
 
-def test_compare_trains_both_as_long_and_gives_a_verdict(
+def test_compare_trains_both_equally_long_and_gives_a_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(twins, "run_together", one_after_the_other)
@@ -129,7 +129,7 @@ def test_compare_trains_both_as_long_and_gives_a_verdict(
     assert main([*arguments, "--compare", "--memoryless"]) == 2
 
     again = ["train", "--compare", "--resume", str(out), "--json"]
-    assert main(again) == 0  # both have ended: evaluated only
+    assert main(again) == 0  # both have ended and are only evaluated
     same = json.loads(capfd.readouterr().out)
     assert same["evaluations"] == found["evaluations"]
     assert main([*again, "--steps", "1200"]) == 0
@@ -141,7 +141,7 @@ def test_compare_trains_both_as_long_and_gives_a_verdict(
     assert main(["train", "--compare", "--resume", str(tmp_path / "nothing")]) == 2
 
 
-def test_a_comparison_whose_twin_never_began_begins_it_at_the_resume(
+def test_resuming_a_comparison_starts_a_twin_that_never_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(twins, "run_together", one_after_the_other)
@@ -149,7 +149,7 @@ def test_a_comparison_whose_twin_never_began_begins_it_at_the_resume(
     assert main(["train", "seqel/TMaze-v0", "--env-arg", "length=4", "--steps", "500", "--out", str(out), *SET]) == 0
     assert main(["train", "--compare", "--resume", str(out)]) == 0
     said = capfd.readouterr().out
-    assert "without history" in said and "comparison.png" in said
+    assert "without history" in said and "comparison.png" in said.replace("\n", "")
     twin = json.loads((tmp_path / "run-memoryless" / "summary.json").read_text())
     assert twin["steps"] >= 500 and (out / "comparison.png").exists()
 
@@ -178,7 +178,7 @@ def test_ctrl_c_in_a_comparison_saves_both(tmp_path: Path) -> None:
 def test_the_demo_on_a_tiny_maze(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """It learns a corridor of two steps, and explains the choice."""
+    """The demo learns a corridor of two steps, and explains the choice."""
     monkeypatch.setattr(demo, "TWIN_STEPS", 0)
     monkeypatch.setattr(demo, "run_together", one_after_the_other)
     settings = {"network.width": 32, "network.layers": 1, "validation.every": 500, "steps": 30_000, "log_every": 250}
@@ -195,7 +195,7 @@ def test_the_demo_on_a_tiny_maze(
     assert (out / "demo.png").exists() and (out / "agent" / "config.json").exists()
 
 
-def test_the_demo_admits_that_it_has_not_learned(
+def test_the_demo_reports_that_it_has_not_learned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "TWIN_STEPS", 0)
@@ -203,5 +203,5 @@ def test_the_demo_admits_that_it_has_not_learned(
     out = tmp_path / "demo"
     assert main(["demo", "--length", "30", "--limit", "0.1", "--out", str(out)]) == 1
     said = capfd.readouterr().out
-    assert "has not learned" in said and "remembers" not in said
+    assert "Not learned" in said and "remembers" not in said
     assert main(["demo", "--length", "0"]) == 2

@@ -1,4 +1,4 @@
-"""A reader that goes away, and programs that end themselves."""
+"""A reader that closes its end of the pipe, and programs that end themselves."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SOURCE = str(Path(__file__).parents[2] / "src")
 
 
 @pytest.mark.parametrize("arguments", [["tasks"], ["tasks", "--json"], ["--help"], ["tasks", "--help"]], ids=" ".join)
-def test_a_broken_pipe_ends_it_in_silence(arguments: list[str]) -> None:
+def test_a_broken_pipe_ends_the_program_silently(arguments: list[str]) -> None:
     reading, writing = os.pipe()
-    os.close(reading)  # nobody reads from the beginning on
+    os.close(reading)  # there is no reader from the start
     done = subprocess.run(
         [sys.executable, "-m", "seqel.cli.main", *arguments],
         stdout=writing, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": SOURCE}, check=False,
@@ -26,7 +26,7 @@ def test_a_broken_pipe_ends_it_in_silence(arguments: list[str]) -> None:
     assert done.stderr == "" and done.returncode == BROKEN_PIPE == 141
 
 
-def test_rich_makes_another_exception_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_exception_that_rich_raises_for_a_broken_pipe_is_recognised(capsys: pytest.CaptureFixture[str]) -> None:
     def work(output: Output) -> None:
         try:
             raise BrokenPipeError

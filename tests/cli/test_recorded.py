@@ -1,4 +1,4 @@
-"""From a table to a policy on the command line: check, train, evaluate; and what is refused."""
+"""From a table to a policy on the command line: check, train, evaluate, and refused arguments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SMALL = [
 
 
 def write(path: Path, sessions: int = 80, seed: int = 0) -> Path:
-    """The first row shows a cue; what pays two steps later is to repeat it. The players guess."""
+    """The first row shows a cue; two steps later, repeating it is rewarded. The recorded players guess."""
     rng = np.random.default_rng(seed)
     lines = ["who,step,cue,x,do,gain"]
     for who in range(sessions):
@@ -64,14 +64,14 @@ def test_a_table_becomes_a_policy_and_an_estimate(folder: Path, capsys: pytest.C
         assert text in shown
 
 
-def test_the_run_says_what_it_is(folder: Path) -> None:
+def test_the_run_folder_describes_the_run(folder: Path) -> None:
     summary = json.loads((folder / "run" / "summary.json").read_text())
     assert summary["data"] == [str(folder / "t.csv")] and summary["updates"] == 200 and summary["env"] == ""
     config = json.loads((folder / "run" / "agent" / "config.json").read_text())
     assert config["info"]["encoding"]["actions"] == ["left", "right"]
 
 
-def test_resume_needs_no_further_word(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_needs_no_further_arguments(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--resume", str(folder / "run"), "--updates", "220", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["updates"] == 220
 
@@ -82,11 +82,11 @@ def test_resume_needs_no_further_word(folder: Path, capsys: pytest.CaptureFixtur
         (["--data", "t.csv"], "schema: expected the TOML file"),
         (["CartPole-v1", "--data", "t.csv", "--schema", "s.toml"], "cannot be read"),
         (["--data", "t.csv", "--schema", "schema.toml", "--compare"], "needs an environment"),
-        (["CartPole-v1", "--updates", "5"], "--updates with --data alone"),
+        (["CartPole-v1", "--updates", "5"], "--updates needs --data without ENV"),
         (["--data", "none.csv", "--schema", "schema.toml"], "none.csv"),
     ],
 )
-def test_what_does_not_go_together_is_said(
+def test_incompatible_arguments_are_refused(
     folder: Path, options: list[str], says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
@@ -94,7 +94,7 @@ def test_what_does_not_go_together_is_said(
     assert says in " ".join(capsys.readouterr().err.split())
 
 
-def test_other_data_than_the_agents_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_that_do_not_fit_the_agent_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "other.csv").write_text("who,step,do,gain,z\na,0,left,1,2\na,1,left,1,3\nb,0,right,0,1\nb,1,left,1,1\n")
     (folder / "other.toml").write_text(SCHEMA.split("[")[0] + '[observation]\nz = "number"\n')
     given = ["--data", str(folder / "other.csv"), "--schema", str(folder / "other.toml")]
@@ -102,23 +102,21 @@ def test_other_data_than_the_agents_are_refused(folder: Path, capsys: pytest.Cap
     assert "expected the columns that the agent observes" in " ".join(capsys.readouterr().err.split())
 
 
-def test_it_can_be_judged_by_sessions_that_it_did_not_learn_from(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_agent_can_be_evaluated_on_held_out_sessions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["evaluate", str(folder / "run"), "--data", str(folder / "t.csv"), "--updates", "20"]
     capsys.readouterr()
     assert main(command) == 0
-    assert "It learnt from these sessions" in " ".join(capsys.readouterr().out.split())
+    assert "was trained on these sessions" in " ".join(capsys.readouterr().out.split())
     assert main([*command, "--held-out"]) == 0
-    assert "It learnt from these" not in capsys.readouterr().out
+    assert "was trained on these" not in capsys.readouterr().out
     assert main([*command, "--held-out", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert found["sessions"] == lines[0]["validation"]["sessions"] < 40, "those that training held out"
+    assert found["sessions"] == lines[0]["validation"]["sessions"] < 40, "the sessions that training held out"
 
 
-def test_held_out_is_held_out_whatever_the_table_has_become(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Another category makes another encoding; the names of the sessions stay."""
+def test_held_out_sessions_stay_held_out_if_the_table_changes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another category gives another encoding; the names of the sessions stay the same."""
     agent, schema = Agent.load(folder / "run"), Schema.load(folder / "schema.toml")
     held = agent.info["held_out"]
     table = load(folder / "t.csv", schema)
@@ -133,13 +131,13 @@ def test_held_out_is_held_out_whatever_the_table_has_become(folder: Path, capsys
     few = folder / "few.csv"
     few.write_text("\n".join((folder / "t.csv").read_text().splitlines()[:31]) + "\n")
     assert main(["evaluate", str(folder / "run"), "--data", str(few), "--held-out"]) == 2
-    assert "too few to judge by" in " ".join(capsys.readouterr().err.split())
+    assert "too few for an estimate" in " ".join(capsys.readouterr().err.split())
     assert main(["evaluate", str(folder / "run"), "--held-out"]) == 2
-    assert "--held-out goes with --data" in " ".join(capsys.readouterr().err.split())
+    assert "--held-out needs --data" in " ".join(capsys.readouterr().err.split())
 
 
-def test_shuffled_rewards_make_no_winner(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The whole way, on a table whose rewards are nobody's merit: every policy is worth the same."""
+def test_shuffled_rewards_support_no_improvement(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The whole path, on a table whose rewards depend on no action: every policy is worth the same."""
     head, *rows = write(folder / "luck.csv", sessions=400, seed=2).read_text().splitlines()
     cells = [row.rsplit(",", 1) for row in rows]
     gains = np.random.default_rng(3).permutation([gain for _, gain in cells])
@@ -155,7 +153,7 @@ def test_shuffled_rewards_make_no_winner(folder: Path, capsys: pytest.CaptureFix
     found = json.loads(capsys.readouterr().out)
     assert found["verdict"].startswith("No improvement supported")
     value = found["policies"][0]["value"]
-    fair = found["recorded"]["value"]["value"]  # what any policy earns, but for chance in these sessions
+    fair = found["recorded"]["value"]["value"]  # what any policy earns, apart from chance in these sessions
     assert value["low"] < fair < value["high"]
 
 

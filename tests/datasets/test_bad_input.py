@@ -1,4 +1,4 @@
-"""What comes wrong in real files is handled, or refused with file, line and column; nothing is learnt from silently."""
+"""Errors in real files are handled, or reported with file, line and column; no bad value is silently trained on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seqel.datasets import dataset as datasets
 from seqel.datasets.dataset import load
 from seqel.datasets.reading import chunks as lines
 from seqel.errors import DataError, MissingExtraError
-from seqel.spaces import hash_text
+from seqel.spaces.kinds.text import hash_text
 
 HEAD = "who,step,x,do,gain\n"
 GOOD = "a,0,1.5,go,1\na,1,2.5,stay,0\nb,0,3.5,go,1\n"
@@ -57,12 +57,12 @@ def test_only_a_header(tables: Any, schema: Any) -> None:
 def test_no_file_a_directory_a_strange_name(tables: Any, schema: Any) -> None:
     with pytest.raises(DataError, match="there is none"):
         load(tables.directory / "none.csv", schema)
-    with pytest.raises(DataError, match="none match"):
+    with pytest.raises(DataError, match="files that match, got none"):
         load(str(tables.directory / "*.csv"), schema)
-    with pytest.raises(DataError, match="is a directory"):
+    with pytest.raises(DataError, match="got a directory"):
         load(tables.directory, schema)
     refused(tables, schema, "x", "expected a file called .csv", "t.xlsx")
-    refused(tables, schema, "no parquet", "expected a whole Parquet file", "t.parquet")
+    refused(tables, schema, "no parquet", "expected a complete Parquet file", "t.parquet")
 
 
 def test_one_session_is_imported(tables: Any, schema: Any) -> None:
@@ -88,7 +88,7 @@ def test_a_last_row_may_lack_both_action_and_reward_but_not_one(tables: Any, sch
 
 
 @pytest.mark.parametrize("value", ["inf", "-Infinity", "1e39", "abc", "1,5", "0x10", "1_000", "None", "1.2.3", "😀"])
-def test_a_reward_that_is_no_finite_number(tables: Any, schema: Any, value: str) -> None:
+def test_a_reward_that_is_not_a_finite_number(tables: Any, schema: Any, value: str) -> None:
     cell = f'"{value}"' if "," in value else value
     refused(tables, schema, f"{HEAD}{GOOD}b,1,0,go,{cell}\n", r"t\.csv, line 5, column 'gain': expected a number")
 
@@ -118,13 +118,13 @@ def test_a_session_or_a_step_without_a_name(tables: Any, schema: Any) -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "-0.1", "1.01", "1e-60"])
-def test_a_probability_that_is_none(tables: Any, value: str) -> None:
+def test_an_invalid_probability(tables: Any, value: str) -> None:
     schema = tables.schema(observation={"x": "number"}, behaviour_probability="p")
     content = f"who,step,x,do,gain,p\na,0,1,go,1,0.5\na,1,1,go,1,{value}\n"
     refused(tables, schema, content, r"line 3, column 'p': expected a probability above 0, at most 1")
 
 
-def test_a_flag_that_is_none(tables: Any) -> None:
+def test_an_invalid_flag(tables: Any) -> None:
     schema = tables.schema(observation={"x": "number"}, terminated="over")
     refused(
         tables, schema, "who,step,x,do,gain,over\na,0,1,go,1,maybe\n", r"line 2, column 'over': expected true or false"
@@ -164,13 +164,13 @@ def test_a_truncated_gzip(tables: Any, schema: Any) -> None:
     for cut in (5, 15, len(whole) // 2, len(whole) - 3):
         path = tables.directory / "t.csv.gz"
         path.write_bytes(whole[:cut])
-        with pytest.raises(DataError, match=r"t\.csv\.gz: expected a whole gzip file"):
+        with pytest.raises(DataError, match=r"t\.csv\.gz: expected a complete gzip file"):
             load(path, schema)
     path.write_bytes(whole[:1000] + b"\x00\x01\x02" + whole[1003:])
     with pytest.raises(DataError, match=r"t\.csv\.gz"):
         load(path, schema)
     path.write_bytes((HEAD + rows).encode())
-    with pytest.raises(DataError, match=r"expected a whole gzip file, but Not a gzipped file"):
+    with pytest.raises(DataError, match=r"expected a complete gzip file, but Not a gzipped file"):
         load(path, schema)
 
 
@@ -179,7 +179,7 @@ def test_a_truncated_gzip(tables: Any, schema: Any) -> None:
 def test_an_endless_line_is_refused_before_it_is_read(
     tables: Any, schema: Any, name: str, quoted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A line of 80 MB stands for one of a gigabyte: it is refused after two blocks, whatever follows."""
+    """A line of 80 MB represents one of a gigabyte: it is refused after two blocks, whatever follows."""
     seen = 0
     original = lines._read
 
@@ -252,7 +252,7 @@ def test_the_line_is_right_in_a_later_block(tables: Any, schema: Any, monkeypatc
     refused(tables, schema, "\n".join(objects), r"line 301: expected a JSON object", "t.jsonl")
 
 
-def test_bytes_that_are_no_utf8(tables: Any, schema: Any) -> None:
+def test_bytes_that_are_not_utf8(tables: Any, schema: Any) -> None:
     refused(tables, schema, (HEAD + GOOD).encode() + b"b,1,2,g\xf6,1\n", r"t\.csv, line 5, column 'do': expected UTF-8")
     refused(tables, schema, b"who,st\xe9p\na,1\n", r"t\.csv, line 1: expected UTF-8")
     refused(
@@ -285,7 +285,7 @@ def test_json_lines_that_are_wrong(tables: Any, schema: Any, line: str, match: s
     refused(tables, schema, '{"who":"a","step":0,"x":1,"do":"go","gain":1}\n' + line + "\n", match, "t.jsonl")
 
 
-def test_a_vector_that_is_none(tables: Any) -> None:
+def test_an_invalid_vector(tables: Any) -> None:
     schema = tables.schema(observation={"v": "vector"})
     head = 'who,step,v,do,gain\na,0,"[1, 2]",go,1\n'
     refused(
@@ -301,7 +301,7 @@ def test_a_vector_that_is_none(tables: Any) -> None:
 
 def test_rows_that_are_equal_in_every_column_are_refused_with_both_lines(tables: Any, schema: Any) -> None:
     path = tables.text(f"{HEAD}{GOOD}c,0,1,go,1\na,1,2.5,stay,0\nb,0,3.5,go,1\n")
-    message = r"line 3 and .*line 6 \(session 'a'\): both are equal in every column.*\(2 such rows in all\)"
+    message = r"line 3 and .*line 6 \(session 'a'\): both are equal in every column.*\(2 such rows in total\)"
     for _ in range(2):  # also from the store
         with pytest.raises(DataError, match=message):
             load(path, schema)
@@ -322,7 +322,7 @@ def test_events_of_the_same_second_keep_the_order_of_the_file(tables: Any) -> No
     dataset = load(path, schema)
     assert dataset.buffer.slots.columns["reward"].tolist() == [1, 1, 2, 1, 5, 0]
     assert (dataset.report["duplicates"], dataset.report["ties"]) == (0, 3)
-    # the same row again is a duplicate, though other rows of that second stand between
+    # the same row again is a duplicate, even with other rows of that second in between
     path = tables.text(head + "".join(f"a,{when},{say},go,{gain}\n" for when, say, gain in [*rows, rows[1]]))
     with pytest.raises(DataError, match=r"line 3 and .*line 7 "):
         load(path, schema)
@@ -331,7 +331,7 @@ def test_events_of_the_same_second_keep_the_order_of_the_file(tables: Any) -> No
 @pytest.mark.parametrize(
     "dates", [("03/04/2026", "04/03/2026"), ("3-4-2026 10:00", "4-3-2026 10:00"), ("03.04.26", "1.1.26")]
 )
-def test_a_date_that_does_not_begin_with_its_year_is_refused(tables: Any, dates: tuple[str, str]) -> None:
+def test_a_date_whose_year_is_not_first_is_refused(tables: Any, dates: tuple[str, str]) -> None:
     schema = tables.schema(observation={"x": "number"})
     content = HEAD + "".join(f"a,{date},1,go,{gain}\n" for gain, date in enumerate(dates))
     refused(
@@ -370,7 +370,10 @@ def test_the_separator_line_of_excel_is_understood(tables: Any, schema: Any) -> 
 def test_a_schema_that_names_a_missing_column(tables: Any) -> None:
     schema = tables.schema(observation={"xs": "number"})
     refused(
-        tables, schema, HEAD + GOOD, r"the schema names column 'xs'.*did you mean 'x'\?; it has who, step, x, do, gain"
+        tables,
+        schema,
+        HEAD + GOOD,
+        r"the schema names column 'xs'.*did you mean 'x'\?; the columns are who, step, x, do, gain",
     )
     pl.read_csv((HEAD + GOOD).encode()).write_parquet(tables.directory / "t.parquet")
     with pytest.raises(DataError, match="'xs'"):

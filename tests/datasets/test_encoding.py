@@ -13,7 +13,7 @@ from seqel.datasets.importing import vocabulary as names
 from seqel.errors import DataError
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
-from seqel.spaces import hash_text
+from seqel.spaces.kinds.text import hash_text
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_it_goes_through_json_and_stays_the_same(dataset: Dataset) -> None:
         np.testing.assert_array_equal(value, dataset.encoding.row(raw)[path])
 
 
-def test_what_is_unknown_or_missing(dataset: Dataset) -> None:
+def test_unknown_and_missing_values_are_encoded_as_such(dataset: Dataset) -> None:
     assert dataset.encoding is not None
     raw: dict[str, Any] = {
         "x": 1,
@@ -69,7 +69,7 @@ def test_what_is_unknown_or_missing(dataset: Dataset) -> None:
     np.testing.assert_array_equal(found["text/say"], hash_text(""))
     assert dataset.encoding.code("n", 2) == dataset.encoding.code("n", "2") > 0
     assert dataset.encoding.code("flag", True) == dataset.encoding.code("flag", "true") > 0
-    with pytest.raises(DataError, match="column 'x': expected a value, got none, and it never was missing"):
+    with pytest.raises(DataError, match="column 'x': expected a value, got none; it was never missing"):
         dataset.encoding.row({**raw, "x": None})
     for value in ("one", [1], 1e300, float("inf")):
         with pytest.raises(DataError, match="column 'x': expected a number"):

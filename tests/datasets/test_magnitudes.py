@@ -1,4 +1,4 @@
-"""Large numbers that lie close together stay apart, on import and at service time."""
+"""Large numbers that are close together stay distinct, on import and in service."""
 
 from __future__ import annotations
 
@@ -79,16 +79,16 @@ def test_other_data_are_read_with_the_agents_offset(tables: Any) -> None:
 
 def test_a_vector_of_large_numbers_close_together_is_refused(tables: Any) -> None:
     rows = [{"who": "a", "step": i, "do": "go", "gain": 1.0, "v": [1.0, 1.764e9 + i]} for i in range(3)]
-    with pytest.raises(DataError, match="column 'v': expected numbers that float32 tells apart, got 1764000000 to"):
+    with pytest.raises(DataError, match="column 'v': expected numbers that float32 can distinguish, got 1764000000 to"):
         load(tables.parquet(rows), tables.schema(observation={"v": "vector"}))
 
 
-def test_what_a_shift_cannot_keep_apart_is_said(tables: Any) -> None:
+def test_integers_that_a_shift_cannot_keep_distinct_are_reported(tables: Any) -> None:
     rows = [
         {"who": "a", "step": i, "do": "go", "gain": float(i % 2), "x": x} for i, x in enumerate([0, 2**40, 2**40 + 1])
     ]
     report = analyse(load(tables.parquet(rows), tables.schema(observation={"x": "number"})))
-    assert any("column 'x': whole numbers less than 131,072 apart" in text for text in report["warnings"])
+    assert any("column 'x': integers less than 131,072 apart" in text for text in report["warnings"])
 
 
 def test_the_offset_does_not_depend_on_the_order_of_the_rows() -> None:

@@ -41,7 +41,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def made(episodes: list[EpisodeBuffer], action: Any = None, name: str = "test/walk-v0") -> str:
         minari.create_dataset_from_buffers(
             name, episodes, action_space=action or gym.spaces.Discrete(4, start=-1), observation_space=SPACE,
-            algorithm_name="none", author="nobody", author_email="none", code_permalink="none",
+            algorithm_name="none", author="none", author_email="none", code_permalink="none",
         )  # fmt: skip
         return name
 
@@ -49,7 +49,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_episodes_come_whole(make: Any) -> None:
+def test_episodes_are_complete(make: Any) -> None:
     dataset = load_minari(make([episode(0, 4, "terminated"), episode(1, 2, "truncated"), episode(2, 3, "neither")]))
     assert dataset.sessions == ["0", "1", "2"]
     assert dataset.actions == ["-1", "0", "1", "2"]
@@ -67,7 +67,7 @@ def test_episodes_come_whole(make: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_what_is_wrong_is_named(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_name_what_is_wrong(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="no/such-v0: expected a Minari dataset on this machine"):
         load_minari("no/such-v0")
     rewards = np.array([0.0, np.nan, 1.0])

@@ -1,4 +1,4 @@
-"""One table in the codes of another's import: an agent keeps the vocabularies that it was trained with."""
+"""A table in the codes of another import: an agent keeps the vocabularies that it was trained with."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_sessions_with_unknown_actions_are_left_out(tables: Any) -> None:
     stayed = {row["who"] for row in tables.rows if row["do"] == "stay"}
     assert seen.buffer.episodes == whole.buffer.episodes - len(stayed)
     only = load(tables.csv(changed(tables.rows, do={"go": "run", "stay": "run"}), "run.csv"), tables.schema())
-    with pytest.raises(DataError, match="no session is left"):
+    with pytest.raises(DataError, match="actions, got none"):
         reencode(only, agent.encoding)
 
 

@@ -52,19 +52,19 @@ def test_it_is_read_and_written_as_toml(tmp_path: Path) -> None:
     [
         (("reward =", "rewrd ="), "unknown key 'rewrd'; did you mean 'reward'"),
         (('session = "who"', ""), "session is missing"),
-        (('"number"', '"float"'), "observation 'x' to be one of number, category, text, vector, got 'float'"),
+        (('"number"', '"float"'), "observation 'x' to be one of number, category, text, vector, entities, got 'float'"),
         (('"number"', '"Number"'), "did you mean 'number'"),
         (('"truncated"', '"stopped"'), 'expected ends = "terminated" or "truncated"'),
         (('order = "t"', "order = 3"), "expected order to be the name of a column, got 3"),
         (('["m1", "m2"]', "[1, 2]"), "expected mask to be a list of texts"),
         (('["m1", "m2"]', '["m1", "m1"]'), "mask names something twice"),
-        (('x = "number"', 'gain = "number"'), "'gain' is reward and an observation at once"),
-        (('x = "number"', 'do = "number"'), "'do' is the action and an observation at once"),
+        (('x = "number"', 'gain = "number"'), "'gain' is both reward and an observation"),
+        (('x = "number"', 'do = "number"'), "'do' is both the action and an observation"),
         (("[observation]", "[observations]"), "unknown key 'observations'; did you mean 'observation'"),
         (("ends", "= ends"), "expected a schema as TOML"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, change: tuple[str, str], match: str) -> None:
+def test_errors_name_what_is_wrong(tmp_path: Path, change: tuple[str, str], match: str) -> None:
     path = tmp_path / "s.toml"
     path.write_text(FULL.replace(*change))
     with pytest.raises(ConfigError, match=match):
@@ -84,12 +84,12 @@ def test_nothing_need_be_observed() -> None:
 @pytest.mark.parametrize(
     ("roles", "match"),
     [
-        ({"action": "a"}, "column 'a' is session and action at once"),
-        ({"reward": "b"}, "column 'b' is action and reward at once"),
-        ({"order": "a"}, "column 'a' is session and order at once.*or no order"),
-        ({"terminated": "e", "truncated": "e"}, "column 'e' is terminated and truncated at once"),
-        ({"mask": ("m", "c")}, "column 'c' is reward and mask at once"),
-        ({"behaviour_probability": "c"}, "column 'c' is reward and behaviour_probability at once"),
+        ({"action": "a"}, "column 'a' is both session and action"),
+        ({"reward": "b"}, "column 'b' is both action and reward"),
+        ({"order": "a"}, "column 'a' is both session and order.*or no order"),
+        ({"terminated": "e", "truncated": "e"}, "column 'e' is both terminated and truncated"),
+        ({"mask": ("m", "c")}, "column 'c' is both reward and mask"),
+        ({"behaviour_probability": "c"}, "column 'c' is both reward and behaviour_probability"),
     ],
 )
 def test_a_column_with_two_roles_is_refused(roles: dict[str, Any], match: str) -> None:
@@ -98,14 +98,14 @@ def test_a_column_with_two_roles_is_refused(roles: dict[str, Any], match: str) -
 
 
 @pytest.mark.parametrize("length", [0, -1, 10**6, 2.5, True, "64"])
-def test_a_text_length_that_is_none_is_refused(length: Any) -> None:
+def test_an_invalid_text_length_is_refused(length: Any) -> None:
     with pytest.raises(ConfigError, match="expected text_length from 1 to 4096"):
         Schema("a", "b", "c", text_length=length)
 
 
 def test_the_text_length_of_a_schema_is_that_of_the_hash() -> None:
     from seqel.datasets import schema
-    from seqel.spaces import TEXT_TOKENS
+    from seqel.spaces.kinds.text import TEXT_TOKENS
 
     assert schema.TEXT_LENGTH == TEXT_TOKENS
     assert "text_length" not in Schema("a", "b", "c").to_toml()  # stores of earlier schemas stay valid
@@ -148,7 +148,7 @@ def test_a_schema_is_proposed_from_names_and_values(tables: Any, kind: str) -> N
     }  # fmt: skip
     unsure = "\n".join(proposal.unsure)
     for text in (
-        "level: 3 different whole numbers",
+        "level: 3 different integers",
         "next_age: left out",
         "row_id: left out",
         "same: left out",
@@ -172,7 +172,7 @@ def test_a_log_of_user_item_rating_time_needs_nothing_else(tables: Any) -> None:
     rows = "".join(f"u{n // 5},film {n % 7},{n % 3 + 1},{n}\n" for n in range(50))
     proposal = propose(tables.text("user,item,rating,time\n" + rows))
     assert proposal.schema == Schema("user", "item", "rating", order="time")
-    assert any("the history alone decides" in doubt for doubt in proposal.unsure)
+    assert any("the agent only sees the history" in doubt for doubt in proposal.unsure)
     dataset = load(tables.directory / "t.csv", proposal.schema)
     assert dataset.encoding is not None
     assert [str(leaf) for leaf in dataset.observation.leaves] == ["constant: vector [1] uint8"]
@@ -191,13 +191,13 @@ def test_a_log_of_user_item_rating_time_needs_nothing_else(tables: Any) -> None:
         ("episode,text,label,reward", "s{s},hello {n} you,{a},{f}", ("episode", "label", "reward")),
     ],
 )
-def test_usual_names_are_known(tables: Any, header: str, values: str, roles: tuple[str, str, str]) -> None:
+def test_common_column_names_are_recognised(tables: Any, header: str, values: str, roles: tuple[str, str, str]) -> None:
     lines = [values.format(s=n // 5, a=["buy", "sell", "wait"][n % 3], f=n % 2, n=n) for n in range(60)]
     schema = propose(tables.text("\n".join([header, *lines]) + "\n")).schema
     assert (schema.session, schema.action, schema.reward) == roles
 
 
-def test_what_is_not_clear_is_left_open_with_its_choices(tables: Any) -> None:
+def test_an_unclear_role_is_left_open_with_the_possible_columns(tables: Any) -> None:
     lines = [f"s{n // 5},{'ab'[n % 2]},{n}.25,{n * 3}" for n in range(60)]
     path = tables.text("\n".join(["session,what,one,two", *lines]) + "\n")
     found = draft(path)
@@ -211,7 +211,7 @@ def test_what_is_not_clear_is_left_open_with_its_choices(tables: Any) -> None:
     written.write_text(
         written.read_text().replace('"?"  # one of: what', '"what"  #').replace('"?"  # one of: one', '"one"  #')
     )
-    with pytest.raises(ConfigError, match="column 'one' is reward and an observation"):
+    with pytest.raises(ConfigError, match="column 'one' is both reward and an observation"):
         Schema.load(written)  # the columns that were chosen are still to be taken out of [observation]
     found = draft(path, {"action": "what", "reward": "one"})
     assert found.schema == Schema("session", "what", "one", {"two": "number"})
@@ -221,23 +221,23 @@ def test_what_is_not_clear_is_left_open_with_its_choices(tables: Any) -> None:
         draft(path, {"action": "what", "reward": "what"})
 
 
-def test_doubts_are_told(tables: Any) -> None:
+def test_uncertain_guesses_are_listed(tables: Any) -> None:
     proposal = propose(tables.text("episode,user_id,the_action,score,x\na,u,b,1,0.5\na,u,c,2,0.25\n"))
     assert proposal.schema.session == "episode"
     unsure = "\n".join(proposal.unsure)
-    assert "session: episode was taken, user_id looks like it too" in unsure
-    assert "the_action was taken" in unsure
+    assert "session: episode was chosen, but user_id looks like it too" in unsure
+    assert "the_action was chosen" in unsure
     assert "no column looks like an order" in unsure
     assert "how a session ends" in unsure
 
 
-def test_a_probability_and_short_sentences_are_seen_for_what_they_are(tables: Any) -> None:
+def test_a_probability_and_short_sentences_are_recognised(tables: Any) -> None:
     lines = ["session,action,reward,probability,message,genre"]
     lines += [f"s{n // 3},b,1,0.5,my number is {n % 20},Science Fiction {n % 3}" for n in range(60)]
     proposal = propose(tables.text("\n".join(lines) + "\n"))
     assert proposal.schema.behaviour_probability == "probability"
     assert proposal.schema.observation == {"message": "text", "genre": "category"}
-    assert any("probability was taken; if it is no probability" in doubt for doubt in proposal.unsure)
+    assert any("probability was chosen; if it is not the probability" in doubt for doubt in proposal.unsure)
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
@@ -252,4 +252,4 @@ def test_a_list_of_names_is_no_mask(tables: Any, kind: str) -> None:
     path.write_text(text.replace(",do,", ",action,"))
     proposal = propose(path)
     assert proposal.schema.mask is None and "available_actions" not in proposal.schema.observation
-    assert any("say candidates" in doubt for doubt in proposal.unsure)
+    assert any("set candidates" in doubt for doubt in proposal.unsure)

@@ -84,7 +84,7 @@ def test_a_mask_that_forbids_what_was_done_in_one_column_is_refused(tables: Any)
     with pytest.raises(DataError, match=r"dose_ok, fluid_ok.*expected a mask that allows the action taken"):
         load(tables.parquet(rows), tables.schema(**MASKED))
     rows = [row | {"dose_ok": [True, True]} for row in ROWS]
-    with pytest.raises(DataError, match="the action mask has 2 values a row, but there are 3 actions"):
+    with pytest.raises(DataError, match="the action mask has 2 values per row, but there are 3 actions"):
         load(tables.parquet(rows, "wide.parquet"), tables.schema(**MASKED))
 
 
@@ -111,7 +111,7 @@ def test_a_last_row_without_actions_and_reward_is_a_final_observation(tables: An
         ({"actions": ["none", "low"]}, "expected actions to be 2 lists"),
         ({"actions": [["none"], ["no", "no"]]}, "expected actions to be 2 lists of different texts"),
         ({"candidates": "offered", **NAMES}, "candidates is for a single action column"),
-        ({"observation": {"fluid": "category"}}, "column 'fluid' is the action and an observation at once"),
+        ({"observation": {"fluid": "category"}}, "column 'fluid' is both the action and an observation"),
         ({"reward": "dose"}, "column 'dose' is action and reward at once"),
     ],
     ids=str,

@@ -18,7 +18,7 @@ from seqel.datasets.importing import rows as importing
 from seqel.datasets.importing.episodes import stable_order
 from seqel.datasets.reading import chunks as lines
 from seqel.errors import ConfigError, DataError
-from seqel.spaces import hash_text
+from seqel.spaces.kinds.text import hash_text
 
 
 def contents(dataset: Dataset) -> dict[str, Any]:
@@ -71,14 +71,14 @@ def test_an_example_worked_by_hand(tables: Any) -> None:
     np.testing.assert_array_equal(slot, np.concatenate([[0], np.cumsum(length + 1)[:-1]]))
 
 
-def test_a_truncated_session_gives_up_its_last_transition(tables: Any) -> None:
+def test_a_truncated_session_loses_its_last_transition(tables: Any) -> None:
     dataset = load(tables.csv(tables.rows), tables.schema(ends="truncated"))
     found = episode(dataset, "ann")
     assert (found["length"], found["terminated"]) == (2, 0)
     np.testing.assert_array_equal(found["observation/numbers"], [[3], [13], [23]])
     np.testing.assert_array_equal(found["action"], [[0], [1], [0]])
     np.testing.assert_array_equal(found["reward"], np.float32([0, 0.5, 0]))
-    assert sorted(dataset.sessions) == ["ann", "cé"]  # bo has a single row: nothing is left
+    assert sorted(dataset.sessions) == ["ann", "cé"]  # bo has a single row, so no transition is left
     assert dataset.report["dropped_sessions"] == 1
     assert dataset.report["dropped_steps"] == 3
 
@@ -102,14 +102,14 @@ def test_columns_say_how_a_session_ends(tables: Any) -> None:
     assert (episode(dataset, "ann")["length"], episode(dataset, "ann")["terminated"]) == (3, 1)
     assert (episode(dataset, "cé")["length"], episode(dataset, "cé")["terminated"]) == (3, 0)
     assert "bo" not in dataset.sessions
-    dataset = load(tables.csv(rows), tables.schema(truncated="cut"))  # who is not cut has ended
+    dataset = load(tables.csv(rows), tables.schema(truncated="cut"))  # sessions that are not cut off have ended
     assert (episode(dataset, "bo")["length"], episode(dataset, "bo")["terminated"]) == (1, 1)
     assert (episode(dataset, "cé")["length"], episode(dataset, "cé")["terminated"]) == (3, 0)
     with pytest.raises(DataError, match=r"t\.csv, line 2, column 'over': the session ends here, but it has rows after"):
         load(tables.csv([{**row, "over": row["step"] == 0} for row in tables.rows]), tables.schema(terminated="over"))
 
 
-def test_the_flag_may_stand_with_the_last_action_or_the_final_observation(tables: Any) -> None:
+def test_the_flag_may_be_at_the_last_action_or_the_final_observation(tables: Any) -> None:
     for at in (2, 3):
         rows = [{**row, "over": int(row["step"] == at)} for row in tables.rows if row["who"] == "ann"]
         rows.append({**rows[-1], "step": 3, "do": None, "gain": None, "over": int(at == 3)})
@@ -181,7 +181,7 @@ def test_without_an_order_the_file_s_order_counts(tables: Any) -> None:
         ["2026-01-01T10:00:00Z", "2026-01-01T13:00:00+02:00", "2026-01-02T00:00:00+03:00"],
         ["2026-01-01", "2026-01-02", "2026-01-03"],
         ["0.5", "1e0", "7"],
-        ["9007199254740992", "9007199254740993", "9007199254740994"],  # float64 cannot tell the first two apart
+        ["9007199254740992", "9007199254740993", "9007199254740994"],  # float64 cannot distinguish the first two
     ],
 )
 def test_orders_are_numbers_or_dates(tables: Any, times: list[str]) -> None:
@@ -218,7 +218,7 @@ def many(rows: int = 3_000, seed: int = 0) -> pl.DataFrame:
     return frame.with_columns(x=pl.when(pl.col("step") % 10 == 0).then(None).otherwise("x"))
 
 
-def test_many_batches_and_buckets_give_what_one_gives(tables: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_batches_and_buckets_give_the_same_as_one(tables: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tables.directory / "m.csv"
     many().write_csv(path)
     many().write_parquet(tables.directory / "m.parquet")
@@ -256,7 +256,7 @@ def test_the_second_start_opens_the_store_and_reads_no_table(tables: Any, monkey
     assert isinstance(two.buffer.slots.columns["reward"], np.memmap)
 
 
-def test_a_changed_file_or_schema_or_a_damaged_store_is_imported_anew(tables: Any) -> None:
+def test_a_changed_file_or_schema_or_a_damaged_store_is_imported_again(tables: Any) -> None:
     path = tables.csv(tables.rows)
     one = load(path, tables.schema())
     assert one.directory is not None
@@ -300,7 +300,7 @@ def test_where_the_folder_cannot_be_written_the_store_is_elsewhere(
 
 def test_masks_that_do_not_fit_are_refused(tables: Any) -> None:
     rows = [{**row, "mask": [True, True, True]} for row in tables.rows]
-    with pytest.raises(DataError, match="the action mask has 3 values a row, but there are 2 actions"):
+    with pytest.raises(DataError, match="the action mask has 3 values per row, but there are 2 actions"):
         load(tables.jsonl(rows), tables.schema(mask="mask"))
     dataset = load(tables.jsonl(rows), tables.schema(mask="mask", actions=["stay", "go", "jump"]))
     assert dataset.actions == ["stay", "go", "jump"]
@@ -316,7 +316,7 @@ def test_masks_that_do_not_fit_are_refused(tables: Any) -> None:
 
 
 def test_actions_that_the_schema_does_not_list_are_refused(tables: Any) -> None:
-    with pytest.raises(DataError, match="lists the actions \\['go'\\], but 'stay' occurs too"):
+    with pytest.raises(DataError, match="expected one of the schema's actions \\['go'\\], got 'stay'"):
         load(tables.csv(tables.rows), tables.schema(actions=["go"]))
 
 
@@ -390,9 +390,9 @@ def test_candidates_by_name_are_a_mask(tables: Any) -> None:
         bad = [{**rows[0], "offered": wrong}, *rows[1:]]
         with pytest.raises(DataError, match=expected):
             load(tables.jsonl(bad), schema)
-    with pytest.raises(ConfigError, match="candidates needs all actions"):
+    with pytest.raises(ConfigError, match="candidates requires the names of all actions"):
         tables.schema(candidates="offered")
-    with pytest.raises(ConfigError, match="candidates and mask say the same"):
+    with pytest.raises(ConfigError, match="expected candidates or mask, got both"):
         tables.schema(candidates="offered", mask="mask", actions=["stay", "go"])
 
 
@@ -406,7 +406,7 @@ def flip(path: Path, at: int, bit: int) -> None:
 
 
 @pytest.mark.parametrize("flips", [60, pytest.param(500, marks=pytest.mark.slow)])
-def test_a_flipped_bit_anywhere_in_the_store_is_found_and_the_store_made_again(flips: int, tables: Any) -> None:
+def test_a_flipped_bit_anywhere_in_the_store_is_found_and_the_table_imported_again(flips: int, tables: Any) -> None:
     file, schema = tables.csv(tables.rows), tables.schema()
     whole = load(file, schema)
     before = contents(whole)
@@ -426,13 +426,15 @@ def test_a_flipped_bit_anywhere_in_the_store_is_found_and_the_store_made_again(f
         assert again.encoding is not None and again.encoding.to_json() == whole.encoding.to_json()  # type: ignore[union-attr]
         assert again.report == whole.report
     assert silent <= flips // 60, (
-        "a flip in the version's digit reads as another version, which is made again without a word"
+        "a flip in the version's digit reads as another version, which is imported again without a warning"
     )
 
 
 @pytest.mark.parametrize("name", ["meta.json", "encoding.json", "episodes.npy", "hashes.npy", "names.bin", "00.bin"])
 @pytest.mark.parametrize("how", ["missing", "cut", "empty", "a folder", "a link out", "a pipe"])
-def test_a_side_file_that_is_damaged_makes_the_store_again(name: str, how: str, tables: Any, tmp_path: Path) -> None:
+def test_a_damaged_side_file_makes_the_table_be_imported_again(
+    name: str, how: str, tables: Any, tmp_path: Path
+) -> None:
     file, schema = tables.csv(tables.rows), tables.schema()
     one = load(file, schema)
     assert one.directory is not None
@@ -448,13 +450,13 @@ def test_a_side_file_that_is_damaged_makes_the_store_again(name: str, how: str, 
         path.symlink_to(tmp_path / "outside")
     elif how == "a pipe":
         os.mkfifo(path)
-    with pytest.warns(StoreWarning, match="damaged.*made again"):
+    with pytest.warns(StoreWarning, match="damaged.*imported again"):
         two = load(file, schema)
     same(one, two)
 
 
 def test_facts_that_name_paths_outside_are_not_followed(tables: Any, tmp_path: Path) -> None:
-    """With a checksum that fits, as somebody makes it on purpose."""
+    """With a valid checksum, as an attacker would make it."""
     file, schema = tables.csv(tables.rows), tables.schema()
     one = load(file, schema)
     assert one.directory is not None
@@ -464,7 +466,7 @@ def test_facts_that_name_paths_outside_are_not_followed(tables: Any, tmp_path: P
     meta["files"]["../../outside.bin"] = meta["files"].pop(column["file"])
     column["file"] = "../../outside.bin"
     (one.directory / "meta.json").write_bytes(store._sealed(meta))
-    with pytest.warns(StoreWarning, match="names other files"):
+    with pytest.warns(StoreWarning, match="lists files that are not those of a store"):
         same(one, load(file, schema))
 
 
@@ -483,7 +485,7 @@ def test_episodes_beyond_the_slots_are_refused(tables: Any) -> None:
 
 
 def test_a_part_of_the_sessions_is_split_as_the_whole_is(tables: Any) -> None:
-    """A session stays on its side: an agent judged on a part must not meet what it learnt from."""
+    """A session stays in its part: an agent that is evaluated on some sessions must not have been trained on them."""
     rows = [
         {"who": f"s{n}", "step": step, "x": 1.0, "kind": "a", "say": "hi", "do": "go", "gain": 1.0}
         for n in range(200)
@@ -494,9 +496,9 @@ def test_a_part_of_the_sessions_is_split_as_the_whole_is(tables: Any) -> None:
     some = np.arange(3, 200, 2)
     part = whole.only(some)
     assert part.sessions == [whole.sessions[row] for row in some]
-    learnt, left = part.split(0.3, 7)
+    learned, left = part.split(0.3, 7)
     assert {part.sessions[row] for row in left} == held & set(part.sessions)
-    assert {part.sessions[row] for row in learnt} == set(part.sessions) - held
+    assert {part.sessions[row] for row in learned} == set(part.sessions) - held
     assert {part.sessions[row] for row in part.not_learnt(0.3, 7)} == held & set(part.sessions)
     twice = part.only(np.arange(1, len(some), 3))
     assert {twice.sessions[row] for row in twice.split(0.3, 7)[1]} == held & set(twice.sessions)

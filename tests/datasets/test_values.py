@@ -1,4 +1,4 @@
-"""A value has the same code at service time as on import, in whichever form each of the two has it."""
+"""A value has the same code in service as on import, whichever form it has in either."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from seqel.datasets.dataset import Dataset, load
 from seqel.datasets.values import Lookup, as_text, canonical, is_missing
-from seqel.spaces import hash_text
+from seqel.spaces.kinds.text import hash_text
 
 RNG = np.random.default_rng(0)
 VALUES: dict[str, list[Any]] = {
@@ -38,7 +38,7 @@ VALUES: dict[str, list[Any]] = {
 
 
 def forms(value: Any) -> list[Any]:
-    """Other ways in which the same value arrives."""
+    """Return other forms of the same value."""
     found: list[Any] = [value, str(value)]
     if isinstance(value, bool):
         found += [np.bool_(value), str(value).lower(), str(value).upper()]
@@ -125,7 +125,7 @@ def test_what_is_not_a_number_is_no_text(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dataset.encoding.row({"it": "nan"})["text/it"], hash_text("nan"))
 
 
-def test_forms_that_mean_two_names_are_told_apart_by_their_text() -> None:
+def test_forms_that_mean_two_names_are_distinguished_by_their_text() -> None:
     lookup = Lookup(["1.1", "1.10", "2", "true"])
     assert [lookup.get(value) for value in ("1.1", "1.10", 1.1, "1.100")] == [0, 1, 0, None]
     assert [lookup.get(value) for value in (2.0, "2.0", np.int8(2), True, "TRUE", "no", None)] == [

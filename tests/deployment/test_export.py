@@ -1,4 +1,4 @@
-"""An exported agent decides as the agent does, and what is no exported agent is refused."""
+"""An exported agent decides like the agent, and other files are refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Agent, ExportedAgent
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7])
-def test_it_decides_as_the_agent_does_long_after_the_ring_has_wrapped(
+def test_the_exported_agent_decides_like_the_agent_long_after_the_ring_has_wrapped(
     pair: tuple[Agent, ExportedAgent], rows: int
 ) -> None:
     agent, exported = pair
@@ -59,7 +59,7 @@ def test_it_decides_as_the_agent_does_long_after_the_ring_has_wrapped(
         assert (again.action == decided.action).all()
 
 
-def test_every_kind_of_observation_goes_through(tmp_path: Path) -> None:
+def test_every_kind_of_observation_can_be_exported(tmp_path: Path) -> None:
     spec = ObservationSpec.from_space(NESTED)
     torch.manual_seed(1)
     net = QNetwork(NetworkConfig(width=16, heads=2, context=4, value="hl-gauss"), spec, ActionSpec((4,), (2,)))
@@ -79,7 +79,7 @@ def test_every_kind_of_observation_goes_through(tmp_path: Path) -> None:
         assert (again.action == decided.action).all() and (again.action >= 2).all()
 
 
-def test_the_previous_action_is_one_of_the_action_space_also_where_that_begins_elsewhere(tmp_path: Path) -> None:
+def test_previous_actions_are_read_in_an_action_space_that_does_not_start_at_zero(tmp_path: Path) -> None:
     torch.manual_seed(2)
     spec = ObservationSpec.from_space(SPACE)
     net = QNetwork(NetworkConfig(width=16, heads=2, context=4), spec, ActionSpec((3,), (5,)))
@@ -93,14 +93,14 @@ def test_the_previous_action_is_one_of_the_action_space_also_where_that_begins_e
         _, state = actor.act(seen)  # type: ignore[attr-defined]
         decided, _ = actor.act(seen, state, previous_action=np.array([5, 6, 7]))  # type: ignore[attr-defined]
         q.append(decided.q)
-        assert np.ptp(decided.q, axis=0).min() > 1e-3, "each of the three actions is told from the others"
+        assert np.ptp(decided.q, axis=0).min() > 1e-3, "the three actions are distinguished"
     np.testing.assert_allclose(q[1], q[0], rtol=1e-4, atol=1e-5)
     for outside in (4, 8):
         with pytest.raises(SpaceError, match="previous_action"):
             exported.act(seen, previous_action=np.array([5, 6, outside]))
 
 
-def test_the_agent_is_left_as_it_was(tmp_path: Path) -> None:
+def test_export_leaves_the_agent_unchanged(tmp_path: Path) -> None:
     agent = Agent(network(), {"env": "Somewhere-v0"})
     before = {name: value.clone() for name, value in agent.network.state_dict().items()}
     exported = ExportedAgent(export(agent, tmp_path / "agent.onnx"))
@@ -109,7 +109,7 @@ def test_the_agent_is_left_as_it_was(tmp_path: Path) -> None:
     assert exported.info == {"env": "Somewhere-v0"}
 
 
-def test_what_does_not_fit_is_refused(pair: tuple[Agent, ExportedAgent]) -> None:
+def test_arguments_that_do_not_fit_are_refused(pair: tuple[Agent, ExportedAgent]) -> None:
     _, exported = pair
     seen, state = np.zeros((2, 3), np.float32), exported.initial_state(2)
     with pytest.raises(SpaceError, match="reward: expected 2 rows, got 3"):
@@ -129,18 +129,18 @@ def test_a_gru_is_not_exported(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_no_exported_agent_is_named(pair: tuple[Agent, ExportedAgent], tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_exported_agent_is_refused(pair: tuple[Agent, ExportedAgent], tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such file"):
         ExportedAgent(tmp_path / "missing.onnx")
     path = tmp_path / "agent.onnx"
     whole = export(pair[0], path).read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CheckpointError, match="damaged, or no ONNX model"):
+    with pytest.raises(CheckpointError, match="damaged, or not an ONNX model"):
         ExportedAgent(path)
     model = onnx.load_from_string(whole)
     del model.metadata_props[:]
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(CheckpointError, match="no exported agent"):
+    with pytest.raises(CheckpointError, match="not an exported agent"):
         ExportedAgent(path)
     onnx.helper.set_model_props(model, {"seqel": '{"format": 99}'})
     path.write_bytes(model.SerializeToString())
@@ -158,6 +158,6 @@ def test_acting_from_a_file_needs_no_torch() -> None:
     assert out.stdout.strip() == "False"
 
 
-def test_spaces_are_told_in_the_file(pair: tuple[Agent, ExportedAgent]) -> None:
+def test_the_file_describes_the_spaces(pair: tuple[Agent, ExportedAgent]) -> None:
     assert pair[1].observation_spec == ObservationSpec.from_space(SPACE)
     assert pair[1].action_spec == pair[0].action_spec

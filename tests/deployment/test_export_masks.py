@@ -1,4 +1,4 @@
-"""An exported agent under masks, and after rewards that are not finite."""
+"""An exported agent with action masks, and after rewards that are not finite."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from support import network
 
 
 @pytest.mark.parametrize("policy", ["none", "constraint", "greedy"])
-def test_it_decides_as_the_agent_does_under_masks(policy: Any, tmp_path: Path) -> None:
-    agent = Agent(network(policy=policy))
+def test_the_exported_agent_decides_like_the_agent_under_masks(policy: Any, tmp_path: Path) -> None:
+    agent = Agent(network(policy_head=policy))
     exported = ExportedAgent(export(agent, tmp_path / "agent.onnx"))
     rng = np.random.default_rng(0)
     one = other = None
@@ -30,7 +30,7 @@ def test_it_decides_as_the_agent_does_under_masks(policy: Any, tmp_path: Path) -
         np.testing.assert_allclose(again.q, decided.q, rtol=1e-4, atol=1e-4)
 
 
-def test_refusals_warnings_and_forgetting_are_those_of_the_agent(tmp_path: Path) -> None:
+def test_errors_warnings_and_resets_are_those_of_the_agent(tmp_path: Path) -> None:
     agent = Agent(network(), {"masked": True})
     exported = ExportedAgent(export(agent, tmp_path / "agent.onnx"))
     seen = np.ones((2, 3), np.float32)
@@ -47,7 +47,7 @@ def test_refusals_warnings_and_forgetting_are_those_of_the_agent(tmp_path: Path)
         exported.act(seen[0])
     with pytest.raises(SpaceError, match="reward"):
         exported.act(seen, state, reward=np.zeros((2, 1)))
-    state.values[:, 1] = np.nan  # as a damaged memory, or one from before rewards were checked, would be
+    state.values[:, 1] = np.nan  # like a damaged memory, or one from before rewards were checked
     fresh = exported.act(seen, mask=np.ones((2, 3), bool))[0].q
     again, _ = exported.act(seen, state, first=[True, True], reward=[np.nan, np.nan], mask=np.ones((2, 3), bool))
     np.testing.assert_array_equal(again.q, fresh)

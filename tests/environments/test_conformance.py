@@ -1,4 +1,4 @@
-"""What the probe reports of environments that can be learnt from, but depart from what they declare."""
+"""Warnings of the probe about environments that can be trained on, but depart from what they declare."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seqel.errors import ConfigError, SpaceError
 
 
 def showing(space: spaces.Space[Any], value: Any, **more: Any) -> type[gym.Env[Any, Any]]:
-    """An environment whose observation is `value`, or what it gives of its own random numbers and step."""
+    """An environment whose observation is `value`, or `value(rng, time)` if it is a function."""
 
     class Shows(gym.Env[Any, Any]):
         observation_space, action_space = space, spaces.Discrete(2)
@@ -51,20 +51,20 @@ def test_a_well_behaved_environment_gets_no_warning() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (showing(UNIT, random, seeded=False), r"did not do the same twice \(the first observation differs\)"),
-        (showing(UNIT, np.array([0.0, 3.0], np.float32)), r"a value was 3 at \[1\], its space says -1 to 1"),
-        (showing(UNIT, np.zeros(2)), "its values are float64, its space says float32"),
+        (showing(UNIT, random, seeded=False), r"gave different results \(the first observation differs\)"),
+        (showing(UNIT, np.array([0.0, 3.0], np.float32)), r"a value was 3 at \[1\], but its space says -1 to 1"),
+        (showing(UNIT, np.zeros(2)), "its values are float64, but its space says float32"),
         (showing(spaces.Text(3), "far too long"), "is not in its space"),
     ],
     ids=["seed", "bounds", "dtype", "text"],
 )
-def test_what_departs_from_the_declaration_is_reported_once(make: Any, says: str) -> None:
+def test_a_departure_from_the_declaration_is_reported_once(make: Any, says: str) -> None:
     import re
 
     assert len([text for text in probe(make).warnings if re.search(says, text)]) == 1
 
 
-def test_an_environment_that_may_never_end_is_warned_of() -> None:
+def test_an_environment_that_may_never_end_gives_a_warning() -> None:
     class Endless(showing(UNIT, random)):  # type: ignore[misc]
         def step(self, action: Any) -> Any:
             *rest, _, cut, info = super().step(action)
@@ -79,9 +79,9 @@ def test_an_environment_that_may_never_end_is_warned_of() -> None:
 PICTURE = spaces.Box(0, 255, (24, 24, 3), np.uint8)
 
 
-def test_dark_pictures_and_bright_codes_are_asked_about() -> None:
+def test_dark_images_and_bright_codes_give_a_warning() -> None:
     dark, bright = np.full((24, 24, 3), 9, np.uint8), np.full((24, 24, 3), 200, np.uint8)
-    says = r"read as a picture, but no value in play was above 9: .* --set observation.observation=codes"
+    says = r"read as an image, but no value in play was above 9: .* --set observation.observation=codes"
     found = probe(showing(PICTURE, dark))
     import re
 
@@ -100,7 +100,7 @@ def test_the_environment_and_the_setting_say_how_a_grid_is_read() -> None:
     assert probe(showing(named, value)).observation.leaves[0].kind == "image"
     found = probe(told)
     assert found.observation.leaves[0].kind == "grid" and not any("read as" in text for text in found.warnings)
-    assert probe(told, read_as={"image": "pixels"}).observation.leaves[0].kind == "image", "the setting stands above it"
+    assert probe(told, read_as={"image": "pixels"}).observation.leaves[0].kind == "image", "the setting overrides it"
     with pytest.raises(ConfigError, match=r"expected paths among \['image', 'place'\], got 'picture'"):
         probe(told, read_as={"picture": "codes"})
     with pytest.raises(ConfigError, match="only a Box of integers"):
@@ -114,7 +114,7 @@ def test_the_environment_and_the_setting_say_how_a_grid_is_read() -> None:
 TIME = 1_700_000_000
 
 
-def test_numbers_that_float32_cannot_tell_apart_are_refused() -> None:
+def test_numbers_that_float32_cannot_distinguish_are_refused() -> None:
     for dtype in (np.float64, np.int64):
         free = spaces.Box(
             *((-np.inf, np.inf) if dtype is np.float64 else (np.iinfo(np.int64).min, np.iinfo(np.int64).max)),

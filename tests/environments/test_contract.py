@@ -1,4 +1,4 @@
-"""What an environment may return, and what is said where it returns something else."""
+"""What an environment may return, and the errors if it returns something else."""
 
 from __future__ import annotations
 
@@ -74,19 +74,19 @@ def environment(**changes: Any) -> type[gym.Env[Any, Any]]:
     ],
     ids=str,
 )
-def test_what_is_no_mask_is_refused_in_the_probe(mask: Any) -> None:
+def test_an_invalid_mask_is_refused_in_the_probe(mask: Any) -> None:
     with pytest.raises(EnvironmentFault, match=r"action_mask: expected 4 yes/no values"):
         probe(environment(mask=mask))
 
 
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.int64, np.uint8, np.float32])
-def test_a_mask_of_yes_and_no_holds(dtype: Any) -> None:
+def test_a_mask_of_zeros_and_ones_is_accepted(dtype: Any) -> None:
     found = make_checked(environment(mask=np.array([1, 0, 0, 1], dtype))).reset(seed=0)[1]
     assert found["action_mask"].dtype == bool and found["action_mask"].tolist() == [True, False, False, True]
     assert make_checked(environment(mask=[True, False, True, True])).reset()[1]["action_mask"].sum() == 3
 
 
-def test_no_mask_at_a_step_means_that_all_is_allowed() -> None:
+def test_no_mask_at_a_step_means_that_all_actions_are_allowed() -> None:
     class Sometimes(environment()):  # type: ignore[misc]
         def tell(self, info: dict[str, Any]) -> Any:
             return {"action_mask": np.array([0, 1, 0, 0]) if self.time % 2 == 0 else None}
@@ -116,7 +116,7 @@ def test_rows_that_report_no_mask_are_not_masked_by_the_others() -> None:
 
 
 def test_a_mask_that_allows_nothing_is_a_fault_unless_the_episode_is_over() -> None:
-    with pytest.raises(EnvironmentFault, match="allows no action before step 1 of an open episode"):
+    with pytest.raises(EnvironmentFault, match="allows no action before step 1, but the episode has not ended"):
         probe(environment(mask=np.zeros(A, bool)))
 
     class AtTheEnd(environment()):  # type: ignore[misc]
@@ -131,7 +131,7 @@ def test_a_mask_that_allows_nothing_is_a_fault_unless_the_episode_is_over() -> N
 
 
 class InObservation(environment()):  # type: ignore[misc]
-    """As PettingZoo and RLlib have it: step t allows the action t % 4 alone."""
+    """As in PettingZoo and RLlib; step t only allows the action t % 4."""
 
     observation_space = spaces.Dict(
         {"observation": spaces.Box(-1, 1, (2,), np.float32), "action_mask": spaces.Box(0, 1, (A,), np.int8)}
@@ -145,7 +145,7 @@ class InObservation(environment()):  # type: ignore[misc]
         return super().step(action)
 
 
-def test_a_mask_in_the_observation_is_the_mask_and_no_leaf() -> None:
+def test_a_mask_in_the_observation_is_used_and_is_not_a_leaf() -> None:
     found = probe(InObservation)
     assert found.masked and found.mask_in_observation
     assert [leaf.path for leaf in found.observation.leaves] == ["observation"]
@@ -159,7 +159,7 @@ def test_a_mask_in_the_observation_is_the_mask_and_no_leaf() -> None:
         stream.close()
 
 
-def test_what_is_called_action_mask_but_is_none_is_refused() -> None:
+def test_an_action_mask_that_is_not_a_mask_is_refused() -> None:
     class Named(InObservation):
         observation_space = spaces.Dict({"a": SPACE, "action_mask": spaces.Box(0, 5, (A,), np.int8)})
 
@@ -186,7 +186,7 @@ def test_masks_in_both_places_that_differ_are_a_fault() -> None:
 @pytest.mark.parametrize(
     "reward", [None, "1", b"1", np.ones(1), np.ones((1, 1)), [1.0], np.nan, np.inf, 1j, {}], ids=repr
 )
-def test_a_reward_that_is_no_finite_number_is_told_as_it_was(reward: Any) -> None:
+def test_a_reward_that_is_not_finite_is_reported_as_it_was(reward: Any) -> None:
     with pytest.raises(EnvironmentFault, match=r"returned the reward .* at step 1: expected a finite number") as caught:
         probe(environment(reward=reward))
     assert str(reward) in str(caught.value) or repr(reward) in str(caught.value)
@@ -199,24 +199,24 @@ def test_a_reward_may_be_any_number(reward: Any) -> None:
 
 @pytest.mark.parametrize("name", ["terminated", "truncated"])
 @pytest.mark.parametrize("value", [None, "no", np.array([False]), 2, 0.0], ids=repr)
-def test_an_end_that_is_no_bool_is_refused(name: str, value: Any) -> None:
+def test_an_end_flag_that_is_not_a_bool_is_refused(name: str, value: Any) -> None:
     with pytest.raises(EnvironmentFault, match=rf"returned {name} = .* at step 1: expected a bool"):
         probe(environment(**{name: value}))
 
 
 @pytest.mark.parametrize("value", [False, np.False_, 0, np.array(False)], ids=repr)
-def test_an_end_may_be_any_bool(value: Any) -> None:
+def test_an_end_flag_may_be_any_kind_of_bool(value: Any) -> None:
     assert not probe(environment(terminated=value), steps=20).lengths
 
 
 @pytest.mark.parametrize("info", [None, [], "no"], ids=repr)
-def test_an_info_that_is_no_dict_is_refused(info: Any) -> None:
+def test_an_info_that_is_not_a_dict_is_refused(info: Any) -> None:
     with pytest.raises(EnvironmentFault, match=r"returned the info .* from reset: expected a dict"):
         probe(environment(info=info))
 
 
 @pytest.mark.parametrize("value", [None, "yes", np.ones(2), -1, 7, np.nan], ids=repr)
-def test_a_success_that_is_none_is_refused(value: Any) -> None:
+def test_an_invalid_success_is_refused(value: Any) -> None:
     with pytest.raises(EnvironmentFault, match=r"info\['is_success'\] = .* at step 1: expected True or False"):
         probe(environment(success=value))
 
@@ -247,7 +247,7 @@ def test_infos_that_differ_between_environments_neither_break_nor_truncate() -> 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.float64, bool])
 @pytest.mark.parametrize("space", [spaces.Box(0, 1, (3, 3), np.uint8), spaces.MultiBinary(4)], ids=str)
-def test_whole_numbers_of_another_dtype_are_read_alike_in_the_probe_and_side_by_side(space: Any, dtype: Any) -> None:
+def test_integers_of_another_dtype_are_read_the_same_in_the_probe_and_in_parallel(space: Any, dtype: Any) -> None:
     class Other(environment()):  # type: ignore[misc]
         observation_space = spaces.Dict({"a": space, "b": SPACE})
 
@@ -278,7 +278,7 @@ def test_numbers_that_would_wrap_around_are_refused() -> None:
 # -- actions and faults --------------------------------------------------------------------------------------------
 
 
-def test_actions_are_what_the_space_samples_in_the_probe_and_side_by_side() -> None:
+def test_actions_have_the_sampled_type_in_the_probe_and_in_parallel() -> None:
     class Typed(environment()):  # type: ignore[misc]
         types: set[type] = set()  # noqa: RUF012
 
@@ -295,7 +295,7 @@ def test_actions_are_what_the_space_samples_in_the_probe_and_side_by_side() -> N
 
 
 @pytest.mark.parametrize("where", ["reset", "step", "make"])
-def test_sys_exit_in_an_environment_is_a_fault_of_it(where: str) -> None:
+def test_sys_exit_in_an_environment_is_a_fault(where: str) -> None:
     class Exits(environment()):  # type: ignore[misc]
         def __init__(self) -> None:
             if where == "make":
@@ -318,7 +318,7 @@ def test_sys_exit_in_an_environment_is_a_fault_of_it(where: str) -> None:
         side_by_side()
 
 
-def test_what_is_no_environment_is_named() -> None:
+def test_something_that_is_not_an_environment_is_named() -> None:
     for make in (lambda: None, lambda: gym.make, lambda: gym.make_vec("CartPole-v1", 2)):
         with pytest.raises(EnvironmentFault, match=r"expected a gymnasium\.Env, got"):
             make_checked(make)  # type: ignore[arg-type]
@@ -345,7 +345,7 @@ def test_a_close_that_fails_is_a_warning() -> None:
         close_vector(envs)
 
 
-def test_a_worker_that_dies_is_told_and_can_be_closed() -> None:
+def test_a_worker_that_dies_is_reported_and_can_be_closed() -> None:
     class Dies(environment()):  # type: ignore[misc]
         def step(self, action: Any) -> Any:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -361,7 +361,7 @@ def test_a_worker_that_dies_is_told_and_can_be_closed() -> None:
     assert not any(worker.is_alive() for worker in envs.processes)  # type: ignore[attr-defined]
 
 
-def test_a_fault_in_a_worker_is_told_as_it_is() -> None:
+def test_a_fault_in_a_worker_is_reported_as_it_is() -> None:
     class TwoArguments(Exception):
         def __init__(self, one: str, two: str) -> None:
             super().__init__(one)
@@ -385,14 +385,14 @@ def test_a_fault_in_a_worker_is_told_as_it_is() -> None:
 @pytest.mark.parametrize("wrap", [lambda env: env, lambda env: gym.wrappers.TimeLimit(env, 5)], ids=["bare", "wrapped"])
 def test_one_instance_for_several_rows_is_a_fault(mode: Any, wrap: Any) -> None:
     env = environment()()
-    with pytest.raises(SharedInstance, match=r"every copy needs its own. Write `lambda: MyEnv\(\)`"):
+    with pytest.raises(SharedInstance, match=r"it must return a new one every time. Write `lambda: MyEnv\(\)`"):
         make_vector(lambda: wrap(env), 3, mode)
     close_vector(make_vector(lambda: wrap(env), 1))
     close_vector(make_vector(lambda: wrap(env), 1)), "what was closed may be used again"
     assert issubclass(SharedInstance, SeqelError)
 
 
-def test_copies_of_their_own_are_no_shared_instance() -> None:
+def test_separate_copies_are_not_a_shared_instance() -> None:
     close_vector(make_vector(environment(), 3))
     env = environment()()
     CheckedEnv(env)  # forgotten without being closed

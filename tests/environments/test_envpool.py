@@ -1,4 +1,4 @@
-"""envpool behind a Gymnasium id: against an engine of the same interface, and against envpool itself where it is there."""
+"""envpool behind a Gymnasium id: with an engine of the same interface, and with envpool itself if it is installed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GRID = "MiniGrid-MemoryS7-v0"
 
 
 class Engine:
-    """What envpool's engines do, made of Gymnasium's: one seed for all, NEXT_STEP, texts as bytes padded by zeros."""
+    """Behaves like envpool's engines: one seed for all, NEXT_STEP, and texts as bytes padded with zeros."""
 
     made: list[int] = []  # noqa: RUF012 (the seeds that engines were made with)
 
@@ -70,7 +70,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def play(name: str, steps: int = 60, seeds: list[int | None] | None = None) -> list[Any]:
-    """Random actions: what was reached, with the reset transitions left out."""
+    """Take random actions and return the observations reached, without reset transitions."""
     make = resolve(name)
     seen = probe(make)
     stream = VectorStream(make_vector(make, 3, "envpool"), seen.observation, seen.action)
@@ -95,7 +95,7 @@ def test_observations_are_those_of_the_gymnasium_id(engine: None, name: str) -> 
         assert (rows[0][0]["mission"][0] == flat["mission"]).all(), text
 
 
-def test_the_call_that_only_begins_an_episode_is_no_step(engine: None) -> None:
+def test_the_call_that_only_resets_is_not_a_step(engine: None) -> None:
     rows = play("CartPole-v1")
     ends = [np.array(done) for _, _, done, _ in rows]
     assert sum(end.sum() for end in ends) > 3
@@ -111,14 +111,14 @@ def test_the_first_reset_seeds_the_pool(engine: None) -> None:
     assert not np.array_equal(take(one), take(other))
 
 
-def test_what_it_cannot_do_is_said(engine: None) -> None:
+def test_unsupported_ids_and_spaces_are_refused(engine: None) -> None:
     with pytest.raises(ConfigError, match="expected an id that envpool knows, got 'Acrobot-v1'"):
         make_vector(resolve("Acrobot-v1"), 2, "envpool")
     with pytest.raises(ConfigError, match="got ''"):
         make_vector(lambda: gym.make("CartPole-v1"), 2, "envpool")
     pool = PoolEnv("CartPole-v1", 2)
     pool._pool.observation_space = gym.spaces.Box(0, 1, (3,), np.float32)
-    with pytest.raises(SpaceError, match="which is not"):
+    with pytest.raises(SpaceError, match="to observe"):
         pool._check()
     assert registered(resolve("CartPole-v1")) == ("CartPole-v1", {})
 
@@ -130,7 +130,7 @@ def test_without_envpool_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch
         make_vector(resolve("CartPole-v1"), 2, "envpool")
 
 
-def test_a_run_trains_on_it_and_goes_on_with_new_episodes(engine: None, tmp_path: Path) -> None:
+def test_a_run_trains_on_it_and_continues_with_new_episodes(engine: None, tmp_path: Path) -> None:
     settings = TINY | {"vectorization": "envpool", "environments": 3}
     seqel.train("CartPole-v1", steps=400, out=tmp_path / "run", settings=settings, progress=False)
     made = len(Engine.made)

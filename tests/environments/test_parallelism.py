@@ -1,4 +1,4 @@
-"""Which way of running environments side by side is chosen, and that steps are counted."""
+"""The choice between one process and many, and the counting of steps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POLE = resolve("CartPole-v1")
 
 
 def tried(monkeypatch: pytest.MonkeyPatch, cores: int, sync: float, parallel: float) -> list[str]:
-    """Pretend to so many cores and such speeds; the modes tried are gathered."""
+    """Simulate the number of cores and the speeds; return the list of modes that were tried."""
     modes: list[str] = []
 
     def timed(make: Any, observation: Any, action: Any, envs: int, mode: str, seconds: float) -> dict[str, float]:
@@ -42,7 +42,7 @@ def test_a_slow_environment_is_tried_both_ways(
 
 
 @pytest.mark.parametrize(("cores", "rate", "envs"), [(2, 50_000.0, 8), (1, 100.0, 8), (2, 100.0, 1)])
-def test_where_processes_cannot_pay_nothing_is_tried(
+def test_nothing_is_tried_where_processes_cannot_help(
     monkeypatch: pytest.MonkeyPatch, cores: int, rate: float, envs: int
 ) -> None:
     modes = tried(monkeypatch, cores, 1.0, 2.0)
@@ -53,7 +53,7 @@ def test_where_processes_cannot_pay_nothing_is_tried(
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_environments_of_every_space_run_either_way(mode: Any) -> None:
-    """MiniGrid's texts have a space of the library's own, which cannot lie in shared memory."""
+    """MiniGrid's texts have a custom space, which cannot be in shared memory."""
     make = resolve("MiniGrid-MemoryS7-v0")
     found = probe(make)
     assert speed.time_env(make, found.observation, found.action, 2, mode, 0.2)["steps_per_s"] > 0

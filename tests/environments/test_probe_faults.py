@@ -1,4 +1,4 @@
-"""What a probe says of environments that break Gymnasium's contract: never a traceback of theirs."""
+"""Environments that break Gymnasium's contract: the probe raises a clear error, never their own exception."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Stuck(Scripted):
         (Stuck, "allows no action before step 2"),
     ],
 )
-def test_what_breaks_the_contract_is_told(make: Any, says: str) -> None:
+def test_a_violation_of_the_contract_is_reported(make: Any, says: str) -> None:
     with pytest.raises(EnvironmentFault, match=says):
         probe(make)
 
@@ -69,14 +69,14 @@ def test_errors_of_seqel_itself_pass_as_they_are() -> None:
         probe(Said)
 
 
-def test_masks_and_limits_are_seen() -> None:
+def test_masks_and_limits_are_found() -> None:
     taxi = probe(resolve("Taxi-v4"))
     assert taxi.masked and taxi.episode_limit == 200 and taxi.context == 64
     assert not probe(Scripted).masked
 
 
-def test_nothing_is_promised_of_episodes_that_did_not_end() -> None:
-    """The longest episode was still open when the probe stopped: how long one can be is not known."""
+def test_unfinished_episodes_give_no_maximum_length() -> None:
+    """The longest episode was still open when the probe stopped, so the maximum length is not known."""
     observation = probe(Scripted).observation
     found = Probe(observation, probe(Scripted).action, False, False, None, lengths=[3, 9], longest=40)
     assert found.horizon is None and found.context == 64

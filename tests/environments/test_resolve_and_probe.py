@@ -1,4 +1,4 @@
-"""From what a user calls an environment to what Seqel understands of it."""
+"""Finding an environment by its name, and probing it."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def test_an_id_a_class_a_function_and_a_module_name_all_make_environments(
         (3, "expected an environment id"),
     ],
 )
-def test_what_cannot_be_found_is_said(name: Any, says: str) -> None:
+def test_an_unknown_environment_is_reported(name: Any, says: str) -> None:
     with pytest.raises(EnvironmentFault, match=says):
         resolve(name)
 
 
-def test_a_module_that_fails_to_import_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_fails_to_import_is_reported_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken_rooms.py").write_text("1 / 0\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(EnvironmentFault, match="ZeroDivisionError"):
@@ -70,7 +70,7 @@ def test_the_probe_reads_short_and_long_episodes() -> None:
     assert again.lengths == pole.lengths, "the same on every machine: bounded in steps, not in seconds"
 
 
-def test_the_probe_says_what_will_be_hard() -> None:
+def test_the_probe_warns_about_difficulties() -> None:
     class Silent(gym.Env[np.ndarray, int]):
         observation_space, action_space = SPACE, gym.spaces.Discrete(2)
 
@@ -86,7 +86,7 @@ def test_the_probe_says_what_will_be_hard() -> None:
     assert any("no reward at all" in text for text in found.warnings)
 
 
-def test_what_breaks_the_contract_is_refused() -> None:
+def test_a_violation_of_the_contract_is_refused() -> None:
     class Unsupported(Scripted):
         action_space = gym.spaces.Box(-1, 1, (2,))
 

@@ -25,7 +25,7 @@ def test_training_seeds_stay_in_their_range_and_differ(run: int) -> None:
 
 def test_no_episode_of_a_report_leaves_the_range() -> None:
     require_for_reports(REPORTS.stop - 10, 10)
-    with pytest.raises(ConfigError, match="belong to training"):
+    with pytest.raises(ConfigError, match="are used in training"):
         require_for_reports(REPORTS.stop - 10, 11)
     with pytest.raises(ConfigError, match="expected 0 to"):
         require_for_reports(-1, 1)

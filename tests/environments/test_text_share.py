@@ -9,7 +9,7 @@ from seqel.environments.probe import probe
 
 
 class Talk(gym.Env[Any, int]):
-    """Four steps; what is said has 64 bytes, or twice as many at every second step."""
+    """Four steps; the text has 64 bytes, or twice as many at every second step."""
 
     action_space = gym.spaces.Discrete(2)
 
@@ -28,7 +28,7 @@ class Talk(gym.Env[Any, int]):
 
 
 @pytest.mark.parametrize(("longest", "said"), [(64, False), (128, True)])
-def test_how_much_of_long_texts_is_not_read_is_said(longest: int, said: bool) -> None:
+def test_the_share_of_long_texts_that_is_not_read_is_reported(longest: int, said: bool) -> None:
     found = [text for text in probe(lambda: Talk(longest)).warnings if "is not read" in text]
     assert bool(found) == said
     if said:

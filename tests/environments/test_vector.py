@@ -1,4 +1,4 @@
-"""Vector environments of every autoreset mode tell the same story: masks, final observations, successes, faults."""
+"""Vector environments of every autoreset mode give the same masks, final observations, successes and faults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COUNT = 3
 
 
 class Masked(Scripted):
-    """Step t of episode e allows the actions t and e + t (modulo 3), and nothing at all at the end, as some do."""
+    """Step t of episode e allows the actions t and e + t (modulo 3), and nothing at the end, as in some environments."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         observation, _ = super().reset(seed=seed, options=options)
@@ -42,7 +42,7 @@ class Masked(Scripted):
 
 
 class HalfMasked(Masked):
-    """Says what is allowed at an episode's first step only; then everything is."""
+    """Reports a mask at an episode's first step only; afterwards every action is allowed."""
 
     def allowed(self, over: bool = False) -> np.ndarray:
         return np.array([0, 1, 0]) if self.time == 0 else np.ones(3)
@@ -61,13 +61,13 @@ def open_stream(make: Any = Scripted, mode: AutoresetMode = AutoresetMode.DISABL
 
 
 def transitions(make: Any, mode: AutoresetMode, episodes: int) -> dict[tuple[int, int], list[Any]]:
-    """(environment, episode) -> its steps: what was seen and allowed, done, earned, reached and allowed there."""
+    """(environment, episode) -> its steps: observation, mask, action, reward, next observation and its mask."""
     stream = open_stream(make, mode)
     found: dict[tuple[int, int], list[Any]] = {}
     for _ in range(8 * episodes):
         seen = stream.current["observation"]
         mask = np.ones((COUNT, 3), bool) if stream.mask is None else stream.mask
-        assert mask.any(axis=1).all(), "there is always something that may be done"
+        assert mask.any(axis=1).all(), "there is always an allowed action"
         action = np.where(mask, [[1, 2, 3]], 0).argmax(axis=1)
         outcome = stream.step(action)
         allowed = np.ones((COUNT, 3), bool) if outcome.mask is None else outcome.mask
@@ -95,7 +95,7 @@ def test_rule_5_every_mode_gives_the_same_transitions_masks_and_successes(make: 
         assert [step[0] for step in steps] == list(range(3 + episode % 4))
         assert [step[4] for step in steps] == [[row, episode, t + 1] for t in range(len(steps))], "the true final one"
         if make is Masked:
-            assert steps[-1][5] == [True] * 3, "a mask that allows nothing would poison the maximum"
+            assert steps[-1][5] == [True] * 3, "a mask that allows nothing would make the maximum undefined"
             assert steps[-1][-1] == (episode % 2 == 0)
 
 
@@ -112,7 +112,7 @@ def test_rows_that_report_no_mask_may_do_anything(mode: AutoresetMode) -> None:
         stream.step(stream.mask.argmax(axis=1))
 
 
-def test_a_mask_that_is_no_longer_reported_no_longer_holds() -> None:
+def test_a_mask_that_is_no_longer_reported_no_longer_applies() -> None:
     stream = open_stream(HalfMasked)
     assert stream.mask is not None and stream.mask.sum() == COUNT
     stream.step(np.ones(COUNT, np.int64))
@@ -147,7 +147,7 @@ def test_first_marks_the_steps_that_begin_an_episode(mode: AutoresetMode) -> Non
             stream.reset([None] * COUNT, outcome.ended)
 
 
-def test_what_was_handed_out_does_not_change_later() -> None:
+def test_returned_arrays_do_not_change_later() -> None:
     stream = open_stream()
     seen = stream.current["observation"]
     kept = seen.copy()
@@ -172,7 +172,7 @@ def test_actions_that_start_elsewhere_are_moved_there() -> None:
 
 
 @pytest.mark.parametrize("reward", [np.nan, np.inf, -np.inf])
-def test_a_reward_that_is_not_finite_is_told_with_its_environment_and_action(reward: float) -> None:
+def test_a_reward_that_is_not_finite_is_reported_with_its_environment_and_action(reward: float) -> None:
     class Bad(Scripted):
         def step(self, action: int) -> Any:
             observation, good, *rest = super().step(action)
@@ -182,7 +182,7 @@ def test_a_reward_that_is_not_finite_is_told_with_its_environment_and_action(rew
         open_stream(Bad).step(np.array([0, 2, 1]))
 
 
-def test_faults_of_reset_and_step_are_told_as_such_and_seqel_errors_pass() -> None:
+def test_faults_of_reset_and_step_are_reported_as_such_and_seqel_errors_pass() -> None:
     class Burnt(Scripted):
         def step(self, action: int) -> Any:
             if action == 2:
@@ -233,7 +233,7 @@ def test_an_observation_of_another_shape_is_refused() -> None:
         open_stream(Wide).step(np.zeros(COUNT, np.int64))
 
 
-def test_side_by_side_in_one_process_or_in_many_is_the_same() -> None:
+def test_one_process_and_many_processes_give_the_same() -> None:
     found = []
     for mode in ("sync", "async"):
         envs = make_vector(lambda: Scripted(4), 2, mode)  # type: ignore[arg-type]
@@ -251,7 +251,7 @@ def test_side_by_side_in_one_process_or_in_many_is_the_same() -> None:
     assert found[0] == found[1]
 
 
-def test_what_cannot_be_made_is_said() -> None:
+def test_an_environment_that_cannot_be_made_is_reported() -> None:
     def make() -> Any:
         raise RuntimeError("no licence")
 

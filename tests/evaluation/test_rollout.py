@@ -1,4 +1,4 @@
-"""Greedy episodes: their seeds, their numbers, and what is refused."""
+"""Greedy episodes: their seeds, their figures, and refused arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support import SPACE, network
 
 
 class Seeded(gym.Env[np.ndarray, int]):
-    """Pays a number that only the seed decides; short episodes for even seeds, long ones for odd."""
+    """The reward depends on the seed alone; short episodes for even seeds, long ones for odd seeds."""
 
     observation_space, action_space = SPACE, gym.spaces.Discrete(3)
 
@@ -42,14 +42,14 @@ def test_rule_6_episode_n_has_seed_s_plus_n_whatever_the_parallelism(environment
     assert result.interval[0] < 49.5 < result.interval[1]
 
 
-def test_seeds_of_training_are_not_for_figures() -> None:
-    with pytest.raises(ConfigError, match="belong to training"):
+def test_training_seeds_are_refused_for_evaluation() -> None:
+    with pytest.raises(ConfigError, match="are used in training"):
         evaluate(Agent(network()), Seeded, episodes=1, seed=1 << 30)
     with pytest.raises(ConfigError, match="at least 1"):
         evaluate(Agent(network()), Seeded, episodes=0)
 
 
-def test_an_environment_of_other_spaces_is_refused() -> None:
+def test_an_environment_with_other_spaces_is_refused() -> None:
     with pytest.raises(SpaceError, match="was trained on"):
         evaluate(Agent(network()), "CartPole-v1", episodes=1)
     with pytest.raises(SpaceError, match="actions"):
@@ -57,7 +57,7 @@ def test_an_environment_of_other_spaces_is_refused() -> None:
 
 
 class Circles(Seeded):
-    """Ends for even seeds alone."""
+    """Ends only for even seeds."""
 
     def step(self, action: int) -> Any:
         observation, reward, over, cut, info = super().step(action)
@@ -65,11 +65,11 @@ class Circles(Seeded):
 
 
 @pytest.mark.parametrize("environments", [1, 3, 8])
-def test_an_episode_that_never_ends_is_cut_off_and_told(environments: int) -> None:
+def test_an_episode_that_never_ends_is_cut_off_and_reported(environments: int) -> None:
     result = evaluate(Agent(network()), Circles, episodes=6, seed=40, environments=environments, limit=20)
     assert result.lengths == [2, 20, 2, 20, 2, 20] and result.cut == 3
-    assert result.returns[1] == 20.0 + 41.0, "it counts with what it earned"
-    assert result.success == 2 / 6, "40 and 44; what was cut off is no success"
+    assert result.returns[1] == 20.0 + 41.0, "its return so far counts"
+    assert result.success == 2 / 6, "40 and 44; episodes that were cut off are no success"
     assert "3 of them cut off" in str(result)
     with pytest.raises(ConfigError, match="limit"):
         evaluate(Agent(network()), Circles, episodes=1, limit=0)

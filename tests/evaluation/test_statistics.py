@@ -1,4 +1,4 @@
-"""Against numbers worked by hand, against scipy, and by how often the intervals hold the truth."""
+"""Statistics against numbers computed by hand, against scipy, and by the coverage of the intervals."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from seqel.evaluation.statistics import bootstrap_interval, first_reached, inter
 def test_means_by_hand() -> None:
     assert mean([1, 2, 6]) == 3.0
     assert interquartile_mean([100, 1, 2, -50]) == 1.5  # 1 and 2 are the middle half
-    assert interquartile_mean([5, 1, 2, 3, 1000]) == pytest.approx(10 / 3)  # one left out at either end
+    assert interquartile_mean([5, 1, 2, 3, 1000]) == pytest.approx(10 / 3)  # one left out at each end
     assert interquartile_mean([1, 2, 6]) == 3.0
     assert interquartile_mean([7]) == 7.0
     assert interquartile_mean(range(8)) == 3.5
 
 
 @pytest.mark.parametrize("size", range(1, 14))
-def test_interquartile_mean_as_scipy(size: int) -> None:
+def test_interquartile_mean_equals_scipy(size: int) -> None:
     values = np.random.default_rng(size).exponential(size=size)
     assert interquartile_mean(values) == pytest.approx(scipy.stats.trim_mean(values, 0.25), rel=1e-12)
 
 
 @pytest.mark.parametrize("statistic", [mean, interquartile_mean])
-def test_bulk_equals_one_by_one(statistic: object) -> None:
+def test_bulk_statistics_equal_one_by_one(statistic: object) -> None:
     values = np.random.default_rng(0).normal(size=30)
     slow = bootstrap_interval(values, functools.partial(statistic), resamples=300)  # type: ignore[call-overload]
     assert bootstrap_interval(values, statistic, resamples=300) == pytest.approx(slow, rel=1e-12)  # type: ignore[arg-type]
 
 
-def test_bootstrap_as_scipy() -> None:
+def test_bootstrap_equals_scipy() -> None:
     values = np.random.default_rng(1).exponential(size=60)
     ours = bootstrap_interval(values, resamples=20_000)
     theirs = scipy.stats.bootstrap(
@@ -69,8 +69,8 @@ def test_bootstrap_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("statistic", [mean, interquartile_mean])
-def test_bootstrap_holds_the_truth_as_often_as_it_says(statistic: object) -> None:
-    """600 experiments of 50 normal numbers: 95 % intervals hold the truth in 93 to 95 %, give or take chance."""
+def test_bootstrap_intervals_have_the_stated_coverage(statistic: object) -> None:
+    """600 experiments of 50 normal numbers: 95 % intervals contain the truth in 93 to 95 %, up to chance."""
     rng = np.random.default_rng(0)
     held = 0
     for _ in range(600):
@@ -90,7 +90,7 @@ def test_wilson_by_hand() -> None:
 
 @pytest.mark.parametrize(("successes", "episodes"), [(0, 1), (1, 1), (3, 7), (50, 100), (199, 200)])
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.99])
-def test_wilson_as_scipy(successes: int, episodes: int, confidence: float) -> None:
+def test_wilson_equals_scipy(successes: int, episodes: int, confidence: float) -> None:
     theirs = scipy.stats.binomtest(successes, episodes).proportion_ci(confidence, method="wilson")
     assert success_interval(successes, episodes, confidence) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
 
@@ -120,12 +120,12 @@ def test_first_reached() -> None:
     assert first_reached([1.5, 2.5], [math.nan, 1.0], 0.5) == 2.5
 
 
-def test_misuse_is_told() -> None:
+def test_wrong_arguments_are_refused() -> None:
     for values in ([], [[1.0, 2.0]], 3.0):
-        with pytest.raises(DataError, match="expected one or more numbers in a row"):
+        with pytest.raises(DataError, match="expected a one-dimensional array of one or more numbers"):
             mean(values)
     for function in (mean, interquartile_mean, bootstrap_interval):
-        with pytest.raises(DataError, match="expected finite numbers, came nan among 2"):
+        with pytest.raises(DataError, match="expected finite numbers, got nan among 2"):
             function([1.0, math.nan])  # type: ignore[operator]
     for confidence in (0, 1, 95, -0.1, math.nan):
         with pytest.raises(ConfigError, match="confidence: expected"):
@@ -135,11 +135,11 @@ def test_misuse_is_told() -> None:
     with pytest.raises(ConfigError, match="resamples: expected at least 1"):
         bootstrap_interval([1, 2], resamples=0)
     for successes, episodes in ((1, 0), (3, 2), (-1, 2)):
-        with pytest.raises(DataError, match=f"came {successes} of {episodes}"):
+        with pytest.raises(DataError, match=f"got {successes} in {episodes}"):
             success_interval(successes, episodes)
     with pytest.raises(DataError, match="2 steps and 1 values"):
         first_reached([1, 2], [1.0], 0.0)
-    with pytest.raises(DataError, match="steps that rise"):
+    with pytest.raises(DataError, match="increasing steps"):
         first_reached([1, 1], [1.0, 1.0], 0.0)
     with pytest.raises(ConfigError, match="hold"):
         first_reached([1], [1.0], 0.0, hold=0)

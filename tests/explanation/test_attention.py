@@ -1,4 +1,4 @@
-"""What an explanation says is what the network computes: the same values, the weights that were used, the right step."""
+"""Explanations match what the network computes: the same values, the weights that were used, the right step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def make_agent(trunk: str = "transformer") -> tuple[Agent, object]:
     config = NetworkConfig(trunk=trunk, width=16, layers=2, heads=2, context=CONTEXT)  # type: ignore[arg-type]
     spec, action = ObservationSpec.from_space(env.observation_space), ActionSpec.from_space(env.action_space)
     network = QNetwork(config, spec, action).eval()
-    for parameter in network.head.parameters():  # it begins at zero, where every claim would hold
+    for parameter in network.head.parameters():  # it is initialised to zero, where every claim would hold
         torch.nn.init.normal_(parameter)
     return Agent(network), make
 
@@ -42,7 +42,7 @@ def test_the_whole_episode_gives_the_values_that_were_acted_on() -> None:
     np.testing.assert_array_equal(q[:-1].argmax(axis=1), episode.action)
 
 
-def test_weights_are_those_of_the_band() -> None:
+def test_attention_weights_stay_within_the_context() -> None:
     agent, make = make_agent()
     weights = attention(agent, record_episode(agent, make))  # type: ignore[arg-type]
     assert weights.shape == (2, 2, LENGTH + 2, LENGTH + 2)
@@ -61,12 +61,12 @@ def test_a_gru_has_no_attention_to_show() -> None:
 def test_the_strongest_head_looks_at_the_past_not_at_itself() -> None:
     weights = np.zeros((2, 2, 4, 4), np.float32)
     weights[..., 0] = 0.1
-    weights[0, 0, 3, 3] = 0.9  # what is seen now is no memory
+    weights[0, 0, 3, 3] = 0.9  # the current step is not memory
     weights[1, 0, 3, 1] = 0.7
-    weights[1, 1, 2, 0] = 0.8  # of another step
+    weights[1, 1, 2, 0] = 0.8  # at another step
     assert strongest_head(weights, 3) == Focus(layer=1, head=0, step=1, share=pytest.approx(0.7))  # type: ignore[arg-type]
     for step in (0, 4):
-        with pytest.raises(ConfigError, match="has a past"):
+        with pytest.raises(ConfigError, match="with earlier steps"):
             strongest_head(weights, step)
 
 
@@ -85,7 +85,7 @@ def test_a_changed_observation_changes_nothing_before_it() -> None:
         counterfactual(agent, episode, 0, "cue", 0.0)
 
 
-def test_influence_reaches_as_far_as_the_network_does() -> None:
+def test_occlusion_reaches_as_far_as_the_receptive_field() -> None:
     agent, make = make_agent()
     episode = record_episode(agent, make)  # type: ignore[arg-type]
     last = len(episode)
@@ -93,11 +93,11 @@ def test_influence_reaches_as_far_as_the_network_does() -> None:
     reach = 2 * (CONTEXT - 1)  # two layers
     assert found.shape == (last,)
     assert [bool(value > 1e-6) for value in found] == [last - step <= reach for step in range(last)]
-    with pytest.raises(ConfigError, match="has a past"):
+    with pytest.raises(ConfigError, match="with earlier steps"):
         occlusion(agent, episode, 0)
 
 
-def test_influence_of_one_step_by_hand() -> None:
+def test_occlusion_of_one_step_by_hand() -> None:
     agent, make = make_agent()
     episode = record_episode(agent, make)  # type: ignore[arg-type]
     network, window, step = agent.network, window_of(agent, episode), 5
@@ -113,7 +113,7 @@ def test_influence_of_one_step_by_hand() -> None:
 
 
 def test_an_agent_whose_policy_head_decides_is_explained_by_its_policy() -> None:
-    """Values play no part in its decisions, so changing them must change no explanation; changing the policy must."""
+    """Values play no part in its decisions, so changing them must not change the explanation; changing the policy must."""
     make = resolve("seqel/TMaze-v0", length=LENGTH)
     env = make()
     spec, action = ObservationSpec.from_space(env.observation_space), ActionSpec.from_space(env.action_space)

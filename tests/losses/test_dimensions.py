@@ -106,7 +106,7 @@ def test_the_loss_is_that_of_one_error_and_its_gradient_is_shared_by_the_parts()
     assert q.grad[0].tolist() == [[0.0, -1.5, 0.0], [-1.5, 0.0, 0.0]], "the error, -3, times 1/M"
 
 
-def test_watkins_goes_on_only_where_every_part_was_greedy() -> None:
+def test_watkins_continues_only_where_every_part_was_greedy() -> None:
     settings: dict[str, Any] = {"lambda_": 1.0, "trace": "watkins", "double": False}
     last = 10 + 0.5 * (7 + 9) / 2
     assert goal(windows([[1, 0], [2, 0]]), **settings) == [1 + 0.5 * last, last]
@@ -156,7 +156,7 @@ def test_k_policies_have_an_axis_of_their_own_beside_the_dimensions() -> None:
     assert found.shape == (1, 2, 2)
     assert found[0, :, 0].tolist() == [1 + 0.5 * (10 + 6) / 2, 10 + 0.5 * (3 + 1) / 2]
     assert found[0, :, 1].tolist() == pytest.approx([1 + 0.5 * (40 + 8) / 2, 10 + 0.5 * (10 + 10) / 2])
-    # Retrace: the next action, (2, 1), is never what the first policy does, and in one of 6 what the second does
+    # Retrace: the first policy never takes the next action, (2, 1); the second takes it with probability 1/6
     traced = q_targets(batch, slow, slow, ObjectiveConfig(lambda_=1.0, trace="retrace"))
     assert traced[0, 0, 0] == found[0, 0, 0]
     taken = float(action_values(slow.q[:, 1:2], batch.action[:, 1:])[0, 0, 1])
@@ -177,7 +177,7 @@ def _check_target_and_loss() -> None:
     ],
     ids=["a sum in the target", "a sum in the value", "sizes ignored"],
 )
-def test_a_sum_for_the_mean_and_a_size_ignored_are_noticed(
+def test_a_sum_instead_of_a_mean_or_an_ignored_size_is_noticed(
     where: Any, name: str, mutant: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(where, name, mutant)

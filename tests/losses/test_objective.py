@@ -1,5 +1,5 @@
-"""The objective as a whole, against numbers worked by hand: which network picks, which values, what an end, a cut, a mask
-and padding do to the target and to the gradient."""
+"""The whole objective against hand-computed numbers: which network selects and which evaluates the next action, and the
+effect of a termination, a truncation, a mask and padding on the target and the gradient."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ONE = torch.ones(())
 def windows(
     reward: list[float], discount: list[float], action: list[int], valid: list[bool] | None = None, **more: Any
 ) -> SequenceBatch:
-    """One window, worked by hand.  reward, discount, action (T,)."""
+    """One small window.  reward, discount, action (T,)."""
     steps = len(reward)
     real = torch.tensor([valid or [True] * steps])
     return SequenceBatch(
@@ -64,10 +64,10 @@ def goal(batch: SequenceBatch, online: QOutput = ONLINE, slow: QOutput = SLOW, *
     return found
 
 
-# -- who picks, who values ------------------------------------------------------------------------------------------------
+# -- selection and evaluation ------------------------------------------------------------------------------------------------
 
 
-def test_double_q_lets_the_online_network_pick_and_the_target_network_value() -> None:
+def test_double_q_selects_with_the_online_network_and_evaluates_with_the_target_network() -> None:
     assert goal(PLAIN) == [1 + 0.5 * 3, 10 + 0.5 * 4]
 
 
@@ -75,7 +75,7 @@ def test_plain_q_takes_the_target_networks_own_maximum() -> None:
     assert goal(PLAIN, double=False) == [1 + 0.5 * 7, 10 + 0.5 * 9]
 
 
-def test_picking_by_the_target_network_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_selecting_with_the_target_network_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     right = goal(PLAIN)
     monkeypatch.setattr(
         under_test, "double_q_bootstrap", lambda online, slow, mask: double_q_bootstrap(slow, slow, mask)
@@ -87,25 +87,25 @@ def test_picking_by_the_target_network_would_be_noticed(monkeypatch: pytest.Monk
     assert goal(PLAIN) != right
 
 
-# -- ends, cuts, masks, padding --------------------------------------------------------------------------------------------
+# -- termination, truncation, masks, padding -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("settings", [{}, {"double": False}, {"n_step": 3}, {"lambda_": 0.9}, {"lambda_": 1.0}])
-def test_a_termination_is_worth_its_reward_and_a_truncation_what_comes_after_it_too(settings: dict[str, Any]) -> None:
+def test_a_termination_is_worth_its_reward_and_a_truncation_bootstraps(settings: dict[str, Any]) -> None:
     best = 9.0 if settings.get("double") is False else 4.0
     assert goal(windows([1.0, 10.0], [0.5, 0.0], [0, 1]), **settings)[1] == 10.0
     assert goal(PLAIN, **settings)[1] == pytest.approx(10 + 0.5 * best)
 
 
 @pytest.mark.parametrize("settings", [{"n_step": 2}, {"lambda_": 1.0}])
-def test_nothing_behind_a_termination_reaches_back_over_it(settings: dict[str, Any]) -> None:
+def test_nothing_after_a_termination_affects_what_is_before_it(settings: dict[str, Any]) -> None:
     assert goal(windows([1.0, 1e6], [0.0, 0.5], [0, 1]), **settings)[0] == 1.0
 
 
-def test_what_is_masked_is_neither_picked_nor_the_maximum() -> None:
+def test_a_masked_action_is_neither_selected_nor_the_maximum() -> None:
     mask = torch.tensor([[[True, True], [False, True], [True, False]]])
     masked = dataclasses.replace(PLAIN, action_mask=mask)
-    assert goal(masked) == [1 + 0.5 * 7, 10 + 0.5 * 9]  # online: 1 at step 1 and 0 at step 2 are all that is left
+    assert goal(masked) == [1 + 0.5 * 7, 10 + 0.5 * 9]  # the only allowed actions are 1 at step 1 and 0 at step 2
     slow = values([[0.0, 0.0], [9.0, 2.0], [3.0, 8.0]])
     assert goal(masked, slow=slow, double=False) == [1 + 0.5 * 2, 10 + 0.5 * 3]
 
@@ -151,7 +151,7 @@ def test_retrace_follows_an_evaluated_policy_by_its_ratio_and_by_no_more_than_on
 
 
 def test_retrace_of_the_greedy_policy_by_hand() -> None:
-    # Action 1 of step 1 is not the online network's favourite: cut. Action 0 is: G_0 = 1 + .5 (3 + .5 (12 - 3)).
+    # Action 1 of step 1 is not greedy for the online network: cut. Action 0 is: G_0 = 1 + .5 (3 + .5 (12 - 3)).
     greedy, other = windows([1.0, 10.0], [0.5, 0.5], [1, 0]), windows([1.0, 10.0], [0.5, 0.5], [1, 1])
     settings: dict[str, Any] = {"lambda_": 0.5, "trace": "retrace"}
     assert goal(greedy, **settings) == pytest.approx([1 + 0.5 * (3 + 0.5 * (12 - 3)), 12.0])
@@ -165,7 +165,7 @@ def test_retrace_of_the_greedy_policy_by_hand() -> None:
 )
 @pytest.mark.parametrize("classified", [False, True])
 def test_padding_never_counts_whatever_it_holds(settings: dict[str, Any], classified: bool) -> None:
-    """Same loss, target and gradient for two kinds of rubbish behind the end; and the gradient there is 0."""
+    """Loss, target and gradient do not depend on the contents of the padding; and its gradient is 0."""
     histogram = HLGauss(11, -30.0, 30.0) if classified else None
     found = []
     for rubbish in (0.0, 1e4):
@@ -198,7 +198,7 @@ def test_padding_never_counts_whatever_it_holds(settings: dict[str, Any], classi
 
 
 def test_an_episode_packed_behind_a_cut_one_does_not_reach_into_it() -> None:
-    """Packed rows keep a step that is no transition between episodes: the return stops before it and bootstraps."""
+    """Packed rows have a step without transition between episodes: the return stops before it and bootstraps."""
     batch = windows([1.0, 77.0, 1e6], [0.5, 0.5, 0.5], [0, 0, 0], [True, False, True])
     online, slow = (values([*out.q[0, :, 0].tolist(), [0.0, 0.0]]) for out in (ONLINE, SLOW))
     for settings in ({"lambda_": 1.0}, {"n_step": 3}):
@@ -218,7 +218,7 @@ def test_squared_and_huber_errors_are_measured_in_units_of_the_scale() -> None:
     assert huber.loss.tolist() == [[0.5 * 0.25**2, 5.5 - 0.5]]
 
 
-def test_plain_numbers_are_learnt_as_numbers_whatever_else_is_there() -> None:
+def test_scalar_values_are_trained_as_numbers_whatever_else_is_given() -> None:
     plain = step_loss(PLAIN, ONLINE, SLOW, ONE, ObjectiveConfig(lambda_=0.0))
     logits = torch.zeros(1, 3, 1, 2, 7)
     found = step_loss(PLAIN, QOutput(ONLINE.q, logits), SLOW, ONE, ObjectiveConfig(lambda_=0.0), Scalar())
@@ -233,7 +233,7 @@ def test_the_gradient_is_that_of_the_action_taken_and_of_nothing_else() -> None:
     assert [bool(g) for g in q.grad.flatten()] == [True, False, False, True, False, False]
 
 
-def test_a_classified_value_is_pulled_to_the_histogram_of_its_target_in_units_of_the_scale() -> None:
+def test_a_classified_value_is_trained_on_the_histogram_of_its_target_in_units_of_the_scale() -> None:
     histogram = HLGauss(7, -3.5, 3.5, sigma=0.3)
     batch = windows([4.0], [0.0], [1])
     logits = torch.zeros(1, 2, 1, 2, 7, requires_grad=True)
@@ -273,12 +273,12 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_settings_at_the_edge_of_their_range_are_taken(settings: dict[str, Any]) -> None:
+def test_settings_at_the_edge_of_their_range_are_accepted(settings: dict[str, Any]) -> None:
     config = ObjectiveConfig(**settings)
     assert {name: getattr(config, name) for name in settings} == settings
 
 
-def test_the_defaults_are_double_q_with_pengs_returns_and_nothing_for_recorded_data() -> None:
+def test_the_defaults_are_double_q_with_pengs_returns_and_no_terms_for_recorded_data() -> None:
     assert dataclasses.asdict(ObjectiveConfig()) == {
         "discount": None, "lambda_": 0.9, "trace": "peng", "n_step": 1, "double": True, "error": "squared", "td_weight": 1.0,
         "cql_alpha": 0.0, "cql_temperature": 0.1, "cloning_weight": 0.0, "iql_expectile": 0.0, "awr_beta": 0.0,

@@ -1,5 +1,5 @@
-"""What the objective adds for recorded data, against numbers worked by hand: each term, its weight, its mask, its gradient;
-and what is bootstrapped from where a state value or a policy head says so."""
+"""The terms of the objective for recorded data, against hand-computed numbers: each term, its weight, mask and gradient; and
+targets that bootstrap from a state value or are constrained by a policy head."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TWO = torch.tensor(2.0)
 
 
 def windows(action: list[int], **more: Any) -> SequenceBatch:
-    """One window of two transitions that pay 1 and 10, discounted by one half."""
+    """One window of two transitions with rewards 1 and 10 and discount one half."""
     learn = torch.ones(1, 2, dtype=torch.bool)
     plain = SequenceBatch(
         observation={},
@@ -79,7 +79,7 @@ def test_without_terms_there_is_nothing_extra() -> None:
     assert StepLoss(found.loss, found.q, found.target) == StepLoss(found.loss, found.q, found.target, None, {})
 
 
-def test_the_conservative_term_is_measured_in_units_of_the_scale_and_weighted() -> None:
+def test_the_cql_term_is_in_units_of_the_scale_and_weighted() -> None:
     found = terms(cql_alpha=0.5)
     # ln(1 + 3) - ln 3, and ln(3 + 1) - 0
     assert set(found.terms) == {"conservative"}
@@ -87,7 +87,7 @@ def test_the_conservative_term_is_measured_in_units_of_the_scale_and_weighted() 
     assert near(found.extra, [0.5 * (math.log(4) - LN3), 0.5 * math.log(4)])
 
 
-def test_a_colder_conservative_term_sees_larger_differences() -> None:
+def test_a_lower_cql_temperature_enlarges_differences() -> None:
     # temperature 1/2: ln(1 + 9) / 2 - ln 3, and ln(9 + 1) / 2
     found = terms(cql_alpha=1.0, cql_temperature=0.5)
     assert near(found.extra, [math.log(10) / 2 - LN3, math.log(10) / 2])
@@ -100,7 +100,7 @@ def test_a_masked_action_counts_in_no_term() -> None:
     assert near(found.terms["imitation"], [0.0, math.log(4)])
 
 
-def test_a_candidate_counts_for_as_many_actions_as_it_stands_for() -> None:
+def test_a_candidate_counts_for_as_many_actions_as_it_represents() -> None:
     count = torch.tensor([[[LN2, 0.0], [0.0, LN2], [9.0, 9.0]]])
     found = terms(windows([1, 1], log_count=count), cql_alpha=1.0, cloning_weight=1.0)
     # 2 * 1 + 3 = 5 ways; then 3 + 2 * 1
@@ -109,14 +109,14 @@ def test_a_candidate_counts_for_as_many_actions_as_it_stands_for() -> None:
     assert near(found.terms["imitation"], [math.log(5 / 3), math.log(5 / 2)])
 
 
-def test_imitation_is_in_nats_and_weighted() -> None:
+def test_cloning_is_in_nats_and_weighted() -> None:
     found = terms(cloning_weight=2.0)
     assert set(found.terms) == {"imitation"}
     assert near(found.terms["imitation"], [math.log(4 / 3), math.log(4)])
     assert near(found.extra, [2 * math.log(4 / 3), 2 * math.log(4)])
 
 
-def test_the_state_value_is_pulled_to_an_expectile_of_the_target_networks_values() -> None:
+def test_the_state_value_is_trained_on_an_expectile_of_the_target_networks_values() -> None:
     found = terms(iql_expectile=0.75)
     # (3 - 1) / 2 = 1 and (7 - 2) / 2 = 2.5, both above: 0.75 times their squares
     assert set(found.terms) == {"state_value"}
@@ -126,7 +126,7 @@ def test_the_state_value_is_pulled_to_an_expectile_of_the_target_networks_values
     assert near(terms(online=below, iql_expectile=0.75).extra, [0.25, 0.75 * 6.25])
 
 
-def test_good_recorded_actions_are_imitated_more_and_reported_plainly() -> None:
+def test_good_recorded_actions_get_more_weight_in_the_loss_but_not_in_the_metric() -> None:
     found = terms(cloning_weight=2.0, iql_expectile=0.5, awr_beta=1.4)
     # advantages 1 and 2.5 in units of 2, mean size 1.75: weights exp(1.4 / 1.75) and exp(1.4 * 2.5 / 1.75) = e^2
     plain = [math.log(4 / 3), math.log(4)]
@@ -136,15 +136,15 @@ def test_good_recorded_actions_are_imitated_more_and_reported_plainly() -> None:
     first = windows([1, 1], loss_mask=torch.tensor([[True, False]]))
     found = terms(first, cloning_weight=1.0, iql_expectile=0.5, awr_beta=1.4)
     assert found.extra is not None
-    assert found.extra[0, 0] == pytest.approx(0.5 + math.exp(1.4) * plain[0]), "the mean is of learnt steps alone"
+    assert found.extra[0, 0] == pytest.approx(0.5 + math.exp(1.4) * plain[0]), "the mean is over trained steps only"
 
 
-def test_without_a_beta_every_recorded_action_is_imitated_alike() -> None:
+def test_without_beta_every_recorded_action_has_the_same_weight() -> None:
     found = terms(cloning_weight=1.0, iql_expectile=0.5)
     assert near(found.extra, [0.5 * 1.0 + math.log(4 / 3), 0.5 * 6.25 + math.log(4)])
 
 
-def test_values_for_several_policies_stand_beside_one_recorded_behaviour() -> None:
+def test_values_of_several_policies_work_with_one_recorded_behaviour() -> None:
     wide = windows([1, 1], policy=torch.full((1, 3, 3, 1, 2), 0.5))
     online = QOutput(Q[:, :, None].expand(1, 3, 3, 1, 2), policy_logits=LOGITS)
     slow = QOutput(SLOW.q[:, :, None].expand(1, 3, 3, 1, 2))
@@ -152,7 +152,7 @@ def test_values_for_several_policies_stand_beside_one_recorded_behaviour() -> No
     assert near(step_loss(wide, online, slow, TWO, config).extra, [math.log(4 / 3), math.log(4)])
 
 
-def test_terms_move_what_they_are_about_and_report_without_gradient() -> None:
+def test_terms_train_their_own_outputs_and_report_without_gradient() -> None:
     q, logits, value = (x.clone().requires_grad_() for x in (Q, LOGITS, VALUE))
     slow = SLOW.q.clone().requires_grad_()
     found = step_loss(
@@ -161,7 +161,7 @@ def test_terms_move_what_they_are_about_and_report_without_gradient() -> None:
     assert found.extra is not None and not any(term.requires_grad for term in found.terms.values())
     assert not found.q.requires_grad and not found.target.requires_grad
     found.extra.sum().backward()
-    assert slow.grad is None, "the target network is no part of what is learnt"
+    assert slow.grad is None, "the target network is not trained"
     assert q.grad is not None and logits.grad is not None and value.grad is not None
     # conservative: half of softmax minus the recorded action, in units of 2
     assert q.grad[0, :, 0].flatten().tolist() == pytest.approx([0.0625, -0.0625, 0.1875, -0.1875, 0, 0], abs=1e-6)
@@ -187,7 +187,7 @@ def test_q_learning_is_weighted_too() -> None:
     torch.testing.assert_close(part.loss, 0.25 * whole.loss)
 
 
-# -- what is bootstrapped from ------------------------------------------------------------------------------------------
+# -- bootstrap values ------------------------------------------------------------------------------------------
 
 
 def goal(batch: SequenceBatch, online: QOutput, support: float | None = None, **settings: Any) -> list[float]:
@@ -199,18 +199,18 @@ def goal(batch: SequenceBatch, online: QOutput, support: float | None = None, **
     return found
 
 
-def test_a_state_value_that_is_learnt_is_bootstrapped_from() -> None:
+def test_targets_bootstrap_from_a_trained_state_value() -> None:
     assert goal(ONES, ONLINE, iql_expectile=0.75) == [1 + 0.5 * 2, 10 + 0.5 * 6]
-    # what is there and not learnt is not: the online network's favourites are action 0 at both steps, worth 3 and 9
+    # an untrained state value is ignored: the online network prefers action 0 at both steps, worth 3 and 9
     assert goal(ONES, ONLINE) == [1 + 0.5 * 3, 10 + 0.5 * 9]
 
 
-def test_an_evaluated_policy_is_bootstrapped_from_by_its_expectation() -> None:
+def test_targets_bootstrap_from_the_expectation_under_an_evaluated_policy() -> None:
     policy = steps([[0.0, 1.0], [0.25, 0.75], [1.0, 0.0]])[:, :, None]
     assert goal(windows([1, 1], policy=policy), ONLINE, iql_expectile=0.75) == [1 + 0.5 * 6, 10 + 0.5 * 9]
 
 
-def test_actions_that_the_policy_head_finds_too_unlikely_are_not_bootstrapped_through() -> None:
+def test_targets_do_not_bootstrap_from_actions_that_the_policy_head_finds_too_unlikely() -> None:
     # action 0 is 1/4 as likely as action 1 at step 1, and even at step 2; values prefer action 0 at both
     logits = steps([[0.0, 0.0], [0.0, math.log(4)], [0.0, 0.0]])
     online = QOutput(Q, policy_logits=logits)

@@ -1,4 +1,4 @@
-"""Retrace by hand, at its two ends, and with padding."""
+"""Retrace by hand, in its two limits, and with padding."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_retrace_by_hand() -> None:
     assert out.flatten().tolist() == pytest.approx([first, second, third])
 
 
-def test_retrace_without_trace_is_one_step_and_on_greedy_data_is_pengs() -> None:
+def test_retrace_without_trace_is_one_step_and_on_greedy_data_equals_peng() -> None:
     torch.manual_seed(0)
     reward, bootstrap, taken = torch.randn(3, 2, 7)
     discount, valid = torch.full((2, 7), 0.9), torch.ones(2, 7, dtype=torch.bool)

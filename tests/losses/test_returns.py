@@ -1,4 +1,4 @@
-"""Returns against numbers worked by hand, against a slow float64 loop, and against the mistakes they must not make."""
+"""Returns against hand-computed numbers, a slow float64 loop, and typical mistakes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from seqel.losses.returns import (
     watkins_trace,
 )
 
-# The hand-worked window: T = 4, gamma 0.5, the episode terminates with transition 2, transition 3 is padding that holds
-# rubbish. A second row is cut by truncation after its transition 3 and so bootstraps there.
+# The hand-computed window: T = 4, gamma 0.5, the episode terminates with transition 2, transition 3 is padding that holds
+# arbitrary numbers. A second row is truncated after its transition 3 and therefore bootstraps there.
 NAN = float("nan")
 REWARD = torch.tensor([[1.0, 2.0, 3.0, NAN], [1.0, 2.0, 3.0, 4.0]])
 DISCOUNT = torch.tensor([[0.5, 0.5, 0.0, NAN], [0.5, 0.5, 0.5, 0.5]])
@@ -44,7 +44,7 @@ MONTE_CARLO = [[2.75, 3.5, 3.0], [3.25, 4.5, 5.0, 4.0]]
 
 
 def agrees(found: Tensor, expected: list[list[float]]) -> bool:
-    """On valid steps equal to the hand-worked numbers (all of them exact in binary)."""
+    """Return whether valid steps equal the hand-computed numbers (all of them exact in binary)."""
     return all(found[row, : len(numbers)].tolist() == numbers for row, numbers in enumerate(expected))
 
 
@@ -59,7 +59,7 @@ def test_one_step_by_hand() -> None:
 def test_n_step_by_hand(n: int, expected: list[list[float]]) -> None:
     found = n_step(REWARD, DISCOUNT, BOOTSTRAP, VALID, n)
     assert agrees(found, expected)
-    assert found[0, 3] == 0.0  # padding comes back as 0, not as the NaN that it holds
+    assert found[0, 3] == 0.0  # padding is returned as 0, not as the NaN that it holds
 
 
 @pytest.mark.parametrize(("lambda_", "expected"), [(0.0, ONE_STEP), (0.5, LAMBDA_HALF)])
@@ -76,7 +76,7 @@ def test_lambda_one_is_the_longest_n_step() -> None:
 
 
 def test_watkins_by_hand() -> None:
-    # Row 1 with lambda 1 and a non-greedy action at step 2: step 1 may not go on into it, so G1 = 2 + .5*20 = 12;
+    # Row 1 with lambda 1 and a non-greedy action at step 2: step 1 must not continue into it, so G1 = 2 + .5*20 = 12;
     # G2 = 3 + .5*24 = 15 (its own action is what it values), G0 = 1 + .5*12 = 7.
     greedy = torch.tensor([[False, True, False, True]])
     trace = watkins_trace(greedy, 1.0)
@@ -85,7 +85,7 @@ def test_watkins_by_hand() -> None:
     assert found.tolist() == [[7.0, 12.0, 15.0, 24.0]]
 
 
-def test_watkins_is_pengs_where_all_was_greedy() -> None:
+def test_watkins_equals_peng_where_all_actions_were_greedy() -> None:
     trace = watkins_trace(torch.ones_like(VALID), 0.5)
     assert agrees(peng_lambda(REWARD, DISCOUNT, BOOTSTRAP, VALID, trace), LAMBDA_HALF)
 
@@ -261,7 +261,7 @@ def test_compiles_without_a_graph_break() -> None:
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
-# -------------------------------------------------------------- these tests can tell a wrong return from a right one
+# -------------------------------------------------------------- these tests detect wrong returns
 
 GAMMA_INSTEAD = torch.where(DISCOUNT == 0, torch.tensor(0.5), DISCOUNT)
 SHIFTED = torch.cat([REWARD[:, 1:], REWARD[:, :1]], 1)
@@ -304,7 +304,7 @@ def test_settings_off_by_one_change_the_result() -> None:
 # --------------------------------------------------------------------------------------------------- clear errors
 
 
-def test_wrong_shapes_say_what_got() -> None:
+def test_errors_about_wrong_shapes_name_the_shapes() -> None:
     flat, wide = torch.zeros(4), torch.zeros(2, 5)
     valid = torch.ones(2, 4, dtype=torch.bool)
     with pytest.raises(ValueError, match=r"rank 2.*a \(4,\)"):

@@ -1,4 +1,4 @@
-"""Bootstraps, masks and error functions against numbers worked by hand and against a slow float64 loop."""
+"""Bootstraps, masks and error functions against hand-computed numbers and a slow float64 loop."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def test_gradients_of_the_maximum_do_not_touch_forbidden_actions() -> None:
     assert q.grad.tolist() == [[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
 
 
-def test_select_by_hand() -> None:
+def test_gather_actions_by_hand() -> None:
     assert gather_actions(ONLINE[:, :2], torch.tensor([[[0], [2]]])).tolist() == [[[9.0], [2.0]]]
     two = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])  # (B, M, A) with M = 2
     assert gather_actions(two, torch.tensor([[1, 0]])).tolist() == [[2.0, 3.0]]
 
 
-def test_select_gradient_is_one_hot() -> None:
+def test_gather_actions_gradient_is_one_hot() -> None:
     q = torch.zeros(1, 1, 1, 3, requires_grad=True)
     gather_actions(q, torch.tensor([[[2]]])).sum().backward()
     assert q.grad is not None
@@ -189,7 +189,7 @@ def test_wrong_arguments_say_what_they_were() -> None:
         masked_max(ONLINE, mask)
     with pytest.raises(ValueError, match=r"\(1, 3, 1, 3\).*\(1, 2, 1, 3\)"):
         masked_max(ONLINE, mask[:, :2, None])
-    with pytest.raises(ValueError, match="1 on an axis but the last"):
+    with pytest.raises(ValueError, match="size 1 on any axis but the last"):
         masked_argmax(ONLINE, mask[:, :, :1, None])
     with pytest.raises(ValueError, match=r"leading axes of loss \(2, 3\).*mask \(3,\)"):
         masked_mean(torch.zeros(2, 3), mask[0, 0])

@@ -1,4 +1,4 @@
-"""Rules 1, 2, 9 and 10: acting with a memory gives what one pass over the whole episode gives; the past is all it sees."""
+"""Rules 1, 2, 9 and 10: acting step by step equals one pass over the whole episode, and only the past is used."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_rule_1_at_large_step_numbers(start: int) -> None:
     with torch.no_grad():
         q = step_through(net, windows, state)
         whole = net(windows).q
-    reach = net.config.layers * (net.config.context - 1)  # what came before the window differs (nothing, zero keys)
+    reach = net.config.layers * (net.config.context - 1)  # the steps before the window differ (none, zero keys)
     same_q(q[:, reach:], whole[:, reach:])
 
 
@@ -83,7 +83,7 @@ def test_causality_changing_step_t_never_changes_q_before_it(trunk: str) -> None
             action[:, t] = (action[:, t] + 1) % 3
             reward[:, t] += 1.0
             other = net(dataclasses.replace(windows, action=action, reward=reward)).q
-            assert torch.equal(other[:, : t + 1], q[:, : t + 1]), "an action shows from the next step on"
+            assert torch.equal(other[:, : t + 1], q[:, : t + 1]), "an action is visible from the next step on"
             assert not torch.allclose(other[:, t + 1], q[:, t + 1])
 
 
@@ -99,7 +99,7 @@ def test_rows_may_be_partial_in_any_order_and_reset_one_by_one(trunk: str) -> No
     found = torch.zeros(4, 31, 1, 3)
     with torch.no_grad():
         for t in range(31):
-            for part in ([2, 0], [3], [1]):  # three calls a step
+            for part in ([2, 0], [3], [1]):  # three calls per step
                 index = torch.tensor(part)
                 forget = torch.zeros(6, dtype=torch.bool)
                 forget[where[index]] = first[index, t]

@@ -1,4 +1,4 @@
-"""The whole network: any observation, either trunk, either way of computing; and what it refuses."""
+"""The whole network: any observation, either trunk, by window or by step; and which configurations it refuses."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_padding_never_changes_a_value_before_it() -> None:
         assert torch.equal(net(other).q[:, :9], net(windows).q[:, :9])
 
 
-def test_what_it_refuses() -> None:
+def test_invalid_networks_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"network\.context: expected at least 1 step"):
         network(context=0)
     with pytest.raises(ConfigError, match="attention weights need trunk = 'transformer'"):
@@ -111,7 +111,7 @@ def test_settings_out_of_range_are_refused_by_name(settings: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("scale", [0.01, 3.0, 100.0])
-def test_another_unit_leaves_the_state_value_what_it_was(scale: float) -> None:
+def test_another_unit_does_not_change_the_state_value(scale: float) -> None:
     net = network(state_value=True)
     windows = batch()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The names in the configs, which import no torch, are those of the registries, which do."""
+"""The names in the configs, which do not import torch, are those of the registries, which do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seqel.networks.config import ImageName, NetworkConfig, TrunkName, ValueName
 from seqel.networks.encoders.registry import ENCODERS, IMAGE_ENCODERS
 from seqel.networks.heads.registry import HEADS
 from seqel.networks.trunks.registry import TRUNKS, trunks_with
-from seqel.spaces import Kind
+from seqel.spaces.kinds.registry import KINDS
 from seqel.training.required_heads import with_heads
 from seqel.types import QOutput
 from seqel.values.registry import VALUES, make_values
@@ -23,11 +23,11 @@ def test_names_are_those_of_the_registries() -> None:
     assert set(get_args(TrunkName)) == set(TRUNKS)
     assert set(get_args(ValueName)) == set(VALUES)
     assert set(get_args(ImageName)) == set(IMAGE_ENCODERS)
-    assert set(get_args(Kind)) == set(ENCODERS)
+    assert set(KINDS) == set(ENCODERS)
     assert {entry.field for entry in HEADS.values()} <= {field.name for field in dataclasses.fields(QOutput)}
 
 
-def test_what_trunks_declare() -> None:
+def test_trunks_declare_their_abilities() -> None:
     assert {name for name, trunk in TRUNKS.items() if trunk.packs_rows} == {"transformer"}
     assert trunks_with("has_attention") == trunks_with("exportable") == "'transformer'"
     config = NetworkConfig(width=4, heads=2, layers=3, context=3)
@@ -43,7 +43,7 @@ def test_every_kind_of_value_says_how_many_outputs_it_needs(name: str) -> None:
 
 
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: term.name)
-def test_a_term_is_switched_on_by_its_setting_and_gets_its_head(term: object) -> None:
+def test_a_term_is_enabled_by_its_setting_and_gets_its_head(term: object) -> None:
     plain, on = ObjectiveConfig(0.9), ObjectiveConfig(0.9, **{term.setting: 0.5})  # type: ignore[attr-defined]
     assert active_terms(plain) == () and active_terms(on) == (term,)
     network = with_heads(NetworkConfig(), on)

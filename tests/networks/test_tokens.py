@@ -1,4 +1,4 @@
-"""Rule 11 and the token: each kind of leaf gets through, and what is added to it is what should be."""
+"""Rule 11 and the token: each kind of leaf is encoded, and previous action, reward and flag are added as configured."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def parts(rows: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_every_kind_becomes_a_token_that_tells_observations_apart(name: str) -> None:
+def test_every_kind_becomes_a_token_that_distinguishes_observations(name: str) -> None:
     tokens, spec = encoder(SPACES[name])
     observation = seen(SPACES[name], spec, 12)
     token = tokens(observation, *parts(12))
@@ -74,7 +74,7 @@ def test_every_kind_becomes_a_token_that_tells_observations_apart(name: str) -> 
 
 
 def test_rule_11_each_channel_of_a_grid_has_an_embedding_of_its_own() -> None:
-    """Code 3 of a channel is another thing than code 3 of the next: the rows of the table that learn say so."""
+    """Code 3 of a channel differs from code 3 of the next: the rows of the table that get a gradient show it."""
     tokens, _ = encoder(gym.spaces.Box(0, 9, (4, 4, 3), np.uint8))
     grid = torch.tensor([1, 3, 3], dtype=torch.uint8).expand(1, 4, 4, 3)
     tokens({"observation": grid}, *parts(1)).square().sum().backward()
@@ -107,7 +107,7 @@ def test_codes_of_each_element_have_rows_of_their_own() -> None:
     torch.testing.assert_close(token, torch.stack([rows[2] + rows[6] + rows[8], rows[0] + rows[3] + rows[7]]))
 
 
-def test_a_picture_is_the_same_in_either_layout_and_its_pixels_are_scaled() -> None:
+def test_an_image_is_the_same_in_either_layout_and_its_pixels_are_scaled() -> None:
     last, _ = encoder(gym.spaces.Box(0, 255, (24, 30, 3), np.uint8))
     first, _ = encoder(gym.spaces.Box(0, 255, (3, 24, 30), np.uint8))
     first.load_state_dict(last.state_dict())
@@ -149,7 +149,7 @@ def test_encoding_distinct_rows_once_changes_nothing(name: str) -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_what_stood_before_is_part_of_the_token_and_each_part_can_be_switched_off() -> None:
+def test_previous_action_and_reward_are_part_of_the_token_and_can_be_switched_off() -> None:
     space = SPACES["vector"]
     for off in (None, "previous_action", "previous_reward", "first_step"):
         tokens, spec = encoder(space, **({off: False} if off else {}))

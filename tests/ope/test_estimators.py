@@ -74,7 +74,7 @@ def test_weighted_means_do_not_depend_on_the_size_of_the_weights() -> None:
     assert bellman_error(replace(large, ratio=large.ratio / 100)) == pytest.approx(bellman_error(large))
 
 
-def test_a_truncated_session_goes_on_by_its_final_value() -> None:
+def test_a_truncated_session_continues_with_its_final_value() -> None:
     # one step, then the value of the final observation: 1 * (2 - 3) + 5 + 0.5 * 8
     one = logged([[2.0, 0.0]], [[1.0, 0.0]], [[3.0, 0.0]], [[5.0, 8.0]], valid=[[True, False]])
     assert estimate(one, "doubly-robust").value == pytest.approx(8.0)
@@ -94,11 +94,11 @@ def test_on_the_recorded_policy_every_method_is_near_the_mean_return() -> None:
     assert estimate(one, "weighted", minus=reward.sum(axis=1)).interval == pytest.approx((0.0, 0.0), abs=1e-9)
 
 
-def test_importance_sampling_finds_the_value_of_another_policy_and_the_interval_holds_it() -> None:
+def test_importance_sampling_finds_the_value_of_another_policy_and_the_interval_contains_it() -> None:
     rng = np.random.default_rng(1)
     inside = 0
     for _ in range(40):
-        action = rng.random((400, 3)) < 0.5  # recorded: even; evaluated: 0.8 for the action that pays
+        action = rng.random((400, 3)) < 0.5  # recorded: uniform; evaluated: 0.8 for the rewarded action
         reward = action * rng.normal(1.0, 0.5, (400, 3))
         ratio = np.where(action, 0.8, 0.2) / 0.5
         found = estimate(logged(reward, ratio, discount=1.0), "weighted")
@@ -118,7 +118,7 @@ def test_a_wrong_model_is_corrected_and_a_right_one_narrows_the_interval() -> No
     assert right.high - right.low < 0.1 * (wrong.high - wrong.low)
 
 
-def test_how_values_contradict_the_record_by_hand() -> None:
+def test_bellman_error_by_hand() -> None:
     one = logged(**TWO, q=[[1.5, 1.0], [2.0, 5.0]], v=[[1.0, 2.0], [3.0, 4.0]])
     # errors: 1 + 0.5 * 2 - 1.5, 3 + 0.5 * 4 - 2; 2 - 1, 4 - 5; ratios 2, 1; 0.5, 3
     first, second = (2 * 0.5 + 1 * 3.0) / 3, (0.5 * 1.0 + 3 * -1.0) / 3.5
@@ -126,7 +126,7 @@ def test_how_values_contradict_the_record_by_hand() -> None:
     noise_1 = (0.5 * (1.0 - second)) ** 2 + (3 * (-1.0 - second)) ** 2
     variance = noise_0 / 9 + 0.25 * noise_1 / 3.5**2
     assert bellman_error(one) == pytest.approx(np.sqrt((first + 0.5 * second) ** 2 + variance))
-    # the second session ends at once: half as many get to the second step; what is padded counts nothing
+    # the second session ends at once: half as many reach the second step; padding does not count
     short = logged(**TWO, q=[[1.5, 1.0], [2.0, 9.0]], v=[[1.0, 2.0], [3.0, 0.0]], valid=[[True, True], [True, False]])
     first = (2 * 0.5 + 1 * 1.0) / 3
     variance = ((2 * (0.5 - first)) ** 2 + (1.0 - first) ** 2) / 9
@@ -140,9 +140,9 @@ def test_an_interval_is_widened_by_the_error_of_the_fit() -> None:
     assert wide.high == pytest.approx(1.0 + np.hypot(0.4, 0.43027), abs=1e-4)
 
 
-def test_how_far_the_sessions_reach() -> None:
+def test_correctable_steps_by_hand() -> None:
     ratio = np.ones((10, 3))
-    ratio[1:, 1] = 0.0  # from the second step on one session alone agrees
+    ratio[1:, 1] = 0.0  # from the second step on, only one session agrees
     weights = logged(np.zeros((10, 3)), ratio).weights()
     assert effective_sizes(weights).tolist() == pytest.approx([10.0, 1.0, 1.0])
     assert correctable_steps(weights, 5.0) == 1
@@ -155,13 +155,13 @@ def test_a_session_that_has_ended_keeps_its_weight_and_products_are_bounded() ->
     with np.errstate(all="raise"):
         np.testing.assert_allclose(one.weights(), [[2.0, 2.0, 2.0], [0.5, 1.5, 0.375]])
         gone = logged(np.zeros((1, 2)), [[0.0, 5.0]]).weights()
-    assert gone.tolist() == [[0.0, 0.0]], "what the policy never does stays impossible"
+    assert gone.tolist() == [[0.0, 0.0]], "what the policy never does keeps weight 0"
     huge = logged(np.zeros((1, 3)), np.full((1, 3), 1e4)).weights()
     assert huge[0].tolist() == pytest.approx([1e4, 1e6, 1e6], rel=1e-9)
 
 
 def test_effective_sizes_by_hand() -> None:
-    # (1 + 3)^2 / (1 + 9) and (2 + 2)^2 / (4 + 4); where nobody counts, nobody does
+    # (1 + 3)^2 / (1 + 9) and (2 + 2)^2 / (4 + 4); without any weight, the size is 0
     sizes = effective_sizes(np.array([[1.0, 2.0, 0.0], [3.0, 2.0, 0.0]]))
     assert sizes.tolist() == pytest.approx([1.6, 2.0, 0.0])
 
@@ -170,12 +170,12 @@ def test_steps_that_no_session_agrees_with_add_nothing(monkeypatch: pytest.Monke
     divide = np.divide
 
     def filled(one: Any, two: Any, out: Any = None, where: Any = True) -> Any:
-        """What a division leaves out is whatever was in memory: here, certainly nothing that is right."""
+        """Fill what a division leaves out with values that are certainly wrong, instead of whatever was in memory."""
         return divide(one, two, out=np.full(np.shape(one), np.nan) if out is None else out, where=where)
 
     monkeypatch.setattr(np, "divide", filled)
     assert effective_sizes(np.array([[1.0, 0.0], [1.0, 0.0]])).tolist() == [2.0, 0.0]
-    # from the second step on every weight is 0: only what is known before remains
+    # from the second step on every weight is 0: only the terms before remain
     one = logged(
         [[1.0, 7.0], [3.0, 7.0]], [[2.0, 0.0], [1.0, 0.0]], q=[[1.0, 1.0], [1.0, 1.0]], v=[[4.0, 6.0], [4.0, 6.0]]
     )
@@ -189,7 +189,7 @@ def test_steps_that_no_session_agrees_with_add_nothing(monkeypatch: pytest.Monke
     assert bellman_error(one) == pytest.approx(np.hypot(mean, np.sqrt(variance)))
 
 
-def test_a_contradiction_counts_from_the_first_step_that_is_not_corrected() -> None:
+def test_the_bellman_error_counts_from_the_first_step_that_is_not_corrected() -> None:
     one = logged(**TWO, q=[[1.5, 1.0], [2.0, 5.0]], v=[[1.0, 2.0], [3.0, 4.0]])
     second = (0.5 * 1.0 + 3 * -1.0) / 3.5
     noise = (0.5 * (1.0 - second)) ** 2 + (3 * (-1.0 - second)) ** 2
@@ -197,7 +197,7 @@ def test_a_contradiction_counts_from_the_first_step_that_is_not_corrected() -> N
     assert bellman_error(one, after=2) == 0.0
 
 
-def test_the_interval_is_that_of_resampled_sessions() -> None:
+def test_the_interval_is_that_of_bootstrapped_sessions() -> None:
     # two sessions that earn 0 and 1: their mean in a resample is 0, 1/2 or 1 with chances 1/4, 1/2, 1/4
     coin = logged([[0.0], [1.0]], [[1.0], [1.0]])
     found = estimate(coin, "weighted")
@@ -216,7 +216,7 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     assert estimate(one, "weighted", seed=7) == estimate(one, "weighted", seed=7) != estimate(one, "weighted")
 
 
-def test_without_resamples_it_is_the_value_alone() -> None:
+def test_without_resamples_only_the_value_is_computed() -> None:
     one = logged(**TWO)
     found = estimate(one, "doubly-robust", steps=1, resamples=0)
     value = estimate(one, "doubly-robust", steps=1).value
@@ -230,7 +230,7 @@ def test_without_resamples_it_is_the_value_alone() -> None:
     [("fitted", None, 0), ("fitted", 1, 0), ("per-decision", 1, 2), ("weighted", None, 2), ("doubly-robust", None, 2),
      ("doubly-robust", 1, 1), ("weighted-doubly-robust", 9, 2), ("weighted-doubly-robust", 0, 0)],
 )  # fmt: skip
-def test_it_says_how_many_steps_the_record_corrects(method: str, steps: int | None, corrected: int) -> None:
+def test_the_estimate_says_how_many_steps_are_corrected(method: str, steps: int | None, corrected: int) -> None:
     found = estimate(logged(**TWO), method, steps, resamples=2)
     assert (found.method, found.corrected) == (method, corrected)
 
@@ -243,7 +243,7 @@ def test_many_sessions_are_resampled_in_blocks(draws: int, monkeypatch: pytest.M
     assert estimate(one, "weighted", resamples=101) == whole
 
 
-def test_a_difference_to_what_was_recorded_by_hand() -> None:
+def test_the_difference_from_the_recorded_policy_by_hand() -> None:
     # per decision 2.5 + 3.5; the sessions earned 1 + 0.5 * 2 and 3 + 0.5 * 4
     found = estimate(logged(**TWO), "per-decision", minus=np.array([2.0, 5.0]))
     assert found.value == pytest.approx(6.0 - 3.5)
@@ -255,8 +255,8 @@ def test_there_must_be_sessions_with_steps(shape: tuple[int, ...]) -> None:
         logged(np.zeros(shape), np.zeros(shape))
 
 
-def test_what_does_not_fit_is_said() -> None:
-    with pytest.raises(DataError, match="one shape"):
+def test_inconsistent_arguments_are_refused() -> None:
+    with pytest.raises(DataError, match="the same shape"):
         logged([[1.0]], [[1.0, 2.0]])
     with pytest.raises(DataError, match="finite reward"):
         logged([[np.nan]], [[1.0]])

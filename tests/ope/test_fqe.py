@@ -1,4 +1,4 @@
-"""Fitted Q evaluation, part by part and by hand: what each member is given, when it ends, and what it says of each step."""
+"""Fitted Q evaluation, part by part and by hand: the input of each member, when it ends, and its estimates per step."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from seqel.losses.terms.terms import log_policy
 from seqel.ope.fqe import FQETrainer, StepEstimates, fitted_config
 from seqel.ope.policies import ConstantAction
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec
-from seqel.training.offline.validation import HeldOut
+from seqel.training.held_out import HeldOut
 from seqel.types import Episode
+from seqel.values.policy import log_policy
 from test_exactness import SPEC
 
 POLICIES = [ConstantAction(0, 2, "always 0"), ConstantAction(1, 2, "always 1")]
 
 
 def episodes(lengths: tuple[int, ...] = (3, 7, 1, 5)) -> list[Episode]:
-    """The observation is a number below 5; every second session is cut off; probabilities are known of the first alone."""
+    """The observation is a number below 5; every second session is truncated; only the first has known probabilities."""
     rng = np.random.default_rng(0)
     return [
         Episode(
@@ -45,56 +45,55 @@ def session(context: int = 8, lengths: tuple[int, ...] = (3, 7, 1, 5), window: i
     return made
 
 
-def test_every_policy_is_asked_at_every_observation_once() -> None:
+def test_every_policy_is_evaluated_once_at_every_observation() -> None:
     made = session()
-    assert made.table.shape == (20, 2, 2), "3 + 7 + 1 + 5 transitions and 4 ends, two policies, two actions"
+    assert made.table.shape == (20, 2, 1, 2), "3 + 7 + 1 + 5 transitions and 4 ends, 2 policies, 1 dimension, 2 actions"
     for slot in set(range(20)) - {3, 13}:  # the ends that nothing is bootstrapped from
-        assert made.table[slot].tolist() == [[1.0, 0.0], [0.0, 1.0]], slot
+        assert made.table[slot].tolist() == [[[1.0, 0.0]], [[0.0, 1.0]]], slot
     shared = session(table=made.table)
     assert shared.table is made.table
 
 
-def test_a_policy_is_asked_at_a_first_step_that_is_not_learnt_from_too() -> None:
-    """A session is worth what its first step is; so it must be told what would be done there."""
+def test_a_policy_is_also_evaluated_at_a_first_step_that_is_not_trained_on() -> None:
+    """The value of a session is that of its first step, so the policy's choice there must be known."""
     data = [replace(one, by_agent=np.arange(len(one)) > 0) for one in episodes()]
     config = fitted_config(0.9, 8, 10, 1, width=16, heads=2, layers=1)
     config = replace(config, learner=replace(config.learner, compile="off"), threads=1, device="cpu")
     made = FQETrainer(config, InMemoryDataset.of(data, SPEC, ActionSpec((2,), (0,))), POLICIES)
     for slot in (0, 4, 12, 14):
-        assert made.table[slot].tolist() == [[1.0, 0.0], [0.0, 1.0]]
+        assert made.table[slot].tolist() == [[[1.0, 0.0]], [[0.0, 1.0]]]
 
 
-def test_a_member_weighs_whole_sessions_by_exponential_draws() -> None:
+def test_a_member_weights_whole_sessions_by_exponential_draws() -> None:
     made = session()
     drawn = np.random.default_rng((1, 0xB007)).standard_exponential(4).astype(np.float32)
     assert made.counts.tolist() == np.repeat(drawn, [4, 8, 2, 6]).tolist()
 
 
-def test_a_batch_holds_the_actions_once_for_each_policy_and_what_each_step_counts() -> None:
+def test_a_batch_holds_what_each_policy_would_do_and_how_much_each_step_counts() -> None:
     made = session()
     (batch,) = made.walk(made.source.buffer)
     given = made.prepare(batch)
     assert given.policy is not None and given.weight is not None
-    assert given.action.shape == (4, 7, 2) and (given.action == batch.action).all()
-    assert given.policy.shape == (4, 8, 2, 2)
+    assert given.action.shape == (4, 7, 1) and (given.action == batch.action).all()
+    assert given.policy.shape == (4, 8, 2, 1, 2)
     begin = [0, 4, 12, 14]
     for row, length in enumerate((3, 7, 1, 5)):
         assert given.weight[row, :length].tolist() == [made.counts[begin[row]].item()] * length
-        assert given.policy[row, :length].tolist() == [[[1.0, 0.0], [0.0, 1.0]]] * length
+        assert given.policy[row, :length].tolist() == [[[[1.0, 0.0]], [[0.0, 1.0]]]] * length
 
 
 @pytest.mark.parametrize(("context", "window"), [(8, 0), (2, 6)])
-def test_what_is_said_of_each_step_is_what_the_target_network_says(context: int, window: int) -> None:
-    """Also where a session is read in several windows: windows of 6 with a burn-in of 2 read 13 steps in three."""
+def test_the_estimates_of_each_step_are_those_of_the_target_network(context: int, window: int) -> None:
+    """Also if a session is read in several windows: windows of 6 with a burn-in of 2 read 13 steps in three."""
     made = session(context, (3, 7, 1, 13), window)
     recorded = made.source.buffer
     steps = made.steps_of(recorded)
     assert steps.valid.shape == (4, 14) and steps.q.shape == steps.v.shape == (1, 2, 4, 14)
     assert steps.valid.sum(axis=1).tolist() == [3, 7, 1, 13] and steps.valid.dtype == np.bool_
     (whole,) = recorded.batches(window=32, context=0, discount=0.9)  # every session in one window
-    wide = replace(whole, action=whole.action.expand(-1, -1, 2), policy=torch.eye(2).expand(4, 14, 2, 2))
     with torch.no_grad():
-        out = made.learner.target(wide)
+        out = made.learner.target(whole)
     chance = log_policy(out.policy_logits)[:, :, 0].exp()
     for n, one in enumerate(episodes((3, 7, 1, 13))):
         length, action = len(one), one.action[:, 0]
@@ -104,7 +103,7 @@ def test_what_is_said_of_each_step_is_what_the_target_network_says(context: int,
         np.testing.assert_allclose(steps.behaviour[n, :length], behaviour, rtol=1e-4, atol=1e-5)
         assert (steps.behaviour[n, length:] == 1.0).all()
         for k in range(2):
-            q = out.q[n, :, k].numpy()
+            q = out.q[n, :, k, 0].numpy()
             np.testing.assert_allclose(steps.q[0, k, n, :length], q[np.arange(length), action], rtol=1e-3, atol=1e-4)
             np.testing.assert_allclose(steps.v[0, k, n, :length], q[:length, k], rtol=1e-3, atol=1e-4)
             assert steps.policy[k, n, :length].tolist() == (action == k).astype(float).tolist()
@@ -112,13 +111,13 @@ def test_what_is_said_of_each_step_is_what_the_target_network_says(context: int,
             assert steps.off_support[k, n, :length].tolist() == outside.tolist()
             after = steps.v[0, k, n, length:]
             if one.truncated:
-                assert after[0] == pytest.approx(q[length, k], rel=1e-3, abs=1e-4), "a session that goes on"
+                assert after[0] == pytest.approx(q[length, k], rel=1e-3, abs=1e-4), "a truncated session"
                 after = after[1:]
             assert not after.any(), "nothing follows an end"
 
 
-def test_what_is_hardly_ever_done_is_measured_by_even_play_among_the_allowed_actions() -> None:
-    """Three actions, of which two are allowed at even steps: hardly ever is below 1/40 there, below 1/60 elsewhere."""
+def test_rare_actions_are_defined_relative_to_uniform_play_among_the_allowed_actions() -> None:
+    """Three actions, of which two are allowed at even steps: rare is below 1/40 there, below 1/60 elsewhere."""
     rng = np.random.default_rng(1)
     mask = np.ones((41, 3), bool)
     mask[::2, 2] = False
@@ -141,7 +140,7 @@ def test_what_is_hardly_ever_done_is_measured_by_even_play_among_the_allowed_act
     steps = made.steps_of(data.buffer)
     (whole,) = data.buffer.batches(window=64, context=0, discount=0.9)
     with torch.no_grad():
-        out = made.learner.target(replace(whole, action=whole.action.expand(-1, -1, 2)))
+        out = made.learner.target(whole)
     assert out.policy_logits is not None
     logits = out.policy_logits[0, :40, 0].double().numpy()
     chance = np.exp(logits) * mask[:40]
@@ -152,10 +151,10 @@ def test_what_is_hardly_ever_done_is_measured_by_even_play_among_the_allowed_act
     # action 2 where it is allowed; where it is not, either of the others
     expected = np.where(mask[:40, 2], seldom[:, 2], seldom[:, :2].mean(axis=1))
     np.testing.assert_allclose(steps.off_support[1, 0, :40], expected)
-    assert 0 < expected.sum() < 40 and seldom[:, 0].any(), "some are and some are not"
+    assert 0 < expected.sum() < 40 and seldom[:, 0].any(), "some are rare and some are not"
 
 
-def test_several_members_are_put_side_by_side_and_the_behaviour_is_averaged() -> None:
+def test_members_are_stacked_and_their_behaviour_policies_averaged() -> None:
     one = session().steps_of(session().source.buffer)
     other = replace(
         one,
@@ -175,16 +174,16 @@ def test_several_members_are_put_side_by_side_and_the_behaviour_is_averaged() ->
         assert np.array_equal(getattr(both, name), getattr(one, name))
 
 
-def test_unrest_is_the_deviation_over_the_second_half_of_the_looks() -> None:
+def test_iterate_std_is_the_deviation_over_the_second_half_of_the_validations() -> None:
     made = session()
-    assert made.iterate_std().tolist() == [0.0, 0.0], "nothing was looked at"
+    assert made.iterate_std().tolist() == [0.0, 0.0], "there was no validation"
     looks = [[9.0, 9.0], [5.0, 5.0], [1.0, 4.0], [3.0, 4.0]]
     for count, expected in ((1, [0.0, 0.0]), (2, [8**0.5, 8**0.5]), (3, [8**0.5, 0.5**0.5]), (4, [2**0.5, 0.0])):
         made.first_values = [np.array(one) for one in looks[:count]]
         assert made.iterate_std().tolist() == pytest.approx(expected)
 
 
-def test_the_fit_ends_where_it_knows_the_behaviour_clearly_less_well_and_goes_back(
+def test_the_fit_ends_and_goes_back_when_the_cloning_loss_rises_clearly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = session()
@@ -203,15 +202,15 @@ def test_the_fit_ends_where_it_knows_the_behaviour_clearly_less_well_and_goes_ba
     ended = []
     for number, nats in enumerate((0.5, 0.3, 0.34, 0.36)):
         bias.data.fill_(float(number))
-        monkeypatch.setattr(made, "sums", lambda nats=nats: Told(nats))
+        monkeypatch.setattr(made, "validation_sums", lambda nats=nats: Told(nats))
         assert made.validate().imitation == nats
         ended.append(made.solved)
     assert ended == [False, False, False, True] and made.known_best == 0.3
-    assert (bias == 2.0).all(), "the weights of the last look within 0.05 nats of the best"
+    assert (bias == 2.0).all(), "the weights of the last validation within 0.05 nats of the best"
     assert np.array(made.first_values)[:, 0].tolist() == [0.5, 0.3, 0.34, 0.36]
 
 
-def test_how_values_are_fitted() -> None:
+def test_the_config_of_a_fit() -> None:
     config = fitted_config(0.97, 12, 400, 3, width=16)
     assert (config.seed, config.network.context, config.network.width, config.network.policy_head) == (
         3,

@@ -1,4 +1,4 @@
-"""The policies that are judged, where not every action is allowed."""
+"""The evaluated policies if some actions are not allowed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MASK = np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1], [0, 1, 1]], bool)
 
 
 def batch() -> SequenceBatch:
-    """Two sessions, the second cut off; action 1 is always allowed and always taken."""
+    """Two sessions, the second truncated; action 1 is always allowed and always taken."""
     one = cue_episodes()[0]
     made = [
         Episode(one.observation, np.ones((3, 1), np.int64), one.reward, not cut, cut, action_mask=MASK)
@@ -37,14 +37,14 @@ def batch() -> SequenceBatch:
     [ConstantAction(0, 3), ConstantAction(2, 3), BehaviourPolicy((0.4, 0.4, 0.2))],
     ids=["first", "last", "recorded"],
 )
-def test_nothing_forbidden_is_done(policy: Policy) -> None:
+def test_forbidden_actions_have_no_probability(policy: Policy) -> None:
     found = policy.probabilities(batch())
     assert found.shape == (2, 4, 3)
     assert float(found[:, ~torch.from_numpy(MASK)].abs().max()) == 0.0
     torch.testing.assert_close(found.sum(dim=-1), torch.ones(2, 4))
 
 
-def test_where_one_action_is_forbidden_any_other_is_done_evenly() -> None:
+def test_a_forbidden_constant_action_is_replaced_by_the_others_uniformly() -> None:
     found = ConstantAction(0, 3).probabilities(batch())[0]
     torch.testing.assert_close(found[:2, 0], torch.ones(2))
     torch.testing.assert_close(found[2], torch.tensor([0.0, 0.5, 0.5]))
@@ -104,19 +104,19 @@ def test_the_recorded_policy_counts_each_dimension() -> None:
 
 
 @pytest.mark.parametrize(("action", "actions"), [((0, 2), (3, 2)), ((0,), (3, 2)), (3, 3), (0, (3, 2))], ids=str)
-def test_an_action_that_there_is_not_is_refused(action: Any, actions: Any) -> None:
+def test_an_action_that_does_not_exist_is_refused(action: Any, actions: Any) -> None:
     with pytest.raises(ConfigError, match="expected an action of"):
         ConstantAction(action, actions)
 
 
-def test_after_the_record_it_is_what_is_done_on_the_whole_among_what_is_allowed() -> None:
+def test_after_the_record_the_behaviour_policy_uses_overall_frequencies_of_allowed_actions() -> None:
     found = BehaviourPolicy((0.4, 0.4, 0.2)).probabilities(batch())[1]
     torch.testing.assert_close(found[:3, 1], torch.ones(3))
     torch.testing.assert_close(found[3], torch.tensor([0.0, 2 / 3, 1 / 3]))
 
 
-def test_a_filter_is_about_what_is_allowed() -> None:
-    """The likeliest action is forbidden; of those that are left both are likely enough, so the better one is played."""
+def test_a_policy_constraint_is_relative_to_the_allowed_actions() -> None:
+    """The likeliest action is forbidden; both others are likely enough, so the one with the higher value is chosen."""
     network = QNetwork(
         NetworkConfig(width=16, heads=2, layers=1, context=4, policy_head="constraint"), SPEC, THREE
     ).eval()

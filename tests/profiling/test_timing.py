@@ -1,4 +1,4 @@
-"""Timing: figures that agree with each other, and counts by hand."""
+"""Timing: figures that are consistent with each other, and counts computed by hand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from seqel.profiling.timing import Shapes, machine, time_act, time_replay, time_
 SMALL = Shapes(width=16, heads=2, context=6, batch=4, envs=3, steps=60)
 
 
-def test_an_update_says_what_it_did() -> None:
+def test_the_figures_of_an_update_are_consistent() -> None:
     found = time_update(SMALL, repeats=3)
     tokens = 4 * 7
     by_hand = 4 * 2 * (2 * tokens * 12 * 16**2 + 2 * 2 * 4 * 7 * 7 * 16) / 1e9
@@ -23,13 +23,13 @@ def test_an_update_says_what_it_did() -> None:
     assert found["parameters"] == sum(p.numel() for p in SMALL.network().parameters())
     memory = found["memory_bytes"]
     assert memory["weights"] == memory["target"] == memory["gradients"] == 4 * found["parameters"]
-    assert memory["optimizer"] > 2 * memory["weights"], "two moments each, and counts of steps"
+    assert memory["optimizer"] > 2 * memory["weights"], "two moments per weight, and step counts"
     tokens_of_a_layer = 4 * 7 * 16 * 4  # bytes of one (B, T + 1, D)
     assert 10 * tokens_of_a_layer < memory["activations"] < 100 * tokens_of_a_layer
     assert "gflop" not in time_update(replace(SMALL, trunk="gru"), repeats=1)
 
 
-def test_an_acting_step_and_a_draw() -> None:
+def test_the_figures_of_acting_and_sampling_are_consistent() -> None:
     act = time_act(SMALL, repeats=20)
     assert act["steps_per_s"] == pytest.approx(3e3 / act["ms"])
     assert act["ratio_to_recomputing"] == pytest.approx(act["recomputed_ms"] / act["ms"])

@@ -1,4 +1,4 @@
-"""The recipe of docs/data.md, as it stands there: what it estimates is what playing shows, and it is better."""
+"""The recipe that docs/data.md shows: its estimate agrees with playing, and the policy is better than the record."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_from_a_table_to_a_policy(tmp_path: Path) -> None:
     told = seqel("evaluate", run, "--data", table, "--updates", "500")
     true, error = customers.play(Path(run), 500)
     value = told["policies"][0]["value"]
-    assert true > 0.8  # nobody who forgets the first message earns more than half of that
+    assert true > 0.8  # an agent that forgets the first message earns at most half of that
     assert value["low"] - 2 * error <= true <= value["high"] + 2 * error
     assert told["verdict"].startswith("this agent is estimated to earn +")
     assert told["recorded"]["value"]["value"] < 0.4

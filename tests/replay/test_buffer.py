@@ -1,4 +1,4 @@
-"""The replay against a naive list of episodes; saving and restoring it; what it takes of memory."""
+"""The replay against a naive list of episodes; saving and restoring; memory use."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_same_content_as_a_list_of_episodes(seed: int, masked: bool) -> None:
                     assert got is None
                 else:
                     np.testing.assert_array_equal(got[b].numpy(), np.array(want), err_msg=name)
-    # inside or not, segment or not, padded or not: every combination came up
+    # inside or not, segment or not, padded or not: every combination occurred
     assert shapes >= {(i, s, p) for i in (False, True) for s in (False, True) for p in (False, True) if not (i and p)}
 
 
@@ -156,8 +156,8 @@ def test_dtypes_and_shapes() -> None:
     assert all(t.is_contiguous() for t in tensors)
 
 
-def test_draws_stay_right_between_adds_and_changes_of_window() -> None:
-    """The incremental running sum equals one made from nothing, whatever came between."""
+def test_draws_stay_correct_between_adds_and_changes_of_window() -> None:
+    """The incremental running sum equals one computed from scratch, after any sequence of operations."""
     rng = np.random.default_rng(3)
     memory = replay(300)
     for n in range(400):
@@ -194,7 +194,7 @@ def test_save_and_restore_bit_for_bit() -> None:
     assert len(loaded) == loaded.episodes == 0
 
 
-def test_a_state_is_taken_over_by_a_replay_of_another_capacity() -> None:
+def test_a_replay_of_another_capacity_can_restore_a_state() -> None:
     rng = np.random.default_rng(6)
     memory, larger, smaller = replay(60), replay(200), replay(59)
     for length in (20, 25, 30):  # wraps around the end
@@ -206,7 +206,7 @@ def test_a_state_is_taken_over_by_a_replay_of_another_capacity() -> None:
     assert larger.episodes == 4, "what is added goes behind what was there"
     smaller.load_state_dict(memory.state_dict())
     assert same_batches(draw(memory, 8, 12, 5), draw(smaller, 8, 12, 5))
-    with pytest.raises(CheckpointError, match="episodes of 2 to 30 slots"):
+    with pytest.raises(CheckpointError, match="episodes that take 2 to 30 slots"):
         replay(30).load_state_dict(memory.state_dict())
 
 
@@ -235,7 +235,7 @@ def test_a_wrong_state_is_refused_and_changes_nothing() -> None:
 
 def test_next_observations_are_stored_once() -> None:
     memory = Replay({"observation": ((84, 84), np.dtype(np.uint8))}, 1000, actions=6)
-    assert memory.nbytes < 1000 * (84 * 84 + 16) + 10_000  # one frame a slot and a few bytes, not two frames
+    assert memory.nbytes < 1000 * (84 * 84 + 16) + 10_000  # one frame and a few bytes per slot, not two frames
     memory.add(
         Episode({"observation": np.zeros((500, 84, 84), np.uint8)}, np.zeros((499, 1), int), np.zeros(499, np.float32))
     )
@@ -252,7 +252,7 @@ def test_next_observations_are_stored_once() -> None:
     assert state["step/observation/observation"].shape == (500, 84, 84)  # type: ignore[union-attr]
 
 
-def test_in_files_it_is_the_same_replay_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_replay_in_files_behaves_the_same_and_leaves_no_files(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     inside = replay(200)
     outside = Replay(LEAVES, 200, actions=ACTIONS, action_dims=DIMS, masked=True, directory=tmp_path / "scratch")
@@ -268,10 +268,10 @@ def test_in_files_it_is_the_same_replay_and_leaves_nothing(tmp_path: Path) -> No
     again.load_state_dict(outside.state_dict())
     assert torch.equal(draw(again, 9, 12, 5).reward, draw(outside, 9, 12, 5).reward)
     assert isinstance(outside._slots.columns["reward"], np.memmap)
-    assert list((tmp_path / "scratch").iterdir()) == []  # a file without a name is gone with the process
+    assert list((tmp_path / "scratch").iterdir()) == []  # an unlinked file is removed when the process ends
 
 
-def test_a_disk_without_room_is_said_before_anything_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_before_anything_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def full(descriptor: int, offset: int, size: int) -> None:

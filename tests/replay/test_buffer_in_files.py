@@ -1,4 +1,4 @@
-"""Experience in files: what the process holds of them stays small, and nothing that was written is lost."""
+"""Experience in files: little of them stays in memory, and nothing that was written is lost."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ STATUS = Path("/proc/self/status")
 
 
 def of_files() -> int:
-    """Bytes of files that this process holds in memory."""
+    """Return how many bytes of files this process holds in memory."""
     lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
     return 1024 * sum(int(lines[name].split()[0]) for name in ("RssFile", "RssShmem"))
 
 
 @pytest.mark.skipif(not STATUS.exists(), reason="the system does not say what a process holds")
-def test_pages_are_let_go_and_what_was_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_are_released_and_written_data_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "RESIDENT", 4 << 20)
     slots = Ring({"frame": ((64, 64), np.dtype(np.uint8))}, 10_000, tmp_path)  # 40 MB
     before = of_files()

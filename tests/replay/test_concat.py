@@ -18,7 +18,7 @@ def learner() -> Learner:
     return Learner(network(), ObjectiveConfig(0.9, lambda_=0.9), LearnerConfig(warmup=1, optimizer="sgd", clip=0.0))
 
 
-def test_padding_changes_nothing_that_is_learnt() -> None:
+def test_padding_does_not_change_the_update() -> None:
     one, other = learner(), learner()
     short = batch(rows=3, steps=7)
     told, again = one.update(short), other.update(pad_to(short, 12))
@@ -28,7 +28,7 @@ def test_padding_changes_nothing_that_is_learnt() -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
-def test_both_batches_rows_stand_in_order_and_what_one_lacks_is_left_out() -> None:
+def test_rows_of_both_batches_are_in_order_and_fields_that_one_lacks_are_dropped() -> None:
     live = dataclasses.replace(batch(rows=2, steps=9, seed=1), q_acted=torch.ones(2, 9), weight=torch.full((2, 9), 0.5))
     old = dataclasses.replace(
         batch(rows=3, steps=5, seed=2), behaviour_prob=torch.ones(3, 5), storage_index=torch.ones(3, 5)
@@ -45,7 +45,7 @@ def test_both_batches_rows_stand_in_order_and_what_one_lacks_is_left_out() -> No
     torch.testing.assert_close(leaf[2:, 6:], old.observation["observation"][:, -1:].expand(-1, 4, -1))
 
 
-def test_every_field_says_how_it_is_padded_and_joined() -> None:
+def test_every_field_declares_how_it_is_padded_and_joined() -> None:
     for one in dataclasses.fields(SequenceBatch):
         axis = axis_of(one.name)
         assert (axis.time is None) == (axis.padding is None), one.name
@@ -75,7 +75,7 @@ def test_no_field_is_dropped_silently() -> None:
     for field in dataclasses.fields(SequenceBatch):
         value, axis = getattr(both, field.name), axis_of(field.name)
         if axis.local:
-            assert value is None, "where steps are stored refers to two stores"
+            assert value is None, "the places of steps refer to two stores"
         elif isinstance(value, torch.Tensor):
             assert len(value) == 5 and (axis.time is None or value.shape[1] == 7 + (axis.time == "T+1")), field.name
         else:
@@ -93,7 +93,7 @@ def test_a_mask_that_only_one_has_still_forbids_and_the_other_allows_all() -> No
         assert not both.action_mask[rows].any() and both.action_mask.sum() == 15
 
 
-def test_what_would_change_the_meaning_of_the_others_rows_is_refused() -> None:
+def test_fields_that_would_change_the_meaning_of_the_other_rows_are_refused() -> None:
     for name in ("candidates", "log_count", "policy"):
         one = dataclasses.replace(batch(rows=2, steps=4), **{name: getattr(full(2, 4), name)})
         with pytest.raises(ValueError, match=name):

@@ -1,4 +1,4 @@
-"""Recorded episodes: the same batches as a replay gives, and a walk that meets every transition once."""
+"""Recorded episodes: the same batches as a replay gives, and batches that contain every transition once."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_batches_are_those_of_a_replay(pack: bool) -> None:
 
 
 @pytest.mark.parametrize(("window", "context"), [(40, 5), (10, 4), (7, 6)])
-def test_a_walk_learns_every_transition_exactly_once(window: int, context: int) -> None:
+def test_batches_train_every_transition_exactly_once(window: int, context: int) -> None:
     episodes = some()
     recorded = EpisodeBuffer.of(LAYOUT, episodes)
     seen: dict[tuple[int, int], float] = {}
@@ -78,13 +78,13 @@ def test_a_walk_learns_every_transition_exactly_once(window: int, context: int) 
     assert len(recorded) == len(expected)
 
 
-def test_a_walk_needs_windows_longer_than_their_burn_in() -> None:
+def test_batches_need_windows_longer_than_their_burn_in() -> None:
     recorded = EpisodeBuffer.of(LAYOUT, some())
     with pytest.raises(DataError, match="window > context"):
         next(recorded.batches(window=5, context=5, discount=0.9))
 
 
-def test_some_of_the_episodes_share_columns_or_have_copies() -> None:
+def test_a_subset_shares_columns_or_has_copies() -> None:
     episodes = some()
     recorded = EpisodeBuffer.of(LAYOUT, episodes)
     rows = np.array([7, 2, 9])
@@ -104,7 +104,7 @@ def test_a_single_episode_is_enough() -> None:
     assert EpisodeBuffer.of(LAYOUT, some(1)).episodes == 1
 
 
-def test_what_stood_before_an_episode_goes_with_it() -> None:
+def test_the_action_and_reward_before_an_episode_are_kept() -> None:
     """Segments: the action and the reward before each, in a part that shares columns and in a copy."""
     before = [(1, 0.5), (2, -3.0), (0, 7.25)]
     rng = np.random.default_rng(0)
@@ -122,7 +122,7 @@ def test_what_stood_before_an_episode_goes_with_it() -> None:
         assert windows.previous_reward.tolist() == [7.25, -3.0] and windows.previous_action.tolist() == [[0], [2]]
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_episodes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(DataError, match="at least one episode"):
         EpisodeBuffer.of(LAYOUT, [])
     recorded = EpisodeBuffer.of(LAYOUT, some())
@@ -134,11 +134,11 @@ def test_what_does_not_fit_is_refused() -> None:
         EpisodeBuffer.of(LAYOUT, [wrong])
 
 
-def test_a_split_leaves_neither_side_empty() -> None:
-    learnt, held = split_rows(np.random.default_rng(0).random(100), 0.1)
-    assert len(held) == 10 and sorted([*learnt, *held]) == list(range(100))
+def test_a_split_leaves_neither_part_empty() -> None:
+    learned, held = split_rows(np.random.default_rng(0).random(100), 0.1)
+    assert len(held) == 10 and sorted([*learned, *held]) == list(range(100))
     for share in (0.001, 0.999):
-        learnt, held = split_rows(np.array([0.5, 0.1]), share)
-        assert len(learnt) == len(held) == 1
+        learned, held = split_rows(np.array([0.5, 0.1]), share)
+        assert len(learned) == len(held) == 1
     with pytest.raises(DataError, match="at least 2 sessions"):
         split_rows(np.array([0.5]), 0.1)

@@ -1,4 +1,4 @@
-"""How many windows make up a batch of about so many transitions."""
+"""The number of windows in a batch of about N transitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is stored of a step, and that an episode that does not fit is refused by step and leaves no trace."""
+"""The stored fields of a step; an episode that does not fit is rejected, the error names the step, and nothing changes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_bad_episodes_are_refused_and_change_nothing() -> None:
         (seen(place=np.where(np.isnan(hole), 1e300, hole.astype(np.float64))), "'place'.* at step 7"),
         (seen(place=place[:-1]), r"'place' of shape \(21,\), got \(20,\)"),
         (seen(pixels=pixels[:, :1]), "'pixels' of shape"),
-        (seen(pixels=pixels.astype(np.float32)), "casts to uint8, got float32"),
+        (seen(pixels=pixels.astype(np.float32)), "can be cast to uint8, got float32"),
         (seen(pixels=np.where(np.arange(21)[:, None, None] == 3, -1, pixels.astype(int))), "fit uint8.* at step 3"),
         (seen(more=place), "leaves"),
         ({"action": action}, r"action in 0 \.\.\. 4, got .* at step 4"),
@@ -73,7 +73,7 @@ def test_bad_episodes_are_refused_and_change_nothing() -> None:
     for fields, message in wrong:
         with pytest.raises(DataError, match=message):
             memory.add(replace(good, **fields))
-    with pytest.raises(DataError, match="make the capacity at least 61"):
+    with pytest.raises(DataError, match="increase the capacity to at least 61"):
         memory.add(episode(60, rng))
     none = {name: leaf[:1] for name, leaf in good.observation.items()}
     with pytest.raises(DataError, match="at least one transition"):
@@ -86,7 +86,7 @@ def test_bad_episodes_are_refused_and_change_nothing() -> None:
         np.testing.assert_array_equal(np.array(after[name]), np.array(value), err_msg=name)
 
 
-def test_casts_that_keep_every_value_are_taken() -> None:
+def test_casts_that_keep_every_value_are_accepted() -> None:
     rng = np.random.default_rng(8)
     ep = episode(12, rng)
     wide = replace(

@@ -1,4 +1,4 @@
-"""Packing: several short episodes a row give the same values, targets and losses as a row each."""
+"""Packing: several short episodes per row give the same values, targets and losses as one episode per row."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_packed_losses_equal_unpacked_ones(value: str, objective: ObjectiveConfi
     np.testing.assert_allclose(losses(batches[0], net, objective), losses(batches[1], net, objective), atol=2e-5)
 
 
-def test_a_row_holds_no_window_that_begins_inside_an_episode_behind_another() -> None:
+def test_a_window_that_starts_inside_an_episode_is_first_in_its_row() -> None:
     length = np.array([3, 12, 4, 12, 2, 5])
     begins = np.array([True, False, True, True, True, False])
     found = place(length, begins, 12, pack=True, width=12)

@@ -1,4 +1,4 @@
-"""How evenly windows teach the steps of an episode, and that the episode table and the ring keep their rows."""
+"""How uniformly windows train the steps of an episode; the episode table and the ring keep their rows."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from seqel.replay.ring import EpisodeTable, Ring, window_units
 
 
 @pytest.mark.parametrize(("window", "context"), [(6, 2), (10, 5), (4, 0), (9, 8)])
-def test_units_teach_every_step_as_often_as_promised(window: int, context: int) -> None:
+def test_units_train_every_step_as_often_as_documented(window: int, context: int) -> None:
     """Enumerates every draw: each step at least W - c times, and at most the documented bound."""
     gain = window - context
     for start in (0, 3):
         for length in range(1, 6 * window):
             row = np.array([length]), np.array([start])
             units = int(window_units(row[0], row[1], window, context)[0])
-            learnt = np.zeros(length, int)
+            learned = np.zeros(length, int)
             for unit in range(units):
                 offset = min(max(unit - gain + 1, 0), max(length - window, 0))
                 burn = context if start + offset > 0 else 0
-                learnt[offset + burn : offset + window] += 1
+                learned[offset + burn : offset + window] += 1
             if start and length <= context:
                 assert units == 0
                 continue
-            assert (learnt[:context] == (0 if start else gain)).all()
-            reached = learnt[context:] if start or length > context else learnt
+            assert (learned[:context] == (0 if start else gain)).all()
+            reached = learned[context:] if start or length > context else learned
             assert reached.min() == gain or length < 2 * window
             assert reached.min() >= gain
             times = 1 if length <= window else 3 if length < 2 * window - context else 2
             assert reached.max() <= times * gain
             # far from both edges the rate is the same for all
-            assert (learnt[window : length - window] == gain).all()
+            assert (learned[window : length - window] == gain).all()
 
 
 def test_units_need_a_window_longer_than_the_context_inside_episodes() -> None:

@@ -1,4 +1,4 @@
-"""The tree of sums against numpy's own sums, and that nothing of weight 0 is ever drawn."""
+"""The sum tree against NumPy's sums; an index of weight 0 is never drawn."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_finds_what_a_running_sum_finds(size: int) -> None:
         np.testing.assert_array_equal(found, np.searchsorted(np.cumsum(weights), mass, side="right"))
 
 
-def test_the_very_end_is_the_last_that_has_weight() -> None:
+def test_the_largest_mass_finds_the_last_index_with_weight() -> None:
     tree = SumTree(10_000)
     tree.set(np.array([3, 4_000, 7_777]), np.array([0.1, 0.2, 0.3]))
     found = tree.find(np.array([0.0, tree.total, np.nextafter(tree.total, 9.0), 0.1 - 1e-12]))

@@ -1,4 +1,4 @@
-"""Draws by priority: each window as often as its stated probability, weights that undo it exactly, nothing dead drawn."""
+"""Prioritised sampling: frequencies equal the stated probabilities, weights correct them exactly, no dead step is drawn."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def spread(memory: Replay, rng: np.random.Generator) -> None:
 
 
 def windows_of(memory: Replay) -> tuple[np.ndarray, np.ndarray]:
-    """Every window there is: numbers (N, ...) and offset (N,)."""
+    """Return all possible windows: numbers (N, ...) and offset (N,)."""
     numbers = memory._table.numbers
     last = np.maximum(numbers[:, EpisodeTable.LENGTH] - WINDOW, 0)
     rows = np.repeat(np.arange(len(numbers)), last + 1)
@@ -75,7 +75,7 @@ def test_probabilities_of_all_windows_sum_to_one_and_are_the_frequencies() -> No
     assert (np.abs(counts - 200_000 * stated) < 5 * deviation).all()
 
 
-def test_weights_undo_the_uneven_draw_exactly() -> None:
+def test_weights_correct_the_prioritised_draw_exactly() -> None:
     rng = np.random.default_rng(1)
     memory = replay(3, 6, 7, 9, 20)
     spread(memory, rng)
@@ -85,7 +85,7 @@ def test_weights_undo_the_uneven_draw_exactly() -> None:
     drawn = draw_uniform(memory._table, 200_000, WINDOW, CONTEXT, rng)
     seen = Counter(zip(drawn.numbers[:, EpisodeTable.SLOT].tolist(), drawn.offset.tolist(), strict=True))
     counts = np.array([seen[slot, at] for slot, at in zip(numbers[:, EpisodeTable.SLOT].tolist(), offset, strict=True)])
-    even = units / units.sum()  # what `even_units` says is what `evenly` does
+    even = units / units.sum()  # `even_units` describes what `draw_uniform` does
     assert (np.abs(counts - 200_000 * even) < 5 * np.sqrt(200_000 * even) + 5).all()
     stated = memory._priorities.probability(numbers, offset, WINDOW)
     few = memory._priorities.draw(memory._table, 500, WINDOW, 1.0, rng)
@@ -102,11 +102,11 @@ def test_the_burn_in_of_a_segment_has_no_priority() -> None:
     memory = replay(3)
     memory.add(episode(6, start=30, own=np.array([True, True, True, False, True, True])))
     assert memory._priorities is not None
-    # 3 transitions and an end; then 2 steps of burn-in, one that is learnt, one that is not the agent's own, two, an end
+    # 3 transitions and an end; then 2 steps of burn-in, one that is learned, one that is not the agent's own, two, an end
     assert memory._priorities.tree.get(np.arange(11)).tolist() == [1, 1, 1, 0, 0, 0, 1, 0, 1, 1, 0]
 
 
-def test_a_step_with_a_large_error_is_learnt_more_often_by_its_power() -> None:
+def test_a_step_with_a_large_error_is_trained_more_often_according_to_alpha() -> None:
     rng = np.random.default_rng(2)
     memory = replay(5, 5, alpha=0.5)
     batch = draw(memory, 64, rng)
@@ -137,7 +137,7 @@ def test_only_live_and_learnable_steps_are_drawn_while_the_ring_turns() -> None:
         assert (memory._priorities.tree.get(np.arange(60))[~live] == 0.0).all()
 
 
-def test_slots_say_where_each_step_lies() -> None:
+def test_the_storage_index_says_where_each_step_is_stored() -> None:
     rng = np.random.default_rng(4)
     memory = replay(9, 4, 15)
     batch = draw(memory, 20, rng, pack=True)
@@ -146,7 +146,7 @@ def test_slots_say_where_each_step_lies() -> None:
     np.testing.assert_array_equal(stored[batch.valid], batch.observation["x"][:, :-1].numpy()[batch.valid])
 
 
-def test_saved_and_restored_it_draws_the_same() -> None:
+def test_a_restored_replay_draws_the_same() -> None:
     rng = np.random.default_rng(5)
     memory = replay(*rng.integers(3, 20, 40).tolist(), capacity=120)
     spread(memory, rng)
@@ -172,7 +172,7 @@ def test_wrong_use_is_refused() -> None:
         memory.update_priorities(batch, np.full(batch.reward.shape, np.nan))
     with pytest.raises(ConfigError, match="alpha"):
         replay(alpha=1.5)
-    with pytest.raises(ConfigError, match="context that priorities"):
+    with pytest.raises(ConfigError, match="the priorities"):
         memory.sample(2, window=6, context=3, discount=0.9, rng=np.random.default_rng(0))
     with pytest.raises(DataError, match="add episodes first"):
         draw(replay(), 2, np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""`seqel.train` and `seqel.resume`: the folder, the best agent, damage, a full disk, and a kill in the middle of a write."""
+"""`seqel.train` and `seqel.resume`: the folder, the best agent, damage, a full disk, and a kill during a write."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 800 steps that nothing interrupts."""
+    """An uninterrupted run of 800 steps."""
     folder = tmp_path_factory.mktemp("uninterrupted") / "run"
     seqel.train(MAZE, steps=800, out=folder, settings=TINY, progress=False)
     return folder
 
 
 def timeless(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without what the clock decides."""
+    """Return the records without times and speeds."""
     return [{k: v for k, v in line.items() if k not in ("seconds", "steps_per_second", "crc32")} for line in records]
 
 
 def same_run(one: Path, other: Path) -> bool:
-    """The same records, the same best agent, and last checkpoints equal in every array, to the last bit."""
+    """Return whether both have the same records, the same best agent, and bit-identical last checkpoints."""
     assert timeless(lines(one)) == timeless(lines(other))
     newest = [max((folder / "checkpoints").iterdir()) for folder in (one, other)]
     arrays = [(path / "arrays.safetensors").read_bytes() for path in newest]
@@ -53,7 +53,7 @@ def same_run(one: Path, other: Path) -> bool:
     return weights[0] == weights[1]
 
 
-def test_the_agent_returned_is_the_best_by_validation_and_plays_as_recorded(tmp_path: Path) -> None:
+def test_the_returned_agent_is_the_best_by_validation_and_plays_as_recorded(tmp_path: Path) -> None:
     records: list[Record] = []
     agent = seqel.train(MAZE, steps=1_500, seed=1, out=tmp_path / "run", settings=TINY, progress=records.append)
     looks = [record.validation for record in records if record.validation is not None]
@@ -69,7 +69,7 @@ def test_the_agent_returned_is_the_best_by_validation_and_plays_as_recorded(tmp_
     assert summary["best"]["validation"]["mean"] == best and summary["steps"] >= 1_500
 
 
-def test_a_function_that_makes_the_environment_is_resumed_with_it(tmp_path: Path) -> None:
+def test_a_run_with_an_environment_function_is_resumed_with_it(tmp_path: Path) -> None:
     from support import Scripted
 
     folder = tmp_path / "run"
@@ -89,7 +89,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
         seqel.resume(tmp_path)
 
 
-def test_a_damaged_newest_checkpoint_is_passed_over_and_said(tmp_path: Path) -> None:
+def test_a_damaged_newest_checkpoint_is_skipped_and_reported(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     seqel.train(MAZE, steps=400, out=folder, settings=TINY, progress=False)
     seqel.resume(folder, steps=800, progress=False)
@@ -101,7 +101,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_said(tmp_path: Path) -> 
     assert any("skipped" in note for note in records[0].notes)
     assert records[0].steps <= int(older.name.removeprefix("step-")) + 200
     steps = [line["steps"] for line in lines(folder)]
-    assert steps == sorted(set(steps)), "the records after the older checkpoint were written anew"
+    assert steps == sorted(set(steps)), "the records after the older checkpoint were written again"
 
 
 def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
@@ -129,10 +129,10 @@ def test_a_run_that_reached_its_threshold_is_finished(tmp_path: Path) -> None:
     seqel.resume(folder, progress=again.append)
     assert again == []
     seqel.resume(folder, steps=700, progress=again.append)
-    assert again[-1].steps == 600  # the next look finds it solved again
+    assert again[-1].steps == 600  # the next validation finds it solved again
 
 
-def test_resume_before_the_first_checkpoint_begins_again(tmp_path: Path) -> None:
+def test_resume_before_the_first_checkpoint_starts_again(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     seqel.train(MAZE, steps=400, out=folder, settings=TINY, progress=False)
     before, weights = lines(folder), (folder / "agent" / "weights.safetensors").read_bytes()
@@ -143,7 +143,9 @@ def test_resume_before_the_first_checkpoint_begins_again(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_and_resumed_is_the_uninterrupted_run(number: signal.Signals, whole: Path, tmp_path: Path) -> None:
+def test_an_interrupted_and_resumed_run_equals_the_uninterrupted_one(
+    number: signal.Signals, whole: Path, tmp_path: Path
+) -> None:
     handler = signal.getsignal(number)
 
     def interrupt(record: Record) -> None:
@@ -159,7 +161,7 @@ def test_interrupted_and_resumed_is_the_uninterrupted_run(number: signal.Signals
     assert same_run(folder, whole)
 
 
-def test_a_second_interruption_does_not_wait(tmp_path: Path) -> None:
+def test_a_second_interruption_takes_effect_at_once(tmp_path: Path) -> None:
     def interrupt(record: Record) -> None:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
@@ -169,12 +171,12 @@ def test_a_second_interruption_does_not_wait(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_settings_that_do_not_fit_the_checkpoint_are_told(tmp_path: Path) -> None:
+def test_settings_that_do_not_fit_the_checkpoint_are_reported(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     seqel.train(MAZE, steps=300, out=folder, settings=TINY, progress=False)
     config = (folder / "config.toml").read_text()
     (folder / "config.toml").write_text(config.replace("width = 16", "width = 24"))
-    with pytest.raises(CheckpointError, match=r"config\.toml is not as it was written"):
+    with pytest.raises(CheckpointError, match=r"config\.toml was changed since it was written"):
         seqel.resume(folder, steps=600, progress=False)
     with pytest.raises(CheckpointError, match=r"does not fit this run: was .*config\.toml edited"):
         seqel.resume(folder, steps=600, trust=True, progress=False)
@@ -183,7 +185,7 @@ def test_settings_that_do_not_fit_the_checkpoint_are_told(tmp_path: Path) -> Non
         seqel.resume(folder, trust=True, progress=False)
 
 
-def test_a_full_disk_is_told_and_the_checkpoint_before_is_untouched(
+def test_a_full_disk_is_reported_and_the_previous_checkpoint_is_untouched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
@@ -200,7 +202,7 @@ def test_a_full_disk_is_told_and_the_checkpoint_before_is_untouched(
     assert lines(folder)[-1]["steps"] == 600
 
 
-def test_what_a_resume_lost_is_said(tmp_path: Path) -> None:
+def test_episodes_that_a_resume_lost_are_reported(tmp_path: Path) -> None:
     class Unseeded(gym.Env[np.ndarray, int]):
         observation_space, action_space = gym.spaces.Box(-9, 9, (1,), np.float32), gym.spaces.Discrete(2)
         rng = np.random.default_rng()
@@ -216,7 +218,7 @@ def test_what_a_resume_lost_is_said(tmp_path: Path) -> None:
     folder, said = tmp_path / "run", []
     seqel.train(Unseeded, steps=300, out=folder, settings=TINY, progress=False)
     seqel.resume(folder, env=Unseeded, steps=600, progress=lambda record: said.extend(record.notes))
-    assert len(said) == 1 and "environments [0, 1, 2, 3] did not do the same again" in said[0]
+    assert len(said) == 1 and "environments [0, 1, 2, 3] did not repeat their episodes" in said[0]
     assert [note for line in lines(folder) for note in line.get("notes", [])] == said
 
 
@@ -241,7 +243,7 @@ def test_a_nan_stops_the_run_and_names_the_last_good_checkpoint(
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/sys").exists(), reason="needs a place that refuses writes")
-def test_a_place_that_refuses_writes_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot write"):
         seqel.train(MAZE, steps=300, out="/proc/sys/seqel-run", settings=TINY, progress=False)
 
@@ -264,7 +266,7 @@ seqel.train(sys.argv[3], steps=800, out=sys.argv[1], settings=eval(sys.argv[4]),
 
 
 @pytest.mark.parametrize("stage", ["arrays.safetensors", "rename", "end"])
-def test_kill_9_in_the_middle_of_a_checkpoint_and_resumed_is_the_uninterrupted_run(
+def test_a_run_killed_during_a_checkpoint_and_resumed_equals_the_uninterrupted_one(
     stage: str, whole: Path, tmp_path: Path
 ) -> None:
     settings = TINY | {"checkpoint_every": 1}
@@ -282,4 +284,4 @@ def test_kill_9_in_the_middle_of_a_checkpoint_and_resumed_is_the_uninterrupted_r
     seqel.resume(folder, progress=records.append)
     assert records[0].steps == (500 if stage == "end" else 400)
     assert same_run(folder, whole)
-    assert not list((folder / "checkpoints").glob(".step-*")), "what the dead process left is swept"
+    assert not list((folder / "checkpoints").glob(".step-*")), "leftovers of the dead process are removed"

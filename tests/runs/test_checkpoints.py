@@ -1,4 +1,4 @@
-"""Checkpoints survive kill -9 at any moment, damage, and resuming from before; the last ones are kept."""
+"""Checkpoints survive kill -9 at any moment, damage, and resuming from an earlier one; the last ones are kept."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ for line in sys.stdin:
 
 
 class Worker:
-    """The forking process, and what the test says to it."""
+    """The forking process, and what the test sends to it."""
 
     def __init__(self, directory: Path, size: int) -> None:
         source = str(Path(seqel.storage.__file__).parents[1])
@@ -110,7 +110,7 @@ def test_kill_at_every_stage(tmp_path: Path) -> None:
 
 
 def test_kill_at_random_moments(tmp_path: Path) -> None:
-    """Large enough that most of the time goes into writing; at least one kill must hit a half-written directory."""
+    """Large enough that most of the time is spent writing; at least one kill must hit a half-written directory."""
     worker, rng = Worker(tmp_path, 500_000), random.Random(0)
     try:
         store = CheckpointStore(tmp_path)
@@ -122,7 +122,7 @@ def test_kill_at_random_moments(tmp_path: Path) -> None:
             worker.kill(child)
             halves += any(path.name.endswith(f".tmp-{child}") for path in tmp_path.iterdir())
             loaded = store.load()
-            assert store.warnings == (), "nothing under a true name is ever damaged"
+            assert store.warnings == (), "nothing under a valid name is ever damaged"
             assert loaded["step"] >= step
             assert (loaded["weights"] == loaded["step"]).all()
             step = loaded["step"]
@@ -134,7 +134,7 @@ def test_kill_at_random_moments(tmp_path: Path) -> None:
         worker.close()
 
 
-def test_keeps_the_last_ones(tmp_path: Path) -> None:
+def test_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path / "checkpoints", keep=2)
     assert store.latest() is None
     for step in (5, 123, 1_000_000_000, 10_000_000_000):
@@ -161,7 +161,7 @@ def test_nothing_is_pruned_when_saving_fails(tmp_path: Path) -> None:
         assert store.load()["step"] == 1
 
 
-def test_a_damaged_newest_is_skipped_and_told(tmp_path: Path) -> None:
+def test_a_damaged_newest_checkpoint_is_skipped_and_reported(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     store.save(1, tree(1))
     with (store.save(2, tree(2)) / "arrays.safetensors").open("r+b") as file:
@@ -174,12 +174,12 @@ def test_a_damaged_newest_is_skipped_and_told(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"arrays\.safetensors"):
         store.load(tmp_path / "step-000000002")
     store.save(3, tree(3))
-    assert names(tmp_path) == ["step-000000001", "step-000000003"], "a damaged one does not count as kept"
+    assert names(tmp_path) == ["step-000000001", "step-000000003"], "a damaged checkpoint does not count as kept"
     assert store.latest() == tmp_path / "step-000000003"
     assert store.warnings == ()
 
 
-def test_resuming_from_before_gives_up_the_later_ones(tmp_path: Path) -> None:
+def test_resuming_from_an_earlier_checkpoint_removes_the_later_ones(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, keep=3)
     for step in (10, 20, 30):
         store.save(step, tree(step))
@@ -188,16 +188,16 @@ def test_resuming_from_before_gives_up_the_later_ones(tmp_path: Path) -> None:
     assert store.load() == {"step": "20 again"}
 
 
-def test_nothing_intact(tmp_path: Path) -> None:
+def test_without_an_intact_checkpoint_the_error_lists_the_damaged_ones(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path / "checkpoints")
     with pytest.raises(CheckpointError, match="expected an intact checkpoint"):
         store.load()
     (store.save(1, tree(1)) / "manifest.json").unlink()
-    with pytest.raises(CheckpointError, match=r"(?s)there is none\n  skipped step-000000001: .*manifest\.json"):
+    with pytest.raises(CheckpointError, match=r"(?s)got none\n  skipped step-000000001: .*manifest\.json"):
         store.load()
 
 
-def test_leftovers_of_dead_processes_only(tmp_path: Path) -> None:
+def test_only_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     living = os.getppid()
@@ -214,7 +214,7 @@ def test_leftovers_of_dead_processes_only(tmp_path: Path) -> None:
     assert names(tmp_path) == sorted([*kept, "step-000000008"])
 
 
-def test_settings_out_of_range(tmp_path: Path) -> None:
+def test_settings_out_of_range_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="keep: expected at least 1"):
         CheckpointStore(tmp_path, keep=0)
     with pytest.raises(ConfigError, match="step: expected 0 or more"):

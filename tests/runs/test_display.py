@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on, in a terminal and elsewhere."""
+"""The display of a running training, in a terminal and elsewhere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def record(steps: int, mean: float | None = None, notes: tuple[str, ...] = ()) -
     return Record(steps, 2.0, 7, 50.0, metrics, look, notes=notes)
 
 
-def test_plain_lines_go_to_standard_error_where_it_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_lines_go_to_standard_error_if_it_is_not_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(CONFIG, Path("runs/x"), best=0.9) as progress:
         progress.take(record(400, mean=0.75, notes=("something [odd]",)))
     out, err = capsys.readouterr()
@@ -45,7 +45,7 @@ def test_plain_lines_go_to_standard_error_where_it_is_no_terminal(capsys: pytest
     assert "steps/s 50" in line and "at most 0:12 to go" in line
 
 
-def test_a_look_before_the_first_step_knows_no_end() -> None:
+def test_a_validation_before_the_first_step_shows_no_remaining_time() -> None:
     progress = Progress(CONFIG, Path("runs/x"))
     progress.take(dataclasses.replace(record(0, mean=0.75), steps_per_second=0.0))
     assert "to go" not in progress.line() and "validation return 0.750" in progress.line()
@@ -62,12 +62,12 @@ def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "validation return" in shown and "0.300 (best 0.300)" in shown and "▁█" in shown
 
 
-def test_small_pieces() -> None:
+def test_durations_and_sparklines() -> None:
     assert [duration(seconds) for seconds in (0, 90, 3_725)] == ["0:00", "1:30", "1:02:05"]
     assert sparkline([0, 1, 0.5]) == "▁█▅" and sparkline([2, 2]) == "▁▁"
 
 
-def test_a_finished_curve_is_one_line_with_its_first_best_and_last_value() -> None:
+def test_a_finished_curve_is_one_line_with_first_best_and_last_value() -> None:
     assert summary_line([0.0, 1.0, 0.5]) == "▁█▅  first 0, best 1, last 0.5"
     assert summary_line([0.25, 0.5], share=True) == "▃▅  first 25%, best 50%, last 50%"
     assert summary_line([3.0]) == "▁  first 3, best 3, last 3" and summary_line([]) == ""
@@ -75,14 +75,14 @@ def test_a_finished_curve_is_one_line_with_its_first_best_and_last_value() -> No
     assert long == "▁▂▃▃▄▅▆▆▇█  first 0, best 999, last 999"
 
 
-def test_the_last_line_stands_there_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_line_is_printed_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqel.runs.display.PLAIN_EVERY", 0.0)
     with Progress(CONFIG, Path("runs/x")) as progress:
         progress.take(record(400, mean=0.75))
     assert capsys.readouterr().err.count("400 of 1,000") == 1
 
 
-def test_a_fit_says_how_far_it_is_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_reports_its_progress_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqel.runs.progress_bar.PLAIN_EVERY", 0.0)
     screen = io.StringIO()
     with counting(Console(file=screen, width=100), "fitting") as take:

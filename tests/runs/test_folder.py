@@ -1,4 +1,4 @@
-"""A run's folder: what is in it, that every number in it is documented, and that TensorBoard shows no step twice."""
+"""A run's folder: its content, that every number in it is documented, and that TensorBoard shows no step twice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TINY: dict[str, Any] = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 600 steps, the last 200 of which are a resume."""
     path = tmp_path_factory.mktemp("runs") / "maze"
-    seqel.train("seqel/TMaze10-v0", steps=400, out=path, settings=TINY, progress=False)
+    seqel.train("seqel/TMaze10-v0", steps=400, out=path, settings=TINY, trackers=["tensorboard"], progress=False)
     seqel.resume(path, steps=600, progress=False)
     return path
 
@@ -38,18 +38,18 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in line.items() if name != "crc32"} for line in found]
 
 
-def test_what_is_in_it(folder: Path) -> None:
+def test_the_content_of_a_run_folder(folder: Path) -> None:
     names = {path.name for path in folder.iterdir() if not path.name.startswith("events.out.tfevents")}
     parts = {"config.toml", "metrics.jsonl", "summary.json", "learning-curve.png", "checkpoints", "agent"}
-    assert names == parts, "and nothing temporary is left"
+    assert names == parts, "no temporary file is left"
     assert {path.name for path in (folder / "agent").iterdir()} == {"config.json", "weights.safetensors"}
     assert (folder / "learning-curve.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     config = load_config(folder / "config.toml")
     assert (config.network.context, config.replay.window, config.objective.discount) == (11, 11, 1.0)
-    assert config.threads > 0, "how many threads add up a sum decides its last bits"
+    assert config.threads > 0, "the number of threads that compute a sum decides its last bits"
 
 
-def test_lines_rise_and_are_plain_json(folder: Path) -> None:
+def test_records_are_in_order_and_plain_json(folder: Path) -> None:
     steps = [line["steps"] for line in lines(folder)]
     assert steps == [100, 200, 300, 400, 500, 600]
     seconds = [line["seconds"] for line in lines(folder)]
@@ -62,7 +62,7 @@ def test_lines_rise_and_are_plain_json(folder: Path) -> None:
         json.loads(line, parse_constant=refuse)
 
 
-def test_the_summary_is_about_the_whole_run(folder: Path) -> None:
+def test_the_summary_covers_the_whole_run(folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     looks = [line for line in lines(folder) if "validation" in line]
     assert (summary["steps"], summary["updates"]) == (600, lines(folder)[-1]["updates"])
@@ -71,10 +71,10 @@ def test_the_summary_is_about_the_whole_run(folder: Path) -> None:
     assert summary["seconds"] >= lines(folder)[-1]["seconds"]
 
 
-def test_every_number_logged_is_documented_and_the_other_way_round(folder: Path) -> None:
+def test_every_logged_number_is_documented_and_vice_versa(folder: Path) -> None:
     logged = {name for line in lines(folder) for name in line} | {"crc32"}
     assert logged <= {*METRICS, "validation"}
-    assert set(METRICS) - logged == {"solved", "notes"}, "these are there when there is something to say"
+    assert set(METRICS) - logged == {"solved", "notes"}, "these are written only if there is something to report"
     assert {name for line in lines(folder) for name in line.get("validation", {})} == set(VALIDATION)
     page = Path(__file__).parents[2] / "docs" / "metrics.md"
     assert page.read_text().endswith(markdown()), "docs/metrics.md differs from seqel.runs.metrics.markdown()"
@@ -92,23 +92,23 @@ def test_tensorboard_shows_each_step_once(folder: Path) -> None:
 def test_a_folder_belongs_to_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = preset(env="my_file:My/Env")
     RunFolder.create(tmp_path / "taken", config)
-    with pytest.raises(ConfigError, match="holds a run already: go on with it by --resume"):
+    with pytest.raises(ConfigError, match="already holds a run: continue it with --resume"):
         RunFolder.create(tmp_path / "taken", config)
     file = tmp_path / "file"
     file.write_text("mine")
     with pytest.raises(ConfigError, match="not empty and holds no run"):
         RunFolder.create(file, config)
     monkeypatch.chdir(tmp_path)
-    assert [_new_folder(config).path.name for _ in range(3)] == [f"my_file-My-Env-{n}" for n in (1, 2, 3)]
+    assert [_new_folder(config, Path.cwd()).path.name for _ in range(3)] == [f"my_file-My-Env-{n}" for n in (1, 2, 3)]
 
 
-def test_a_folder_that_another_run_took_meanwhile_is_left_to_it(
+def test_a_folder_that_another_run_took_meanwhile_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = preset(env="Some-v0")
     save = RunFolder.create
-    rivals = iter([Path("runs/Some-v0-1")])
+    rivals = iter([Path.cwd() / "runs/Some-v0-1"])
 
     def late(path: Path, config: Any) -> RunFolder:
         for rival in rivals:
@@ -117,20 +117,20 @@ def test_a_folder_that_another_run_took_meanwhile_is_left_to_it(
         return save(path, config)
 
     monkeypatch.setattr(RunFolder, "create", late)
-    assert _new_folder(config).path == Path("runs/Some-v0-2")
+    assert _new_folder(config, Path.cwd()).path == Path.cwd() / "runs/Some-v0-2"
 
 
-def test_a_line_that_a_crash_cut_off_is_left_out(tmp_path: Path) -> None:
+def test_a_line_that_a_crash_cut_off_is_ignored(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", preset(env="Some-v0"))
     metrics = run.path / "metrics.jsonl"
     lines = [sealed_line({"steps": steps, "seconds": 1.0, "updates": 0}) + "\n" for steps in (100, 200, 300)]
     metrics.write_text("".join(lines) + '{"steps": 4')
     assert [line["steps"] for line in run.records()] == [100, 200, 300]
-    assert run.cut(200) == [], "a crash is nothing to tell of"
+    assert run.cut(200) == [], "a crash needs no report"
     assert metrics.read_text() == "".join(lines[:2])
 
 
-def test_a_damaged_line_costs_that_line_alone_and_is_told(tmp_path: Path) -> None:
+def test_a_damaged_line_is_ignored_and_reported(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", preset(env="Some-v0"))
     metrics = run.path / "metrics.jsonl"
     lines = [sealed_line({"steps": n, "seconds": 1.0, "updates": 0}).encode() + b"\n" for n in (100, 200, 300, 400)]
@@ -139,13 +139,13 @@ def test_a_damaged_line_costs_that_line_alone_and_is_told(tmp_path: Path) -> Non
         for bit in range(8):
             metrics.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << bit)]) + whole[at + 1 :])
             assert [line["steps"] for line in run.records()] == [100, 300, 400], (at, bit)
-            assert run.damaged in ([2], [2, 3])  # a newline in the middle makes two of it
+            assert run.damaged in ([2], [2, 3])  # a newline in the middle makes it two lines
     (note,) = run.cut(300)
-    assert "damaged lines were left out (line 2" in note and "2 other records" in note
+    assert "damaged lines were ignored (line 2" in note and "2 other records" in note
     assert metrics.read_bytes() == lines[0] + lines[2]
 
 
-def test_a_folder_name_that_no_folder_can_have_is_an_error_of_ours(tmp_path: Path) -> None:
+def test_an_impossible_folder_name_is_a_storage_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="File name too long"):
         RunFolder.create(tmp_path / ("x" * 300), preset(env="Some-v0"))
     for path in (Path("x" * 300), Path("a\0b")):
@@ -154,7 +154,7 @@ def test_a_folder_name_that_no_folder_can_have_is_an_error_of_ours(tmp_path: Pat
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"\n"], ids=["empty", "zeros", "newline"])
-def test_an_empty_config_says_what_to_do(content: bytes, tmp_path: Path) -> None:
+def test_the_error_for_an_empty_config_says_what_to_do(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_bytes(content)
     with pytest.raises(CheckpointError, match="remove the folder and train again"):
         RunFolder.open(tmp_path)
@@ -163,17 +163,17 @@ def test_an_empty_config_says_what_to_do(content: bytes, tmp_path: Path) -> None
         RunFolder.open(tmp_path)
 
 
-def test_an_edited_config_is_taken_only_with_the_users_word(tmp_path: Path) -> None:
+def test_an_edited_config_is_accepted_only_with_trust(tmp_path: Path) -> None:
     RunFolder.create(tmp_path / "run", preset(env="Some-v0")).close()
     path = tmp_path / "run" / "config.toml"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     RunFolder.open(tmp_path / "run")[0].close()  # a byte-order mark changes nothing
     path.write_text(path.read_text(encoding="utf-8-sig").replace("seed = 0", "seed = 7"))
-    with pytest.raises(CheckpointError, match="--trust takes it as it is"):
+    with pytest.raises(CheckpointError, match="--trust accepts it"):
         RunFolder.open(tmp_path / "run")
     run, config = RunFolder.open(tmp_path / "run", trust=True)
     run.close()
     assert config.seed == 7
     path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if "crc32" not in line))
-    with pytest.raises(CheckpointError, match="missing or does not fit"):
+    with pytest.raises(CheckpointError, match="missing or wrong"):
         RunFolder.open(tmp_path / "run")

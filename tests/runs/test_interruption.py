@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM to a real training: it saves where a checkpoint is exact, and going on gives the uninterrupted run."""
+"""Ctrl-C and SIGTERM during a real training: it saves at an exact point, and continuing equals the uninterrupted run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from support import MAZE
 STEPS = 1_200
 TINY = support.TINY | {"environments": 2, "validation.every": 400, "replay.replay_ratio": 2.0}
 
-# The child sleeps after each record, so that there is time to interrupt it in the middle.
+# The child sleeps after each record, so that it can be interrupted in the middle.
 PROGRAM = """
 import sys, time
 import seqel
@@ -36,13 +36,13 @@ if __name__ == "__main__":
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    """The records without their wall-clock times and speeds."""
+    """Return the records without their wall-clock times and speeds."""
     found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if "second" not in name and name != "crc32"} for line in found]
 
 
 def interrupted(folder: Path, settings: dict[str, Any], number: signal.Signals) -> tuple[int, str]:
-    """Train in a process group of its own and send the signal to all of it, as a terminal does with Ctrl-C."""
+    """Train in its own process group and send the signal to the whole group, as a terminal does with Ctrl-C."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"}
     program = folder.with_suffix(".py")
     program.write_text(PROGRAM.format(maze=MAZE, steps=STEPS, settings=settings))
@@ -70,7 +70,7 @@ def interrupted(folder: Path, settings: dict[str, Any], number: signal.Signals) 
 
 
 @pytest.mark.parametrize(("number", "vectorization"), [(signal.SIGTERM, "sync"), (signal.SIGINT, "async")])
-def test_an_interrupted_run_gone_on_with_is_the_uninterrupted_one(
+def test_an_interrupted_and_continued_run_equals_the_uninterrupted_one(
     number: signal.Signals, vectorization: str, tmp_path: Path
 ) -> None:
     settings = TINY | {"vectorization": vectorization}
@@ -88,7 +88,7 @@ def test_an_interrupted_run_gone_on_with_is_the_uninterrupted_one(
     assert weights[0] == weights[1]
 
 
-def test_a_run_that_ended_before_its_first_checkpoint_begins_again_from_its_config(tmp_path: Path) -> None:
+def test_a_run_that_ended_before_its_first_checkpoint_restarts_from_its_config(tmp_path: Path) -> None:
     class Gone(Exception):
         """As if the power failed."""
 

@@ -1,4 +1,4 @@
-"""The learning curve is drawn of whatever there is, and says nothing on the way."""
+"""The learning curve is drawn at every stage of a run, without warnings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LATER: dict[str, Any] = {
 
 @pytest.mark.parametrize("lines", [[EARLY], [EARLY, LATER], [LATER]])
 @pytest.mark.parametrize("threshold", [None, 0.5])
-def test_every_stage_of_a_run_gives_a_picture_without_a_warning(
+def test_every_stage_of_a_run_gives_a_plot_without_a_warning(
     lines: list[dict[str, Any]], threshold: float | None, tmp_path: Path
 ) -> None:
     path = tmp_path / "curve.png"
@@ -30,7 +30,7 @@ def test_every_stage_of_a_run_gives_a_picture_without_a_warning(
 
 
 @pytest.mark.parametrize("runs", [([LATER], [LATER]), ([EARLY, LATER], [EARLY]), ([], [])])
-def test_two_runs_share_one_picture_at_every_stage(
+def test_two_runs_share_one_plot_at_every_stage(
     runs: tuple[list[dict[str, Any]], list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""What a run does about damage that a kill or a hand did to its folder, and that its best agent outlives it."""
+"""How a run handles damage to its folder by a kill or by hand, and that its best agent survives."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_where_every_checkpoint_is_damaged_nothing_is_begun_anew_in_silence(folder: Path) -> None:
+def test_if_every_checkpoint_is_damaged_the_run_does_not_silently_restart(folder: Path) -> None:
     for path in (folder / "checkpoints").iterdir():
         arrays = path / "arrays.safetensors"
         arrays.write_bytes(arrays.read_bytes()[:-1])
@@ -36,10 +36,10 @@ def test_where_every_checkpoint_is_damaged_nothing_is_begun_anew_in_silence(fold
     with pytest.raises(CheckpointError, match=r"every checkpoint is damaged.*expected \d+ bytes.*remove .*checkpoints"):
         seqel.resume(folder, steps=600, progress=False)
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
-    assert seqel.Agent.load(folder).info["validation"]["steps"] == 300, "the best agent is still of use"
+    assert seqel.Agent.load(folder).info["validation"]["steps"] == 300, "the best agent can still be used"
 
 
-def test_an_agent_that_a_kill_left_between_two_names_comes_back(folder: Path) -> None:
+def test_an_agent_that_a_kill_left_between_two_renames_is_restored(folder: Path) -> None:
     kept = (folder / "agent" / "weights.safetensors").read_bytes()
     (folder / "agent").rename(folder / ".agent.old-4194305")  # as `atomic_directory` does before the new one's turn
     (folder / ".agent.tmp-4194305").mkdir()
@@ -56,7 +56,7 @@ def test_a_better_agent_of_later_steps_than_the_checkpoint_is_not_overwritten_by
     assert seqel.resume(folder, steps=600, progress=False).info["validation"]["mean"] == 99.0
 
 
-def test_of_equal_validations_the_newer_is_the_best() -> None:
+def test_between_equal_validations_the_newer_weights_win() -> None:
     class Best:
         best: float | None = None
         wins = True
@@ -75,14 +75,14 @@ def test_of_equal_validations_the_newer_is_the_best() -> None:
     assert accepts(0.7, solved=True) and trainer.best == 0.7, "the threshold was confirmed: this is the result"
 
 
-def test_the_twin_without_memory_by_one_word(tmp_path: Path) -> None:
+def test_the_memoryless_twin_by_one_argument(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     seqel.train(MAZE, steps=200, out=folder, settings=TINY, memoryless=True, progress=None)
     config = load_config(folder / "config.toml")
     assert config.memoryless and config.network.context == 1 and not config.network.previous_action
 
 
-def test_what_is_not_finite_is_no_number_of_a_record(tmp_path: Path) -> None:
+def test_values_that_are_not_finite_are_null_in_a_record(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", preset(env="Some-v0"))
     run.append(Record(100, 1.0, 5, metrics={"loss": float("inf"), "q": float("nan"), "return": 1.0}))
     run.close()
@@ -91,7 +91,7 @@ def test_what_is_not_finite_is_no_number_of_a_record(tmp_path: Path) -> None:
 
 
 class Unseeded(gym.Env[np.ndarray, int]):
-    """Does not repeat itself, and fails on demand."""
+    """Does not repeat its episodes, and fails on demand."""
 
     observation_space, action_space = gym.spaces.Box(-9, 9, (1,), np.float32), gym.spaces.Discrete(2)
     rng = np.random.default_rng()
@@ -108,7 +108,7 @@ class Unseeded(gym.Env[np.ndarray, int]):
         return np.zeros(1, np.float32), 1.0, self.time >= 30, False, {}
 
 
-def test_what_a_resume_lost_is_said_also_when_it_is_interrupted_before_its_first_record(
+def test_lost_episodes_are_reported_even_if_the_resumed_run_is_interrupted_early(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from seqel.training.online.trainer import OnlineTrainer
@@ -128,10 +128,10 @@ def test_what_a_resume_lost_is_said_also_when_it_is_interrupted_before_its_first
     assert json.loads((folder / "summary.json").read_text())["steps"] == 256
     said: list[str] = []
     seqel.resume(folder, env=Unseeded, progress=lambda record: said.extend(record.notes))
-    assert sum("did not do the same again" in note for note in said) == 2, said
+    assert sum("did not repeat their episodes" in note for note in said) == 2, said
 
 
-def test_an_environment_that_fails_in_mid_run_leaves_what_was_saved(
+def test_an_environment_that_fails_during_a_run_leaves_the_saved_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
@@ -164,7 +164,7 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="is in use"):
         seqel.resume(folder, steps=600, progress=False)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-    other.kill()  # whoever dies lets go
+    other.kill()  # a dead process releases its lock
     other.wait()
     other.stdin.close()
     other.stdout.close()

@@ -1,4 +1,4 @@
-"""Car Flag: the published dynamics by hand, and that nothing but the sign tells the flags apart."""
+"""Car Flag: the published dynamics by hand; only the sign distinguishes the flags."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_top_speed() -> None:
 
 
 @pytest.mark.parametrize("way", [0, 2])
-def test_the_sign_tells_the_good_flag_and_nothing_else_does(way: int) -> None:
+def test_only_the_sign_shows_which_flag_is_good(way: int) -> None:
     outcomes = []
     for seed in range(60):
         env = CarFlag()
@@ -61,7 +61,7 @@ def test_the_sign_tells_the_good_flag_and_nothing_else_does(way: int) -> None:
         if way == 2:
             assert told == reward  # on the way right the sign was passed: +1 where the right flag is the good one
         else:
-            assert told == 0.0  # on the way left it never speaks
+            assert told == 0.0  # on the way left the sign is never visible
         outcomes.append(reward)
     assert abs(np.mean(outcomes)) < 0.4
 
@@ -71,5 +71,5 @@ def test_wrong_use_is_refused() -> None:
     with pytest.raises(EnvironmentFault, match="reset"):
         env.step(1)
     env.reset(seed=0)
-    with pytest.raises(SpaceError, match="came 3"):
+    with pytest.raises(SpaceError, match="got 3"):
         env.step(3)

@@ -1,4 +1,4 @@
-"""The rules of the T-Maze, worked by hand and against a scripted player."""
+"""The rules of the T-Maze, by hand and with scripted players."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from seqel.tasks.registry import TASKS, register
 
 
 def play(env: PassiveTMaze, choose: Any, **reset: Any) -> tuple[float, list[Any], list[float], dict[str, Any]]:
-    """Return, observations, rewards and last info of one episode; `choose` sees the observations so far."""
+    """Return the return, observations, rewards and last info of one episode; `choose` gets the observations so far."""
     observations = [env.reset(**reset)[0]]
     rewards: list[float] = []
     while True:
@@ -96,7 +96,7 @@ def test_an_optimal_player_needs_its_memory() -> None:
     junction = np.array([1, 0], np.float32)
     assert optimal_action([np.array([0, 1], np.float32), junction]) == UP
     assert optimal_action([np.array([0, -1], np.float32), junction]) == DOWN
-    with pytest.raises(ValueError, match="came none"):
+    with pytest.raises(ValueError, match="got none"):
         optimal_action([])
 
 
@@ -127,11 +127,11 @@ def test_render() -> None:
     assert PassiveTMaze(3).render() is None
 
 
-def test_misuse_is_told() -> None:
+def test_misuse_is_reported() -> None:
     for length in (0, -1, 2.5, True, "3"):
-        with pytest.raises(ConfigError, match="length: expected a whole number"):
+        with pytest.raises(ConfigError, match="length: expected an integer"):
             PassiveTMaze(length)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="render_mode: expected None or 'ansi', came 'human'"):
+    with pytest.raises(ConfigError, match="render_mode: expected None or 'ansi', got 'human'"):
         PassiveTMaze(render_mode="human")
     env = PassiveTMaze(1)
     with pytest.raises(EnvironmentFault, match="expected a reset"):

@@ -1,4 +1,4 @@
-"""Memory Cards: a game by hand, its rules over many games, and what memory is worth in it."""
+"""Memory Cards: a game by hand, the rules over many games, and the value of memory."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_memory_is_worth_a_lot() -> None:
     assert random == pytest.approx(-37.4, abs=2.5)
 
 
-def test_what_forgets_nothing_never_errs_about_what_it_saw() -> None:
+def test_perfect_memory_never_errs_about_cards_that_were_shown() -> None:
     pair = [np.array(seen) for seen in ([1, 0, 0, 0], [0, 2, 0, 0], [0, 0, 1, 0])]
     assert perfect_memory(pair, [1, 0]) == 0  # card 0 was seen to be the partner of card 2
     assert perfect_memory(pair[:1], []) == 1  # nothing known: the first other card
@@ -78,5 +78,5 @@ def test_wrong_use_is_refused() -> None:
         MemoryCards(pairs=0)
     env = MemoryCards()
     env.reset(seed=0)
-    with pytest.raises(SpaceError, match="came 10"):
+    with pytest.raises(SpaceError, match="got 10"):
         env.step(10)

@@ -19,7 +19,7 @@ def test_table() -> None:
     assert len(set(ids)) == len(ids)
     locks = ["seqel/CombinationLock-v0", "seqel/FlatCombinationLock-v0"]
     mazes = [f"seqel/TMaze{length}-v0" for length in ("", 10, 20, 50, 100, 250, 500)]
-    assert ids == [*mazes, "seqel/CarFlag-v0", "seqel/MemoryCards-v0", *locks]
+    assert ids == [*mazes, "seqel/CarFlag-v0", "seqel/MemoryCards-v0", *locks, "seqel/ShuffledObjects-v0"]
     for task in TASKS:
         assert task.summary
         assert task.reference

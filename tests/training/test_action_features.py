@@ -1,4 +1,4 @@
-"""What describes the actions: arrays and tables, and what is refused with file, column and action."""
+"""Action features from arrays and tables, and errors with file, column and action."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ TABLE = "item,price,new,kind\ntie,3.5,true,silk\nhat,10,false,felt\nshoe,80,true
 def test_a_table_is_read_in_the_order_of_the_actions(tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text(TABLE)
     found = read_action_features(tmp_path / "items.csv", NAMES)
-    # price, new, then a column for felt and for silk; the coat is no action
+    # price, new, then a column for felt and for silk; the coat is not an action
     expected = [[10.0, 0.0, 1.0, 0.0], [80.0, 1.0, 1.0, 0.0], [3.5, 1.0, 0.0, 1.0]]
     torch.testing.assert_close(found, torch.tensor(expected))
 
 
-def test_an_array_is_taken_as_it_is() -> None:
+def test_an_array_is_used_as_it_is() -> None:
     array = np.arange(6).reshape(3, 2)
     torch.testing.assert_close(read_action_features(array, NAMES), torch.from_numpy(array).float())
 
@@ -35,8 +35,8 @@ def test_an_array_is_taken_as_it_is() -> None:
         (TABLE.replace("coat", "tie"), "got 'tie' twice"),
         (TABLE.replace("80", ""), "column 'price': expected a value for every action, got 1 missing"),
         (TABLE.replace("80", "inf"), "action 'shoe': expected finite numbers"),
-        ("item\nhat\nshoe\ntie\n", "expected columns beside 'item'"),
-        ("item,price\n", "expected a row an action, got none"),
+        ("item\nhat\nshoe\ntie\n", "expected at least one column besides 'item'"),
+        ("item,price\n", "expected one row per action, got an empty table"),
         ("", "expected a table of actions"),
     ],
 )
@@ -47,7 +47,7 @@ def test_a_bad_table_is_refused(tmp_path: Path, text: str, said: str) -> None:
     assert "items.csv" in str(found.value)
 
 
-def test_too_many_kinds_and_no_file_and_no_numbers(tmp_path: Path) -> None:
+def test_too_many_texts_a_missing_file_and_non_numbers_are_refused(tmp_path: Path) -> None:
     many = [f"n{n}" for n in range(70)]
     (tmp_path / "items.csv").write_text("item,text\n" + "".join(f"{name},{name}\n" for name in many))
     with pytest.raises(DataError, match="at most 64 different texts, got 70"):

@@ -1,4 +1,4 @@
-"""Random shifts: whole pixels, edges repeated, one shift a window, and nothing but pictures."""
+"""Random shifts of images: whole pixels, edges repeated, one shift per window, other leaves unchanged."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pictures(shape: tuple[int, ...]) -> tuple[SequenceBatch, ObservationSpec]:
 
 
 def moved(picture: Tensor, down: int, right: int) -> Tensor:
-    """The picture (H, W, ...) seen through a window that moved: pixel by pixel, edges repeated."""
+    """Return the image (H, W, ...) shifted pixel by pixel, edges repeated."""
     height, width = picture.shape[:2]
     rows = [min(max(y + down, 0), height - 1) for y in range(height)]
     columns = [min(max(x + right, 0), width - 1) for x in range(width)]
@@ -39,7 +39,7 @@ def moved(picture: Tensor, down: int, right: int) -> Tensor:
 @pytest.mark.parametrize(
     ("shape", "first"), [((SIDE, SIDE), False), ((SIDE, SIDE + 2, 3), False), ((3, SIDE, SIDE + 2), True)]
 )
-def test_every_window_is_shifted_as_one_by_whole_pixels(shape: tuple[int, ...], first: bool) -> None:
+def test_all_images_of_a_window_get_the_same_shift_by_whole_pixels(shape: tuple[int, ...], first: bool) -> None:
     windows, spec = pictures(shape)
     shifted = shift_images(windows, spec, 2)
     before, after = windows.observation["eye"], shifted.observation["eye"]
@@ -53,12 +53,12 @@ def test_every_window_is_shifted_as_one_by_whole_pixels(shape: tuple[int, ...], 
                 wanted = torch.stack([moved(frame, down, right) for frame in frames])
                 if torch.equal(wanted.movedim(-1, 1) if first else wanted, after[row]):
                     matches.append((down, right))
-        assert len(matches) == 1, "one shift for all pictures of a window, so that motion stays what it was"
+        assert len(matches) == 1, "one shift for all images of a window, so that motion is unchanged"
         found.add(matches[0])
     assert len(found) > 1, "windows differ"
 
 
-def test_only_pictures_change_and_the_batch_given_is_left_alone() -> None:
+def test_only_images_change_and_the_given_batch_is_not_modified() -> None:
     windows, spec = pictures((SIDE, SIDE, 3))
     kept = windows.observation["eye"].clone()
     shifted = shift_images(windows, spec, 3)
@@ -67,7 +67,7 @@ def test_only_pictures_change_and_the_batch_given_is_left_alone() -> None:
     assert shifted.reward is windows.reward
 
 
-def test_every_shift_occurs_and_about_as_often() -> None:
+def test_shifts_are_uniform() -> None:
     space = gym.spaces.Box(0, 255, (SIDE, SIDE), np.uint8)
     eye = torch.zeros(4_000, 2, SIDE, SIDE, dtype=torch.uint8)
     eye[:, :, 12, 12] = 255

@@ -1,4 +1,4 @@
-"""Settings: names, types, ranges, presets, and the way to TOML and back."""
+"""Settings: names, types, ranges, presets, and TOML."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from seqel.training.presets import PRESETS
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_goes_through_toml_unchanged(name: str, tmp_path: Path) -> None:
+def test_every_preset_is_unchanged_by_toml(name: str, tmp_path: Path) -> None:
     config = preset(name, env="seqel/TMaze-v0", env_args={"length": 9}, **{"validation.threshold": 0.5})
     save_config(config, tmp_path / "run.toml")
     assert load_config(tmp_path / "run.toml") == config
 
 
-def test_settings_by_dotted_name_and_as_text() -> None:
+def test_settings_are_set_by_dotted_name_and_as_text() -> None:
     config = with_settings(
         RunConfig(), {"learner.learning_rate": "3e-4", "network.width": "128", "learner.betas": "[0.8, 0.9]"}
     )
@@ -29,7 +29,7 @@ def test_settings_by_dotted_name_and_as_text() -> None:
     assert with_settings(RunConfig(), {"replay.capacity": 5e4}).replay.capacity == 50_000
 
 
-def test_a_file_may_start_from_a_preset(tmp_path: Path) -> None:
+def test_a_file_may_name_a_preset(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text('preset = "immediate"\nsteps = 5_000\n[learner]\nlearning_rate = 1e-4\n')
     config = load_config(path)
@@ -67,10 +67,10 @@ def test_a_file_may_start_from_a_preset(tmp_path: Path) -> None:
         ({"learner.gamma": 0.9}, "did you mean objective.discount"),
         ({"learning_rate": 1e-3}, "did you mean learner.learning_rate"),
         ({"objective.lambda": 0.5}, "did you mean objective.lambda_"),
-        ({"replay.every": 3}, r"did you mean (evaluation|data)\.every"),
+        ({"replay.every": 3}, r"did you mean (validation|offline)\.every"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(settings: dict[str, Any], says: str) -> None:
+def test_invalid_settings_are_refused_by_name(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         with_settings(RunConfig(), settings)
 
@@ -111,32 +111,32 @@ def test_every_setting_is_reachable_by_its_name() -> None:
     [
         (b"learner = 5", "learner: expected a table"),
         (b'learner = 5\n"learner.warmup" = 1', "learner: expected a table"),
-        (b"seed = 9223372036854775808", r"seed: expected less than 2\^63"),
+        (b"seed = 9223372036854775808", r"seed: expected .* less than 2\^63"),
         (b"seed = " + b"9" * 5000, "not valid TOML"),
-        (b"learner = { learning_rate = " + b"9" * 400 + b" }", r"learner.learning_rate: expected less than 2\^63"),
+        (b"learner = { learning_rate = " + b"9" * 400 + b" }", r"learner.learning_rate: expected .* less than 2\^63"),
         (b"steps = 1e30", "steps: expected a whole number"),
         (b"preset = [1]", "preset: expected a name"),
-        (b"env = 3", "env: expected text"),
+        (b"env = 3", "env: expected a text"),
         (b"env_args = 3", "env_args: expected a table"),
-        (b"data = { files = [3] }", r"offline.files\[0\]: expected text"),
+        (b"offline = { files = [3] }", r"offline.files\[0\]: expected a text"),
         (b"x = " + b"[" * 5000, "not valid TOML"),
         (b"\xff\xfe", "not valid TOML"),
         (b"unheard = 1", "unknown setting unheard"),
     ],
 )
-def test_toml_that_is_no_config_is_refused_in_words(content: bytes, says: str, tmp_path: Path) -> None:
+def test_toml_that_is_not_a_config_is_refused(content: bytes, says: str, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_bytes(content)
     with pytest.raises(ConfigError, match=says):
         load_config(tmp_path / "run.toml")
 
 
-def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_bytes(b"\xef\xbb\xbfseed = 3\n")
     assert load_config(tmp_path / "run.toml").seed == 3
 
 
 @pytest.mark.parametrize("path", ["x" * 300, "a\0b"], ids=["300 characters", "a NUL"])
-def test_a_path_that_no_file_can_have_is_refused_in_words(path: str) -> None:
+def test_an_impossible_path_is_refused(path: str) -> None:
     with pytest.raises(ConfigError):
         load_config(path)
 

@@ -1,4 +1,4 @@
-"""What is said of the sessions held out: one of two metrics, each beside what chance would give."""
+"""Scores on held-out episodes: one of two metrics, each with its chance level."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def session(name: str, data: InMemoryDataset, **settings: Any) -> OfflineTrainer
 
 
 @pytest.mark.parametrize(("masked", "choices"), [(False, 3), (True, 2)])
-def test_cloning_is_told_in_nats_beside_even_play_among_the_allowed_actions(masked: bool, choices: int) -> None:
+def test_cloning_is_scored_in_nats_with_uniform_play_over_allowed_actions_as_chance(masked: bool, choices: int) -> None:
     look = session("behaviour-cloning", source(masked=masked)).validate()
     assert (look.metric, look.title) == ("imitation", "held-out imitation")
     assert look.imitation is not None
@@ -56,7 +56,7 @@ def test_cloning_is_told_in_nats_beside_even_play_among_the_allowed_actions(mask
     assert look.told().startswith(f"{look.imitation:.4g} nats (chance: {math.log(choices):.4g}")
 
 
-def test_values_are_told_as_the_variance_left_unexplained() -> None:
+def test_values_are_scored_by_the_unexplained_variance() -> None:
     look = session("offline-cql", source()).validate()
     assert (look.metric, look.title, look.chance) == ("unexplained", "held-out unexplained", 1.0)
     assert look.mean == -look.unexplained
@@ -74,13 +74,13 @@ def test_values_are_told_as_the_variance_left_unexplained() -> None:
         ("unexplained", float("nan"), 1.0, True),
     ],
 )
-def test_it_is_said_when_nothing_is_learnt(metric: Any, value: float, chance: float, nothing: bool) -> None:
+def test_the_text_says_if_nothing_is_learned(metric: Any, value: float, chance: float, nothing: bool) -> None:
     look = HeldOut(-value, 1.0, 0.0, value, 0.3, 0.0, 0.0, 5, metric=metric, chance=chance)
     assert look.learnt_nothing == nothing
-    assert ("nothing is learnt" in look.told()) == nothing
+    assert ("nothing is learned" in look.told()) == nothing
 
 
-def test_a_look_of_an_older_run_can_still_be_told() -> None:
+def test_a_validation_of_an_older_run_can_still_be_shown() -> None:
     assert told({"mean": -0.25}) == "25.0% (chance: 100%)"
 
 
@@ -106,7 +106,7 @@ def test_many_actions_are_scored_a_few_steps_at_a_time(monkeypatch: pytest.Monke
         assert getattr(parts, name) == pytest.approx(getattr(whole, name), rel=1e-5)
 
 
-def test_every_update_and_every_part_of_a_check_is_told_to_the_display() -> None:
+def test_every_update_and_every_part_of_a_validation_is_shown_in_the_display() -> None:
     from seqel.training.offline import loop as offline
 
     run = session("offline-cql", source())

@@ -1,4 +1,4 @@
-"""The learner: what one update does to the networks, and what it refuses to do."""
+"""The learner: the effect of one update on the networks, and what it refuses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def learner(
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_learning_one_batch_by_heart_lowers_its_error(optimizer: str, precision: str) -> None:
+def test_overfitting_one_batch_lowers_its_error(optimizer: str, precision: str) -> None:
     one = learner(
         std=0.0, optimizer=optimizer, precision=precision, learning_rate=3e-3 if optimizer == "adamw" else 3e-2
     )
@@ -53,7 +53,7 @@ def test_accumulation_equals_the_whole_batch(parts: int) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"value": "hl-gauss"}, {"value": "c51"}, {"value": "quantile"}])
-def test_without_discount_the_target_network_is_not_asked(settings: dict[str, str]) -> None:
+def test_without_discount_the_target_network_is_not_evaluated(settings: dict[str, str]) -> None:
     windows = dataclasses.replace(batch(), discount=torch.zeros(2, 12))
     results = []
     for discount in (0.0, 0.9):
@@ -64,14 +64,14 @@ def test_without_discount_the_target_network_is_not_asked(settings: dict[str, st
         torch.testing.assert_close(value, results[1][name], rtol=1e-5, atol=1e-6)
 
 
-def test_a_batch_made_by_hand_need_not_count_its_steps() -> None:
+def test_a_hand_made_batch_need_not_count_its_steps() -> None:
     counted, uncounted = learner(), learner()
     one, other = counted.update(batch()), uncounted.update(dataclasses.replace(batch(), num_learned=0))
     assert float(one["gradient_norm"]) == float(other["gradient_norm"]) > 0
 
 
 @pytest.mark.parametrize("value", ["scalar", "hl-gauss"])
-def test_a_batch_that_teaches_nothing_moves_nothing(value: str) -> None:
+def test_a_batch_without_trained_transitions_changes_no_weights(value: str) -> None:
     one = Learner(network(value=value), OBJECTIVE, LearnerConfig(weight_decay=0.0))
     before = [p.clone() for p in one.network.parameters()]
     windows = batch()
@@ -82,7 +82,7 @@ def test_a_batch_that_teaches_nothing_moves_nothing(value: str) -> None:
 
 @pytest.mark.parametrize("scale", [0.01, 3.0, 100.0])
 @pytest.mark.parametrize("dueling", [False, True])
-def test_another_unit_leaves_every_value_what_it_was(scale: float, dueling: bool) -> None:
+def test_another_return_scale_leaves_every_value_unchanged(scale: float, dueling: bool) -> None:
     one = Learner(network(dueling=dueling), OBJECTIVE, LearnerConfig())
     with torch.no_grad():
         before = one.network(batch()).q, one.target(batch()).q
@@ -92,7 +92,7 @@ def test_another_unit_leaves_every_value_what_it_was(scale: float, dueling: bool
     assert float(one.network.head.scale) == float(one.target.head.scale) == pytest.approx(scale)
 
 
-def test_another_unit_changes_the_variance_of_the_targets_by_its_square() -> None:
+def test_another_return_scale_changes_the_variance_of_the_targets_by_its_square() -> None:
     one = learner()
     one.update(batch())
     before = float(one.variance)
@@ -119,11 +119,11 @@ def test_clipping_bounds_the_step_and_momentum_is_sgds_own() -> None:
         sum(float((a - b).detach().square().sum()) for a, b in zip(before, one.network.parameters(), strict=True))
         ** 0.5
     )
-    assert float(metrics["gradient_norm"]) > 0.01, "the norm is reported as it was before"
+    assert float(metrics["gradient_norm"]) > 0.01, "the reported norm is that before clipping"
     assert moved == pytest.approx(0.1 * 0.01, rel=1e-3)
 
 
-def test_a_copied_target_changes_only_when_it_is_copied() -> None:
+def test_a_copied_target_changes_only_at_a_copy() -> None:
     one = learner(target="copy", target_every=3)
     first = [p.clone() for p in one.target.parameters()]
     for update in range(1, 7):
@@ -142,7 +142,7 @@ def test_only_matrices_decay() -> None:
 
 
 @pytest.mark.parametrize("where", ["reward", "weights"])
-def test_a_nan_stops_before_the_weights_are_touched_and_says_what_it_was(where: str) -> None:
+def test_a_nan_stops_before_the_weights_change_and_is_located(where: str) -> None:
     one = learner()
     windows = batch()
     if where == "reward":
@@ -157,7 +157,7 @@ def test_a_nan_stops_before_the_weights_are_touched_and_says_what_it_was(where: 
         one.update(windows)
     assert all(torch.equal(a, b) for a, b in zip(before, one.network.parameters(), strict=True))
     assert one.updates == 0
-    if where == "reward":  # nothing else is left behind either
+    if where == "reward":  # nothing else has changed either
         fresh = learner()
         assert float(one.update(batch())["loss"]) == float(fresh.update(batch())["loss"])
         assert all(torch.equal(a, b) for a, b in zip(fresh.network.parameters(), one.network.parameters(), strict=True))
@@ -175,7 +175,7 @@ def test_the_schedules_by_hand() -> None:
     assert rate_at(500, 0.9, dataclasses.replace(linear, schedule="constant")) == pytest.approx(1.0)
 
 
-def test_dropout_is_on_for_learning_alone() -> None:
+def test_dropout_is_active_only_in_updates() -> None:
     torch.manual_seed(0)
     one = Learner(network(dropout=0.5), OBJECTIVE, LearnerConfig())
     with torch.no_grad():
@@ -185,14 +185,14 @@ def test_dropout_is_on_for_learning_alone() -> None:
         other = Learner(network(dropout=0.5), OBJECTIVE, LearnerConfig())
         torch.manual_seed(seed)
         losses.add(float(other.update(batch())["loss"]))
-    assert len(losses) == 3, "learning is not"
+    assert len(losses) == 3, "updates are not"
     one.update(batch())
     assert not one.network.training
 
 
 @pytest.mark.parametrize("factor", [0.01, 100.0])
-def test_rule_7_rewards_of_another_size_give_the_same_update(factor: float) -> None:
-    """With the return scale that goes with them, the normalised loss and the weights after it are the same."""
+def test_rule_7_scaled_rewards_give_the_same_update(factor: float) -> None:
+    """With the matching return scale, the normalised loss and the weights after it are the same."""
     plain, scaled = learner(std=0.0), learner(std=0.0)
     windows = batch(rows=4)
     windows = dataclasses.replace(windows, previous_reward=windows.previous_reward * 0)
@@ -207,7 +207,7 @@ def test_rule_7_rewards_of_another_size_give_the_same_update(factor: float) -> N
     assert float(a["q"]) * factor == pytest.approx(float(b["q"]), rel=1e-3)
 
 
-def test_state_goes_and_comes_back() -> None:
+def test_a_restored_learner_equals_the_saved_one() -> None:
     one, other = learner(), learner(std=0.1)
     for seed in range(3):
         one.update(batch(seed=seed))
@@ -220,7 +220,7 @@ def test_state_goes_and_comes_back() -> None:
 
 
 @pytest.mark.slow
-def test_a_compiled_update_is_the_eager_one() -> None:
+def test_a_compiled_update_equals_the_eager_one() -> None:
     eager, compiled = learner(), learner(compile="on")
     for seed in range(3):
         a, b = eager.update(batch(seed=seed)), compiled.update(batch(seed=seed))

@@ -1,4 +1,4 @@
-"""Negatives: what is scored, what is left out, and that sums over many actions are right on average."""
+"""Sampled negatives: which actions are scored, which are excluded, and that sums over many actions are right on average."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def batch(masked: bool = False) -> SequenceBatch:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_action_taken_stands_first_and_once(masked: bool) -> None:
+def test_the_action_taken_is_the_first_candidate_and_appears_once(masked: bool) -> None:
     given = batch(masked)
     scored, judged = with_negatives(given, ACTIONS, 5)
     assert scored.candidates is not None and judged.action_mask is not None and judged.log_count is not None
     assert scored.candidates.shape == (2, 4, 6) and torch.equal(scored.action, given.action)
     assert bool((judged.action == 0).all())
     allowed = judged.action_mask
-    # column 0 exists where an action was taken: not after the last, nor in padding
+    # column 0 is valid where an action was taken: not after the last step, nor in padding
     assert allowed[..., 0].tolist() == [[True, True, True, False], [True, True, False, False]]
     for row in range(2):
         for step in range(4):
@@ -60,7 +60,7 @@ def test_the_action_taken_stands_first_and_once(masked: bool) -> None:
             assert float(judged.log_count[row, step, 0]) == 0.0
 
 
-def test_all_of_them_is_the_sum_over_all() -> None:
+def test_all_actions_as_negatives_give_the_sum_over_all() -> None:
     scored, judged = with_negatives(batch(), ACTIONS, ACTIONS)
     q = torch.randn(2, 3, 1, ACTIONS)
     assert scored.candidates is not None and judged.action_mask is not None and judged.log_count is not None
@@ -71,7 +71,7 @@ def test_all_of_them_is_the_sum_over_all() -> None:
         torch.testing.assert_close(loss(some, judged.action, mask, count)[real], loss(q, scored.action)[real])
 
 
-def test_some_of_them_are_right_on_average() -> None:
+def test_sums_over_sampled_negatives_are_right_on_average() -> None:
     torch.manual_seed(2)
     q = torch.randn(1, 1, 1, ACTIONS)
     one = dataclasses.replace(
@@ -90,9 +90,9 @@ FEATURES = np.random.default_rng(5).standard_normal((300, 4)).astype(np.float32)
 
 
 def catalogue(count: int = 1_500) -> InMemoryDataset:
-    """One decision a session: a taste is seen, one of 300 items shown at random; the reward says how well they fit.
+    """One decision per session: a taste is observed, one of 300 items shown at random; the reward says how well they fit.
 
-    Only the first 60 items are ever shown: what the others are worth can be known from their features alone.
+    Only the first 60 items are ever shown: the values of the others can only be inferred from their features.
     """
     rng = np.random.default_rng(3)
     space = spaces.Box(-4.0, 4.0, (4,), np.float32)
@@ -108,7 +108,7 @@ def catalogue(count: int = 1_500) -> InMemoryDataset:
 
 
 def regret(agent: seqel.Agent) -> float:
-    """How much of the way from a random item to the best one is missing, among 240 that were never shown; 1: at random."""
+    """Return the share of the gain from a random to the best item that is missed, among 240 items never shown; 1: random."""
     tastes = np.random.default_rng(9).standard_normal((300, 4)).clip(-4, 4).astype(np.float32)
     value = tastes @ FEATURES[60:].T
     new = np.arange(60, 300)[None].repeat(300, axis=0)
@@ -117,7 +117,7 @@ def regret(agent: seqel.Agent) -> float:
     return float(((value.max(axis=1) - got) / (value.max(axis=1) - value.mean(axis=1))).mean())
 
 
-def test_an_action_is_known_by_those_like_it() -> None:
+def test_values_generalise_to_similar_actions() -> None:
     settings = {
         "network.width": 32, "network.heads": 2, "network.layers": 1, "threads": 1, "device": "cpu",
         "replay.batch_tokens": 128, "offline.updates": 800, "offline.every": 400, "checkpoint_every": 0,
@@ -126,5 +126,5 @@ def test_an_action_is_known_by_those_like_it() -> None:
     known = seqel.train(data=catalogue(), action_features=FEATURES, settings=settings, progress=False)
     assert regret(known) < 0.3
     assert known.network.config.action_features == 4
-    unknown = seqel.train(data=catalogue(), settings=settings, progress=False)  # an output each, hardly ever tried
+    unknown = seqel.train(data=catalogue(), settings=settings, progress=False)  # one output per action, rarely tried
     assert regret(unknown) > 0.8

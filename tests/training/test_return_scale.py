@@ -1,4 +1,4 @@
-"""The unit of value: the size of recent returns, the same in every currency."""
+"""The return scale: the size of recent returns, proportional to the rewards."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from seqel.training.return_scale import ReturnScale
 
 
 def by_hand(rewards: list[list[float]], discount: float, memory: float) -> float:
-    """Root of the weighted mean square of every step's return, in float64, one step at a time."""
+    """Return the root of the weighted mean square of every step's return, in float64, one step at a time."""
     square = weight = 0.0
     for episode in rewards:
         squares, later = [], 0.0
@@ -21,7 +21,7 @@ def by_hand(rewards: list[list[float]], discount: float, memory: float) -> float
     return (square / weight) ** 0.5
 
 
-def test_against_a_loop() -> None:
+def test_the_scale_equals_a_loop_by_hand() -> None:
     rng = np.random.default_rng(0)
     rewards = [rng.normal(size=n).astype(np.float32).tolist() for n in (1, 7, 30, 4)]
     scale = ReturnScale(0.9, memory=0.8)
@@ -30,18 +30,18 @@ def test_against_a_loop() -> None:
     assert scale.value == pytest.approx(by_hand(rewards, 0.9, 0.8), rel=1e-6)
 
 
-def test_one_until_something_is_earned_and_from_the_first_episode_on() -> None:
+def test_the_scale_is_one_until_the_first_reward_and_then_exact() -> None:
     scale = ReturnScale(1.0)
     assert scale.value == 1.0
     scale.observe(np.zeros(5, np.float32))
-    assert scale.value == 1.0, "nothing to measure by yet"
+    assert scale.value == 1.0, "there is nothing to measure yet"
     scale = ReturnScale(1.0)
     scale.observe(np.array([0.0, 0.0, 3.0], np.float32))
-    assert scale.value == pytest.approx(3.0), "not dragged to zero by a slow start"
+    assert scale.value == pytest.approx(3.0), "not biased to zero at the start"
 
 
 @pytest.mark.parametrize("factor", [0.01, 100.0, -1.0])
-def test_rule_7_the_unit_follows_the_rewards(factor: float) -> None:
+def test_rule_7_the_scale_is_proportional_to_the_rewards(factor: float) -> None:
     plain, scaled = ReturnScale(0.95), ReturnScale(0.95)
     rng = np.random.default_rng(1)
     for _ in range(20):
@@ -51,14 +51,14 @@ def test_rule_7_the_unit_follows_the_rewards(factor: float) -> None:
     assert scaled.value == pytest.approx(abs(factor) * plain.value, rel=1e-5)
 
 
-def test_the_past_fades() -> None:
+def test_old_episodes_lose_weight() -> None:
     scale = ReturnScale(0.0, memory=0.9)
     for reward in [100.0] * 50 + [1.0] * 200:
         scale.observe(np.array([reward], np.float32))
     assert scale.value == pytest.approx(1.0, abs=0.01)
 
 
-def test_state_goes_and_comes_back() -> None:
+def test_a_restored_scale_equals_the_saved_one() -> None:
     one, other = ReturnScale(0.9), ReturnScale(0.9)
     one.observe(np.ones(4, np.float32))
     other.load_state_dict(one.state_dict())
@@ -67,7 +67,7 @@ def test_state_goes_and_comes_back() -> None:
     assert one.value == other.value
 
 
-def test_a_size_that_is_known_is_begun_with_and_fades_as_others_do() -> None:
+def test_a_known_scale_is_used_at_the_start_and_loses_weight_like_others() -> None:
     scale = ReturnScale(0.0, memory=0.75)
     scale.begin(3.0)
     assert scale.value == 3.0

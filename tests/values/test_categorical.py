@@ -1,4 +1,4 @@
-"""C51 and quantiles by hand and against loops in float64, and that a coin's two outcomes are both found."""
+"""C51 and quantiles by hand and against loops in float64; both outcomes of a fair coin are found."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def test_a_fair_coin_has_two_outcomes_and_not_their_mean(values: Categorical | Q
 
 
 @pytest.mark.parametrize("n", [1, 3])
-def test_a_step_is_pulled_to_the_distribution_n_steps_on(n: int) -> None:
-    """Against a loop: rewards until the bootstrap, then the quantiles of the online network's favourite."""
+def test_the_target_of_a_step_is_the_distribution_n_steps_later(n: int) -> None:
+    """Against a loop: rewards until the bootstrap, then the quantiles of the action that the online network prefers."""
     windows = batch(rows=2, steps=6)
     windows.discount[0, 3] = 0.0  # a termination inside
     torch.manual_seed(3)
@@ -100,7 +100,7 @@ def test_a_step_is_pulled_to_the_distribution_n_steps_on(n: int) -> None:
 
 @pytest.mark.parametrize("double", [True, False])
 def test_a_masked_action_is_never_the_one_that_follows(double: bool) -> None:
-    """The favourite of either network is forbidden at step 1; what is left is action 2."""
+    """The action that either network prefers is forbidden at step 1; only action 2 is left."""
     windows = batch(rows=1, steps=1)
     windows.discount[:] = 0.5
     windows.reward[:] = 4.0
@@ -183,7 +183,7 @@ def test_the_smallest_that_is_allowed() -> None:
 def test_the_online_network_picks_the_distribution_that_follows_unless_it_is_not_double(
     double: bool, follows: float
 ) -> None:
-    """The online network prefers action 0, which the target network values at 4; its own favourite is worth 8."""
+    """The online network prefers action 0, which the target network values at 4; the target's own best is worth 8."""
     windows = batch(rows=1, steps=1)
     windows.discount[:] = 0.5
     windows.reward[:] = 1.0
@@ -196,7 +196,7 @@ def test_the_online_network_picks_the_distribution_that_follows_unless_it_is_not
     assert float(found) == pytest.approx(0.5 * (1.0 + 0.5 * follows - 0.5))  # half the Huber error beyond 1
 
 
-def test_what_does_not_go_together_is_refused() -> None:
+def test_incompatible_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="lambda_ = 0"):
         Learner(network(value="c51"), ObjectiveConfig(0.9), LearnerConfig())
     with pytest.raises(ConfigError, match="low < high"):

@@ -1,4 +1,4 @@
-"""HL-Gauss against numbers worked by hand, against a float64 loop with math.erf, and as a value that bootstraps."""
+"""HL-Gauss against hand-computed numbers, against a float64 loop with math.erf, and as a value that is bootstrapped from."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_against_the_loop(head: HLGauss, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("head", HEADS[1:3])
-def test_the_value_comes_back(head: HLGauss) -> None:
+def test_the_expectation_of_an_encoded_value_is_the_value(head: HLGauss) -> None:
     # At least four sigma from the edges nothing is cut off, so expectation(encode(v)) is v.
     room = 4 * max(head.sigma, 1.0) * head.width
     value = torch.linspace(head.low + room, head.high - room, 500, dtype=torch.float64)
@@ -124,7 +124,7 @@ def test_the_value_comes_back(head: HLGauss) -> None:
     torch.testing.assert_close(back, value, rtol=0, atol=1e-4 * head.width + 2e-4 * room)
 
 
-def test_the_value_comes_back_from_symlog_space() -> None:
+def test_the_expectation_of_an_encoded_value_is_the_value_in_symlog_space() -> None:
     head = HLGauss(bins=101, low=-10.0, high=10.0, symlog=True)
     large = symexp(torch.linspace(1.0, 9.0, 500, dtype=torch.float64))  # 1.7 to 8102
     for value in (large, -large):
@@ -136,7 +136,7 @@ def test_the_value_comes_back_from_symlog_space() -> None:
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.1, 0.5, 0.9])
-def test_small_values_come_back_from_symlog_space(offset: float) -> None:
+def test_small_values_are_recovered_in_symlog_space(offset: float) -> None:
     # However the bins lie around the kink at 0: a centre that is 1e-17 instead of 0 must not be taken for positive.
     width = 0.2
     head = HLGauss(bins=101, low=-10.1 + offset * width, high=10.1 + offset * width, symlog=True)
@@ -180,7 +180,7 @@ def test_gradient_is_softmax_minus_target() -> None:
 
 
 def test_descending_the_loss_finds_the_mean_target() -> None:
-    # Two targets equally often: the value learnt must be their mean.
+    # Two targets equally often: the value learned must be their mean.
     head = HLGauss(bins=51, low=-2.0, high=2.0)
     logits = torch.zeros(51, dtype=torch.float64, requires_grad=True)
     target = torch.tensor([-0.4, 1.0], dtype=torch.float64)
@@ -236,7 +236,7 @@ def test_settings_out_of_range(change: dict[str, float], message: str) -> None:
         HLGauss(**({"bins": 5, "low": -1.0, "high": 1.0} | change))  # type: ignore[arg-type]
 
 
-def test_wrong_shapes_say_what_got() -> None:
+def test_errors_about_wrong_shapes_name_the_shapes() -> None:
     head = HLGauss(bins=5, low=-1.0, high=1.0)
     with pytest.raises(ValueError, match=r"\(..., 5\).*got \(2, 4\)"):
         head.expectation(torch.zeros(2, 4))

@@ -1,4 +1,4 @@
-"""What the logits of a policy head say."""
+"""Functions of a policy head's logits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Squared and Huber error against numbers worked by hand."""
+"""Squared and Huber error against hand-computed numbers."""
 
 from __future__ import annotations
 

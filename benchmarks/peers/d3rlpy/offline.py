@@ -36,7 +36,7 @@ REPORT_SEEDS = [10_000 + n for n in range(100)]  # the figures
 CHOICE_SEEDS = [20_000 + n for n in range(50)]  # the tuning: never reported from
 STEPS = 20_000
 LOOK_EVERY = 5_000
-SETTLED = 10_000  # a setting is chosen by its looks from here on: one look alone is a lottery
+SETTLED = 10_000  # a setting is chosen by its validations from here on: a single validation is too noisy
 SIDE_BY_SIDE = 25
 
 COMMON = {"learning_rate": 3e-4, "batch_size": 64, "gamma": 0.99}
@@ -49,7 +49,7 @@ ALGORITHMS: dict[str, tuple[Any, dict[str, Any], str, tuple[float, ...]]] = {  #
 
 
 class HiddenVelocities(gym.ObservationWrapper):
-    """CartPole of which only position and angle are seen."""
+    """CartPole with only position and angle observed."""
 
     def __init__(self) -> None:
         super().__init__(gym.make("CartPole-v1"))
@@ -270,7 +270,7 @@ def choose(out: Path, task: str, name: str, further: bool) -> tuple[str, float, 
 
 
 def do(out: Path, task: str, data: Data, settings: list[tuple[str, float, int]], seeds: list[int]) -> None:
-    """Run what is not there yet."""
+    """Run the settings that have no result yet."""
     for seed in seeds:
         for name, value, stack in settings:
             path = out / f"{task}--{name}-{value:g}-stack{stack}-seed{seed}.json"
@@ -301,7 +301,7 @@ def check(task: str, data: Data) -> None:
 
 
 def best(out: Path) -> None:
-    """Of each task and algorithm the chosen setting, over its seeds."""
+    """Report the chosen setting of each task and algorithm, over its seeds."""
     rows = []
     for task in TASKS:
         for further in (False, True):

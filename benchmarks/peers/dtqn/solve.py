@@ -61,7 +61,7 @@ def limited(env: Any, limit: int) -> Any:
 
 
 def solve(options: argparse.Namespace) -> dict[str, Any]:
-    """Train, looking every so often; the record so far is written after each look."""
+    """Train with regular evaluations; the record so far is written after each of them."""
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(options.checkout))
     for name in ("wandb", "pyglet", "pyglet.canvas", "pyglet.canvas.xlib"):  # logging and rendering: not used here
@@ -131,8 +131,8 @@ def main() -> None:
     parser.add_argument("--task", choices=TASKS, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cap", type=float, default=3600.0, help="seconds of training")
-    parser.add_argument("--every", type=int, default=2_000, help="steps between looks")
-    parser.add_argument("--episodes", type=int, default=20, help="of a look")
+    parser.add_argument("--every", type=int, default=2_000, help="steps between evaluations")
+    parser.add_argument("--episodes", type=int, default=20, help="episodes per evaluation")
     parser.add_argument("--json", type=Path, required=True, help="file for the record")
     options = parser.parse_args()
     if options.checkout is None or not (Path(options.checkout) / "run.py").is_file():

@@ -3,8 +3,8 @@
     taskset -c 0 benchmarks/peers/ope/.venv/bin/python benchmarks/peers/ope/estimate.py FILE.npz [--json OUT.json]
 
 FILE holds, for E episodes of N transitions in all, episode by episode:
-    action (N,) int             what was done, 0 to A - 1
-    reward (N,)                 what it earned
+    action (N,) int             the action taken, 0 to A - 1
+    reward (N,)                 its reward
     behaviour_prob (N,)         with which the recording policy chose it, given the history
     length (E,) int             transitions of each episode
     target_prob (N, A)          what the policy that is judged would do, given the same history; rows sum to 1

@@ -43,7 +43,7 @@ CURVE_SEEDS = [20_000 + n for n in range(20)]
 
 
 class Planes(gym.ObservationWrapper[Any, Any, Any]):
-    """Planes of yes and no as float32, channels first, which torch's convolutions want."""
+    """Bool planes as float32, channels first, as torch's convolutions expect them."""
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
@@ -85,7 +85,7 @@ def returns(model: DQN, name: str, seeds: list[int]) -> list[float]:
 
 
 class Clock(BaseCallback):
-    """Looks every `every` seconds of training and ends it after `seconds`; looking does not count."""
+    """Evaluates every `every` seconds of training and ends it after `seconds`; evaluation time does not count."""
 
     def __init__(self, name: str, seconds: float, every: float) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--env", default="MinAtar/Breakout-v1")
     parser.add_argument("--seconds", type=float, default=1800.0, help="of training")
-    parser.add_argument("--every", type=float, default=120.0, help="seconds between looks")
+    parser.add_argument("--every", type=float, default=120.0, help="seconds between evaluations")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()

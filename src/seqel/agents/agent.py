@@ -1,15 +1,16 @@
-"""The one acting object: a Q-network, what it knows about its spaces, and how it is saved.
+"""The acting object: a Q-network, its spaces, and how it is saved.
 
-Everything after training takes an `Agent` and nothing else. Memory is a value: `act` returns it and takes it back, one
-row an environment or session, so that one agent can serve many of them and partial batches of them.
+Everything after training takes an `Agent` and nothing else. Memory is a value: `act` returns it and takes it back, with
+one row per environment or session, so that one agent can serve many of them, in partial batches as well.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from seqel.action_masks import UNMASKED, mask_in, read_action_mask, require_some
 from seqel.agents import artifact
+from seqel.agents.info import AgentInfo
 from seqel.errors import ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
 from seqel.networks.trunks.base import State
@@ -29,43 +31,43 @@ __all__ = ["Agent", "AgentState"]
 
 @dataclass(slots=True)
 class AgentState:
-    """What an agent remembers, a row each: the trunk's memory and the action it took last. Consumed by `act`."""
+    """The memory of an agent, one row per environment: the trunk's memory and the last action. Consumed by `act`."""
 
     memory: State
     last_action: Tensor  # (N, M) int64
-    fresh: Tensor  # (N,) bool: nothing has been seen yet
+    fresh: Tensor  # (N,) bool: no observation yet
 
     def __len__(self) -> int:
         return len(self.fresh)
 
 
 class Agent:
-    """Greedy with respect to what its network decides by: its values, as a rule. Exploration is added where
-    experience is collected, not here.
+    """Acts greedily on its network's decision scores, usually the Q-values. Exploration is added where experience is
+    collected, not here.
 
-    The network is put into evaluation mode: dropout is for learning.
+    The network is put into evaluation mode: dropout is for training.
     """
 
-    def __init__(self, network: QNetwork, info: dict[str, Any] | None = None) -> None:
+    def __init__(self, network: QNetwork, info: AgentInfo | Mapping[str, Any] | None = None) -> None:
         self.network = network.eval()
-        self.info: dict[str, Any] = info or {}
-        self._warned = False  # that it acts without the masks that it was trained with
+        self.info: AgentInfo = cast(AgentInfo, {} if info is None else info)
+        self._warned = False  # whether a warning about missing masks was given
 
-    # -- what it is ------------------------------------------------------------------------------------------------
+    # -- properties ----------------------------------------------------------------------------------------------------
 
     @property
     def observation_spec(self) -> ObservationSpec:
-        """The leaves it observes."""
+        """The leaves of the observation."""
         return self.network.observation_spec
 
     @property
     def action_spec(self) -> ActionSpec:
-        """The actions it chooses among."""
+        """The action space."""
         return self.network.action_spec
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """The device of the weights."""
         return self.network.head.scale.device
 
     def __repr__(self) -> str:
@@ -80,7 +82,7 @@ class Agent:
     # -- acting ----------------------------------------------------------------------------------------------------
 
     def initial_state(self, batch: int) -> AgentState:
-        """The memory of `batch` rows that have seen nothing."""
+        """Return empty memory for `batch` rows."""
         return AgentState(
             memory=self.network.initial_state(batch),
             last_action=torch.zeros(batch, self.action_spec.dims, dtype=torch.int64, device=self.device),
@@ -102,22 +104,22 @@ class Agent:
         """Choose the best action of each of R rows.
 
         Args:
-            observation: a batch as Gymnasium vector environments give it, every leaf with R first, or a `FlatObservation`.
-            state: what `act` returned last; None: new rows, one for each in `observation`. It is consumed.
-            reward: (R,) what the last action earned, or one number for all; None: 0.
-            first: (R,) bool, an episode begins here and the row forgets; None: only rows that have seen nothing.
-            previous_action: (R,) or (R, M), when somebody else (a shield, a person) acted instead of the agent.
-            mask: (R, A) bool (or 0 and 1), True = allowed; None: `observation["action_mask"]`, where there is such a mask.
-                Where M > 1: (R, M, A), False beyond a dimension's own size, or a tuple of M arrays (R, sizes[m]).
-            candidates: (R, C) numbers of actions, to choose among these alone; -1 fills a shorter row up. Only they are
-                scored, and the decision's q is theirs, (R, C). Instead of a mask.
-            rows: (R,) numbers of the rows of the state that these are; None: all of them, in order.
+            observation: a batch as from Gymnasium vector environments, R first in every leaf, or a `FlatObservation`.
+            state: the last state that `act` returned; None: new rows, one for each in `observation`. It is consumed.
+            reward: (R,) the reward of the last action, or one number for all rows; None: 0.
+            first: (R,) bool, True where an episode starts and memory is reset; None: only in rows without observation.
+            previous_action: (R,) or (R, M), if something else (a shield, a person) acted instead of the agent.
+            mask: (R, A) bool (or 0 and 1), True = allowed; None: `observation["action_mask"]`, if there is one.
+                If M > 1: (R, M, A), False beyond a dimension's own size, or a tuple of M arrays (R, sizes[m]).
+            candidates: (R, C) numbers of the actions to choose among; -1 pads a shorter row. Only they are scored, and the
+                decision's q holds their scores, (R, C). Use instead of a mask.
+            rows: (R,) which rows of the state to use; None: all of them, in order.
 
-        An agent that was trained with masks warns (once) where it gets none.
+        An agent that was trained with masks warns (once) if it gets none.
 
         Raises:
-            SpaceError: the observation does not fit, a mask is none or allows nothing, rewards are not finite, or candidates,
-                rows or previous actions are not what they should be. The state is then as it was.
+            SpaceError: the observation does not fit; a mask is invalid or allows no action; rewards are not finite; or
+                candidates, rows or previous actions are invalid. The state is then unchanged.
         """
         index = None if rows is None else self._index(rows, state)
         if index is not None:
@@ -190,11 +192,11 @@ class Agent:
         deterministic: bool = True,
         action_masks: Any = None,
     ) -> tuple[NDArray[np.int64], AgentState]:
-        """The signature that Stable-Baselines3's `evaluate_policy` calls; `action_masks` (R, A) or (A,) as in sb3-contrib.
+        """Choose actions for Stable-Baselines3's `evaluate_policy`; `action_masks` (R, A) or (A,) as in sb3-contrib.
 
-        Its tools pass no reward, so the token's previous reward is 0: where a task needs it, use `act`. One observation
-        without a batch axis gives one action; a batch of one gives an array of one. Where M > 1, masks are what `act`
-        takes, or the dimensions' masks end to end, as sb3-contrib has them.
+        Its tools pass no reward, so the token's previous reward is 0; for tasks that need it, use `act`. An observation
+        without a batch axis gives one action; a batch of one gives an array of one. If M > 1, masks are as for `act`, or the
+        dimensions' masks end to end, as in sb3-contrib.
 
         Raises:
             ConfigError: `deterministic` is False (the agent is greedy).
@@ -202,7 +204,7 @@ class Agent:
         """
         if not deterministic:
             raise ConfigError(
-                "predict: expected deterministic=True; the agent is greedy, exploration is in training only"
+                "predict: expected deterministic=True; got False; the agent is greedy and explores in training only"
             )
         single = self.observation_spec.is_single(observation)
         mask = action_masks if action_masks is not None else mask_in(observation, self.observation_spec)
@@ -218,7 +220,7 @@ class Agent:
         return (decision.action[0] if single else decision.action), state
 
     def leaves(self, observation: Any, batch: int) -> dict[str, Tensor]:
-        """A batch as the environment gives it (or already flat) -> tensors on the agent's device."""
+        """Convert a batch, as the environment gives it or already flat, to tensors on the agent's device."""
         flat = observation
         if not isinstance(observation, FlatObservation):
             flat = self.observation_spec.flatten(observation, batch)
@@ -230,7 +232,7 @@ class Agent:
     def _index(self, rows: Any, state: AgentState | None) -> Tensor:
         index = np.asarray(rows)
         if state is None:
-            raise SpaceError("rows: expected a state whose rows they are; `initial_state(batch)` makes one")
+            raise SpaceError("rows: expected a state together with rows, got None; `initial_state(batch)` creates one")
         whole = index.ndim == 1 and (np.issubdtype(index.dtype, np.integer) or index.size == 0)
         if not whole or (index < 0).any() or (index >= len(state)).any():
             raise SpaceError(f"rows: expected numbers from 0 to {len(state) - 1}, got {index.tolist()}")
@@ -263,7 +265,7 @@ class Agent:
         return self._tensor(allowed.reshape(batch, self.action_spec.dims, -1), torch.bool)
 
     def _candidates(self, candidates: Any, batch: int) -> tuple[Tensor, Tensor]:
-        """Codes (R, C), and which of them are none that fill up: (R, 1, C)."""
+        """Return the candidates' action numbers (R, C), and which of them are padding (R, 1, C)."""
         if self.action_spec.dims > 1:
             raise ConfigError(
                 f"candidates: expected one action dimension, this agent has {self.action_spec.dims}. Use a mask: it costs "
@@ -285,22 +287,22 @@ class Agent:
         except (TypeError, ValueError) as error:
             raise SpaceError(f"expected numbers, got {value!r:.80}") from error
 
-    # -- keeping ---------------------------------------------------------------------------------------------------
+    # -- saving and loading ----------------------------------------------------------------------------------------------
 
     def save(self, directory: str | Path) -> Path:
-        """Write `weights.safetensors` and `config.json`; nothing is pickled.
+        """Write `weights.safetensors` and `config.json`. Nothing is pickled.
 
         Raises:
-            StorageError: it could not be written; what was there before is untouched.
+            StorageError: it could not be written; an existing agent is untouched.
         """
         return artifact.save(Path(directory), self.network, self.info)
 
     @classmethod
     def load(cls, directory: str | Path, device: str | torch.device = "cpu") -> Agent:
-        """Read what `save` wrote. A run's folder works too: its `agent/` is taken.
+        """Load what `save` wrote. For a run's folder, its `agent/` is loaded.
 
         Raises:
-            CheckpointError: something is missing, truncated, or of another version.
+            CheckpointError: a file is missing, truncated, or of another version.
         """
         network, info = artifact.load(Path(directory))
         return cls(network.to(device).eval(), info)

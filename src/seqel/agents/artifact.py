@@ -1,6 +1,6 @@
 """An agent on disk: `weights.safetensors` and `config.json`. Nothing is pickled, so loading cannot run code.
 
-`config.json` holds the CRC-32 of the weights and of its own content, so that damage is found before a value is used.
+`config.json` holds the CRC-32 of the weights and of its own content, so that damage is found before any value is used.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from seqel.agents.description import check_info, check_leaves, require_same_weights
+from seqel.agents.info import AgentInfo
 from seqel.errors import CheckpointError, SeqelError, StorageError
 from seqel.integrity import require_own, too_large
 from seqel.networks.config import NetworkConfig
@@ -32,11 +33,11 @@ KEYS = {"format", "network", "observation", "action", "info", SUMS}
 CONFIG_LIMIT = 1 << 28  # bytes; vocabularies are the largest part of a description
 
 
-def save(directory: Path, network: QNetwork, info: dict[str, Any]) -> Path:
+def save(directory: Path, network: QNetwork, info: AgentInfo) -> Path:
     """Write both files into `directory` (replaced as a whole), and return it.
 
     Raises:
-        StorageError: it could not be written, or `info` is not JSON; what was there before is untouched.
+        StorageError: it could not be written, or `info` cannot be JSON; an existing agent is untouched.
     """
     config: dict[str, Any] = {
         "format": FORMAT,
@@ -50,7 +51,7 @@ def save(directory: Path, network: QNetwork, info: dict[str, Any]) -> Path:
     try:
         config = json.loads(json.dumps(config))
     except (TypeError, ValueError) as error:
-        raise StorageError(f"cannot write {directory}: expected an `info` of JSON's own kinds, but {error}") from error
+        raise StorageError(f"cannot write {directory}: expected `info` that JSON can hold, but {error}") from error
     config[SUMS] = {WEIGHTS: zlib.crc32(weights), CONFIG: _sum(config)}
     with atomic_directory(directory, replace=True) as temporary:
         (temporary / WEIGHTS).write_bytes(weights)
@@ -58,11 +59,11 @@ def save(directory: Path, network: QNetwork, info: dict[str, Any]) -> Path:
     return directory
 
 
-def load(directory: Path) -> tuple[QNetwork, dict[str, Any]]:
-    """Read what `save` wrote; `directory` may also be a run's folder that has an `agent/`.
+def load(directory: Path) -> tuple[QNetwork, AgentInfo]:
+    """Read what `save` wrote; `directory` may also be a run's folder that contains `agent/`.
 
     Raises:
-        CheckpointError: a file is missing, truncated, altered or of another version.
+        CheckpointError: a file is missing, truncated, altered, or of another version.
     """
     directory, root = _agent_of(directory)
     config = _read_config(directory, root)
@@ -71,11 +72,11 @@ def load(directory: Path) -> tuple[QNetwork, dict[str, Any]]:
     try:
         weights = path.read_bytes()
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is missing: an agent needs {WEIGHTS} beside {CONFIG}") from error
+        raise CheckpointError(f"{path} is missing: an agent needs both {WEIGHTS} and {CONFIG}") from error
     except (OSError, MemoryError) as error:
         raise CheckpointError(f"{path} cannot be read ({getattr(error, 'strerror', 'out of memory')})") from error
     if zlib.crc32(weights) != config[SUMS][WEIGHTS]:
-        raise CheckpointError(f"{path} is truncated or altered: its checksum is not the one that {CONFIG} tells")
+        raise CheckpointError(f"{path} is truncated or altered: its checksum differs from the one in {CONFIG}")
     try:
         spec = ObservationSpec.from_json(config["observation"])
         check_leaves(spec)
@@ -88,7 +89,7 @@ def load(directory: Path) -> tuple[QNetwork, dict[str, Any]]:
         raise CheckpointError(f"{directory / CONFIG}: expected an agent's description, but {reason}") from error
     try:
         network.load_state_dict(load_tensors(weights))
-    except Exception as error:  # safetensors has no public error type of its own
+    except Exception as error:  # safetensors has no public error type
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{path} is truncated, altered or of another network: {reason}") from error
     if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
@@ -96,14 +97,14 @@ def load(directory: Path) -> tuple[QNetwork, dict[str, Any]]:
     return network, config["info"]
 
 
-def info(directory: Path) -> dict[str, Any]:
-    """What was written of it beside the weights, without reading them. Raises CheckpointError as `load` does."""
-    found: dict[str, Any] = _read_config(directory, directory)["info"]
+def info(directory: Path) -> AgentInfo:
+    """Return the agent's `info` without reading the weights. Raises CheckpointError as `load` does."""
+    found: AgentInfo = _read_config(directory, directory)["info"]
     return found
 
 
 def _agent_of(directory: Path) -> tuple[Path, Path]:
-    """Where the agent's files are, and the folder that they must not leave."""
+    """Return the folder of the agent's files, and the folder that they must not leave."""
     try:
         if not (directory / CONFIG).exists() and (directory / "agent" / CONFIG).exists():
             return directory / "agent", directory
@@ -119,15 +120,15 @@ def _read_config(directory: Path, root: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise CheckpointError(f"no agent in {directory}: expected {CONFIG} and {WEIGHTS} there") from error
+        raise CheckpointError(f"no agent in {directory}: expected the files {CONFIG} and {WEIGHTS}") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
-        came = config.get("format") if isinstance(config, dict) else type(config).__name__
+        got = config.get("format") if isinstance(config, dict) else type(config).__name__
         raise CheckpointError(
-            f"{path}: expected format {FORMAT}, got {came!r}; it was made by another version of Seqel"
+            f"{path}: expected format {FORMAT}, got {got!r}; it was saved by another version of Seqel"
         )
     sums = config.get(SUMS)
     if set(config) != KEYS or not isinstance(sums, dict) or set(sums) != {WEIGHTS, CONFIG}:
@@ -135,12 +136,12 @@ def _read_config(directory: Path, root: Path) -> dict[str, Any]:
             f"{path} is damaged: expected the keys {sorted(KEYS)} with the checksums of both files, got {sorted(config)}"
         )
     if sums[CONFIG] != _sum(config):
-        raise CheckpointError(f"{path} is altered: its content does not match its own checksum")
+        raise CheckpointError(f"{path} was altered: its content does not match its checksum")
     check_info(config["info"], path)
     return config
 
 
 def _sum(config: dict[str, Any]) -> int:
-    """CRC-32 of a description, whatever its layout, without the checksums themselves."""
+    """Return the CRC-32 of a description, whatever its layout, without the checksums themselves."""
     content = {name: value for name, value in config.items() if name != SUMS}
     return zlib.crc32(json.dumps(content, sort_keys=True).encode())

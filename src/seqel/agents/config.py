@@ -1,4 +1,4 @@
-"""How an agent tries things out. No torch here."""
+"""The settings of exploration. Does not import torch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["ExplorationConfig"]
 
 @dataclass(frozen=True, slots=True)
 class ExplorationConfig:
-    """A rule, a ladder of it over the parallel environments, and a bonus for what has hardly been tried."""
+    """An exploration rule, a ladder of its strength over the parallel environments, and a bonus for rarely tried actions."""
 
     rule: Literal["boltzmann", "epsilon", "greedy"] = setting(
         "boltzmann",
         "How training actions are chosen: in proportion to exp(Q / temperature), uniformly at random with probability "
-        "epsilon, or always the best.",
+        "epsilon, or always greedily.",
     )
     low: float = setting(
         1e-4,
@@ -28,14 +28,14 @@ class ExplorationConfig:
     )
     high: float = setting(
         3e-2,
-        "Temperature or epsilon of the environment that explores most; the others lie between, evenly on a logarithmic "
-        "scale. Equal to `low`: all explore alike.",
+        "Temperature or epsilon of the environment that explores most; the others are spaced evenly on a logarithmic scale "
+        "in between. Equal to `low`: all explore alike.",
         unit="return scales, or a probability",
         gt=0.0,
     )
     initial: float = setting(
         0.0,
-        "Temperature or epsilon with which every environment starts, where `anneal` is above 0.",
+        "Temperature or epsilon with which every environment starts, if `anneal` is above 0.",
         unit="return scales, or a probability",
         ge=0.0,
     )
@@ -48,7 +48,7 @@ class ExplorationConfig:
     )
     persist: float = setting(
         0.0,
-        "Random choices are held for n steps, with a probability in proportion to n to the power of minus this. 0: a new "
+        "Random choices are held for n steps, with probability proportional to n to the power of minus this value. 0: a new "
         "choice at every step.",
         gt=1.0,
         or_zero=True,

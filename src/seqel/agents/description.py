@@ -1,13 +1,13 @@
-"""Whether an agent's description is one: types and sizes, looked at before memory is taken or a value is used.
+"""Checks of an agent's description: types and sizes, before memory is allocated or a value is used.
 
-Checksums find damage; an agent from elsewhere may be whole and yet say anything.
+Checksums detect damage, but an intact agent from another machine may still claim anything.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ import torch
 from seqel.datasets.encoding import Encoding
 from seqel.errors import CheckpointError
 from seqel.networks.qnetwork import QNetwork
-from seqel.spaces import Kind
+from seqel.spaces.kinds.registry import KINDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ["check_info", "check_leaves", "require_same_weights"]
 
-HEADER_LIMIT = 100_000_000  # bytes of a safetensors header, as the library itself limits it
+HEADER_LIMIT = 100_000_000  # bytes of a safetensors header, the limit of the library itself
 LEAF_LIMIT = 1 << 31  # elements of one observation
 
 
 def check_info(info: Any, path: Path) -> None:
-    """See that what Seqel itself reads of an agent's `info` has the types that it expects; other keys are the user's.
+    """Check the types of the entries of an agent's `info` that Seqel reads; other keys belong to the user.
 
     Raises CheckpointError, which names the entry.
     """
@@ -53,7 +53,9 @@ def check_info(info: Any, path: Path) -> None:
         ),
         "validation": look is not None
         and not (
-            isinstance(look, dict) and isinstance(look.get("mean", 0.0), int | float) and _whole(look.get("steps", 0))
+            isinstance(look, dict)
+            and isinstance(look.get("mean", 0.0), int | float)
+            and all(_whole(look.get(name, 0)) for name in ("steps", "updates"))
         ),
     }
     if "encoding" in info and not wrong["encoding"]:
@@ -63,26 +65,26 @@ def check_info(info: Any, path: Path) -> None:
             wrong["encoding"] = True
     for name, bad in wrong.items():
         if bad:
-            raise CheckpointError(f"{path}: info.{name} is not what an agent says there: got {info[name]!r:.120}")
+            raise CheckpointError(f"{path}: info.{name} has an unexpected type or value: got {info[name]!r:.120}")
 
 
 def check_leaves(spec: ObservationSpec) -> None:
-    """Kinds, dtypes and shapes of observations. Raises ValueError or TypeError."""
-    leaf: Any  # what a file says
+    """Check kinds, dtypes and shapes of observations. Raises ValueError or TypeError."""
+    leaf: Any  # as a file describes it
     for leaf in spec.leaves:
-        if not isinstance(leaf.path, str) or leaf.kind not in get_args(Kind):
-            raise ValueError(f"an observation of an unknown kind: {leaf.kind!r:.80}")
+        if not isinstance(leaf.path, str) or leaf.kind not in KINDS:
+            raise ValueError(f"an observation has an unknown kind: {leaf.kind!r:.80}")
         if not isinstance(leaf.dtype, str) or np.dtype(leaf.dtype).kind not in "biuf":
-            raise ValueError(f"an observation of the dtype {leaf.dtype!r:.80}")
+            raise ValueError(f"an observation has the dtype {leaf.dtype!r:.80}")
         sizes = [*leaf.shape, *leaf.given, *leaf.sizes]
         if not all(_whole(size) and size >= 0 for size in sizes) or math.prod(leaf.shape) > LEAF_LIMIT:
-            raise ValueError(f"an observation of the shape {leaf.shape!r:.80}")
+            raise ValueError(f"an observation has the shape {leaf.shape!r:.80}")
 
 
 def require_same_weights(config: NetworkConfig, spec: ObservationSpec, action: ActionSpec, weights: bytes) -> None:
-    """See that the described network has exactly the tensors that are stored, before memory is taken for it.
+    """Check that the described network has exactly the stored tensors, before memory is allocated for it.
 
-    weights: of a safetensors file. Raises ValueError.
+    weights: the content of a safetensors file. Raises ValueError.
     """
     length = int.from_bytes(weights[:8], "little")
     if len(weights) < 8 or length > min(HEADER_LIMIT, len(weights) - 8):

@@ -1,51 +1,46 @@
 """Exploration: Boltzmann or epsilon-greedy, as a ladder over the parallel environments, and a count bonus.
 
-The ladder (Horgan et al. 2018, arXiv:1803.00933, for epsilon): cold environments carry the frontier, warm ones try.
-The count bonus c / sqrt(1 + n(observation, action)) (Strehl & Littman 2008, MBIE-EB). Differs: it is added where an action
-is chosen and nowhere else, so the values learnt stay those of the task. Counts live in a table of fixed size, indexed by a
-hash of a sketch of the observation: exact for codes, rounded for a few numbers, signs of random projections for many
+The ladder follows Horgan et al. 2018, arXiv:1803.00933 (there for epsilon): some environments exploit, others explore more.
+The count bonus is c / sqrt(1 + n(observation, action)) (Strehl & Littman 2008, MBIE-EB). Differs: it is added only when an
+action is selected, so the learned values remain those of the task. Counts are in a table of fixed size, indexed by a hash
+of a sketch of the observation: exact for codes, rounded for a few numbers, signs of random projections for many
 (Tang et al. 2017, arXiv:1611.04717).
 
 `persist` holds the random part of a choice for a random number of steps (Dabney et al. 2020, arXiv:2006.01782, for epsilon):
-pushing the same way for a while gets further than a new push each step. Differs: under Boltzmann the noise on the values is
-held, not the action, so values that tell actions apart still decide.
+a push in the same direction for a while gets further than a new one at each step. Differs: with Boltzmann exploration, the
+noise on the values is held instead of the action, so values that differ clearly still decide.
 
-Where an action has M dimensions, each is chosen by its own values at the row's temperature (or with the row's epsilon), and
-has counts of its own. What `persist` holds, it holds for all dimensions of a row together.
+If an action has M dimensions, each is chosen by its own values at the row's temperature (or with the row's epsilon), and has
+its own counts. `persist` holds all dimensions of a row together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqel.agents.config import ExplorationConfig
-from seqel.spaces import ActionSpec, Leaf, ObservationSpec
+from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.spaces.kinds.base import Normalise, Sketch
+from seqel.spaces.kinds.registry import KINDS
 
 __all__ = ["CountTable", "Explorer", "ladder"]
 
 TABLE_ROWS = 1 << 17
-ROUNDED = 3  # vectors up to this long are rounded, longer ones projected
-SIGNS = 16  # random projections of a long vector
-CELLS = 8.0  # cells a unit of normalised value, for rounding
-LONGEST = 1_000  # steps that a random part is held, at most
-POOL = 8  # pictures are reduced to POOL x POOL cells of 8 grey levels
-
-Normalise = Callable[[str, NDArray[Any]], NDArray[np.float32]]
+LONGEST = 1_000  # most steps for which a random part is held
 
 
 def ladder(low: float, high: float, rungs: int) -> NDArray[np.float64]:
-    """Geometric from low to high.  -> (rungs,); a single rung is the geometric middle."""
+    """Return a geometric sequence from low to high: (rungs,); a single rung is the geometric mean."""
     if rungs == 1:
         return np.array([np.sqrt(low * high)])
     return np.geomspace(low, high, rungs)
 
 
 class CountTable:
-    """How often each action was tried at each (sketched) observation; a fixed number of rows, collisions allowed."""
+    """Counts how often each action was tried at each (sketched) observation; a fixed number of rows, with collisions."""
 
     def __init__(self, observation: ObservationSpec, actions: int | tuple[int, ...], normalise: Normalise) -> None:
         """`actions`: A, or (M, A)."""
@@ -55,26 +50,18 @@ class CountTable:
         self.counts = np.zeros((TABLE_ROWS, *shape), np.uint32)
         rng = np.random.default_rng(20_240_521)  # the sketch is part of the method, not of a run's seed
         self._odd: dict[str, NDArray[np.uint64]] = {}
-        self._directions: dict[str, NDArray[np.float32]] = {}
+        self._sketchers: dict[str, Sketch] = {}
         for leaf in self._leaves:
-            width = self._width(leaf)
+            kind = KINDS[leaf.kind]
+            width = kind.sketch_width(leaf)
             self._odd[leaf.path] = rng.integers(1 << 62, size=width, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-            if leaf.kind == "vector" and leaf.shape[0] > ROUNDED:
-                self._directions[leaf.path] = rng.standard_normal((leaf.shape[0], SIGNS)).astype(np.float32)
-
-    @staticmethod
-    def _width(leaf: Leaf) -> int:
-        if leaf.kind == "vector":
-            return leaf.shape[0] if leaf.shape[0] <= ROUNDED else SIGNS
-        if leaf.kind == "image" and leaf.dtype != "bool":
-            return POOL * POOL
-        return int(np.prod(leaf.shape))
+            self._sketchers[leaf.path] = kind.sketcher(leaf, rng)
 
     def rows(self, observation: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
-        """The table's row for each observation.  Leaves (E, *shape) -> (E,)."""
+        """Return the table's row for each observation. Leaves (E, *shape) -> (E,)."""
         total: NDArray[np.uint64] | None = None
         for leaf in self._leaves:
-            code = self._sketch(leaf, observation[leaf.path]).astype(np.uint64)
+            code = self._sketchers[leaf.path](observation[leaf.path], self._normalise).astype(np.uint64)
             part = ((code + np.uint64(1)) * self._odd[leaf.path]).sum(axis=1, dtype=np.uint64)
             total = part if total is None else total * np.uint64(6364136223846793005) + part
         assert total is not None
@@ -82,24 +69,11 @@ class CountTable:
         index: NDArray[np.int64] = ((total * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - 17)).astype(np.int64)
         return index
 
-    def _sketch(self, leaf: Leaf, x: NDArray[Any]) -> NDArray[np.int64]:
-        if leaf.kind == "vector":
-            numbers = self._normalise(leaf.path, x)
-            projected = leaf.path in self._directions
-            code = numbers @ self._directions[leaf.path] > 0 if projected else np.rint(numbers * CELLS)
-            return np.asarray(code, np.int64)
-        if leaf.kind == "image" and leaf.dtype != "bool":
-            grey = x if x.ndim == 3 else x.mean(axis=-1 if leaf.channels_last else 1)
-            height, width = (n // POOL * POOL for n in grey.shape[1:])
-            cells = grey[:, :height, :width].reshape(len(x), POOL, height // POOL, POOL, width // POOL)
-            x = cells.mean(axis=(2, 4)) / 32
-        return np.asarray(x.reshape(len(x), -1), np.int64)
-
 
 class Explorer:
-    """Turns Q-values into actions worth trying. Owns its random generator and its counts, both of which are saved.
+    """Selects actions with exploration from Q-values. Owns its random generator and its counts; both are saved.
 
-    `fraction` of the run that is done moves annealed rules along.
+    `fraction` is the share of the run that is over; it controls annealing.
     """
 
     def __init__(
@@ -112,7 +86,7 @@ class Explorer:
         normalise: Normalise,
         exploring: NDArray[np.bool_] | None = None,
     ) -> None:
-        """`exploring` (E,): which rows the ladder and the bonus are for; the others are as cold as its lowest rung.
+        """`exploring` (E,): the rows that use the ladder and the bonus; the others use its lowest rung.
 
         `actions`: the spec, or A for one dimension counted from 0.
         """
@@ -126,7 +100,7 @@ class Explorer:
         self.table = CountTable(observation, self.unmasked.shape, normalise) if config.bonus > 0 else None
         self.left: NDArray[np.int64] = np.zeros(
             environments, np.int64
-        )  # steps that each row's random part is still held
+        )  # steps for which each row's random part is still held
         self.over: NDArray[np.bool_] = np.ones(environments, bool)
         self.held: dict[str, NDArray[np.float64]] = {}
 
@@ -138,9 +112,9 @@ class Explorer:
         scale: float,
         fraction: float = 1.0,
     ) -> NDArray[np.int64]:
-        """Choose and count one action a row.  q (E, A) in units of reward, mask (E, A) True = allowed -> (E,).
+        """Choose and count one action per row. q (E, A) in units of reward, mask (E, A) True = allowed -> (E,).
 
-        Where M > 1: q and mask (E, M, A) -> (E, M).
+        If M > 1: q and mask (E, M, A) -> (E, M).
         """
         value = q.astype(np.float64) / scale
         allowed = self.unmasked if mask is None else mask & self.unmasked
@@ -171,7 +145,7 @@ class Explorer:
         if self.config.persist:
             self._pass_time(len(value))
         noise = self._held("noise", self.rng.gumbel(size=value.shape))
-        if self.config.rule == "boltzmann":  # the Gumbel trick: argmax of logits + noise is a sample of the softmax
+        if self.config.rule == "boltzmann":  # Gumbel trick: the argmax of logits + noise is a sample of the softmax
             return np.asarray(np.argmax(value / _by_row(strength, value) + noise, axis=-1), np.int64)
         tied = np.isclose(value, value.max(axis=-1, keepdims=True), rtol=1e-6, atol=1e-9)
         greedy: NDArray[np.int64] = np.argmax(
@@ -187,13 +161,13 @@ class Explorer:
         return chosen
 
     def _pass_time(self, count: int) -> None:
-        """Which rows draw anew, and for how long."""
+        """Determine which rows sample again, and for how many steps."""
         self.over = self.left == 0
         lengths = np.minimum(self.rng.zipf(self.config.persist, count), LONGEST)
         self.left = np.where(self.over, lengths, self.left) - 1
 
     def _held(self, name: str, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A random draw, a row an environment; with `persist` the one that the row still holds."""
+        """Return one random draw per environment; with `persist`, the one that the row still holds."""
         if self.config.persist:
             if name in self.held:
                 drawn = np.where(_by_row(self.over, drawn), drawn, self.held[name])
@@ -201,7 +175,7 @@ class Explorer:
         return drawn
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a resumed run needs to choose the same actions."""
+        """Return everything that a resumed run needs to choose the same actions."""
         state: dict[str, Any] = {"rng": self.rng.bit_generator.state}
         if self.config.persist:
             state |= {"left": self.left, "held": dict(self.held)}
@@ -211,7 +185,7 @@ class Explorer:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
+        """Restore what `state_dict` returned."""
         self.rng.bit_generator.state = state["rng"]
         if self.config.persist:
             self.left = state["left"].copy()

@@ -1,4 +1,4 @@
-"""Whether two things have the same spaces: an agent, an environment, recorded data."""
+"""Checks that an agent, an environment and recorded data have the same spaces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Spaces = tuple[ObservationSpec, ActionSpec]
 
 
 def require_equal_spaces(what: str, got: Spaces, wanted: str, expected: Spaces) -> None:
-    """Raises SpaceError, naming what differs, unless `what` has the spaces that `wanted` describes in words."""
+    """Raise SpaceError, naming the difference, unless `what` has the spaces that the text `wanted` describes."""
     if got[0] != expected[0]:
         observed = [[str(leaf) for leaf in spec.leaves] for spec in (expected[0], got[0])]
         raise SpaceError(f"{what}: expected {wanted}, which observe {observed[0]}, got {observed[1]}")

@@ -1,4 +1,4 @@
-"""The arguments that several commands share, and how their text becomes values."""
+"""Arguments that several commands share, and the conversion of their text to values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from seqel.errors import ConfigError
 
 __all__ = ["ENV_HELP", "EnvArguments", "Json", "OptionalEnv", "RequiredEnv", "Trust", "pairs", "values"]
 
-ENV_HELP = "a registered id (CartPole-v1), module:Id-v0, or a class of yours as module:ClassName"
+ENV_HELP = "a registered id (CartPole-v1), module:Id-v0, or your own class as module:ClassName"
 
 RequiredEnv = Annotated[str, Positional, arg(metavar="ENV", help=ENV_HELP, help_behavior_hint="")]
 OptionalEnv = Annotated[
@@ -29,7 +29,7 @@ Trust = Annotated[
     bool,
     FlagCreatePairsOff,
     arg(
-        help="look up what a run from elsewhere names, code included; only after reading its config.toml",
+        help="import and open what a run from another machine names; read its config.toml first",
         help_behavior_hint="",
     ),
 ]
@@ -41,10 +41,10 @@ Json = Annotated[
 
 
 def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
-    """("a=1", "b=x") -> {"a": "1", "b": "x"}.
+    """Split "NAME=VALUE" texts: ("a=1", "b=x") -> {"a": "1", "b": "x"}.
 
     Raises:
-        ConfigError: a text has no "=", or a name comes twice.
+        ConfigError: a text has no "=", or a name is given twice.
     """
     found: dict[str, str] = {}
     for text in texts:
@@ -59,7 +59,7 @@ def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
 
 
 def values(texts: tuple[str, ...], option: str = "--env-arg") -> dict[str, Any]:
-    """As `pairs`, each value read as TOML; what is no TOML value is taken as text, so that `mode=easy` works."""
+    """Like `pairs`, with each value read as TOML; other values are kept as text, so that `mode=easy` works."""
     return {name: _value(text) for name, text in pairs(texts, option).items()}
 
 

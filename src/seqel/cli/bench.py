@@ -1,4 +1,4 @@
-"""`seqel bench`: how fast the parts are on this machine."""
+"""`seqel bench`: the speed of the parts on this machine."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "Time an update, an acting step, a draw from the replay, or an environment, at shapes of your choice."
+SUMMARY = "Time an update, an acting step, sampling from the replay, or an environment, at sizes of your choice."
 
 EXAMPLES = """
-Medians of wall time on random numbers of these shapes. Times of one machine say little about another: compare within one
+Medians of wall time on random numbers of these shapes. Times on one machine say little about another: compare within one
 run. --json prints `ms` or `steps_per_s`, with shapes, parameters, versions and processor.
 
 examples:
-  seqel bench update --width 128 --heads 8              ms an update, and its share of the processor's peak
-  seqel bench update --precision bf16 --compile         is it worth the minute of compilation here?
-  seqel bench act --envs 16                             beside recomputing the whole window
-  seqel bench env --env CartPole-v1                     one process, or one for each environment?
+  seqel bench update --width 128 --heads 8              ms per update, and its share of the processor's peak
+  seqel bench update --precision bf16 --compile         is compilation worth its minute here?
+  seqel bench act --envs 16                             compared with recomputing the whole window
+  seqel bench env --env CartPole-v1                     one process, or one per environment?
 """
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What `seqel bench` takes."""
+    """The arguments of `seqel bench`."""
 
     what: Annotated[
         Literal["update", "act", "replay", "env"],
         Positional,
         arg(metavar="WHAT", help="update, act, replay or env", help_behavior_hint=""),
     ]
-    width: Annotated[int, arg(metavar="D", help="of the network")] = 64
+    width: Annotated[int, arg(metavar="D", help="width of the network")] = 64
     layers: Annotated[int, arg(metavar="N")] = 2
     heads: Annotated[int, arg(metavar="N")] = 4
-    context: Annotated[int, arg(metavar="N", help="steps attention reaches back, and a window's length")] = 50
-    batch: Annotated[int, arg(metavar="N", help="windows an update")] = 32
-    envs: Annotated[int, arg(metavar="N", help="environments side by side")] = 16
+    context: Annotated[int, arg(metavar="N", help="steps that attention reaches back, also the window's length")] = 50
+    batch: Annotated[int, arg(metavar="N", help="windows per update")] = 32
+    envs: Annotated[int, arg(metavar="N", help="parallel environments")] = 16
     steps: Annotated[int, arg(metavar="N", help="transitions in the replay")] = 100_000
-    priority: Annotated[float, arg(metavar="ALPHA", help="of prioritised draws; 0: every step alike")] = 0.0
+    priority: Annotated[float, arg(metavar="ALPHA", help="exponent of prioritised sampling; 0: uniform")] = 0.0
     trunk: Literal["transformer", "gru"] = "transformer"
     precision: Literal["float32", "bf16"] = "float32"
     backend: Annotated[
-        Literal["torch", "onnxruntime"], arg(help="for `act`: what runs the network (onnxruntime: the extra `serve`)")
+        Literal["torch", "onnxruntime"], arg(help="for `act`: the runtime (onnxruntime: the extra `serve`)")
     ] = "torch"
-    compile: Annotated[bool, FlagCreatePairsOff, arg(help="torch.compile first", help_behavior_hint="")] = False
-    threads: Annotated[int, arg(metavar="N", help="of torch; 0: as torch chooses")] = 0
+    compile: Annotated[bool, FlagCreatePairsOff, arg(help="compile the network first", help_behavior_hint="")] = False
+    threads: Annotated[int, arg(metavar="N", help="threads of torch; 0: torch's default")] = 0
     device: Annotated[str, arg(metavar="D", help="cpu, cuda")] = "cpu"
-    repeats: Annotated[int, arg(metavar="N", help="timed calls; env: tenths of a second")] = 50
+    repeats: Annotated[int, arg(metavar="N", help="number of timed calls; for env: tenths of a second")] = 50
     env: Annotated[
         str | None, arg(metavar="ENV", help=f"for `env`: {ENV_HELP}", help_behavior_hint="", constructor=str)
     ] = None
@@ -62,14 +62,14 @@ class Arguments:
 
 
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:
-    """Time one part.  -> the figures, and what they depend on."""
+    """Time one part. Returns the figures, and what they depend on."""
     import torch
 
     from seqel.errors import ConfigError
     from seqel.profiling import timing
 
     if (arguments.env is not None) != (arguments.what == "env"):
-        raise ConfigError("--env goes with `seqel bench env`, which needs it")
+        raise ConfigError("--env: needed by `seqel bench env`, and only by that")
     if arguments.repeats < 1:
         raise ConfigError(f"--repeats: expected at least 1, got {arguments.repeats}")
     if arguments.threads > 0:

@@ -1,4 +1,4 @@
-"""`seqel check ENV`, a newcomer's first command: what Seqel understands of an environment, and what to expect."""
+"""`seqel check ENV`, the first command to run: how Seqel sees an environment, and what to expect of training."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = (
-    "What Seqel understands of an environment: spaces, tokens, episodes, rewards, and the time training would take."
-)
+SUMMARY = "How Seqel reads an environment: spaces, tokens, episodes, rewards, and the time training would take."
 
 EXAMPLES = """
-Plays a few random episodes, builds the network the default run would use, and times a handful of updates.
+Plays a few random episodes, builds the network of the default run, and times a few updates.
 
 examples:
   seqel check CartPole-v1
@@ -32,31 +30,24 @@ examples:
   seqel check MiniGrid-MemoryS7-v0 --json
 """
 
-READ_AS = {
-    "vector": "numbers, scaled by their bounds or by statistics of the warm-up",
-    "image": "a picture (or planes of yes and no), read by a small convolutional network",
-    "grid": "a grid of category codes, an embedding each",
-    "categories": "category codes, an embedding each",
-    "text": "text, as hashed byte trigrams",
-}
-UPDATES, CALLS = 3, 20  # timed
-SMALL = 10_000  # slots of the replay, where the default ones do not fit
-PATIENCE = 5.0  # seconds for each of the two, at most; one is timed even where it takes longer
+UPDATES, CALLS = 3, 20  # timed updates, and timed acting steps
+SMALL = 10_000  # slots of the replay, if the default ones do not fit
+PATIENCE = 5.0  # seconds for each of the two, at most; one call is timed even if it takes longer
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What `seqel check` takes."""
+    """The arguments of `seqel check`."""
 
     env: RequiredEnv
     env_arg: EnvArguments = ()
-    steps: Annotated[int, arg(metavar="N", help="random steps to play, at most")] = 1_000
-    seed: Annotated[int, arg(metavar="S", help="of the random episodes")] = 0
+    steps: Annotated[int, arg(metavar="N", help="maximum number of random steps to play")] = 1_000
+    seed: Annotated[int, arg(metavar="S", help="seed of the random episodes")] = 0
     json: Json = False
 
 
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:
-    """Probe, build, time.  -> everything that the table says, as JSON."""
+    """Probe the environment, build the network, time it. Returns what the table shows, as JSON."""
     from seqel.environments.probe import probe
     from seqel.environments.resolve import resolve
     from seqel.errors import ConfigError
@@ -73,7 +64,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     output.note("building the default network and timing it ...")
     config = preset(env=arguments.env)
     problem = missing_memory(resolve_defaults(config, found), found.observation, found.action, masked=found.masked)
-    if problem is not None:  # a run would be refused; what is timed here needs no more than a few episodes
+    if problem is not None:  # a run would be refused, but timing needs only a few episodes
         config = preset(env=arguments.env, replay__capacity=SMALL)
     trainer = OnlineTrainer(config, make, found)
     try:
@@ -88,7 +79,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
 
 def _timed(trainer: OnlineTrainer) -> dict[str, float]:
-    """Seconds of one acting step of all environments, and of one update, measured here."""
+    """Return the seconds of one acting step of all environments, and of one update, measured here."""
     trainer.collector.begin()
     trainer.collect()
     began, calls = time.perf_counter(), 0
@@ -96,7 +87,7 @@ def _timed(trainer: OnlineTrainer) -> dict[str, float]:
         trainer.collect()
         calls += 1
     collect = (time.perf_counter() - began) / calls
-    trainer.replay.add(_blank(trainer))  # few episodes have ended by now: an update of the usual size is what is timed
+    trainer.replay.add(_blank(trainer))  # few episodes have ended by now, and the update should have its usual size
     trainer.update()
     began, learned, updates = time.perf_counter(), trainer.num_learned, 0
     while updates < UPDATES and (updates == 0 or time.perf_counter() - began < PATIENCE):
@@ -107,7 +98,7 @@ def _timed(trainer: OnlineTrainer) -> dict[str, float]:
 
 
 def _blank(trainer: OnlineTrainer) -> Episode:
-    """An episode of zeros, as long as a window, for timing alone."""
+    """Return an episode of zeros, as long as a window, only for timing."""
     import numpy as np
 
     from seqel.types import Episode
@@ -176,10 +167,10 @@ def _report(name: str, found: Probe, trainer: OnlineTrainer, times: dict[str, fl
 
 
 def validation_steps(config: RunConfig, found: Probe, patience: int) -> tuple[int, int]:
-    """(episodes that validation plays in the whole run, steps of each at most).
+    """Return (number of validation episodes in the whole run, maximum steps of each).
 
-    The longest that an episode is known to be; where none has ended yet and no limit is declared, the steps after which
-    validation cuts it off.
+    The maximum is the longest known episode; if none has ended yet and no limit is declared, it is the number of steps
+    after which validation cuts an episode off.
     """
     looks = -(-config.steps // config.validation.every)
     longest = found.episode_limit or (max(found.lengths) if found.lengths else patience)
@@ -187,46 +178,47 @@ def validation_steps(config: RunConfig, found: Probe, patience: int) -> tuple[in
 
 
 def recommended(found: Probe) -> dict[str, str]:
-    """The preset to begin with, and why; from how often random play was paid, and what is observed."""
+    """Return the preset to start with and the reason, from how often random play was rewarded and what is observed."""
     often = f"{found.paid:.0%} of the steps of random play had a reward"
     if not found.dense:
         few = (
-            f"{often}: what counts comes late"
+            f"{often}: the important rewards are delayed"
             if found.paid < 0.5
-            else "most rewards of random play are one cost of time"
+            else "most rewards of random play are one constant cost per step"
         )
         return {"preset": "default", "why": few}
     if all(leaf.kind == "vector" for leaf in found.observation.leaves):
-        return {"preset": "control", "why": f"{often}, and numbers are observed, as in balancing and steering"}
-    return {"preset": "immediate", "why": f"{often}, so each action is answered at once"}
+        return {"preset": "control", "why": f"{often}, and the observations are numbers, as in balancing and steering"}
+    return {"preset": "immediate", "why": f"{often}, so actions get immediate feedback"}
 
 
 def _long(validation: float, learning: float, longest: int) -> list[str]:
-    """A warning where validation takes more of the time than learning."""
+    """Return a warning if validation takes longer than training."""
     if validation <= learning:
         return []
     text = (
-        f"validation may take {validation:.0f} s, more than learning ({learning:.0f} s), if its episodes go on for "
-        f"{longest:,} steps: a shorter time limit, fewer validation.episodes, or a larger validation.every make it shorter"
+        f"validation may take {validation:.0f} s, longer than training ({learning:.0f} s), if its episodes last {longest:,} "
+        "steps: a shorter time limit, fewer validation.episodes, or a larger validation.every shortens it"
     )
     return [text]
 
 
 def _heavy(size: int) -> list[str]:
-    """A warning where the full replay takes a large part of this machine's memory."""
+    """Return a warning if the full replay takes a large part of this machine's memory."""
     from seqel.training.hardware.memory import memory_present
 
     memory = memory_present()
     if memory is None or size < memory / 2:
         return []
-    sizes = f"{size / 1e9:.1f} GB once it is full, and {memory / 1e9:.1f} GB are present"
-    return [f"the replay takes {sizes}: make replay.capacity smaller (--set replay.capacity=...)"]
+    sizes = f"{size / 1e9:.1f} GB once it is full, of {memory / 1e9:.1f} GB of memory"
+    return [f"the replay takes {sizes}: reduce replay.capacity (--set replay.capacity=...)"]
 
 
 def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, output: Output) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from seqel.spaces.kinds.registry import KINDS
     from seqel.terminal import duration
 
     table = Table(
@@ -237,9 +229,9 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
     for leaf in report["observation"]:
         shape = "x".join(map(str, leaf["shape"]))
         table.add_row(
-            "observes", f"[cyan]{leaf['path']}[/] {leaf['kind']} {shape} {leaf['dtype']}: {READ_AS[leaf['kind']]}"
+            "observes", f"[cyan]{leaf['path']}[/] {leaf['kind']} {shape} {leaf['dtype']}: {KINDS[leaf['kind']].reads}"
         )
-    table.add_row("token", "one a step: the observation, the previous action and reward, a first-step flag, a clock")
+    table.add_row("token", "one per step: the observation, the previous action and reward, a first-step flag, a clock")
     source = "observation" if report["mask_in_observation"] else "info"
     mask = f", masked by {source}\\['action_mask']" if report["action_mask"] else ""
     actions = report["actions"]
@@ -247,16 +239,16 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
     table.add_row("actions", f"{several}{mask}")
     table.add_row("episodes", _episodes(report))
     low, high = report["reward_range"]
-    table.add_row("rewards", f"{low:g} to {high:g} a step in random play")
+    table.add_row("rewards", f"{low:g} to {high:g} per step in random play")
     random = report["random_episodes"]
     if random["mean"] is not None:
         within = "" if random["interval"] is None else ", 95 % {:.3f} to {:.3f}".format(*random["interval"])
-        table.add_row("random return", f"{random['mean']:.3f}{within}: what learning has to beat")
+        table.add_row("random return", f"{random['mean']:.3f}{within}: training has to beat it")
     success = "reported as info\\['is_success']" if report["reports_success"] else "not reported: returns only"
     table.add_row("success", success)
     table.add_row(
         "context",
-        f"{report['context']} steps of attention a layer; training windows of {report['window']}; "
+        f"{report['context']} steps of attention per layer; training windows of {report['window']}; "
         f"discount {report['discount']:g}",
     )
     table.add_row(
@@ -269,14 +261,14 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
         f"environment {report['environment_steps_per_second']:,.0f} steps/s; with the agent acting "
         f"{report['acting_steps_per_second']:,.0f}; an update {report['update_ms']:.0f} ms",
     )
-    where = "one process" if report["vectorization"] == "sync" else "a process each"
+    where = "one process" if report["vectorization"] == "sync" else "one process each"
     faster = "; envpool knows this id: --set vectorization=envpool" if report["envpool"] else ""
-    table.add_row("side by side", f"{config.environments} environments in {where}{faster}")
+    table.add_row("parallel", f"{config.environments} environments in {where}{faster}")
     run = report["default_run"]
     table.add_row(
-        "time to expect",
-        f"about {duration(run['seconds'])} for {run['steps']:,} steps, the default, of which validation at most "
-        f"{duration(run['validation_seconds'])}; --stop-at ends a run that is good enough",
+        "expected time",
+        f"about {duration(run['seconds'])} for {run['steps']:,} steps, the default; at most "
+        f"{duration(run['validation_seconds'])} of it for validation; --stop-at ends a run early",
     )
     output.show(table)
     for warning in report["warnings"]:
@@ -288,7 +280,7 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
     output.show(
         "",
         f"next: [cyan]{escape(' '.join(parts))}[/]",
-        f"      ({advice['why']}; `seqel train --help` has the other presets, and --compare tells whether memory pays)",
+        f"      ({advice['why']}; `seqel train --help` has the other presets, and --compare shows whether memory pays)",
     )
 
 
@@ -296,7 +288,7 @@ def _episodes(report: dict[str, Any]) -> str:
     lengths = report["random_episodes"]["lengths"]
     limit = f"; limit {report['episode_limit']:,}" if report["episode_limit"] else "; no declared limit"
     if not lengths:
-        return f"none ended in random play{limit}"
+        return f"no episode ended in random play{limit}"
     shortest, longest = min(lengths), max(lengths)
     span = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
     return f"{span} steps in random play ({len(lengths)} episodes){limit}"

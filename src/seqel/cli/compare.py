@@ -1,6 +1,6 @@
-"""`seqel train ENV --compare`: an agent beside its twin without history, and whether memory pays; and going on with both.
+"""`seqel train ENV --compare`: an agent and its memoryless twin, and whether memory pays; and continuing both.
 
-The twin's folder stands beside the agent's, under the same name with "-memoryless" at the end.
+The twin's folder is next to the agent's, under the same name with "-memoryless" appended.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = ["compare", "judge", "learn", "resume_comparison"]
 
-EPISODES = 100  # evaluated at the end
+EPISODES = 100  # evaluation episodes at the end
 PICTURE = "comparison.png"
 
 
 def learn(tell: Tell, config: RunConfig | None, folder: str, pace: Pace, leads: bool, steps: int | None = None) -> None:
-    """One of the two trainings, in its own process; the twin ends, saved, where the leader ended.
+    """Run one of the two trainings, in its own process; the twin stops, saved, at the step at which the leader stopped.
 
-    config: of a new run; None: go on with the one in `folder`, to `steps` where they are given.
+    config: of a new run; None: continue the run in `folder`, to `steps` if given.
     """
     import math
     import signal
@@ -39,7 +39,7 @@ def learn(tell: Tell, config: RunConfig | None, folder: str, pace: Pace, leads: 
 
     def watch(record: Record) -> None:
         nonlocal watching
-        if not watching:  # `train` saves at the first signal and gives up at the second: let it see one only
+        if not watching:  # `train` saves at the first signal and aborts at the second: send only one
             watching = True
             stop: Any = signal.getsignal(signal.SIGTERM)
             signal.signal(signal.SIGTERM, lambda number, frame: ask(stop, number, frame))
@@ -47,7 +47,7 @@ def learn(tell: Tell, config: RunConfig | None, folder: str, pace: Pace, leads: 
         if leads:
             pace.lead(record.steps)
         elif not pace.follow(record.steps, math.inf, asked=lambda: asked):
-            signal.raise_signal(signal.SIGTERM)  # a checkpoint and the summary are written, and it ends
+            signal.raise_signal(signal.SIGTERM)  # it writes a checkpoint and the summary, and ends
 
     def ask(stop: Any, number: int, frame: Any) -> None:
         nonlocal asked
@@ -69,7 +69,7 @@ def learn(tell: Tell, config: RunConfig | None, folder: str, pace: Pace, leads: 
 
 
 def compare(config: RunConfig, folder: Path, output: Output) -> dict[str, Any]:
-    """Both trained side by side, then evaluated on the same fresh episodes.  -> both evaluations and the verdict."""
+    """Train both in parallel, then evaluate both on the same fresh episodes. Returns both evaluations and the verdict."""
     from seqel.cli.paired_runs import cores
     from seqel.training.hardware.threads import choose_threads
 
@@ -79,12 +79,12 @@ def compare(config: RunConfig, folder: Path, output: Output) -> dict[str, Any]:
 
 
 def resume_comparison(folder: Path, steps: int | None, output: Output) -> dict[str, Any]:
-    """Go on with both runs of a comparison, each from its last checkpoint, and evaluate them.
+    """Continue both runs of a comparison, each from its last checkpoint, and evaluate them.
 
-    steps: a new total for both. What has ended already is only evaluated.
+    steps: a new total for both. A finished run is only evaluated.
 
     Raises:
-        ConfigError: `folder` holds no run, or one without its twin's.
+        ConfigError: `folder` holds no run, or a run without its twin.
     """
     from seqel.errors import ConfigError
     from seqel.runs.run_config import CONFIG
@@ -94,11 +94,11 @@ def resume_comparison(folder: Path, steps: int | None, output: Output) -> dict[s
         raise ConfigError(f"--compare --resume: expected the folder of a comparison, but {folder} holds no {CONFIG}")
     config = load_config(folder / CONFIG)
     if config.memoryless:
-        raise ConfigError(f"{folder} is a twin without history: give --compare --resume the folder of the other run")
+        raise ConfigError(f"{folder} is the memoryless twin: give --compare --resume the folder of the other run")
     twin = _twin_folder(folder)
     begun = (twin / CONFIG).exists()
     if not begun and twin.exists():
-        raise ConfigError(f"{twin} holds no run: expected the twin of {folder} there, or nothing")
+        raise ConfigError(f"{twin} holds no run: expected the twin of {folder} in it, or no such folder")
     if steps is not None:
         config = dataclasses.replace(config, steps=steps)
     return _together(config, folder, output, {WITH: None, WITHOUT: None if begun else _twin_of(config)}, steps)
@@ -115,7 +115,7 @@ def _twin_folder(folder: Path) -> Path:
 def _together(
     config: RunConfig, folder: Path, output: Output, begin: dict[str, RunConfig | None], steps: int | None = None
 ) -> dict[str, Any]:
-    """Train both (`begin`: the config of each that is new, None for one that goes on), evaluate, draw, and judge."""
+    """Train both (`begin`: the config of each new run, None for a run to continue), evaluate, draw, and judge."""
     from seqel.agents.agent import Agent
     from seqel.cli.evaluate import results_table
     from seqel.cli.paired_runs import Child, Pace, run_together
@@ -145,15 +145,17 @@ def _together(
                     duel.take(message.name, message.what)
     except KeyboardInterrupt as stop:
         saved = all((path / "summary.json").exists() for path in folders.values())
-        raise KeyboardInterrupt(f"stopped and saved: go on with --compare --resume {folder}" if saved else "") from stop
+        raise KeyboardInterrupt(
+            f"stopped and saved: continue with --compare --resume {folder}" if saved else ""
+        ) from stop
     curves = _draw(folders, title, config.validation.threshold)
     make = resolve(config.env, **config.env_args)
     results = {name: evaluate(Agent.load(path), make, EPISODES) for name, path in folders.items()}
     verdict = judge(results[WITH].interval, results[WITHOUT].interval)
     lines = [f"{name:<16}{summary_line(values)}" for name, values in curves.items() if values]
     output.show(
-        "", *(["validation return while training:", *lines, ""] if lines else []), f"{EPISODES} fresh episodes each:",
-        results_table(results), "", f"[bold]{verdict}[/]", f"picture: {folder / PICTURE}",
+        "", *(["validation return during training:", *lines, ""] if lines else []), f"{EPISODES} fresh episodes each:",
+        results_table(results), "", f"[bold]{verdict}[/]", f"plot: {folder / PICTURE}",
     )  # fmt: skip
     return {
         "verdict": verdict,
@@ -164,7 +166,7 @@ def _together(
 
 
 def _draw(folders: dict[str, Path], title: str, threshold: float | None) -> dict[str, list[float]]:
-    """Both learning curves in one picture.  -> the validation returns of each."""
+    """Draw both learning curves in one plot. Returns the validation returns of each."""
     from seqel.runs.plots import draw_comparison
 
     records = {name: _records(path) for name, path in folders.items()}
@@ -197,9 +199,9 @@ def _has_ended(folder: Path, steps: int) -> bool:
 
 
 def judge(history: tuple[float, float], none: tuple[float, float]) -> str:
-    """What two 95 % intervals of the mean return allow to say. One seed each: it is about these two agents."""
+    """Return what two 95 % intervals of the mean return allow to conclude. One seed each: it is about these two agents."""
     if history[0] > none[1]:
         return "Memory pays here: the intervals do not overlap."
     if none[0] > history[1]:
-        return "Memory does not pay here with this budget: the agent without it is better, and simpler."
-    return "No difference shown: the intervals overlap. Train longer, or evaluate more episodes, before deciding."
+        return "Memory does not pay here with this budget: the agent without memory is better, and simpler."
+    return "No difference found: the intervals overlap. Train longer, or evaluate more episodes, before deciding."

@@ -1,4 +1,4 @@
-"""`seqel data check FILE`: what is in a table of recorded sessions, and what would be learnt from it."""
+"""`seqel data check FILE`: what a table of recorded sessions contains, and what an agent would be trained on."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "What is in a table of recorded sessions: is it sound, and what would be learnt from it?"
+SUMMARY = "What a table of recorded sessions contains: is it valid, and what would an agent be trained on?"
 
 EXAMPLES = """
-Without --schema it proposes one from the columns' names and types, and checks with that. The table is imported into a
-folder .seqel beside the first file, so that the next command that reads it starts at once.
+Without --schema, proposes a schema from the columns' names and types, and checks with it. The table is imported into a
+folder .seqel next to the first file, so that the next command that reads it starts quickly.
 
 examples:
-  seqel data check sessions.parquet --write schema.toml   propose a schema, to read and correct
+  seqel data check sessions.parquet --write schema.toml   propose a schema, for you to correct
   seqel data check log.csv --action shown --reward clicked     propose the rest
-  seqel data check sessions.csv.gz --schema schema.toml   check with it
+  seqel data check sessions.csv.gz --schema schema.toml   check with the schema
+  seqel data check sessions.parquet --html report.html    with plots, one page to send to a colleague
   seqel data check "2026-*.jsonl" --schema schema.toml --json
 """
 
-PATIENCE = 3.0  # seconds between two words about progress
+PATIENCE = 3.0  # seconds between progress messages
 ROLES = ("session", "order", "action", "reward")
 MOST = 12  # actions and columns shown; --json has all
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What `seqel data` takes."""
+    """The arguments of `seqel data`."""
 
     what: Annotated[
-        Literal["check"], Positional, arg(help="check: read the table and say what is in it", help_behavior_hint="")
+        Literal["check"], Positional, arg(help="check: read the table and report its content", help_behavior_hint="")
     ]
     files: Annotated[
         tuple[str, ...],
@@ -52,32 +53,38 @@ class Arguments:
     ]
     schema: Annotated[
         Path | None,
-        arg(metavar="TOML", help="which column is what; without it, one is proposed", help_behavior_hint=""),
+        arg(metavar="TOML", help="describes the columns; without it, one is proposed", help_behavior_hint=""),
     ] = None
     write: Annotated[
-        Path | None, arg(metavar="TOML", help="write the proposed schema there", help_behavior_hint="")
+        Path | None, arg(metavar="TOML", help="write the proposed schema to this file", help_behavior_hint="")
     ] = None
     session: Annotated[
         str | None,
-        arg(metavar="COLUMN", help="propose a schema with this session", help_behavior_hint="", constructor=str),
+        arg(metavar="COLUMN", help="propose a schema with this session column", help_behavior_hint="", constructor=str),
     ] = None
     order: Annotated[
-        str | None, arg(metavar="COLUMN", help="... with this order", help_behavior_hint="", constructor=str)
+        str | None, arg(metavar="COLUMN", help="... with this order column", help_behavior_hint="", constructor=str)
     ] = None
     action: Annotated[
-        str | None, arg(metavar="COLUMN", help="... with this action", help_behavior_hint="", constructor=str)
+        str | None, arg(metavar="COLUMN", help="... with this action column", help_behavior_hint="", constructor=str)
     ] = None
     reward: Annotated[
-        str | None, arg(metavar="COLUMN", help="... with this reward", help_behavior_hint="", constructor=str)
+        str | None, arg(metavar="COLUMN", help="... with this reward column", help_behavior_hint="", constructor=str)
     ] = None
     cache: Annotated[
-        Path | None, arg(metavar="DIR", help="where the imported table is kept", help_behavior_hint="(default: .seqel)")
+        Path | None, arg(metavar="DIR", help="folder of the imported table", help_behavior_hint="(default: .seqel)")
+    ] = None
+    html: Annotated[
+        Path | None,
+        arg(metavar="FILE", help="write a report with plots to this file, one HTML page", help_behavior_hint=""),
     ] = None
     json: Json = False
 
 
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:
-    """Propose or read the schema, import, analyse.  -> what `analyse` finds, and the schema."""
+    """Propose or read the schema, import, analyse. Returns the result of `analyse`, and the schema."""
+    from rich.markup import escape
+
     from seqel.datasets.dataset import load
     from seqel.datasets.inspection.analysis import analyse
     from seqel.datasets.inspection.propose import draft
@@ -112,6 +119,11 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     _show(found, dataset, output)
     if arguments.write is not None:
         output.show("", f"written: {arguments.write}")
+    if arguments.html is not None:
+        from seqel.datasets.inspection.report import html_page
+
+        atomic_write(arguments.html, html_page(found, dataset, arguments.files, schema.to_toml()))
+        output.show("", f"report: {escape(str(arguments.html))}")
     return {
         "files": list(arguments.files),
         "schema": schema.to_json(),
@@ -122,7 +134,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
 
 def _progress(output: Output) -> Callable[[float], None]:
-    """Tells now and then how much of the table is read."""
+    """Return a function that reports from time to time how much of the table is read."""
     last = time.monotonic()
 
     def tell(share: float) -> None:
@@ -138,7 +150,7 @@ def _still_open(roles: dict[str, list[str]], written: Path | None) -> ConfigErro
     from seqel.errors import ConfigError
 
     parts = [f"--{role} ({', '.join(names) if names else 'no column looks possible'})" for role, names in roles.items()]
-    where = f', or fill in the "?" of {written} and check with --schema {written}' if written else ""
+    where = f', or fill in the "?" of {written} and run again with --schema {written}' if written else ""
     return ConfigError(f"it is not clear which column is the {' and the '.join(roles)}: give {', '.join(parts)}{where}")
 
 
@@ -161,7 +173,7 @@ def _show(found: dict[str, Any], dataset: Dataset, output: Output) -> None:
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
     table.add_row("rows", f"{found['rows']:,} in {found['sessions']:,} sessions")
-    table.add_row("lengths", _spread(found["lengths"], "transitions a session"))
+    table.add_row("lengths", _spread(found["lengths"], "transitions per session"))
     table.add_row("ends", f"{found['terminated']:,} terminated, {found['truncated']:,} cut off")
     reward = found["reward"]
     table.add_row("reward", f"mean {reward['mean']:.4g}, std {reward['std']:.4g}, zero in {reward['zero']:.1%}")
@@ -169,7 +181,7 @@ def _show(found: dict[str, Any], dataset: Dataset, output: Output) -> None:
     for one in reward["histogram"]:
         label = f"{one['from']:.4g}" if one["from"] == one["to"] else f"{one['from']:.4g} to {one['to']:.4g}"
         table.add_row("", f"{label:>24}  {bar(one['count'] / most)} {one['count']:,}")
-    table.add_row("return", _spread(found["returns"], "a session, not discounted"))
+    table.add_row("return", _spread(found["returns"], "per session, not discounted"))
     actions = sorted(found["actions"], key=lambda one: -one["count"])
     table.add_row("actions", f"{len(actions)}")
     for one, name in zip(actions[:MOST], shortened([one["name"] for one in actions[:MOST]]), strict=True):
@@ -183,7 +195,7 @@ def _show(found: dict[str, Any], dataset: Dataset, output: Output) -> None:
     behaviour = found["behaviour"]
     table.add_row(
         "probabilities",
-        "of the recorded actions: not known, they will be estimated"
+        "of the recorded actions: unknown, to be estimated"
         if behaviour is None
         else f"known for {behaviour['known']:.1%}, {behaviour['min']:.3g} to {behaviour['max']:.3g}",
     )
@@ -191,9 +203,9 @@ def _show(found: dict[str, Any], dataset: Dataset, output: Output) -> None:
     for leaf in dataset.observation.leaves:
         table.add_row("observes", f"[cyan]{escape(str(leaf))}[/]")
     table.add_row(
-        "learns from",
+        "training data",
         f"{trained['transitions']:,} transitions of {trained['sessions']:,} sessions; {trained['held_out_sessions']:,} "
-        f"sessions are held out; {_count(trained['actions'])} actions{', masked' if trained['masked'] else ''}",
+        f"more sessions are held out; {_count(trained['actions'])} actions{', masked' if trained['masked'] else ''}",
     )
     output.show(table)
     for warning in found["warnings"]:

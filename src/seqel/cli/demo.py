@@ -1,4 +1,4 @@
-"""`seqel demo` (what `make demo` runs): an agent learns to remember, beside the same agent with its history removed."""
+"""`seqel demo` (what `make demo` runs): an agent learns to remember, in parallel with its memoryless twin."""
 
 from __future__ import annotations
 
@@ -24,64 +24,64 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "Watch an agent learn a task that needs memory, beside the same agent without memory."
+SUMMARY = "Watch an agent learn a task that needs memory, in parallel with the same agent without memory."
 
 EXAMPLES = """
-The passive T-Maze: a cue at the first step says which arm holds the reward, then comes a corridor, then the agent has
-to choose. Without memory nothing better than 50 % is possible. Both agents learn at the same time, each on one core,
-with the same network, learner and exploration; one sees its history, one only the current observation and trains at
-least as long. Ends with 100 fresh episodes of each and a strip that shows which past step the choice looked at.
-The exit code is 1 when the agent has not learned it within its steps. How fast the machine is changes only how long it takes.
+The passive T-Maze: a cue at the first step shows which arm holds the reward; after a corridor, it must choose.
+Without memory, more than 50 % success is impossible. Both agents train at the same time, each on one core, with the same
+network, learner and exploration. One sees its history, the other only the current observation, and it trains at least as
+long. At the end, each plays 100 fresh episodes, and a strip shows which past step the choice depended on.
+The exit code is 1 if the agent has not learned the task in its steps. A slow machine only takes longer.
 
 examples:
   seqel demo
   seqel demo --length 20 --seed 3 --out runs/demo
 """
 
-SETTINGS: dict[str, Any] = {  # over the default preset; the small ones are about looking, not about learning
+SETTINGS: dict[str, Any] = {  # changes to the default preset; the small numbers affect the display, not the training
     "log_every": 500,
     "threads": 1,
     "device": "cpu",
     "validation.every": 2_500,
     "validation.threshold": 0.99,
 }
-TWIN_STEPS = 50_000  # the twin trains at least so long: time enough to learn what can be learnt without a memory
-TIMED = 4_000  # steps of the agent after which it is said how long this takes here: most of them are learnt from
-LAG = 15.0  # seconds that the twin may take longer than the agent's limit
+TWIN_STEPS = 50_000  # the twin trains at least this long, enough to learn what is possible without memory
+TIMED = 4_000  # steps of the agent after which the expected time is shown; most of them are trained on
+LAG = 15.0  # seconds that the twin may run beyond the agent's limit
 EPISODES = 100
-FRESH = 10_000  # the seed of the first of them, as in the documentation
+FRESH = 10_000  # the seed of the first fresh episode, as in the documentation
 
-NEXT = """[bold]What next[/]
-  [cyan]seqel check CartPole-v1[/]             what it makes of any Gymnasium id
-  [cyan]seqel check my_file:MyEnv[/]           of your own gymnasium.Env, in my_file.py
+NEXT = """[bold]Next steps[/]
+  [cyan]seqel check CartPole-v1[/]             how Seqel sees any Gymnasium id
+  [cyan]seqel check my_file:MyEnv[/]           or your own gymnasium.Env, in my_file.py
   [cyan]seqel train my_file:MyEnv --compare[/] train, and see whether memory pays
 In Python, three lines:
   [green]import seqel
   agent = seqel.train(lambda: MyEnv(), steps=200_000, out="runs/mine")
   print(seqel.evaluate(agent, lambda: MyEnv()))[/]
-Read on: docs/getting-started.md"""
+More: docs/getting-started.md"""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What `seqel demo` takes."""
+    """The arguments of `seqel demo`."""
 
     length: Annotated[int, arg(metavar="L", help="steps of corridor between the cue and the choice")] = 50
-    seed: Annotated[int, arg(metavar="S", help="of both runs")] = 0
-    steps: Annotated[int, arg(metavar="N", help="environment steps of the agent, at most")] = 150_000
+    seed: Annotated[int, arg(metavar="S", help="seed of both runs")] = 0
+    steps: Annotated[int, arg(metavar="N", help="maximum number of environment steps of the agent")] = 150_000
     limit: Annotated[
         float | None,
-        arg(metavar="SECONDS", help="of training, at most (none)", help_behavior_hint="", constructor=float),
+        arg(metavar="SECONDS", help="maximum time of training (none)", help_behavior_hint="", constructor=float),
     ] = None
     out: Annotated[
         str | None,
-        arg(metavar="DIR", help="where the agents and the picture go", help_behavior_hint="", constructor=str),
+        arg(metavar="DIR", help="folder for the agents and the plot", help_behavior_hint="", constructor=str),
     ] = None
     json: Json = False
 
 
 def run(arguments: Arguments, output: Output) -> tuple[dict[str, Any], int]:
-    """Train both, evaluate both, explain one choice.  -> (report, 0 when the agent remembers else 1)."""
+    """Train both, evaluate both, explain one choice. Returns (report, 0 if the agent remembers, else 1)."""
     from seqel.errors import ConfigError
     from seqel.training.config import preset, with_settings
 
@@ -114,11 +114,11 @@ def run(arguments: Arguments, output: Output) -> tuple[dict[str, Any], int]:
 
 
 def _expected(steps: int, done: int, seconds: float, limit: float | None) -> str:
-    """How long it takes on this machine, at most."""
+    """Return the expected maximum time on this machine, as text."""
     from seqel.terminal import duration
 
     most = min(seconds * steps / done, math.inf if limit is None else limit)
-    return f"at most {steps:,} steps, about {duration(most)} minutes here; it ends as soon as the agent remembers"
+    return f"at most {steps:,} steps, about {duration(most)} minutes here; the demo ends as soon as the agent remembers"
 
 
 # -- the two processes -------------------------------------------------------------------------------------------------
@@ -151,10 +151,10 @@ def _stopping(config: RunConfig) -> RunConfig:
 
 
 def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, deadline: float, least: int, leads: bool) -> None:
-    """One of the two trainings. The leader ends when it is confirmed to have learnt.
+    """Run one of the two trainings. The leader stops when its success is confirmed.
 
-    The other ends after as many steps, and at least `least`, which is waived (0) or lengthened to all of the config's
-    steps while its greedy play has not found the junction; both at their deadline.
+    The twin stops after as many steps as the leader and after at least `least`. If `least` is above 0 and its greedy play
+    has not found the junction, that minimum is all of the config's steps. Both stop at their deadline.
     """
     from seqel.environments.resolve import resolve
     from seqel.training.online.loop import records
@@ -163,7 +163,7 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, deadline: floa
     trainer = OnlineTrainer(config, resolve(config.env, **config.env_args))
     try:
         trainer.collector.begin()
-        found_way = False  # to the junction; beyond guessing there, the twin has nothing to learn
+        found_way = False  # whether it found the junction, where it can only guess
         for record in records(trainer):
             tell(as_message(record))
             if leads:
@@ -181,7 +181,7 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, deadline: floa
         trainer.close()
 
 
-# -- what came of it ---------------------------------------------------------------------------------------------------
+# -- results ---------------------------------------------------------------------------------------------------------
 
 
 def _report(
@@ -198,9 +198,9 @@ def _report(
     learned = results[WITH].success == 1.0
     same = _same_way(make)
     output.show("", f"{EPISODES} fresh episodes each:", results_table(results), "")
-    output.show(f"[dim]Turning the same way in all of these episodes earns {1 - same:.0%} or {same:.0%}.[/]")
+    output.show(f"[dim]Always turning the same way in these episodes succeeds in {1 - same:.0%} or {same:.0%}.[/]")
     if results[WITHOUT].mean <= 0.0:
-        output.show("[dim]Without history it has not found the way to the junction in its time.[/]")
+        output.show("[dim]Without history, the agent has not found the junction in its time.[/]")
     report: dict[str, Any] = {
         "task": {"env": config.env, "env_args": config.env_args},
         "seed": arguments.seed,
@@ -212,11 +212,11 @@ def _report(
         },
     }
     if learned:
-        output.show(f"[bold green]It remembers[/]: {_verdict(results)}", "")
+        output.show(f"[bold green]The agent remembers[/]: {_verdict(results)}", "")
         report["attention"] = _explain(agents[WITH], make, folder, duel, arguments, output)
     else:
         output.show(
-            f"[bold red]It has not learned this time[/]: {_verdict(results)} It had {duel.racers[WITH].steps:,} steps; try "
+            f"[bold red]Not learned this time[/]: {_verdict(results)} The agent had {duel.racers[WITH].steps:,} steps; try "
             "another --seed, or more --steps.",
             "",
         )
@@ -226,7 +226,7 @@ def _report(
 
 
 def _same_way(make: Any) -> float:
-    """The better of the two shares of success that always turning the same way has in the evaluated episodes."""
+    """Return the success rate of the better of the two policies that always turn the same way, in these episodes."""
     env = make()
     up = sum(int(env.reset(seed=FRESH + n)[0][1] > 0) for n in range(EPISODES)) / EPISODES
     env.close()
@@ -237,7 +237,7 @@ def _verdict(results: dict[str, Evaluation]) -> str:
     said = []
     for name, result in results.items():
         interval = result.success_interval
-        assert result.success is not None and interval is not None  # the T-Maze reports it
+        assert result.success is not None and interval is not None  # the T-Maze reports success
         said.append(f"{name} {result.success:.0%} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]")
     return "; ".join(said) + "."
 
@@ -245,7 +245,7 @@ def _verdict(results: dict[str, Evaluation]) -> str:
 def _explain(
     agent: Agent, make: Any, folder: Path, duel: SideBySide, arguments: Arguments, output: Output
 ) -> dict[str, Any]:
-    """Show where the choice at the junction looked, and what it would have been with the other cue."""
+    """Show which step the choice at the junction depended on, and the choice after the other cue."""
     from seqel.cli import influence_strip as strip
     from seqel.explanation.attention import attention
     from seqel.explanation.counterfactual import counterfactual
@@ -257,7 +257,7 @@ def _explain(
     rests = occlusion(agent, episode, choice)
     shares = rests / max(float(rests.sum()), 1e-12)
     step, share = int(shares.argmax()), float(shares.max())
-    direct = float(attention(agent, episode)[:, :, choice, step].max())  # of the head that looks there hardest
+    direct = float(attention(agent, episode)[:, :, choice, step].max())  # of the head with the most attention on it
     leaf = agent.observation_spec.leaves[0].path
     cue = episode.observation[leaf][0]
     names = ("right", "up", "left", "down")
@@ -272,22 +272,22 @@ def _explain(
         f"the choice: {names[now]}",
     )
     output.show(
-        "[bold]What it remembered when it chose[/], a block a step: how much its choice rests on each (the change when "
-        f"that step is hidden). The lit step has {share:.0%} of it.",
+        "[bold]What the agent remembered when it chose[/], one block per step: how much the choice depends on each step (the "
+        f"change when that step is hidden). The bright step has {share:.0%} of the total.",
         "",
         strip.text(shown, 100 if output.as_json else output.progress.width),
         "",
         _attended(direct, what, agent.network.config.layers),
         "",
-        f"And does it use what it sees there? The same episode with the other cue at its first step and nothing else "
-        f"changed: it would have chosen [bold]{names[otherwise]}[/].",
+        f"Does it use what it saw there? In the same episode with the other cue at the first step, and nothing else "
+        f"changed, it would have chosen [bold]{names[otherwise]}[/].",
         "",
     )
     path = folder / "demo.png"
     curves = {name: racer.history for name, racer in duel.racers.items()}
-    title = f"Passive T-Maze of length {arguments.length}: greedy success while learning"
-    strip.picture(path, title, curves, shown, "step of the episode; brightness: how much the choice rests on it")
-    output.show(f"[dim]Saved as a picture: {path}[/]")
+    title = f"Passive T-Maze of length {arguments.length}: greedy success during training"
+    strip.picture(path, title, curves, shown, "step of the episode; brightness: how much the choice depends on it")
+    output.show(f"[dim]Saved as an image: {path}[/]")
     return {
         "choice": names[now],
         "choice_with_other_cue": names[otherwise],
@@ -301,10 +301,10 @@ def _explain(
 
 
 def _attended(direct: float, what: str, layers: int) -> str:
-    """What attention says of the lit step; a cue that corridor steps hand on is not looked at from the junction."""
+    """Return what attention shows about the bright step; information can also pass through the corridor steps."""
     if direct >= 0.3 or layers < 2:
-        return f"Attention looks straight at it: one head puts {direct:.0%} of its weight on {what}."
+        return f"Attention points at it directly: one head puts {direct:.0%} of its weight on {what}."
     return (
-        f"Attention hardly looks straight at it from the junction (at most {direct:.0%} of a head's weight): what {what} "
-        "said can come by way of the steps between, which attend to it in one layer and are attended to in the next."
+        f"Attention barely points at it from the junction (at most {direct:.0%} of a head's weight): information from {what} "
+        "can pass through the steps in between, which attend to it in one layer and are attended to in the next."
     )

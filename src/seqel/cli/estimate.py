@@ -1,4 +1,4 @@
-"""`seqel evaluate RUN --data FILE`: what the agent would earn, from recorded sessions alone."""
+"""`seqel evaluate RUN --data FILE`: what the agent would earn, estimated from recorded sessions alone."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
     from seqel.agents.agent import Agent
     from seqel.cli.evaluate_arguments import Arguments
     from seqel.cli.output import Output
-    from seqel.ope.estimate import OffPolicy, PolicyValue
+    from seqel.ope.estimation import OffPolicy, PolicyValue
     from seqel.training.sources import Source
 
 __all__ = ["run"]
 
-MOST_ACTIONS = 30  # each-the-same-action policies that are shown; where there are more actions, the most frequent ones
-FEWEST, VALUES = 3, 1_000  # of them, since each takes a value for every action
-FITS = "fits"  # the folder of those that are done, until all are
-FEWEST_SESSIONS = 10  # that anything is judged by
+MOST_ACTIONS = 30  # constant-action policies that are shown; if there are more actions, the most frequent ones
+FEWEST, VALUES = 3, 1_000  # fewest constant-action policies, and most values: each policy has a value per action
+FITS = "fits"  # folder of the finished fits, until all are done
+FEWEST_SESSIONS = 10  # fewest sessions for an estimate
 
 
 def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dict[str, Any]:
-    """Fit, estimate, show the table.  -> `OffPolicy` as a dict, with the verdict.
+    """Fit, estimate, and show the table. Returns `OffPolicy` as a dict, with the verdict.
 
     Raises:
-        ConfigError: no schema is known for a table, or which sessions were held out. DataError: the data do not fit the
-            agent.
+        ConfigError: no schema is known for a table, or it is not known which sessions were held out. DataError: the data do
+            not fit the agent.
     """
     from rich.markup import escape
 
-    from seqel.ope.estimate import estimate_policies
+    from seqel.ope.estimation import estimate_policies
     from seqel.ope.policies import AgentPolicy, ConstantAction, Policy
     from seqel.runs.progress_bar import counting
 
@@ -56,28 +56,32 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
     result = dataclasses.asdict(found) | {"verdict": found.verdict, "data": list(arguments.data)}
     if place is not None:
         _save(found, result, place, folder)
+    if arguments.plot is not None:
+        from seqel.ope.plot import draw_estimate
+
+        draw_estimate(found, Path(arguments.plot), str(folder))
     output.show(
         f"[bold]{escape(str(folder))}[/] on {found.sessions:,} recorded sessions ({found.transitions:,} transitions); value: "
-        f"reward of a session from its first step, discounted by {found.discount:g}; 95 % intervals hold the chance of "
+        f"return of a session from its first step, discounted by {found.discount:g}; 95 % intervals cover the sampling of "
         "the sessions and the error of the fit",
         _table(found),
-        "[dim]over recorded: 95 % interval of the difference; agrees: how likely it does what was recorded; unseen: "
-        "share of its actions that are hardly ever recorded in such a place[/]",
+        "[dim]over recorded: 95 % interval of the difference; agrees: probability of the recorded actions; unseen: "
+        "share of its actions that are rare in the data in similar histories[/]",
         "",
     )
     if not found.known_probabilities:
         output.show(
-            "[dim]The data do not say how likely each action was: that is estimated, which the intervals leave out.[/]"
+            "[dim]The data do not say how likely each action was: that is estimated, and the intervals do not cover it.[/]"
         )
     if found.fit is not None:
         output.show(
             f"[dim]The fitted values leave {found.fit.unexplained:.1%} of their targets' variance unexplained on "
-            "sessions held out.[/]"
+            "held-out episodes.[/]"
         )
     if not arguments.held_out and _learnt_from(agent, arguments.data):
         output.show(
-            "[dim]It learnt from these sessions, and may have taken what was chance in them for a rule: the estimate is then "
-            "too high. Where there are enough, train with --set offline.held_out=0.3 and judge with --held-out.[/]"
+            "[dim]The agent was trained on these sessions and may be overfitted to them: the estimate is then too high. If "
+            "there are enough sessions, train with --set offline.held_out=0.3 and evaluate with --held-out.[/]"
         )
     agent_row, *others = found.policies
     for text in agent_row.warnings:
@@ -85,23 +89,25 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
     if any(not row.supported for row in others):
         more = "--json" if place is None else str(place / "estimate.json")
         output.show(
-            f"[dim](?) the data do not support this estimate, for the reason under its name; {escape(more)} has all[/]"
+            f"[dim](?) the data do not support this estimate, for the reason below its name; {escape(more)} has all[/]"
         )
     output.show("", f"[bold]{escape(found.verdict)}[/]")
     if place is not None:
         output.show(f"[dim]saved: {escape(str(place / 'estimate.json'))}, {escape(str(place / 'estimate.png'))}[/]")
+    if arguments.plot is not None:
+        output.show(f"[dim]plot: {escape(arguments.plot)}[/]")
     return result
 
 
 def _place(folder: Path, arguments: Arguments) -> Path | None:
-    """Where the estimate is saved: --out, else beside the run's other files; nowhere for an agent without its run."""
+    """Return where to save the estimate: --out, or the run's folder; None for an agent without a run."""
     if arguments.out is not None:
         return Path(arguments.out)
     return folder / "estimate" if (folder / "agent").is_dir() else None
 
 
 def _save(found: OffPolicy, result: dict[str, Any], place: Path, folder: Path) -> None:
-    """The table as JSON and as a picture; the fits, which are then needed no more, are removed."""
+    """Save the table as JSON and as a plot, and remove the fits, which are no longer needed."""
     import json
     import shutil
 
@@ -132,7 +138,7 @@ def _frequent(recorded: NDArray[np.int64], sizes: tuple[int, ...]) -> list[tuple
 def _sessions(
     agent: Agent, files: tuple[str, ...], schema: str | None, held_out: bool
 ) -> tuple[Source, tuple[tuple[str, ...], ...] | None]:
-    """The data in the agent's own encoding, and the actions' names, by dimension."""
+    """Return the data in the agent's own encoding, and the actions' names, by dimension."""
     from seqel.datasets.encoding import Encoding
     from seqel.errors import DataError
     from seqel.training.sources import open_source, reencode_for_agent
@@ -161,21 +167,21 @@ def _learnt_from(agent: Agent, files: tuple[str, ...]) -> bool:
 
 
 def _not_learnt(agent: Agent, source: Source) -> Source:
-    """The sessions that are held out from the agent's learning: the same ones, by the hash of their names."""
+    """Return the sessions that were held out from the agent's training: the same ones, by the hash of their names."""
     from seqel.datasets.dataset import Dataset
     from seqel.errors import ConfigError
 
     held = agent.info.get("held_out")
     if held is None or not isinstance(source, Dataset):
         raise ConfigError(
-            "--held-out: the agent does not say which sessions were held out: it did not learn from data, or was saved by an "
+            "--held-out: the agent does not say which sessions were held out: it was not trained on data, or was saved by an "
             "older version"
         )
     rows = source.not_learnt(held["share"], held["seed"])
     if len(rows) < FEWEST_SESSIONS:
         raise ConfigError(
             f"--held-out: only {len(rows)} of {source.buffer.episodes:,} sessions were held out in training, "
-            "too few to judge by: train with --set offline.held_out=0.3, or record more"
+            "too few for an estimate: train with --set offline.held_out=0.3, or record more"
         )
     return source.only(rows)
 

@@ -10,6 +10,7 @@ from seqel.cli.arguments import values
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from seqel.agents.info import AgentInfo
     from seqel.cli.output import Output
     from seqel.environments.resolve import EnvMaker
     from seqel.evaluation.rollout import Evaluation
@@ -21,23 +22,23 @@ __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "results_table", "run"]
 SUMMARY = "Play greedy episodes on fresh seeds, or estimate from recorded sessions; returns with 95 % intervals."
 
 EXAMPLES = """
-Episode n is reset with the seed SEED + n, however many are played side by side. Seeds up to 2^30 - 1 are never used
+Episode n is reset with the seed SEED + n, however many are played in parallel. Seeds up to 2^30 - 1 are never used
 in training. --json prints the keys of seqel.Evaluation (mean, iqm, interval, success, success_interval, returns,
-lengths, seed ...); what is not known is null.
-A run or an agent from elsewhere is data: the environment that it names is looked up only where it is an id of an
-installed package. Otherwise give it with --env, or read its config.toml and say --trust.
+lengths, seed ...); unknown values are null.
+A run or an agent from another machine is only data: the environment that it names is imported only if it is an id of an
+installed package. Otherwise, give it with --env, or read its config.toml and add --trust.
 
 examples:
   seqel evaluate runs/mine --episodes 200
   seqel evaluate runs/mine --env-arg length=100         the same agent in a longer maze
-  seqel evaluate downloaded/agent --env CartPole-v1     an agent alone, without its run
-  seqel evaluate runs/mine --data sessions.parquet      no environment: what it would earn, and whether the data can say so
-  seqel evaluate runs/mine --data sessions.parquet --held-out      the same, from sessions that it did not learn from
+  seqel evaluate downloaded/agent --env CartPole-v1     only an agent, without its run
+  seqel evaluate runs/mine --data sessions.parquet      no environment: what it would earn, if the data can tell
+  seqel evaluate runs/mine --data sessions.parquet --held-out      the same, on sessions that it was not trained on
 """
 
 
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:
-    """Load, play, report.  -> `Evaluation` as a dict."""
+    """Load, play, report. Returns `Evaluation` as a dict."""
     from pathlib import Path
 
     from rich.markup import escape
@@ -48,9 +49,11 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.evaluation.rollout import evaluate
 
     if arguments.held_out and not arguments.data:
-        raise ConfigError("--held-out goes with --data: it chooses among recorded sessions")
+        raise ConfigError("--held-out needs --data: it selects recorded sessions")
     if arguments.out is not None and not arguments.data:
-        raise ConfigError("--out goes with --data: it is where the estimate is saved")
+        raise ConfigError("--out needs --data: it is the folder of the estimate")
+    if arguments.plot is not None and not arguments.data:
+        raise ConfigError("--plot needs --data: it draws an estimate from recorded sessions")
     folder = Path(arguments.run)
     agent = Agent.load(folder, arguments.device)
     if arguments.data:
@@ -79,8 +82,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     return dataclasses.asdict(result)
 
 
-def _environment(folder: Path, info: dict[str, Any], arguments: Arguments, output: Output) -> tuple[str, EnvMaker]:
-    """What to play: what was asked for, else what the run's config or the agent's description says."""
+def _environment(folder: Path, info: AgentInfo, arguments: Arguments, output: Output) -> tuple[str, EnvMaker]:
+    """Return the environment to play: the argument, or what the run's config or the agent's description names."""
     from seqel.environments.named import require_plain, resolve_named
     from seqel.environments.resolve import resolve
     from seqel.errors import CheckpointError, ConfigError, EnvironmentFault
@@ -90,21 +93,21 @@ def _environment(folder: Path, info: dict[str, Any], arguments: Arguments, outpu
     env, env_args = str(info.get("env") or ""), dict(info.get("env_args") or {})
     source, sure = str(folder / "config.json"), Known(arguments.trust)
     run = folder.parent if folder.name == "agent" else folder
-    if (run / CONFIG).exists() and (run / "agent").is_dir():  # another program's config.toml is none of ours
+    if (run / CONFIG).exists() and (run / "agent").is_dir():  # another program's config.toml is ignored
         try:
             config = read_run_config(run, arguments.trust)
         except (CheckpointError, ConfigError) as error:
             if arguments.env is None:
                 raise
-            output.note(f"note: {error}; the environment is made without the run's env_args")
+            output.note(f"note: {error}; the environment is created without the run's env_args")
             env, env_args = "", {}
         else:
             env, env_args, source = config.env, config.env_args, str(run / CONFIG)
             sure = known(run, config, arguments.trust)
     given = values(arguments.env_arg)
     confirm = (
-        f"It was not trained on this machine. Give the environment: seqel evaluate {folder} --env ENV (and --env-arg); or, "
-        "if you have read that file and trust what it names, add --trust"
+        f"It was not trained on this machine. Name the environment: seqel evaluate {folder} --env ENV (and --env-arg); or, "
+        "if you have read the config and trust what it names, add --trust"
     )
     if arguments.env is not None:
         env_args = env_args if arguments.env == env else {}
@@ -119,12 +122,12 @@ def _environment(folder: Path, info: dict[str, Any], arguments: Arguments, outpu
         )
     except EnvironmentFault as error:
         raise EnvironmentFault(
-            f"{error}. That is what the agent was trained on; if it has another name here, give it with --env ENV"
+            f"{error}. The agent was trained on it; if it has another name here, give that with --env ENV"
         ) from error
 
 
 def results_table(results: dict[str, Evaluation]) -> Any:
-    """A row for each named evaluation: success where it is known, mean return, each with its interval; mean length."""
+    """Return a table with one row per evaluation: success if known, mean return, both with intervals; mean length."""
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))

@@ -1,4 +1,4 @@
-"""The arguments of `seqel evaluate`, which its two ways of evaluating share."""
+"""The arguments of `seqel evaluate`, shared by its two ways of evaluating."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ __all__ = ["Arguments"]
 
 @dataclass(frozen=True)
 class Arguments:
-    """What `seqel evaluate` takes."""
+    """The arguments of `seqel evaluate`."""
 
     run: Annotated[
         str,
         Positional,
         arg(
             metavar="RUN",
-            help="a run's folder, or an agent's (weights.safetensors, config.json)",
+            help="the folder of a run, or of an agent (weights.safetensors, config.json)",
             help_behavior_hint="",
         ),
     ]
-    episodes: Annotated[int, arg(metavar="N", help="how many are played")] = 100
-    seed: Annotated[int, arg(metavar="S", help="of the first episode")] = 0
+    episodes: Annotated[int, arg(metavar="N", help="number of episodes to play")] = 100
+    seed: Annotated[int, arg(metavar="S", help="seed of the first episode")] = 0
     env: Annotated[
         str | None,
         arg(
@@ -48,13 +48,13 @@ class Arguments:
     ] = ()
     schema: Annotated[
         str | None,
-        arg(metavar="TOML", help="what its columns are (the run's own)", help_behavior_hint="", constructor=str),
+        arg(metavar="TOML", help="the schema of the data (the run's own)", help_behavior_hint="", constructor=str),
     ] = None
     updates: Annotated[
         int | None,
         arg(
             metavar="N",
-            help="of each of the four fits of values, with --data (3,000)",
+            help="updates of each of the four fits, with --data (3,000)",
             help_behavior_hint="",
             constructor=int,
         ),
@@ -63,14 +63,21 @@ class Arguments:
         str | None,
         arg(
             metavar="DIR",
-            help="where an estimate (--data) is saved (RUN/estimate)",
+            help="folder for an estimate from --data (RUN/estimate)",
             help_behavior_hint="",
             constructor=str,
         ),
     ] = None
+    plot: Annotated[
+        str | None,
+        arg(
+            metavar="PNG", help="with --data: draw the estimates into this file as well", help_behavior_hint="",
+            constructor=str,
+        ),
+    ] = None  # fmt: skip
     held_out: Annotated[
         bool,
         arg(help="with --data: only the sessions that it was not trained on (train with --set offline.held_out=0.3)"),
     ] = False
-    device: Annotated[str, arg(metavar="D", help="where the network runs: cpu, cuda")] = "cpu"
+    device: Annotated[str, arg(metavar="D", help="device of the network: cpu, cuda")] = "cpu"
     json: Json = False

@@ -1,4 +1,4 @@
-"""The strip of an episode: a block a step, as bright as the weight that a decision put on it; as text and as a picture."""
+"""A strip that shows one block per step of an episode, as bright as a decision's weight on it; as text and as an image."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ __all__ = ["Strip", "picture", "text"]
 
 @dataclass(frozen=True)
 class Strip:
-    """Weights of one decision on the steps up to its own, and the words beside them."""
+    """The weights of one decision on the steps up to its own, and the texts beside them."""
 
-    weights: Sequence[float]  # (t+1,) the last one is the decision's own step
-    step: int  # the step that is pointed at
-    pointed: str  # what to say of it
-    decision: str  # what to say of the decision
+    weights: Sequence[float]  # (t+1,) the last one is the step of the decision
+    step: int  # the step that the arrow points to
+    pointed: str  # text about that step
+    decision: str  # text about the decision
 
 
 def text(strip: Strip, width: int) -> Any:
-    """Two lines for a terminal of `width` columns: blocks, and an arrow. Long episodes put several steps in a block."""
+    """Return two lines for a terminal of `width` columns: blocks, and an arrow. Long episodes share blocks."""
     from rich.text import Text
 
     ending = f" → {strip.decision}"
-    group = -(-len(strip.weights) // max(8, width - 4 - len(ending)))  # steps a block
+    group = -(-len(strip.weights) // max(8, width - 4 - len(ending)))  # steps per block
     weights = past(strip)
     blocks = [max(weights[at : at + group]) for at in range(0, len(weights), group)]
     top = max(blocks) or 1.0
@@ -49,7 +49,7 @@ def text(strip: Strip, width: int) -> Any:
 
 
 def past(strip: Strip) -> list[float]:
-    """The weights with the decision's own step dark: what is seen now is no memory, and would outshine what is."""
+    """Return the weights with the decision's own step set to 0: it is not memory, and would outshine the past steps."""
     return [*strip.weights[:-1], 0.0]
 
 
@@ -61,7 +61,7 @@ def picture(
     caption: str,
     ylabel: str = "success",
 ) -> None:
-    """A PNG: the learning curves above, the strip below.
+    """Write a PNG with the learning curves above and the strip below.
 
     Raises:
         StorageError: it could not be written.

@@ -1,7 +1,7 @@
 """The program `seqel`: finds the command, reads its arguments, and turns every failure into one message.
 
 A command is a module of this package with SUMMARY, EXAMPLES, a dataclass `Arguments` (read by tyro) and a function
-`run(arguments, output)`. It is imported when it is asked for, so that `seqel --help` imports nothing heavy.
+`run(arguments, output)`. It is imported only when it is used, so that `seqel --help` imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
-    "check": "what Seqel understands of an environment, and what to expect of training: start here",
-    "data": "what is in a table of recorded sessions, and what would be learnt from it",
-    "train": "train an agent, or go on with a run (--resume)",
+    "check": "how Seqel reads an environment, and what to expect of training: start here",
+    "data": "what a table of recorded sessions contains, and what an agent would be trained on",
+    "train": "train an agent, or continue a run (--resume)",
     "evaluate": "play greedy episodes on fresh seeds and report returns with intervals",
+    "settings": "every setting with its meaning, range and default, and what the presets change",
     "tasks": "the tasks that come with Seqel",
-    "bench": "how fast the parts are on this machine",
-    "demo": "watch an agent learn to remember, beside the same agent without memory",
+    "bench": "the speed of the parts on this machine",
+    "demo": "watch an agent learn to remember, in parallel with the same agent without memory",
 }
 
 HELP = """usage: seqel [-h] [--version] COMMAND ...
@@ -37,21 +38,21 @@ Deep Q-Learning agent, on any Gymnasium environment.
 commands:
 {commands}
 
-ENV is a registered id (CartPole-v1), module:Id-v0, or a class of yours as module:ClassName.
+ENV is a registered id (CartPole-v1), module:Id-v0, or your own class as module:ClassName.
 Every command takes --help, and --json for one JSON object on standard output.
 
 examples:
   seqel demo                                        a few minutes, nothing to prepare
-  seqel check my_project:MyEnv                      what would it make of my environment?
-  seqel data check sessions.parquet                 recorded sessions instead: what is in them?
+  seqel check my_project:MyEnv                      how does Seqel read my environment?
+  seqel data check sessions.parquet                 recorded sessions: what do they contain?
   seqel train my_project:MyEnv --out runs/mine      train on it; Ctrl-C saves
-  seqel train --resume runs/mine                    go on exactly there
+  seqel train --resume runs/mine                    continue exactly there
   seqel evaluate runs/mine --episodes 200           how good is it, with intervals
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code (0: it did what was asked)."""
+    """Run one command and return its exit code (0: success)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         return _printed(_help(), sys.stdout if arguments else sys.stderr, 0 if arguments else USAGE)

@@ -1,8 +1,8 @@
-"""What a command prints, and where: people read standard error and tables, programs one JSON object.
+"""Output of the commands: standard error and tables for people, one JSON object for programs.
 
-Without `--json`, results go to standard output and progress to standard error. With `--json`, standard output carries
-exactly one JSON object, the result or `{"error": {"type", "message", "exit_code"}}`; whatever else is printed while the
-command works (by an environment, say) goes to standard error.
+Without `--json`, results go to standard output and progress to standard error. With `--json`, standard output has exactly
+one JSON object: the result, or `{"error": {"type", "message", "exit_code"}}`; anything else that is printed meanwhile (for
+instance by an environment) goes to standard error.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 __all__ = ["BROKEN_PIPE", "INTERRUPTED", "UNEXPECTED", "USAGE", "Output", "UsageExit", "guarded", "plain"]
 
-# exit codes; SeqelError brings its own. BROKEN_PIPE is what a shell reports of a program that SIGPIPE ended
+# exit codes; a SeqelError has its own. BROKEN_PIPE is what a shell reports for a program ended by SIGPIPE
 USAGE, UNEXPECTED, INTERRUPTED, BROKEN_PIPE = 2, 70, 130, 141
 
 
 class UsageExit(SystemExit):
-    """The parser of the arguments ended the program: it has printed the help, or what is wrong."""
+    """Raised when the argument parser ends the program: it has printed the help, or the error."""
 
 
 class Output:
-    """Where a command shows what it has found."""
+    """Shows a command's results and progress."""
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
@@ -43,7 +43,7 @@ class Output:
 
     @property
     def progress(self) -> Console:
-        """Standard error: what goes on."""
+        """A console on standard error, for progress."""
         if self._progress is None:
             from rich.console import Console
 
@@ -51,7 +51,7 @@ class Output:
         return self._progress
 
     def show(self, *parts: RenderableType) -> None:
-        """Print a result for people; with `--json` nothing, the JSON object says it."""
+        """Print a result for people; with `--json`, print nothing, because the JSON object contains it."""
         if self.as_json:
             return
         if self._result is None:
@@ -62,12 +62,12 @@ class Output:
             self._result.print(part)
 
     def note(self, text: str) -> None:
-        """Tell on standard error what happens; with or without `--json`. The text is taken as it is, without markup."""
+        """Print a message on standard error, with or without `--json`. The text is printed as it is, without markup."""
         self.progress.print(text, markup=False)
 
 
 def plain(value: Any) -> Any:
-    """Anything a command reports -> what JSON can say: NaN and infinities become null, arrays lists, paths text."""
+    """Convert a command's result to what JSON can hold: NaN and infinities become null, arrays lists, paths text."""
     if isinstance(value, dict):
         return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
@@ -99,8 +99,8 @@ def guarded(work: Callable[[Output], Any], *, as_json: bool) -> int:
         if isinstance(result, tuple):
             result, code = result
         stdout.flush()
-    except BaseException as error:  # noqa: BLE001  (the last place that can say it in one line)
-        if _is_broken_pipe(error):  # `seqel tasks | head -1`: nobody is left to be told
+    except BaseException as error:  # noqa: BLE001  (the last place that can report it in one line)
+        if _is_broken_pipe(error):  # `seqel tasks | head -1`: no one reads the output any more
             return _silenced()
         code, message = _describe(error)
         if os.environ.get("SEQEL_DEBUG"):
@@ -120,7 +120,7 @@ def guarded(work: Callable[[Output], Any], *, as_json: bool) -> int:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-    """One line for a warning of ours; Python's own form, with the place in the code, for others."""
+    """Print a warning from Seqel in one line; others in Python's own form, with their place in the code."""
     if category.__module__.startswith("seqel."):
         print(f"seqel: note: {message}", file=sys.stderr)
     else:
@@ -128,14 +128,14 @@ def _show_warning(message: Warning | str, category: type[Warning], *place: Any, 
 
 
 def _is_broken_pipe(error: BaseException) -> bool:
-    """rich makes a SystemExit of it."""
+    """Return whether the error is a broken pipe, which rich turns into a SystemExit."""
     return isinstance(error, BrokenPipeError) or (
         isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
     )
 
 
 def _silenced() -> int:
-    """What is still buffered goes nowhere, so that the interpreter has nothing to complain of when it ends."""
+    """Discard buffered output, so that the interpreter has nothing to complain about when it ends."""
     for stream in (sys.__stdout__, sys.__stderr__):
         if stream is None:
             continue
@@ -148,11 +148,11 @@ def _silenced() -> int:
 
 
 def _describe(error: BaseException) -> tuple[int, str]:
-    if isinstance(error, UsageExit):  # tyro has said already what is wrong with the arguments
+    if isinstance(error, UsageExit):  # tyro has already reported what is wrong with the arguments
         code = error.code if isinstance(error.code, int) else USAGE
-        return code, "" if code == 0 else "the arguments are wrong; see above, and --help"
+        return code, "" if code == 0 else "invalid arguments; see above, and --help"
     if isinstance(error, SystemExit):
-        return UNEXPECTED, f"something that was called ended the program by sys.exit({error.code!r})"
+        return UNEXPECTED, f"called code ended the program with sys.exit({error.code!r})"
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, str(error) or "stopped"
     if isinstance(error, SeqelError):

@@ -1,8 +1,7 @@
-"""Two trainings at the same time, each in a process of its own with its share of the cores, watched from here.
+"""Two trainings in parallel, each in its own process with its share of the cores, monitored from this process.
 
-The children tell what happens through a pipe. `Pace` keeps the second one from running ahead of the first, so that both
-can be stopped at the same number of environment steps. Ctrl-C here asks both to save and stop; when this process dies,
-so do they.
+The children report through a pipe. `Pace` keeps the second one from running ahead of the first, so that both can stop at
+the same number of environment steps. Ctrl-C asks both to save and stop; if this process dies, they stop too.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ if TYPE_CHECKING:
 __all__ = ["Child", "ChildFailed", "Message", "Pace", "Tell", "cores", "run_together"]
 
 POLL = 0.05  # seconds
-GRACE = 60.0  # seconds for a child to save after it was asked to stop
+GRACE = 60.0  # seconds for a child to save after a request to stop
 
-Tell = Callable[[dict[str, Any]], None]  # what a child's work calls with each thing worth knowing
+Tell = Callable[[dict[str, Any]], None]  # called by a child's work with each message
 
 
 class ChildFailed(SeqelError):
-    """One of two trainings failed; carries the exit code of what it failed by."""
+    """One of the two trainings failed; carries the exit code of its error."""
 
     def __init__(self, name: str, message: str, exit_code: int) -> None:
         super().__init__(f"{name}: {message}")
@@ -44,7 +43,7 @@ class ChildFailed(SeqelError):
 
 
 class Pace:
-    """Shared by both processes: how far the leader is, and whether that is where it ended."""
+    """Shared by both processes: the leader's step, and whether the leader has ended there."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -52,15 +51,15 @@ class Pace:
         self.final: Any = context.Value("b", 0)
 
     def lead(self, steps: int, final: bool = False) -> None:
-        """The leader tells how far it is."""
+        """Report the leader's step."""
         self.steps.value = steps
         self.final.value = int(final or bool(self.final.value))
 
     def follow(self, steps: int, deadline: float, least: int = 0, asked: Callable[[], bool] = lambda: False) -> bool:
-        """The follower waits while it is ahead. False: stop here. `deadline` in seconds of `time.time`.
+        """Let the follower wait while it is ahead. Returns False if it should stop. `deadline`: seconds of `time.time`.
 
-        Once the leader has ended, the follower goes on to as many steps, and to `least`. `asked` says whether somebody
-        wants it to stop meanwhile.
+        Once the leader has ended, the follower continues to the same number of steps, but at least to `least`. `asked` says
+        whether a stop was requested meanwhile.
         """
         while time.time() < deadline and not asked():
             if self.final.value:
@@ -73,7 +72,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Child:
-    """One training: `work(tell, **arguments)` runs in its process. Everything must survive pickling."""
+    """One training: `work(tell, **arguments)` runs in its own process. Everything must be picklable."""
 
     name: str
     work: Callable[..., None]
@@ -83,28 +82,28 @@ class Child:
 
 @dataclass(frozen=True)
 class Message:
-    """What a child told; `what` is None when it has ended."""
+    """A message from a child; `what` is None when it has ended."""
 
     name: str
     what: dict[str, Any] | None
 
 
 def cores() -> int:
-    """How many cores this process may use, its container's quota respected."""
+    """Return how many cores this process may use, limited by its container's quota."""
     return available_cores()
 
 
 def run_together(children: list[Child], *, tick: float = 0.2) -> Iterator[Message | None]:
-    """Start all, and yield what they tell as it comes (None every `tick` seconds in between), until all have ended.
+    """Start all and yield their messages (None every `tick` seconds in between) until all have ended.
 
     Raises:
-        ChildFailed: a child failed; the others have been stopped.
+        ChildFailed: a child failed; the others were stopped.
         KeyboardInterrupt: after the children have saved and ended.
     """
     context = multiprocessing.get_context("spawn")
     open_: dict[Connection, tuple[Child, Any]] = {}
     main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, _interrupt) if main else None  # to be asked to end is to ask the children
+    before = signal.signal(signal.SIGTERM, _interrupt) if main else None  # pass a request to end on to the children
     try:
         for child in children:
             here, there = context.Pipe(duplex=False)
@@ -122,7 +121,7 @@ def run_together(children: list[Child], *, tick: float = 0.2) -> Iterator[Messag
                 child, process = open_[pipe]
                 try:
                     kind, content = pipe.recv()
-                except EOFError:  # it died without a word: killed, or out of memory
+                except EOFError:  # it died without a message: killed, or out of memory
                     process.join()
                     kind, content = "failed", (f"its process ended with code {process.exitcode}", 1)
                 if kind == "tell":
@@ -140,7 +139,7 @@ def run_together(children: list[Child], *, tick: float = 0.2) -> Iterator[Messag
 
 
 def _stop(processes: list[Any]) -> None:
-    """Ask to save and stop; insist after a while."""
+    """Ask the processes to save and stop; terminate them after a while."""
     for process in processes:
         process.terminate()
     until = time.monotonic() + GRACE
@@ -152,14 +151,14 @@ def _stop(processes: list[Any]) -> None:
 
 
 def _child(pipe: Connection, child: Child) -> None:
-    """The process of one training. The parent alone asks it to stop, by one SIGTERM.
+    """The main function of a child process. Only the parent asks it to stop, by one SIGTERM.
 
-    It leaves the terminal's process group: Ctrl-C there would be a second signal, and a second one does not save.
+    It leaves the terminal's process group: otherwise Ctrl-C would be a second signal, and a second one does not save.
     """
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.stdout = sys.stderr  # standard output belongs to the parent's result
+    sys.stdout = sys.stderr  # standard output is reserved for the parent's result
     prepare_process()
     outcome: tuple[str, Any] = ("ended", None)
     try:
@@ -168,7 +167,7 @@ def _child(pipe: Connection, child: Child) -> None:
         outcome = ("ended", None)
     except SeqelError as error:
         outcome = ("failed", (str(error), error.exit_code))
-    except Exception as error:  # noqa: BLE001  (told to the parent in one line)
+    except Exception as error:  # noqa: BLE001  (reported to the parent in one line)
         if os.environ.get("SEQEL_DEBUG"):
             import traceback
 
@@ -183,7 +182,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 class _environment:
-    """Environment variables set while a child starts: libraries read them once, when they are loaded."""
+    """Sets environment variables while a child starts: libraries read them once, when they are loaded."""
 
     def __init__(self, **values: str) -> None:
         self.values, self.before = values, {name: os.environ.get(name) for name in values}

@@ -1,4 +1,4 @@
-"""What the command line sets for its whole process, before torch is loaded; a library must not do that to its user."""
+"""Process-wide settings of the command line, made before torch is loaded; a library must not make them for its user."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["prepare_process"]
 
 
 def prepare_process() -> None:
-    """Threads that sleep while they wait and are no more than the container allows; freed memory that stays here.
+    """Let threads sleep while they wait, limit them to the container's cores, and keep freed memory in this process.
 
-    What the user has set in the environment wins. Processes that are started from here inherit it.
+    Settings that the user made in the environment take precedence. Child processes inherit them.
     """
     from seqel.training.hardware.allocator import tune_memory
 

@@ -1,4 +1,4 @@
-"""The live display of an agent with history beside its twin without: two lines that move."""
+"""A live display of an agent and its memoryless twin: one updating line for each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WITH, WITHOUT = "with history", "without history"
 
 
 def as_message(record: Record) -> dict[str, Any]:
-    """What a child process tells of a record."""
+    """Convert a record to the message that a child process sends."""
     look = record.validation
     return {
         "steps": record.steps,
@@ -37,7 +37,7 @@ def as_message(record: Record) -> dict[str, Any]:
 
 @dataclass
 class Racer:
-    """One of the two, as far as is known."""
+    """The latest known state of one of the two."""
 
     name: str
     style: str
@@ -48,10 +48,10 @@ class Racer:
     validation: float | None = None
     solved: bool = False
     state: str = "starting"
-    history: list[tuple[int, float]] = field(default_factory=list)  # (steps, success or mean return) of each validation
+    history: list[tuple[int, float]] = field(default_factory=list)  # (steps, success or mean return) at each validation
 
     def take(self, what: dict[str, Any]) -> None:
-        """Take in what its process told."""
+        """Update the state from a message of its process."""
         self.state = "learning"
         self.steps, self.seconds = what["steps"], what["seconds"]
         self.training_return = what["return"]
@@ -62,7 +62,7 @@ class Racer:
 
 
 class SideBySide:
-    """Shows both, on standard error: live in a terminal, a line now and then elsewhere."""
+    """Shows both on standard error: live in a terminal, otherwise a line from time to time."""
 
     def __init__(self, console: Console, title: str) -> None:
         from rich.live import Live
@@ -90,7 +90,7 @@ class SideBySide:
             self._lines()
 
     def take(self, name: str, what: dict[str, Any] | None) -> None:
-        """A message of one of the two; None: it has ended."""
+        """Handle a message from one of the two; None: it has ended."""
         if what is None:
             self.racers[name].state = "done"
         else:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "The tasks that come with Seqel, how far back each must be remembered, and when it counts as solved."
+SUMMARY = "The tasks that come with Seqel, how many steps each requires to remember, and its solved threshold."
 
 EXAMPLES = """
 examples:
@@ -25,20 +25,20 @@ examples:
 
 @dataclass(frozen=True)
 class Arguments:
-    """What `seqel tasks` takes."""
+    """The arguments of `seqel tasks`."""
 
     json: Json = False
 
 
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:
-    """List the table of tasks.  -> {"tasks": [a `Task` as a dict, ...]}."""
+    """Show the table of tasks. Returns {"tasks": [a `Task` as a dict, ...]}."""
     from rich.table import Table
 
     from seqel.tasks.registry import TASKS
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("task", style="cyan", no_wrap=True)
-    table.add_column("what it asks")
+    table.add_column("task")
     table.add_column("memory", justify="right")
     table.add_column("solved at", justify="right")
     for task in TASKS:

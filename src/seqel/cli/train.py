@@ -1,4 +1,4 @@
-"""`seqel train ENV`: train an agent; go on with a run; or train it beside its twin without history."""
+"""`seqel train ENV`: train an agent, continue a run, or train an agent and its memoryless twin."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "Train an agent on an environment or on recorded sessions, or go on with a run. Ctrl-C saves."
+SUMMARY = "Train an agent on an environment or on recorded sessions, or continue a run. Ctrl-C saves."
 
 EXAMPLES = """
-The run's folder holds config.toml (every setting), metrics.jsonl and TensorBoard events, checkpoints (an exact resume),
-agent/ (the best weights by validation) and learning-curve.png. Presets: `default` for rewards that come late,
-`immediate` where each action is answered at once (recall, counting, copying), `control` where every step is rewarded and all
-there is to know is in view (balancing, steering), `search` where what has to be remembered must first be looked for.
-For --data: `offline-cql` (the default there), `offline-iql`, `offline-bcq`, `supervised-q`, `behaviour-cloning` (a baseline);
-from there on with an environment (ENV --start RUN --data FILE): `offline-online`.
-`seqel data check` looks at the data first, `seqel evaluate RUN --data FILE` tells what the agent would earn.
+A run's folder holds config.toml (every setting), metrics.jsonl (one line per record), checkpoints (for exact resume),
+agent/ (the best weights by validation) and learning-curve.png. Presets: `default` for delayed rewards, `immediate` if each
+action gets immediate feedback (recall, counting, copying), `control` if every step is rewarded and the state is fully
+observed (balancing, steering), `search` if the agent must first find what it has to remember.
+For --data: `offline-cql` (the default), `offline-iql`, `offline-bcq`, `supervised-q`, `behaviour-cloning` (a baseline); to
+continue from data with an environment (ENV --start RUN --data FILE): `offline-online`.
+`seqel data check` checks the data first; `seqel evaluate RUN --data FILE` estimates what the agent would earn.
 
 examples:
   seqel train seqel/TMaze-v0 --steps 60000 --out runs/maze
   seqel train popgym-RepeatPreviousMedium-v0 --preset immediate --stop-at 0.95
   seqel train my_file:MyEnv --compare                      does memory pay here?
   seqel train CartPole-v1 --network gru --set learner.learning_rate=3e-4 --set network.width=128
-  seqel train --data sessions.parquet --schema schema.toml no environment: learn from what was recorded
-  seqel train --data sessions.csv --schema schema.toml --set offline.action_features=films.csv    actions by what they are
-  seqel train CartPole-v1 --start runs/sessions-1          from recorded data on to the environment
-  seqel train --resume runs/maze --steps 120000            go on, exactly there
-  seqel train --compare --resume runs/mine                 go on with both runs of a comparison
-  tensorboard --logdir runs
+  seqel train --data sessions.parquet --schema schema.toml no environment: train on recorded sessions
+  seqel train --data sessions.csv --schema schema.toml --set offline.action_features=films.csv    actions by their features
+  seqel train CartPole-v1 --start runs/sessions-1          from recorded data to the environment
+  seqel train --resume runs/maze --steps 120000            continue exactly there
+  seqel train --compare --resume runs/mine                 continue both runs of a comparison
+  seqel train seqel/TMaze-v0 --tensorboard                 then: tensorboard --logdir runs
 """
 
 Flag = Annotated[bool, FlagCreatePairsOff]
@@ -46,21 +46,21 @@ Flag = Annotated[bool, FlagCreatePairsOff]
 
 @dataclass(frozen=True)
 class Arguments:
-    """What `seqel train` takes."""
+    """The arguments of `seqel train`."""
 
     env: OptionalEnv = None
     steps: Annotated[
-        int | None, arg(metavar="N", help="environment steps in all (200,000)", help_behavior_hint="", constructor=int)
+        int | None, arg(metavar="N", help="environment steps (200,000)", help_behavior_hint="", constructor=int)
     ] = None
-    seed: Annotated[int | None, arg(metavar="S", help="of everything (0)", help_behavior_hint="", constructor=int)] = (
-        None
-    )
+    seed: Annotated[
+        int | None, arg(metavar="S", help="of all random numbers (0)", help_behavior_hint="", constructor=int)
+    ] = None
     out: Annotated[
         str | None, arg(metavar="DIR", help="the run's folder (runs/NAME-N)", help_behavior_hint="", constructor=str)
     ] = None
     config: Annotated[
         str | None,
-        arg(metavar="RUN.TOML", help="settings, as config.toml has them", help_behavior_hint="", constructor=str),
+        arg(metavar="RUN.TOML", help="a file of settings like config.toml", help_behavior_hint="", constructor=str),
     ] = None
     preset: Annotated[
         str | None,
@@ -73,18 +73,18 @@ class Arguments:
     ] = None
     network: Annotated[
         Literal["transformer", "gru"] | None,
-        arg(help="the trunk: transformer, gru", metavar="T", help_behavior_hint="", constructor=str),
+        arg(help="the trunk: transformer or gru", metavar="T", help_behavior_hint="", constructor=str),
     ] = None
-    memoryless: Annotated[Flag, arg(help="the same learner with the history removed", help_behavior_hint="")] = False
+    memoryless: Annotated[Flag, arg(help="the same learner without the history", help_behavior_hint="")] = False
     compare: Annotated[
-        Flag, arg(help="train the memoryless twin beside it, and say whether memory pays", help_behavior_hint="")
+        Flag, arg(help="also train the memoryless twin, and report whether memory pays", help_behavior_hint="")
     ] = False
     stop_at: Annotated[
         float | None,
-        arg(metavar="R", help="end once this mean return is confirmed", help_behavior_hint="", constructor=float),
+        arg(metavar="R", help="end when this mean return is confirmed", help_behavior_hint="", constructor=float),
     ] = None
     environments: Annotated[
-        int | None, arg(metavar="N", help="side by side (16)", help_behavior_hint="", constructor=int)
+        int | None, arg(metavar="N", help="parallel environments (16)", help_behavior_hint="", constructor=int)
     ] = None
     device: Annotated[
         str | None, arg(metavar="D", help="auto, cpu, cuda (auto)", help_behavior_hint="", constructor=str)
@@ -96,34 +96,40 @@ class Arguments:
     env_arg: EnvArguments = ()
     data: Annotated[
         UseAppendAction[tuple[str, ...]],
-        arg(metavar="FILE", help="recorded sessions, a row a step, or a Minari id", help_behavior_hint="(repeatable)"),
+        arg(metavar="FILE", help="sessions, one row per step, or a Minari id", help_behavior_hint="(repeatable)"),
     ] = ()
     schema: Annotated[
         str | None,
         arg(
-            metavar="TOML", help="what the columns are (`seqel data check --write` makes it)", help_behavior_hint="",
+            metavar="TOML", help="the schema (`seqel data check --write` proposes one)", help_behavior_hint="",
             constructor=str,
         ),
     ] = None  # fmt: skip
     updates: Annotated[
         int | None,
-        arg(metavar="N", help="of the network, with --data (20,000)", help_behavior_hint="", constructor=int),
+        arg(metavar="N", help="number of updates, with --data (20,000)", help_behavior_hint="", constructor=int),
     ] = None
     start: Annotated[
         str | None,
         arg(
-            metavar="DIR", help="an agent to begin with, learnt from data, say", help_behavior_hint="", constructor=str
+            metavar="DIR", help="an agent to start from, for instance from data", help_behavior_hint="", constructor=str
         ),
     ] = None
     resume: Annotated[
-        str | None, arg(metavar="DIR", help="go on with the run in this folder", help_behavior_hint="", constructor=str)
+        str | None, arg(metavar="DIR", help="continue the run in this folder", help_behavior_hint="", constructor=str)
     ] = None
+    tensorboard: Annotated[
+        Flag, arg(help="write TensorBoard events into the run's folder as well", help_behavior_hint="")
+    ] = False
+    wandb: Annotated[Flag, arg(help="log to Weights & Biases (WANDB_MODE=offline works)", help_behavior_hint="")] = (
+        False
+    )
     trust: Trust = False
     json: Json = False
 
 
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:
-    """Train or resume.  -> the run's summary, with its folder; for --compare both evaluations and the verdict."""
+    """Train or resume. Returns the run's summary with its folder; for --compare, both evaluations and the verdict."""
     from seqel.errors import ConfigError
 
     if arguments.resume is not None:
@@ -132,7 +138,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         given = [name for name in extra if getattr(arguments, name) not in (None, False, ())]
         if given:
             raise ConfigError(
-                f"--resume goes on with the run's own settings; only ENV, --steps (or --updates) and --trust may be given, "
+                f"--resume continues with the run's own settings; only ENV, --steps (or --updates) and --trust may be given, "
                 f"got {given}"
             )
         if arguments.compare:
@@ -142,7 +148,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         from seqel.runs.api import resume
 
         steps = arguments.steps if arguments.steps is not None else arguments.updates
-        folder = Path(arguments.resume).absolute()  # an environment may change the current directory
+        folder = Path(arguments.resume).absolute()  # because an environment may change the current directory
         resume(folder, env=arguments.env, steps=steps, trust=arguments.trust)
         return _told(folder, output)
     if arguments.env is None and arguments.config is None and not arguments.data:
@@ -151,14 +157,14 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     if config.offline.files and not config.env:
         return _learn_recorded(config, arguments, output)
     if arguments.updates is not None or (arguments.schema is not None and not config.offline.files):
-        raise ConfigError("--schema goes with --data, and --updates with --data alone")
+        raise ConfigError("--schema needs --data, and --updates needs --data without ENV")
     if not config.env:
-        raise ConfigError("expected ENV, or a config that names one")
+        raise ConfigError("expected ENV, or a config that names one, got neither")
     if arguments.compare and (arguments.start or config.init_from):
-        raise ConfigError("--compare trains both from the beginning: leave --start out")
+        raise ConfigError("--compare trains both from scratch: leave out --start")
     if arguments.compare and config.memoryless:
-        raise ConfigError("--compare trains the memoryless twin itself: leave --memoryless out")
-    # only now, what takes seconds to import: a wrong setting is refused at once
+        raise ConfigError("--compare trains the memoryless twin itself: leave out --memoryless")
+    # imported only now, because it takes seconds: a wrong setting is refused at once
     from seqel.runs.api import free_folder, train
 
     folder = (Path(arguments.out) if arguments.out else free_folder(config.env)).absolute()
@@ -177,7 +183,7 @@ def _learn_recorded(config: RunConfig, arguments: Arguments, output: Output) -> 
         if getattr(arguments, name) not in (None, False):
             raise ConfigError(f"--{name.replace('_', '-')} needs an environment, and --data has none (see --updates)")
     if arguments.start is not None:
-        raise ConfigError("--start needs an environment: an agent learnt from data goes on with one")
+        raise ConfigError("--start needs an environment, got only --data")
     from seqel.runs.api import free_folder, train
 
     folder = Path(arguments.out) if arguments.out else free_folder(Path(config.offline.files[0]).stem)
@@ -186,12 +192,12 @@ def _learn_recorded(config: RunConfig, arguments: Arguments, output: Output) -> 
 
 
 def _recorded(config: RunConfig) -> dict[str, Any]:
-    """What `seqel.train` is told of recorded sessions, where the config names some."""
+    """Return the arguments of `seqel.train` about recorded sessions, if the config names some."""
     return {"data": config.offline.files, "schema": config.offline.schema} if config.offline.files else {}
 
 
 def settings_of(arguments: Arguments) -> RunConfig:
-    """The config: the file or preset, then the options, then --set.
+    """Return the config: the file or preset, then the options, then --set.
 
     Raises:
         ConfigError: an unknown or ill-typed setting, or --config together with --preset.
@@ -200,7 +206,7 @@ def settings_of(arguments: Arguments) -> RunConfig:
     from seqel.training.config import load_config, preset, with_settings
 
     if arguments.config is not None and arguments.preset is not None:
-        raise ConfigError('--config and --preset: one or the other (a config file may say preset = "...")')
+        raise ConfigError('expected --config or --preset, got both (a config file may contain preset = "...")')
     config = (
         load_config(arguments.config)
         if arguments.config is not None
@@ -220,6 +226,7 @@ def settings_of(arguments: Arguments) -> RunConfig:
         "offline.files": arguments.data or None,
         "offline.schema": arguments.schema,
         "offline.updates": arguments.updates,
+        "trackers": tuple(name for name in ("tensorboard", "wandb") if getattr(arguments, name)) or None,
     }
     chosen = {name: value for name, value in options.items() if value is not None}
     chosen |= pairs(arguments.set, "--set")
@@ -230,27 +237,27 @@ def settings_of(arguments: Arguments) -> RunConfig:
 
 
 def _require_confirmed(config: RunConfig, path: Path, typed: set[str], trust: bool) -> None:
-    """See that a config file names no code and no path outside its folder, but for what was typed here.
+    """Require that a config file names no code and no path outside its folder, except what was typed here.
 
     Raises:
-        TrustError: it does, and there is no --trust.
+        TrustError: it names some, and --trust is not given.
     """
     from seqel.environments.named import require_plain, resolve_named
     from seqel.runs.trust import require_inside
 
-    confirm = "Give it on the command line; or, if you have read that file and trust what it names, add --trust"
+    confirm = "Name it on the command line; or, if you have read that file and trust what it names, add --trust"
     if not trust:
         require_inside(config, path.parent, source=str(path), confirm=confirm, given=typed)
         if "env_args" not in typed:
             foreign = {name: value for name, value in config.env_args.items() if f"env_args.{name}" not in typed}
             require_plain(foreign, source=str(path), confirm=confirm)
     if ":" in config.env and "env" not in typed:
-        # from where packages are installed, or not at all
+        # only from where packages are installed
         resolve_named(config.env, {}, source=str(path), confirm=confirm, trusted=trust)
 
 
 def _shown(folder: Path) -> Path:
-    """A folder as it is shown: relative, where it is below the current directory."""
+    """Return a folder as it is shown: relative if it is below the current directory."""
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
@@ -274,13 +281,13 @@ def _told(folder: Path, output: Output) -> dict[str, Any]:
         files = " ".join(f"--data {shlex.quote(name)}" for name in summary["data"]) or "--data FILE"
         output.show(
             f"kept: the weights after {best['updates']:,} updates, {title} {told(look)}",
-            f"on {look['sessions']:,} sessions held out they would have done what was recorded in {look['agreement']:.0%} "
-            "of the steps",
+            f"the agent agrees with the recorded action in {look['agreement']:.0%} of the steps of {look['sessions']:,} "
+            "held-out sessions",
             f"{title}  {summary_line(curve)}",
-            f"{summary['updates']:,} updates in {summary['seconds']:.0f} s; everything is in [bold]{folder}[/], the learning "
+            f"{summary['updates']:,} updates in {summary['seconds']:.0f} s; all files are in [bold]{folder}[/], the learning "
             "curve as learning-curve.png",
             f"next: [cyan]seqel evaluate {escape(shlex.quote(str(folder)))} {escape(files)}[/]   "
-            "(what it would earn, with intervals and warnings)",
+            "(what the agent would earn, with intervals and warnings)",
         )
         return summary | {"folder": str(folder)}
     if best is not None:
@@ -291,14 +298,14 @@ def _told(folder: Path, output: Output) -> dict[str, Any]:
             f"validation return  {summary_line(curve)}",
         )
     output.show(
-        f"{summary['steps']:,} steps in {summary['seconds']:.0f} s; everything is in [bold]{folder}[/]",
-        f"next: [cyan]seqel evaluate {folder}[/]   (fresh seeds, with intervals); picture: {folder}/learning-curve.png",
+        f"{summary['steps']:,} steps in {summary['seconds']:.0f} s; all files are in [bold]{folder}[/]",
+        f"next: [cyan]seqel evaluate {folder}[/]   (fresh seeds, with intervals); plot: {folder}/learning-curve.png",
     )
     return summary | {"folder": str(folder)}
 
 
 def _validations(folder: Path) -> list[float]:
-    """The mean of every validation (or the score of every check on held-out sessions), oldest first."""
+    """Return the mean of every validation (or its score on held-out sessions), oldest first."""
     from seqel.runs.folder import RunFolder
 
     run = RunFolder(folder)

@@ -1,4 +1,4 @@
-"""Tables of recorded episodes: a schema, a strict import, and a store that opens at once."""
+"""Tables of recorded episodes: a schema, a strict import, and a store that opens without being read as a whole."""
 
 from __future__ import annotations
 

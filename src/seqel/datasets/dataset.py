@@ -1,4 +1,4 @@
-"""Recorded sessions, ready to learn from: `load` imports a table once and from then on opens its store at once."""
+"""Recorded sessions, ready for training: `load` imports a table once; later calls open the imported store."""
 
 from __future__ import annotations
 
@@ -33,35 +33,35 @@ __all__ = ["Dataset", "StoreWarning", "load"]
 
 
 class StoreWarning(UserWarning):
-    """The imported copy of a table was damaged, and is made again."""
+    """The imported copy of a table was damaged and is imported again."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Episodes, and what their numbers mean."""
+    """Recorded episodes, their spaces, and the encoding of the table they were imported from."""
 
     buffer: EpisodeBuffer
     observation: ObservationSpec
     action: ActionSpec
-    actions: list[str]  # names, by code; of the first action column where there are several (`encoding.names` has all)
-    hashes: NDArray[np.uint64]  # (episodes,) of the sessions' names: what `split` goes by
+    actions: list[str]  # names, by code; of the first action column if there are several (`encoding.names` has all)
+    hashes: NDArray[np.uint64]  # (episodes,) of the sessions' names; `split` uses them
     names: Callable[[], list[str]]
-    encoding: Encoding | None = None  # None: not from a table, so no raw rows to encode
+    encoding: Encoding | None = None  # None: not from a table, so there are no raw rows to encode
     report: dict[str, Any] = field(default_factory=dict)  # what the import found
-    directory: Path | None = None  # where the store lies
+    directory: Path | None = None  # folder of the store
 
     @property
     def schema(self) -> Schema | None:
-        """Of the table."""
+        """The schema of the table; None if the dataset is not from a table."""
         return None if self.encoding is None else self.encoding.schema
 
     @cached_property
     def sessions(self) -> list[str]:
-        """The name of each episode's session."""
+        """The name of each episode's session, in the order of the rows."""
         return self.names()
 
     def __len__(self) -> int:
-        """Transitions."""
+        """Return the number of transitions."""
         return len(self.buffer)
 
     def __repr__(self) -> str:
@@ -70,10 +70,10 @@ class Dataset:
         return f"Dataset({size}; {self.action} actions; {leaves})"
 
     def split(self, held_out: float = 0.1, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Episodes to learn from and episodes held out, as rows for `recorded.only`; neither is empty.
+        """Split into training episodes and held-out episodes, as rows for `only`; neither is empty.
 
-        By the hash of the session's name: a session stays on its side whatever the order of the rows, and whichever
-        sessions are added.
+        The hash of the session's name decides, so a session stays in its part whatever the order of the rows, and
+        whichever sessions are added.
 
         Raises:
             DataError: held_out is not between 0 and 1, or there is a single session.
@@ -83,7 +83,7 @@ class Dataset:
         episodes = self.buffer.episodes
         if episodes < 2:
             raise DataError(
-                f"expected at least two sessions, one of them to hold out, got {episodes}: record more, or learn without "
+                f"expected at least two sessions, one of them to hold out, got {episodes}: record more, or train without "
                 "held-out sessions"
             )
         draw, held = self._draws(held_out, seed)
@@ -94,16 +94,16 @@ class Dataset:
         return np.flatnonzero(~held), np.flatnonzero(held)
 
     def not_learnt(self, held_out: float, seed: int) -> NDArray[np.int64]:
-        """The rows of the sessions that no agent saw which learnt from the others of `split`; there may be none."""
+        """Return the rows of the held-out sessions, which an agent trained on `split` has not seen; may be empty."""
         return np.flatnonzero(self._draws(held_out, seed)[1])
 
     def only(self, rows: NDArray[np.int64]) -> Dataset:
-        """Some of the sessions. Raises DataError where there is none."""
+        """Return a dataset of some of the sessions. Raises DataError if `rows` is empty."""
         part = self.buffer.subset(rows)
         return replace(self, buffer=part, hashes=self.hashes[rows], names=lambda: [self.sessions[n] for n in rows])
 
     def _draws(self, held_out: float, seed: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """A number between 0 and 1 for each session, by its name, and whether that holds it out."""
+        """Return a number between 0 and 1 for each session, from its name, and whether the session is held out."""
         draw = splitmix64(self.hashes, seed + 1).astype(np.float64) / 2.0**64
         return draw, draw < held_out
 
@@ -124,15 +124,15 @@ def load(
     Args:
         files: CSV, JSON lines (both also gzipped) or Parquet.
         schema: a `Schema`, or the path of the TOML file that holds one.
-        cache: folder of the store; None: `.seqel` beside the first file, or ~/.cache/seqel/datasets where that folder
-            cannot be written.
+        cache: folder of the store; None: `.seqel` beside the first file, or ~/.cache/seqel/datasets if that folder is not
+            writable.
         duplicates: "refuse" rows that equal another row in every column that the schema names, or keep the "first" of
-            them. Rows with the same order and other values keep the order of the file.
-        progress: called during the import with the fraction that is done.
+            them. Rows with the same order but other values keep the order of the file.
+        progress: called during the import with the completed fraction, 0 to 1.
 
     Raises:
-        ConfigError: the schema is missing, garbled or contradictory.
-        DataError: a file or a row is not what the schema says; names file, line and column.
+        ConfigError: the schema is missing, invalid or contradictory.
+        DataError: a file or a row does not match the schema; names file, line and column.
         StorageError: the store cannot be written.
         MissingExtraError: polars is needed and not installed.
     """
@@ -145,7 +145,7 @@ def load(
     paths = [path.absolute() for path in expand(files)]
     for path in paths:
         if not path.is_file():
-            open_source(path)  # says what is wrong
+            open_source(path)  # raises an error that says what is wrong
     made_from = {
         "files": [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths],
         "schema": schema.digest,
@@ -161,21 +161,21 @@ def load(
     report = found.report
     if report["duplicates"] and duplicates == "refuse":
         raise DataError(
-            f"{report['first_duplicate']}: both are equal in every column, {schema.order!r} among them, but a session needs "
-            f"each step once ({report['duplicates']:,} such rows in all): remove them from the file"
+            f"{report['first_duplicate']}: both are equal in every column, including {schema.order!r}, but a session needs "
+            f"each step once ({report['duplicates']:,} such rows in total): remove them from the file"
         )
     return found
 
 
 def _open(directory: Path, made_from: dict[str, Any]) -> Dataset | None:
-    """The dataset of an intact store made from exactly this. None, with a warning, where it is damaged."""
+    """Open an intact store that was made from exactly this. Return None if there is none or, with a warning, if damaged."""
     try:
         meta = store.read_meta(directory, made_from)
         return None if meta is None else open_store(directory, meta)
     except (SeqelError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
         warnings.warn(
-            f"{directory}: the imported copy of the table is damaged ({reason}); it is made again from the table",
+            f"{directory}: the imported copy of the table is damaged ({reason}); it is imported again from the table",
             StoreWarning,
             stacklevel=3,
         )
@@ -183,7 +183,7 @@ def _open(directory: Path, made_from: dict[str, Any]) -> Dataset | None:
 
 
 def open_store(directory: Path, meta: dict[str, Any]) -> Dataset:
-    """The dataset of a store, mapped into memory."""
+    """Open the dataset of a store; its files are mapped into memory."""
     from seqel.replay.episode_buffer import EpisodeBuffer
 
     encoding = Encoding.from_json(json.loads((directory / store.ENCODING).read_text(encoding="utf-8")))
@@ -199,7 +199,7 @@ def open_store(directory: Path, meta: dict[str, Any]) -> Dataset:
 
 
 def _episodes(directory: Path, slots: int, dims: int) -> NDArray[np.int64]:
-    """Where each episode is. Raises DataError where one reaches beyond the slots that there are."""
+    """Read where each episode is stored. Raises DataError if one reaches beyond the stored slots."""
     numbers: NDArray[np.int64] = np.load(directory / "episodes.npy")
     begin, length = numbers[:, 0], numbers[:, 1]
     if numbers.shape[1] != 4 + dims or begin.min() < 0 or length.min() < 1 or int((begin + length).max()) >= slots:

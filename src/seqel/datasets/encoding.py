@@ -1,12 +1,12 @@
-"""From a row's values to an observation: vocabularies, built once on the import, kept with the dataset and the agent.
+"""Encodes the values of a row as an observation. The import builds it once; dataset and agent both store it.
 
-All number columns are one leaf "numbers", all categories one leaf "categories"; texts and vectors are a leaf each. A
-number that was missing somewhere in the data has a second element that says so (1 where it is missing, and 0 stands for
-the number). Category code 0 is "unknown": missing, too rare, or never seen in the data.
+All number columns form one leaf "numbers" and all categories one leaf "categories"; each text, vector and entities column is
+a leaf. A number that was missing somewhere in the data has a second element, which is 1 where it is missing (the number is
+then 0). Category code 0 means "unknown": missing, too rare, or not in the data.
 
-Observations are float32, which tells about 16 million whole numbers apart. A column of large numbers that lie close
-together, such as times in seconds since 1970, is therefore shifted: its offset is subtracted in float64, at the import and
-at service time alike.
+Observations are float32, which represents integers exactly up to about 16 million. A column of large numbers that are close
+together, such as times in seconds since 1970, is therefore shifted: an offset is subtracted in float64, both on import and
+when the agent is in service.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ import numpy as np
 
 from seqel.datasets.schema import Schema, nearest
 from seqel.datasets.values import Lookup, as_text, is_missing
-from seqel.errors import DataError
-from seqel.spaces import TEXT_BUCKETS, ActionSpec, FlatObservation, Leaf, ObservationSpec, hash_text
+from seqel.errors import DataError, SpaceError
+from seqel.spaces import ActionSpec, FlatObservation, Leaf, ObservationSpec
+from seqel.spaces.kinds.registry import KINDS
+from seqel.spaces.kinds.text import TEXT_BUCKETS, hash_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,25 +34,25 @@ if TYPE_CHECKING:
 __all__ = ["CATEGORIES", "NUMBERS", "VOCABULARY", "Encoding", "natural"]
 
 NUMBERS, CATEGORIES = "numbers", "categories"  # paths of the merged leaves
-CONSTANT = "constant"  # path of the leaf of a table in which nothing is observed: the history alone decides
-VOCABULARY = 65_536  # categories kept of a column, the most frequent
+CONSTANT = "constant"  # path of the only leaf of a table without observations: only the history matters then
+VOCABULARY = 65_536  # number of categories of a column that are kept, the most frequent ones
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What turns a raw row into a flat observation, and action codes into names."""
+    """Encodes raw rows as flat observations, and maps action codes to names."""
 
     schema: Schema
     actions: tuple[str, ...]  # code -> name
-    vocabularies: dict[str, tuple[str, ...]]  # category column -> its names; code = place + 1
-    widths: dict[str, int]  # vector column -> its length
+    vocabularies: dict[str, tuple[str, ...]]  # category column -> its names; code = index + 1
+    widths: dict[str, int]  # vector or entities column -> its length, or the features of an entity
     missing: tuple[str, ...]  # number and vector columns that were missing somewhere
     offsets: dict[str, float] = field(default_factory=dict)  # number column -> what is subtracted from it, if anything
     more_actions: tuple[tuple[str, ...], ...] = ()  # code -> name, of the second action column on
 
     @property
     def observation(self) -> ObservationSpec:
-        """The leaves: "numbers", "categories", "text/COLUMN", "vector/COLUMN", those that there are; else "constant"."""
+        """The leaves "numbers", "categories", "text/COLUMN", "vector/COLUMN", "entities/COLUMN", or else "constant"."""
         leaves: list[Leaf] = []
         if not self.schema.observation:
             return ObservationSpec(
@@ -64,7 +66,7 @@ class Encoding:
             sizes = [len(self.vocabularies[name]) + 1 for name in names]
             if len(sizes) > 1 and len(set(sizes)) == 1:
                 # Equal sizes would make the network share what it learns about a code between the columns, as for
-                # cards on a table; codes of different columns have nothing in common. One unused code more prevents it.
+                # cards on a table; codes of different columns are unrelated. One more, unused code prevents that.
                 sizes[0] += 1
             k = len(sizes)
             leaves.append(Leaf(CATEGORIES, (CATEGORIES,), "categories", (k,), "int64", (k,), (0,) * k, tuple(sizes)))
@@ -73,6 +75,9 @@ class Encoding:
             leaves.append(Leaf(path, (path,), "text", (self.schema.text_length,), "int16", sizes=(TEXT_BUCKETS,)))
         names = self.schema.of_kind("vector")
         leaves += [_vector(f"vector/{name}", self.widths[name], int(name in self.missing)) for name in names]
+        leaves += [
+            _entities(name, self.widths[name], self.schema.most_entities) for name in self.schema.of_kind("entities")
+        ]
         return ObservationSpec(tuple(leaves))
 
     @property
@@ -86,19 +91,19 @@ class Encoding:
         return (self.actions, *self.more_actions)
 
     def action_of(self, codes: Any) -> dict[str, str]:
-        """What an agent decided, a number or M numbers, as column -> name."""
+        """Return an agent's decision, a number or M numbers, as column -> name."""
         numbers = np.atleast_1d(codes).tolist()
         columns = self.schema.action_columns
         return {column: names[code] for column, names, code in zip(columns, self.names, numbers, strict=True)}
 
     def row(self, values: Mapping[str, Any]) -> FlatObservation:
-        """One raw row, column -> value -> a flat observation without a batch axis, as the agent takes it.
+        """Encode one raw row (column -> value) as a flat observation without a batch axis, as the agent takes it.
 
-        Columns that are not observed are ignored. None, "" and NaN are missing. What is missing or unknown becomes what
-        it was in the data: category code 0, the empty text, 0 with its mark.
+        Columns that are not observed are ignored. None, "" and NaN are missing. Missing or unknown values are encoded as
+        in the import: category code 0, the empty text, or 0 with its mark.
 
         Raises:
-            DataError: a value is of the wrong kind, or a number or vector is missing that never was in the data.
+            DataError: a value has the wrong kind, or a number or vector is missing that was never missing in the data.
         """
         out: dict[str, NDArray[Any]] = {}
         if not self.schema.observation:
@@ -123,15 +128,17 @@ class Encoding:
             out[f"text/{name}"] = hash_text(text, self.schema.text_length).copy()
         for name in self.schema.of_kind("vector"):
             out[f"vector/{name}"] = self._vector(name, values)
+        for name in self.schema.of_kind("entities"):
+            out[f"entities/{name}"] = self._rows_of(name, values)
         return FlatObservation(out)
 
     def rows(self, values: Iterable[Mapping[str, Any]]) -> FlatObservation:
-        """R raw rows (see `row`) -> a batch as `Agent.act` takes it: every leaf with R first."""
+        """Encode R raw rows (see `row`) as a batch for `Agent.act`: every leaf is (R, *shape)."""
         found = [self.row(one) for one in values]
         return FlatObservation({path: np.stack([one[path] for one in found]) for path in found[0]} if found else {})
 
     def code(self, column: str, value: Any) -> int:
-        """Of a category; 0 where it is missing or unknown. The same for each form of a value: True and "True", 2 and 2.0."""
+        """Return the code of a category; 0 if missing or unknown. All forms of a value count: True and "True", 2 and 2.0."""
         place = self._lookup(column).get(value)
         return 0 if place is None else place + 1
 
@@ -156,22 +163,31 @@ class Encoding:
             raise DataError(f"column {name!r}: expected {width} finite numbers, got {value!r:.80}")
         return np.append(array, np.float32(0.0)) if name in self.missing else array
 
+    def _rows_of(self, name: str, values: Mapping[str, Any]) -> NDArray[np.float32]:
+        """A missing set is an empty one."""
+        value = values.get(name)
+        leaf = _entities(name, self.widths[name], self.schema.most_entities)
+        try:
+            return KINDS[leaf.kind].read(leaf, () if is_missing(value) else value, None)
+        except SpaceError as error:
+            raise DataError(f"column {name!r}: {str(error).partition(': ')[2]}") from error
+
     def _absent(self, name: str, values: Mapping[str, Any]) -> DataError:
         hint = "" if name in values else nearest(name, [key for key in values if key not in self.schema.observation])
         return DataError(
-            f"column {name!r}: expected a value, got none, and it never was missing in the data that was learnt from{hint}"
+            f"column {name!r}: expected a value, got none; it was never missing in the training data{hint}"
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for a file beside the dataset or the agent."""
+        """Return plain values, for a file with the dataset or the agent."""
         found = {**asdict(self), "schema": self.schema.to_json()}
-        if not self.more_actions:  # left out, it is the same as before there were several action columns
+        if not self.more_actions:  # omitted, so that encodings with one action column stay the same as older ones
             del found["more_actions"]
         return found
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Encoding:
-        """The inverse of `to_json`."""
+        """Make an encoding from the result of `to_json`."""
         return cls(
             Schema.from_json(data["schema"]),
             tuple(data["actions"]),
@@ -184,7 +200,7 @@ class Encoding:
 
 
 def natural(names: Iterable[str]) -> list[str]:
-    """Sorted as people do: numbers by size, also inside text ("item 2" before "item 10")."""
+    """Sort in natural order: numbers by size, also inside text ("item 2" before "item 10")."""
     return sorted(names, key=_natural_key)
 
 
@@ -219,3 +235,8 @@ def _vector(path: str, plain: int, marks: int) -> Leaf:
     n = plain + marks
     low, high = (-math.inf,) * plain + (0.0,) * marks, (math.inf,) * plain + (1.0,) * marks
     return Leaf(path, (path,), "vector", (n,), "float32", (n,), low=low, high=high)
+
+
+def _entities(column: str, features: int, most: int) -> Leaf:
+    path, low, high = f"entities/{column}", (-math.inf,) * features, (math.inf,) * features
+    return Leaf(path, (path,), "entities", (most, features + 1), "float32", low=low, high=high)

@@ -1,4 +1,4 @@
-"""Texts to fixed numbers, many at once: the hashed trigrams that the network reads, and a hash that orders sessions."""
+"""Hashes of texts, many at once: the hashed trigrams that the network reads, and the hash that orders sessions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqel.extras import require
-from seqel.spaces import TEXT_BUCKETS, TEXT_TOKENS
+from seqel.spaces.kinds.text import TEXT_BUCKETS, TEXT_TOKENS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = ["hash_names", "hash_texts", "splitmix64"]
 
-ROWS = 65_536  # texts at a time: a block of bytes of moderate size
+ROWS = 65_536  # texts per block, which keeps the blocks of bytes small
 
 
 def hash_texts(texts: Series, length: int = TEXT_TOKENS) -> NDArray[np.int16]:
-    """As `seqel.spaces.hash_text`, one row per text, missing as empty.  (N, length) int16."""
+    """Hash each text as `seqel.spaces.kinds.text.hash_text`; a missing text counts as empty.  -> (N, length) int16."""
     parts = [_trigrams(texts[start : start + ROWS], length) for start in range(0, len(texts), ROWS)]
     return np.concatenate(parts) if parts else np.zeros((0, length), np.int16)
 
 
 def _trigrams(texts: Series, length: int) -> NDArray[np.int16]:
     pl = require("polars")
-    # \x02, then the text, then \x03, of which `length` trigrams are looked at.
+    # \x02, then the text, then \x03; the first `length` trigrams are read.
     kept = texts.fill_null("").cast(pl.Binary).bin.slice(0, length + 2)
     data, size = _bytes(kept)
     block = np.zeros((len(size), length + 2), np.uint8)
@@ -52,7 +52,7 @@ def _trigrams(texts: Series, length: int) -> NDArray[np.int16]:
 
 @lru_cache(maxsize=1)
 def _tables() -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32], np.uint32]:
-    """CRC-32 of three bytes is the exclusive or of a part for each byte, and a constant."""
+    """Make tables: CRC-32 of three bytes is the exclusive or of one table entry per byte, and a constant."""
     zero = zlib.crc32(bytes(3))
     parts = [
         np.array(
@@ -65,13 +65,13 @@ def _tables() -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32
 
 
 def hash_names(names: Series) -> NDArray[np.uint64]:
-    """A 64-bit hash of each text, (N,): the same on every machine and with every version, unlike the library's own."""
+    """Return a 64-bit hash of each text, (N,). Unlike polars' own, it is the same on every machine and with every version."""
     pl = require("polars")
     data, size = _bytes(names.cast(pl.Binary))
     start = np.cumsum(size) - size
     out = size.astype(np.uint64)
     if len(data):
-        # a polynomial in an odd number modulo 2 ** 64, then mixed: close names end up far apart
+        # a polynomial in an odd number modulo 2 ** 64, then mixed, so that similar names get very different hashes
         longest = int(size.max())
         powers = np.cumprod(np.full(longest, 0x9E3779B97F4A7C15, np.uint64), dtype=np.uint64)
         place = np.arange(len(data)) - np.repeat(start, size)
@@ -82,7 +82,7 @@ def hash_names(names: Series) -> NDArray[np.uint64]:
 
 
 def splitmix64(x: NDArray[np.uint64], seed: int = 0) -> NDArray[np.uint64]:
-    """splitmix64's finaliser.  (N,) -> (N,) uint64."""
+    """Apply splitmix64's finaliser.  (N,) -> (N,) uint64."""
     with np.errstate(over="ignore"):
         x = x + np.uint64((0x9E3779B97F4A7C15 * (seed + 1)) % (1 << 64))
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -91,7 +91,7 @@ def splitmix64(x: NDArray[np.uint64], seed: int = 0) -> NDArray[np.uint64]:
 
 
 def _bytes(binary: Series) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """All bytes in a row, and how many each has."""
+    """Return the concatenated bytes of all values, and the length of each."""
     size: NDArray[np.int64] = binary.bin.size().cast(require("polars").Int64).to_numpy()
     joined: Any = b"".join(binary)
     return np.frombuffer(joined, np.uint8), size

@@ -1,4 +1,4 @@
-"""How large the numbers of a column are, and what must be subtracted before float32 can tell them apart."""
+"""The range of the numbers in a column, and the offset to subtract so that float32 can distinguish them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Magnitudes"]
 
-WHOLE = 2.0**24  # up to which float32 holds every whole number
-LOSS = 2.0**-20  # of a column's range: rounding errors beyond that are too large
+WHOLE = 2.0**24  # float32 represents every integer up to this
+LOSS = 2.0**-20  # largest acceptable rounding error, as a share of a column's range
 
 
 class Magnitudes:
-    """Smallest and largest value of each of n elements, and whether all of them are whole numbers."""
+    """The smallest and largest value of each of n elements, and whether all values are integers."""
 
     def __init__(self, elements: int) -> None:
         self.low = np.full(elements, np.inf)
@@ -24,7 +24,7 @@ class Magnitudes:
         self.whole = np.ones(elements, np.bool_)
 
     def add(self, values: NDArray[np.float64]) -> None:
-        """A batch (N, n) float64; NaN is missing."""
+        """Add a batch (N, n) float64; NaN is missing."""
         if not len(values):
             return
         self.low = np.fmin(self.low, np.fmin.reduce(values, axis=0))
@@ -33,32 +33,32 @@ class Magnitudes:
 
     @property
     def offset(self) -> NDArray[np.float64]:
-        """(n,) what to subtract: the middle of the range where float32 would round much of the differences away, else 0.
+        """Return what to subtract, (n,): the middle of the range if float32 would round the differences away, else 0.
 
-        Whole numbers stay whole. The same whatever the order of the rows.
+        Integers stay integers. The result does not depend on the order of the rows.
         """
         size, spread = self._largest, self._spread
         needed = np.where(self.whole, size > WHOLE, size * 2.0**-24 > spread * LOSS)
-        # Where the range reaches to about zero, as that of a heavy tail does, a shift gains nothing.
+        # If the range extends to about zero, as that of a heavy tail does, a shift gains nothing.
         gains = spread < size
         middle = np.where(np.isfinite(self.low), np.floor(self.low / 2 + self.high / 2), 0.0)
         return np.where(needed & gains, middle, 0.0)
 
     @property
     def lost_step(self) -> float:
-        """Whole numbers closer together than this may become one in float32, after the shift; 0: all stay apart."""
+        """Integers that differ by less than this may become equal in float32 after the shift; 0: all stay distinct."""
         rest = np.where(self.offset != 0, self._spread / 2 + 1, self._largest)
         rest = np.where(self.whole & (rest > WHOLE), rest, 0.0)
         return float(np.spacing(np.float32(rest.max(initial=0.0)))) if rest.any() else 0.0
 
     @property
     def indistinct(self) -> bool:
-        """Whether an element that varies would need an offset."""
+        """Whether an element that varies needs an offset."""
         return bool(((self.offset != 0) & (self._spread > 0)).any())
 
     @property
     def told(self) -> str:
-        """The range of the element with the largest values, in words."""
+        """The range of the element with the largest values, as text."""
         at = int(self._largest.argmax())
         return f"{self.low[at]:.10g} to {self.high[at]:.10g}"
 

@@ -1,6 +1,6 @@
-"""Minari datasets -> the same `Dataset` as from a table: recorded episodes of Gymnasium environments, by their id.
+"""Loads Minari datasets, which are recorded episodes of Gymnasium environments, as a `Dataset`.
 
-Minari records the observation after the last step, so nothing is repeated or dropped. The episodes are kept in memory.
+Minari records the observation after the last step, so no step is repeated or dropped. The episodes are kept in memory.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ __all__ = ["load_minari"]
 
 
 def load_minari(dataset_id: str) -> Dataset:
-    """A dataset that Minari has on this machine (`minari download ID` brings one), with discrete actions.
+    """Load a dataset with discrete actions that Minari has on this machine (`minari download ID` downloads one).
 
-    An episode that is neither terminated nor truncated is taken as truncated: the recording stopped.
+    An episode that is neither terminated nor truncated counts as truncated: the recording stopped.
 
     Raises:
         DataError: there is no such dataset, it has no episode, or one is damaged (not finite, an action outside its space).
-        SpaceError: its actions are not Discrete, or an observation is of no supported space.
+        SpaceError: its actions are not Discrete, or an observation space is not supported.
         MissingExtraError: minari or h5py is not installed.
     """
     minari = require("minari")
@@ -40,8 +40,8 @@ def load_minari(dataset_id: str) -> Dataset:
     except (FileNotFoundError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f"{dataset_id}: expected a Minari dataset on this machine, got {reason}: `minari list local` shows those that "
-            "there are, `minari download ID` brings another"
+            f"{dataset_id}: expected a Minari dataset on this machine, got {reason}: `minari list local` lists the existing "
+            "ones, `minari download ID` downloads another"
         ) from error
     observation, action = (
         ObservationSpec.from_space(source.observation_space),
@@ -72,7 +72,7 @@ def load_minari(dataset_id: str) -> Dataset:
 def _episodes(
     source: Any, observation: ObservationSpec, action: ActionSpec, ids: list[int], name: str
 ) -> Iterator[tuple[int, Episode]]:
-    """Each episode that has a step; its id is added to `ids`."""
+    """Yield each episode that has a step, and add its id to `ids`."""
     for episode in source.iterate_episodes():
         steps = len(episode.rewards)
         if steps == 0:

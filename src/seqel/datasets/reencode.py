@@ -1,4 +1,4 @@
-"""A dataset as an agent reads it: codes of another import's vocabularies become those that the agent was trained with."""
+"""Re-encodes a dataset for an agent: codes of another import's vocabularies become those of the agent's."""
 
 from __future__ import annotations
 
@@ -23,33 +23,36 @@ __all__ = ["reencode"]
 
 
 def reencode(dataset: Dataset, encoding: Encoding) -> Dataset | InMemoryDataset:
-    """The sessions in the agent's encoding, in memory; the dataset itself where the encodings are one.
+    """Return the sessions in the agent's encoding, in memory; the dataset itself if the encodings are equal.
 
-    Categories and actions that the agent does not know: the former become "unknown", sessions with the latter are left
-    out, because no value can be asked of them.
+    Categories that the agent does not know become "unknown". Sessions with actions that it does not know are dropped,
+    because it has no values for these actions.
 
     Raises:
-        DataError: other columns are observed than the agent's, something is missing that never was when it was trained, or
-            no session is left.
+        DataError: the observed columns are not the agent's, a value is missing that was never missing in its training
+            data, or no session is left.
     """
     mine = dataset.encoding
     if mine == encoding:
         return dataset
-    if mine is None or mine.schema.observation != encoding.schema.observation or mine.widths != encoding.widths:
-        came = "no table" if mine is None else dict(mine.schema.observation)
+    room = {one.schema.most_entities for one in (mine, encoding) if one is not None}
+    if mine is not None and len(room) > 1 and encoding.schema.of_kind("entities"):
         raise DataError(
-            f"expected the columns that the agent observes, {dict(encoding.schema.observation)}, got {came}"
+            f"expected most_entities = {encoding.schema.most_entities}, as the agent has, got {mine.schema.most_entities}"
         )
+    if mine is None or mine.schema.observation != encoding.schema.observation or mine.widths != encoding.widths:
+        got = "no table" if mine is None else dict(mine.schema.observation)
+        raise DataError(f"expected the columns that the agent observes, {dict(encoding.schema.observation)}, got {got}")
     if mine.schema.action_columns != encoding.schema.action_columns and mine.action.dims + encoding.action.dims > 2:
         raise DataError(
             f"expected the action columns that the agent was trained on, {list(encoding.schema.action_columns)}, got "
             f"{list(mine.schema.action_columns)}"
         )
-    codes = [_action_codes(*names) for names in zip(mine.names, encoding.names, strict=True)]  # a dimension each
+    codes = [_action_codes(*names) for names in zip(mine.names, encoding.names, strict=True)]  # one per dimension
     recorded, spec = dataset.buffer, encoding.action
     keep = _with_known_actions(recorded, codes)
     if not len(keep):
-        raise DataError(f"no session is left in which only the agent's {spec} actions were taken")
+        raise DataError(f"expected sessions with only the agent's {spec} actions, got none")
     part = recorded.copy_subset(keep)
     layout = Layout(encoding.observation.storage, spec.actions, spec.dims, recorded.layout.masked, recorded=True)
     columns: dict[str, NDArray[Any]] = dict(part.slots.columns)
@@ -99,7 +102,7 @@ def _codes(codes: NDArray[Any], mine: Encoding, theirs: Encoding) -> NDArray[Any
 
 
 def _shifted(values: NDArray[Any], names: list[str], mine: Encoding, theirs: Encoding) -> NDArray[Any]:
-    """Numbers with the agent's offsets in place of the data's; what is missing stays 0."""
+    """Replace the data's offsets by the agent's; missing values stay 0."""
     out = values.copy()
     marked = [name for name in names if name in mine.missing]
     for place, name in enumerate(names):
@@ -114,7 +117,7 @@ def _shifted(values: NDArray[Any], names: list[str], mine: Encoding, theirs: Enc
 def _marks(
     values: NDArray[Any], names: list[str], mine: Encoding, theirs: Encoding, width: int | None = None
 ) -> NDArray[Any]:
-    """The marks of what is missing follow the values; either encoding has them for other columns."""
+    """Convert the marks of missing values, which follow the values; the encodings may have them for different columns."""
     plain = len(names) if width is None else width
     marked = [name for name in names if name in mine.missing]
     out = [values[:, :plain]]
@@ -124,6 +127,6 @@ def _marks(
             out.append(mark[:, None])
         elif mark.any():
             raise DataError(
-                f"column {name!r}: missing in {int(mark.sum()):,} rows, and never where the agent was trained"
+                f"column {name!r}: missing in {int(mark.sum()):,} rows, but never in the agent's training data"
             )
     return np.concatenate(out, axis=1)

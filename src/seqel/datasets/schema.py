@@ -1,4 +1,4 @@
-"""What the columns of a table mean: a short TOML file, read strictly.
+"""The schema of a table: a short TOML file that says what the columns mean. It is read strictly.
 
     session = "user"            # rows with the same value are one episode
     order = "time"              # a number or a date; without it, the order of the rows in the file
@@ -6,13 +6,13 @@
     reward = "clicked"
 
     [observation]
-    age = "number"              # also "category", "text", "vector" (a list of numbers)
+    age = "number"              # also "category", "text", "vector" (a list of numbers), "entities" (lists of numbers)
 
-Without [observation] the history alone decides: the actions and rewards before, as in a log of (user, item, rating, time).
+Without [observation] the agent only sees the history of actions and rewards, as in a log of (user, item, rating, time).
 
-Where several things are decided at once, `action` is a list of columns: action = ["dose", "fluid"].
+If several things are decided at once, `action` is a list of columns: action = ["dose", "fluid"].
 
-Row semantics: the observation was seen, then the action was taken, then the reward came.
+Each row is one step: first the observation, then the action taken, then its reward.
 """
 
 from __future__ import annotations
@@ -31,26 +31,28 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "Schema", "nearest"]
 
-KINDS = ("number", "category", "text", "vector")
+KINDS = ("number", "category", "text", "vector", "entities")
 ENDS = ("terminated", "truncated")
-TEXT_LENGTH = 64  # `seqel.spaces.TEXT_TOKENS`, which would import numpy
+TEXT_LENGTH = 64  # `seqel.spaces.kinds.text.TEXT_TOKENS`, which would import numpy
 LONGEST_TEXT = 4096
+ENTITIES = 32  # `seqel.spaces.kinds.entities.LIMIT`
 
 
 @dataclass(frozen=True)
 class Schema:
-    """Which column is what. Names are the table's column names.
+    """The role of each column. Names are the table's column names.
 
     action: a column, or a tuple of columns, one for each of M action dimensions. `actions` then has a tuple of names for
-    each of them, and `mask` a column for each, which holds a list of yes/no values.
-    ends: what the last row of a session means where no column says it: "terminated" (the task was over) or "truncated"
-    (the recording stopped; what came after is estimated). mask: one column that holds a list of A yes/no values, or
-    A yes/no columns in the order of the actions. candidates: a column that holds a list of the names of the actions that
-    there were; then `actions` is needed. actions: all there are, in order; left out: those that occur, sorted.
-    text_length: of a text that is observed, as many bytes are read (its first byte trigrams); what follows is ignored.
+    each of them, and `mask` a column for each, with a list of yes/no values.
+    ends: what the last row of a session means if no column says so: "terminated" (the task was over) or "truncated" (the
+    recording stopped; the value of what follows is estimated). mask: one column with a list of A yes/no values, or A yes/no
+    columns in the order of the actions. candidates: a column with a list of the names of the available actions; requires
+    `actions`. actions: the names of all actions, in order; if not given, those that occur, sorted. text_length: the number
+    of bytes (byte trigrams) that are read of an observed text; the rest is ignored.
+    most_entities: the largest number of entities in a row of such a column.
 
     Raises:
-        ConfigError: a value is of the wrong type, a kind is unknown, a column has two roles.
+        ConfigError: a value has the wrong type, a kind is unknown, or a column has two roles.
     """
 
     session: str
@@ -66,6 +68,7 @@ class Schema:
     ends: str = "terminated"
     candidates: str | None = None
     text_length: int = TEXT_LENGTH
+    most_entities: int = ENTITIES
 
     def __post_init__(self) -> None:
         several = isinstance(self.action, tuple)
@@ -76,14 +79,14 @@ class Schema:
                 self._check_several(value)
                 continue
             if value == "?":
-                raise ConfigError(f'schema: {name} = "?" is still open: put the name of a column there')
+                raise ConfigError(f'schema: {name} = "?" is still open: replace "?" with the name of a column')
             if not ((isinstance(value, str) and value) or (optional and value is None)):
                 raise ConfigError(f"schema: expected {name} to be the name of a column, got {value!r}")
         if self.candidates is not None and (self.mask is not None or self.actions is None):
             raise ConfigError(
-                "schema: candidates and mask say the same, expected one of them"
+                "schema: expected candidates or mask, got both, but they mean the same"
                 if self.mask is not None
-                else 'schema: candidates needs all actions that there are, as actions = ["...", ...]'
+                else 'schema: candidates requires the names of all actions: actions = ["...", ...]'
             )
         if self.ends not in ENDS:
             raise ConfigError(f'schema: expected ends = "terminated" or "truncated", got {self.ends!r}')
@@ -95,6 +98,9 @@ class Schema:
         length: Any = self.text_length
         if not (isinstance(length, int) and not isinstance(length, bool) and 1 <= length <= LONGEST_TEXT):
             raise ConfigError(f"schema: expected text_length from 1 to {LONGEST_TEXT}, got {length!r}")
+        most: Any = self.most_entities
+        if not (isinstance(most, int) and not isinstance(most, bool) and most >= 1):
+            raise ConfigError(f"schema: expected most_entities of at least 1, got {most!r}")
         for column, kind in self.observation.items():
             if kind not in KINDS:
                 hint = nearest(str(kind), KINDS)
@@ -109,18 +115,18 @@ class Schema:
             if isinstance(value, tuple) and len(set(value)) < len(value):
                 raise ConfigError(f"schema: {name} names something twice: {list(value)}")
         self._require_one_role_each()
-        # What decides the order may be observed too; what came after the action may not.
+        # The order column may be observed too; columns that are known only after the action may not.
         for name in ("reward", "terminated", "truncated", "behaviour_probability"):
             if getattr(self, name) in self.observation:
                 raise ConfigError(
-                    f"schema: column {getattr(self, name)!r} is {name} and an observation at once, but it is known only "
-                    "after the action: take it out of [observation]"
+                    f"schema: column {getattr(self, name)!r} is both {name} and an observation, but it is known only "
+                    "after the action: remove it from [observation]"
                 )
         for column in self.action_columns:
             if column in self.observation:
                 raise ConfigError(
-                    f"schema: column {column!r} is the action and an observation at once: take it out of [observation]; "
-                    "the network is given the previous action anyway"
+                    f"schema: column {column!r} is both the action and an observation: remove it from [observation]; "
+                    "the network always gets the previous action"
                 )
 
     def _check_several(self, columns: tuple[Any, ...]) -> None:
@@ -149,7 +155,7 @@ class Schema:
             )
 
     def _require_one_role_each(self) -> None:
-        """Raises ConfigError where one column has two roles: the action cannot be the reward."""
+        """Raise ConfigError if one column has two roles, for example action and reward."""
         roles: list[tuple[str, str]] = []
         for name in SINGLE:
             columns = self.action_columns if name == "action" else (getattr(self, name),)
@@ -159,7 +165,7 @@ class Schema:
         for role, column in roles:
             if column in seen:
                 raise ConfigError(
-                    f"schema: column {column!r} is {seen[column]} and {role} at once: expected another column for one of them"
+                    f"schema: column {column!r} is both {seen[column]} and {role}: expected another column for one of them"
                     + (", or no order: rows then keep the order of the file" if "order" in (role, seen[column]) else "")
                 )
             seen[column] = role
@@ -178,7 +184,7 @@ class Schema:
 
     @property
     def columns(self) -> list[str]:
-        """Every column that is read, each once."""
+        """Return every column that is read, each once."""
         single: list[Any] = []
         for name in SINGLE:
             single += self.action_columns if name == "action" else [getattr(self, name)]
@@ -187,33 +193,35 @@ class Schema:
 
     @property
     def masked(self) -> bool:
-        """Whether the table says which actions were allowed."""
+        """Whether the table has action masks or candidates."""
         return self.mask is not None or self.candidates is not None
 
     def of_kind(self, kind: str) -> list[str]:
-        """The observation columns of one kind, in the order of the schema."""
+        """Return the observation columns of one kind, in the order of the schema."""
         return [column for column, its in self.observation.items() if its == kind]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, without what is not set."""
+        """Return plain values, without fields that are not set."""
         found: dict[str, Any] = {name: getattr(self, name) for name in SINGLE if getattr(self, name) is not None}
         found["action"] = list(self.action) if isinstance(self.action, tuple) else self.action
         if self.mask is not None:
             found["mask"] = self.mask if isinstance(self.mask, str) else list(self.mask)
         if self.actions is not None:
             found["actions"] = [list(one) if isinstance(one, tuple) else one for one in self.actions]
-        if self.text_length != TEXT_LENGTH:  # left out, a schema is the same as before there was this setting
+        if self.text_length != TEXT_LENGTH:  # the default is omitted, so that older schemas stay the same
             found["text_length"] = self.text_length
+        if self.most_entities != ENTITIES:
+            found["most_entities"] = self.most_entities
         return {**found, "ends": self.ends, "observation": dict(self.observation)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any], where: str = "schema") -> Schema:
-        """The inverse of `to_json`.
+        """Make a schema from the result of `to_json`.
 
         Raises:
-            ConfigError: a key is unknown (the nearest known one is named) or missing, or a value is wrong.
+            ConfigError: a key is unknown (the message names the most similar one) or missing, or a value is wrong.
         """
-        known = (*SINGLE, "mask", "actions", "ends", "text_length", "observation")
+        known = (*SINGLE, "mask", "actions", "ends", "text_length", "most_entities", "observation")
         for name in data:
             if name not in known:
                 hint = nearest(name, known)
@@ -231,7 +239,7 @@ class Schema:
         """Read a TOML file.
 
         Raises:
-            ConfigError: the file cannot be read, is not TOML, or as `from_json`.
+            ConfigError: the file cannot be read, is not TOML, or is not a valid schema (see `from_json`).
         """
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -241,14 +249,14 @@ class Schema:
         return cls.from_json(data, str(path))
 
     def to_toml(self) -> str:
-        """As `load` reads it."""
+        """Return the schema as TOML that `load` can read."""
         import tomli_w
 
         return tomli_w.dumps(self.to_json())
 
     @property
     def digest(self) -> str:
-        """Tells two schemas apart."""
+        """Return a hash of the schema."""
         from hashlib import sha256
 
         return sha256(json.dumps(self.to_json(), ensure_ascii=False).encode()).hexdigest()
@@ -268,7 +276,7 @@ def _distinct_texts(value: Any) -> bool:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean 'x'?" where something known is near, else nothing."""
+    """Return "; did you mean 'x'?" if a known name is similar, else an empty text."""
     lower = {candidate.lower(): candidate for candidate in known}
     near = get_close_matches(name.lower(), lower, n=1)
     return f"; did you mean {lower[near[0]]!r}?" if near else ""

@@ -1,14 +1,14 @@
-"""Episodes in files that open at once: one raw file a column, read by mapping it into memory.
+"""The store of an imported table: one raw file per column, which is mapped into memory when the store is opened.
 
-    meta.json      what it was made from (files, schema), the columns, what the import found; size and CRC-32 of every
-                   file, its own content included
+    meta.json      what it was made from (files, schema), the columns, the import's report; size and CRC-32 of every file,
+                   including its own content
     encoding.json  vocabularies: how a raw row becomes an observation
-    NN.bin         a column of the layout, row-major, a row a slot
+    NN.bin         a column of the layout, row-major, one row per slot
     episodes.npy   (episodes, 4 + M) slot, length, start, terminated, previous action
-    names.bin, name_ends.npy, hashes.npy    the sessions' names and hashes, by which they are ordered
+    names.bin, name_ends.npy, hashes.npy    names and hashes of the sessions
 
-The order is that of the sessions' hashes: the same whatever the order and format of the files, and any stretch of it is
-a fair sample of the sessions.
+Sessions are ordered by their hashes. This order does not depend on the order and format of the files, and any consecutive
+part of it is a random sample of the sessions.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ __all__ = ["VERSION", "build", "layout_of", "open_columns", "read_meta"]
 
 VERSION = 2
 META, ENCODING = "meta.json", "encoding.json"
-SIDE = (ENCODING, "episodes.npy", "hashes.npy", "name_ends.npy", "names.bin")  # beside the columns
+SIDE = (ENCODING, "episodes.npy", "hashes.npy", "name_ends.npy", "names.bin")  # all files but meta.json and the columns
 
 
 def layout_of(encoding: Encoding) -> Layout:
-    """What a step of the dataset holds."""
+    """Return the layout of a step of the dataset."""
     action = encoding.action
     return Layout(encoding.observation.storage, action.actions, action.dims, encoding.schema.masked, recorded=True)
 
@@ -61,10 +61,10 @@ def build(
     made_from: dict[str, Any],
     progress: Callable[[float], None] | None = None,
 ) -> None:
-    """Import the files into a new store, in place of an old one. A failure leaves the old one untouched.
+    """Import the files into a new store, which replaces an old one. If the import fails, the old store is unchanged.
 
     Raises:
-        DataError: from the import, or when nothing is left to learn from.
+        DataError: the import failed, or no transition is left to train on.
         StorageError: the disk is full or not writable.
     """
     with atomic_directory(directory, replace=True) as temporary:
@@ -81,7 +81,7 @@ def build(
 
 
 def _write(directory: Path, imported: Imported, table: Table) -> tuple[dict[str, Any], dict[str, tuple[int, str]]]:
-    """Bucket after bucket, appended to the files of the columns.  -> facts for meta.json; size and CRC-32 of these files."""
+    """Append bucket after bucket to the files of the columns.  -> facts for meta.json; size and CRC-32 of these files."""
     layout = layout_of(imported.encoding)
     columns = layout.columns()
     by_hash = np.argsort(imported.session_hash, kind="stable")
@@ -116,7 +116,7 @@ def _write(directory: Path, imported: Imported, table: Table) -> tuple[dict[str,
     if not slots:
         raise DataError(
             f"no transition is left of {imported.rows:,} rows: each of the {len(rank):,} sessions has a single row and was "
-            'cut off there (ends = "truncated", or its terminated column says no): is the session column right?'
+            'cut off there (ends = "truncated", or its terminated column says no): check that the session column is right'
         )
     _write_sessions(directory, imported, np.concatenate(numbers), np.concatenate(sessions))
     report = {"rows": imported.rows, "table_sessions": len(rank), **asdict(counts), "missing": imported.missing}
@@ -135,7 +135,7 @@ def _write(directory: Path, imported: Imported, table: Table) -> tuple[dict[str,
     return {"slots": slots, "columns": kept, "report": report}, written
 
 
-RARE = 5  # a category that occurs less often than that says little
+RARE = 5  # little can be learned about a category that occurs less often than this
 
 
 def _write_sessions(
@@ -150,11 +150,11 @@ def _write_sessions(
 
 
 def read_meta(directory: Path, made_from: dict[str, Any]) -> dict[str, Any] | None:
-    """The store's facts, once every byte of its files has been checked; None where there is none that was made from exactly
-    this, by this version.
+    """Check every byte of the store's files and return the contents of meta.json; None if there is no store that was made
+    from exactly this, by this version.
 
     Raises:
-        CheckpointError: there is one, but it is damaged; says what is.
+        CheckpointError: the store is damaged; the message names the file.
     """
     if not (directory / META).exists():
         if directory.exists():
@@ -179,18 +179,18 @@ def read_meta(directory: Path, made_from: dict[str, Any]) -> dict[str, Any] | No
 
 
 def _check(directory: Path, meta: dict[str, Any]) -> None:
-    """Compare every file with its checksum, a few at a time: as fast as they can be read."""
+    """Compare every file with its checksum, a few files at a time."""
     files: dict[str, Any] = meta["files"]
     columns = {column["file"] for column in meta["columns"].values()}
     if set(files) != columns | set(SIDE) or not all(re.fullmatch(r"\d+\.bin", name) for name in columns):
-        raise CheckpointError(f"{META} names other files than a store has")
+        raise CheckpointError(f"{META} lists files that are not those of a store")
     for column in meta["columns"].values():
         size = meta["slots"] * int(np.prod(column["shape"], dtype=np.int64)) * np.dtype(column["dtype"]).itemsize
         if files[column["file"]][0] != size:
             raise CheckpointError(f"{column['file']}: expected {size:,} bytes, got {files[column['file']][0]:,}")
     for name in files:
         require_own(directory / name, directory)
-    with ThreadPoolExecutor(4) as pool:  # zlib lets other threads run
+    with ThreadPoolExecutor(4) as pool:  # zlib releases the global interpreter lock
         found = dict(zip(files, pool.map(lambda name: checksum(directory / name), files), strict=True))
     for name, (size, crc) in files.items():
         if found[name] != (size, crc):
@@ -198,14 +198,14 @@ def _check(directory: Path, meta: dict[str, Any]) -> None:
 
 
 def _sealed(meta: dict[str, Any]) -> bytes:
-    """The one spelling of meta.json, with the checksum of its own content."""
+    """Return the bytes of meta.json, including the checksum of its own content."""
     body = {name: value for name, value in meta.items() if name != "crc32"}
     seal = crc32(json.dumps(body, sort_keys=True).encode())
     return json.dumps({**body, "crc32": seal}, ensure_ascii=False, indent=1).encode()
 
 
 def open_columns(directory: Path, meta: dict[str, Any]) -> dict[str, NDArray[Any]]:
-    """The columns, mapped, each (slots, *shape)."""
+    """Map the columns into memory, each (slots, *shape)."""
     return {
         name: np.memmap(
             directory / column["file"], np.dtype(column["dtype"]), "r", shape=(meta["slots"], *column["shape"])

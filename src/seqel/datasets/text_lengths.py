@@ -1,4 +1,4 @@
-"""How much of a text column is read, and how much is cut off: what `seqel data check` tells."""
+"""Counts how much of a text column is read and how much is cut off, for `seqel data check`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["TextsRead"]
 
 @dataclass
 class TextsRead:
-    """How much of a text column is read, and how much is cut off."""
+    """Counts how much of a text column is read and how much is cut off."""
 
     length: int
     texts: int = 0
@@ -24,7 +24,7 @@ class TextsRead:
     unread: int = 0
 
     def add(self, texts: Series) -> None:
-        """A batch."""
+        """Count a batch of texts."""
         size = texts.drop_nulls().str.len_bytes().cast(require("polars").Int64)
         beyond = (size - self.length).clip(lower_bound=0)
         self.texts += len(size)
@@ -33,5 +33,5 @@ class TextsRead:
         self.unread += int(beyond.sum())
 
     def to_json(self) -> dict[str, int]:
-        """For the report."""
+        """Return the counts, for the report."""
         return asdict(self)

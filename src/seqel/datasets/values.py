@@ -1,7 +1,7 @@
-"""One value as a name, whichever form it arrives in: a table and a service give the same value differently.
+"""Names of values in any form: a table and a service may write the same value differently.
 
-A CSV has True, Parquet a boolean, a service Python's True or the text "true"; 2 is also 2.0, 1e-7 is 0.0000001, and a day
-may be a datetime at midnight. `as_text` is the name that an import stores; `Lookup` finds it for every other form.
+A CSV file has True, Parquet a boolean, a service Python's True or the text "true"; 2 is also 2.0, 1e-7 is 0.0000001, and a
+day may be a datetime at midnight. `as_text` returns the name that an import stores; `Lookup` finds it for every other form.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ __all__ = ["Lookup", "as_text", "canonical", "is_missing"]
 
 NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?")  # no leading zeros: 007 is a name
 MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)([T ](\d\d:\d\d)(:\d\d)?(\.\d+)?(Z|[+-]\d\d:?\d\d)?)?")
-NONE_TYPES = ("NAType", "NaTType")  # what pandas has for missing; pandas itself is not needed
+NONE_TYPES = ("NAType", "NaTType")  # pandas' types for missing values, by name, so that pandas need not be imported
 
 
 def is_missing(value: Any) -> bool:
-    """None, an empty text, or not a number or date (NaN, NaT, pandas' NA)."""
+    """Return whether the value is None, an empty text, NaN, NaT or pandas' NA."""
     if value is None or (isinstance(value, str) and not value):
         return True
     if isinstance(value, float | np.floating):
@@ -35,13 +35,13 @@ def is_missing(value: Any) -> bool:
 
 
 def as_text(value: Any) -> str:
-    """The name of a value that is not missing, as an import stores it (`cells.texts` does the same for a column)."""
+    """Return the name of a value that is not missing, as an import stores it (`cells.texts` does so for a column)."""
     if isinstance(value, str):
         return str(value)
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, float | np.floating):
-        return str(value + 0.0)  # -0.0 is 0.0; float32 keeps its own shortest form
+        return str(value + 0.0)  # -0.0 becomes 0.0; float32 keeps its own shortest form
     if isinstance(value, np.datetime64):
         value = str(value)
     if isinstance(value, date) or (isinstance(value, str) and MOMENT.fullmatch(value)):
@@ -50,7 +50,7 @@ def as_text(value: Any) -> str:
 
 
 def canonical(text: str) -> str:
-    """One form of everything that may mean the same: yes/no in lower case, numbers as short as can be, days as days."""
+    """Return one form for all texts that may mean the same: booleans in lower case, shortest numbers, days as dates."""
     lower = text.strip().lower()
     if lower in ("true", "false"):
         return lower
@@ -59,7 +59,7 @@ def canonical(text: str) -> str:
         if not math.isfinite(number):
             return text
         if number == int(number):
-            # beyond 2 ** 53 a float does not hold every digit that the text does
+            # beyond 2 ** 53 a float does not hold every digit of the text
             return lower.lstrip("+") if lower.lstrip("+-").isdigit() else str(int(number))
         return repr(number)
     if MOMENT.fullmatch(text.strip()):
@@ -85,18 +85,18 @@ def _moment(text: str) -> str:
 
 
 class Lookup:
-    """The place of a name among `names`, for a value in any form."""
+    """Finds the index in `names` of a value in any form."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._exact = {name: place for place, name in enumerate(names)}
         self._alike: dict[str, int | None] = {}
         for name, place in self._exact.items():
             form = canonical(name)
-            # "1.1" and "1.10" may be two versions: where forms meet, only the exact text counts
+            # "1.1" and "1.10" may be two versions: if canonical forms collide, only the exact text counts
             self._alike[form] = None if form in self._alike else place
 
     def get(self, value: Any) -> int | None:
-        """None where it is missing or unknown."""
+        """Return the index of the value; None if it is missing or unknown."""
         if is_missing(value):
             return None
         text = as_text(value)

@@ -1,4 +1,4 @@
-"""An agent as one ONNX file, and the runtime that acts from it without torch."""
+"""Export of an agent to one ONNX file, and a runtime that acts from it without torch."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""An agent as one ONNX file: the acting step as a pure function, with what a caller must know in its metadata.
+"""Export of an agent to one ONNX file: the acting step as a pure function; metadata describe how to call it.
 
 The model reads the ring of keys and values and returns only the new ones; `deployment/runtime.py` keeps the ring. So no
-memory is copied through the model, and any program that speaks ONNX can do the same.
+memory is copied through the model, and any program that can run ONNX models can do the same.
 
-    inputs   one for each leaf of the observation (R, *shape), previous_action (R, M) int64, previous_reward (R,),
-             first (R,) bool, keys and values (layers, R, H, context, d), position (R,) int64: steps seen,
-             mask (R, A) bool, or (R, M, A) where M > 1: allowed actions
-    outputs  q (R, M, A), new_keys and new_values (R, layers, H, d), to be put into slot position % context
+    inputs   one per leaf of the observation (R, *shape), previous_action (R, M) int64, previous_reward (R,),
+             first (R,) bool, keys and values (layers, R, H, context, d), position (R,) int64: number of steps so far,
+             mask (R, A) bool, or (R, M, A) if M > 1: allowed actions
+    outputs  q (R, M, A), new_keys and new_values (R, layers, H, d), to be stored in slot position % context
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from seqel.storage import atomic_write
 
 __all__ = ["export"]
 
-ROWS = 2  # of the example that is traced; the model takes any number
+ROWS = 2  # rows of the traced example; the model takes any number of rows
 
 
 class Step(nn.Module):
-    """The acting step of a Q-network, nothing written in place."""
+    """The acting step of a Q-network, without in-place operations."""
 
     def __init__(self, network: QNetwork) -> None:
         super().__init__()
         if not network.trunk.exportable:
             raise ConfigError(
-                f"export: expected trunk = {trunks_with('exportable')}, this agent has {network.config.trunk!r}"
+                f"export: expected trunk = {trunks_with('exportable')}, got an agent with {network.config.trunk!r}"
             )
         self.network, self.trunk = network, network.trunk
 
@@ -66,15 +66,15 @@ class Step(nn.Module):
 
 
 def export(agent: Agent, path: str | Path) -> Path:
-    """Write the agent to `path` (.onnx) for any number of rows, and return it. Needs the extra `serve`.
+    """Write the agent to `path` (.onnx) for any number of rows, and return the path. Needs the extra `serve`.
 
     Raises:
-        ConfigError: the trunk is no Transformer.
+        ConfigError: the trunk is not a Transformer.
         MissingExtraError: onnx or onnxscript is not installed.
-        StorageError: the file could not be written; what was there before is untouched.
+        StorageError: the file could not be written; an existing file is untouched.
     """
     onnx = require("onnx", "serve", "export")
-    require("onnxscript", "serve", "export")  # torch exports with it
+    require("onnxscript", "serve", "export")  # torch's exporter uses it
     network = agent.network
     device, training = agent.device, network.training
     step = Step(network).to("cpu").eval()
@@ -96,7 +96,7 @@ def export(agent: Agent, path: str | Path) -> Path:
 
 
 def describe(agent: Agent) -> dict[str, Any]:
-    """What a caller must know besides the model."""
+    """Return what a caller must know besides the model."""
     return {
         "format": FORMAT,
         "observation": agent.observation_spec.to_json(),
@@ -127,7 +127,7 @@ def _shapes(agent: Agent) -> tuple[Any, ...]:
 
 @contextlib.contextmanager
 def _quiet() -> Any:
-    """Without the exporter's chatter, which speaks of torch's insides."""
+    """Silence the exporter's messages, which are about torch's internals."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,6 +1,6 @@
-"""An exported agent at work: onnxruntime and the ring of keys and values. No torch.
+"""Acts from an exported agent, with onnxruntime and the ring of keys and values. Does not import torch.
 
-The same `act` as `seqel.agents.agent.Agent`, for whole batches.
+`act` has the same contract as in `seqel.agents.agent.Agent`, for whole batches.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from seqel.types import Decision
 __all__ = ["FORMAT", "METADATA", "PREFIX", "ExportedAgent", "Memory"]
 
 METADATA = "seqel"  # the key of the description in the model's metadata
-FORMAT = 2  # 1 had no mask among its inputs, and so chose otherwise than the agent where a policy head filters
-PREFIX = "observation."  # of the names of the leaves' inputs
+FORMAT = 2  # format 1 had no mask input, so agents with a policy constraint chose differently
+PREFIX = "observation."  # prefix of the names of the leaves' inputs
 
 
 @dataclass(slots=True)
 class Memory:
-    """What an exported agent remembers, a row each. Consumed by `act`."""
+    """The memory of an exported agent, one row per environment. Consumed by `act`."""
 
     keys: NDArray[np.float32]  # (layers, R, H, context, d)
     values: NDArray[np.float32]
-    position: NDArray[np.int64]  # (R,) steps seen
+    position: NDArray[np.int64]  # (R,) number of steps so far
     last_action: NDArray[np.int64]  # (R, M)
 
     def __len__(self) -> int:
@@ -45,7 +45,7 @@ class ExportedAgent:
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
-        CheckpointError: the file is missing, damaged, or no exported agent.
+        CheckpointError: the file is missing, damaged, or not an exported agent.
     """
 
     def __init__(self, path: str | Path, threads: int = 1) -> None:
@@ -56,16 +56,16 @@ class ExportedAgent:
         options.intra_op_num_threads, options.log_severity_level = threads, 3
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors have no common base but this
+        except Exception as error:  # onnxruntime's errors have no other common base class
             raise CheckpointError(
-                f"{path} is damaged, or no ONNX model: {' '.join(str(error).split())[:200]}"
+                f"{path} is damaged, or not an ONNX model: {' '.join(str(error).split())[:200]}"
             ) from error
         self._read(str(path), self.session.get_modelmeta().custom_metadata_map.get(METADATA))
         self._names = [one.name for one in self.session.get_inputs()]
 
     def _read(self, path: str, text: str | None) -> None:
         if text is None:
-            raise CheckpointError(f"{path}: an ONNX model, but no exported agent: it has no metadata {METADATA!r}")
+            raise CheckpointError(f"{path}: an ONNX model, but not an exported agent: it has no metadata {METADATA!r}")
         try:
             told = json.loads(text)
             if told["format"] != FORMAT:
@@ -78,12 +78,12 @@ class ExportedAgent:
             self.context = int(ring["context"])
             self._ring = (int(ring["layers"]), int(ring["heads"]), int(ring["dim"]))
             self.info: dict[str, Any] = told["info"]
-            self._warned = False  # that it acts without the masks that it was trained with
+            self._warned = False  # whether a warning about missing masks was given
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{path}: its metadata {METADATA!r} is damaged: {error}") from error
 
     def initial_state(self, batch: int) -> Memory:
-        """The memory of `batch` rows that have seen nothing."""
+        """Return empty memory for `batch` rows."""
         layers, heads, dim = self._ring
         keys, values = (np.zeros((layers, batch, heads, self.context, dim), np.float32) for _ in range(2))
         return Memory(keys, values, np.zeros(batch, np.int64), np.zeros((batch, self.action_spec.dims), np.int64))
@@ -98,10 +98,10 @@ class ExportedAgent:
         previous_action: Any = None,
         mask: Any = None,
     ) -> tuple[Decision, Memory]:
-        """Choose the best action of each of R rows; arguments and result as of `Agent.act`.
+        """Choose the best action of each of R rows; same arguments and result as `Agent.act`.
 
         Raises:
-            SpaceError: something does not fit. The state is then as it was.
+            SpaceError: an argument does not fit. The state is then unchanged.
         """
         rows = self.observation_spec.rows(observation) if state is None else len(state)
         flat = observation
@@ -133,7 +133,7 @@ class ExportedAgent:
         earned = _rows("reward", 0.0 if reward is None else reward, np.float32, rows)
         if not (np.isfinite(earned) | begins).all():
             raise SpaceError(f"reward: expected finite numbers, got {earned.tolist()!s:.200}")
-        for ring in (state.keys, state.values):  # what is empty follows from the position, but 0 * nan is nan
+        for ring in (state.keys, state.values):  # unused slots are masked by the position, but 0 * nan is nan
             ring[:, begins] = 0.0
         given = {
             "previous_action": last,

@@ -1,4 +1,4 @@
-"""Where an environment departs from its spaces and from Gymnasium's rules, though learning could go on."""
+"""Checks of an environment against its spaces and Gymnasium's rules; what they find are warnings, not errors."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from seqel.errors import SeqelError, SpaceError
-from seqel.spaces import Leaf, ObservationSpec, lost_in_float32, shifted
+from seqel.spaces import Leaf, ObservationSpec
+from seqel.spaces.precision import lost_in_float32, shifted
 
 __all__ = ["Watcher", "replays"]
 
-DIM = 32  # a picture whose brightest value in play is below this may hold codes instead
-BRIGHT = 64  # codes from here on may be brightness instead
+DIM = 32  # an image whose largest observed value is below this may hold codes instead
+BRIGHT = 64  # codes with values from here on may be brightness instead
 
 
 class Watcher:
-    """Looks at every raw observation of the probe; `warnings` and `require_distinct` say what was seen."""
+    """Checks every raw observation of the probe; `warnings` and `require_distinct` report the results."""
 
     def __init__(self, space: gym.Space[Any], spec: ObservationSpec, said: frozenset[str]) -> None:
-        """`said`: the paths whose reading (pixels or codes) the user has chosen."""
+        """`said`: the paths for which the user has chosen how they are read (pixels or codes)."""
         self.space, self.spec, self._chosen = space, spec, said
         self._faults: dict[str, str] = {}  # kind and path -> text
         self._least: dict[str, NDArray[np.float64]] = {}
         self._greatest: dict[str, NDArray[np.float64]] = {}
 
     def see(self, observation: Any) -> None:
-        """Take in one observation, as the environment gave it."""
+        """Check one observation, as returned by the environment."""
         for path, space, value in _parts(self.space, observation, ()):
             for kind, text in _faults(space, value):
                 self._faults.setdefault(f"{kind} {path}", f"observation {path!r}: {text}")
@@ -46,7 +47,7 @@ class Watcher:
         self._least[leaf.path], self._greatest[leaf.path] = np.minimum(least, values), np.maximum(greatest, values)
 
     def require_distinct(self) -> None:
-        """Raises SpaceError where numbers that differ become (nearly) equal in float32."""
+        """Raise SpaceError if different numbers become (nearly) equal in float32."""
         for leaf in self.spec.leaves:
             if leaf.kind != "vector" or leaf.path not in self._least:
                 continue
@@ -57,17 +58,17 @@ class Watcher:
                 offset = float(leaf.offset[at]) if leaf.offset else 0.0
                 raise SpaceError(
                     f"observation {leaf.path!r}: element {at} went from {least[at] + offset:.17g} to "
-                    f"{greatest[at] + offset:.17g} in play, and float32 (about 7 digits) can hardly tell these apart. "
-                    "Subtract a constant in the environment; or declare a float64 or int64 Box whose bounds are near the "
-                    "values, and the nearer bound is subtracted before they become float32"
+                    f"{greatest[at] + offset:.17g} in play, and float32 (about 7 digits) can barely distinguish these. "
+                    "Subtract a constant in the environment, or declare a float64 or int64 Box whose bounds are near the "
+                    "values: the nearer bound is then subtracted before they become float32"
                 )
 
     def warnings(self) -> list[str]:
-        """What was found, in words."""
+        """Return a sentence for each thing that was found."""
         return [*self._faults.values(), *self._readings()]
 
     def _readings(self) -> Iterator[str]:
-        """Grids of uint8 where the space alone does not tell brightness from codes."""
+        """Yield warnings for uint8 grids where the space alone does not decide between brightness and codes."""
         for leaf in self.spec.leaves:
             if leaf.dtype != "uint8" or leaf.path in self._chosen or leaf.path not in self._greatest:
                 continue
@@ -75,7 +76,7 @@ class Watcher:
             setting = f"--set observation.{leaf.path}="
             if leaf.kind == "image" and most < DIM:
                 yield (
-                    f"{leaf.path!r} is read as a picture, but no value in play was above {most}: if these are codes, lower "
+                    f"{leaf.path!r} is read as an image, but no value in play was above {most}: if these are codes, lower "
                     f"the `high` of its Box, or say so ({setting}codes)"
                 )
             if leaf.kind == "grid" and most >= BRIGHT:
@@ -86,7 +87,7 @@ class Watcher:
 
 
 def replays(env: gym.Env[Any, Any], seed: int, actions: list[Any], trace: list[Any]) -> str:
-    """Whether reset(seed) and the same actions do the same again.  -> "" or what differed.
+    """Check that reset(seed) and the same actions give the same trace again.  -> "" or what differed.
 
     trace: [first observation, (observation, reward) of each action, ...]
     """
@@ -114,11 +115,13 @@ def _equal(one: Any, other: Any) -> bool:
         )
     if isinstance(one, tuple):
         return isinstance(other, tuple) and all(map(_equal, one, other))
-    return bool(np.array_equal(np.asarray(one), np.asarray(other)))
+    one, other = np.asarray(one), np.asarray(other)
+    numbers = one.dtype.kind == other.dtype.kind == "f"  # rows that are absent may hold NaN
+    return bool(np.array_equal(one, other, equal_nan=numbers))
 
 
 def _parts(space: gym.Space[Any], value: Any, keys: tuple[Any, ...]) -> Iterator[tuple[str, gym.Space[Any], Any]]:
-    """Each leaf's path, space and value; what is missing has been refused before."""
+    """Yield each leaf's path, space and value; missing leaves have been rejected before."""
     if isinstance(space, spaces.Dict):
         for name, part in space.items():
             yield from _parts(part, value[name], (*keys, name))
@@ -133,16 +136,16 @@ def _faults(space: gym.Space[Any], value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(space, spaces.Box):
         array = np.asarray(value)
         if array.shape != space.shape:
-            yield "shape", f"its shape is {list(array.shape)}, its space says {list(space.shape)}"
+            yield "shape", f"its shape is {list(array.shape)}, but its space says {list(space.shape)}"
             return
         if array.dtype != space.dtype:
-            yield "dtype", f"its values are {array.dtype}, its space says {space.dtype}"
+            yield "dtype", f"its values are {array.dtype}, but its space says {space.dtype}"
         outside = (array < space.low) | (array > space.high)
         if outside.any():
             at = np.argwhere(outside)[0]
             place = tuple(int(n) for n in at)
             low, high = space.low[place], space.high[place]
-            yield "bounds", f"a value was {array[place]:g} at {list(place)}, its space says {low:g} to {high:g}"
+            yield "bounds", f"a value was {array[place]:g} at {list(place)}, but its space says {low:g} to {high:g}"
     elif type(space) in CHECKED:
         _check: Callable[[Any], bool] = space.contains
         if not _check(value):
@@ -152,4 +155,4 @@ def _faults(space: gym.Space[Any], value: Any) -> Iterator[tuple[str, str]]:
 CHECKED = (
     spaces.MultiBinary,
     spaces.Text,
-)  # codes outside their space are refused; libraries' own spaces may be slow here
+)  # codes outside their space are rejected elsewhere; the spaces of other libraries may be slow here

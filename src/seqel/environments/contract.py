@@ -1,8 +1,8 @@
-"""One environment with Gymnasium's contract checked at every call, so that no later code has to doubt what it gets.
+"""A wrapper that checks Gymnasium's contract at every call, so that later code can rely on what it gets.
 
-`CheckedEnv` stands around every copy that is trained, validated or probed. What breaks the contract becomes an
-EnvironmentFault that says what was expected and what was got. It passes on only what Seqel uses: the action mask (from `info`
-or from a Dict observation) and `is_success`.
+`CheckedEnv` wraps every environment that is used for training, validation or probing. A violation of the contract raises an
+EnvironmentFault that says what was expected and what was got. The wrapper passes on only the parts of `info` that Seqel uses:
+the action mask (from `info` or from a Dict observation) and `is_success`.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ SUCCESS = "is_success"
 RESET = "(observation, info)"
 STEP = "(observation, reward, terminated, truncated, info)"
 
-_open: dict[int, weakref.ref[CheckedEnv]] = {}  # by the id of the innermost environment: who is using it
+_open: dict[int, weakref.ref[CheckedEnv]] = {}  # id of the innermost environment -> the wrapper that uses it
 
 
 class SharedInstance(EnvironmentFault):
-    """The function that makes the environment returned an instance that is in use already."""
+    """The function that makes the environment returned an instance that is already in use."""
 
 
 def make_checked(make: EnvMaker, row: int | None = None) -> CheckedEnv:
-    """A new environment, checked; `row` is its number among others side by side.
+    """Make a new, checked environment; `row` is its number among parallel environments.
 
     Raises:
-        EnvironmentFault: it cannot be made, or is no `gymnasium.Env` with spaces.
-        SpaceError: its observation has an "action_mask" that is none.
-        SharedInstance: the instance is in use already.
+        EnvironmentFault: it cannot be made, or is not a `gymnasium.Env` with spaces.
+        SpaceError: its observation has an "action_mask" that is not a valid mask.
+        SharedInstance: the instance is already in use.
     """
     try:
         env = make()
@@ -54,7 +54,10 @@ def make_checked(make: EnvMaker, row: int | None = None) -> CheckedEnv:
 
 
 class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
-    """See the file's first lines. Its observation space lacks "action_mask" where that is a mask."""
+    """An environment whose calls are checked (see the module's docstring).
+
+    A mask under "action_mask" is removed from the observation space.
+    """
 
     def __init__(self, env: Any, row: int | None = None) -> None:
         if not isinstance(env, gym.Env):
@@ -67,7 +70,7 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
                     f"expected an {name} (a gymnasium.Space) of {type(env).__name__}, got {space!r:.80}"
                 )
         super().__init__(env)
-        self.close_error = ""  # what `close` failed with
+        self.close_error = ""  # the error of a failed `close`
         self._name = "the environment" if row is None else f"environment {row}"
         self._steps = 0
         space, action = env.observation_space, env.action_space
@@ -86,32 +89,32 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
         user = _open[key]() if key in _open else None
         if user is not None and user.env.unwrapped is self.env.unwrapped:
             raise SharedInstance(
-                "the function that makes the environment returned an instance that is in use already: every copy needs its "
-                "own. Write `lambda: MyEnv()`, not `lambda: env`. Where there can be only one (a machine, a robot), set "
-                "environments = 1"
+                "the function that makes the environment returned an instance that is already in use: it must return a new "
+                "one every time. Write `lambda: MyEnv()`, not `lambda: env`. If there can be only one (a machine, a robot), "
+                "set environments = 1"
             )
         _open[key] = weakref.ref(self)
 
     def close(self) -> None:
-        """Close the environment. A failure is a warning: what was learnt must not be lost for it."""
+        """Close the environment. A failure is only a warning, so that the training result is not lost."""
         if self.shut():
             warnings.warn(f"{self._name} failed in close: {self.close_error}", RuntimeWarning, stacklevel=2)
 
     def shut(self) -> str:
-        """Close the environment.  -> what it failed with, or ""."""
+        """Close the environment.  -> the error message if that failed, or ""."""
         key = id(self.env.unwrapped)
         if key in _open and _open[key]() is self:
             del _open[key]
         try:
             self.env.close()
-        except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever it is, it is told)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  (any error is reported)
             self.close_error = _said(error)
         return self.close_error
 
     # -- reset and step --------------------------------------------------------------------------------------------
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """As Gymnasium's. Raises EnvironmentFault."""
+        """Reset as Gymnasium defines it. Raises EnvironmentFault if the call fails or breaks the contract."""
         self._steps = 0
         observation, info = self._call("reset", RESET, lambda: self.env.reset(seed=seed, options=options or None))
         return self._observed(observation), self._told(
@@ -119,8 +122,8 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
         )
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """As Gymnasium's. Raises EnvironmentFault."""
-        if self._action is not None:  # what `action_space.sample()` gives, wherever the action is from
+        """Step as Gymnasium defines it. Raises EnvironmentFault if the call fails or breaks the contract."""
+        if self._action is not None:  # the type that `action_space.sample()` returns, whatever the caller passed
             assert self.action_space.dtype is not None
             if self._action.dims == 1:
                 action = self.action_space.dtype.type(action)
@@ -143,7 +146,7 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
             raise EnvironmentFault(f"{self._name} failed in {name}: {_said(error)}") from error
         if not isinstance(returned, tuple) or len(returned) != parts.count(",") + 1:
             got = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
-            raise EnvironmentFault(f"{name} returned {got}: expected {parts}, as Gymnasium's environments do")
+            raise EnvironmentFault(f"{name} returned {got}: expected {parts}, as Gymnasium defines it")
         return returned
 
     def _reward(self, reward: Any, action: Any) -> float:
@@ -186,8 +189,8 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
         return told
 
     def _mask(self, observation: Any, info: Mapping[str, Any], over: bool) -> NDArray[np.bool_] | None:
-        """(A,) or (M, A); None: all are allowed. The maximum over no actions is not defined, so at an episode's end a
-        dimension that allows nothing allows all."""
+        """Return the mask (A,) or (M, A), or None if all actions are allowed. At an episode's end, a dimension that allows
+        nothing counts as one that allows everything, because the maximum over no actions is not defined."""
         if self._action is None:
             return None
         found = []
@@ -210,8 +213,8 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
             if not over:
                 where = f" in dimension {int(np.flatnonzero(~some)[0])}" if self._action.dims > 1 else ""
                 raise EnvironmentFault(
-                    f"{self._name}: {MASK} allows no action{where} before step {self._steps + 1} of an open episode: end the "
-                    "episode (terminated = True), or allow an action that does nothing"
+                    f"{self._name}: {MASK} allows no action{where} before step {self._steps + 1}, but the episode has not "
+                    "ended: end it (terminated = True), or allow an action that does nothing"
                 )
             return np.where(some, mask, self._action.unmasked)
         return mask
@@ -231,12 +234,12 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
         if not 0.0 <= number <= 1.0:
             raise EnvironmentFault(
                 f"{self._name} returned info[{SUCCESS!r}] = {value!r:.80} at step {self._steps}: expected True or False (or "
-                "a share from 0 to 1)"
+                "a number from 0 to 1)"
             )
         return number
 
     def _observed(self, observation: Any) -> Any:
-        """The observation, its whole numbers in the dtype of its space: numpy would refuse them, or wrap them around."""
+        """Return the observation with integers cast to the dtype of their space. NumPy would reject or wrap them."""
         for keys, dtype in self._integers:
             value = observation
             try:
@@ -248,7 +251,7 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
                 with np.errstate(invalid="ignore"):
                     cast = array.astype(dtype)
             except (LookupError, TypeError, ValueError):
-                continue  # missing or ragged: whoever reads it says so
+                continue  # missing or ragged: reported where it is read
             if not np.array_equal(cast, array):
                 path = "/".join(map(str, keys)) or "observation"
                 raise EnvironmentFault(
@@ -268,7 +271,7 @@ def _spec(space: gym.Space[Any]) -> ActionSpec | None:
 
 
 def _replaced(observation: Any, keys: tuple[str | int, ...], value: Any) -> Any:
-    """The observation with another value at the end of this way; the environment's own is left as it is."""
+    """Return a copy of the observation with another value under these keys; the original does not change."""
     if not keys:
         return value
     part = _replaced(observation[keys[0]], keys[1:], value)
@@ -278,7 +281,7 @@ def _replaced(observation: Any, keys: tuple[str | int, ...], value: Any) -> Any:
 
 
 def _integers(space: gym.Space[Any], keys: tuple[str | int, ...]) -> Any:
-    """The way to every array of whole numbers, and its dtype."""
+    """Yield the keys of every integer array, and its dtype."""
     if isinstance(space, spaces.Dict):
         for name, part in space.items():
             yield from _integers(part, (*keys, name))

@@ -1,7 +1,7 @@
-"""envpool's engines behind the Gymnasium id they re-implement: its spaces, its episodes, many times its speed.
+"""envpool's engines in place of the Gymnasium ids that they re-implement: the same spaces and tasks, many times faster.
 
-The rules of a task are those that envpool's authors wrote; the numbers it draws are its own. An agent trained here acts on
-`gymnasium.make(id)` as it is. (envpool: Weng et al. 2022, arXiv:2206.10558.) Needs the extra `pool`.
+The implementation of a task is envpool's, and so are its random numbers. An agent trained here can act on
+`gymnasium.make(id)` without changes. (envpool: Weng et al. 2022, arXiv:2206.10558.) Needs the extra `pool`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["PoolEnv", "has_pool"]
 
 
 def has_pool(name: str) -> bool:
-    """Whether envpool is installed and knows the id."""
+    """Return whether envpool is installed and knows the id."""
     try:
         envpool = require("envpool", "pool")
     except MissingExtraError:
@@ -30,15 +30,15 @@ def has_pool(name: str) -> bool:
 
 
 class PoolEnv:
-    """`count` environments of one id, stepped together; what `VectorStream` needs of a vector environment.
+    """`count` environments of one id that are stepped together; the part of a vector environment that `VectorStream` uses.
 
-    Episodes end as NEXT_STEP says: the call after an episode's end only begins the next one. Their seeds cannot be chosen
-    one by one: the first `reset` seeds the whole pool, so the same run is the same again, but open episodes cannot be
+    The autoreset mode is NEXT_STEP: the call after an episode's end only resets. Episodes cannot be seeded individually: the
+    first `reset` seeds the whole pool. Running again with the same seed gives the same run, but open episodes cannot be
     replayed when a run is resumed.
 
     Raises:
         MissingExtraError: envpool is not installed.
-        ConfigError: it does not know the id, or takes other arguments.
+        ConfigError: envpool does not know the id, or rejects the arguments.
         SpaceError: its observations or actions are not those of the Gymnasium id.
     """
 
@@ -63,13 +63,13 @@ class PoolEnv:
         try:
             return envpool.make_gymnasium(self.name, num_envs=self.num_envs, seed=seed, **options, **self.arguments)
         except Exception as error:
-            raise ConfigError(f"envpool cannot make {self.name!r} so: {type(error).__name__}: {error}") from error
+            raise ConfigError(f"envpool cannot make {self.name!r}: {type(error).__name__}: {error}") from error
 
     def _check(self) -> None:
         ours, theirs = self.single_observation_space, self._pool.observation_space
         if not _fits(ours, theirs):
             raise SpaceError(
-                f"envpool's {self.name!r} observes {theirs}, which is not {ours} as gymnasium.make gives it"
+                f"expected envpool's {self.name!r} to observe {ours} as gymnasium.make's does, got {theirs}"
             )
         if not _same_actions(self.single_action_space, self._pool.action_space):
             raise SpaceError(
@@ -77,7 +77,7 @@ class PoolEnv:
             )
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin every environment's next episode. Seeds (one an environment, or none) are made into the pool's one."""
+        """Reset every environment. Seeds (one per environment, or none) are combined into one for the pool."""
         given = [one for one in (seed if isinstance(seed, list) else [seed]) if one is not None]
         if given or self._ran:
             self._pool.close()
@@ -90,7 +90,7 @@ class PoolEnv:
     def step(
         self, action: NDArray[Any]
     ) -> tuple[Any, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """As of a vector environment. Raises EnvironmentFault where the engine fails."""
+        """Step every environment; same contract as a vector environment. Raises EnvironmentFault if the engine fails."""
         try:
             observation, reward, terminated, truncated, _ = self._pool.step(np.asarray(action))
         except Exception as error:
@@ -98,7 +98,7 @@ class PoolEnv:
         return self._read(self.single_observation_space, observation), reward, terminated, truncated, {}
 
     def close(self) -> None:
-        """Let the engine go."""
+        """Release the engine."""
         self._pool.close()
 
     def _read(self, space: gym.Space[Any], value: Any) -> Any:
@@ -115,7 +115,7 @@ def _is_text(space: gym.Space[Any]) -> bool:
 
 @lru_cache(maxsize=4096)
 def _text(row: bytes) -> str:
-    """Texts come as bytes, padded by zeros."""
+    """Decode a text: envpool returns bytes, padded with zeros."""
     return row.rstrip(b"\0").decode("utf-8", errors="replace")
 
 
@@ -128,7 +128,7 @@ def _same_actions(ours: gym.Space[Any], theirs: gym.Space[Any]) -> bool:
 
 
 def _fits(ours: gym.Space[Any], theirs: gym.Space[Any]) -> bool:
-    """Whether envpool's observations can be read as the Gymnasium id's."""
+    """Return whether envpool's observations can be read as those of the Gymnasium id."""
     if isinstance(ours, gym.spaces.Dict):
         return isinstance(theirs, gym.spaces.Dict) and all(
             name in theirs.spaces and _fits(part, theirs[name]) for name, part in ours.spaces.items()

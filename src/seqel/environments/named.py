@@ -1,8 +1,9 @@
-"""An environment that a file names (a run's config.toml, an agent's description): what may be looked up without asking.
+"""Environments named in a file (a run's config.toml, an agent's description), and which names need the user's confirmation.
 
 A file from elsewhere is data. It may name an id that an installed package has registered with Gymnasium, with arguments
-that are numbers, yes/no or plain words. Anything else imports or reaches what its author chose, and needs the user's word:
-`module:Class` imports a module; a text with a dot, slash or colon may be a path or, to some environments, a class to load.
+that are numbers, booleans or plain words. Anything else could run code that the author of the file chose, and must be
+confirmed: `module:Class` imports a module; a text with a dot, slash or colon may be a path or, in some environments, a class
+to load.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ def resolve_named(
     folder: Path | None = None,
     given: Collection[str] = (),
 ) -> EnvMaker:
-    """The maker of an environment that `source` (a file) names. The current directory is not searched.
+    """Return a function that makes the environment that `source` (a file) names. The current directory is not searched.
 
-    confirm: what the user can do to confirm it, for the message; trusted: that was done; folder: where the module was
-    imported from when the user named it on this machine, searched first; given: arguments that the user typed.
+    confirm: how the user can confirm the name, for the message. trusted: whether the user has confirmed it. folder: the
+    folder from which the user imported the module on this machine, searched first. given: arguments that the user typed.
 
     Raises:
         TrustError: the name imports code, or an argument is not plain, and it is not trusted; nothing was imported.
@@ -60,13 +61,13 @@ def resolve_named(
                 return import_named(module, name, arguments, folder)
             except EnvironmentFault as error:
                 raise EnvironmentFault(
-                    f"{error}. The current directory is not searched for a name from {source}: give it, --env {env}"
+                    f"{error}. The current directory is not searched for a name from {source}: pass --env {env}"
                 ) from error
         return resolve(env, **arguments)
 
 
 def require_plain(arguments: dict[str, Any], *, source: str, confirm: str) -> None:
-    """See that arguments from a file can reach nothing by name. Raises TrustError."""
+    """Raise TrustError if an argument from a file could name code or a path."""
     for name, value in arguments.items():
         if not is_plain(value):
             raise TrustError(
@@ -76,7 +77,7 @@ def require_plain(arguments: dict[str, Any], *, source: str, confirm: str) -> No
 
 
 def is_plain(value: Any) -> bool:
-    """Numbers, yes/no, plain words, and lists of these."""
+    """Return whether the value is a number, a boolean, a plain word, or a list of these."""
     if isinstance(value, list | tuple):
         return len(value) <= 10_000 and all(map(is_plain, value))
     return isinstance(value, bool | int | float) or (isinstance(value, str) and WORD.fullmatch(value) is not None)
@@ -84,7 +85,7 @@ def is_plain(value: Any) -> bool:
 
 @contextmanager
 def without_current_directory() -> Iterator[None]:
-    """While it lasts, nothing is imported from the current directory: that may be the folder the file came in."""
+    """Import nothing from the current directory inside this context: it may be the folder that the file is from."""
     here = Path.cwd()
     before = list(sys.path)
     sys.path[:] = [entry for entry in before if entry and not _same(entry, here)]

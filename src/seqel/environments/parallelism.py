@@ -1,4 +1,4 @@
-"""How fast environments are side by side, in one process or in one each, and which to take."""
+"""Measures whether parallel environments are faster in one process or in one process each."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Mode", "choose_mode", "time_env"]
 
 Mode = Literal["sync", "async", "envpool"]
 
-FAST = 2_000.0  # steps/s of one environment: above, handing a step to another process costs more than the step
-TRIAL = 1.0  # seconds that each way is tried for
+FAST = 2_000.0  # steps/s of one environment; above this, passing a step to another process takes longer than the step
+TRIAL = 1.0  # seconds for which each mode is tried
 
 
 def choose_mode(make: EnvMaker, found: Probe, envs: int) -> Mode:
-    """ "sync" or "async": a second of each, where the environment is slow enough for it to matter.
+    """Choose "sync" or "async" by trying each for a second, if the environment is slow enough for it to matter.
 
-    Both play the same episodes from the same seeds, so this changes how long a run takes and nothing else.
+    Both play the same episodes from the same seeds, so the choice only changes how long a run takes.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if found.steps_per_second >= FAST or cores < 2 or envs < 2:
@@ -37,7 +37,7 @@ def choose_mode(make: EnvMaker, found: Probe, envs: int) -> Mode:
 def time_env(
     make: EnvMaker, spec: ObservationSpec, action: ActionSpec, envs: int, mode: Mode, seconds: float
 ) -> dict[str, Any]:
-    """Random actions in `envs` copies for `seconds`, resets included: environment steps a second."""
+    """Take random actions in `envs` copies for `seconds` and return the environment steps per second, resets included."""
     stream = VectorStream(make_vector(make, envs, mode), spec, action)
     rng = np.random.default_rng(0)
     try:

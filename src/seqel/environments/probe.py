@@ -1,6 +1,6 @@
-"""What an environment is like, found by playing a few random episodes: lengths, rewards, suggestions, warnings.
+"""Plays a few random episodes to find out about an environment: lengths, rewards, suggested settings, warnings.
 
-The same numbers on every machine: the probe is bounded in steps, not in seconds.
+The probe is limited in steps, not in seconds, so that it finds the same numbers on every machine.
 """
 
 from __future__ import annotations
@@ -20,45 +20,46 @@ from seqel.environments.resolve import EnvMaker
 from seqel.environments.seeds import REPORTS
 from seqel.environments.text_share import TextShare
 from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.spaces.kinds.base import Hint
 
 __all__ = ["Probe", "probe"]
 
-WHOLE_EPISODE = 128  # episodes up to this long are attended to as a whole
-LONG_CONTEXT = 64  # what each layer reaches back in longer ones
-FEW = 8  # different rewards, up to which they may be a cost of time and a few events
-REPLAYED = 20  # steps of the first episode that are played again, to see whether seeds are respected
+WHOLE_EPISODE = 128  # up to this length, the context covers the whole episode
+LONG_CONTEXT = 64  # context for longer episodes
+FEW = 8  # up to this many different rewards may be a time penalty and a few events
+REPLAYED = 20  # steps of the first episode that are played again, to check that seeds are respected
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """An environment, as a newcomer would like to be told about it."""
+    """What a user wants to know about an environment before training."""
 
     observation: ObservationSpec
     action: ActionSpec
-    masked: bool  # an action mask is reported, in `info` or in the observation
+    masked: bool  # an action mask is given, in `info` or in the observation
     reports_success: bool
     episode_limit: int | None  # declared by the environment
     lengths: list[int] = field(default_factory=list)  # of the random episodes that ended
     returns: list[float] = field(default_factory=list)
     reward_range: tuple[float, float] = (0.0, 0.0)
-    longest: int = 0  # steps of the longest episode seen, ended or not
+    longest: int = 0  # steps of the longest episode, ended or not
     steps_per_second: float = 0.0
     suggested: dict[str, Any] = field(default_factory=dict)  # settings the environment itself asks for
     warnings: list[str] = field(default_factory=list)
     mask_in_observation: bool = False  # the mask is `observation["action_mask"]`
     paid: float = 0.0  # share of the steps whose reward was not 0
-    dense: bool = False  # most steps are rewarded, and by more than a constant cost of time
+    dense: bool = False  # most steps have a reward that is more than a constant time penalty
 
     @property
     def horizon(self) -> int | None:
-        """The longest an episode can be, as far as is known."""
+        """The maximum length of an episode in steps, if known."""
         if self.episode_limit is not None:
             return self.episode_limit
         return max(self.lengths) if self.lengths and max(self.lengths) == self.longest else None
 
     @property
     def context(self) -> int:
-        """Suggested steps of attention, each layer: whole episodes where they are short."""
+        """The suggested context per layer in steps: the whole episode if episodes are short."""
         asked = self.suggested.get("context")
         if asked is not None:
             return int(asked)
@@ -72,16 +73,16 @@ def probe(
     seed: int = 0,
     steps: int = 1_000,
     episodes: int = 8,
-    read_as: Mapping[str, str] | None = None,
+    read_as: Mapping[str, Hint] | None = None,
 ) -> Probe:
-    """Play up to `episodes` random episodes, `steps` steps in all, and the first steps of one again.
+    """Play up to `episodes` random episodes, at most `steps` steps in total, and replay the first steps of one.
 
-    read_as: "pixels" or "codes" for integer grids by their path; over what the environment's metadata says
-    (`metadata["seqel"] = {"observation": {path: "codes"}}`).
+    read_as: "pixels" or "codes" for integer grids, or the largest number of entities of a Sequence, by path; overrides the
+    environment's metadata (`metadata["seqel"] = {"observation": {path: "codes"}}`).
 
     Raises:
-        SpaceError: a space is not supported, or its numbers do not fit float32. ConfigError: `read_as` does not fit.
-        EnvironmentFault: it cannot be made, or breaks Gymnasium's contract.
+        SpaceError: a space is not supported, or its numbers do not fit float32. ConfigError: `read_as` is invalid.
+        EnvironmentFault: the environment cannot be made, or breaks Gymnasium's contract.
     """
     env = make_checked(make)
     try:
@@ -93,7 +94,7 @@ def probe(
     return found
 
 
-def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[str, str]) -> Probe:
+def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[str, Hint]) -> Probe:
     suggested = dict((env.metadata or {}).get("seqel", {}))
     read_as = dict(suggested.get("observation", {})) | read_as
     spec = ObservationSpec.from_space(env.observation_space, read_as)
@@ -163,8 +164,8 @@ def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[s
     differed = replays(env, seed % REPORTS.stop, actions, trace)
     if differed:
         found.warnings.append(
-            f"reset(seed={seed}) and the same actions did not do the same twice ({differed}): runs cannot be repeated, and "
-            "open episodes are lost when a run is resumed. Call super().reset(seed=seed), and draw from self.np_random alone"
+            f"reset(seed={seed}) and the same actions gave different results ({differed}): runs cannot be repeated, and "
+            "open episodes are lost when a run is resumed. Call super().reset(seed=seed), and draw only from self.np_random"
         )
     found.warnings.extend(texts.warnings())
     return found
@@ -180,15 +181,15 @@ def _random_action(rng: np.random.Generator, action: ActionSpec, mask: Any, dtyp
 def _warnings(found: Probe, taken: int) -> list[str]:
     said = []
     if not found.lengths:
-        said.append(f"no random episode ended within {taken} steps: returns are known only once one does")
+        said.append(f"no random episode ended within {taken} steps: there are no returns until one ends")
         if found.episode_limit is None:
             said.append(
-                "no time limit is declared: if the agent can avoid the end for ever, training episodes never end and every "
-                "validation episode is cut off. Give it one (gymnasium.wrappers.TimeLimit, or max_episode_steps where it is "
+                "no time limit is declared: if the agent can avoid the end forever, training episodes never end and every "
+                "validation episode is cut off. Add one (gymnasium.wrappers.TimeLimit, or max_episode_steps where it is "
                 "registered)"
             )
     if found.reward_range == (0.0, 0.0):
-        said.append("random play saw no reward at all: the first one must be met by chance, and may take long")
+        said.append("random play got no reward at all: the first one must be found by chance, which may take long")
     texts = [leaf.path for leaf in found.observation.leaves if leaf.kind == "text"]
-    said.extend(f"{path!r} is text: it is read as hashed byte trigrams, word order is mostly lost" for path in texts)
+    said.extend(f"{path!r} is text: it is read as hashed byte trigrams, so word order is mostly lost" for path in texts)
     return said

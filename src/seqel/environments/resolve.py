@@ -1,4 +1,4 @@
-"""What the user calls an environment -> a function that makes one."""
+"""Finds environments by name and returns functions that make them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["EnvMaker", "environment_name", "import_named", "known_id", "register
 
 EnvMaker = Callable[[], "gym.Env[Any, Any]"]
 
-# packages whose environments register when they are imported, by the beginning of their ids
+# packages that register their environments when imported, by the prefix of their ids
 REGISTRARS = {
     "MiniGrid": "minigrid",
     "BabyAI": "minigrid",
@@ -31,10 +31,12 @@ REGISTRARS = {
 
 
 def resolve(env: str | EnvMaker, **kwargs: Any) -> EnvMaker:
-    """An id ("CartPole-v1"), "module:Id-v0", "module:ClassName", a class, or a function without arguments.
+    """Return a function that makes the environment.
+
+    env: an id ("CartPole-v1"), "module:Id-v0", "module:ClassName", a class, or a function without arguments.
 
     Raises:
-        EnvironmentFault: nothing of that name can be found; says what was tried and what is close.
+        EnvironmentFault: nothing with that name was found; the message says what was tried and suggests similar names.
     """
     if callable(env):
         return partial(env, **kwargs) if kwargs else env
@@ -50,9 +52,9 @@ def resolve(env: str | EnvMaker, **kwargs: Any) -> EnvMaker:
 
 
 def import_named(module_name: str, name: str, kwargs: dict[str, Any], folder: Path | None = None) -> EnvMaker:
-    """The class `name` of a module, or the id that importing it registers; `folder` is searched first, where given.
+    """Find the class `name` in a module, or the id that importing it registers; `folder`, if given, is searched first.
 
-    Nothing is called before it is known to be an environment.
+    Nothing is called unless it is known to be an environment.
 
     Raises:
         EnvironmentFault: there is no such module, or the name is neither a subclass of `gymnasium.Env` nor an id.
@@ -64,7 +66,7 @@ def import_named(module_name: str, name: str, kwargs: dict[str, Any], folder: Pa
     if name in gym.registry:
         return partial(_make, name, kwargs)
     if found is None:
-        raise EnvironmentFault(f"module {module_name!r} has no class {name!r}, and registers no id of that name")
+        raise EnvironmentFault(f"module {module_name!r} has no class {name!r} and registers no id with that name")
     raise EnvironmentFault(
         f"{module_name}:{name}: expected a subclass of gymnasium.Env, got {type(found).__name__}; it was not called. "
         "A function that makes an environment can be passed in Python: seqel.train(make_env)"
@@ -72,7 +74,7 @@ def import_named(module_name: str, name: str, kwargs: dict[str, Any], folder: Pa
 
 
 def known_id(name: str) -> bool:
-    """Whether Gymnasium has an environment of that id, once the installed package that it belongs to is imported."""
+    """Return whether Gymnasium has an environment with that id, after importing the installed package it belongs to."""
     for prefix, package in REGISTRARS.items():
         if name.startswith(prefix) and name not in gym.registry:
             _register(package)
@@ -80,12 +82,12 @@ def known_id(name: str) -> bool:
 
 
 def environment_name(env: str | EnvMaker) -> str:
-    """What a run's config says about it: the id, or the function's qualified name (which no one can look up again)."""
+    """Return the name for a run's config: the id, or the function's qualified name (which cannot be looked up again)."""
     return env if isinstance(env, str) else getattr(env, "__qualname__", type(env).__name__)
 
 
 def registered(make: EnvMaker) -> tuple[str, dict[str, Any]]:
-    """The id and the arguments that a maker from `resolve` stands for; an empty id where a function makes it."""
+    """Return the id and the arguments of a maker from `resolve`; the id is empty if a function makes the environment."""
     if isinstance(make, partial) and make.func is _make:
         return make.args[0], make.args[1]
     return "", {}
@@ -94,8 +96,8 @@ def registered(make: EnvMaker) -> tuple[str, dict[str, Any]]:
 def _make(name: str, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
     if any(
         name.startswith(prefix) for prefix in REGISTRARS
-    ):  # a library's own: what Gymnasium's checker would say of it
-        kwargs = {"disable_env_checker": True} | kwargs  # (twice a run, and in colour) no user of ours can mend
+    ):  # for an environment of a library, Gymnasium's checker prints warnings
+        kwargs = {"disable_env_checker": True} | kwargs  # (twice per run, in colour) that the user cannot fix
     return gym.make(name, **kwargs)
 
 

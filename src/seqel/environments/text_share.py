@@ -1,4 +1,4 @@
-"""How much of an environment's texts is read: what `seqel check` tells where they are cut off."""
+"""Measures how much of an environment's texts is read; `seqel check` reports it if texts are cut off."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["TextShare"]
 
 
 class TextShare:
-    """Counts the texts of observations, and what of them lies beyond the bytes that are read."""
+    """Counts the texts of observations, and the part of them beyond the bytes that are read."""
 
     def __init__(self, spec: ObservationSpec) -> None:
         self._leaves = [leaf for leaf in spec.leaves if leaf.kind == "text"]
         self._counts = {leaf.path: [0, 0, 0, 0] for leaf in self._leaves}  # texts, cut, bytes, unread
 
     def add(self, observation: Any) -> None:
-        """One observation as the environment gives it."""
+        """Count one observation, as returned by the environment."""
         for leaf in self._leaves:
             size = len(str(leaf.pick(observation)).encode("utf-8", errors="replace"))
             beyond = max(0, size - leaf.shape[0])
@@ -26,10 +26,10 @@ class TextShare:
                 counts[place] += value
 
     def warnings(self) -> list[str]:
-        """A sentence for each leaf of which something is not read."""
+        """Return a sentence for each leaf of which some text is not read."""
         return [
             f"observation {leaf.path!r}: {cut / texts:.0%} of the texts are longer than the {leaf.shape[0]} bytes that are "
-            f"read, and {unread / size:.0%} of all text is not read: texts that differ only there look alike"
+            f"read, and {unread / size:.0%} of all text is not read: texts that differ only there look the same"
             for leaf in self._leaves
             for texts, cut, size, unread in [self._counts[leaf.path]]
             if cut

@@ -1,8 +1,8 @@
-"""Vector environments behind one contract, whatever their autoreset mode: the true final observation, no reset transition.
+"""Vector environments with one contract for every autoreset mode: the true final observation, and no reset transitions.
 
-`VectorStream.step` reports, for every row: the observation that the action led to (`reached`, also at an episode's end),
-and the observation to act on next (`current`, the new episode's first one where one began). A row of a NEXT_STEP environment
-spends one call on its reset: `stepped` is False there, and nothing of that call is recorded.
+`VectorStream.step` returns, for every row, the observation that the action led to (`reached`, also at an episode's end), and
+holds the observation to act on next (`current`, the first one of a new episode if one started). In NEXT_STEP mode a row
+needs one call for its reset: `stepped` is False there, and nothing of that call is recorded.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ __all__ = ["StepResult", "VectorStream", "close_vector", "make_vector", "success
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """One call of `step`, a row an environment."""
+    """The result of one call of `step`, one row per environment."""
 
     reached: FlatObservation  # leaves (E, *shape)
     reward: NDArray[np.float64]  # (E,)
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
-    stepped: NDArray[np.bool_]  # False: this row only began its next episode
+    stepped: NDArray[np.bool_]  # False: this row was only reset
     info: dict[str, Any]  # of the step, before any reset
-    # (E, A), or (E, M, A) where M > 1: allowed at `reached`; everything, where an episode ended with nothing
+    # (E, A), or (E, M, A) if M > 1: allowed at `reached`; all True where an episode ended with no action allowed
     mask: NDArray[np.bool_] | None = None
 
     @property
     def ended(self) -> NDArray[np.bool_]:
-        """Where an episode ended."""
+        """Which rows ended an episode, (E,)."""
         return self.terminated | self.truncated
 
 
 def make_vector(
     make: EnvMaker, environments: int, mode: Literal["sync", "async", "envpool"] = "sync"
 ) -> VectorEnv[Any, Any, Any]:
-    """`environments` copies side by side, checked, autoreset off; or envpool's engine for the id that `make` makes.
+    """Make a vector of `environments` checked copies without autoreset; or envpool's engine for the id that `make` makes.
 
     Raises:
-        EnvironmentFault: an environment cannot be made, or `make` returns the same instance twice. ConfigError, SpaceError:
-            envpool has no such id.
+        EnvironmentFault: an environment cannot be made, or `make` returns the same instance twice.
+        ConfigError, SpaceError: envpool has no such id, or one with other spaces.
     """
     if mode == "envpool":
         from seqel.environments.envpool import PoolEnv
@@ -69,7 +69,7 @@ def make_vector(
             workers = [partial(_in_worker, make, row, os.getpid()) for row in range(environments)]
             return AsyncVectorEnv(
                 workers, autoreset_mode=AutoresetMode.DISABLED, shared_memory=_shareable(first)
-            )  # `first` is open meanwhile, so that an instance that is handed out twice is noticed here
+            )  # `first` stays open, so that an instance that is returned twice is noticed here
         copies.extend(make_checked(make, row) for row in range(1, environments))
         return SyncVectorEnv([lambda copy=copy: copy for copy in copies], autoreset_mode=AutoresetMode.DISABLED)  # type: ignore[misc]
     except BaseException as error:
@@ -86,12 +86,12 @@ def make_vector(
 
 
 def close_vector(envs: VectorEnv[Any, Any, Any]) -> None:
-    """Close a vector environment, whatever state it is in: a worker that died must not hide why."""
+    """Close a vector environment in any state. A worker that died must not hide the error that killed it."""
     workers = getattr(envs, "processes", [])
     died = any(not worker.is_alive() for worker in workers)
     try:
         envs.close(**({"terminate": True} if died else {}))
-    except Exception as error:  # noqa: BLE001  (what was learnt must not be lost for it)
+    except Exception as error:  # noqa: BLE001  (the training result must not be lost)
         for worker in workers:
             worker.kill()
             worker.join()
@@ -101,7 +101,7 @@ def close_vector(envs: VectorEnv[Any, Any, Any]) -> None:
 
 
 def _shareable(env: CheckedEnv) -> bool:
-    """Whether observations can lie in memory that processes share: spaces of a library's own kind cannot."""
+    """Return whether observations can be in shared memory, which custom kinds of space do not support."""
     try:
         create_shared_memory(env.observation_space, n=1)
     except (CustomSpaceError, TypeError, ValueError):
@@ -110,14 +110,14 @@ def _shareable(env: CheckedEnv) -> bool:
 
 
 def _in_worker(make: EnvMaker, row: int, owner: int) -> Any:
-    """Ctrl-C reaches every process of a terminal; the one that trains answers, and must find its environments alive."""
-    if os.getpid() != owner:  # gymnasium makes one in the owner too, to look at its spaces
+    """Make an environment that ignores Ctrl-C, which reaches every process of a terminal: only the trainer handles it."""
+    if os.getpid() != owner:  # gymnasium also makes one in the owner, to read its spaces
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return make_checked(make, row)
 
 
 def _reason(error: BaseException, envs: VectorEnv[Any, Any, Any] | None) -> str:
-    """What went wrong. A pipe that broke says nothing: the process at its other end ended."""
+    """Describe the error. A broken pipe has no useful message: the process at its other end has ended."""
     if not isinstance(error, EOFError | ConnectionError | BrokenPipeError):
         return f"{type(error).__name__}: {error}"
     codes = []
@@ -131,7 +131,7 @@ def _reason(error: BaseException, envs: VectorEnv[Any, Any, Any] | None) -> str:
 
 
 class VectorStream:
-    """Drives a vector environment; owns which rows are at a first step, and the observations to act on."""
+    """Steps a vector environment; keeps which rows are at a first step, and the observations to act on."""
 
     def __init__(self, envs: VectorEnv[Any, Any, Any], spec: ObservationSpec, action: ActionSpec) -> None:
         self.envs, self.spec, self.action_spec = envs, spec, action
@@ -145,11 +145,11 @@ class VectorStream:
 
     @property
     def seedable(self) -> bool:
-        """Whether each episode can be reset with a seed of its own (so that a run can be replayed)."""
+        """Whether each episode can be reset with its own seed (so that a run can be replayed)."""
         return bool(self.mode == AutoresetMode.DISABLED)
 
     def reset(self, seeds: list[int | None], rows: NDArray[np.bool_] | None = None) -> None:
-        """Begin episodes in `rows` (None: all). Rows of other modes than DISABLED begin theirs themselves."""
+        """Start episodes in `rows` (None: all). In modes other than DISABLED the rows start their episodes themselves."""
         options = None if rows is None else {"reset_mask": rows}
         try:
             observation, info = self.envs.reset(seed=cast("Any", seeds), options=options)
@@ -168,7 +168,7 @@ class VectorStream:
         self._take_mask(info, rows)
 
     def step(self, action: NDArray[np.int64]) -> StepResult:
-        """Act in every row.  action (E,), or (E, M) where M > 1, counted from 0.
+        """Take one step in every row.  action (E,), or (E, M) if M > 1, counted from 0.
 
         Raises:
             EnvironmentFault: the environment fails, or its reward is not finite.
@@ -203,12 +203,12 @@ class VectorStream:
             self.current = FlatObservation(reached)
         mask = _open_at_end(mask, done, self.action_spec)
         if self.mode == AutoresetMode.NEXT_STEP:
-            self.mask = mask  # the action of the coming reset is ignored, but one has to be chosen
+            self.mask = mask  # the action of the next call (the reset) is ignored, but one has to be chosen
         self._pending = done & (self.mode == AutoresetMode.NEXT_STEP)
         return StepResult(reached, reward, terminated & stepped, truncated & stepped, stepped, info, mask)
 
     def close(self) -> None:
-        """Let the environments go. What fails there is a warning."""
+        """Close the environments. A failure is only a warning."""
         close_vector(self.envs)
 
     def _merge(self, new: FlatObservation, rows: NDArray[np.bool_]) -> None:
@@ -226,7 +226,7 @@ class VectorStream:
         return reached
 
     def _with_final_mask(self, info: dict[str, Any], done: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-        """The masks of the steps themselves, where a SAME_STEP environment reports those of its new episodes."""
+        """Return the masks of the steps themselves; a SAME_STEP environment reports those of its new episodes."""
         if self.mask is None:
             return None
         return np.where(self._by_row(done), self._read_mask(info.get("final_info", {}), done), self.mask)
@@ -246,7 +246,7 @@ class VectorStream:
         return rows.reshape(-1, *([1] * self.action_spec.unmasked.ndim))
 
     def _read_mask(self, info: dict[str, Any], rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(E, A) or (E, M, A); everything is allowed where nothing is reported."""
+        """Return the masks, (E, A) or (E, M, A); everything is allowed where no mask is reported."""
         mask = self.unmasked()
         found = info.get(MASK)
         if found is not None:
@@ -262,7 +262,7 @@ class VectorStream:
 def _open_at_end(
     mask: NDArray[np.bool_] | None, done: NDArray[np.bool_], action: ActionSpec
 ) -> NDArray[np.bool_] | None:
-    """A mask that allows nothing (as some environments report at an episode's end) would poison the maximum there."""
+    """Allow everything where an episode ended with an empty mask, which would make the maximum undefined."""
     if mask is None:
         return None
     empty = ~mask.any(axis=-1)  # (E,) or (E, M)
@@ -271,7 +271,7 @@ def _open_at_end(
 
 
 def success_of(info: dict[str, Any], row: int) -> float | None:
-    """`is_success` of one environment, where it is reported (also under `final_info`)."""
+    """Return `is_success` of one environment, or None if it is not reported; `final_info` is read too."""
     for source in (info, info.get("final_info", {})):
         if isinstance(source, dict) and "is_success" in source:
             present = source.get("_is_success")

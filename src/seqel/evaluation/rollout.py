@@ -1,4 +1,4 @@
-"""Greedy episodes on fresh seeds, in parallel, and what can be said about their returns."""
+"""Greedy episodes on fresh seeds, in parallel, and the statistics of their returns."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from seqel.spaces import ActionSpec
 
 __all__ = ["Evaluation", "evaluate", "play"]
 
-LONGEST = 100_000  # steps of an episode: a greedy agent may walk in circles for ever where nothing sets a limit
+LONGEST = 100_000  # steps per episode: without a limit, a greedy agent may walk in circles forever
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Returns of greedy episodes; episode n had the seed `seed + n`."""
+    """Returns of greedy episodes; episode n used the seed `seed + n`."""
 
     mean: float
     iqm: float  # interquartile mean
     interval: tuple[float, float]  # 95 % bootstrap interval of the mean
-    success: float | None  # rate, where the environment reports `is_success`
-    success_interval: tuple[float, float] | None  # 95 %: Wilson's; of shares between 0 and 1, the bootstrap's
+    success: float | None  # success rate, if the environment reports `is_success`
+    success_interval: tuple[float, float] | None  # 95 % Wilson interval; bootstrap if successes are fractions
     returns: list[float]
     lengths: list[int]
     seed: int
-    cut: int = 0  # how many of the episodes did not end by themselves, but by `limit`
+    cut: int = 0  # number of episodes that were cut off at `limit`
 
     def as_json(self) -> dict[str, Any]:
-        """The figures as metrics.jsonl holds them: without the single episodes, and None where a figure is not finite."""
+        """Return the figures as metrics.jsonl holds them: without single episodes; None for figures that are not finite."""
         figures = {field.name: getattr(self, field.name) for field in fields(self)}
         del figures["returns"], figures["lengths"]
         figures["interval"] = [value if math.isfinite(value) else None for value in self.interval]
         return figures | {"episodes": len(self.returns)}
 
     def evidence(self) -> dict[str, Any]:
-        """What a saved agent says about the validation that it was chosen by, beside the mean."""
+        """Return what a saved agent keeps about the validation that selected it, besides the mean."""
         return {"interval": list(self.interval), "episodes": len(self.returns)}
 
     def scalars(self) -> dict[str, float]:
-        """The mean return, and the success rate where there is one, under TensorBoard's names."""
+        """Return the mean return, and the success rate if there is one, under TensorBoard's names."""
         success = {} if self.success is None else {"validation/success": self.success}
         return {"validation/return": self.mean, **success}
 
@@ -74,12 +74,12 @@ def evaluate(
 ) -> Evaluation:
     """Play `episodes` greedy episodes and report their returns with intervals.
 
-    Episode n is reset with seed + n whatever the parallelism, so short episodes are not over-counted. One that has not
-    ended after `limit` steps is cut off there, counted with what it earned, as no success, and told in `cut`.
+    Episode n is reset with seed + n whatever the parallelism, so short episodes are not over-counted. An episode that has
+    not ended after `limit` steps is cut off: its return so far counts, it is no success, and `cut` counts it.
 
     Raises:
-        ConfigError: no episodes, or seeds of 2^30 or more among them (kept for training and validation).
-        SpaceError: the environment's spaces are not those the agent was trained on.
+        ConfigError: no episodes, or seeds of 2^30 or more, which are reserved for training and validation.
+        SpaceError: the environment's spaces are not those that the agent was trained on.
     """
     if episodes < 1:
         raise ConfigError(f"episodes: expected at least 1, got {episodes}")
@@ -98,7 +98,7 @@ def play(
     progress: Callable[[int], None] | None = None,
     limit: int = LONGEST,
 ) -> Evaluation:
-    """`evaluate` without its checks of the seed: validation uses the seeds above the limit."""
+    """Like `evaluate`, without its check of the seed: validation uses the seeds above the limit."""
     envs = make_vector(make, environments)
     try:
         found = (
@@ -121,13 +121,13 @@ def play_on(
     progress: Callable[[int], None] | None = None,
     limit: int = LONGEST,
 ) -> Evaluation:
-    """`play` in environments that are there already; they are left wherever the last episodes ended."""
+    """Like `play`, in existing environments; they are left wherever the last episodes ended."""
     returns, lengths, success, cut = _run(agent, stream, episodes, seed, progress, limit)
     return summarise(returns, lengths, success, seed, cut)
 
 
 def summarise(returns: Any, lengths: Any, success: Any, seed: int, cut: int = 0) -> Evaluation:
-    """Per-episode numbers -> an `Evaluation`; success holds NaN where none was reported."""
+    """Compute an `Evaluation` from per-episode numbers; success holds NaN where none was reported."""
     known = not np.isnan(success).any()
     within = None
     if known:
@@ -152,7 +152,7 @@ def _run(
     count = stream.count
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
     success, cut = np.full(episodes, np.nan), np.zeros(episodes, bool)
-    age = np.zeros(count, np.int64)  # steps of each row's episode
+    age = np.zeros(count, np.int64)  # steps taken in each row's episode
     number = np.arange(count)  # which episode each row plays; `episodes` and above: idle
     following = count
     stream.reset([seed + i for i in range(count)])
@@ -182,5 +182,5 @@ def _run(
         if progress is not None:
             progress(min(done_count, episodes))
     if not np.isnan(success[~cut]).any() and not cut.all():
-        success[cut & np.isnan(success)] = 0.0  # success is reported at the end, and these saw none
+        success[cut & np.isnan(success)] = 0.0  # success is reported at an episode's end, which these did not reach
     return returns, lengths, success, int(cut.sum())

@@ -1,4 +1,4 @@
-"""What a handful of returns says: means, and how far they can be trusted. Pure functions of numbers."""
+"""Statistics of a few returns: means and confidence intervals. Pure functions of numbers."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _BLOCK = 1_000_000  # resampled numbers held at once
 
 
 def mean(values: ArrayLike) -> float:
-    """The mean of one or more finite numbers. Raises DataError where there are none, or one is not finite."""
+    """Return the mean of one or more finite numbers. Raises DataError if there are none, or if one is not finite."""
     return float(np.mean(_numbers(values)))
 
 
 def interquartile_mean(values: ArrayLike) -> float:
-    """The mean of the middle half: a quarter of the numbers, rounded down, is left out at either end.
+    """Return the mean of the middle half: a quarter of the numbers, rounded down, is left out at each end.
 
     As in rliable (Agarwal et al. 2021, arXiv:2108.13264), which uses scipy.stats.trim_mean. Fewer than four numbers
-    give their plain mean. Raises DataError as `mean` does.
+    give the plain mean. Raises DataError as `mean` does.
     """
     return float(_interquartile_means(_numbers(values)[None])[0])
 
@@ -42,18 +42,18 @@ def bootstrap_interval(
     resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile-bootstrap interval of a statistic of independent numbers (Efron 1979): (low, high).
+    """Return the percentile-bootstrap interval (low, high) of a statistic of independent numbers (Efron 1979).
 
-    The same seed gives the same interval. Its width is 0 where all numbers are equal, which for a proportion is too
-    sure of itself: use `success_interval` there. One number alone says nothing about spread: (nan, nan). It is somewhat
-    too narrow below about 20 numbers. Any statistic will do; `mean` and `interquartile_mean` are computed in bulk.
+    The same seed gives the same interval. Its width is 0 if all numbers are equal, which is overconfident for a
+    proportion: use `success_interval` there. A single number says nothing about spread: (nan, nan). The interval is somewhat
+    too narrow below about 20 numbers. Any statistic works; `mean` and `interquartile_mean` are computed in bulk.
 
-    Raises DataError as `mean` does, ConfigError where `confidence` is not between 0 and 1 or `resamples` < 1.
+    Raises DataError as `mean` does, ConfigError if `confidence` is not between 0 and 1 or `resamples` < 1.
     """
     numbers = _numbers(values)  # (n,)
     _check_confidence(confidence)
     if resamples < 1:
-        raise ConfigError(f"resamples: expected at least 1, came {resamples}")
+        raise ConfigError(f"resamples: expected at least 1, got {resamples}")
     if len(numbers) == 1:
         return math.nan, math.nan
     if statistic is mean:
@@ -74,39 +74,39 @@ def bootstrap_interval(
 
 
 def success_interval(successes: int, episodes: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (Wilson 1927): (low, high) within 0..1.
+    """Return Wilson's score interval (low, high) of a proportion, within 0..1 (Wilson 1927).
 
-    Honest at the ends: 100 successes of 100 give (0.963, 1), where a bootstrap gives (1, 1).
+    Realistic at the ends: 100 successes in 100 episodes give (0.963, 1), where a bootstrap gives (1, 1).
 
-    Raises DataError where `episodes` < 1 or `successes` is not one of 0..episodes, ConfigError as `bootstrap_interval`.
+    Raises DataError if `episodes` < 1 or `successes` is not one of 0..episodes, ConfigError as `bootstrap_interval`.
     """
     _check_confidence(confidence)
     if episodes < 1 or not 0 <= successes <= episodes:
-        raise DataError(f"expected 0..n successes of n >= 1 episodes, came {successes} of {episodes}")
+        raise DataError(f"expected 0..n successes in n >= 1 episodes, got {successes} in {episodes}")
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share, weight = successes / episodes, z * z / episodes
     centre = (share + weight / 2) / (1 + weight)
     half = z * math.sqrt(share * (1 - share) / episodes + weight / (4 * episodes)) / (1 + weight)
-    # At the ends the formula gives exactly 0 and 1, but for rounding.
+    # At the ends, the formula gives exactly 0 and 1 except for rounding.
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == episodes else min(1.0, centre + half)
     return low, high
 
 
 def first_reached(steps: Sequence[float], values: Sequence[float], threshold: float, hold: int = 1) -> float | None:
-    """The speed of convergence: the first of `steps` (or seconds) at which the value is at least the threshold.
+    """Return the first of `steps` (or seconds) at which the value is at least the threshold; a measure of convergence speed.
 
-    With `hold` > 1 the value must stay there for that many evaluations in a row, of which the first counts: one lucky
-    evaluation does not make a learner. NaN is not reached. None where it is never reached.
+    With `hold` > 1, the value must stay there for that many evaluations in a row, of which the first counts: one lucky
+    evaluation is not enough. NaN counts as not reached. None if the threshold is never reached.
 
-    Raises DataError where `steps` and `values` differ in length or the steps do not rise, ConfigError where hold < 1.
+    Raises DataError if `steps` and `values` differ in length or the steps do not rise, ConfigError if hold < 1.
     """
     if hold < 1:
-        raise ConfigError(f"hold: expected at least 1 evaluation, came {hold}")
+        raise ConfigError(f"hold: expected at least 1 evaluation, got {hold}")
     if len(steps) != len(values):
-        raise DataError(f"expected a value for each step, came {len(steps)} steps and {len(values)} values")
+        raise DataError(f"expected one value per step, got {len(steps)} steps and {len(values)} values")
     if any(not later > earlier for earlier, later in pairwise(steps)):
-        raise DataError("expected steps that rise, came some that do not")
+        raise DataError("expected increasing steps, got steps that do not increase")
     run = 0
     for index, value in enumerate(values):
         run = run + 1 if value >= threshold else 0
@@ -129,12 +129,12 @@ def _interquartile_means(samples: NDArray[np.float64]) -> NDArray[np.float64]:
 def _numbers(values: ArrayLike) -> NDArray[np.float64]:
     numbers = np.asarray(values, np.float64)
     if numbers.ndim != 1 or len(numbers) == 0:
-        raise DataError(f"expected one or more numbers in a row, came an array of shape {numbers.shape}")
+        raise DataError(f"expected a one-dimensional array of one or more numbers, got shape {numbers.shape}")
     if not np.isfinite(numbers).all():
-        raise DataError(f"expected finite numbers, came {numbers[~np.isfinite(numbers)][0]} among {len(numbers)}")
+        raise DataError(f"expected finite numbers, got {numbers[~np.isfinite(numbers)][0]} among {len(numbers)}")
     return numbers
 
 
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
-        raise ConfigError(f"confidence: expected a number between 0 and 1, came {confidence}")
+        raise ConfigError(f"confidence: expected a number between 0 and 1, got {confidence}")

@@ -1,4 +1,4 @@
-"""Which past steps a decision rests on."""
+"""Explanations: which past steps a decision depends on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The attention weights of an episode: where the network looked.
+"""The attention weights of an episode: which steps the network attended to.
 
-They do not say what would have changed a decision: information can be handed on from step to step, and then no head
-attends to its origin from the decision. `occlusion` and `counterfactual` answer that question; each method alone can
+They do not show what would have changed a decision: information can be passed on from step to step, and then no head
+attends to its origin from the decision. `occlusion` and `counterfactual` answer that question; any single method can
 mislead.
 """
 
@@ -24,7 +24,7 @@ __all__ = ["Focus", "attention", "strongest_head"]
 
 @dataclass(frozen=True, slots=True)
 class Focus:
-    """The step that one attention head attends to most, with its `share` of the weight. All counted from 0."""
+    """The step that one attention head attends to most, with its `share` of the weight. All numbers count from 0."""
 
     layer: int
     head: int
@@ -33,22 +33,22 @@ class Focus:
 
 
 def attention(agent: Agent, episode: EpisodeTrace) -> NDArray[np.float32]:
-    """The weights of every layer and head.  -> (layers, H, T+1, T+1), rows are the queries.
+    """Return the weights of every layer and head: (layers, H, T+1, T+1), rows are the queries.
 
     Raises:
-        ConfigError: the trunk has no attention.
+        ConfigError: the trunk has no attention, as a GRU.
     """
     weights = agent.network.attention(window_of(agent, episode))[0]
     return np.asarray(weights.float().cpu().numpy(), np.float32)
 
 
 def strongest_head(weights: NDArray[np.float32], step: int) -> Focus:
-    """The head that puts the most weight on one single past step, seen from `step`.
+    """Return the head that puts the most weight on a single past step, seen from `step`.
 
     weights (layers, H, T, T). The step itself does not count as past.
 
     Raises:
-        ConfigError: `step` has no past.
+        ConfigError: there are no steps before `step`.
     """
     require_past(step, weights.shape[-1])
     past = weights[:, :, step, :step]  # (layers, H, step)

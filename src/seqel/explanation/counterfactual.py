@@ -1,4 +1,4 @@
-"""What the agent would decide had one past observation been another."""
+"""What the agent would have decided if one past observation had been different."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["counterfactual"]
 
 
 def counterfactual(agent: Agent, episode: EpisodeTrace, step: int, leaf: str, value: Any) -> NDArray[np.float32]:
-    """The decision scores of the same episode with another observation at one step; nothing else differs.
+    """Return the decision scores of the same episode with another observation at one step; the rest is unchanged.
 
-    -> (T+1, A), or (T+1, M, A) where M > 1.
+    -> (T+1, A), or (T+1, M, A) if M > 1.
 
     Raises:
-        ConfigError: there is no such step or leaf.
+        ConfigError: the step or leaf does not exist.
     """
     if leaf not in episode.observation or not 0 <= step <= len(episode):
         raise ConfigError(
-            f"expected a step from 0 to {len(episode)} and one of {sorted(episode.observation)}, got {step} and {leaf!r}"
+            f"expected a step from 0 to {len(episode)} and a leaf of {sorted(episode.observation)}, got {step} and {leaf!r}"
         )
     other = episode.observation[leaf].copy()
     other[step] = value

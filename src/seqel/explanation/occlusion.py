@@ -21,15 +21,15 @@ ROWS = 64  # variants of the episode, each with one hidden step, per forward pas
 
 
 def occlusion(agent: Agent, episode: EpisodeTrace, step: int) -> NDArray[np.float32]:
-    """How much the decision at `step` changes when each earlier step is hidden.  -> (step,), never negative.
+    """Return how much the decision at `step` changes when each earlier step is hidden: (step,), never negative.
 
-    The token of each step in turn is replaced by the mean token of the steps before `step`. Measured is the largest
-    change of an action's advantage (its score less the mean over its dimension's actions) at `step`: in units of reward,
-    or nats where the policy head decides.
-    Source: Zeiler & Fergus 2014, arXiv:1311.2901. Differs: hides a token, not a patch of an image.
+    Each step's token in turn is replaced by the mean token of the steps before `step`. The measure is the largest change of
+    an action's advantage (its score minus the mean over its dimension's actions) at `step`: in units of reward, or nats if
+    the policy head decides.
+    Source: Zeiler & Fergus 2014, arXiv:1311.2901. Differs: hides a token instead of a patch of an image.
 
     Raises:
-        ConfigError: `step` has no past.
+        ConfigError: there are no steps before `step`.
     """
     require_past(step, len(episode) + 1)
     batch, network = window_of(agent, episode), agent.network

@@ -1,4 +1,4 @@
-"""One greedy episode with everything that an explanation needs: what was observed, done and earned, and the values."""
+"""One greedy episode with everything that explanations need: observations, actions, rewards and scores."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 __all__ = ["EpisodeTrace", "decision_scores", "record_episode", "require_past", "scores", "window_of"]
 
-LONGEST = 2_000  # steps that are recorded, at most: attention weights take the square of it
+LONGEST = 2_000  # recorded steps, at most: the memory of attention weights grows with the square
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodeTrace:
-    """One greedy episode of T steps, and the scores that the agent chose by at each."""
+    """One greedy episode of T steps, and the scores by which the agent chose at each step."""
 
     observation: dict[str, NDArray[Any]]  # leaves (T+1, *shape)
     action: NDArray[np.int64]  # (T,), or (T, M) where M > 1, counted from 0
     reward: NDArray[np.float32]  # (T,)
-    q: NDArray[np.float32]  # (T, A), or (T, M, A) where M > 1, as acted on; -inf where an action was masked
-    success: float | None  # where the environment reports it
+    q: NDArray[np.float32]  # (T, A), or (T, M, A) if M > 1: the scores acted on; -inf for masked actions
+    success: float | None  # if the environment reports it
 
     def __len__(self) -> int:
         return len(self.action)
 
 
 def record_episode(agent: Agent, env: str | EnvMaker, seed: int = 0) -> EpisodeTrace:
-    """Play one greedy episode, cut off after 2,000 steps, and keep everything.
+    """Play one greedy episode, cut off after 2,000 steps, and record everything.
 
     Raises:
-        EnvironmentFault: the environment cannot be made, or fails.
+        EnvironmentFault: the environment cannot be created, or fails.
     """
     envs = make_vector(resolve(env), 1)
     try:
@@ -78,9 +78,9 @@ def record_episode(agent: Agent, env: str | EnvMaker, seed: int = 0) -> EpisodeT
 
 
 def scores(agent: Agent, out: QOutput) -> Tensor:
-    """What the agent decides by, without masks: log-probabilities where its policy head decides, else Q-values.
+    """Return the agent's decision scores without masks: log-probabilities if its policy head decides, else Q-values.
 
-    -> (..., M, A). Of an agent whose policy head only constrains the choice, the Q-values.
+    The shape is (..., M, A). If the policy head is only a constraint, the scores are Q-values.
     """
     if agent.network.config.policy_head == "greedy":
         return agent.network.scores(out)
@@ -88,8 +88,8 @@ def scores(agent: Agent, out: QOutput) -> Tensor:
 
 
 def decision_scores(agent: Agent, episode: EpisodeTrace) -> NDArray[np.float32]:
-    """`scores` of the whole episode, from one forward pass, masks not applied.  -> (T+1, A), or (T+1, M, A) where M > 1;
-    -inf beyond a dimension's own size."""
+    """Return `scores` of the whole episode, from one forward pass, without masks: (T+1, A), or (T+1, M, A) if M > 1; -inf
+    beyond a dimension's own size."""
     with torch.inference_mode():
         out = agent.network(window_of(agent, episode))
         found = scores(agent, out)[0]  # (T+1, M, A)
@@ -100,13 +100,13 @@ def decision_scores(agent: Agent, episode: EpisodeTrace) -> NDArray[np.float32]:
 
 
 def require_past(step: int, steps: int) -> None:
-    """Raises ConfigError unless `step` has a past."""
+    """Raise ConfigError unless there are steps before `step`."""
     if not 1 <= step < steps:
-        raise ConfigError(f"step: expected 1 to {steps - 1}, a step that has a past, got {step}")
+        raise ConfigError(f"step: expected 1 to {steps - 1}, a step with earlier steps, got {step}")
 
 
 def window_of(agent: Agent, episode: EpisodeTrace) -> SequenceBatch:
-    """The episode as a batch of one window."""
+    """Return the episode as a batch of one window."""
     device, steps, dims = agent.device, len(episode), agent.action_spec.dims
     is_first = torch.zeros(1, steps + 1, dtype=torch.bool, device=device)
     is_first[:, 0] = True

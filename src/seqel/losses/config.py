@@ -1,4 +1,4 @@
-"""What is learnt: the choice of target and error. No torch here, so that the command line can show it quickly."""
+"""The training objective: targets, errors and loss terms. Does not import torch, so that the command line starts fast."""
 
 from __future__ import annotations
 
@@ -13,68 +13,71 @@ __all__ = ["ObjectiveConfig"]
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveConfig:
-    """Double Q-learning on every step of the window, with n-step or lambda returns."""
+    """Settings of the objective: double Q-learning on every step of the window, with n-step or lambda-returns.
+
+    Raises ConfigError if a value is out of range, or if two settings contradict each other.
+    """
 
     discount: float | None = setting(
         None,
-        "Discount factor per step. Left out: what the environment suggests, else 0.99.",
+        "Discount factor per step. If not set: what the environment suggests, else 0.99.",
         ge=0.0,
         le=1.0,
         known_as=("gamma",),
     )
     lambda_: float = setting(
         0.9,
-        "Lambda of the returns that values are trained on: the higher, the further a reward reaches back in one update. "
-        "0: `n_step` targets.",
+        "Lambda of the returns that values are trained on: the higher it is, the further back a reward reaches in one "
+        "update. 0: use `n_step` targets.",
         ge=0.0,
         le=1.0,
         known_as=("lambda", "lam", "td_lambda", "gae_lambda"),
     )
     trace: Literal["peng", "watkins", "retrace"] = setting(
         "peng",
-        "How lambda returns treat exploring actions: Peng's Q(lambda) ignores them, Watkins's cuts the return there, "
+        "How lambda-returns treat exploratory actions: Peng's Q(lambda) ignores them, Watkins's cuts the return there, "
         "Retrace weights it by the probability of the action.",
     )
     n_step: int = setting(
-        1, "Number of rewards in a target before it bootstraps, where `lambda_` is 0.", unit="steps", ge=1
+        1, "Number of rewards in a target before it bootstraps, if `lambda_` is 0.", unit="steps", ge=1
     )
     double: bool = setting(
-        True, "Double Q-learning: the online network picks the next action, the target network values it."
+        True, "Double Q-learning: the online network selects the next action, the target network evaluates it."
     )
     error: Literal["squared", "huber"] = setting(
-        "squared", "Loss of scalar values. Values learnt as distributions use their own."
+        "squared", "Loss of scalar values. Distributional values have a loss of their own."
     )
-    td_weight: float = setting(1.0, "Weight of Q-learning itself. 0: only the recorded actions are imitated.", ge=0.0)
+    td_weight: float = setting(1.0, "Weight of the Q-learning loss. 0: only imitate the recorded actions.", ge=0.0)
     cql_alpha: float = setting(
         0.0,
-        "Weight (alpha) of conservative Q-learning, which pushes down the values of actions that the data do not take. 0: "
-        "left out.",
+        "Weight (alpha) of the conservative Q-learning penalty, which pushes down the values of actions that were not "
+        "recorded. 0: off.",
         ge=0.0,
         known_as=("cql", "conservative"),
     )
     cql_temperature: float = setting(
         0.1,
-        "Difference at which conservative Q-learning tells two values apart.",
+        "Temperature of the softmax in the conservative penalty: value differences below it count as small.",
         unit="return scales",
         gt=0.0,
     )
     cloning_weight: float = setting(
         0.0,
-        "Weight of predicting the recorded action (behaviour cloning). 0: left out.",
+        "Weight of predicting the recorded action (behaviour cloning). 0: off.",
         ge=0.0,
     )
     iql_expectile: float = setting(
         0.0,
-        "Expectile (tau) of implicit Q-learning's state value, which targets then bootstrap from; useful from 0.5 to 1. 0: "
-        "left out.",
+        "Expectile (tau) of the state value in implicit Q-learning; targets then bootstrap from that value. Useful values "
+        "are between 0.5 and 1. 0: off.",
         ge=0.0,
         lt=1.0,
         known_as=("iql_tau", "expectile"),
     )
     awr_beta: float = setting(
         0.0,
-        "Inverse temperature (beta) of advantage-weighted imitation: recorded actions that did better than their state's "
-        "value count more. 0: all count alike.",
+        "Inverse temperature (beta) of advantage-weighted imitation: recorded actions that did better than the value of "
+        "their state get more weight. 0: all get the same weight.",
         unit="per mean absolute advantage",
         ge=0.0,
     )
@@ -83,7 +86,7 @@ class ObjectiveConfig:
         check(self, "objective")
         if self.n_step > 1 and self.lambda_ > 0:
             raise ConfigError(
-                f"objective.n_step = {self.n_step} needs lambda_ = 0 (got {self.lambda_}): one or the other"
+                f"objective.n_step = {self.n_step} needs lambda_ = 0, got {self.lambda_}: set one or the other"
             )
         if self.td_weight == 0.0 and self.cloning_weight == 0.0:
             raise ConfigError(

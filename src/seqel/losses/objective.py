@@ -1,4 +1,4 @@
-"""One batch and two networks' outputs -> the loss of every step. Tensors in, tensors out; composed of pure functions."""
+"""The loss of every step, from one batch and the outputs of two networks. Pure functions on tensors."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ SCALAR = Scalar()
 
 @dataclass(frozen=True, slots=True)
 class StepLoss:
-    """What one update needs to know of each step; (B, T) each, meaningful where `batch.loss_mask` is True.
+    """The loss of each step and what is reported about it; (B, T) each, meaningful where `batch.loss_mask` is True.
 
-    Where several policies are evaluated these are means over them.
+    If several policies are evaluated, the values are means over them.
     """
 
-    loss: Tensor  # in units of the value's scale (squared; quantiles: as it is), or nats (classified)
+    loss: Tensor  # squared error: (return scale)^2; quantiles: return scales; classification: nats
     q: Tensor  # the value of the action taken, in units of reward
-    target: Tensor  # likewise
-    extra: Tensor | None = None  # what keeps the learner near recorded data, weights included; not a value's error
-    terms: dict[str, Tensor] = field(default_factory=dict)  # its parts, without their weights, for the metrics
+    target: Tensor  # its target, in units of reward
+    extra: Tensor | None = None  # weighted sum of the other terms of the objective
+    terms: dict[str, Tensor] = field(default_factory=dict)  # these terms without their weights, for the metrics
 
 
 def step_loss(
@@ -44,11 +44,11 @@ def step_loss(
     values: ValueKind = SCALAR,
     support: float = 0.0,
 ) -> StepLoss:
-    """The loss of every transition.
+    """Return the loss of every transition.
 
-    `scale` () is the unit that errors are measured in (the head's); `values` what the head's outputs mean; `support` the
-    policy head's constraint, where it has one. With several action dimensions the error is that of the joint action's
-    value, one for a step.
+    `scale` () is the unit in which errors are measured (the head's). `values` says what the head's outputs mean. `support` is
+    the threshold of the policy head's constraint, 0 for none. With several action dimensions there is one error per step:
+    that of the joint action's value.
     """
     goal = q_targets(batch, online, target, config, support)  # (B, T, K)
     q = action_values(online.q[:, :-1], batch.action)  # (B, T, K)
@@ -62,7 +62,7 @@ def step_loss(
         aim = Target(goal, scale, following, (offset / scale)[..., None], factor[..., None])
     loss = values.loss(q, outputs, aim, config.error)
     found = term_losses(batch, online, target, scale, config)
-    extra = sum((term.weight(config) * learnt for term, learnt, _ in found), torch.zeros(())) if found else None
+    extra = sum((term.weight(config) * learned for term, learned, _ in found), torch.zeros(())) if found else None
     return StepLoss(
         config.td_weight * loss.mean(dim=-1),
         q.detach().mean(dim=-1),
@@ -75,7 +75,7 @@ def step_loss(
 def term_losses(
     batch: SequenceBatch, online: QOutput, target: QOutput, scale: Tensor, config: ObjectiveConfig
 ) -> list[tuple[Term, Tensor, Tensor]]:
-    """The terms that the config asks for: each with what is learnt and what is reported, (B, T) each."""
+    """Return the terms that the config asks for, each with its loss and the reported number, (B, T) each."""
     terms = active_terms(config)
     if not terms:
         return []

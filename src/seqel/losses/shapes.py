@@ -1,4 +1,4 @@
-"""Shape and dtype checks shared by the losses: host-side comparisons only, so they cost no device synchronisation."""
+"""Shape and dtype checks shared by the losses. They compare on the host only, so they never wait for the device."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["require_bool", "require_same_shape"]
 
 
 def require_same_shape(rank: int, **tensors: Tensor) -> None:
-    """Every tensor must have this rank and the shape of the first one; ValueError names them all otherwise."""
+    """Raise a ValueError that names all tensors unless each has this rank and the shape of the first one."""
     shapes = [tuple(tensor.shape) for tensor in tensors.values()]
     if len(shapes[0]) != rank or any(shape != shapes[0] for shape in shapes):
         got = ", ".join(f"{name} {shape}" for name, shape in zip(tensors, shapes, strict=True))
@@ -17,7 +17,7 @@ def require_same_shape(rank: int, **tensors: Tensor) -> None:
 
 
 def require_bool(**tensors: Tensor) -> None:
-    """Masks must be bool: a float or integer mask would be silently inverted wrongly by `~`."""
+    """Raise ValueError unless all masks are bool: `~` would silently invert a float or integer mask wrongly."""
     for name, tensor in tensors.items():
         if tensor.dtype != torch.bool:
             raise ValueError(f"expected {name} to be a bool tensor; got {tensor.dtype}")

@@ -1,4 +1,4 @@
-"""What each step's value is pulled to: returns that bootstrap from the target network, or the outputs of a later step."""
+"""The training target of each step: a return that bootstraps from the target network, or the outputs of a later step."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = ["allowed_actions", "next_outputs", "pick", "q_targets", "without_firs
 
 
 def allowed_actions(batch: SequenceBatch, online: QOutput) -> Tensor | None:
-    """What may be chosen: the batch's mask, and nothing beyond a dimension's own size.
+    """Return which actions may be chosen: those that the batch's mask allows and that exist in their dimension.
 
-    -> bool (B, T+1, M, A), or (1, 1, M, A) where it is the same at every step; None where everything may.
+    -> bool (B, T+1, M, A), or (1, 1, M, A) if it is the same at every step; None if all actions are allowed.
     """
     mask = batch.allowed
     if online.available is None:
@@ -37,20 +37,20 @@ def allowed_actions(batch: SequenceBatch, online: QOutput) -> Tensor | None:
 def q_targets(
     batch: SequenceBatch, online: QOutput, target: QOutput, config: ObjectiveConfig, support: float = 0.0
 ) -> Tensor:
-    """The return each step's value is pulled to, in units of reward.  -> (B, T, K), no gradient; K = 1 but where
-    `batch.policy` has K policies to evaluate.
+    """Return the target of each step's value, in units of reward.  -> (B, T, K), no gradient; K = 1 unless `batch.policy`
+    holds K policies to evaluate.
 
     One forward pass over T+1 steps gives both q_t and q_{t+1} of each network, so double Q (van Hasselt et al. 2015,
-    arXiv:1509.06461) costs no further pass. Termination stands in `batch.discount`; a truncation bootstraps.
-    Bootstrapped from is, in this order: `batch.policy`'s expectation of the target network's values (the evaluated policy
-    of fitted Q evaluation); the state value (IQL); the best action, among those that the policy head supports where
-    `support` > 0 (BCQ). With several action dimensions the best action is the best of each, and its value the mean of
-    theirs (Seyde et al. 2023, arXiv:2210.12566).
+    arXiv:1509.06461) needs no further pass. `batch.discount` is 0 after a termination; a truncation bootstraps.
+    Targets bootstrap from the first of these that exists: the expectation of the target network's values under
+    `batch.policy` (fitted Q evaluation); the state value (IQL); the best action, if `support` > 0 among those that the
+    policy head supports (BCQ). With several action dimensions the best action is the best of each dimension, and its value
+    is the mean of their values (Seyde et al. 2023, arXiv:2210.12566).
     """
     mask = supported_actions(online, support, allowed_actions(batch, online))
     bootstrap = _bootstrap(batch, online, target, config, mask)  # (B, T, K)
     policies = bootstrap.shape[-1]
-    # the K values are independent: they stand below each other, as further windows
+    # the K values are independent of each other, so they are stacked as further windows
     reward, discount, valid = (_spread(x, policies) for x in (batch.reward, batch.discount, batch.valid))
     value = _fold(bootstrap)
     if config.lambda_ == 0.0:
@@ -75,19 +75,19 @@ def q_targets(
 
 
 def _fold(x: Tensor) -> Tensor:
-    """(B, T, K) -> (K B, T)."""
+    """Stack the policies as windows: (B, T, K) -> (K B, T)."""
     return x.movedim(-1, 0).flatten(0, 1)
 
 
 def _spread(x: Tensor, policies: int) -> Tensor:
-    """(B, T) -> (K B, T), the same for each of K."""
+    """Repeat for each of K policies: (B, T) -> (K B, T)."""
     return x.expand(policies, *x.shape).flatten(0, 1)
 
 
 def _bootstrap(
     batch: SequenceBatch, online: QOutput, target: QOutput, config: ObjectiveConfig, mask: Tensor | None
 ) -> Tensor:
-    """The value of each step's next observation.  -> (B, T, K), no gradient."""
+    """Return the value of each step's next observation.  -> (B, T, K), no gradient."""
     if batch.policy is not None:
         q = target.q.detach()
         q = q if q.ndim == 5 else q[:, :, None]  # (B, T+1, K, M, A)
@@ -103,17 +103,17 @@ def _bootstrap(
 
 
 def _is_greedy(batch: SequenceBatch, online: QOutput, mask: Tensor | None) -> Tensor:
-    """Whether the recorded action is a best one in every dimension.  -> (B, T) bool."""
+    """Return whether the recorded action is greedy in every dimension.  -> (B, T) bool."""
     q = online.q.detach()[:, :-1]
     best = masked_max(q, without_last(mask))
     return (gather_actions(q, batch.action) >= best).all(dim=-1)
 
 
 def _policy_trace(batch: SequenceBatch, lambda_: float) -> Tensor:
-    """lambda min(1, pi / mu) of the next step's action, (B, T, K); an unknown mu counts as 1.
+    """Return lambda min(1, pi / mu) of the next step's action, (B, T, K); an unknown mu counts as 1.
 
-    pi is the product over action dimensions. The ratio is then never too large: the trace is cut a little early, which
-    costs speed and no correctness.
+    pi is the product over action dimensions. Counting mu as 1 never makes the ratio too large: the trace is cut a little
+    early, which slows learning down but keeps the targets correct.
     """
     assert batch.policy is not None
     action = batch.action[:, :, None].expand(-1, -1, batch.policy.shape[2], -1)
@@ -124,19 +124,19 @@ def _policy_trace(batch: SequenceBatch, lambda_: float) -> Tensor:
 
 
 def without_last(mask: Tensor | None) -> Tensor | None:
-    """The mask of steps 0..T-1: (B, T+1, M, A) -> (B, T, M, A); one for all steps stays."""
+    """Return the mask of steps 0..T-1: (B, T+1, M, A) -> (B, T, M, A). A mask shared by all steps is returned as it is."""
     return mask if mask is None or mask.shape[:2] == (1, 1) else mask[:, :-1]
 
 
 def without_first(mask: Tensor | None) -> Tensor | None:
-    """The mask of steps 1..T, likewise."""
+    """Return the mask of steps 1..T: (B, T+1, M, A) -> (B, T, M, A). A mask shared by all steps is returned as it is."""
     return mask if mask is None or mask.shape[:2] == (1, 1) else mask[:, 1:]
 
 
 def pick(outputs: Tensor, action: Tensor) -> Tensor:
-    """The outputs of the action taken, their mean over action dimensions.
+    """Return the outputs of the action taken, averaged over action dimensions.
 
-    outputs (B, T, M, A, n) or (B, T, K, M, A, n), action (B, T, M) -> (B, T, K, n), with K = 1 where there is no such axis.
+    outputs (B, T, M, A, n) or (B, T, K, M, A, n), action (B, T, M) -> (B, T, K, n), with K = 1 if there is no such axis.
     """
     if outputs.ndim == 5:
         outputs = outputs[:, :, None]
@@ -149,11 +149,11 @@ def pick(outputs: Tensor, action: Tensor) -> Tensor:
 def next_outputs(
     batch: SequenceBatch, online: QOutput, target: QOutput, config: ObjectiveConfig
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What each step's distribution is pulled to: the target network's outputs of the best action some steps later
-    (B, T, 1, n), and the affine map to here, offset (in units of reward) and factor, (B, T) each.
+    """Return the target of each step's distribution: the target network's outputs of the best action n steps later
+    (B, T, 1, n), and the affine map from there to this step: offset (in units of reward) and factor, (B, T) each.
 
-    `n_step` is affine in its bootstrap, so its three parts come from three calls: on rewards alone, on discounts
-    alone, and on step numbers, which says where it bootstraps.
+    `n_step` is affine in its bootstrap, so its three parts come from three calls: on the rewards alone, on the discounts
+    alone, and on step numbers, which tell where it bootstraps.
     """
     assert target.logits is not None
     chooser = online.q.detach() if config.double else target.q

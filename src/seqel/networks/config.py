@@ -1,4 +1,4 @@
-"""The shape of a Q-network. No torch here, so that the command line can show it quickly."""
+"""Settings of a Q-network. Does not import torch, so that the command line starts fast."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ PolicyHeadName = Literal["none", "auxiliary", "greedy", "constraint"]
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """Tokens, trunk and head."""
+    """Settings of the tokens, the trunk and the heads.
+
+    Raises ConfigError if a value is out of range, or if two settings contradict each other.
+    """
 
     trunk: TrunkName = setting(
         "transformer", "What summarises the history: a causal Transformer, or a gated recurrent unit."
@@ -44,7 +47,7 @@ class NetworkConfig:
     )
     dropout: float = setting(
         0.0,
-        "Probability of dropping a value while learning; acting never drops any.",
+        "Dropout probability during training; there is no dropout while acting.",
         unit="probability",
         ge=0.0,
         lt=1.0,
@@ -58,9 +61,9 @@ class NetworkConfig:
     rope_base: float = setting(
         10_000.0, "Base of the rotary position embedding's wavelengths.", gt=0.0, known_as=("rope_theta",)
     )
-    clock: bool = setting(True, "Add a learnt function of the step number within the episode to each token.")
-    clock_base: float = setting(1_000.0, "Base of the wavelengths that the step number is seen in.", gt=0.0)
-    clock_scale: float = setting(0.3, "Size of that function's input at the start of training.", ge=0.0)
+    clock: bool = setting(True, "Add a learned function of the step number within the episode to each token.")
+    clock_base: float = setting(1_000.0, "Base of the wavelengths that encode the step number.", gt=0.0)
+    clock_scale: float = setting(0.3, "Scale of the encoded step number at the start of training.", ge=0.0)
     previous_action: bool = setting(True, "Make the previous action part of each step's token.")
     previous_reward: bool = setting(True, "Make the previous reward part of each step's token, as its symlog.")
     first_step: bool = setting(True, "Mark an episode's first step in its token.")
@@ -68,17 +71,17 @@ class NetworkConfig:
         "cnn", "How an image becomes part of its step's token: by a small convolutional network, or from patches."
     )
     actions: ActionsName = setting(
-        "outputs", "One output per action, or one scorer MLP(h, e(a)) that is given a description of each action."
+        "outputs", "One output per action, or one scorer MLP(h, e(a)) that takes an embedding of each action."
     )
     action_features: int = setting(
         0,
-        "Numbers that describe each action, where `actions` is 'embedded'. Set from the description that is given.",
+        "Number of features that describe each action, if `actions` is 'embedded'. Set from the features that are given.",
         ge=0,
     )
     policy_head: PolicyHeadName = setting(
         "none",
-        "A head that predicts the recorded action: none, trained beside the values, choosing in their place, or limiting "
-        "them to likely actions (see `bcq_threshold`).",
+        "A head that predicts the recorded action: none; trained in addition to the values; choosing the action in place of "
+        "the values; or limiting them to likely actions (see `bcq_threshold`).",
     )
     bcq_threshold: float = setting(
         0.3,
@@ -88,7 +91,7 @@ class NetworkConfig:
         ge=0.0,
         le=1.0,
     )
-    state_value: bool = setting(False, "Add a head for the value of the state itself, as implicit Q-learning needs it.")
+    state_value: bool = setting(False, "Add a head for the value of the state itself, which implicit Q-learning needs.")
     dueling: bool = setting(
         False, "Split values into a state's value and each action's advantage (Wang et al. 2016, arXiv:1511.06581)."
     )
@@ -97,11 +100,11 @@ class NetworkConfig:
         "How a value is represented: one number, or a distribution. 'c51' and 'quantile' need objective.lambda_ = 0.",
     )
     bins: int = setting(
-        101, "Outputs per action, where `value` is a distribution.", ge=2, known_as=("atoms", "num_atoms", "quantiles")
+        101, "Outputs per action, if `value` is a distribution.", ge=2, known_as=("atoms", "num_atoms", "quantiles")
     )
     value_range: float = setting(
         10.0,
-        "'hl-gauss' and 'c51' represent values from minus this to plus this.",
+        "'hl-gauss' and 'c51' represent values between minus and plus this number.",
         unit="return scales",
         gt=0.0,
         known_as=("v_max", "v_min"),
@@ -111,7 +114,7 @@ class NetworkConfig:
         check(self, "network")
         if self.trunk == "transformer" and (self.width % self.heads or (self.width // self.heads) % 2):
             raise ConfigError(
-                f"network.width: expected a multiple of 2 * heads (rotary embedding turns pairs), got {self.width} "
+                f"network.width: expected a multiple of 2 * heads (rotary embeddings rotate pairs), got {self.width} "
                 f"with {self.heads} heads"
             )
         if self.action_features and self.actions != "embedded":

@@ -1,4 +1,4 @@
-"""The Q-network: tokens -> trunk -> head, over a window at once (`forward`) or step by step (`step`)."""
+"""The Q-network: tokens -> trunk -> heads, for a whole window (`forward`) or step by step (`step`)."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ __all__ = ["QNetwork"]
 class QNetwork(nn.Module):
     """Q-values of every action at every step of a history.
 
-    policies: K, where the values of as many policies are learnt on one trunk (fitted Q evaluation); None: of the best one.
+    policies: K to learn the values of K policies on one trunk (fitted Q evaluation); None for those of the best policy.
 
     Raises:
-        ConfigError: `config.context` is still 0 (unchosen), or there are several action dimensions and values that are
-            not linear in the head's outputs, so that the mean of the dimensions' is no value.
+        ConfigError: `config.context` is still 0 (not chosen), or there are several action dimensions and the values are
+            not linear in the head's outputs, so that the mean over dimensions is not a value.
     """
 
     available: Tensor | None
@@ -40,17 +40,17 @@ class QNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if config.context < 1:
-            raise ConfigError("network.context: expected at least 1 step by the time the network is built, got 0")
+            raise ConfigError("network.context: expected at least 1 step when the network is built, got 0")
         self.config, self.observation_spec, self.action_spec = config, observation, action
         self.tokens = TokenEncoder(observation, action, config)
         self.trunk = make_trunk(config)
         self.head = QHead(action, config, policies)
         if action.dims > 1 and not self.head.values.linear:
             raise ConfigError(
-                f"network.value = {config.value!r} is for one action dimension, got {action.dims}: the value of a joint "
+                f"network.value = {config.value!r} needs one action dimension, got {action.dims}: the value of a joint "
                 "action is a mean over dimensions; set network.value = 'scalar', or 'quantile' for distributions"
             )
-        self.other_heads: tuple[str, ...] = ()  # beside the values, in the order of the registry
+        self.other_heads: tuple[str, ...] = ()  # all but the Q head, in the order of the registry
         for name, head in make_heads(action, config).items():
             self.add_module(name, head)
             self.other_heads += (name,)
@@ -60,7 +60,7 @@ class QNetwork(nn.Module):
         )  # (M, A)
 
     def part(self, name: str) -> Head | None:
-        """A head beside the values by its name in `heads/registry.py`; None where the network has none."""
+        """Return a head other than the Q head by its name in `heads/registry.py`; None if the network lacks it."""
         if name not in self.other_heads:
             return None
         found = getattr(self, name)
@@ -68,14 +68,14 @@ class QNetwork(nn.Module):
         return found
 
     def forward(self, batch: SequenceBatch) -> QOutput:
-        """All T+1 steps of B windows in one pass: q (B, T+1, M, A), or of `batch.candidates` alone (B, T+1, M, C).
+        """Compute all T+1 steps of B windows in one pass: q (B, T+1, M, A), or (B, T+1, M, C) for `batch.candidates`.
 
         With K policies q is (B, T+1, K, M, A).
         """
         return self.heads(self.trunk(self.embed(batch), batch.is_first, batch.start_step), batch.candidates)
 
     def heads(self, h: Tensor, candidates: Tensor | None = None) -> QOutput:
-        """What the heads make of attended states (..., D), about all actions or about candidates (..., C)."""
+        """Apply the heads to attended states (..., D), for all actions or only for candidates (..., C)."""
         out: QOutput = self.head(h, candidates)
         more: dict[str, Tensor] = {
             HEADS[name].field: getattr(self, name)(h, self.head.scale, candidates) for name in self.other_heads
@@ -85,21 +85,21 @@ class QNetwork(nn.Module):
         return replace(out, **more) if more else out
 
     def scores(self, out: QOutput, mask: Tensor | None = None) -> Tensor:
-        """Scores whose argmax is the greedy action (see `heads/scores.py`).  -> (..., M, A)."""
+        """Return scores whose argmax is the greedy action (see `heads/scores.py`).  -> (..., M, A)."""
         return action_scores(out, self.head.scale, self.config, mask)
 
     def rescale(self, scale: float) -> None:
-        """Move every head to another unit of value."""
+        """Set the unit of value of every head. `scale` is in units of reward."""
         ratio = self.head.scale / scale
         for name in self.other_heads:
             getattr(self, name).rescale(ratio)
         self.head.rescale(scale)
 
     def describe_actions(self, features: Tensor) -> None:
-        """What is known of the actions, (A, F), for the heads that score an action by what it is.
+        """Set the features of the actions, (A, F), in the heads that score an action by its features.
 
         Raises:
-            ConfigError: it is not what `network.action_features` says.
+            ConfigError: their number does not match `network.action_features`, or `network.actions` is not 'embedded'.
         """
         expected = (self.action_spec.actions, self.config.action_features)
         if tuple(features.shape) != expected or self.config.actions != "embedded":
@@ -112,14 +112,14 @@ class QNetwork(nn.Module):
                 part.describe(features.to(part.features.device))
 
     def embed(self, batch: SequenceBatch) -> Tensor:
-        """The tokens of a batch.  -> (B, T+1, D)."""
+        """Return the tokens of a batch.  -> (B, T+1, D)."""
         action = torch.cat((batch.previous_action[:, None], batch.action), dim=1)  # (B, T+1, M)
         reward = torch.cat((batch.previous_reward[:, None], batch.reward), dim=1)  # (B, T+1)
         out: Tensor = self.tokens(batch.observation, action, reward, batch.is_first)
         return out
 
     def initial_state(self, batch: int) -> State:
-        """The memory of `batch` rows that have seen nothing."""
+        """Return the empty state of `batch` rows."""
         return self.trunk.initial_state(batch)
 
     def step(
@@ -132,11 +132,11 @@ class QNetwork(nn.Module):
         rows: Tensor | None = None,
         candidates: Tensor | None = None,
     ) -> tuple[QOutput, State]:
-        """One step for R rows.  Leaves (R, *shape), previous_action (R, M), the rest (R,) -> q (R, M, A), state.
+        """Compute one step for R rows.  Leaves (R, *shape), previous_action (R, M), the rest (R,) -> q (R, M, A), state.
 
-        With candidates (R, C), these alone are scored: q (R, M, C).
+        With candidates (R, C), only these are scored: q (R, M, C).
 
-        Rows must have been reset where `first` is True (`trunk.reset`). The state is written in place.
+        Rows where `first` is True must have been reset (`trunk.reset`). The state is written in place.
         """
         token = self.tokens(observation, previous_action, previous_reward, first)
         h, state = self.trunk.step(token, state, rows)
@@ -144,12 +144,12 @@ class QNetwork(nn.Module):
 
     @torch.no_grad()
     def prefill(self, batch: SequenceBatch, lengths: Tensor) -> State:
-        """The state after the first `lengths` (B,) observations of each window, in one forward pass."""
+        """Return the state after the first `lengths` (B,) observations of each window, in one forward pass."""
         return self.trunk.prefill(self.embed(batch), batch.is_first, batch.start_step, lengths)
 
     @torch.no_grad()
     def attention(self, batch: SequenceBatch) -> Tensor:
-        """Attention weights of every layer.  -> (B, layers, H, T+1, T+1).
+        """Return the attention weights of every layer.  -> (B, layers, H, T+1, T+1).
 
         Raises:
             ConfigError: the trunk has no attention.

@@ -1,7 +1,7 @@
 """Observation, previous action, previous reward and first-step flag -> one token per step.
 
-Each leaf of the observation has an encoder of its own (`encoders/registry.py`); their outputs are added, which is the same as
-one linear layer over all of them side by side. The previous reward is symlogged, so that its scale does not matter much.
+Each leaf of the observation has an encoder of its own (`encoders/registry.py`). Their outputs are added, which equals one
+linear layer over their concatenation. The symlog of the previous reward is used, so that its scale does not matter much.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from seqel.errors import SpaceError
 from seqel.networks.config import NetworkConfig
+from seqel.networks.encoders.normalised import Normalised
 from seqel.networks.encoders.registry import make_encoder
-from seqel.networks.encoders.vector import VectorEncoder
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.values.symlog import symlog_of_data
 
@@ -20,7 +20,7 @@ __all__ = ["TokenEncoder"]
 
 
 class TokenEncoder(nn.Module):
-    """One token per step: what was seen, what was done before it, and what that earned."""
+    """Encodes each step as one token: its observation, the action before it, and the reward for that action."""
 
     def __init__(self, observation: ObservationSpec, action: ActionSpec, config: NetworkConfig) -> None:
         super().__init__()
@@ -37,9 +37,9 @@ class TokenEncoder(nn.Module):
     def forward(
         self, observation: dict[str, Tensor], previous_action: Tensor, previous_reward: Tensor, first: Tensor
     ) -> Tensor:
-        """Leaves (..., *shape), previous_action (..., M), previous_reward and first (...) -> (..., D).
+        """Encode: leaves (..., *shape), previous_action (..., M), previous_reward and first (...) -> (..., D).
 
-        Where `first` is True the previous action and reward are ignored: there were none.
+        Where `first` is True the previous action and reward are ignored, because there were none.
         """
         token: Tensor | None = None
         for path, encoder in zip(self.paths, self.encoders, strict=True):
@@ -54,7 +54,7 @@ class TokenEncoder(nn.Module):
         return self.first if self.config.first_step else torch.zeros_like(self.first)
 
     def _before(self, action: Tensor, reward: Tensor) -> Tensor:
-        """What was done before, and what that earned.  -> (..., D), or anything that broadcasts to it."""
+        """Encode the previous action and its reward.  -> (..., D), or a shape that broadcasts to it."""
         parts: list[Tensor] = []
         if self.config.previous_action:
             parts += [table(action[..., dim]) for dim, table in enumerate(self.actions)]
@@ -62,7 +62,7 @@ class TokenEncoder(nn.Module):
             parts.append(symlog_of_data(reward)[..., None] * self.reward.weight[:, 0])
         return sum(parts[1:], parts[0]) if parts else torch.zeros_like(self.first)
 
-    def vectors(self) -> dict[str, VectorEncoder]:
+    def vectors(self) -> dict[str, Normalised]:
         """The leaves that have statistics."""
         pairs = zip(self.paths, self.encoders, strict=True)
-        return {path: encoder for path, encoder in pairs if isinstance(encoder, VectorEncoder)}
+        return {path: encoder for path, encoder in pairs if isinstance(encoder, Normalised)}

@@ -1,4 +1,4 @@
-"""Off-policy evaluation: what a policy would earn, estimated from recorded episodes alone."""
+"""Off-policy evaluation: estimates, from recorded episodes alone, of what a policy would earn."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from seqel import lazy
 
 if TYPE_CHECKING:
-    from seqel.ope.estimate import OffPolicy, PolicyValue
-    from seqel.ope.estimate import estimate_policies as estimate
+    from seqel.ope.estimation import OffPolicy, PolicyValue
+    from seqel.ope.estimation import estimate_policies as estimate
     from seqel.ope.policies import AgentPolicy, BehaviourPolicy, ConstantAction, Policy
 
 __all__ = [
@@ -27,9 +27,9 @@ __getattr__, __dir__ = lazy.attach(
         "AgentPolicy": "seqel.ope.policies",
         "BehaviourPolicy": "seqel.ope.policies",
         "ConstantAction": "seqel.ope.policies",
-        "OffPolicy": "seqel.ope.estimate",
+        "OffPolicy": "seqel.ope.estimation",
         "Policy": "seqel.ope.policies",
-        "PolicyValue": "seqel.ope.estimate",
-        "estimate": "seqel.ope.estimate:estimate_policies",
+        "PolicyValue": "seqel.ope.estimation",
+        "estimate": "seqel.ope.estimation:estimate_policies",
     },
 )

@@ -1,12 +1,12 @@
-"""What a policy would have earned, from sessions that another one recorded: importance sampling and doubly robust estimates.
+"""Off-policy estimators: importance sampling and doubly robust estimates of a policy's value, from another policy's data.
 
-Pure functions of arrays, N sessions of at most T steps, padded. Everything is discounted by the caller's gamma. With
+Pure functions of arrays of N sessions with at most T steps, padded. Everything is discounted by the caller's gamma. With
 
     ratio (N, T)   pi(a_t | h_t) / mu(a_t | h_t)      weight w_t = ratio_0 ... ratio_t (w_{-1} = 1)
-    q, v (N, T)    what fitted Q evaluation says of the recorded action, and of the policy's own choice
+    q, v (N, T)    fitted values of the recorded action, and of the policy's own choice
 
-each estimate is a sum over t of gamma^t times a mean over sessions, so that one matrix product gives all resamples of a
-bootstrap. Sources: Precup et al. 2000 (per-decision and weighted importance sampling); Jiang & Li 2016, arXiv:1511.03722
+each estimate is a sum over t of gamma^t times a mean over sessions, so that one matrix product computes all bootstrap
+resamples. Sources: Precup et al. 2000 (per-decision and weighted importance sampling); Jiang & Li 2016, arXiv:1511.03722
 (doubly robust); Thomas & Brunskill 2016, arXiv:1604.00923 (weighted doubly robust).
 """
 
@@ -31,17 +31,17 @@ METHODS = {
     "doubly-robust": "doubly robust",
     "weighted-doubly-robust": "weighted doubly robust",
 }
-LARGEST = 1e6  # of a product of ratios: beyond it nothing but noise is multiplied
+LARGEST = 1e6  # largest product of ratios; beyond it, products are only noise
 RESAMPLES = 1_000
-DRAWS = 20_000_000  # counts of sessions in resamples that are drawn at once, at most
+DRAWS = 20_000_000  # session counts of resamples drawn at once, at most
 
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """N recorded sessions and what is known of one policy on them; (N, T) each, 0 in padding.
+    """N recorded sessions and the quantities of one policy on them; (N, T) each, 0 in padding.
 
-    T has room for one step more than the longest session: where a session was truncated, `v` there is the value of its
-    final observation, in which the value of its last action is bootstrapped.
+    T is one more than the length of the longest session: if a session was truncated, `v` there is the value of its final
+    observation, from which the value of its last action is bootstrapped.
     """
 
     reward: Array
@@ -54,15 +54,15 @@ class Logged:
     def __post_init__(self) -> None:
         shapes = {self.reward.shape, self.valid.shape, self.ratio.shape, self.q.shape, self.v.shape}
         if len(shapes) != 1 or self.reward.ndim != 2 or 0 in self.reward.shape:
-            raise DataError(f"expected five arrays (N, T) of one shape, got {sorted(shapes)}")
+            raise DataError(f"expected five arrays (N, T) of the same shape, got {sorted(shapes)}")
         for name in ("reward", "ratio", "q", "v"):
             if not np.isfinite(getattr(self, name)).all():
-                raise DataError(f"expected finite {name}, got one that is not")
+                raise DataError(f"expected finite {name}, got a value that is not")
         if (self.ratio[self.valid] < 0).any():
-            raise DataError("expected ratios of probabilities, at least 0, got a negative one")
+            raise DataError("expected ratios of probabilities that are at least 0, got a negative one")
 
     def weights(self) -> Array:
-        """w_t (N, T): the product of ratios up to and with t; a session that has ended keeps its last one."""
+        """Return w_t (N, T): the product of the ratios up to and including t; a session that has ended keeps its last one."""
         ratio = np.where(self.valid, self.ratio, 1.0)
         with np.errstate(divide="ignore"):
             log = np.cumsum(np.log(ratio), axis=1)
@@ -78,17 +78,17 @@ class Estimate:
     low: float
     high: float
     method: str
-    corrected: int = 0  # steps of each session at which recorded rewards correct the fitted values
-    fit: float = 0.0  # standard error that the fit adds to the sessions'; the interval holds both
+    corrected: int = 0  # number of steps per session at which recorded rewards correct the fitted values
+    fit: float = 0.0  # standard error of the fit, beside that of the sessions; the interval covers both
 
     @property
     def interval(self) -> tuple[float, float]:
-        """(low, high)."""
+        """The 95 % interval (low, high)."""
         return self.low, self.high
 
     def widened(self, error: float, freedom: int) -> Estimate:
-        """With an independent standard error of the fit: the sides of the interval and Student's t times it, taken
-        together as the root of the sum of squares. freedom: the degrees of freedom with which it was estimated.
+        """Widen the interval by an independent standard error of the fit: half-width and Student's t times `error`, combined
+        as the root of the sum of squares. freedom: the degrees of freedom of the error's estimate.
         """
         correctable_steps = float(student_t.ppf(0.975, freedom)) * error
         low = self.value - float(np.hypot(self.value - self.low, correctable_steps))
@@ -97,20 +97,20 @@ class Estimate:
 
 
 def effective_sizes(weights: Array) -> Array:
-    """How many sessions the weighted mean at each step rests on: (sum w)^2 / sum w^2.  (N, T) -> (T,)."""
+    """Return the effective number of sessions behind the weighted mean at each step: (sum w)^2 / sum w^2. (N, T) -> (T,)."""
     square = (weights**2).sum(axis=0)
     sizes: Array = np.divide(weights.sum(axis=0) ** 2, square, out=np.zeros_like(square), where=square > 0)
     return sizes
 
 
 def bellman_error(logged: Logged, after: int = 0) -> float:
-    """How far the fitted values contradict the recorded rewards, in units of reward, discounted, from step `after` on (the
-    first one that is not corrected anyway) to a session's end.
+    """Return how far the fitted values contradict the recorded rewards, in units of reward, discounted, from step `after` on
+    (the first step that is not corrected anyway) to a session's end.
 
-    The doubly robust correction, with each step weighted by its own ratio in place of the product of all up to there:
-    sum over t of gamma^t times the share of sessions that get there times the weighted mean of r_t + gamma v_{t+1} - q_t.
-    That can be measured where products have long vanished; it is not the values' error, because the sessions are where the
-    recorded policy took them, but of its size. -> root of (that sum squared plus its sampling variance).
+    The doubly robust correction, with each step weighted by its own ratio instead of the product of all ratios up to it:
+    sum over t of gamma^t times the share of sessions that reach t times the weighted mean of r_t + gamma v_{t+1} - q_t.
+    This can be measured even where the products have vanished. It is not the values' error, because the recorded policy
+    chose which steps are visited, but it is of similar size. Returns the root of (the squared sum plus its variance).
     """
     horizon = logged.reward.shape[1]
     following = np.pad(logged.v[:, 1:], ((0, 0), (0, 1)))
@@ -126,7 +126,7 @@ def bellman_error(logged: Logged, after: int = 0) -> float:
 
 
 def correctable_steps(weights: Array, least: float) -> int:
-    """The number of first steps at which at least `least` sessions still count."""
+    """Return the number of first steps at which the effective number of sessions is at least `least`."""
     short = effective_sizes(weights) < least
     return int(short.argmax()) if short.any() else weights.shape[1]
 
@@ -139,15 +139,15 @@ def estimate(
     minus: Array | None = None,
     resamples: int = RESAMPLES,
 ) -> Estimate:
-    """The value of the policy by one of `METHODS`, in units of reward, discounted from a session's first step.
+    """Estimate the value of the policy by one of `METHODS`, in units of reward, discounted from a session's first step.
 
-    `minus` (N,): what each session earned; the estimate is then of the difference to the recorded policy.
+    `minus` (N,): the return of each session; the estimate is then of the difference from the recorded policy.
 
-    `steps`: the doubly robust ones correct the fitted values with what was recorded at that many first steps only, and
-    trust them from there on (the j-step return of Thomas & Brunskill with one j). None: at all.
-    The same seed gives the same interval; with 0 `resamples` it is the value alone.
+    `steps`: doubly robust methods correct the fitted values with recorded rewards only at this many first steps, and use
+    the fitted values after them (the j-step return of Thomas & Brunskill with one j). None: at all steps.
+    The same seed gives the same interval. With 0 `resamples`, only the value is computed.
 
-    Raises DataError on an unknown method.
+    Raises DataError for an unknown method.
     """
     if method not in METHODS:
         raise DataError(f"method: expected one of {sorted(METHODS)}, got {method!r}")
@@ -173,7 +173,7 @@ def estimate(
 
 
 def _parts(logged: Logged, method: str, steps: int) -> tuple[list[Array], list[Array]]:
-    """Terms whose weighted means are added up: each (N, K), with what its columns are divided by, (N, K)."""
+    """Return the terms whose weighted means are summed, each (N, K), and the divisors of their columns, (N, K)."""
     n, horizon = logged.reward.shape
     gamma = logged.discount ** np.arange(horizon)
     first = logged.v[:, :1]
@@ -185,7 +185,7 @@ def _parts(logged: Logged, method: str, steps: int) -> tuple[list[Array], list[A
         return [gamma * weight * logged.reward], [weight if weighted else np.ones_like(weight)]
     weight = weight[:, :steps]
     before = np.concatenate([np.ones((n, 1)), weight[:, :-1]], axis=1)
-    # gamma^t [w_t (r_t - q_t) + w_{t-1} v_t] for t < j, and what follows by its fitted value: gamma^j w_{j-1} v_j
+    # gamma^t [w_t (r_t - q_t) + w_{t-1} v_t] for t < j, then the fitted value of the rest: gamma^j w_{j-1} v_j
     gamma_j = gamma[:steps]
     kept = logged.valid[:, :steps]
     correction = gamma_j * weight * np.where(kept, logged.reward[:, :steps] - logged.q[:, :steps], 0.0)
@@ -201,7 +201,7 @@ def _parts(logged: Logged, method: str, steps: int) -> tuple[list[Array], list[A
 
 
 def _combine(times: Array, terms: list[Array], by: list[Array]) -> Array:
-    """Each resample's estimate.  times (R, N): how often it holds each session -> (R,)."""
+    """Return each resample's estimate (R,). times (R, N): how often a resample contains each session."""
     total = np.zeros(len(times))
     for term, weight in zip(terms, by, strict=True):
         above, below = times @ term, times @ weight

@@ -1,15 +1,15 @@
-"""Fitted Q evaluation: the values of several policies on recorded data, by one Transformer, and how the data were made.
+"""Fitted Q evaluation of several policies on recorded data by one Transformer, and an estimate of the behaviour policy.
 
 Le et al. 2019, arXiv:1903.08738 (FQE): regression on r + gamma E_pi Q(s', .) instead of the maximum. Differs: the network
-reads the history; all policies share its trunk, each has a head of its own, so twenty cost hardly more than one; the
-targets are Retrace's (arXiv:1606.02647) where the recorded action agrees with the policy, so that values need not creep back
-step by step; and a policy head learns the recorded behaviour beside them, for ratios where its probabilities were not
-recorded, and to say where a policy leaves what was recorded.
+reads the history; all policies share its trunk and each has its own head, so twenty cost little more than one; the
+targets are Retrace's (arXiv:1606.02647) where the recorded action agrees with the policy, so that values propagate faster
+than one step at a time; and a policy head is trained on the recorded behaviour, to provide ratios where its probabilities
+were not recorded, and to detect where a policy leaves the data.
 
-How far the fit itself may be off is seen by fitting anew: a member is a fit from other initial weights, to other draws of the
-sessions, each of which counts Exp(1) times (the Bayesian bootstrap, Rubin 1981; bootstrapped FQE, Hao et al. 2021,
-arXiv:2102.03607; networks of their own as in Lakshminarayanan et al. 2017, arXiv:1612.01474: heads on one trunk differed
-a third as much as they were off, docs/experiments.md).
+The error of the fit is measured by repeated fits: a member is a fit from other initial weights, to another resample of the
+sessions in which each is weighted by an Exp(1) draw (the Bayesian bootstrap, Rubin 1981; bootstrapped FQE, Hao et al. 2021,
+arXiv:2102.03607; separate networks as in Lakshminarayanan et al. 2017, arXiv:1612.01474, because heads on one trunk
+differed by only a third of their error, docs/experiments.md).
 """
 
 from __future__ import annotations
@@ -40,31 +40,31 @@ from seqel.values.policy import log_policy
 
 __all__ = ["FQETrainer", "StepEstimates", "fitted_config"]
 
-OVERFITTED = 0.05  # nats by which the behaviour of sessions held out may be known less well than it once was
-RARE_PROBABILITY = 0.05  # times even play: an action less likely than that is hardly ever done
-UPDATES = 3_000  # of each member
-BLOCK = 1 << 24  # numbers that are told of a batch of steps at once, about: one for each policy and action
+OVERFITTED = 0.05  # nats by which the cloning loss on held-out episodes may exceed its best value
+RARE_PROBABILITY = 0.05  # times the uniform probability: a less likely action is rare
+UPDATES = 3_000  # updates per member
+BLOCK = 1 << 24  # numbers computed at once for a batch of steps, about: one per policy and action
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StepEstimates:
-    """What is known of each recorded step and of each of K policies there; a row an episode, padded to T steps.
+    """Estimates at each recorded step for each of K policies; one row per episode, padded to T steps.
 
-    T is one more than the longest episode has transitions: `v` has a value for a truncated episode's final observation.
+    T is one more than the number of transitions of the longest episode: `v` also has the value of the final observation.
     """
 
     valid: NDArray[np.bool_]  # (N, T)
     reward: NDArray[np.float64]  # (N, T)
-    behaviour: NDArray[np.float64]  # (N, T)  probability of the recorded action, as recorded or learnt; 1 in padding
+    behaviour: NDArray[np.float64]  # (N, T)  probability of the recorded action, recorded or learned; 1 in padding
     policy: NDArray[np.float64]  # (K, N, T)  probability of the recorded action under each policy
     q: NDArray[np.float32]  # (E, K, N, T)  fitted value of the recorded action, by each member
-    v: NDArray[np.float32]  # (E, K, N, T)  fitted value of what the policy would do
-    off_support: NDArray[np.float64]  # (K, N, T)  how much of the policy's probability lies on what is hardly ever done
-    iterate_std: NDArray[np.float64]  # (E, K)  how much the value of a session moved with further updates
+    v: NDArray[np.float32]  # (E, K, N, T)  fitted value of the policy's choice
+    off_support: NDArray[np.float64]  # (K, N, T)  the policy's probability of actions that are rare in the data
+    iterate_std: NDArray[np.float64]  # (E, K)  how much the value of a session varied over updates
 
     @classmethod
     def of(cls, members: Sequence[StepEstimates]) -> StepEstimates:
-        """Several members' as one; what they say of the recorded behaviour is averaged."""
+        """Combine the estimates of several members; those of the recorded behaviour are averaged."""
         first = members[0]
         return cls(
             valid=first.valid, reward=first.reward, policy=first.policy,
@@ -76,37 +76,37 @@ class StepEstimates:
 
 
 class FQETrainer(OfflineTrainer):
-    """Recorded sessions and the policies to evaluate on them, one member; run it with `training/offline/loop.py`.
+    """One member: recorded episodes and the policies to evaluate on them. Run it with `training/offline/loop.py`.
 
-    table: another member's, so that the policies are asked only once.
+    table: the table of another member, so that the policies are evaluated only once.
     """
 
     def __init__(
         self, config: RunConfig, source: Source, policies: Sequence[Policy], table: Tensor | None = None
     ) -> None:
         self.policies = list(policies)
-        self.first_values: list[NDArray[np.float64]] = []  # (K,) of sessions held out, at each look
-        self._sound: dict[str, Tensor] = {}  # the averaged weights at the last look without overfitting
-        self.known_best = float("inf")  # nats of the recorded actions of sessions held out, at the best look
+        self.first_values: list[NDArray[np.float64]] = []  # (K,) on held-out episodes, per validation
+        self._sound: dict[str, Tensor] = {}  # the averaged weights at the last validation without overfitting
+        self.known_best = float("inf")  # best cloning loss on held-out episodes so far, in nats
         super().__init__(config, source)
         self.table = self._tabulate(source.buffer) if table is None else table  # (slots, K, M, A)
         self.counts = self._resample(source.buffer)  # (slots,)
 
     def make_network(self) -> QNetwork:
-        """One trunk, values of K policies, and a policy head for the recorded behaviour."""
-        super().make_network()  # a draw that seeds have always had: without it every fit would begin elsewhere
+        """Create one trunk, Q-values of K policies, and a policy head for the recorded behaviour."""
+        super().make_network()  # consumes random numbers, so that existing seeds keep their initial weights
         return QNetwork(self.config.network, self.source.observation, self.source.action, len(self.policies))
 
     @torch.no_grad()
     def _tabulate(self, recorded: EpisodeBuffer) -> Tensor:
-        """What every policy would do at every recorded step, once: the policies do not change."""
+        """Compute once what every policy would do at every recorded step: the policies do not change."""
         action = self.source.action
         table = torch.zeros(recorded.slots.capacity, len(self.policies), action.dims, action.actions)
         for batch in self.walk(recorded):
             here = _slots(batch)
-            now = torch.cat([batch.loss_mask, torch.zeros_like(batch.loss_mask[:, :1])], dim=1)  # past the burn-in
+            now = torch.cat([batch.loss_mask, torch.zeros_like(batch.loss_mask[:, :1])], dim=1)  # after the burn-in
             now[:, 0] |= batch.is_first[:, 0]
-            after = torch.zeros_like(now)  # what is bootstrapped from; where it is a step itself, that says more
+            after = torch.zeros_like(now)  # observations that are bootstrapped from and are no step themselves
             after[:, 1:] = batch.loss_mask
             for number, policy in enumerate(self.policies):
                 chances = policy.probabilities(batch).float().cpu()
@@ -116,7 +116,7 @@ class FQETrainer(OfflineTrainer):
         return table
 
     def _resample(self, recorded: EpisodeBuffer) -> Tensor:
-        """How much what lies in each slot counts: a draw for a whole session."""
+        """Sample how much the content of each slot counts: one draw per session."""
         drawn = np.random.default_rng((self.config.seed, 0xB007)).standard_exponential(recorded.episodes)
         numbers = recorded.table.numbers
         slots = numbers[:, EpisodeTable.LENGTH] + 1
@@ -126,7 +126,7 @@ class FQETrainer(OfflineTrainer):
         return torch.from_numpy(counts)
 
     def walk(self, recorded: EpisodeBuffer) -> Iterator[SequenceBatch]:
-        """Every transition of the episodes once."""
+        """Yield every transition of the episodes once."""
         config = self.config
         tokens = int(
             np.clip(BLOCK // (len(self.policies) * self.source.action.dims * self.source.action.actions), 512, 16_384)
@@ -136,16 +136,16 @@ class FQETrainer(OfflineTrainer):
         )
 
     def prepare(self, batch: SequenceBatch) -> SequenceBatch:
-        """What the policies would do, and how much each step counts to this member."""
+        """Add what the policies would do, and the weight of each step for this member."""
         slots = _slots(batch)
         policy, weight = self.table[slots], self.counts[slots[:, :-1]]  # (B, T+1, K, M, A), (B, T)
         return dataclasses.replace(batch, policy=policy, weight=weight).to(self.device)
 
     def validate(self) -> HeldOut:
-        """Measure the fit on held-out episodes, and end it where it begins to overfit, with the weights from before.
+        """Measure the fit on held-out episodes; end it when it starts to overfit, and restore the weights from before.
 
-        Values that have memorised the rewards of single episodes correct nothing any more, and ratios become noise. The
-        targets of the values move with the values, so they cannot show it; the recorded actions do not move.
+        Values that have memorised the rewards of single episodes no longer correct anything, and ratios become noise. The
+        targets of the values change with the values, so they cannot show it; the recorded actions do not change.
         """
         sums = self.validation_sums()
         result = sums.result()
@@ -160,17 +160,17 @@ class FQETrainer(OfflineTrainer):
         return result
 
     def iterate_std(self) -> NDArray[np.float64]:
-        """(K,) how much each policy's value moved: its standard deviation over the second half of the looks.
+        """(K,) standard deviation of each policy's value over the second half of the validations.
 
-        Values that have not arrived yet, and what other fits would be as good: iterates at a rate that has not decayed yet
-        wander about among those (Mandt et al. 2017, arXiv:1704.04289), those at the end stand still wherever they are.
+        It measures convergence and the spread of equally good fits: with a learning rate that has not decayed yet, iterates
+        wander among those (Mandt et al. 2017, arXiv:1704.04289); at the end of the schedule they stay wherever they are.
         """
         settled = self.first_values[min(len(self.first_values) // 2, max(0, len(self.first_values) - 2)) :]
         return np.std(settled, axis=0, ddof=1) if len(settled) > 1 else np.zeros(len(self.policies))
 
     @torch.no_grad()
     def steps_of(self, recorded: EpisodeBuffer) -> StepEstimates:
-        """What the target network (the average of the last ones) says of every step of these episodes."""
+        """Return the estimates of the target network (the average of recent weights) for every step of these episodes."""
         count, horizon = recorded.episodes, int(recorded.lengths.max()) + 1
         policies = len(self.policies)
         valid = np.zeros((count, horizon), np.bool_)
@@ -190,7 +190,7 @@ class FQETrainer(OfflineTrainer):
             mu = torch.where(here.behaviour_prob.isnan(), learnt, here.behaviour_prob)
             time = here.start_step[:, None] + torch.arange(horizon_of(batch), device=self.device)
             row, at = (x.cpu().numpy() for x in (here.episode_index[:, None].expand_as(time), time))
-            # a step that is learnt, or that ends a session which goes on beyond its record
+            # a trained step, or the final observation of a truncated session
             now = here.loss_mask.cpu().numpy()
             goes_on = (here.loss_mask & (here.discount > 0)).cpu().numpy()
             place, after = (row[:, :-1][now], at[:, :-1][now]), (row[:, 1:][goes_on], at[:, 1:][goes_on])
@@ -211,17 +211,17 @@ class FQETrainer(OfflineTrainer):
 
 
 def _any_of(chance: Tensor) -> Tensor:
-    """The probability that it happens in any of M independent dimensions.  (..., M) -> (...)."""
+    """Return the probability of the event in at least one of M independent dimensions. (..., M) -> (...)."""
     return chance[..., 0] if chance.shape[-1] == 1 else 1.0 - (1.0 - chance).prod(dim=-1)
 
 
 def horizon_of(batch: SequenceBatch) -> int:
-    """T + 1."""
+    """Return T + 1."""
     return batch.is_first.shape[1]
 
 
 def _slots(batch: SequenceBatch) -> Tensor:
-    """Where all T + 1 observations are stored, (B, T+1); padding repeats a row's last one."""
+    """Return the slots of all T + 1 observations, (B, T+1); padding repeats the last slot of its row."""
     assert batch.storage_index is not None
     return torch.cat([batch.storage_index, batch.storage_index[:, -1:] + batch.valid[:, -1:]], dim=1)
 
@@ -229,12 +229,12 @@ def _slots(batch: SequenceBatch) -> Tensor:
 def fitted_config(
     discount: float, context: int = 0, updates: int = UPDATES, seed: int = 0, **network: Any
 ) -> RunConfig:
-    """How values are fitted: one-step Retrace targets of the evaluated policies, and the behaviour beside them."""
+    """Return the config of a fit: one-step Retrace targets of the evaluated policies, and cloning of the behaviour."""
     return RunConfig(
         seed=seed,
         network=NetworkConfig(context=context, policy_head="auxiliary", **network),
         objective=ObjectiveConfig(discount, lambda_=0.9, trace="retrace", cloning_weight=0.1),
-        # an expectation is no maximum: nothing to be careful of, and values arrive sooner
+        # an expectation does not overestimate as a maximum does, so targets may follow faster
         learner=LearnerConfig(target_rate=0.05),
         replay=ReplayConfig(batch_tokens=832),
         offline=OfflineConfig(updates=updates, every=max(1, updates // 20), held_out=0.1, patience=0),

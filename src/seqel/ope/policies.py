@@ -1,4 +1,4 @@
-"""Policies to evaluate on recorded data: what each would do at every step of a window, as probabilities."""
+"""Policies to evaluate on recorded data: the probabilities of their actions at every step of a window."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ __all__ = ["AgentPolicy", "BehaviourPolicy", "ConstantAction", "Policy"]
 
 
 class Policy(Protocol):
-    """Something whose value is asked for."""
+    """A policy whose value is to be estimated."""
 
     @property
     def name(self) -> str:
-        """What the table calls it."""
+        """Its name in the table."""
         ...
 
     def probabilities(self, batch: SequenceBatch) -> Tensor:
-        """pi(a | history) at all T + 1 steps.  -> (B, T+1, M, A) float32, or (B, T+1, A) where M = 1."""
+        """Return pi(a | history) at all T + 1 steps: (B, T+1, M, A) float32, or (B, T+1, A) if M = 1."""
         ...
 
 
 @dataclass(frozen=True)
 class AgentPolicy:
-    """An agent's greedy action, but with probability `epsilon` any, drawn evenly."""
+    """An agent's greedy action; with probability `epsilon`, an action chosen uniformly."""
 
     agent: Agent
     epsilon: float = 0.0
@@ -58,10 +58,10 @@ class AgentPolicy:
 
 @dataclass(frozen=True)
 class ConstantAction:
-    """The same action at every step, numbered from 0; where it is not allowed, any that is.
+    """The same action at every step, numbered from 0; where it is not allowed, an allowed one chosen uniformly.
 
-    action and actions: a number and how many actions there are; or, where an action has M dimensions, M numbers and the
-    dimensions' sizes. A dimension in which the action is not allowed is drawn evenly, the others are not.
+    action and actions: a number and the number of actions; or, if an action has M dimensions, M numbers and the dimensions'
+    sizes. Only the dimensions in which the action is not allowed are chosen uniformly.
 
     Raises ConfigError where there is no such action.
     """
@@ -91,7 +91,7 @@ class ConstantAction:
 
 @dataclass(frozen=True)
 class BehaviourPolicy:
-    """What was done; after a record's last step, where nobody knows, what is done on the whole.
+    """The recorded actions; after a record's last step, where they are unknown, the overall frequencies.
 
     frequencies: (A,); or, where an action has M dimensions, a tuple of M tuples, each as long as its dimension.
     """
@@ -133,7 +133,7 @@ def _plain(probabilities: Tensor) -> Tensor:
 
 
 def _even(batch: SequenceBatch, sizes: tuple[int, ...]) -> Tensor:
-    """(B, T+1, M, A): what is allowed, evenly; padding that allows nothing counts as allowing everything."""
+    """Return (B, T+1, M, A): uniform over the allowed actions; in padding that allows none, over all."""
     there = torch.arange(max(sizes), device=batch.is_first.device) < torch.tensor(
         sizes, device=batch.is_first.device
     ).unsqueeze(-1)

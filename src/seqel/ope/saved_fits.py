@@ -1,4 +1,4 @@
-"""The fits of an estimate on the disk: each is saved when it is done, so that a stopped estimate goes on where it was."""
+"""The fits of an estimate on disk: each is saved when it is done, so that a stopped estimate can continue."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["SavedFits", "fingerprint"]
 
 
 def fingerprint(policies: Sequence[Policy], recorded: EpisodeBuffer, settings: dict[str, Any]) -> str:
-    """Tells two estimates apart: other policies (an agent by its weights), other data, other settings.  -> 16 digits."""
+    """Return 16 digits that identify an estimate by its policies (agents by their weights), data and settings."""
     found = sha256(repr(sorted(settings.items())).encode())
     for policy in policies:
         found.update(repr(policy.name).encode())
@@ -30,7 +30,7 @@ def fingerprint(policies: Sequence[Policy], recorded: EpisodeBuffer, settings: d
             for name, value in policy.agent.network.state_dict().items():
                 found.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
             found.update(repr(policy.epsilon).encode())
-        else:  # the package's other policies are dataclasses of plain values
+        else:  # the other policies are dataclasses with plain values
             found.update(repr(policy).encode())
     found.update(recorded.table.numbers.tobytes())
     for name, column in sorted(recorded.slots.columns.items()):
@@ -48,7 +48,7 @@ class SavedFits:
         return self.directory / f"fit-{number}"
 
     def load(self, number: int) -> tuple[StepEstimates, HeldOut | None] | None:
-        """None where there is none, it belongs to another estimate, or it is damaged: it is then fitted again."""
+        """Load a fit. None if it is missing, belongs to another estimate, or is damaged: then it is fitted again."""
         if not self._path(number).is_dir():
             return None
         try:
@@ -61,7 +61,7 @@ class SavedFits:
             return None
 
     def save(self, number: int, steps: StepEstimates, look: HeldOut | None) -> None:
-        """Raises StorageError."""
+        """Save a fit. Raises StorageError."""
         tree = {
             "key": self.key,
             "steps": {field.name: getattr(steps, field.name) for field in dataclasses.fields(StepEstimates)},

@@ -1,6 +1,6 @@
-"""How fast the parts are on this machine: an update, an acting step, a sample. Wall time, medians.
+"""Measures the speed of the parts on this machine: an update, an acting step, sampling. Median wall times.
 
-Nothing here trains: experience is random numbers of the right shapes, so a figure depends on shapes alone.
+Nothing here trains: experience is random numbers of the right shapes, so a figure depends on the shapes alone.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ from seqel.types import Episode
 
 __all__ = ["Shapes", "machine", "time_act", "time_replay", "time_update"]
 
-WARM = 5  # calls before the clock counts (compilation among them)
+WARM = 5  # untimed calls first (they include compilation)
 
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """What is timed."""
+    """The sizes and options of what is timed."""
 
     width: int = 64
     layers: int = 2
     heads: int = 4
     context: int = 50  # also the window's length
-    batch: int = 32  # windows an update
-    envs: int = 16  # rows an acting step
-    observation: int = 4  # numbers an observation
+    batch: int = 32  # windows per update
+    envs: int = 16  # rows per acting step
+    observation: int = 4  # numbers per observation
     actions: int = 4
     steps: int = 100_000  # transitions in the replay
     trunk: TrunkName = "transformer"
     precision: Literal["float32", "bf16"] = "float32"
     compile: bool = False
-    priority: float = 0.0  # of the replay's draws
+    priority: float = 0.0  # exponent of prioritised sampling
     backend: Literal["torch", "onnxruntime"] = "torch"  # of acting
     device: str = "cpu"
 
@@ -68,11 +68,11 @@ class Shapes:
 
     @property
     def observations(self) -> ObservationSpec:
-        """Of numbers within -1 and 1."""
+        """A space of numbers between -1 and 1."""
         return ObservationSpec.from_space(gym.spaces.Box(-1.0, 1.0, (self.observation,), np.float32))
 
     def network(self) -> QNetwork:
-        """A new one, always the same."""
+        """Return a new network, always with the same weights."""
         torch.manual_seed(0)
         config = NetworkConfig(
             trunk=self.trunk, width=self.width, layers=self.layers, heads=self.heads, context=self.context
@@ -80,7 +80,7 @@ class Shapes:
         return QNetwork(config, self.observations, ActionSpec((self.actions,), (0,))).to(self.device)
 
     def replay(self) -> Replay:
-        """Full of random episodes as long as the context."""
+        """Return a replay full of random episodes as long as the context."""
         rng = np.random.default_rng(0)
         replay = Replay(
             self.observations.storage,
@@ -102,7 +102,7 @@ class Shapes:
 
 
 def time_update(shapes: Shapes, repeats: int = 50) -> dict[str, Any]:
-    """Sampling and learning: `ms` an update, its matrix products in GFLOP, and their speed beside this core's peak."""
+    """Time sampling and updating: `ms` per update, GFLOP of its matrix products, and their speed next to the core's peak."""
     network, replay = shapes.network(), shapes.replay()
     config = LearnerConfig(compile="on" if shapes.compile else "off", precision=shapes.precision)
     learner = Learner(network, ObjectiveConfig(0.99, lambda_=0.0), config)
@@ -127,7 +127,7 @@ def time_update(shapes: Shapes, repeats: int = 50) -> dict[str, Any]:
         "memory_bytes": _memory(learner, replay, shapes),
         "shapes": asdict(shapes),
     }
-    if learner.network.trunk.compiles:  # the others' time goes elsewhere than into matrix products
+    if learner.network.trunk.compiles:  # other trunks do not spend their time in matrix products
         work = gflop(network.config, shapes.batch, shapes.context)
         peak = _peak(shapes)
         found |= {"gflop": work, "gflop_per_s": 1e3 * work / ms, "peak_gflop_per_s": peak}
@@ -136,7 +136,7 @@ def time_update(shapes: Shapes, repeats: int = 50) -> dict[str, Any]:
 
 
 def _memory(learner: Learner, replay: Replay, shapes: Shapes) -> dict[str, int]:
-    """Bytes of each component of learning; activations are what one forward pass keeps for the backward pass."""
+    """Return the bytes of each component of an update; activations are what a forward pass keeps for the backward pass."""
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -163,7 +163,7 @@ def _memory(learner: Learner, replay: Replay, shapes: Shapes) -> dict[str, int]:
 
 
 def time_act(shapes: Shapes, repeats: int = 300) -> dict[str, Any]:
-    """A call of `Agent.act` with every environment's row, memory full; beside it the same by recomputing the window."""
+    """Time `Agent.act` for one row per environment with full memory; and, for comparison, recomputing the whole window."""
     agent = Agent(shapes.network())
     acting = _exported(agent) if shapes.backend == "onnxruntime" else agent
     if shapes.compile:
@@ -205,7 +205,7 @@ def _exported(agent: Agent) -> ExportedAgent:
 
 
 def time_replay(shapes: Shapes, repeats: int = 300) -> dict[str, Any]:
-    """Drawing one batch of windows; with priorities, setting them anew as well."""
+    """Time sampling one batch of windows; with priorities, updating them as well."""
     replay, rng = shapes.replay(), np.random.default_rng(1)
     error = rng.exponential(size=(shapes.batch, shapes.context))
 
@@ -218,7 +218,7 @@ def time_replay(shapes: Shapes, repeats: int = 300) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on besides the shapes."""
+    """Return what the figures depend on besides the shapes."""
     cpu = platform.processor() or platform.machine()
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
@@ -236,7 +236,7 @@ def machine() -> dict[str, Any]:
 
 
 def _median(call: Callable[[], Any], repeats: int, device: str) -> float:
-    """Milliseconds a call."""
+    """Return the median milliseconds per call."""
     taken = []
     for number in range(WARM + max(1, repeats)):
         began = time.perf_counter()
@@ -253,7 +253,7 @@ def _wait(device: str) -> None:
 
 
 def _peak(shapes: Shapes) -> float:
-    """GFLOP/s of this machine's matrix product at the update's largest shape."""
+    """Return the GFLOP/s of this machine's matrix product at the update's largest shape."""
     dtype = torch.bfloat16 if shapes.precision == "bf16" else torch.float32
     rows = shapes.batch * (shapes.context + 1)
     a = torch.randn(rows, shapes.width, device=shapes.device, dtype=dtype)

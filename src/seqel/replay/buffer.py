@@ -1,8 +1,8 @@
-"""Sequence replay: whole episodes in a flat ring, windows of them out, drawn evenly over steps or by priority.
+"""Sequence replay: stores whole episodes in a flat ring and samples windows, uniformly over steps or by priority.
 
-Design: next observations are stored once (T + 1 slots an episode); the oldest whole episodes make room; a batch is
-one integer draw, one binary search and one gather a column, never a Python loop over windows or steps.
-Not safe for use by several threads at once.
+Design: next observations are stored once (T + 1 slots per episode); the oldest whole episodes are evicted to make room; a
+batch takes one integer draw, one binary search and one gather per column, never a Python loop over windows or steps.
+Not thread-safe.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ __all__ = ["Replay"]
 
 
 class Replay:
-    """Episodes in, batches of windows out.
+    """A replay of episodes from which batches of windows are sampled.
 
-    leaves: observation leaf -> (shape, dtype), stored in that dtype. capacity: slots, where an episode of T
+    leaves: observation leaf -> (shape, dtype), stored in that dtype. capacity: number of slots; an episode of T
     transitions takes T + 1. actions: A, each of the action_dims = M actions is in 0 ... A - 1. masked: whether
-    episodes carry an action_mask. priority: alpha of prioritised draws, 0: every step alike; `context` is then the
-    burn-in of every draw. directory: keep the steps in scratch files there instead of in memory.
+    episodes have an action_mask. priority: alpha of prioritised sampling; 0 samples every step alike. With priorities,
+    `context` is the burn-in of every window. directory: keep the steps in scratch files there instead of in memory.
 
-    Raises ConfigError on a capacity below 2, StorageError where the disk has no room.
+    Raises ConfigError on a capacity below 2, StorageError if the disk has no room.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Replay:
         self._priorities = Priorities(capacity, priority, context) if priority else None
 
     def __len__(self) -> int:
-        """Transitions stored."""
+        """Return the number of stored transitions."""
         return self._slots.used - len(self._table)
 
     def __repr__(self) -> str:
@@ -69,37 +69,37 @@ class Replay:
 
     @property
     def episodes(self) -> int:
-        """Episodes (or segments) stored."""
+        """The number of stored episodes (or segments)."""
         return len(self._table)
 
     def whole(self, window: int) -> bool:
-        """Whether every stored stretch is a whole episode of at most `window` transitions."""
+        """Return whether everything stored is a whole episode of at most `window` transitions."""
         numbers = self._table.numbers
         return bool((numbers[:, EpisodeTable.LENGTH] <= window).all() and (numbers[:, EpisodeTable.START] == 0).all())
 
     @property
     def capacity(self) -> int:
-        """Slots in all."""
+        """The total number of slots."""
         return self._slots.capacity
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the preallocated arrays, in memory (committed as they are first written) or in files."""
+        """The size of the preallocated arrays in bytes, in memory (committed when first written) or in files."""
         extra = 0 if self._priorities is None else self._priorities.nbytes
         return self._slots.nbytes + self._table.nbytes + extra
 
     def add(self, episode: Episode) -> int:
-        """Store one episode or segment, evicting the oldest ones as needed; returns its serial number.
+        """Store one episode or segment, evict the oldest ones as needed, and return its serial number.
 
-        Raises DataError, and changes nothing, where it does not fit: shapes, dtypes, values that are not finite
-        (in the stored dtype), actions out of range, longer than the capacity.
+        Raises DataError, and changes nothing, if it does not fit: wrong shapes or dtypes, values that are not finite (in
+        the stored dtype), actions out of range, or more steps than the capacity.
         """
         slots, table = self._slots, self._table
         steps = len(episode.reward)
         if steps + 1 > slots.capacity:
             raise DataError(
                 f"expected an episode that fits {slots.capacity} slots (transitions + 1), got {steps} transitions: "
-                f"make the capacity at least {steps + 1}, or add the episode as shorter segments"
+                f"increase the capacity to at least {steps + 1}, or add the episode as shorter segments"
             )
         columns = self.layout.columns_of(episode)
         action, reward = self.layout.before(episode)
@@ -116,18 +116,18 @@ class Replay:
         return serial
 
     def update_priorities(self, batch: SequenceBatch, error: NDArray[np.floating]) -> None:
-        """Make the size of what was wrong, (B, T) in units of the return scale, the priority of the batch's learnt steps.
+        """Set the priorities of the batch's trained steps to the size of their errors, (B, T) in return scales.
 
-        Before anything is added: the batch's slots must still hold its steps. Without priorities nothing happens.
+        Call it before anything is added: the batch's slots must still hold its steps. Without priorities it does nothing.
 
-        Raises DataError where an error is not finite.
+        Raises DataError if an error is not finite.
         """
         if self._priorities is not None and batch.storage_index is not None:
             learn = batch.loss_mask.cpu().numpy()
             self._priorities.update(batch.storage_index.cpu().numpy()[learn], error[learn])
 
     def observations(self, path: str) -> NDArray[Any]:
-        """A copy of every live observation of one leaf, oldest first: what statistics are made from.  (N, *shape)."""
+        """Return a copy of all stored observations of one leaf, oldest first, for statistics.  (N, *shape)."""
         return self._slots.live(OBSERVATION + path)[OBSERVATION + path]
 
     def sample(
@@ -142,16 +142,16 @@ class Replay:
         pack: bool = False,
         importance: float = 1.0,
     ) -> SequenceBatch:
-        """B = `batch` windows of at most `window` transitions, with replacement, every step learnt about as often.
+        """Sample B = `batch` windows of at most `window` transitions, with replacement, every step about equally often.
 
-        A window that begins inside an episode has `context` steps of burn-in without loss. `discount` is gamma.
+        A window that starts inside an episode has `context` steps of burn-in without loss. `discount` is gamma.
         T is the longest window of the batch, or `pad_to`. With `pack` several whole episodes share a row, so there are
-        fewer rows than windows, and no compute goes to padding; `index` is then that of a row's first window.
+        fewer rows than windows and less padding; `episode_index` is then that of a row's first window.
         Padding repeats the last observation (and mask); its action, reward and discount are 0, its q_acted nan, its
-        valid and learn False. How windows are chosen, and how even that is: `seqel.replay.ring.window_units`.
-        With priorities, `weight` undoes their uneven draws to the power of `importance` (beta): 0 not at all, 1 wholly.
+        valid and loss_mask False. `seqel.replay.ring.window_units` documents how windows are chosen, and how uniformly.
+        With priorities, `weight` corrects for them to the power of `importance` (beta): 0 not at all, 1 fully.
 
-        Raises DataError where nothing can be learnt from what is stored, ConfigError on settings out of range.
+        Raises DataError if the stored episodes hold nothing to train on, ConfigError on arguments out of range.
         """
         return sample_windows(
             self.layout, self._slots, self._table, self._priorities, batch,
@@ -159,7 +159,7 @@ class Replay:
         )  # fmt: skip
 
     def state_dict(self) -> dict[str, NDArray[Any] | int]:
-        """What is live, copied, as a flat dict of arrays and integers; the unused capacity is left out."""
+        """Return a copy of the stored episodes as a flat dict of arrays and integers, without the unused capacity."""
         state: dict[str, NDArray[Any] | int] = {
             "capacity": self.capacity,
             "actions": self.layout.actions,
@@ -173,10 +173,10 @@ class Replay:
         return state | {f"step/{name}": column for name, column in self._slots.live().items()}
 
     def load_state_dict(self, state: Mapping[str, NDArray[Any] | int]) -> None:
-        """Hold what `state` holds: the same draws give the same batches, and with the same capacity adds evict alike.
+        """Restore `state`: the same draws then give the same batches, and with the same capacity `add` evicts the same.
 
-        The capacity may differ, as it does where a run is made longer. Raises CheckpointError, and changes nothing, where
-        `state` is of another kind of replay, holds more than fits, or is damaged.
+        The capacity may differ, for instance if a run is extended. Raises CheckpointError, and changes nothing, if
+        `state` belongs to another kind of replay, holds more than fits, or is damaged.
         """
         columns = self._slots.columns
         wanted = {"capacity", "actions", "evicted", "episodes", "previous_reward"}
@@ -198,7 +198,7 @@ class Replay:
         taken = numbers[:, EpisodeTable.LENGTH] + 1
         used = int(taken.sum())
         if used > self.capacity or (taken < 2).any():
-            raise CheckpointError(f"expected episodes of 2 to {self.capacity} slots in all, got {used}")
+            raise CheckpointError(f"expected episodes that take 2 to {self.capacity} slots in total, got {used}")
         values = {name: np.asarray(state[f"step/{name}"]) for name in columns}
         for name, value in values.items():
             column = columns[name]
@@ -210,7 +210,7 @@ class Replay:
         begin = int(numbers[0, EpisodeTable.SLOT]) if len(numbers) else 0
         room, offset = int(state["capacity"]), np.cumsum(taken) - taken
         if room < 2 or not 0 <= begin < room or (numbers[:, EpisodeTable.SLOT] != (begin + offset) % room).any():
-            raise CheckpointError("expected episodes that lie one behind the other, got gaps between them")
+            raise CheckpointError("expected episodes in contiguous slots, got gaps between them")
         if room != self.capacity:
             begin, numbers[:, EpisodeTable.SLOT] = 0, offset
         if self._priorities is not None:

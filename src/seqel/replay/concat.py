@@ -1,6 +1,6 @@
-"""Two batches as one: windows of live experience and of recorded data, learnt from in one update.
+"""Concatenates two batches: windows of online experience and of recorded data, for one update.
 
-What happens to a field stands in its metadata (`seqel.types.Axis`), so that a new field needs nothing here.
+The metadata of a field (`seqel.types.Axis`) says how it is joined, so that a new field needs no change here.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ FILLING = {"zero": 0.0, "nan": torch.nan}
 
 
 def concat(one: SequenceBatch, two: SequenceBatch) -> SequenceBatch:
-    """The rows of `one`, then those of `two`; the shorter is padded as a replay pads.
+    """Return a batch with the rows of `one`, then those of `two`; the shorter is padded as a replay pads.
 
-    Where only one has a field, its `Axis.missing` says what stands for the other's: a weight counts as 1, a mask allows
-    everything, what was known of one batch alone (`q_acted`, `behaviour_prob`) is left out. Where steps are stored
-    (`storage_index`, `episode_index`) is left out always: it refers to two stores.
+    If only one batch has a field, the field's `Axis.missing` says what replaces it in the other: a weight counts as 1, a
+    mask allows everything, and fields known for one batch only (`q_acted`, `behaviour_prob`) are dropped. The places
+    where steps are stored (`storage_index`, `episode_index`) are always dropped, because they refer to two stores.
 
-    Raises ValueError where only one is scored on candidates or has policies to evaluate.
+    Raises ValueError if only one of them has candidates or policies to evaluate.
     """
     steps = max(one.reward.shape[1], two.reward.shape[1])
     left, right = pad_to(one, steps), pad_to(two, steps)
@@ -36,7 +36,7 @@ def concat(one: SequenceBatch, two: SequenceBatch) -> SequenceBatch:
 
 
 def pad_to(batch: SequenceBatch, steps: int) -> SequenceBatch:
-    """The batch with T = `steps` transitions: padding that is neither valid nor learnt from."""
+    """Pad the batch to T = `steps` transitions; padding is neither valid nor trained on."""
     more = steps - batch.reward.shape[1]
     if more == 0:
         return batch
@@ -64,7 +64,7 @@ def _join(name: str, left: SequenceBatch, right: SequenceBatch) -> Any:
         if axis.missing == "drop":
             return None
         if axis.missing == "refuse":
-            raise ValueError(f"concat: expected both batches to have {name!r}, or neither; one of them has")
+            raise ValueError(f"concat: expected both batches to have {name!r}, or neither; got one that has it")
         there = two if one is None else one
         rows = len((left if one is None else right).reward)
         other = there.new_full((rows, *there.shape[1:]), axis.missing)
@@ -73,7 +73,7 @@ def _join(name: str, left: SequenceBatch, right: SequenceBatch) -> Any:
 
 
 def _pad(x: Tensor, more: int, how: str | None) -> Tensor:
-    """`more` further steps, filled as `how` says."""
+    """Append `more` steps, filled as `how` says."""
     if how == "last":
         filling = x[:, -1:].expand(-1, more, *x.shape[2:])
     else:

@@ -1,7 +1,7 @@
-"""Recorded episodes to sample from: columns that lie ready (in memory or in files), and which of the episodes count.
+"""Recorded episodes to sample from: existing columns (in memory or in files), and a selection of the episodes in them.
 
-The read-only side of the replay: the same draws and the same batches, so that a learner cannot tell them apart. Several
-of them may share columns: the sessions that are learnt from, and those held out.
+This is the read-only counterpart of the replay, with the same sampling and the same batches, so a learner works with either.
+Several buffers may share columns: one for training episodes and one for held-out episodes.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ __all__ = ["EpisodeBuffer"]
 
 
 class EpisodeBuffer:
-    """Episodes that do not change.
+    """A fixed set of episodes.
 
-    columns: as `layout.columns()` names them, each (slots, *shape), an episode of T transitions in T + 1 neighbouring
-    slots, its last one as `Layout.columns_of` makes it. numbers (episodes, 4 + M) int64: slot, length, start, terminated,
-    previous action, as `EpisodeTable` has them. previous_reward (episodes,): what stood before each, 0 at a true start.
+    columns: named as in `layout.columns()`, each (slots, *shape). An episode of T transitions takes T + 1 contiguous
+    slots, the last one as `Layout.columns_of` makes it. numbers (episodes, 4 + M) int64: slot, length, start, terminated,
+    previous action, as in `EpisodeTable`. previous_reward (episodes,): the reward before each, 0 at a true start.
 
-    Raises DataError where there is no episode, or the columns are not the layout's.
+    Raises DataError if there is no episode, or if the columns are not those of the layout.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class EpisodeBuffer:
         previous_reward: NDArray[np.float32] | None = None,
     ) -> None:
         expected = {name: (tuple(shape), dtype) for name, (shape, dtype) in layout.columns().items()}
-        came = {name: (column.shape[1:], column.dtype) for name, column in columns.items()}
-        if came != expected:
-            raise DataError(f"expected the columns {expected}, got {came}")
+        got = {name: (column.shape[1:], column.dtype) for name, column in columns.items()}
+        if got != expected:
+            raise DataError(f"expected the columns {expected}, got {got}")
         if len(numbers) == 0:
             raise DataError("expected at least one episode, got none")
         self.layout = layout
@@ -58,7 +58,7 @@ class EpisodeBuffer:
 
     @classmethod
     def of(cls, layout: Layout, episodes: Sequence[Episode]) -> EpisodeBuffer:
-        """From episodes in memory. Raises DataError where one does not fit the layout."""
+        """Make a buffer from episodes in memory. Raises DataError if one does not fit the layout."""
         parts = [layout.columns_of(episode) for episode in episodes]
         if not parts:
             raise DataError("expected at least one episode, got none")
@@ -71,12 +71,12 @@ class EpisodeBuffer:
         return cls(layout, columns, numbers, np.array([reward for _, reward in before], np.float32))
 
     def subset(self, rows: NDArray[np.integer]) -> EpisodeBuffer:
-        """Some of the episodes, over the same columns."""
+        """Return a buffer of some of the episodes that shares the columns."""
         table = self.table
         return EpisodeBuffer(self.layout, self.slots.columns, table.numbers[rows], table.previous_reward[rows])
 
     def copy_subset(self, rows: NDArray[np.integer]) -> EpisodeBuffer:
-        """Some of the episodes with their own columns in memory, which hold nothing else."""
+        """Return a buffer of some of the episodes with columns of its own in memory, which hold only these."""
         numbers = self.table.numbers[rows].copy()
         taken = numbers[:, EpisodeTable.LENGTH] + 1
         begin = np.cumsum(taken) - taken
@@ -86,41 +86,41 @@ class EpisodeBuffer:
         return EpisodeBuffer(self.layout, columns, numbers, self.table.previous_reward[rows].copy())
 
     def __len__(self) -> int:
-        """Transitions."""
+        """Return the number of transitions."""
         return int(self.table.numbers[:, EpisodeTable.LENGTH].sum())
 
     def __repr__(self) -> str:
-        return f"Recorded({len(self):,} transitions of {self.episodes:,} episodes)"
+        return f"EpisodeBuffer({len(self):,} transitions of {self.episodes:,} episodes)"
 
     @property
     def episodes(self) -> int:
-        """How many there are."""
+        """The number of episodes."""
         return len(self.table)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """(episodes,) transitions of each."""
+        """The number of transitions of each episode, (episodes,)."""
         return self.table.numbers[:, EpisodeTable.LENGTH]
 
     def mean_length(self, window: int) -> float:
-        """Mean length of the episodes, each counted up to `window`; worked out once, however often an update asks."""
+        """Return the mean length of the episodes, each counted up to `window`. The result is cached."""
         if window not in self._means:
             self._means[window] = float(np.minimum(self.lengths, window).mean())
         return self._means[window]
 
     def returns(self, discount: float = 1.0) -> NDArray[np.float64]:
-        """(episodes,) what each one earned, discounted from its first step."""
+        """Return the return of each episode, discounted from its first step, (episodes,)."""
         total = np.zeros(self.episodes)
         row, slot, time = self._steps()
         np.add.at(total, row, self.slots.columns["reward"][slot].astype(np.float64) * discount**time)
         return total
 
     def actions(self) -> NDArray[np.int64]:
-        """(N, M): every action, episode by episode."""
+        """Return all actions, episode by episode, (N, M)."""
         return self.slots.columns["action"][self._steps()[1]].astype(np.int64)
 
     def _steps(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Of each transition: its episode, its slot, its number in the episode; (N,) each."""
+        """Return the episode, the slot and the number in the episode of each transition; (N,) each."""
         length = self.lengths
         row = np.repeat(np.arange(self.episodes), length)
         time = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
@@ -129,26 +129,27 @@ class EpisodeBuffer:
     def sample(
         self, batch: int, *, window: int, context: int, discount: float, rng: np.random.Generator, **options: Any
     ) -> SequenceBatch:
-        """As `Replay.sample`: B windows of at most `window` transitions, every step learnt about as often."""
+        """Sample as `Replay.sample` does: B windows of at most `window` transitions, every step about equally often."""
         return sample_windows(
             self.layout, self.slots, self.table, None, batch,
             window=window, context=context, discount=discount, rng=rng, **options,
         )  # fmt: skip
 
     def batches(self, *, window: int, context: int, discount: float, tokens: int = 16_384) -> Iterator[SequenceBatch]:
-        """Every transition exactly once under `learn`, in the order of the episodes, about `tokens` of them a batch.
+        """Yield batches in which every transition is in `loss_mask` exactly once, in order, about `tokens` per batch.
 
-        An episode longer than `window` comes as several windows, each but its first with `context` steps of burn-in.
-        `index` (B,) is the episode, `start` (B,) the window's first step: so that values can be put together again.
+        An episode longer than `window` is cut into several windows, all but the first with `context` steps of burn-in.
+        `episode_index` (B,) is the episode and `start_step` (B,) the window's first step, so that results can be put in
+        order again.
 
-        Raises DataError where a window is not longer than its burn-in and an episode needs several.
+        Raises DataError if a window is not longer than its burn-in and an episode needs several windows.
         """
         numbers = self.table.numbers
         length = self.lengths
         stride = window - context
         if stride < 1 and bool((length > window).any()):
-            raise DataError(f"expected window > context to walk through long episodes, got {window} and {context}")
-        # windows begin at 0, W - c, 2 (W - c), ...: as many as it takes to learn the last step
+            raise DataError(f"expected window > context to cut long episodes, got {window} and {context}")
+        # windows begin at 0, W - c, 2 (W - c), ...: as many as it takes to reach the last step
         count = np.where(length <= window, 1, 1 + -(-(length - window) // max(stride, 1)))
         row = np.repeat(np.arange(len(length)), count)
         offset = (np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)) * max(stride, 1)
@@ -166,12 +167,12 @@ class EpisodeBuffer:
             first = last
 
     def observations(self, path: str, limit: int = 1_000_000) -> NDArray[Any]:
-        """The first `limit` observations of one leaf, episode by episode: what statistics are made from."""
+        """Return the first `limit` observations of one leaf, episode by episode, for statistics."""
         slot = self._steps()[1][:limit]
         found: NDArray[Any] = self.slots.columns[OBSERVATION + path][slot]
         return found
 
     def behaviour(self) -> NDArray[np.float32]:
-        """(N,) the probability of each recorded action; nan where it is not known."""
+        """Return the probability of each recorded action, (N,); nan where it is not known."""
         found: NDArray[np.float32] = self.slots.columns[BEHAVIOUR][self._steps()[1]]
         return found

@@ -1,6 +1,6 @@
-"""Stored steps -> batches of windows: one integer draw, one binary search and one gather a column.
+"""Makes batches of windows from stored steps: one integer draw, one binary search and one gather per column.
 
-Shared by the replay, which grows, and by recorded data, which does not. Never a Python loop over windows or steps.
+Shared by the replay, which grows, and by recorded data, which are fixed. There is no Python loop over windows or steps.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["gather", "sample_windows", "windows_of"]
 
 
 def windows_of(transitions: float, mean: float, most: int) -> int:
-    """How many windows hold about so many transitions, where a window holds `mean` and one more observation; 1 to `most`."""
+    """Return how many windows hold about `transitions`, if one holds `mean` plus one more observation; 1 to `most`."""
     return int(np.clip(round(transitions / (mean + 1)), 1, most))
 
 
@@ -38,7 +38,7 @@ def sample_windows(
     pack: bool = False,
     importance: float = 1.0,
 ) -> SequenceBatch:
-    """What `Replay.sample` documents."""
+    """Sample windows; see `Replay.sample`."""
     if batch < 1 or window < 1 or context < 0:
         raise ConfigError(f"expected batch, window >= 1 and context >= 0, got {batch}, {window} and {context}")
     if not 0.0 <= discount <= 1.0:
@@ -48,7 +48,7 @@ def sample_windows(
     elif context == priorities.context:
         windows = priorities.draw(table, batch, window, importance, rng)
     else:
-        raise ConfigError(f"expected the context that priorities were made for, {priorities.context}, got {context}")
+        raise ConfigError(f"expected context = {priorities.context}, which the priorities were made for, got {context}")
     longest = int(windows.length.max())
     if pad_to is not None and pad_to < longest:
         raise ConfigError(f"expected pad_to of at least the longest window, {longest}, got {pad_to}")
@@ -66,10 +66,10 @@ def gather(
     context: int,
     discount: float,
 ) -> SequenceBatch:
-    """The windows' steps, placed in rows. `discount` is gamma."""
+    """Gather the windows' steps and place them in rows. `discount` is gamma."""
     columns = slots.columns
     numbers, offset, length = windows.numbers, windows.offset, windows.length
-    slot = numbers[:, EpisodeTable.SLOT] + offset  # not yet modulo the capacity: mode="wrap" does it
+    slot = numbers[:, EpisodeTable.SLOT] + offset  # not yet modulo the capacity: mode="wrap" does that
     start = numbers[:, EpisodeTable.START] + offset
     ends = (numbers[:, EpisodeTable.TERMINATED] > 0) & (offset + length == numbers[:, EpisodeTable.LENGTH])
     burn_in = (start > 0) * context
@@ -77,7 +77,7 @@ def gather(
     tensor = torch.from_numpy
     window, time, target = place_.window, place_.time, place_.target
     shape = (place_.rows, place_.steps + 1)
-    at = np.repeat((slot + length)[place_.last], shape[1])  # padding repeats a row's last observation
+    at = np.repeat((slot + length)[place_.last], shape[1])  # padding repeats the last observation of its row
     at[target] = slot[window] + time
     transition = time < length[window]
     flat = np.zeros((4, at.size), np.bool_)
@@ -93,7 +93,7 @@ def gather(
     now = at[:, :-1].copy()  # (R, T); contiguous once, not in each gather
     action = columns["action"].take(now, axis=0, mode="wrap").astype(np.int64)
     reward = columns["reward"].take(now, mode="wrap")
-    # what the behaviour was: the agent's value of the action, or, in recorded data, its probability
+    # about the behaviour policy: the agent's value of the action, or its probability in recorded data
     behaviour = columns[BEHAVIOUR if layout.recorded else "q_acted"].take(now, mode="wrap")
     padding = ~valid
     action[padding] = 0

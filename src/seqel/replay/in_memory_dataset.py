@@ -1,4 +1,4 @@
-"""Recorded sessions in memory, with what they mean: what a learner of recorded data takes, without any file."""
+"""Recorded episodes in memory, with their spaces: a dataset for offline training that needs no files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPLIT = 0x5E551
 
 @dataclass(frozen=True, slots=True)
 class InMemoryDataset:
-    """Episodes and their spaces."""
+    """Recorded episodes and their observation and action space."""
 
     buffer: EpisodeBuffer
     observation: ObservationSpec
@@ -29,33 +29,33 @@ class InMemoryDataset:
 
     @classmethod
     def of(cls, episodes: Sequence[Episode], observation: ObservationSpec, action: ActionSpec) -> InMemoryDataset:
-        """From episodes whose observations are flat, as `observation.flatten` makes them; actions count from 0.
+        """Make a dataset from episodes with flat observations, as `observation.flatten` returns; actions count from 0.
 
-        Raises DataError where one does not fit.
+        Raises DataError if an episode does not fit the spaces.
         """
         masked = bool(episodes) and episodes[0].action_mask is not None
         layout = Layout(observation.storage, action.actions, action.dims, masked, recorded=True)
         return cls(EpisodeBuffer.of(layout, episodes), observation, action)
 
     def split(self, held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows of the sessions to learn from, and of those held out, by chance.
+        """Split at random into the rows of training episodes and of held-out episodes.
 
-        Raises DataError where there are fewer than two.
+        Raises DataError if there are fewer than two episodes.
         """
-        stream = np.random.default_rng((seed, SPLIT))  # its own: data may well be made with the same small seed
+        stream = np.random.default_rng((seed, SPLIT))  # a separate stream: data may be made with the same small seed
         key = stream.random(self.buffer.episodes)
         return split_rows(key, held_out)
 
 
 def split_rows(key: NDArray[np.floating], held_out: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows of the larger keys, and of the `held_out` share with the smallest ones, in order; neither is empty.
+    """Return the rows of the larger keys, and the `held_out` share with the smallest keys, in order; neither is empty.
 
-    Raises DataError where there are fewer than two rows.
+    Raises DataError if there are fewer than two rows.
     """
     if len(key) < 2:
         raise DataError(
-            f"expected at least 2 sessions, one to learn from and one to hold out, got {len(key)}. Is the session column the "
-            "right one? One long stream can be cut into sessions (days, say) beforehand"
+            f"expected at least 2 sessions, one for training and one to hold out, got {len(key)}. Check that the session "
+            "column is the right one. One long stream can be cut into sessions, for example days, beforehand"
         )
     count = int(np.clip(round(held_out * len(key)), 1, len(key) - 1))
     order = np.argsort(key, kind="stable")

@@ -1,7 +1,7 @@
-"""What a step holds in the replay, and the check that an episode fits it.
+"""The fields of a step in the replay, and the check that an episode fits them.
 
-`Layout.columns_of` turns an `Episode` into arrays ready to store, or raises a `DataError` that names the step;
-it writes nowhere, so a refused episode leaves no trace.
+`Layout.columns_of` turns an `Episode` into arrays ready to store, or raises a `DataError` that names the step. It does not
+store anything, so a rejected episode leaves no trace.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BEHAVIOUR", "OBSERVATION", "Layout"]
 
-OBSERVATION = "observation/"  # prefix of an observation leaf's column, so that no leaf can be taken for another column
+OBSERVATION = "observation/"  # prefix of an observation leaf's column, so that its name cannot equal another column's
 BEHAVIOUR = "behaviour_prob"
 
 
@@ -28,10 +28,10 @@ BEHAVIOUR = "behaviour_prob"
 class Layout:
     """Shapes and dtypes of a step: observation leaves, M = action_dims actions in [0, actions), a mask or not.
 
-    A mask is (A,), or (M, A) where M > 1.
+    A mask is (A,), or (M, A) if M > 1.
 
-    recorded: somebody else acted, so instead of the agent's own value of the action (q_acted) the step holds the
-    probability with which it was chosen (behaviour_prob, nan where that is not known).
+    recorded: another policy acted, so instead of the agent's own value of the action (q_acted) the step holds the
+    probability with which the action was chosen (behaviour_prob, nan where that is not known).
     """
 
     leaves: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
@@ -51,7 +51,7 @@ class Layout:
         return (self.actions,) if self.action_dims == 1 else (self.action_dims, self.actions)
 
     def columns(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-        """Name -> (shape, dtype) of everything stored for a step; actions in the smallest dtype that holds them."""
+        """Return name -> (shape, dtype) of all fields of a step; actions have the smallest dtype that holds them."""
         columns = {OBSERVATION + name: (tuple(shape), np.dtype(dtype)) for name, (shape, dtype) in self.leaves.items()}
         columns["action"] = ((self.action_dims,), np.min_scalar_type(self.actions - 1))
         columns["reward"] = ((), np.dtype(np.float32))
@@ -62,10 +62,12 @@ class Layout:
         return columns
 
     def columns_of(self, episode: Episode) -> dict[str, NDArray[Any]]:
-        """The episode as arrays (T+1, *shape), a column each.
+        """Return the episode as arrays (T+1, *shape), one per column.
 
-        The last step has an observation (and mask) only: its action and reward are 0, it is not `by_agent`, its
-        q_acted (or behaviour_prob) is nan. Sampling relies on that: padding repeats this step.
+        The last step only has an observation (and mask): its action and reward are 0, it is not `by_agent`, and its
+        q_acted (or behaviour_prob) is nan. Sampling relies on that, because padding repeats this step.
+
+        Raises DataError if the episode does not fit the layout.
         """
         steps = len(episode.reward)
         if steps == 0:
@@ -92,9 +94,9 @@ class Layout:
             raise DataError(f"expected a {name} in (0, 1], got {known[step]} at step {step}")
         out[name] = _closed(known, np.dtype(np.float32), np.nan)
         if self.masked != (episode.action_mask is not None):
-            came, want = ("a mask", "without") if episode.action_mask is not None else ("no mask", "with")
+            got, want = ("a mask", "without") if episode.action_mask is not None else ("no mask", "with")
             raise DataError(
-                f"expected episodes {want} action_mask (the replay was made with masked={self.masked}), got {came}: "
+                f"expected episodes {want} action_mask (the replay was made with masked={self.masked}), got {got}: "
                 f"make the replay with masked={not self.masked}, or change the episodes"
             )
         if episode.action_mask is not None:
@@ -103,7 +105,7 @@ class Layout:
         return out
 
     def before(self, episode: Episode) -> tuple[NDArray[np.int64], float]:
-        """What stood before the episode's first step: action (M,) int64 and reward; zeros at a true start."""
+        """Return the action (M,) int64 and the reward before the episode's first step; zeros at a true start."""
         none = np.zeros(self.action_dims, np.int64)
         if episode.start_step < 0:
             raise DataError(f"expected start_step >= 0, got {episode.start_step}")
@@ -111,7 +113,7 @@ class Layout:
             return none, 0.0
         if episode.previous_action is None:
             raise DataError(
-                f"expected the previous_action of a segment that begins at step {episode.start_step}, got None: pass the "
+                f"expected the previous_action of a segment that starts at step {episode.start_step}, got None: pass the "
                 "last action and reward of the segment before it"
             )
         action = _shaped("previous_action", episode.previous_action, (self.action_dims,))
@@ -138,7 +140,7 @@ def _shaped(what: str, value: Any, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _cast(what: str, value: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """To `dtype`: within a kind or to a wider one; integers may narrow where every value fits."""
+    """Cast to `dtype`: within a kind or to a wider one; integers may be narrowed if every value fits."""
     if value.dtype == dtype:
         return value
     if value.dtype.kind in "iu" and dtype.kind in "iu" and not np.can_cast(value.dtype, dtype, "safe"):
@@ -147,8 +149,8 @@ def _cast(what: str, value: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         if bad.any():
             raise DataError(f"expected {what} to fit {dtype}, got a value outside it at step {_step(bad)}")
     elif not np.can_cast(value.dtype, dtype, "same_kind"):
-        raise DataError(f"expected {what} of a dtype that casts to {dtype}, got {value.dtype}")
-    with np.errstate(over="ignore"):  # an overflow becomes an infinity, which the check for finite values names
+        raise DataError(f"expected {what} of a dtype that can be cast to {dtype}, got {value.dtype}")
+    with np.errstate(over="ignore"):  # an overflow becomes infinite, which the check for finite values reports
         return value.astype(dtype)
 
 
@@ -166,7 +168,7 @@ def _step(bad: NDArray[np.bool_]) -> int:
 
 
 def _closed(value: NDArray[Any], dtype: np.dtype[Any], last: Any) -> NDArray[Any]:
-    """(T, ...) -> (T+1, ...) with `last` in the last step."""
+    """Append a step that holds `last`: (T, ...) -> (T+1, ...)."""
     out = np.full((len(value) + 1, *value.shape[1:]), last, dtype)
     out[:-1] = value
     return out

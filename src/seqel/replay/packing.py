@@ -1,8 +1,8 @@
-"""Where each step of a batch's windows goes: a row a window, or several short episodes a row.
+"""Places the steps of a batch's windows in rows: one window per row, or several short episodes per row.
 
-A row of T + 1 tokens holds one window, or, packed, as many whole episodes as fit; only a row's first window may begin
-inside an episode, because what stood before it travels in `SequenceBatch.previous_action`. Between two windows of a row
-lies the first one's last observation, which has no transition: `valid` is False there.
+A row of T + 1 tokens holds one window or, if packed, as many whole episodes as fit. Only a row's first window may start
+inside an episode, because `SequenceBatch.previous_action` holds the action before it. Between two windows of a row is the
+last observation of the first one, which has no transition: `valid` is False there.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 
 __all__ = ["Placement", "place"]
 
-LEAST_WIDTH = 64  # transitions: packed rows are not narrower than this, so that a few rows hold many short episodes
+LEAST_WIDTH = 64  # transitions: packed rows are at least this wide, so that a few rows hold many short episodes
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """R rows of T + 1 tokens, N tokens in all."""
+    """The place of N tokens in R rows of T + 1 tokens."""
 
-    leader: NDArray[np.int64]  # (R,)  the window that begins each row
-    last: NDArray[np.int64]  # (R,)  the window that ends it
+    leader: NDArray[np.int64]  # (R,)  the first window of each row
+    last: NDArray[np.int64]  # (R,)  the last window of each row
     steps: int  # T
     window: NDArray[np.int64]  # (N,)  which window each token belongs to
     time: NDArray[np.int64]  # (N,)  its number in the window
-    target: NDArray[np.int64]  # (N,)  its place in the flattened (R, T + 1)
+    target: NDArray[np.int64]  # (N,)  its index in the flattened (R, T + 1)
 
     @property
     def rows(self) -> int:
@@ -35,9 +35,9 @@ class Placement:
 
 
 def place(length: NDArray[np.int64], begins: NDArray[np.bool_], steps: int | None, pack: bool, width: int) -> Placement:
-    """Place B windows of `length` transitions; `begins`: the window starts its episode, so it may stand behind another.
+    """Place B windows of `length` transitions. `begins`: the window starts its episode, so it may follow another window.
 
-    `steps` fixes T; None: the longest window, or when packing at least `LEAST_WIDTH` (never more than `width`).
+    `steps` sets T. None: the length of the longest window, or when packing at least `LEAST_WIDTH` (at most `width`).
     """
     count = len(length)
     sizes = length + 1
@@ -58,7 +58,7 @@ def place(length: NDArray[np.int64], begins: NDArray[np.bool_], steps: int | Non
 
 
 def _shelve(sizes: NDArray[np.int64], begins: NDArray[np.bool_], width: int) -> tuple[NDArray[np.int64], ...]:
-    """Longest first, each behind the one before while it fits. A loop over integers, not over tensors: microseconds."""
+    """Fill rows with the longest windows first. This loops over integers, not tensors, and takes microseconds."""
     order = np.argsort(-sizes, kind="stable")
     row, column, leader, last = [], [], [], []
     room = 0

@@ -1,7 +1,7 @@
-"""Where experience lies: a flat ring of preallocated step slots, and the growing table of the episodes in it.
+"""The storage of the replay: a flat ring of preallocated slots, one per step, and the growing table of its episodes.
 
-Two plain containers, without any knowledge of windows' contents. An episode of T transitions takes T + 1 contiguous
-(modulo the capacity) slots, so the next observation is stored once. Both are numpy only.
+Both are plain containers that know nothing about the contents of windows. An episode of T transitions takes T + 1
+contiguous slots (modulo the capacity), so the next observation is stored once. Both use numpy only.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ if TYPE_CHECKING:
 
 __all__ = ["EpisodeTable", "Ring", "window_units"]
 
-RESIDENT = 64 << 20  # bytes of files read or written before their pages are let go
+RESIDENT = 64 << 20  # bytes of files read or written before their pages are released
 
 
 def window_units(length: NDArray[np.int64], start: NDArray[np.int64], window: int, context: int) -> NDArray[np.int64]:
-    """How many equally likely draws each stretch of `length` transitions gets, (N,) int64.
+    """Return how many equally likely draws each episode or segment of `length` transitions gets, (N,) int64.
 
     With W = window and c = context, the raw start of a window runs over r = -(W - c) + 1, ..., L - c - 1 and its
-    actual start is r clipped to 0 ... L - W; a window with steps before it learns only its steps from c on.
+    actual start is r clipped to 0 ... L - W. A window that starts inside an episode trains only its steps from c on.
 
-    * L <= W: one window, W - c draws, so each of its steps is learnt by W - c draws.
-    * L > W: L - 2c + W - 1 draws. Start 0 has W - c of them (every r <= 0) and start L - W too (every r >= L - W),
-      the starts between have one each. Step t >= c is learnt by every r with t - W < r <= t - c, all of them
-      allowed: W - c draws. What clipping adds comes on top: steps t in [c, W) are also learnt by the rest of
-      start 0, steps in [L - W + c, L) by the rest of start L - W, each fewer than W - c more. A step t < c is
-      learnt by start 0 alone (at a true start): W - c draws. So every step gets at least W - c and, near an
-      edge, fewer than 2 (W - c); where the edges overlap (W < L < 2W - c) it is fewer than 3 (W - c).
-    * A segment (start > 0) never learns its first c steps: 0 draws where L <= c.
+    * L <= W: one window with W - c draws, so each of its steps is trained by W - c draws.
+    * L > W: L - 2c + W - 1 draws. Start 0 has W - c of them (every r <= 0), and so has start L - W (every r >= L - W);
+      each start in between has one. Step t >= c is trained by every r with t - W < r <= t - c, all of which are
+      possible: W - c draws. Clipping adds to that: steps t in [c, W) are also trained by the other draws of start 0,
+      and steps in [L - W + c, L) by the other draws of start L - W, in both cases fewer than W - c more. A step t < c is
+      trained by start 0 only (at a true start): W - c draws. So every step gets at least W - c draws and, near an
+      edge, fewer than 2 (W - c); where the edges overlap (W < L < 2W - c), fewer than 3 (W - c).
+    * The first c steps of a segment (start > 0) are never trained: 0 draws if L <= c.
 
-    Raises ConfigError where a window must begin inside an episode and window <= context leaves nothing to learn.
+    Raises ConfigError if a window must start inside an episode and window <= context leaves no step to train.
     """
     units = np.where(length <= window, max(window - context, 1), length - 2 * context + window - 1)
     if window <= context and bool(((length > window) | (start > 0)).any()):
         raise ConfigError(
-            f"expected window > context for windows that begin inside an episode (context steps of burn-in carry "
+            f"expected window > context for windows that start inside an episode (context steps of burn-in have "
             f"no loss), got window={window}, context={context} and an episode of {int(length.max())} transitions: "
             "make the window longer or the context shorter"
         )
@@ -54,13 +54,13 @@ def window_units(length: NDArray[np.int64], start: NDArray[np.int64], window: in
 
 
 class Ring:
-    """A flat ring of `capacity` slots: one preallocated array a column, each (capacity, *shape).
+    """A flat ring of `capacity` slots: one preallocated array per column, each (capacity, *shape).
 
-    In memory, or in files of `directory`: then no more than about `RESIDENT` bytes of them count as the process's memory; the
-    rest is the system's, which keeps what is used most as long as nobody else needs the room. The files are scratch: they
-    are this object's alone, and gone with it.
+    The arrays are in memory or in files in `directory`. With files, only about `RESIDENT` bytes count as the memory of the
+    process; the operating system caches the rest as long as no other program needs the memory. The files are scratch: they
+    belong to this object and are removed with it.
 
-    Raises StorageError where the disk has no room for the files.
+    Raises StorageError if the disk has no room for the files.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Ring:
         self.next = 0  # where the next episode begins
         self.used = 0  # slots of live episodes; they are the `used` ones before `next`
         self._maps = _maps(self.columns)
-        self._touched = 0  # bytes of the files since pages were last let go
+        self._touched = 0  # bytes of the files used since pages were last released
 
     @classmethod
     def of(cls, columns: Mapping[str, NDArray[Any]]) -> Ring:
-        """Slots that are all filled already, each column (capacity, *shape): to read from, not to write to."""
+        """Wrap columns (capacity, *shape) whose slots are all filled; the ring is then read-only."""
         slots = cls({}, len(next(iter(columns.values()))))
         slots.columns, slots.used = dict(columns), slots.capacity
         slots._maps = _maps(columns)
@@ -94,7 +94,7 @@ class Ring:
         return sum(column.nbytes for column in self.columns.values())
 
     def write(self, values: Mapping[str, NDArray[Any]]) -> int:
-        """Append N steps, each value (N, *shape); the caller made room. Returns the first slot."""
+        """Append N steps, each value (N, *shape), and return the first slot. The caller must have made room."""
         begin, steps = self.next, len(next(iter(values.values())))
         head = min(steps, self.capacity - begin)
         for name, value in values.items():
@@ -107,23 +107,23 @@ class Ring:
         return begin
 
     def take(self, name: str, at: NDArray[np.int64]) -> NDArray[Any]:
-        """Slots of a column, `at` modulo the capacity.  (N, ...) -> (N, ..., *shape)."""
+        """Return slots of a column; `at` is taken modulo the capacity.  (N, ...) -> (N, ..., *shape)."""
         found: NDArray[Any] = self.columns[name].take(at, axis=0, mode="wrap")
         self._touch(found.nbytes)
         return found
 
     def _touch(self, size: int) -> None:
-        """Count bytes read or written; let pages of the files go before too many are held."""
+        """Count bytes read or written, and release pages of the files before too many are held."""
         self._touched += size
         if self._touched < RESIDENT or not self._maps:
             return
         self._touched = 0
         for pages in self._maps:
             if hasattr(pages, "madvise"):
-                pages.madvise(mmap.MADV_DONTNEED)  # of a shared file: what was written stays with the system
+                pages.madvise(mmap.MADV_DONTNEED)  # the file is shared, so what was written is not lost
 
     def live(self, only: str | None = None) -> dict[str, NDArray[Any]]:
-        """A copy of what is live, oldest first, each (used, *shape); `only`: of one column."""
+        """Return a copy of the live slots, oldest first, each (used, *shape); `only`: for one column."""
         begin = (self.next - self.used) % self.capacity
         head = min(self.used, self.capacity - begin)
         return {
@@ -133,7 +133,7 @@ class Ring:
         }
 
     def restore(self, values: Mapping[str, NDArray[Any]], begin: int) -> None:
-        """Hold exactly `values` (from `live`), from slot `begin` on."""
+        """Replace the contents with `values` (from `live`), starting at slot `begin`."""
         self.next, self.used = begin, 0
         self.write(values)
 
@@ -145,8 +145,8 @@ def _maps(columns: Mapping[str, NDArray[Any]]) -> list[mmap.mmap]:
 class EpisodeTable:
     """The live episodes, oldest first, as rows of numpy arrays: O(1) amortised appends and evictions.
 
-    The rows [head, tail) of each array are live. A full array doubles, or moves its live rows to the front when
-    half of it is free. The running sum of window units is extended by the rows added since the last draw only.
+    The rows [head, tail) of each array are live. A full array doubles, or moves its live rows to the front if half of it
+    is free. The running sum of window units is only extended by the rows added since the last draw.
     """
 
     # columns of `numbers`; the previous action follows them
@@ -156,14 +156,14 @@ class EpisodeTable:
         self._numbers = np.zeros((room, self.PREVIOUS_ACTION + action_dims), np.int64)
         self._previous_reward = np.zeros(room, np.float32)
         self._before = np.zeros(room + 1, np.int64)  # units of all rows before this one, plus a constant
-        self._filled = 0  # `before` holds for rows [head, filled], for the window and context of `key`
+        self._filled = 0  # `before` is valid for rows [head, filled], for the window and context of `key`
         self._key = (0, 0)
         self._head = self._tail = 0
         self.evicted = 0  # serial number of the oldest live episode
 
     @classmethod
     def of(cls, numbers: NDArray[np.int64], previous_reward: NDArray[np.float32], evicted: int) -> EpisodeTable:
-        """A table of exactly these rows."""
+        """Make a table of exactly these rows."""
         rows = len(numbers)
         table = cls(numbers.shape[1] - cls.PREVIOUS_ACTION, room=max(64, 2 * rows))
         table._numbers[:rows] = numbers
@@ -180,16 +180,16 @@ class EpisodeTable:
 
     @property
     def numbers(self) -> NDArray[np.int64]:
-        """(episodes, 4 + M): slot, length, start, terminated, previous action."""
+        """The live rows, (episodes, 4 + M): slot, length, start, terminated, previous action."""
         return self._numbers[self._head : self._tail]
 
     @property
     def previous_reward(self) -> NDArray[np.float32]:
-        """(episodes,)"""
+        """The reward before each episode's first step, (episodes,)."""
         return self._previous_reward[self._head : self._tail]
 
     def append(self, numbers: NDArray[np.int64], previous_reward: float) -> None:
-        """Add one row, numbers (4 + M,)."""
+        """Append one row, numbers (4 + M,)."""
         if self._tail == len(self._numbers):
             self._make_room()
         self._numbers[self._tail] = numbers
@@ -197,14 +197,14 @@ class EpisodeTable:
         self._tail += 1
 
     def evict(self) -> int:
-        """Drop the oldest row; returns its length in transitions."""
+        """Drop the oldest row and return its length in transitions."""
         length = int(self._numbers[self._head, self.LENGTH])
         self._head += 1
         self.evicted += 1
         return length
 
     def units_before(self, window: int, context: int) -> NDArray[np.int64]:
-        """(episodes + 1,) running sum of `window_units` over the live rows; only its differences have a meaning."""
+        """Return the running sum of `window_units` over the live rows, (episodes + 1,); only differences are meaningful."""
         head, tail = self._head, self._tail
         if self._key != (window, context) or self._filled < head:
             self._key, self._filled = (window, context), head

@@ -1,7 +1,7 @@
-"""Sums over an array whose entries change: draw an index in proportion to its weight, many at once.
+"""A sum tree: draws many indices at once in proportion to weights that change.
 
-A tree with a wide fan, so that a million weights are four levels: a batch of draws, or of changes, is a handful of
-numpy calls a level, and no Python loop over its members.
+The tree is wide, so a million weights need four levels. A batch of draws or of changes takes a few numpy calls per level,
+without a Python loop over its members.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FAN = 64
 
 
 class SumTree:
-    """`size` weights, all 0 at first. Sums are computed anew from below on each change, so they do not drift."""
+    """`size` weights, all 0 at first. Each change recomputes the sums from the weights, so they do not drift."""
 
     def __init__(self, size: int) -> None:
         self._levels = [np.zeros(_rounded(size), np.float64)]  # the weights, then sums of FAN, of FAN^2, ...
@@ -24,29 +24,29 @@ class SumTree:
 
     @property
     def total(self) -> float:
-        """The sum of all weights."""
+        """Return the sum of all weights."""
         return float(self._levels[-1].sum())
 
     @property
     def nbytes(self) -> int:
-        """Of all levels."""
+        """The size of all levels in bytes."""
         return sum(level.nbytes for level in self._levels)
 
     def get(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The weights at `index`, any shape."""
+        """Return the weights at `index`, of any shape."""
         return self._levels[0][index]
 
     def set(self, index: NDArray[np.int64], weight: NDArray[np.float64] | float) -> None:
-        """Change weights, index (N,). Of an index that comes twice the last weight holds."""
+        """Set weights, index (N,). If an index occurs twice, the last weight is kept."""
         self._levels[0][index] = weight
         for lower, upper in zip(self._levels, self._levels[1:], strict=False):
             index = np.unique(index // FAN)
             upper[index] = lower.reshape(-1, FAN)[index].sum(axis=1)
 
     def find(self, mass: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The index under which each mass falls when the weights lie end to end; 0 <= mass < total.  (N,) -> (N,).
+        """Return the index into whose interval of the running sum each mass falls; 0 <= mass < total.  (N,) -> (N,).
 
-        An index of weight 0 is never found, also where rounding puts a mass at the very end.
+        An index of weight 0 is never returned, even if rounding puts a mass at the very end.
         """
         node, mass = np.zeros(len(mass), np.int64), mass.astype(np.float64)
         for level in reversed(self._levels):

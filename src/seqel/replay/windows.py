@@ -1,9 +1,9 @@
-"""Which windows a batch has: drawn evenly over steps, or by the steps' priorities.
+"""Draws the windows of a batch, uniformly over steps or by the priorities of steps.
 
-Both draw by the same rule (`seqel.replay.ring.window_units`): a raw start is drawn, and clipped to the episode. Evenly, all
-raw starts are alike. By priority (Schaul et al. 2015, arXiv:1511.05952) a step is drawn first, in proportion to
-priority^alpha, then one of the raw starts that learn it. Differs: priorities belong to steps, not to whole sequences as in
-R2D2, and the probability of each window, which its importance weight needs, is summed over the steps that lead to it.
+Both follow the same rule (`seqel.replay.ring.window_units`): draw a raw start and clip it to the episode. Uniform sampling
+draws all raw starts with equal probability. Prioritised sampling (Schaul et al. 2015, arXiv:1511.05952) first draws a step in
+proportion to priority^alpha, then one of the raw starts that train it. Differs: priorities belong to steps, not to whole
+sequences as in R2D2. The probability of a window, used in its importance weight, is summed over the steps that lead to it.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from seqel.replay.sumtree import SumTree
 
 __all__ = ["Priorities", "Windows", "draw_uniform"]
 
-LEAST = 1e-3  # added to every error, so that no step is forgotten
+LEAST = 1e-3  # added to every error, so that every step can be drawn
 
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """B chosen windows: which live episode (0 is the oldest), where in it, how many transitions."""
+    """B chosen windows: the live episode (0 is the oldest), the offset in it, and the number of transitions."""
 
     row: NDArray[np.int64]  # (B,)
-    offset: NDArray[np.int64]  # (B,)  first step, counted from the stored stretch's own first step
+    offset: NDArray[np.int64]  # (B,)  first step, counted from the first stored step of the episode or segment
     numbers: NDArray[np.int64]  # (B, 4 + M)  the episodes' rows of the table
     length: NDArray[np.int64]  # (B,)
     weight: NDArray[np.float32] | None = None  # (B,)  importance weights, the largest of a batch is 1
 
 
 def draw_uniform(table: EpisodeTable, batch: int, window: int, context: int, rng: np.random.Generator) -> Windows:
-    """Draw windows so that every step is learnt about as often.
+    """Draw windows so that every step is trained about equally often.
 
-    Raises DataError where nothing can be learnt from what is stored.
+    Raises DataError if the stored episodes hold nothing to train on.
     """
     before = table.units_before(window, context)  # (episodes + 1,)
     total = int(before[-1] - before[0])
@@ -47,7 +47,7 @@ def draw_uniform(table: EpisodeTable, batch: int, window: int, context: int, rng
     row -= 1
     numbers = table.numbers.take(row, axis=0)
     length = numbers[:, EpisodeTable.LENGTH]
-    # raw start r = draw - (W - c) + 1, clipped to 0 ... L - W; an episode of at most W has start 0 alone
+    # raw start r = draw - (W - c) + 1, clipped to 0 ... L - W; an episode of at most W only has start 0
     raw = unit - before.take(row)
     raw -= window - context - 1
     offset = np.minimum(np.maximum(raw, 0), np.maximum(length - window, 0))
@@ -55,10 +55,12 @@ def draw_uniform(table: EpisodeTable, batch: int, window: int, context: int, rng
 
 
 class Priorities:
-    """A priority for each slot of a replay, and draws by them.
+    """A priority for each slot of a replay, and windows drawn by priority.
 
-    alpha: 0 draws steps alike, 1 in proportion to their errors. context: the burn-in; the first `context` steps of a
-    segment that begins inside an episode are never learnt, and have none.
+    alpha: 0 draws steps uniformly, 1 in proportion to their errors. context: the burn-in; the first `context` steps of a
+    segment that starts inside an episode are never trained, and have no priority.
+
+    Raises ConfigError unless 0 < alpha <= 1.
     """
 
     def __init__(self, capacity: int, alpha: float, context: int) -> None:
@@ -67,15 +69,15 @@ class Priorities:
         self.capacity, self.alpha, self.context = capacity, alpha, context
         self.tree = SumTree(capacity)
         self._serial = np.zeros(capacity, np.int64)  # of the episode that a slot belongs to
-        self._largest = 1.0  # priority^alpha that new steps get, so that each is learnt from soon
+        self._largest = 1.0  # priority^alpha that new steps get, so that each is trained soon
 
     @property
     def nbytes(self) -> int:
-        """Of the tree and of what says whose a slot is."""
+        """The size of the tree and of the slots' serial numbers in bytes."""
         return self.tree.nbytes + self._serial.nbytes
 
     def added(self, slot: int, own: NDArray[np.bool_], start: int, serial: int) -> None:
-        """An episode lies from `slot` on; `own` (T + 1,) says which steps are learnt: never the last, which only ends it."""
+        """Register an episode stored from `slot` on; `own` (T + 1,) marks the steps to train, never the last one."""
         at = self._range(slot, len(own))
         weight = np.where(own, self._largest, 0.0)
         if start > 0:
@@ -84,16 +86,16 @@ class Priorities:
         self._serial[at] = serial
 
     def removed(self, slot: int, length: int) -> None:
-        """The episode there makes room."""
+        """Clear the priorities of an evicted episode."""
         self.tree.set(self._range(slot, length + 1), 0.0)
 
     def update(self, slot: NDArray[np.int64], error: NDArray[np.floating]) -> None:
-        """What was learnt at these slots, (N,) each: the size of the error, in units of the return scale.
+        """Set the priorities of these slots from their errors, (N,) each, in units of the return scale.
 
-        Raises DataError where an error is not finite.
+        Raises DataError if an error is not finite.
         """
         if not np.isfinite(error).all():
-            raise DataError("expected finite errors to make priorities of, got one that is not")
+            raise DataError("expected finite errors for the priorities, got one that is not finite")
         weight = (np.abs(error).astype(np.float64) + LEAST) ** self.alpha
         self.tree.set(slot, weight)
         if len(weight):
@@ -102,9 +104,9 @@ class Priorities:
     def draw(
         self, table: EpisodeTable, batch: int, window: int, importance: float, rng: np.random.Generator
     ) -> Windows:
-        """Draw windows, with weights (even probability / this one)^importance.
+        """Draw windows, with weights (uniform probability / this probability)^importance.
 
-        Raises DataError where nothing can be learnt from what is stored.
+        Raises DataError if the stored episodes hold nothing to train on.
         """
         context, spread = self.context, max(window - self.context, 1)
         before = table.units_before(window, context)
@@ -125,14 +127,14 @@ class Priorities:
         return Windows(row, offset, numbers, np.minimum(length, window), weight)
 
     def probability(self, numbers: NDArray[np.int64], offset: NDArray[np.int64], window: int) -> NDArray[np.float64]:
-        """How likely one draw is to be each of these windows: over its steps, priority times the share of the step's
-        raw starts that are clipped to this one."""
+        """Return the probability that one draw gives each of these windows: the sum, over its steps, of the priority times
+        the share of the step's raw starts that are clipped to this window."""
         context, spread = self.context, max(window - self.context, 1)
         length = numbers[:, EpisodeTable.LENGTH, None]
         last = np.maximum(length - window, 0)
         begin = offset[:, None]
         step = begin + np.arange(window)
-        lowest, highest = step - window + 1, step - context  # raw starts that learn the step
+        lowest, highest = step - window + 1, step - context  # raw starts that train the step
         lowest = np.where((begin == last) & (begin > 0), np.maximum(lowest, last), lowest)
         highest = np.where((begin == 0) & (last > 0), np.minimum(highest, 0), highest)
         inside = (lowest <= begin) & (begin <= highest)
@@ -147,16 +149,16 @@ class Priorities:
     def _range(self, slot: int, count: int) -> NDArray[np.int64]:
         return (slot + np.arange(count)) % self.capacity
 
-    # -- saved and restored ------------------------------------------------------------------------------------------
+    # -- saving and restoring ------------------------------------------------------------------------------------------
 
     def state(self, first: int, used: int) -> NDArray[np.float64]:
-        """The weights of the `used` live slots from `first` on, and after them what new steps get."""
+        """Return the weights of the `used` live slots from `first` on, followed by the weight that new steps get."""
         return np.append(self.tree.get(self._range(first, used)), self._largest)
 
     def restore(self, weights: NDArray[np.float64], numbers: NDArray[np.int64], evicted: int) -> None:
-        """The inverse: at the same slots, so that the same draws find the same steps.
+        """Restore what `state` returned, at the same slots, so that the same draws find the same steps.
 
-        Raises CheckpointError, and changes nothing, where the weights do not fit.
+        Raises CheckpointError, and changes nothing, if the weights do not fit.
         """
         taken = numbers[:, EpisodeTable.LENGTH] + 1
         used = int(taken.sum())
@@ -170,7 +172,7 @@ class Priorities:
 
 
 def even_units(length: NDArray[np.int64], offset: NDArray[np.int64], window: int, context: int) -> NDArray[np.int64]:
-    """How many of the even draw's raw starts become each window: W - c at either end of an episode, 1 between."""
+    """Return how many raw starts of a uniform draw become each window: W - c at either end of an episode, 1 between."""
     at_an_end = (offset == 0) | (offset >= length - window)
     return np.where(at_an_end, max(window - context, 1), 1)
 
@@ -179,6 +181,6 @@ def _require(something: bool, table: EpisodeTable, context: int) -> None:
     if not something:
         transitions = int(table.numbers[:, EpisodeTable.LENGTH].sum())
         raise DataError(
-            f"expected stored episodes to learn from, got {len(table)} episodes or segments of {transitions} "
-            f"transitions, none of which reaches past a burn-in of {context}: add episodes first"
+            f"expected stored episodes to train on, got {len(table)} episodes or segments of {transitions} "
+            f"transitions, none of which is longer than a burn-in of {context}: add episodes first"
         )

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live table in a terminal, plain lines elsewhere; on standard error."""
+"""Progress of a run on standard error: a live table in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["PLAIN_EVERY", "Progress", "duration"]
 
 
 class Progress:
-    """A consumer of records."""
+    """A consumer of records that displays them."""
 
     def __init__(self, config: RunConfig, folder: Path, best: float | None = None, offline: bool = False) -> None:
         from rich.console import Console
@@ -31,12 +31,12 @@ class Progress:
         self.console = Console(stderr=True, highlight=False)
         self.record: Record | None = None
         self.curve: deque[float] = deque(maxlen=40)  # validation means
-        self.best = best  # validation mean, of earlier sittings
+        self.best = best  # best validation mean, including parts of the run before a resume
         self.speed = 0.0
-        self.updates = 0  # so far, where ticks tell
-        self._first: tuple[float, int] | None = None  # when the first tick came, and at which update
+        self.count = 0  # so far in the run's unit, from the ticks
+        self._first: tuple[float, int] | None = None  # time and update of the first tick
         self._said = time.monotonic()
-        self._told: Record | None = None  # the last record that a line was printed of
+        self._told: Record | None = None  # the last record for which a line was printed
         self._live: Any = None
 
     def __enter__(self) -> Progress:
@@ -58,7 +58,7 @@ class Progress:
 
     def _what(self) -> str:
         files = self.config.offline.files
-        return self.config.env or (", ".join(files) if files else "what is in memory")
+        return self.config.env or (", ".join(files) if files else "data in memory")
 
     def take(self, record: Record) -> None:
         """Show one record."""
@@ -74,40 +74,40 @@ class Progress:
             self.console.print(self.line(), markup=False, soft_wrap=True)
 
     def tick(self, trainer: Trainer) -> None:
-        """Between two records, which may lie minutes apart: how far the run is."""
-        self.updates = trainer.steps
+        """Show progress between two records, which may be minutes apart."""
+        self.count = trainer.count
         now = time.monotonic()
         if self._first is None:
-            self._first = now, trainer.steps
+            self._first = now, trainer.count
         if self._live is None and now - self._said >= PLAIN_EVERY:
             self._said = now
             begun, before = self._first
-            line = f"updates {trainer.steps:,} of {self.total:,}  time {duration(trainer.elapsed)}"
-            if trainer.steps > before:
-                left = (self.total - trainer.steps) * (now - begun) / (trainer.steps - before)
+            line = f"updates {trainer.count:,} of {self.total:,}  time {duration(trainer.elapsed)}"
+            if trainer.count > before:
+                left = (self.total - trainer.count) * (now - begun) / (trainer.count - before)
                 line += f", at most {duration(left)} to go"
             self.console.print(line, markup=False, soft_wrap=True)
 
     def facts(self) -> dict[str, str]:
-        """What is known, as words."""
+        """Return the known figures as text."""
         record = self.record
         if record is None:
             if not self.offline:
                 return {"": "collecting the first experience"}
-            return {"updates": f"{self.updates:,} of {self.total:,}", "": "no check of the held-out sessions yet"}
+            return {"updates": f"{self.count:,} of {self.total:,}", "": "no validation yet"}
         if self.offline:
-            found = {"updates": f"{max(record.updates, self.updates):,} of {self.total:,}"}
+            found = {"updates": f"{max(record.updates, self.count):,} of {self.total:,}"}
         else:
             found = {"steps": f"{record.steps:,} of {self.total:,}", "updates": f"{record.updates:,}"}
         if "return" in record.metrics:
             found["training return"] = f"{record.metrics['return']:.3f}"
-        look = record.validation
-        if isinstance(look, HeldOut):
-            found[look.title] = look.told(self.best)
-            found["as recorded"] = f"{look.agreement:.0%}"
+        scores = record.validation
+        if isinstance(scores, HeldOut):
+            found[scores.title] = scores.told(self.best)
+            found["agreement"] = f"{scores.agreement:.0%}"
         elif self.curve:
             found["validation return"] = f"{self.curve[-1]:.3f} (best {self.best:.3f})"
-        success = look.success if look is not None and look.success is not None else record.metrics.get("success")
+        success = scores.success if scores is not None and scores.success is not None else record.metrics.get("success")
         if success is not None:
             found["success"] = f"{success:.0%}"
         for name, label in (("q", "Q"), ("loss", "loss")):
@@ -115,12 +115,12 @@ class Progress:
                 found[label] = f"{record.metrics[name]:.4g}"
         found["updates/s" if self.offline else "steps/s"] = f"{self.speed:,.0f}"
         found["time"] = duration(record.seconds)
-        if self.speed > 0.0:  # a look before the first step has none
-            found["time"] += f", at most {duration((self.total - record.steps) / self.speed)} to go"
+        if self.speed > 0.0:  # a validation before the first step has none
+            found["time"] += f", at most {duration((self.total - record.count) / self.speed)} to go"
         return found
 
     def line(self) -> str:
-        """The facts in one line."""
+        """Return the facts in one line."""
         return "  ".join(f"{name} {value}".strip() for name, value in self.facts().items())
 
     def _table(self) -> Any:
@@ -128,7 +128,7 @@ class Progress:
         from rich.table import Table
 
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        done = max(self.updates, 0 if self.record is None else self.record.steps)
+        done = max(self.count, 0 if self.record is None else self.record.count)
         table.add_row("", ProgressBar(total=self.total, completed=done, width=40))
         for name, value in self.facts().items():
             table.add_row(f"[dim]{name}[/]", value)

@@ -1,9 +1,9 @@
-"""A run on disk: what it was asked to do, what happened, checkpoints, the best agent, and a picture.
+"""A run on disk: its config, records, checkpoints, best agent, and learning curve.
 
-config.toml            every setting, written once, after what was left open was chosen
-metrics.jsonl          one JSON object a record            events.out.tfevents.*   the same for TensorBoard
+config.toml            every setting, written once, after the open ones were resolved
+metrics.jsonl          one JSON object per record          events.out.tfevents.*   the same, with --tensorboard
 checkpoints/           everything an exact resume needs    agent/                  the best weights by validation
-learning-curve.png                                         summary.json            the figures at the end
+learning-curve.png                                         summary.json            the final figures
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from seqel.runs.plots import draw_curve
 from seqel.runs.run_config import CONFIG, read_run_config
 from seqel.storage import Claim, atomic_create, atomic_write, writing
 from seqel.training.config import RunConfig, config_text
-from seqel.training.record import Record
+from seqel.training.record import Record, count
 from seqel.training.trainer import Trainer
 
 __all__ = ["RunFolder"]
@@ -34,27 +34,26 @@ METRICS, SUMMARY, PICTURE = "metrics.jsonl", "summary.json", "learning-curve.png
 
 
 class RunFolder:
-    """Reads and writes one run's folder, which it holds until it is closed.
+    """Reads and writes a run's folder, and holds a lock on it until it is closed.
 
     Raises:
-        StorageError: another process holds it.
+        StorageError: another process has locked it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._claim = Claim(path)
         self.checkpoints = CheckpointStore(path / "checkpoints")
-        self._events: Any = None
-        self.damaged: list[int] = []  # lines of metrics.jsonl, from 1, that `records` met last
+        self.damaged: list[int] = []  # lines of metrics.jsonl, from 1, that `records` found in its last call
 
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> RunFolder:
-        """A new folder with its config.
+        """Create a folder with its config.
 
         Raises:
-            ConfigError: there is a run, or anything else, already. StorageError: it cannot be written, or is in use.
+            ConfigError: the folder already holds a run or other files. StorageError: it cannot be written, or is in use.
         """
-        taken = f"{path} holds a run already: go on with it by --resume {path}, or choose another folder"
+        taken = f"{path} already holds a run: continue it with --resume {path}, or choose another folder"
         with writing(path / CONFIG):
             if (path / CONFIG).exists():
                 raise ConfigError(taken)
@@ -62,18 +61,18 @@ class RunFolder:
                 raise ConfigError(f"{path} is not empty and holds no run: choose another folder")
             path.mkdir(parents=True, exist_ok=True)
         try:
-            atomic_create(path / CONFIG, config_text(config))  # of several runs that begin at once, one gets the folder
+            atomic_create(path / CONFIG, config_text(config))  # if several runs start at once, one gets the folder
         except FileExistsError as error:
             raise ConfigError(taken) from error
         return cls(path)
 
     @classmethod
     def open(cls, path: Path, trust: bool = False) -> tuple[RunFolder, RunConfig]:
-        """An existing run. `trust`: its config may have been edited.
+        """Open an existing run. `trust`: accept an edited config.
 
         Raises:
-            CheckpointError: there is none, its config is altered, or a link leads out of its folder. ConfigError: its config
-                is garbled. StorageError: it is in use.
+            CheckpointError: there is no run, its config was altered, or a link leads out of its folder. ConfigError: its
+                    config is invalid. StorageError: it is in use.
         """
         config = read_run_config(path, trust)
         require_own_tree(path)
@@ -82,7 +81,7 @@ class RunFolder:
         return folder, config
 
     def _mend(self) -> None:
-        """Finish what a kill left between two renames: the agent of before goes back under its name."""
+        """Complete a rename that a kill interrupted: the previous agent gets its name back."""
         for aside in sorted(self.path.glob(".agent.old-*")):
             if not self.agent.exists():
                 with writing(self.agent):
@@ -92,39 +91,30 @@ class RunFolder:
 
     @property
     def agent(self) -> Path:
-        """Where the best agent is."""
+        """The folder of the best agent."""
         return self.path / "agent"
 
-    # -- while it runs ---------------------------------------------------------------------------------------------
+    # -- during the run ------------------------------------------------------------------------------------------------
 
     def append(self, record: Record) -> None:
-        """Write one record to metrics.jsonl and to TensorBoard."""
+        """Write one record to metrics.jsonl."""
         line = sealed_line(as_json(record))
         with writing(self.path / METRICS), (self.path / METRICS).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-        with writing(self.path / "events"):
-            if self._events is None:
-                from torch.utils.tensorboard.writer import SummaryWriter
-
-                self._events = SummaryWriter(str(self.path), purge_step=record.steps)
-            for name, value in flat(record).items():
-                self._events.add_scalar(name, value, record.steps)
 
     def save(self, trainer: Trainer) -> Path:
-        """Write a checkpoint, and redraw the picture.  -> the checkpoint."""
+        """Write a checkpoint and redraw the learning curve. Returns the checkpoint's path."""
         with writing(self.path / METRICS):
             self._flush()
-        path = self.checkpoints.save(trainer.steps, trainer.state_dict())
+        path = self.checkpoints.save(trainer.count, trainer.state_dict())
         self._draw(trainer.config, self.records())
         return path
 
     def _flush(self) -> None:
-        """Have the records on the disk before a checkpoint that says they are written."""
+        """Put the records on the disk before a checkpoint that counts them as written."""
         if (self.path / METRICS).exists():
             with (self.path / METRICS).open("rb") as file:
                 os.fsync(file.fileno())
-        if self._events is not None:
-            self._events.flush()
 
     def _draw(self, config: RunConfig, lines: list[dict[str, Any]]) -> None:
         if lines:
@@ -135,24 +125,27 @@ class RunFolder:
                 config.validation.threshold,
             )
 
-    def cut(self, steps: int) -> list[str]:
-        """Forget the records after `steps`: a resumed run writes them again.  -> what has to be said of damaged lines."""
+    def cut(self, done: int) -> list[str]:
+        """Remove the records after `done` (in the run's unit), because a resumed run writes them again.
+
+        Returns a note about damaged lines.
+        """
         path = self.path / METRICS
         if not path.exists():
             return []
-        kept = [line for line in self.records() if line["steps"] <= steps]
+        kept = [line for line in self.records() if count(line["steps"], line["updates"]) <= done]
         lines, damaged = (", ".join(map(str, self.damaged[:20])), len(self.damaged))
         atomic_write(path, "".join(sealed_line(line) + "\n" for line in kept))
         if not damaged:
             return []
         more = ", ..." if damaged > 20 else ""
         return [
-            f"{METRICS}: {damaged} damaged lines were left out (line {lines}{more}); all {len(kept)} other records are kept"
+            f"{METRICS}: {damaged} damaged lines were ignored (line {lines}{more}); all {len(kept)} other records are kept"
         ]
 
     def records(self) -> list[dict[str, Any]]:
-        """Every intact record so far. Damaged lines are left out and numbered in `damaged`; a last line that a crash cut off
-        is left out without a word."""
+        """Return every intact record so far. Damaged lines are ignored and their numbers are in `damaged`; a last line that a
+        crash cut off is ignored silently."""
         path = self.path / METRICS
         self.damaged = []
         if not path.exists():
@@ -164,36 +157,39 @@ class RunFolder:
         return [line for line in found if _is_record(line)]
 
     def save_agent(self, agent: Agent, record: Record) -> None:
-        """Keep these weights as the best, with the figures they were chosen by."""
+        """Save these weights as the best, with the figures that selected them."""
         validation = record.validation
         assert validation is not None
-        figures = {"steps": record.steps, "mean": validation.mean, **validation.evidence()}
+        figures = {"steps": record.steps, "updates": record.updates, "mean": validation.mean, **validation.evidence()}
         self.keep(agent, figures, validation.success)
 
     def keep(self, agent: Agent, figures: dict[str, Any], success: float | None = None) -> None:
-        """Write `agent/`, with what its weights were chosen by."""
+        """Write `agent/`, with the figures that selected its weights."""
         Agent(agent.network, agent.info | {"validation": figures, "success": success}).save(self.agent)
 
     def best(self) -> float | None:
-        """The mean return by which the agent that is there was chosen; None where there is none, or a damaged one."""
+        """Return the mean return by which the saved agent was selected; None if there is no agent, or it is damaged."""
         try:
-            return float(Agent.load(self.agent).info["validation"]["mean"])
-        except (CheckpointError, KeyError, TypeError, ValueError):
+            chosen = Agent.load(self.agent).info.get("validation")
+        except CheckpointError:
             return None
+        return chosen.get("mean") if chosen else None
 
     def _best_line(self, looks: list[dict[str, Any]]) -> dict[str, Any] | None:
-        """The look that the kept weights had: not always the largest, where more than that decides."""
+        """Return the validation of the kept weights: not always the largest one, because acceptance may depend on more."""
         if not looks:
             return None
         info = artifact.info(self.agent)
-        chosen = info["validation"]
-        # a resumed run may have lost the line, or made it anew
-        own = {"steps": chosen["steps"], "validation": {"success": info.get("success"), **chosen}}
-        same = (line for line in reversed(looks) if line["steps"] == chosen["steps"])
-        return next((line for line in same if line["validation"]["mean"] == chosen["mean"]), own)
+        chosen = info.get("validation") or {}
+        steps = chosen.get("steps", 0)
+        updates = chosen.get("updates", steps)  # runs of earlier versions counted updates as steps on recorded data
+        # a resumed run may have lost the line, or have written it again
+        own = {"steps": steps, "updates": updates, "validation": {"success": info.get("success"), **chosen}}
+        same = (line for line in reversed(looks) if count(line["steps"], line["updates"]) == count(steps, updates))
+        return next((line for line in same if line["validation"]["mean"] == chosen.get("mean")), own)
 
     def finish(self, trainer: Trainer) -> dict[str, Any]:
-        """Write summary.json.  -> the summary."""
+        """Write summary.json. Returns the summary."""
         config, lines = trainer.config, self.records()
         looks = [line for line in lines if "validation" in line]
         threshold = config.validation.threshold
@@ -202,7 +198,7 @@ class RunFolder:
             "data": list(config.offline.files),
             "seed": config.seed,
             "steps": trainer.steps,
-            "updates": trainer.learner.updates,
+            "updates": trainer.updates,
             "seconds": trainer.elapsed,
             "best": self._best_line(looks),
             "final": looks[-1] if looks else None,
@@ -217,22 +213,19 @@ class RunFolder:
         return summary
 
     def close(self) -> None:
-        """Close the event file, and let others write here."""
-        if self._events is not None:
-            with writing(self.path / "events"):
-                self._events.close()
+        """Release the lock."""
         self._claim.release()
 
 
 def _is_record(line: dict[str, Any]) -> bool:
-    """Whether a line has what is read of every record; an intact line of another program has not."""
+    """Return whether a line has the fields of every record; an intact line of another program may not."""
     look = line.get("validation")
     numbers = all(isinstance(line.get(name), int | float) for name in ("steps", "seconds", "updates"))
     return numbers and (look is None or (isinstance(look, dict) and isinstance(look.get("mean"), int | float | None)))
 
 
 def as_json(record: Record) -> dict[str, Any]:
-    """A record as metrics.jsonl holds it: flat, no NaN."""
+    """Return a record as metrics.jsonl holds it: flat, without NaN."""
     line: dict[str, Any] = {"steps": record.steps, "seconds": round(record.seconds, 3), "updates": record.updates}
     line["steps_per_second"] = round(record.steps_per_second, 1)
     line |= {name: value for name, value in record.metrics.items() if math.isfinite(value)}
@@ -247,16 +240,3 @@ def as_json(record: Record) -> dict[str, Any]:
     if record.notes:
         line["notes"] = list(record.notes)
     return line
-
-
-def flat(record: Record) -> dict[str, float]:
-    """A record's numbers under TensorBoard's names."""
-    found = {f"train/{name}": value for name, value in record.metrics.items()}
-    if record.validation is not None:
-        found |= record.validation.scalars()
-        if record.validation.success is not None:
-            found["validation/success"] = record.validation.success
-    found["train/updates"] = record.updates
-    found["train/seconds"] = record.seconds
-    found["train/steps_per_second"] = record.steps_per_second
-    return found

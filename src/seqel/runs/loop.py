@@ -1,7 +1,7 @@
-"""Run a trainer to its end with its folder: write records, save the best agent and checkpoints, handle interruptions.
+"""Run a trainer to its end in its folder: write records, save the best agent and checkpoints, handle interruptions.
 
-The first interruption (Ctrl-C, or SIGTERM) ends the loop where a checkpoint is exact, writes it, and is raised again as
-KeyboardInterrupt; a second one does not wait.
+The first interruption (Ctrl-C or SIGTERM) ends the loop at the next point where a checkpoint is exact, writes one, and is
+raised again as KeyboardInterrupt; a second one takes effect at once.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,8 @@ from seqel.agents.agent import Agent
 from seqel.errors import NonFiniteError
 from seqel.runs.display import Progress
 from seqel.runs.folder import RunFolder
+from seqel.runs.trackers.base import Tracker
+from seqel.runs.trackers.registry import Trackers
 from seqel.training.record import Record
 from seqel.training.trainer import Trainer
 
@@ -26,19 +28,25 @@ OnRecord = Callable[[Record], None]
 
 
 def run_to_end(
-    trainer: Trainer, records: Iterator[Record], folder: RunFolder, progress: bool | OnRecord | None
+    trainer: Trainer,
+    records: Iterator[Record],
+    folder: RunFolder,
+    progress: bool | OnRecord | None,
+    trackers: Sequence[Tracker] = (),
 ) -> Agent:
-    """Consume the trainer's `records` and return its best agent.
+    """Consume the trainer's `records` and return its best agent. A tracker that fails is a warning.
 
     Raises:
-        NonFiniteError: training met a NaN; the message names the last good checkpoint.
+        NonFiniteError: training produced a NaN; the message names the last good checkpoint.
         KeyboardInterrupt: after a checkpoint was written.
     """
-    saved = time.monotonic()
+    saved, summary, told = time.monotonic(), None, Trackers(trackers)
+    told.start(trainer.config, folder.path)
     with _display(trainer, folder, progress) as on_record, _interruptible(trainer):
         try:
             for record in records:
                 folder.append(record)
+                told.log(record)
                 if record.accepted:
                     folder.save_agent(trainer.best_agent, record)
                 on_record(record)
@@ -47,16 +55,17 @@ def run_to_end(
                     saved = time.monotonic()
         except NonFiniteError as error:
             last = folder.checkpoints.latest()
-            good = f"The last good checkpoint is {last}" if last else "No checkpoint had been written yet"
+            good = f"The last good checkpoint is {last}" if last else "No checkpoint was written yet"
             raise NonFiniteError(f"{error} {good}.") from error
         else:
             folder.save(trainer)
-            folder.finish(trainer)
+            summary = folder.finish(trainer)
         finally:
+            told.finish(None if trainer.stop_requested else summary)
             folder.close()
     if trainer.stop_requested:
         raise KeyboardInterrupt(
-            f"stopped and saved at {trainer.steps:,} {trainer.unit}: continue with --resume {folder.path}"
+            f"stopped and saved at {trainer.count:,} {trainer.unit}: continue with --resume {folder.path}"
         )
     return Agent.load(folder.agent, trainer.device)
 

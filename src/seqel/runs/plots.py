@@ -1,5 +1,5 @@
-"""The learning curve as a picture: returns, success, values and loss over environment steps; of a run on recorded data,
-what the sessions held out say, over updates."""
+"""Draws the learning curve: returns, success, values and loss over environment steps; for a run on recorded data, the
+scores on held-out episodes over updates."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from seqel.storage import atomic_write
 __all__ = ["draw_comparison", "draw_curve"]
 
 TRAIN, VALIDATE = "#9aa5b1", "#1f6fb2"
-SIDES = ("#1f6fb2", "#c2571a")  # of two runs in one picture
-# of sessions held out: a panel's name -> what it shows
+SIDES = ("#1f6fb2", "#c2571a")  # colours of two runs in one plot
+# held-out episodes: a panel's name -> what it shows
 HELD_OUT = {
     "held out: error": [
-        ("unexplained", "values: share unexplained", VALIDATE),
+        ("unexplained", "values: unexplained variance", VALIDATE),
         ("imitation", "recorded action, nats", "#2e8b57"),
     ],
-    "held out: action": [("agreement", "would have done what was recorded", VALIDATE)],
-    "held out: session": [
-        ("first_value", "expected of its own actions", VALIDATE),
-        ("first_return", "earned by the recorded ones", TRAIN),
+    "held out: action": [("agreement", "agreement with the recorded action", VALIDATE)],
+    "held out: return": [
+        ("first_value", "expected from its own actions", VALIDATE),
+        ("first_return", "earned by the recorded actions", TRAIN),
     ],
 }
 
@@ -31,9 +31,9 @@ def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: f
     """Draw the records of metrics.jsonl. Raises StorageError."""
     from matplotlib.figure import Figure  # no pyplot: nothing global, no window, no display needed
 
-    looks = [line for line in lines if "validation" in line]
-    known = any(line["validation"].get("success") is not None for line in looks)
-    recorded = any("agreement" in line["validation"] for line in looks)
+    validations = [line for line in lines if "validation" in line]
+    known = any(line["validation"].get("success") is not None for line in validations)
+    recorded = any("agreement" in line["validation"] for line in validations)
     played = ["return", *(["success"] if known else [])]
     panels = [*(HELD_OUT if recorded else played), "q", "loss"]
     figure = Figure(figsize=(7.2, 2.1 * len(panels) + 0.6), layout="constrained")
@@ -44,25 +44,25 @@ def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: f
         axis.spines[["top", "right"]].set_visible(False)
         if panel in ("return", "success"):
             _curve(axis, lines, panel, TRAIN, "training (exploring)")
-            _validation(axis, looks, panel)
+            _validation(axis, validations, panel)
             if panel == "return" and threshold is not None:
                 axis.axhline(threshold, color="#2e8b57", lw=1, ls=":", label=f"threshold {threshold:g}")
             axis.set_ylabel("mean return" if panel == "return" else "success")
             _legend(axis)
         elif panel in HELD_OUT:
             for name, label, colour in HELD_OUT[panel]:
-                points = [(line["steps"], line["validation"][name]) for line in looks]
+                points = [(_place(line), line["validation"][name]) for line in validations]
                 points = [(step, value) for step, value in points if value is not None]
-                if name == looks[-1]["validation"].get("metric"):
+                if name == validations[-1]["validation"].get("metric"):
                     axis.axhline(
-                        looks[-1]["validation"]["chance"], color=colour, lw=1, ls=":", label=f"{label}: chance"
+                        validations[-1]["validation"]["chance"], color=colour, lw=1, ls=":", label=f"{label}: chance"
                     )
                 if points:
                     axis.plot(*zip(*points, strict=True), color=colour, lw=1.6, marker="o", ms=3, label=label)
             axis.set_ylabel(panel)
             _legend(axis)
         elif panel == "q":
-            _curve(axis, lines, "q", "#b2651f", "value of actions taken")
+            _curve(axis, lines, "q", "#b2651f", "Q-value of the actions taken")
             _curve(axis, lines, "target", "#d9b38c", "target")
             axis.set_ylabel("Q")
             _legend(axis)
@@ -81,8 +81,8 @@ def draw_comparison(
     """Draw two runs' validations on common axes. runs: name -> the records of its metrics.jsonl. Raises StorageError."""
     from matplotlib.figure import Figure
 
-    looks = {name: [line for line in lines if "validation" in line] for name, lines in runs.items()}
-    known = any(line["validation"].get("success") is not None for lines in looks.values() for line in lines)
+    validations = {name: [line for line in lines if "validation" in line] for name, lines in runs.items()}
+    known = any(line["validation"].get("success") is not None for lines in validations.values() for line in lines)
     panels = ["return", *(["success"] if known else [])]
     figure = Figure(figsize=(7.2, 2.7 * len(panels) + 0.6), layout="constrained")
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
@@ -90,7 +90,7 @@ def draw_comparison(
     for axis, panel in zip(axes, panels, strict=True):
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-        for (name, lines), colour in zip(looks.items(), SIDES, strict=True):
+        for (name, lines), colour in zip(validations.items(), SIDES, strict=True):
             _validation(axis, lines, panel, colour, name)
         if panel == "return" and threshold is not None:
             axis.axhline(threshold, color="#2e8b57", lw=1, ls=":", label=f"threshold {threshold:g}")
@@ -109,25 +109,30 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def _legend(axis: Any) -> None:
-    if axis.get_legend_handles_labels()[0]:  # a run that was stopped at once has nothing to name yet
+    if axis.get_legend_handles_labels()[0]:  # a run that was stopped at once has no curves yet
         axis.legend(frameon=False, fontsize=8, loc="best")
 
 
+def _place(line: dict[str, Any]) -> int:
+    """Where a record stands on the horizontal axis: environment steps, or updates where there is no environment."""
+    return int(line["steps"] or line.get("updates", 0))
+
+
 def _curve(axis: Any, lines: list[dict[str, Any]], name: str, colour: str, label: str) -> None:
-    points = [(line["steps"], line[name]) for line in lines if line.get(name) is not None]
+    points = [(_place(line), line[name]) for line in lines if line.get(name) is not None]
     if points:
         axis.plot(*zip(*points, strict=True), color=colour, lw=1.2, label=label)
 
 
 def _validation(
-    axis: Any, looks: list[dict[str, Any]], panel: str, colour: str = VALIDATE, label: str = "validation (greedy)"
+    axis: Any, validations: list[dict[str, Any]], panel: str, colour: str = VALIDATE, label: str = "validation (greedy)"
 ) -> None:
     key, span = ("mean", "interval") if panel == "return" else ("success", "success_interval")
-    points = [(line["steps"], line["validation"]) for line in looks if line["validation"].get(key) is not None]
+    points = [(_place(line), line["validation"]) for line in validations if line["validation"].get(key) is not None]
     if not points:
         return
     steps = [step for step, _ in points]
-    axis.plot(steps, [look[key] for _, look in points], color=colour, lw=1.6, marker="o", ms=3, label=label)
-    bounded = [(step, *look[span]) for step, look in points if look.get(span) and None not in look[span]]
+    axis.plot(steps, [values[key] for _, values in points], color=colour, lw=1.6, marker="o", ms=3, label=label)
+    bounded = [(step, *values[span]) for step, values in points if values.get(span) and None not in values[span]]
     if bounded:
         axis.fill_between(*zip(*bounded, strict=True), color=colour, alpha=0.15, lw=0)

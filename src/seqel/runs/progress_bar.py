@@ -1,4 +1,4 @@
-"""A bar over the updates of a fit that belongs to no run of its own; a line now and then where there is no terminal."""
+"""Progress of a fit that is not a run of its own: a bar in a terminal, otherwise a line from time to time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["counting"]
 
 @contextmanager
 def counting(console: Console, what: str) -> Iterator[Callable[[Record], None]]:
-    """A function to give each record to."""
+    """Yield a function that takes each record."""
     if not console.is_terminal:
         yield _lines(console, what)
         return

@@ -1,4 +1,4 @@
-"""Take a trainer back to where its run's last checkpoint stands."""
+"""Restore a trainer from its run's last checkpoint."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["restore", "restore_best"]
 
 
 def restore(trainer: Trainer, run: RunFolder, newest: Path | None, source: Source | None = None) -> bool:
-    """Load the newest intact checkpoint and return True; without one, let the trainer begin and return False.
+    """Load the newest intact checkpoint and return True; without one, start the trainer and return False.
 
     Args:
-        newest: what `run.checkpoints.latest()` found.
-        source: the recorded data, whose action names a run that begins again needs for its action features.
+        newest: the result of `run.checkpoints.latest()`.
+        source: the recorded data, whose action names a restarted run needs to read its action features.
 
     Raises:
         CheckpointError: every checkpoint is damaged, or the newest belongs to other settings or another environment.
@@ -54,23 +54,23 @@ def restore(trainer: Trainer, run: RunFolder, newest: Path | None, source: Sourc
 
 
 def restore_best(trainer: Trainer, run: RunFolder, best: float | None) -> None:
-    """Agree with `agent/` on disk, whose validation score is `best` (None: it is lost), after an online run's restore.
+    """Make the trainer consistent with `agent/` on disk, whose validation score is `best` (None: it is lost).
 
-    The agent on disk may be newer than the checkpoint, and a worse one must not overwrite it. Where it is lost and the
-    checkpoint holds the incumbent's weights, it is written again.
+    For online runs, after `restore`. The agent on disk may be newer than the checkpoint, and a worse one must not overwrite
+    it. If it is lost and the checkpoint holds the incumbent's weights, it is written again.
     """
     if best is None and trainer.best is not None and trainer.config.learner.acting_weights == "incumbent":
-        run.keep(trainer.agent, {"steps": trainer.steps, "mean": trainer.best})
+        run.keep(trainer.agent, {"steps": trainer.steps, "updates": trainer.updates, "mean": trainer.best})
     else:
         trainer.best = best
 
 
 def _describe_actions(trainer: Trainer, source: Source | None) -> None:
-    """Read the action features again where a run starts again: checkpoints hold them with the weights."""
+    """Read the action features again if a run restarts: checkpoints hold them with the weights."""
     if not trainer.config.network.action_features:
         return
     file = trainer.config.offline.action_features
     if not file:
-        raise CheckpointError("no checkpoint, and the action features came from memory: start a new run")
+        raise CheckpointError("there is no checkpoint, and the action features were passed in memory: start a new run")
     names = action_names(trainer.agent.action_spec, source)
     trainer.learner.describe_actions(read_action_features(file, names))

@@ -1,4 +1,4 @@
-"""A run's own config.toml: written whole, with a checksum, and read back only as it was written."""
+"""A run's config.toml: written as a whole with a checksum, and read only if unchanged."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LIMIT = 1 << 24  # bytes
 
 
 def read_run_config(run: Path, trust: bool = False) -> RunConfig:
-    """The config of a run's folder. `trust`: also one whose checksum does not fit, as after an edit by hand.
+    """Read the config of a run's folder. `trust`: accept a wrong checksum, for instance after an edit by hand.
 
     Raises:
-        CheckpointError: there is no run, or its config is empty or altered. ConfigError: it names an unknown setting.
+        CheckpointError: there is no run, or its config is empty or was altered. ConfigError: it names an unknown setting.
     """
     path = run / CONFIG
     try:
@@ -26,20 +26,20 @@ def read_run_config(run: Path, trust: bool = False) -> RunConfig:
         too_large(path, LIMIT)
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise CheckpointError(f"{run} holds no run: expected {CONFIG} there") from error
+        raise CheckpointError(f"{run} holds no run: expected {CONFIG} in it") from error
     except OSError as error:
         raise CheckpointError(f"{str(path)!r:.200} cannot be read ({error.strerror})") from error
     if not data.strip(b"\0 \r\n\t"):
         begun = any((run / name).exists() for name in ("checkpoints", "agent", "metrics.jsonl"))
         way = (
-            f"Its agent can still be used: seqel evaluate {run} --env ENV. To go on training, put a copy of the file back"
+            f"Its agent can still be used: seqel evaluate {run} --env ENV. To continue training, put a copy of the file back"
             if begun
-            else "Nothing had been learnt yet: remove the folder and train again"
+            else "Nothing was learned yet: remove the folder and train again"
         )
         raise CheckpointError(f"{path} is empty, as after a crash or a full disk. {way}")
     if not unsealed_text(data) and not trust:
         raise CheckpointError(
-            f"{path} is not as it was written: its checksum is missing or does not fit. If you edited it, "
-            f"seqel train --resume {run} --trust takes it as it is; if not, it is damaged: put a copy back"
+            f"{path} was changed since it was written: its checksum is missing or wrong. If you edited it, "
+            f"seqel train --resume {run} --trust accepts it; if not, it is damaged: put a copy back"
         )
     return load_config(path)

@@ -1,10 +1,10 @@
-"""Which runs may have looked up what their config.toml names: those that were begun on this machine, or confirmed here.
+"""Which runs may import or open what their config.toml names: those started on this machine, or confirmed here.
 
 For a run whose config names code or paths, `seqel train` leaves a note in the user's own state folder
 ($XDG_STATE_HOME/seqel, by default ~/.local/state/seqel): the run's folder, everything that its config names, and the folder
-that its module was imported from. A run needs no question where such a note says exactly what its config says now. The run's
-own folder proves nothing, because whoever made it could have written it; and a foreign run that is unpacked over an old
-one can only have looked up, word for word, what the user asked for in that place before.
+that its module was imported from. A run needs no confirmation if such a note matches its current config exactly. Nothing in
+the run's own folder counts as proof, because whoever made the run could have written it. A foreign run that is unpacked over
+an old one can only import or open exactly what the user asked for in that place before.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ PATHS = ("init_from", "replay.directory", "offline.files", "offline.schema", "of
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Whether the user has confirmed what a run names, and where its module is."""
+    """Whether the user has confirmed what a run names, and the folder of its module."""
 
     trusted: bool
     folder: Path | None = None
 
 
 def named_by(config: RunConfig) -> dict[str, Any]:
-    """Everything in a config that names code, or a path, by the setting's dotted name."""
+    """Return everything in a config that names code or a path, by the setting's dotted name."""
     found: dict[str, Any] = {"env": config.env, "env_args": config.env_args}
     for name in PATHS:
         value: Any = config
@@ -52,14 +52,14 @@ def named_by(config: RunConfig) -> dict[str, Any]:
 
 
 def remember(run: Path, config: RunConfig) -> None:
-    """Note that the user asked for what this run names. Where that cannot be written, `--trust` will be asked for."""
+    """Note that the user asked for what this run names. If that cannot be written, `--trust` will be needed later."""
     named = named_by(config)
     if (
         ":" not in config.env
         and all(map(is_plain, config.env_args.values()))
         and not any(named[name] for name in PATHS)
     ):
-        return  # nothing that would be asked about
+        return  # nothing to confirm
     note = {"run": str(run.resolve()), "named": named, "folder": _folder_of(config.env)}
     with suppress(StorageError, OSError, RuntimeError):
         path = _note(run)
@@ -68,7 +68,7 @@ def remember(run: Path, config: RunConfig) -> None:
 
 
 def known(run: Path, config: RunConfig, trust: bool = False) -> Known:
-    """What is known of a run: with `trust` the user says so now, and it is remembered."""
+    """Return what is known about a run. With `trust`, the user confirms it now, and that is remembered."""
     note: dict[str, Any] = {}
     with suppress(OSError, ValueError, TypeError, RuntimeError):
         note = dict(json.loads(_note(run).read_text(encoding="utf-8")))
@@ -80,7 +80,7 @@ def known(run: Path, config: RunConfig, trust: bool = False) -> Known:
 
 
 def require_inside(config: RunConfig, root: Path, *, source: str, confirm: str, given: Collection[str] = ()) -> None:
-    """See that every path in a config lies within `root`, except for the settings `given` by the user.
+    """Require every path in a config to be within `root`, except for settings that the user has `given`.
 
     Raises TrustError, which names the setting.
     """
@@ -92,7 +92,7 @@ def require_inside(config: RunConfig, root: Path, *, source: str, confirm: str, 
                 continue
             if not _within(value, root):
                 raise TrustError(
-                    f"{source} names {name} = {value!r}, which is outside its folder: it was not touched. {confirm}"
+                    f"{source} names {name} = {value!r}, which is outside its folder: it was not opened. {confirm}"
                 )
 
 
@@ -100,7 +100,7 @@ def _within(path: str, root: Path) -> bool:
     try:
         top = os.path.realpath(root)
         return os.path.commonpath([os.path.realpath(path), top]) == top
-    except ValueError:  # a NUL, or another drive
+    except ValueError:  # a NUL character, or another drive
         return False
 
 
@@ -111,7 +111,7 @@ def _note(run: Path) -> Path:
 
 
 def _folder_of(env: str) -> str | None:
-    """The folder that has to be searched for the module of `module:Class`."""
+    """Return the folder in which to look for the module of `module:Class`."""
     module = env.rpartition(":")[0]
     if not module:
         return None

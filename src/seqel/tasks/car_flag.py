@@ -1,6 +1,6 @@
-"""Car Flag: two flags, one good, one bad; which is which is told halfway to one of them.
+"""Car Flag: two flags, one good and one bad. A sign halfway to one of them shows which is which.
 
--1 flag ......... start ... [told here] ... +1 flag        (or the flags the other way round)
+-1 flag ......... start ... [sign here] ... +1 flag        (either flag may be the good one)
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from seqel.errors import EnvironmentFault, SpaceError
 
 __all__ = ["CarFlag"]
 
-FLAG = 1.0  # the flags stand at +1 and -1
+FLAG = 1.0  # the flags are at +1 and -1
 EDGE = 1.1  # positions are within this
 TOP_SPEED = 0.07
-POWER = 0.0015  # speed gained a step
-SIGN, REACH = 0.5, 0.2  # the sign tells within REACH of SIGN
+POWER = 0.0015  # speed gained per step
+SIGN, REACH = 0.5, 0.2  # the sign can be read within REACH of SIGN
 START = 0.2  # the car starts within this of the middle
 
 
@@ -28,11 +28,10 @@ class CarFlag(gymnasium.Env["NDArray[np.float32]", np.int64]):
 
     Observation, float32 (3,): position, velocity, and the sign: +1 or -1, the side of the good flag, while the car is
     within 0.2 of position 0.5, and 0 elsewhere. Actions: 0 push left, 1 nothing, 2 push right. Reward +1 at the good
-    flag, -1 at the bad one, either of which terminates; 0 elsewhere. Registered with a limit of 200 steps. Who does not
-    look at the sign gets 0 on average; who looks and forgets likewise. `info["is_success"]` says whether the good
-    flag was reached.
+    flag and -1 at the bad one, both of which terminate the episode; 0 elsewhere. Registered with a limit of 200 steps. An
+    agent that ignores the sign, or forgets it, averages 0. `info["is_success"]` says whether the good flag was reached.
 
-    Raises SpaceError (not an action), EnvironmentFault (a step before the first reset, or after the end).
+    Raises SpaceError (invalid action), EnvironmentFault (a step before the first reset, or after the end).
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own shape)
@@ -57,7 +56,7 @@ class CarFlag(gymnasium.Env["NDArray[np.float32]", np.int64]):
         if not self._open:
             raise EnvironmentFault("expected a reset before this step: no episode is open")
         if not self.action_space.contains(action):
-            raise SpaceError(f"expected an action 0 (left), 1 (nothing) or 2 (right), came {action!r}")
+            raise SpaceError(f"expected an action 0 (left), 1 (nothing) or 2 (right), got {action!r}")
         self._velocity = float(np.clip(self._velocity + (int(action) - 1) * POWER, -TOP_SPEED, TOP_SPEED))
         self._position = float(np.clip(self._position + self._velocity, -EDGE, EDGE))
         arrived = abs(self._position) >= FLAG

@@ -1,4 +1,4 @@
-"""Memory Cards: pairs lie face down; one card is shown, find its partner from what was shown before."""
+"""Memory Cards: pairs of cards lie face down; find the partner of the shown card from what was shown before."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ HIDDEN = 0
 class MemoryCards(gymnasium.Env["NDArray[np.int64]", np.int64]):
     """The card game of Esslinger et al. 2022 (arXiv:2206.01078): 2 x `pairs` cards, shuffled, face down.
 
-    Observation, MultiDiscrete (2 pairs,): of each card 0 hidden, 1..pairs its picture, pairs + 1 removed. At each step
-    exactly one card that is still there, drawn evenly, is shown. The action names a card: its partner is rewarded 0 and
-    removes both, anything else -1. The episode terminates when all are removed; registered with a limit of 50 steps.
-    The card that was named wrongly is not shown. `info["is_success"]` says whether all pairs were found.
+    Observation, MultiDiscrete (2 pairs,): for each card, 0 if hidden, 1..pairs for its picture, pairs + 1 if removed. At
+    each step exactly one of the remaining cards, drawn uniformly, is shown. The action names a card: if it is the partner,
+    the reward is 0 and both are removed; otherwise the reward is -1. The episode terminates when all cards are removed;
+    registered with a limit of 50 steps. A card that was named wrongly is not shown. `info["is_success"]` says whether all
+    pairs were found.
 
-    Raises ConfigError (pairs < 1), SpaceError (not an action), EnvironmentFault (a step without an open episode).
+    Raises ConfigError (pairs < 1), SpaceError (invalid action), EnvironmentFault (a step without an open episode).
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own shape)
 
     def __init__(self, pairs: int = 5) -> None:
         if pairs < 1:
-            raise ConfigError(f"pairs: expected at least 1, came {pairs}")
+            raise ConfigError(f"pairs: expected at least 1, got {pairs}")
         self.pairs = pairs
         self.observation_space = gymnasium.spaces.MultiDiscrete([pairs + 2] * (2 * pairs))
         self.action_space = gymnasium.spaces.Discrete(2 * pairs)
@@ -51,7 +52,7 @@ class MemoryCards(gymnasium.Env["NDArray[np.int64]", np.int64]):
         if self._removed.all():
             raise EnvironmentFault("expected a reset before this step: no episode is open")
         if not self.action_space.contains(action):
-            raise SpaceError(f"expected a card, 0 to {2 * self.pairs - 1}, came {action!r}")
+            raise SpaceError(f"expected a card, 0 to {2 * self.pairs - 1}, got {action!r}")
         partner = action != self._shown and self._picture[action] == self._picture[self._shown]
         if partner:
             self._removed[action] = self._removed[self._shown] = True
@@ -70,10 +71,11 @@ class MemoryCards(gymnasium.Env["NDArray[np.int64]", np.int64]):
 
 
 def perfect_memory(observations: Sequence[NDArray[np.int64]], actions: Sequence[int]) -> int:
-    """What a player who forgets nothing does: T + 1 observations of an episode and its T actions -> the next action.
+    """Return the action of a policy with perfect memory, given T + 1 observations of an episode and its T actions.
 
-    It names the partner where that was shown, else the first card that may be it: never shown, still there, and not
-    named in vain when this picture was up. (Not the optimal player, who would also weigh what a guess teaches.)
+    It names the partner if that has been shown, else the first card that may be it: one that was never shown, has not been
+    removed, and was not named in vain when this picture was shown. (The optimal policy would also weigh what a guess
+    reveals.)
     """
     removed = int(observations[0].shape[0] // 2 + 1)
     up = [int(np.flatnonzero((seen != HIDDEN) & (seen != removed))[0]) for seen in observations]

@@ -1,6 +1,6 @@
-"""The tasks that come with Seqel, as a table, and their registration with Gymnasium.
+"""The tasks that are part of Seqel, as a table, and their registration with Gymnasium.
 
-Nothing here imports a task's module: Gymnasium does that when one is made.
+Nothing here imports a task's module: Gymnasium does that when an environment is made.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ __all__ = ["TASKS", "Task", "register"]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task: how it is made, what it asks, and when it counts as solved."""
+    """One task: how it is made, what it requires, and when it counts as solved."""
 
     id: str  # Gymnasium id
     entry_point: str  # "module:Class", imported when the task is made
     summary: str  # one line
     memory: int  # how many steps back the agent must remember to play well; 0: nothing
     kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)  # for the constructor
-    suggested: Mapping[str, Any] = field(default_factory=dict, hash=False)  # settings of training that fit
+    suggested: Mapping[str, Any] = field(default_factory=dict, hash=False)  # suggested training settings
     threshold: float | None = None  # mean return that counts as solved
     limit: int | None = None  # steps after which an episode is truncated
-    reference: str = ""  # where it comes from
+    reference: str = ""  # its source
 
 
 def _tmaze(name: str, length: int) -> Task:
     return Task(
         id=f"seqel/{name}-v0",
         entry_point="seqel.tasks.memory:PassiveTMaze",
-        summary=f"See a cue, walk {length} steps, turn the way it said",
+        summary=f"See a cue, walk {length} steps, turn as the cue said",
         memory=length,
         kwargs={"length": length},
         suggested={"discount": 1.0, "context": length + 1},
@@ -41,7 +41,7 @@ def _tmaze(name: str, length: int) -> Task:
 
 
 TASKS: tuple[Task, ...] = (
-    _tmaze("TMaze", 50),  # any length: gymnasium.make("seqel/TMaze-v0", length=1500)
+    _tmaze("TMaze", 50),  # other lengths: gymnasium.make("seqel/TMaze-v0", length=1500)
     *(_tmaze(f"TMaze{length}", length) for length in (10, 20, 50, 100, 250, 500)),
     Task(
         id="seqel/CarFlag-v0",
@@ -57,7 +57,7 @@ TASKS: tuple[Task, ...] = (
         entry_point="seqel.tasks.memory_cards:MemoryCards",
         summary="Find the pairs among ten cards, one of which is shown at a time",
         memory=50,
-        threshold=-6.5,  # 95 % of the way from random play (-37.4) to a player who forgets nothing (-4.9)
+        threshold=-6.5,  # 95 % of the way from random play (-37.4) to perfect memory (-4.9)
         limit=50,
         reference="Esslinger et al. 2022, arXiv:2206.01078",
     ),
@@ -77,11 +77,20 @@ TASKS: tuple[Task, ...] = (
         threshold=0.99,
         reference="for comparison with CombinationLock",
     ),
+    Task(
+        id="seqel/ShuffledObjects-v0",
+        entry_point="seqel.tasks.shuffled_objects:ShuffledObjects",
+        summary="Name the colour of the object that was marked ten steps ago; the order is shuffled at every step",
+        memory=10,
+        suggested={"discount": 1.0, "context": 11},
+        threshold=0.95,
+        reference="this project, to test sets of entities",
+    ),
 )
 
 
 def register() -> None:
-    """Make every task known to `gymnasium.make`; calling it again does nothing."""
+    """Register every task with Gymnasium; calling it again does nothing."""
     import gymnasium
 
     for task in TASKS:

@@ -1,4 +1,4 @@
-"""What is known of the actions: an array, or a table with a row an action, as the numbers that an action is scored by."""
+"""Reads the features of the actions, from an array or from a table with one row per action."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 __all__ = ["read_action_features", "settings_for"]
 
-DISTINCT = 64  # texts that a column may have to be read as categories
+DISTINCT = 64  # largest number of different texts in a column that is read as categories
 
 
 def read_action_features(given: str | Path | NDArray[Any], names: Sequence[str]) -> Tensor:
-    """(A, F) float32, in the order of `names`.
+    """Return the action features, float32 (A, F), in the order of `names`.
 
-    A table (CSV or Parquet) has the action's name in its first column; columns of numbers and of yes/no are taken as they
-    are, texts of at most 64 kinds become a yes/no column a kind. Rows of other actions are left out.
+    In a table (CSV or Parquet), the first column holds the action's name. Numeric and yes/no columns are used as they
+    are; a text column with at most 64 different values becomes one yes/no column per value. Other actions are ignored.
 
     Raises:
-        DataError: the file cannot be read, an action is missing or stands there twice, a value is missing or not finite.
+        DataError: the file cannot be read, an action is missing or appears twice, or a value is missing or not finite.
         ConfigError: an array of another shape. MissingExtraError: the extra `data` is not installed.
     """
     if not isinstance(given, str | Path):
@@ -37,7 +37,7 @@ def read_action_features(given: str | Path | NDArray[Any], names: Sequence[str])
         except (TypeError, ValueError) as error:
             raise ConfigError(f"action features: expected numbers, got {type(given).__name__}: {error}") from error
         if array.ndim != 2 or len(array) != len(names) or not array.shape[1]:
-            raise ConfigError(f"action features: expected [{len(names)}, F], a row an action, got {list(array.shape)}")
+            raise ConfigError(f"action features: expected [{len(names)}, F], one row each, got {list(array.shape)}")
         return _finite(array, "action features", names)
     table = _table(Path(given))
     key = table.columns[0]
@@ -55,12 +55,12 @@ def read_action_features(given: str | Path | NDArray[Any], names: Sequence[str])
     rows = table[[at[name] for name in names]]
     columns = [_column(rows[name], f"{given}: column {name!r}") for name in table.columns[1:]]
     if not columns:
-        raise DataError(f"{given}: expected columns beside {key!r} that describe the actions, got none")
+        raise DataError(f"{given}: expected at least one column besides {key!r} that describes the actions, got none")
     return _finite(np.concatenate(columns, axis=1), str(given), names)
 
 
 def settings_for(features: Tensor | None, given: Any) -> dict[str, Any]:
-    """The settings that a network with these features needs."""
+    """Return the settings that a network with these features needs."""
     if features is None:
         return {}
     path = {"offline.action_features": str(given)} if isinstance(given, str | Path) else {}
@@ -78,7 +78,7 @@ def _table(path: Path) -> pl.DataFrame:
     except (OSError, pl_.exceptions.PolarsError) as error:
         raise DataError(f"{path}: expected a table of actions (CSV or Parquet), but {error}") from error
     if not found.height:
-        raise DataError(f"{path}: expected a row an action, got none")
+        raise DataError(f"{path}: expected one row per action, got an empty table")
     return found
 
 
@@ -90,7 +90,7 @@ def _column(values: pl.Series, where: str) -> NDArray[np.float32]:
         return numbers[:, None]
     kinds = values.cast(str).unique().sort()
     if len(kinds) > DISTINCT:
-        raise DataError(f"{where}: expected numbers, or at most {DISTINCT} different texts, got {len(kinds)}")
+        raise DataError(f"{where}: expected numbers, or at most {DISTINCT} different texts, got {len(kinds)} texts")
     one_hot: NDArray[np.bool_] = values.cast(str).to_numpy()[:, None] == kinds.to_numpy()[None]
     return one_hot.astype(np.float32)
 
@@ -100,6 +100,6 @@ def _finite(array: NDArray[np.float32], where: str, names: Sequence[str]) -> Ten
     if bad.any():
         row, column = np.argwhere(bad)[0]
         raise DataError(
-            f"{where}: action {names[row]!r}: expected finite numbers, got {array[row, column]} at {column}"
+            f"{where}: action {names[row]!r}: expected finite numbers, got {array[row, column]} in column {column}"
         )
     return torch.from_numpy(np.ascontiguousarray(array))

@@ -1,4 +1,4 @@
-"""Augmentation of what the learner sees: random shifts of images."""
+"""Data augmentation for the learner: random shifts of images."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["shift_images"]
 
 
 def shift_images(batch: SequenceBatch, spec: ObservationSpec, pixels: int) -> SequenceBatch:
-    """Shift each window's pictures by up to `pixels` in each direction, edges repeated, one shift a window.
+    """Shift the images of each window by up to `pixels` in each direction; border pixels are repeated.
 
-    Yarats et al. 2021, arXiv:2004.13649 (DrQ). Differs: one shift for all pictures of a window, so that motion
-    between steps stays what it was.
+    Yarats et al. 2021, arXiv:2004.13649 (DrQ). Differs: all images of a window get the same shift, so that the motion
+    between steps is unchanged.
     """
     observation = dict(batch.observation)
     for leaf in spec.leaves:

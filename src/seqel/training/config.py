@@ -1,4 +1,4 @@
-"""Everything that decides a run, in frozen dataclasses; presets; TOML in and out. No torch here."""
+"""The complete configuration of a run, as frozen dataclasses; presets; reading and writing TOML. Does not import torch."""
 
 from __future__ import annotations
 
@@ -34,31 +34,31 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ReplayConfig:
-    """What is kept, and what one update sees of it."""
+    """What experience is kept, and how much of it one update uses."""
 
     capacity: int = setting(
         1_000_000,
-        "How much experience is kept; the oldest goes first. An episode of T steps takes T + 1 slots. Never more than the "
-        "run's own steps need.",
+        "How much experience is kept; the oldest is dropped first. An episode of T steps takes T + 1 slots. Never more than "
+        "the run's own steps need.",
         unit="slots",
         ge=2,
         known_as=("buffer_size", "memory_size", "replay_size"),
     )
     window: int = setting(
         0,
-        "Length of a training sequence. 0: whole episodes, up to twice `network.context`.",
+        "Length of a training window. 0: whole episodes, up to twice `network.context`.",
         unit="steps",
         ge=0,
         known_as=("seq_len", "sequence_length", "unroll_length"),
     )
     batch_tokens: int = setting(
-        1_664, "About how many steps one update sees; the number of windows follows from it.", unit="steps", ge=1
+        1_664, "Approximate number of steps per update; determines the number of windows.", unit="steps", ge=1
     )
     batch_size: int = setting(0, "Windows per update. 0: chosen from `batch_tokens`.", unit="windows", ge=0)
     replay_ratio: float = setting(
         32.0,
-        "How many steps are learnt from per environment step, each repetition counted.",
-        unit="learnt steps per environment step",
+        "Transitions trained on per environment step; a transition counts each time it is sampled.",
+        unit="trained transitions per environment step",
         gt=0.0,
         known_as=("utd", "update_to_data", "train_freq", "gradient_steps"),
     )
@@ -67,15 +67,15 @@ class ReplayConfig:
     )
     priority: float = setting(
         0.0,
-        "Exponent alpha of prioritised replay: steps are drawn in proportion to their error to this power. 0: all alike.",
+        "Exponent alpha of prioritised replay: steps are sampled in proportion to their error to this power. 0: uniformly.",
         ge=0.0,
         le=1.0,
         known_as=("alpha", "per_alpha"),
     )
-    directory: str = setting("", "Folder for scratch files that hold the experience instead of memory. Empty: memory.")
+    directory: str = setting("", "Folder for files that hold the experience. Empty: the experience is held in memory.")
     importance: float = setting(
         0.4,
-        "Exponent beta of the importance weights that undo prioritised draws, at the start; it grows to 1 over the run.",
+        "Initial exponent beta of the importance weights that correct for prioritised sampling; it grows to 1 over the run.",
         ge=0.0,
         le=1.0,
         known_as=("beta", "per_beta"),
@@ -95,7 +95,7 @@ class LearnerConfig:
     )
     warmup: int = setting(200, "Updates over which the learning rate rises linearly from 0.", unit="updates", ge=0)
     schedule: Literal["constant", "linear", "cosine"] = setting(
-        "linear", "How the learning rate falls after warm-up, until the end of the run.", known_as=("lr_schedule",)
+        "linear", "How the learning rate decays after warm-up, until the end of the run.", known_as=("lr_schedule",)
     )
     final_fraction: float = setting(
         0.05, "The learning rate at the end of the run.", unit="share of `learning_rate`", ge=0.0, le=1.0
@@ -115,12 +115,12 @@ class LearnerConfig:
         1, "Micro-batches per update: more of them need less memory.", ge=1, known_as=("gradient_accumulation_steps",)
     )
     target: Literal["average", "copy"] = setting(
-        "average", "How the target network follows: as a moving average of the weights, or as a copy now and then."
+        "average", "How the target network follows: as a moving average of the weights, or by periodic copies."
     )
     target_rate: float = setting(
         0.01,
-        "Share of the way to the current weights that a moving-average target goes at each update.",
-        unit="share per update",
+        "Fraction by which a moving-average target moves towards the current weights at each update.",
+        unit="fraction per update",
         gt=0.0,
         le=1.0,
         known_as=("tau", "polyak"),
@@ -131,20 +131,19 @@ class LearnerConfig:
     )  # fmt: skip
     acting_weights: Literal["latest", "averaged", "incumbent"] = setting(
         "latest",
-        "Whose weights act, are validated and kept: the latest, or the target network's average. 'incumbent': the weights "
-        "with the best validation so far act in three quarters of the environments and are kept; the averaged ones act in "
-        "the others and are validated.",
+        "Which weights act, are validated and are kept: the latest, or their moving average (the target). 'incumbent': "
+        "the weights that did best in validation so far act in three quarters of the environments and are kept; the averaged "
+        "weights act in the others and are validated.",
     )
-    precision: Literal["float32", "bf16"] = setting("float32", "Number format of the matrix products while learning.")
+    precision: Literal["float32", "bf16"] = setting("float32", "Number format of the matrix products during updates.")
     compile: Literal["auto", "on", "off"] = setting(
         "auto",
-        "Compile the update and the acting step, which takes up to a minute. 'auto': where the run is long enough to gain "
-        "from it.",
+        "Compile the update and the acting step, which takes up to a minute. 'auto': if the run is long enough to benefit.",
     )
-    image_shift: int = setting(0, "Largest random shift of images while learning (DrQ). 0: none.", unit="pixels", ge=0)
+    image_shift: int = setting(0, "Largest random shift of images in an update (DrQ). 0: none.", unit="pixels", ge=0)
     sampled_negatives: int = setting(
         0,
-        "Actions that are scored at each step besides the one taken, drawn at random at every update. 0: all actions.",
+        "Actions that are scored at each step besides the one taken, sampled again at every update. 0: all actions.",
         unit="actions",
         ge=0,
     )
@@ -155,17 +154,17 @@ class LearnerConfig:
 
 @dataclass(frozen=True, slots=True)
 class ValidationConfig:
-    """Validation while training: greedy episodes on seeds that no reported figure uses."""
+    """Validation during training: greedy episodes on seeds that no reported figure uses."""
 
     every: int = setting(
         20_000, "Environment steps between validations.", unit="environment steps", ge=1, known_as=("eval_freq",)
     )
     episodes: int = setting(32, "Greedy episodes per validation.", unit="episodes", ge=1, known_as=("n_eval_episodes",))
     threshold: float | None = setting(
-        None, "Mean return that counts as solved. Left out: no such mark.", unit="reward", known_as=("stop_at", "goal")
+        None, "Mean return that counts as solved. Not set: no threshold.", unit="reward", known_as=("stop_at", "goal")
     )
-    stop: bool = setting(False, "End the run once `threshold` holds on `confirm` further episodes.")
-    confirm: int = setting(100, "Greedy episodes that have to confirm a result.", unit="episodes", ge=1)
+    stop: bool = setting(False, "End the run once `threshold` is also reached in `confirm` further episodes.")
+    confirm: int = setting(100, "Greedy episodes that confirm a result.", unit="episodes", ge=1)
 
     def __post_init__(self) -> None:
         check(self, "validation")
@@ -173,7 +172,7 @@ class ValidationConfig:
 
 @dataclass(frozen=True, slots=True)
 class OfflineConfig:
-    """Learning from recorded sessions: where they are, how long, and what is held out."""
+    """Training on recorded sessions: where they are, for how long, and what is held out."""
 
     files: tuple[str, ...] = setting(
         (), "Tables of recorded sessions (CSV, Parquet, JSONL), or one Minari dataset's id."
@@ -183,23 +182,23 @@ class OfflineConfig:
         "", "A table that describes each action: its name in the first column, then numbers or categories. Empty: none."
     )
     updates: int = setting(
-        20_000, "Updates in all, where there is no environment.", unit="updates", ge=1, known_as=("n_steps", "epochs")
+        20_000, "Updates of a run without an environment.", unit="updates", ge=1, known_as=("n_steps", "epochs")
     )
-    every: int = setting(500, "Updates between checks on the held-out sessions.", unit="updates", ge=1)
+    every: int = setting(500, "Updates between validations on the held-out sessions.", unit="updates", ge=1)
     patience: int = setting(
         5,
-        "The run ends after this many checks in a row whose held-out score is clearly below the best. 0: it never does.",
+        "Stop early after this many validations in a row with a held-out score clearly below the best. 0: never.",
         unit="checks",
         ge=0,
         known_as=("early_stopping",),
     )
     held_out: float = setting(
-        0.1, "Share of the sessions that is not learnt from.", unit="share of sessions", gt=0.0, lt=1.0,
+        0.1, "Share of the sessions that is excluded from training.", unit="share of sessions", gt=0.0, lt=1.0,
         known_as=("validation_split", "test_size"),
     )  # fmt: skip
     fraction: float = setting(
         0.5,
-        "Share of each batch that is recorded data, where an environment is learnt from as well.",
+        "Share of each batch that is recorded data, in runs that also train on an environment.",
         unit="share of a batch",
         gt=0.0,
         lt=1.0,
@@ -222,63 +221,68 @@ class RunConfig:
     )
     observation: dict[str, Any] = setting(
         factory=dict,
-        meaning="How integer grids of the observation are read: a table from their path to 'pixels' or 'codes'. Empty: "
-        "from the bounds of their space.",
+        meaning="How parts of the observation are read: a table from their path to 'pixels' or 'codes' (integer grids), or "
+        "to the largest number of entities (a Sequence). Empty: as their space says.",
     )
     init_from: str = setting(
-        "", "A run or agent whose weights training starts from; its network's shape comes with them."
+        "", "A run or agent whose weights training starts from; the shape of its network is used as well."
     )
     steps: int = setting(
-        200_000, "Environment steps in all, over all environments.", unit="environment steps", ge=1,
+        200_000, "Total number of environment steps, over all environments.", unit="environment steps", ge=1,
         known_as=("total_timesteps", "timesteps", "max_steps"),
     )  # fmt: skip
-    seed: int = setting(0, "Seed of all random numbers of the run.", ge=0, known_as=("random_state",))
+    seed: int = setting(0, "Seed of all random numbers in the run.", ge=0, known_as=("random_state",))
     environments: int = setting(
-        16, "Environments that are stepped together.", unit="environments", ge=1, known_as=("n_envs", "num_envs")
+        16, "Number of parallel environments.", unit="environments", ge=1, known_as=("n_envs", "num_envs")
     )
     vectorization: Literal["auto", "sync", "async", "envpool"] = setting(
         "auto",
-        "How the environments are stepped: in this process, in processes of their own, or by envpool. 'auto': 'sync' or "
+        "How the environments are stepped: in this process, each in its own process, or by envpool. 'auto': 'sync' or "
         "'async', whichever a short trial finds faster.",
     )
-    memoryless: bool = setting(False, "Train the same learner with the history removed, to see what memory is worth.")
-    device: str = setting("auto", "The device: 'cpu', 'cuda', 'cuda:1'. 'auto': a GPU where there is one.")
+    memoryless: bool = setting(False, "Train the same learner without the history, to measure what memory contributes.")
+    device: str = setting("auto", "The device: 'cpu', 'cuda', 'cuda:1'. 'auto': a GPU if there is one.")
     threads: int = setting(
         0,
-        "Threads of torch on a CPU. 0: one for small networks, else as many as the process may use cores.",
+        "Number of torch's CPU threads. 0: one for small networks, otherwise one per core that the process may use.",
         unit="threads",
         ge=0,
         known_as=("num_threads", "n_jobs"),
     )
     refresh_every: int = setting(
         0,
-        "Updates between recomputing the agent's memory of open episodes with the current weights. 0: never.",
+        "Updates between recomputations of the agent's memory of open episodes with the current weights. 0: never.",
         unit="updates",
         ge=0,
     )
     checkpoint_every: int = setting(300, "Seconds between checkpoints. 0: only at the end.", unit="seconds", ge=0)
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = setting(
+        (),
+        "Experiment trackers that receive every record, in addition to metrics.jsonl.",
+        known_as=("loggers", "logger"),
+    )
     log_every: int = setting(2_000, "Environment steps between records.", unit="environment steps", ge=1)
     network: NetworkConfig = section(NetworkConfig, "The shape of the Q-network.")
-    objective: ObjectiveConfig = section(ObjectiveConfig, "What is learnt.")
-    exploration: ExplorationConfig = section(ExplorationConfig, "How the agent tries things out.")
-    replay: ReplayConfig = section(ReplayConfig, "What experience is kept, and what one update sees of it.")
+    objective: ObjectiveConfig = section(ObjectiveConfig, "The loss and its terms.")
+    exploration: ExplorationConfig = section(ExplorationConfig, "How the agent explores.")
+    replay: ReplayConfig = section(ReplayConfig, "What experience is kept, and how much of it one update uses.")
     learner: LearnerConfig = section(LearnerConfig, "The optimiser, its schedule, and the target network.")
-    validation: ValidationConfig = section(ValidationConfig, "Validation while training.")
-    offline: OfflineConfig = section(OfflineConfig, "Learning from recorded sessions.")
+    validation: ValidationConfig = section(ValidationConfig, "Validation during training.")
+    offline: OfflineConfig = section(OfflineConfig, "Training on recorded sessions.")
 
     def __post_init__(self) -> None:
         check(self)
         if self.learner.acting_weights == "incumbent" and self.environments < 2:
             raise ConfigError(
-                "learner.acting_weights = 'incumbent' needs environments >= 2, one of them to try newer weights in; got 1"
+                "learner.acting_weights = 'incumbent' needs environments >= 2, one of them for the averaged weights; got 1"
             )
 
 
 def preset(name: str = "default", **settings: Any) -> RunConfig:
-    """A named starting point, with settings on top (`network__width=128` or `**{"network.width": 128}`).
+    """Return the config of a preset, with `settings` on top (`network__width=128` or `**{"network.width": 128}`).
 
     Raises:
-        ConfigError: there is no such preset or setting.
+        ConfigError: unknown preset or setting.
     """
     if name not in PRESETS:
         raise ConfigError(f"preset: expected one of {sorted(PRESETS)}, got {name!r}")
@@ -286,10 +290,10 @@ def preset(name: str = "default", **settings: Any) -> RunConfig:
 
 
 def with_settings(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
-    """Replace settings by their dotted names ("learner.learning_rate"); strings are read as TOML values.
+    """Return the config with settings replaced by their dotted names ("learner.learning_rate"); strings are read as TOML.
 
     Raises:
-        ConfigError: a name is unknown (says which are known) or a value is of the wrong type.
+        ConfigError: an unknown name (the message lists the known ones), or a value of the wrong type.
     """
     nested: dict[str, Any] = {}
     for name, value in settings.items():
@@ -304,23 +308,23 @@ def with_settings(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
 
 
 def from_dict(data: dict[str, Any]) -> RunConfig:
-    """A nested dict, as TOML gives it -> a checked config. Raises ConfigError as `with_settings` does."""
+    """Return a checked config from a nested dict, as TOML gives it. Raises ConfigError as `with_settings` does."""
     return with_settings(RunConfig(), data)
 
 
 def load_config(path: str | Path) -> RunConfig:
-    """Read a TOML file.
+    """Read a config from a TOML file.
 
     Raises:
-        ConfigError: it is missing, garbled, or names an unknown setting.
+        ConfigError: the file is missing, is not valid TOML, or names an unknown setting.
     """
     try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))  # a byte-order mark is no content
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))  # ignores a byte-order mark
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file") from error
     except OSError as error:
         raise ConfigError(f"{str(path)!r:.200}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, or more digits than Python reads
+    except (ValueError, RecursionError) as error:  # TOML, UTF-8, or too many digits for Python
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     try:
         if "preset" in data:
@@ -339,7 +343,7 @@ def save_config(config: RunConfig, path: Path) -> None:
 
 
 def config_text(config: RunConfig) -> str:
-    """A config as TOML, with its checksum as the last line. Raises ConfigError where TOML cannot say an argument."""
+    """Return the config as TOML, with its checksum in the last line. Raises ConfigError if TOML cannot hold an argument."""
     import tomli_w
 
     data = dataclasses.asdict(config)
@@ -355,6 +359,6 @@ def _drop_none(data: dict[str, Any]) -> None:
         if isinstance(data[name], dict):
             _drop_none(data[name])
         elif data[name] is None:
-            del data[name]  # TOML has no null; a missing setting is the default, which is None for these
+            del data[name]  # TOML has no null; a missing setting gets its default, which is None for these
         elif isinstance(data[name], tuple):
             data[name] = list(data[name])

@@ -1,6 +1,6 @@
-"""What a config leaves open is resolved here, once, before a run begins; the result is written to config.toml.
+"""Resolves what a config leaves open, once, before a run starts; the result is written to config.toml.
 
-Online it follows from a first look at the environment, offline from the lengths of the recorded episodes.
+For online runs the values follow from probing the environment, for offline runs from the lengths of the episodes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LONGEST_CONTEXT", "resolve_defaults", "resolve_offline_defaults", "with_defaults"]
 
-DISCOUNT = 0.99  # where neither the config nor the environment says
+DISCOUNT = 0.99  # if neither the config nor the environment sets it
 LONGEST_CONTEXT = 128  # steps; chosen for recorded episodes that are longer
 
 
@@ -36,9 +36,9 @@ def resolve_offline_defaults(config: RunConfig, episodes: EpisodeBuffer) -> RunC
 
 
 def with_defaults(config: RunConfig, context: int, window: int, discount: float = DISCOUNT) -> RunConfig:
-    """The config with this context, and with window, discount and heads where it leaves them open.
+    """Return the config with this context, and with window, discount and heads filled in where they are open.
 
-    A memoryless config gets a context of one step and tokens without history.
+    A memoryless config gets a context of one step, and tokens without history.
     """
     network, objective, replay = config.network, config.objective, config.replay
     if config.memoryless:

@@ -1,4 +1,4 @@
-"""What a network says about recorded sessions that it does not learn from: how well it knows them, and what it would do."""
+"""Scores on held-out episodes: how well the network predicts them, and how often it agrees with the recorded actions."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ __all__ = ["TITLES", "HeldOut", "Sums", "told"]
 
 Metric = Literal["unexplained", "imitation"]
 TITLES: dict[str, str] = {"unexplained": "held-out unexplained", "imitation": "held-out imitation"}
-NOTHING = 0.01  # of chance: no better than that by more is nothing learnt
+NOTHING = 0.01  # fraction of the chance level: a smaller improvement over chance counts as none
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HeldOut:
-    """What the network says about sessions that it does not learn from."""
+    """Scores of a network on episodes that it was not trained on."""
 
-    mean: float  # the score that the best weights are chosen by, larger is better: - `unexplained`, or - `imitation`
-    unexplained: float  # share of the variance of its targets that the values leave unexplained; 1: they know nothing
+    mean: float  # the score by which the best weights are chosen, larger is better: - `unexplained`, or - `imitation`
+    unexplained: float  # share of the targets' variance that the Q-values do not explain; 1: like predicting the mean
     td_error: float  # mean |target - q|, in units of reward
-    imitation: float | None  # nats of the recorded action under the policy head
-    agreement: float  # share of the steps where the agent would have done what was recorded
-    first_value: float  # mean value of its own action at the first step: what it expects of a whole session, discounted
-    first_return: float  # what those sessions earned from there, discounted
+    imitation: float | None  # mean negative log-probability of the recorded action under the policy head, in nats
+    agreement: float  # share of the steps at which the agent would have chosen the recorded action
+    first_value: float  # mean value of the greedy action at the first step: the expected discounted return
+    first_return: float  # mean discounted return of those episodes from the first step on
     sessions: int
-    metric: Metric = "unexplained"  # what `mean` is minus of
-    chance: float = 1.0  # the metric without any knowledge: uniform probabilities, or the mean of the targets
-    success: ClassVar[None] = None  # nothing is played
+    metric: Metric = "unexplained"  # the metric whose negative is `mean`
+    chance: float = 1.0  # the metric of uniform probabilities, or of predicting the mean target everywhere
+    success: ClassVar[None] = None  # no episodes are played
 
     def as_json(self) -> dict[str, Any]:
-        """The figures as metrics.jsonl holds them."""
+        """Return the figures as metrics.jsonl holds them."""
         return dataclasses.asdict(self)
 
     def evidence(self) -> dict[str, Any]:
-        """What a saved agent says about the validation that it was chosen by, beside the score."""
+        """Return what a saved agent keeps about the validation that selected it, besides the score."""
         return {"held_out_sessions": self.sessions, "metric": self.metric, "chance": self.chance}
 
     def scalars(self) -> dict[str, float]:
-        """The metric and its chance level under TensorBoard's names."""
+        """Return the metric and its chance level under TensorBoard's names."""
         return {f"held_out/{self.metric}": -self.mean, f"held_out/{self.metric}_chance": self.chance}
 
     @property
     def title(self) -> str:
-        """The metric's name for a person, one for each of the two."""
+        """The metric's display name."""
         return TITLES[self.metric]
 
     @property
@@ -64,24 +64,24 @@ class HeldOut:
         return not -self.mean < self.chance * (1.0 - NOTHING)
 
     def told(self, best: float | None = None) -> str:
-        """The metric with its unit, what chance would be, and the best so far (as `mean` is: larger is better)."""
+        """Format the metric with its unit, the chance level, and the best score so far (like `mean`: larger is better)."""
         return told(dataclasses.asdict(self), best)
 
 
-def told(look: dict[str, Any], best: float | None = None) -> str:
-    """As `HeldOut.told`, of a look that a file has."""
-    value, chance = -look["mean"], look.get("chance", 1.0)
-    share = look.get("metric", "unexplained") == "unexplained"
+def told(validation: dict[str, Any], best: float | None = None) -> str:
+    """Format as `HeldOut.told` does, from a validation as a file holds it."""
+    value, chance = -validation["mean"], validation.get("chance", 1.0)
+    share = validation.get("metric", "unexplained") == "unexplained"
     parts = [f"chance: {chance:.0%}" if share else f"chance: {chance:.4g}"]
     if best is not None:
         parts.append(f"best {-best:.1%}" if share else f"best {-best:.4g}")
     text = f"{value:.1%}" if share else f"{value:.4g} nats"
-    nothing = "" if value < chance * (1.0 - NOTHING) else ", so nothing is learnt yet"
+    nothing = "" if value < chance * (1.0 - NOTHING) else ", so nothing is learned yet"
     return f"{text} ({', '.join(parts)}{nothing})"
 
 
 class Sums:
-    """Adds up what `HeldOut` tells, batch by batch."""
+    """Accumulates the sums behind `HeldOut`, batch by batch."""
 
     def __init__(
         self, network: QNetwork, objective: ObjectiveConfig, discount: float, lengths: NDArray[np.int64]
@@ -89,15 +89,15 @@ class Sums:
         self.network, self.objective, self.discount = network, objective, discount
         self.lengths = torch.from_numpy(lengths)  # (episodes,)
         self.steps = 0
-        self.evaluates = False  # policies are evaluated: no greedy action is there to agree with
+        self.evaluates = False  # whether batches hold policies to evaluate; then no greedy action is compared
         self.error = self.size = self.nats = self.agree = self.even = 0.0
-        self.target: torch.Tensor | float = 0.0  # (K,)  K values of each step: one, or of K evaluated policies
+        self.target: torch.Tensor | float = 0.0  # (K,)  K values per step: one, or one for each of K evaluated policies
         self.square: torch.Tensor | float = 0.0
         self.first_value: list[torch.Tensor] = []  # (episodes, K)
         self.first_return: list[float] = []
 
     def add(self, batch: SequenceBatch, online: QOutput, slow: QOutput) -> None:
-        """One batch of whole walks through the sessions."""
+        """Add one batch of whole episodes, or of windows that cover them."""
         network, objective = self.network, self.objective
         support = network.config.bcq_threshold if network.config.policy_head == "constraint" else 0.0
         goal = q_targets(batch, online, slow, objective, support)[batch.loss_mask].double()
@@ -110,7 +110,7 @@ class Sums:
         for term, _, reported in term_losses(batch, online, slow, network.head.scale, objective):
             if term is CLONING:
                 self.nats += float(reported[batch.loss_mask].sum())
-        # even play: nats of any one of the actions that there are
+        # chance level: nats of one action chosen uniformly among the allowed ones
         if batch.allowed is None:
             self.even += len(goal) * float(np.log(network.action_spec.sizes).sum())
         else:
@@ -126,18 +126,18 @@ class Sums:
             value = mean_over_dimensions((batch.policy[:, 0] * slow.q[:, 0]).sum(dim=-1))
         self.first_value.append(value[begins].double().cpu())
         assert batch.episode_index is not None
-        # longer sessions come in several windows
+        # longer episodes span several windows
         whole = begins & (batch.valid.sum(dim=1) == self.lengths.to(begins.device)[batch.episode_index])
         earned = discounted_return(batch.reward, torch.full_like(batch.reward, self.discount), batch.valid)[:, 0]
         self.first_return += earned[whole].tolist()
 
     def first_values(self) -> NDArray[np.float64]:
-        """(K,) what a session is worth at its first step, by each of K values; NaN where none began."""
+        """Return (K,) mean values at the first step of an episode; NaN if no episode starts in the batches."""
         found: NDArray[np.float64] = torch.cat(self.first_value).mean(dim=0).numpy()
         return found
 
     def result(self) -> HeldOut:
-        """Means over all steps."""
+        """Return the means over all steps."""
         steps, objective = max(self.steps, 1), self.objective
         variance = float(torch.as_tensor(self.square / steps - (self.target / steps) ** 2).mean())
         floor = 1e-6 * float(self.network.head.scale) ** 2

@@ -1,4 +1,4 @@
-"""`update(batch) -> metrics`: owns the network, the target network and the optimiser. No replay, no environment."""
+"""The learner: `update(batch) -> metrics`. It owns network, target network and optimiser, but no replay or environment."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from seqel.types import SequenceBatch
 __all__ = ["Learner", "rate_at"]
 
 VARIANCE_MEMORY = 0.99
-VARIANCE_FLOOR = 1e-3  # of the squared return scale: targets that hardly vary must not blow the loss up
+VARIANCE_FLOOR = 1e-3  # of the squared return scale: keeps the loss bounded if the targets barely vary
 
 
 class Learner:
     """Double Q-learning on windows.
 
-    Raises ConfigError where the network's kind of value and the objective do not go together.
+    Raises ConfigError if the network's value type and the objective are incompatible.
 
-    The loss of scalar values is divided by a running variance of their targets, so that the gradient clip means the
-    same for every task.
+    The loss of scalar values is divided by a running variance of their targets, so that one clipping threshold for the
+    gradient suits every task.
     """
 
     def __init__(self, network: QNetwork, objective: ObjectiveConfig, config: LearnerConfig) -> None:
         if network.head.values.needs_next_outputs and objective.lambda_ > 0.0:
             raise ConfigError(
-                f"network.value = {network.config.value!r} learns distributions, which have no lambda-return here: set "
+                f"network.value = {network.config.value!r} predicts distributions, for which there is no lambda-return: set "
                 f"objective.lambda_ = 0 (got {objective.lambda_}), and objective.n_step for longer returns"
             )
         _require_heads(network, objective, config)
@@ -54,7 +54,7 @@ class Learner:
         self.errors = torch.zeros(0, 0)  # (B, T) |target - q| of the last update, in units of the return scale
         self._online: list[Tensor] = list(network.parameters())
         self._slow: list[Tensor] = list(self.target.parameters())
-        # imitation alone, or rewards alone: what the target network says would be multiplied by 0
+        # with cloning alone, or with discount 0, the target network's values would be multiplied by 0
         self._bootstraps = objective.td_weight > 0.0 and (objective.discount != 0.0 or objective.iql_expectile > 0.0)
         self._loss = compiled(self._step_losses) if config.compile == "on" else self._step_losses
 
@@ -70,12 +70,12 @@ class Learner:
     # -- one update ------------------------------------------------------------------------------------------------
 
     def update(self, batch: SequenceBatch, progress: float = 0.0) -> dict[str, Tensor]:
-        """One optimiser step on one batch; the metrics are tensors, so that nothing waits for the device.
+        """Take one optimiser step on one batch; the metrics are tensors, so that nothing waits for the device.
 
-        `progress` is the fraction of the run that is over, which the learning-rate schedule follows.
+        `progress` is the fraction of the run that is over; the learning-rate schedule follows it.
 
         Raises:
-            NonFiniteError: the loss or a gradient is not finite; the weights are then those before this update.
+            NonFiniteError: the loss or a gradient is not finite; the weights are left as they were before this update.
         """
         batch = batch.to(self.device)
         rate = rate_at(self.updates, progress, self.config)
@@ -100,7 +100,7 @@ class Learner:
         return metrics | {"gradient_norm": norm.detach(), "learning_rate": torch.tensor(rate)}
 
     def _train(self, mode: bool) -> None:
-        """Dropout on for learning alone: the same network acts in between."""
+        """Enable dropout only during the update: the same network acts in between."""
         if self.network.config.dropout:
             self.network.train(mode)
 
@@ -117,7 +117,7 @@ class Learner:
         return metrics
 
     def _backward_in_parts(self, parts: list[SequenceBatch]) -> dict[str, Tensor]:
-        """The same gradients, a micro-batch at a time: each weighs as much as the steps that it teaches.
+        """Compute the same gradients one micro-batch at a time, each weighted by its number of trained transitions.
 
         The variance of the whole batch's targets is known only at the end, so the gradients are divided by it then.
         """
@@ -129,7 +129,7 @@ class Learner:
             share = part.num_learned / total
             loss, extra, metrics, error = self._loss(part)
             errors.append(error)
-            if extra is not None:  # with classified values only (see `_require_heads`): nothing is divided below
+            if extra is not None:  # only without division by the variance below (see `_require_heads`)
                 loss = loss + extra
                 metrics["loss"] = loss.detach()
             torch.autograd.backward(loss * share)
@@ -146,7 +146,7 @@ class Learner:
         return sums
 
     def _step_losses(self, batch: SequenceBatch) -> tuple[Tensor, Tensor | None, dict[str, Tensor], Tensor]:
-        """The error of the values, what comes on top of it, metrics, and (B, T) |target - q| in return scales."""
+        """Return the value loss, the sum of the other terms, metrics, and (B, T) |target - q| in return scales."""
         judged = batch
         if self.config.sampled_negatives:
             batch, judged = with_negatives(batch, self.network.action_spec.actions, self.config.sampled_negatives)
@@ -207,26 +207,26 @@ class Learner:
     # -- scale, statistics, state ----------------------------------------------------------------------------------
 
     def rescale(self, scale: float) -> None:
-        """Move both heads to another unit of value; values of scalar heads stay exactly what they are."""
+        """Change the unit of value in both networks; the values of scalar heads stay exactly the same."""
         ratio = float(self.network.head.scale) / scale
         self.network.rescale(scale)
         self.target.rescale(scale)
         self.variance = self.variance * ratio**2
 
     def observe(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
-        """Freeze the statistics of vector leaves, the same ones in both networks.  path -> (mean, std)."""
+        """Freeze the statistics of vector leaves, the same in both networks. `statistics`: path -> (mean, std)."""
         for network in (self.network, self.target):
             for path, encoder in network.tokens.vectors().items():
                 if path in statistics:
                     encoder.observe(*(value.to(self.device) for value in statistics[path]))
 
     def describe_actions(self, features: Tensor) -> None:
-        """What is known of the actions, (A, F), to both networks. Raises ConfigError where it does not fit."""
+        """Set the action features (A, F) of both networks. Raises ConfigError if their shape does not fit."""
         self.network.describe_actions(features)
         self.target.describe_actions(features)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything an exact resume needs."""
+        """Return everything that an exact resume needs."""
         return {
             "network": self.network.state_dict(),
             "target": self.target.state_dict(),
@@ -237,7 +237,7 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
+        """Restore what `state_dict` returned."""
         self.network.load_state_dict(state["network"])
         self.target.load_state_dict(state["target"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -247,21 +247,21 @@ class Learner:
 
 
 def _require_heads(network: QNetwork, objective: ObjectiveConfig, config: LearnerConfig) -> None:
-    """Raises ConfigError where the objective needs a head that is not there."""
+    """Raise ConfigError if the objective needs a head that the network lacks."""
     terms = active_terms(objective)
     for term in terms:
         if term.head is not None and network.part(term.head) is None:
             raise ConfigError(f"objective.{term.setting} > 0 needs {HEADS[term.head].setting}")
     if network.part("policy") is not None and not any(term.head == "policy" for term in terms):
         raise ConfigError(
-            f"network.policy_head = {network.config.policy_head!r} is learnt by objective.cloning_weight, which is 0"
+            f"network.policy_head = {network.config.policy_head!r} is trained by objective.cloning_weight, which is 0"
         )
     if network.head.values.needs_next_outputs and (
         network.part("state_value") is not None or network.config.policy_head == "constraint"
     ):
         raise ConfigError(
-            f"network.value = {network.config.value!r}: distributions are learnt from the best action's alone, which neither "
-            "objective.iql_expectile nor network.policy_head = 'constraint' changes; take 'scalar' or 'hl-gauss'"
+            f"network.value = {network.config.value!r}: these are trained towards the best action only, which neither "
+            "objective.iql_expectile nor network.policy_head = 'constraint' changes; use 'scalar' or 'hl-gauss'"
         )
     if config.sampled_negatives and network.action_spec.dims > 1:
         raise ConfigError(
@@ -271,13 +271,13 @@ def _require_heads(network: QNetwork, objective: ObjectiveConfig, config: Learne
     if terms and config.accumulate > 1 and network.head.values.divide_by_variance:
         names = " and ".join(f"objective.{term.setting}" for term in terms)
         raise ConfigError(
-            "learner.accumulate > 1 divides all gradients by the variance of scalar targets, which those of "
-            f"{names} are not measured in: set accumulate = 1, or network.value = 'hl-gauss'"
+            "learner.accumulate > 1 divides all gradients by the variance of scalar targets, a unit that "
+            f"{names} do not share: set accumulate = 1, or network.value = 'hl-gauss'"
         )
 
 
 def rate_at(update: int, progress: float, config: LearnerConfig) -> float:
-    """Linear warm-up over updates, times constant, linear or cosine decay over the run to `final_fraction`."""
+    """Return the learning rate: linear warm-up over updates, then constant, linear or cosine decay to `final_fraction`."""
     rate = config.learning_rate * min(1.0, (update + 1) / max(1, config.warmup))
     if config.schedule == "constant":
         return rate
@@ -286,6 +286,6 @@ def rate_at(update: int, progress: float, config: LearnerConfig) -> float:
 
 
 def split(batch: SequenceBatch, parts: int) -> list[SequenceBatch]:
-    """Cut a batch into `parts` micro-batches along B."""
+    """Split a batch into `parts` micro-batches along B."""
     size = -(-len(batch.reward) // parts)
     return [batch.rows(slice(at, at + size)) for at in range(0, len(batch.reward), size)]

@@ -1,4 +1,4 @@
-"""Large sets of actions: score the action taken and some others a step, not all of them."""
+"""Sampled negatives for large action sets: score the action taken and a few others at each step, instead of all."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["with_negatives"]
 
 
 def with_negatives(batch: SequenceBatch, actions: int, count: int) -> tuple[SequenceBatch, SequenceBatch]:
-    """The batch as the network scores it, and as the losses judge that.
+    """Return the batch for the network to score, and the batch for the losses to read.
 
-    Column 0 of the candidates (B, T+1, 1 + count) is the action taken, where one was; the others are drawn evenly: the
-    same ones for every step where all actions are allowed, each step's own among those that its mask allows. In the
-    second batch an action is the number of its column (0), and the mask (B, T+1, 1 + count) leaves out what was drawn
-    and is the action taken. `log_count` says how many actions a column stands for, which makes the normalising sums of
-    `conservative` and `imitation` right on average. A maximum over the candidates is at most that over all.
+    Column 0 of the candidates (B, T+1, 1 + count) is the action taken, if there was one. The others are sampled uniformly:
+    the same ones for every step if all actions are allowed, otherwise separately per step among the allowed ones. In the
+    second batch, an action is its column number (0), and the mask (B, T+1, 1 + count) excludes sampled actions that equal
+    the action taken. `log_count` is the log of the number of actions that a column stands for; it makes the normalising
+    sums of the CQL penalty and the cloning loss right on average. A maximum over the candidates is at most that over all.
 
-    Draws from torch's generator. One action dimension, and no evaluated policy.
+    Samples from torch's generator. Needs one action dimension, and no policy to evaluate in the batch.
     """
     assert batch.policy is None and batch.action.shape[-1] == 1
     taken = pad(batch.action[..., 0], (0, 1))  # (B, T+1)

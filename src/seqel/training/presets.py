@@ -8,13 +8,13 @@ __all__ = ["PRESETS"]
 
 # name -> (what it is for, settings by dotted name)
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
-    "default": ("rewards that come late, after long corridors: Peng's Q(0.9)", {}),
+    "default": ("delayed rewards, for instance after long corridors: Peng's Q(0.9)", {}),
     "immediate": (
-        "each action is answered at once (recall, counting, copying): one-step targets, a mild count bonus",
+        "tasks that give feedback on each action at once (recall, counting, copying): one-step targets, a mild count bonus",
         {"objective.lambda_": 0.0, "exploration.bonus": 0.02, "environments": 32, "replay.replay_ratio": 4.0},
     ),
     "control": (
-        "a reward at every step, and all there is to know in view (balancing, steering): many small updates",
+        "a reward at every step and a fully observed state (balancing, steering): many small updates",
         {
             "replay.batch_tokens": 416,
             "learner.learning_rate": 5e-4,
@@ -25,7 +25,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "search": (
-        "what has to be remembered must first be looked for: a warmer ladder of temperatures, slower learning",
+        "tasks where the agent must first find what it has to remember: higher exploration temperatures, slower learning",
         {
             "exploration.low": 0.003,
             "exploration.high": 0.3,
@@ -34,11 +34,11 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "offline-cql": (
-        "recorded data: conservative Q-learning (Kumar et al. 2020), values of what was not done are held down",
+        "recorded data: conservative Q-learning (Kumar et al. 2020), which lowers the values of actions not in the data",
         {"objective.cql_alpha": 0.05},
     ),
     "offline-online": (
-        "from recorded data on to an environment (with --start and --data): what is proven acts, what is learnt is on trial",
+        "from recorded data to an environment (with --start and --data): the incumbent acts, a challenger is tried",
         {
             "learner.acting_weights": "incumbent",
             "validation.every": 5_000,
@@ -50,19 +50,19 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "offline-iql": (
-        "recorded data: implicit Q-learning (Kostrikov et al. 2021), only actions that were recorded are ever valued",
+        "recorded data: implicit Q-learning (Kostrikov et al. 2021), which only ever values recorded actions",
         {"objective.iql_expectile": 0.9, "objective.cloning_weight": 1.0, "objective.awr_beta": 3.0},
     ),
     "offline-bcq": (
-        "recorded data: the best value among the actions that are likely here (discrete BCQ, Fujimoto et al. 2019)",
+        "recorded data: the best value among the actions that are likely in a state (discrete BCQ, Fujimoto et al. 2019)",
         {"objective.cloning_weight": 1.0, "network.policy_head": "constraint"},
     ),
     "supervised-q": (
-        "recorded data, many actions: the next action as it was recorded, shaped by Q-learning (SQN, Xin et al. 2020)",
+        "recorded data, many actions: cloning of the recorded actions, shaped by Q-learning (SQN, Xin et al. 2020)",
         {"objective.cloning_weight": 1.0, "objective.lambda_": 0.0},
     ),
     "behaviour-cloning": (
-        "recorded data: do what was done; the baseline that every other must beat",
+        "recorded data: behaviour cloning, the baseline that every other preset must beat",
         {"objective.td_weight": 0.0, "objective.cloning_weight": 1.0},
     ),
 }

@@ -1,4 +1,4 @@
-"""Which heads an objective needs beside the values: chosen here once, so that a preset need only name the objective."""
+"""The heads that an objective needs besides the Q-values, derived here so that a preset only has to name the objective."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["with_heads"]
 
 
 def with_heads(network: NetworkConfig, objective: ObjectiveConfig) -> NetworkConfig:
-    """The config with the heads that the objective's terms need: a policy head that decides, a state value.
+    """Return the config with the heads that the objective's terms need: a greedy policy head, a state value.
 
-    What the config itself asks for (a policy head as a constraint, or beside the values) stays.
+    A policy head that the config asks for itself (a constraint, or an auxiliary one) stays.
     """
-    from seqel.losses.terms.registry import active_terms  # these import torch, which a command need not wait for
+    from seqel.losses.terms.registry import active_terms  # these import torch, which is slow
     from seqel.networks.heads.registry import HEADS
 
     for term in active_terms(objective):

@@ -1,4 +1,4 @@
-"""The running size of discounted returns: the unit that values, temperatures and bonuses are measured in."""
+"""The running size of discounted returns, the unit of values, temperatures and bonuses."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["ReturnScale"]
 class ReturnScale:
     """Root mean square of the discounted returns of recent episodes' steps (about the last 200 episodes).
 
-    Van Hasselt et al. 2016, arXiv:1602.07714 (adaptive rescaling) for the purpose. Differs: the size of returns seen,
-    not of the targets, so that a network that imagines large values cannot talk itself into a larger unit.
+    Follows the purpose of van Hasselt et al. 2016, arXiv:1602.07714 (adaptive rescaling). Differs: uses the observed
+    returns instead of the targets, so that overestimated values cannot enlarge the unit.
     """
 
     def __init__(self, discount: float, memory: float = 0.995) -> None:
@@ -24,11 +24,11 @@ class ReturnScale:
         self.square = 0.0
 
     def begin(self, scale: float) -> None:
-        """Begin with a size that is known, in units of reward, as if many episodes had shown it."""
+        """Start with a known scale in units of reward, as if it had been observed in many episodes."""
         self.weight, self.square = 1.0, scale**2
 
     def observe(self, reward: NDArray[np.float32]) -> None:
-        """Take one episode's (or segment's) rewards, (T,)."""
+        """Update the scale with the rewards (T,) of one episode or segment."""
         returns = discounted_return(
             torch.from_numpy(np.asarray(reward, np.float64))[None],
             torch.full((1, len(reward)), self.discount, dtype=torch.float64),
@@ -44,9 +44,9 @@ class ReturnScale:
         return float(np.sqrt(self.square / self.weight))
 
     def state_dict(self) -> dict[str, float]:
-        """Two numbers."""
+        """Return the two sums behind the scale."""
         return {"weight": self.weight, "square": self.square}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """The inverse of `state_dict`."""
+        """Restore what `state_dict` returned."""
         self.weight, self.square = float(state["weight"]), float(state["square"])

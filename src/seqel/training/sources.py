@@ -1,4 +1,4 @@
-"""From what a user names (tables and a schema, a Minari id, sessions in memory) to sessions to learn from."""
+"""Opens recorded data that a user names: tables with a schema, a Minari dataset's id, or a dataset in memory."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ __all__ = [
 
 
 class Source(Protocol):
-    """Recorded sessions with what they mean."""
+    """Recorded episodes with their spaces."""
 
     @property
     def buffer(self) -> EpisodeBuffer:
-        """Every session."""
+        """Every recorded episode."""
         ...
 
     @property
     def observation(self) -> ObservationSpec:
-        """What was observed."""
+        """The observation space."""
         ...
 
     @property
     def action(self) -> ActionSpec:
-        """What could be done."""
+        """The action space."""
         ...
 
     def split(self, held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows of the sessions to learn from, and of those held out."""
+        """Return the indices of the training episodes and of the held-out episodes, each (N,)."""
         ...
 
 
@@ -53,7 +53,7 @@ Data = str | Path | Sequence[str | Path] | Source
 
 
 def source_names(data: Data) -> tuple[str, ...] | None:
-    """The files (or the id) as a config holds them; None for sessions in memory."""
+    """Return the files (or the id) as a config holds them; None for a dataset in memory."""
     if isinstance(data, str | Path):
         return (str(data),)
     if isinstance(data, Sequence):
@@ -62,10 +62,10 @@ def source_names(data: Data) -> tuple[str, ...] | None:
 
 
 def open_source(data: Data, schema: str | Path | dict[str, Any] | None) -> Source:
-    """Read it, or take it as it is. `schema`: the TOML file, or what an agent kept of one.
+    """Read `data`, or return it if it is in memory. `schema`: the TOML file, or the schema that an agent has kept.
 
     Raises:
-        ConfigError: no schema for tables, or one for what needs none. DataError: what is wrong with the data.
+        ConfigError: tables without a schema, or a schema for a Minari dataset. DataError: the data are invalid.
         MissingExtraError: the extra `data` is not installed.
     """
     files = source_names(data)
@@ -77,11 +77,11 @@ def open_source(data: Data, schema: str | Path | dict[str, Any] | None) -> Sourc
         from seqel.datasets.minari import load_minari
 
         if schema:
-            raise ConfigError(f"schema: {files[0]!r} is a Minari dataset, which says itself what it holds")
+            raise ConfigError(f"schema: {files[0]!r} is a Minari dataset, which describes itself; leave out the schema")
         return load_minari(files[0])
     if not schema:
         raise ConfigError(
-            f"schema: expected the TOML file that says what the columns are; `seqel data check {files[0]} --write "
+            f"schema: expected the TOML file that describes the columns; `seqel data check {files[0]} --write "
             "schema.toml` proposes one"
         )
     from seqel.datasets.dataset import load
@@ -91,13 +91,13 @@ def open_source(data: Data, schema: str | Path | dict[str, Any] | None) -> Sourc
 
 
 def described(source: Source) -> dict[str, Any]:
-    """What an agent has to keep of the data it learnt from: vocabularies, names of actions. Empty for what has none."""
+    """Return what an agent keeps about its training data: vocabularies, names of actions. Empty if there are none."""
     encoding = getattr(source, "encoding", None)
     return {} if encoding is None else {"encoding": encoding.to_json()}
 
 
 def action_names(action: ActionSpec, source: Source | None = None) -> list[str]:
-    """What the actions are called: as a table has them, else by their numbers.
+    """Return the names of the actions from a table; without one, their numbers.
 
     Raises ConfigError: there are several action dimensions, whose actions no single list of features describes.
     """
@@ -113,19 +113,19 @@ def action_names(action: ActionSpec, source: Source | None = None) -> list[str]:
 
 
 def reencode_for_agent(source: Source, encoding: dict[str, Any]) -> Source:
-    """Data from a table, in the codes of an agent's own `described` encoding. Raises DataError where they do not fit."""
+    """Re-encode a table in the codes of an agent's `described` encoding. Raises DataError if they do not fit."""
     from seqel.datasets.dataset import Dataset
     from seqel.datasets.encoding import Encoding
     from seqel.datasets.reencode import reencode
     from seqel.errors import DataError
 
     if not isinstance(source, Dataset):
-        raise DataError("expected a table, as the agent was trained on one")
+        raise DataError("expected a table, because the agent was trained on one; got other data")
     return reencode(source, Encoding.from_json(encoding))
 
 
 def require_same_spaces(what: str, given: Any, observation: ObservationSpec, action: ActionSpec) -> None:
-    """Raises SpaceError unless what is given (an agent, data) has the environment's own spaces."""
+    """Raise SpaceError unless `given` (an agent, or data) has the environment's spaces."""
     of_agent = hasattr(given, "observation_spec")
     spaces = (given.observation_spec, given.action_spec) if of_agent else (given.observation, given.action)
     require_equal_spaces(what, spaces, "the environment's spaces", (observation, action))

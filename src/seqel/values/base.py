@@ -1,11 +1,11 @@
-"""What every kind of value offers: what the outputs of a head mean, and how far they are from a target.
+"""The interface of a kind of value: what the outputs of a head mean, and their loss against a target.
 
-    outputs              numbers per action that the head has to give
+    outputs              number of outputs per action
     expectation(x)       outputs (..., n) -> the value (...), in return scales
     loss(q, x, target)   the error of each step
 
-`values/registry.py` makes one by its name in the network's config. No other file asks which kind it is: it asks for one of
-the properties below.
+`values/registry.py` makes one by its name in the network's config. No other file tests which kind it is: they read the
+properties below.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ ErrorName = Literal["squared", "huber"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the values of some steps are pulled to; no gradient.
+    """The training targets of some steps; no gradient.
 
-    The last two are there where `ValueKind.needs_next_outputs`: outputs of the target network some steps later, and the map
-    z -> offset + factor z, in return scales, that takes a value from there to here.
+    The last three are set if `ValueKind.needs_next_outputs`: the target network's outputs some steps later, and the map
+    z -> offset + factor z, in return scales, that takes a value from there to this step.
     """
 
     value: Tensor  # (...) the return, in units of reward
@@ -42,32 +42,32 @@ class ValueKind(ABC):
     __slots__ = ()
 
     linear: ClassVar[bool]
-    """The value is linear in the outputs. Scaling the last layer then changes the unit and no value; and the mean of the
-    outputs over action dimensions stands for the mean of the values, which more than one dimension needs."""
+    """The value is linear in the outputs. Scaling the last layer then changes the unit but no value, and the mean of the
+    outputs over action dimensions gives the mean of the values, which more than one action dimension requires."""
 
     needs_next_outputs: ClassVar[bool] = False
-    """Learns from the outputs of one later step instead of from a return: there are no lambda-returns then, and nothing
-    but the best action is bootstrapped from (no state value, no policy head as a constraint, no evaluated policy)."""
+    """The target is built from the outputs of one later step instead of from a return. This excludes lambda-returns, and
+    bootstrapping from anything but the best action (no state value, no policy constraint, no evaluated policy)."""
 
     divide_by_variance: ClassVar[bool] = False
-    """Its loss grows with the square of its targets, so that the learner divides it by their running variance."""
+    """The loss grows with the square of the targets, so the learner divides it by their running variance."""
 
     keeps_outputs: ClassVar[bool] = True
-    """The loss needs the outputs themselves, not the value alone."""
+    """The loss needs the outputs themselves, not only the value."""
 
     @property
     @abstractmethod
     def outputs(self) -> int:
-        """Outputs per action."""
+        """The number of outputs per action."""
 
     @abstractmethod
     def expectation(self, outputs: Tensor) -> Tensor:
-        """Outputs (..., n) -> the value (...), in return scales."""
+        """Return the value: outputs (..., n) -> (...), in return scales."""
 
     @abstractmethod
     def loss(self, q: Tensor, outputs: Tensor | None, target: Target, error: ErrorName = "squared") -> Tensor:
-        """The error of each step.  q (...) the value in units of reward, outputs (..., n) -> (...).
+        """Return the error of each step.  q (...) is the value in units of reward, outputs (..., n) -> (...).
 
-        `outputs` may be None where not `keeps_outputs`; `error` chooses the function for numbers, the other kinds have
-        their own.
+        `outputs` may be None unless `keeps_outputs`. `error` selects the loss of scalar values; the other kinds have their
+        own.
         """

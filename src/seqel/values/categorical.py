@@ -1,7 +1,7 @@
-"""Values learnt as probabilities of fixed atoms of the return (C51).
+"""Values represented by probabilities of fixed atoms of the return (C51).
 
-An atom z of the next value becomes offset + factor z, where one step has the reward as offset and the discount as factor, and
-n steps what `n_step` composes. All in return scales.
+An atom z of the next value becomes offset + factor z. For one step, the offset is the reward and the factor is the discount;
+for n steps, `n_step` composes them. All are in return scales.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ class Categorical(ValueKind):
 
     @property
     def outputs(self) -> int:
-        """One per atom."""
+        """The number of atoms."""
         return self.bins
 
     def atoms(self, like: Tensor) -> Tensor:
-        """The values that the outputs are probabilities of, (bins,)."""
+        """Return the values of the atoms, (bins,), with the device and dtype of `like`."""
         return torch.linspace(self.low, self.high, self.bins, device=like.device, dtype=like.dtype)
 
     def expectation(self, outputs: Tensor) -> Tensor:
-        """Logits (..., bins) -> the mean (...)."""
+        """Return the mean of the distribution: logits (..., bins) -> (...)."""
         return (torch.softmax(outputs, dim=-1) * self.atoms(outputs)).sum(-1)
 
     def project(self, value: Tensor, probability: Tensor) -> Tensor:
-        """Mass at any values -> mass on the atoms.  (..., N) twice -> (..., bins).
+        """Project probability mass at any values onto the atoms.  value, probability (..., N) -> (..., bins).
 
-        Each value's is shared by its two neighbours; what lies beyond the outer atoms is clamped to them.
+        The mass of a value is shared between its two neighbouring atoms; values beyond the outer atoms are clamped to them.
         """
         spacing = (self.high - self.low) / (self.bins - 1)
         position = (value.clamp(self.low, self.high) - self.low) / spacing
@@ -72,7 +72,10 @@ class Categorical(ValueKind):
         return self.cross_entropy(outputs, target.next_outputs, target.offset, target.factor)
 
     def cross_entropy(self, outputs: Tensor, following: Tensor, offset: Tensor, factor: Tensor) -> Tensor:
-        """Cross-entropy to the projected target.  outputs, following (..., bins) logits, offset and factor (...) -> (...)."""
+        """Return the cross-entropy to the projected target.
+
+        outputs, following (..., bins) logits, offset and factor (...) -> (...).
+        """
         with torch.no_grad():
             moved = offset[..., None] + factor[..., None] * self.atoms(following)
             wanted = self.project(moved, torch.softmax(following, dim=-1))

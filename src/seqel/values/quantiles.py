@@ -1,7 +1,7 @@
-"""Values learnt as quantiles of the return (QR-DQN).
+"""Values represented by quantiles of the return (QR-DQN).
 
-A quantile z of the next value becomes offset + factor z, where one step has the reward as offset and the discount as factor,
-and n steps what `n_step` composes. All in return scales.
+A quantile z of the next value becomes offset + factor z. For one step, the offset is the reward and the factor is the
+discount; for n steps, `n_step` composes them. All are in return scales.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ __all__ = ["Quantiles"]
 class Quantiles(ValueKind):
     """Quantiles at (i + 1/2) / bins (QR-DQN, Dabney et al. 2017, arXiv:1710.10044).
 
-    `delta`: up to this error the loss is quadratic (the paper's kappa), in return scales.
-    Differs: the mean over the target's quantiles and over the own ones, where the paper sums over its own: the loss
-    then does not grow with `bins`.
+    `delta` (the paper's kappa), in return scales: up to this error the loss is quadratic.
+    Differs: the loss is the mean over the target's and over the predicted quantiles, where the paper sums over the
+    predicted ones, so that it does not grow with `bins`.
 
     Raises ConfigError unless bins >= 1 and delta > 0.
     """
@@ -42,11 +42,11 @@ class Quantiles(ValueKind):
 
     @property
     def outputs(self) -> int:
-        """One per quantile."""
+        """The number of quantiles."""
         return self.bins
 
     def expectation(self, outputs: Tensor) -> Tensor:
-        """Quantiles (..., bins) -> the mean (...)."""
+        """Return the mean of the quantiles: (..., bins) -> (...)."""
         return outputs.mean(-1)
 
     def loss(self, q: Tensor, outputs: Tensor | None, target: Target, error: ErrorName = "squared") -> Tensor:
@@ -56,9 +56,9 @@ class Quantiles(ValueKind):
         return self.quantile_huber(outputs, target.next_outputs, target.offset, target.factor)
 
     def quantile_huber(self, outputs: Tensor, following: Tensor, offset: Tensor, factor: Tensor) -> Tensor:
-        """Quantile Huber loss.  outputs, following (..., bins) quantiles, offset and factor (...) -> (...)."""
+        """Return the quantile Huber loss.  outputs, following (..., bins) quantiles, offset and factor (...) -> (...)."""
         moved = (offset[..., None] + factor[..., None] * following).detach()
-        error = moved[..., None, :] - outputs[..., :, None]  # (..., own, target's)
+        error = moved[..., None, :] - outputs[..., :, None]  # (..., predicted, target's)
         level = (torch.arange(self.bins, device=outputs.device, dtype=outputs.dtype) + 0.5) / self.bins
         weight = (level[:, None] - (error.detach() < 0).to(outputs.dtype)).abs()
         return (weight * huber(error, self.delta) / self.delta).mean(dim=(-1, -2))

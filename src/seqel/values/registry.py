@@ -1,4 +1,4 @@
-"""The name of a kind of value -> the kind. A new one: a file beside this, a line here, its name in `NetworkConfig.value`."""
+"""Kinds of value by name. To add one: a file in this folder, a line here, its name in `NetworkConfig.value`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from seqel.values.scalar import Scalar
 
 __all__ = ["VALUES", "make_values"]
 
-# from the number of outputs per action, and how many return scales a support reaches to either side
+# each takes the number of outputs per action, and how many return scales the support extends to either side of 0
 VALUES: dict[str, Callable[[int, float], ValueKind]] = {
     "scalar": lambda bins, reach: Scalar(),
     "hl-gauss": lambda bins, reach: HLGauss(bins, -reach, reach),
@@ -22,5 +22,5 @@ VALUES: dict[str, Callable[[int, float], ValueKind]] = {
 
 
 def make_values(name: str, bins: int, reach: float) -> ValueKind:
-    """The kind of value of this name.  bins: outputs per action; reach: return scales to either side of 0."""
+    """Make the kind of value with this name.  bins: outputs per action; reach: return scales to either side of 0."""
     return VALUES[name](bins, reach)

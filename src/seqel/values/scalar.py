@@ -1,4 +1,4 @@
-"""A value as one number, and the two functions of its error."""
+"""Values represented by one number, with a squared or a Huber loss."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["Scalar", "huber", "squared"]
 
 
 def squared(error: Tensor) -> Tensor:
-    """error^2 / 2, elementwise: its gradient is the error itself, and `huber` equals it up to delta."""
+    """Return error^2 / 2, elementwise. Its gradient is the error itself, and `huber` equals it up to delta."""
     return 0.5 * error.square()
 
 
 def huber(error: Tensor, delta: float = 1.0) -> Tensor:
-    """error^2 / 2 up to |error| = delta, beyond it delta (|error| - delta / 2), elementwise: gradient within +-delta.
+    """Return error^2 / 2 up to |error| = delta, and delta (|error| - delta / 2) beyond, elementwise: gradient within +-delta.
 
     `delta` is in units of the error. Raises ValueError unless delta > 0.
     """
@@ -39,14 +39,14 @@ class Scalar(ValueKind):
 
     @property
     def outputs(self) -> int:
-        """One."""
+        """1: the value itself."""
         return 1
 
     def expectation(self, outputs: Tensor) -> Tensor:
-        """(..., 1) -> (...)."""
+        """Return the value: (..., 1) -> (...)."""
         return outputs[..., 0]
 
     def loss(self, q: Tensor, outputs: Tensor | None, target: Target, error: ErrorName = "squared") -> Tensor:
-        """Squared or Huber error, in return scales.  q (...) -> (...)."""
+        """Return the squared or Huber error, in return scales.  q (...) in units of reward -> (...)."""
         difference = (q - target.value) / target.scale
         return huber(difference) if error == "huber" else squared(difference)

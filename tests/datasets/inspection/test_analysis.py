@@ -15,7 +15,7 @@ KINDS = {"x": "number", "y": "number", "kind": "category", "say": "text"}
 
 
 def clean(**columns: Any) -> pl.DataFrame:
-    """Rewards that depend on the observation and the action, with noise: nothing to complain about."""
+    """Rewards that depend on the observation and the action, with noise: clean data without warnings."""
     rng = np.random.default_rng(0)
     x, action = rng.normal(size=ROWS), rng.integers(0, 3, ROWS)
     base = {
@@ -37,7 +37,7 @@ def found(tables: Any, frame: pl.DataFrame, kinds: dict[str, str] | None = None,
     return analyse(load(path, tables.schema(observation=kinds or KINDS, **schema), duplicates="first"))
 
 
-def test_clean_data_raise_no_alarm(tables: Any) -> None:
+def test_clean_data_give_no_warning(tables: Any) -> None:
     report = found(tables, clean())
     assert report["warnings"] == []
     assert (report["rows"], report["sessions"], report["transitions"]) == (4_000, 400, 4_000)
@@ -61,14 +61,14 @@ def leaks() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["itself", "scaled", "noisy", "squared"])
-def test_a_number_that_tells_the_reward_is_named(tables: Any, name: str) -> None:
+def test_a_number_that_predicts_the_reward_is_named(tables: Any, name: str) -> None:
     report = found(tables, clean(after=leaks()[name]), {**KINDS, "after": "number"})
     assert [(leak["column"], leak["tells"]) for leak in report["leaks"]] == [("after", "reward")]
     assert "column 'after' alone explains" in report["warnings"][0]
 
 
 @pytest.mark.parametrize("kind", ["category", "text", "vector"])
-def test_a_category_text_or_vector_that_tells_the_reward_is_named(tables: Any, kind: str) -> None:
+def test_a_category_text_or_vector_that_predicts_the_reward_is_named(tables: Any, kind: str) -> None:
     gain = np.random.default_rng(2).integers(0, 4, ROWS)
     after: Any = [[0.5, float(g)] for g in gain] if kind == "vector" else [f"got {g}" for g in gain]
     report = found(tables, clean(after=after, gain=gain), {**KINDS, "after": kind})
@@ -90,7 +90,7 @@ def test_values_that_occur_once_explain_nothing(tables: Any) -> None:
     assert explained(np.arange(100) % 2, reward, 50) == 1.0
 
 
-def test_what_deserves_a_look_is_said(tables: Any) -> None:
+def test_suspicious_data_give_warnings(tables: Any) -> None:
     frame = clean(gain=np.full(ROWS, 2.0))
     assert any("the reward is 2 in every row" in text for text in found(tables, frame)["warnings"])
     one = clean().head(10)
@@ -118,7 +118,7 @@ def test_what_deserves_a_look_is_said(tables: Any) -> None:
     assert any("400 sessions are cut off without a final observation" in text for text in cut["warnings"])
 
 
-def test_how_much_of_long_texts_is_read_is_said(tables: Any) -> None:
+def test_the_share_of_long_texts_that_is_read_is_reported(tables: Any) -> None:
     say = ["short", "x" * 96, "é" * 64, "y" * 64] * (ROWS // 4)
     report = found(tables, clean(say=say))
     assert report["texts"]["say"] == {
@@ -134,10 +134,10 @@ def test_how_much_of_long_texts_is_read_is_said(tables: Any) -> None:
 def test_events_at_one_moment_are_mentioned(tables: Any) -> None:
     report = found(tables, clean().with_columns(step=pl.int_range(pl.len()) % 10 // 2))
     assert (report["ties"], report["duplicates"]) == (ROWS // 2, 0)
-    assert any("2,000 rows have the same place in their session" in text for text in report["warnings"])
+    assert any("2,000 rows have the same order as the row before" in text for text in report["warnings"])
 
 
-def test_behaviour_probabilities_are_judged(tables: Any) -> None:
+def test_behaviour_probabilities_are_checked(tables: Any) -> None:
     rng = np.random.default_rng(3)
     chances = np.array([0.5, 0.3, 0.2])
     action = rng.choice(3, ROWS, p=chances)
@@ -145,7 +145,7 @@ def test_behaviour_probabilities_are_judged(tables: Any) -> None:
     assert good["warnings"] == []
     assert good["behaviour"]["mean_inverse"] == pytest.approx(3, abs=0.15)
     wrong = found(tables, clean(do=action, p=np.full(ROWS, 0.9)), behaviour_probability="p")
-    assert any("are they the probabilities of the recorded actions?" in text for text in wrong["warnings"])
+    assert any("check that these are the probabilities of the recorded actions" in text for text in wrong["warnings"])
     sure = found(tables, clean(do=action, p=np.ones(ROWS)), behaviour_probability="p")
     assert any("every behaviour probability is 1" in text for text in sure["warnings"])
 
@@ -194,6 +194,6 @@ def test_long_names_are_shortened_in_the_middle_and_stay_distinct() -> None:
     assert found[1].endswith("today_2")
 
 
-def test_many_actions_are_warned_of(tables: Any) -> None:
+def test_many_actions_give_a_warning(tables: Any) -> None:
     report = found(tables, clean(do=np.arange(ROWS)), actions=[str(n) for n in range(20_000)])
     assert any("there are 20,000 actions, and a value is computed for each" in text for text in report["warnings"])

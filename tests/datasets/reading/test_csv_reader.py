@@ -25,7 +25,7 @@ CELL = st.lists(st.sampled_from(PARTS), max_size=12).map("".join)
 def test_it_reads_what_the_standard_library_writes(
     rows: list[tuple[str, str, str]], block: int, newline: str, ended: bool
 ) -> None:
-    """Any text in any cell, at any place of a block's end; and every row is found again at its line."""
+    """Any text in any cell, wherever a block ends; and every row is found at its line."""
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator=newline)
     writer.writerow(["one", "two", "three"])

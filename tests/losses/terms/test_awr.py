@@ -1,4 +1,4 @@
-"""How much a recorded action is worth imitating."""
+"""Weights of advantage-weighted regression."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from seqel.losses.terms.awr import advantage_weight
 
 
-def test_advantage_weight_measures_in_the_mean_size_of_learnt_steps() -> None:
+def test_advantage_weight_is_relative_to_the_mean_advantage_of_trained_steps() -> None:
     advantage = torch.tensor([[[1.0], [-3.0], [1e6]]])
     learn = torch.tensor([[True, True, False]])
     weight = advantage_weight(advantage, 2.0, learn).flatten().tolist()

@@ -13,14 +13,14 @@ from seqel.losses.terms.cql import cql_penalty
 ACTION = torch.tensor([[[1]]])
 
 
-def test_conservative_by_hand() -> None:
+def test_cql_penalty_by_hand() -> None:
     q = torch.tensor([[[[0.0, math.log(3.0)]]]])  # logsumexp = log 4
     assert cql_penalty(q, ACTION, 1.0).item() == pytest.approx(math.log(4.0) - math.log(3.0))
     # a temperature of 1/2 doubles the values inside: (log(1 + 9)) / 2
     assert cql_penalty(q, ACTION, 0.5).item() == pytest.approx(math.log(10.0) / 2 - math.log(3.0))
 
 
-def test_conservative_sees_allowed_actions_alone() -> None:
+def test_cql_penalty_uses_allowed_actions_only() -> None:
     q = torch.tensor([[[[50.0, 1.0, 2.0]]]])
     mask = torch.tensor([[[[False, True, True]]]])
     assert cql_penalty(q, ACTION, 1.0, mask).item() == pytest.approx(math.log(math.e + math.e**2) - 1.0, rel=1e-5)

@@ -1,4 +1,4 @@
-"""The terms together: what masks, padding and bounds do to each."""
+"""All terms: the effect of masks, padding and bounds on each."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def test_each_row_has_a_mask_of_its_own() -> None:
     assert not support_mask(x, 0.5, mask)[0].any() and support_mask(x, 0.5, mask)[1].tolist() == [False, True, False]
 
 
-def test_a_sampled_action_counts_for_those_that_it_stands_for() -> None:
+def test_a_sampled_action_counts_for_the_actions_that_it_represents() -> None:
     logits = torch.tensor([[[[0.0, math.log(3.0)]]]])
     count = torch.tensor([[[[math.log(2.0), 0.0]]]])
     assert cloning_loss(logits, ACTION, None, count).item() == pytest.approx(math.log(5 / 3))  # 3 of 2 * 1 + 3
     assert cql_penalty(logits, ACTION, 1.0, None, count).item() == pytest.approx(math.log(5) - math.log(3))
 
 
-def test_a_threshold_of_zero_supports_what_is_allowed_and_nothing_else() -> None:
+def test_a_threshold_of_zero_supports_all_allowed_actions_and_no_others() -> None:
     mask = torch.tensor([False, True, True])
     assert support_mask(torch.zeros(3), 0.0).all()
     assert support_mask(torch.zeros(3), 0.0, mask).tolist() == [False, True, True]
@@ -48,7 +48,7 @@ def test_advantages_of_several_action_dimensions_share_one_mean_size() -> None:
     assert not weight.requires_grad
 
 
-def test_small_advantages_are_told_apart_and_none_at_all_weighs_one() -> None:
+def test_small_advantages_are_distinguished_and_zero_advantages_have_weight_one() -> None:
     learn = torch.ones(1, 2, dtype=torch.bool)
     small = advantage_weight(torch.tensor([[[1e-4], [-3e-4]]]), 2.0, learn).flatten().tolist()
     assert small == pytest.approx([math.exp(1.0), math.exp(-3.0)])
@@ -58,12 +58,12 @@ def test_small_advantages_are_told_apart_and_none_at_all_weighs_one() -> None:
 
 
 @pytest.mark.parametrize("tau", [0.0, 1.0, -0.1])
-def test_an_expectile_lies_between_none_and_all(tau: float) -> None:
+def test_an_expectile_must_be_between_zero_and_one(tau: float) -> None:
     with pytest.raises(ValueError, match="0 < tau < 1"):
         expectile_loss(torch.zeros(1), tau)
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0])
-def test_a_temperature_is_positive(temperature: float) -> None:
+def test_a_temperature_must_be_positive(temperature: float) -> None:
     with pytest.raises(ValueError, match="temperature > 0"):
         cql_penalty(torch.zeros(1, 1, 1, 2), ACTION, temperature)

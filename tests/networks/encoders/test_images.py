@@ -1,4 +1,4 @@
-"""Pictures: every layout is read alike, patches know their place, and a picture is one token whatever reads it."""
+"""Images: every layout is read the same, the position of patches matters, and an image is one token in either encoder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def leaf(*shape: int) -> Leaf:
 
 
 @pytest.mark.parametrize("kind", BOTH)
-def test_channels_first_and_last_are_the_same_picture(kind: type[ConvolutionEncoder] | type[PatchEncoder]) -> None:
+def test_channels_first_and_last_are_the_same_image(kind: type[ConvolutionEncoder] | type[PatchEncoder]) -> None:
     torch.manual_seed(0)
     last, first = kind(leaf(24, 30, 3), 16), kind(leaf(3, 24, 30), 16)
     first.load_state_dict(last.state_dict())
@@ -39,7 +39,7 @@ def test_channels_first_and_last_are_the_same_picture(kind: type[ConvolutionEnco
     assert grey(x[..., 0]).shape == (2, 5, 16)
 
 
-def test_patches_are_padded_with_black_and_know_their_place() -> None:
+def test_patches_are_padded_with_black_and_their_position_matters() -> None:
     torch.manual_seed(0)
     encoder = PatchEncoder(leaf(21, 30), 16)
     assert encoder.side == 4 and len(encoder.place) == 6 * 8
@@ -53,8 +53,8 @@ def test_patches_are_padded_with_black_and_know_their_place() -> None:
     assert PatchEncoder(leaf(64, 80, 3), 16).side == 8
 
 
-def test_patches_see_each_other() -> None:
-    """Without attention a mean over patches could not tell which of two dots come together."""
+def test_patches_attend_to_each_other() -> None:
+    """Without attention, a mean over patches could not distinguish which of two dots are together."""
     torch.manual_seed(0)
     encoder = PatchEncoder(leaf(16, 16), 16).eval()
     with torch.no_grad():
@@ -74,7 +74,7 @@ def test_patches_see_each_other() -> None:
 
 
 @pytest.mark.parametrize("image", ["cnn", "patches"])
-def test_a_picture_is_one_token_and_every_weight_learns(image: str) -> None:
+def test_an_image_is_one_token_and_every_weight_gets_a_gradient(image: str) -> None:
     spec = ObservationSpec.from_space(gym.spaces.Box(0, 255, (20, 20, 3), np.uint8))
     net = QNetwork(NetworkConfig(width=16, heads=2, context=4, image=image), spec, ActionSpec((3,), (0,)))  # type: ignore[arg-type]
     torch.nn.init.normal_(net.head.advantage.weight)
@@ -91,8 +91,8 @@ def test_a_picture_is_one_token_and_every_weight_learns(image: str) -> None:
 
 
 @pytest.mark.parametrize("kind", BOTH)
-def test_planes_of_yes_and_no_are_small_pictures(kind: type[ConvolutionEncoder] | type[PatchEncoder]) -> None:
-    """As in MinAtar; yes is as bright as 255."""
+def test_bool_planes_are_read_as_small_images(kind: type[ConvolutionEncoder] | type[PatchEncoder]) -> None:
+    """As in MinAtar; True is as bright as 255."""
     torch.manual_seed(0)
     (planes,) = ObservationSpec.from_space(gym.spaces.Box(0, 1, (10, 10, 4), np.bool_)).leaves
     encoder = kind(planes, 16)
@@ -105,7 +105,7 @@ def test_planes_of_yes_and_no_are_small_pictures(kind: type[ConvolutionEncoder] 
     assert not torch.allclose(encoder(moved), seen), "where something is matters"
 
 
-def test_counts_tell_planes_apart() -> None:
+def test_counts_distinguish_planes() -> None:
     spec = ObservationSpec.from_space(gym.spaces.Box(0, 1, (10, 10, 4), np.bool_))
     counts = CountTable(spec, 3, lambda path, x: x)
     x = np.zeros((3, 10, 10, 4), bool)

@@ -1,4 +1,4 @@
-"""The head that scores an action by what it is: subsets, pieces, features, units."""
+"""The head that scores actions by their embeddings: subsets, chunks, features, units."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def filled(head: torch.nn.Module) -> torch.nn.Module:
     return head
 
 
-def test_it_is_the_mlp_of_both_side_by_side() -> None:
+def test_it_is_an_mlp_of_the_concatenated_inputs() -> None:
     scorer = filled(ActionScorer(5, 8, 2, features=3))
     assert isinstance(scorer, ActionScorer) and scorer.described is not None
     scorer.describe(torch.randn(5, 3))
@@ -53,13 +53,13 @@ def test_candidates_are_columns_of_all(kind: str, value: str, count: int, duelin
         torch.testing.assert_close(part, out.gather(-1, some[:, :, None]))
 
 
-def test_several_dimensions_are_scored_apart() -> None:
+def test_several_dimensions_are_scored_separately() -> None:
     head = filled(QHead(ActionSpec((4, 4, 4), (0, 0, 0)), EMBEDDED))
     out = head(torch.randn(2, 8)).q
     assert out.shape == (2, 3, 4) and not torch.allclose(out[:, 0], out[:, 1])
 
 
-def test_in_pieces_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scoring_in_chunks_gives_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     scorer, h = filled(ActionScorer(6, 8, 1)), torch.randn(3, 5, 8)
     whole = scorer(h)
     monkeypatch.setattr(module, "AT_ONCE", 100)
@@ -67,7 +67,7 @@ def test_in_pieces_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(scorer(h), whole)
 
 
-def test_actions_alike_have_like_values_and_a_new_unit_changes_none() -> None:
+def test_similar_actions_have_similar_values_and_a_new_unit_changes_none() -> None:
     head = QHead(ActionSpec((3,), (0,)), dataclasses.replace(EMBEDDED, action_features=2))
     assert float(head(torch.randn(4, 8)).q.detach().abs().max()) == 0.0  # untrained
     scorer = head.advantage

@@ -42,7 +42,7 @@ def test_dueling_is_value_plus_centred_advantage() -> None:
 
 @pytest.mark.parametrize("dueling", [False, True])
 @pytest.mark.parametrize("value", ["scalar", "quantile"])
-def test_rule_7_numbers_and_quantiles_keep_exactly_what_they_were(value: str, dueling: bool) -> None:
+def test_rule_7_scalars_and_quantiles_do_not_change(value: str, dueling: bool) -> None:
     made = head(dueling=dueling, value=value, bins=8)
     h = torch.randn(50, 16)
     before = made(h).q.detach()
@@ -55,7 +55,7 @@ def test_rule_7_numbers_and_quantiles_keep_exactly_what_they_were(value: str, du
 
 
 @pytest.mark.parametrize("value", ["hl-gauss", "c51"])
-def test_rule_7_what_has_a_support_stretches_with_it(value: str) -> None:
+def test_rule_7_a_fixed_support_is_stretched(value: str) -> None:
     made = head(value=value, bins=51)
     h = torch.randn(50, 16)
     before = made(h).q.detach()
@@ -64,7 +64,7 @@ def test_rule_7_what_has_a_support_stretches_with_it(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", VALUES)
-def test_an_untrained_head_says_zero_whatever_the_state(value: str) -> None:
+def test_an_untrained_head_returns_zero_for_every_state(value: str) -> None:
     assert head(std=0.0, value=value)(100 * torch.randn(5, 16)).q.abs().max() < 1e-4
 
 

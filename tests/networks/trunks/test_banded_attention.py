@@ -31,7 +31,7 @@ def test_the_band_is_its_definition() -> None:
 
 
 @pytest.mark.parametrize("context", [1, 2, 5])
-def test_the_ring_holds_the_last_steps_but_the_one_about_to_go(context: int) -> None:
+def test_the_ring_holds_the_last_steps_but_the_one_about_to_be_overwritten(context: int) -> None:
     for position in range(4 * context):
         slots = {step % context: step for step in range(position)}  # the latest step in each slot
         seen = {s for s, step in slots.items() if position - context < step}
@@ -68,7 +68,7 @@ def test_bfloat16_on_a_cpu_is_the_same_attention() -> None:
     torch.testing.assert_close(half.float(), banded_attention(q, k, v, mask), atol=0.05, rtol=0.05)
 
 
-def test_rotation_keeps_lengths_and_scores_depend_on_the_distance_alone() -> None:
+def test_rotation_keeps_lengths_and_scores_depend_on_the_distance_only() -> None:
     torch.manual_seed(0)
     q, k = torch.randn(2, 16)
     waves = rotary(16, 10_000.0)
@@ -93,7 +93,7 @@ def test_angles_at_step_100000_are_those_of_python_floats() -> None:
 
 
 def test_a_rotation_by_hand() -> None:
-    """Pair (x0, x2) turns by a radian a step, pair (x1, x3) by a hundredth of one."""
+    """Pair (x0, x2) turns by one radian per step, pair (x1, x3) by a hundredth of a radian."""
     x, waves = torch.tensor([1.0, 1.0, 0.0, 0.0]), rotary(4, 10_000.0)
     turned = rotate(x, *phase_cosines(torch.tensor(2), *waves).split(4))
     expected = [math.cos(2.0), math.cos(0.02), math.sin(2.0), math.sin(0.02)]

@@ -1,4 +1,4 @@
-"""The gate: its formula, that it begins nearly closed, and that a gated network still steps as it runs forward."""
+"""The gate: its formula, that it starts nearly closed, and that steps of a gated network equal its forward pass."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_formula_of_the_paper() -> None:
     assert (bz == -2.0).all() and (br == 0.0).all()
 
 
-def test_it_begins_nearly_closed() -> None:
+def test_it_starts_nearly_closed() -> None:
     torch.manual_seed(0)
     x, y = torch.randn(2, 200, 32)
     passed = Gate(32)(x, 0 * y).detach()
@@ -38,9 +38,9 @@ def test_steps_equal_forward(gate: str) -> None:
         same_q(step_through(net, windows), net(windows).q)
 
 
-def test_every_weight_of_the_gates_learns() -> None:
+def test_every_weight_of_the_gates_gets_a_gradient() -> None:
     net = network(gate="gru")
     net(batch(steps=12)).q.square().sum().backward()
     gates = [(name, p) for name, p in net.named_parameters() if "gate" in name]
-    assert len(gates) == 2 * 2 * 4  # two a block: three matrices and a bias each
+    assert len(gates) == 2 * 2 * 4  # two per block: three matrices and a bias each
     assert all(p.grad is not None and float(p.grad.abs().sum()) > 0 for _, p in gates)

@@ -36,7 +36,7 @@ def test_gradients_of_the_packed_forward_stop_where_an_episode_begins() -> None:
 
 
 def test_it_remembers_beyond_any_context() -> None:
-    """`context` bounds a Transformer; this one carries what it saw on, however far."""
+    """`context` limits a Transformer; a GRU can remember observations from any earlier step."""
     net = network(trunk="gru", context=1)
     windows = batch(steps=12)
     moved = windows.observation["observation"].clone()
@@ -59,7 +59,7 @@ def test_a_state_is_consumed_in_place_or_replaced_but_never_another_rows() -> No
         assert (state["hidden"][1] == 0).all() and torch.equal(state["hidden"][0], before[0])
 
 
-def test_rule_1_a_window_without_a_first_step_begins_with_nothing_remembered() -> None:
+def test_rule_1_a_window_without_a_first_step_starts_with_an_empty_memory() -> None:
     net = network(trunk="gru")
     windows = batch(steps=20, start=50)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The Transformer trunk: windows from the middle of an episode, rows at different steps, what a bad number leaves."""
+"""The Transformer trunk: windows from the middle of an episode, rows at different steps, and recovery from a NaN."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_rule_1_a_window_from_the_middle_equals_the_whole_episode_past_its_burn_
 
 
 def test_rule_1_rows_at_different_step_numbers_up_to_100_000() -> None:
-    """Every row has its own clock, and each ring has wrapped thousands of times at the start."""
+    """Every row has its own step number, and each ring has already wrapped thousands of times at the start."""
     net = network(layers=2, context=5)
     starts = torch.tensor([0, 3, 4_999, 99_960])
     windows = dataclasses.replace(batch(rows=4, steps=40, start=1), start_step=starts)
@@ -69,7 +69,7 @@ def test_rule_1_rows_at_different_step_numbers_up_to_100_000() -> None:
 
 
 def test_rule_1_across_the_step_numbers_where_a_counter_could_wrap() -> None:
-    """A constant offset of all angles would not show in differences; a jump in mid-window does. So does a short clock."""
+    """A constant offset of all angles would not affect differences; a jump inside a window does, and a short clock too."""
     net = network(layers=2, context=5)
     starts = torch.tensor([240, 4_080, 32_750, 65_520, 99_980])
     windows = dataclasses.replace(batch(rows=5, steps=40, start=1), start_step=starts)
@@ -83,7 +83,7 @@ def test_rule_1_across_the_step_numbers_where_a_counter_could_wrap() -> None:
     torch.testing.assert_close(state["keys"], keys, atol=1e-5, rtol=1e-5)  # rotated by their true step numbers
 
 
-def test_normalised_queries_and_keys_forget_how_large_they_were() -> None:
+def test_the_size_of_normalised_queries_and_keys_does_not_matter() -> None:
     net, windows = network(qk_norm=True), batch()
     with torch.no_grad():
         before = net(windows).q
@@ -106,7 +106,7 @@ def test_rule_1_on_a_briefly_trained_network_after_a_reset_in_mid_window() -> No
     windows = dataclasses.replace(windows, is_first=first)
     with torch.no_grad():
         whole = net(windows).q
-        assert whole.std() > 1e-2, "it has learnt something to compare"
+        assert whole.std() > 1e-2, "it has learned something to compare"
         same_q(step_through(net, windows), whole)
 
 
@@ -145,7 +145,7 @@ def cutoff(windows: SequenceBatch, steps: int) -> SequenceBatch:
 
 
 @pytest.mark.parametrize("trunk", ["transformer", "gru"])
-def test_prefill_of_packed_windows_keeps_the_last_episode_alone(trunk: str) -> None:
+def test_prefill_of_packed_windows_keeps_the_last_episode_only(trunk: str) -> None:
     net = network(trunk=trunk, context=4)
     windows = batch(rows=3, steps=24)
     first = windows.is_first.clone()
@@ -187,7 +187,7 @@ def test_a_nan_does_not_outlive_its_episode(trunk: str) -> None:
         same_q(step_through(net, windows, state), net(windows).q)  # its first steps reset both rows
 
 
-def test_dropout_is_for_learning_alone() -> None:
+def test_dropout_is_only_used_in_training() -> None:
     net = network(dropout=0.5)
     windows = batch()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Freed memory is kept: taking the same block again costs no page faults."""
+"""Freed memory is kept: allocating the same block again costs no page faults."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def faults(mode: str, **environment: str) -> int:
     return int(done.stdout)
 
 
-def test_a_block_that_comes_back_is_not_cleared_again() -> None:
+def test_a_reused_block_is_not_cleared_again() -> None:
     each_time = faults("as it was", MALLOC_TRIM_THRESHOLD_="131072")
     assert each_time > 20 * 3072
     assert faults("kept") < each_time / 4
@@ -74,7 +74,7 @@ def test_memory_in_use_moves_to_large_pages_and_keeps_its_content() -> None:
     assert gained >= 0, "the system may have none left, but loses none"
 
 
-def test_only_memory_of_no_file_is_moved() -> None:
+def test_only_memory_without_a_file_is_moved() -> None:
     from seqel.training.hardware.allocator import _anonymous
 
     assert _anonymous("1000-3000 rw-p 00000000 00:00 0    [heap]") == (0x1000, 0x3000)
@@ -98,7 +98,7 @@ print(len(moved))
 
 
 @pytest.mark.parametrize(("mode", "times"), [("tuned", 1), ("as it was", 0)])
-def test_memory_moves_once_and_only_where_the_process_owner_has_asked(mode: str, times: int) -> None:
+def test_memory_moves_once_and_only_in_a_tuned_process(mode: str, times: int) -> None:
     source = {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
     done = subprocess.run([sys.executable, "-c", TUNED, mode], capture_output=True, text=True, check=True, env=source)
     assert int(done.stdout) == times

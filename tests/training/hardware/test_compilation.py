@@ -1,4 +1,4 @@
-"""Compiling the update: when it is chosen, and that one compilation is enough."""
+"""Compiling the update: when it is chosen, and that one compilation suffices."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def run(steps: int, **settings: object) -> RunConfig:
     return preset(steps=steps, **{"network.context": 50, "replay.window": 50, **settings})
 
 
-def test_the_work_of_an_update_by_hand() -> None:
+def test_the_gflop_of_an_update_by_hand() -> None:
     """2 windows of 3 steps, width 4, 1 layer: 8 tokens, 4 passes; weights 2*8*12*16, attention 2*2*8*4*4."""
     network = NetworkConfig(width=4, heads=2, layers=1, context=3)
     assert gflop(network, 2, 3) == pytest.approx(4 * (2 * 8 * 12 * 16 + 2 * 2 * 8 * 4 * 4) / 1e9)
 
 
-def test_it_is_chosen_where_it_saves_twice_what_it_takes() -> None:
+def test_compilation_is_chosen_if_it_saves_twice_its_time() -> None:
     assert not is_worth_compiling(run(200_000), CPU), "the default run: 4,000 updates of 35 ms"
     assert not is_worth_compiling(run(200_000, **{"learner.precision": "bf16"}), CPU)
     assert is_worth_compiling(run(2_000_000, **{"learner.precision": "bf16"}), CPU)
@@ -68,7 +68,7 @@ def test_one_compilation_serves_every_number_of_rows() -> None:
     assert counter.frame_count == 1
 
 
-def test_compiled_code_is_kept_beside_the_users_other_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_code_is_kept_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     compiling.keep_compiled()

@@ -1,4 +1,4 @@
-"""A run that cannot fit is refused before anything is allocated, with the GiB needed and present."""
+"""A run that cannot fit is refused before anything is allocated, with the GiB needed and available."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from support import MAZE, TINY
 NUMBERS = ObservationSpec.from_space(gym.spaces.Box(-1.0, 1.0, (3,), np.float32))
 PICTURES = ObservationSpec.from_space(gym.spaces.Box(0, 255, (210, 160, 3), np.uint8))
 FOUR = ActionSpec((4,), (0,))
-SAYS = r"needs at least [\d,]+\.\d GiB of memory and [\d,]+\.\d GiB are present; most of it for "
+SAYS = r"needs at least [\d,]+\.\d GiB of memory, but only [\d,]+\.\d GiB are available; most of it is for "
 
 
 def config(**settings: Any) -> Any:
@@ -32,15 +32,15 @@ def config(**settings: Any) -> Any:
 @pytest.mark.parametrize(
     ("settings", "space", "what"),
     [
-        ({"network.context": 10**8}, NUMBERS, "the agent's memory of each environment .*: make network.context"),
-        ({"replay.capacity": 10**15, "steps": 10**15}, NUMBERS, "the replay .*: make replay.capacity smaller"),
+        ({"network.context": 10**8}, NUMBERS, "the agent's memory of each environment .*: reduce network.context"),
+        ({"replay.capacity": 10**15, "steps": 10**15}, NUMBERS, "the replay .*: reduce replay.capacity"),
         ({"steps": 10**7, "replay.capacity": 10**7}, PICTURES, "the replay .*replay.directory"),
-        ({"network.width": 10**6}, NUMBERS, "the network .*: make network.width"),
-        ({"replay.batch_tokens": 10**10}, NUMBERS, "one update .*: make replay.batch_tokens"),
+        ({"network.width": 10**6}, NUMBERS, "the network .*: reduce network.width"),
+        ({"replay.batch_tokens": 10**10}, NUMBERS, "one update .*: reduce replay.batch_tokens"),
         ({"environments": 10**9}, NUMBERS, "the agent's memory of each environment"),
     ],
 )
-def test_an_absurd_size_is_refused_with_what_is_needed_and_present(
+def test_a_run_that_cannot_fit_is_refused_with_the_memory_needed_and_available(
     settings: dict[str, Any], space: ObservationSpec, what: str
 ) -> None:
     message = missing_memory(config(**settings), space, FOUR)
@@ -56,12 +56,12 @@ def test_a_run_that_fits_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None
     assert missing_memory(config(**pictures, **{"replay.directory": "scratch"}), PICTURES, FOUR) is None
 
 
-def test_nothing_is_refused_where_the_machine_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_refused_if_the_memory_size_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "memory_present", lambda: None)
     assert missing_memory(config(**{"network.context": 10**8}), NUMBERS, FOUR) is None
 
 
-def test_what_is_counted_is_not_more_than_what_the_arrays_hold() -> None:
+def test_the_estimate_is_at_most_the_size_of_the_arrays() -> None:
     from seqel.replay.buffer import Replay
 
     made = config(**{"replay.capacity": 5_000, "replay.priority": 0.5, "steps": 5_000})
@@ -81,7 +81,7 @@ def test_what_is_counted_is_not_more_than_what_the_arrays_hold() -> None:
         ("4:memory:/not/seen/inside", "memory/memory.limit_in_bytes", "1073741824", 1 << 30),
     ],
 )
-def test_a_containers_limit_counts_as_what_is_present(
+def test_a_containers_limit_bounds_the_available_memory(
     own: str, file: str, text: str, limit: int, tmp_path: Path
 ) -> None:
     path = tmp_path / "cgroup" / file
@@ -93,12 +93,12 @@ def test_a_containers_limit_counts_as_what_is_present(
     assert memory_present(tmp_path / "none", tmp_path / "none", tmp_path / "none") is None
 
 
-def test_the_capacity_is_capped_by_the_steps_and_says_so() -> None:
+def test_the_capacity_is_capped_by_the_steps_with_a_note() -> None:
     short = config(steps=1_000, **{"replay.capacity": 10**15})
     slots, note = capped(short)
     assert slots == slots_needed(short) < 10_000
     assert note is not None and "1,000 steps fill at most" in note and "1,000,000,000,000,000" in note
-    assert capped(config(steps=1_000))[1] is None, "nobody asked for the default"
+    assert capped(config(steps=1_000))[1] is None, "there is no note about the default"
     assert capped(config(steps=10**6, **{"replay.capacity": 500})) == (500, None)
 
 
@@ -109,7 +109,7 @@ def test_train_refuses_before_it_allocates(tmp_path: Path) -> None:
     assert time.perf_counter() - began < 10 and not (tmp_path / "run").exists()
 
 
-def test_a_run_of_few_steps_starts_whatever_capacity_was_asked_for(tmp_path: Path) -> None:
+def test_a_short_run_starts_whatever_capacity_is_set(tmp_path: Path) -> None:
     settings = TINY | {"replay.capacity": 10**15}
     seqel.train(MAZE, steps=200, settings=settings, out=tmp_path / "run", progress=False)
     assert "replay.capacity: 200 steps fill" in (tmp_path / "run" / "metrics.jsonl").read_text()

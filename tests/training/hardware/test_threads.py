@@ -1,4 +1,4 @@
-"""Threads follow what a process may really use, and how they wait is set only by whoever owns the process."""
+"""The number of threads follows what a process may really use; how they wait is set only by the owner of the process."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def container(root: Path, own: str, **files: str) -> tuple[Path, Path]:
         ("4:memory:/", {}, None),
     ],
 )  # fmt: skip
-def test_the_containers_quota_is_found_in_both_versions(
+def test_the_containers_quota_is_found_in_both_cgroup_versions(
     own: str, files: dict[str, str], quota: float | None, tmp_path: Path
 ) -> None:
     assert cpu_quota(*container(tmp_path, own, **files)) == quota
@@ -59,7 +59,7 @@ def test_a_small_network_gets_one_thread_everywhere() -> None:
     assert choose_threads(512, cores=6) == 6
 
 
-def test_a_users_own_way_to_wait_wins() -> None:
+def test_a_wait_policy_set_by_the_user_wins() -> None:
     nothing: dict[str, str] = {}
     assert wait_passively(nothing) and nothing == {"OMP_WAIT_POLICY": "PASSIVE"}
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):

@@ -1,4 +1,4 @@
-"""Two agents side by side: each acts in its own rows of the environments, and remembers them."""
+"""Two agents that act in different environments: each acts in its own rows and remembers them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seqel.training.online.actors import Actors
 
 
 def agent(seed: int) -> Agent:
-    """Weights of its own, biases that tell actions apart included."""
+    """An agent with its own weights, including biases that distinguish the actions."""
     torch.manual_seed(seed)
     spec = ObservationSpec.from_space(gym.spaces.Box(-1, 1, (3,)))
     network = QNetwork(NetworkConfig(width=16, heads=2, layers=1, context=4), spec, ActionSpec((3,), (0,)))
@@ -27,7 +27,7 @@ def agent(seed: int) -> Agent:
 
 
 @pytest.mark.parametrize(("count", "trial"), [(2, [1]), (3, [2]), (4, [3]), (9, [3, 7])])
-def test_each_row_is_acted_in_by_its_own_agent_with_its_own_memory(count: int, trial: list[int]) -> None:
+def test_the_assigned_agent_acts_in_each_row_with_its_own_memory(count: int, trial: list[int]) -> None:
     one, two = agent(1), agent(2)
     actors = Actors(one, count, two)
     alone = {who: (who.initial_state(count)) for who in (one, two)}

@@ -1,4 +1,4 @@
-"""Rules 3 to 6 where experience is made: whatever the vector environment's autoreset mode, the same episodes."""
+"""Rules 3 to 6 in the collector: the same episodes, whatever the vector environment's autoreset mode."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COUNT = 3
 
 
 class Kept(Replay):
-    """A replay that also keeps the episodes as they came."""
+    """A replay that also keeps the added episodes."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -73,7 +73,7 @@ def collect(
 
 
 def content(replay: Kept) -> list[tuple[Any, ...]]:
-    """Every episode in an order that does not depend on when it ended."""
+    """Return every episode in an order that does not depend on when it ended."""
     rows = [
         (*e.observation["observation"][0, :2].tolist(), e.observation["observation"].tolist(), e.action.tolist(),
          e.reward.tolist(), e.terminated, e.truncated)
@@ -99,7 +99,7 @@ def test_rule_5_no_reset_transition_and_the_true_final_observation() -> None:
         assert seen[:, 2].tolist() == list(range(len(episode) + 1)), "every step once, up to the last"
 
 
-def test_rule_4_an_end_is_told_from_a_cut() -> None:
+def test_rule_4_termination_and_truncation_are_distinguished() -> None:
     for episode in collect(Scripted, 60)[0].came:
         number = int(episode.observation["observation"][0, 1])
         assert (episode.terminated, episode.truncated) == (number % 3 != 2, number % 3 == 2)
@@ -114,7 +114,7 @@ def test_the_numbers_of_finished_episodes_are_right() -> None:
 
 
 class Endless(gym.Env[np.ndarray, int]):
-    """The observation is the step number; 300 steps, then cut off."""
+    """The observation is the step number; 300 steps, then truncated."""
 
     observation_space, action_space = SPACE, gym.spaces.Discrete(3)
 
@@ -131,7 +131,7 @@ class Endless(gym.Env[np.ndarray, int]):
         return np.array([self.number, 0, self.time], np.float32), float(self.time), False, self.time == 300, {}
 
 
-def test_rule_3_an_episode_far_longer_than_a_segment_is_learnt_everywhere() -> None:
+def test_rule_3_every_step_of_an_episode_far_longer_than_a_segment_is_trained_on() -> None:
     replay, _, _ = collect(Endless, 300, segment=40, context=5)
     rows: dict[int, list[Episode]] = {}
     for episode in replay.came:
@@ -142,7 +142,7 @@ def test_rule_3_an_episode_far_longer_than_a_segment_is_learnt_everywhere() -> N
             assert part.observation["observation"][0, 2] == part.start_step
             assert part.reward.tolist() == list(range(part.start_step + 1, part.start_step + len(part) + 1))
             if part.start_step:
-                assert part.previous_reward == part.start_step, "what stood before the segment"
+                assert part.previous_reward == part.start_step, "the reward before the segment"
         for before, after in itertools.pairwise(parts):
             assert after.start_step == before.start_step + len(before) - 5, "they overlap by the context"
     learnt = np.zeros((COUNT, 300), int)
@@ -154,7 +154,7 @@ def test_rule_3_an_episode_far_longer_than_a_segment_is_learnt_everywhere() -> N
     assert learnt.min() > 0.4 * learnt.mean() and learnt.max() < 3.5 * learnt.mean()
 
 
-def test_rule_6_every_episode_has_a_seed_of_its_own_beyond_those_of_evaluation() -> None:
+def test_rule_6_every_episode_has_its_own_seed_beyond_those_of_evaluation() -> None:
     class Seeded(Scripted):
         seeds: ClassVar[list[int | None]] = []
 
@@ -180,7 +180,7 @@ def test_a_reward_that_is_not_finite_is_named(reward: float) -> None:
         collect(Bad, 10)
 
 
-def test_an_environment_that_fails_is_told_as_one() -> None:
+def test_a_failing_environment_is_reported_as_such() -> None:
     class Broken(Scripted):
         def step(self, action: int) -> Any:
             raise RuntimeError("the motor burnt")
@@ -189,7 +189,7 @@ def test_an_environment_that_fails_is_told_as_one() -> None:
         collect(Broken, 2)
 
 
-def test_masks_are_never_violated_and_stored_for_every_step() -> None:
+def test_masks_are_obeyed_and_stored_for_every_step() -> None:
     from seqel.environments.resolve import resolve
     from seqel.training.config import preset
     from seqel.training.online.trainer import OnlineTrainer
@@ -207,8 +207,8 @@ def test_masks_are_never_violated_and_stored_for_every_step() -> None:
     session.close()
 
 
-def test_rule_2_refresh_gives_the_memory_of_todays_weights() -> None:
-    """After the weights moved in mid-episode, the refreshed memory is what stepping with today's weights would hold."""
+def test_rule_2_refresh_gives_the_memory_of_the_current_weights() -> None:
+    """After a change of the weights in mid-episode, the refreshed memory equals that of stepping with the new weights."""
     _, _, collector = collect(Endless, 12, context=20)
     agent = collector.actors.agent
     with torch.no_grad():
@@ -230,7 +230,7 @@ def test_rule_2_refresh_gives_the_memory_of_todays_weights() -> None:
 
 
 def test_refresh_right_after_a_cut_segment_gives_the_memory_of_the_whole_episode() -> None:
-    """One layer of 5 steps reads nothing older than what a cut keeps; what stood before it is remembered beside it."""
+    """One layer of 5 steps reads nothing older than what a segment keeps; the action and reward before it are kept too."""
     _, _, collector = collect(Endless, 40, segment=40, context=5, layers=1)
     assert collector.start.tolist() == [35] * COUNT and collector.cursor.tolist() == [5] * COUNT
     network_ = collector.actors.agent.network

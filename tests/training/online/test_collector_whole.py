@@ -1,6 +1,6 @@
-"""From acting to learning: what the learner computes of a stored step is what the agent computed when it acted.
+"""From acting to training: the learner computes the same values for a stored step as the agent did when it acted.
 
-Also the places where an episode's end falls on a segment's end, where masks are stored, and where two steps are told apart.
+Also episodes that end at the end of a segment, stored masks, and steps that look alike.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COUNT = 3
 
 
 class Kept(Replay):
-    """A replay that also keeps the episodes as they came."""
+    """A replay that also keeps the added episodes."""
 
     came: list[Episode]
 
@@ -45,7 +45,7 @@ class Kept(Replay):
 
 
 class Masked(Scripted):
-    """Step t of episode e allows the actions t and e + t (modulo 3), and nothing at all at the end."""
+    """Step t of episode e allows the actions t and e + t (modulo 3), and none at the end."""
 
     def allowed(self) -> np.ndarray:
         mask = np.zeros(3, np.int8)
@@ -63,7 +63,7 @@ class Masked(Scripted):
 
 
 def fixed(length: int) -> Any:
-    """Scripted environments whose every episode has `length` steps; every third is cut off."""
+    """Scripted environments in which every episode has `length` steps; every third is truncated."""
 
     class Fixed(Scripted):
         def step(self, action: int) -> Any:
@@ -84,7 +84,7 @@ def collect(
     masked: bool = False,
     **settings: Any,
 ) -> tuple[Kept, Collector]:
-    """Random play, so that previous actions vary, through the whole collector."""
+    """Collect random play, so that previous actions vary, with the whole collector."""
     net = network(std=0.1, **settings)
     for encoder in net.tokens.vectors().values():
         encoder.observe(torch.tensor([1.0, 4.0, 3.0]), torch.tensor([1.0, 3.0, 2.0]))
@@ -108,19 +108,19 @@ def collect(
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("trunk", "pack"), [("transformer", False), ("transformer", True), ("gru", False)])
-def test_learning_sees_what_acting_saw(mode: AutoresetMode, trunk: str, pack: bool) -> None:
-    """The value that the agent acted by, step by step with its ring, is that of one pass over the stored window."""
+def test_training_computes_the_values_that_acting_computed(mode: AutoresetMode, trunk: str, pack: bool) -> None:
+    """The values that the agent acted on, computed step by step with its ring, equal one pass over the stored window."""
     replay, collector = collect(Scripted, 60, mode, trunk=trunk, context=4)
     windows = replay.sample(64, window=8, context=4, discount=0.9, rng=np.random.default_rng(0), pack=pack)
     with torch.no_grad():
         q = collector.actors.agent.network(windows).q[:, :-1].gather(-1, windows.action[..., None])[..., 0, 0]
     assert windows.q_acted is not None
     torch.testing.assert_close(windows.q_acted[windows.valid], q[windows.valid], rtol=1e-4, atol=1e-4)
-    assert float(q[windows.valid].std()) > 0.05, "values that are worth comparing"
+    assert float(q[windows.valid].std()) > 0.05, "the values differ enough to compare"
 
 
-def test_learning_sees_what_acting_saw_in_the_middle_of_a_long_episode() -> None:
-    """Behind the burn-in of one layer, a window inside a segment gives the values of the episode from its start."""
+def test_training_computes_the_values_of_acting_in_the_middle_of_a_long_episode() -> None:
+    """After the burn-in of one layer, a window inside a segment gives the same values as the episode from its start."""
     replay, collector = collect(fixed(150), 149, segment=40, layers=1, context=5)
     windows = replay.sample(200, window=12, context=5, discount=0.9, rng=np.random.default_rng(0))
     with torch.no_grad():
@@ -132,8 +132,8 @@ def test_learning_sees_what_acting_saw_in_the_middle_of_a_long_episode() -> None
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("length", [19, 20, 21, 35, 36, 37])
-def test_rule_3_every_step_is_learnt_wherever_the_end_falls(mode: AutoresetMode, length: int) -> None:
-    """Segments of 20 that overlap by 4: an end on a segment's end is no segment that goes on."""
+def test_rule_3_every_step_is_trained_on_wherever_the_episode_ends(mode: AutoresetMode, length: int) -> None:
+    """Segments of 20 that overlap by 4: an episode that ends with its segment has no further segment."""
     replay, _ = collect(fixed(length), 4 * (length + 1), mode, segment=20, context=4)
     taught: dict[tuple[int, int], list[int]] = {}
     for part in replay.came:
@@ -154,7 +154,7 @@ def test_rule_3_every_step_is_learnt_wherever_the_end_falls(mode: AutoresetMode,
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("segment", [64, 6])
-def test_masks_are_stored_as_they_held(mode: AutoresetMode, segment: int) -> None:
+def test_masks_are_stored_for_the_right_steps(mode: AutoresetMode, segment: int) -> None:
     replay, _ = collect(Masked, 80, mode, segment=segment, masked=True, context=2)
     checked = 0
     for part in replay.came:
@@ -166,15 +166,15 @@ def test_masks_are_stored_as_they_held(mode: AutoresetMode, segment: int) -> Non
                 wanted[:] = True
             assert part.action_mask[t].tolist() == wanted.tolist()
             checked += 1
-        assert part.action_mask[np.arange(len(part)), part.action[:, 0]].all(), "what was done was allowed"
+        assert part.action_mask[np.arange(len(part)), part.action[:, 0]].all(), "the actions taken were allowed"
     assert checked > 150
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_steps_are_counted_without_resets(mode: AutoresetMode) -> None:
+def test_resets_are_not_counted_as_steps(mode: AutoresetMode) -> None:
     replay, collector = collect(Scripted, 60, mode)
     stored = sum(len(part) for part in replay.came) + int(
-        collector.cursor[~collector.stream._pending].sum()  # ended rows of NEXT_STEP still stand there
+        collector.cursor[~collector.stream._pending].sum()  # ended rows of NEXT_STEP are still at their last step
     )
     assert collector.steps == stored
     assert collector.steps == COUNT * 60 if mode != AutoresetMode.NEXT_STEP else collector.steps < COUNT * 60

@@ -1,4 +1,4 @@
-"""What was earned with is not lost: the weights that did best act and are kept, newer ones are on trial."""
+"""Good weights are not lost: the incumbent acts and is kept, and a challenger with newer weights is tried."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROVEN: dict[str, Any] = TINY | {"learner.acting_weights": "incumbent", "checkpo
 
 
 class Echo(gym.Env[int, int]):
-    """Eight times, say what is seen: worth 8, and 4 to who guesses."""
+    """Eight times, the action must equal the observation: a return of 8, or 4 by guessing."""
 
     observation_space, action_space = gym.spaces.Discrete(2), gym.spaces.Discrete(2)
 
@@ -40,13 +40,13 @@ class Echo(gym.Env[int, int]):
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An agent that has learnt a little."""
+    """A slightly trained agent."""
     folder = tmp_path_factory.mktemp("begun") / "run"
     seqel.train(Echo, steps=2_000, settings=TINY | {"checkpoint_every": 0}, out=folder, progress=False)
     return folder
 
 
-def test_learning_moves_only_what_is_on_trial(begun: Path) -> None:
+def test_training_changes_only_the_challenger(begun: Path) -> None:
     session = OnlineTrainer(
         with_settings(preset("default"), PROVEN | {"env": "echo"}), resolve(Echo), start=Agent.load(begun / "agent")
     )
@@ -67,7 +67,7 @@ def test_learning_moves_only_what_is_on_trial(begun: Path) -> None:
     session.close()
 
 
-def test_open_episodes_go_on_with_the_memory_of_the_weights_that_act_from_now_on(begun: Path) -> None:
+def test_open_episodes_continue_with_the_memory_of_the_promoted_weights(begun: Path) -> None:
     session = OnlineTrainer(
         with_settings(preset("default"), PROVEN | {"env": "echo"}), resolve(Echo), start=Agent.load(begun / "agent")
     )
@@ -86,8 +86,8 @@ def test_open_episodes_go_on_with_the_memory_of_the_weights_that_act_from_now_on
     session.close()
 
 
-def test_a_learner_that_breaks_costs_nothing(begun: Path, tmp_path: Path) -> None:
-    """The planted fault: noise for a learner. What acts and what is kept stay what they were."""
+def test_a_broken_learner_does_not_harm_the_incumbent(begun: Path, tmp_path: Path) -> None:
+    """The planted fault: the learner produces noise. The acting and the saved agent stay unchanged."""
     before = seqel.evaluate(Agent.load(begun / "agent"), Echo, 20, seed=50).mean
     assert before > 7.5
     breaking = {"learner.learning_rate": 5.0, "learner.warmup": 0, "learner.clip": 0.0}
@@ -98,16 +98,18 @@ def test_a_learner_that_breaks_costs_nothing(begun: Path, tmp_path: Path) -> Non
         out = tmp_path / acts
         kept = seqel.train(Echo, start=begun, steps=2_000, settings=settings, out=out, progress=False)
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-        assert lines[0]["steps"] == 0 and "validation" in lines[0], "what is begun with is looked at first"
-        assert seqel.evaluate(kept, Echo, 20, seed=50).mean >= before, "the best look is kept, the first one included"
+        assert lines[0]["steps"] == 0 and "validation" in lines[0], "the starting agent is validated first"
+        assert seqel.evaluate(kept, Echo, 20, seed=50).mean >= before, (
+            "the best validation is kept, including the first one"
+        )
         live = lines[-1]["return"]
         if acts == "incumbent":
             guarded, broken = live, min(line["validation"]["mean"] for line in lines if "validation" in line)
-    assert broken < before - 1.0, "the fault is a fault"
-    assert guarded > live + 0.5, "three quarters of the episodes are still played by what was proven"
+    assert broken < before - 1.0, "the planted fault has an effect"
+    assert guarded > live + 0.5, "three quarters of the episodes are still played by the incumbent"
 
 
-def test_a_resumed_run_is_the_uninterrupted_one(begun: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_the_uninterrupted_one(begun: Path, tmp_path: Path) -> None:
     settings = PROVEN | {"learner.schedule": "constant"}
     whole = seqel.train(Echo, start=begun, steps=600, settings=settings, out=tmp_path / "a", progress=False)
     seqel.train(Echo, start=begun, steps=300, settings=settings, out=tmp_path / "b", progress=False)
@@ -116,7 +118,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(begun: Path, tmp_path: Path) -> 
     assert all(torch.equal(value, other[name]) for name, value in whole.network.state_dict().items())
 
 
-def test_a_lost_agent_comes_back_from_the_checkpoint_not_from_the_learner(begun: Path, tmp_path: Path) -> None:
+def test_a_lost_agent_is_restored_from_the_checkpoint_not_from_the_learner(begun: Path, tmp_path: Path) -> None:
     breaking = {"learner.learning_rate": 5.0, "learner.warmup": 0, "learner.clip": 0.0, "learner.schedule": "constant"}
     out = tmp_path / "run"
     kept = seqel.train(Echo, start=begun, steps=600, settings=PROVEN | breaking, out=out, progress=False)
@@ -127,16 +129,16 @@ def test_a_lost_agent_comes_back_from_the_checkpoint_not_from_the_learner(begun:
     same = [name for name, value in other.items() if value.ndim and "head" not in name]  # the head has another unit
     assert all(torch.equal(value, other[name]) for name, value in kept.network.state_dict().items() if name in same)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert [line["steps"] for line in lines].count(0) == 1, "what is begun with is looked at once"
+    assert [line["steps"] for line in lines].count(0) == 1, "the starting agent is validated once"
 
 
-def test_a_run_begun_from_memory_can_be_gone_on_with(begun: Path, tmp_path: Path) -> None:
+def test_a_run_started_from_an_agent_in_memory_can_be_continued(begun: Path, tmp_path: Path) -> None:
     agent = Agent.load(begun / "agent")
     seqel.train(Echo, start=agent, steps=300, settings=PROVEN, out=tmp_path / "run", progress=False)
     assert seqel.evaluate(resume(tmp_path / "run", env=resolve(Echo), steps=500, progress=False), Echo, 4).mean > 4
 
 
-def test_a_run_begun_again_forgets_its_first_look(begun: Path, tmp_path: Path) -> None:
+def test_a_restarted_run_drops_its_first_validation(begun: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     seqel.train(Echo, start=begun, steps=300, settings=PROVEN, out=out, progress=False)
     shutil.rmtree(out / "checkpoints")
@@ -145,20 +147,20 @@ def test_a_run_begun_again_forgets_its_first_look(begun: Path, tmp_path: Path) -
     assert steps == sorted(set(steps)) and steps[0] == 0
 
 
-def test_what_meets_the_threshold_at_once_is_kept_and_ends_the_run(begun: Path, tmp_path: Path) -> None:
-    """Where to start from may stand in the settings."""
+def test_a_starting_agent_that_meets_the_threshold_is_kept_and_ends_the_run(begun: Path, tmp_path: Path) -> None:
+    """The settings may name the starting agent."""
     told = {"init_from": str(begun), "validation.threshold": 4.5, "validation.stop": True, "validation.confirm": 8}
     seqel.train(Echo, steps=5_000, settings=PROVEN | told, out=tmp_path / "run", progress=False)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["solved"] and summary["steps"] == 0 and summary["best"]["steps"] == 0
 
 
-def test_what_was_learnt_with_a_memory_begins_no_memoryless_twin(begun: Path) -> None:
+def test_an_agent_with_memory_is_refused_as_the_start_of_a_memoryless_twin(begun: Path) -> None:
     with pytest.raises(ConfigError, match="the agent to start from has a memory"):
         seqel.train(Echo, start=begun, memoryless=True, settings=PROVEN, progress=False)
 
 
-def test_what_is_proven_needs_something_to_begin_with_and_a_place_to_try() -> None:
+def test_an_incumbent_needs_a_starting_agent_and_two_environments() -> None:
     with pytest.raises(ConfigError, match="needs an agent to start from"):
         OnlineTrainer(with_settings(preset("default"), PROVEN), resolve(Echo))
     with pytest.raises(ConfigError, match="environments >= 2"):

@@ -1,4 +1,4 @@
-"""The loop and the session: what is learnt when, windows that episodes outgrow, and that memory is really learnt."""
+"""The loop and the trainer: what is trained on when, windows that episodes outgrow, and that memory is really learned."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def session(make: Any, **settings: Any) -> OnlineTrainer:
     return made
 
 
-def test_as_many_transitions_are_learnt_as_the_ratio_says() -> None:
+def test_the_replay_ratio_sets_the_number_of_trained_transitions() -> None:
     run = session(
         Scripted,
         steps=600,
@@ -56,7 +56,7 @@ def test_as_many_transitions_are_learnt_as_the_ratio_says() -> None:
     run.close()
 
 
-def test_nothing_is_learnt_before_learning_starts_and_statistics_are_then_frozen() -> None:
+def test_there_is_no_update_before_learning_starts_and_statistics_are_then_frozen() -> None:
     run = session(Scripted, steps=400, replay__learning_starts=200)
     encoder = run.agent.network.tokens.vectors()["observation"]
     while run.collector.steps < 200:
@@ -76,7 +76,7 @@ def test_nothing_is_learnt_before_learning_starts_and_statistics_are_then_frozen
     run.close()
 
 
-def test_how_far_weights_undo_uneven_draws_grows_to_one_over_the_run() -> None:
+def test_the_importance_exponent_grows_to_one_over_the_run() -> None:
     run = session(
         Scripted,
         steps=400,
@@ -100,7 +100,7 @@ def test_how_far_weights_undo_uneven_draws_grows_to_one_over_the_run() -> None:
     run.close()
 
 
-def test_frozen_statistics_reach_the_memory_of_open_episodes_at_once() -> None:
+def test_frozen_statistics_apply_to_the_memory_of_open_episodes_at_once() -> None:
     run = session(Scripted, steps=400, replay__learning_starts=200)
     while not run.ready:
         run.collect()
@@ -112,7 +112,7 @@ def test_frozen_statistics_reach_the_memory_of_open_episodes_at_once() -> None:
     run.close()
 
 
-def test_records_come_at_multiples_and_once_at_the_end() -> None:
+def test_there_is_a_record_at_every_multiple_and_one_at_the_end() -> None:
     run = session(Scripted, steps=500, log_every=100, **{"validation.every": 200, "validation.episodes": 4})
     found = list(records(run))
     assert [r.steps for r in found] == [100, 200, 300, 400, 500]
@@ -121,7 +121,7 @@ def test_records_come_at_multiples_and_once_at_the_end() -> None:
     run.close()
 
 
-def test_looking_uses_seeds_that_no_training_or_figure_does() -> None:
+def test_validation_uses_seeds_that_neither_training_nor_evaluation_uses() -> None:
     seeds: list[int] = []
 
     class Noted(Scripted):
@@ -139,7 +139,7 @@ def test_looking_uses_seeds_that_no_training_or_figure_does() -> None:
 
 
 class Longer(Scripted):
-    """Random play meets short episodes only; later ones are ten times as long."""
+    """Random play has only short episodes; later ones are ten times as long."""
 
     made = 0
 
@@ -153,23 +153,23 @@ class Longer(Scripted):
         return self._see(), 1.0, self.time >= self.length, False, {}
 
 
-def test_episodes_may_outgrow_those_that_random_play_met() -> None:
+def test_episodes_may_become_longer_than_those_of_random_play() -> None:
     """Without a declared limit the window is a guess, and a wrong guess must not end the run."""
     Longer.made = 0
     run = session(Longer, steps=800, replay__learning_starts=300, replay__batch_tokens=128, log_every=100)
     assert run.config.replay.window == run.config.network.context == 6
     notes = [note for record in records(run) for note in record.notes]
     assert run.learner.updates > 5
-    assert len(notes) == 1 and "episodes grew longer than replay.window = 6" in notes[0]
+    assert len(notes) == 1 and "episodes are now longer than replay.window = 6" in notes[0]
     run.close()
 
 
-def test_complete_fills_in_what_was_left_open_and_nothing_else() -> None:
+def test_resolve_defaults_fills_in_open_settings_and_nothing_else() -> None:
     maze, pole = probe(resolve("seqel/TMaze20-v0")), probe(resolve("CartPole-v1"))
     found = resolve_defaults(preset(), maze)
     assert (found.network.context, found.replay.window, found.objective.discount) == (21, 21, 1.0)
     found = resolve_defaults(preset(**{"network.context": 8}), maze)
-    assert (found.network.context, found.replay.window) == (8, 16), "twice the context, so that the band bites"
+    assert (found.network.context, found.replay.window) == (8, 16), "twice the context, so that attention is limited"
     found = resolve_defaults(preset(), pole)
     assert (found.network.context, found.replay.window, found.objective.discount) == (64, 128, 0.99)
     assert resolve_defaults(found, maze) == found, "a resumed run does not choose again"
@@ -180,13 +180,13 @@ def test_complete_fills_in_what_was_left_open_and_nothing_else() -> None:
     assert not (blind.previous_action or blind.previous_reward or blind.first_step or blind.clock)
 
 
-def test_a_device_that_is_not_there_is_said() -> None:
+def test_an_unavailable_device_is_refused() -> None:
     with pytest.raises(ConfigError, match="device: expected auto, cpu"):
         session(Scripted, device="abacus")
 
 
 class Paid(gym.Wrapper[Any, Any, Any, Any]):
-    """The same game in another currency."""
+    """The same environment with scaled rewards."""
 
     def __init__(self, env: Any, factor: float) -> None:
         super().__init__(env)
@@ -197,8 +197,8 @@ class Paid(gym.Wrapper[Any, Any, Any, Any]):
         return observation, self.factor * float(reward), *rest
 
 
-def test_rule_7_the_same_run_in_another_currency() -> None:
-    """Token without the reward: rewards times 100 or 0.01 act and learn the same, up to rounding."""
+def test_rule_7_scaled_rewards_give_the_same_run() -> None:
+    """Tokens without the reward: with rewards times 100 or 0.01, acting and training are the same up to rounding."""
     found = {}
     for factor in (1.0, 0.01, 100.0):
         run = session(
@@ -221,7 +221,7 @@ def test_rule_7_the_same_run_in_another_currency() -> None:
 
 
 def successes(memoryless: bool, **settings: Any) -> list[float]:
-    """Success on 64 greedy episodes after every 3,000 steps of a T-Maze of length 10, until it is solved."""
+    """Return the success rate of 64 greedy episodes after every 3,000 steps of a T-Maze of length 10, until it is solved."""
     found: list[float] = []
     config = {
         "steps": 15_000, "seed": 0, "memoryless": memoryless, "environments": 32, "threads": 1, "log_every": 3_000,
@@ -238,16 +238,16 @@ def successes(memoryless: bool, **settings: Any) -> list[float]:
     return found
 
 
-def test_what_is_seen_once_and_needed_ten_steps_later_is_remembered() -> None:
+def test_a_cue_needed_ten_steps_later_is_remembered() -> None:
     assert successes(memoryless=False)[-1] >= 0.9
 
 
-def test_without_memory_the_same_learner_cannot() -> None:
+def test_without_memory_the_same_learner_fails() -> None:
     assert max(successes(memoryless=True, steps=9_000)) <= 0.7
 
 
 class Echo(gym.Env[int, int]):
-    """Pays 1 for saying which of two signs was shown two steps ago. Eighty steps, then cut off: ten times the context."""
+    """Rewards 1 for naming the sign that was shown two steps ago. Truncated after eighty steps: ten times the context."""
 
     observation_space, action_space = gym.spaces.Discrete(2), gym.spaces.Discrete(2)
     metadata = {"render_modes": [], "seqel": {"context": 8, "discount": 0.5}}  # noqa: RUF012 (Gymnasium's own shape)
@@ -264,7 +264,7 @@ class Echo(gym.Env[int, int]):
 
 
 @pytest.mark.parametrize("trunk", ["transformer", "gru"])
-def test_rule_3_episodes_ten_times_as_long_as_the_context_are_learnt(trunk: str) -> None:
+def test_rule_3_episodes_ten_times_as_long_as_the_context_are_learned(trunk: str) -> None:
     run = OnlineTrainer(
         preset(
             "immediate",
@@ -278,4 +278,4 @@ def test_rule_3_episodes_ten_times_as_long_as_the_context_are_learnt(trunk: str)
     (last,) = [record.validation for record in records(run) if record.validation is not None]
     run.close()
     assert set(last.lengths) == {80}
-    assert last.mean >= 0.95 * 78, "at the end of an episode as at its beginning"
+    assert last.mean >= 0.95 * 78, "as well at the end of an episode as at its start"

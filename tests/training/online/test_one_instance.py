@@ -1,4 +1,4 @@
-"""Where there can be only one environment: training, validation and the probe take turns."""
+"""Environments of which only one instance can exist: training, validation and the probe take turns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALL = TINY | {"validation.every": 100, "validation.episodes": 2}
 
 
 class Counts(gym.Env[Any, Any]):
-    """Six steps an episode; complains where one is cut short without a reset, and of a forbidden action."""
+    """Six steps per episode; fails if one is interrupted without a reset, and on a forbidden action."""
 
     observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
     action_space = gym.spaces.Discrete(3)
@@ -60,7 +60,7 @@ def test_one_instance_is_trained_and_validated_in_turns(tmp_path: Path) -> None:
         seqel.train(lambda: env, steps=400, out=tmp_path / "more", settings=SMALL, progress=None)
 
 
-def test_episodes_that_validation_interrupted_are_learnt_as_truncated() -> None:
+def test_episodes_that_validation_interrupted_are_stored_as_truncated() -> None:
     from seqel.training.config import preset
     from seqel.training.online.trainer import OnlineTrainer
 
@@ -71,7 +71,9 @@ def test_episodes_that_validation_interrupted_are_learnt_as_truncated() -> None:
         session.collect()
     session.validate(2)
     assert session.stream.first.all() and session.collector.cursor.tolist() == [0]
-    assert session.replay.episodes == 2 and len(session.replay) == 8, "six steps, and the two that were interrupted"
+    assert session.replay.episodes == 2 and len(session.replay) == 8, (
+        "six steps, and the two of the interrupted episode"
+    )
     for _ in range(6):
         session.collect()
     assert session.replay.episodes == 3
@@ -119,11 +121,11 @@ def test_masks_that_appear_after_the_probe_are_a_fault(tmp_path: Path) -> None:
             self.late = Late.total > 60
             return self._see(), 1.0, self.time == 6, False, {"action_mask": self._mask()}
 
-    with pytest.raises(EnvironmentFault, match="reported for the first time after the first look"):
+    with pytest.raises(EnvironmentFault, match="reported for the first time, but the probe"):
         seqel.train(Unmasked, steps=400, out=tmp_path / "run", settings=SMALL, progress=None)
 
 
-def test_an_endless_environment_is_validated_for_a_thousand_steps_an_episode() -> None:
+def test_an_endless_environment_is_validated_for_a_thousand_steps_per_episode() -> None:
     from seqel.environments.probe import Probe, probe
     from seqel.training.config import preset
     from seqel.training.online.trainer import OnlineTrainer

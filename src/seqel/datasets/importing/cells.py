@@ -1,7 +1,7 @@
-"""Columns as they were read -> arrays, strictly: a value that is not what it should be is refused with its place.
+"""Converts columns to arrays. It is strict: an invalid value is rejected with an error that says where it is.
 
-`refuse(row, expected, value)` makes the error for a row of the batch; the caller knows file, line and column. Missing is
-a null or an empty text; for numbers also NaN, which is what many programs write for it.
+`refuse(row, expected, value)` makes the error for a row of the batch; the caller knows file, line and column. A null or an
+empty text is missing; for numbers NaN is too, because many programs write it for missing values.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ YES, NO = ("true", "1", "1.0", "yes", "t", "y"), ("false", "0", "0.0", "no", "f"
 
 
 def numbers(column: Series, refuse: Refuse, expected: str = "a number") -> NDArray[np.float64]:
-    """(N,) float64, NaN where missing.
+    """Return the numbers, (N,) float64, NaN where missing.
 
     Raises:
         DataError: from `refuse`: not a number, infinite, or beyond float32.
@@ -46,7 +46,7 @@ def numbers(column: Series, refuse: Refuse, expected: str = "a number") -> NDArr
     if column.dtype == pl.String:
         given = column.str.strip_chars().replace("", None)
         found = given.cast(pl.Float64, strict=False)
-        if (found.is_null() & given.is_not_null()).any():  # yes/no counts as 1 and 0, as it does in Parquet
+        if (found.is_null() & given.is_not_null()).any():  # true/false counts as 1 and 0, as in Parquet
             lower = given.str.to_lowercase()
             found = found.zip_with(~lower.is_in(["true", "false"]).fill_null(False), (lower == "true").cast(pl.Float64))
         _first(
@@ -65,7 +65,7 @@ def numbers(column: Series, refuse: Refuse, expected: str = "a number") -> NDArr
 
 
 def texts(column: Series, refuse: Refuse) -> Series:
-    """Names: text as it is; numbers, yes/no and dates as text; null where missing.  (N,) -> (N,) of text.
+    """Return names: text as it is; numbers, booleans and dates as text; null where missing.  (N,) -> (N,) of text.
 
     Raises:
         DataError: from `refuse`: the column holds lists, structs or bytes.
@@ -77,12 +77,12 @@ def texts(column: Series, refuse: Refuse) -> Series:
 
 
 def _as_texts(column: Series) -> Series:
-    """A column of another type, each value as `values.as_text` writes it."""
+    """Convert a column of another type to text, each value as `values.as_text` writes it."""
     pl = require("polars")
     if column.dtype.is_float():
         column = column.fill_nan(None) + 0.0
     if isinstance(column.dtype, pl.Datetime):
-        # a fraction only where there is one, then the time zone
+        # a fraction only if there is one, then the time zone
         seconds = column.dt.to_string("%Y-%m-%d %H:%M:%S")
         fraction = column.dt.to_string("%.9f").str.strip_chars_end("0").str.strip_chars_end(".")
         zone = column.dt.to_string("%:z") if column.dtype.time_zone else pl.Series([""])
@@ -96,10 +96,10 @@ def _as_texts(column: Series) -> Series:
 
 
 def flags(column: Series, refuse: Refuse) -> NDArray[np.bool_]:
-    """(N,) bool: true/false, 1/0, yes/no; missing is no.
+    """Return booleans, (N,), from true/false, 1/0 or yes/no; missing counts as False.
 
     Raises:
-        DataError: from `refuse`: a value is none of them.
+        DataError: from `refuse`: a value is none of these.
     """
     pl = require("polars")
     if column.dtype == pl.Boolean:
@@ -111,11 +111,12 @@ def flags(column: Series, refuse: Refuse) -> NDArray[np.bool_]:
 
 
 def orders(column: Series, refuse: Refuse) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
-    """Numbers or dates -> whole part and fraction, (N,) each, which together order what float64 alone would not; and
-    which of them they are: "number", "date without a time zone" or "date with a time zone" (microseconds since 1970).
+    """Convert numbers or dates to integer part and fraction, (N,) each, which order values that float64 could not
+    distinguish. Also return their kind: "number", "date without a time zone" or "date with a time zone" (dates are
+    microseconds since 1970).
 
     Raises:
-        DataError: from `refuse`: missing, or neither; a date that does not begin with its year.
+        DataError: from `refuse`: a value is missing, is neither, or is a date that does not start with its year.
     """
     pl = require("polars")
     expected = "a number or a date (as 2026-11-24T10:00:00)"
@@ -150,21 +151,21 @@ def _orders_of_text(
     real = given.cast(pl.Float64, strict=False)
     _first(real.is_null(), column, refuse, expected)
     floor, rest = _parts(real.to_numpy(), column, refuse, expected)
-    exact = whole.is_not_null().to_numpy()  # whole numbers beyond 2 ** 53 keep every digit
+    exact = whole.is_not_null().to_numpy()  # integers beyond 2 ** 53 keep every digit
     return np.where(exact, whole.fill_null(0).to_numpy(), floor), np.where(exact, 0.0, rest), "number"
 
 
 def _orders_of_dates(
     given: Series, column: Series, refuse: Refuse
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
-    """Dates in the order year, month, day: no other order is read, since 03/04/2026 is two different days."""
+    """Convert dates in the order year, month, day. No other order is accepted, because 03/04/2026 is ambiguous."""
     pl = require("polars")
     expected = "a date in ISO form, year first (as 2026-11-24T10:00:00)"
     _first(
         given.str.contains(r"^\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}"),
         column,
         refuse,
-        f"{expected}, because nothing says whether the day or the month comes first: rewrite the column, for example with "
+        f"{expected}, because it is unclear whether the day or the month is first: rewrite the column, for example with "
         'pandas.to_datetime(..., format="%m/%d/%Y")',
     )
     zoned = given.str.contains(rf"\d:\d.*{ZONE}")
@@ -179,7 +180,7 @@ def _orders_of_dates(
     zone, mark = ("UTC", "%#z") if zoned[0] else (None, "")
     dates = pl.Series([None] * len(given), dtype=pl.Datetime("us", zone))
     for form in DATE_FORMS:
-        if dates.has_nulls():  # most columns are of one form
+        if dates.has_nulls():  # most columns have a single form
             dates = dates.fill_null(plain.str.to_datetime(form + mark, strict=False, time_unit="us", time_zone=zone))
     _first(dates.is_null(), column, refuse, expected)
     return dates.dt.timestamp("us").to_numpy(), np.zeros(len(column)), _dates(bool(zoned[0]))
@@ -203,12 +204,12 @@ def _parts(
 def lists(
     column: Series, refuse: Refuse, width: int | None, expected: str
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Lists of equally many numbers -> (N, width) float64, zeros where missing; and which are missing, (N,).
+    """Convert lists of equal length to (N, width) float64, zeros where missing; also return which are missing, (N,).
 
     width None: that of the first list. Texts are read as JSON, such as "[0.1, 2]".
 
     Raises:
-        DataError: from `refuse`: no list, one of another length, or a number in it that is missing or not finite.
+        DataError: from `refuse`: not a list, a list of another length, or a number in it that is missing or not finite.
     """
     pl = require("polars")
     if column.dtype == pl.String:
@@ -242,12 +243,12 @@ def lists(
 
 
 def sets(column: Series, refuse: Refuse, names: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Lists of some of A names -> (N, A) bool, True where a name is in the list; and which lists are missing, (N,).
+    """Convert lists of names to (N, A) bool, True where a name is in the list; also return which are missing, (N,).
 
     Texts are read as JSON, such as '["ask", "refund"]'.
 
     Raises:
-        DataError: from `refuse`: no list, an empty one, or one with something in it that is none of the names.
+        DataError: from `refuse`: not a list, an empty list, or a list with an entry that is not one of the names.
     """
     pl = require("polars")
     expected = f"a list of one or more of the actions {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
@@ -287,9 +288,9 @@ def _names(text: str | None, row: int, refuse: Refuse, expected: str) -> list[st
 def _decoded(column: Series, refuse: Refuse, expected: str) -> Series:
     pl = require("polars")
     given = column.str.strip_chars().replace("", None)
-    if given.str.contains(JSON_NUMBERS).fill_null(True).all():  # polars reads whatever begins like a list
+    if given.str.contains(JSON_NUMBERS).fill_null(True).all():  # polars accepts anything that starts like a list
         return given.str.json_decode(pl.List(pl.Float64))
-    else:  # yes/no inside, or a value at fault: one by one
+    else:  # booleans inside, or an invalid value: one by one
         out: list[list[float] | None] = []
         for row, text in enumerate(given):
             try:

@@ -1,12 +1,11 @@
-"""A bucket of records -> the slots of whole episodes, by array operations alone.
+"""Converts a bucket of records to the slots of whole episodes, with array operations only.
 
-At a row the observation was seen, then the action taken, then the reward received. An episode of T transitions takes
-T + 1 slots. The last one holds
+Each row is one step: observation, action, reward. An episode of T transitions takes T + 1 slots. The last one holds
 
-* the session's last row, where that has neither action nor reward: it is the final observation, nothing else;
-* a copy of the last observation, where the session terminated (nothing follows, its value is not asked for);
-* the last row's observation, where the session was cut off: its action and reward are dropped, because what followed
-  them, from which to estimate the rest, was not recorded.
+* the session's last row, if it has neither action nor reward: it is only the final observation;
+* a copy of the last observation, if the session terminated (its value is never used);
+* the last row's observation, if the session was cut off: its action and reward are dropped, because the observation after
+  them, which a target would bootstrap from, was not recorded.
 """
 
 from __future__ import annotations
@@ -33,17 +32,17 @@ __all__ = ["Counts", "Episodes", "assemble", "stable_order"]
 
 @dataclass
 class Counts:
-    """What was found on the way; adds up over the buckets."""
+    """Counts for the import's report, summed over the buckets."""
 
-    out_of_order: int = 0  # rows that stand before a row of their session that they should follow
-    duplicates: int = 0  # rows that equal an earlier one of their session in every column; left out
+    out_of_order: int = 0  # rows that are before a row of their session that they should follow
+    duplicates: int = 0  # rows that equal an earlier one of their session in every column; dropped
     ties: int = 0  # rows with the session and order of an earlier one, but other values; kept in the order of the file
     first_duplicate: tuple[int, int, str] | None = None  # two rows of the table, and the session's name
     final_rows: int = 0  # sessions whose last row is a final observation
     terminated: int = 0  # episodes
     truncated: int = 0
     dropped_steps: int = 0  # last steps of sessions that were cut off
-    dropped_sessions: int = 0  # sessions of which nothing is left
+    dropped_sessions: int = 0  # sessions without any step left
 
 
 @dataclass
@@ -60,13 +59,13 @@ class Episodes:
 def assemble(
     records: NDArray[Any], rank: NDArray[np.int64], imported: Imported, counts: Counts, place: Callable[[int], str]
 ) -> Episodes:
-    """Sort the records by (session's rank, order), check the sessions, and lay out their slots.
+    """Sort the records by (session's rank, order), check the sessions, and fill their slots.
 
-    rank: provisional session number -> its place in the store. place: row of the table -> "FILE, line N".
+    rank: provisional session number -> its position in the store. place: row of the table -> "FILE, line N".
 
     Raises:
-        DataError: an action or reward is missing within a session, a session goes on after its end, or a recorded action is
-            masked; names file, line and column.
+        DataError: an action or reward is missing within a session, a session has rows after its end, or a recorded action
+            is masked; names file, line and column.
     """
     schema = imported.encoding.schema
     records = _deduplicated(_sorted(records, rank, counts), imported, counts)
@@ -113,7 +112,7 @@ def assemble(
                 name = ", ".join(schema.mask or ())
             raise DataError(
                 f"{place(row)}, column {name!r}: expected a mask that allows the action taken (or any, at a session's end), "
-                "got one that forbids it: does a mask have the order of the actions?"
+                "got one that forbids it: check that masks have the order of the actions"
             )
         columns["action_mask"] = mask[:, 0] if mask.shape[1] == 1 else mask
     return Episodes(columns, records["session"][begins].astype(np.int64), length, over, records["row"][source])
@@ -137,11 +136,11 @@ def _fields(records: NDArray[Any]) -> tuple[str, ...]:
 
 
 def _sorted(records: NDArray[Any], rank: NDArray[np.int64], counts: Counts) -> NDArray[Any]:
-    """By (rank, order, row of the table); the records come in the order of the table."""
+    """Sort by (rank, order, row of the table); the records are in the order of the table."""
     key = rank[records["session"]]
     if (key[1:] < key[:-1]).any():
         order = stable_order(key)
-        records, key = records.take(order), key[order]  # take moves a record at once, an index field by field
+        records, key = records.take(order), key[order]  # take moves whole records, indexing would move field by field
     if "whole" not in _fields(records):
         return records
     whole, rest = records["whole"], records["rest"]
@@ -151,7 +150,7 @@ def _sorted(records: NDArray[Any], rank: NDArray[np.int64], counts: Counts) -> N
 
 
 def stable_order(key: NDArray[np.int64]) -> NDArray[np.int64]:
-    """As argsort(kind="stable"), by digits of 16 bits, for which numpy counts instead of comparing.  (N,), N >= 1."""
+    """Same as argsort(kind="stable"), but by 16-bit digits, for which NumPy uses a radix sort.  (N,), N >= 1."""
     rest = key - key.min()
     order = np.argsort(rest.astype(np.uint16), kind="stable")
     shift = 16
@@ -162,7 +161,7 @@ def stable_order(key: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _deduplicated(records: NDArray[Any], imported: Imported, counts: Counts) -> NDArray[Any]:
-    """Without the rows that repeat an earlier one in every column; others at the same moment keep the file's order."""
+    """Drop rows that repeat an earlier one in every column. Other rows with the same order keep the order of the file."""
     if "whole" not in _fields(records):
         return records
     tied = np.zeros(len(records), bool)  # with the row before
@@ -174,7 +173,7 @@ def _deduplicated(records: NDArray[Any], imported: Imported, counts: Counts) -> 
     some = np.flatnonzero(tied | np.append(tied[1:], False))
     values = records[some].copy()
     values["row"] = 0
-    # fixed-size byte strings: equal where every column is
+    # fixed-size byte strings, which are equal if every column is
     whole = np.frombuffer(values.tobytes(), f"S{values.dtype.itemsize}")
     _, earliest, group = np.unique(whole, return_index=True, return_inverse=True)
     first_of = some[earliest[group.reshape(-1)]]
@@ -199,9 +198,9 @@ def _check_missing(
     reward: str,
     place: Callable[[int], str],
 ) -> NDArray[np.bool_]:
-    """Which sessions end with a row without action and reward, (sessions,)."""
+    """Return which sessions end with a row without action and reward, (sessions,)."""
     missing = records["action"] < 0  # (rows, M)
-    no_action, no_reward = missing.all(axis=1), (records["flags"] & MISSING) != 0
+    no_action, no_reward = np.asarray(missing.all(axis=1)), (records["flags"] & MISSING) != 0
     within = missing.any(axis=1) | no_reward
     within[last] = (missing.any(axis=1) != no_reward)[last] | (missing.any(axis=1) != no_action)[last]
     if within.any():
@@ -209,7 +208,7 @@ def _check_missing(
         column = action[int(missing[at].argmax())] if missing[at].any() else reward
         raise DataError(
             f"{place(int(records['row'][at]))}, column {column!r}: expected a value, got nothing: only the last row of a "
-            "session may lack action and reward, both of them, and is then its final observation"
+            "session may lack both action and reward; it is then the final observation"
         )
     final: NDArray[np.bool_] = no_action[last]
     return final
@@ -223,7 +222,7 @@ def _ends(
     final: NDArray[np.bool_],
     place: Callable[[int], str],
 ) -> NDArray[np.bool_]:
-    """Which sessions have this flag at their last step or on their final observation, (sessions,)."""
+    """Return which sessions have this flag at their last step or final observation, (sessions,)."""
     flag: NDArray[np.bool_] = (records["flags"] & bit) != 0
     if column is None:
         return np.zeros(len(last), bool)
@@ -236,7 +235,7 @@ def _ends(
         at = int(np.flatnonzero(within)[np.argmin(records["row"][within])])
         raise DataError(
             f"{place(int(records['row'][at]))}, column {column!r}: the session ends here, but it has rows after this one: "
-            "give each episode a session of its own, and see that `order` names the right column"
+            "give each episode a session of its own, and check that `order` names the right column"
         )
     found: NDArray[np.bool_] = flag[last]
     found[final] |= flag[before] & (records["session"][before] == records["session"][last[final]])
@@ -244,7 +243,7 @@ def _ends(
 
 
 def _observations(records: NDArray[Any], source: NDArray[np.int64], imported: Imported) -> dict[str, NDArray[Any]]:
-    """The leaves, each (slots, *shape)."""
+    """Return the leaves, each (slots, *shape)."""
     encoding = imported.encoding
     out: dict[str, NDArray[Any]] = {}
     schema = encoding.schema
@@ -266,9 +265,11 @@ def _observations(records: NDArray[Any], source: NDArray[np.int64], imported: Im
         vectors = records[f"vector/{name}"][source]
         marks = np.isnan(vectors[:, :1]) if name in encoding.missing else np.zeros((len(vectors), 0), bool)
         out[f"{OBSERVATION}vector/{name}"] = _marked(vectors, marks)
+    for name in schema.of_kind("entities"):
+        out[f"{OBSERVATION}entities/{name}"] = records[f"entities/{name}"][source]
     return out
 
 
 def _marked(values: NDArray[np.float32], marks: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Zeros for NaN, and the marks of what is missing behind."""
+    """Replace NaN by 0 and append the marks of missing values."""
     return np.concatenate([np.nan_to_num(values, nan=0.0), marks.astype(np.float32)], axis=1)

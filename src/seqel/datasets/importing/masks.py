@@ -1,10 +1,10 @@
-"""Which actions were allowed at a row, in each of the three ways in which a table says it: as an array of A yes/no values.
+"""Reads action masks from a table, which can have them in one of three forms.
 
-mask = "allowed"                      one column that holds a list of A yes/no values
+mask = "allowed"                      one column with a list of A yes/no values
 mask = ["ask_ok", "refund_ok"]        A yes/no columns, in the order of the actions
-candidates = "offered"                one column that holds a list of the names of the actions that there were
+candidates = "offered"                one column with a list of the names of the available actions
 
-With several action columns, `mask` names a column for each of them, which holds a list of its A yes/no values.
+With several action columns, `mask` names a column for each of them, with a list of its A yes/no values.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Masks"]
 
-FLAGS = "a list of true and false (or 1 and 0), one an action"
+FLAGS = "a list of true and false (or 1 and 0), one per action"
 
 
 class Masks:
@@ -34,7 +34,7 @@ class Masks:
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
         self.several = len(schema.action_columns) > 1
-        # how many actions a mask is about, as far as that is known, by dimension
+        # number of actions in a mask, if already known, by dimension
         self.widths: list[int | None] = [None] * len(schema.action_columns)
         if isinstance(schema.mask, tuple) and not self.several:
             self.widths = [len(schema.mask)]
@@ -44,7 +44,7 @@ class Masks:
         self.missing: dict[str, int] = {}  # column -> rows that do not say it
 
     def read(self, rows: Any, refuse: Callable[[str, int, str, Any], DataError]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """-> (N, A) bool, True = allowed; (N,) bool, True = not said, so that all are allowed.
+        """Return the masks, (N, A) bool, True = allowed; and which are missing, (N,) bool, so that all are allowed.
 
         With M action columns: (N, sum of their A), end to end; (N, M).
 

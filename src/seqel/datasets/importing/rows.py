@@ -1,8 +1,8 @@
-"""The one pass over a table: every value checked and turned into numbers, every row written to a bucket on the disk.
+"""The single pass over a table: checks every value, converts it to numbers, and writes every row to a bucket on the disk.
 
 A row becomes a fixed-size record. Names (sessions, actions, categories) get provisional numbers in the order in which they
-appear; their final ones are known at the end. A bucket holds the rows of a range of the sessions' hashes, so that each
-can be sorted by itself in memory, and all of them together are in order. Memory: one batch, the names, nothing a row.
+appear; their final numbers are known at the end. A bucket holds the rows of a range of session hashes, so that each bucket
+can be sorted in memory and all of them together are in order. Memory use: one batch and the names, nothing per row.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import numpy as np
 from seqel.datasets.encoding import Encoding, natural
 from seqel.datasets.hashing import hash_names, hash_texts
 from seqel.datasets.importing import cells
+from seqel.datasets.importing.entities import entities
 from seqel.datasets.importing.masks import Masks
 from seqel.datasets.importing.vocabulary import Names, vocabulary
 from seqel.datasets.magnitudes import Magnitudes
 from seqel.datasets.text_lengths import TextsRead
 from seqel.datasets.values import Lookup
 from seqel.errors import DataError
-from seqel.spaces import CODES_LIMIT
+from seqel.spaces.kinds.categories import CODES_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,35 +38,36 @@ if TYPE_CHECKING:
 
 __all__ = ["Imported", "import_rows", "roles"]
 
-BUCKET = 128 << 20  # bytes of records in a bucket, about
+BUCKET = 128 << 20  # approximate bytes of records in a bucket
 MOST_BUCKETS = 4096
-ACTIONS = 65_536  # more are most likely a mistake: a column of ids or numbers, not of choices
+ACTIONS = 65_536  # more are probably a mistake: a column of ids or numbers, not of choices
 MISSING, TERMINATED, TRUNCATED = 1, 2, 4  # bits of a record's flags: no reward, and the two ends
 
 
 @dataclass
 class Imported:
-    """What one pass leaves: the buckets and all that is needed to make sense of them."""
+    """The result of the pass: the buckets and everything that is needed to read them."""
 
     record: np.dtype[Any]
     buckets: list[Path]
     rows: int
     encoding: Encoding
-    action_codes: list[NDArray[np.int64]]  # an action column: provisional -> final
-    category_codes: list[NDArray[np.int64]]  # a category column: provisional -> final
+    action_codes: list[NDArray[np.int64]]  # for each action column: provisional -> final
+    category_codes: list[NDArray[np.int64]]  # for each category column: provisional -> final
     sessions: Series  # provisional -> name
     session_hash: NDArray[np.uint64]  # provisional -> hash
     missing: dict[str, int]  # column -> how many values
-    frequencies: dict[str, NDArray[np.int64]]  # category column -> how often each of its names, rare ones too
-    action_counts: NDArray[np.int64]  # final code -> how often, of the first action column
+    frequencies: dict[str, NDArray[np.int64]]  # category column -> count of each of its names, including rare ones
+    action_counts: NDArray[np.int64]  # final code -> count, of the first action column
     notes: dict[str, Any] = field(default_factory=dict)
 
 
 def roles(schema: Schema) -> dict[str, Role]:
-    """How each column is read at first."""
+    """Return the type with which each column is read first."""
     found: dict[str, Role] = dict.fromkeys(schema.columns, "text")
     found |= dict.fromkeys(schema.of_kind("number"), "number")
     found |= dict.fromkeys(schema.of_kind("vector"), "list")
+    found |= dict.fromkeys(schema.of_kind("entities"), "lists")
     if isinstance(schema.mask, str):
         found[schema.mask] = "list"
     elif schema.mask is not None and isinstance(schema.action, tuple):  # a list for each action column
@@ -75,11 +77,11 @@ def roles(schema: Schema) -> dict[str, Role]:
     found[schema.reward] = "number"
     if schema.behaviour_probability:
         found[schema.behaviour_probability] = "number"
-    # a column in two roles is read as text where one of them needs the text
+    # a column with two roles is read as text if one of them needs the text
     texts = {schema.session, *schema.action_columns, *schema.of_kind("text"), *schema.of_kind("category")}
     found |= dict.fromkeys(texts, "text")
     if schema.order and schema.order not in texts:
-        # observed as well, it is read as text: float64 does not tell nanoseconds of today apart
+        # if it is also observed, it is read as text: float64 cannot distinguish current times in nanoseconds
         found[schema.order] = "text" if schema.order in schema.observation else "whole"
     return found
 
@@ -93,8 +95,8 @@ class _Pass:
         self.actions = {
             column: Names(
                 ACTIONS,
-                f"column {column!r}: expected at most {ACTIONS:,} different actions, got more: is it the right column? "
-                "Actions are choices among few; group them, or give the group as the action",
+                f"column {column!r}: expected at most {ACTIONS:,} different actions, got more: check that it is the right "
+                "column. If it is, group the actions and use the group as the action",
             )
             for column in schema.action_columns
         }
@@ -192,7 +194,7 @@ class _Pass:
         if schema.behaviour_probability is not None:
             column = schema.behaviour_probability
             chance = number(column, "a probability above 0, at most 1")
-            # a final observation has no action, so nothing to have a probability
+            # a final observation has no action, and so no probability
             bad = ((chance <= 0) | (chance > 1) | (chance.astype(np.float32) <= 0)) & (out["action"] >= 0).all(axis=1)
             if bad.any():
                 row = int(bad.argmax())
@@ -204,7 +206,7 @@ class _Pass:
             out["mask"], out["no_mask"] = self.masks.read(rows, refuse)
         plain = schema.of_kind("number")
         if plain:
-            # NaN stays in the record as the mark of a missing number; float64, until the offsets are known
+            # NaN marks a missing number in the record; values are float64 until the offsets are known
             out["numbers"] = np.column_stack([number(name, "a number") for name in plain])
             for place, name in enumerate(plain):
                 self.magnitudes[name].add(out["numbers"][:, place : place + 1])
@@ -218,7 +220,7 @@ class _Pass:
             self.texts[column].add(texts)
             out[f"text/{column}"] = hash_texts(texts, schema.text_length)
             if schema.order is not None:
-                # rows at the same moment are told apart by their whole texts; compared within this import alone
+                # rows with the same order are compared by their whole texts, within this import only
                 out[f"hash/{column}"] = texts.hash().fill_null(0).to_numpy()
         for column in schema.of_kind("vector"):
             found, none = cells.lists(
@@ -227,20 +229,28 @@ class _Pass:
             self.missing[column] += int(none.sum())
             if column not in self.widths:
                 if none.all():
-                    raise refuse(column, 0, "a list of numbers, at least in one of the first rows", None)
+                    raise refuse(column, 0, "a list of numbers in at least one of the first rows", None)
                 self.widths[column] = found.shape[1]
             found[none] = np.nan
             self.magnitudes.setdefault(column, Magnitudes(found.shape[1])).add(found)
             out[f"vector/{column}"] = found.astype(np.float32)
+        for column in schema.of_kind("entities"):
+            known = self.widths.get(column)
+            found, none = entities(rows[column], partial(refuse, column), known, schema.most_entities)
+            self.missing[column] += int(none.sum())
+            self.widths[column] = found.shape[2] - 1
+            of_rows = self.magnitudes.setdefault(column, Magnitudes(found.shape[2] - 1))
+            of_rows.add(found[found[..., -1] > 0][:, :-1])
+            out[f"entities/{column}"] = found.astype(np.float32)
         return out
 
     def result(self) -> Imported:
-        """After the last batch."""
+        """Return the result, after the last batch."""
         if self.record is None or not self.rows:
             raise DataError(
-                f"{self.table.sources[0].path} has a header and no rows: expected a table with a row a step"
+                f"{self.table.sources[0].path} has a header and no rows: expected a table with one row per step"
                 if len(self.table.sources) == 1
-                else "the files have no rows: expected tables with a row a step"
+                else "the files have no rows: expected tables with one row per step"
             )
         actions, action_codes = zip(*map(self._actions, range(len(self.actions))), strict=True)
         vocabularies: dict[str, tuple[str, ...]] = {}
@@ -268,13 +278,13 @@ class _Pass:
         )  # fmt: skip
 
     def _offsets(self) -> dict[str, float]:
-        """Of the number columns that need one.  Raises DataError for a vector that would need one."""
-        for column in self.schema.of_kind("vector"):
+        """Return the offsets of the number columns that need one. Raises DataError if a vector column would need one."""
+        for column in (*self.schema.of_kind("vector"), *self.schema.of_kind("entities")):
             if self.magnitudes[column].indistinct:
                 raise DataError(
-                    f"column {column!r}: expected numbers that float32 tells apart, got {self.magnitudes[column].told} close "
-                    "together: subtract a base first (seconds since the session began, say), or give them as number columns, "
-                    "which are shifted on import"
+                    f"column {column!r}: expected numbers that float32 can distinguish, got {self.magnitudes[column].told}, "
+                    "which are too close together: subtract a base first (for example, count seconds since the session "
+                    "began), or use number columns, which are shifted on import"
                 )
         found = {name: float(self.magnitudes[name].offset[0]) for name in self.schema.of_kind("number")}
         return {name: offset for name, offset in found.items() if offset}
@@ -283,7 +293,8 @@ class _Pass:
         return self.missing | self.masks.missing
 
     def _actions(self, place: int) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-        """Of one action column: names in order, and provisional -> final code, with -1 at the end for what -1 points to."""
+        """Return the names of one action column in order, and provisional -> final code, with a -1 at the end that maps -1 to
+        itself."""
         column = self.schema.action_columns[place]
         found = self.actions[column].names.to_list()
         if not found:
@@ -295,12 +306,13 @@ class _Pass:
         unknown = [name for name, code in zip(found, codes, strict=True) if code is None]
         if unknown:
             raise DataError(
-                f"column {column!r}: the schema lists the actions {list(order)}, but {unknown[0]!r} occurs too: add it"
+                f"column {column!r}: expected one of the schema's actions {list(order)}, got {unknown[0]!r}: "
+                "add it to the schema"
             )
         width = self.masks.widths[place]
         if width is not None and width != len(order):
             raise DataError(
-                f"the action mask has {width} values a row, but there are {len(order)} actions "
+                f"the action mask has {width} values per row, but there are {len(order)} actions "
                 f"({', '.join(order[:8])}{', ...' if len(order) > 8 else ''}): list all of them in the schema, "
                 'in the order of the mask, as actions = ["...", ...]'
             )
@@ -313,7 +325,7 @@ def import_rows(
     """Read the whole table once; the buckets go into `directory`.
 
     Raises:
-        DataError: names file, line and column of the first value that is not what the schema says.
+        DataError: a value does not match the schema; names its file, line and column.
     """
     table.require(schema.columns)
     one = _Pass(table, schema, directory, progress)

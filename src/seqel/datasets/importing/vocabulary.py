@@ -1,4 +1,4 @@
-"""Names to numbers while a table is read: each gets the next number when it first appears; at the end they are sorted."""
+"""Numbers the names in a column while it is read: each gets the next number when it first appears; sorted at the end."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["Names", "vocabulary"]
 
 
 class Names:
-    """Distinct texts of a column, numbered in the order in which they appear, and how often each occurs."""
+    """The distinct texts of a column, numbered in order of appearance, and how often each occurs."""
 
     def __init__(self, limit: int, explain: str) -> None:
         pl = require("polars")
-        # polars forgets the numbers of a type as soon as no column has it: this one holds on to it.
+        # polars forgets the numbers of a type as soon as no column has it, so this column keeps it alive.
         self._held = pl.Series([], dtype=pl.Categorical(pl.Categories.random()))
         self.names: Series = pl.Series([], dtype=pl.String)
         self.counts = np.zeros(0, np.int64)
@@ -32,10 +32,10 @@ class Names:
         return len(self.counts)
 
     def codes(self, texts: Series) -> NDArray[np.int64]:
-        """(N,), -1 where missing.
+        """Return the number of each text, (N,), -1 where missing.
 
         Raises:
-            DataError: there are more of them than the limit.
+            DataError: there are more distinct texts than the limit.
         """
         known = len(self)
         coded = texts.cast(self._held.dtype)
@@ -46,7 +46,7 @@ class Names:
                 raise DataError(self._explain)
             fresh = np.flatnonzero(codes >= known)
             first = np.zeros(count - known, np.int64)
-            first[codes[fresh[::-1]] - known] = fresh[::-1]  # the last that is written stays: where each appears first
+            first[codes[fresh[::-1]] - known] = fresh[::-1]  # the last write counts: the first appearance of each
             self.names = self.names.append(texts.gather(first))
             self.counts = np.concatenate([self.counts, np.zeros(count - known, np.int64)])
         self.counts[:count] += np.bincount(codes[codes >= 0], minlength=count)[:count]
@@ -54,7 +54,7 @@ class Names:
 
 
 def vocabulary(known: Names) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """The most frequent names, sorted; and provisional -> final code, with 0 (unknown) at the end for -1."""
+    """Return the most frequent names, sorted; and provisional -> final code, with 0 (unknown) at the end for -1."""
     names = known.names.to_list()
     kept = range(len(names))
     if len(names) > VOCABULARY:

@@ -1,4 +1,4 @@
-"""What a careful analyst would say about recorded data before anybody learns from it, as plain values."""
+"""An analysis of recorded data before training: counts, distributions and warnings, as plain values."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["analyse", "bar", "histogram", "shortened"]
 
 QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
 RARE_ACTION = 0.001  # share of the transitions
-FEW = 30  # of an action; fewer say little about it
-TENSORS = 8  # of values of all actions that an update holds at once, about
+FEW = 30  # transitions of an action; fewer say little about it
+TENSORS = 8  # approximate number of tensors with values of all actions that an update holds at once
 UPDATE_STEPS = 1_664  # `replay.batch_tokens`
-CROWDED = 0.8  # of the values in one bin of equal width: such bins show nothing
+CROWDED = 0.8  # with this share of the values in one bin of equal width, the bins show nothing
 BLOCKS = " ▏▎▍▌▋▊▉█"
 
 
 def analyse(dataset: Dataset, held_out: float = 0.1, seed: int = 0) -> dict[str, Any]:
-    """Counts, distributions and `warnings`, a sentence each, of what deserves a look."""
+    """Return counts, distributions, and `warnings`, one sentence each, about what to check."""
     recorded, report = dataset.buffer, dataset.report
     own = np.asarray(recorded.slots.columns["by_agent"])
     reward = np.asarray(recorded.slots.columns["reward"])[own]
@@ -93,20 +93,20 @@ def _actions(dataset: Dataset, taken: NDArray[Any]) -> list[dict[str, Any]]:
 
 
 def quantiles(values: NDArray[Any]) -> dict[str, float]:
-    """Name -> value.  (N,), N at least 1."""
+    """Return the quantiles, name -> value.  values (N,), N at least 1."""
     return dict(zip(QUANTILES, np.quantile(values, list(QUANTILES.values())).astype(float).tolist(), strict=True))
 
 
 def histogram(values: NDArray[Any], bins: int = 12) -> list[dict[str, Any]]:
-    """[{"from", "to", "count"}]: each value by itself where there are at most `bins`, else bins of equal width; where
-    these would put nearly everything into one, as with a heavy tail, bins that hold about as many values each."""
+    """Return [{"from", "to", "count"}]: one bin per value if there are at most `bins`, else bins of equal width; if nearly
+    all values would be in one of these, as with a heavy tail, bins with about equally many values."""
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) <= bins:
         return [{"from": float(v), "to": float(v), "count": int(c)} for v, c in zip(distinct, counts, strict=True)]
     counts, edges = np.histogram(values.astype(np.float64), bins)
     if counts.max() > CROWDED * len(values):
         edges = np.unique(np.quantile(values.astype(np.float64), np.linspace(0.0, 1.0, bins + 1)))
-        # a value that fills several bins by itself gets one of its own
+        # a value that fills several bins gets a bin of its own
         counts = np.histogram(values.astype(np.float64), edges)[0]
     return [
         {"from": float(low), "to": float(high), "count": int(count)}
@@ -115,14 +115,14 @@ def histogram(values: NDArray[Any], bins: int = 12) -> list[dict[str, Any]]:
 
 
 def bar(share: float, width: int = 24) -> str:
-    """A bar of `share` (0 to 1) of the width, in eighths of a character; something is seen of all that is not zero."""
+    """Draw a bar of `share` (0 to 1) of the width, in eighths of a character; a bar above zero is always visible."""
     eighths = max(round(share * width * 8), 1 if share > 0 else 0)
     full, rest = divmod(eighths, 8)
     return "█" * full + (BLOCKS[rest] if rest else "")
 
 
 def shortened(names: list[str], width: int = 24) -> list[str]:
-    """Names of at most `width` characters: cut in the middle, and where two then look alike, numbered at the end."""
+    """Shorten names to at most `width` characters by cutting the middle; equal results get a number at the end."""
     half = (width - 3) // 2
     cut = [name if len(name) <= width else f"{name[: width - 3 - half]}...{name[len(name) - half :]}" for name in names]
     seen: dict[str, int] = {}
@@ -135,7 +135,7 @@ def shortened(names: list[str], width: int = 24) -> list[str]:
 
 
 def _behaviour(dataset: Dataset, own: NDArray[np.bool_]) -> dict[str, Any] | None:
-    """How the recorded probabilities look; None where there are none."""
+    """Summarise the recorded probabilities; None if there are none."""
     columns = dataset.buffer.slots.columns
     chance = np.asarray(columns[BEHAVIOUR])[own]
     known = ~np.isnan(chance)
@@ -177,24 +177,22 @@ def _warnings(found: dict[str, Any]) -> list[str]:
     out: list[str] = []
     if found["duplicates"]:
         out.append(
-            f"{found['duplicates']:,} rows repeat another one in every column, the first {found['first_duplicate']}: "
+            f"{found['duplicates']:,} rows repeat another row in every column, the first of them {found['first_duplicate']}: "
             "training refuses them; remove them from the file"
         )
     if found["ties"]:
         out.append(
-            f"{found['ties']:,} rows have the same place in their session as the row before: they keep the order of the "
-            "file; if these are several sessions under one name, name them apart"
+            f"{found['ties']:,} rows have the same order as the row before in their session: they keep the order of the "
+            "file; if these are several sessions with one name, give each a name of its own"
         )
     if found["out_of_order"]:
         out.append(
-            f"{found['out_of_order']:,} rows stand before a row that comes earlier in their session: they were sorted"
+            f"{found['out_of_order']:,} rows are before a row that should precede them in their session: they were sorted"
         )
     if found["reward"]["constant"]:
-        out.append(
-            f"the reward is {found['reward']['mean']:g} in every row: no action can be found to be better than another"
-        )
+        out.append(f"the reward is {found['reward']['mean']:g} in every row, so all actions are equally good")
     if found["episodes"] == 1:
-        out.append("there is a single session: nothing can be held out, so no estimate of the result will be possible")
+        out.append("there is a single session: nothing can be held out, so the result cannot be estimated")
     if found["dropped_sessions"]:
         out.append(
             f"{found['dropped_sessions']:,} sessions have no transition (a single row that was cut off): left out"
@@ -202,21 +200,21 @@ def _warnings(found: dict[str, Any]) -> list[str]:
     if found["dropped_steps"]:
         out.append(
             f"{found['dropped_steps']:,} sessions are cut off without a final observation: their last action and reward are "
-            "left out, because what followed is not known"
+            "dropped, because the observation after them is not known"
         )
     if len(found["actions"]) == 1:
-        out.append(f"there is a single action, {found['actions'][0]['name']!r}: nothing to decide")
+        out.append(f"there is a single action, {found['actions'][0]['name']!r}: there is nothing to decide")
     values = TENSORS * UPDATE_STEPS * len(found["actions"]) * 4 / 2**30
     if values > 0.5:
         out.append(
             f"there are {len(found['actions']):,} actions, and a value is computed for each of them at every step: about "
-            f"{values:.1f} GiB for one update, and as much longer; sampled actions (learner.sampled_negatives=200) or features "
-            "of the actions (offline.action_features=FILE) take less"
+            f"{values:.1f} GiB and accordingly more time for one update; sampled actions (learner.sampled_negatives=200) or "
+            "features of the actions (offline.action_features=FILE) take less"
         )
     if found["mask_bytes"] > 2**30:
         out.append(
-            f"the masks of {len(found['actions']):,} actions take {found['mask_bytes'] / 2**30:.1f} GiB: without a mask "
-            "column they take nothing"
+            f"the masks of {len(found['actions']):,} actions take {found['mask_bytes'] / 2**30:.1f} GiB: leave the mask "
+            "column out of the schema to save them"
         )
     never = [one["name"] for one in found["actions"] if one["count"] == 0]
     if never:
@@ -230,7 +228,7 @@ def _warnings(found: dict[str, Any]) -> list[str]:
         if count
     ]
     if rare:
-        out.append(f"categories that occur fewer than 5 times ({_some(rare)}): little can be learnt about them")
+        out.append(f"categories that occur fewer than 5 times ({_some(rare)}): little can be learned about them")
     for name, share in found["missing"].items():
         if share > 0.5:
             out.append(f"column {name!r} is missing in {share:.0%} of the rows")
@@ -239,25 +237,25 @@ def _warnings(found: dict[str, Any]) -> list[str]:
             out.append(
                 f"column {name!r}: {read['cut'] / read['texts']:.0%} of the texts are longer than the {read['length']} bytes "
                 f"that are read, and {read['unread'] / read['bytes']:.0%} of all text is not read: texts that differ only "
-                "there look alike; text_length in the schema reads more"
+                "there look the same; set text_length in the schema to read more"
             )
     for name, step in found["resolution"].items():
         out.append(
-            f"column {name!r}: whole numbers less than {step:,.0f} apart may look alike (observations are float32): give a "
+            f"column {name!r}: integers less than {step:,.0f} apart may look the same (observations are float32): use a "
             "difference, such as seconds since the session began, or a category"
         )
     behaviour = found["behaviour"]
     if behaviour is not None:
         if behaviour["always_one"]:
             out.append(
-                "every behaviour probability is 1: nothing else was ever tried, so other actions cannot be judged"
+                "every behaviour probability is 1: no other action was ever tried, so other actions cannot be evaluated"
             )
         elif abs(behaviour["mean_inverse"] - behaviour["choices"]) > max(
             0.1 * behaviour["choices"], 4 * behaviour["mean_inverse_error"]
         ):
             out.append(
-                f"the mean of 1 / behaviour probability is {behaviour['mean_inverse']:.3g}; with {behaviour['choices']:.3g} "
-                "actions to choose from it should be about that number: are they the probabilities of the recorded actions?"
+                f"the mean of 1 / behaviour probability is {behaviour['mean_inverse']:.3g}, but should be about the number "
+                f"of actions, {behaviour['choices']:.3g}: check that these are the probabilities of the recorded actions"
             )
     return out
 

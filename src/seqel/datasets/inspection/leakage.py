@@ -1,9 +1,9 @@
-"""Columns that know too much: a network given the reward before it acts learns nothing that is there at service time.
+"""Finds columns that leak the reward or the action: an agent that sees its reward before it acts is useless in service.
 
-Each column alone predicts the reward of the same row: the mean reward of each of its values (numbers in up to BINS
-groups of equal size, also a straight line), learnt on one half of the sessions and tried on the other. Above SUSPICIOUS
-of the variance explained it is named. That may be honest (the reward is a known function of the state), so it is a
-question to the owner of the data, not an error.
+Each column alone predicts the reward of its own row: by the mean reward of each of its values (numbers in up to BINS groups
+of equal size, and also by a straight line), fitted on one half of the sessions and tested on the other. A column that
+explains more than SUSPICIOUS of the variance is reported. It need not be a leak (the reward may be a known function of the
+state), so it is a warning, not an error.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Leak", "explained", "suspicious"]
 
-SUSPICIOUS = 0.95  # of the reward's variance
-SAME = 0.999  # of the rows
+SUSPICIOUS = 0.95  # share of the reward's variance
+SAME = 0.999  # share of the rows
 BINS = 256
 SAMPLE = 200_000  # transitions
-ELEMENTS = 64  # of a vector that are looked at
+ELEMENTS = 64  # elements of a vector that are checked
 
 
 @dataclass(frozen=True)
 class Leak:
-    """A column, what it tells ("reward" or "action"), and how much of it."""
+    """A column, what it predicts ("reward" or "action"), and how much of it."""
 
     column: str
     tells: str
@@ -41,19 +41,19 @@ class Leak:
     def __str__(self) -> str:
         if self.tells == "action":
             return (
-                f"column {self.column!r} tells the action of its own row in {self.share:.1%} of the rows: if it was recorded "
-                "after the choice, take it out of [observation]"
+                f"column {self.column!r} predicts the action of its own row in {self.share:.1%} of the rows: if it was "
+                "recorded after the choice, remove it from [observation]"
             )
         return (
             f"column {self.column!r} alone explains {self.share:.1%} of the reward of its own row: if it was recorded after "
-            "the action, the agent would see its reward before it acts; then take it out of [observation]"
+            "the action, the agent would see its reward before it acts: remove it from [observation]"
         )
 
 
 def suspicious(dataset: Dataset, sample: int = SAMPLE) -> list[Leak]:
-    """The observation columns that tell their row's reward or action.
+    """Return the observation columns that predict their row's reward or action.
 
-    sample: transitions looked at; the sessions of a store lie in random order, so its first ones are a fair sample.
+    sample: number of transitions to check; a store's sessions are in random order, so the first ones are a random sample.
     """
     if dataset.encoding is None:
         return []
@@ -78,7 +78,7 @@ def suspicious(dataset: Dataset, sample: int = SAMPLE) -> list[Leak]:
 
 
 def explained(groups: NDArray[np.int64], reward: NDArray[np.float64], half: int) -> float:
-    """The share of the variance of reward[half:] that the group means of reward[:half] explain; at most 1.  (N,), (N,)."""
+    """Return the share of the variance in reward[half:] that the group means of reward[:half] explain, at most 1."""
     spread = _spread(reward, half)
     if spread == 0.0:
         return 0.0
@@ -107,7 +107,7 @@ def _line(values: NDArray[Any], reward: NDArray[np.float64], half: int) -> float
 
 
 def _groups(values: NDArray[Any], half: int) -> NDArray[np.int64]:
-    """Which group each value is in: its code, or for numbers one of at most BINS of about equal size."""
+    """Return the group of each value: its code, or for numbers one of at most BINS groups of about equal size."""
     if values.dtype.kind != "f":
         return np.unique(values, return_inverse=True)[1].reshape(-1)
     distinct = np.unique(values)
@@ -118,20 +118,20 @@ def _groups(values: NDArray[Any], half: int) -> NDArray[np.int64]:
 
 
 def _same(groups: NDArray[np.int64], action: NDArray[np.int64], half: int, actions: int) -> float:
-    """How often the most frequent action of a group is taken in it; 0 unless the groups are few, and the actions mixed."""
+    """Return how often the most frequent action of each group is taken; 0 unless there are few groups and mixed actions."""
     size = int(groups.max(initial=0)) + 1
     if half < 10 or size > 4 * actions + 4 or np.bincount(action).max() > 0.99 * len(action):
         return 0.0
-    # the pairs that occur, and how often: a table of all of them has 2 billion places for 23,000 actions
+    # count only the pairs that occur: a table of all pairs would have 2 billion entries for 23,000 actions
     pair, count = np.unique(groups[:half] * actions + action[:half], return_counts=True)
-    order = np.lexsort((pair, -count))[::-1]  # of a group, the most frequent comes last; of equal ones, the smallest
+    order = np.lexsort((pair, -count))[::-1]  # the most frequent of a group is last; of equals, the smallest
     most = np.zeros(size, np.int64)
     most[pair[order] // actions] = pair[order] % actions
     return float(np.mean(most[groups[half:]] == action[half:]))
 
 
 def _values(dataset: Dataset, part: slice, own: NDArray[np.bool_]) -> list[tuple[str, NDArray[Any]]]:
-    """Each observed column, as numbers (float) or as codes (int), (N,) each."""
+    """Return each observed column, as numbers (float) or as codes (int), (N,) each."""
     assert dataset.encoding is not None
     schema, columns = dataset.encoding.schema, dataset.buffer.slots.columns
 
@@ -153,4 +153,10 @@ def _values(dataset: Dataset, part: slice, own: NDArray[np.bool_]) -> list[tuple
         vectors = leaf(f"vector/{name}")
         width = min(ELEMENTS, dataset.encoding.widths[name])
         found += [(f"{name}[{place}]", vectors[:, place]) for place in range(width)]
+    for name in schema.of_kind(
+        "entities"
+    ):  # a set is summarised by the sum over its rows, which does not depend on their order
+        rows = leaf(f"entities/{name}")
+        code = rows.view(np.int32).astype(np.int64) @ np.resize(odd, rows.shape[2])
+        found.append((name, np.where(rows[..., -1] > 0, code ^ (code >> 29), 0).sum(axis=1)))
     return found

@@ -1,6 +1,6 @@
-"""A schema for a table that has none yet: a guess from names, types and how many different values there are.
+"""Proposes a schema for a table, guessed from column names, types and numbers of distinct values.
 
-It is a starting point to read and correct. Everything that was guessed on weak grounds is said in `Proposal.unsure`.
+It is a starting point to read and correct. `Proposal.unsure` lists all uncertain guesses.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Draft", "Proposal", "draft", "propose"]
 
-SAMPLE = 20_000  # rows that are looked at
-WORDS = 2  # blanks in the mean value from which on many different ones are sentences, not names
-CODES = 12  # whole numbers with at most so many different values are read as categories
-LIKE = {  # names, the most telling first; compared without case, "_", "-" and blanks
+SAMPLE = 20_000  # rows that are read
+WORDS = 2  # with this many blanks in the mean value, many distinct values are sentences, not names
+CODES = 12  # integers with at most this many distinct values are read as categories
+LIKE = {  # names, the most specific first; compared without case, "_", "-" and blanks
     "session": (
         "sessionid session episodeid episode trajectoryid trajectory conversationid conversation dialogueid dialogue "
         "visitid visit tripid trip userid user customerid customer patientid patient studentid student learnerid learner "
@@ -54,7 +54,7 @@ LIKE = {  # names, the most telling first; compared without case, "_", "-" and b
 
 
 REQUIRED = ("session", "action", "reward")
-OPEN = "?"  # in a written schema, for a role that nobody has decided yet
+OPEN = "?"  # in a written schema, marks a role that is still to be decided
 OTHERS = {
     "user",
     "customer",
@@ -64,12 +64,12 @@ OTHERS = {
     "patient",
     "player",
     "next",
-}  # whose doing is no action of ours
+}  # their actions are not the agent's
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A schema, and what to look at before it is believed."""
+    """A proposed schema, and the guesses to check before it is used."""
 
     schema: Schema
     unsure: list[str]
@@ -77,30 +77,30 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Draft:
-    """As much of a schema as can be guessed."""
+    """The part of a schema that can be guessed."""
 
     roles: dict[str, str]  # role -> column
     observation: dict[str, str]
-    open: dict[str, list[str]]  # role that has to be filled in -> the columns that could be it
+    open: dict[str, list[str]]  # role that has to be filled in -> possible columns
     unsure: list[str]
 
     @property
     def schema(self) -> Schema | None:
-        """None while a role is open."""
+        """Return the schema; None while a role is open."""
         return None if self.open else Schema(**self.roles, observation=self.observation)  # type: ignore[arg-type]
 
     def to_toml(self) -> str:
-        """The schema; open roles as "?", with the columns to choose from beside them."""
+        """Return the schema as TOML; open roles are "?", with the possible columns in a comment."""
         if (whole := self.schema) is not None:
             return whole.to_toml()
-        lines = ['# "?" marks what has to be filled in: the name of a column.']
+        lines = ['# Replace each "?" by the name of a column.']
         for role in dict.fromkeys((*REQUIRED, *self.roles)):
             if role in self.open:
-                choices = ", ".join(self.open[role]) or "none of the columns looks possible"
+                choices = ", ".join(self.open[role]) or "no column looks possible"
                 lines.append(f"{role} = {json.dumps(OPEN)}  # one of: {choices}")
             else:
                 lines.append(f"{role} = {json.dumps(self.roles[role], ensure_ascii=False)}")
-        lines += ["", "[observation]  # take out the columns that are named above"]
+        lines += ["", "[observation]  # remove the columns that are named above"]
         lines += [
             f"{json.dumps(name, ensure_ascii=False)} = {json.dumps(kind)}" for name, kind in self.observation.items()
         ]
@@ -110,16 +110,16 @@ class Draft:
 @dataclass(frozen=True)
 class _Column:
     name: str
-    kind: str  # number, flag, text, date, list (of numbers), names (a list of them), empty
+    kind: str  # number, flag, text, date, list (of numbers), lists (of such lists), names (list of names), empty
     whole: bool
     distinct: int
     rows: int
     longest: float  # mean length of a text
-    blanks: float  # in it, mean
+    blanks: float  # mean number of blanks in a text
 
     @property
     def words(self) -> list[str]:
-        """systemAct and system_act: system, act."""
+        """The words of the name: systemAct and system_act give system, act."""
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s_\-.]+", " ", self.name).lower().split()
 
     @property
@@ -128,10 +128,10 @@ class _Column:
 
 
 def propose(files: str | Path | Sequence[str | Path], given: Mapping[str, str] | None = None) -> Proposal:
-    """Look at the first rows and guess. given: role -> column, for what is known already.
+    """Guess a schema from the first rows. given: role -> column, for the roles that are known.
 
     Raises:
-        DataError: as `draft`; or no column can be the session, the action or the reward; says which columns there are.
+        DataError: as `draft`; or no column can be the session, the action or the reward; the message lists the columns.
     """
     found = draft(files, given)
     if found.schema is None:
@@ -140,22 +140,22 @@ def propose(files: str | Path | Sequence[str | Path], given: Mapping[str, str] |
         raise DataError(
             f"{table.sources[0].path}: no column looks like the {role}; the columns are {', '.join(table.columns)}. "
             f"Name it with --{role} COLUMN{' (one of ' + ', '.join(choices) + ')' if choices else ''}, or write a schema by "
-            "hand: session, action and reward name a column each, [observation] the columns to decide by"
+            "hand: session, action and reward each name a column, [observation] lists the columns that the agent sees"
         )
     return Proposal(found.schema, found.unsure)
 
 
 def draft(files: str | Path | Sequence[str | Path], given: Mapping[str, str] | None = None) -> Draft:
-    """As `propose`, with roles left open where no column looks like them.
+    """Guess as `propose` does, but leave a role open if no column looks like it.
 
     Raises:
-        DataError: the table cannot be read, or has no such column as one of `given`.
+        DataError: the table cannot be read, or lacks a column named in `given`.
     """
     table = Table(expand(files))
     names = table.columns
     batch = next(table.batches(dict.fromkeys(names, "text")), None)
     if batch is None:
-        raise DataError(f"{table.sources[0].path} has no rows: expected a table with a row a step")
+        raise DataError(f"{table.sources[0].path} has no rows: expected a table with one row per step")
     columns = [_described(batch.rows.head(SAMPLE), name) for name in names]
     left = {column.name: column for column in columns}
     unsure: list[str] = []
@@ -183,7 +183,9 @@ def draft(files: str | Path | Sequence[str | Path], given: Mapping[str, str] | N
     if "order" not in found:
         unsure.append("no column looks like an order (step, time): the rows are taken in the order of the file")
     if "terminated" not in found and "truncated" not in found:
-        unsure.append('no column says how a session ends: ends = "terminated" takes each as over with its last row')
+        unsure.append(
+            'no column says how a session ends: ends = "terminated" means that each is over after its last row'
+        )
     observation: dict[str, str] = {}
     for name, column in left.items():
         kind, why = _observed(column)
@@ -192,7 +194,7 @@ def draft(files: str | Path | Sequence[str | Path], given: Mapping[str, str] | N
         if why:
             unsure.append(f"{name}: {why}")
     if not observation:
-        unsure.append("no column is left to observe: the history alone decides, that is the actions and rewards before")
+        unsure.append("no column is left to observe: the agent only sees the history of actions and rewards")
     return Draft(found, observation, open_, unsure)
 
 
@@ -210,7 +212,7 @@ def _described(rows: DataFrame, name: str) -> _Column:
             texts = there.cast(pl.String)
             length = float(np.mean(texts.str.len_chars().to_numpy()))
             blanks = float(np.mean(texts.str.count_matches(" ", literal=True).to_numpy()))
-    distinct = 0 if kind in ("list", "names", "empty") else there.n_unique()
+    distinct = 0 if kind in ("list", "lists", "names", "empty") else there.n_unique()
     return _Column(name, kind, whole, distinct, len(there), length, blanks)
 
 
@@ -219,7 +221,8 @@ def _kind(there: Series) -> tuple[str, bool]:
     if there.dtype in (pl.Date, pl.Datetime):
         return "date", False
     if there.dtype in (pl.List, pl.Array):
-        return ("names" if getattr(there.dtype, "inner", None) == pl.String else "list"), False
+        inner = getattr(there.dtype, "inner", None)
+        return ("names" if inner == pl.String else "lists" if inner in (pl.List, pl.Array) else "list"), False
     if there.dtype == pl.Boolean:
         return "flag", True
     if there.dtype.is_numeric():
@@ -234,6 +237,8 @@ def _kind(there: Series) -> tuple[str, bool]:
     if text.str.to_lowercase().is_in(["true", "false", "yes", "no"]).all():
         return "flag", True
     if text.str.contains(r"^\[.*\]$").all():
+        if text.str.contains(r"^\[\s*(\[|\])").all():
+            return "lists", False
         return ("names" if text.str.contains('"', literal=True).all() else "list"), False
     if text.str.contains(r"^\d{4}-\d\d-\d\d").all():
         return "date", False
@@ -241,24 +246,24 @@ def _kind(there: Series) -> tuple[str, bool]:
 
 
 def _pick(role: str, left: dict[str, _Column], unsure: list[str]) -> str | None:
-    """The column that looks most like this role."""
+    """Return the column that looks most like this role."""
     telling = LIKE[role].split()
     fits = {name: column for name, column in left.items() if _possible(role, column)}
     ranked = sorted((telling.index(column.key), name) for name, column in fits.items() if column.key in telling)
     if ranked:
         if left[ranked[0][1]].key in ("probability", "prob"):
             unsure.append(
-                f"{role}: {ranked[0][1]} was taken; if it is no probability of the recorded action, observe it"
+                f"{role}: {ranked[0][1]} was chosen; if it is not the probability of the recorded action, observe it"
             )
         if len(ranked) > 1:
-            unsure.append(f"{role}: {ranked[0][1]} was taken, {ranked[1][1]} looks like it too")
+            unsure.append(f"{role}: {ranked[0][1]} was chosen, but {ranked[1][1]} looks like it too")
         return ranked[0][1]
     if role in ("session", "action", "reward", "order"):
-        # a name that ends in a telling word ("system_act"), before one that only contains it ("intention_text")
+        # a name that ends in a specific word ("system_act"), before one that only contains it ("intention_text")
         alike: list[tuple[int, int, str]] = []
         for name, column in fits.items():
             if role == "action" and OTHERS & set(column.words):
-                continue  # what the user wants is seen, what the system does is chosen
+                continue  # what the user wants is observed, what the system does is the action
             for rank, one in enumerate(telling):
                 if one in column.words and len(one) > 1:
                     alike.append((0 if column.words[-1] == one else 1, rank, name))
@@ -268,7 +273,7 @@ def _pick(role: str, left: dict[str, _Column], unsure: list[str]) -> str | None:
             _, rank, name = min(alike)
             others = list(dict.fromkeys(one for _, _, one in sorted(alike) if one != name))
             more = f", and so does {', '.join(others[:3])}" if others else ""
-            unsure.append(f"{role}: {name} was taken for a name that only resembles {telling[rank]!r}{more}")
+            unsure.append(f"{role}: {name} was chosen, but its name only resembles {telling[rank]!r}{more}")
             return name
     return None
 
@@ -292,20 +297,22 @@ def _possible(role: str, column: _Column) -> bool:
 
 
 def _observed(column: _Column) -> tuple[str | None, str]:
-    """As what a column is observed, None for not at all, and what is unsure about that."""
+    """Return the kind as which a column is observed (None: not observed), and what is uncertain about it."""
     if column.key.startswith("next"):
-        return None, "left out: by its name it is known only after the action"
+        return None, "left out: going by its name, it is known only after the action"
     if column.kind == "empty":
-        return None, "left out: it is empty, or of a type that is not read"
+        return None, "left out: it is empty, or has a type that is not supported"
     if column.kind == "date":
         return None, "left out: a date; derive numbers from it (hour, days since), if it matters"
     if column.kind == "names":
         return (
             None,
-            'left out: a list of names; if they are the actions that there were, say candidates and actions = ["...", ...]',
+            'left out: a list of names; if these are the available actions, set candidates and actions = ["...", ...]',
         )
     if column.kind == "list":
         return "vector", ""
+    if column.kind == "lists":
+        return "entities", ""
     if column.distinct == 1:
         return None, "left out: it has a single value in the first rows"
     if column.kind == "flag":
@@ -314,14 +321,14 @@ def _observed(column: _Column) -> tuple[str | None, str]:
         if column.whole and column.distinct <= CODES:
             return (
                 "category",
-                f"{column.distinct} different whole numbers: read as categories; make it a number if it counts",
+                f"{column.distinct} different integers: read as categories; make it a number if it is a quantity",
             )
         if column.whole and column.distinct == column.rows > CODES and column.key.endswith("id"):
-            return None, "left out: a different number in every row, an id by its name"
+            return None, "left out: a different number in every row, and the name of an id"
         return "number", ""
     if column.distinct > 0.5 * column.rows and column.longest <= 40 and column.key.endswith("id"):
-        return None, "left out: almost a different value in every row, an id by its name"
+        return None, "left out: a different value in almost every row, and the name of an id"
     sentences = column.blanks >= WORDS and column.distinct > CODES
     if column.longest > 24 or sentences or column.distinct > 0.5 * column.rows > CODES:
-        return "text", "read as text; make it a category if its values are names that repeat"
+        return "text", "read as text; make it a category if its values are names that occur repeatedly"
     return "category", ""

@@ -1,7 +1,7 @@
-"""Large text files in pieces that end where a record ends, in bounded memory; gzip is undone on the way.
+"""Reads large text files, also gzipped, in chunks that end where a record ends, in bounded memory.
 
-What cannot be read is refused with the file and the line: a record of more than about RECORD_LIMIT bytes before it is
-read whole, a gzip file that stops early, quotes that do not close.
+Errors name the file and the line: a record of more than about RECORD_LIMIT bytes (found before it is read as a whole), a gzip
+file that stops early, or quotes that do not close.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["BLOCK", "RECORD_LIMIT", "Chunk", "chunks", "count", "share"]
 
 BLOCK = 16 << 20  # bytes read at a time
 RECORD_LIMIT = 16 << 20  # bytes of one record
-PACKED = 8  # about what gzip saves on a table
+PACKED = 8  # typical gzip compression ratio of a table
 BOM = b"\xef\xbb\xbf"
 
 
@@ -37,7 +37,7 @@ class Chunk:
 
 
 def chunks(path: Path, *, quotes: bool, offset: int = 0, line: int = 1, block: int | None = None) -> Iterator[Chunk]:
-    """The file from `offset` on, in pieces of about `block` bytes. quotes: a line end inside "..." ends no record.
+    """Yield the file from `offset` on, in chunks of about `block` bytes. quotes: a line end in "..." does not end a record.
 
     Raises:
         DataError: names the file and the line (see the module).
@@ -74,13 +74,13 @@ def chunks(path: Path, *, quotes: bool, offset: int = 0, line: int = 1, block: i
 
 
 def share(path: Path, piece: Chunk) -> float:
-    """How much of the file has been read by the end of the piece; of a gzip file, whose true size is not known, a guess."""
+    """Return the share of the file read by the end of the chunk; an estimate for gzip, where the true size is unknown."""
     size = path.stat().st_size * (PACKED if path.suffix.lower() == ".gz" else 1)
     return min(1.0, (piece.offset + len(piece.data)) / max(1, size))
 
 
 def count(data: bytes, mark: bytes, end: int | None = None) -> int:
-    """How often a byte occurs in data[:end]: much faster than bytes.count for one that occurs often."""
+    """Return how often a byte occurs in data[:end]; much faster than bytes.count for a frequent byte."""
     return int(np.count_nonzero(np.frombuffer(data, np.uint8, -1 if end is None else end) == mark[0]))
 
 
@@ -97,7 +97,7 @@ def _read(file: IO[bytes], size: int, path: Path, line: int) -> bytes:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         what = "it stops in the middle (truncated)" if isinstance(error, EOFError) else str(error)
         raise DataError(
-            f"{path}: expected a whole gzip file, but {what}, after line {line}: copy or compress the file again"
+            f"{path}: expected a complete gzip file, but {what}, after line {line}: copy or compress the file again"
         ) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}), after line {line}") from error
@@ -107,12 +107,12 @@ def _skip(file: IO[bytes], offset: int, path: Path) -> None:
     if path.suffix.lower() != ".gz":
         file.seek(offset)
         return
-    while offset:  # in pieces, so that a damaged file is reported as one
+    while offset:  # in chunks, so that a damaged file is reported as such
         offset -= len(_read(file, min(offset, BLOCK), path, 1)) or offset
 
 
 def _end(data: bytes, quotes: bool) -> int:
-    """Where the last whole record of `data` ends: just after a line end with an even number of quotes before it."""
+    """Return where the last whole record of `data` ends: just after a line end with an even number of quotes before it."""
     end = data.rfind(b"\n") + 1
     if not quotes or not end:
         return end
@@ -125,7 +125,7 @@ def _end(data: bytes, quotes: bool) -> int:
 
 
 def _odd(data: bytes) -> int:
-    """The number of the first line, from 0, with an odd number of quotes."""
+    """Return the number of the first line, from 0, with an odd number of quotes."""
     for number, line in enumerate(data.split(b"\n")):
         if line.count(b'"') % 2:
             return number
@@ -141,5 +141,6 @@ def _too_long(path: Path, line: int, held: bytes, quotes: bool) -> DataError:
             'a quote inside a quoted value is written twice ("")'
         )
     return DataError(
-        f"{path}, line {line}: expected lines of at most {limit}, but this one is longer: is it a table with a row a line?"
+        f"{path}, line {line}: expected lines of at most {limit}, got a longer one: check that it is a table with one row "
+        "per line"
     )

@@ -1,7 +1,7 @@
-"""Comma-separated values, read fast where they are sound and slowly where it must be said what is wrong.
+"""Reads comma-separated values: fast if they are valid, slowly to find out what is wrong.
 
-A piece of the file is read by polars with the types that the columns should have. Where that fails, it is read as plain
-text, so that `cells` can find and name the value at fault; and where even that fails, record by record.
+A chunk of the file is read by polars with the types that the columns should have. If that fails, it is read as plain text,
+so that `cells` can find and name the invalid value; and if even that fails, record by record.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class CsvSource:
         self.path = path
         first = next(chunks(path, quotes=True), None)
         if first is None or not first.data.strip():
-            raise DataError(f"{path} is empty: expected a header and a row a step")
+            raise DataError(f"{path} is empty: expected a header and one row per step")
         head, self._offset, self._line = self._header(first)
         named = NAMED_SEPARATOR.fullmatch(head)
-        if named:  # what Excel writes before the header
+        if named:  # Excel may write the separator before the header
             after = Chunk(first.data[self._offset - first.offset :], self._line, self._offset)
             if not after.data.strip():
                 raise DataError(f"{path} has a separator and nothing else: expected a header and one row per step")
@@ -56,7 +56,7 @@ class CsvSource:
         self._types: dict[str, Any] = {}
 
     def _header(self, first: Chunk) -> tuple[str, int, int]:
-        """Its text, and where the rows begin: offset and line."""
+        """Return the text of the header, and where the rows begin: offset and line."""
         end = 0
         while True:
             end = first.data.find(b"\n", end) + 1 or len(first.data)
@@ -97,21 +97,23 @@ class CsvSource:
                 )  # fmt: skip
             except pl.exceptions.PolarsError as error:
                 if attempt is types:
-                    # Orders that are no whole numbers would fail again and again; a number at fault ends the import.
+                    # Orders that are not integers would fail again and again; an invalid number ends the import.
                     self._types = {name: pl.String if found == pl.Int64 else found for name, found in types.items()}
                     continue
                 raise self._explain(piece) or self._unread(piece, str(error).split("\n")[0]) from error
             if rows.height != len(starts):
                 break
             return rows.rename({f"column_{i + 1}": name for i, name in wanted.items()}).select(list(roles))
-        raise self._explain(piece) or self._unread(piece, f"expected {len(starts):,} rows, polars finds others")
+        raise self._explain(piece) or self._unread(
+            piece, f"expected {len(starts):,} rows, but polars finds another number"
+        )
 
     def _unread(self, piece: Chunk, reason: str) -> DataError:
         last = piece.line + max(0, lines(piece.data) - 1)
         return DataError(f"{self.path}, somewhere in lines {piece.line:,} to {last:,}: not a valid CSV: {reason}")
 
     def _explain(self, piece: Chunk) -> DataError | None:
-        """The first record that is wrong, found slowly."""
+        """Find the first invalid record (slowly); return its error, or None."""
         try:
             text = piece.data.decode()
         except UnicodeDecodeError as error:
@@ -129,7 +131,7 @@ class CsvSource:
                     return DataError(
                         f"{self.path}, line {line}: expected {len(self.columns)} values ({', '.join(self.columns)}), "
                         f"got {len(record)}: {self.separator.join(record)[:120]!r}; a value that contains "
-                        f"{self.separator!r} must stand in double quotes"
+                        f"{self.separator!r} must be in double quotes"
                     )
                 line = piece.line + reader.line_num
         except csv.Error as error:
@@ -139,8 +141,8 @@ class CsvSource:
                 if b'"' in value.strip(b"\r").strip(b'"') and not value.startswith(b'"'):
                     shown = value.decode(errors="replace")[:80]
                     return DataError(
-                        f"{self.path}, line {piece.line + number}: expected a value with double quotes in it to stand in "
-                        f"double quotes, each quote inside written twice, got {shown!r}"
+                        f"{self.path}, line {piece.line + number}: expected a value that contains double quotes to be in "
+                        f"double quotes, with each inner quote written twice, got {shown!r}"
                     )
         return None
 
@@ -154,7 +156,7 @@ class CsvSource:
 
 
 def _structure(data: bytes, separator: str) -> tuple[NDArray[np.int64], int]:
-    """Where each record that is not a blank line begins, (records,) int64; and how many separators end a value."""
+    """Return where each record that is not a blank line begins, (records,) int64; and how many separators end a value."""
     array = np.frombuffer(data, np.uint8)
     ends = array == ord("\n")
     if b'"' in data:
@@ -174,7 +176,7 @@ def _structure(data: bytes, separator: str) -> tuple[NDArray[np.int64], int]:
 
 
 def _without_blank(data: bytes) -> bytes:
-    """The records without blank lines between them (lines inside quotes are kept)."""
+    """Remove blank lines between records; blank lines inside quotes are kept."""
     array = np.frombuffer(data, np.uint8)
     ends = array == ord("\n")
     if b'"' in data:

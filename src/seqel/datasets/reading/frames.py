@@ -1,4 +1,4 @@
-"""What a file of a table gives: frames of rows, each row with its place in the file."""
+"""The interface of a file of a table: frames of rows, where each row's place in the file is known."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Frame", "Role", "Source", "lines", "not_utf8"]
 
-Role = Literal["number", "whole", "text", "list"]  # what to try first; `cells` has the last word
+Role = Literal["number", "whole", "text", "list", "lists"]  # the type to try first; `cells` decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Frame:
     rows: DataFrame  # the wanted columns
     line: int  # where the rows begin: a line number for text, a row number for Parquet; both from 1
     offset: int  # the same in bytes, for text
-    share: float = 0.0  # of the file that has been read by the end of these rows, about
+    share: float = 0.0  # approximate share of the file that has been read by the end of these rows
 
 
 class Source(Protocol):
@@ -37,24 +37,22 @@ class Source(Protocol):
     unit: str  # "line" or "row"
 
     def frames(self, roles: Mapping[str, Role]) -> Iterator[Frame]:
-        """The wanted columns, in frames.
+        """Yield the columns named in `roles`, in frames.
 
         Raises:
-            DataError: a row cannot be read; names the file, the line, and where possible the column.
+            DataError: a row cannot be read; names the file, the line, and if possible the column.
         """
 
     def locate(self, frame: Frame, row: int) -> int:
-        """The line (or row of the file) of the `row`-th row of a frame."""
+        """Return the line (or row of the file) of the `row`-th row of a frame."""
 
 
 def lines(data: bytes) -> int:
-    """How many lines these are; the last one may lack its end."""
+    """Return the number of lines; the last one may lack its line end."""
     return count(data, b"\n") + (not data.endswith(b"\n"))
 
 
 def not_utf8(path: Path, line: int, column: str, error: UnicodeDecodeError) -> DataError:
-    """The error for bytes that are no text; `column` as ", column 'name'", or empty."""
-    came = error.object[error.start : error.start + 4]
-    return DataError(
-        f"{path}, line {line}{column}: expected UTF-8 text, got the bytes {came!r}: save the file as UTF-8"
-    )
+    """Return the error for bytes that are not UTF-8 text; `column` is ", column 'name'" or empty."""
+    got = error.object[error.start : error.start + 4]
+    return DataError(f"{path}, line {line}{column}: expected UTF-8 text, got the bytes {got!r}: save the file as UTF-8")

@@ -1,4 +1,4 @@
-"""JSON lines, an object a line: read by polars, and line by line where it must be said which is at fault."""
+"""Reads JSON lines, one object per line: by polars, or line by line to find an invalid line."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["JsonSource"]
 
-PEEK = 1_000  # lines whose keys are the columns
+PEEK = 1_000  # lines whose keys give the columns
 
 
 class JsonSource:
-    """One JSON object a line."""
+    """A file with one JSON object per line."""
 
     unit = "line"
 
@@ -30,7 +30,7 @@ class JsonSource:
         self.path = path
         first = next(chunks(path, quotes=False), None)
         if first is None or not first.data.strip():
-            raise DataError(f"{path} is empty: expected a JSON object a line, a line a step")
+            raise DataError(f"{path} is empty: expected one JSON object per line and one line per step")
         self._first = first
         found: dict[str, None] = {}
         for number, line in enumerate(first.data.split(b"\n", PEEK)[:PEEK]):
@@ -40,7 +40,7 @@ class JsonSource:
         self._types: dict[str, Any] = {}
 
     def look_for(self, column: str) -> bool:
-        """Whether a column that the first lines lack occurs further on: JSON may leave out what is missing."""
+        """Return whether a column that is not in the first lines occurs later: JSON may omit missing values."""
         name = json.dumps(column).encode(), json.dumps(column, ensure_ascii=False).encode()
         return any(part in piece.data for piece in chunks(self.path, quotes=False) for part in name)
 
@@ -53,7 +53,8 @@ class JsonSource:
 
     def _frame(self, piece: Chunk, roles: Mapping[str, Role]) -> DataFrame:
         pl = require("polars")
-        asked = {"number": pl.Float64, "whole": pl.Int64, "list": pl.List(pl.Float64)}
+        lists = pl.List(pl.Float64)
+        asked = {"number": pl.Float64, "whole": pl.Int64, "list": lists, "lists": pl.List(lists)}
         types = self._types or {name: asked.get(role, pl.String) for name, role in roles.items()}
         if not piece.data.strip():
             return pl.DataFrame(schema=types)  # type: ignore[no-any-return]
@@ -63,7 +64,7 @@ class JsonSource:
             except pl.exceptions.PolarsError as error:
                 if attempt is types:
                     self._types = {
-                        name: pl.String if found in (pl.Int64, pl.List(pl.Float64)) else found
+                        name: pl.String if found in (pl.Int64, lists, pl.List(lists)) else found
                         for name, found in types.items()
                     }
                     continue
@@ -71,7 +72,7 @@ class JsonSource:
             if rows.height != len(_filled(piece.data)):
                 break
             return rows.select(list(roles))
-        raise self._explain(piece, "expected one JSON object a line")
+        raise self._explain(piece, "expected one JSON object per line")
 
     def _explain(self, piece: Chunk, reason: str) -> DataError:
         for number, line in enumerate(piece.data.split(b"\n")):
@@ -106,7 +107,7 @@ class JsonSource:
 
 
 def _filled(data: bytes) -> range | list[int]:
-    """The numbers, from 0, of the lines that are not blank."""
+    """Return the numbers, from 0, of the lines that are not blank."""
     if b"\n\n" not in data and b"\n\r" not in data and b"\n " not in data and not data[:1].isspace():
         return range(lines(data))
     return [number for number, line in enumerate(data.split(b"\n")) if line.strip()]

@@ -1,4 +1,4 @@
-"""Which reader reads a file, by its name; and the reader of Parquet, which needs no more than polars."""
+"""Chooses the reader for a file by its name, and reads Parquet, which needs nothing but polars."""
 
 from __future__ import annotations
 
@@ -18,19 +18,17 @@ __all__ = ["ParquetSource", "open_source"]
 
 
 def open_source(path: Path) -> Source:
-    """By the file's name.
+    """Open a file with the reader for its name.
 
     Raises:
-        DataError: there is no such file, it is empty, or of no known kind.
+        DataError: the file does not exist, is empty, or has an unknown suffix.
     """
     if not path.exists():
         raise DataError(f"{path}: expected a file, but there is none")
     if path.is_dir():
-        raise DataError(
-            f"{path}: expected a file, but this is a directory: give its files, for example {path}/*.parquet"
-        )
+        raise DataError(f"{path}: expected a file, got a directory: pass its files, for example {path}/*.parquet")
     if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty: expected a table with a row a step")
+        raise DataError(f"{path} is empty: expected a table with one row per step")
     suffixes = [suffix.lower() for suffix in path.suffixes]
     kind = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] == ".gz" else suffixes[-1] if suffixes else ""
     if kind in (".csv", ".tsv", ".txt"):
@@ -45,7 +43,7 @@ def open_source(path: Path) -> Source:
 
 
 class ParquetSource:
-    """Parquet: types come with it, rows are counted from 1."""
+    """A Parquet file: columns have types, and rows are counted from 1."""
 
     unit = "row"
     chunk = 1 << 18  # rows
@@ -60,7 +58,7 @@ class ParquetSource:
             raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> DataError:
-        return DataError(f"{self.path}: expected a whole Parquet file: {str(error).splitlines()[0]}")
+        return DataError(f"{self.path}: expected a complete Parquet file: {str(error).splitlines()[0]}")
 
     def frames(self, roles: Mapping[str, Role]) -> Iterator[Frame]:
         pl = require("polars")

@@ -1,4 +1,4 @@
-"""One or more files read as one table, in batches, each row known by its place: file and line."""
+"""Reads one or more files as one table, in batches; the file and line of each row are known."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ __all__ = ["Batch", "Table", "expand"]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Neighbouring rows of one file."""
+    """Consecutive rows of one file."""
 
     rows: DataFrame
     first: int  # number of the first row in the whole table, from 0
-    share: float  # how much of the table has been read by its end, 0 to 1: an estimate
+    share: float  # estimated share of the table that has been read by its end, 0 to 1
 
 
 class Table:
-    """Files that are read one after another. They need the same columns, not in the same order or format.
+    """Files that are read one after another. They must have the same columns, but may differ in order and format.
 
     Raises:
-        DataError: a file is missing, empty, or of no known kind.
+        DataError: a file is missing, is empty, or has an unknown suffix.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
@@ -45,14 +45,14 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        """Those of the first file."""
+        """The columns of the first file."""
         return self.sources[0].columns
 
     def require(self, columns: Sequence[str]) -> None:
-        """See that every file has these columns.
+        """Check that every file has these columns.
 
         Raises:
-            DataError: names the file, the column, those that exist, and the nearest.
+            DataError: a column is missing; names the file, the column, the existing ones, and the most similar one.
         """
         for source in self.sources:
             for column in columns:
@@ -61,11 +61,11 @@ class Table:
                 hint = nearest(column, source.columns)
                 found = ", ".join(source.columns)
                 raise DataError(
-                    f"{source.path}: the schema names column {column!r}, which is not there{hint}; it has {found}"
+                    f"{source.path}: the schema names column {column!r}, which does not exist{hint}; the columns are {found}"
                 )
 
     def batches(self, roles: Mapping[str, Role]) -> Iterator[Batch]:
-        """All rows, in the order of the files; `rows` has the columns of `roles`, in that order.
+        """Yield all rows, in the order of the files; `rows` has the columns of `roles`, in that order.
 
         Raises:
             DataError: a row cannot be read.
@@ -83,23 +83,23 @@ class Table:
                 first += frame.rows.height
 
     def place(self, row: int) -> str:
-        """Where a row stands: "sessions.csv, line 17". Reads that part of the file again."""
+        """Return the place of a row, such as "sessions.csv, line 17". This reads part of the file again."""
         at = bisect_right(self._firsts, row) - 1
         source, frame = self._frames[at]
         return f"{source.path}, {source.unit} {source.locate(frame, row - self._firsts[at])}"
 
     def refusal(self, row: int, column: str, expected: str, value: Any) -> DataError:
-        """The error for one value."""
+        """Return the error for one value."""
         value = value.to_list() if hasattr(value, "to_list") else value  # polars shows a list over several lines
-        came = "nothing" if value is None or (isinstance(value, str) and not value) else repr(value)
-        return DataError(f"{self.place(row)}, column {column!r}: expected {expected}, got {came:.120}")
+        got = "nothing" if value is None or (isinstance(value, str) and not value) else repr(value)
+        return DataError(f"{self.place(row)}, column {column!r}: expected {expected}, got {got:.120}")
 
 
 def expand(files: str | Path | Sequence[str | Path]) -> list[Path]:
-    """A file, several, or patterns such as "data/*.parquet" -> files; what a pattern finds is sorted.
+    """Expand a file, several files, or patterns such as "data/*.parquet"; the matches of a pattern are sorted.
 
     Raises:
-        DataError: nothing is found.
+        DataError: a pattern matches nothing, or no file is given.
     """
     given = [files] if isinstance(files, str | Path) else list(files)
     found: list[Path] = []
@@ -110,7 +110,7 @@ def expand(files: str | Path | Sequence[str | Path]) -> list[Path]:
             continue
         matches = sorted(glob.glob(str(one), recursive=True))  # noqa: PTH207  (an absolute pattern, too)
         if not matches:
-            raise DataError(f"{one}: expected files, but none match")
+            raise DataError(f"{one}: expected files that match, got none")
         found += [Path(match) for match in matches]
     if not found:
         raise DataError("expected at least one file, got none")

@@ -1,4 +1,4 @@
-"""Advantage-weighted regression: how much each recorded action is worth imitating. It weights `cloning.py`'s term."""
+"""Advantage-weighted regression: weights for the cloning term (`cloning.py`) by the advantage of each recorded action."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ HEAVIEST = 20.0  # times the weight of an average action, so that one step canno
 
 
 def advantage_weight(advantage: Tensor, beta: float, learn: Tensor) -> Tensor:
-    """exp(beta advantage / mean |advantage|), at most HEAVIEST: how much a recorded action is worth imitating.
+    """Return exp(beta advantage / mean |advantage|), at most HEAVIEST: the weight of a recorded action in cloning.
 
-    advantage (B, T, ...), learn (B, T) bool: the steps that the mean is taken over. Carries no gradient. Source: Peng et
-    al. 2019, arXiv:1910.00177 (advantage-weighted regression), as IQL uses it. Differs: the advantage is measured in
-    its own mean size, so that beta means the same whatever the rewards are.
+    advantage (B, T, ...); learn (B, T) bool selects the steps that the mean is taken over. The result carries no gradient.
+    Source: Peng et al. 2019, arXiv:1910.00177 (advantage-weighted regression), as used by IQL. Differs: the advantage is
+    divided by its mean absolute size, so that beta means the same whatever the rewards are.
     """
     advantage = advantage.detach()
     counts = learn.reshape(learn.shape + (1,) * (advantage.ndim - learn.ndim))

@@ -1,4 +1,4 @@
-"""Discrete BCQ: no bootstrap through actions that the policy head finds too unlikely. It narrows the mask of the targets."""
+"""Discrete BCQ: targets do not bootstrap from actions that the policy head finds too unlikely."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["supported_actions"]
 
 
 def supported_actions(online: QOutput, threshold: float, mask: Tensor | None) -> Tensor | None:
-    """The allowed actions that are likely enough, in each dimension.  mask (B, T+1, M, A), or 1 on an axis, or None.
+    """Narrow the mask, in each dimension, to actions that are likely enough.  mask (B, T+1, M, A), or 1 on an axis, or None.
 
-    With threshold 0, or without a policy head, the mask as it is. Fujimoto et al. 2019, arXiv:1910.01708.
+    With threshold 0, or without a policy head, the mask is returned as it is. Fujimoto et al. 2019, arXiv:1910.01708.
     """
     if threshold == 0.0 or online.policy_logits is None:
         return mask

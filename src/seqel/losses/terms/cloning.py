@@ -1,4 +1,4 @@
-"""Behaviour cloning: predict the recorded action; with `awr_beta` above 0, better actions more than worse ones."""
+"""Behaviour cloning: predict the recorded action; with `awr_beta` above 0, better actions get more weight."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["CLONING", "cloning_loss"]
 
 
 def cloning_loss(logits: Tensor, action: Tensor, mask: Tensor | None = None, log_count: Tensor | None = None) -> Tensor:
-    """Cross-entropy of the recorded action, in nats: behaviour cloning, and the supervised part of SQN.  -> (..., M).
+    """Return the cross-entropy of the recorded action, in nats: behaviour cloning, the supervised part of SQN.  -> (..., M).
 
-    Xin et al. 2020, arXiv:2006.05779 (SQN), for its place beside Q-learning. log_count: as in `cql_penalty`; the sampled
-    softmax of Bengio and Senecal 2008 for negatives drawn evenly.
+    Combining it with Q-learning: Xin et al. 2020, arXiv:2006.05779 (SQN). log_count is as in `cql_penalty`; it gives the
+    sampled softmax of Bengio and Senecal 2008 for negatives that are drawn uniformly.
     """
     return -gather_actions(log_policy(logits if log_count is None else logits + log_count, mask), action)
 
@@ -26,7 +26,7 @@ def _loss(step: TermInput) -> tuple[Tensor, Tensor]:
     logits = step.online.policy_logits[:, :-1]
     nats = mean_over_dimensions(cloning_loss(logits, step.batch.action, step.mask, step.log_count))
     plain = nats.detach()
-    if step.config.awr_beta > 0.0:  # the config requires a state value beside it
+    if step.config.awr_beta > 0.0:  # the config then requires a state value
         assert step.advantage is not None
         nats = advantage_weight(step.advantage, step.config.awr_beta, step.batch.loss_mask) * nats
     return nats, plain

@@ -1,4 +1,4 @@
-"""Conservative Q-learning: the values of actions that were not recorded are held down."""
+"""Conservative Q-learning: push down the values of actions that were not recorded."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["CQL", "cql_penalty"]
 def cql_penalty(
     q: Tensor, action: Tensor, temperature: float, mask: Tensor | None = None, log_count: Tensor | None = None
 ) -> Tensor:
-    """How far the values of all actions stand above that of the recorded one: t logsumexp(q / t) - q(a) -> (..., M).
+    """Return t logsumexp(q / t) - q(a): how far the values of all actions are above that of the recorded one.  -> (..., M).
 
-    q (..., M, A) in units of the return scale, action (..., M); never below 0. The term of discrete CQL(H): Kumar et al.
-    2020, arXiv:2006.04779, eq. 4. Differs: q is measured in return scales and softened by `temperature`, because values
-    that tell actions apart differ by a small part of the return; with 1 and rewards of the paper's size it is the paper's.
+    q (..., M, A) is in return scales, action (..., M); the result is never below 0. The term of discrete CQL(H): Kumar et
+    al. 2020, arXiv:2006.04779, eq. 4. Differs: q is measured in return scales and has a `temperature`, because the values
+    of two actions differ by a small part of the return; with 1 and rewards of the paper's size it is the paper's term.
     With several action dimensions each has a term of its own (Beeson & Montana 2024, arXiv:2411.11088).
-    log_count: how many actions each column stands for, where the others were drawn from many (log, of q's shape).
+    log_count, of q's shape: the log of how many actions each column represents, where the other actions were sampled.
 
     Raises ValueError unless temperature > 0, or on other shapes.
     """
@@ -43,7 +43,7 @@ def _loss(step: TermInput) -> tuple[Tensor, Tensor]:
 CQL = Term(
     name="conservative",
     unit="scale",
-    meaning="how far the values of all actions stand above that of the recorded one (CQL)",
+    meaning="how far the values of all actions are above that of the recorded one (CQL)",
     setting="cql_alpha",
     head=None,
     loss=_loss,

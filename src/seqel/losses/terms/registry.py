@@ -1,4 +1,4 @@
-"""Every term of the objective. A new one: a file beside this, a line here, its setting in `losses/config.py`, a test."""
+"""All terms of the objective. To add one: a file in this folder, a line here, its setting in `losses/config.py`, a test."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ TERMS: tuple[Term, ...] = (CQL, IQL, CLONING)  # in the order of the sum
 
 
 def active_terms(config: ObjectiveConfig) -> tuple[Term, ...]:
-    """The terms that the objective has."""
+    """Return the terms that the objective has."""
     return tuple(term for term in TERMS if term.active(config))

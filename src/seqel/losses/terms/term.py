@@ -1,7 +1,7 @@
-"""What a term of the objective is: a loss beside that of Q-learning, and what is reported of it.
+"""The interface of a term of the objective: a loss in addition to that of Q-learning, and the number reported for it.
 
-Recorded data cannot be asked what another action would have earned. Each term keeps the learner near what was recorded in its
-own way. A term is a file in this folder that ends with its `Term`, and a line in `registry.py`.
+Recorded data do not say what another action would have earned. Each term keeps the learner close to the recorded actions in
+its own way. A term is a file in this folder that ends with its `Term`, and a line in `registry.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Term", "TermInput"]
 
 @dataclass(frozen=True, slots=True)
 class TermInput:
-    """What a term may look at; the first T of T+1 steps are those that are learnt from."""
+    """The inputs of a term; of the T+1 steps, the first T are trained."""
 
     batch: SequenceBatch
     online: QOutput
@@ -28,28 +28,28 @@ class TermInput:
     scale: Tensor  # () the unit of values
     config: ObjectiveConfig
     mask: Tensor | None  # (B, T, M, A), or 1 on an axis, bool: the allowed actions
-    log_count: Tensor | None  # (B, T, 1, C)  log of how many actions each candidate stands for
-    # (B, T)  of the recorded action over its state by the target network's values, in return scales; None: no state value
+    log_count: Tensor | None  # (B, T, 1, C)  log of how many actions each candidate represents
+    # (B, T)  advantage of the recorded action: target network's Q minus the state value, in return scales; None: no V
     advantage: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One term: how it is switched on, what it needs, what it gives and what is reported."""
+    """One term: the setting that enables it, the head that it needs, its loss and its metric."""
 
     name: str  # of the metric
     unit: str  # of the metric
     meaning: str  # of the metric, for the documentation
-    setting: str  # of `ObjectiveConfig`: the term is there where this is above 0
-    head: Literal["policy", "state_value"] | None  # that it needs beside the values
-    loss: Callable[[TermInput], tuple[Tensor, Tensor]]  # -> what is learnt and what is reported, (B, T) each
-    weighted: bool = True  # the setting is also the loss's weight; otherwise that is 1
+    setting: str  # of `ObjectiveConfig`: the term is active if this is above 0
+    head: Literal["policy", "state_value"] | None  # that it needs in addition to the Q head
+    loss: Callable[[TermInput], tuple[Tensor, Tensor]]  # -> the loss and the reported number, (B, T) each
+    weighted: bool = True  # the setting is also the weight of the loss; otherwise the weight is 1
 
     def active(self, config: ObjectiveConfig) -> bool:
-        """Whether the objective has this term."""
+        """Return whether the objective has this term."""
         value: float = getattr(config, self.setting)
         return value > 0.0
 
     def weight(self, config: ObjectiveConfig) -> float:
-        """What its loss is multiplied by."""
+        """Return the weight of its loss."""
         return float(getattr(config, self.setting)) if self.weighted else 1.0

@@ -1,4 +1,4 @@
-"""Category codes -> their part of the step's token."""
+"""Encoder of category codes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["CategoriesEncoder"]
 
 
 class CategoriesEncoder(nn.Module):
-    """The sum of one embedding per (element, code): a linear layer over one-hot codes, without making them.
+    """The sum of one embedding per (element, code): a linear layer over one-hot codes, without building them.
 
-    Where several elements have the same codes (cards on a table, say), each code also has a row that they share: what is
-    learnt about a picture at one place is known at every other, and can be looked for wherever it was seen.
+    If several elements have the same codes (for example cards on a table), each code also has an embedding that they share.
+    What is learned about a card at one place then holds at every other place.
     """
 
     offsets: Tensor

@@ -1,4 +1,4 @@
-"""An encoder that sees each distinct row of a batch once."""
+"""An encoder that processes each distinct row of a batch once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ __all__ = ["Deduplicated"]
 
 
 class Deduplicated(nn.Module):
-    """Encodes each distinct row of a batch once: the codes of grids and texts repeat, and their encoders are wide.
+    """Encodes each distinct row of a batch once: the codes of grids and texts repeat, and their encoders are expensive.
 
-    Rows are told apart by a 64-bit hash. While compiling, every row is encoded: the number of distinct ones is data.
+    Rows are compared by a 64-bit hash. Under `torch.compile` every row is encoded, because the number of distinct rows
+    depends on the data.
     """
 
     odd: Tensor

@@ -1,4 +1,4 @@
-"""A grid of category codes -> its part of the step's token."""
+"""Encoder of grids of category codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CODE_WIDTH = 8  # width of a grid code's embedding
 
 
 class GridEncoder(nn.Module):
-    """Cells of category codes: one embedding per channel and code, then one linear layer over the whole grid."""
+    """One embedding per channel and code, then one linear layer over the whole grid."""
 
     offsets: Tensor
 

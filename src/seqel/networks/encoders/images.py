@@ -1,6 +1,6 @@
-"""A picture -> its part of the step's token: through convolutions, or as patches that attend to each other.
+"""Encoders of images: convolutions, or patches that attend to each other.
 
-Either way the trunk sees one token a step, however large the picture: memory costs the same.
+Either way the trunk gets one token per step, however large the image is, so the cost of memory does not depend on it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["ConvolutionEncoder", "PatchEncoder"]
 
 
 class _Pictures(nn.Module):
-    """What both have in common: pictures (uint8, or planes of bool) of any layout -> (N, channels, height, width)."""
+    """Base class: converts images (uint8, or planes of bool) of any layout to (N, channels, height, width)."""
 
     def __init__(self, leaf: Leaf) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class _Pictures(nn.Module):
             self.shape = (leaf.shape[0], leaf.shape[1], leaf.shape[2])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., *shape of the leaf) -> (..., D)."""
+        """Encode the leaf: (..., *shape) -> (..., D)."""
         lead = x.shape[: -self.axes]
         x = x.reshape(-1, *x.shape[-self.axes :]) / self.brightest
         if self.axes == 2:
@@ -39,14 +39,15 @@ class _Pictures(nn.Module):
         return self.encode(x).reshape(*lead, -1)
 
     def encode(self, x: Tensor) -> Tensor:
-        """(N, channels, height, width), 0 to 1 -> (N, D)."""
+        """Encode images between 0 and 1: (N, channels, height, width) -> (N, D)."""
         raise NotImplementedError
 
 
 class ConvolutionEncoder(_Pictures):
     """A small convolutional network and one linear layer.
 
-    Sides of at least 64: the layers of Mnih et al. 2015. Below 20: that of Young & Tian 2019, arXiv:1903.03176 (MinAtar).
+    Sides of at least 64: the layers of Mnih et al. 2015. Below 20: the layer of Young & Tian 2019, arXiv:1903.03176
+    (MinAtar).
     """
 
     def __init__(self, leaf: Leaf, width: int) -> None:
@@ -73,10 +74,10 @@ class ConvolutionEncoder(_Pictures):
 
 
 class PatchEncoder(_Pictures):
-    """Patches as tokens within a step: each attends to all others of its picture, then their mean is the step's part.
+    """A small vision Transformer: each patch of the image attends to all others, and the result is their mean.
 
-    Dosovitskiy et al. 2020, arXiv:2010.11929. Differs: one layer, the mean instead of a class token, and a picture whose
-    sides are no multiple of the patch is padded with black at the right and below.
+    Dosovitskiy et al. 2020, arXiv:2010.11929. Differs: one layer, the mean instead of a class token, and an image whose
+    sides are not multiples of the patch size is padded with black at the right and at the bottom.
     """
 
     def __init__(self, leaf: Leaf, width: int) -> None:

@@ -1,6 +1,6 @@
-"""The kind of a leaf -> its encoder. A new kind: a file beside this, a line here, its place in `seqel.spaces`, a test.
+"""Encoders by the kind of leaf. To add one: a file in this folder, a line here, its kind in `seqel.spaces.kinds`, a test.
 
-An encoder is a module from a leaf (..., *shape) to its part of the token (..., D).
+An encoder is a module that maps a leaf (..., *shape) to its share of the token (..., D).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from torch import nn
 from seqel.networks.config import NetworkConfig
 from seqel.networks.encoders.categories import CategoriesEncoder
 from seqel.networks.encoders.deduplicated import Deduplicated
+from seqel.networks.encoders.entities import EntitiesEncoder
 from seqel.networks.encoders.grid import GridEncoder
 from seqel.networks.encoders.images import ConvolutionEncoder, PatchEncoder
 from seqel.networks.encoders.text import TextEncoder
@@ -27,10 +28,11 @@ ENCODERS: dict[str, Callable[[Leaf, NetworkConfig], nn.Module]] = {
     "categories": lambda leaf, config: CategoriesEncoder(leaf, config.width),
     "grid": lambda leaf, config: Deduplicated(leaf, GridEncoder(leaf, config.width)),
     "text": lambda leaf, config: Deduplicated(leaf, TextEncoder(leaf, config.width)),
+    "entities": lambda leaf, config: EntitiesEncoder(leaf, config.width),
     "image": lambda leaf, config: IMAGE_ENCODERS[config.image](leaf, config.width),
 }
 
 
 def make_encoder(leaf: Leaf, config: NetworkConfig) -> nn.Module:
-    """The encoder for a leaf of this kind."""
+    """Make the encoder for a leaf of this kind."""
     return ENCODERS[leaf.kind](leaf, config)

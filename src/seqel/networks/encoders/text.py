@@ -1,4 +1,4 @@
-"""A text as hashed byte trigrams -> its part of the step's token."""
+"""Encoder of texts, given as hashed byte trigrams."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""MLP(h, e(a)): an action is scored by what it is, not by its place in a list of outputs.
+"""MLP(h, e(a)): score an action by its embedding instead of giving it an output of its own.
 
-e(a) is a row of the action's own plus, where actions are described by numbers (a catalogue of films, say), a linear
-function of these: what is learnt about one action is then known about those like it, and an action that was hardly ever
-tried has a value all the same. Any subset can be scored, so that a large catalogue need not be scored as a whole to be
-learnt from. Source of the form: He et al. 2016, arXiv:1511.04636 (DRRN), with one hidden layer over both instead of an inner
-product.
+e(a) is an embedding of the action, plus a linear function of its features if it has any (for example in a catalogue of
+films). What is learned about one action then generalises to similar ones, and an action that was rarely tried still gets a
+value. Any subset of the actions can be scored, so training need not score a large catalogue as a whole. Source of the form:
+He et al. 2016, arXiv:1511.04636 (DRRN), with one hidden layer over both inputs instead of an inner product.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from torch import Tensor, nn
 
 __all__ = ["ActionScorer"]
 
-AT_ONCE = 1 << 25  # hidden numbers of a piece, where all actions are scored and nothing is learnt: 128 MiB
+AT_ONCE = 1 << 25  # hidden units per chunk, where all actions are scored without gradients: 128 MiB
 
 
 class ActionScorer(nn.Module):
-    """`outputs` numbers for every action, or for those asked for.
+    """Computes `outputs` numbers for every action, or for the given candidates.
 
-    features: (A, F) buffer, standardised; F = 0 where actions are told apart by their own rows alone.
+    features: (A, F) buffer, standardised; F = 0 if actions have no features, only an embedding of their own.
     """
 
     features: Tensor
@@ -32,7 +31,7 @@ class ActionScorer(nn.Module):
         self.register_buffer("features", torch.zeros(actions, features))
         self.own = nn.Embedding(actions, width)
         self.described = nn.Linear(features, width) if features else None
-        if features:  # at first an action is what its features say, and nothing of its own
+        if features:  # at first only the features matter: the embeddings start at zero
             nn.init.zeros_(self.own.weight)
         else:
             nn.init.normal_(self.own.weight, std=0.5)
@@ -42,12 +41,12 @@ class ActionScorer(nn.Module):
 
     @torch.no_grad()
     def describe(self, features: Tensor) -> None:
-        """Take what is known of the actions, (A, F); columns are standardised, one that never varies becomes 0."""
+        """Set the features of the actions, (A, F). Columns are standardised; a constant column becomes 0."""
         mean, std = features.mean(dim=0), features.std(dim=0, unbiased=False)
         self.features.copy_((features - mean) / torch.where(std > 1e-6, std, 1.0))
 
     def forward(self, h: Tensor, candidates: Tensor | None = None) -> Tensor:
-        """h (..., D) -> (..., A, outputs); with candidates (..., C), numbers of actions: (..., C, outputs)."""
+        """Score: h (..., D) -> (..., A, outputs); with candidates (..., C), numbers of actions: (..., C, outputs)."""
         state = self.state(h)[..., None, :]
         if candidates is None:
             return self._all(state, self._hidden())
@@ -56,7 +55,7 @@ class ActionScorer(nn.Module):
         return self._score(state + F.embedding(candidates, self._hidden()))
 
     def _hidden(self, which: Tensor | None = None) -> Tensor:
-        """The action's part of the hidden layer, of all actions (A, D) or of some (..., D)."""
+        """Return the actions' contribution to the hidden layer, for all actions (A, D) or for some (..., D)."""
         e = self.own.weight if which is None else self.own(which)
         if self.described is not None:
             e = e + self.described(self.features if which is None else self.features[which])

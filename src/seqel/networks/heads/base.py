@@ -1,4 +1,4 @@
-"""What a head beside the values offers: one more field of `QOutput`."""
+"""The interface of a head other than the Q head: it adds one field to `QOutput`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["Head"]
 
 
 class Head(nn.Module, ABC):
-    """Attended state -> one field of `QOutput`."""
+    """A module from attended states to one field of `QOutput`."""
 
     @abstractmethod
     def forward(self, h: Tensor, scale: Tensor, candidates: Tensor | None = None) -> Tensor:
-        """h (..., D), scale () the unit of values -> the field's tensor; with candidates (..., C) for these alone."""
+        """h (..., D), scale () the unit of values -> the field's tensor; with candidates (..., C), only for these."""
 
     def rescale(self, ratio: Tensor) -> None:
-        """The unit becomes 1 / ratio times as large. Nothing to do for what has no unit."""
+        """Make the unit 1 / ratio times as large. The default does nothing, for heads without a unit."""

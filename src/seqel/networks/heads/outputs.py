@@ -1,4 +1,4 @@
-"""The last layer of a head that says something of every action, and how its outputs are laid out."""
+"""The last layer of a head with outputs for every action, and the layout of these outputs."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ __all__ = ["action_layer", "action_outputs", "last_layer", "select_candidates"]
 
 
 def action_layer(action: ActionSpec, config: NetworkConfig, dims: int, outputs: int) -> nn.Linear | ActionScorer:
-    """What gives `outputs` numbers for every action of `dims` dimensions: a layer's own, or a score of what the action is."""
+    """Make the layer with `outputs` numbers for every action of `dims` dimensions: linear, or an action scorer."""
     if config.actions == "embedded":
         return ActionScorer(action.actions, config.width, dims * outputs, config.action_features)
     return nn.Linear(config.width, dims * action.actions * outputs)
 
 
 def last_layer(layer: nn.Linear | ActionScorer) -> nn.Linear:
-    """The one whose weights carry the unit."""
+    """Return the linear layer whose weights carry the unit."""
     return layer.last if isinstance(layer, ActionScorer) else layer
 
 
 def action_outputs(
     layer: nn.Linear | ActionScorer, h: Tensor, candidates: Tensor | None, actions: int, dims: int, outputs: int
 ) -> Tensor:
-    """h (..., D) -> (..., dims, A, outputs); with candidates (..., C), numbers of actions: (..., dims, C, outputs)."""
+    """Apply the layer: h (..., D) -> (..., dims, A, outputs); with candidates (..., C): (..., dims, C, outputs)."""
     if isinstance(layer, ActionScorer):
         scores: Tensor = layer(h, candidates)
         return torch.unflatten(scores, -1, (dims, outputs)).transpose(-3, -2)
@@ -37,5 +37,5 @@ def action_outputs(
 
 
 def select_candidates(out: Tensor, candidates: Tensor) -> Tensor:
-    """out (..., dims, A, outputs), candidates (..., C) -> (..., dims, C, outputs)."""
+    """Select the candidates' outputs: out (..., dims, A, outputs), candidates (..., C) -> (..., dims, C, outputs)."""
     return out.gather(-2, candidates[..., None, :, None].expand(*out.shape[:-2], candidates.shape[-1], out.shape[-1]))

@@ -1,4 +1,4 @@
-"""Attended state -> which action was recorded here, as logits."""
+"""The policy head: logits of the recorded action, given the attended state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["PolicyHead"]
 
 
 class PolicyHead(Head):
-    """Logits of every action of every dimension, which are independent given the history; even at first."""
+    """Logits of every action. Dimensions are independent given the history; the policy is uniform at first."""
 
     def __init__(self, action: ActionSpec, config: NetworkConfig) -> None:
         super().__init__()
@@ -23,5 +23,5 @@ class PolicyHead(Head):
         nn.init.zeros_(last_layer(self.linear).bias)
 
     def forward(self, h: Tensor, scale: Tensor | None = None, candidates: Tensor | None = None) -> Tensor:
-        """h (..., D) -> (..., M, A) float32; with candidates (..., C), C in the place of A."""
+        """h (..., D) -> (..., M, A) float32; with candidates (..., C), (..., M, C)."""
         return action_outputs(self.linear, h, candidates, self.actions, self.dims, 1)[..., 0].float()

@@ -1,7 +1,7 @@
-"""Attended state -> the values of every action: all at once or dueling; a number, a classification or a distribution.
+"""The Q head: the value of every action, given the attended state. Plain or dueling; a number or a distribution.
 
-Values leave the head in units of reward: the network's own numbers times `scale`, a running size of the returns. The
-last layer starts at zero, so that every value does, and nothing the untrained network imagines is learnt from.
+Values leave the head in units of reward: the network's outputs times `scale`, a running measure of the size of returns. The
+last layer starts at zero, so every value starts at zero, and targets never bootstrap from random values.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ __all__ = ["QHead"]
 class QHead(nn.Module):
     """Q(s, .) for every action dimension.
 
-    Dueling: Wang et al. 2016, arXiv:1511.06581 (value + advantage - mean advantage, on the logits where these are
-    classified). HL-Gauss: Farebrother et al. 2024, arXiv:2403.03950. C51: Bellemare et al. 2017, arXiv:1707.06887.
-    Quantiles: Dabney et al. 2017, arXiv:1710.10044. A support reaches `value_range` return scales to either side.
+    Dueling: Wang et al. 2016, arXiv:1511.06581 (value + advantage - mean advantage, on the logits if values are
+    distributions). HL-Gauss: Farebrother et al. 2024, arXiv:2403.03950. C51: Bellemare et al. 2017, arXiv:1707.06887.
+    Quantiles: Dabney et al. 2017, arXiv:1710.10044. A support extends `value_range` return scales to either side of 0.
 
-    policies: None, or K: values of as many policies, with an axis of their own before that of action dimensions.
+    policies: None, or K for the values of K policies, on an axis of their own before that of action dimensions.
     """
 
     scale: Tensor
@@ -41,7 +41,7 @@ class QHead(nn.Module):
         self.register_buffer("scale", torch.ones(()))
         uneven = config.dueling and len(set(action.sizes)) > 1
         share = None
-        if uneven:  # (M, A, 1), what each action counts in its dimension's mean
+        if uneven:  # (M, A, 1), the weight of each action in the mean over its dimension
             share = torch.from_numpy(action.available).float()
             share = (share / share.sum(dim=1, keepdim=True)).repeat(policies or 1, 1)[..., None]
         self.register_buffer("share", share, persistent=False)
@@ -54,13 +54,13 @@ class QHead(nn.Module):
         return [last] if self.value is None else [last, self.value]
 
     def forward(self, h: Tensor, candidates: Tensor | None = None) -> QOutput:
-        """h (..., D) -> q (..., M, A) float32, and the outputs (..., M, A, bins) behind it where they are more.
+        """h (..., D) -> q (..., M, A) float32, and the outputs (..., M, A, bins) that it is computed from, if they differ.
 
-        With candidates (..., C), numbers of actions, these alone: C in the place of A. With policies: (..., K, M, A).
+        With candidates (..., C), numbers of actions: q (..., M, C), only for these. With policies: (..., K, M, A).
         """
         if self.value is None:
             out = action_outputs(self.advantage, h, candidates, self.actions, self.dims, self.outputs)
-        else:  # the mean is of all actions: a value does not depend on who else is a candidate
+        else:  # the mean is over all actions, so a value does not depend on the other candidates
             out = action_outputs(self.advantage, h, None, self.actions, self.dims, self.outputs)
             value = self.value(h).unflatten(-1, (self.dims, 1, self.outputs))
             out = value + out - self._mean(out)
@@ -72,14 +72,14 @@ class QHead(nn.Module):
         return QOutput(q=q, logits=out) if self.values.keeps_outputs else QOutput(q=q)
 
     def _mean(self, out: Tensor) -> Tensor:
-        """Over the actions that a dimension has.  (..., M, A, n) -> (..., M, 1, n)."""
+        """Average over the actions that a dimension has.  (..., M, A, n) -> (..., M, 1, n)."""
         if self.share is None:
             return out.mean(dim=-2, keepdim=True)
         return (out * self.share.to(out.dtype)).sum(dim=-2, keepdim=True)
 
     @torch.no_grad()
     def rescale(self, scale: float) -> None:
-        """Change the unit. Values that are linear in the outputs stay exactly what they were; a support is stretched."""
+        """Change the unit. Values that are linear in the outputs do not change; a fixed support is stretched."""
         if self.values.linear:
             for layer in self._layers():
                 layer.weight.mul_(self.scale / scale)

@@ -1,6 +1,6 @@
-"""The heads beside the values. A new one: a file beside this, its field in `QOutput`, its setting, a line here, a test.
+"""The heads other than the Q head. To add one: a file here, its field in `QOutput`, its setting, a line below, a test.
 
-The name is that of the network's part, and so of its weights.
+The name is the attribute of the network, and therefore the prefix of its weights.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class HeadEntry:
     make: Callable[[ActionSpec, NetworkConfig], Head]
     wanted: Callable[[NetworkConfig], bool]
     field: str  # of `QOutput`
-    setting: str  # that gives it, for messages
-    default: dict[str, Any]  # settings of `NetworkConfig` that give it where a term of the objective needs it
+    setting: str  # how to enable it, for messages
+    default: dict[str, Any]  # settings of `NetworkConfig` that enable it if a term of the objective needs it
 
 
 HEADS: dict[str, HeadEntry] = {
@@ -44,5 +44,5 @@ HEADS: dict[str, HeadEntry] = {
 
 
 def make_heads(action: ActionSpec, config: NetworkConfig) -> dict[str, Head]:
-    """The heads that the config asks for, by name."""
+    """Make the heads that the config asks for, by name."""
     return {name: entry.make(action, config) for name, entry in HEADS.items() if entry.wanted(config)}

@@ -1,4 +1,4 @@
-"""What the greedy action is chosen by: values, the policy's log-probabilities, or values among what the policy supports."""
+"""The scores that the greedy action maximises: values, log-probabilities, or values of supported actions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from seqel.values.policy import log_policy, support_mask
 
 __all__ = ["action_scores"]
 
-FAR = 1e6  # return scales: how far below the others a value is put that the policy head filters out
+FAR = 1e6  # return scales: how far the value of an unsupported action is lowered
 
 
 def action_scores(out: QOutput, scale: Tensor, config: NetworkConfig, mask: Tensor | None = None) -> Tensor:
-    """Scores whose argmax, in each dimension, is the greedy action: (..., M, A), -inf where the mask (of that shape, or 1
-    for M) forbids and beyond a dimension's own size.
+    """Return scores whose argmax, in each dimension, is the greedy action: (..., M, A). They are -inf where the mask (of
+    that shape, or 1 for M) forbids an action, and beyond a dimension's own size.
 
-    The values; or the policy's log-probabilities where it decides; or the values with those put far below that the
-    policy finds too unlikely (discrete BCQ), among themselves in the order of the policy.
+    The scores are the values; or the log-probabilities of a policy head that decides; or, with discrete BCQ, the values,
+    where actions that the policy finds too unlikely are put far below the others, ordered by their probability.
     """
     if out.available is not None:
         mask = out.available if mask is None else mask & out.available

@@ -1,4 +1,4 @@
-"""Attended state -> its value, whatever is done."""
+"""The state-value head: V(s), which does not depend on an action."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ class StateValueHead(Head):
 
     @torch.no_grad()
     def rescale(self, ratio: Tensor) -> None:
-        """The unit becomes 1 / ratio times as large; values stay what they are."""
+        """Make the unit 1 / ratio times as large; the values do not change."""
         self.linear.weight.mul_(ratio)
         self.linear.bias.mul_(ratio)

@@ -1,11 +1,11 @@
-"""Causal self-attention over a band of the last `context` steps: over a whole window, or one step with a ring of keys.
+"""Causal self-attention over the last `context` steps: for a whole window, or for one step with a ring of keys.
 
 Step i attends to the steps j of its own episode with i - context < j <= i. Training (`banded_attention`) and acting
-(`ring_attention`) compute the same sums, so a cached step equals the full forward pass. Keys are stored already
-rotated by their step number, so their order in the ring does not matter.
+(`ring_attention`) compute the same sums, so a cached step equals the full forward pass. Keys are stored after rotation
+by their step number, so their order in the ring does not matter.
 
-Rotary embedding: Su et al. 2021, arXiv:2104.09864. Differs: angles come from the episode's step number and are computed
-in float64, so that step 10,000 of a long episode is as exact as step 10.
+Rotary embedding: Su et al. 2021, arXiv:2104.09864. Differs: angles are computed in float64 from the step number in the
+episode, so that step 10,000 of a long episode is as exact as step 10.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ __all__ = [
 
 
 def frequencies(dim: int, base: float) -> Tensor:
-    """Radians a step of each pair, geometric from 1 to 1 / base.  -> (dim / 2,) float64."""
+    """Return the frequency of each pair in radians per step, geometric from 1 to 1 / base.  -> (dim / 2,) float64."""
     return base ** -(torch.arange(0, dim, 2, dtype=torch.float64) / dim)
 
 
 def phase_cosines(position: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
-    """cos(position x frequency + phase).  position (...) int64, the others (n,) float64 -> (..., n) float32."""
+    """Return cos(position x frequency + phase).  position (...) int64, the others (n,) float64 -> (..., n) float32."""
     return torch.addcmul(phase, position[..., None], frequency).cos().float()
 
 
 def rotary(dim: int, base: float) -> tuple[Tensor, Tensor]:
-    """Frequencies and phases whose `phase_cosines` are the two factors of `rotate` side by side.  -> two (2 dim,) float64.
+    """Return frequencies and phases whose `phase_cosines` are the two factors of `rotate`.  -> two (2 dim,) float64.
 
-    A sine is a cosine a quarter turn late, so one call makes all the factors, for every layer.
+    A sine is a cosine shifted by a quarter turn, so one call computes all factors for every layer.
     """
     once = frequencies(dim, base)
     quarter = torch.full_like(once, math.pi / 2)
@@ -51,15 +51,15 @@ def rotary(dim: int, base: float) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs (x[..., i], x[..., i + dim/2]) by their angle.  x (..., dim), cos (..., dim): twice the
-    cosines; sin (..., dim): the negative sines, then the sines.
+    """Rotate the pairs (x[..., i], x[..., i + dim/2]) by their angle.  x (..., dim); cos (..., dim): the cosines,
+    twice; sin (..., dim): the negative sines, then the sines.
     """
     left, right = x.chunk(2, dim=-1)
     return torch.addcmul(x * cos, torch.cat((right, left), dim=-1), sin)
 
 
 def banded_causal_mask(first: Tensor, context: int) -> Tensor:
-    """Who sees whom.  first (B, T) bool -> (B, 1, T, T) bool, True where query i (rows) sees key j (columns)."""
+    """Return the attention mask: first (B, T) bool -> (B, 1, T, T) bool, True where query i (row) sees key j (column)."""
     steps = torch.arange(first.shape[1], device=first.device)
     distance = steps[:, None] - steps[None, :]
     near = (distance >= 0) & (distance < context)
@@ -70,9 +70,9 @@ def banded_causal_mask(first: Tensor, context: int) -> Tensor:
 
 
 def banded_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, dropout: float = 0.0) -> Tensor:
-    """Attention over a window.  q, k, v (B, H, T, d), mask (B, 1, T, T) bool -> (B, H, T, d).
+    """Compute attention over a window.  q, k, v (B, H, T, d), mask (B, 1, T, T) bool -> (B, H, T, d).
 
-    On a CPU the fused kernel is slow backwards in bf16, so there the sums are written out (and a compiler fuses them).
+    On a CPU the backward pass of the fused kernel is slow in bf16, so there the sums are written out (and compiled).
     """
     if q.device.type == "cpu" and q.dtype == torch.bfloat16:
         weights = F.dropout(attention_weights(q, k, mask).to(v.dtype), dropout, dropout > 0.0)
@@ -83,16 +83,16 @@ def banded_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, dropout: flo
 
 
 def attention_weights(q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
-    """The weights that `banded_attention` uses, for explanations.  -> (B, H, T, T), rows sum to 1."""
+    """Return the weights that `banded_attention` uses, for explanations.  -> (B, H, T, T), rows sum to 1."""
     scores: Tensor = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
     return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
 
 
 def ring_empty(position: Tensor, context: int) -> Tensor:
-    """Which slots of the ring hold nothing that the step at `position` may see.  (R,) int64 -> (R, 1, context) bool.
+    """Return which slots of the ring the step at `position` must not see.  (R,) int64 -> (R, 1, context) bool.
 
-    Slot s holds the latest step j < position with j % context == s. All of those lie in the band but the one in the
-    slot about to be overwritten, which is exactly `context` steps old.
+    Slot s holds the latest step j < position with j % context == s. All of them are within `context`, except the one in
+    the slot about to be overwritten, which is exactly `context` steps old.
     """
     slots = torch.arange(context, device=position.device)
     at = position[:, None, None]
@@ -101,10 +101,10 @@ def ring_empty(position: Tensor, context: int) -> Tensor:
 
 
 def ring_attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, empty: Tensor) -> Tensor:
-    """One step attends to the ring and to itself, without writing anything.
+    """Attend from one step to the ring and to the step itself, without writing anything.
 
-    q, k, v (R, H, d) of the new step; keys, values (R, H, C, d) the ring; empty (R, 1, C) bool, the slots that hold
-    nothing it may see -> (R, H, d).
+    q, k, v (R, H, d) of the new step; keys, values (R, H, C, d) of the ring; empty (R, 1, C) bool, the slots that it must
+    not see -> (R, H, d).
     """
     q = q * q.shape[-1] ** -0.5
     scores = torch.matmul(q.unsqueeze(-2), keys.mT).squeeze(-2).masked_fill(empty, -torch.inf)  # (R, H, C)

@@ -1,21 +1,21 @@
-"""What every trunk offers: the network between tokens and head, behind one interface.
+"""The interface of a trunk: the network between tokens and heads.
 
-    forward(x, first, start)      a window at once       (B, T, D) -> (B, T, D)
-    initial_state(batch)          memory of nothing
+    forward(x, first, start)      a whole window         (B, T, D) -> (B, T, D)
+    initial_state(batch)          the empty state
     step(x, state, rows)          one step               (R, D) -> (R, D), state consumed and returned
-    reset(state, rows)            forget, row by row
+    reset(state, rows)            forget selected rows
     prefill(x, first, start, lengths)   the state after a window, in one forward pass
 
-Beside these it declares what it can do, so that no other file asks which trunk it is:
+A trunk also declares what it can do, so that no other file tests which trunk it is:
 
-    packs_rows      several episodes in one row of a window cost nothing more
-    has_attention   `weights` gives the attention weights
-    exportable      `step_pure` is the step as a pure function, and `ring` the shape of its memory
+    packs_rows      several episodes in one row of a window cost nothing extra
+    has_attention   `weights` returns the attention weights
+    exportable      `step_pure` is the step as a pure function, and `ring` gives the shape of its memory
     compiles        compiling the update saves time
     flops           operations of a forward pass
 
-A state is a dict of tensors with an axis of rows (environments or sessions), so that it can be saved and moved without
-knowing which trunk made it. `start` is the step number of each window's first step in its episode.
+A state is a dict of tensors with an axis of rows (one per environment or episode), so that it can be saved and moved without
+knowing which trunk made it. `start` is the number, within its episode, of each window's first step.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ State = dict[str, Tensor]
 
 
 class Trunk(nn.Module, ABC):
-    """Tokens in, attended (or recurrent) states out."""
+    """A module from tokens to attended (or recurrent) states."""
 
     packs_rows: ClassVar[bool]
     has_attention: ClassVar[bool] = False
@@ -45,36 +45,36 @@ class Trunk(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def flops(cls, config: NetworkConfig, rows: float, steps: int) -> float:
-        """Floating-point operations of the matrix products in one forward pass over `rows` windows of `steps` steps."""
+        """Return the FLOPs of the matrix products in one forward pass over `rows` windows of `steps` steps."""
 
     @abstractmethod
     def forward(self, x: Tensor, first: Tensor, start: Tensor) -> Tensor:
-        """x (B, T, D), first (B, T) bool, start (B,) int64 -> (B, T, D)."""
+        """Process a whole window: x (B, T, D), first (B, T) bool, start (B,) int64 -> (B, T, D)."""
 
     @abstractmethod
     def initial_state(self, batch: int, device: torch.device | None = None) -> State:
-        """The state of `batch` rows that have seen nothing."""
+        """Return the empty state of `batch` rows."""
 
     @abstractmethod
     def step(self, x: Tensor, state: State, rows: Tensor | None = None) -> tuple[Tensor, State]:
-        """x (R, D) -> (R, D). `rows` (R,) int64 says which rows of the state these are; None: all, in order.
+        """Process one step: x (R, D) -> (R, D). `rows` (R,) int64 are its rows of the state; None: all, in order.
 
-        The state is written in place and returned; the rows not named stay as they are.
+        The state is written in place and returned; other rows do not change.
         """
 
     def compile_step(self, batch: int) -> None:
-        """Compile the step of exactly `batch` rows, where the trunk can; it happens when that step is next taken."""
+        """Compile the step for exactly `batch` rows, if the trunk can. Compilation happens at the next such step."""
 
     @abstractmethod
     def reset(self, state: State, rows: Tensor) -> None:
-        """Forget the rows where `rows` (N,) bool is True, in place."""
+        """Reset the rows where `rows` (N,) bool is True, in place."""
 
     @abstractmethod
     def prefill(self, x: Tensor, first: Tensor, start: Tensor, lengths: Tensor) -> State:
-        """The state after the first `lengths` (B,) steps of each window, as `step` would have left it."""
+        """Return the state after the first `lengths` (B,) steps of each window, as `step` would have left it."""
 
     def weights(self, x: Tensor, first: Tensor, start: Tensor) -> Tensor:
-        """Attention weights of every layer, (B, layers, H, T, T), rows are queries.
+        """Return the attention weights of every layer, (B, layers, H, T, T); rows are queries.
 
         Raises:
             ConfigError: the trunk has no attention.
@@ -82,20 +82,20 @@ class Trunk(nn.Module, ABC):
         raise ConfigError(f"attention weights: expected a trunk with attention, got {type(self).__name__}")
 
     def step_pure(self, x: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The step as a function of its arguments and the weights alone, where the trunk is `exportable`.
+        """Compute the step as a function of its arguments and the weights alone, if the trunk is `exportable`.
 
         x (R, D), keys and values (layers, R, H, C, d), position (R,) -> h (R, D), new keys and values (R, layers, H, d).
 
         Raises:
-            ConfigError: it is not.
+            ConfigError: the trunk is not exportable.
         """
         raise ConfigError(f"export: expected a trunk that can be exported, got {type(self).__name__}")
 
     @property
     def ring(self) -> dict[str, int]:
-        """The sizes of an exportable trunk's memory: layers, heads, context, dim.
+        """Return the sizes of an exportable trunk's memory: layers, heads, context, dim.
 
         Raises:
-            ConfigError: it is not exportable.
+            ConfigError: the trunk is not exportable.
         """
         raise ConfigError(f"export: expected a trunk that can be exported, got {type(self).__name__}")

@@ -1,7 +1,7 @@
-"""A gate in place of the residual sum: each block decides, element by element, how much of what it found to let in.
+"""A gate in place of the residual sum: each block learns, for each element, how much of its output to let in.
 
-GRU-type gating of GTrXL, Parisotto et al. 2019, arXiv:1910.06764. It starts nearly closed, so that the network begins
-almost without memory and opens to it where that pays; it costs 6 D^2 weights per gate.
+GRU-type gating of GTrXL, Parisotto et al. 2019, arXiv:1910.06764. A gate starts nearly closed, so the network is almost
+memoryless at first and opens the gates where memory helps. Each gate has 6 D^2 weights.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 __all__ = ["Gate"]
 
-CLOSED = 2.0  # the update gate's bias at the start: 88 % of the stream passes unchanged
+CLOSED = 2.0  # initial bias of the update gate: 88 % of the stream passes unchanged
 
 
 class Gate(nn.Module):
     """x and y -> (1 - z) x + z h, with update z, reset r and candidate h as in a GRU.
 
-    Differs: the two matrix products of each input are one each.
+    Differs: the matrix products of each input are merged into one.
     """
 
     def __init__(self, width: int) -> None:
@@ -33,7 +33,7 @@ class Gate(nn.Module):
             self.found.bias[width : 2 * width] = -CLOSED
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """The stream x (..., D) and what a block found, y (..., D) -> (..., D)."""
+        """Join the residual stream x (..., D) and the output y (..., D) of a block -> (..., D)."""
         reset_y, update_y, candidate_y = self.found(F.relu(y)).chunk(3, dim=-1)
         reset_x, update_x = self.stream(x).chunk(2, dim=-1)
         reset, update = torch.sigmoid(reset_y + reset_x), torch.sigmoid(update_y + update_x)

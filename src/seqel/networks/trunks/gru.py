@@ -1,4 +1,4 @@
-"""The GRU trunk: the honest baseline behind the same interface, and the proof that the interface is one."""
+"""The GRU trunk: a recurrent baseline for the Transformer, behind the same interface."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["GRUTrunk"]
 class GRUTrunk(Trunk):
     """Gated recurrent units (Cho et al. 2014, arXiv:1406.1078), `layers` deep, hidden width D, and a last LayerNorm.
 
-    `context` does not bound what it remembers. State: `hidden` (E, layers, D).
+    `context` does not limit how far back it remembers. State: `hidden` (E, layers, D).
     """
 
-    packs_rows: ClassVar[bool] = False  # it would run packed rows step by step
+    packs_rows: ClassVar[bool] = False  # packed rows would have to be processed step by step
 
     @classmethod
     def flops(cls, config: NetworkConfig, rows: float, steps: int) -> float:
-        """Three gates from the input and three from the hidden state; a multiply and an add each."""
+        """Return the FLOPs: three gates from the input and three from the hidden state; a multiply and an add each."""
         return config.layers * 2 * rows * steps * 6 * config.width**2
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -46,7 +46,7 @@ class GRUTrunk(Trunk):
         return out
 
     def _forward_packed(self, x: Tensor, first: Tensor) -> Tensor:
-        """Several episodes in a row: slower, step by step, forgetting where one begins."""
+        """Process several episodes per row: slower, step by step, resetting where an episode starts."""
         state = self.initial_state(len(x), x.device)
         outputs = []
         for t in range(x.shape[1]):

@@ -1,4 +1,4 @@
-"""The name of a trunk -> its class. A new one: a file beside this, a line here, its name in `networks/config.py`, a test."""
+"""Trunks by name. To add one: a file in this folder, a line here, its name in `networks/config.py`, a test."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ TRUNKS: dict[str, type[Trunk]] = {"transformer": Transformer, "gru": GRUTrunk}
 
 
 def trunk_class(config: NetworkConfig) -> type[Trunk]:
-    """The class that `config.trunk` names: what it can do is known before it is built."""
+    """Return the class that `config.trunk` names. It declares what it can do, so a trunk need not be built to find out."""
     return TRUNKS[config.trunk]
 
 
 def trunks_with(ability: str) -> str:
-    """The names of the trunks that declare this (`has_attention`, `exportable`), for messages: "'transformer'"."""
+    """Return the names of the trunks that declare this ability (`has_attention`, `exportable`), for messages."""
     return " or ".join(repr(name) for name, trunk in TRUNKS.items() if getattr(trunk, ability))
 
 
 def make_trunk(config: NetworkConfig) -> Trunk:
-    """The trunk that `config.trunk` names."""
+    """Make the trunk that `config.trunk` names."""
     make: type = TRUNKS[config.trunk]
     trunk: Trunk = make(config)
     return trunk

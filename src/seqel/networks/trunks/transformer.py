@@ -1,9 +1,9 @@
 """The Transformer trunk: pre-norm blocks, rotary positions, a clock, a banded causal mask and a ring of keys.
 
-Decisions: pre-norm (stable without long warm-up); ReLU MLP of 4x the width (as good as GELU here and cheaper,
-docs/experiments.md); no biases in attention; the last LayerNorm before the head; position enters twice: rotary angles
-say how long ago, the clock (a learnt linear function of sinusoids of the step number) says when in the episode, which
-recall by position needs and rotation cannot give.
+Decisions: pre-norm (stable without a long warm-up); an MLP with ReLU and 4x the width (as good as GELU here and cheaper,
+docs/experiments.md); no biases in attention; a last LayerNorm before the head. Position enters twice: rotary angles encode
+how long ago a step was, and the clock (a learned linear function of sinusoids of the step number) encodes when in the
+episode it was. Recall by position needs the clock, because rotation encodes differences only.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ __all__ = ["Block", "StepEncoding", "Transformer"]
 
 
 class StepEncoding(nn.Module):
-    """A learnt linear function of sinusoids of the step number; starts as the sinusoids themselves, scaled.
+    """A learned linear function of sinusoids of the step number; it starts as the scaled sinusoids themselves.
 
-    Vaswani et al. 2017 for the sinusoids. Differs: learnable, and unbounded in length as a table would not be.
+    Sinusoids: Vaswani et al. 2017. Differs: learnable. Unlike a table of embeddings it has no maximum length.
     """
 
     def __init__(self, width: int, scale: float) -> None:
@@ -49,7 +49,7 @@ class StepEncoding(nn.Module):
 
     @staticmethod
     def waves(width: int, base: float) -> tuple[Tensor, Tensor]:
-        """Frequencies and phases of its sinusoids: sines, then cosines.  -> two (D,) float64."""
+        """Return the frequencies and phases of the sinusoids: sines, then cosines.  -> two (D,) float64."""
         once = frequencies(width, base)
         return once.repeat(2), torch.cat((torch.full_like(once, -math.pi / 2), torch.zeros_like(once)))
 
@@ -59,7 +59,7 @@ class StepEncoding(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each joined to its input: added, or through a gate."""
+    """Attention and an MLP, each joined to the residual stream by a sum or through a gate."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Block(nn.Module):
         self.norm_attention = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
-        self.norm = nn.RMSNorm(self.dim) if config.qk_norm else None  # of queries and keys alike
+        self.norm = nn.RMSNorm(self.dim) if config.qk_norm else None  # shared by queries and keys
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp_in = nn.Linear(width, config.feedforward * width)
         self.mlp_out = nn.Linear(config.feedforward * width, width)
@@ -77,7 +77,7 @@ class Block(nn.Module):
         self.gate_mlp: Join = Gate(width) if config.gate == "gru" else torch.add
 
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x (..., D), cos and sin (..., 1, 1, d) -> q, k, v (..., H, d), q and k rotated."""
+        """Compute queries, keys, values: x (..., D), cos, sin (..., 1, 1, d) -> q, k, v (..., H, d), q and k rotated."""
         qkv = self.qkv(self.norm_attention(x)).unflatten(-1, (3, self.heads, self.dim))
         both, v = qkv[..., :2, :, :], qkv[..., 2, :, :]
         if self.norm is not None:
@@ -86,9 +86,9 @@ class Block(nn.Module):
         return q, k, v
 
     def merge(self, x: Tensor, attended: Tensor) -> Tensor:
-        """x (..., D), attended (..., H, d) -> (..., D)."""
+        """Join attention and MLP to the stream: x (..., D), attended (..., H, d) -> (..., D)."""
         x = self.gate_attention(x, self._drop(self.out(attended.flatten(-2))))
-        hidden = torch.relu_(self.mlp_in(self.norm_mlp(x)))  # in place: the compiler's own fusion of both is slower
+        hidden = torch.relu_(self.mlp_in(self.norm_mlp(x)))  # in place: faster than the compiler's fusion
         out: Tensor = self.gate_mlp(x, self._drop(self.mlp_out(hidden)))
         return out
 
@@ -99,8 +99,8 @@ class Block(nn.Module):
 class Transformer(Trunk):
     """A stack of blocks over one token per step.
 
-    State: `keys`, `values` (layers, E, H, context, d), `position` (E,) int64: the number of steps seen, which is also the
-    next step's number. Slot s of the ring holds the latest step whose number is s modulo `context`.
+    State: `keys`, `values` (layers, E, H, context, d), `position` (E,) int64: the number of steps so far, which is also
+    the number of the next step. Slot s of the ring holds the latest step whose number is s modulo `context`.
     """
 
     packs_rows: ClassVar[bool] = True
@@ -113,7 +113,7 @@ class Transformer(Trunk):
 
     @classmethod
     def flops(cls, config: NetworkConfig, rows: float, steps: int) -> float:
-        """qkv 3, out 1 and the MLP twice `feedforward` times D^2 per token, a multiply and an add each; and the attention."""
+        """Return the FLOPs: per token D^2 times 3 (qkv), 1 (out) and 2 `feedforward` (MLP), times 2; and attention."""
         tokens = rows * steps
         block = 2 * tokens * (4 + 2 * config.feedforward) * config.width**2
         attention = 2 * 2 * tokens * min(steps, 2 * config.context) * config.width
@@ -136,16 +136,16 @@ class Transformer(Trunk):
         self._init_weights()
 
     def _init_weights(self) -> None:
-        depth = (2 * self.config.layers) ** -0.5  # residual branches start small, so that depth costs no stability
+        depth = (2 * self.config.layers) ** -0.5  # residual branches start small, so that deep stacks stay stable
         for name, parameter in self.blocks.named_parameters():
             if "gate" in name:
-                continue  # has its own
+                continue  # it has an initialisation of its own
             if parameter.ndim == 2:
                 nn.init.xavier_uniform_(parameter, gain=depth if name.endswith(("out.weight",)) else 1.0)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
-    # -- a window at once ------------------------------------------------------------------------------------------
+    # -- a whole window --------------------------------------------------------------------------------------------
 
     def forward(self, x: Tensor, first: Tensor, start: Tensor) -> Tensor:
         x, cos, sin, mask = self._enter(x, first, start)
@@ -157,7 +157,7 @@ class Transformer(Trunk):
         return out
 
     def weights(self, x: Tensor, first: Tensor, start: Tensor) -> Tensor:
-        """The attention weights of every layer, off the hot path.  -> (B, layers, H, T, T), rows are queries."""
+        """Return the attention weights of every layer (slow).  -> (B, layers, H, T, T); rows are queries."""
         x, cos, sin, mask = self._enter(x, first, start)
         found = []
         for block in self.blocks:
@@ -172,7 +172,7 @@ class Transformer(Trunk):
         return x, cos, sin, banded_causal_mask(first, self.context)
 
     def _place(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x (..., D) with the clock added, and the rotary factors (..., 1, 1, d) of all layers."""
+        """Return x (..., D) with the clock added, and the rotary factors (..., 1, 1, d), shared by all layers."""
         waves = phase_cosines(position, self.frequency, self.phase)[..., None, None, :]
         cos, sin, clock = waves.tensor_split((self.dim, 2 * self.dim), dim=-1)
         if self.clock is not None:
@@ -180,7 +180,7 @@ class Transformer(Trunk):
         return x, cos, sin
 
     def _attend(self, block: Block, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        """q, k, v (B, T, H, d) -> (B, T, H, d)."""
+        """Compute attention: q, k, v (B, T, H, d) -> (B, T, H, d)."""
         dropout = block.dropout if self.training else 0.0
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
         return banded_attention(q, k, v, mask, dropout).transpose(1, 2)
@@ -197,8 +197,8 @@ class Transformer(Trunk):
         }
 
     def reset(self, state: State, rows: Tensor) -> None:
-        state["position"][rows] = 0  # what is valid in the ring follows from the position alone; but 0 * nan is nan,
-        state["values"][:, rows] = 0.0  # so what one bad observation left must not outlive its episode
+        state["position"][rows] = 0  # the position alone decides which slots are valid; but 0 * nan is nan, so a NaN
+        state["values"][:, rows] = 0.0  # that one bad observation left must not outlive its episode
 
     def step(self, x: Tensor, state: State, rows: Tensor | None = None) -> tuple[Tensor, State]:
         keys, values, position = state["keys"], state["values"], state["position"]
@@ -219,7 +219,7 @@ class Transformer(Trunk):
         self._compiled[batch] = torch.compile(self.step_pure, dynamic=False)
 
     def step_pure(self, x: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The step as a function of its arguments and the weights alone: it compiles, and exports as it is.
+        """Compute the step as a function of its arguments and the weights alone, so that it can be compiled and exported.
 
         x (R, D), keys and values (layers, R, H, C, d), position (R,) -> h (R, D), new keys and values (R, layers, H, d).
         """
@@ -240,9 +240,10 @@ class Transformer(Trunk):
         return {"layers": self.config.layers, "heads": self.config.heads, "context": self.context, "dim": self.dim}
 
     def prefill(self, x: Tensor, first: Tensor, start: Tensor, lengths: Tensor) -> State:
-        """One forward pass, then the last `context` steps' keys put into their slots.
+        """Run one forward pass, then put the keys and values of the last `context` steps into their slots.
 
-        Exact when the last episode starts in its window, or the window holds layers * (context - 1) + 1 steps of it.
+        The result is exact if the last episode starts in its window, or if the window holds layers * (context - 1) + 1
+        steps of it.
         """
         state = self.initial_state(len(x), x.device)
         last = (lengths - 1).clamp(min=0)[:, None]
@@ -267,7 +268,7 @@ class Transformer(Trunk):
 
 
 def step_numbers(first: Tensor, start: Tensor) -> Tensor:
-    """The number of each step in its own episode.  first (B, T) bool, start (B,) -> (B, T) int64."""
+    """Return the number of each step in its own episode.  first (B, T) bool, start (B,) -> (B, T) int64."""
     steps = torch.arange(first.shape[1], device=first.device)
     since = torch.where(first, steps, -start[:, None]).cummax(dim=1).values  # index of the episode's first step
     return torch.where(first.cumsum(dim=1) > 0, steps - since, start[:, None] + steps)

@@ -1,8 +1,8 @@
-"""Whether compiling the update pays, and how it is done: one graph for every number of rows, kept from run to run.
+"""Decides whether compiling the update is worthwhile, and compiles it: one graph for every batch size, cached across runs.
 
-The decision is arithmetic on the config, not a measurement: the same config compiles everywhere or nowhere, so the same
-seed gives the same run. Compiling in the background while eager updates go on would make the moment of the switch, and
-so the last bits of the weights, a matter of chance: it is not done.
+The decision is computed from the config, not measured: the same config compiles everywhere or nowhere, so the same seed
+gives the same run. Compiling in the background during eager updates would make the moment of the switch random, and with it
+the last bits of the weights; so it is not done.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ __all__ = ["can_compile", "compiled", "gflop", "is_worth_compiling", "resolve_co
 
 Result = TypeVar("Result")
 
-# Measured on one core (docs/benchmarks.md): what a compiled update saves for each GFLOP of its matrix products, against
-# what compiling takes when nothing is in the cache. It must save twice that: runs are often ended early.
+# Measured on one core (docs/benchmarks.md): what a compiled update saves per GFLOP of its matrix products, and what
+# compiling takes with an empty cache. It must save twice that, because runs are often stopped early.
 SAVED_SECONDS_PER_GFLOP = {"float32": 0.002, "bf16": 0.006}
 COMPILATION_SECONDS = 45.0
 MARGIN = 2.0
-# On a GPU what is saved is the time between small kernels, about the same for every size. Not measured yet.
+# On a GPU, compiling saves the time between small kernels, about the same for every size. Not measured yet.
 SAVED_SECONDS_PER_UPDATE_ON_GPU = 0.01
 
 
 def resolve_compile_mode(config: RunConfig, device: torch.device, updates: float | None = None) -> RunConfig:
-    """Turn `learner.compile = "auto"` into "on" or "off". `config.replay.window` must have been chosen.
+    """Return the config with `learner.compile = "auto"` resolved to "on" or "off". Needs `config.replay.window`.
 
-    `updates`: how many there will be; None: what the environment steps and the replay ratio make of it.
+    `updates`: how many there will be; None: derived from the environment steps and the replay ratio.
 
     Raises:
-        ConfigError: "on" was asked for and there is no compiler.
+        ConfigError: "on" is set, but there is no compiler.
     """
     choice = config.learner.compile
     if choice == "on" and not can_compile(device):
         raise ConfigError(
-            "learner.compile: 'on' needs a C++ compiler (g++ or clang++, or what CXX names), and found none: install "
+            "learner.compile: 'on' needs a C++ compiler (g++ or clang++, or what CXX names), but none was found: install "
             "one, or set learner.compile = 'auto' or 'off'"
         )
     if choice == "auto":
@@ -57,7 +57,7 @@ def resolve_compile_mode(config: RunConfig, device: torch.device, updates: float
 
 
 def is_worth_compiling(config: RunConfig, device: torch.device, updates: float | None = None) -> bool:
-    """Whether the run is long enough for compilation to save twice what it takes."""
+    """Return whether the run is long enough for compilation to save twice the time that it takes."""
     network, replay = config.network, config.replay
     if not trunk_class(network).compiles:
         return False
@@ -74,23 +74,23 @@ def is_worth_compiling(config: RunConfig, device: torch.device, updates: float |
 
 
 def gflop(network: NetworkConfig, rows: float, window: int) -> float:
-    """Of the trunk's matrix products in one update: two forward passes, and a backward pass that counts twice."""
+    """Return the GFLOP of the trunk's matrix products per update: two forward passes, and a backward pass counted twice."""
     return 4 * trunk_class(network).flops(network, rows, window + 1) / 1e9
 
 
 def can_compile(device: torch.device) -> bool:
-    """Whether there is a compiler for the device."""
+    """Return whether there is a compiler for the device."""
     if device.type == "cuda":
-        return bool(torch.utils._triton.has_triton())  # torch's own question before it compiles
+        return bool(torch.utils._triton.has_triton())  # the check that torch itself makes before compiling
     return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++") if name)
 
 
 def compiled(
     losses: Callable[[SequenceBatch], Result], backend: str | Callable[..., Any] = "inductor"
 ) -> Callable[[SequenceBatch], Result]:
-    """`losses`, compiled at its first call; one compilation serves every number of rows. T must stay the same.
+    """Return `losses`, compiled at its first call; one compilation serves every number of rows. T must stay the same.
 
-    What is compiled is kept in the user's cache, so that the next run at the same shapes begins after seconds.
+    The compiled code is cached for the user, so that the next run with the same shapes starts within seconds.
     """
     keep_compiled()
     call = torch.compile(
@@ -106,7 +106,7 @@ def compiled(
 
 
 def keep_compiled() -> None:
-    """Let compiled code outlive a restart: torch's own default is a temporary folder."""
+    """Keep compiled code across reboots; by default, torch uses a temporary folder."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     if os.access(base if base.exists() else base.parent, os.W_OK):
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(base / "seqel" / "compiled"))

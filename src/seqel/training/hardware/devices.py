@@ -1,4 +1,4 @@
-"""The device a run works on."""
+"""Chooses the device that a run uses."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["choose_device"]
 
 
 def choose_device(name: str) -> torch.device:
-    """ "auto": a GPU when there is one.
+    """Return the torch device of this name. "auto": a GPU if there is one, otherwise the CPU.
 
     Raises:
-        ConfigError: the device is unknown or not there.
+        ConfigError: the device is unknown or not available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -21,5 +21,5 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device: expected auto, cpu or a device that is there, got {name!r} ({error})") from error
+        raise ConfigError(f"device: expected auto, cpu or an available device, got {name!r} ({error})") from error
     return device

@@ -1,6 +1,6 @@
-"""Whether a run fits this machine's memory: arithmetic on the config, before anything is allocated.
+"""Estimates whether a run fits into memory, from the config, before anything is allocated.
 
-What is counted is a lower bound (what the arrays hold, not what the allocator wastes), so that no run that fits is refused.
+The estimate is a lower bound (the size of the arrays, without the allocator's overhead), so no run that fits is refused.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ __all__ = [
 ]
 
 GIB = 1 << 30
-UNLIMITED = 1 << 60  # cgroup version 1 says "no limit" by a number near 2^63
-COPIES = 5  # of each weight: online, target, gradient, and the optimiser's two moments
+UNLIMITED = 1 << 60  # cgroup version 1 writes "no limit" as a number near 2^63
+COPIES = 5  # of each weight: online and target network, gradient, and the optimiser's two moments
 
 
 def memory_present(
     root: Path = CGROUPS, own: Path = Path("/proc/self/cgroup"), meminfo: Path = Path("/proc/meminfo")
 ) -> int | None:
-    """Bytes of memory that this process may use at most: the machine's, and its container's limit. None: not known."""
+    """Return the bytes that this process may use: the machine's memory, or its container's limit. None: not known."""
     lines = _text(meminfo).splitlines()
     found = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemTotal:")]
     for folder in cgroup_folders("memory", root, own):
@@ -45,14 +45,14 @@ def memory_present(
 
 
 def segment_length(config: RunConfig) -> int:
-    """Transitions after which an episode that goes on is handed to the replay as a segment."""
+    """Return the number of transitions after which an unfinished episode is handed to the replay as a segment."""
     return max(4 * config.replay.window, 512, 2 * config.network.context)
 
 
 def slots_needed(config: RunConfig) -> int:
-    """Slots that hold every step of the run, however short its episodes: a larger replay would stay empty beyond them.
+    """Return the number of slots that hold every step of the run, however short its episodes are.
 
-    An episode of one step takes two slots; segments of long episodes overlap by half their length at most.
+    An episode of one step takes two slots; segments of long episodes overlap by at most half their length.
     """
     return 3 * (config.steps + config.environments) + segment_length(config) + 1
 
@@ -60,10 +60,10 @@ def slots_needed(config: RunConfig) -> int:
 def require_memory(
     config: RunConfig, observation: ObservationSpec, action: ActionSpec, *, masked: bool = False, live: bool = True
 ) -> None:
-    """Refuse a run that cannot fit. `config` must be complete; `live`: with environments and a replay of their steps.
+    """Refuse a run that cannot fit. `config` must be complete; `live`: the run has environments and a replay of their steps.
 
     Raises:
-        ConfigError: says how many GiB are needed, for what, and how many there are.
+        ConfigError: the message says how many GiB are needed, what for, and how many there are.
     """
     message = missing_memory(config, observation, action, masked=masked, live=live)
     if message is not None:
@@ -73,7 +73,7 @@ def require_memory(
 def missing_memory(
     config: RunConfig, observation: ObservationSpec, action: ActionSpec, *, masked: bool = False, live: bool = True
 ) -> str | None:
-    """What `require_memory` would raise; None where the run fits, or the machine does not tell its memory."""
+    """Return the message that `require_memory` would raise; None if the run fits, or the memory size is unknown."""
     present = memory_present()
     if present is None:
         return None
@@ -83,15 +83,15 @@ def missing_memory(
         return None
     what, (size, way_out) = max(parts.items(), key=lambda part: part[1][0])
     return (
-        f"this run needs at least {total / GIB:,.1f} GiB of memory and {present / GIB:,.1f} GiB are present; most of it for "
-        f"{what} ({size / GIB:,.1f} GiB): {way_out}"
+        f"this run needs at least {total / GIB:,.1f} GiB of memory, but only {present / GIB:,.1f} GiB are available; most of "
+        f"it is for {what} ({size / GIB:,.1f} GiB): {way_out}"
     )
 
 
 def memory_needed(
     config: RunConfig, observation: ObservationSpec, action: ActionSpec, *, masked: bool = False, live: bool = True
 ) -> dict[str, tuple[int, str]]:
-    """Part of the run -> (bytes at least, the settings that make it smaller)."""
+    """Return, for each part of the run, its minimum size in bytes and advice on the settings that reduce it."""
     network, replay, count = config.network, config.replay, config.environments
     gru, width = network.trunk == "gru", network.width
     frame = sum(_bytes(shape, dtype) for shape, dtype in observation.storage.values())
@@ -100,32 +100,32 @@ def memory_needed(
     kept = width * network.layers * (4 if gru else 4 + network.feedforward)  # numbers per token for the backward pass
     activations = tokens * (frame + kept * (2 if config.learner.precision == "bf16" else 4))
     parts = {
-        "the network": (4 * COPIES * weights, "make network.width or network.layers smaller"),
+        "the network": (4 * COPIES * weights, "reduce network.width or network.layers"),
         "one update": (
             activations // config.learner.accumulate,
-            "make replay.batch_tokens (or replay.batch_size) smaller, or learner.accumulate larger",
+            "reduce replay.batch_tokens (or replay.batch_size), or increase learner.accumulate",
         ),
     }
     if live:
         ring = 0 if gru else 2 * 4 * network.layers * count * network.context * width
-        parts["the agent's memory of each environment"] = (ring, "make network.context or environments smaller")
+        parts["the agent's memory of each environment"] = (ring, "reduce network.context or environments")
         parts["open episodes"] = (
             count * (segment_length(config) + 1) * frame,
-            "make environments, network.context or replay.window smaller",
+            "reduce environments, network.context or replay.window",
         )
         columns = Layout(dict(observation.storage), action.actions, action.dims, masked).columns()
         slot = sum(_bytes(shape, dtype) for shape, dtype in columns.values()) + (16 if replay.priority else 0)
-        slots = min(replay.capacity, config.steps)  # at least: a step takes one, an episode one more
-        way_out = f"make replay.capacity smaller, of which {slots:,} slots of {slot:,} bytes are counted"
+        slots = min(replay.capacity, config.steps)  # a lower bound: one per step, and one more per episode
+        way_out = f"reduce replay.capacity ({slots:,} slots of {slot:,} bytes are counted)"
         parts["the replay"] = (
             0 if replay.directory else slots * slot,
-            way_out + ", or set replay.directory to keep it in files",
+            way_out + ", or set replay.directory to store it in files",
         )
     return parts
 
 
 def capped(config: RunConfig) -> tuple[int, str | None]:
-    """The replay's slots, at most what the run can fill; and a note where the user asked for more."""
+    """Return the replay's slots, at most as many as the run can fill, and a note if the config asks for more."""
     needed, asked = slots_needed(config), config.replay.capacity
     if asked <= needed:
         return asked, None

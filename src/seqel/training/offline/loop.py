@@ -1,4 +1,4 @@
-"""The loop over recorded data, on one screen: learn, validate on held-out episodes, and yield what happened."""
+"""The training loop over recorded data: train, validate on held-out episodes, and yield records."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ __all__ = ["records"]
 
 
 def records(trainer: OfflineTrainer) -> Iterator[Record]:
-    """Train until the config's updates are done, or `offline.patience` validations in a row were not accepted.
+    """Train until the config's updates are done, or until `offline.patience` validations in a row were not accepted.
 
-    Whenever it yields or ends, the trainer can be saved, and a loop over the restored one continues as this one does.
-    The consumer of a record decides what is done with accepted weights; `trainer.checks_since_best` is 0 for those.
+    Whenever it yields or ends, the trainer can be saved, and the loop over a restored trainer continues exactly.
+    The consumer of a record decides what to do with accepted weights; `trainer.checks_since_best` is 0 for those.
     """
     offline = trainer.config.offline
-    before, began = trainer.steps, trainer.elapsed
-    next_check = next_multiple(trainer.steps, offline.every)
+    before, began = trainer.updates, trainer.elapsed
+    next_check = next_multiple(trainer.updates, offline.every)
     while trainer.progress < 1.0 and not trainer.stop_requested and not trainer.solved:
         trainer.pending_metrics.append(trainer.update())
         if trainer.on_update is not None:
             trainer.on_update(trainer)
-        if trainer.steps < next_check and trainer.progress < 1.0:
+        if trainer.updates < next_check and trainer.progress < 1.0:
             continue
-        next_check = next_multiple(trainer.steps, offline.every)
+        next_check = next_multiple(trainer.updates, offline.every)
         validation = trainer.validate()
         accepted = trainer.accept(validation)
         if offline.patience and trainer.checks_since_best >= offline.patience:
@@ -35,6 +35,6 @@ def records(trainer: OfflineTrainer) -> Iterator[Record]:
                 "checks; the best weights are kept"
             )
         metrics = trainer.mean_metrics() | {"return_scale": float(trainer.agent.network.head.scale)}
-        speed = (trainer.steps - before) / max(trainer.elapsed - began, 1e-9)
-        before, began = trainer.steps, trainer.elapsed
+        speed = (trainer.updates - before) / max(trainer.elapsed - began, 1e-9)
+        before, began = trainer.updates, trainer.elapsed
         yield trainer.record(speed, metrics, validation, accepted)

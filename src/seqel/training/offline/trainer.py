@@ -1,6 +1,6 @@
-"""Training on recorded data: the episodes to learn from, those held out, agent and learner.
+"""Training on recorded data: training episodes, held-out episodes, agent and learner.
 
-The counterpart of `online/trainer.py`, without environments. `offline/loop.py` decides in which order it works.
+The counterpart of `online/trainer.py`, without environments. The order of work is in `offline/loop.py`.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from seqel.types import SequenceBatch
 __all__ = ["OfflineTrainer"]
 
 MAX_WINDOWS = 1_024
-HELD_OUT_TRANSITIONS = 50_000  # at most, at each validation
-HELD_OUT_VALUES = 1 << 24  # action values computed at once there, about: 64 MiB per tensor
+HELD_OUT_TRANSITIONS = 50_000  # at most, per validation
+HELD_OUT_VALUES = 1 << 24  # action values per forward pass of a validation, about 64 MiB per tensor
 SCALE_TRANSITIONS = 1_000_000  # at most, for the scale of returns
 TOLERANCE = 0.05  # share of the targets' variance by which a validation may be below the best and still be accepted
-DIGEST = 1_000_000  # slots that are compared on a resume
+DIGEST = 1_000_000  # slots that a resume compares
 
 
 class OfflineTrainer(Trainer):
@@ -44,7 +44,7 @@ class OfflineTrainer(Trainer):
     unit = "updates"
 
     def __init__(self, config: RunConfig, source: Source) -> None:
-        """Raises DataError where there are fewer than two episodes."""
+        """Raises DataError if there are fewer than two episodes."""
         device = choose_device(config.device)
         config = resolve_offline_defaults(config, source.buffer)
         super().__init__(resolve_compile_mode(config, device, config.offline.updates), device)
@@ -62,30 +62,25 @@ class OfflineTrainer(Trainer):
         self.discount = discount
         self.rng = np.random.default_rng(config.seed + 2)
         self._observe()
-        self.checks_since_best = 0  # validations since one was accepted
+        self.checks_since_best = 0  # validations since the last accepted one
 
     def make_network(self) -> QNetwork:
-        """The network to train."""
+        """Create the network to train."""
         return QNetwork(self.config.network, self.source.observation, self.source.action)
 
     def prepare(self, batch: SequenceBatch) -> SequenceBatch:
-        """A sampled batch as the learner gets it."""
+        """Convert a sampled batch to what the learner expects."""
         return batch.to(self.device)
 
     def _observe(self) -> None:
         """Set the return scale and the statistics of vector observations from the training episodes, once."""
         self.learner.rescale(return_scale(self.training_episodes, self.discount))
         statistics = {}
-        for path in self.agent.network.tokens.vectors():
+        for path, encoder in self.agent.network.tokens.vectors().items():
             values = torch.from_numpy(self.training_episodes.observations(path).astype(np.float64))
-            statistics[path] = (values.mean(dim=0), values.std(dim=0, unbiased=False))
+            statistics[path] = encoder.statistics(values)
         if statistics:
             self.learner.observe(statistics)
-
-    @property
-    def steps(self) -> int:
-        """Updates so far."""
-        return self.learner.updates
 
     @property
     def total(self) -> int:
@@ -93,12 +88,12 @@ class OfflineTrainer(Trainer):
         return self.config.offline.updates
 
     def extend(self) -> None:
-        """Go on after the run had ended, because more was asked for."""
+        """Continue a finished run whose number of updates was increased."""
         super().extend()
         self.checks_since_best = 0
 
     def update(self) -> dict[str, torch.Tensor]:
-        """Sample a batch, learn from it, move the target network.  -> the learner's metrics."""
+        """Sample a batch, train on it, and move the target network. Returns the learner's metrics."""
         config = self.config
         window = config.replay.window
         batch = self.training_episodes.sample(
@@ -125,11 +120,11 @@ class OfflineTrainer(Trainer):
         return self.validation_sums().result()
 
     def accept(self, validation: Validation, solved: bool = False) -> bool:
-        """Whether the validated weights are kept; counts `checks_since_best`.
+        """Return whether the validated weights are kept; updates `checks_since_best`.
 
-        A cloning policy is kept where it predicts the held-out episodes best. Values are kept unless they explain clearly
-        less of those episodes than the best so far: their targets grow with them, so that small differences in score say
-        nothing about the policy (docs/experiments.md), and a larger drop means overfitting.
+        A cloning policy is kept if it predicts the held-out episodes best. Q-values are kept unless they explain clearly
+        less of those episodes than the best so far: as Q-values grow, so do their targets, so small differences in score say
+        nothing about the policy (docs/experiments.md), while a larger drop means overfitting.
         """
         score = validation.mean
         best = self.best if self.best is not None else score
@@ -141,20 +136,20 @@ class OfflineTrainer(Trainer):
 
     @property
     def best_agent(self) -> Agent:
-        """The moving average of the weights, where there is one, else the latest weights.
+        """The moving average of the weights if there is one, otherwise the latest weights.
 
-        Averaged weights act more steadily (Polyak & Juditsky 1992; Izmailov et al. 2018, arXiv:1803.05407), and there is
-        no environment to pick good weights among noisy ones.
+        Averaged weights act more consistently (Polyak & Juditsky 1992; Izmailov et al. 2018, arXiv:1803.05407), and there is
+        no environment in which good weights could be selected among noisy ones.
         """
         averaged = self.config.learner.target == "average"
         return Agent(self.learner.target, self.agent.info) if averaged else self.agent
 
     @torch.no_grad()
     def validation_sums(self) -> Sums:
-        """The sums over held-out steps from which `validate` computes its means."""
+        """Return the sums over held-out steps from which `validate` computes its means."""
         config, network = self.config, self.best_agent.network
         sums = Sums(network, config.objective, self.discount, self.held_out_episodes.lengths)
-        action = self.source.action  # every action has a value at every step: with many actions, fewer steps at a time
+        action = self.source.action  # one value per action and step: with many actions, fewer steps at a time
         tokens = int(np.clip(HELD_OUT_VALUES // (action.actions * action.dims), 1, 16_384))
         for batch in self.held_out_episodes.batches(
             window=config.replay.window, context=config.network.context, discount=self.discount, tokens=tokens
@@ -169,14 +164,14 @@ class OfflineTrainer(Trainer):
         return sums
 
     def digest(self) -> int:
-        """A checksum of the first transitions' actions and rewards, to recognise other data."""
+        """Return a checksum of the first transitions' actions and rewards, to detect that other data are given."""
         columns, count = self.training_episodes.slots.columns, DIGEST
         return zlib.crc32(columns["reward"][:count].tobytes(), zlib.crc32(columns["action"][:count].tobytes()))
 
     # -- saved and restored ----------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything an exact resume needs; the data stay where they are."""
+        """Return everything that an exact resume needs, except the data."""
         return super().state_dict() | {
             "checks_since_best": self.checks_since_best,
             "transitions": len(self.training_episodes),
@@ -184,21 +179,21 @@ class OfflineTrainer(Trainer):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> list[int]:
-        """The inverse; returns an empty list: nothing is lost.
+        """Restore what `state_dict` returned. Returns an empty list, since no episode can be lost.
 
-        Raises ValueError where the data are not those that the state was saved with.
+        Raises ValueError if the data are not those that the state was saved with.
         """
         count = int(state["transitions"])
         if count != len(self.training_episodes):
-            raise ValueError(f"expected {count:,} transitions to learn from, got {len(self.training_episodes):,}")
+            raise ValueError(f"expected {count:,} training transitions, got {len(self.training_episodes):,}")
         if int(state["digest"]) != self.digest():
-            raise ValueError("expected the data that the run started with, got others: actions or rewards differ")
+            raise ValueError("expected the data that the run started with, got data with other actions or rewards")
         self.checks_since_best = int(state["checks_since_best"])
         return super().load_state_dict(state)
 
 
 def return_scale(episodes: EpisodeBuffer, discount: float) -> float:
-    """Root mean square of the discounted returns that follow each recorded step; 1 where all are 0."""
+    """Return the root mean square of the discounted returns from each recorded step on; 1 if all are 0."""
     total = steps = 0.0
     for batch in episodes.batches(window=int(episodes.lengths.max()), context=0, discount=discount):
         returns = discounted_return(batch.reward.double(), batch.discount.double(), batch.valid)[batch.valid]

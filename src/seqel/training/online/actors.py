@@ -1,4 +1,4 @@
-"""Who acts in which environment: one agent in all of them, or a proven one in most and one on trial in the others."""
+"""Which agent acts in which environment: one in all of them, or the incumbent in most and a challenger in the others."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from seqel.types import SequenceBatch
 
 __all__ = ["Actors"]
 
-CHALLENGER_EVERY = 4  # every fourth environment is acted in by whom nothing is known yet
+CHALLENGER_EVERY = 4  # the challenger acts in every fourth environment
 
 
 class Actors:
-    """Agents of the same spaces, each with its own rows of the environments and its own memory of them."""
+    """Agents with the same spaces; each acts in its own environments and keeps its memory of them."""
 
     def __init__(self, agent: Agent, count: int, on_trial: Agent | None = None) -> None:
-        """`on_trial` acts in every fourth environment, one of them at least (of `count`, two or more).
+        """`on_trial`: the challenger; it acts in every fourth environment, and at least one (`count` must be two or more).
 
-        What a newer agent does wrong shows in experience of its own alone (Ostrovski et al. 2021, arXiv:2110.14020: who
-        learns from another's experience only, does not learn to do without it).
+        The mistakes of a newer agent only appear in its own experience: an agent that is trained only on another agent's
+        experience acts worse than that agent (Ostrovski et al. 2021, arXiv:2110.14020, tandem learning).
         """
         every = np.arange(count)
         self.agent = agent
         self.parts: list[tuple[Agent, slice | NDArray[np.int64]]] = [(agent, slice(None))]
-        self.trial: NDArray[np.bool_] | None = None  # (E,): which rows are on trial; None: there is no trial
+        self.trial: NDArray[np.bool_] | None = None  # (E,) rows of the challenger; None: there is no challenger
         if on_trial is not None:
             self.trial = (
                 every % CHALLENGER_EVERY == CHALLENGER_EVERY - 1 if count >= CHALLENGER_EVERY else every == count - 1
@@ -39,7 +39,7 @@ class Actors:
         self.states = [one.initial_state(size) for (one, _), size in zip(self.parts, self.sizes, strict=True)]
 
     def compile(self) -> None:
-        """Compile the acting step of each."""
+        """Compile the acting step of each agent."""
         for (agent, _), size in zip(self.parts, self.sizes, strict=True):
             agent.network.trunk.compile_step(size)
 
@@ -52,9 +52,9 @@ class Actors:
         previous_action: NDArray[np.int64],
         mask: NDArray[np.bool_] | None,
     ) -> NDArray[np.float32]:
-        """What every action is worth to whoever acts in a row: (E, A), or (E, M, A) where M > 1, in units of reward.
+        """Return Q-values in units of reward, in each row from the agent that acts there: (E, A), or (E, M, A) if M > 1.
 
-        Arguments as `Agent.act`.
+        Args: see `Agent.act`.
         """
         q = np.empty((len(reward), *self.agent.action_spec.unmasked.shape), np.float32)
         for number, (agent, rows) in enumerate(self.parts):
@@ -70,19 +70,19 @@ class Actors:
         return q
 
     def refresh(self, batch: SequenceBatch, lengths: Tensor) -> None:
-        """Compute every memory anew with today's weights. `batch`: a row an environment, `lengths` (E,) steps of each."""
+        """Recompute every memory with the current weights. `batch`: one row per environment; `lengths` (E,): its steps."""
         for (agent, rows), state in zip(self.parts, self.states, strict=True):
             state.memory = agent.network.prefill(batch.rows(rows), lengths[rows])
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """The memory of each."""
+        """Return the memory of each agent."""
         return [
             {"memory": dict(state.memory), "last_action": state.last_action, "fresh": state.fresh}
             for state in self.states
         ]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """The inverse."""
+        """Restore what `state_dict` returned."""
         device = self.agent.device
         self.states = [
             AgentState(

@@ -1,4 +1,4 @@
-"""Vector environments -> episodes in the replay. The only file that knows how episodes begin and end."""
+"""Turns the steps of vector environments into episodes in the replay. Only this file handles where episodes start and end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Collector", "EpisodeEnd", "episode_seed"]
 
 @dataclass(frozen=True, slots=True)
 class EpisodeEnd:
-    """A finished training episode, in numbers."""
+    """A finished training episode: its return, length and success."""
 
     environment: int
     total: float  # undiscounted return
@@ -34,10 +34,10 @@ class EpisodeEnd:
 
 
 class Collector:
-    """Acts in every environment at once and hands episodes to the replay as they end.
+    """Acts in all environments in parallel and hands episodes to the replay as they end.
 
-    Steps are staged in preallocated arrays, a row an environment. An episode longer than `segment` transitions goes to
-    the replay in segments that overlap by `context`, so that every step is learnt and none waits for a far end.
+    Steps are staged in preallocated arrays, one row per environment. An episode longer than `segment` transitions goes to
+    the replay in segments that overlap by `context`, so that every step is trained on and none waits for the episode's end.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class Collector:
         self.seed, self.segment, self.context = seed, max(segment, 2 * context), context
         count, dims = stream.count, stream.action_spec.dims
         self.steps = 0
-        self.episodes = np.zeros(count, np.int64)  # how many began before the current one
+        self.episodes = np.zeros(count, np.int64)  # how many were started before the current one
         self.last_action = np.zeros((count, dims), np.int64)
         self.last_reward = np.zeros(count, np.float32)
         self.cursor = np.zeros(count, np.int64)  # transitions staged
         self.start = np.zeros(count, np.int64)  # step number of the first staged observation
-        self.before_action = np.zeros((count, dims), np.int64)  # what stood before the staged stretch
+        self.before_action = np.zeros((count, dims), np.int64)  # the action before the first staged step
         self.before_reward = np.zeros(count, np.float32)
         self.total = np.zeros(count, np.float64)
         # actions since each reset, to replay them: numbers, or lists of M numbers where M > 1
@@ -88,13 +88,13 @@ class Collector:
     # -- one step of every environment -----------------------------------------------------------------------------
 
     def step(self, fraction: float = 1.0) -> list[EpisodeEnd]:
-        """Act once in every environment; `fraction` of the run that is done moves annealed exploration."""
+        """Take one step in every environment; `fraction` is the share of the run that is over, which anneals exploration."""
         stream = self.stream
         rows = np.arange(stream.count)
         first = stream.first
         if self.mask is None and stream.mask is not None:
             raise EnvironmentFault(
-                "an action mask was reported for the first time after the first look at the environment saw none: report "
+                "an action mask was reported for the first time, but the probe of the environment saw none: report "
                 "info['action_mask'] from the first reset on, all True where everything is allowed"
             )
         q = self.actors.act(
@@ -114,7 +114,7 @@ class Collector:
             self._stage_first(~outcome.stepped)
         full = (
             self.cursor == self.segment
-        ) & ~outcome.ended  # an ended row of a NEXT_STEP environment still stands there
+        ) & ~outcome.ended  # in a NEXT_STEP environment, an ended row is still at its last step
         for row in np.flatnonzero(full):
             self._cut(int(row))
         return ended
@@ -156,9 +156,9 @@ class Collector:
         return ended
 
     def interrupt(self) -> None:
-        """Give up every open episode and begin the next: somebody else played in these environments.
+        """End every open episode and start the next one, because another agent played in these environments.
 
-        What was staged is learnt as a truncated episode, which it is.
+        The staged steps are stored as a truncated episode.
         """
         for row in np.flatnonzero(self.cursor).tolist():
             episode = self._episode(row, terminated=False, truncated=True)
@@ -183,7 +183,7 @@ class Collector:
             self.history[row] = []
 
     def _cut(self, row: int) -> None:
-        """Hand over a segment of an episode that goes on, and keep its last `context` steps to burn in the next."""
+        """Hand over a segment of an unfinished episode, and keep its last `context` steps as burn-in of the next."""
         episode = self._episode(row, terminated=False, truncated=False)
         self.replay.add(episode)
         self.scale.observe(episode.reward)
@@ -212,13 +212,13 @@ class Collector:
             q_acted=self.q_acted[row, :steps],
         )
 
-    # -- memory after the weights have moved ------------------------------------------------------------------------
+    # -- memory after a change of the weights --------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Compute the memory of every open episode anew with today's weights, in one forward pass.
+        """Recompute the memory of every open episode with the current weights, in one forward pass.
 
-        Exact for episodes whose staged stretch begins at their first step, or reaches back over the receptive field;
-        otherwise the oldest of those steps see less than they once did.
+        Exact for episodes whose staged steps start at the first step of the episode, or reach back over the receptive field;
+        otherwise the oldest staged steps see less history than when they were taken.
         """
         steps = int(self.cursor.max())
         if steps == 0:
@@ -245,7 +245,7 @@ class Collector:
     # -- saved and restored ----------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything an exact resume needs; the environments themselves are replayed from their actions."""
+        """Return everything that an exact resume needs; environments are restored by repeating their actions."""
         return {
             "steps": self.steps,
             "arrays": {name: getattr(self, name) for name in ARRAYS},
@@ -259,9 +259,9 @@ class Collector:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> list[int]:
-        """Play the open episodes again and take everything else back.
+        """Replay the open episodes in the environments and restore everything else.
 
-        Returns the rows whose environment did not do the same again: their open episodes are dropped and begun anew.
+        Returns the rows whose environment behaved differently: their open episodes are dropped and restarted.
         """
         self.steps = int(state["steps"])
         for name in ARRAYS:
@@ -270,7 +270,7 @@ class Collector:
         self.mask = None if state["mask"] is None else state["mask"].copy()
         self.explorer.load_state_dict(state["explorer"])
         self.history = [np.asarray(actions).tolist() for actions in state["history"]]
-        self.actors.load_state_dict(state.get("actors", [state]))  # of one agent, before 2026-11-25
+        self.actors.load_state_dict(state.get("actors", [state]))  # saved before 2026-11-25: one agent
         lost = every = np.ones(self.stream.count, bool)
         if self.stream.seedable:
             lost = fast_forward(self.stream, self._seeds(every), self.history, self._same)
@@ -283,13 +283,13 @@ class Collector:
         return [int(row) for row in np.flatnonzero(lost)]
 
     def _seeds(self, rows: NDArray[np.bool_]) -> list[int | None]:
-        """The seeds of the current episodes; None where not in `rows`."""
+        """Return the seeds of the current episodes; None for rows not in `rows`."""
         return [episode_seed(self.seed, i, int(n)) if rows[i] else None for i, n in enumerate(self.episodes)]
 
     def _same(self, row: int, taken: int, reward: float | None) -> bool:
-        """Whether the environment, `taken` steps into its episode again, shows what is staged of that step."""
+        """Return whether the environment, replayed for `taken` steps, matches the staged data of that step."""
         at = taken - int(self.start[row])
-        if at < 0:  # handed over in an earlier segment, and not kept
+        if at < 0:  # already handed over in an earlier segment
             return True
         if at > 0 and reward is not None and np.float32(reward) != self.reward[row, at - 1]:
             return False

@@ -1,4 +1,4 @@
-"""Bring environments back to where they stood: the same seeds, the same actions, and a look whether all is the same."""
+"""Restores environments by repeating their seeds and actions, and checks that they behave as before."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def fast_forward(
     history: Sequence[Sequence[Any]],
     same: Callable[[int, int, float | None], bool],
 ) -> NDArray[np.bool_]:
-    """Reset every row with its seed and take its `history` of actions again.  -> (E,) True: this row is lost.
+    """Reset every row with its seed and take the actions of its `history` again. Returns (E,) bool, True for lost rows.
 
-    An action is a number, or M of them where there are several dimensions, counted from 0.
+    An action is a number, or M numbers if there are several dimensions, counted from 0.
 
-    All rows end at the same call: those with fewer actions idle first and are reset when it is their turn.
-    `same(row, taken, reward)` compares what `stream.current` shows after `taken` actions with what is remembered. It is
-    asked at every step, because hidden state that differs (another cue) need not show in the last observation. A row
-    that differs once, or ends, is lost; all are where the environment fails.
+    All rows end at the same call: rows with fewer actions idle first and are reset when it is their turn.
+    `same(row, taken, reward)` compares what `stream.current` shows after `taken` actions with what was recorded. It is
+    called at every step, because a difference in hidden state (another cue) may not show in the last observation. A row
+    that differs once, or ends, is lost; if the environment raises an error, all rows are.
     """
     try:
         return _fast_forward(stream, seeds, history, same)
@@ -61,12 +61,12 @@ def _fast_forward(
         lost |= playing & outcome.ended
         for row in np.flatnonzero(playing & ~lost):
             lost[row] = not same(int(row), int(call - waits[row]) + 1, float(outcome.reward[row]))
-        if outcome.ended.any():  # rows that idle or are lost
+        if outcome.ended.any():  # idle or lost rows
             stream.reset([0 if over else None for over in outcome.ended.tolist()], outcome.ended)
     return lost
 
 
 def _any_allowed(stream: VectorStream) -> NDArray[np.int64]:
-    """An action for rows whose steps do not count, but that must not break the environment."""
+    """Return an allowed action per row, for rows whose steps do not count but must not break the environment."""
     mask = stream.unmasked() if stream.mask is None else stream.mask
-    return np.asarray(mask.argmax(axis=-1), np.int64)  # (E,), or (E, M) where M > 1
+    return np.asarray(mask.argmax(axis=-1), np.int64)  # (E,), or (E, M) if M > 1

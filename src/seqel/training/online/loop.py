@@ -1,7 +1,7 @@
-"""The loop over environments, on one screen: collect, learn, validate, and yield what happened.
+"""The training loop over environments: collect, train, validate, and yield records.
 
-`records` yields what happened instead of calling back, so that a notebook, the command line and a test read the same
-stream. `runs/api.py` puts a run folder around it.
+`records` yields instead of calling back, so that a notebook, the command line and a test read the same stream.
+`runs/api.py` adds a run folder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["records"]
 def records(trainer: OnlineTrainer) -> Iterator[Record]:
     """Train until the config's steps are done, or the threshold is confirmed; yield one record at a time.
 
-    Whenever it yields or ends, the trainer can be saved, and a loop over the restored one continues as this one does.
+    Whenever it yields or ends, the trainer can be saved, and the loop over a restored trainer continues exactly.
     """
     config = trainer.config
     before, began = trainer.steps, trainer.elapsed
@@ -46,7 +46,7 @@ def records(trainer: OnlineTrainer) -> Iterator[Record]:
 
 
 def _check_initial_agent(trainer: OnlineTrainer) -> Record:
-    """Validate the agent that the run starts from: what is trained has to beat it."""
+    """Validate the agent that the run starts from: the trained agent has to beat it."""
     validation, accepted = _check(trainer)
     trainer.notes.append(f"the starting agent has a validation return of {validation.mean:.3f}")
     return trainer.record(0.0, {}, validation, accepted)
@@ -67,7 +67,7 @@ def _check(trainer: OnlineTrainer) -> tuple[Evaluation, bool]:
 
 
 def confirmed(trainer: OnlineTrainer, validation: Evaluation) -> bool:
-    """Whether the run may end: the threshold is reached, and holds in further episodes."""
+    """Return whether the run may end: the threshold is reached, also in further episodes."""
     config = trainer.config.validation
     if not config.stop or config.threshold is None or validation.mean < config.threshold:
         return False
@@ -75,7 +75,7 @@ def confirmed(trainer: OnlineTrainer, validation: Evaluation) -> bool:
 
 
 def summary(trainer: OnlineTrainer) -> dict[str, float]:
-    """Means of the learner's metrics since the last record, and of the last hundred training episodes."""
+    """Return the means of the learner's metrics since the last record, and of the last hundred training episodes."""
     found = trainer.mean_metrics()
     if trainer.recent:
         found["return"] = float(np.mean([end.total for end in trainer.recent]))

@@ -1,4 +1,4 @@
-"""How many windows an update sees, and how many of them come from recorded data."""
+"""Computes the number of windows per update, and how many of them are from recorded data."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ MAX_WINDOWS = 256
 
 
 def split_batch(config: RunConfig, replay: Replay, recorded: EpisodeBuffer | None, window: int) -> tuple[int, int]:
-    """(live, recorded) numbers of windows of at most `window` steps, as shares of an update's transitions.
+    """Return the numbers (live, recorded) of windows of at most `window` steps.
 
-    Not of its windows: recorded episodes may be much shorter than live ones.
+    The shares are of an update's transitions, not of its windows: recorded episodes may be much shorter than live ones.
     """
     size, share = config.replay, 0.0 if recorded is None else config.offline.fraction
     if size.batch_size:

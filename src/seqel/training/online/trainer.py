@@ -1,6 +1,6 @@
-"""Training on environments: collector, replay and learner put together from a config, saved and restored as one.
+"""Training on environments: assembles collector, replay and learner from a config; they are saved and restored together.
 
-`online/loop.py` decides in which order they work.
+The order of work is in `online/loop.py`.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ __all__ = ["OnlineTrainer"]
 
 VALIDATION_SEED = VALIDATION.start
 CONFIRM_SEED = CONFIRMATION.start
-INHERITED = ("data", "encoding", "held_out")  # what a continued agent keeps on saying about the data it learned from
+INHERITED = ("data", "encoding", "held_out")  # what a further trained agent keeps in `info` about its training data
 
 
 class OnlineTrainer(Trainer):
     """Environments, agent, replay and learner of one run.
 
     `agent` acts and is saved; `challenger` is validated. They are the same agent, unless `learner.acting_weights` is
-    "incumbent": then the best agent so far acts, and the one being trained is tried in some of the environments.
+    "incumbent": then the incumbent acts in most environments, and the challenger in the others.
     """
 
     unit = "steps"
@@ -68,20 +68,20 @@ class OnlineTrainer(Trainer):
         source: Source | None = None,
     ) -> None:
         """Args:
-            found: what `probe(make)` returned, where that is known already.
+            found: the result of `probe(make)`, if it is already known.
             start: an agent whose weights and network config the run starts from.
-            source: recorded episodes of the same spaces; `offline.fraction` of each batch comes from them.
+            source: recorded episodes with the same spaces; `offline.fraction` of each batch is sampled from them.
 
         Raises:
             SpaceError: `start` or `source` has other spaces than the environment.
-            ConfigError: `learner.acting_weights` is "incumbent" without `start`, or `start` has a memory and
-                `memoryless` is set.
+            ConfigError: `learner.acting_weights` is "incumbent" without `start`, or `memoryless` is set and `start` has a
+                memory.
         """
         if start is None and config.learner.acting_weights == "incumbent":
             raise ConfigError("learner.acting_weights = 'incumbent' needs an agent to start from: pass `start`")
         if start is not None and config.memoryless and start.network.config.context != 1:
             raise ConfigError(
-                "memoryless: the agent to start from has a memory; train the memoryless one without start"
+                "memoryless: the agent to start from has a memory; train a memoryless agent without `start`"
             )
         directory = Path(config.replay.directory).absolute() if config.replay.directory else None
         self.probe = found or probe(make, read_as=config.observation)
@@ -104,7 +104,7 @@ class OnlineTrainer(Trainer):
         if start is not None:
             network.load_state_dict(start.network.state_dict())
         self.learner = Learner(network, config.objective, config.learner)
-        inherited = {} if start is None else {name: start.info[name] for name in INHERITED if name in start.info}
+        inherited = {} if start is None else {name: value for name, value in start.info.items() if name in INHERITED}
         self._choose_agents(inherited)
         actors = Actors(self.agent, count, self.challenger if self.has_incumbent else None)
         if config.learner.compile == "on":
@@ -120,7 +120,7 @@ class OnlineTrainer(Trainer):
             directory=directory,
         )
         self.stream = VectorStream(make_vector(make, count, mode), spec, action)
-        if self.probe.masked:  # whatever is not reported is allowed
+        if self.probe.masked:  # actions are allowed unless a mask says otherwise
             self.stream.mask = self.stream.unmasked()
         explorer = Explorer(config.exploration, count, spec, action, config.seed + 1, self._normalise, actors.trial)
         discount = config.objective.discount
@@ -136,7 +136,7 @@ class OnlineTrainer(Trainer):
             seed=config.seed, segment=segment_length(config), context=config.network.context,
         )  # fmt: skip
         self.rng = np.random.default_rng(config.seed + 2)
-        self.num_learned = 0  # transitions learned from, without padding and burn-in
+        self.num_learned = 0  # trained transitions, without padding and burn-in
         self.ready = False  # whether there is enough experience to learn from
         self.recent: deque[EpisodeEnd] = deque(maxlen=100)
         self._widened = False  # whether windows had to be widened
@@ -154,7 +154,7 @@ class OnlineTrainer(Trainer):
 
     @property
     def has_incumbent(self) -> bool:
-        """Whether two agents act: the best one so far, and the one being trained."""
+        """Whether two agents act: the incumbent and the challenger."""
         return self.agent is not self.challenger
 
     # -- what the loop uses ----------------------------------------------------------------------------------------
@@ -184,12 +184,12 @@ class OnlineTrainer(Trainer):
 
     @property
     def update_due(self) -> bool:
-        """Whether fewer transitions were learned from than `replay.replay_ratio` asks for."""
+        """Whether fewer transitions were trained on than `replay.replay_ratio` asks for."""
         budget = (self.collector.steps - self.config.replay.learning_starts) * self.config.replay.replay_ratio
         return self.ready and self.num_learned < budget
 
     def update(self) -> dict[str, torch.Tensor]:
-        """Sample a batch, learn from it, move the target network.  -> the learner's metrics."""
+        """Sample a batch, train on it, and move the target network. Returns the learner's metrics."""
         config = self.config
         self._follow_return_scale()
         window = self._window()
@@ -224,9 +224,9 @@ class OnlineTrainer(Trainer):
                 self.agent.network.rescale(self.scale.value)
 
     def _window(self) -> int:
-        """The config's window, or twice the context once episodes are longer than those the window was chosen for.
+        """Return the config's window, or twice the context once episodes are longer than the window was chosen for.
 
-        Random play may have seen short episodes only, and a window inside an episode must be longer than its burn-in.
+        Random play may have shown only short episodes, and a window inside an episode must be longer than its burn-in.
         """
         window, context = self.config.replay.window, self.config.network.context
         if window > context or self.replay.whole(window):
@@ -234,8 +234,8 @@ class OnlineTrainer(Trainer):
         if not self._widened:
             self._widened = True
             self.notes.append(
-                f"episodes are now longer than replay.window = {window}, the longest in random play: windows of "
-                f"{2 * context} steps from here on. If more has to be remembered, set network.context"
+                f"episodes are now longer than replay.window = {window}, the longest in random play: windows have "
+                f"{2 * context} steps from here on. If the agent must remember more, set network.context"
             )
         return 2 * context
 
@@ -247,16 +247,16 @@ class OnlineTrainer(Trainer):
         environments = min(episodes, self.config.environments)
         try:
             return play(agent, self.make, episodes, seed, environments, limit=self.episode_limit)
-        except SharedInstance:  # there is only one, and training is in the middle of an episode
+        except SharedInstance:  # there is only one environment, in the middle of a training episode
             found = play_on(agent, self.stream, episodes, seed, limit=self.episode_limit)
             self.collector.interrupt()
             return found
 
     def accept(self, validation: Validation, solved: bool = False) -> bool:
-        """Whether the validated weights are the best so far; of equal ones the newer, which learned from more.
+        """Return whether the validated weights are the best so far; between equal scores, the newer weights win.
 
-        With an incumbent they must also beat it in further episodes, unless `solved` says that such episodes have
-        confirmed the threshold already.
+        If there is an incumbent, they must also beat it in further episodes, unless `solved` says that such episodes have
+        already confirmed the threshold.
         """
         mean = validation.mean
         if not solved and ((self.best is not None and mean < self.best) or not self.challenger_wins()):
@@ -265,9 +265,9 @@ class OnlineTrainer(Trainer):
         return True
 
     def challenger_wins(self) -> bool:
-        """Whether the challenger is at least as good as the incumbent in further episodes; True without an incumbent.
+        """Return whether the challenger is at least as good as the incumbent in further episodes; True without an incumbent.
 
-        The best of many validations is often luck, and luck should not replace the agent that acts.
+        The best of many validation scores is often luck, and luck should not replace the agent that acts.
         """
         if not self.has_incumbent or self.best is None:
             return True
@@ -288,7 +288,7 @@ class OnlineTrainer(Trainer):
 
     @property
     def episode_limit(self) -> int:
-        """Steps after which a validation episode is cut off, where the environment declares no limit."""
+        """Steps after which a validation episode is cut off, if the environment declares no limit."""
         if self.probe.episode_limit is not None:
             return max(LONGEST, self.probe.episode_limit)
         ended = max([*self.probe.lengths, *(end.length for end in self.recent)], default=0)
@@ -297,9 +297,9 @@ class OnlineTrainer(Trainer):
     def _freeze_statistics(self) -> None:
         """Set the statistics of vector observations from the warm-up's experience, once, in both networks."""
         statistics = {}
-        for path in self.agent.network.tokens.vectors():
+        for path, encoder in self.agent.network.tokens.vectors().items():
             values = torch.from_numpy(self.replay.observations(path).astype(np.float64))
-            statistics[path] = (values.mean(dim=0), values.std(dim=0, unbiased=False))
+            statistics[path] = encoder.statistics(values)
         if statistics:
             self.learner.observe(statistics)
             self.collector.refresh()
@@ -316,7 +316,7 @@ class OnlineTrainer(Trainer):
     # -- saved and restored ----------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything an exact resume needs. Refers to the live arrays: write it, or copy it, before going on."""
+        """Return everything that an exact resume needs. It refers to the live arrays: write or copy it before continuing."""
         return super().state_dict() | {
             "collector": self.collector.state_dict(),
             "incumbent": self.agent.network.state_dict() if self.has_incumbent else None,
@@ -329,7 +329,7 @@ class OnlineTrainer(Trainer):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> list[int]:
-        """The inverse.  -> the environments whose open episode could not be replayed."""
+        """Restore what `state_dict` returned. Returns the environments whose open episode could not be replayed."""
         if state["incumbent"] is not None:
             self.agent.network.load_state_dict(state["incumbent"])
         self.replay.load_state_dict(state["replay"])
@@ -343,7 +343,7 @@ class OnlineTrainer(Trainer):
 
 
 def _episodes_to_learn(source: Source, start: Agent | None) -> EpisodeBuffer:
-    """The recorded episodes, without those that were held out when `start` learned from them: they stay held out."""
+    """Return the recorded episodes without those that were held out when `start` was trained on them."""
     held = None if start is None else start.info.get("held_out")
     if held is None:
         return source.buffer

@@ -10,7 +10,9 @@ import pytest
 from gymnasium import spaces
 
 from seqel.errors import SpaceError
-from seqel.spaces import WRAPPER, ActionSpec, ObservationSpec, lost_in_float32, shift_for
+from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.spaces.action import WRAPPER
+from seqel.spaces.precision import lost_in_float32, shift_for
 
 
 def leaf_of(space: spaces.Space[Any], **read_as: str) -> Any:
@@ -29,7 +31,7 @@ def leaf_of(space: spaces.Space[Any], **read_as: str) -> Any:
         (1, (84, 84), "image", "bool"),
     ],
 )
-def test_high_tells_codes_from_pixels(high: int, shape: tuple[int, ...], kind: str, dtype: str) -> None:
+def test_high_distinguishes_codes_from_pixels(high: int, shape: tuple[int, ...], kind: str, dtype: str) -> None:
     leaf = leaf_of(spaces.Box(0, high, shape, np.uint8))
     assert (leaf.kind, leaf.dtype) == (kind, dtype)
     if kind == "grid":

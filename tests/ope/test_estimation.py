@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from seqel.errors import DataError
-from seqel.ope.estimate import OffPolicy, estimate_policies, tabulate
+from seqel.ope.estimation import OffPolicy, estimate_policies, tabulate
 from seqel.ope.fqe import FQETrainer, fitted_config
 from seqel.ope.policies import BehaviourPolicy, ConstantAction
 from seqel.replay.in_memory_dataset import InMemoryDataset
@@ -31,7 +31,7 @@ def small(updates: int = 500, seed: int = 1) -> object:
     return replace(config, learner=learner, replay=replace(config.replay, batch_tokens=256), threads=1, device="cpu")
 
 
-def test_fitted_values_are_exact_and_so_are_what_is_known_of_each_step() -> None:
+def test_fitted_values_and_step_estimates_are_exact() -> None:
     session = FQETrainer(small(), poor_data(), POLICIES)  # type: ignore[arg-type]
     for _ in offline.records(session):
         pass
@@ -46,14 +46,14 @@ def test_fitted_values_are_exact_and_so_are_what_is_known_of_each_step() -> None
         action = recorded.slots.columns["action"].reshape(800, 4)[:, :3]
         assert (steps.policy[k, :, :3] == (action == k)).all()
     assert (steps.v[:, :, :, 3] == 0.0).all(), "nothing follows an end"
-    # the recorded player takes the better action a quarter of the time; nobody told, so it was learnt
+    # the recorded player takes the better action a quarter of the time; the data do not say so, so it was learned
     junction = steps.behaviour[:, 2]
     good = action[:, 2] == cue
     assert junction[good].mean() == pytest.approx(0.25, abs=0.08)
     assert junction[~good].mean() == pytest.approx(0.75, abs=0.08)
 
 
-def test_the_fit_ends_before_it_knows_single_sessions_by_heart() -> None:
+def test_the_fit_ends_before_it_memorises_single_sessions() -> None:
     few, many = (FQETrainer(small(1_500), poor_data(1, count), POLICIES) for count in (30, 800))  # type: ignore[arg-type]
     looks, kept = [], {}
     for record in offline.records(few):
@@ -72,7 +72,7 @@ def test_the_fit_ends_before_it_knows_single_sessions_by_heart() -> None:
 
 @pytest.fixture(scope="module")
 def table() -> OffPolicy:
-    import seqel.ope.estimate as module
+    import seqel.ope.estimation as module
 
     original = module.fitted_config
     module.fitted_config = lambda discount, context, seed=0, **given: small(400, seed + 1)  # type: ignore[assignment,return-value]
@@ -85,7 +85,7 @@ def table() -> OffPolicy:
 def test_the_table_holds_the_true_values(table: OffPolicy) -> None:
     for k, row in enumerate(table.policies):
         exact = float(np.mean(EXACT[k]))
-        assert row.value.low - 0.02 <= exact <= row.value.high + 0.02, "the cue is drawn evenly, the sample nearly so"
+        assert row.value.low - 0.02 <= exact <= row.value.high + 0.02, "the cue is uniform, the sample nearly so"
         assert row.value.high - row.value.low < 0.5, "returns are between -0.5 and 2"
         assert row.supported, row.warnings
     assert table.sessions == 2_000 and table.transitions == 6_000 and not table.known_probabilities
@@ -105,7 +105,7 @@ def test_shuffled_rewards_support_no_improvement() -> None:
     assert not any(row.improves for row in found.policies)
 
 
-def test_a_policy_outside_the_data_is_warned_of() -> None:
+def test_there_is_a_warning_about_a_policy_outside_the_data() -> None:
     always = [episode for episode in cue_episodes() if episode.action[0, 0] == 0 and episode.action[1, 0] == 0]
     data = InMemoryDataset.of(always * 60, SPEC, ActionSpec((2,), (0,)))
     session = FQETrainer(small(200), data, EVERY)  # type: ignore[arg-type]
@@ -114,11 +114,11 @@ def test_a_policy_outside_the_data_is_warned_of() -> None:
     found = tabulate(session.steps_of(data.buffer), ["seen", "never seen"], GAMMA, None, False)
     assert found.policies[0].supported
     assert not found.policies[1].supported
-    assert any("hardly any recorded session" in text for text in found.policies[1].warnings)
-    assert any("hardly ever done" in text for text in found.policies[1].warnings)
+    assert any("very few recorded sessions" in text for text in found.policies[1].warnings)
+    assert any("rare in the data" in text for text in found.policies[1].warnings)
 
 
-def test_few_sessions_are_said_to_be_few() -> None:
+def test_there_is_a_warning_about_too_few_sessions() -> None:
     data = poor_data(1, 12)
     session = FQETrainer(small(40), data, EVERY)  # type: ignore[arg-type]
     for _ in offline.records(session):
@@ -127,8 +127,8 @@ def test_few_sessions_are_said_to_be_few() -> None:
     assert all("12 sessions are too few" in row.warnings[0] for row in found.policies)
 
 
-def test_the_fit_remembers_more_than_a_forgetful_policy(monkeypatch: pytest.MonkeyPatch) -> None:
-    import seqel.ope.estimate as module
+def test_the_fit_has_a_longer_context_than_a_forgetful_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    import seqel.ope.estimation as module
 
     asked: list[int] = []
 
@@ -141,6 +141,6 @@ def test_the_fit_remembers_more_than_a_forgetful_policy(monkeypatch: pytest.Monk
     assert asked == [4] * 4
 
 
-def test_nothing_to_evaluate_is_refused() -> None:
+def test_an_empty_list_of_policies_is_refused() -> None:
     with pytest.raises(DataError, match="at least one policy"):
         estimate_policies([], poor_data(0, 10), discount=GAMMA)

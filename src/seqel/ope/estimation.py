@@ -1,9 +1,9 @@
-"""What policies would earn, from recorded sessions alone: a table with intervals, and a plain word where data do not say.
+"""Estimates of what policies would earn, from recorded episodes alone, with intervals and warnings where data are lacking.
 
-The estimate that is told first corrects fitted values by what was recorded (weighted doubly robust), step by step, for as
-long as enough sessions agree with the policy to say anything; from there on the fitted values stand alone. With none at all
-it is fitted Q evaluation, and a warning. Its interval holds the chance of the sessions (bootstrap) and the error of the fit:
-how far fits to other draws of them differ, how much the values still move, and how far they contradict what was recorded.
+The main estimate corrects fitted values by the recorded rewards (weighted doubly robust), step by step, for as long as
+enough episodes agree with the policy; after that it uses the fitted values alone. If no step can be corrected, it is
+fitted Q evaluation, with a warning. Its interval covers the sampling of episodes (bootstrap) and the error of the fit:
+how far fits to other resamples differ, how much the values still change, and how far they contradict the recorded rewards.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from seqel.training.sources import Source
 
 __all__ = ["OffPolicy", "PolicyValue", "estimate_policies", "fitted", "tabulate"]
 
-LEAST_SESSIONS = 30.0  # that a corrected step must rest on
-LEAST_SHARE = 0.05  # of all sessions, likewise
-UNEXPLAINED = 0.5  # share of the targets' variance from which on fitted values are not believed
-OUTSIDE = 0.1  # share of a policy's choices that are hardly ever recorded, from which on it is said
-MEMBERS = 4  # fits
-TRANSITIONS = 200_000  # that are read, at most
-TABLE = 1 << 28  # probabilities that are kept, at most: one for each transition, policy and action
+LEAST_SESSIONS = 30.0  # effective number of sessions that a corrected step needs
+LEAST_SHARE = 0.05  # the same, as a share of all sessions
+UNEXPLAINED = 0.5  # unexplained share of the targets' variance above which fitted values are not used
+OUTSIDE = 0.1  # share of a policy's rarely recorded choices above which there is a warning
+MEMBERS = 4  # number of fits
+TRANSITIONS = 200_000  # transitions to use, at most
+TABLE = 1 << 28  # probabilities to store, at most: one per transition, policy and action
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,51 +44,51 @@ class PolicyValue:
     """One policy's row of the table."""
 
     name: str
-    value: Estimate  # the one to look at
-    others: dict[str, Estimate]  # by each method of `ope/estimators.py`, over all steps
-    effective_sessions: float  # that the weighted mean rests on at a session's end
+    value: Estimate  # the main estimate
+    others: dict[str, Estimate]  # the estimates by each method of `ope/estimators.py`, over all steps
+    effective_sessions: float  # effective number of sessions behind the weighted mean at a session's end
     agreement: float  # probability of the recorded actions under the policy, mean over steps
-    off_support: float  # share of its choices that are hardly ever recorded in such a place
-    difference: Estimate | None  # to the recorded policy, from the same resamples; None for that one itself
+    off_support: float  # share of its choices that are rarely recorded in similar histories
+    difference: Estimate | None  # from the recorded policy, on the same resamples; None for the recorded policy itself
     warnings: tuple[str, ...] = ()
-    reason: str = ""  # the first of the warnings in a few words, for a table
+    reason: str = ""  # the first warning in a few words, for a table
 
     @property
     def supported(self) -> bool:
-        """Whether the data say something about it."""
+        """Whether the data support the estimate."""
         return not self.warnings
 
     @property
     def improves(self) -> bool:
-        """Whether the data support that it earns more than was recorded: the 95 % interval of the difference is above 0."""
+        """Whether the data support an improvement: the 95 % interval of the difference is above 0."""
         return self.supported and self.difference is not None and self.difference.low > 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class OffPolicy:
-    """The whole table. Values are discounted rewards of a trainer, from its first step."""
+    """The whole table. Values are discounted returns from the first step of a session."""
 
     recorded: PolicyValue
     policies: tuple[PolicyValue, ...]
     discount: float
     sessions: int
     transitions: int
-    known_probabilities: bool  # whether the data said with what probability each action was chosen
-    fit: HeldOut | None  # how well the fitted values explain sessions held out
+    known_probabilities: bool  # whether the data contain the probability of each recorded action
+    fit: HeldOut | None  # how well the fitted values explain held-out episodes
 
     @property
     def verdict(self) -> str:
-        """What the table allows to say."""
+        """The conclusion that the table supports."""
         better = [row for row in self.policies if row.improves]
         if not better:
             above = [row.name for row in self.policies if row.difference is not None and row.difference.low > 0.0]
             if above:
-                return f"No improvement supported: the data do not carry the estimate of {', '.join(above)}."
-            return "No improvement supported: no policy's 95 % interval lies above what was recorded."
+                return f"No improvement supported: the data do not support the estimate of {', '.join(above)}."
+            return "No improvement supported: no policy's 95 % interval lies above the recorded policy."
         best = max(better, key=lambda row: row.value.value)
         assert best.difference is not None
         low, high = best.difference.interval
-        return f"{best.name} is estimated to earn {low:+.3g} to {high:+.3g} a session more than what was recorded."
+        return f"{best.name} is estimated to earn {low:+.3g} to {high:+.3g} per session more than the recorded policy."
 
 
 def estimate_policies(
@@ -102,16 +102,16 @@ def estimate_policies(
     progress: Callable[[Record], None] | None = None,
     saved: Path | None = None,
 ) -> OffPolicy:
-    """Fit values, weigh, correct, resample.
+    """Fit Q-values, compute importance weights, correct the Q-values by recorded rewards, and bootstrap.
 
-    `context`: the least that the fitted network remembers, in steps; it remembers whole sessions up to 128 of them, and as
-    much as the policies do: what a policy forgets may still decide what it earns.
-    `updates`: of each of the four fits. `progress` is called with the records of one after the other.
-    `saved`: a folder in which each fit is saved when it is done; those that are there already, of the same estimate, are
-    taken from it, and the result is the same as without it.
+    `context`: the minimum context of the fitted network, in steps. Its context covers whole sessions up to 128 steps, and the
+    context of every policy: what a policy forgets may still decide what it earns.
+    `updates`: per fit; there are four. `progress` is called with the records of one fit after the other.
+    `saved`: a folder in which each fit is saved when it is done. Saved fits of the same estimate are loaded from it; the
+    result is the same as without it.
 
     Raises:
-        DataError: there are fewer than two sessions, or nothing in them. StorageError: a fit cannot be saved.
+        DataError: no policies, fewer than two sessions, or empty sessions. StorageError: a fit cannot be saved.
     """
     if not policies:
         raise DataError("expected at least one policy to evaluate, got none")
@@ -151,8 +151,8 @@ def fitted(
     seed: int = 0,
     progress: Callable[[Record], None] | None = None,
 ) -> tuple[list[FQETrainer], HeldOut | None]:
-    """The members, fitted to the recorded behaviour (policy 0) and to each of `policies`; and how well the last of them
-    explains sessions held out."""
+    """Return the members, fitted to the recorded behaviour (policy 0) and to each of `policies`, and how well the last one
+    explains held-out episodes."""
     every, configs = _members(policies, source, discount, updates, context, seed)
     members: list[FQETrainer] = []
     look = None
@@ -163,7 +163,7 @@ def fitted(
 
 
 def _fit(trainer: FQETrainer, member: int, progress: Callable[[Record], None] | None) -> HeldOut | None:
-    """Run one fit.  -> its last validation on held-out episodes."""
+    """Run one fit. Returns its last validation on held-out episodes."""
     validation = None
     for record in offline.records(trainer):
         validation = record.validation
@@ -175,7 +175,7 @@ def _fit(trainer: FQETrainer, member: int, progress: Callable[[Record], None] | 
 def _members(
     policies: Sequence[Policy], source: Source, discount: float, updates: int | None, context: int, seed: int
 ) -> tuple[list[Policy], list[RunConfig]]:
-    """The policies with the recorded one before them, and the config of each fit."""
+    """Return the policies, preceded by the recorded one, and the config of each fit."""
     every: list[Policy] = [BehaviourPolicy.of(source.buffer.actions(), source.action), *policies]
     given = {} if updates is None else {"updates": updates}
     longest = int(source.buffer.lengths.max())
@@ -185,7 +185,7 @@ def _members(
 
 
 class Thinned:
-    """At most so many transitions of a source, whole sessions drawn by chance, in memory."""
+    """At most `most` transitions of a source: whole sessions sampled at random, in memory."""
 
     def __init__(self, source: Source, seed: int, most: int) -> None:
         self.observation, self.action, self._source = source.observation, source.action, source
@@ -195,7 +195,7 @@ class Thinned:
         self.buffer = source.buffer.copy_subset(np.sort(order[:count]))
 
     def split(self, held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """As `Sessions.split`."""
+        """See `Source.split`."""
         from seqel.replay.in_memory_dataset import InMemoryDataset
 
         return InMemoryDataset(self.buffer, self.observation, self.action).split(held_out, seed)
@@ -209,22 +209,22 @@ def tabulate(
     known: bool = False,
     seed: int = 0,
 ) -> OffPolicy:
-    """From what is known of every step to the table. The first of the steps' policies is the recorded one."""
+    """Compute the table from the estimates of every step. The first policy in `steps` is the recorded one."""
     doubts = []
     if fit is not None and fit.unexplained > UNEXPLAINED:
-        doubts.append(f"the fitted values know little yet ({fit.unexplained:.0%} unexplained): give them more updates")
+        doubts.append(f"the fitted values are inaccurate ({fit.unexplained:.0%} unexplained): use more updates")
     recorded, earned = _recorded(steps, discount, seed)
     rows = [_row(steps, k + 1, name, discount, earned, seed, doubts) for k, name in enumerate(names)]
     return OffPolicy(recorded, tuple(rows), discount, len(earned), int(steps.valid.sum()), known, fit)
 
 
 def _recorded(steps: StepEstimates, discount: float, seed: int) -> tuple[PolicyValue, NDArray[np.float64]]:
-    """The recorded policy's row, and what each session earned: where it was cut off, with the fitted value of the rest."""
+    """Return the recorded policy's row, and each session's return; after a truncation, the fitted value is added."""
     horizon = steps.reward.shape[1]
     gamma = discount ** np.arange(horizon)
     rest = np.where(
         steps.valid, 0.0, steps.v[:, 0].mean(axis=0)
-    )  # 0 but for a final observation that is bootstrapped from
+    )  # 0, except for a final observation that is bootstrapped from
     earned = (gamma * (steps.reward + rest)).sum(axis=1)
     low, high = bootstrap_interval(earned, seed=seed)
     own = Estimate(float(earned.mean()), low, high, "recorded", horizon)
@@ -262,16 +262,16 @@ def _row(
     agreement = float(steps.policy[k][steps.valid].sum() / counted)
     outside = float(steps.off_support[k][steps.valid].sum() / counted)
     warnings = list(doubts)
-    reasons = ["the values are not learnt"] if doubts else []
+    reasons = ["inaccurate fitted values"] if doubts else []
     if len(earned) < LEAST_SESSIONS:
-        warnings.append(f"{len(earned)} sessions are too few to correct the fitted values by: they stand alone")
+        warnings.append(f"{len(earned)} sessions are too few to correct the fitted values, which are used alone")
         reasons.append("too few sessions")
     elif corrected == 0:
-        warnings.append("hardly any recorded session begins as it would: its value is the fitted network's word alone")
-        reasons.append("no session begins like it")
+        warnings.append("very few recorded sessions begin like this policy: its value rests on the fit alone")
+        reasons.append("no session begins like this")
     if outside > OUTSIDE:
-        warnings.append(f"{outside:.0%} of what it does is hardly ever done in the data: nobody has seen what follows")
-        reasons.append(f"{outside:.0%} of its actions unseen")
+        warnings.append(f"{outside:.0%} of its choices are rare in the data, which do not show what follows them")
+        reasons.append(f"{outside:.0%} of its actions are rare")
     difference = estimate(logged, method, corrected, seed, minus=earned).widened(error, freedom)
     effective = float(effective_sizes(weights)[-1])
     reason = reasons[0] if reasons else ""

@@ -1,4 +1,4 @@
-"""Rule 11: every observation space becomes flat leaves and back to JSON; what is not supported says what would be."""
+"""Rule 11: every observation space becomes flat leaves and survives JSON; errors about others say what is supported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqel.errors import SpaceError
-from seqel.spaces import TEXT_TOKENS, ActionSpec, FlatObservation, Leaf, ObservationSpec, hash_text
+from seqel.spaces import ActionSpec, FlatObservation, Leaf, ObservationSpec
+from seqel.spaces.kinds.text import TEXT_TOKENS, hash_text
 
 INF = float("inf")
 
@@ -24,7 +25,7 @@ def leaf_of(space: spaces.Space[Any]) -> Leaf:
 
 
 def batched(space: spaces.Space[Any], items: list[Any]) -> Any:
-    """What a Gymnasium vector environment makes of single observations."""
+    """Return the batch that a Gymnasium vector environment makes of single observations."""
     return concatenate(space, items, create_empty_array(space, len(items)))
 
 
@@ -171,7 +172,7 @@ def test_infinite_bounds_survive_json() -> None:
     assert ObservationSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
-def test_single_and_batch_are_told_apart_where_sizes_cannot() -> None:
+def test_a_single_observation_and_a_batch_are_distinguished_where_sizes_are_ambiguous() -> None:
     discrete = ObservationSpec.from_space(spaces.Discrete(4))
     assert discrete.is_single(3) and discrete.is_single(np.int64(3)) and not discrete.is_single(np.array([3]))
     vector = ObservationSpec.from_space(spaces.Box(-1, 1, (3,)))
@@ -201,7 +202,7 @@ class Mission(spaces.Space[str]):
 
 
 def test_a_space_of_texts_of_another_make_is_read_as_texts() -> None:
-    """MiniGrid's MissionSpace: told by its dtype, and read in a batch as a tuple, a list or an array of strings."""
+    """MiniGrid's MissionSpace: recognised by its dtype, and read in a batch as a tuple, a list or an array of strings."""
     spec = ObservationSpec.from_space(spaces.Dict({"mission": Mission(), "direction": spaces.Discrete(4)}))
     assert {leaf.path: leaf.kind for leaf in spec.leaves} == {"direction": "categories", "mission": "text"}
     single = spec.flatten({"mission": "go", "direction": 1}, None)["mission"]
@@ -334,7 +335,7 @@ def test_a_batch_flattens_to_its_single_observations_stacked(space: spaces.Space
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_numbers_that_are_none_are_refused_with_their_place(bad: float) -> None:
+def test_numbers_that_are_not_finite_are_refused_with_their_place(bad: float) -> None:
     spec = ObservationSpec.from_space(spaces.Box(-np.inf, np.inf, (3,), np.float32))
     observation = np.zeros((2, 3), np.float32)
     observation[1, 2] = bad

@@ -1,0 +1,268 @@
+"""What `analyse` found, as one HTML page that needs nothing else: no scripts, no fonts, no pictures from elsewhere.
+
+Every text of the table is escaped, and the page's own policy forbids scripts and requests: the table is foreign data.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqel.datasets.encoding import CATEGORIES, NUMBERS
+from seqel.datasets.inspection.analysis import histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from seqel.datasets.dataset import Dataset
+
+__all__ = ["html_page"]
+
+BINS = 24
+TAIL = 0.05  # share of the values at each end that the outer bars take, where a few values are very far away
+MOST_BARS = 30  # actions or categories of a column
+MOST_COLUMNS = 60  # numeric columns, and as many categorical ones
+LONGEST = 120  # characters of a name; the whole of it is in the tooltip
+WIDTH, HEIGHT = 320, 110  # of a histogram, in the units of its view box
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1d2733; --soft: #5b6875; --line: #d8dee5; --bar: #1f6fb2; --back: #fff;
+  --card: #f6f8fa; --note: #fff4d6; --note-ink: #5c4400; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6ebf0; --soft: #a3afbb; --line: #37424e; --bar: #5aa5e0;
+  --back: #14191f; --card: #1d242c; --note: #40340f; --note-ink: #ffe9ae; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 60rem; padding: 1rem; background: var(--back); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; overflow-wrap: anywhere; }
+h1 { font-size: 1.5rem; margin: 0.5rem 0; } h2 { font-size: 1.15rem; margin: 2rem 0 0.5rem; }
+h3 { font-size: 1rem; margin: 0 0 0.3rem; }
+.soft { color: var(--soft); font-size: 0.9rem; } p { margin: 0.3rem 0; }
+.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 0.6rem; }
+.fact, .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 0.6rem 0.8rem; }
+.fact b { display: block; font-size: 1.25rem; } .cards { display: grid; gap: 0.8rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); }
+.note { background: var(--note); color: var(--note-ink); border-radius: 8px; padding: 0.5rem 0.8rem; margin: 0.4rem 0; }
+svg { width: 100%; height: auto; display: block; } svg rect { fill: var(--bar); } svg line { stroke: var(--line); }
+.ends { display: flex; justify-content: space-between; gap: 1rem; color: var(--soft); font-size: 0.85rem; }
+.bars { display: grid; grid-template-columns: minmax(4rem, max-content) 1fr max-content; gap: 0.15rem 0.6rem;
+  align-items: center; } .bars > span:first-child, .bars .name { max-width: 14rem; }
+.bars .bar { height: 0.9rem; background: var(--bar); border-radius: 2px; min-width: 1px; }
+.bars .share { text-align: right; color: var(--soft); font-size: 0.9rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: 0.25rem 0.6rem 0.25rem 0;
+  border-bottom: 1px solid var(--line); vertical-align: top; }
+th { color: var(--soft); font-weight: normal; min-width: 7rem; }
+pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 0.6rem; white-space: pre-wrap;
+  font-size: 0.85rem; }
+"""
+
+
+def html_page(found: dict[str, Any], dataset: Dataset, files: Sequence[str], schema: str) -> str:
+    """The page. found: what `analyse` returned. schema: as TOML."""
+    title = ", ".join(Path(name).name for name in files) or "recorded sessions"
+    parts = [
+        f"<h1>{_name(title)}</h1>",
+        '<p class="soft">Report of <code>seqel data check</code> on recorded sessions</p>',
+        _facts(found),
+        *(f'<p class="note">{escape(warning)}</p>' for warning in found["warnings"]),
+        f'<h2>Distributions</h2><div class="cards">{"".join(_distributions(found, dataset))}</div>',
+        f"<h2>Actions</h2>{_actions(found)}",
+        *_columns(dataset),
+        f"<h2>Missing values</h2>{_missing(found)}",
+        f"<h2>The table itself</h2>{_facts_of_import(found)}",
+        f"<h2>What an agent would observe</h2>{_leaves(dataset, found)}",
+        f"<h2>Schema</h2><pre>{escape(schema)}</pre>",
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style></head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
+    )
+
+
+def _facts(found: dict[str, Any]) -> str:
+    reward, returns = found["reward"], found["returns"]
+    facts = {
+        "rows": f"{found['rows']:,}",
+        "sessions": f"{found['sessions']:,}",
+        "transitions": f"{found['transitions']:,}",
+        "actions": f"{len(found['actions']):,}",
+        "mean reward": f"{reward['mean']:.4g}",
+        "rewards that are zero": f"{reward['zero']:.1%}",
+        "median return": f"{returns['median']:.4g}",
+        "median length": f"{found['lengths']['median']:.4g}",
+    }
+    boxes = "".join(
+        f'<div class="fact"><b>{value}</b><span class="soft">{name}</span></div>' for name, value in facts.items()
+    )
+    return f'<div class="facts">{boxes}</div>'
+
+
+def _distributions(found: dict[str, Any], dataset: Dataset) -> list[str]:
+    buffer = dataset.buffer
+    reward = np.asarray(buffer.slots.columns["reward"])[np.asarray(buffer.slots.columns["by_agent"])]
+    ends = f"{found['terminated']:,} terminated, {found['truncated']:,} truncated"
+    return [
+        _histogram("Reward per step", reward),
+        _histogram("Return per session, undiscounted", buffer.returns()),
+        _histogram("Length of sessions, in steps", buffer.lengths, ends),
+    ]
+
+
+def _histogram(title: str, values: NDArray[Any], note: str = "") -> str:
+    """A card with bars, the range below, and the median."""
+    bins = histogram(np.asarray(values), BINS)
+    low, high = np.quantile(values, [TAIL, 1.0 - TAIL])
+    if any(one["from"] != one["to"] for one in bins) and low < high and _is_uneven(bins):  # a heavy tail
+        bins = histogram(np.clip(values, low, high), BINS)
+        if not _is_uneven(bins):
+            note = " ".join(
+                filter(None, (note, f"The outer bars hold what lies beyond them, up to {_number(np.max(values))}."))
+            )
+    most = max(one["count"] for one in bins)
+    single = all(one["from"] == one["to"] for one in bins)
+    wide = WIDTH / len(bins)
+    drawn = []
+    for place, one in enumerate(bins):
+        tall = max(HEIGHT * one["count"] / most, 1.0 if one["count"] else 0.0)
+        where = _number(one["from"]) if single else f"{_number(one['from'])} to {_number(one['to'])}"
+        drawn.append(
+            f'<rect x="{place * wide + 0.5:.1f}" y="{HEIGHT - tall:.1f}" width="{max(wide - 1, 0.5):.1f}" '
+            f'height="{tall:.1f}">'
+            f"<title>{where}: {one['count']:,}</title></rect>"
+        )
+    if not single and _is_uneven(bins):
+        note = " ".join(filter(None, (note, "Bars of unequal range: each holds about as many values.")))
+    what = f"median {_number(float(np.median(values)))}, mean {_number(float(np.mean(values, dtype=np.float64)))}"
+    label = f"{title}: {what}, from {_number(bins[0]['from'])} to {_number(bins[-1]['to'])}"
+    return (
+        f'<div class="card"><h3>{_name(title)}</h3><svg viewBox="0 0 {WIDTH} {HEIGHT + 1}" role="img" '
+        f'aria-label="{escape(label, quote=True)}">{"".join(drawn)}'
+        f'<line x1="0" y1="{HEIGHT}" x2="{WIDTH}" y2="{HEIGHT}"/></svg>'
+        f'<div class="ends"><span>{_number(bins[0]["from"])}</span><span>{what}</span>'
+        f"<span>{_number(bins[-1]['to'])}</span></div>"
+        + (f'<p class="soft">{escape(note)}</p>' if note else "")
+        + "</div>"
+    )
+
+
+def _is_uneven(bins: list[dict[str, Any]]) -> bool:
+    """Whether some bars stand for a wider range than others, apart from single values."""
+    widths = [one["to"] - one["from"] for one in bins]
+    return bool(max(widths) > 1.01 * min(widths))
+
+
+def _actions(found: dict[str, Any]) -> str:
+    actions = sorted(found["actions"], key=lambda one: -one["count"])
+    return _bars(((one["name"], one["count"]) for one in actions[:MOST_BARS]), found["transitions"], len(actions))
+
+
+def _bars(counts: Iterable[tuple[str, int]], total: int, all_of_them: int) -> str:
+    """A bar per name, longest first. total: what shares are of."""
+    rows = list(counts)
+    most = max((count for _, count in rows), default=1) or 1
+    cells = "".join(
+        f'<span class="name">{_name(name)}</span><span class="bar" style="width:{100 * count / most:.1f}%"></span>'
+        f'<span class="share" title="{count:,}">{count / max(total, 1):.1%}</span>'
+        for name, count in rows
+    )
+    more = f'<p class="soft">and {all_of_them - len(rows):,} more</p>' if all_of_them > len(rows) else ""
+    return f'<div class="bars">{cells}</div>{more}'
+
+
+def _columns(dataset: Dataset) -> list[str]:
+    """The observed columns: numbers as histograms, categories as bars."""
+    encoding = dataset.encoding
+    if encoding is None:
+        return []
+    parts = []
+    names = encoding.schema.of_kind("number")
+    if names:
+        values = dataset.buffer.observations(NUMBERS)
+        cards = [
+            _histogram(name, _plain(values, place, encoding, name)) for place, name in enumerate(names[:MOST_COLUMNS])
+        ]
+        parts.append(f'<h2>Numeric columns</h2><div class="cards">{"".join(cards)}</div>{_more(names)}')
+    names = encoding.schema.of_kind("category")
+    if names:
+        codes = dataset.buffer.observations(CATEGORIES)
+        cards = []
+        for place, name in enumerate(names[:MOST_COLUMNS]):
+            words = ("(missing or rare)", *encoding.vocabularies[name])
+            counts = np.bincount(codes[:, place], minlength=len(words))
+            order = [code for code in np.argsort(-counts, kind="stable") if counts[code]]
+            bars = _bars(((words[code], int(counts[code])) for code in order[:12]), len(codes), len(order))
+            cards.append(f'<div class="card"><h3>{_name(name)}</h3>{bars}</div>')
+        parts.append(f'<h2>Categories</h2><div class="cards">{"".join(cards)}</div>{_more(names)}')
+    return parts
+
+
+def _plain(values: NDArray[Any], place: int, encoding: Any, name: str) -> NDArray[np.float64]:
+    """One number column as it is in the table: its offset added, without what is missing."""
+    column: NDArray[np.float64] = values[:, place].astype(np.float64) + encoding.offsets.get(name, 0.0)
+    if name in encoding.missing:
+        marked = [one for one in encoding.schema.of_kind("number") if one in encoding.missing]
+        plain = len(encoding.schema.of_kind("number"))
+        present: NDArray[np.float64] = column[values[:, plain + marked.index(name)] == 0]
+        return present if len(present) else np.zeros(1)
+    return column
+
+
+def _more(names: Sequence[str]) -> str:
+    return f'<p class="soft">and {len(names) - MOST_COLUMNS} more columns</p>' if len(names) > MOST_COLUMNS else ""
+
+
+def _missing(found: dict[str, Any]) -> str:
+    missing = [(name, share) for name, share in found["missing"].items() if share > 0]
+    if not missing:
+        return "<p>No value is missing.</p>"
+    rows = sorted(((name, round(share * found["rows"])) for name, share in missing), key=lambda one: -one[1])
+    return _bars(rows[:MOST_COLUMNS], found["rows"], len(rows))
+
+
+def _facts_of_import(found: dict[str, Any]) -> str:
+    behaviour = found["behaviour"]
+    known = (
+        "not recorded: they will be estimated"
+        if behaviour is None
+        else f"known for {behaviour['known']:.1%} of the steps, from {behaviour['min']:.3g} to {behaviour['max']:.3g}"
+    )
+    rows = {
+        "duplicate rows": f"{found['duplicates']:,}",
+        "rows that were out of order": f"{found['out_of_order']:,}",
+        "rows with the same place in a session": f"{found['ties']:,}",
+        "probabilities of the recorded actions": known,
+        "possible leaks": ", ".join(one["column"] for one in found["leaks"]) or "none found",
+    }
+    return _table(rows)
+
+
+def _leaves(dataset: Dataset, found: dict[str, Any]) -> str:
+    trained = found["trained_on"]
+    rows = {leaf.path: str(leaf) for leaf in dataset.observation.leaves} | {
+        "learns from": f"{trained['transitions']:,} transitions of {trained['sessions']:,} sessions; "
+        f"{trained['held_out_sessions']:,} sessions are held out"
+    }
+    return _table(rows)
+
+
+def _table(rows: dict[str, str]) -> str:
+    cells = "".join(f"<tr><th>{_name(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows.items())
+    return f"<table>{cells}</table>"
+
+
+def _name(text: str) -> str:
+    """A text of the table, escaped; a long one is cut, and its tooltip has more of it."""
+    if len(text) <= LONGEST:
+        return escape(text)
+    return f'<span title="{escape(text[:1_000], quote=True)}">{escape(text[:LONGEST])} ...</span>'
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) and abs(value) < 1e9 else f"{value:.4g}"

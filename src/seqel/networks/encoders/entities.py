@@ -1,0 +1,86 @@
+"""A set of entities -> its part of the step's token: attention among the entities of one step, then one learned query.
+
+The trunk sees one token per step, however many entities there are: memory costs the same.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqel.networks.encoders.normalised import Normalised
+from seqel.spaces import Leaf
+
+__all__ = ["EntitiesEncoder"]
+
+WIDEST = 32  # of an entity's vector: there are N of them a step, so they are kept narrower than the token
+LAYERS = 1
+
+
+class EntitiesEncoder(Normalised):
+    """Rows of features, absent ones left out, their order without effect (beyond rounding).
+
+    Lee et al. 2019, arXiv:1810.00825 (Set Transformer): self-attention blocks, then pooling by attention with one seed.
+    Differs: layer norm comes before each sublayer, as in the trunk; one block, without inducing points; the set has one
+    learned member that is always present, so that the empty set has an encoding and every row something to attend to.
+    """
+
+    def __init__(self, leaf: Leaf, width: int) -> None:
+        super().__init__(leaf)
+        inner = min(width, WIDEST)
+        self.rows = nn.Linear(leaf.shape[1] - 1, inner)
+        self.member = nn.Parameter(torch.randn(inner) * 0.5)
+        self.layers = nn.ModuleList(_Block(inner) for _ in range(LAYERS))
+        self.seed = nn.Parameter(torch.randn(inner) * 0.5)
+        self.pool = _Block(inner)
+        self.norm = nn.LayerNorm(inner)
+        self.linear = nn.Linear(inner, width)
+
+    def statistics(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the rows that are present alone.  (M, N, F + 1) float64 -> mean and std (F,)."""
+        there = values[values[..., -1] > 0.5][:, :-1]
+        return super().statistics(there) if len(there) else (values.new_zeros(there.shape[1]),) * 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., N, F + 1), the last feature 1 where a row is present -> (..., D)."""
+        lead = x.shape[:-2]
+        x = x.reshape(-1, x.shape[-2], x.shape[-1])
+        there = x[..., -1] > 0.5  # (R, N)
+        seen = torch.where(there[..., None], x[..., :-1].float(), 0.0)  # a NaN times a weight of 0 would be NaN
+        rows = self.rows(self.normalise(seen))
+        keys = F.pad(there, (1, 0), value=True)[:, None, None]  # (R, 1, 1, 1 + N)
+        h = torch.cat((self.member.to(rows.dtype).expand(rows.shape[0], 1, -1), rows), dim=1)  # (R, 1 + N, inner)
+        for layer in self.layers:
+            h = layer(h, h, keys)
+        pooled = self.pool(self.seed.to(h.dtype).expand(rows.shape[0], 1, -1), h, keys)
+        out: Tensor = self.linear(self.norm(pooled[:, 0]))
+        return out.reshape(*lead, -1)
+
+
+class _Block(nn.Module):
+    """Attention of some rows to others, then a small MLP, each with the norm before it and a residual around it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = max(n for n in (1, 2, 4) if width % n == 0)
+        self.before = nn.LayerNorm(width)
+        self.of = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, x: Tensor, others: Tensor, keys: Tensor) -> Tensor:
+        """x (R, Q, D) attends to others (R, K, D) where keys (R, 1, 1, K) -> (R, Q, D)."""
+        query = self._split(self.query(self.before(x)))
+        key, value = (self._split(part) for part in self.key_value(self.of(others)).chunk(2, dim=-1))
+        found = F.scaled_dot_product_attention(query, key, value, attn_mask=keys)
+        x = x + self.out(found.transpose(1, 2).flatten(2))
+        out: Tensor = x + self.mlp(x)
+        return out
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.reshape(*x.shape[:2], self.heads, x.shape[2] // self.heads).transpose(1, 2)  # (R, H, Q, d)
