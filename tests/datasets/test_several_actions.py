@@ -112,7 +112,7 @@ def test_a_last_row_without_actions_and_reward_is_a_final_observation(tables: An
         ({"actions": [["none"], ["no", "no"]]}, "expected actions to be 2 lists of different texts"),
         ({"candidates": "offered", **NAMES}, "candidates is for a single action column"),
         ({"observation": {"fluid": "category"}}, "column 'fluid' is both the action and an observation"),
-        ({"reward": "dose"}, "column 'dose' is action and reward at once"),
+        ({"reward": "dose"}, "column 'dose' is both action and reward"),
     ],
     ids=str,
 )
