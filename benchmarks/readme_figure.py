@@ -1,7 +1,8 @@
 """Draw docs/figures/memory.png: learning with and without memory, from two run folders.
 
-seqel train seqel/TMaze-v0 --env-arg length=50 --seed 0 --steps 60000 --out runs/with
-seqel train seqel/TMaze-v0 --env-arg length=50 --seed 0 --steps 60000 --memoryless --out runs/without
+CURVE="--seed 0 --steps 40000 --set validation.every=2500 --set validation.episodes=64"
+seqel train seqel/TMaze-v0 --env-arg length=50 $CURVE --out runs/with
+seqel train seqel/TMaze-v0 --env-arg length=50 $CURVE --memoryless --out runs/without
 python benchmarks/readme_figure.py runs/with runs/without
 """
 

@@ -160,7 +160,7 @@ def test_loaded_values_do_not_depend_on_the_file(tmp_path: Path) -> None:
 
 def test_a_taken_name_is_refused_unless_replaced(tmp_path: Path) -> None:
     save_tree(tmp_path / "tree", 1)
-    with pytest.raises(StorageError, match="exists already"):
+    with pytest.raises(StorageError, match="already exists"):
         save_tree(tmp_path / "tree", 2)
     assert load_tree(tmp_path / "tree") == 1
     save_tree(tmp_path / "tree", 2, replace=True)

@@ -63,11 +63,11 @@ def test_the_fit_ends_before_it_memorises_single_sessions() -> None:
         if record.validation.imitation <= few.known_best + 0.05:
             kept = {name: value.clone() for name, value in few.learner.target.state_dict().items()}
     assert all(torch.equal(kept[name], value) for name, value in few.learner.target.state_dict().items())
-    assert few.steps < 1_500 and isinstance(looks[-1], HeldOut) and looks[-1].imitation is not None
+    assert few.updates < 1_500 and isinstance(looks[-1], HeldOut) and looks[-1].imitation is not None
     assert looks[-1].imitation > few.known_best + 0.05
     for _ in offline.records(many):
         pass
-    assert many.steps == 1_500
+    assert many.updates == 1_500
 
 
 @pytest.fixture(scope="module")

@@ -36,4 +36,4 @@ def test_names_with_dollars_and_reasons_are_drawn(tmp_path: Path) -> None:
 
 def test_a_plot_without_recorded_data_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(tmp_path), "--plot", "x.png"]) == 2
-    assert "--plot goes with --data" in capsys.readouterr().err
+    assert "--plot needs --data" in capsys.readouterr().err

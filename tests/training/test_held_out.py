@@ -111,6 +111,6 @@ def test_every_update_and_every_part_of_a_validation_is_shown_in_the_display() -
 
     run = session("offline-cql", source())
     told_: list[int] = []
-    run.on_update = lambda one: told_.append(one.steps)
+    run.on_update = lambda one: told_.append(one.updates)
     assert len(list(offline.records(run))) == 2
     assert told_ == [1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10, 10]

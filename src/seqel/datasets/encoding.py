@@ -52,7 +52,7 @@ class Encoding:
 
     @property
     def observation(self) -> ObservationSpec:
-        """The leaves "numbers", "categories", "text/COLUMN", "vector/COLUMN", "entities/COLUMN", or else "constant"."""
+        """The leaves "numbers", "categories", "text/NAME", "vector/NAME", "entities/NAME" that exist, else "constant"."""
         leaves: list[Leaf] = []
         if not self.schema.observation:
             return ObservationSpec(
