@@ -107,6 +107,19 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
             "network.value_range": 1.5,
         }, -6.5, 100,
     ),
+    **{
+        name: (  # only the last action counts, and it is answered at once; five steps per episode: many small updates
+            env, "immediate",
+            {
+                "steps": 20_000, "validation.every": 1_000, "objective.discount": 0.0, "replay.batch_tokens": 416,
+                "replay.replay_ratio": 32.0,
+            }, 0.99, 500,
+        )
+        for name, env in (
+            ("combination-lock", "seqel/CombinationLock-v0"),
+            ("combination-lock-flat", "seqel/FlatCombinationLock-v0"),  # one action for each of the 125 combinations
+        )
+    },
     "shuffled-objects": ("seqel/ShuffledObjects-v0", "default", OBJECTS, 0.95, 200),
     "shuffled-objects-flat": (lambda: ShuffledObjects(flat=True), "default", OBJECTS, 0.95, 200),  # one vector
     "cartpole-hidden-context-16": (  # 500 steps are more than ten times what a layer reaches back

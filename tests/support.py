@@ -24,11 +24,12 @@ TINY: dict[str, Any] = {
 MAZE = "seqel/TMaze10-v0"
 
 
-def network(actions: int = 3, std: float = 0.3, **settings: Any) -> QNetwork:
+def network(actions: int | ActionSpec = 3, std: float = 0.3, **settings: Any) -> QNetwork:
     """Make a small network with random weights everywhere, including the (otherwise zero) head."""
     torch.manual_seed(0)
     config = NetworkConfig(**{"width": 16, "heads": 2, "layers": 2, "context": 5, **settings})
-    net = QNetwork(config, ObservationSpec.from_space(SPACE), ActionSpec((actions,), (0,)))
+    spec = actions if isinstance(actions, ActionSpec) else ActionSpec((actions,), (0,))
+    net = QNetwork(config, ObservationSpec.from_space(SPACE), spec)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(torch.randn_like(parameter) * std)
@@ -76,6 +77,53 @@ def same_q(one: torch.Tensor, other: torch.Tensor) -> None:
     worst = ((one - other).abs() / other.abs().clamp(min=1.0)).max()
     assert worst <= 1e-5, f"largest difference {worst:.2e}"
     assert (one.argmax(-1) == other.argmax(-1)).all()
+
+
+class Dials(gym.Env[Any, np.ndarray]):
+    """Two actions at once, of 3 and 2 values that count from 0 and from 5, with a mask of its own for each.
+
+    Fails at an action that its masks forbid. Episodes last 9 steps; the reward is the share of actions that are the largest
+    allowed. `form`: how masks are reported, "tuple", "padded", "end to end", "observation" or "none".
+    """
+
+    def __init__(self, form: str = "tuple") -> None:
+        self.form, self.time = form, 0
+        self.action_space = gym.spaces.MultiDiscrete([3, 2], start=[0, 5])
+        seen = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
+        masks = gym.spaces.Tuple([gym.spaces.MultiBinary(3), gym.spaces.MultiBinary(2)])
+        together = gym.spaces.Dict({"seen": seen, "action_mask": masks})
+        self.observation_space: gym.Space[Any] = together if form == "observation" else seen
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.time = 0
+        return self._see()
+
+    def _see(self) -> Any:
+        self.masks = [self._draw(size) for size in (3, 2)]
+        seen = np.array([self.time, *self.np_random.random(2)], np.float32)
+        masks = tuple(mask.astype(np.int8) for mask in self.masks)
+        if self.form == "observation":
+            return {"seen": seen, "action_mask": masks}, {}
+        padded = np.stack([np.pad(mask, (0, 3 - len(mask))) for mask in self.masks])
+        known: dict[str, Any] = {"tuple": masks, "padded": padded, "end to end": np.concatenate(masks)}
+        return seen, {} if self.form == "none" else {"action_mask": known[self.form]}
+
+    def _draw(self, size: int) -> np.ndarray:
+        mask = self.np_random.random(size) < 0.5
+        mask[self.np_random.integers(size)] = True
+        return mask | (self.form == "none")
+
+    def step(self, action: np.ndarray) -> Any:
+        if action.dtype != np.int64 or not self.action_space.contains(action):
+            raise ValueError(f"no action: {action!r}")
+        codes = action - [0, 5]
+        if not all(mask[code] for mask, code in zip(self.masks, codes, strict=True)):
+            raise ValueError(f"forbidden: {codes} of {self.masks}")
+        best = [int(np.flatnonzero(mask)[-1]) for mask in self.masks]
+        self.time += 1
+        observation, info = self._see()
+        return observation, float(np.mean(codes == best)), self.time == 9, False, info
 
 
 class Scripted(gym.Env[np.ndarray, int]):

@@ -76,7 +76,7 @@ class Episode:
     previous_action: NDArray[np.int64] | None = None  # (M,)  the action before; None at an episode's true start
     previous_reward: float = 0.0
     by_agent: NDArray[np.bool_] | None = None  # (T,)  the action was the agent's own choice; None: all were
-    action_mask: NDArray[np.bool_] | None = None  # (T+1, A)
+    action_mask: NDArray[np.bool_] | None = None  # (T+1, A), or (T+1, M, A) where M > 1
     q_acted: NDArray[np.float32] | None = None  # (T,)  Q-value of the action when it was chosen
     behaviour_prob: NDArray[np.float32] | None = None  # (T,)  recorded data: probability of the action; nan: unknown
 

@@ -12,6 +12,7 @@ from seqel.agents.agent import Agent
 from seqel.cli.estimate import _sessions
 from seqel.cli.main import main
 from seqel.datasets.dataset import load
+from seqel.datasets.encoding import Encoding
 from seqel.datasets.schema import Schema
 
 SCHEMA = (
@@ -154,3 +155,63 @@ def test_shuffled_rewards_support_no_improvement(folder: Path, capsys: pytest.Ca
     value = found["policies"][0]["value"]
     fair = found["recorded"]["value"]["value"]  # what any policy earns, apart from chance in these sessions
     assert value["low"] < fair < value["high"]
+
+
+SEVERAL = SCHEMA.replace('action = "do"', 'action = ["do", "say"]\nmask = ["do_ok", "say_ok"]').replace(
+    "[observation]", 'actions = [["left", "right", "wait"], ["no", "yes"]]\n[observation]'
+)
+
+
+def write_several(path: Path, sessions: int = 60) -> Path:
+    """Two things are decided at each step; "wait" is never allowed, and "yes" at the first step only."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for who in range(sessions):
+        cue = int(rng.integers(2))
+        for step in range(3):
+            do, say = int(rng.integers(2)), int(rng.integers(2)) if step == 0 else 0
+            gain = 0.5 * (do == cue) + 0.5 * (say == cue) if step == 0 else 0.0
+            rows.append(
+                {
+                    "who": f"s{who}", "step": step, "cue": "ab"[cue], "x": float(step), "do": ["left", "right"][do],
+                    "say": ["no", "yes"][say], "gain": gain, "do_ok": [True, True, False], "say_ok": [True, step == 0],
+                }
+            )  # fmt: skip
+    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("named", ["offline-cql", "offline-iql", "behaviour-cloning"])
+def test_a_table_with_several_actions_becomes_a_policy_that_serves(
+    named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, schema = write_several(tmp_path / "t.jsonl"), tmp_path / "schema.toml"
+    schema.write_text(SEVERAL)
+    sets = [part for one in [*SMALL, "offline.held_out=0.3"] for part in ("--set", one)]
+    given = ["--data", str(data), "--schema", str(schema)]
+    run = str(tmp_path / "run")
+    assert main(["train", *given, "--updates", "60", "--preset", named, "--out", run, *sets]) == 0
+    assert main(["train", "--resume", run, "--updates", "70"]) == 0
+    agent = Agent.load(run)
+    assert agent.action_spec.sizes == (3, 2)
+    encoding = Encoding.from_json(agent.info["encoding"])
+    seen = encoding.rows([{"cue": "a", "x": 0.0}, {"cue": "b", "x": 0.0}])
+    decision, _ = agent.act(seen, mask=(np.array([[1, 1, 0]] * 2), np.array([[1, 1], [1, 0]])))
+    assert decision.action[1, 1] == 0 and (decision.action[:, 0] < 2).all()
+    assert set(encoding.action_of(decision.action[1])) == {"do", "say"}
+    capsys.readouterr()
+    if named == "offline-cql":
+        assert main(["data", "check", str(data), "--schema", str(schema)]) == 0
+        shown = capsys.readouterr().out
+        assert "do = left" in shown and "3 x 2 actions" in shown
+        assert main(["evaluate", run, "--data", str(data), "--updates", "20", "--json"]) == 0
+        names = [row["name"] for row in json.loads(capsys.readouterr().out)["policies"]]
+        assert names[:3] == ["this agent", "always left, no", "always left, yes"] and len(names) == 7
+
+
+def test_sampled_negatives_are_for_one_action_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, schema = write_several(tmp_path / "t.jsonl"), tmp_path / "schema.toml"
+    schema.write_text(SEVERAL)
+    command = ["train", "--data", str(data), "--schema", str(schema), "--updates", "5", "--out", str(tmp_path / "run")]
+    assert main([*command, "--set", "learner.sampled_negatives=2", "--set", "objective.cloning_weight=1.0"]) == 2
+    assert "learner.sampled_negatives: expected one action dimension, got 2" in capsys.readouterr().err

@@ -81,3 +81,15 @@ def test_errors_name_what_is_wrong(make: Any, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "minari", None)
     with pytest.raises(MissingExtraError, match=r"seqel\[data\]"):
         load_minari(name)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_several_actions_at_once_are_dimensions(make: Any) -> None:
+    space = gym.spaces.MultiDiscrete([3, 2], start=[0, 5])
+    actions = np.array([[0, 5], [2, 6], [1, 5]])
+    episodes = [episode(n, 3, "terminated", actions=actions) for n in range(2)]
+    dataset = load_minari(make(episodes, space))
+    assert dataset.action.sizes == (3, 2) and dataset.action.start == (0, 5)
+    assert dataset.buffer.actions()[:3].tolist() == [[0, 0], [2, 1], [1, 0]]
+    names = [one["name"] for one in analyse(dataset)["actions"]]
+    assert names == ["dimension 0 = 0", "dimension 0 = 1", "dimension 0 = 2", "dimension 1 = 5", "dimension 1 = 6"]

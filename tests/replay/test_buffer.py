@@ -30,7 +30,7 @@ def episode(length: int, rng: np.random.Generator, *, masked: bool = True, start
         action=rng.integers(0, ACTIONS, (length, DIMS)),
         reward=rng.normal(size=length).astype(np.float32),
         by_agent=rng.random(length) < 0.8 if rng.random() < 0.5 else None,
-        action_mask=rng.random((length + 1, ACTIONS)) < 0.7 if masked else None,
+        action_mask=rng.random((length + 1, DIMS, ACTIONS)) < 0.7 if masked else None,
         q_acted=rng.normal(size=length).astype(np.float32) if rng.random() < 0.5 else None,
         start_step=start,
         **(segment if start else {}),
@@ -148,7 +148,7 @@ def test_dtypes_and_shapes() -> None:
     assert batch.is_first.dtype == torch.bool
     assert batch.is_first.shape == (4, 11)
     assert batch.action_mask.dtype == torch.bool
-    assert batch.action_mask.shape == (4, 11, ACTIONS)
+    assert batch.action_mask.shape == (4, 11, DIMS, ACTIONS)
     assert batch.start_step.dtype == batch.episode_index.dtype == batch.previous_action.dtype == torch.int64
     assert batch.previous_reward.dtype == torch.float32
     assert batch.previous_action.shape == (4, DIMS)

@@ -25,7 +25,7 @@ def episode(length: int, rng: np.random.Generator) -> Episode:
         },
         action=rng.integers(0, ACTIONS, (length, DIMS)),
         reward=rng.normal(size=length).astype(np.float32),
-        action_mask=rng.random((length + 1, ACTIONS)) < 0.7,
+        action_mask=rng.random((length + 1, DIMS, ACTIONS)) < 0.7,
     )
 
 
@@ -64,7 +64,7 @@ def test_bad_episodes_are_refused_and_change_nothing() -> None:
         ({"by_agent": np.ones(21, bool)}, "by_agent of shape"),
         ({"q_acted": np.ones(21, np.float32)}, "q_acted of shape"),
         ({"action_mask": None}, "masked=True"),
-        ({"action_mask": np.ones((21, 4), bool)}, "action_mask of shape"),
+        ({"action_mask": np.ones((21, DIMS, 4), bool)}, "action_mask of shape"),
         ({"start_step": -1}, "start_step >= 0"),
         ({"start_step": 5}, "previous_action"),
         ({"start_step": 5, "previous_action": np.array([0, 9])}, "previous_action in 0"),

@@ -20,6 +20,7 @@ from seqel.training.online.loop import records
 from seqel.training.online.trainer import OnlineTrainer
 from seqel.training.record import Record
 from seqel.trees import flatten
+from support import Dials
 
 STEPS = 480
 
@@ -180,6 +181,14 @@ CASES: dict[str, tuple[EnvMaker, dict[str, Any]]] = {
     "quantiles": (
         resolve("seqel/TMaze10-v0"),
         {"network.value": "quantile", "network.bins": 7, "objective.lambda_": 0.0, "network.gate": "gru"},
+    ),
+    "several actions": (
+        Dials,
+        {"network.context": 4, "replay.priority": 0.5, "exploration.persist": 2.0, "exploration.bonus": 0.1},
+    ),
+    "several actions, no masks": (
+        lambda: Dials("none"),
+        {"network.context": 4, "refresh_every": 3, "exploration.rule": "epsilon", "network.dueling": True},
     ),
     "async": (resolve("seqel/TMaze10-v0"), {"vectorization": "async", "environments": 2}),
 }  # fmt: skip

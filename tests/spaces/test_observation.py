@@ -256,7 +256,8 @@ def test_two_parts_of_one_name_are_refused() -> None:
     ("space", "advice"),
     [
         (spaces.Box(-1, 1, (2,)), "Let each Discrete action stand for one setting"),
-        (spaces.MultiDiscrete([3, 4]), r"Discrete\(12\)"),
+        (spaces.MultiDiscrete([[3, 4], [2, 2]]), r"the shape \[2, 2\]. Flatten it"),
+        (spaces.MultiDiscrete([7]), r"declare it as gymnasium.spaces.Discrete\(7\)"),
         (spaces.MultiBinary(3), "it needs gymnasium.spaces.Discrete"),
         (spaces.Dict({"a": spaces.Discrete(2)}), "it needs gymnasium.spaces.Discrete"),
     ],
@@ -271,6 +272,19 @@ def test_an_unsupported_action_space_is_named_with_what_would_work(space: Any, a
 def test_discrete_actions_keep_their_start() -> None:
     spec = ActionSpec.from_space(spaces.Discrete(3, start=5))
     assert (spec.sizes, spec.start, spec.actions, spec.dims) == ((3,), (5,), 3, 1)
+
+
+def test_several_actions_at_once_keep_their_sizes_and_starts() -> None:
+    spec = ActionSpec.from_space(spaces.MultiDiscrete([3, 5, 2], start=[0, -2, 7]))
+    assert (spec.sizes, spec.start, spec.actions, spec.dims) == ((3, 5, 2), (0, -2, 7), 5, 3)
+    assert spec.offset.tolist() == [0, -2, 7]
+    assert spec.unmasked.astype(int).tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]
+    assert str(spec) == "3 x 5 x 2"
+
+
+def test_one_action_has_masks_and_offsets_without_an_axis_of_dimensions() -> None:
+    spec = ActionSpec.from_space(spaces.Discrete(3, start=5))
+    assert spec.unmasked.tolist() == [True] * 3 and spec.offset.shape == () and int(spec.offset) == 5
 
 
 # -- any nested space ---------------------------------------------------------------------------------------------

@@ -17,8 +17,9 @@ from seqel.tasks.registry import TASKS
 def test_table() -> None:
     ids = [task.id for task in TASKS]
     assert len(set(ids)) == len(ids)
+    locks = ["seqel/CombinationLock-v0", "seqel/FlatCombinationLock-v0"]
     mazes = [f"seqel/TMaze{length}-v0" for length in ("", 10, 20, 50, 100, 250, 500)]
-    assert ids == [*mazes, "seqel/CarFlag-v0", "seqel/MemoryCards-v0", "seqel/ShuffledObjects-v0"]
+    assert ids == [*mazes, "seqel/CarFlag-v0", "seqel/MemoryCards-v0", *locks, "seqel/ShuffledObjects-v0"]
     for task in TASKS:
         assert task.summary
         assert task.reference

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqel.action_masks import UNMASKED, mask_in, read_mask
+from seqel.action_masks import UNMASKED, mask_in, read_action_mask, require_some
 from seqel.agents import artifact
 from seqel.agents.info import AgentInfo
 from seqel.errors import ConfigError, SpaceError
@@ -76,7 +76,7 @@ class Agent:
         leaves = "; ".join(str(leaf) for leaf in self.observation_spec.leaves)
         return (
             f"Agent({config.trunk}, {config.layers} layers of width {config.width}, context {config.context}, "
-            f"{size:,} parameters, {self.action_spec.actions} actions; observes {leaves})"
+            f"{size:,} parameters, {self.action_spec} actions; observes {leaves})"
         )
 
     # -- acting ----------------------------------------------------------------------------------------------------
@@ -110,6 +110,7 @@ class Agent:
             first: (R,) bool, True where an episode starts and memory is reset; None: only in rows without observation.
             previous_action: (R,) or (R, M), if something else (a shield, a person) acted instead of the agent.
             mask: (R, A) bool (or 0 and 1), True = allowed; None: `observation["action_mask"]`, if there is one.
+                If M > 1: (R, M, A), False beyond a dimension's own size, or a tuple of M arrays (R, sizes[m]).
             candidates: (R, C) numbers of the actions to choose among; -1 pads a shorter row. Only they are scored, and the
                 decision's q holds their scores, (R, C). Use instead of a mask.
             rows: (R,) which rows of the state to use; None: all of them, in order.
@@ -141,7 +142,7 @@ class Agent:
             among, allowed = self._candidates(candidates, batch)
         with torch.inference_mode():
             out = self._step(leaves, state, reward, first, previous_action, index, batch, among)
-            q = self.network.scores(out, None if allowed is None else allowed[:, None])  # (R, M, A or C)
+            q = self.network.scores(out, allowed)  # (R, M, A or C)
             action = q.argmax(dim=-1)
             if among is not None:
                 action = among.gather(1, action)
@@ -152,8 +153,7 @@ class Agent:
         single = self.action_spec.dims == 1
         values = q[:, 0] if single else q
         chosen = action[:, 0] if single else action
-        start = self.action_spec.start[0] if single else np.asarray(self.action_spec.start)
-        return Decision(chosen.cpu().numpy() + start, values.cpu().numpy()), state
+        return Decision(chosen.cpu().numpy() + self.action_spec.offset, values.cpu().numpy()), state
 
     def _step(
         self,
@@ -195,7 +195,8 @@ class Agent:
         """Choose actions for Stable-Baselines3's `evaluate_policy`; `action_masks` (R, A) or (A,) as in sb3-contrib.
 
         Its tools pass no reward, so the token's previous reward is 0; for tasks that need it, use `act`. An observation
-        without a batch axis gives one action; a batch of one gives an array of one.
+        without a batch axis gives one action; a batch of one gives an array of one. If M > 1, masks are as for `act`, or the
+        dimensions' masks end to end, as in sb3-contrib.
 
         Raises:
             ConfigError: `deterministic` is False (the agent is greedy).
@@ -211,9 +212,9 @@ class Agent:
             flat = self.observation_spec.flatten(observation, None)
             observation = FlatObservation({path: leaf[None] for path, leaf in flat.items()})
         if single and mask is not None:
-            mask = read_mask(np.reshape(mask, -1) if np.shape(mask)[:1] == (1,) else mask, (self.action_spec.actions,))[
-                None
-            ]
+            if not isinstance(mask, tuple) and len(mask) == 1:  # with a batch axis, as sb3-contrib gives it
+                mask = mask[0]
+            mask = read_action_mask(mask, self.action_spec)[None]
         first = None if episode_start is None else np.atleast_1d(episode_start)
         decision, state = self.act(observation, state, first=first, mask=mask)
         return (decision.action[0] if single else decision.action), state
@@ -258,15 +259,18 @@ class Agent:
         return tensor
 
     def _mask(self, mask: Any, batch: int) -> Tensor:
-        allowed = self._tensor(read_mask(mask, (batch, self.action_spec.actions)), torch.bool)
-        if not bool(allowed.any(dim=1).all()):
-            raise SpaceError(f"mask: rows {(~allowed.any(dim=1)).nonzero()[:, 0].tolist()} allow no action at all")
-        return allowed
+        """-> (R, M, A)."""
+        allowed = read_action_mask(mask, self.action_spec, batch)
+        require_some(allowed, self.action_spec)
+        return self._tensor(allowed.reshape(batch, self.action_spec.dims, -1), torch.bool)
 
     def _candidates(self, candidates: Any, batch: int) -> tuple[Tensor, Tensor]:
-        """Return the candidates' action numbers (R, C), and which of them are padding."""
+        """Return the candidates' action numbers (R, C), and which of them are padding (R, 1, C)."""
         if self.action_spec.dims > 1:
-            raise SpaceError("candidates: expected an agent with one action dimension, got more")
+            raise ConfigError(
+                f"candidates: expected one action dimension, this agent has {self.action_spec.dims}. Use a mask: it costs "
+                "little where actions are a sum of a few dimensions"
+            )
         given = np.asarray(candidates)
         if given.ndim != 2 or len(given) != batch or not np.issubdtype(given.dtype, np.integer):
             raise SpaceError(f"candidates: expected whole numbers [{batch}, C], got {list(given.shape)} {given.dtype}")
@@ -275,7 +279,7 @@ class Agent:
             raise SpaceError(f"candidates: expected actions of the action space or -1, got {given.tolist()!s:.200}")
         if not there.any(axis=1).all():
             raise SpaceError(f"candidates: rows {np.flatnonzero(~there.any(axis=1)).tolist()} have none")
-        return self._tensor(np.where(there, codes, 0), torch.int64), self._tensor(there, torch.bool)
+        return self._tensor(np.where(there, codes, 0), torch.int64), self._tensor(there, torch.bool)[:, None]
 
     def _tensor(self, value: Any, dtype: torch.dtype) -> Tensor:
         try:

@@ -9,6 +9,9 @@ of a sketch of the observation: exact for codes, rounded for a few numbers, sign
 `persist` holds the random part of a choice for a random number of steps (Dabney et al. 2020, arXiv:2006.01782, for epsilon):
 a push in the same direction for a while gets further than a new one at each step. Differs: with Boltzmann exploration, the
 noise on the values is held instead of the action, so values that differ clearly still decide.
+
+If an action has M dimensions, each is chosen by its own values at the row's temperature (or with the row's epsilon), and has
+its own counts. `persist` holds all dimensions of a row together.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqel.agents.config import ExplorationConfig
-from seqel.spaces import ObservationSpec
+from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.spaces.kinds.base import Normalise, Sketch
 from seqel.spaces.kinds.registry import KINDS
 
@@ -39,10 +42,12 @@ def ladder(low: float, high: float, rungs: int) -> NDArray[np.float64]:
 class CountTable:
     """Counts how often each action was tried at each (sketched) observation; a fixed number of rows, with collisions."""
 
-    def __init__(self, observation: ObservationSpec, actions: int, normalise: Normalise) -> None:
+    def __init__(self, observation: ObservationSpec, actions: int | tuple[int, ...], normalise: Normalise) -> None:
+        """`actions`: A, or (M, A)."""
         self._leaves = observation.leaves
         self._normalise = normalise
-        self.counts = np.zeros((TABLE_ROWS, actions), np.uint32)
+        shape = actions if isinstance(actions, tuple) else (actions,)
+        self.counts = np.zeros((TABLE_ROWS, *shape), np.uint32)
         rng = np.random.default_rng(20_240_521)  # the sketch is part of the method, not of a run's seed
         self._odd: dict[str, NDArray[np.uint64]] = {}
         self._sketchers: dict[str, Sketch] = {}
@@ -76,19 +81,23 @@ class Explorer:
         config: ExplorationConfig,
         environments: int,
         observation: ObservationSpec,
-        actions: int,
+        actions: ActionSpec | int,
         seed: int,
         normalise: Normalise,
         exploring: NDArray[np.bool_] | None = None,
     ) -> None:
-        """`exploring` (E,): the rows that use the ladder and the bonus; the others use its lowest rung."""
+        """`exploring` (E,): the rows that use the ladder and the bonus; the others use its lowest rung.
+
+        `actions`: the spec, or A for one dimension counted from 0.
+        """
         self.config = config
         self.exploring = np.ones(environments, bool) if exploring is None else exploring
         self.rungs = np.full(environments, config.low, np.float64)
         self.rungs[self.exploring] = ladder(config.low, config.high, int(self.exploring.sum()))
-        self.bonus = np.where(self.exploring, config.bonus, 0.0)[:, None]
+        self.bonus = np.where(self.exploring, config.bonus, 0.0)
         self.rng = np.random.default_rng(seed)
-        self.table = CountTable(observation, actions, normalise) if config.bonus > 0 else None
+        self.unmasked = np.ones(actions, bool) if isinstance(actions, int) else actions.unmasked  # (A,) or (M, A)
+        self.table = CountTable(observation, self.unmasked.shape, normalise) if config.bonus > 0 else None
         self.left: NDArray[np.int64] = np.zeros(
             environments, np.int64
         )  # steps for which each row's random part is still held
@@ -103,18 +112,25 @@ class Explorer:
         scale: float,
         fraction: float = 1.0,
     ) -> NDArray[np.int64]:
-        """Choose and count one action per row. q (E, A) in units of reward, mask (E, A) True = allowed -> (E,)."""
+        """Choose and count one action per row. q (E, A) in units of reward, mask (E, A) True = allowed -> (E,).
+
+        If M > 1: q and mask (E, M, A) -> (E, M).
+        """
         value = q.astype(np.float64) / scale
-        allowed = np.ones(q.shape, bool) if mask is None else mask
+        allowed = self.unmasked if mask is None else mask & self.unmasked
+        allowed = np.broadcast_to(allowed, q.shape)
         rows: NDArray[np.int64] | None = None
         if self.table is not None:
             rows = self.table.rows(observation)
-            value = value + self.bonus / np.sqrt(1.0 + self.table.counts[rows])
+            value = value + _by_row(self.bonus, value) / np.sqrt(1.0 + self.table.counts[rows])
         value = np.where(allowed, value, -np.inf)
         action = self._choose(value, allowed, self._strength(fraction))
         if self.table is not None:
             assert rows is not None
-            np.add.at(self.table.counts, (rows, action), 1)
+            if action.ndim == 1:
+                np.add.at(self.table.counts, (rows, action), 1)
+            else:
+                np.add.at(self.table.counts, (rows[:, None], np.arange(action.shape[1]), action), 1)
         return action
 
     def _strength(self, fraction: float) -> NDArray[np.float64]:
@@ -130,17 +146,17 @@ class Explorer:
             self._pass_time(len(value))
         noise = self._held("noise", self.rng.gumbel(size=value.shape))
         if self.config.rule == "boltzmann":  # Gumbel trick: the argmax of logits + noise is a sample of the softmax
-            return np.asarray(np.argmax(value / strength[:, None] + noise, axis=1), np.int64)
-        tied = np.isclose(value, value.max(axis=1, keepdims=True), rtol=1e-6, atol=1e-9)
+            return np.asarray(np.argmax(value / _by_row(strength, value) + noise, axis=-1), np.int64)
+        tied = np.isclose(value, value.max(axis=-1, keepdims=True), rtol=1e-6, atol=1e-9)
         greedy: NDArray[np.int64] = np.argmax(
-            np.where(tied, noise, -np.inf), axis=1
+            np.where(tied, noise, -np.inf), axis=-1
         )  # ties are broken at random, not by number
         if self.config.rule == "greedy":
             return greedy
         tried = self._held("tried", self.rng.gumbel(size=value.shape))
-        coin = self._held("coin", self.rng.random(len(value)))
+        coin = self._held("coin", self.rng.random(value.shape[:-1]))
         chosen: NDArray[np.int64] = np.where(
-            coin < strength, np.argmax(np.where(allowed, tried, -np.inf), axis=1), greedy
+            coin < _by_row(strength, coin), np.argmax(np.where(allowed, tried, -np.inf), axis=-1), greedy
         )
         return chosen
 
@@ -154,8 +170,7 @@ class Explorer:
         """Return one random draw per environment; with `persist`, the one that the row still holds."""
         if self.config.persist:
             if name in self.held:
-                over = self.over if drawn.ndim == 1 else self.over[:, None]
-                drawn = np.where(over, drawn, self.held[name])
+                drawn = np.where(_by_row(self.over, drawn), drawn, self.held[name])
             self.held[name] = drawn
         return drawn
 
@@ -178,3 +193,8 @@ class Explorer:
         if self.table is not None:
             self.table.counts[:] = 0
             self.table.counts.reshape(-1)[state["tried"]] = state["times"]
+
+
+def _by_row(rows: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+    """(E,) with as many axes as `like`, to be combined with it row by row."""
+    return rows.reshape(-1, *([1] * (like.ndim - 1)))

@@ -111,7 +111,7 @@ def _blank(trainer: OnlineTrainer) -> Episode:
         action=np.zeros((steps, found.action.dims), np.int64),
         reward=np.zeros(steps, np.float32),
         truncated=True,
-        action_mask=np.ones((steps + 1, found.action.actions), bool) if found.masked else None,
+        action_mask=np.repeat(found.action.unmasked[None], steps + 1, axis=0) if found.masked else None,
         q_acted=np.zeros(steps, np.float32),
     )
 
@@ -134,7 +134,7 @@ def _report(name: str, found: Probe, trainer: OnlineTrainer, times: dict[str, fl
             {"path": leaf.path, "kind": leaf.kind, "shape": leaf.shape, "dtype": leaf.dtype}
             for leaf in found.observation.leaves
         ],
-        "actions": found.action.actions,
+        "actions": found.action.actions if found.action.dims == 1 else list(found.action.sizes),
         "action_mask": found.masked,
         "mask_in_observation": found.mask_in_observation,
         "reports_success": found.reports_success,
@@ -234,7 +234,9 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
     table.add_row("token", "one per step: the observation, the previous action and reward, a first-step flag, a clock")
     source = "observation" if report["mask_in_observation"] else "info"
     mask = f", masked by {source}\\['action_mask']" if report["action_mask"] else ""
-    table.add_row("actions", f"{report['actions']}{mask}")
+    actions = report["actions"]
+    several = f"{len(actions)} at once, of {', '.join(map(str, actions))}" if isinstance(actions, list) else actions
+    table.add_row("actions", f"{several}{mask}")
     table.add_row("episodes", _episodes(report))
     low, high = report["reward_range"]
     table.add_row("rewards", f"{low:g} to {high:g} per step in random play")

@@ -205,7 +205,7 @@ def _show(found: dict[str, Any], dataset: Dataset, output: Output) -> None:
     table.add_row(
         "training data",
         f"{trained['transitions']:,} transitions of {trained['sessions']:,} sessions; {trained['held_out_sessions']:,} "
-        f"more sessions are held out; {trained['actions']} actions{', masked' if trained['masked'] else ''}",
+        f"more sessions are held out; {_count(trained['actions'])} actions{', masked' if trained['masked'] else ''}",
     )
     output.show(table)
     for warning in found["warnings"]:
@@ -214,3 +214,8 @@ def _show(found: dict[str, Any], dataset: Dataset, output: Output) -> None:
 
 def _spread(found: dict[str, float], what: str) -> str:
     return f"{found['min']:.4g} to {found['max']:.4g}, half of them {found['25%']:.4g} to {found['75%']:.4g}; {what}"
+
+
+def _count(actions: int | list[int]) -> str:
+    """ "4", or "3 x 2" where several are taken at once."""
+    return " x ".join(map(str, actions)) if isinstance(actions, list) else str(actions)

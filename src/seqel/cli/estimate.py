@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from rich.table import Table
 
     from seqel.agents.agent import Agent
@@ -30,7 +33,6 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
         ConfigError: no schema is known for a table, or it is not known which sessions were held out. DataError: the data do
             not fit the agent.
     """
-    import numpy as np
     from rich.markup import escape
 
     from seqel.ope.estimation import estimate_policies
@@ -38,13 +40,12 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
     from seqel.runs.progress_bar import counting
 
     source, names = _sessions(agent, arguments.data, arguments.schema, arguments.held_out)
-    count = agent.action_spec.actions
     policies: list[Policy] = [AgentPolicy(agent)]
-    shown = count if count <= MOST_ACTIONS else max(FEWEST, VALUES // count)
-    often = np.bincount(source.buffer.actions()[:, 0], minlength=count)
-    for action in sorted(np.argsort(-often, kind="stable")[:shown].tolist()):
-        label = names[action] if names else str(action + agent.action_spec.start[0])
-        policies.append(ConstantAction(action, count, f"always {label}"))
+    sizes, start = agent.action_spec.sizes, agent.action_spec.start
+    for codes in _frequent(source.buffer.actions(), sizes):
+        label = ", ".join(names[m][code] if names else str(code + start[m]) for m, code in enumerate(codes))
+        single = len(sizes) == 1
+        policies.append(ConstantAction(codes[0] if single else codes, sizes[0] if single else sizes, f"always {label}"))
     discount = float(agent.info.get("discount", 0.99))
     place = _place(folder, arguments)
     with counting(output.progress, "fitting the policies' values") as progress:
@@ -119,10 +120,26 @@ def _save(found: OffPolicy, result: dict[str, Any], place: Path, folder: Path) -
     shutil.rmtree(place / FITS, ignore_errors=True)
 
 
+def _frequent(recorded: NDArray[np.int64], sizes: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Every action where there are few, else those recorded most often, in order.  recorded (N, M)."""
+    import numpy as np
+
+    many = math.prod(sizes)
+    shown = many if many <= MOST_ACTIONS else max(FEWEST, VALUES // sum(sizes))
+    if len(sizes) == 1 or many <= MOST_ACTIONS:
+        rows = np.stack(np.unravel_index(np.arange(many), sizes), axis=1)
+        often = np.bincount(np.ravel_multi_index(tuple(recorded.T), sizes), minlength=many)
+    else:
+        rows, often = np.unique(recorded, axis=0, return_counts=True)
+    chosen = np.argsort(-often, kind="stable")[:shown]
+    return sorted(tuple(int(code) for code in row) for row in rows[chosen])
+
+
 def _sessions(
     agent: Agent, files: tuple[str, ...], schema: str | None, held_out: bool
-) -> tuple[Source, list[str] | None]:
-    """Return the data in the agent's own encoding, and the actions' names."""
+) -> tuple[Source, tuple[tuple[str, ...], ...] | None]:
+    """Return the data in the agent's own encoding, and the actions' names, by dimension."""
+    from seqel.datasets.encoding import Encoding
     from seqel.errors import DataError
     from seqel.training.sources import open_source, reencode_for_agent
 
@@ -132,14 +149,14 @@ def _sessions(
         source = _not_learnt(agent, source)
     if kept is not None:
         source = reencode_for_agent(source, kept)
-        names: list[str] | None = list(kept["actions"])
+        names: tuple[tuple[str, ...], ...] | None = Encoding.from_json(kept).names
     else:
         names = None
     if source.observation != agent.observation_spec or source.action != agent.action_spec:
         raise DataError(
             f"expected data that observe {[str(leaf) for leaf in agent.observation_spec.leaves]} and have "
-            f"{agent.action_spec.actions} actions, as the agent was trained on; got "
-            f"{[str(leaf) for leaf in source.observation.leaves]} and {source.action.actions}"
+            f"{agent.action_spec} actions, as the agent was trained on; got "
+            f"{[str(leaf) for leaf in source.observation.leaves]} and {source.action}"
         )
     return source, names
 

@@ -43,7 +43,7 @@ class Dataset:
     buffer: EpisodeBuffer
     observation: ObservationSpec
     action: ActionSpec
-    actions: list[str]  # names, by code
+    actions: list[str]  # names, by code; of the first action column if there are several (`encoding.names` has all)
     hashes: NDArray[np.uint64]  # (episodes,) of the sessions' names; `split` uses them
     names: Callable[[], list[str]]
     encoding: Encoding | None = None  # None: not from a table, so there are no raw rows to encode
@@ -67,7 +67,7 @@ class Dataset:
     def __repr__(self) -> str:
         leaves = ", ".join(map(str, self.observation.leaves))
         size = f"{len(self):,} transitions of {self.buffer.episodes:,} sessions"
-        return f"Dataset({size}; {len(self.actions)} actions; {leaves})"
+        return f"Dataset({size}; {self.action} actions; {leaves})"
 
     def split(self, held_out: float = 0.1, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Split into training episodes and held-out episodes, as rows for `only`; neither is empty.
@@ -188,7 +188,9 @@ def open_store(directory: Path, meta: dict[str, Any]) -> Dataset:
 
     encoding = Encoding.from_json(json.loads((directory / store.ENCODING).read_text(encoding="utf-8")))
     recorded = EpisodeBuffer(
-        store.layout_of(encoding), store.open_columns(directory, meta), _episodes(directory, meta["slots"])
+        store.layout_of(encoding),
+        store.open_columns(directory, meta),
+        _episodes(directory, meta["slots"], encoding.action.dims),
     )
     return Dataset(
         recorded, encoding.observation, encoding.action, list(encoding.actions), np.load(directory / "hashes.npy"),
@@ -196,11 +198,11 @@ def open_store(directory: Path, meta: dict[str, Any]) -> Dataset:
     )  # fmt: skip
 
 
-def _episodes(directory: Path, slots: int) -> NDArray[np.int64]:
+def _episodes(directory: Path, slots: int, dims: int) -> NDArray[np.int64]:
     """Read where each episode is stored. Raises DataError if one reaches beyond the stored slots."""
     numbers: NDArray[np.int64] = np.load(directory / "episodes.npy")
     begin, length = numbers[:, 0], numbers[:, 1]
-    if numbers.shape[1] != 5 or begin.min() < 0 or length.min() < 1 or int((begin + length).max()) >= slots:
+    if numbers.shape[1] != 4 + dims or begin.min() < 0 or length.min() < 1 or int((begin + length).max()) >= slots:
         raise DataError(f"episodes.npy: expected episodes within the {slots:,} slots that are stored")
     return numbers
 

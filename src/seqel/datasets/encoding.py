@@ -48,6 +48,7 @@ class Encoding:
     widths: dict[str, int]  # vector or entities column -> its length, or the features of an entity
     missing: tuple[str, ...]  # number and vector columns that were missing somewhere
     offsets: dict[str, float] = field(default_factory=dict)  # number column -> what is subtracted from it, if anything
+    more_actions: tuple[tuple[str, ...], ...] = ()  # code -> name, of the second action column on
 
     @property
     def observation(self) -> ObservationSpec:
@@ -81,8 +82,19 @@ class Encoding:
 
     @property
     def action(self) -> ActionSpec:
-        """One action dimension with as many actions as there are names."""
-        return ActionSpec((len(self.actions),), (0,))
+        """As many actions as there are names, in each dimension."""
+        return ActionSpec(tuple(map(len, self.names)), (0,) * len(self.names))
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], ...]:
+        """code -> name, for each of the M action columns."""
+        return (self.actions, *self.more_actions)
+
+    def action_of(self, codes: Any) -> dict[str, str]:
+        """Return an agent's decision, a number or M numbers, as column -> name."""
+        numbers = np.atleast_1d(codes).tolist()
+        columns = self.schema.action_columns
+        return {column: names[code] for column, names, code in zip(columns, self.names, numbers, strict=True)}
 
     def row(self, values: Mapping[str, Any]) -> FlatObservation:
         """Encode one raw row (column -> value) as a flat observation without a batch axis, as the agent takes it.
@@ -168,7 +180,10 @@ class Encoding:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for a file with the dataset or the agent."""
-        return {**asdict(self), "schema": self.schema.to_json()}
+        found = {**asdict(self), "schema": self.schema.to_json()}
+        if not self.more_actions:  # omitted, so that encodings with one action column stay the same as older ones
+            del found["more_actions"]
+        return found
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Encoding:
@@ -180,6 +195,7 @@ class Encoding:
             {name: int(width) for name, width in data["widths"].items()},
             tuple(data["missing"]),
             {name: float(offset) for name, offset in data.get("offsets", {}).items()},
+            tuple(tuple(names) for names in data.get("more_actions", ())),
         )
 
 

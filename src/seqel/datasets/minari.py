@@ -47,7 +47,7 @@ def load_minari(dataset_id: str) -> Dataset:
         ObservationSpec.from_space(source.observation_space),
         ActionSpec.from_space(source.action_space),
     )
-    layout = Layout(observation.storage, action.actions, recorded=True)
+    layout = Layout(observation.storage, action.actions, action.dims, recorded=True)
     from seqel.replay.episode_buffer import EpisodeBuffer
 
     ids: list[int] = []
@@ -64,7 +64,7 @@ def load_minari(dataset_id: str) -> Dataset:
     names = [str(one) for one in ids]
     start = action.start[0]
     return Dataset(
-        recorded, observation, action, [str(start + code) for code in range(action.actions)],
+        recorded, observation, action, [str(start + code) for code in range(action.sizes[0])],
         splitmix64(np.array(ids, np.uint64)), lambda: names, None, report,
     )  # fmt: skip
 
@@ -81,16 +81,18 @@ def _episodes(
             flat = observation.flatten(episode.observations, steps + 1)
         except SpaceError as error:
             raise DataError(f"{name}, episode {episode.id}: {error}") from error
-        codes = np.asarray(episode.actions, np.int64).reshape(steps, 1) - action.start[0]
+        codes = np.asarray(episode.actions, np.int64).reshape(steps, action.dims) - action.start
         reward = np.asarray(episode.rewards, np.float32)
         if not np.isfinite(reward).all():
             step = int((~np.isfinite(reward)).argmax())
             raise DataError(f"{name}, episode {episode.id}, step {step}: expected a finite reward, got {reward[step]}")
-        if codes.min() < 0 or codes.max() >= action.actions:
-            step = int(((codes < 0) | (codes >= action.actions)).any(axis=1).argmax())
+        bad = ((codes < 0) | (codes >= action.sizes)).any(axis=1)
+        if bad.any():
+            step = int(bad.argmax())
+            start, got = (action.offset.tolist(), (codes[step] + action.start).tolist())
             raise DataError(
-                f"{name}, episode {episode.id}, step {step}: expected an action of its space (from {action.start[0]}, "
-                f"{action.actions} of them), got {int(codes[step, 0]) + action.start[0]}"
+                f"{name}, episode {episode.id}, step {step}: expected an action of its space (from {start}, {action} of "
+                f"them), got {got[0] if action.dims == 1 else got}"
             )
         ids.append(int(episode.id))
         over = bool(episode.terminations[-1])

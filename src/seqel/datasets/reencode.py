@@ -43,20 +43,27 @@ def reencode(dataset: Dataset, encoding: Encoding) -> Dataset | InMemoryDataset:
     if mine is None or mine.schema.observation != encoding.schema.observation or mine.widths != encoding.widths:
         got = "no table" if mine is None else dict(mine.schema.observation)
         raise DataError(f"expected the columns that the agent observes, {dict(encoding.schema.observation)}, got {got}")
-    known = Lookup(encoding.actions)
-    action = np.array([-1 if (code := known.get(name)) is None else code for name in mine.actions], np.int64)
-    recorded = dataset.buffer
-    keep = _with_known_actions(recorded, action < 0)
+    if mine.schema.action_columns != encoding.schema.action_columns and mine.action.dims + encoding.action.dims > 2:
+        raise DataError(
+            f"expected the action columns that the agent was trained on, {list(encoding.schema.action_columns)}, got "
+            f"{list(mine.schema.action_columns)}"
+        )
+    codes = [_action_codes(*names) for names in zip(mine.names, encoding.names, strict=True)]  # one per dimension
+    recorded, spec = dataset.buffer, encoding.action
+    keep = _with_known_actions(recorded, codes)
     if not len(keep):
-        raise DataError(f"expected sessions with only the agent's {len(encoding.actions)} actions, got none")
+        raise DataError(f"expected sessions with only the agent's {spec} actions, got none")
     part = recorded.copy_subset(keep)
-    layout = Layout(encoding.observation.storage, len(encoding.actions), masked=recorded.layout.masked, recorded=True)
+    layout = Layout(encoding.observation.storage, spec.actions, spec.dims, recorded.layout.masked, recorded=True)
     columns: dict[str, NDArray[Any]] = dict(part.slots.columns)
-    columns["action"] = np.maximum(action, 0)[columns["action"]].astype(layout.columns()["action"][1])
+    taken, dtype = columns["action"], layout.columns()["action"][1]
+    columns["action"] = np.column_stack([np.maximum(one, 0)[taken[:, m]] for m, one in enumerate(codes)]).astype(dtype)
     if layout.masked:
-        wide = np.zeros((len(columns["action"]), len(encoding.actions)), np.bool_)
-        wide[:, action[action >= 0]] = columns["action_mask"][:, action >= 0]
-        columns["action_mask"] = wide
+        given = columns["action_mask"].reshape(len(taken), spec.dims, -1)
+        wide = np.zeros((len(taken), spec.dims, spec.actions), np.bool_)
+        for m, one in enumerate(codes):
+            wide[:, m, one[one >= 0]] = given[:, m, : len(one)][:, one >= 0]
+        columns["action_mask"] = wide[:, 0] if spec.dims == 1 else wide
     names = encoding.schema.of_kind("number")
     if names:
         numbers = _shifted(columns[OBSERVATION + NUMBERS], names, mine, encoding)
@@ -69,11 +76,19 @@ def reencode(dataset: Dataset, encoding: Encoding) -> Dataset | InMemoryDataset:
     return InMemoryDataset(EpisodeBuffer(layout, columns, part.table.numbers), encoding.observation, encoding.action)
 
 
-def _with_known_actions(recorded: EpisodeBuffer, unknown: NDArray[np.bool_]) -> NDArray[np.int64]:
-    if not unknown.any():
+def _action_codes(mine: tuple[str, ...], theirs: tuple[str, ...]) -> NDArray[np.int64]:
+    """Code in the data -> code of the agent, -1 where it does not know the action."""
+    known = Lookup(theirs)
+    return np.array([-1 if (code := known.get(name)) is None else code for name in mine], np.int64)
+
+
+def _with_known_actions(recorded: EpisodeBuffer, codes: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    if all((one >= 0).all() for one in codes):
         return np.arange(recorded.episodes)
     numbers = recorded.table.numbers
-    bad = np.concatenate([[0], np.cumsum(unknown[recorded.slots.columns["action"][:, 0]])])
+    taken = recorded.slots.columns["action"]
+    unknown = np.any([one[taken[:, m]] < 0 for m, one in enumerate(codes)], axis=0)
+    bad = np.concatenate([[0], np.cumsum(unknown)])
     begin = numbers[:, EpisodeTable.SLOT]
     return np.flatnonzero(bad[begin + numbers[:, EpisodeTable.LENGTH]] == bad[begin])
 

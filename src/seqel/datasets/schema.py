@@ -10,6 +10,8 @@
 
 Without [observation] the agent only sees the history of actions and rewards, as in a log of (user, item, rating, time).
 
+If several things are decided at once, `action` is a list of columns: action = ["dose", "fluid"].
+
 Each row is one step: first the observation, then the action taken, then its reward.
 """
 
@@ -40,6 +42,8 @@ ENTITIES = 32  # `seqel.spaces.kinds.entities.LIMIT`
 class Schema:
     """The role of each column. Names are the table's column names.
 
+    action: a column, or a tuple of columns, one for each of M action dimensions. `actions` then has a tuple of names for
+    each of them, and `mask` a column for each, with a list of yes/no values.
     ends: what the last row of a session means if no column says so: "terminated" (the task was over) or "truncated" (the
     recording stopped; the value of what follows is estimated). mask: one column with a list of A yes/no values, or A yes/no
     columns in the order of the actions. candidates: a column with a list of the names of the available actions; requires
@@ -52,7 +56,7 @@ class Schema:
     """
 
     session: str
-    action: str
+    action: str | tuple[str, ...]
     reward: str
     observation: dict[str, str] = field(default_factory=dict)  # column -> kind
     order: str | None = None
@@ -60,16 +64,20 @@ class Schema:
     truncated: str | None = None
     behaviour_probability: str | None = None
     mask: str | tuple[str, ...] | None = None
-    actions: tuple[str, ...] | None = None
+    actions: tuple[Any, ...] | None = None  # names; with several action columns a tuple of names for each
     ends: str = "terminated"
     candidates: str | None = None
     text_length: int = TEXT_LENGTH
     most_entities: int = ENTITIES
 
     def __post_init__(self) -> None:
+        several = isinstance(self.action, tuple)
         for name in SINGLE:
             value: Any = getattr(self, name)
             optional = name not in REQUIRED
+            if name == "action" and several:
+                self._check_several(value)
+                continue
             if value == "?":
                 raise ConfigError(f'schema: {name} = "?" is still open: replace "?" with the name of a column')
             if not ((isinstance(value, str) and value) or (optional and value is None)):
@@ -99,7 +107,7 @@ class Schema:
                 raise ConfigError(
                     f"schema: expected observation {column!r} to be one of {', '.join(KINDS)}, got {kind!r}{hint}"
                 )
-        for name in ("mask", "actions"):
+        for name in ("mask",) if several else ("mask", "actions"):
             value = getattr(self, name)
             texts = isinstance(value, tuple) and value and all(isinstance(part, str) and part for part in value)
             if not (value is None or texts or (name == "mask" and isinstance(value, str) and value)):
@@ -114,15 +122,44 @@ class Schema:
                     f"schema: column {getattr(self, name)!r} is both {name} and an observation, but it is known only "
                     "after the action: remove it from [observation]"
                 )
-        if self.action in self.observation:
+        for column in self.action_columns:
+            if column in self.observation:
+                raise ConfigError(
+                    f"schema: column {column!r} is both the action and an observation: remove it from [observation]; "
+                    "the network always gets the previous action"
+                )
+
+    def _check_several(self, columns: tuple[Any, ...]) -> None:
+        """Raises ConfigError: what is said of several action columns does not fit together."""
+        if len(columns) < 2 or not all(isinstance(column, str) and column for column in columns):
             raise ConfigError(
-                f"schema: column {self.action!r} is both the action and an observation: remove it from [observation]; "
-                "the network always gets the previous action"
+                f"schema: expected action to be the name of a column, or a list of at least two, got {list(columns)!r}"
+            )
+        if len(set(columns)) < len(columns):
+            raise ConfigError(f"schema: action names a column twice: {list(columns)}")
+        if self.candidates is not None:
+            raise ConfigError("schema: candidates is for a single action column; give a mask column for each instead")
+        count = len(columns)
+        if self.mask is not None and (not isinstance(self.mask, tuple) or len(self.mask) != count):
+            raise ConfigError(
+                f"schema: expected mask to be a list of {count} columns, one for each of {list(columns)}, each of which "
+                f"holds a list of yes/no values; got {self.mask!r}"
+            )
+        given: Any = self.actions
+        if given is None:
+            return
+        if not isinstance(given, tuple) or len(given) != count or not all(map(_distinct_texts, given)):
+            raise ConfigError(
+                f"schema: expected actions to be {count} lists of different texts, one for each of {list(columns)}, got "
+                f"{given!r:.200}"
             )
 
     def _require_one_role_each(self) -> None:
         """Raise ConfigError if one column has two roles, for example action and reward."""
-        roles = [(name, getattr(self, name)) for name in SINGLE if getattr(self, name) is not None]
+        roles: list[tuple[str, str]] = []
+        for name in SINGLE:
+            columns = self.action_columns if name == "action" else (getattr(self, name),)
+            roles += [(name, column) for column in columns if column is not None]
         roles += [("mask", column) for column in ([self.mask] if isinstance(self.mask, str) else self.mask or ())]
         seen: dict[str, str] = {}
         for role, column in roles:
@@ -134,9 +171,23 @@ class Schema:
             seen[column] = role
 
     @property
+    def action_columns(self) -> tuple[str, ...]:
+        """The columns of the M action dimensions."""
+        return self.action if isinstance(self.action, tuple) else (self.action,)
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], ...] | None:
+        """`actions` by dimension."""
+        if self.actions is None:
+            return None
+        return self.actions if isinstance(self.action, tuple) else (self.actions,)
+
+    @property
     def columns(self) -> list[str]:
         """Return every column that is read, each once."""
-        single = [getattr(self, name) for name in SINGLE]
+        single: list[Any] = []
+        for name in SINGLE:
+            single += self.action_columns if name == "action" else [getattr(self, name)]
         mask = [self.mask] if isinstance(self.mask, str) else list(self.mask or ())
         return list(dict.fromkeys([name for name in (*single, *mask, *self.observation) if name is not None]))
 
@@ -152,10 +203,11 @@ class Schema:
     def to_json(self) -> dict[str, Any]:
         """Return plain values, without fields that are not set."""
         found: dict[str, Any] = {name: getattr(self, name) for name in SINGLE if getattr(self, name) is not None}
+        found["action"] = list(self.action) if isinstance(self.action, tuple) else self.action
         if self.mask is not None:
             found["mask"] = self.mask if isinstance(self.mask, str) else list(self.mask)
         if self.actions is not None:
-            found["actions"] = list(self.actions)
+            found["actions"] = [list(one) if isinstance(one, tuple) else one for one in self.actions]
         if self.text_length != TEXT_LENGTH:  # the default is omitted, so that older schemas stay the same
             found["text_length"] = self.text_length
         if self.most_entities != ENTITIES:
@@ -178,7 +230,7 @@ class Schema:
             if name not in data:
                 raise ConfigError(f"{where}: expected {', '.join(REQUIRED)}, but {name} is missing")
         values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+            name: _as_tuple(value) if isinstance(value, list) else value for name, value in data.items()
         }
         return cls(**values)
 
@@ -212,6 +264,15 @@ class Schema:
 
 REQUIRED = ("session", "action", "reward")
 SINGLE = ("session", "order", "action", "reward", "terminated", "truncated", "behaviour_probability", "candidates")
+
+
+def _as_tuple(value: list[Any]) -> tuple[Any, ...]:
+    return tuple(tuple(part) if isinstance(part, list) else part for part in value)
+
+
+def _distinct_texts(value: Any) -> bool:
+    texts = isinstance(value, tuple) and bool(value) and all(isinstance(part, str) and part for part in value)
+    return texts and len(set(value)) == len(value)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

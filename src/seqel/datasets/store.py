@@ -4,7 +4,7 @@
                    including its own content
     encoding.json  vocabularies: how a raw row becomes an observation
     NN.bin         a column of the layout, row-major, one row per slot
-    episodes.npy   (episodes, 5) slot, length, start, terminated, previous action
+    episodes.npy   (episodes, 4 + M) slot, length, start, terminated, previous action
     names.bin, name_ends.npy, hashes.npy    names and hashes of the sessions
 
 Sessions are ordered by their hashes. This order does not depend on the order and format of the files, and any consecutive
@@ -50,7 +50,8 @@ SIDE = (ENCODING, "episodes.npy", "hashes.npy", "name_ends.npy", "names.bin")  #
 
 def layout_of(encoding: Encoding) -> Layout:
     """Return the layout of a step of the dataset."""
-    return Layout(encoding.observation.storage, len(encoding.actions), masked=encoding.schema.masked, recorded=True)
+    action = encoding.action
+    return Layout(encoding.observation.storage, action.actions, action.dims, encoding.schema.masked, recorded=True)
 
 
 def build(
@@ -108,7 +109,8 @@ def _write(directory: Path, imported: Imported, table: Table) -> tuple[dict[str,
             sums[name] = zlib.crc32(array.reshape(-1).view(np.uint8).data, sums[name])
         begin = slots + np.cumsum(found.length + 1) - found.length - 1
         zeros = np.zeros(len(begin), np.int64)
-        numbers.append(np.column_stack([begin, found.length, zeros, found.terminated, zeros]))
+        before = np.zeros((len(begin), layout.action_dims), np.int64)
+        numbers.append(np.column_stack([begin, found.length, zeros, found.terminated, before]))
         sessions.append(found.sessions)
         slots += int((found.length + 1).sum())
     if not slots:

@@ -5,7 +5,7 @@ memory is copied through the model, and any program that can run ONNX models can
 
     inputs   one per leaf of the observation (R, *shape), previous_action (R, M) int64, previous_reward (R,),
              first (R,) bool, keys and values (layers, R, H, context, d), position (R,) int64: number of steps so far,
-             mask (R, A) bool: allowed actions
+             mask (R, A) bool, or (R, M, A) if M > 1: allowed actions
     outputs  q (R, M, A), new_keys and new_values (R, layers, H, d), to be stored in slot position % context
 """
 
@@ -61,7 +61,8 @@ class Step(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         token = self.network.tokens(observation, previous_action, previous_reward, first)
         h, new_keys, new_values = self.trunk.step_pure(token, keys, values, position)
-        return self.network.scores(self.network.heads(h), mask[:, None]), new_keys, new_values
+        allowed = mask if mask.ndim == 3 else mask[:, None]  # (R, M, A)
+        return self.network.scores(self.network.heads(h), allowed), new_keys, new_values
 
 
 def export(agent: Agent, path: str | Path) -> Path:
@@ -113,7 +114,7 @@ def _example(agent: Agent) -> tuple[Any, ...]:
     leaves = {path: torch.from_numpy(np.zeros((ROWS, *shape), dtype)) for path, (shape, dtype) in storage.items()}
     action = torch.zeros(ROWS, agent.action_spec.dims, dtype=torch.int64)
     flags = torch.zeros(ROWS), torch.zeros(ROWS, dtype=torch.bool)
-    mask = torch.ones(ROWS, agent.action_spec.actions, dtype=torch.bool)
+    mask = torch.ones(ROWS, *agent.action_spec.unmasked.shape, dtype=torch.bool)
     return (leaves, action, *flags, state["keys"], state["values"], state["position"], mask)
 
 

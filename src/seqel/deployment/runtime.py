@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqel.action_masks import UNMASKED, mask_in, read_mask
+from seqel.action_masks import UNMASKED, mask_in, read_action_mask, require_some
 from seqel.errors import CheckpointError, SpaceError
 from seqel.extras import require
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
@@ -125,10 +125,11 @@ class ExportedAgent:
         if mask is None and self.info.get("masked") and not self._warned:
             self._warned = True
             warnings.warn(UNMASKED, stacklevel=2)
-        shape = rows, self.action_spec.actions
-        allowed = np.ones(shape, bool) if mask is None else read_mask(mask, shape)
-        if not allowed.any(axis=1).all():
-            raise SpaceError(f"mask: rows {np.flatnonzero(~allowed.any(axis=1)).tolist()} allow no action at all")
+        if mask is None:
+            allowed = np.repeat(self.action_spec.unmasked[None], rows, axis=0)
+        else:
+            allowed = read_action_mask(mask, self.action_spec, rows)
+        require_some(allowed, self.action_spec)
         earned = _rows("reward", 0.0 if reward is None else reward, np.float32, rows)
         if not (np.isfinite(earned) | begins).all():
             raise SpaceError(f"reward: expected finite numbers, got {earned.tolist()!s:.200}")
@@ -148,8 +149,8 @@ class ExportedAgent:
         action = q.argmax(axis=-1)
         state.last_action = action
         if self.action_spec.dims == 1:
-            return Decision(action[:, 0] + self.action_spec.start[0], q[:, 0]), state
-        return Decision(action + np.asarray(self.action_spec.start), q), state
+            return Decision(action[:, 0] + self.action_spec.offset, q[:, 0]), state
+        return Decision(action + self.action_spec.offset, q), state
 
     def _remember(
         self, state: Memory, position: NDArray[np.int64], keys: NDArray[np.float32], values: NDArray[np.float32]

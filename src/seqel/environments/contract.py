@@ -18,9 +18,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from seqel.action_masks import MASK, mask_space, read_mask
+from seqel.action_masks import MASK, mask_space, read_action_mask
 from seqel.environments.resolve import EnvMaker
 from seqel.errors import EnvironmentFault, SeqelError, SpaceError
+from seqel.spaces import ActionSpec
 
 __all__ = ["SUCCESS", "CheckedEnv", "SharedInstance", "make_checked"]
 
@@ -73,8 +74,8 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._name = "the environment" if row is None else f"environment {row}"
         self._steps = 0
         space, action = env.observation_space, env.action_space
-        self._actions = int(action.n) if isinstance(action, spaces.Discrete) else 0
-        self.mask_in_observation = bool(self._actions) and mask_space(space, self._actions)
+        self._action = _spec(action)
+        self.mask_in_observation = self._action is not None and mask_space(space, self._action)
         if self.mask_in_observation:
             assert isinstance(space, spaces.Dict)
             self.observation_space = spaces.Dict({name: part for name, part in space.items() if name != MASK})
@@ -122,11 +123,12 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step as Gymnasium defines it. Raises EnvironmentFault if the call fails or breaks the contract."""
-        if self._actions:
+        if self._action is not None:  # the type that `action_space.sample()` returns, whatever the caller passed
             assert self.action_space.dtype is not None
-            action = self.action_space.dtype.type(
-                action
-            )  # the type that `action_space.sample()` returns, whatever the caller passed
+            if self._action.dims == 1:
+                action = self.action_space.dtype.type(action)
+            else:
+                action = np.array(action, self.action_space.dtype)  # of its own: the environment may keep or change it
         returned = self._call("step", STEP, lambda: self.env.step(action))
         observation, reward, terminated, truncated, info = returned
         self._steps += 1
@@ -187,15 +189,15 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
         return told
 
     def _mask(self, observation: Any, info: Mapping[str, Any], over: bool) -> NDArray[np.bool_] | None:
-        """Return the mask (A,), or None if all actions are allowed. At an episode's end a mask that allows nothing counts as
-        one that allows everything, because the maximum over no actions is not defined."""
-        if not self._actions:
+        """Return the mask (A,) or (M, A), or None if all actions are allowed. At an episode's end, a dimension that allows
+        nothing counts as one that allows everything, because the maximum over no actions is not defined."""
+        if self._action is None:
             return None
         found = []
         for place, value in (("info", info.get(MASK)), ("observation", self._in_observation(observation))):
             if value is not None:
                 try:
-                    found.append(read_mask(value, (self._actions,)))
+                    found.append(read_action_mask(value, self._action))
                 except SpaceError as error:
                     raise EnvironmentFault(f"{self._name}, {place} after step {self._steps}: {error}") from error
         if not found:
@@ -206,13 +208,15 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
                 f"{self._name}: info[{MASK!r}] and observation[{MASK!r}] differ after step {self._steps}: {mask.tolist()} "
                 f"and {found[1].tolist()}"
             )
-        if not mask.any():
+        some = mask.any(axis=-1, keepdims=True)
+        if not some.all():
             if not over:
+                where = f" in dimension {int(np.flatnonzero(~some)[0])}" if self._action.dims > 1 else ""
                 raise EnvironmentFault(
-                    f"{self._name}: {MASK} allows no action before step {self._steps + 1}, but the episode has not ended: "
-                    "end it (terminated = True), or allow an action that does nothing"
+                    f"{self._name}: {MASK} allows no action{where} before step {self._steps + 1}, but the episode has not "
+                    "ended: end it (terminated = True), or allow an action that does nothing"
                 )
-            return np.ones_like(mask)
+            return np.where(some, mask, self._action.unmasked)
         return mask
 
     def _in_observation(self, observation: Any) -> Any:
@@ -256,6 +260,14 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
                 )
             observation = _replaced(observation, keys, cast)
         return observation
+
+
+def _spec(space: gym.Space[Any]) -> ActionSpec | None:
+    """The actions; None where they are not supported, which whoever needs them says."""
+    try:
+        return ActionSpec.from_space(space)
+    except SpaceError:
+        return None
 
 
 def _replaced(observation: Any, keys: tuple[str | int, ...], value: Any) -> Any:

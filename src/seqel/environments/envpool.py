@@ -67,11 +67,11 @@ class PoolEnv:
 
     def _check(self) -> None:
         ours, theirs = self.single_observation_space, self._pool.observation_space
-        if not _fits(ours, theirs) or not isinstance(self._pool.action_space, gym.spaces.Discrete):
+        if not _fits(ours, theirs):
             raise SpaceError(
                 f"expected envpool's {self.name!r} to observe {ours} as gymnasium.make's does, got {theirs}"
             )
-        if getattr(self.single_action_space, "n", None) != self._pool.action_space.n:
+        if not _same_actions(self.single_action_space, self._pool.action_space):
             raise SpaceError(
                 f"envpool's {self.name!r} acts in {self._pool.action_space}, gymnasium.make's in {self.single_action_space}"
             )
@@ -117,6 +117,14 @@ def _is_text(space: gym.Space[Any]) -> bool:
 def _text(row: bytes) -> str:
     """Decode a text: envpool returns bytes, padded with zeros."""
     return row.rstrip(b"\0").decode("utf-8", errors="replace")
+
+
+def _same_actions(ours: gym.Space[Any], theirs: gym.Space[Any]) -> bool:
+    """Whether both are discrete actions of the same sizes. envpool counts from 0."""
+    if isinstance(ours, gym.spaces.MultiDiscrete):
+        same = isinstance(theirs, gym.spaces.MultiDiscrete) and np.array_equal(ours.nvec, theirs.nvec)
+        return bool(same and not np.any(ours.start))
+    return isinstance(ours, gym.spaces.Discrete) and isinstance(theirs, gym.spaces.Discrete) and ours.n == theirs.n
 
 
 def _fits(ours: gym.Space[Any], theirs: gym.Space[Any]) -> bool:

@@ -40,13 +40,12 @@ def time_env(
     """Take random actions in `envs` copies for `seconds` and return the environment steps per second, resets included."""
     stream = VectorStream(make_vector(make, envs, mode), spec, action)
     rng = np.random.default_rng(0)
-    every = np.ones(envs, bool)
     try:
         stream.reset([None] * envs)
         steps, began = 0, time.perf_counter()
         while time.perf_counter() - began < seconds:
-            allowed = every[:, None] & np.ones(action.actions, bool) if stream.mask is None else stream.mask
-            chosen = np.argmax(np.where(allowed, rng.random(allowed.shape), -1.0), axis=1)
+            allowed = stream.unmasked() if stream.mask is None else stream.mask
+            chosen = np.argmax(np.where(allowed, rng.random(allowed.shape), -1.0), axis=-1)
             outcome = stream.step(chosen)
             steps += int(outcome.stepped.sum())
             if stream.seedable and outcome.ended.any():

@@ -100,7 +100,6 @@ def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[s
     spec = ObservationSpec.from_space(env.observation_space, read_as)
     action = ActionSpec.from_space(env.action_space)
     watcher = Watcher(env.observation_space, spec, frozenset(read_as))
-    code = env.action_space.dtype.type  # type: ignore[union-attr]  # the type that `action_space.sample()` returns
     rng = np.random.default_rng(seed)
     lengths: list[int] = []
     returns: list[float] = []
@@ -122,8 +121,7 @@ def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[s
         while taken < steps:
             mask = info.get(MASK)
             masked |= mask is not None
-            allowed = np.arange(action.actions) if mask is None else np.flatnonzero(mask)
-            choice = code(int(rng.choice(allowed)) + action.start[0])
+            choice = _random_action(rng, action, mask, env.action_space.dtype)
             began = time.perf_counter()
             observation, reward, terminated, truncated, info = env.step(choice)
             seconds += time.perf_counter() - began
@@ -171,6 +169,13 @@ def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[s
         )
     found.warnings.extend(texts.warnings())
     return found
+
+
+def _random_action(rng: np.random.Generator, action: ActionSpec, mask: Any, dtype: Any) -> Any:
+    """An allowed action drawn evenly, as `action_space.sample()` gives it."""
+    allowed = np.atleast_2d(action.unmasked if mask is None else mask)  # (M, A)
+    drawn = [int(rng.choice(np.flatnonzero(row))) + start for row, start in zip(allowed, action.start, strict=True)]
+    return dtype.type(drawn[0]) if action.dims == 1 else np.array(drawn, dtype)
 
 
 def _warnings(found: Probe, taken: int) -> list[str]:

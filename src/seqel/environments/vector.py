@@ -20,7 +20,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from gymnasium.vector.utils import create_shared_memory
 from numpy.typing import NDArray
 
-from seqel.action_masks import MASK, read_mask
+from seqel.action_masks import MASK, read_action_mask
 from seqel.environments.contract import CheckedEnv, make_checked
 from seqel.environments.resolve import EnvMaker, registered
 from seqel.errors import EnvironmentFault, SeqelError, SpaceError
@@ -39,9 +39,8 @@ class StepResult:
     truncated: NDArray[np.bool_]
     stepped: NDArray[np.bool_]  # False: this row was only reset
     info: dict[str, Any]  # of the step, before any reset
-    mask: NDArray[np.bool_] | None = (
-        None  # (E, A) allowed at `reached`; all True where an episode ended with no action allowed
-    )
+    # (E, A), or (E, M, A) if M > 1: allowed at `reached`; all True where an episode ended with no action allowed
+    mask: NDArray[np.bool_] | None = None
 
     @property
     def ended(self) -> NDArray[np.bool_]:
@@ -169,14 +168,14 @@ class VectorStream:
         self._take_mask(info, rows)
 
     def step(self, action: NDArray[np.int64]) -> StepResult:
-        """Take one step in every row.  action (E,), counted from 0.
+        """Take one step in every row.  action (E,), or (E, M) if M > 1, counted from 0.
 
         Raises:
             EnvironmentFault: the environment fails, or its reward is not finite.
         """
         try:
             observation, reward, terminated, truncated, info = self.envs.step(
-                (action + self.action_spec.start[0]).astype(self._dtype)
+                (action + self.action_spec.offset).astype(self._dtype)
             )
         except SeqelError:
             raise
@@ -186,7 +185,7 @@ class VectorStream:
         if not np.isfinite(reward).all():
             row = int(np.flatnonzero(~np.isfinite(reward))[0])
             raise EnvironmentFault(
-                f"environment {row} returned the reward {reward[row]} for action {int(action[row])}: expected a finite number"
+                f"environment {row} returned the reward {reward[row]} for action {action[row]}: expected a finite number"
             )
         terminated, truncated = np.array(terminated, bool), np.array(truncated, bool)
         stepped = ~self._pending
@@ -202,7 +201,7 @@ class VectorStream:
             mask = self._with_final_mask(info, done)
         else:
             self.current = FlatObservation(reached)
-        mask = _open_at_end(mask, done)
+        mask = _open_at_end(mask, done, self.action_spec)
         if self.mode == AutoresetMode.NEXT_STEP:
             self.mask = mask  # the action of the next call (the reset) is ignored, but one has to be chosen
         self._pending = done & (self.mode == AutoresetMode.NEXT_STEP)
@@ -230,33 +229,45 @@ class VectorStream:
         """Return the masks of the steps themselves; a SAME_STEP environment reports those of its new episodes."""
         if self.mask is None:
             return None
-        return np.where(done[:, None], self._read_mask(info.get("final_info", {}), done), self.mask)
+        return np.where(self._by_row(done), self._read_mask(info.get("final_info", {}), done), self.mask)
 
     def _take_mask(self, info: dict[str, Any], rows: NDArray[np.bool_]) -> None:
         if self.mask is None and info.get("action_mask") is None:
             return
-        kept = np.ones((self.count, self.action_spec.actions), bool) if self.mask is None else self.mask
-        self.mask = np.where(rows[:, None], self._read_mask(info, rows), kept)
+        kept = self.unmasked() if self.mask is None else self.mask
+        self.mask = np.where(self._by_row(rows), self._read_mask(info, rows), kept)
+
+    def unmasked(self) -> NDArray[np.bool_]:
+        """Masks that allow every action: (E, A), or (E, M, A) where M > 1."""
+        return np.repeat(self.action_spec.unmasked[None], self.count, axis=0)
+
+    def _by_row(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(E,) with the axes of a mask."""
+        return rows.reshape(-1, *([1] * self.action_spec.unmasked.ndim))
 
     def _read_mask(self, info: dict[str, Any], rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return the masks, (E, A); everything is allowed where no mask is reported."""
-        mask = np.ones((self.count, self.action_spec.actions), bool)
+        """Return the masks, (E, A) or (E, M, A); everything is allowed where no mask is reported."""
+        mask = self.unmasked()
         found = info.get(MASK)
         if found is not None:
             for row in np.flatnonzero(rows & np.asarray(info.get(f"_{MASK}", rows))):
                 try:
-                    mask[row] = True if found[row] is None else read_mask(found[row], mask[row].shape)
+                    if found[row] is not None:
+                        mask[row] = read_action_mask(found[row], self.action_spec)
                 except SpaceError as error:
                     raise EnvironmentFault(f"environment {row}: {error}") from error
         return mask
 
 
-def _open_at_end(mask: NDArray[np.bool_] | None, done: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+def _open_at_end(
+    mask: NDArray[np.bool_] | None, done: NDArray[np.bool_], action: ActionSpec
+) -> NDArray[np.bool_] | None:
     """Allow everything where an episode ended with an empty mask, which would make the maximum undefined."""
     if mask is None:
         return None
-    empty = ~mask.any(axis=1)
-    return np.where((empty & done)[:, None], True, mask)
+    empty = ~mask.any(axis=-1)  # (E,) or (E, M)
+    over = done if empty.ndim == 1 else done[:, None]
+    return np.where((empty & over)[..., None], action.unmasked, mask)
 
 
 def success_of(info: dict[str, Any], row: int) -> float | None:

@@ -159,7 +159,7 @@ def _run(
     state, reward, done_count = None, np.zeros(count, np.float32), 0
     while done_count < episodes:
         decision, state = agent.act(stream.current, state, reward=reward, first=stream.first, mask=stream.mask)
-        outcome = stream.step(decision.action - agent.action_spec.start[0])
+        outcome = stream.step(decision.action - agent.action_spec.offset)
         reward = outcome.reward.astype(np.float32)
         live = number < episodes
         returns[number[live]] += outcome.reward[live]

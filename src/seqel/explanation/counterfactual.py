@@ -18,7 +18,9 @@ __all__ = ["counterfactual"]
 
 
 def counterfactual(agent: Agent, episode: EpisodeTrace, step: int, leaf: str, value: Any) -> NDArray[np.float32]:
-    """Return the decision scores (T+1, A) of the same episode with another observation at one step; the rest is unchanged.
+    """Return the decision scores of the same episode with another observation at one step; the rest is unchanged.
+
+    -> (T+1, A), or (T+1, M, A) if M > 1.
 
     Raises:
         ConfigError: the step or leaf does not exist.

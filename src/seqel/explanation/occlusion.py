@@ -24,8 +24,8 @@ def occlusion(agent: Agent, episode: EpisodeTrace, step: int) -> NDArray[np.floa
     """Return how much the decision at `step` changes when each earlier step is hidden: (step,), never negative.
 
     Each step's token in turn is replaced by the mean token of the steps before `step`. The measure is the largest change of
-    an action's advantage (its score minus the mean over actions) at `step`: in units of reward, or nats if the policy head
-    decides.
+    an action's advantage (its score minus the mean over its dimension's actions) at `step`: in units of reward, or nats if
+    the policy head decides.
     Source: Zeiler & Fergus 2014, arXiv:1311.2901. Differs: hides a token instead of a patch of an image.
 
     Raises:
@@ -38,7 +38,11 @@ def occlusion(agent: Agent, episode: EpisodeTrace, step: int) -> NDArray[np.floa
         rows = len(tokens)
         h = network.trunk(tokens, batch.is_first.expand(rows, -1), batch.start_step.expand(rows))
         found = scores(agent, network.heads(h))[:, step]
-        return found - found.mean(dim=-1, keepdim=True)
+        if network.available is None:
+            return found - found.mean(dim=-1, keepdim=True)
+        there = network.available  # (M, A): what is beyond a dimension's own size is no action
+        found = found.masked_fill(~there, 0.0)
+        return torch.where(there, found - found.sum(dim=-1, keepdim=True) / there.sum(dim=-1, keepdim=True), 0.0)
 
     with torch.inference_mode():
         tokens = network.embed(batch)

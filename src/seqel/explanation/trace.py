@@ -29,9 +29,9 @@ class EpisodeTrace:
     """One greedy episode of T steps, and the scores by which the agent chose at each step."""
 
     observation: dict[str, NDArray[Any]]  # leaves (T+1, *shape)
-    action: NDArray[np.int64]  # (T,) counted from 0
+    action: NDArray[np.int64]  # (T,), or (T, M) where M > 1, counted from 0
     reward: NDArray[np.float32]  # (T,)
-    q: NDArray[np.float32]  # (T, A) the scores acted on; -inf for masked actions
+    q: NDArray[np.float32]  # (T, A), or (T, M, A) if M > 1: the scores acted on; -inf for masked actions
     success: float | None  # if the environment reports it
 
     def __len__(self) -> int:
@@ -49,18 +49,18 @@ def record_episode(agent: Agent, env: str | EnvMaker, seed: int = 0) -> EpisodeT
         stream = VectorStream(envs, agent.observation_spec, agent.action_spec)
         stream.reset([seed])
         seen = {path: [leaf[0].copy()] for path, leaf in stream.current.items()}
-        actions: list[int] = []
+        actions: list[NDArray[np.int64]] = []
         rewards: list[float] = []
         values: list[NDArray[np.float32]] = []
         state, reward, success = None, np.zeros(1, np.float32), None
         while len(actions) < LONGEST:
             decision, state = agent.act(stream.current, state, reward=reward, first=stream.first, mask=stream.mask)
-            action = decision.action - agent.action_spec.start[0]
+            action = decision.action - agent.action_spec.offset
             outcome = stream.step(action)
             reward = outcome.reward.astype(np.float32)
             for path, leaf in outcome.reached.items():
                 seen[path].append(leaf[0].copy())
-            actions.append(int(action[0]))
+            actions.append(action[0])
             rewards.append(float(reward[0]))
             values.append(decision.q[0])
             if outcome.ended[0]:
@@ -70,7 +70,7 @@ def record_episode(agent: Agent, env: str | EnvMaker, seed: int = 0) -> EpisodeT
         close_vector(envs)
     return EpisodeTrace(
         {path: np.stack(leaves) for path, leaves in seen.items()},
-        np.array(actions, np.int64),
+        np.asarray(actions, np.int64),
         np.array(rewards, np.float32),
         np.stack(values),
         success,
@@ -88,10 +88,15 @@ def scores(agent: Agent, out: QOutput) -> Tensor:
 
 
 def decision_scores(agent: Agent, episode: EpisodeTrace) -> NDArray[np.float32]:
-    """Return `scores` of the whole episode, from one forward pass: (T+1, A), without masks."""
+    """Return `scores` of the whole episode, from one forward pass, without masks: (T+1, A), or (T+1, M, A) if M > 1; -inf
+    beyond a dimension's own size."""
     with torch.inference_mode():
-        found = scores(agent, agent.network(window_of(agent, episode)))  # (1, T+1, M, A)
-    return np.asarray(found[0, :, 0].float().cpu().numpy(), np.float32)
+        out = agent.network(window_of(agent, episode))
+        found = scores(agent, out)[0]  # (T+1, M, A)
+        if out.available is not None:
+            found = found.masked_fill(~out.available, -torch.inf)
+    found = found[:, 0] if agent.action_spec.dims == 1 else found
+    return np.asarray(found.float().cpu().numpy(), np.float32)
 
 
 def require_past(step: int, steps: int) -> None:
@@ -102,19 +107,19 @@ def require_past(step: int, steps: int) -> None:
 
 def window_of(agent: Agent, episode: EpisodeTrace) -> SequenceBatch:
     """Return the episode as a batch of one window."""
-    device, steps = agent.device, len(episode)
+    device, steps, dims = agent.device, len(episode), agent.action_spec.dims
     is_first = torch.zeros(1, steps + 1, dtype=torch.bool, device=device)
     is_first[:, 0] = True
     whole = torch.ones(1, steps, dtype=torch.bool, device=device)
     return SequenceBatch(
         observation={path: torch.from_numpy(leaf[None]).to(device) for path, leaf in episode.observation.items()},
-        action=torch.from_numpy(episode.action[None, :, None]).to(device),
+        action=torch.from_numpy(episode.action.reshape(1, steps, dims)).to(device),
         reward=torch.from_numpy(episode.reward[None]).to(device),
         discount=whole.float(),
         is_first=is_first,
         valid=whole,
         loss_mask=whole,
         start_step=torch.zeros(1, dtype=torch.int64, device=device),
-        previous_action=torch.zeros(1, 1, dtype=torch.int64, device=device),
+        previous_action=torch.zeros(1, dims, dtype=torch.int64, device=device),
         previous_reward=torch.zeros(1, device=device),
     )

@@ -48,7 +48,7 @@ class QNetwork(nn.Module):
         if action.dims > 1 and not self.head.values.linear:
             raise ConfigError(
                 f"network.value = {config.value!r} needs one action dimension, got {action.dims}: the value of a joint "
-                "action is a mean over dimensions; use 'scalar' or 'quantile'"
+                "action is a mean over dimensions; set network.value = 'scalar', or 'quantile' for distributions"
             )
         self.other_heads: tuple[str, ...] = ()  # all but the Q head, in the order of the registry
         for name, head in make_heads(action, config).items():

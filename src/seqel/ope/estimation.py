@@ -115,7 +115,8 @@ def estimate_policies(
     """
     if not policies:
         raise DataError("expected at least one policy to evaluate, got none")
-    thinned = Thinned(source, seed, min(TRANSITIONS, TABLE // ((len(policies) + 1) * source.action.actions)))
+    wide = (len(policies) + 1) * source.action.actions * source.action.dims
+    thinned = Thinned(source, seed, min(TRANSITIONS, TABLE // wide))
     every, configs = _members(policies, thinned, discount, updates, context, seed)
     store = None
     if saved is not None:
@@ -175,8 +176,7 @@ def _members(
     policies: Sequence[Policy], source: Source, discount: float, updates: int | None, context: int, seed: int
 ) -> tuple[list[Policy], list[RunConfig]]:
     """Return the policies, preceded by the recorded one, and the config of each fit."""
-    counts = np.bincount(source.buffer.actions()[:, 0], minlength=source.action.actions)
-    every: list[Policy] = [BehaviourPolicy(tuple((counts / counts.sum()).tolist())), *policies]
+    every: list[Policy] = [BehaviourPolicy.of(source.buffer.actions(), source.action), *policies]
     given = {} if updates is None else {"updates": updates}
     longest = int(source.buffer.lengths.max())
     own = [policy.agent.network.config.context for policy in policies if isinstance(policy, AgentPolicy)]

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from seqel.agents.agent import Agent
 from seqel.errors import ConfigError
 from seqel.types import SequenceBatch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from seqel.spaces import ActionSpec
 
 __all__ = ["AgentPolicy", "BehaviourPolicy", "ConstantAction", "Policy"]
 
@@ -43,50 +49,98 @@ class AgentPolicy:
     @torch.no_grad()
     def probabilities(self, batch: SequenceBatch) -> Tensor:
         """See `Policy`."""
-        network = self.agent.network
+        network, spec = self.agent.network, self.agent.action_spec
         given = batch.to(self.agent.device)
-        chosen = network.scores(network(given), given.allowed).argmax(dim=-1)[..., 0]  # (B, T+1)
-        greedy = torch.nn.functional.one_hot(chosen, self.agent.action_spec.actions).float()
-        return (1.0 - self.epsilon) * greedy + self.epsilon * _even(given, self.agent.action_spec.actions)
+        chosen = network.scores(network(given), given.allowed).argmax(dim=-1)  # (B, T+1, M)
+        greedy = torch.nn.functional.one_hot(chosen, spec.actions).float()
+        return _plain((1.0 - self.epsilon) * greedy + self.epsilon * _even(given, spec.sizes))
 
 
 @dataclass(frozen=True)
 class ConstantAction:
-    """The same action at every step, numbered from 0; where it is not allowed, an allowed one chosen uniformly."""
+    """The same action at every step, numbered from 0; where it is not allowed, an allowed one chosen uniformly.
 
-    action: int
-    actions: int
+    action and actions: a number and the number of actions; or, if an action has M dimensions, M numbers and the dimensions'
+    sizes. Only the dimensions in which the action is not allowed are chosen uniformly.
+
+    Raises ConfigError where there is no such action.
+    """
+
+    action: int | tuple[int, ...]
+    actions: int | tuple[int, ...]
     name: str = ""
+
+    def __post_init__(self) -> None:
+        action, sizes = _each(self.action), _each(self.actions)
+        if len(action) != len(sizes) or not all(0 <= a < n for a, n in zip(action, sizes, strict=True)):
+            raise ConfigError(
+                f"ConstantAction: expected an action of {self.actions}, numbered from 0, got {self.action}"
+            )
 
     def probabilities(self, batch: SequenceBatch) -> Tensor:
         """See `Policy`."""
-        even = _even(batch, self.actions)
-        this = torch.zeros_like(even)
-        this[..., self.action] = 1.0
-        return this if batch.action_mask is None else torch.where(batch.action_mask[..., self.action, None], this, even)
+        even = _even(batch, _each(self.actions))
+        action = torch.tensor(_each(self.action), device=even.device)  # (M,)
+        this = torch.nn.functional.one_hot(action, even.shape[-1]).float().expand_as(even)
+        mask = batch.allowed
+        if mask is None:
+            return _plain(this)
+        allowed = mask.gather(-1, action[:, None].expand(*mask.shape[:-1], 1))  # (B, T+1, M, 1)
+        return _plain(torch.where(allowed, this, even))
 
 
 @dataclass(frozen=True)
 class BehaviourPolicy:
-    """The recorded actions; after a record's last step, where they are unknown, the overall frequencies (A,)."""
+    """The recorded actions; after a record's last step, where they are unknown, the overall frequencies.
 
-    frequencies: tuple[float, ...]
+    frequencies: (A,); or, where an action has M dimensions, a tuple of M tuples, each as long as its dimension.
+    """
+
+    frequencies: tuple[float, ...] | tuple[tuple[float, ...], ...]
     name: str = "as recorded"
+
+    @classmethod
+    def of(cls, actions: NDArray[np.int64], spec: ActionSpec) -> BehaviourPolicy:
+        """From every recorded action, (N, M)."""
+        counts = [np.bincount(column, minlength=size) for column, size in zip(actions.T, spec.sizes, strict=True)]
+        found = tuple(tuple((one / one.sum()).tolist()) for one in counts)
+        return cls(found[0] if len(found) == 1 else found)
 
     def probabilities(self, batch: SequenceBatch) -> Tensor:
         """See `Policy`."""
-        overall = torch.tensor(self.frequencies, device=batch.is_first.device).expand(*batch.is_first.shape, -1)
-        if batch.action_mask is not None:
-            left = overall * batch.action_mask
+        rows: Any = self.frequencies if isinstance(self.frequencies[0], tuple) else (self.frequencies,)
+        sizes = tuple(len(row) for row in rows)
+        padded = [(*row, *([0.0] * (max(sizes) - len(row)))) for row in rows]
+        device = batch.is_first.device
+        overall = torch.tensor(padded, device=device).expand(*batch.is_first.shape, -1, -1)  # (B, T+1, M, A)
+        if batch.allowed is not None:
+            left = overall * batch.allowed
             total = left.sum(dim=-1, keepdim=True)
-            overall = torch.where(total > 0, left / total.clamp(min=1e-9), _even(batch, len(self.frequencies)))
-        taken = torch.nn.functional.one_hot(batch.action[..., 0], len(self.frequencies)).float()
-        return torch.cat([torch.where(batch.valid[..., None], taken, overall[:, :-1]), overall[:, -1:]], dim=1)
+            overall = torch.where(total > 0, left / total.clamp(min=1e-9), _even(batch, sizes))
+        taken = torch.nn.functional.one_hot(batch.action, max(sizes)).float()
+        known = torch.where(batch.valid[..., None, None], taken, overall[:, :-1])
+        return _plain(torch.cat([known, overall[:, -1:]], dim=1))
 
 
-def _even(batch: SequenceBatch, actions: int) -> Tensor:
-    """Return (B, T+1, A): uniform over the allowed actions; in padding that allows none, over all."""
-    if batch.action_mask is None:
-        return torch.full((*batch.is_first.shape, actions), 1.0 / actions, device=batch.is_first.device)
-    allowed = batch.action_mask | ~batch.action_mask.any(dim=-1, keepdim=True)
+def _each(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    """A number for each dimension."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _plain(probabilities: Tensor) -> Tensor:
+    """Without the axis of dimensions where M = 1."""
+    return probabilities[..., 0, :] if probabilities.shape[-2] == 1 else probabilities
+
+
+def _even(batch: SequenceBatch, sizes: tuple[int, ...]) -> Tensor:
+    """Return (B, T+1, M, A): uniform over the allowed actions; in padding that allows none, over all."""
+    there = torch.arange(max(sizes), device=batch.is_first.device) < torch.tensor(
+        sizes, device=batch.is_first.device
+    ).unsqueeze(-1)
+    mask = batch.allowed
+    if mask is None:
+        allowed = there.expand(*batch.is_first.shape, -1, -1)
+    else:
+        allowed = mask & there
+        allowed = torch.where(allowed.any(dim=-1, keepdim=True), allowed, there)
     return allowed.float() / allowed.sum(dim=-1, keepdim=True)

@@ -28,6 +28,8 @@ BEHAVIOUR = "behaviour_prob"
 class Layout:
     """Shapes and dtypes of a step: observation leaves, M = action_dims actions in [0, actions), a mask or not.
 
+    A mask is (A,), or (M, A) if M > 1.
+
     recorded: another policy acted, so instead of the agent's own value of the action (q_acted) the step holds the
     probability with which the action was chosen (behaviour_prob, nan where that is not known).
     """
@@ -44,6 +46,10 @@ class Layout:
         if self.actions < 1 or self.action_dims < 1:
             raise ConfigError(f"expected actions >= 1 and action_dims >= 1, got {self.actions} and {self.action_dims}")
 
+    @property
+    def _mask_shape(self) -> tuple[int, ...]:
+        return (self.actions,) if self.action_dims == 1 else (self.action_dims, self.actions)
+
     def columns(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
         """Return name -> (shape, dtype) of all fields of a step; actions have the smallest dtype that holds them."""
         columns = {OBSERVATION + name: (tuple(shape), np.dtype(dtype)) for name, (shape, dtype) in self.leaves.items()}
@@ -52,7 +58,7 @@ class Layout:
         columns["by_agent"] = ((), np.dtype(np.bool_))
         columns[BEHAVIOUR if self.recorded else "q_acted"] = ((), np.dtype(np.float32))
         if self.masked:
-            columns["action_mask"] = ((self.actions,), np.dtype(np.bool_))
+            columns["action_mask"] = (self._mask_shape, np.dtype(np.bool_))
         return columns
 
     def columns_of(self, episode: Episode) -> dict[str, NDArray[Any]]:
@@ -94,7 +100,7 @@ class Layout:
                 f"make the replay with masked={not self.masked}, or change the episodes"
             )
         if episode.action_mask is not None:
-            mask = _shaped("action_mask", episode.action_mask, (steps + 1, self.actions))
+            mask = _shaped("action_mask", episode.action_mask, (steps + 1, *self._mask_shape))
             out["action_mask"] = _cast("action_mask", mask, np.dtype(np.bool_))
         return out
 

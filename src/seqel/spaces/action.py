@@ -49,7 +49,7 @@ Train on it with seqel.train(make), or with `seqel train FILE:make` for FILE.py.
 
 @dataclass(frozen=True, slots=True)
 class ActionSpec:
-    """A discrete action space: `sizes` has one entry per action dimension."""
+    """A discrete action space: `sizes` and `start` have one entry per action dimension (one for Discrete)."""
 
     sizes: tuple[int, ...]
     start: tuple[int, ...]
@@ -59,18 +59,36 @@ class ActionSpec:
         """Read a Gymnasium action space.
 
         Raises:
-            SpaceError: it is not Discrete; says what would work.
+            SpaceError: it is neither Discrete nor a flat MultiDiscrete; says what would work.
         """
         if isinstance(space, spaces.Discrete):
             if space.n < 1:
                 raise SpaceError(f"the action space {space} has no actions")
             return cls((int(space.n),), (int(space.start),))
-        advice = "Seqel predicts one value per action, so it needs gymnasium.spaces.Discrete"
+        if isinstance(space, spaces.MultiDiscrete):
+            return cls._of_multi_discrete(space)
+        advice = (
+            "Seqel predicts one value per action, so it needs gymnasium.spaces.Discrete, or MultiDiscrete for several "
+            "actions at once"
+        )
         if isinstance(space, spaces.Box | spaces.Tuple | spaces.Dict):
             raise SpaceError(f"the action space {space} is not supported: {advice}. {WRAPPER}")
-        elif isinstance(space, spaces.MultiDiscrete):
-            advice += f"; wrap it so that one Discrete({int(np.prod(space.nvec))}) numbers the combinations"
         raise SpaceError(f"the action space {space} is not supported: {advice}.")
+
+    @classmethod
+    def _of_multi_discrete(cls, space: spaces.MultiDiscrete) -> ActionSpec:
+        if space.nvec.ndim != 1:
+            raise SpaceError(
+                f"the action space {space} is not supported: expected one list of sizes, got the shape "
+                f"{list(space.nvec.shape)}. Flatten it: MultiDiscrete(nvec.ravel()), and reshape the action in "
+                "gymnasium.wrappers.TransformAction"
+            )
+        if len(space.nvec) == 1:
+            raise SpaceError(
+                f"the action space {space} is not supported: it has one dimension only, so declare it as "
+                f"gymnasium.spaces.Discrete({int(space.nvec[0])})"
+            )
+        return cls(tuple(int(n) for n in space.nvec), tuple(int(n) for n in space.start))
 
     @property
     def actions(self) -> int:
@@ -87,3 +105,17 @@ class ActionSpec:
     def dims(self) -> int:
         """M: the number of action dimensions."""
         return len(self.sizes)
+
+    @property
+    def unmasked(self) -> NDArray[np.bool_]:
+        """The mask of one step that allows every action: (A,), or (M, A) where M > 1. Its shape is that of all masks."""
+        return self.available[0] if self.dims == 1 else self.available
+
+    @property
+    def offset(self) -> NDArray[np.int64]:
+        """What is added to an action counted from 0: an array without axes, or (M,) where M > 1."""
+        return np.asarray(self.start[0] if self.dims == 1 else self.start, np.int64)
+
+    def __str__(self) -> str:
+        """As it is printed: "4", or "3 x 2" where there are several dimensions."""
+        return " x ".join(map(str, self.sizes))

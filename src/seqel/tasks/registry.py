@@ -62,6 +62,22 @@ TASKS: tuple[Task, ...] = (
         reference="Esslinger et al. 2022, arXiv:2206.01078",
     ),
     Task(
+        id="seqel/CombinationLock-v0",
+        entry_point="seqel.tasks.combination_lock:CombinationLock",
+        summary="See a combination, then set three dials to it at once, four steps later",
+        memory=4,
+        threshold=0.99,
+        reference="actions in several dimensions after Seyde et al. 2023, arXiv:2210.12566",
+    ),
+    Task(
+        id="seqel/FlatCombinationLock-v0",
+        entry_point="seqel.tasks.combination_lock:FlatCombinationLock",
+        summary="The same lock with one action for each of the 125 combinations",
+        memory=4,
+        threshold=0.99,
+        reference="for comparison with CombinationLock",
+    ),
+    Task(
         id="seqel/ShuffledObjects-v0",
         entry_point="seqel.tasks.shuffled_objects:ShuffledObjects",
         summary="Name the colour of the object that was marked ten steps ago; the order is shuffled at every step",

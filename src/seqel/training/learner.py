@@ -264,7 +264,10 @@ def _require_heads(network: QNetwork, objective: ObjectiveConfig, config: Learne
             "objective.iql_expectile nor network.policy_head = 'constraint' changes; use 'scalar' or 'hl-gauss'"
         )
     if config.sampled_negatives and network.action_spec.dims > 1:
-        raise ConfigError("learner.sampled_negatives: expected one action dimension, got more; set it to 0")
+        raise ConfigError(
+            f"learner.sampled_negatives: expected one action dimension, got {network.action_spec.dims}: set it to 0. With "
+            "several dimensions the values to compute are a sum over dimensions already, not a product"
+        )
     if terms and config.accumulate > 1 and network.head.values.divide_by_variance:
         names = " and ".join(f"objective.{term.setting}" for term in terms)
         raise ConfigError(

@@ -97,7 +97,15 @@ def described(source: Source) -> dict[str, Any]:
 
 
 def action_names(action: ActionSpec, source: Source | None = None) -> list[str]:
-    """Return the names of the actions from a table; without one, their numbers."""
+    """Return the names of the actions from a table; without one, their numbers.
+
+    Raises ConfigError: there are several action dimensions, whose actions no single list of features describes.
+    """
+    if action.dims > 1:
+        raise ConfigError(
+            f"action features describe the actions of one dimension, and there are {action.dims}: leave "
+            "offline.action_features out"
+        )
     encoding = getattr(source, "encoding", None)
     if encoding is not None:
         return list(encoding.actions)

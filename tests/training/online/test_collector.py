@@ -220,7 +220,7 @@ def test_rule_2_refresh_gives_the_memory_of_the_current_weights() -> None:
     with torch.no_grad():
         for t in range(12):
             seen = {"observation": torch.from_numpy(collector.staged["observation"][:, t])}
-            action = torch.from_numpy(collector.action[:, max(t - 1, 0), None])
+            action = torch.from_numpy(collector.action[:, max(t - 1, 0)])
             reward = torch.from_numpy(collector.reward[:, max(t - 1, 0)])
             _, again = agent.network.step(seen, action, reward, torch.full((COUNT,), t == 0), again)
     memory = collector.actors.states[0].memory

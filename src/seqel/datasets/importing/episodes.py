@@ -72,7 +72,7 @@ def assemble(
     begins = np.flatnonzero(np.diff(records["session"].astype(np.int64), prepend=-1) != 0)
     size = np.diff(np.append(begins, len(records)))
     last = begins + size - 1
-    final = _check_missing(records, last, schema.action, schema.reward, place)
+    final = _check_missing(records, last, schema.action_columns, schema.reward, place)
     ended = _ends(records, TERMINATED, schema.terminated, last, final, place)
     cut = _ends(records, TRUNCATED, schema.truncated, last, final, place)
     if schema.terminated is not None:
@@ -92,25 +92,43 @@ def assemble(
     source = np.repeat(begins, slots) + np.minimum(step, np.repeat(size - 1, slots))
     end = step == np.repeat(length, slots)
     columns = _observations(records, source, imported)
-    columns["action"] = np.where(end, 0, imported.action_codes[records["action"][source]])[:, None]
+    taken = records["action"][source]  # (slots, M)
+    codes = [mapping[taken[:, place]] for place, mapping in enumerate(imported.action_codes)]
+    columns["action"] = np.where(end[:, None], 0, np.column_stack(codes))
     columns["reward"] = np.where(end, np.float32(0.0), records["reward"][source])
     columns["by_agent"] = ~end
     chance = records["chance"][source] if "chance" in _fields(records) else np.full(len(source), np.nan, np.float32)
     columns[BEHAVIOUR] = np.where(end, np.float32(np.nan), chance)
     if schema.masked:
-        mask = records["mask"][source] | records["no_mask"][source][:, None]
-        mask[end & np.repeat(over, slots) & ~mask.any(axis=1)] = True  # no action is chosen there
-        taken = mask[np.arange(len(mask)), columns["action"][:, 0]]
-        bad = ~np.where(end, mask.any(axis=1), taken)
+        mask = _masks(records, source, imported)  # (slots, M, A)
+        there = imported.encoding.action.available
+        mask |= (end & np.repeat(over, slots))[:, None, None] & ~mask.any(axis=2, keepdims=True) & there
+        allowed = np.take_along_axis(mask, columns["action"][..., None], axis=2)[..., 0]  # (slots, M)
+        bad = ~np.where(end[:, None], mask.any(axis=2), allowed).all(axis=1)
         if bad.any():
             row = int(records["row"][source[bad]].min())
             name = schema.mask[0] if isinstance(schema.mask, tuple) else (schema.mask or schema.candidates)
+            if mask.shape[1] > 1:
+                name = ", ".join(schema.mask or ())
             raise DataError(
                 f"{place(row)}, column {name!r}: expected a mask that allows the action taken (or any, at a session's end), "
                 "got one that forbids it: check that masks have the order of the actions"
             )
-        columns["action_mask"] = mask
+        columns["action_mask"] = mask[:, 0] if mask.shape[1] == 1 else mask
     return Episodes(columns, records["session"][begins].astype(np.int64), length, over, records["row"][source])
+
+
+def _masks(records: NDArray[Any], source: NDArray[np.int64], imported: Imported) -> NDArray[np.bool_]:
+    """What was allowed at each slot; where a row does not say it, everything.  -> (slots, M, A)."""
+    action = imported.encoding.action
+    found = records["mask"][source]  # the dimensions' masks end to end
+    unsaid = records["no_mask"][source].reshape(len(source), -1)  # (slots, M)
+    mask = np.zeros((len(source), action.dims, action.actions), np.bool_)
+    begin = 0
+    for dim, size in enumerate(action.sizes):
+        mask[:, dim, :size] = found[:, begin : begin + size] | unsaid[:, dim, None]
+        begin += size
+    return mask
 
 
 def _fields(records: NDArray[Any]) -> tuple[str, ...]:
@@ -174,15 +192,20 @@ def _deduplicated(records: NDArray[Any], imported: Imported, counts: Counts) -> 
 
 
 def _check_missing(
-    records: NDArray[Any], last: NDArray[np.int64], action: str, reward: str, place: Callable[[int], str]
+    records: NDArray[Any],
+    last: NDArray[np.int64],
+    action: tuple[str, ...],
+    reward: str,
+    place: Callable[[int], str],
 ) -> NDArray[np.bool_]:
     """Return which sessions end with a row without action and reward, (sessions,)."""
-    no_action, no_reward = records["action"] < 0, (records["flags"] & MISSING) != 0
-    within = no_action | no_reward
-    within[last] = no_action[last] != no_reward[last]
+    missing = records["action"] < 0  # (rows, M)
+    no_action, no_reward = np.asarray(missing.all(axis=1)), (records["flags"] & MISSING) != 0
+    within = missing.any(axis=1) | no_reward
+    within[last] = (missing.any(axis=1) != no_reward)[last] | (missing.any(axis=1) != no_action)[last]
     if within.any():
         at = int(np.flatnonzero(within)[np.argmin(records["row"][within])])
-        column = action if no_action[at] else reward
+        column = action[int(missing[at].argmax())] if missing[at].any() else reward
         raise DataError(
             f"{place(int(records['row'][at]))}, column {column!r}: expected a value, got nothing: only the last row of a "
             "session may lack both action and reward; it is then the final observation"

@@ -52,13 +52,13 @@ class Imported:
     buckets: list[Path]
     rows: int
     encoding: Encoding
-    action_codes: NDArray[np.int64]  # provisional -> final
+    action_codes: list[NDArray[np.int64]]  # for each action column: provisional -> final
     category_codes: list[NDArray[np.int64]]  # for each category column: provisional -> final
     sessions: Series  # provisional -> name
     session_hash: NDArray[np.uint64]  # provisional -> hash
     missing: dict[str, int]  # column -> how many values
     frequencies: dict[str, NDArray[np.int64]]  # category column -> count of each of its names, including rare ones
-    action_counts: NDArray[np.int64]  # final code -> count
+    action_counts: NDArray[np.int64]  # final code -> count, of the first action column
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -70,13 +70,15 @@ def roles(schema: Schema) -> dict[str, Role]:
     found |= dict.fromkeys(schema.of_kind("entities"), "lists")
     if isinstance(schema.mask, str):
         found[schema.mask] = "list"
+    elif schema.mask is not None and isinstance(schema.action, tuple):  # a list for each action column
+        found |= dict.fromkeys(schema.mask, "list")
     if schema.candidates is not None:
         found[schema.candidates] = "list"
     found[schema.reward] = "number"
     if schema.behaviour_probability:
         found[schema.behaviour_probability] = "number"
     # a column with two roles is read as text if one of them needs the text
-    texts = {schema.session, schema.action, *schema.of_kind("text"), *schema.of_kind("category")}
+    texts = {schema.session, *schema.action_columns, *schema.of_kind("text"), *schema.of_kind("category")}
     found |= dict.fromkeys(texts, "text")
     if schema.order and schema.order not in texts:
         # if it is also observed, it is read as text: float64 cannot distinguish current times in nanoseconds
@@ -90,11 +92,14 @@ class _Pass:
     def __init__(self, table: Table, schema: Schema, directory: Path, progress: Callable[[float], None] | None) -> None:
         self.table, self.schema, self.directory, self.progress = table, schema, directory, progress
         self.sessions = Names(1 << 32, "")
-        self.actions = Names(
-            ACTIONS,
-            f"column {schema.action!r}: expected at most {ACTIONS:,} different actions, got more: check that it is the right "
-            "column. If it is, group the actions and use the group as the action",
-        )
+        self.actions = {
+            column: Names(
+                ACTIONS,
+                f"column {column!r}: expected at most {ACTIONS:,} different actions, got more: check that it is the right "
+                "column. If it is, group the actions and use the group as the action",
+            )
+            for column in schema.action_columns
+        }
         self.categories = {
             name: Names(
                 CODES_LIMIT,
@@ -179,7 +184,7 @@ class _Pass:
             if self.order_kind not in (None, kind):
                 raise refuse(schema.order, 0, f"a {self.order_kind}, as in the rows before", rows[schema.order][0])
             self.order_kind = kind
-        out["action"] = names(schema.action, self.actions).astype(np.int32)
+        out["action"] = np.column_stack([names(c, known) for c, known in self.actions.items()]).astype(np.int32)
         reward = number(schema.reward, "a number")
         no_reward = np.isnan(reward)
         out["reward"] = np.where(no_reward, 0.0, reward).astype(np.float32)
@@ -190,7 +195,7 @@ class _Pass:
             column = schema.behaviour_probability
             chance = number(column, "a probability above 0, at most 1")
             # a final observation has no action, and so no probability
-            bad = ((chance <= 0) | (chance > 1) | (chance.astype(np.float32) <= 0)) & (out["action"] >= 0)
+            bad = ((chance <= 0) | (chance > 1) | (chance.astype(np.float32) <= 0)) & (out["action"] >= 0).all(axis=1)
             if bad.any():
                 row = int(bad.argmax())
                 raise refuse(
@@ -247,7 +252,7 @@ class _Pass:
                 if len(self.table.sources) == 1
                 else "the files have no rows: expected tables with one row per step"
             )
-        actions, action_codes = self._actions()
+        actions, action_codes = zip(*map(self._actions, range(len(self.actions))), strict=True)
         vocabularies: dict[str, tuple[str, ...]] = {}
         codes = []
         for name, known in self.categories.items():
@@ -255,14 +260,15 @@ class _Pass:
             codes.append(mapping)
         kinds = self.schema.observation
         encoding = Encoding(
-            self.schema, actions, vocabularies, self.widths,
+            self.schema, actions[0], vocabularies, self.widths,
             tuple(name for name, kind in kinds.items() if kind in ("number", "vector") and self.missing[name]),
-            self._offsets(),
+            self._offsets(), actions[1:],
         )  # fmt: skip
-        counts = np.zeros(len(actions), np.int64)
-        np.add.at(counts, action_codes[:-1], self.actions.counts)
+        counts = np.zeros(len(actions[0]), np.int64)
+        np.add.at(counts, action_codes[0][:-1], next(iter(self.actions.values())).counts)
         return Imported(
-            self.record, self.buckets, self.rows, encoding, action_codes, codes, self.sessions.names.rechunk(), self.hashes,
+            self.record, self.buckets, self.rows, encoding, list(action_codes), codes,
+            self.sessions.names.rechunk(), self.hashes,
             {name: count for name, count in self._missing().items() if count},
             {name: known.counts for name, known in self.categories.items()}, counts,
             {
@@ -284,27 +290,29 @@ class _Pass:
         return {name: offset for name, offset in found.items() if offset}
 
     def _missing(self) -> dict[str, int]:
-        column = self.schema.candidates or self.schema.mask
-        return self.missing | ({column: self.masks.missing} if isinstance(column, str) else {})
+        return self.missing | self.masks.missing
 
-    def _actions(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-        """Return the names in order, and provisional -> final code, with a -1 at the end that maps -1 to itself."""
-        found = self.actions.names.to_list()
+    def _actions(self, place: int) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+        """Return the names of one action column in order, and provisional -> final code, with a -1 at the end that maps -1 to
+        itself."""
+        column = self.schema.action_columns[place]
+        found = self.actions[column].names.to_list()
         if not found:
-            raise DataError(f"column {self.schema.action!r} is empty: expected the action of each row")
-        declared = self.schema.actions
+            raise DataError(f"column {column!r} is empty: expected the action of each row")
+        declared = None if self.schema.names is None else self.schema.names[place]
         order = tuple(natural(found)) if declared is None else declared
         known = Lookup(order)
         codes = [known.get(name) for name in found]
         unknown = [name for name, code in zip(found, codes, strict=True) if code is None]
         if unknown:
             raise DataError(
-                f"column {self.schema.action!r}: expected one of the schema's actions {list(order)}, got {unknown[0]!r}: "
+                f"column {column!r}: expected one of the schema's actions {list(order)}, got {unknown[0]!r}: "
                 "add it to the schema"
             )
-        if self.masks.width is not None and self.masks.width != len(order):
+        width = self.masks.widths[place]
+        if width is not None and width != len(order):
             raise DataError(
-                f"the action mask has {self.masks.width} values per row, but there are {len(order)} actions "
+                f"the action mask has {width} values per row, but there are {len(order)} actions "
                 f"({', '.join(order[:8])}{', ...' if len(order) > 8 else ''}): list all of them in the schema, "
                 'in the order of the mask, as actions = ["...", ...]'
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,8 +31,7 @@ def analyse(dataset: Dataset, held_out: float = 0.1, seed: int = 0) -> dict[str,
     recorded, report = dataset.buffer, dataset.report
     own = np.asarray(recorded.slots.columns["by_agent"])
     reward = np.asarray(recorded.slots.columns["reward"])[own]
-    action = np.asarray(recorded.slots.columns["action"])[own][:, 0]
-    counts = np.bincount(action, minlength=len(dataset.actions))
+    action = np.asarray(recorded.slots.columns["action"])[own]  # (N, M)
     terminated = int(recorded.table.numbers[:, recorded.table.TERMINATED].sum())
     leaks = suspicious(dataset)
     found: dict[str, Any] = {
@@ -51,10 +51,7 @@ def analyse(dataset: Dataset, held_out: float = 0.1, seed: int = 0) -> dict[str,
             "histogram": histogram(reward),
         },
         "returns": quantiles(recorded.returns()),
-        "actions": [
-            {"name": name, "count": int(count), "share": float(count / max(1, len(action)))}
-            for name, count in zip(dataset.actions, counts, strict=True)
-        ],
+        "actions": _actions(dataset, action),
         "missing": {name: count / max(1, report["rows"]) for name, count in report.get("missing", {}).items()},
         **{
             name: report.get(name, 0)
@@ -72,6 +69,27 @@ def analyse(dataset: Dataset, held_out: float = 0.1, seed: int = 0) -> dict[str,
     }
     found["warnings"] = [*_warnings(found), *map(str, leaks)]
     return found
+
+
+def _actions(dataset: Dataset, taken: NDArray[Any]) -> list[dict[str, Any]]:
+    """Each action and how often it was taken, (N, M); where there are several columns, "COLUMN = NAME"."""
+    encoding, spec = dataset.encoding, dataset.action
+    columns: tuple[str, ...] = tuple(f"dimension {dim}" for dim in range(spec.dims))
+    names: tuple[tuple[str, ...], ...] = tuple(
+        tuple(str(code) for code in range(start, start + size))
+        for start, size in zip(spec.start, spec.sizes, strict=True)
+    )
+    if encoding is not None:
+        columns, names = encoding.schema.action_columns, encoding.names
+    out = []
+    for dim, known in enumerate(names):
+        counts = np.bincount(taken[:, dim], minlength=len(known))
+        before = f"{columns[dim]} = " if len(names) > 1 else ""
+        out += [
+            {"name": before + name, "count": int(count), "share": float(count / max(1, len(taken)))}
+            for name, count in zip(known, counts, strict=True)
+        ]
+    return out
 
 
 def quantiles(values: NDArray[Any]) -> dict[str, float]:
@@ -125,9 +143,10 @@ def _behaviour(dataset: Dataset, own: NDArray[np.bool_]) -> dict[str, Any] | Non
         return None
     inverse = 1.0 / chance[known].astype(np.float64)
     if "action_mask" in columns:
-        choices = float(np.asarray(columns["action_mask"])[own][known].sum(axis=1).mean())
+        allowed = np.asarray(columns["action_mask"])[own][known].sum(axis=-1)  # (N,) or (N, M)
+        choices = float(allowed.reshape(len(allowed), -1).astype(np.float64).prod(axis=1).mean())
     else:
-        choices = float(len(dataset.actions))
+        choices = float(math.prod(dataset.action.sizes))
     return {
         "known": float(known.mean()),
         "min": float(chance[known].min()),
@@ -146,7 +165,7 @@ def _trained_on(dataset: Dataset, held_out: float, seed: int) -> dict[str, Any]:
             {"path": leaf.path, "kind": leaf.kind, "shape": list(leaf.shape), "dtype": leaf.dtype}
             for leaf in dataset.observation.leaves
         ],
-        "actions": len(dataset.actions),
+        "actions": len(dataset.actions) if dataset.action.dims == 1 else list(dataset.action.sizes),
         "masked": dataset.buffer.layout.masked,
         "held_out_sessions": len(held),
         "sessions": dataset.buffer.episodes - len(held),

@@ -61,7 +61,7 @@ def suspicious(dataset: Dataset, sample: int = SAMPLE) -> list[Leak]:
     part = slice(0, sample)
     own = np.asarray(columns["by_agent"][part])
     reward = columns["reward"][part][own].astype(np.float64)
-    action = columns["action"][part][own][:, 0].astype(np.int64)
+    actions = columns["action"][part][own].astype(np.int64)  # (N, M)
     half = len(reward) // 2
     found = []
     for name, values in _values(dataset, part, own):
@@ -71,7 +71,7 @@ def suspicious(dataset: Dataset, sample: int = SAMPLE) -> list[Leak]:
             share = max(share, _line(values, reward, half))
         if share > SUSPICIOUS:
             found.append(Leak(name, "reward", share))
-        same = _same(groups, action, half, len(dataset.actions))
+        same = max(_same(groups, actions[:, dim], half, size) for dim, size in enumerate(dataset.action.sizes))
         if same > SAME:
             found.append(Leak(name, "action", same))
     return found

@@ -52,8 +52,11 @@ class Actors:
         previous_action: NDArray[np.int64],
         mask: NDArray[np.bool_] | None,
     ) -> NDArray[np.float32]:
-        """Return (E, A) Q-values in units of reward, in each row from the agent that acts there. Args: see `Agent.act`."""
-        q = np.empty((len(reward), self.agent.action_spec.actions), np.float32)
+        """Return Q-values in units of reward, in each row from the agent that acts there: (E, A), or (E, M, A) if M > 1.
+
+        Args: see `Agent.act`.
+        """
+        q = np.empty((len(reward), *self.agent.action_spec.unmasked.shape), np.float32)
         for number, (agent, rows) in enumerate(self.parts):
             decision, self.states[number] = agent.act(
                 FlatObservation({path: leaf[rows] for path, leaf in observation.items()}),

@@ -54,29 +54,30 @@ class Collector:
     ) -> None:
         self.stream, self.actors, self.explorer, self.replay, self.scale = stream, actors, explorer, replay, scale
         self.seed, self.segment, self.context = seed, max(segment, 2 * context), context
-        count = stream.count
+        count, dims = stream.count, stream.action_spec.dims
         self.steps = 0
         self.episodes = np.zeros(count, np.int64)  # how many were started before the current one
-        self.last_action = np.zeros(count, np.int64)
+        self.last_action = np.zeros((count, dims), np.int64)
         self.last_reward = np.zeros(count, np.float32)
         self.cursor = np.zeros(count, np.int64)  # transitions staged
         self.start = np.zeros(count, np.int64)  # step number of the first staged observation
-        self.before_action = np.zeros(count, np.int64)  # the action before the first staged step
+        self.before_action = np.zeros((count, dims), np.int64)  # the action before the first staged step
         self.before_reward = np.zeros(count, np.float32)
         self.total = np.zeros(count, np.float64)
-        self.history: list[list[int]] = [[] for _ in range(count)]  # actions since each reset, to replay them
+        # actions since each reset, to replay them: numbers, or lists of M numbers where M > 1
+        self.history: list[list[Any]] = [[] for _ in range(count)]
         self._allocate()
 
     def _allocate(self) -> None:
         count, room = self.stream.count, self.segment
         storage = self.stream.spec.storage
         self.staged = {path: np.zeros((count, room + 1, *shape), dtype) for path, (shape, dtype) in storage.items()}
-        self.action = np.zeros((count, room), np.int64)
+        self.action = np.zeros((count, room, self.stream.action_spec.dims), np.int64)
         self.reward = np.zeros((count, room), np.float32)
         self.q_acted = np.zeros((count, room), np.float32)
         self.mask: NDArray[np.bool_] | None = None
         if self.replay.layout.masked:
-            self.mask = np.ones((count, room + 1, self.actors.agent.action_spec.actions), bool)
+            self.mask = np.repeat(self.stream.unmasked()[:, None], room + 1, axis=1)
 
     def begin(self) -> None:
         """Reset every environment to its first episode."""
@@ -100,13 +101,13 @@ class Collector:
             stream.current,
             reward=self.last_reward,
             first=first,
-            previous_action=self.last_action + self.actors.agent.action_spec.start[0],
+            previous_action=self.last_action + self.actors.agent.action_spec.offset,
             mask=stream.mask,
         )
         scale = float(self.actors.agent.network.head.scale)
         action = self.explorer.select(q, stream.current, stream.mask, scale, fraction)
         outcome = stream.step(action)
-        self._stage(rows, outcome, action, q[rows, action])
+        self._stage(rows, outcome, action, _value_of(q, action))
         self.steps += int(outcome.stepped.sum())
         ended = self._finish(outcome) if outcome.ended.any() else []
         if not outcome.stepped.all():
@@ -121,16 +122,16 @@ class Collector:
     def _stage(self, rows: NDArray[np.int64], outcome: Any, action: NDArray[np.int64], q: NDArray[np.float32]) -> None:
         live = rows[outcome.stepped]
         at = self.cursor[live]
-        self.action[live, at] = action[live]
+        self.action[live, at] = action.reshape(self.last_action.shape)[live]
         self.reward[live, at] = outcome.reward[live]
         self.q_acted[live, at] = q[live]
         for path, leaf in outcome.reached.items():
             self.staged[path][live, at + 1] = leaf[live]
         if self.mask is not None:
-            self.mask[live, at + 1] = True if outcome.mask is None else outcome.mask[live]
+            self.mask[live, at + 1] = self.stream.action_spec.unmasked if outcome.mask is None else outcome.mask[live]
         self.cursor[live] += 1
         self.total[live] += outcome.reward[live]
-        self.last_action = action
+        self.last_action = action.reshape(self.last_action.shape)
         self.last_reward = outcome.reward.astype(np.float32)
         if self.stream.seedable:
             for row, choice in zip(live.tolist(), action[live].tolist(), strict=True):
@@ -176,7 +177,8 @@ class Collector:
         for path, leaf in self.stream.current.items():
             self.staged[path][rows, 0] = leaf[rows]
         if self.mask is not None:
-            self.mask[rows, 0] = True if self.stream.mask is None else self.stream.mask[rows]
+            unmasked = self.stream.action_spec.unmasked
+            self.mask[rows, 0] = unmasked if self.stream.mask is None else self.stream.mask[rows]
         for row in np.flatnonzero(rows).tolist():
             self.history[row] = []
 
@@ -199,12 +201,12 @@ class Collector:
         steps, start = int(self.cursor[row]), int(self.start[row])
         return Episode(
             observation={path: leaf[row, : steps + 1] for path, leaf in self.staged.items()},
-            action=self.action[row, :steps, None],
+            action=self.action[row, :steps],
             reward=self.reward[row, :steps],
             terminated=terminated,
             truncated=truncated,
             start_step=start,
-            previous_action=self.before_action[row : row + 1] if start else None,
+            previous_action=self.before_action[row] if start else None,
             previous_reward=float(self.before_reward[row]) if start else 0.0,
             action_mask=None if self.mask is None else self.mask[row, : steps + 1],
             q_acted=self.q_acted[row, :steps],
@@ -228,14 +230,14 @@ class Collector:
         whole = torch.zeros(first.shape, device=device)
         batch = SequenceBatch(
             observation=tensors,
-            action=torch.from_numpy(self.action[:, : steps - 1, None].copy()).to(device),
+            action=torch.from_numpy(self.action[:, : steps - 1].copy()).to(device),
             reward=torch.from_numpy(self.reward[:, : steps - 1].copy()).to(device),
             discount=whole[:, 1:],
             is_first=torch.from_numpy(first).to(device),
             valid=whole[:, 1:] > 0,
             loss_mask=whole[:, 1:] > 0,
             start_step=torch.from_numpy(self.start.copy()).to(device),
-            previous_action=torch.from_numpy(self.before_action[:, None].copy()).to(device),
+            previous_action=torch.from_numpy(self.before_action.copy()).to(device),
             previous_reward=torch.from_numpy(self.before_reward.copy()).to(device),
         )
         self.actors.refresh(batch, torch.from_numpy(self.cursor.copy()).to(device))
@@ -267,7 +269,7 @@ class Collector:
         self.staged = {path: leaf.copy() for path, leaf in state["staged"].items()}
         self.mask = None if state["mask"] is None else state["mask"].copy()
         self.explorer.load_state_dict(state["explorer"])
-        self.history = [list(map(int, actions)) for actions in state["history"]]
+        self.history = [np.asarray(actions).tolist() for actions in state["history"]]
         self.actors.load_state_dict(state.get("actors", [state]))  # saved before 2026-11-25: one agent
         lost = every = np.ones(self.stream.count, bool)
         if self.stream.seedable:
@@ -296,6 +298,12 @@ class Collector:
             return False
         now = self.stream.current
         return all(leaf[row, at].tobytes() == now[path][row].tobytes() for path, leaf in self.staged.items())
+
+
+def _value_of(q: NDArray[np.float32], action: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The value of each row's action: the mean over dimensions.  q (E, A) or (E, M, A), action (E,) or (E, M) -> (E,)."""
+    taken = np.take_along_axis(q, action[..., None], axis=-1)[..., 0]
+    return taken if taken.ndim == 1 else taken.mean(axis=1)
 
 
 ARRAYS = (

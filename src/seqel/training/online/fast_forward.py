@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,12 @@ __all__ = ["fast_forward"]
 def fast_forward(
     stream: VectorStream,
     seeds: list[int | None],
-    history: Sequence[Sequence[int]],
+    history: Sequence[Sequence[Any]],
     same: Callable[[int, int, float | None], bool],
 ) -> NDArray[np.bool_]:
     """Reset every row with its seed and take the actions of its `history` again. Returns (E,) bool, True for lost rows.
+
+    An action is a number, or M numbers if there are several dimensions, counted from 0.
 
     All rows end at the same call: rows with fewer actions idle first and are reset when it is their turn.
     `same(row, taken, reward)` compares what `stream.current` shows after `taken` actions with what was recorded. It is
@@ -35,7 +38,7 @@ def fast_forward(
 def _fast_forward(
     stream: VectorStream,
     seeds: list[int | None],
-    history: Sequence[Sequence[int]],
+    history: Sequence[Sequence[Any]],
     same: Callable[[int, int, float | None], bool],
 ) -> NDArray[np.bool_]:
     lengths = np.array([len(actions) for actions in history])
@@ -65,6 +68,5 @@ def _fast_forward(
 
 def _any_allowed(stream: VectorStream) -> NDArray[np.int64]:
     """Return an allowed action per row, for rows whose steps do not count but must not break the environment."""
-    if stream.mask is None:
-        return np.zeros(stream.count, np.int64)
-    return np.asarray(stream.mask.argmax(axis=1), np.int64)
+    mask = stream.unmasked() if stream.mask is None else stream.mask
+    return np.asarray(mask.argmax(axis=-1), np.int64)  # (E,), or (E, M) if M > 1
