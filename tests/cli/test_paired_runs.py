@@ -164,11 +164,11 @@ def test_ctrl_c_in_a_comparison_saves_both(tmp_path: Path) -> None:
         stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
         env=os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while time.monotonic() < until and not all((folder / "agent").exists() for folder in folders):
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to the whole group
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert out == "" and "Traceback" not in err
     assert f"--compare --resume {folders[0]}" in err.replace("\n", " ")
