@@ -31,7 +31,6 @@ def scalars(record: Record) -> dict[str, float]:
     found: dict[str, float | None] = {f"train/{name}": value for name, value in record.metrics.items()}
     if record.validation is not None:
         found |= record.validation.scalars()
-        found["validation/success"] = record.validation.success
     found["train/steps"] = record.steps
     found["train/updates"] = record.updates
     found["train/seconds"] = record.seconds
