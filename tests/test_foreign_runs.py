@@ -15,7 +15,8 @@ import seqel
 from seqel.agents import artifact
 from seqel.cli.main import main
 from seqel.errors import CheckpointError, TrustError
-from seqel.training.config import load_config, save_config, with_settings
+from seqel.training.config import with_settings
+from seqel.training.config_file import load_config, save_config
 from support import TINY
 
 MODULE = """

@@ -16,7 +16,17 @@ from seqel.agents.config import ExplorationConfig
 from seqel.errors import ConfigError
 from seqel.losses.config import ObjectiveConfig
 from seqel.networks.config import NetworkConfig
-from seqel.settings import check, list_settings, replace, section, setting, suggest
+from seqel.settings import (
+    as_dict,
+    as_toml,
+    check,
+    list_settings,
+    replace,
+    section,
+    setting,
+    suggest,
+    unresolved,
+)  # fmt: skip
 from seqel.training.config import LearnerConfig, OfflineConfig, ReplayConfig, RunConfig, ValidationConfig
 
 SECTIONS = (
@@ -40,7 +50,8 @@ class Outer:
     power: float = setting(0.0, "Above 1, or off.", gt=1.0, or_zero=True)
     pair: tuple[float, float] = setting((0.1, 0.2), "Two.", ge=0.0, lt=1.0)
     names: tuple[str, ...] = setting((), "Any number.")
-    goal: float | None = setting(None, "Perhaps.", le=9.0)
+    goal: float = setting(math.inf, "Perhaps.", le=9.0, none=math.inf)
+    reach: int = setting(0, "Chosen or given.", ge=1, auto=0)
     extra: dict[str, Any] = setting(factory=dict, meaning="Anything.")
     on: bool = setting(True, "Yes or no.")
     inner: Inner = section(Inner, "Inside.")
@@ -52,13 +63,13 @@ class Outer:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"count": 0}, "count: expected a whole number of at least 1, got 0"),
-        ({"count": 2.5}, "count: expected a whole number of at least 1, got 2.5"),
-        ({"count": True}, "count: expected a whole number"),
-        ({"count": "3"}, "count: expected a whole number"),
-        ({"count": 2**63}, "count: expected a whole number"),
-        ({"count": 10**400}, "count: expected a whole number"),
-        ({"count": None}, "count: expected a whole number"),
+        ({"count": 0}, "count: expected an integer of at least 1, got 0"),
+        ({"count": 2.5}, "count: expected an integer of at least 1, got 2.5"),
+        ({"count": True}, "count: expected an integer"),
+        ({"count": "3"}, "count: expected an integer"),
+        ({"count": 2**63}, "count: expected an integer"),
+        ({"count": 10**400}, "count: expected an integer"),
+        ({"count": None}, "count: expected an integer"),
         ({"choice": "three"}, "choice: expected one of 'one', 'two', got 'three'"),
         ({"choice": ["one"]}, "choice: expected one of 'one', 'two'"),
         ({"power": 1.0}, "power: expected a finite number above 1, or 0, got 1.0"),
@@ -69,7 +80,12 @@ class Outer:
         ({"pair": (0.1,)}, "pair: expected a list of 2, each a finite number"),
         ({"names": "abc"}, "names: expected a list, each a text, got 'abc'"),
         ({"names": (1,)}, r"names\[0\]: expected a text, got 1"),
-        ({"goal": 10.0}, "goal: expected a finite number of at most 9, or None, got 10.0"),
+        ({"goal": None}, "goal: expected a finite number of at most 9, or 'none', got None"),
+        ({"goal": "auto"}, "goal: expected a finite number of at most 9, or 'none', got 'auto'"),
+        ({"goal": -math.inf}, "goal: expected a finite number"),
+        ({"reach": -1}, "reach: expected an integer of at least 1, or 'auto', got -1"),
+        ({"reach": False}, "reach: expected an integer of at least 1, or 'auto', got False"),
+        ({"goal": 10.0}, "goal: expected a finite number of at most 9, or 'none', got 10.0"),
         ({"extra": 3}, "extra: expected a table, got 3"),
         ({"extra": {1: 2}}, "extra: expected a table"),
         ({"on": 1}, "on: expected true or false, got 1"),
@@ -99,6 +115,24 @@ def test_texts_are_read_as_toml_values_where_no_text_is_expected() -> None:
         replace(Outer(), {"inner": 3})
 
 
+def test_a_value_with_a_name_is_written_and_read_by_its_name() -> None:
+    assert (Outer(reach="auto").reach, Outer(goal="none").goal) == (0, math.inf)  # type: ignore[arg-type]
+    assert replace(Outer(reach=3, goal=1.0), {"reach": "auto", "goal": "none"}) == Outer()
+    written = as_dict(Outer())
+    assert (written["reach"], written["goal"], written["pair"]) == ("auto", "none", [0.1, 0.2])
+    assert replace(Outer(reach=3), written) == Outer()
+    shown = {info.name: (as_toml(info.default), info.expected) for info in list_settings(Outer)}
+    assert shown["reach"] == ('"auto"', "an integer of at least 1, or 'auto'")
+    assert shown["goal"] == ('"none"', "a finite number of at most 9, or 'none'")
+
+
+def test_what_is_still_to_be_chosen_is_listed_by_name() -> None:
+    assert unresolved(Outer()) == ["reach"] and unresolved(Outer(reach=2)) == []
+    assert unresolved(RunConfig()) == [
+        "vectorization", "device", "threads", "network.context", "objective.discount", "replay.window", "learner.compile",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "meant"),
     [("inner.rat", "inner.rate"), ("rate", "inner.rate"), ("speed", "inner.rate"), ("cuont", "count"), ("zzz", None)],
@@ -125,7 +159,7 @@ def test_every_setting_is_explained_and_checked(kind: type[Any], field: dataclas
     if get_origin(annotation) is Literal:
         wrong += ["foo", "??"]
         assert all(isinstance(choice, str) for choice in get_args(annotation))
-    numbers = annotation in (int, float) or annotation == float | None
+    numbers = annotation in (int, float)
     if numbers:
         wrong += [math.nan, math.inf, "3", True]
         wrong += [bound - 1 for bound in (declared.ge,) if bound is not None]
@@ -134,7 +168,8 @@ def test_every_setting_is_explained_and_checked(kind: type[Any], field: dataclas
         assert annotation is not int or declared.ge is not None, "a count has a smallest value"
     if annotation is int:
         wrong += [declared.ge + 0.5, 2**63]
-    for value in wrong:
+    named = [meant for _, meant in declared.words]
+    for value in [one for one in wrong if one not in named]:
         with pytest.raises(ConfigError, match=rf"\b{field.name}.*expected .*got "):
             kind(**{field.name: value})
 

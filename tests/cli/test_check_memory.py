@@ -10,15 +10,15 @@ from seqel.cli.main import main
 from seqel.environments.probe import probe
 from seqel.environments.resolve import resolve
 from seqel.training.config import preset
-from seqel.training.defaults import resolve_defaults
 from seqel.training.hardware import memory
+from seqel.training.resolve import for_environment
 
 
 def test_check_warns_if_a_default_run_does_not_fit(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = probe(resolve("CartPole-v1"), steps=200)
-    parts = memory.memory_needed(resolve_defaults(preset(), found), found.observation, found.action)
+    parts = memory.memory_needed(for_environment(preset(), found), found.observation, found.action)
     present = sum(size for size, _ in parts.values()) - (parts["the replay"][0] >> 1)
     monkeypatch.setattr(memory, "memory_present", lambda: present)
     assert main(["check", "CartPole-v1", "--steps", "200", "--json"]) == 0

@@ -15,7 +15,8 @@ from seqel.integrity import sealed_line
 from seqel.runs.api import _new_folder
 from seqel.runs.folder import RunFolder
 from seqel.runs.metrics import METRICS, VALIDATION, markdown
-from seqel.training.config import load_config, preset
+from seqel.training.config import preset
+from seqel.training.config_file import load_config
 
 TINY: dict[str, Any] = {
     "network.width": 16, "network.heads": 2, "network.layers": 1, "device": "cpu", "environments": 4,

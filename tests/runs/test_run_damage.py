@@ -16,7 +16,8 @@ import seqel
 from seqel.errors import CheckpointError, EnvironmentFault, StorageError
 from seqel.evaluation.rollout import summarise
 from seqel.runs.folder import RunFolder
-from seqel.training.config import load_config, preset
+from seqel.training.config import preset
+from seqel.training.config_file import load_config
 from seqel.training.online.trainer import OnlineTrainer
 from seqel.training.record import Record
 from support import MAZE, TINY

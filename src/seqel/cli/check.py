@@ -52,9 +52,9 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.environments.resolve import resolve
     from seqel.errors import ConfigError
     from seqel.training.config import preset
-    from seqel.training.defaults import resolve_defaults
     from seqel.training.hardware.memory import missing_memory
     from seqel.training.online.trainer import OnlineTrainer
+    from seqel.training.resolve import for_environment
 
     if arguments.steps < 1:
         raise ConfigError(f"--steps: expected at least 1, got {arguments.steps}")
@@ -63,7 +63,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     found = probe(make, seed=arguments.seed, steps=arguments.steps)
     output.note("building the default network and timing it ...")
     config = preset(env=arguments.env)
-    problem = missing_memory(resolve_defaults(config, found), found.observation, found.action, masked=found.masked)
+    problem = missing_memory(for_environment(config, found), found.observation, found.action, masked=found.masked)
     if problem is not None:  # a run would be refused, but timing needs only a few episodes
         config = preset(env=arguments.env, replay__capacity=SMALL)
     trainer = OnlineTrainer(config, make, found)

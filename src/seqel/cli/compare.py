@@ -88,7 +88,7 @@ def resume_comparison(folder: Path, steps: int | None, output: Output) -> dict[s
     """
     from seqel.errors import ConfigError
     from seqel.runs.run_config import CONFIG
-    from seqel.training.config import load_config
+    from seqel.training.config_file import load_config
 
     if not (folder / CONFIG).exists():
         raise ConfigError(f"--compare --resume: expected the folder of a comparison, but {folder} holds no {CONFIG}")
@@ -165,7 +165,7 @@ def _together(
     }
 
 
-def _draw(folders: dict[str, Path], title: str, threshold: float | None) -> dict[str, list[float]]:
+def _draw(folders: dict[str, Path], title: str, threshold: float) -> dict[str, list[float]]:
     """Draw both learning curves in one plot. Returns the validation returns of each."""
     from seqel.runs.plots import draw_comparison
 

@@ -203,7 +203,8 @@ def settings_of(arguments: Arguments) -> RunConfig:
         ConfigError: an unknown or ill-typed setting, or --config together with --preset.
     """
     from seqel.errors import ConfigError
-    from seqel.training.config import load_config, preset, with_settings
+    from seqel.training.config import preset, with_settings
+    from seqel.training.config_file import load_config
 
     if arguments.config is not None and arguments.preset is not None:
         raise ConfigError('expected --config or --preset, got both (a config file may contain preset = "...")')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,11 +19,12 @@ class ObjectiveConfig:
     Raises ConfigError if a value is out of range, or if two settings contradict each other.
     """
 
-    discount: float | None = setting(
-        None,
-        "Discount factor per step. If not set: what the environment suggests, else 0.99.",
+    discount: float = setting(
+        -math.inf,
+        "Discount factor per step. 'auto': what the environment suggests, otherwise 0.99.",
         ge=0.0,
         le=1.0,
+        auto=-math.inf,
         known_as=("gamma",),
     )
     lambda_: float = setting(

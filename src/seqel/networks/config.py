@@ -40,9 +40,10 @@ class NetworkConfig:
     feedforward: int = setting(4, "Hidden width of each block's MLP.", unit="multiples of `width`", ge=1)
     context: int = setting(
         0,
-        "How far back each layer's attention reaches. 0: chosen from the environment's episode length.",
+        "How far back each layer's attention reaches. 'auto': the length of the environment's or the table's episodes.",
         unit="steps",
-        ge=0,
+        ge=1,
+        auto=0,
         known_as=("context_length", "history", "seq_len", "memory"),
     )
     dropout: float = setting(

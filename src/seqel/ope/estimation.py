@@ -22,10 +22,10 @@ from seqel.ope.fqe import FQETrainer, StepEstimates, fitted_config
 from seqel.ope.policies import AgentPolicy, BehaviourPolicy, Policy
 from seqel.ope.saved_fits import SavedFits, fingerprint
 from seqel.training.config import RunConfig
-from seqel.training.defaults import LONGEST_CONTEXT
 from seqel.training.held_out import HeldOut
 from seqel.training.offline import loop as offline
 from seqel.training.record import Record
+from seqel.training.resolve import LONGEST_CONTEXT
 from seqel.training.sources import Source
 
 __all__ = ["OffPolicy", "PolicyValue", "estimate_policies", "fitted", "tabulate"]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,13 +24,14 @@ from seqel.runs.trackers.registry import open_trackers
 from seqel.runs.trust import Known, known, remember, require_inside
 from seqel.training import config as configs
 from seqel.training.action_features import read_action_features, settings_for
-from seqel.training.config import RunConfig, save_config, with_settings
-from seqel.training.hardware.threads import available_cores, choose_threads
+from seqel.training.config import RunConfig, with_settings
+from seqel.training.config_file import save_config
 from seqel.training.offline import loop as offline
 from seqel.training.offline.trainer import OfflineTrainer
 from seqel.training.online import loop as online
 from seqel.training.online.trainer import OnlineTrainer
 from seqel.training.record import Record
+from seqel.training.resolve import with_available_device
 from seqel.training.sources import Data, Source, action_names, open_source, source_names
 from seqel.training.trainer import Trainer
 
@@ -174,21 +173,14 @@ def resume(
             raise ConfigError(f"{folder} was trained on data in memory: pass them as seqel.resume(folder, data=...)")
         if steps is not None:
             config = with_settings(config, {"steps" if online_run else "offline.updates": steps})
+        config, notes = with_available_device(config)
         newest, best = run.checkpoints.latest(), run.best()
-        asked = trackers
-        if asked is None:
-            asked = [name for name in config.trackers if confirmed.trusted or name != "wandb"]
-        opened = open_trackers(asked)
-        restarts_from_itself = newest is not None and best is not None
-        given = (set() if data is None else {"offline.files", "offline.schema"}) | (
-            {"init_from"} if restarts_from_itself else set()
+        if trackers is None:
+            trackers = [name for name in config.trackers if confirmed.trusted or name != "wandb"]
+        opened = open_trackers(trackers)
+        source, initial = _named_files(
+            run, config, confirmed, data, has_weights=newest is not None and best is not None
         )
-        if not confirmed.trusted:
-            require_inside(config, run.path, source=str(run.path / CONFIG), confirm=_how_to_confirm(run), given=given)
-        found = data if data is not None else config.offline.files or None
-        source = None if found is None else open_source(found, config.offline.schema)
-        # with a checkpoint, the weights are in it, and the starting agent's folder may have been moved
-        initial = _load_agent((run.agent if restarts_from_itself else config.init_from) if config.init_from else None)
         make = _environment(run, config, confirmed, env) if online_run else None
         trainer, records = build(config, make, source, initial)
         try:
@@ -196,19 +188,40 @@ def resume(
             if restored and online_run:
                 restore_best(trainer, run, best)
             if steps is not None:
-                slack = trainer.config.environments if online_run else 1  # one call steps every environment
-                if steps <= trainer.count - slack:
-                    raise ConfigError(
-                        f"{trainer.unit}: expected at least the {trainer.count:,} already done, got {steps:,}"
-                    )
-                trainer.extend()
+                _extend(trainer, steps)
                 save_config(trainer.config, run.path / CONFIG)
-            trainer.notes.extend(run.cut(trainer.count if restored else -1))
+            trainer.notes.extend([*notes, *run.cut(trainer.count if restored else -1)])
             return run_to_end(trainer, records, run, progress, opened)
         finally:
             trainer.close()
     finally:
         run.close()
+
+
+def _extend(trainer: Trainer, steps: int) -> None:
+    """Continue a run whose length was changed to `steps`. Raises ConfigError if more is done already."""
+    slack = trainer.config.environments if trainer.unit == "steps" else 1  # one call steps every environment
+    if steps <= trainer.count - slack:
+        raise ConfigError(f"{trainer.unit}: expected at least the {trainer.count:,} already done, got {steps:,}")
+    trainer.extend()
+
+
+def _named_files(
+    run: RunFolder, config: RunConfig, confirmed: Known, data: Source | None, has_weights: bool
+) -> tuple[Source | None, Agent | None]:
+    """Return a resumed run's recorded data and the agent it started from, after checking that its files may be opened.
+
+    has_weights: the run's own folder holds the weights, so the starting agent's folder, which may have been moved, is not
+        needed.
+
+    Raises TrustError if the run is from another machine and names files outside its folder.
+    """
+    given = (set() if data is None else {"offline.files", "offline.schema"}) | ({"init_from"} if has_weights else set())
+    if not confirmed.trusted:
+        require_inside(config, run.path, source=str(run.path / CONFIG), confirm=_how_to_confirm(run), given=given)
+    found = data if data is not None else config.offline.files or None
+    source = None if found is None else open_source(found, config.offline.schema)
+    return source, _load_agent((run.agent if has_weights else config.init_from) if config.init_from else None)
 
 
 def _how_to_confirm(run: RunFolder) -> str:
@@ -286,9 +299,4 @@ def _config(
     base = config if config is not None else configs.preset(preset_)
     given: dict[str, Any] = {"env": "" if env is None else environment_name(env), **(settings or {})}
     given |= {name: value for name, value in (("steps", steps), ("seed", seed)) if value is not None}
-    chosen = with_settings(base, given)
-    if chosen.threads:
-        return chosen
-    # The number of threads that compute a sum decides its last bits, so a resumed run must use as many.
-    threads = choose_threads(chosen.network.width, min(available_cores(), torch.get_num_threads()))
-    return dataclasses.replace(chosen, threads=threads)
+    return with_settings(base, given)

@@ -24,7 +24,8 @@ from seqel.runs.checkpoints import CheckpointStore
 from seqel.runs.plots import draw_curve
 from seqel.runs.run_config import CONFIG, read_run_config
 from seqel.storage import Claim, atomic_create, atomic_write, writing
-from seqel.training.config import RunConfig, config_text
+from seqel.training.config import RunConfig
+from seqel.training.config_file import config_text
 from seqel.training.record import Record, count
 from seqel.training.trainer import Trainer
 
@@ -202,10 +203,10 @@ class RunFolder:
             "seconds": trainer.elapsed,
             "best": self._best_line(looks),
             "final": looks[-1] if looks else None,
-            "threshold": threshold,
+            "threshold": threshold if math.isfinite(threshold) else None,  # JSON has no infinity
             "solved": bool(lines and lines[-1].get("solved")),
         }
-        if threshold is not None and looks:
+        if math.isfinite(threshold) and looks:
             means = [line["validation"]["mean"] for line in looks]
             for name in ("steps", "seconds"):
                 summary[f"{name}_to_threshold"] = first_reached([line[name] for line in looks], means, threshold)

@@ -4,6 +4,7 @@ scores on held-out episodes over updates."""
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ HELD_OUT = {
 }
 
 
-def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: float | None = None) -> None:
+def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: float = math.inf) -> None:
     """Draw the records of metrics.jsonl. Raises StorageError."""
     from matplotlib.figure import Figure  # no pyplot: nothing global, no window, no display needed
 
@@ -45,7 +46,7 @@ def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: f
         if panel in ("return", "success"):
             _curve(axis, lines, panel, TRAIN, "training (exploring)")
             _validation(axis, validations, panel)
-            if panel == "return" and threshold is not None:
+            if panel == "return" and math.isfinite(threshold):
                 axis.axhline(threshold, color="#2e8b57", lw=1, ls=":", label=f"threshold {threshold:g}")
             axis.set_ylabel("mean return" if panel == "return" else "success")
             _legend(axis)
@@ -75,9 +76,7 @@ def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: f
     _save(figure, path)
 
 
-def draw_comparison(
-    runs: dict[str, list[dict[str, Any]]], path: Path, title: str, threshold: float | None = None
-) -> None:
+def draw_comparison(runs: dict[str, list[dict[str, Any]]], path: Path, title: str, threshold: float = math.inf) -> None:
     """Draw two runs' validations on common axes. runs: name -> the records of its metrics.jsonl. Raises StorageError."""
     from matplotlib.figure import Figure
 
@@ -92,7 +91,7 @@ def draw_comparison(
         axis.spines[["top", "right"]].set_visible(False)
         for (name, lines), colour in zip(validations.items(), SIDES, strict=True):
             _validation(axis, lines, panel, colour, name)
-        if panel == "return" and threshold is not None:
+        if panel == "return" and math.isfinite(threshold):
             axis.axhline(threshold, color="#2e8b57", lw=1, ls=":", label=f"threshold {threshold:g}")
         if panel == "success":
             axis.set_ylim(-0.03, 1.03)

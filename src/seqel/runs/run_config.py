@@ -6,7 +6,8 @@ from pathlib import Path
 
 from seqel.errors import CheckpointError
 from seqel.integrity import require_own, too_large, unsealed_text
-from seqel.training.config import RunConfig, load_config
+from seqel.training.config import RunConfig
+from seqel.training.config_file import load_config
 
 __all__ = ["CONFIG", "read_run_config"]
 

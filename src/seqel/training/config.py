@@ -1,20 +1,16 @@
-"""The complete configuration of a run, as frozen dataclasses; presets; reading and writing TOML. Does not import torch."""
+"""The complete configuration of a run, as frozen dataclasses, and presets. Does not import torch."""
 
 from __future__ import annotations
 
-import dataclasses
-import tomllib
+import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from seqel.agents.config import ExplorationConfig
 from seqel.errors import ConfigError
-from seqel.integrity import sealed_text
 from seqel.losses.config import ObjectiveConfig
 from seqel.networks.config import NetworkConfig
 from seqel.settings import check, replace, section, setting
-from seqel.storage import atomic_write
 from seqel.training.presets import PRESETS
 
 __all__ = [
@@ -23,11 +19,8 @@ __all__ = [
     "ReplayConfig",
     "RunConfig",
     "ValidationConfig",
-    "config_text",
     "from_dict",
-    "load_config",
     "preset",
-    "save_config",
     "with_settings",
 ]
 
@@ -46,9 +39,10 @@ class ReplayConfig:
     )
     window: int = setting(
         0,
-        "Length of a training window. 0: whole episodes, up to twice `network.context`.",
+        "Length of a training window. 'auto': whole episodes, up to twice `network.context`.",
         unit="steps",
-        ge=0,
+        ge=1,
+        auto=0,
         known_as=("seq_len", "sequence_length", "unroll_length"),
     )
     batch_tokens: int = setting(
@@ -139,6 +133,7 @@ class LearnerConfig:
     compile: Literal["auto", "on", "off"] = setting(
         "auto",
         "Compile the update and the acting step, which takes up to a minute. 'auto': if the run is long enough to benefit.",
+        auto="auto",
     )
     image_shift: int = setting(0, "Largest random shift of images in an update (DrQ). 0: none.", unit="pixels", ge=0)
     sampled_negatives: int = setting(
@@ -160,8 +155,8 @@ class ValidationConfig:
         20_000, "Environment steps between validations.", unit="environment steps", ge=1, known_as=("eval_freq",)
     )
     episodes: int = setting(32, "Greedy episodes per validation.", unit="episodes", ge=1, known_as=("n_eval_episodes",))
-    threshold: float | None = setting(
-        None, "Mean return that counts as solved. Not set: no threshold.", unit="reward", known_as=("stop_at", "goal")
+    threshold: float = setting(
+        math.inf, "Mean return that counts as solved.", unit="reward", none=math.inf, known_as=("stop_at", "goal")
     )
     stop: bool = setting(False, "End the run once `threshold` is also reached in `confirm` further episodes.")
     confirm: int = setting(100, "Greedy episodes that confirm a result.", unit="episodes", ge=1)
@@ -239,14 +234,16 @@ class RunConfig:
         "auto",
         "How the environments are stepped: in this process, each in its own process, or by envpool. 'auto': 'sync' or "
         "'async', whichever a short trial finds faster.",
+        auto="auto",
     )
     memoryless: bool = setting(False, "Train the same learner without the history, to measure what memory contributes.")
-    device: str = setting("auto", "The device: 'cpu', 'cuda', 'cuda:1'. 'auto': a GPU if there is one.")
+    device: str = setting("auto", "The device: 'cpu', 'cuda', 'cuda:1'. 'auto': a GPU if there is one.", auto="auto")
     threads: int = setting(
         0,
-        "Number of torch's CPU threads. 0: one for small networks, otherwise one per core that the process may use.",
+        "Number of torch's CPU threads. 'auto': one for small networks, otherwise one per core that the process may use.",
         unit="threads",
-        ge=0,
+        ge=1,
+        auto=0,
         known_as=("num_threads", "n_jobs"),
     )
     refresh_every: int = setting(
@@ -310,55 +307,3 @@ def with_settings(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
 def from_dict(data: dict[str, Any]) -> RunConfig:
     """Return a checked config from a nested dict, as TOML gives it. Raises ConfigError as `with_settings` does."""
     return with_settings(RunConfig(), data)
-
-
-def load_config(path: str | Path) -> RunConfig:
-    """Read a config from a TOML file.
-
-    Raises:
-        ConfigError: the file is missing, is not valid TOML, or names an unknown setting.
-    """
-    try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))  # ignores a byte-order mark
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file") from error
-    except OSError as error:
-        raise ConfigError(f"{str(path)!r:.200}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:  # TOML, UTF-8, or too many digits for Python
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    try:
-        if "preset" in data:
-            name = data.pop("preset")
-            if not isinstance(name, str):
-                raise ConfigError(f"preset: expected a name, got {name!r}")
-            return with_settings(preset(name), data)
-        return from_dict(data)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
-
-
-def save_config(config: RunConfig, path: Path) -> None:
-    """Write a TOML file that `load_config` reads back to the same config. Raises StorageError."""
-    atomic_write(path, config_text(config))
-
-
-def config_text(config: RunConfig) -> str:
-    """Return the config as TOML, with its checksum in the last line. Raises ConfigError if TOML cannot hold an argument."""
-    import tomli_w
-
-    data = dataclasses.asdict(config)
-    _drop_none(data)
-    try:
-        return sealed_text(tomli_w.dumps(data))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"env_args: expected values that TOML can hold, but {error}") from error
-
-
-def _drop_none(data: dict[str, Any]) -> None:
-    for name in list(data):
-        if isinstance(data[name], dict):
-            _drop_none(data[name])
-        elif data[name] is None:
-            del data[name]  # TOML has no null; a missing setting gets its default, which is None for these
-        elif isinstance(data[name], tuple):
-            data[name] = list(data[name])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seqel.errors import ConfigError
-from seqel.settings import list_settings
+from seqel.settings import as_toml, list_settings
 from seqel.training.config import RunConfig
 from seqel.training.presets import PRESETS
 
@@ -39,5 +39,5 @@ def preset_changes(preset: str) -> list[Change]:
     return [
         Change(info.name, info.default, changed[info.name], info.meaning)
         for info in list_settings(RunConfig)
-        if info.name in changed and changed[info.name] != info.default
+        if info.name in changed and as_toml(changed[info.name]) != as_toml(info.default)
     ]

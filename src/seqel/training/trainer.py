@@ -19,6 +19,7 @@ from seqel.training.config import RunConfig
 from seqel.training.hardware.allocator import settle_memory
 from seqel.training.learner import Learner
 from seqel.training.record import Record, Validation
+from seqel.training.resolve import require_resolved
 
 __all__ = ["Trainer"]
 
@@ -35,9 +36,13 @@ class Trainer(ABC):
     learner: Learner
     rng: np.random.Generator
 
-    def __init__(self, config: RunConfig, device: torch.device) -> None:
-        """Seed torch and set its number of threads, before the run creates anything else."""
-        self.config, self.device = config, device
+    def __init__(self, config: RunConfig) -> None:
+        """Seed torch and set its number of threads, before the run creates anything else.
+
+        Raises ConfigError if a setting is still "auto": subclasses resolve the config first.
+        """
+        require_resolved(config)
+        self.config, self.device = config, torch.device(config.device)
         self.notes: list[str] = []
         self.pending_metrics: list[dict[str, torch.Tensor]] = []
         self.stop_requested = False
@@ -46,8 +51,7 @@ class Trainer(ABC):
         self.on_update: Callable[[Trainer], None] | None = None  # called between records, to show progress
         self.seconds = 0.0  # of training before a resume
         self._began = time.perf_counter()
-        if config.threads:
-            torch.set_num_threads(config.threads)
+        torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         if config.learner.compile == "on":
             self.notes.append("compiling: the first update takes up to a minute longer")

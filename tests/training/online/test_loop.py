@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from seqel.environments.probe import probe
 from seqel.environments.resolve import resolve
 from seqel.environments.seeds import REPORTS, TRAINING
 from seqel.errors import ConfigError
 from seqel.training.config import preset
-from seqel.training.defaults import resolve_defaults
 from seqel.training.online.loop import records
 from seqel.training.online.trainer import CONFIRM_SEED, VALIDATION_SEED, OnlineTrainer
 from seqel.training.record import next_multiple
@@ -162,22 +160,6 @@ def test_episodes_may_become_longer_than_those_of_random_play() -> None:
     assert run.learner.updates > 5
     assert len(notes) == 1 and "episodes are now longer than replay.window = 6" in notes[0]
     run.close()
-
-
-def test_resolve_defaults_fills_in_open_settings_and_nothing_else() -> None:
-    maze, pole = probe(resolve("seqel/TMaze20-v0")), probe(resolve("CartPole-v1"))
-    found = resolve_defaults(preset(), maze)
-    assert (found.network.context, found.replay.window, found.objective.discount) == (21, 21, 1.0)
-    found = resolve_defaults(preset(**{"network.context": 8}), maze)
-    assert (found.network.context, found.replay.window) == (8, 16), "twice the context, so that attention is limited"
-    found = resolve_defaults(preset(), pole)
-    assert (found.network.context, found.replay.window, found.objective.discount) == (64, 128, 0.99)
-    assert resolve_defaults(found, maze) == found, "a resumed run does not choose again"
-    chosen = preset(**{"network.context": 9, "replay.window": 30, "objective.discount": 0.5})
-    assert resolve_defaults(chosen, maze) == chosen
-    blind = resolve_defaults(preset(memoryless=True, **{"network.trunk": "gru"}), maze).network
-    assert (blind.trunk, blind.context) == ("transformer", 1)
-    assert not (blind.previous_action or blind.previous_reward or blind.first_step or blind.clock)
 
 
 def test_an_unavailable_device_is_refused() -> None:

@@ -61,7 +61,7 @@ def is_worth_compiling(config: RunConfig, device: torch.device, updates: float |
     network, replay = config.network, config.replay
     if not trunk_class(network).compiles:
         return False
-    window = replay.window or 2 * network.context
+    window = replay.window
     rows = replay.batch_size or max(1.0, replay.batch_tokens / (window + 1))
     if updates is None:
         updates = config.steps * replay.replay_ratio / (rows * window)

@@ -17,13 +17,11 @@ from seqel.networks.qnetwork import QNetwork
 from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.replay.gathering import windows_of
 from seqel.training.config import RunConfig
-from seqel.training.defaults import resolve_offline_defaults
-from seqel.training.hardware.compilation import resolve_compile_mode
-from seqel.training.hardware.devices import choose_device
 from seqel.training.hardware.memory import require_memory
 from seqel.training.held_out import HeldOut, Sums
 from seqel.training.learner import Learner
 from seqel.training.record import Validation
+from seqel.training.resolve import for_episodes, on_this_machine
 from seqel.training.sources import Source, described
 from seqel.training.trainer import Trainer
 from seqel.types import SequenceBatch
@@ -45,21 +43,18 @@ class OfflineTrainer(Trainer):
 
     def __init__(self, config: RunConfig, source: Source) -> None:
         """Raises DataError if there are fewer than two episodes."""
-        device = choose_device(config.device)
-        config = resolve_offline_defaults(config, source.buffer)
-        super().__init__(resolve_compile_mode(config, device, config.offline.updates), device)
+        config = for_episodes(config, source.buffer)
+        super().__init__(on_this_machine(config, config.offline.updates))
         config, self.source = self.config, source
         require_memory(config, source.observation, source.action, live=False)
         training, held_out = source.split(config.offline.held_out, config.seed)
         self.training_episodes, self.held_out_episodes = source.buffer.subset(training), source.buffer.subset(held_out)
-        network = self.make_network().to(device)
+        network = self.make_network().to(self.device)
         info = {"data": list(config.offline.files), "seed": config.seed, "discount": config.objective.discount}
         info["held_out"] = {"share": config.offline.held_out, "seed": config.seed}  # identifies the held-out episodes
         self.agent = Agent(network, info | described(source))
         self.learner = Learner(network, config.objective, config.learner)
-        discount = config.objective.discount
-        assert discount is not None  # `resolve_offline_defaults` chose one
-        self.discount = discount
+        self.discount = config.objective.discount
         self.rng = np.random.default_rng(config.seed + 2)
         self._observe()
         self.checks_since_best = 0  # validations since the last accepted one

@@ -69,7 +69,7 @@ def _check(trainer: OnlineTrainer) -> tuple[Evaluation, bool]:
 def confirmed(trainer: OnlineTrainer, validation: Evaluation) -> bool:
     """Return whether the run may end: the threshold is reached, also in further episodes."""
     config = trainer.config.validation
-    if not config.stop or config.threshold is None or validation.mean < config.threshold:
+    if not config.stop or validation.mean < config.threshold:
         return False
     return trainer.validate(config.confirm, CONFIRM_SEED).mean >= config.threshold
 

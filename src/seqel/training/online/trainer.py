@@ -29,15 +29,13 @@ from seqel.replay.buffer import Replay
 from seqel.replay.concat import concat
 from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.training.config import RunConfig
-from seqel.training.defaults import resolve_defaults
-from seqel.training.hardware.compilation import resolve_compile_mode
-from seqel.training.hardware.devices import choose_device
 from seqel.training.hardware.memory import capped, require_memory, segment_length
 from seqel.training.learner import Learner
 from seqel.training.online.actors import Actors
 from seqel.training.online.collector import Collector, EpisodeEnd
 from seqel.training.online.mixing import split_batch
 from seqel.training.record import Validation
+from seqel.training.resolve import for_environment, on_this_machine
 from seqel.training.return_scale import ReturnScale
 from seqel.training.sources import Source, require_same_spaces
 from seqel.training.trainer import Trainer
@@ -85,19 +83,18 @@ class OnlineTrainer(Trainer):
             )
         directory = Path(config.replay.directory).absolute() if config.replay.directory else None
         self.probe = found or probe(make, read_as=config.observation)
-        device = choose_device(config.device)
         if start is not None:
             config = dataclasses.replace(config, network=start.network.config)
-        config = resolve_compile_mode(resolve_defaults(config, self.probe), device)
+        config = on_this_machine(for_environment(config, self.probe))
         spec, action = self.probe.observation, self.probe.action
         require_memory(config, spec, action, masked=self.probe.masked)
         capacity, note = capped(config)
         count, asked = config.environments, config.vectorization
         mode = choose_mode(make, self.probe, count) if asked == "auto" else asked
-        super().__init__(dataclasses.replace(config, vectorization=mode), device)
+        super().__init__(dataclasses.replace(config, vectorization=mode))
         config, self.make = self.config, make
         self.notes += [] if note is None else [note]
-        network = QNetwork(config.network, spec, action).to(device)
+        network = QNetwork(config.network, spec, action).to(self.device)
         for what, given in (("the agent to start from", start), ("the recorded data", source)):
             if given is not None:
                 require_same_spaces(what, given, spec, action)
@@ -123,10 +120,7 @@ class OnlineTrainer(Trainer):
         if self.probe.masked:  # actions are allowed unless a mask says otherwise
             self.stream.mask = self.stream.unmasked()
         explorer = Explorer(config.exploration, count, spec, action, config.seed + 1, self._normalise, actors.trial)
-        discount = config.objective.discount
-        assert discount is not None  # `resolve_defaults` chose one
-        self.discount = discount
-        self.scale = ReturnScale(discount)
+        self.scale = ReturnScale(config.objective.discount)
         if start is not None:
             self.scale.begin(float(network.head.scale))
         self.has_initial_agent = start is not None
@@ -196,7 +190,7 @@ class OnlineTrainer(Trainer):
         sample: dict[str, Any] = {
             "window": window,
             "context": config.network.context,
-            "discount": self.discount,
+            "discount": config.objective.discount,
             "rng": self.rng,
             "pad_to": window if config.learner.compile == "on" else None,
             "pack": self.agent.network.trunk.packs_rows,

@@ -1,0 +1,78 @@
+"""Copies of a config with other values, a config as a nested dict, and the settings that are still to be chosen."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from typing import Any, Literal, TypeVar, get_origin
+
+from seqel.errors import ConfigError
+from seqel.settings.declaration import declared, dotted, fields, in_words
+from seqel.settings.listing import suggest
+
+__all__ = ["as_dict", "replace", "unresolved"]
+
+Config = TypeVar("Config")
+
+
+def replace(config: Config, changes: dict[str, Any]) -> Config:
+    """Return a copy with other values. `changes` is nested like the sections; texts are read as TOML values.
+
+    Raises:
+        ConfigError: a name is unknown (with a suggestion if one is similar), or a value does not fit.
+    """
+    return _replace(config, changes, "", type(config))
+
+
+def _replace(config: Config, changes: dict[str, Any], prefix: str, root: type[Any]) -> Config:
+    kind: Any = type(config)
+    kinds = {field.name: annotation for field, annotation in fields(kind)}
+    changed: dict[str, Any] = {}
+    for name, value in changes.items():
+        full = dotted(prefix, name)
+        if name not in kinds:
+            near = suggest(full, root)
+            hint = f"; did you mean {near}?" if near else "."
+            raise ConfigError(f"unknown setting {full}{hint} Known: {', '.join(dotted(prefix, one) for one in kinds)}")
+        current = getattr(config, name)
+        if dataclasses.is_dataclass(current):
+            if isinstance(value, dict):
+                value = _replace(current, value, full, root)
+            elif not isinstance(value, type(current)):
+                raise ConfigError(f"{full}: expected a table of settings, got {value!r}")
+        elif isinstance(value, str):
+            value = _parse(value, kinds[name])
+        changed[name] = value
+    copy: Config = dataclasses.replace(config, **changed)  # type: ignore[type-var]
+    return copy
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """Return a config as nested dicts that TOML can hold and `replace` reads back: named values as words, tuples as lists."""
+    found: dict[str, Any] = {}
+    for field, annotation in fields(config.__class__):
+        value = getattr(config, field.name)
+        found[field.name] = as_dict(value) if dataclasses.is_dataclass(annotation) else in_words(field, value)
+    return found
+
+
+def unresolved(config: Any, prefix: str = "") -> list[str]:
+    """Return the dotted names of the settings that are "auto": their value has yet to be chosen."""
+    found: list[str] = []
+    for field, annotation in fields(config.__class__):
+        value, name = getattr(config, field.name), dotted(prefix, field.name)
+        if dataclasses.is_dataclass(annotation):
+            found += unresolved(value, name)
+        elif declared(field).word(value) == "auto":
+            found.append(name)
+    return found
+
+
+def _parse(text: str, kind: Any) -> Any:
+    """Parse a text from a command line as a TOML value; keep it as it is if a text is expected."""
+    if kind is str or get_origin(kind) is Literal:
+        return text
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except (ValueError, RecursionError):  # ValueError: also more digits than Python reads
+        return text  # refused by `check`, which knows the setting's name

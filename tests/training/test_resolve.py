@@ -1,0 +1,114 @@
+"""What a config leaves at "auto" is chosen once, before the run starts; nothing else is changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import seqel
+from seqel.environments.probe import Probe, probe
+from seqel.environments.resolve import resolve
+from seqel.errors import ConfigError
+from seqel.replay.episode_buffer import EpisodeBuffer
+from seqel.settings import unresolved
+from seqel.training import resolve as resolving
+from seqel.training.config import RunConfig, preset, with_settings
+from seqel.training.config_file import load_config, save_config
+from seqel.training.resolve import for_environment, for_episodes, on_this_machine
+from seqel.training.trainer import Trainer
+from support import Scripted
+
+MACHINE = {"device", "threads", "learner.compile"}
+
+
+@pytest.fixture(scope="module")
+def maze() -> Probe:
+    return probe(resolve("seqel/TMaze20-v0"))
+
+
+def test_an_environment_decides_the_lengths_and_the_discount_and_nothing_else(maze: Probe) -> None:
+    pole = probe(resolve("CartPole-v1"))
+    found = for_environment(preset(), maze)
+    assert (found.network.context, found.replay.window, found.objective.discount) == (21, 21, 1.0)
+    assert set(unresolved(found)) == MACHINE | {"vectorization"}
+    found = for_environment(preset(**{"network.context": 8}), maze)
+    assert (found.network.context, found.replay.window) == (8, 16), "twice the context, so that attention is limited"
+    found = for_environment(preset(), pole)
+    assert (found.network.context, found.replay.window, found.objective.discount) == (64, 128, 0.99)
+    assert for_environment(found, maze) == found, "a resumed run does not choose again"
+    chosen = preset(**{"network.context": 9, "replay.window": 30, "objective.discount": 0.0})
+    assert for_environment(chosen, maze) == chosen, "a discount of 0 is a choice"
+    blind = for_environment(preset(memoryless=True, **{"network.trunk": "gru"}), maze).network
+    assert (blind.trunk, blind.context) == ("transformer", 1)
+    assert not (blind.previous_action or blind.previous_reward or blind.first_step or blind.clock)
+
+
+class Lengths:
+    """As much of recorded episodes as the choice of lengths looks at."""
+
+    def __init__(self, *lengths: int) -> None:
+        self.lengths = np.array(lengths)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "context", "chosen"),
+    [((3, 7), "auto", (8, 7)), ((500, 20), "auto", (128, 256)), ((500, 20), 10, (10, 20)), ((6,), 10, (10, 6))],
+)
+def test_recorded_episodes_decide_the_lengths(lengths: tuple[int, ...], context: Any, chosen: tuple[int, int]) -> None:
+    recorded: EpisodeBuffer = Lengths(*lengths)  # type: ignore[assignment]
+    found = for_episodes(preset("offline-cql", **{"network.context": context}), recorded)
+    assert (found.network.context, found.replay.window) == chosen
+    assert found.objective.discount == 0.99 and set(unresolved(found)) == MACHINE
+    assert for_episodes(found, recorded) == found
+
+
+def test_the_machine_decides_device_threads_and_compilation(monkeypatch: pytest.MonkeyPatch, maze: Probe) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(resolving, "available_cores", lambda: 6)
+    small = on_this_machine(for_environment(preset(), maze))
+    assert (small.device, small.threads, small.learner.compile) == ("cpu", 1, "off")
+    large = for_environment(preset(**{"network.width": 256}), maze)
+    assert on_this_machine(large).threads == 4, "no more than torch was allowed to use"
+    assert on_this_machine(with_settings(large, {"threads": 3})).threads == 3
+    assert unresolved(small) == ["vectorization"] and on_this_machine(small) == small
+
+
+def test_a_trainer_refuses_a_config_that_leaves_something_open() -> None:
+    class Nothing(Trainer):
+        total = 1
+        update = accept = lambda *_: None  # type: ignore[assignment]
+
+    with pytest.raises(ConfigError, match=r"still 'auto': .*threads, network\.context, objective\.discount, replay\.w"):
+        Nothing(preset())
+
+
+TINY: dict[str, Any] = {
+    "environments": 2, "network.width": 16, "network.heads": 2, "network.layers": 1, "replay.learning_starts": 20,
+    "replay.batch_tokens": 32, "validation.episodes": 1,
+}  # fmt: skip
+
+
+def test_a_run_records_every_choice_and_a_resumed_one_says_when_its_device_is_missing(tmp_path: Path) -> None:
+    seqel.train(Scripted, steps=60, settings=TINY, out=tmp_path / "run", progress=False)
+    written = load_config(tmp_path / "run" / "config.toml")
+    assert unresolved(written) == [] and "auto" not in (tmp_path / "run" / "config.toml").read_text()
+    elsewhere = with_settings(written, {"device": "cuda:7"})  # as if it had been started on a larger machine
+    save_config(elsewhere, tmp_path / "run" / "config.toml")
+    notes: list[str] = []
+    seqel.resume(
+        tmp_path / "run", env=Scripted, steps=90, trust=True, progress=lambda record: notes.extend(record.notes)
+    )
+    assert any("the run was on cuda:7, which is not available here: it continues on" in note for note in notes), notes
+    assert load_config(tmp_path / "run" / "config.toml").device == written.device
+
+
+def test_a_config_with_open_settings_is_unchanged_by_toml(tmp_path: Path) -> None:
+    save_config(RunConfig(env="x"), tmp_path / "open.toml")
+    text = (tmp_path / "open.toml").read_text()
+    assert 'discount = "auto"' in text and 'threshold = "none"' in text and "inf" not in text.replace("info", "")
+    assert load_config(tmp_path / "open.toml") == RunConfig(env="x")
