@@ -40,7 +40,8 @@ class NetworkConfig:
     feedforward: int = setting(4, "Hidden width of each block's MLP.", unit="multiples of `width`", ge=1)
     context: int = setting(
         0,
-        "How far back each layer's attention reaches. 'auto': the length of the environment's or the table's episodes.",
+        "Number of steps, including the current one, that each layer's attention covers. 'auto': chosen from the length of "
+        "the environment's or the table's episodes.",
         unit="steps",
         ge=1,
         auto=0,

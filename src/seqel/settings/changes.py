@@ -69,7 +69,7 @@ def unresolved(config: Any, prefix: str = "") -> list[str]:
 
 
 def _parse(text: str, kind: Any) -> Any:
-    """Parse a text from a command line as a TOML value; keep it as it is if a text is expected."""
+    """Parse a string from a command line as a TOML value; keep it as it is if a string is expected."""
     if kind is str or get_origin(kind) is Literal:
         return text
     try:

@@ -79,7 +79,7 @@ def _within(value: Any, facts: Setting) -> bool:
     )
 
 
-_NAMES: dict[Any, str] = {int: "an integer", float: "a finite number", bool: "true or false", str: "a text"}
+_NAMES: dict[Any, str] = {int: "an integer", float: "a finite number", bool: "true or false", str: "a string"}
 
 
 def describe(kind: Any, facts: Setting) -> str:

@@ -183,7 +183,7 @@ class OfflineConfig:
     patience: int = setting(
         5,
         "Stop early after this many validations in a row with a held-out score clearly below the best. 0: never.",
-        unit="checks",
+        unit="validations",
         ge=0,
         known_as=("early_stopping",),
     )
@@ -236,7 +236,9 @@ class RunConfig:
         "'async', whichever a short trial finds faster.",
         auto="auto",
     )
-    memoryless: bool = setting(False, "Train the same learner without the history, to measure what memory contributes.")
+    memoryless: bool = setting(
+        False, "Train on the current observation alone, without the history, to measure what memory contributes."
+    )
     device: str = setting("auto", "The device: 'cpu', 'cuda', 'cuda:1'. 'auto': a GPU if there is one.", auto="auto")
     threads: int = setting(
         0,
