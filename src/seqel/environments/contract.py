@@ -80,6 +80,8 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
             assert isinstance(space, spaces.Dict)
             self.observation_space = spaces.Dict({name: part for name, part in space.items() if name != MASK})
         self._integers = list(_integers(self.observation_space, ()))
+        self._dtype = None if self._action is None else action.dtype
+        self._scalar = self._action is not None and self._action.dims == 1
         self._claim()
 
     # -- one instance, one user ------------------------------------------------------------------------------------
@@ -116,30 +118,32 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset as Gymnasium defines it. Raises EnvironmentFault if the call fails or breaks the contract."""
         self._steps = 0
-        observation, info = self._call("reset", RESET, lambda: self.env.reset(seed=seed, options=options or None))
+        observation, info = self._call("reset", RESET, self.env.reset, seed=seed, options=options or None)
         return self._observed(observation), self._told(
             observation, self._info("reset", info), over=False, stepped=False
         )
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step as Gymnasium defines it. Raises EnvironmentFault if the call fails or breaks the contract."""
-        if self._action is not None:  # the type that `action_space.sample()` returns, whatever the caller passed
-            assert self.action_space.dtype is not None
-            if self._action.dims == 1:
-                action = self.action_space.dtype.type(action)
-            else:
-                action = np.array(action, self.action_space.dtype)  # of its own: the environment may keep or change it
-        returned = self._call("step", STEP, lambda: self.env.step(action))
+        if self._dtype is not None:  # the type that `action_space.sample()` returns, whatever the caller passed
+            # an array of its own: the environment may keep or change it
+            action = self._dtype.type(action) if self._scalar else np.array(action, self._dtype)
+        returned = self._call("step", STEP, self.env.step, action)
         observation, reward, terminated, truncated, info = returned
         self._steps += 1
-        earned = self._reward(reward, action)
-        ended, cut = self._flag("terminated", terminated), self._flag("truncated", truncated)
-        told = self._told(observation, self._info("step", info), over=ended or cut, stepped=True)
-        return self._observed(observation), earned, ended, cut, told
+        # Nearly all environments return these types, so the checks that any other type needs are left out.
+        if type(reward) is not float or not math.isfinite(reward):
+            reward = self._reward(reward, action)
+        if type(terminated) is not bool:
+            terminated = self._flag("terminated", terminated)
+        if type(truncated) is not bool:
+            truncated = self._flag("truncated", truncated)
+        told = self._told(observation, self._info("step", info), over=terminated or truncated, stepped=True)
+        return self._observed(observation) if self._integers else observation, reward, terminated, truncated, told
 
-    def _call(self, name: str, parts: str, call: Callable[[], Any]) -> tuple[Any, ...]:
+    def _call(self, name: str, parts: str, call: Callable[..., Any], *given: Any, **named: Any) -> tuple[Any, ...]:
         try:
-            returned = call()
+            returned = call(*given, **named)
         except SeqelError:
             raise
         except (Exception, SystemExit) as error:
@@ -173,7 +177,7 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
         raise EnvironmentFault(f"{self._name} returned {name} = {value!r:.80} at step {self._steps}: expected a bool")
 
     def _info(self, name: str, info: Any) -> Mapping[str, Any]:
-        if not isinstance(info, Mapping):
+        if type(info) is not dict and not isinstance(info, Mapping):
             raise EnvironmentFault(f"{self._name} returned the info {info!r:.80} from {name}: expected a dict")
         return info
 
@@ -181,9 +185,10 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     def _told(self, observation: Any, info: Mapping[str, Any], *, over: bool, stepped: bool) -> dict[str, Any]:
         told: dict[str, Any] = {}
-        mask = self._mask(observation, info, over)
-        if mask is not None:
-            told[MASK] = mask
+        if MASK in info or self.mask_in_observation:
+            mask = self._mask(observation, info, over)
+            if mask is not None:
+                told[MASK] = mask
         if stepped and SUCCESS in info:
             told[SUCCESS] = self._success(info[SUCCESS])
         return told
