@@ -43,7 +43,7 @@ EPSILONS = {  # of the learned agent and of a half-trained one, so that no two p
     "tmaze20": ((0.0, 0.1, 0.25, 0.5), (0.0, 0.1, 0.4)),
     "cartpole": ((0.0, 0.3, 0.5, 0.7), (0.0, 0.4, 0.6)),
 }
-LEARNT = COMMON | {"offline.updates": 4_000, "replay.batch_tokens": 416}
+LEARNED = COMMON | {"offline.updates": 4_000, "replay.batch_tokens": 416}
 
 
 def policies(name: str, data: Path, seed: int) -> list[AgentPolicy]:
@@ -51,7 +51,7 @@ def policies(name: str, data: Path, seed: int) -> list[AgentPolicy]:
     with tempfile.TemporaryDirectory() as folder:
         learned = seqel.train(
             data=read(data / f"{name}-seed0.npz", TASKS[name].env), seed=100 + seed, out=Path(folder) / "run",
-            preset="offline-cql", settings=LEARNT, progress=False,
+            preset="offline-cql", settings=LEARNED, progress=False,
         )  # fmt: skip
     kept = json.loads((data / f"{name}-seed0.json").read_text())["half_trained"]["tried"]
     first = next(one["seed"] for one in kept if one["kept"])

@@ -120,14 +120,14 @@ def test_held_out_sessions_stay_held_out_if_the_table_changes(folder: Path, caps
     agent, schema = Agent.load(folder / "run"), Schema.load(folder / "schema.toml")
     held = agent.info["held_out"]
     table = load(folder / "t.csv", schema)
-    learnt = {table.sessions[row] for row in table.split(held["share"], held["seed"])[0]}
+    trained = {table.sessions[row] for row in table.split(held["share"], held["seed"])[0]}
     more = (folder / "t.csv").read_text() + "".join(f"z{n},{s},c,{s}.0,left,0.0\n" for n in range(40) for s in range(3))
     (folder / "more.csv").write_text(more)
     found, _ = _sessions(agent, (str(folder / "more.csv"),), None, False)
     left, _ = _sessions(agent, (str(folder / "more.csv"),), None, True)
     whole = load(folder / "more.csv", schema)
-    names = whole.only(whole.not_learnt(held["share"], held["seed"])).sessions
-    assert not learnt & set(names) and len(names) == left.buffer.episodes < found.buffer.episodes
+    names = whole.only(whole.held_out_rows(held["share"], held["seed"])).sessions
+    assert not trained & set(names) and len(names) == left.buffer.episodes < found.buffer.episodes
     few = folder / "few.csv"
     few.write_text("\n".join((folder / "t.csv").read_text().splitlines()[:31]) + "\n")
     assert main(["evaluate", str(folder / "run"), "--data", str(few), "--held-out"]) == 2

@@ -214,7 +214,7 @@ def test_a_large_dataset_is_thinned_to_whole_sessions(most: int, sessions: int) 
 
 
 @dataclass
-class Told:
+class FakeRecord:
     """A record of a fit."""
 
     progress: float
@@ -231,19 +231,21 @@ class Asked:
 
 def ask(monkeypatch: pytest.MonkeyPatch, policies: Any, source: Any, **given: Any) -> tuple[list[Any], Any]:
     monkeypatch.setattr(offpolicy, "FQETrainer", Asked)
-    monkeypatch.setattr(offpolicy.offline, "records", lambda member: iter([Told(0.5), Told(1.0, fit(0.25))]))
+    monkeypatch.setattr(
+        offpolicy.offline, "records", lambda member: iter([FakeRecord(0.5), FakeRecord(1.0, fit(0.25))])
+    )
     members, found = offpolicy.fitted(policies, source, 0.9, **given)
     return members, found
 
 
 def test_four_fits_share_the_table_of_the_policies_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     source, policies = poor_data(0, 20), [ConstantAction(0, 2, "a"), ConstantAction(1, 2, "b")]
-    told: list[float] = []
-    given: dict[str, Any] = {"updates": 60, "seed": 2, "progress": lambda record: told.append(record.progress)}
+    shown: list[float] = []
+    given: dict[str, Any] = {"updates": 60, "seed": 2, "progress": lambda record: shown.append(record.progress)}
     members, found = ask(monkeypatch, policies, source, **given)
     assert [one.config.seed for one in members] == [8, 9, 10, 11]
     assert members[0].given is None and all(one.given is members[0].table for one in members[1:])
-    assert found == fit(0.25) and told == [k / 8 for k in range(1, 9)]
+    assert found == fit(0.25) and shown == [k / 8 for k in range(1, 9)]
     share = float((source.buffer.actions() == 0).mean())
     for one in members:
         assert one.source is source and one.policies[1:] == policies

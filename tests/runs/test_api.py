@@ -56,8 +56,8 @@ def same_run(one: Path, other: Path) -> bool:
 def test_the_returned_agent_is_the_best_by_validation_and_plays_as_recorded(tmp_path: Path) -> None:
     records: list[Record] = []
     agent = seqel.train(MAZE, steps=1_500, seed=1, out=tmp_path / "run", settings=TINY, progress=records.append)
-    looks = [record.validation for record in records if record.validation is not None]
-    best = max(look.mean for look in looks)
+    validations = [record.validation for record in records if record.validation is not None]
+    best = max(one.mean for one in validations)
     assert agent.info["validation"]["mean"] == best
     from seqel.environments.resolve import resolve
     from seqel.evaluation.rollout import play

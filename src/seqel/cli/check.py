@@ -122,8 +122,8 @@ def _report(name: str, found: Probe, trainer: OnlineTrainer, times: dict[str, fl
     from seqel.evaluation.statistics import bootstrap_interval
 
     config = trainer.config
-    looks, longest = validation_steps(config, found, trainer.episode_limit)
-    validation = looks * longest / min(config.validation.episodes, config.environments) * times["collect"]
+    validations, longest = validation_steps(config, found, trainer.episode_limit)
+    validation = validations * longest / min(config.validation.episodes, config.environments) * times["collect"]
     updates = config.steps * config.replay.replay_ratio / max(1.0, times["transitions"])
     learning = config.steps / config.environments * times["collect"] + updates * times["update"]
     seconds = learning + validation
@@ -172,9 +172,9 @@ def validation_steps(config: RunConfig, found: Probe, patience: int) -> tuple[in
     The maximum is the longest known episode; if none has ended yet and no limit is declared, it is the number of steps
     after which validation cuts an episode off.
     """
-    looks = -(-config.steps // config.validation.every)
+    validations = -(-config.steps // config.validation.every)
     longest = found.episode_limit or (max(found.lengths) if found.lengths else patience)
-    return looks * config.validation.episodes, min(longest, patience)
+    return validations * config.validation.episodes, min(longest, patience)
 
 
 def recommended(found: Probe) -> dict[str, str]:

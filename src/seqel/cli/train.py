@@ -150,7 +150,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         steps = arguments.steps if arguments.steps is not None else arguments.updates
         folder = Path(arguments.resume).absolute()  # because an environment may change the current directory
         resume(folder, env=arguments.env, steps=steps, trust=arguments.trust)
-        return _told(folder, output)
+        return _show_result(folder, output)
     if arguments.env is None and arguments.config is None and not arguments.data:
         raise ConfigError("expected ENV (an id, module:Id-v0 or module:ClassName), --data FILE, or --resume DIR")
     config = settings_of(arguments)
@@ -173,7 +173,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
         return compare(config, folder, output)
     train(config.env, out=folder, config=config, start=arguments.start, **_recorded(config))
-    return _told(folder, output)
+    return _show_result(folder, output)
 
 
 def _learn_recorded(config: RunConfig, arguments: Arguments, output: Output) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def _learn_recorded(config: RunConfig, arguments: Arguments, output: Output) -> 
 
     folder = Path(arguments.out) if arguments.out else free_folder(Path(config.offline.files[0]).stem)
     train(out=folder, config=config, **_recorded(config))
-    return _told(folder, output)
+    return _show_result(folder, output)
 
 
 def _recorded(config: RunConfig) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def _shown(folder: Path) -> Path:
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
-def _told(folder: Path, output: Output) -> dict[str, Any]:
+def _show_result(folder: Path, output: Output) -> dict[str, Any]:
     import json
     import shlex
 
@@ -274,15 +274,15 @@ def _told(folder: Path, output: Output) -> dict[str, Any]:
     best = summary["best"]
     curve = _validations(place)
     if best is not None and "agreement" in best["validation"]:
-        from seqel.training.held_out import TITLES, told
+        from seqel.training.held_out import TITLES, describe_validation
 
-        look = best["validation"]
-        title = TITLES[look.get("metric", "unexplained")]
+        validation = best["validation"]
+        title = TITLES[validation.get("metric", "unexplained")]
         files = " ".join(f"--data {shlex.quote(name)}" for name in summary["data"]) or "--data FILE"
         output.show(
-            f"kept: the weights after {best['updates']:,} updates, {title} {told(look)}",
-            f"the agent agrees with the recorded action in {look['agreement']:.0%} of the steps of {look['sessions']:,} "
-            "held-out sessions",
+            f"kept: the weights after {best['updates']:,} updates, {title} {describe_validation(validation)}",
+            f"the agent agrees with the recorded action in {validation['agreement']:.0%} of the steps of "
+            f"{validation['sessions']:,} held-out sessions",
             f"{title}  {summary_line(curve)}",
             f"{summary['updates']:,} updates in {summary['seconds']:.0f} s; all files are in [bold]{folder}[/], the learning "
             "curve as learning-curve.png",
@@ -291,10 +291,10 @@ def _told(folder: Path, output: Output) -> dict[str, Any]:
         )
         return summary | {"folder": str(folder)}
     if best is not None:
-        look = best["validation"]
-        success = "" if look["success"] is None else f", success {look['success']:.0%}"
+        validation = best["validation"]
+        success = "" if validation["success"] is None else f", success {validation['success']:.0%}"
         output.show(
-            f"best validation return {look['mean']:.3f} at {best['steps']:,} steps{success}",
+            f"best validation return {validation['mean']:.3f} at {best['steps']:,} steps{success}",
             f"validation return  {summary_line(curve)}",
         )
     output.show(

@@ -67,17 +67,17 @@ class ExportedAgent:
         if text is None:
             raise CheckpointError(f"{path}: an ONNX model, but not an exported agent: it has no metadata {METADATA!r}")
         try:
-            told = json.loads(text)
-            if told["format"] != FORMAT:
+            described = json.loads(text)
+            if described["format"] != FORMAT:
                 raise CheckpointError(
-                    f"{path}: expected format {FORMAT}, got {told['format']!r}: export the agent again"
+                    f"{path}: expected format {FORMAT}, got {described['format']!r}: export the agent again"
                 )
-            self.observation_spec = ObservationSpec.from_json(told["observation"])
-            self.action_spec = ActionSpec(**{name: tuple(value) for name, value in told["action"].items()})
-            ring = told["ring"]
+            self.observation_spec = ObservationSpec.from_json(described["observation"])
+            self.action_spec = ActionSpec(**{name: tuple(value) for name, value in described["action"].items()})
+            ring = described["ring"]
             self.context = int(ring["context"])
             self._ring = (int(ring["layers"]), int(ring["heads"]), int(ring["dim"]))
-            self.info: dict[str, Any] = told["info"]
+            self.info: dict[str, Any] = described["info"]
             self._warned = False  # whether a warning about missing masks was given
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{path}: its metadata {METADATA!r} is damaged: {error}") from error

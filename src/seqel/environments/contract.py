@@ -117,7 +117,7 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
         """Reset as Gymnasium defines it. Raises EnvironmentFault if the call fails or breaks the contract."""
         self._steps = 0
         observation, info = self._call("reset", RESET, lambda: self.env.reset(seed=seed, options=options or None))
-        return self._observed(observation), self._told(
+        return self._observed(observation), self._reported(
             observation, self._info("reset", info), over=False, stepped=False
         )
 
@@ -134,8 +134,8 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._steps += 1
         earned = self._reward(reward, action)
         ended, cut = self._flag("terminated", terminated), self._flag("truncated", truncated)
-        told = self._told(observation, self._info("step", info), over=ended or cut, stepped=True)
-        return self._observed(observation), earned, ended, cut, told
+        reported = self._reported(observation, self._info("step", info), over=ended or cut, stepped=True)
+        return self._observed(observation), earned, ended, cut, reported
 
     def _call(self, name: str, parts: str, call: Callable[[], Any]) -> tuple[Any, ...]:
         try:
@@ -179,14 +179,14 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     # -- what is passed on -----------------------------------------------------------------------------------------
 
-    def _told(self, observation: Any, info: Mapping[str, Any], *, over: bool, stepped: bool) -> dict[str, Any]:
-        told: dict[str, Any] = {}
+    def _reported(self, observation: Any, info: Mapping[str, Any], *, over: bool, stepped: bool) -> dict[str, Any]:
+        reported: dict[str, Any] = {}
         mask = self._mask(observation, info, over)
         if mask is not None:
-            told[MASK] = mask
+            reported[MASK] = mask
         if stepped and SUCCESS in info:
-            told[SUCCESS] = self._success(info[SUCCESS])
-        return told
+            reported[SUCCESS] = self._success(info[SUCCESS])
+        return reported
 
     def _mask(self, observation: Any, info: Mapping[str, Any], over: bool) -> NDArray[np.bool_] | None:
         """Return the mask (A,) or (M, A), or None if all actions are allowed. At an episode's end, a dimension that allows
