@@ -67,6 +67,7 @@ def test_every_tensor_and_setting_is_restored(settings: dict[str, Any], tmp_path
 def test_the_info_of_an_agent_is_read_without_its_weights(folder: Path) -> None:
     (folder / "weights.safetensors").unlink()
     assert artifact.info(folder) == {"env": "somewhere"}
+    assert folder.name == "agent" and artifact.info(folder.parent) == {"env": "somewhere"}, "a run's folder"
     with pytest.raises(CheckpointError, match="no agent"):
         artifact.info(folder / "nowhere")
 
