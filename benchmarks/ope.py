@@ -30,8 +30,8 @@ from offline_data import TASKS
 from seqel.agents.agent import Agent
 from seqel.environments.resolve import resolve
 from seqel.environments.vector import VectorStream, make_vector
-from seqel.ope.estimation import fitted, tabulate
-from seqel.ope.fqe import FQETrainer, StepEstimates
+from seqel.ope.estimation import estimate_policies
+from seqel.ope.fqe import FQETrainer
 from seqel.ope.policies import AgentPolicy
 from seqel.spaces import ActionSpec, ObservationSpec
 
@@ -136,13 +136,13 @@ def run(name: str, data: Path, seed: int, exported: Path | None, updates: int | 
     played_seconds = time.perf_counter() - began
     source = read(data / f"{name}-seed0.npz", env)
     began = time.perf_counter()
-    members, look = fitted(judged, source, DISCOUNT, updates, seed=seed)
-    names = [policy.name for policy in judged]
-    steps = StepEstimates.of([member.steps_of(source.recorded) for member in members])
-    table = tabulate(steps, names, DISCOUNT, look, True, seed)
+    members: list[FQETrainer] = []
+    table = estimate_policies(
+        judged, source, discount=DISCOUNT, updates=updates, seed=seed, on_fit=members.append if exported else None
+    )
     seconds = time.perf_counter() - began
     if exported is not None:
-        export(members, names, truth, exported / f"{name}-seed{seed}")
+        export(members, [policy.name for policy in judged], truth, exported / f"{name}-seed{seed}")
     rows = [
         {
             "policy": row.name, "true": true, "true_standard_error": float(one.std() / np.sqrt(len(one))),

@@ -76,9 +76,32 @@ def test_resume_needs_no_further_arguments(folder: Path, capsys: pytest.CaptureF
     assert json.loads(capsys.readouterr().out)["updates"] == 220
 
 
+def test_a_run_continues_after_its_table_was_moved(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--data", str(tmp_path / "t.csv"), "--schema", str(folder / "schema.toml"), "--updates", "40"]
+    write(tmp_path / "t.csv")
+    sets = [part for one in SMALL for part in ("--set", one)]
+    assert main(["train", *given, "--out", str(tmp_path / "run"), *sets]) == 0
+    (tmp_path / "t.csv").rename(tmp_path / "moved.csv")
+    command = ["train", "--resume", str(tmp_path / "run"), "--updates", "60", "--json"]
+    assert main(command) == 5, "the table is gone"
+    capsys.readouterr()
+    assert main([*command, "--data", str(tmp_path / "moved.csv"), "--tensorboard"]) == 0
+    assert json.loads(capsys.readouterr().out)["updates"] == 60 and list(
+        (tmp_path / "run").glob("events.out.tfevents.*")
+    )
+    write(tmp_path / "other.csv", seed=9)
+    assert main([*command, "--data", str(tmp_path / "other.csv")]) == 6, "other sessions"
+    assert "data" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        (["--resume", "run", "--schema", "schema.toml"], "--schema needs --data"),
+        (["--resume", "run", "--compare", "--wandb"], "expected only ENV, --steps, --updates, --trust, got --wandb"),
+        (["--resume", "run", "--seed", "3"], "--tensorboard, --wandb, got --seed"),
         (["--data", "t.csv"], "schema: expected the TOML file"),
         (["CartPole-v1", "--data", "t.csv", "--schema", "s.toml"], "cannot be read"),
         (["--data", "t.csv", "--schema", "schema.toml", "--compare"], "needs an environment"),

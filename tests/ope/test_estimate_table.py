@@ -222,11 +222,13 @@ class FakeRecord:
 
 
 class Asked:
-    """Stands in for a fit, and keeps its arguments."""
+    """Stands in for a fit, and keeps its arguments; the table is not computed."""
 
     def __init__(self, config: Any, source: Any, policies: Any, table: Any = None) -> None:
         self.config, self.source, self.policies = config, source, policies
         self.given, self.table = table, object() if table is None else table
+
+    def steps_of(self, recorded: Any) -> None: ...
 
 
 def ask(monkeypatch: pytest.MonkeyPatch, policies: Any, source: Any, **given: Any) -> tuple[list[Any], Any]:
@@ -234,7 +236,10 @@ def ask(monkeypatch: pytest.MonkeyPatch, policies: Any, source: Any, **given: An
     monkeypatch.setattr(
         offpolicy.offline, "records", lambda member: iter([FakeRecord(0.5), FakeRecord(1.0, fit(0.25))])
     )
-    members, found = offpolicy.fitted(policies, source, 0.9, **given)
+    monkeypatch.setattr(offpolicy.StepEstimates, "of", lambda steps: steps)
+    monkeypatch.setattr(offpolicy, "tabulate", lambda steps, names, discount, held_out, known, seed: held_out)
+    members: list[Any] = []
+    found = offpolicy.estimate_policies(policies, source, discount=0.9, on_fit=members.append, **given)
     return members, found
 
 
@@ -248,7 +253,7 @@ def test_four_fits_share_the_table_of_the_policies_and_nothing_else(monkeypatch:
     assert found == fit(0.25) and shown == [k / 8 for k in range(1, 9)]
     share = float((source.buffer.actions() == 0).mean())
     for one in members:
-        assert one.source is source and one.policies[1:] == policies
+        assert one.source is members[0].source and one.policies[1:] == policies
         assert isinstance(one.policies[0], BehaviourPolicy)
         assert one.policies[0].frequencies == pytest.approx((share, 1.0 - share))
         assert (one.config.objective.discount, one.config.offline.updates) == (0.9, 60)

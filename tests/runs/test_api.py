@@ -61,9 +61,9 @@ def test_the_returned_agent_is_the_best_by_validation_and_plays_as_recorded(tmp_
     assert agent.info["validation"]["mean"] == best
     from seqel.environments.resolve import resolve
     from seqel.evaluation.rollout import play
-    from seqel.training.online.trainer import VALIDATION_SEED
+    from seqel.environments.seeds import VALIDATION
 
-    assert play(agent, resolve(MAZE), 4, VALIDATION_SEED, 4).mean == pytest.approx(best)
+    assert play(agent, resolve(MAZE), 4, VALIDATION.start, 4).mean == pytest.approx(best)
     assert [line["steps"] for line in lines(tmp_path / "run")] == [record.steps for record in records]
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["best"]["validation"]["mean"] == best and summary["steps"] >= 1_500
