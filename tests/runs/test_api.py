@@ -60,8 +60,8 @@ def test_the_returned_agent_is_the_best_by_validation_and_plays_as_recorded(tmp_
     best = max(one.mean for one in validations)
     assert agent.info["validation"]["mean"] == best
     from seqel.environments.resolve import resolve
-    from seqel.evaluation.rollout import play
     from seqel.environments.seeds import VALIDATION
+    from seqel.evaluation.rollout import play
 
     assert play(agent, resolve(MAZE), 4, VALIDATION.start, 4).mean == pytest.approx(best)
     assert [line["steps"] for line in lines(tmp_path / "run")] == [record.steps for record in records]
