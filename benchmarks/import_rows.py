@@ -106,20 +106,20 @@ def train(dataset: Any, began: float) -> dict[str, Any]:
     from seqel.training.offline.trainer import OfflineTrainer
 
     config = with_settings(preset("offline-cql"), {"threads": 1, "device": "cpu", "learner.compile": "off"})
-    session = OfflineTrainer(config, dataset)
-    session.update()
+    trainer = OfflineTrainer(config, dataset)
+    trainer.update()
     start = time.perf_counter() - began
-    window, updates = session.config.replay.window, 200
-    rows = session._windows(window) * float(np.minimum(session.training_episodes.lengths, window).mean())
+    window, updates = trainer.config.replay.window, 200
+    rows = trainer._windows(window) * float(np.minimum(trainer.training_episodes.lengths, window).mean())
     again = time.perf_counter()
     for _ in range(updates):
-        session.update()
+        trainer.update()
     seconds = time.perf_counter() - again
     return {
         "start_seconds": start,
         "update_ms": 1e3 * seconds / updates,
         "rows_per_second": rows * updates / seconds,
-        "context": session.config.network.context,
+        "context": trainer.config.network.context,
         "window": window,
         "peak_gib": peak(),
     }

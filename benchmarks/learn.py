@@ -111,7 +111,7 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
         name: (  # only the last action counts, and it is answered at once; five steps per episode: many small updates
             env, "immediate",
             {
-                "steps": 20_000, "validation.every": 1_000, "objective.discount": 0.0, "replay.batch_tokens": 416,
+                "steps": 40_000, "validation.every": 1_000, "objective.discount": 0.0, "replay.batch_tokens": 416,
                 "replay.replay_ratio": 32.0,
             }, 0.99, 500,
         )

@@ -85,12 +85,12 @@ def run(name: str, data: Path, preset: str, seed: int, settings: dict[str, Any])
             data=sessions, seed=seed, out=Path(folder) / "run", preset=preset, settings=chosen, progress=False
         )
         seconds = time.perf_counter() - began
-        looks = [json.loads(line) for line in (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()]
+        records = [json.loads(line) for line in (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()]
     result = seqel.evaluate(agent, env, 100, seed=10_000)
     return {
         "task": name, "preset": preset, "seed": seed, "settings": given, "mean": result.mean,
-        "interval": result.interval, "success": result.success, "seconds": seconds, "updates": looks[-1]["updates"],
-        "best_at": agent.info["validation"]["steps"], "held_out": [look["validation"] for look in looks][-1],
+        "interval": result.interval, "success": result.success, "seconds": seconds, "updates": records[-1]["updates"],
+        "best_at": agent.info["validation"]["updates"], "held_out": records[-1]["validation"],
         "commit": commit(), "versions": {"python": platform.python_version(), "torch": torch.__version__}, "threads": 1,
     }  # fmt: skip
 

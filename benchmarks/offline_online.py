@@ -23,7 +23,7 @@ from learn import commit
 from offline import BUDGET, COMMON, TUNED, once, read
 from offline_data import TASKS
 from seqel.agents import artifact
-from seqel.training.online.loop import Record
+from seqel.training.record import Record
 
 RESULTS = Path(__file__).parent / "results" / "offline-online"
 # values have to have arrived before the switch; no clock, because episodes become ten times as long (docs/experiments.md)

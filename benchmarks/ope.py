@@ -30,8 +30,8 @@ from offline_data import TASKS
 from seqel.agents.agent import Agent
 from seqel.environments.resolve import resolve
 from seqel.environments.vector import VectorStream, make_vector
-from seqel.ope.estimation import fitted, tabulate
-from seqel.ope.fqe import FQETrainer, StepEstimates
+from seqel.ope.estimation import estimate_policies
+from seqel.ope.fqe import FQETrainer
 from seqel.ope.policies import AgentPolicy
 from seqel.spaces import ActionSpec, ObservationSpec
 
@@ -43,7 +43,7 @@ EPSILONS = {  # of the learned agent and of a half-trained one, so that no two p
     "tmaze20": ((0.0, 0.1, 0.25, 0.5), (0.0, 0.1, 0.4)),
     "cartpole": ((0.0, 0.3, 0.5, 0.7), (0.0, 0.4, 0.6)),
 }
-LEARNT = COMMON | {"offline.updates": 4_000, "replay.batch_tokens": 416}
+LEARNED = COMMON | {"offline.updates": 4_000, "replay.batch_tokens": 416}
 
 
 def policies(name: str, data: Path, seed: int) -> list[AgentPolicy]:
@@ -51,7 +51,7 @@ def policies(name: str, data: Path, seed: int) -> list[AgentPolicy]:
     with tempfile.TemporaryDirectory() as folder:
         learned = seqel.train(
             data=read(data / f"{name}-seed0.npz", TASKS[name].env), seed=100 + seed, out=Path(folder) / "run",
-            preset="offline-cql", settings=LEARNT, progress=False,
+            preset="offline-cql", settings=LEARNED, progress=False,
         )  # fmt: skip
     kept = json.loads((data / f"{name}-seed0.json").read_text())["half_trained"]["tried"]
     first = next(one["seed"] for one in kept if one["kept"])
@@ -136,13 +136,13 @@ def run(name: str, data: Path, seed: int, exported: Path | None, updates: int | 
     played_seconds = time.perf_counter() - began
     source = read(data / f"{name}-seed0.npz", env)
     began = time.perf_counter()
-    members, look = fitted(judged, source, DISCOUNT, updates, seed=seed)
-    names = [policy.name for policy in judged]
-    steps = StepEstimates.of([member.steps_of(source.recorded) for member in members])
-    table = tabulate(steps, names, DISCOUNT, look, True, seed)
+    members: list[FQETrainer] = []
+    table = estimate_policies(
+        judged, source, discount=DISCOUNT, updates=updates, seed=seed, on_fit=members.append if exported else None
+    )
     seconds = time.perf_counter() - began
     if exported is not None:
-        export(members, names, truth, exported / f"{name}-seed{seed}")
+        export(members, [policy.name for policy in judged], truth, exported / f"{name}-seed{seed}")
     rows = [
         {
             "policy": row.name, "true": true, "true_standard_error": float(one.std() / np.sqrt(len(one))),

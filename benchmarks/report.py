@@ -216,12 +216,12 @@ def pixels() -> str:
         for who, one in ((f"Seqel, {found['preset']}", found), ("Stable-Baselines3 DQN", theirs.get(found["env"]))):
             if one is None:
                 continue
-            seconds, means = [look["seconds"] for look in one["curve"]], [look["mean"] for look in one["curve"]]
+            seconds, means = [point["seconds"] for point in one["curve"]], [point["mean"] for point in one["curve"]]
             axes.plot([s / 60 for s in seconds], means, label=f"{found['env']}: {who}")
-            nearest = [min(one["curve"], key=lambda look: abs(look["seconds"] - 60 * m)) for m in (5, 10, 20, 30)]
+            nearest = [min(one["curve"], key=lambda point: abs(point["seconds"] - 60 * m)) for m in (5, 10, 20, 30)]
             lines.append(
                 f"| `{found['env']}` | {who} | {one['steps_per_s']:.0f} | {one['steps']:,} | {one['mean']:.3g} "
-                f"| {'; '.join(format(look['mean'], '.3g') for look in nearest)} |"
+                f"| {'; '.join(format(point['mean'], '.3g') for point in nearest)} |"
             )
     if len(lines) == 2:
         return ""

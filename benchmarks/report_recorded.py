@@ -22,7 +22,7 @@ DATA = {
     "tmaze20": "T-Maze 20",
     "memory-s7": "`MiniGrid-MemoryS7-v0`",
 }
-LEARNT = """## Learning from recorded data
+LEARNED = """## Learning from recorded data
 
 50,000 transitions per task (`python benchmarks/offline_data.py`): 30 % random play, 70 % half-trained agents that take one
 action in ten at random. Training uses these transitions only (`python benchmarks/offline.py`); then 100 fresh episodes are
@@ -163,5 +163,5 @@ def imports() -> str:
 
 def sections() -> list[str]:
     """Return headings and tables of the existing results."""
-    found = ((LEARNT, learned()), (ESTIMATED, estimated()), (ONLINE, online()), (IMPORTS, imports()))
+    found = ((LEARNED, learned()), (ESTIMATED, estimated()), (ONLINE, online()), (IMPORTS, imports()))
     return [part for heading, table in found if table for part in (heading, table)]

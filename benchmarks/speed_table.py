@@ -56,36 +56,23 @@ FULL = {
 def bench(arguments: str) -> dict[str, Any]:
     """Run `seqel bench ARGUMENTS --json` and return its output."""
     command = [sys.executable, "-m", "seqel", "bench", *arguments.split(), "--threads", "1", "--json"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    return output(command)
+
+
+def whole_loop() -> dict[str, Any]:
+    """Run `whole_loop.py` in a process of its own and return its output."""
+    command = [sys.executable, str(Path(__file__).with_name("whole_loop.py"))]
+    return output(command)
+
+
+def output(command: list[str]) -> dict[str, Any]:
+    """Run a program with one thread and return the JSON that it prints."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}: {done.stderr.strip()}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
-
-
-def first_action_and_update() -> dict[str, float]:
-    """Measure the seconds from starting Python to the first update, and the steps per second of the whole loop, T-Maze 50."""
-    code = (
-        "import time, sys; began = time.time(); import seqel; from seqel.environments.resolve import resolve;"
-        "from seqel.training.online.trainer import Session; from seqel.training.config import preset;"
-        "run = Session(preset(env='x', threads=1), resolve('seqel/TMaze50-v0')); run.collector.begin();\n"
-        "while not run.due: run.collect()\n"
-        "run.update(); first = time.time() - began\n"
-        "while run.learner.updates < 30:\n"
-        "    run.collect()\n"
-        "    while run.due: run.update()\n"
-        "steps, at = run.collector.steps, time.time()\n"
-        "while run.learner.updates < 130:\n"
-        "    run.collect()\n"
-        "    while run.due: run.update()\n"
-        "print(first, (run.collector.steps - steps) / (time.time() - at), run.config.replay.replay_ratio)"
-    )
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout
-    first, rate, ratio = map(float, out.split())
-    return {"seconds_to_the_first_update": first, "steps_per_s": rate, "replay_ratio": ratio}
 
 
 def main() -> None:
@@ -98,7 +85,7 @@ def main() -> None:
         value = f"{found['ms']:10.3f} ms" if "ms" in found else " " * 13
         rate = f"{found['steps_per_s']:12,.0f} steps/s" if "steps_per_s" in found else ""
         print(f"{name:<52}{value}{rate}", flush=True)
-    loop = first_action_and_update()
+    loop = whole_loop()
     print(f"{'first update, from starting Python':<52}{loop['seconds_to_the_first_update']:10.2f} s")
     print(f"{'the whole loop on T-Maze 50':<52}{loop['steps_per_s']:25,.0f} steps/s")
     RESULTS.mkdir(parents=True, exist_ok=True)

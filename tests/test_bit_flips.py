@@ -70,7 +70,7 @@ def flips(original: Path, folder: Path, count: int, seed: int) -> dict[str, int]
     before = read(folder)
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(LEFT_OUT)]
     assert len(files) == 10
-    rng, outcome = random.Random(seed), {"refused": 0, "told": 0, "without effect": 0}
+    rng, outcome = random.Random(seed), {"refused": 0, "reported": 0, "without effect": 0}
     for _ in range(count):
         path = rng.choice(files)
         data = path.read_bytes()
@@ -83,11 +83,11 @@ def flips(original: Path, folder: Path, count: int, seed: int) -> dict[str, int]
             outcome["refused"] += 1
         else:
             if after["said"]:  # the checkpoint before takes its place
-                outcome["told"] += 1
+                outcome["reported"] += 1
                 assert after["latest"] != before["latest"], where
                 same = [name for name in before if name not in ("state", "latest", "said")]
             elif after["damaged"]:
-                outcome["told"] += 1
+                outcome["reported"] += 1
                 assert all(line in before["records"] for line in after["records"]), where
                 assert len(after["records"]) >= len(before["records"]) - 2, where
                 same = [name for name in before if name not in ("records", "damaged")]
@@ -103,7 +103,7 @@ def flips(original: Path, folder: Path, count: int, seed: int) -> dict[str, int]
 
 def test_a_bit_flipped_anywhere_in_a_run_is_found_or_without_effect(original: Path, tmp_path: Path) -> None:
     outcome = flips(original, tmp_path / "run", 80, seed=0)
-    assert outcome["refused"] > 20 and outcome["told"] > 10, outcome
+    assert outcome["refused"] > 20 and outcome["reported"] > 10, outcome
 
 
 @pytest.mark.slow

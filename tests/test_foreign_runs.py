@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,66 @@ def test_a_config_file_names_no_code_unless_it_is_confirmed(foreign: Path, mark:
     assert main(["train", *given]) == TrustError.exit_code and not mark.exists()
     assert main(["train", *given, "--trust"]) == 4 and not mark.exists()
     assert main(["train", "evil_env:Env", *given]) == 0 and mark.exists()
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Return what a stand-in for wandb is given, and run elsewhere than in the network."""
+    found: list[dict[str, Any]] = []
+
+    class Run:
+        def __init__(self) -> None:
+            self.summary: dict[str, Any] = {}
+
+        def define_metric(self, name: str, step_metric: str | None = None) -> None: ...
+
+        def log(self, values: dict[str, float]) -> None:
+            found.append(values)
+
+        def finish(self, exit_code: int) -> None: ...
+
+    module = types.ModuleType("wandb")
+    module.init = lambda **options: found.append(options) or Run()  # type: ignore[attr-defined, func-returns-value]
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    return found
+
+
+def test_a_foreign_run_sends_nothing_unless_it_is_asked_for(foreign: Path, sent: list[dict[str, Any]]) -> None:
+    rename(foreign, {"trackers": ["wandb"]})
+    assert main(["train", "--resume", ".", "--steps", "250"]) == 0 and not sent
+    assert main(["train", "--resume", ".", "--steps", "300", "--wandb"]) == 0 and sent
+    sent.clear()
+    assert main(["train", "--resume", ".", "--steps", "350", "--trust"]) == 0 and sent
+    sent.clear()
+    assert main(["train", "--resume", ".", "--steps", "400"]) == 0 and sent, "it was confirmed"
+
+
+def test_a_config_file_does_not_decide_that_data_is_sent(
+    foreign: Path, sent: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rename(foreign, {"trackers": ["wandb", "tensorboard"]})
+    given = ["train", "--config", "config.toml", "--steps", "150", "--out"]
+    assert main([*given, "no"]) == TrustError.exit_code and not sent and not (foreign / "no").exists()
+    assert "wandb sends the run's settings and figures" in " ".join(capsys.readouterr().err.split())
+    assert main([*given, "other", "--tensorboard"]) == 0 and not sent
+    assert main([*given, "typed", "--wandb"]) == 0 and sent
+    sent.clear()
+    assert main([*given, "trusted", "--trust"]) == 0 and sent
+
+
+def test_a_run_of_ones_own_goes_to_wandb_after_a_resume_and_its_copy_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    run, settings = tmp_path / "run", TINY | {"validation.every": 100}
+    seqel.train("CartPole-v1", steps=150, out=run, settings=settings, trackers=["wandb"], progress=False)
+    sent.clear()
+    seqel.resume(run, steps=200, progress=False)
+    assert sent
+    sent.clear()
+    shutil.copytree(run, tmp_path / "copy")
+    seqel.resume(tmp_path / "copy", steps=250, progress=False)
+    assert not sent
 
 
 def test_a_local_run_needs_no_confirmation_but_its_copy_does(

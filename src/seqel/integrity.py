@@ -25,13 +25,16 @@ __all__ = [
     "require_own",
     "require_own_tree",
     "sealed_line",
+    "sealed_model",
     "sealed_text",
     "too_large",
+    "unsealed_model",
     "unsealed_text",
 ]
 
 _LINE = re.compile(rb', "crc32": "([0-9a-f]{8})"\}')
 _TEXT = re.compile(rb"# crc32 = ([0-9a-f]{8})\n")
+_MODEL = b"\x72\x11\x0a\x05crc32\x12\x08"  # protobuf of an entry of ModelProto.metadata_props with 8 characters, which follow
 
 
 def crc32(data: bytes) -> str:
@@ -100,6 +103,20 @@ def unsealed_text(data: bytes) -> bool:
     data = data.removeprefix(b"\xef\xbb\xbf")
     found = _TEXT.fullmatch(data, max(0, len(data) - 19))
     return found is not None and crc32(data[: found.start()]) == found[1].decode()
+
+
+# -- an ONNX model with its checksum in its metadata -----------------------------------------------------------------------
+
+
+def sealed_model(data: bytes) -> bytes:
+    """Return a serialised ONNX model with one more metadata entry at its end: the CRC-32 of everything before it."""
+    return data + _MODEL + crc32(data).encode()
+
+
+def unsealed_model(data: bytes) -> bool:
+    """Return whether the bytes are exactly what `sealed_model` made."""
+    end = len(data) - len(_MODEL) - 8
+    return end >= 0 and data[end:] == _MODEL + crc32(data[:end]).encode()
 
 
 # -- files of a folder from another machine ------------------------------------------------------------------------------

@@ -56,10 +56,10 @@ def test_previous_action_replaces_the_agents_own_action() -> None:
     decision, _ = agent.act(x)
     other = (int(decision.action[0]) + 1) % 3
     values = {}
-    for name, previous in (("own", None), ("told own", decision.action), ("other", np.array([other]))):
+    for name, previous in (("own", None), ("own, passed", decision.action), ("other", np.array([other]))):
         _, state = agent.act(x)
         values[name] = agent.act(y, state, previous_action=previous)[0].q
-    np.testing.assert_array_equal(values["own"], values["told own"])
+    np.testing.assert_array_equal(values["own"], values["own, passed"])
     assert np.abs(values["own"] - values["other"]).max() > 1e-4
 
 
@@ -203,8 +203,8 @@ def test_actions_and_previous_actions_count_from_the_spaces_start() -> None:
     decision, state = agent.act(np.array([0, 1, 2, 3]))
     assert set(decision.action.tolist()) <= {10, 11, 12}
     np.testing.assert_array_equal(decision.action - 10, decision.q.argmax(axis=1))
-    told, _ = agent.act(np.zeros(4, int), state, previous_action=np.full(4, 12))
-    assert told.q.shape == (4, 3)
+    given, _ = agent.act(np.zeros(4, int), state, previous_action=np.full(4, 12))
+    assert given.q.shape == (4, 3)
     with pytest.raises(SpaceError, match="previous_action: expected actions of the action space"):
         agent.act(np.zeros(4, int), state, previous_action=np.full(4, 2))
 

@@ -54,8 +54,8 @@ def test_every_tensor_and_setting_is_restored(settings: dict[str, Any], tmp_path
     for encoder in net.tokens.vectors().values():
         encoder.observe(torch.ones(2) / 3, torch.ones(2) * 0.7)
     info = {"env": "a", "numbers": [1, 2.5, None], "nested": {"é": "ö"}}
-    back, told = artifact.load(artifact.save(tmp_path / "agent", net, info))
-    assert told == info
+    back, loaded = artifact.load(artifact.save(tmp_path / "agent", net, info))
+    assert loaded == info
     assert (back.config, back.observation_spec, back.action_spec) == (config, net.observation_spec, net.action_spec)
     one, other = net.state_dict(), back.state_dict()
     assert list(one) == list(other)
@@ -67,6 +67,7 @@ def test_every_tensor_and_setting_is_restored(settings: dict[str, Any], tmp_path
 def test_the_info_of_an_agent_is_read_without_its_weights(folder: Path) -> None:
     (folder / "weights.safetensors").unlink()
     assert artifact.info(folder) == {"env": "somewhere"}
+    assert folder.name == "agent" and artifact.info(folder.parent) == {"env": "somewhere"}, "a run's folder"
     with pytest.raises(CheckpointError, match="no agent"):
         artifact.info(folder / "nowhere")
 

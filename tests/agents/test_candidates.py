@@ -46,7 +46,7 @@ def test_values_of_candidates_equal_those_of_all_actions(network: dict[str, Any]
         ([[4], [6]], "actions of the action space"),
         ([[14], [6]], "actions of the action space"),
         ([[-1], [6]], r"rows \[0\] have none"),
-        ([[6]], r"expected whole numbers \[2, C\]"),
+        ([[6]], r"expected integers \[2, C\]"),
         ([[6.0], [7.0]], "float64"),
     ],
 )

@@ -81,10 +81,21 @@ def test_check_reports_the_environment(capsys: pytest.CaptureFixture[str]) -> No
     kinds = {leaf["path"]: leaf["kind"] for leaf in found["observation"]}
     assert kinds == {"direction": "categories", "image": "grid", "mission": "text"}
     assert found["actions"] == 7 and found["environment_steps_per_second"] > 0
-    assert found["default_run"]["seconds"] > 0
+    assert found["run"]["seconds"] > 0
     code, out, _ = call(capsys, "check", "CartPole-v1", "--steps", "200")
     assert code == 0 and "context" in out and "seqel train CartPole-v1" in out
     assert "16 environments in one process" in out
+
+
+def test_check_takes_settings_and_repeats_them_in_its_advice(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ("--set", "observation.mission=9", "--set", "network.width=32", "--set", "steps=5000")
+    code, found = call_json(capsys, "check", "MiniGrid-MemoryS7-v0", "--steps", "100", *settings)
+    assert code == 0 and {leaf["path"]: leaf["shape"] for leaf in found["observation"]}["mission"] == [9]
+    assert found["run"]["steps"] == 5000
+    code, out, _ = call(capsys, "check", "CartPole-v1", "--steps", "100", "--set", "network.width=32")
+    assert code == 0 and "layers of width 32" in out and "seqel train CartPole-v1 --set network.width=32" in out
+    code, _, said = call(capsys, "check", "CartPole-v1", "--set", "network.weight=32")
+    assert code == 2 and "network.weight" in said
 
 
 def test_check_names_envpool_if_it_has_the_environment(

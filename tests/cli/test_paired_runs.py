@@ -63,11 +63,14 @@ def one_after_the_other(children: list[Child]) -> Any:
 
 def test_all_messages_of_both_arrive(capfd: pytest.CaptureFixture[str]) -> None:
     children = [Child("a", talk, 1, {"count": 3}), Child("b", talk, 1, {"count": 2})]
-    told: dict[str, list[Any]] = {"a": [], "b": []}
+    messages: dict[str, list[Any]] = {"a": [], "b": []}
     for message in run_together(children):
         if message is not None:
-            told[message.name].append(message.what)
-    assert told == {"a": [{"number": 0}, {"number": 1}, {"number": 2}, None], "b": [{"number": 0}, {"number": 1}, None]}
+            messages[message.name].append(message.what)
+    assert messages == {
+        "a": [{"number": 0}, {"number": 1}, {"number": 2}, None],
+        "b": [{"number": 0}, {"number": 1}, None],
+    }
     assert capfd.readouterr().out == ""
 
 
@@ -190,9 +193,9 @@ def test_the_demo_on_a_tiny_maze(
     assert found["learned"] is True
     runs = found["runs"]
     assert runs["with history"]["evaluation"]["success"] == 1.0 > runs["without history"]["evaluation"]["success"]
-    look = found["attention"]
-    assert {look["choice"], look["choice_with_other_cue"]} == {"up", "down"}
-    assert len(look["weights"]) == 3 and sum(look["weights"]) == pytest.approx(1.0, abs=1e-4)
+    attention = found["attention"]
+    assert {attention["choice"], attention["choice_with_other_cue"]} == {"up", "down"}
+    assert len(attention["weights"]) == 3 and sum(attention["weights"]) == pytest.approx(1.0, abs=1e-4)
     assert (out / "demo.png").exists() and (out / "agent" / "config.json").exists()
 
 

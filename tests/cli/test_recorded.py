@@ -76,9 +76,32 @@ def test_resume_needs_no_further_arguments(folder: Path, capsys: pytest.CaptureF
     assert json.loads(capsys.readouterr().out)["updates"] == 220
 
 
+def test_a_run_continues_after_its_table_was_moved(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--data", str(tmp_path / "t.csv"), "--schema", str(folder / "schema.toml"), "--updates", "40"]
+    write(tmp_path / "t.csv")
+    sets = [part for one in SMALL for part in ("--set", one)]
+    assert main(["train", *given, "--out", str(tmp_path / "run"), *sets]) == 0
+    (tmp_path / "t.csv").rename(tmp_path / "moved.csv")
+    command = ["train", "--resume", str(tmp_path / "run"), "--updates", "60", "--json"]
+    assert main(command) == 5, "the table is gone"
+    capsys.readouterr()
+    assert main([*command, "--data", str(tmp_path / "moved.csv"), "--tensorboard"]) == 0
+    assert json.loads(capsys.readouterr().out)["updates"] == 60 and list(
+        (tmp_path / "run").glob("events.out.tfevents.*")
+    )
+    write(tmp_path / "other.csv", seed=9)
+    assert main([*command, "--data", str(tmp_path / "other.csv")]) == 6, "other sessions"
+    assert "data" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        (["--resume", "run", "--schema", "schema.toml"], "--schema needs --data"),
+        (["--resume", "run", "--compare", "--wandb"], "expected only ENV, --steps, --updates, --trust, got --wandb"),
+        (["--resume", "run", "--seed", "3"], "--tensorboard, --wandb, got --seed"),
         (["--data", "t.csv"], "schema: expected the TOML file"),
         (["CartPole-v1", "--data", "t.csv", "--schema", "s.toml"], "cannot be read"),
         (["--data", "t.csv", "--schema", "schema.toml", "--compare"], "needs an environment"),
@@ -120,14 +143,14 @@ def test_held_out_sessions_stay_held_out_if_the_table_changes(folder: Path, caps
     agent, schema = Agent.load(folder / "run"), Schema.load(folder / "schema.toml")
     held = agent.info["held_out"]
     table = load(folder / "t.csv", schema)
-    learnt = {table.sessions[row] for row in table.split(held["share"], held["seed"])[0]}
+    trained = {table.sessions[row] for row in table.split(held["share"], held["seed"])[0]}
     more = (folder / "t.csv").read_text() + "".join(f"z{n},{s},c,{s}.0,left,0.0\n" for n in range(40) for s in range(3))
     (folder / "more.csv").write_text(more)
     found, _ = _sessions(agent, (str(folder / "more.csv"),), None, False)
     left, _ = _sessions(agent, (str(folder / "more.csv"),), None, True)
     whole = load(folder / "more.csv", schema)
-    names = whole.only(whole.not_learnt(held["share"], held["seed"])).sessions
-    assert not learnt & set(names) and len(names) == left.buffer.episodes < found.buffer.episodes
+    names = whole.only(whole.held_out_rows(held["share"], held["seed"])).sessions
+    assert not trained & set(names) and len(names) == left.buffer.episodes < found.buffer.episodes
     few = folder / "few.csv"
     few.write_text("\n".join((folder / "t.csv").read_text().splitlines()[:31]) + "\n")
     assert main(["evaluate", str(folder / "run"), "--data", str(few), "--held-out"]) == 2

@@ -15,20 +15,20 @@ from seqel.training.config import RunConfig, preset
 from seqel.training.presets import PRESETS
 
 
-def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+def shown_by(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
     assert main(["settings", *arguments, "--json"]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
 
 def test_every_setting_is_listed_with_its_meaning_and_range(capsys: pytest.CaptureFixture[str]) -> None:
-    found = told(capsys)["settings"]
+    found = shown_by(capsys)["settings"]
     assert [one["name"] for one in found] == [info.name for info in list_settings(RunConfig)]
     assert all(one["meaning"] and one["expected"] for one in found)
 
 
 def test_a_section_shows_its_own_settings_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    names = [one["name"] for one in told(capsys, "learner")["settings"]]
+    names = [one["name"] for one in shown_by(capsys, "learner")["settings"]]
     assert "learner.learning_rate" in names and all(name.startswith("learner.") for name in names)
 
 
@@ -54,9 +54,9 @@ def test_a_name_that_nothing_resembles_is_refused_with_the_sections(capsys: pyte
 
 
 def test_a_preset_shows_exactly_what_it_changes(capsys: pytest.CaptureFixture[str]) -> None:
-    for shown in told(capsys, "--presets")["presets"]:
+    for shown in shown_by(capsys, "--presets")["presets"]:
         assert {one["name"]: one["new"] for one in shown["changes"]} == PRESETS[shown["name"]][1]
-    (shown,) = told(capsys, "--preset", "control")["presets"]
+    (shown,) = shown_by(capsys, "--preset", "control")["presets"]
     rate = next(one for one in shown["changes"] if one["name"] == "learner.learning_rate")
     assert (rate["old"], rate["new"]) == (RunConfig().learner.learning_rate, preset("control").learner.learning_rate)
     assert main(["settings", "--preset", "control"]) == 0
@@ -64,7 +64,7 @@ def test_a_preset_shows_exactly_what_it_changes(capsys: pytest.CaptureFixture[st
 
 
 def test_a_section_under_a_preset_has_the_presets_values(capsys: pytest.CaptureFixture[str]) -> None:
-    values = {one["name"]: one["value"] for one in told(capsys, "learner", "--preset", "search")["settings"]}
+    values = {one["name"]: one["value"] for one in shown_by(capsys, "learner", "--preset", "search")["settings"]}
     assert values["learner.target_rate"] == 0.005 and values["learner.clip"] == 1.0
 
 

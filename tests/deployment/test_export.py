@@ -16,6 +16,7 @@ from seqel.agents.agent import Agent
 from seqel.deployment.export import export
 from seqel.deployment.runtime import ExportedAgent
 from seqel.errors import CheckpointError, ConfigError, SpaceError
+from seqel.integrity import sealed_model
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec, ObservationSpec
@@ -132,24 +133,49 @@ def test_a_gru_is_not_exported(tmp_path: Path) -> None:
 def test_a_file_that_is_not_an_exported_agent_is_refused(pair: tuple[Agent, ExportedAgent], tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such file"):
         ExportedAgent(tmp_path / "missing.onnx")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        ExportedAgent(tmp_path)
     path = tmp_path / "agent.onnx"
     whole = export(pair[0], path).read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CheckpointError, match="damaged, or not an ONNX model"):
-        ExportedAgent(path)
     model = onnx.load_from_string(whole)
+    onnx.checker.check_model(model)
+    assert [one.key for one in model.metadata_props][-2:] == ["seqel", "crc32"]
+    for content in (
+        b"",
+        whole[: len(whole) // 2],
+        whole + b"\n",
+        onnx.load_from_string(whole[:-19]).SerializeToString(),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match="damaged, was changed by another program, or is no exported agent"):
+            ExportedAgent(path)
     del model.metadata_props[:]
-    path.write_bytes(model.SerializeToString())
-    with pytest.raises(CheckpointError, match="not an exported agent"):
+    for metadata, message in (
+        ({}, "metadata 'seqel' is damaged"),
+        ({"seqel": '{"format": 99}'}, "expected format 2, got 99"),
+        ({"seqel": '{"format": 2, "observation": 3}'}, "metadata 'seqel' is damaged"),
+    ):
+        onnx.helper.set_model_props(model, metadata)
+        path.write_bytes(sealed_model(model.SerializeToString()))
+        with pytest.raises(CheckpointError, match=message):
+            ExportedAgent(path)
+    path.write_bytes(sealed_model(b"not a model"))
+    with pytest.raises(CheckpointError, match="cannot be run here"):
         ExportedAgent(path)
-    onnx.helper.set_model_props(model, {"seqel": '{"format": 99}'})
-    path.write_bytes(model.SerializeToString())
-    with pytest.raises(CheckpointError, match="expected format 2, got 99"):
-        ExportedAgent(path)
-    onnx.helper.set_model_props(model, {"seqel": '{"format": 2, "observation": 3}'})
-    path.write_bytes(model.SerializeToString())
-    with pytest.raises(CheckpointError, match="is damaged"):
-        ExportedAgent(path)
+
+
+def test_a_flipped_bit_anywhere_in_an_exported_agent_is_detected(
+    pair: tuple[Agent, ExportedAgent], tmp_path: Path
+) -> None:
+    path = export(pair[0], tmp_path / "agent.onnx")
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    places = {0, 1, len(whole) - 20, len(whole) - 9, len(whole) - 1, *rng.integers(len(whole), size=60).tolist()}
+    for at in sorted(places):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << int(rng.integers(8)))]) + whole[at + 1 :])
+        with pytest.raises(CheckpointError, match="damaged"):
+            ExportedAgent(path)
+    path.write_bytes(whole)
+    ExportedAgent(path)
 
 
 def test_acting_from_a_file_needs_no_torch() -> None:

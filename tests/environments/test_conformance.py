@@ -96,17 +96,19 @@ def test_the_environment_and_the_setting_say_how_a_grid_is_read() -> None:
     dark = np.full((24, 24, 3), 9, np.uint8)
     named = spaces.Dict({"image": PICTURE, "place": UNIT})
     value = {"image": dark, "place": np.zeros(2, np.float32)}
-    told = showing(named, value, metadata={"seqel": {"observation": {"image": "codes"}}})
+    declared = showing(named, value, metadata={"seqel": {"observation": {"image": "codes"}}})
     assert probe(showing(named, value)).observation.leaves[0].kind == "image"
-    found = probe(told)
+    found = probe(declared)
     assert found.observation.leaves[0].kind == "grid" and not any("read as" in text for text in found.warnings)
-    assert probe(told, read_as={"image": "pixels"}).observation.leaves[0].kind == "image", "the setting overrides it"
+    assert probe(declared, read_as={"image": "pixels"}).observation.leaves[0].kind == "image", (
+        "the setting overrides it"
+    )
     with pytest.raises(ConfigError, match=r"expected paths among \['image', 'place'\], got 'picture'"):
-        probe(told, read_as={"picture": "codes"})
+        probe(declared, read_as={"picture": "codes"})
     with pytest.raises(ConfigError, match="only a Box of integers"):
-        probe(told, read_as={"place": "codes"})
+        probe(declared, read_as={"place": "codes"})
     with pytest.raises(ConfigError, match="expected one of"):
-        probe(told, read_as={"image": "photo"})
+        probe(declared, read_as={"image": "photo"})
 
 
 # -- large numbers -------------------------------------------------------------------------------------------------

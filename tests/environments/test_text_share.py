@@ -1,3 +1,5 @@
+"""How much of a text is read: what `seqel check` reports, and the setting that changes it."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -6,6 +8,8 @@ import gymnasium as gym
 import pytest
 
 from seqel.environments.probe import probe
+from seqel.errors import ConfigError
+from seqel.spaces import ObservationSpec
 
 
 class Talk(gym.Env[Any, int]):
@@ -35,3 +39,24 @@ def test_the_share_of_long_texts_that_is_not_read_is_reported(longest: int, said
         assert (
             "observation 'say': 50% of the texts are longer than the 64 bytes that are read, and 33% of all" in found[0]
         )
+        assert "--set observation.say=128" in found[0]
+
+
+def test_more_of_a_text_is_read_if_the_setting_says_so() -> None:
+    found = probe(lambda: Talk(128), read_as={"say": 128})
+    assert found.observation.leaves[0].shape == (128,) and not [
+        text for text in found.warnings if "is not read" in text
+    ]
+    long, other = "a" * 100 + "b", "a" * 100 + "c"
+    read = [found.observation.flatten({"say": text}, None)["say"] for text in (long, other)]
+    assert (read[0] != read[1]).any(), "they differ after 64 bytes"
+    space = Talk(128).observation_space
+    assert found.observation.same_reading(space) == found.observation != ObservationSpec.from_space(space)
+
+
+@pytest.mark.parametrize("length", [0, 4097, True, "codes"])
+def test_a_text_length_out_of_range_is_refused(length: Any) -> None:
+    with pytest.raises(
+        ConfigError, match="observation 'say': expected how many bytes of a text to read, from 1 to 4096"
+    ):
+        probe(lambda: Talk(64), read_as={"say": length})

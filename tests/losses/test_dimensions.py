@@ -1,4 +1,4 @@
-"""Rule 8: the value of an action with several dimensions is the mean of its parts' (DecQN, arXiv:2210.12566), by hand."""
+"""Rule 12: the value of an action with several dimensions is the mean of its parts' (DecQN, arXiv:2210.12566), by hand."""
 
 from __future__ import annotations
 

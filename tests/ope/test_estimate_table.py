@@ -214,7 +214,7 @@ def test_a_large_dataset_is_thinned_to_whole_sessions(most: int, sessions: int) 
 
 
 @dataclass
-class Told:
+class FakeRecord:
     """A record of a fit."""
 
     progress: float
@@ -222,31 +222,38 @@ class Told:
 
 
 class Asked:
-    """Stands in for a fit, and keeps its arguments."""
+    """Stands in for a fit, and keeps its arguments; the table is not computed."""
 
     def __init__(self, config: Any, source: Any, policies: Any, table: Any = None) -> None:
         self.config, self.source, self.policies = config, source, policies
         self.given, self.table = table, object() if table is None else table
 
+    def steps_of(self, recorded: Any) -> None: ...
+
 
 def ask(monkeypatch: pytest.MonkeyPatch, policies: Any, source: Any, **given: Any) -> tuple[list[Any], Any]:
     monkeypatch.setattr(offpolicy, "FQETrainer", Asked)
-    monkeypatch.setattr(offpolicy.offline, "records", lambda member: iter([Told(0.5), Told(1.0, fit(0.25))]))
-    members, found = offpolicy.fitted(policies, source, 0.9, **given)
+    monkeypatch.setattr(
+        offpolicy.offline, "records", lambda member: iter([FakeRecord(0.5), FakeRecord(1.0, fit(0.25))])
+    )
+    monkeypatch.setattr(offpolicy.StepEstimates, "of", lambda steps: steps)
+    monkeypatch.setattr(offpolicy, "tabulate", lambda steps, names, discount, held_out, known, seed: held_out)
+    members: list[Any] = []
+    found = offpolicy.estimate_policies(policies, source, discount=0.9, on_fit=members.append, **given)
     return members, found
 
 
 def test_four_fits_share_the_table_of_the_policies_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     source, policies = poor_data(0, 20), [ConstantAction(0, 2, "a"), ConstantAction(1, 2, "b")]
-    told: list[float] = []
-    given: dict[str, Any] = {"updates": 60, "seed": 2, "progress": lambda record: told.append(record.progress)}
+    shown: list[float] = []
+    given: dict[str, Any] = {"updates": 60, "seed": 2, "progress": lambda record: shown.append(record.progress)}
     members, found = ask(monkeypatch, policies, source, **given)
     assert [one.config.seed for one in members] == [8, 9, 10, 11]
     assert members[0].given is None and all(one.given is members[0].table for one in members[1:])
-    assert found == fit(0.25) and told == [k / 8 for k in range(1, 9)]
+    assert found == fit(0.25) and shown == [k / 8 for k in range(1, 9)]
     share = float((source.buffer.actions() == 0).mean())
     for one in members:
-        assert one.source is source and one.policies[1:] == policies
+        assert one.source is members[0].source and one.policies[1:] == policies
         assert isinstance(one.policies[0], BehaviourPolicy)
         assert one.policies[0].frequencies == pytest.approx((share, 1.0 - share))
         assert (one.config.objective.discount, one.config.offline.updates) == (0.9, 60)

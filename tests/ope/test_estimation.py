@@ -55,16 +55,16 @@ def test_fitted_values_and_step_estimates_are_exact() -> None:
 
 def test_the_fit_ends_before_it_memorises_single_sessions() -> None:
     few, many = (FQETrainer(small(1_500), poor_data(1, count), POLICIES) for count in (30, 800))  # type: ignore[arg-type]
-    looks, kept = [], {}
+    scores, kept = [], {}
     for record in offline.records(few):
-        looks.append(record.validation)
+        scores.append(record.validation)
         assert isinstance(record.validation, HeldOut)
         assert record.validation.imitation is not None
         if record.validation.imitation <= few.known_best + 0.05:
             kept = {name: value.clone() for name, value in few.learner.target.state_dict().items()}
     assert all(torch.equal(kept[name], value) for name, value in few.learner.target.state_dict().items())
-    assert few.updates < 1_500 and isinstance(looks[-1], HeldOut) and looks[-1].imitation is not None
-    assert looks[-1].imitation > few.known_best + 0.05
+    assert few.updates < 1_500 and isinstance(scores[-1], HeldOut) and scores[-1].imitation is not None
+    assert scores[-1].imitation > few.known_best + 0.05
     for _ in offline.records(many):
         pass
     assert many.updates == 1_500

@@ -98,8 +98,8 @@ def test_the_estimates_of_each_step_are_those_of_the_target_network(context: int
     for n, one in enumerate(episodes((3, 7, 1, 13))):
         length, action = len(one), one.action[:, 0]
         assert steps.reward[n, :length].tolist() == one.reward.tolist() and not steps.reward[n, length:].any()
-        learnt = chance[n, np.arange(length), action].numpy()
-        behaviour = np.full(length, 0.25) if n == 0 else learnt
+        estimated = chance[n, np.arange(length), action].numpy()
+        behaviour = np.full(length, 0.25) if n == 0 else estimated
         np.testing.assert_allclose(steps.behaviour[n, :length], behaviour, rtol=1e-4, atol=1e-5)
         assert (steps.behaviour[n, length:] == 1.0).all()
         for k in range(2):
@@ -177,9 +177,9 @@ def test_members_are_stacked_and_their_behaviour_policies_averaged() -> None:
 def test_iterate_std_is_the_deviation_over_the_second_half_of_the_validations() -> None:
     made = session()
     assert made.iterate_std().tolist() == [0.0, 0.0], "there was no validation"
-    looks = [[9.0, 9.0], [5.0, 5.0], [1.0, 4.0], [3.0, 4.0]]
+    values = [[9.0, 9.0], [5.0, 5.0], [1.0, 4.0], [3.0, 4.0]]
     for count, expected in ((1, [0.0, 0.0]), (2, [8**0.5, 8**0.5]), (3, [8**0.5, 0.5**0.5]), (4, [2**0.5, 0.0])):
-        made.first_values = [np.array(one) for one in looks[:count]]
+        made.first_values = [np.array(one) for one in values[:count]]
         assert made.iterate_std().tolist() == pytest.approx(expected)
 
 
@@ -189,7 +189,7 @@ def test_the_fit_ends_and_goes_back_when_the_cloning_loss_rises_clearly(
     made = session()
     bias = next(iter(made.learner.target.parameters()))
 
-    class Told:
+    class Fixed:
         def __init__(self, nats: float) -> None:
             self.nats = nats
 
@@ -202,7 +202,7 @@ def test_the_fit_ends_and_goes_back_when_the_cloning_loss_rises_clearly(
     ended = []
     for number, nats in enumerate((0.5, 0.3, 0.34, 0.36)):
         bias.data.fill_(float(number))
-        monkeypatch.setattr(made, "validation_sums", lambda nats=nats: Told(nats))
+        monkeypatch.setattr(made, "validation_sums", lambda nats=nats: Fixed(nats))
         assert made.validate().imitation == nats
         ended.append(made.solved)
     assert ended == [False, False, False, True] and made.known_best == 0.3

@@ -28,10 +28,10 @@ def test_from_a_table_to_a_policy(tmp_path: Path) -> None:
     Path(schema).write_text(customers.SCHEMA, encoding="utf-8")
     small = ["--set", "replay.batch_tokens=256", "--set", "network.width=32", "--set", "threads=1"]
     seqel("train", "--data", table, "--schema", schema, "--updates", "800", "--out", run, *small)
-    told = seqel("evaluate", run, "--data", table, "--updates", "500")
+    found = seqel("evaluate", run, "--data", table, "--updates", "500")
     true, error = customers.play(Path(run), 500)
-    value = told["policies"][0]["value"]
+    value = found["policies"][0]["value"]
     assert true > 0.8  # an agent that forgets the first message earns at most half of that
     assert value["low"] - 2 * error <= true <= value["high"] + 2 * error
-    assert told["verdict"].startswith("this agent is estimated to earn +")
-    assert told["recorded"]["value"]["value"] < 0.4
+    assert found["verdict"].startswith("this agent is estimated to earn +")
+    assert found["recorded"]["value"]["value"] < 0.4

@@ -21,8 +21,8 @@ def learner() -> Learner:
 def test_padding_does_not_change_the_update() -> None:
     one, other = learner(), learner()
     short = batch(rows=3, steps=7)
-    told, again = one.update(short), other.update(pad_to(short, 12))
-    for name, value in told.items():
+    once, again = one.update(short), other.update(pad_to(short, 12))
+    for name, value in once.items():
         torch.testing.assert_close(again[name], value, rtol=1e-4, atol=1e-6)
     for a, b in zip(one.network.parameters(), other.network.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)

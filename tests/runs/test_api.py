@@ -56,14 +56,14 @@ def same_run(one: Path, other: Path) -> bool:
 def test_the_returned_agent_is_the_best_by_validation_and_plays_as_recorded(tmp_path: Path) -> None:
     records: list[Record] = []
     agent = seqel.train(MAZE, steps=1_500, seed=1, out=tmp_path / "run", settings=TINY, progress=records.append)
-    looks = [record.validation for record in records if record.validation is not None]
-    best = max(look.mean for look in looks)
+    validations = [record.validation for record in records if record.validation is not None]
+    best = max(one.mean for one in validations)
     assert agent.info["validation"]["mean"] == best
     from seqel.environments.resolve import resolve
+    from seqel.environments.seeds import VALIDATION
     from seqel.evaluation.rollout import play
-    from seqel.training.online.trainer import VALIDATION_SEED
 
-    assert play(agent, resolve(MAZE), 4, VALIDATION_SEED, 4).mean == pytest.approx(best)
+    assert play(agent, resolve(MAZE), 4, VALIDATION.start, 4).mean == pytest.approx(best)
     assert [line["steps"] for line in lines(tmp_path / "run")] == [record.steps for record in records]
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["best"]["validation"]["mean"] == best and summary["steps"] >= 1_500

@@ -21,9 +21,9 @@ CONFIG = preset(env="Some-v0", steps=1_000)
 
 
 def record(steps: int, mean: float | None = None, notes: tuple[str, ...] = ()) -> Record:
-    look = None if mean is None else summarise([mean, mean], [5, 5], [1.0, 0.0], 0)
+    validation = None if mean is None else summarise([mean, mean], [5, 5], [1.0, 0.0], 0)
     metrics = {"return": 0.25, "success": 0.125, "q": 0.5, "loss": 0.0625}
-    return Record(steps, 2.0, 7, 50.0, metrics, look, notes=notes)
+    return Record(steps, 2.0, 7, 50.0, metrics, validation, notes=notes)
 
 
 def test_plain_lines_go_to_standard_error_if_it_is_not_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

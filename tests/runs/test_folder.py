@@ -65,10 +65,10 @@ def test_records_are_in_order_and_plain_json(folder: Path) -> None:
 
 def test_the_summary_covers_the_whole_run(folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
-    looks = [line for line in lines(folder) if "validation" in line]
+    validations = [line for line in lines(folder) if "validation" in line]
     assert (summary["steps"], summary["updates"]) == (600, lines(folder)[-1]["updates"])
-    assert summary["final"] == looks[-1] and summary["solved"] is False
-    assert summary["best"]["validation"]["mean"] == max(look["validation"]["mean"] for look in looks)
+    assert summary["final"] == validations[-1] and summary["solved"] is False
+    assert summary["best"]["validation"]["mean"] == max(one["validation"]["mean"] for one in validations)
     assert summary["seconds"] >= lines(folder)[-1]["seconds"]
 
 

@@ -136,7 +136,7 @@ def test_from_data_to_the_environment(tmp_path: Path) -> None:
 
 def test_a_further_trained_agent_is_never_trained_on_its_held_out_sessions() -> None:
     data = recorded()
-    learnt, held = data.split(0.3, 5)
+    trained, held = data.split(0.3, 5)
     begun = OfflineTrainer(
         with_settings(seqel.preset("offline-cql"), QUICK | {"offline.held_out": 0.3, "seed": 5}), data
     )
@@ -146,7 +146,7 @@ def test_a_further_trained_agent_is_never_trained_on_its_held_out_sessions() -> 
     assert gone_on.recorded_episodes is not None
     slot = gone_on.recorded_episodes.table.SLOT
     left = data.buffer.table.numbers
-    assert gone_on.recorded_episodes.table.numbers[:, slot].tolist() == left[learnt, slot].tolist()
+    assert gone_on.recorded_episodes.table.numbers[:, slot].tolist() == left[trained, slot].tolist()
     assert not set(left[held, slot].tolist()) & set(gone_on.recorded_episodes.table.numbers[:, slot].tolist())
 
 

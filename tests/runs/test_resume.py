@@ -248,13 +248,13 @@ def test_looking_does_not_disturb() -> None:
     often = start(
         config_of("tmaze", **{"validation.every": 40, "validation.episodes": 7, "network.dropout": 0.1}), make
     )
-    looks = [record for record in records(often) if record.validation is not None]
+    validations = [record for record in records(often) if record.validation is not None]
     never = start(config_of("tmaze", **{"validation.every": 10_000, "network.dropout": 0.1}), make)
     while never.progress < 1.0:
         never.collect()
         while never.update_due:
             never.update()
-    assert len(looks) == STEPS / 40
+    assert len(validations) == STEPS / 40
     never.best = often.best  # all that validation may leave behind
     assert differences(often, never) == []
 

@@ -51,17 +51,17 @@ def test_only_the_sign_shows_which_flag_is_good(way: int) -> None:
     for seed in range(60):
         env = CarFlag()
         trace = [env.reset(seed=seed)[0]]
-        done, told = False, 0.0
+        done, sign = False, 0.0
         while not done:
             observation, reward, done, _, info = env.step(way)
             assert observation[2] == 0 or abs(observation[0] - 0.5) <= 0.2 + 1e-6
-            told = observation[2] or told
+            sign = observation[2] or sign
             trace.append(observation)
         assert reward == (1.0 if info["is_success"] else -1.0)
         if way == 2:
-            assert told == reward  # on the way right the sign was passed: +1 where the right flag is the good one
+            assert sign == reward  # on the way right the sign was passed: +1 where the right flag is the good one
         else:
-            assert told == 0.0  # on the way left the sign is never visible
+            assert sign == 0.0  # on the way left the sign is never visible
         outcomes.append(reward)
     assert abs(np.mean(outcomes)) < 0.4
 

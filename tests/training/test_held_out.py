@@ -11,7 +11,7 @@ import pytest
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec, Leaf, ObservationSpec
 from seqel.training.config import preset
-from seqel.training.held_out import HeldOut, told
+from seqel.training.held_out import HeldOut, describe_validation
 from seqel.training.offline import trainer as offline_session
 from seqel.training.offline.trainer import OfflineTrainer
 from seqel.types import Episode
@@ -48,19 +48,19 @@ def session(name: str, data: InMemoryDataset, **settings: Any) -> OfflineTrainer
 
 @pytest.mark.parametrize(("masked", "choices"), [(False, 3), (True, 2)])
 def test_cloning_is_scored_in_nats_with_uniform_play_over_allowed_actions_as_chance(masked: bool, choices: int) -> None:
-    look = session("behaviour-cloning", source(masked=masked)).validate()
-    assert (look.metric, look.title) == ("imitation", "held-out imitation")
-    assert look.imitation is not None
-    assert look.mean == -look.imitation
-    assert look.chance == pytest.approx(math.log(choices))
-    assert look.told().startswith(f"{look.imitation:.4g} nats (chance: {math.log(choices):.4g}")
+    scores = session("behaviour-cloning", source(masked=masked)).validate()
+    assert (scores.metric, scores.title) == ("imitation", "held-out imitation")
+    assert scores.imitation is not None
+    assert scores.mean == -scores.imitation
+    assert scores.chance == pytest.approx(math.log(choices))
+    assert scores.describe().startswith(f"{scores.imitation:.4g} nats (chance: {math.log(choices):.4g}")
 
 
 def test_values_are_scored_by_the_unexplained_variance() -> None:
-    look = session("offline-cql", source()).validate()
-    assert (look.metric, look.title, look.chance) == ("unexplained", "held-out unexplained", 1.0)
-    assert look.mean == -look.unexplained
-    assert look.told(-0.4).startswith(f"{look.unexplained:.1%} (chance: 100%, best 40.0%")
+    scores = session("offline-cql", source()).validate()
+    assert (scores.metric, scores.title, scores.chance) == ("unexplained", "held-out unexplained", 1.0)
+    assert scores.mean == -scores.unexplained
+    assert scores.describe(-0.4).startswith(f"{scores.unexplained:.1%} (chance: 100%, best 40.0%")
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,13 @@ def test_values_are_scored_by_the_unexplained_variance() -> None:
     ],
 )
 def test_the_text_says_if_nothing_is_learned(metric: Any, value: float, chance: float, nothing: bool) -> None:
-    look = HeldOut(-value, 1.0, 0.0, value, 0.3, 0.0, 0.0, 5, metric=metric, chance=chance)
-    assert look.learnt_nothing == nothing
-    assert ("nothing is learned" in look.told()) == nothing
+    scores = HeldOut(-value, 1.0, 0.0, value, 0.3, 0.0, 0.0, 5, metric=metric, chance=chance)
+    assert scores.no_better_than_chance == nothing
+    assert ("nothing is learned" in scores.describe()) == nothing
 
 
 def test_a_validation_of_an_older_run_can_still_be_shown() -> None:
-    assert told({"mean": -0.25}) == "25.0% (chance: 100%)"
+    assert describe_validation({"mean": -0.25}) == "25.0% (chance: 100%)"
 
 
 def test_many_actions_are_scored_a_few_steps_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ def test_every_update_and_every_part_of_a_validation_is_shown_in_the_display() -
     from seqel.training.offline import loop as offline
 
     run = session("offline-cql", source())
-    told_: list[int] = []
-    run.on_update = lambda one: told_.append(one.updates)
+    counts: list[int] = []
+    run.on_update = lambda one: counts.append(one.updates)
     assert len(list(offline.records(run))) == 2
-    assert told_ == [1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10, 10]
+    assert counts == [1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10, 10]

@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[3]
 REPORT_SEEDS = [10_000 + n for n in range(100)]  # the figures
 CHOICE_SEEDS = [20_000 + n for n in range(50)]  # the tuning: never reported from
 STEPS = 20_000
-LOOK_EVERY = 5_000
+VALIDATE_EVERY = 5_000
 SETTLED = 10_000  # a setting is chosen by its validations from here on: a single validation is too noisy
 SIDE_BY_SIDE = 25
 
@@ -195,16 +195,16 @@ def run(task: str, data: Data, name: str, value: float, stack: int, seed: int) -
     curve: list[dict[str, Any]] = []
     batches = data.batches(stack, settings["batch_size"], seed)
     start, worked, seconds = time.perf_counter(), 0.0, 0.0
-    for done in range(LOOK_EVERY, STEPS + 1, LOOK_EVERY):
+    for done in range(VALIDATE_EVERY, STEPS + 1, VALIDATE_EVERY):
         wall, cpu = time.perf_counter(), time.process_time()
-        for _ in range(LOOK_EVERY):
+        for _ in range(VALIDATE_EVERY):
             algorithm.update(next(batches))
         seconds, worked = seconds + time.perf_counter() - wall, worked + time.process_time() - cpu
         report = returns(make, algorithm, data, stack, REPORT_SEEDS)
         choice = returns(make, algorithm, data, stack, CHOICE_SEEDS)
         curve.append({"steps": done, "mean": float(np.mean(report)), "choice_mean": float(np.mean(choice))})
-    best_look = max(curve, key=lambda look: look["choice_mean"])
-    settled = [look["choice_mean"] for look in curve if look["steps"] >= SETTLED]
+    best_point = max(curve, key=lambda point: point["choice_mean"])
+    settled = [point["choice_mean"] for point in curve if point["steps"] >= SETTLED]
     return {
         "peer": "d3rlpy " + type(algorithm).__name__,
         "task": task,
@@ -213,7 +213,7 @@ def run(task: str, data: Data, name: str, value: float, stack: int, seed: int) -
         "seed": seed,
         "mean": float(np.mean(report)),
         "interval": interval(report),
-        "best_checkpoint": best_look,
+        "best_checkpoint": best_point,
         "choice_mean": float(np.mean(settled)),
         "curve": curve,
         "returns": report,
@@ -222,7 +222,8 @@ def run(task: str, data: Data, name: str, value: float, stack: int, seed: int) -
         "seconds": time.perf_counter() - start,
         "gradient_steps": STEPS,
         "settings": {**settings, "encoder": "[256, 256]", "inputs": len(data.columns) * stack},
-        "evaluation": "greedy; mean: the last weights, seeds 10000-10099; choice_mean: looks from 10,000 steps, 20000-20049",
+        "evaluation": "greedy; mean: the last weights, seeds 10000-10099; choice_mean: validations from 10,000 steps, "
+        "20000-20049",
         "versions": {
             "python": platform.python_version(),
             **{package: version(package) for package in ("d3rlpy", "torch", "gymnasium", "minigrid", "numpy")},

@@ -87,10 +87,10 @@ def solve(options: argparse.Namespace) -> dict[str, Any]:
     record: dict[str, Any] = {
         "peer": "DTQN", "source": "github.com/kevslinger/DTQN", "commit": commit_of(options.checkout),
         "task": options.task, "seed": options.seed, "threshold": threshold, "measure": measure, "cap_seconds": options.cap,
-        "cpu": processor(), "torch_threads": 1, "torch": torch.__version__, "looks": [], "solved": False,
+        "cpu": processor(), "torch_threads": 1, "torch": torch.__version__, "validations": [], "solved": False,
     }  # fmt: skip
 
-    def look(episodes: int) -> float:
+    def validate(episodes: int) -> float:
         success, mean, _ = peer.evaluate(agent, eval_env, episodes)
         return float(success if measure == "success" else mean)
 
@@ -111,14 +111,14 @@ def solve(options: argparse.Namespace) -> dict[str, Any]:
         if steps % options.every and not over:
             continue
         at = time.perf_counter()
-        value = look(options.episodes)
+        value = validate(options.episodes)
         if value >= threshold:
-            value = look(100)
+            value = validate(100)
             record["solved"] = value >= threshold
         outside += time.perf_counter() - at
-        record["looks"].append({"steps": steps, "seconds": seconds, measure: value})
+        record["validations"].append({"steps": steps, "seconds": seconds, measure: value})
         record |= {"steps": steps, "seconds": seconds, "epsilon": eps.val, "steps_per_s": steps / seconds}
-        record["best"] = max(one[measure] for one in record["looks"])
+        record["best"] = max(one[measure] for one in record["validations"])
         options.json.write_text(json.dumps(record, indent=1) + "\n")
         print(f"{options.task}: {steps:,} steps {seconds:.0f} s  {measure} {value:.2f}", file=sys.stderr, flush=True)
         if over or record["solved"]:

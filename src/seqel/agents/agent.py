@@ -273,7 +273,7 @@ class Agent:
             )
         given = np.asarray(candidates)
         if given.ndim != 2 or len(given) != batch or not np.issubdtype(given.dtype, np.integer):
-            raise SpaceError(f"candidates: expected whole numbers [{batch}, C], got {list(given.shape)} {given.dtype}")
+            raise SpaceError(f"candidates: expected integers [{batch}, C], got {list(given.shape)} {given.dtype}")
         codes, there = given - self.action_spec.start[0], given != -1
         if (there & ((codes < 0) | (codes >= self.action_spec.actions))).any():
             raise SpaceError(f"candidates: expected actions of the action space or -1, got {given.tolist()!s:.200}")

@@ -98,8 +98,8 @@ def load(directory: Path) -> tuple[QNetwork, AgentInfo]:
 
 
 def info(directory: Path) -> AgentInfo:
-    """Return the agent's `info` without reading the weights. Raises CheckpointError as `load` does."""
-    found: AgentInfo = _read_config(directory, directory)["info"]
+    """Return the agent's `info` without reading the weights; folders and errors as for `load`."""
+    found: AgentInfo = _read_config(*_agent_of(directory))["info"]
     return found
 
 

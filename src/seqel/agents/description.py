@@ -36,7 +36,7 @@ def check_info(info: Any, path: Path) -> None:
     """
     if not isinstance(info, dict):
         raise CheckpointError(f"{path}: expected info to be an object, got {type(info).__name__}")
-    held, look = info.get("held_out"), info.get("validation")
+    held, validation = info.get("held_out"), info.get("validation")
     wrong = {
         "env": not isinstance(info.get("env", ""), str | None),
         "env_args": not isinstance(info.get("env_args", {}), dict),
@@ -51,11 +51,11 @@ def check_info(info: Any, path: Path) -> None:
             and 0.0 < held["share"] < 1.0
             and _whole(held.get("seed"))
         ),
-        "validation": look is not None
+        "validation": validation is not None
         and not (
-            isinstance(look, dict)
-            and isinstance(look.get("mean", 0.0), int | float)
-            and all(_whole(look.get(name, 0)) for name in ("steps", "updates"))
+            isinstance(validation, dict)
+            and isinstance(validation.get("mean", 0.0), int | float)
+            and all(_whole(validation.get(name, 0)) for name in ("steps", "updates"))
         ),
     }
     if "encoding" in info and not wrong["encoding"]:

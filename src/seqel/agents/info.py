@@ -17,7 +17,7 @@ class HeldOutShare(TypedDict):
 class ValidationInfo(TypedDict, total=False):
     """The validation that the weights were chosen by. On recorded data it has what `HeldOut.evidence` says as well."""
 
-    steps: int  # environment steps when it took place; 0 for an agent learnt from recorded data alone
+    steps: int  # environment steps when it took place; 0 for an agent trained on recorded data alone
     updates: int
     mean: float  # mean return of greedy episodes, or the score on held-out episodes
 
@@ -28,12 +28,12 @@ class AgentInfo(TypedDict, total=False):
     An agent of unknown origin has none of them.
     """
 
-    env: str | None  # the environment's name; "" for an agent learnt from recorded data alone
+    env: str | None  # the environment's name; "" for an agent trained on recorded data alone
     env_args: dict[str, Any]
     seed: int  # of the run
     discount: float  # per step, from 0 to 1
     masked: bool  # trained with action masks: acting without one brings a warning
-    data: list[str]  # the files that were learnt from
+    data: list[str]  # the files that it was trained on
     held_out: HeldOutShare | None
     encoding: dict[str, Any]  # of a table: see `seqel.datasets.encoding.Encoding`
     validation: ValidationInfo | None

@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import arg
+from tyro.conf import UseAppendAction, arg
 
-from seqel.cli.arguments import EnvArguments, Json, RequiredEnv, values
+from seqel.cli.arguments import EnvArguments, Json, RequiredEnv, pairs, values
 
 if TYPE_CHECKING:
     from seqel.cli.output import Output
@@ -22,11 +22,12 @@ __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 SUMMARY = "How Seqel reads an environment: spaces, tokens, episodes, rewards, and the time training would take."
 
 EXAMPLES = """
-Plays a few random episodes, builds the network of the default run, and times a few updates.
+Plays a few random episodes, builds the network of a run with the default settings (and --set), and times a few updates.
 
 examples:
   seqel check CartPole-v1
   seqel check my_file:MyEnv --env-arg size=9
+  seqel check my_file:MyEnv --set observation.screen=pixels --set network.width=128
   seqel check MiniGrid-MemoryS7-v0 --json
 """
 
@@ -41,6 +42,10 @@ class Arguments:
 
     env: RequiredEnv
     env_arg: EnvArguments = ()
+    set: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="NAME=VALUE", help="any setting of the run to check", help_behavior_hint="(repeatable)"),
+    ] = ()
     steps: Annotated[int, arg(metavar="N", help="maximum number of random steps to play")] = 1_000
     seed: Annotated[int, arg(metavar="S", help="seed of the random episodes")] = 0
     json: Json = False
@@ -51,21 +56,21 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.environments.probe import probe
     from seqel.environments.resolve import resolve
     from seqel.errors import ConfigError
-    from seqel.training.config import preset
+    from seqel.training.config import preset, with_settings
     from seqel.training.hardware.memory import missing_memory
     from seqel.training.online.trainer import OnlineTrainer
     from seqel.training.resolve import for_environment
 
     if arguments.steps < 1:
         raise ConfigError(f"--steps: expected at least 1, got {arguments.steps}")
+    config = with_settings(preset(env=arguments.env), pairs(arguments.set, "--set"))
     make = resolve(arguments.env, **values(arguments.env_arg))
     output.note(f"playing up to {arguments.steps:,} random steps of {arguments.env} ...")
-    found = probe(make, seed=arguments.seed, steps=arguments.steps)
-    output.note("building the default network and timing it ...")
-    config = preset(env=arguments.env)
+    found = probe(make, seed=arguments.seed, steps=arguments.steps, read_as=config.observation)
+    output.note("building the network and timing it ...")
     problem = missing_memory(for_environment(config, found), found.observation, found.action, masked=found.masked)
     if problem is not None:  # a run would be refused, but timing needs only a few episodes
-        config = preset(env=arguments.env, replay__capacity=SMALL)
+        config = with_settings(config, {"replay.capacity": SMALL})
     trainer = OnlineTrainer(config, make, found)
     try:
         times = _timed(trainer)
@@ -122,8 +127,8 @@ def _report(name: str, found: Probe, trainer: OnlineTrainer, times: dict[str, fl
     from seqel.evaluation.statistics import bootstrap_interval
 
     config = trainer.config
-    looks, longest = validation_steps(config, found, trainer.episode_limit)
-    validation = looks * longest / min(config.validation.episodes, config.environments) * times["collect"]
+    validations, longest = validation_steps(config, found, trainer.episode_limit)
+    validation = validations * longest / min(config.validation.episodes, config.environments) * times["collect"]
     updates = config.steps * config.replay.replay_ratio / max(1.0, times["transitions"])
     learning = config.steps / config.environments * times["collect"] + updates * times["update"]
     seconds = learning + validation
@@ -155,7 +160,7 @@ def _report(name: str, found: Probe, trainer: OnlineTrainer, times: dict[str, fl
         "environment_steps_per_second": found.steps_per_second,
         "acting_steps_per_second": config.environments / times["collect"],
         "update_ms": 1e3 * times["update"],
-        "default_run": {
+        "run": {
             "steps": config.steps,
             "seconds": seconds,
             "validation_seconds": validation,
@@ -172,9 +177,9 @@ def validation_steps(config: RunConfig, found: Probe, patience: int) -> tuple[in
     The maximum is the longest known episode; if none has ended yet and no limit is declared, it is the number of steps
     after which validation cuts an episode off.
     """
-    looks = -(-config.steps // config.validation.every)
+    validations = -(-config.steps // config.validation.every)
     longest = found.episode_limit or (max(found.lengths) if found.lengths else patience)
-    return looks * config.validation.episodes, min(longest, patience)
+    return validations * config.validation.episodes, min(longest, patience)
 
 
 def recommended(found: Probe) -> dict[str, str]:
@@ -264,10 +269,11 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
     where = "one process" if report["vectorization"] == "sync" else "one process each"
     faster = "; envpool knows this id: --set vectorization=envpool" if report["envpool"] else ""
     table.add_row("parallel", f"{config.environments} environments in {where}{faster}")
-    run = report["default_run"]
+    run = report["run"]
+    default = ", the default" if run["steps"] == type(config)().steps else ""
     table.add_row(
         "expected time",
-        f"about {duration(run['seconds'])} for {run['steps']:,} steps, the default; at most "
+        f"about {duration(run['seconds'])} for {run['steps']:,} steps{default}; at most "
         f"{duration(run['validation_seconds'])} of it for validation; --stop-at ends a run early",
     )
     output.show(table)
@@ -275,6 +281,7 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
         output.show(f"[yellow]note[/] {escape(warning)}")
     advice = report["recommended"]
     parts = ["seqel train", report["env"], *(f"--env-arg {text}" for text in arguments.env_arg)]
+    parts += [f"--set {text}" for text in arguments.set]
     if advice["preset"] != "default":
         parts.append(f"--preset {advice['preset']}")
     output.show(

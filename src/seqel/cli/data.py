@@ -183,7 +183,7 @@ def _show(found: dict[str, Any], dataset: Dataset, output: Output) -> None:
         table.add_row("", f"{label:>24}  {bar(one['count'] / most)} {one['count']:,}")
     table.add_row("return", _spread(found["returns"], "per session, not discounted"))
     actions = sorted(found["actions"], key=lambda one: -one["count"])
-    table.add_row("actions", f"{len(actions)}")
+    table.add_row("actions", _count(found["trained_on"]["actions"]))
     for one, name in zip(actions[:MOST], shortened([one["name"] for one in actions[:MOST]]), strict=True):
         table.add_row("", f"{escape(f'{name:>24}')}  {bar(one['share'])} {one['share']:.1%}")
     if len(actions) > MOST:

@@ -78,7 +78,7 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
             f"[dim]The fitted values leave {found.fit.unexplained:.1%} of their targets' variance unexplained on "
             "held-out episodes.[/]"
         )
-    if not arguments.held_out and _learnt_from(agent, arguments.data):
+    if not arguments.held_out and _trained_on(agent, arguments.data):
         output.show(
             "[dim]The agent was trained on these sessions and may be overfitted to them: the estimate is then too high. If "
             "there are enough sessions, train with --set offline.held_out=0.3 and evaluate with --held-out.[/]"
@@ -146,7 +146,7 @@ def _sessions(
     kept = agent.info.get("encoding")
     source = open_source(files, schema or (None if kept is None else kept["schema"]))
     if held_out:
-        source = _not_learnt(agent, source)
+        source = _only_held_out(agent, source)
     if kept is not None:
         source = reencode_for_agent(source, kept)
         names: tuple[tuple[str, ...], ...] | None = Encoding.from_json(kept).names
@@ -161,12 +161,12 @@ def _sessions(
     return source, names
 
 
-def _learnt_from(agent: Agent, files: tuple[str, ...]) -> bool:
-    learnt = {Path(name).resolve() for name in agent.info.get("data", ())}
-    return any(Path(name).resolve() in learnt for name in files)
+def _trained_on(agent: Agent, files: tuple[str, ...]) -> bool:
+    trained = {Path(name).resolve() for name in agent.info.get("data", ())}
+    return any(Path(name).resolve() in trained for name in files)
 
 
-def _not_learnt(agent: Agent, source: Source) -> Source:
+def _only_held_out(agent: Agent, source: Source) -> Source:
     """Return the sessions that were held out from the agent's training: the same ones, by the hash of their names."""
     from seqel.datasets.dataset import Dataset
     from seqel.errors import ConfigError
@@ -177,7 +177,7 @@ def _not_learnt(agent: Agent, source: Source) -> Source:
             "--held-out: the agent does not say which sessions were held out: it was not trained on data, or was saved by an "
             "older version"
         )
-    rows = source.not_learnt(held["share"], held["seed"])
+    rows = source.held_out_rows(held["share"], held["seed"])
     if len(rows) < FEWEST_SESSIONS:
         raise ConfigError(
             f"--held-out: only {len(rows)} of {source.buffer.episodes:,} sessions were held out in training, "

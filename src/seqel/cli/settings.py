@@ -176,8 +176,8 @@ def _show_preset(preset: str, output: Output) -> dict[str, Any]:
     for change in changes:
         table.add_row(change.name, escape(f"{as_toml(change.old)} -> {as_toml(change.new)}"), escape(change.meaning))
     output.show(table if changes else "  [dim]the defaults[/]", "")
-    told = [{"name": change.name, "old": change.old, "new": change.new} for change in changes]
-    return {"name": preset, "use": use, "changes": told}
+    rows = [{"name": change.name, "old": change.old, "new": change.new} for change in changes]
+    return {"name": preset, "use": use, "changes": rows}
 
 
 def _value(info: SettingInfo, changed: dict[str, Any]) -> str:

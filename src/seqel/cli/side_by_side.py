@@ -22,15 +22,15 @@ WITH, WITHOUT = "with history", "without history"
 
 def as_message(record: Record) -> dict[str, Any]:
     """Convert a record to the message that a child process sends."""
-    look = record.validation
+    validation = record.validation
     return {
         "steps": record.steps,
         "seconds": record.seconds,
         "updates": record.updates,
         "return": record.metrics.get("return"),
         "loss": record.metrics.get("loss"),
-        "validation": None if look is None else look.mean,
-        "success": None if look is None else look.success,
+        "validation": None if validation is None else validation.mean,
+        "success": None if validation is None else validation.success,
         "solved": record.solved,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
 from seqel.cli.arguments import EnvArguments, Json, OptionalEnv, Trust, pairs, values
+from seqel.cli.train_result import show_result
 
 if TYPE_CHECKING:
     from seqel.cli.output import Output
     from seqel.training.config import RunConfig
+    from seqel.training.sources import Source
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
@@ -37,10 +40,12 @@ examples:
   seqel train --data sessions.csv --schema schema.toml --set offline.action_features=films.csv    actions by their features
   seqel train CartPole-v1 --start runs/sessions-1          from recorded data to the environment
   seqel train --resume runs/maze --steps 120000            continue exactly there
+  seqel train --resume runs/mine --data moved/sessions.csv the same sessions, in another place
   seqel train --compare --resume runs/mine                 continue both runs of a comparison
   seqel train seqel/TMaze-v0 --tensorboard                 then: tensorboard --logdir runs
 """
 
+TRACKERS = ("tensorboard", "wandb")  # flags of these names
 Flag = Annotated[bool, FlagCreatePairsOff]
 
 
@@ -133,24 +138,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.errors import ConfigError
 
     if arguments.resume is not None:
-        may = ("resume", "compare", "steps", "updates", "json", "env", "trust")
-        extra = [f.name for f in dataclasses.fields(Arguments) if f.name not in may]
-        given = [name for name in extra if getattr(arguments, name) not in (None, False, ())]
-        if given:
-            raise ConfigError(
-                f"--resume continues with the run's own settings; only ENV, --steps (or --updates) and --trust may be given, "
-                f"got {given}"
-            )
-        if arguments.compare:
-            from seqel.cli.compare import resume_comparison
-
-            return resume_comparison(Path(arguments.resume), arguments.steps, output)
-        from seqel.runs.api import resume
-
-        steps = arguments.steps if arguments.steps is not None else arguments.updates
-        folder = Path(arguments.resume).absolute()  # because an environment may change the current directory
-        resume(folder, env=arguments.env, steps=steps, trust=arguments.trust)
-        return _told(folder, output)
+        return _resume(arguments, output)
     if arguments.env is None and arguments.config is None and not arguments.data:
         raise ConfigError("expected ENV (an id, module:Id-v0 or module:ClassName), --data FILE, or --resume DIR")
     config = settings_of(arguments)
@@ -173,7 +161,54 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
         return compare(config, folder, output)
     train(config.env, out=folder, config=config, start=arguments.start, **_recorded(config))
-    return _told(folder, output)
+    return show_result(folder, output)
+
+
+def _resume(arguments: Arguments, output: Output) -> dict[str, Any]:
+    from seqel.errors import ConfigError
+
+    assert arguments.resume is not None
+    comparison = ("resume", "compare", "steps", "updates", "json", "env", "trust")
+    allowed = comparison if arguments.compare else (*comparison, "data", "schema", *TRACKERS)
+    extra = [f.name for f in dataclasses.fields(Arguments) if f.name not in allowed]
+    given = [f"--{name.replace('_', '-')}" for name in extra if getattr(arguments, name) not in (None, False, ())]
+    if given:
+        both = " --compare" if arguments.compare else ""
+        names = ", ".join(f"--{name}" for name in allowed if name not in ("resume", "compare", "json", "env"))
+        raise ConfigError(
+            f"--resume{both} continues with the run's own settings: expected only ENV, {names}, got {', '.join(given)}"
+        )
+    if arguments.schema is not None and not arguments.data:
+        raise ConfigError("--schema needs --data: together they say where the recorded sessions are now")
+    folder = Path(arguments.resume).absolute()  # because an environment may change the current directory
+    if arguments.compare:
+        from seqel.cli.compare import resume_comparison
+
+        return resume_comparison(folder, arguments.steps, output)
+    from seqel.runs.api import resume
+
+    steps = arguments.steps if arguments.steps is not None else arguments.updates
+    data = _moved(arguments, folder) if arguments.data else None
+    trackers = _trackers(arguments) or None
+    resume(folder, env=arguments.env, data=data, steps=steps, trust=arguments.trust, trackers=trackers)
+    return show_result(folder, output)
+
+
+def _moved(arguments: Arguments, folder: Path) -> Source:
+    """Open the recorded sessions of a run where they are now, with the schema of its agent unless another one is given."""
+    from seqel.agents import artifact
+    from seqel.errors import CheckpointError
+    from seqel.training.sources import open_source
+
+    schema: Any = arguments.schema
+    if schema is None:
+        with suppress(CheckpointError):  # nothing was validated yet: then a table needs --schema
+            schema = artifact.info(folder).get("encoding", {}).get("schema")
+    return open_source(arguments.data, schema)
+
+
+def _trackers(arguments: Arguments) -> tuple[str, ...]:
+    return tuple(name for name in TRACKERS if getattr(arguments, name))
 
 
 def _learn_recorded(config: RunConfig, arguments: Arguments, output: Output) -> dict[str, Any]:
@@ -188,7 +223,7 @@ def _learn_recorded(config: RunConfig, arguments: Arguments, output: Output) -> 
 
     folder = Path(arguments.out) if arguments.out else free_folder(Path(config.offline.files[0]).stem)
     train(out=folder, config=config, **_recorded(config))
-    return _told(folder, output)
+    return show_result(folder, output)
 
 
 def _recorded(config: RunConfig) -> dict[str, Any]:
@@ -227,7 +262,7 @@ def settings_of(arguments: Arguments) -> RunConfig:
         "offline.files": arguments.data or None,
         "offline.schema": arguments.schema,
         "offline.updates": arguments.updates,
-        "trackers": tuple(name for name in ("tensorboard", "wandb") if getattr(arguments, name)) or None,
+        "trackers": _trackers(arguments) or None,
     }
     chosen = {name: value for name, value in options.items() if value is not None}
     chosen |= pairs(arguments.set, "--set")
@@ -238,12 +273,14 @@ def settings_of(arguments: Arguments) -> RunConfig:
 
 
 def _require_confirmed(config: RunConfig, path: Path, typed: set[str], trust: bool) -> None:
-    """Require that a config file names no code and no path outside its folder, except what was typed here.
+    """Require that a config file names no code, no path outside its folder, and no tracker that sends data, except what was
+    typed here.
 
     Raises:
         TrustError: it names some, and --trust is not given.
     """
     from seqel.environments.named import require_plain, resolve_named
+    from seqel.errors import TrustError
     from seqel.runs.trust import require_inside
 
     confirm = "Name it on the command line; or, if you have read that file and trust what it names, add --trust"
@@ -252,65 +289,11 @@ def _require_confirmed(config: RunConfig, path: Path, typed: set[str], trust: bo
         if "env_args" not in typed:
             foreign = {name: value for name, value in config.env_args.items() if f"env_args.{name}" not in typed}
             require_plain(foreign, source=str(path), confirm=confirm)
+    if "wandb" in config.trackers and "trackers" not in typed and not trust:
+        raise TrustError(
+            f"{path} names trackers = {list(config.trackers)}, and wandb sends the run's settings and figures to its server: "
+            f"nothing was sent. {confirm}"
+        )
     if ":" in config.env and "env" not in typed:
         # only from where packages are installed
         resolve_named(config.env, {}, source=str(path), confirm=confirm, trusted=trust)
-
-
-def _shown(folder: Path) -> Path:
-    """Return a folder as it is shown: relative if it is below the current directory."""
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-
-
-def _told(folder: Path, output: Output) -> dict[str, Any]:
-    import json
-    import shlex
-
-    from rich.markup import escape
-
-    from seqel.terminal import summary_line
-
-    place, folder = folder, _shown(folder)
-    summary: dict[str, Any] = json.loads((place / "summary.json").read_text(encoding="utf-8"))
-    best = summary["best"]
-    curve = _validations(place)
-    if best is not None and "agreement" in best["validation"]:
-        from seqel.training.held_out import TITLES, told
-
-        look = best["validation"]
-        title = TITLES[look.get("metric", "unexplained")]
-        files = " ".join(f"--data {shlex.quote(name)}" for name in summary["data"]) or "--data FILE"
-        output.show(
-            f"kept: the weights after {best['updates']:,} updates, {title} {told(look)}",
-            f"the agent agrees with the recorded action in {look['agreement']:.0%} of the steps of {look['sessions']:,} "
-            "held-out sessions",
-            f"{title}  {summary_line(curve)}",
-            f"{summary['updates']:,} updates in {summary['seconds']:.0f} s; all files are in [bold]{folder}[/], the learning "
-            "curve as learning-curve.png",
-            f"next: [cyan]seqel evaluate {escape(shlex.quote(str(folder)))} {escape(files)}[/]   "
-            "(what the agent would earn, with intervals and warnings)",
-        )
-        return summary | {"folder": str(folder)}
-    if best is not None:
-        look = best["validation"]
-        success = "" if look["success"] is None else f", success {look['success']:.0%}"
-        output.show(
-            f"best validation return {look['mean']:.3f} at {best['steps']:,} steps{success}",
-            f"validation return  {summary_line(curve)}",
-        )
-    output.show(
-        f"{summary['steps']:,} steps in {summary['seconds']:.0f} s; all files are in [bold]{folder}[/]",
-        f"next: [cyan]seqel evaluate {folder}[/]   (fresh seeds, with intervals); plot: {folder}/learning-curve.png",
-    )
-    return summary | {"folder": str(folder)}
-
-
-def _validations(folder: Path) -> list[float]:
-    """Return the mean of every validation (or its score on held-out sessions), oldest first."""
-    from seqel.runs.folder import RunFolder
-
-    run = RunFolder(folder)
-    try:
-        return [line["validation"]["mean"] for line in run.records() if "validation" in line]
-    finally:
-        run.close()

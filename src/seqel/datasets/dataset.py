@@ -93,7 +93,7 @@ class Dataset:
             held[draw.argmax()] = False
         return np.flatnonzero(~held), np.flatnonzero(held)
 
-    def not_learnt(self, held_out: float, seed: int) -> NDArray[np.int64]:
+    def held_out_rows(self, held_out: float, seed: int) -> NDArray[np.int64]:
         """Return the rows of the held-out sessions, which an agent trained on `split` has not seen; may be empty."""
         return np.flatnonzero(self._draws(held_out, seed)[1])
 

@@ -57,7 +57,7 @@ class Magnitudes:
         return bool(((self.offset != 0) & (self._spread > 0)).any())
 
     @property
-    def told(self) -> str:
+    def span(self) -> str:
         """The range of the element with the largest values, as text."""
         at = int(self._largest.argmax())
         return f"{self.low[at]:.10g} to {self.high[at]:.10g}"

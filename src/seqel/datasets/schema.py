@@ -33,8 +33,7 @@ __all__ = ["KINDS", "Schema", "nearest"]
 
 KINDS = ("number", "category", "text", "vector", "entities")
 ENDS = ("terminated", "truncated")
-TEXT_LENGTH = 64  # `seqel.spaces.kinds.text.TEXT_TOKENS`, which would import numpy
-LONGEST_TEXT = 4096
+TEXT_LENGTH, LONGEST_TEXT = 64, 4096  # as in `seqel.spaces.kinds.text`, which would import numpy
 ENTITIES = 32  # `seqel.spaces.kinds.entities.LIMIT`
 
 

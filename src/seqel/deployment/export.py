@@ -7,6 +7,8 @@ memory is copied through the model, and any program that can run ONNX models can
              first (R,) bool, keys and values (layers, R, H, context, d), position (R,) int64: number of steps so far,
              mask (R, A) bool, or (R, M, A) if M > 1: allowed actions
     outputs  q (R, M, A), new_keys and new_values (R, layers, H, d), to be stored in slot position % context
+
+The last metadata entry is the CRC-32 of the file up to it, which the runtime verifies.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from seqel.agents.agent import Agent
 from seqel.deployment.runtime import FORMAT, METADATA, PREFIX
 from seqel.errors import ConfigError
 from seqel.extras import require
+from seqel.integrity import sealed_model
 from seqel.networks.qnetwork import QNetwork
 from seqel.networks.trunks.registry import trunks_with
 from seqel.storage import atomic_write
@@ -91,7 +94,7 @@ def export(agent: Agent, path: str | Path) -> Path:
     model = program.model_proto
     onnx.helper.set_model_props(model, {METADATA: json.dumps(describe(agent))})
     target = Path(path)
-    atomic_write(target, model.SerializeToString())
+    atomic_write(target, sealed_model(model.SerializeToString()))
     return target
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from seqel.action_masks import UNMASKED, mask_in, read_action_mask, require_some
 from seqel.errors import CheckpointError, SpaceError
 from seqel.extras import require
+from seqel.integrity import unsealed_model
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
 from seqel.types import Decision
 
@@ -50,34 +51,39 @@ class ExportedAgent:
 
     def __init__(self, path: str | Path, threads: int = 1) -> None:
         onnxruntime = require("onnxruntime", "serve", "an exported agent")
-        if not Path(path).is_file():
-            raise CheckpointError(f"{path}: no such file")
+        try:
+            model = Path(path).read_bytes()
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{path}: no such file") from error
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
+        if not unsealed_model(model):
+            raise CheckpointError(
+                f"{path}: expected an exported agent with the checksum of its content, got a file that is damaged, was "
+                "changed by another program, or is no exported agent"
+            )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads, 3
         try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no other common base class
-            raise CheckpointError(
-                f"{path} is damaged, or not an ONNX model: {' '.join(str(error).split())[:200]}"
-            ) from error
+            raise CheckpointError(f"{path} cannot be run here: {' '.join(str(error).split())[:200]}") from error
         self._read(str(path), self.session.get_modelmeta().custom_metadata_map.get(METADATA))
         self._names = [one.name for one in self.session.get_inputs()]
 
     def _read(self, path: str, text: str | None) -> None:
-        if text is None:
-            raise CheckpointError(f"{path}: an ONNX model, but not an exported agent: it has no metadata {METADATA!r}")
         try:
-            told = json.loads(text)
-            if told["format"] != FORMAT:
+            described = json.loads(text or "null")
+            if described["format"] != FORMAT:
                 raise CheckpointError(
-                    f"{path}: expected format {FORMAT}, got {told['format']!r}: export the agent again"
+                    f"{path}: expected format {FORMAT}, got {described['format']!r}: export the agent again"
                 )
-            self.observation_spec = ObservationSpec.from_json(told["observation"])
-            self.action_spec = ActionSpec(**{name: tuple(value) for name, value in told["action"].items()})
-            ring = told["ring"]
+            self.observation_spec = ObservationSpec.from_json(described["observation"])
+            self.action_spec = ActionSpec(**{name: tuple(value) for name, value in described["action"].items()})
+            ring = described["ring"]
             self.context = int(ring["context"])
             self._ring = (int(ring["layers"]), int(ring["heads"]), int(ring["dim"]))
-            self.info: dict[str, Any] = told["info"]
+            self.info: dict[str, Any] = described["info"]
             self._warned = False  # whether a warning about missing masks was given
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{path}: its metadata {METADATA!r} is damaged: {error}") from error

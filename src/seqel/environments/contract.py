@@ -119,7 +119,7 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
         """Reset as Gymnasium defines it. Raises EnvironmentFault if the call fails or breaks the contract."""
         self._steps = 0
         observation, info = self._call("reset", RESET, self.env.reset, seed=seed, options=options or None)
-        return self._observed(observation), self._told(
+        return self._observed(observation), self._reported(
             observation, self._info("reset", info), over=False, stepped=False
         )
 
@@ -138,8 +138,8 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
             terminated = self._flag("terminated", terminated)
         if type(truncated) is not bool:
             truncated = self._flag("truncated", truncated)
-        told = self._told(observation, self._info("step", info), over=terminated or truncated, stepped=True)
-        return self._observed(observation) if self._integers else observation, reward, terminated, truncated, told
+        reported = self._reported(observation, self._info("step", info), over=terminated or truncated, stepped=True)
+        return self._observed(observation) if self._integers else observation, reward, terminated, truncated, reported
 
     def _call(self, name: str, parts: str, call: Callable[..., Any], *given: Any, **named: Any) -> tuple[Any, ...]:
         try:
@@ -183,15 +183,15 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     # -- what is passed on -----------------------------------------------------------------------------------------
 
-    def _told(self, observation: Any, info: Mapping[str, Any], *, over: bool, stepped: bool) -> dict[str, Any]:
-        told: dict[str, Any] = {}
+    def _reported(self, observation: Any, info: Mapping[str, Any], *, over: bool, stepped: bool) -> dict[str, Any]:
+        reported: dict[str, Any] = {}
         if MASK in info or self.mask_in_observation:
             mask = self._mask(observation, info, over)
             if mask is not None:
-                told[MASK] = mask
+                reported[MASK] = mask
         if stepped and SUCCESS in info:
-            told[SUCCESS] = self._success(info[SUCCESS])
-        return told
+            reported[SUCCESS] = self._success(info[SUCCESS])
+        return reported
 
     def _mask(self, observation: Any, info: Mapping[str, Any], over: bool) -> NDArray[np.bool_] | None:
         """Return the mask (A,) or (M, A), or None if all actions are allowed. At an episode's end, a dimension that allows

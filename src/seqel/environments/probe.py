@@ -77,8 +77,8 @@ def probe(
 ) -> Probe:
     """Play up to `episodes` random episodes, at most `steps` steps in total, and replay the first steps of one.
 
-    read_as: "pixels" or "codes" for integer grids, or the largest number of entities of a Sequence, by path; overrides the
-    environment's metadata (`metadata["seqel"] = {"observation": {path: "codes"}}`).
+    read_as: by path, "pixels" or "codes" for an integer grid, the largest number of entities of a Sequence, or the number of
+    bytes of a text to read; overrides the environment's metadata (`metadata["seqel"] = {"observation": {path: "codes"}}`).
 
     Raises:
         SpaceError: a space is not supported, or its numbers do not fit float32. ConfigError: `read_as` is invalid.

@@ -28,7 +28,7 @@ from seqel.training.record import Record
 from seqel.training.resolve import LONGEST_CONTEXT
 from seqel.training.sources import Source
 
-__all__ = ["OffPolicy", "PolicyValue", "estimate_policies", "fitted", "tabulate"]
+__all__ = ["OffPolicy", "PolicyValue", "estimate_policies", "tabulate"]
 
 LEAST_SESSIONS = 30.0  # effective number of sessions that a corrected step needs
 LEAST_SHARE = 0.05  # the same, as a share of all sessions
@@ -101,6 +101,7 @@ def estimate_policies(
     seed: int = 0,
     progress: Callable[[Record], None] | None = None,
     saved: Path | None = None,
+    on_fit: Callable[[FQETrainer], None] | None = None,
 ) -> OffPolicy:
     """Fit Q-values, compute importance weights, correct the Q-values by recorded rewards, and bootstrap.
 
@@ -109,6 +110,7 @@ def estimate_policies(
     `updates`: per fit; there are four. `progress` is called with the records of one fit after the other.
     `saved`: a folder in which each fit is saved when it is done. Saved fits of the same estimate are loaded from it; the
     result is the same as without it.
+    `on_fit`: called with the trainer of each fit that is done, for its networks.
 
     Raises:
         DataError: no policies, fewer than two sessions, or empty sessions. StorageError: a fit cannot be saved.
@@ -134,32 +136,14 @@ def estimate_policies(
             found.append(trainer.steps_of(thinned.buffer))
             if store is not None:
                 store.save(member, found[-1], fit)
+            if on_fit is not None:
+                on_fit(trainer)
         else:
             found.append(before[0])
             fit = before[1]
     steps = StepEstimates.of(found)
     known = bool(np.isfinite(thinned.buffer.behaviour()).all())
     return tabulate(steps, [policy.name for policy in policies], discount, fit, known, seed)
-
-
-def fitted(
-    policies: Sequence[Policy],
-    source: Source,
-    discount: float,
-    updates: int | None = None,
-    context: int = 0,
-    seed: int = 0,
-    progress: Callable[[Record], None] | None = None,
-) -> tuple[list[FQETrainer], HeldOut | None]:
-    """Return the members, fitted to the recorded behaviour (policy 0) and to each of `policies`, and how well the last one
-    explains held-out episodes."""
-    every, configs = _members(policies, source, discount, updates, context, seed)
-    members: list[FQETrainer] = []
-    look = None
-    for member, config in enumerate(configs):
-        members.append(FQETrainer(config, source, every, members[0].table if members else None))
-        look = _fit(members[-1], member, progress)
-    return members, look
 
 
 def _fit(trainer: FQETrainer, member: int, progress: Callable[[Record], None] | None) -> HeldOut | None:

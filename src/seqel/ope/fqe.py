@@ -111,8 +111,8 @@ class FQETrainer(OfflineTrainer):
             for number, policy in enumerate(self.policies):
                 chances = policy.probabilities(batch).float().cpu()
                 chances = chances.unsqueeze(2) if chances.ndim == 3 else chances  # (B, T+1, M, A)
-                for told in (after, now):
-                    table[here[told], number] = chances[told]
+                for steps in (after, now):
+                    table[here[steps], number] = chances[steps]
         return table
 
     def _resample(self, recorded: EpisodeBuffer) -> Tensor:
@@ -186,8 +186,8 @@ class FQETrainer(OfflineTrainer):
             log = log_policy(out.policy_logits, mask)  # (B, T+1, M, A)
             there = self.source.action.actions if mask is None else mask.sum(dim=-1, keepdim=True).clamp(min=1)
             rare = log.exp() < RARE_PROBABILITY / there
-            learnt = gather_actions(log[:, :-1], here.action).sum(dim=-1).exp()
-            mu = torch.where(here.behaviour_prob.isnan(), learnt, here.behaviour_prob)
+            estimated = gather_actions(log[:, :-1], here.action).sum(dim=-1).exp()
+            mu = torch.where(here.behaviour_prob.isnan(), estimated, here.behaviour_prob)
             time = here.start_step[:, None] + torch.arange(horizon_of(batch), device=self.device)
             row, at = (x.cpu().numpy() for x in (here.episode_index[:, None].expand_as(time), time))
             # a trained step, or the final observation of a truncated session

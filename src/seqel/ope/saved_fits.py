@@ -55,16 +55,16 @@ class SavedFits:
             tree = load_tree(self._path(number))
             if tree["key"] != self.key:
                 return None
-            look = None if tree["look"] is None else HeldOut(**tree["look"])
-            return StepEstimates(**tree["steps"]), look
+            held_out = None if tree["held_out"] is None else HeldOut(**tree["held_out"])
+            return StepEstimates(**tree["steps"]), held_out
         except (CheckpointError, KeyError, TypeError):
             return None
 
-    def save(self, number: int, steps: StepEstimates, look: HeldOut | None) -> None:
+    def save(self, number: int, steps: StepEstimates, held_out: HeldOut | None) -> None:
         """Save a fit. Raises StorageError."""
         tree = {
             "key": self.key,
             "steps": {field.name: getattr(steps, field.name) for field in dataclasses.fields(StepEstimates)},
-            "look": None if look is None else dataclasses.asdict(look),
+            "held_out": None if held_out is None else dataclasses.asdict(held_out),
         }
         save_tree(self._path(number), tree, replace=True)

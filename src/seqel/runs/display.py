@@ -103,7 +103,7 @@ class Progress:
             found["training return"] = f"{record.metrics['return']:.3f}"
         scores = record.validation
         if isinstance(scores, HeldOut):
-            found[scores.title] = scores.told(self.best)
+            found[scores.title] = scores.describe(self.best)
             found["agreement"] = f"{scores.agreement:.0%}"
         elif self.curve:
             found["validation return"] = f"{self.curve[-1]:.3f} (best {self.best:.3f})"

@@ -176,9 +176,9 @@ class RunFolder:
             return None
         return chosen.get("mean") if chosen else None
 
-    def _best_line(self, looks: list[dict[str, Any]]) -> dict[str, Any] | None:
+    def _best_line(self, validations: list[dict[str, Any]]) -> dict[str, Any] | None:
         """Return the validation of the kept weights: not always the largest one, because acceptance may depend on more."""
-        if not looks:
+        if not validations:
             return None
         info = artifact.info(self.agent)
         chosen = info.get("validation") or {}
@@ -186,13 +186,15 @@ class RunFolder:
         updates = chosen.get("updates", steps)  # runs of earlier versions counted updates as steps on recorded data
         # a resumed run may have lost the line, or have written it again
         own = {"steps": steps, "updates": updates, "validation": {"success": info.get("success"), **chosen}}
-        same = (line for line in reversed(looks) if count(line["steps"], line["updates"]) == count(steps, updates))
+        same = (
+            line for line in reversed(validations) if count(line["steps"], line["updates"]) == count(steps, updates)
+        )
         return next((line for line in same if line["validation"]["mean"] == chosen.get("mean")), own)
 
     def finish(self, trainer: Trainer) -> dict[str, Any]:
         """Write summary.json. Returns the summary."""
         config, lines = trainer.config, self.records()
-        looks = [line for line in lines if "validation" in line]
+        validations = [line for line in lines if "validation" in line]
         threshold = config.validation.threshold
         summary: dict[str, Any] = {
             "env": config.env,
@@ -201,15 +203,15 @@ class RunFolder:
             "steps": trainer.steps,
             "updates": trainer.updates,
             "seconds": trainer.elapsed,
-            "best": self._best_line(looks),
-            "final": looks[-1] if looks else None,
+            "best": self._best_line(validations),
+            "final": validations[-1] if validations else None,
             "threshold": threshold if math.isfinite(threshold) else None,  # JSON has no infinity
             "solved": bool(lines and lines[-1].get("solved")),
         }
-        if math.isfinite(threshold) and looks:
-            means = [line["validation"]["mean"] for line in looks]
+        if math.isfinite(threshold) and validations:
+            means = [line["validation"]["mean"] for line in validations]
             for name in ("steps", "seconds"):
-                summary[f"{name}_to_threshold"] = first_reached([line[name] for line in looks], means, threshold)
+                summary[f"{name}_to_threshold"] = first_reached([line[name] for line in validations], means, threshold)
         atomic_write(self.path / SUMMARY, json.dumps(summary, indent=2) + "\n")
         return summary
 
@@ -220,9 +222,11 @@ class RunFolder:
 
 def _is_record(line: dict[str, Any]) -> bool:
     """Return whether a line has the fields of every record; an intact line of another program may not."""
-    look = line.get("validation")
+    validation = line.get("validation")
     numbers = all(isinstance(line.get(name), int | float) for name in ("steps", "seconds", "updates"))
-    return numbers and (look is None or (isinstance(look, dict) and isinstance(look.get("mean"), int | float | None)))
+    if validation is None:
+        return numbers
+    return numbers and isinstance(validation, dict) and isinstance(validation.get("mean"), int | float | None)
 
 
 def as_json(record: Record) -> dict[str, Any]:

@@ -40,13 +40,13 @@ def run_to_end(
         NonFiniteError: training produced a NaN; the message names the last good checkpoint.
         KeyboardInterrupt: after a checkpoint was written.
     """
-    saved, summary, told = time.monotonic(), None, Trackers(trackers)
-    told.start(trainer.config, folder.path)
+    saved, summary, all_trackers = time.monotonic(), None, Trackers(trackers)
+    all_trackers.start(trainer.config, folder.path)
     with _display(trainer, folder, progress) as on_record, _interruptible(trainer):
         try:
             for record in records:
                 folder.append(record)
-                told.log(record)
+                all_trackers.log(record)
                 if record.accepted:
                     folder.save_agent(trainer.best_agent, record)
                 on_record(record)
@@ -61,7 +61,7 @@ def run_to_end(
             folder.save(trainer)
             summary = folder.finish(trainer)
         finally:
-            told.finish(None if trainer.stop_requested else summary)
+            all_trackers.finish(None if trainer.stop_requested else summary)
             folder.close()
     if trainer.stop_requested:
         raise KeyboardInterrupt(

@@ -1,6 +1,6 @@
-"""Which runs may import or open what their config.toml names: those started on this machine, or confirmed here.
+"""Which runs may import, open or send what their config.toml names: those started on this machine, or confirmed here.
 
-For a run whose config names code or paths, `seqel train` leaves a note in the user's own state folder
+For a run whose config names code, paths or wandb, `seqel train` leaves a note in the user's own state folder
 ($XDG_STATE_HOME/seqel, by default ~/.local/state/seqel): the run's folder, everything that its config names, and the folder
 that its module was imported from. A run needs no confirmation if such a note matches its current config exactly. Nothing in
 the run's own folder counts as proof, because whoever made the run could have written it. A foreign run that is unpacked over
@@ -41,8 +41,9 @@ class Known:
 
 
 def named_by(config: RunConfig) -> dict[str, Any]:
-    """Return everything in a config that names code or a path, by the setting's dotted name."""
-    found: dict[str, Any] = {"env": config.env, "env_args": config.env_args}
+    """Return everything in a config that names code or a path, or has data sent, by the setting's dotted name."""
+    sends = [name for name in config.trackers if name == "wandb"]
+    found: dict[str, Any] = {"env": config.env, "env_args": config.env_args, "trackers": sends}
     for name in PATHS:
         value: Any = config
         for part in name.split("."):
@@ -57,7 +58,7 @@ def remember(run: Path, config: RunConfig) -> None:
     if (
         ":" not in config.env
         and all(map(is_plain, config.env_args.values()))
-        and not any(named[name] for name in PATHS)
+        and not any(named[name] for name in (*PATHS, "trackers"))
     ):
         return  # nothing to confirm
     note = {"run": str(run.resolve()), "named": named, "folder": _folder_of(config.env)}

@@ -37,7 +37,7 @@ class ObservationSpec:
         """Read a Gymnasium space.
 
         `read_as`: what a space does not tell (or tells wrongly) of the leaf with this path: "pixels" or "codes" of an
-        integer grid, the most entities of a Sequence.
+        integer grid, the most entities of a Sequence, the bytes of a text to read.
 
         Raises:
             SpaceError: names the part that is not supported, and what would work.

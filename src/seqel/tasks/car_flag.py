@@ -66,5 +66,5 @@ class CarFlag(gymnasium.Env["NDArray[np.float32]", np.int64]):
         return self._observe(), reward, arrived, False, {"is_success": success}
 
     def _observe(self) -> NDArray[np.float32]:
-        told = self._good if abs(self._position - SIGN) <= REACH else 0
-        return np.array([self._position, self._velocity, told], np.float32)
+        sign = self._good if abs(self._position - SIGN) <= REACH else 0
+        return np.array([self._position, self._velocity, sign], np.float32)

@@ -18,7 +18,7 @@ from seqel.losses.terms.cloning import CLONING
 from seqel.networks.qnetwork import QNetwork
 from seqel.types import QOutput, SequenceBatch
 
-__all__ = ["TITLES", "HeldOut", "Sums", "told"]
+__all__ = ["TITLES", "HeldOut", "Sums", "describe_validation"]
 
 Metric = Literal["unexplained", "imitation"]
 TITLES: dict[str, str] = {"unexplained": "held-out unexplained", "imitation": "held-out imitation"}
@@ -59,17 +59,17 @@ class HeldOut:
         return TITLES[self.metric]
 
     @property
-    def learnt_nothing(self) -> bool:
+    def no_better_than_chance(self) -> bool:
         """Whether the metric is no better than chance."""
         return not -self.mean < self.chance * (1.0 - NOTHING)
 
-    def told(self, best: float | None = None) -> str:
+    def describe(self, best: float | None = None) -> str:
         """Format the metric with its unit, the chance level, and the best score so far (like `mean`: larger is better)."""
-        return told(dataclasses.asdict(self), best)
+        return describe_validation(dataclasses.asdict(self), best)
 
 
-def told(validation: dict[str, Any], best: float | None = None) -> str:
-    """Format as `HeldOut.told` does, from a validation as a file holds it."""
+def describe_validation(validation: dict[str, Any], best: float | None = None) -> str:
+    """Format as `HeldOut.describe` does, from a validation as a file holds it."""
     value, chance = -validation["mean"], validation.get("chance", 1.0)
     share = validation.get("metric", "unexplained") == "unexplained"
     parts = [f"chance: {chance:.0%}" if share else f"chance: {chance:.4g}"]

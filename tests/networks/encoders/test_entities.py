@@ -136,7 +136,7 @@ def marked_colours(rows: int, generator: torch.Generator) -> tuple[torch.Tensor,
     return x, colour[torch.arange(rows), chosen]
 
 
-def share_learnt(corrupt: Callable[[torch.Tensor], torch.Tensor]) -> float:
+def share_learned(corrupt: Callable[[torch.Tensor], torch.Tensor]) -> float:
     """How often the colour is right on new sets after 150 updates, where the encoder sees corrupted sets."""
     torch.manual_seed(0)
     net = torch.nn.Sequential(EntitiesEncoder(leaf(), 32), torch.nn.ReLU(), torch.nn.Linear(32, 2))
@@ -154,11 +154,11 @@ def share_learnt(corrupt: Callable[[torch.Tensor], torch.Tensor]) -> float:
 
 
 def test_it_learns_whose_colour_counts() -> None:
-    assert share_learnt(lambda x: x) >= 0.95
+    assert share_learned(lambda x: x) >= 0.95
 
 
 def test_an_encoder_that_ignores_who_is_present_does_not_learn_it() -> None:
     def all_there(x: torch.Tensor) -> torch.Tensor:
         return torch.cat((x[..., :-1], torch.ones_like(x[..., -1:])), dim=-1)
 
-    assert share_learnt(all_there) <= 0.85
+    assert share_learned(all_there) <= 0.85

@@ -32,7 +32,7 @@ def record(steps: int = 10, updates: int = 3, **metrics: float) -> Record:
     return Record(steps, 1.0, updates, 5.0, metrics)
 
 
-class Told:
+class Recording:
     """A tracker that keeps what it receives."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Told:
         self.finished.append(summary)
 
 
-class Broken(Told):
+class Broken(Recording):
     """A tracker whose network is gone."""
 
     def log(self, record: Record) -> None:
@@ -59,8 +59,8 @@ class Broken(Told):
 
 
 def test_numbers_that_are_missing_or_not_finite_are_left_out() -> None:
-    look = Evaluation(1.0, 1.0, (1.0, 1.0), None, None, [1.0], [1], seed=0)
-    found = scalars(Record(1, 1.0, 0, math.inf, {"loss": math.nan, "q": 2.0}, look))
+    validation = Evaluation(1.0, 1.0, (1.0, 1.0), None, None, [1.0], [1], seed=0)
+    found = scalars(Record(1, 1.0, 0, math.inf, {"loss": math.nan, "q": 2.0}, validation))
     assert found["train/q"] == 2.0 and found["validation/return"] == 1.0
     assert not {"train/loss", "train/steps_per_second", "validation/success"} & set(found)
     assert all(math.isfinite(value) for value in found.values())
@@ -72,14 +72,14 @@ def _log_six(trackers: Trackers) -> None:
 
 
 def test_a_failing_tracker_warns_once_and_the_others_receive_everything() -> None:
-    broken, told = Broken(), Told()
-    trackers = Trackers([broken, told])
+    broken, working = Broken(), Recording()
+    trackers = Trackers([broken, working])
     with pytest.warns(TrackerWarning, match="Broken failed .*no route to host.*the run continues") as caught:
         _log_six(trackers)
     trackers.finish({})
-    assert len(caught) == 1 and len(told.records) == 6
+    assert len(caught) == 1 and len(working.records) == 6
     assert len(broken.records) == MOST_FAILURES, "one that fails again and again is left alone"
-    assert broken.finished == told.finished == [{}]
+    assert broken.finished == working.finished == [{}]
 
 
 def test_tensorboard_is_written_by_the_count_and_without_nan(tmp_path: Path) -> None:
@@ -146,17 +146,17 @@ def test_a_setting_names_every_tracker() -> None:
 
 
 def test_a_run_tells_its_trackers_and_ends_although_one_fails(tmp_path: Path) -> None:
-    told, broken = Told(), Broken()
+    working, broken = Recording(), Broken()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         seqel.train(
             "CartPole-v1", out=tmp_path / "run", steps=200, settings=TINY, progress=False,
-            trackers=[broken, told, "tensorboard"],
+            trackers=[broken, working, "tensorboard"],
         )  # fmt: skip
     assert sum(one.category is TrackerWarning for one in caught) == 1
-    assert told.started[0][1] == tmp_path / "run" and told.started[0][0].network.context > 0
-    assert [one.count for one in told.records] == [100, 200]
-    assert told.finished[0] is not None and told.finished[0]["steps"] == 200
+    assert working.started[0][1] == tmp_path / "run" and working.started[0][0].network.context > 0
+    assert [one.count for one in working.records] == [100, 200]
+    assert working.finished[0] is not None and working.finished[0]["steps"] == 200
     assert list((tmp_path / "run").glob("events.out.tfevents.*"))
     assert 'trackers = [\n    "tensorboard",\n]' in (tmp_path / "run" / "config.toml").read_text()
 

@@ -26,8 +26,8 @@ def agent(seed: int) -> Agent:
     return Agent(network)
 
 
-@pytest.mark.parametrize(("count", "trial"), [(2, [1]), (3, [2]), (4, [3]), (9, [3, 7])])
-def test_the_assigned_agent_acts_in_each_row_with_its_own_memory(count: int, trial: list[int]) -> None:
+@pytest.mark.parametrize(("count", "challenged"), [(2, [1]), (3, [2]), (4, [3]), (9, [3, 7])])
+def test_the_assigned_agent_acts_in_each_row_with_its_own_memory(count: int, challenged: list[int]) -> None:
     one, two = agent(1), agent(2)
     actors = Actors(one, count, two)
     alone = {who: (who.initial_state(count)) for who in (one, two)}
@@ -44,7 +44,7 @@ def test_the_assigned_agent_acts_in_each_row_with_its_own_memory(count: int, tri
         }
         q = actors.act(seen, **given)
         expected = np.empty_like(q)
-        for who, rows in ((one, np.setdiff1d(np.arange(count), trial)), (two, np.array(trial))):
+        for who, rows in ((one, np.setdiff1d(np.arange(count), challenged)), (two, np.array(challenged))):
             decision, alone[who] = who.act(seen, alone[who], **given)
             expected[rows] = decision.q[rows]
         np.testing.assert_allclose(q, expected, atol=1e-5)

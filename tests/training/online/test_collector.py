@@ -145,13 +145,13 @@ def test_rule_3_every_step_of_an_episode_far_longer_than_a_segment_is_trained_on
                 assert part.previous_reward == part.start_step, "the reward before the segment"
         for before, after in itertools.pairwise(parts):
             assert after.start_step == before.start_step + len(before) - 5, "they overlap by the context"
-    learnt = np.zeros((COUNT, 300), int)
+    trained = np.zeros((COUNT, 300), int)
     rng = np.random.default_rng(0)
     for _ in range(300):
         windows = replay.sample(128, window=10, context=5, discount=0.9, rng=rng)
         seen = windows.observation["observation"][:, :-1].long()
-        np.add.at(learnt, (seen[..., 0][windows.loss_mask], seen[..., 2][windows.loss_mask]), 1)
-    assert learnt.min() > 0.4 * learnt.mean() and learnt.max() < 3.5 * learnt.mean()
+        np.add.at(trained, (seen[..., 0][windows.loss_mask], seen[..., 2][windows.loss_mask]), 1)
+    assert trained.min() > 0.4 * trained.mean() and trained.max() < 3.5 * trained.mean()
 
 
 def test_rule_6_every_episode_has_its_own_seed_beyond_those_of_evaluation() -> None:

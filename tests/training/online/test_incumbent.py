@@ -149,8 +149,8 @@ def test_a_restarted_run_drops_its_first_validation(begun: Path, tmp_path: Path)
 
 def test_a_starting_agent_that_meets_the_threshold_is_kept_and_ends_the_run(begun: Path, tmp_path: Path) -> None:
     """The settings may name the starting agent."""
-    told = {"init_from": str(begun), "validation.threshold": 4.5, "validation.stop": True, "validation.confirm": 8}
-    seqel.train(Echo, steps=5_000, settings=PROVEN | told, out=tmp_path / "run", progress=False)
+    given = {"init_from": str(begun), "validation.threshold": 4.5, "validation.stop": True, "validation.confirm": 8}
+    seqel.train(Echo, steps=5_000, settings=PROVEN | given, out=tmp_path / "run", progress=False)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["solved"] and summary["steps"] == 0 and summary["best"]["steps"] == 0
 

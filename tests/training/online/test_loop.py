@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from seqel.environments.resolve import resolve
-from seqel.environments.seeds import REPORTS, TRAINING
+from seqel.environments.seeds import REPORTS, TRAINING, VALIDATION
 from seqel.errors import ConfigError
 from seqel.training.config import preset
 from seqel.training.online.loop import records
-from seqel.training.online.trainer import CONFIRM_SEED, VALIDATION_SEED, OnlineTrainer
+from seqel.training.online.trainer import OnlineTrainer
 from seqel.training.record import next_multiple
 from support import Scripted
 
@@ -131,8 +131,8 @@ def test_validation_uses_seeds_that_neither_training_nor_evaluation_uses() -> No
     assert all(seed in REPORTS or seed in TRAINING for seed in seeds)
     seeds.clear()
     run.validate()
-    assert set(range(VALIDATION_SEED, VALIDATION_SEED + 5)) <= set(seeds)
-    assert all(VALIDATION_SEED <= seed < CONFIRM_SEED for seed in seeds)
+    assert set(VALIDATION[:5]) <= set(seeds)
+    assert all(seed in VALIDATION for seed in seeds)
     run.close()
 
 

@@ -282,7 +282,7 @@ class _Pass:
         for column in (*self.schema.of_kind("vector"), *self.schema.of_kind("entities")):
             if self.magnitudes[column].indistinct:
                 raise DataError(
-                    f"column {column!r}: expected numbers that float32 can distinguish, got {self.magnitudes[column].told}, "
+                    f"column {column!r}: expected numbers that float32 can distinguish, got {self.magnitudes[column].span}, "
                     "which are too close together: subtract a base first (for example, count seconds since the session "
                     "began), or use number columns, which are shifted on import"
                 )

@@ -87,12 +87,12 @@ def html_page(found: dict[str, Any], dataset: Dataset, files: Sequence[str], sch
 
 
 def _facts(found: dict[str, Any]) -> str:
-    reward, returns = found["reward"], found["returns"]
+    reward, returns, actions = found["reward"], found["returns"], found["trained_on"]["actions"]
     facts = {
         "rows": f"{found['rows']:,}",
         "sessions": f"{found['sessions']:,}",
         "transitions": f"{found['transitions']:,}",
-        "actions": f"{len(found['actions']):,}",
+        "actions": " x ".join(map(str, actions)) if isinstance(actions, list) else f"{actions:,}",
         "mean reward": f"{reward['mean']:.4g}",
         "rewards that are zero": f"{reward['zero']:.1%}",
         "median return": f"{returns['median']:.4g}",
@@ -159,8 +159,17 @@ def _is_uneven(bins: list[dict[str, Any]]) -> bool:
 
 
 def _actions(found: dict[str, Any]) -> str:
-    actions = sorted(found["actions"], key=lambda one: -one["count"])
-    return _bars(((one["name"], one["count"]) for one in actions[:MOST_BARS]), found["transitions"], len(actions))
+    """Bars, or a card of them for each action column."""
+    sizes, parts, start = found["trained_on"]["actions"], [], 0
+    several = isinstance(sizes, list)
+    for size in sizes if several else [len(found["actions"])]:
+        actions = sorted(found["actions"][start : start + size], key=lambda one: -one["count"])
+        shown = ((one["name"], one["count"]) for one in actions[:MOST_BARS])
+        parts.append(_bars(shown, found["transitions"], len(actions)))
+        start += size
+    if several:
+        return f'<div class="cards">{"".join(f"""<div class="card">{part}</div>""" for part in parts)}</div>'
+    return parts[0]
 
 
 def _bars(counts: Iterable[tuple[str, int]], total: int, all_of_them: int) -> str:

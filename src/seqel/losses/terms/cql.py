@@ -20,7 +20,7 @@ def cql_penalty(
     q (..., M, A) is in return scales, action (..., M); the result is never below 0. The term of discrete CQL(H): Kumar et
     al. 2020, arXiv:2006.04779, eq. 4. Differs: q is measured in return scales and has a `temperature`, because the values
     of two actions differ by a small part of the return; with 1 and rewards of the paper's size it is the paper's term.
-    With several action dimensions each has a term of its own (Beeson & Montana 2024, arXiv:2411.11088).
+    With several action dimensions each has a term of its own (Beeson, Ireland & Montana 2024, arXiv:2411.11088).
     log_count, of q's shape: the log of how many actions each column represents, where the other actions were sampled.
 
     Raises ValueError unless temperature > 0, or on other shapes.

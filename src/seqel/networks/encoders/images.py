@@ -5,6 +5,8 @@ Either way the trunk gets one token per step, however large the image is, so the
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from seqel.spaces import Leaf
 __all__ = ["ConvolutionEncoder", "PatchEncoder"]
 
 
-class _Pictures(nn.Module):
+class _Pictures(nn.Module, ABC):
     """Base class: converts images (uint8, or planes of bool) of any layout to (N, channels, height, width)."""
 
     def __init__(self, leaf: Leaf) -> None:
@@ -38,9 +40,9 @@ class _Pictures(nn.Module):
             x = x.permute(0, 3, 1, 2)
         return self.encode(x).reshape(*lead, -1)
 
+    @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
         """Encode images between 0 and 1: (N, channels, height, width) -> (N, D)."""
-        raise NotImplementedError
 
 
 class ConvolutionEncoder(_Pictures):

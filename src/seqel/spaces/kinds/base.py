@@ -1,4 +1,4 @@
-"""What a kind of observation has to say: which spaces are of it, how a leaf is read, checked, told and counted.
+"""What a kind of observation has to say: which spaces are of it, how a leaf is read, checked, described and counted.
 
 A new kind is a file beside this one, a line in `registry.py`, and an encoder (`seqel.networks.encoders`).
 """

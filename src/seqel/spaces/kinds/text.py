@@ -10,13 +10,14 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from seqel.errors import SpaceError
+from seqel.errors import ConfigError, SpaceError
 from seqel.spaces.kinds.base import Hint, Keys, ObservationKind
 from seqel.spaces.leaf import Leaf
 
-__all__ = ["TEXT_BUCKETS", "TEXT_TOKENS", "TextKind", "hash_text"]
+__all__ = ["LONGEST_TEXT", "TEXT_BUCKETS", "TEXT_TOKENS", "TextKind", "hash_text"]
 
-TEXT_TOKENS = 64  # byte trigrams kept of a text
+TEXT_TOKENS = 64  # byte trigrams kept of a text, unless another number is asked for
+LONGEST_TEXT = 4096
 TEXT_BUCKETS = 4096
 
 
@@ -25,13 +26,18 @@ class TextKind(ObservationKind):
 
     name = "text"
     reads = "text, as hashed byte trigrams"
+    hints = "N, the bytes of a text to read"
 
     def match(self, space: spaces.Space[Any], path: str, keys: Keys, hint: Hint | None) -> Leaf | None:
-        if hint is not None:
+        # MiniGrid has a space of its own
+        if not isinstance(space, spaces.Text) and getattr(space.dtype, "kind", "") != "U":
             return None
-        if isinstance(space, spaces.Text) or getattr(space.dtype, "kind", "") == "U":  # MiniGrid has a space of its own
-            return Leaf(path, keys, self.name, (TEXT_TOKENS,), "int16", sizes=(TEXT_BUCKETS,))
-        return None
+        length = TEXT_TOKENS if hint is None else hint
+        if not isinstance(length, int) or isinstance(length, bool) or not 1 <= length <= LONGEST_TEXT:
+            raise ConfigError(
+                f"observation {path!r}: expected how many bytes of a text to read, from 1 to {LONGEST_TEXT}, got {hint!r}"
+            )
+        return Leaf(path, keys, self.name, (length,), "int16", sizes=(TEXT_BUCKETS,))
 
     def read(self, leaf: Leaf, value: Any, batch: int | None) -> NDArray[Any]:
         texts = [value] if batch is None else list(value)
@@ -43,6 +49,9 @@ class TextKind(ObservationKind):
         if not texts:
             return np.zeros((0, *leaf.shape), np.int16)
         return np.stack([hash_text(text, leaf.shape[0]) for text in texts])
+
+    def hint(self, leaf: Leaf) -> Hint | None:
+        return None if leaf.shape[0] == TEXT_TOKENS else leaf.shape[0]
 
     def is_single(self, leaf: Leaf, value: Any) -> bool:
         return isinstance(value, str)

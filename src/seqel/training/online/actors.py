@@ -20,8 +20,8 @@ CHALLENGER_EVERY = 4  # the challenger acts in every fourth environment
 class Actors:
     """Agents with the same spaces; each acts in its own environments and keeps its memory of them."""
 
-    def __init__(self, agent: Agent, count: int, on_trial: Agent | None = None) -> None:
-        """`on_trial`: the challenger; it acts in every fourth environment, and at least one (`count` must be two or more).
+    def __init__(self, agent: Agent, count: int, challenger: Agent | None = None) -> None:
+        """`challenger`: it acts in every fourth environment, and at least one (`count` must be two or more).
 
         The mistakes of a newer agent only appear in its own experience: an agent that is trained only on another agent's
         experience acts worse than that agent (Ostrovski et al. 2021, arXiv:2110.14020, tandem learning).
@@ -29,12 +29,12 @@ class Actors:
         every = np.arange(count)
         self.agent = agent
         self.parts: list[tuple[Agent, slice | NDArray[np.int64]]] = [(agent, slice(None))]
-        self.trial: NDArray[np.bool_] | None = None  # (E,) rows of the challenger; None: there is no challenger
-        if on_trial is not None:
-            self.trial = (
+        self.challenger_rows: NDArray[np.bool_] | None = None  # (E,); None: there is no challenger
+        if challenger is not None:
+            self.challenger_rows = (
                 every % CHALLENGER_EVERY == CHALLENGER_EVERY - 1 if count >= CHALLENGER_EVERY else every == count - 1
             )
-            self.parts = [(agent, every[~self.trial]), (on_trial, every[self.trial])]
+            self.parts = [(agent, every[~self.challenger_rows]), (challenger, every[self.challenger_rows])]
         self.sizes = [len(every[rows]) for _, rows in self.parts]
         self.states = [one.initial_state(size) for (one, _), size in zip(self.parts, self.sizes, strict=True)]
 

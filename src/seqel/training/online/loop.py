@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from seqel.environments.seeds import CONFIRMATION
 from seqel.evaluation.rollout import Evaluation
-from seqel.training.online.trainer import CONFIRM_SEED, OnlineTrainer
+from seqel.training.online.trainer import OnlineTrainer
 from seqel.training.record import Record, next_multiple
 
 __all__ = ["records"]
@@ -71,7 +72,7 @@ def confirmed(trainer: OnlineTrainer, validation: Evaluation) -> bool:
     config = trainer.config.validation
     if not config.stop or validation.mean < config.threshold:
         return False
-    return trainer.validate(config.confirm, CONFIRM_SEED).mean >= config.threshold
+    return trainer.validate(config.confirm, CONFIRMATION.start).mean >= config.threshold
 
 
 def summary(trainer: OnlineTrainer) -> dict[str, float]:

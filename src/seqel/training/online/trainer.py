@@ -119,7 +119,9 @@ class OnlineTrainer(Trainer):
         self.stream = VectorStream(make_vector(make, count, mode), spec, action)
         if self.probe.masked:  # actions are allowed unless a mask says otherwise
             self.stream.mask = self.stream.unmasked()
-        explorer = Explorer(config.exploration, count, spec, action, config.seed + 1, self._normalise, actors.trial)
+        explorer = Explorer(
+            config.exploration, count, spec, action, config.seed + 1, self._normalise, actors.challenger_rows
+        )
         self.scale = ReturnScale(config.objective.discount)
         if start is not None:
             self.scale.begin(float(network.head.scale))

@@ -1,0 +1,71 @@
+"""What `seqel train` shows at the end of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seqel.cli.output import Output
+
+__all__ = ["show_result"]
+
+
+def show_result(folder: Path, output: Output) -> dict[str, Any]:
+    """Show what a run achieved and which command comes next. Returns its summary with its folder."""
+    import json
+    import shlex
+
+    from rich.markup import escape
+
+    from seqel.terminal import summary_line
+
+    place, folder = folder, _shown(folder)
+    summary: dict[str, Any] = json.loads((place / "summary.json").read_text(encoding="utf-8"))
+    best = summary["best"]
+    curve = _validations(place)
+    if best is not None and "agreement" in best["validation"]:
+        from seqel.training.held_out import TITLES, describe_validation
+
+        validation = best["validation"]
+        title = TITLES[validation.get("metric", "unexplained")]
+        files = " ".join(f"--data {shlex.quote(name)}" for name in summary["data"]) or "--data FILE"
+        output.show(
+            f"kept: the weights after {best['updates']:,} updates, {title} {describe_validation(validation)}",
+            f"the agent agrees with the recorded action in {validation['agreement']:.0%} of the steps of "
+            f"{validation['sessions']:,} held-out sessions",
+            f"{title}  {summary_line(curve)}",
+            f"{summary['updates']:,} updates in {summary['seconds']:.0f} s; all files are in [bold]{folder}[/], the learning "
+            "curve as learning-curve.png",
+            f"next: [cyan]seqel evaluate {escape(shlex.quote(str(folder)))} {escape(files)}[/]   "
+            "(what the agent would earn, with intervals and warnings)",
+        )
+        return summary | {"folder": str(folder)}
+    if best is not None:
+        validation = best["validation"]
+        success = "" if validation["success"] is None else f", success {validation['success']:.0%}"
+        output.show(
+            f"best validation return {validation['mean']:.3f} at {best['steps']:,} steps{success}",
+            f"validation return  {summary_line(curve)}",
+        )
+    output.show(
+        f"{summary['steps']:,} steps in {summary['seconds']:.0f} s; all files are in [bold]{folder}[/]",
+        f"next: [cyan]seqel evaluate {folder}[/]   (fresh seeds, with intervals); plot: {folder}/learning-curve.png",
+    )
+    return summary | {"folder": str(folder)}
+
+
+def _shown(folder: Path) -> Path:
+    """Return a folder as it is shown: relative if it is below the current directory."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
+def _validations(folder: Path) -> list[float]:
+    """Return the mean of every validation (or its score on held-out sessions), oldest first."""
+    from seqel.runs.folder import RunFolder
+
+    run = RunFolder(folder)
+    try:
+        return [line["validation"]["mean"] for line in run.records() if "validation" in line]
+    finally:
+        run.close()
