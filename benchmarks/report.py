@@ -87,7 +87,7 @@ README_ROWS = (
 def summary() -> str:
     """The six rows of the README: what was learned, and how fast, on one core."""
     lines = [
-        "| task | network | mean return, one figure per seed | environment steps | seconds |",
+        "| task | network | mean return per seed | environment steps | training time, s |",
         "|---|---|---|---|---|",
     ]
     for task, trunk in README_ROWS:
@@ -281,7 +281,7 @@ def main() -> None:
     put(HERE.parent / "docs" / "benchmarks.md", "\n\n".join(parts))
     put(
         HERE.parent / "README.md",
-        f"{summary()}\n\n{machine} The figures are greedy returns on fresh episodes.\n"
+        f"{summary()}\n\n{machine} Returns are those of greedy episodes with seeds that training did not use.\n"
         "All results, with commands and comparisons: [docs/benchmarks.md](docs/benchmarks.md).",
     )
 

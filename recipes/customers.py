@@ -141,7 +141,7 @@ def main() -> None:
         print(f"\n$ seqel {' '.join(command)}", flush=True)
         subprocess.run([sys.executable, "-m", "seqel", *command], check=True)
     mean, error = play(Path(run))
-    print(f"\nserving 2,000 new customers it earned {mean:.3f} (standard error {error:.3f}), also discounted")
+    print(f"\ntrue discounted return over 2,000 new customers: {mean:.3f} (standard error {error:.4f})")
 
 
 if __name__ == "__main__":

@@ -179,7 +179,9 @@ def test_the_verdict_names_the_best_of_several_or_none_if_none_is_above() -> Non
     assert [one.improves for one in table.policies] == [False, True, False]
     assert table.verdict.startswith("better is estimated to earn")
     none = replace(table, policies=(table.policies[0], table.policies[2]))
-    assert none.verdict == "No improvement supported: no policy's 95 % interval lies above the recorded policy."
+    assert (
+        none.verdict == "No improvement supported: the 95 % interval of the difference is not above 0 for any policy."
+    )
     twice = replace(table.policies[1], name="best", value=Estimate(2.0, 1.0, 3.0, "fitted"))
     assert replace(table, policies=(table.policies[1], twice)).verdict.startswith("best is estimated")
 

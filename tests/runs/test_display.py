@@ -42,13 +42,13 @@ def test_plain_lines_go_to_standard_error_if_it_is_not_a_terminal(capsys: pytest
         "loss 0.0625",
     ):
         assert fact in line
-    assert "steps/s 50" in line and "at most 0:12 to go" in line
+    assert "steps/s 50" in line and "at most 0:12 left" in line
 
 
 def test_a_validation_before_the_first_step_shows_no_remaining_time() -> None:
     progress = Progress(CONFIG, Path("runs/x"))
     progress.take(dataclasses.replace(record(0, mean=0.75), steps_per_second=0.0))
-    assert "to go" not in progress.line() and "validation return 0.750" in progress.line()
+    assert "left" not in progress.line() and "validation return 0.750" in progress.line()
 
 
 def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -287,7 +287,7 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
     output.show(
         "",
         f"next: [cyan]{escape(' '.join(parts))}[/]",
-        f"      ({advice['why']}; `seqel train --help` has the other presets, and --compare shows whether memory pays)",
+        f"      ({advice['why']}; `seqel train --help` has the other presets, and --compare shows whether memory helps)",
     )
 
 

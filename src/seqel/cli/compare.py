@@ -1,4 +1,4 @@
-"""`seqel train ENV --compare`: an agent and its memoryless twin, and whether memory pays; and continuing both.
+"""`seqel train ENV --compare`: an agent and a memoryless agent with the same settings, and whether memory helps; and continuing both.
 
 The twin's folder is next to the agent's, under the same name with "-memoryless" appended.
 """
@@ -94,7 +94,9 @@ def resume_comparison(folder: Path, steps: int | None, output: Output) -> dict[s
         raise ConfigError(f"--compare --resume: expected the folder of a comparison, but {folder} holds no {CONFIG}")
     config = load_config(folder / CONFIG)
     if config.memoryless:
-        raise ConfigError(f"{folder} is the memoryless twin: give --compare --resume the folder of the other run")
+        raise ConfigError(
+            f"{folder} is the memoryless run of a comparison: give --compare --resume the folder of the other run"
+        )
     twin = _twin_folder(folder)
     begun = (twin / CONFIG).exists()
     if not begun and twin.exists():

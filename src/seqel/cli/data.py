@@ -174,7 +174,7 @@ def _show(found: dict[str, Any], dataset: Dataset, output: Output) -> None:
     table.add_column()
     table.add_row("rows", f"{found['rows']:,} in {found['sessions']:,} sessions")
     table.add_row("lengths", _spread(found["lengths"], "transitions per session"))
-    table.add_row("ends", f"{found['terminated']:,} terminated, {found['truncated']:,} cut off")
+    table.add_row("ends", f"{found['terminated']:,} terminated, {found['truncated']:,} truncated")
     reward = found["reward"]
     table.add_row("reward", f"mean {reward['mean']:.4g}, std {reward['std']:.4g}, zero in {reward['zero']:.1%}")
     most = max(one["count"] for one in reward["histogram"])
@@ -213,7 +213,7 @@ def _show(found: dict[str, Any], dataset: Dataset, output: Output) -> None:
 
 
 def _spread(found: dict[str, float], what: str) -> str:
-    return f"{found['min']:.4g} to {found['max']:.4g}, half of them {found['25%']:.4g} to {found['75%']:.4g}; {what}"
+    return f"{found['min']:.4g} to {found['max']:.4g}, {what}; middle half {found['25%']:.4g} to {found['75%']:.4g}"
 
 
 def _count(actions: int | list[int]) -> str:

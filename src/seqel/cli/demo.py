@@ -1,4 +1,4 @@
-"""`seqel demo` (what `make demo` runs): an agent learns to remember, in parallel with its memoryless twin."""
+"""`seqel demo` (what `make demo` runs): an agent learns to remember, in parallel with a memoryless agent."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ FRESH = 10_000  # the seed of the first fresh episode, as in the documentation
 NEXT = """[bold]Next steps[/]
   [cyan]seqel check CartPole-v1[/]             how Seqel sees any Gymnasium id
   [cyan]seqel check my_file:MyEnv[/]           or your own gymnasium.Env, in my_file.py
-  [cyan]seqel train my_file:MyEnv --compare[/] train, and see whether memory pays
+  [cyan]seqel train my_file:MyEnv --compare[/] train, and see whether memory helps
 In Python, three lines:
   [green]import seqel
   agent = seqel.train(lambda: MyEnv(), steps=200_000, out="runs/mine")

@@ -32,7 +32,7 @@ examples:
   seqel evaluate runs/mine --episodes 200
   seqel evaluate runs/mine --env-arg length=100         the same agent in a longer maze
   seqel evaluate downloaded/agent --env CartPole-v1     only an agent, without its run
-  seqel evaluate runs/mine --data sessions.parquet      no environment: what it would earn, if the data can tell
+  seqel evaluate runs/mine --data sessions.parquet      no environment: estimate its return from the data
   seqel evaluate runs/mine --data sessions.parquet --held-out      the same, on sessions that it was not trained on
 """
 

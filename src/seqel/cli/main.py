@@ -46,7 +46,7 @@ examples:
   seqel check my_project:MyEnv                      how does Seqel read my environment?
   seqel data check sessions.parquet                 recorded sessions: what do they contain?
   seqel train my_project:MyEnv --out runs/mine      train on it; Ctrl-C saves
-  seqel train --resume runs/mine                    continue exactly there
+  seqel train --resume runs/mine                    continue where the run stopped
   seqel evaluate runs/mine --episodes 200           how good is it, with intervals
 """
 

@@ -1,4 +1,4 @@
-"""A live display of an agent and its memoryless twin: one updating line for each."""
+"""A live display of an agent and a memoryless agent: one updating line for each."""
 
 from __future__ import annotations
 

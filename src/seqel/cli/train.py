@@ -1,4 +1,4 @@
-"""`seqel train ENV`: train an agent, continue a run, or train an agent and its memoryless twin."""
+"""`seqel train ENV`: train an agent, continue a run, or compare an agent with a memoryless one."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ continue from data with an environment (ENV --start RUN --data FILE): `offline-o
 examples:
   seqel train seqel/TMaze-v0 --steps 60000 --out runs/maze
   seqel train popgym-RepeatPreviousMedium-v0 --preset immediate --stop-at 0.95
-  seqel train my_file:MyEnv --compare                      does memory pay here?
+  seqel train my_file:MyEnv --compare                      does memory help here?
   seqel train CartPole-v1 --network gru --set learner.learning_rate=3e-4 --set network.width=128
   seqel train --data sessions.parquet --schema schema.toml no environment: train on recorded sessions
   seqel train --data sessions.csv --schema schema.toml --set offline.action_features=films.csv    actions by their features
   seqel train CartPole-v1 --start runs/sessions-1          from recorded data to the environment
-  seqel train --resume runs/maze --steps 120000            continue exactly there
+  seqel train --resume runs/maze --steps 120000            continue where the run stopped
   seqel train --resume runs/mine --data moved/sessions.csv the same sessions, in another place
   seqel train --compare --resume runs/mine                 continue both runs of a comparison
   seqel train seqel/TMaze-v0 --tensorboard                 then: tensorboard --logdir runs
@@ -58,7 +58,7 @@ class Arguments:
         int | None, arg(metavar="N", help="environment steps (200,000)", help_behavior_hint="", constructor=int)
     ] = None
     seed: Annotated[
-        int | None, arg(metavar="S", help="of all random numbers (0)", help_behavior_hint="", constructor=int)
+        int | None, arg(metavar="S", help="seed of all random numbers (0)", help_behavior_hint="", constructor=int)
     ] = None
     out: Annotated[
         str | None, arg(metavar="DIR", help="the run's folder (runs/NAME-N)", help_behavior_hint="", constructor=str)
@@ -82,7 +82,11 @@ class Arguments:
     ] = None
     memoryless: Annotated[Flag, arg(help="the same learner without the history", help_behavior_hint="")] = False
     compare: Annotated[
-        Flag, arg(help="also train the memoryless twin, and report whether memory pays", help_behavior_hint="")
+        Flag,
+        arg(
+            help="also train a memoryless agent with the same settings, and report whether memory helps",
+            help_behavior_hint="",
+        ),
     ] = False
     stop_at: Annotated[
         float | None,
@@ -151,7 +155,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     if arguments.compare and (arguments.start or config.init_from):
         raise ConfigError("--compare trains both from scratch: leave out --start")
     if arguments.compare and config.memoryless:
-        raise ConfigError("--compare trains the memoryless twin itself: leave out --memoryless")
+        raise ConfigError("--compare trains the memoryless agent itself: leave out --memoryless")
     # imported only now, because it takes seconds: a wrong setting is refused at once
     from seqel.runs.api import free_folder, train
 

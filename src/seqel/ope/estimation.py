@@ -84,7 +84,7 @@ class OffPolicy:
             above = [row.name for row in self.policies if row.difference is not None and row.difference.low > 0.0]
             if above:
                 return f"No improvement supported: the data do not support the estimate of {', '.join(above)}."
-            return "No improvement supported: no policy's 95 % interval lies above the recorded policy."
+            return "No improvement supported: the 95 % interval of the difference is not above 0 for any policy."
         best = max(better, key=lambda row: row.value.value)
         assert best.difference is not None
         low, high = best.difference.interval
@@ -254,7 +254,9 @@ def _row(
         warnings.append("very few recorded sessions begin like this policy: its value rests on the fit alone")
         reasons.append("no session begins like this")
     if outside > OUTSIDE:
-        warnings.append(f"{outside:.0%} of its choices are rare in the data, which do not show what follows them")
+        warnings.append(
+            f"{outside:.0%} of its choices are rare in the data after similar histories, so the data do not show what follows them"
+        )
         reasons.append(f"{outside:.0%} of its actions are rare")
     difference = estimate(logged, method, corrected, seed, minus=earned).widened(error, freedom)
     effective = float(effective_sizes(weights)[-1])

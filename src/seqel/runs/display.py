@@ -85,7 +85,7 @@ class Progress:
             line = f"updates {trainer.count:,} of {self.total:,}  time {duration(trainer.elapsed)}"
             if trainer.count > before:
                 left = (self.total - trainer.count) * (now - begun) / (trainer.count - before)
-                line += f", at most {duration(left)} to go"
+                line += f", at most {duration(left)} left"
             self.console.print(line, markup=False, soft_wrap=True)
 
     def facts(self) -> dict[str, str]:
@@ -116,7 +116,7 @@ class Progress:
         found["updates/s" if self.offline else "steps/s"] = f"{self.speed:,.0f}"
         found["time"] = duration(record.seconds)
         if self.speed > 0.0:  # a validation before the first step has none
-            found["time"] += f", at most {duration((self.total - record.count) / self.speed)} to go"
+            found["time"] += f", at most {duration((self.total - record.count) / self.speed)} left"
         return found
 
     def line(self) -> str:

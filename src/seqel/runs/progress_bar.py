@@ -44,6 +44,6 @@ def _lines(console: Console, what: str) -> Callable[[Record], None]:
         if now - said >= PLAIN_EVERY:
             said = now
             left = duration((now - begun) * (1.0 - record.progress) / max(record.progress, 1e-9))
-            console.print(f"{what}: {record.progress:.0%}, at most {left} to go", markup=False, soft_wrap=True)
+            console.print(f"{what}: {record.progress:.0%}, at most {left} left", markup=False, soft_wrap=True)
 
     return take

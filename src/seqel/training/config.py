@@ -226,7 +226,7 @@ class RunConfig:
         200_000, "Total number of environment steps, over all environments.", unit="environment steps", ge=1,
         known_as=("total_timesteps", "timesteps", "max_steps"),
     )  # fmt: skip
-    seed: int = setting(0, "Seed of all random numbers in the run.", ge=0, known_as=("random_state",))
+    seed: int = setting(0, "Seed of all random numbers of the run.", ge=0, known_as=("random_state",))
     environments: int = setting(
         16, "Number of parallel environments.", unit="environments", ge=1, known_as=("n_envs", "num_envs")
     )
