@@ -105,7 +105,8 @@ class Agent:
 
         Args:
             observation: a batch as from Gymnasium vector environments, R first in every leaf, or a `FlatObservation`.
-            state: the last state that `act` returned; None: new rows, one for each in `observation`. It is overwritten: do not use it again.
+            state: the last state that `act` returned; None: new rows, one for each in `observation`. It is
+                overwritten: do not use it again.
             reward: (R,) the reward of the last action, or one number for all rows; None: 0.
             first: (R,) bool, True where an episode starts and memory is reset; None: only in rows without observation.
             previous_action: (R,) or (R, M), if something else (a shield, a person) acted instead of the agent.

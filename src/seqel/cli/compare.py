@@ -1,6 +1,6 @@
-"""`seqel train ENV --compare`: an agent and a memoryless agent with the same settings, and whether memory helps; and continuing both.
+"""`seqel train ENV --compare`: train an agent with and one without memory, and say whether it helps; or continue both.
 
-The twin's folder is next to the agent's, under the same name with "-memoryless" appended.
+The folder of the memoryless run (below: the twin) is next to the other's, under the same name with "-memoryless" appended.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def resume_comparison(folder: Path, steps: int | None, output: Output) -> dict[s
     steps: a new total for both. A finished run is only evaluated.
 
     Raises:
-        ConfigError: `folder` holds no run, or a run without its twin.
+        ConfigError: `folder` holds no run, or a run without the memoryless one.
     """
     from seqel.errors import ConfigError
     from seqel.runs.run_config import CONFIG
@@ -94,13 +94,11 @@ def resume_comparison(folder: Path, steps: int | None, output: Output) -> dict[s
         raise ConfigError(f"--compare --resume: expected the folder of a comparison, but {folder} holds no {CONFIG}")
     config = load_config(folder / CONFIG)
     if config.memoryless:
-        raise ConfigError(
-            f"{folder} is the memoryless run of a comparison: give --compare --resume the folder of the other run"
-        )
+        raise ConfigError(f"{folder} is a memoryless run: give --compare --resume the folder of the other run")
     twin = _twin_folder(folder)
     begun = (twin / CONFIG).exists()
     if not begun and twin.exists():
-        raise ConfigError(f"{twin} holds no run: expected the twin of {folder} in it, or no such folder")
+        raise ConfigError(f"{twin} holds no run: expected the memoryless run of {folder} in it, or no such folder")
     if steps is not None:
         config = dataclasses.replace(config, steps=steps)
     return _together(config, folder, output, {WITH: None, WITHOUT: None if begun else _twin_of(config)}, steps)
@@ -203,7 +201,7 @@ def _has_ended(folder: Path, steps: int) -> bool:
 def judge(history: tuple[float, float], none: tuple[float, float]) -> str:
     """Return what two 95 % intervals of the mean return allow to conclude. One seed each: it is about these two agents."""
     if history[0] > none[1]:
-        return "Memory pays here: the intervals do not overlap."
+        return "Memory helps here: the intervals do not overlap."
     if none[0] > history[1]:
-        return "Memory does not pay here with this budget: the agent without memory is better, and simpler."
+        return "Memory does not help here with this budget: the agent without memory is better, and simpler."
     return "No difference found: the intervals overlap. Train longer, or evaluate more episodes, before deciding."

@@ -65,8 +65,8 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
         f"return of a session from its first step, discounted by {found.discount:g}; 95 % intervals cover the sampling of "
         "the sessions and the error of the fit",
         _table(found),
-        "[dim]over recorded: 95 % interval of the difference; agrees: probability of the recorded actions under this policy; unseen: "
-        "share of its actions that are rare in the data after similar histories[/]",
+        "[dim]over recorded: 95 % interval of the difference; agrees: probability of the recorded actions under this policy; "
+        "unseen: share of its actions that are rare in the data after similar histories[/]",
         "",
     )
     if not found.known_probabilities:

@@ -84,7 +84,7 @@ class Arguments:
     compare: Annotated[
         Flag,
         arg(
-            help="also train a memoryless agent with the same settings, and report whether memory helps",
+            help="also train a memoryless agent, and report whether memory helps",
             help_behavior_hint="",
         ),
     ] = False

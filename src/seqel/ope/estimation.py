@@ -254,9 +254,7 @@ def _row(
         warnings.append("very few recorded sessions begin like this policy: its value rests on the fit alone")
         reasons.append("no session begins like this")
     if outside > OUTSIDE:
-        warnings.append(
-            f"{outside:.0%} of its choices are rare in the data after similar histories, so the data do not show what follows them"
-        )
+        warnings.append(f"{outside:.0%} of its choices are rare in the data, which do not show what follows them")
         reasons.append(f"{outside:.0%} of its actions are rare")
     difference = estimate(logged, method, corrected, seed, minus=earned).widened(error, freedom)
     effective = float(effective_sizes(weights)[-1])
