@@ -108,7 +108,7 @@ def test_the_follower_stops_at_the_leaders_last_step() -> None:
 @pytest.mark.parametrize(
     ("history", "none", "says"),
     [
-        ((0.9, 1.0), (0.4, 0.6), "pays here:"),
+        ((0.9, 1.0), (0.4, 0.6), "helps here:"),
         ((0.1, 0.2), (0.4, 0.6), "does not help"),
         ((0.5, 1.0), (0.4, 0.6), "No diff"),
     ],
