@@ -52,7 +52,7 @@ class Scaled(gym.RewardWrapper[Any, Any]):
 
 
 OBJECTS: dict[str, Any] = {
-    "steps": 20_000, "validation.every": 1_000, "network.width": 64, "replay.batch_tokens": 416, "replay.replay_ratio": 16.0,
+    "steps": 40_000, "validation.every": 1_000, "network.width": 64, "replay.batch_tokens": 416, "replay.replay_ratio": 16.0,
 }  # fmt: skip
 
 # name: (environment, preset, settings, threshold of the mean return, episodes reported)
