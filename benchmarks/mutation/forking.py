@@ -24,7 +24,8 @@ from types import CodeType, FunctionType
 from typing import Any
 
 import pytest
-from planting import SOURCE, Mutant
+from planting import Mutant
+from selection import SOURCE
 
 LONGEST = 4.0  # seconds of a test, beyond which it is not run
 MEMORY = 8 << 30  # bytes that a mutant may allocate

@@ -17,9 +17,8 @@ from typing import Any
 import libcst as cst
 from libcst.metadata import MetadataWrapper, ParentNodeProvider, PositionProvider
 from mutmut.mutation import mutators
+from selection import SOURCE
 
-ROOT = Path(__file__).resolve().parents[2]
-SOURCE = ROOT / "src" / "seqel"
 NEUTRAL = {"device", "strict"}  # keyword arguments that make no difference on the CPU or in code that is right
 DROPPED = {"detach", "clamp", "abs", "nan_to_num", "copy", "clone", "float", "astype", "square", "any", "all"}
 
