@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -32,17 +33,9 @@ NESTED = gym.spaces.Dict(
 )
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Agent, ExportedAgent]:
-    agent = Agent(network())
-    return agent, ExportedAgent(export(agent, tmp_path_factory.mktemp("export") / "agent.onnx"))
-
-
 @pytest.mark.parametrize("rows", [1, 2, 7])
-def test_the_exported_agent_decides_like_the_agent_long_after_the_ring_has_wrapped(
-    pair: tuple[Agent, ExportedAgent], rows: int
-) -> None:
-    agent, exported = pair
+def test_the_exported_agent_decides_like_the_agent_long_after_the_ring_has_wrapped(pair: Any, rows: int) -> None:
+    agent, exported = pair.agent, pair.exported
     rng = np.random.default_rng(rows)
     one = other = None
     for step in range(40):  # context 5
@@ -100,17 +93,14 @@ def test_previous_actions_are_read_in_an_action_space_that_does_not_start_at_zer
             exported.act(seen, previous_action=np.array([5, 6, outside]))
 
 
-def test_export_leaves_the_agent_unchanged(tmp_path: Path) -> None:
-    agent = Agent(network(), {"env": "Somewhere-v0"})
-    before = {name: value.clone() for name, value in agent.network.state_dict().items()}
-    exported = ExportedAgent(export(agent, tmp_path / "agent.onnx"))
-    assert all(torch.equal(value, before[name]) for name, value in agent.network.state_dict().items())
-    assert not agent.network.training
-    assert exported.info == {"env": "Somewhere-v0"}
+def test_export_leaves_the_agent_unchanged(pair: Any) -> None:
+    assert all(torch.equal(value, pair.before[name]) for name, value in pair.agent.network.state_dict().items())
+    assert not pair.agent.network.training
+    assert pair.exported.info == pair.agent.info == {"env": "Somewhere-v0", "masked": True}
 
 
-def test_arguments_that_do_not_fit_are_refused(pair: tuple[Agent, ExportedAgent]) -> None:
-    _, exported = pair
+def test_arguments_that_do_not_fit_are_refused(pair: Any) -> None:
+    exported = pair.exported
     seen, state = np.zeros((2, 3), np.float32), exported.initial_state(2)
     with pytest.raises(SpaceError, match="reward: expected 2 rows, got 3"):
         exported.act(seen, state, reward=np.zeros(3))
@@ -129,11 +119,11 @@ def test_a_gru_is_not_exported(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_is_not_an_exported_agent_is_refused(pair: tuple[Agent, ExportedAgent], tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_exported_agent_is_refused(pair: Any, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such file"):
         ExportedAgent(tmp_path / "missing.onnx")
     path = tmp_path / "agent.onnx"
-    whole = export(pair[0], path).read_bytes()
+    whole = pair.file.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match="damaged, or not an ONNX model"):
         ExportedAgent(path)
@@ -158,6 +148,6 @@ def test_acting_from_a_file_needs_no_torch() -> None:
     assert out.stdout.strip() == "False"
 
 
-def test_the_file_describes_the_spaces(pair: tuple[Agent, ExportedAgent]) -> None:
-    assert pair[1].observation_spec == ObservationSpec.from_space(SPACE)
-    assert pair[1].action_spec == pair[0].action_spec
+def test_the_file_describes_the_spaces(pair: Any) -> None:
+    assert pair.exported.observation_spec == ObservationSpec.from_space(SPACE)
+    assert pair.exported.action_spec == pair.agent.action_spec

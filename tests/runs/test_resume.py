@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -194,18 +195,27 @@ CASES: dict[str, tuple[EnvMaker, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("rounds", [7, 61])  # before learning starts, and in the middle
-@pytest.mark.parametrize("case", CASES)
-def test_resumed_equals_uninterrupted(case: str, rounds: int, tmp_path: Path) -> None:
-    make, settings = CASES[case]
-    config = config_of(case, **settings)
-    if rounds > 7:
-        rounds = {"long": 600, "masked": 260}.get(
-            case, rounds
-        )  # a segment of 512 steps was cut; an episode of 200 ended
-    whole = start(config, make)
-    history = [said(record) for record in records(whole)]
+class Uninterrupted(NamedTuple):
+    case: str
+    trainer: OnlineTrainer
+    history: list[tuple[Any, ...]]
 
+
+@pytest.fixture(scope="module", params=CASES)
+def whole(request: pytest.FixtureRequest) -> Iterator[Uninterrupted]:
+    """The uninterrupted run of each case."""
+    make, settings = CASES[request.param]
+    trainer = start(config_of(request.param, **settings), make)
+    yield Uninterrupted(request.param, trainer, [said(record) for record in records(trainer)])
+    trainer.close()
+
+
+@pytest.mark.parametrize("rounds", [7, 61])  # before learning starts, and in the middle
+def test_resumed_equals_uninterrupted(whole: Uninterrupted, rounds: int, tmp_path: Path) -> None:
+    make, settings = CASES[whole.case]
+    if rounds > 7:  # a segment of 512 steps was cut; an episode of 200 ended
+        rounds = {"long": 600, "masked": 260}.get(whole.case, rounds)
+    config = config_of(whole.case, **settings)
     first = start(config, make)
     stop_after(first, rounds)
     resumed_history = [said(record) for record in records(first)]
@@ -213,11 +223,10 @@ def test_resumed_equals_uninterrupted(case: str, rounds: int, tmp_path: Path) ->
     second, lost = restored(first, tmp_path / "state", make)
     assert lost == []
     resumed_history += [said(record) for record in records(second)]
-    assert resumed_history == history
-    assert differences(second, whole) == []
-    assert whole.learner.updates > 10
-    for session in (whole, second):
-        session.close()
+    assert resumed_history == whole.history
+    assert differences(second, whole.trainer) == []
+    assert whole.trainer.learner.updates > 10
+    second.close()
 
 
 def test_differences_sees_one_bit(tmp_path: Path) -> None:
