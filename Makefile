@@ -24,7 +24,7 @@ demo: $(VENV)/.core  ## watch an agent learn a task that needs memory (about 3 m
 
 test: check  ## everything that must hold before a change lands: `make check`, then the fast tests
 	@echo "tests   (in $(JOBS) processes)"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
 
 check: $(VENV)/.dev  ## lint, format, types, wording and the layers of imports; no tests
 	@printf 'lint    ' && $(BIN)/ruff check -q . && echo ok

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 # A shell's background job ignores Ctrl-C, and so would every program that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -12,3 +18,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # What `seqel train` notes of runs begun on this machine is the user's own; tests, and the programs they start, have theirs.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="seqel-state-")
+
+# Programs that tests start run the sources that the tests run.
+SOURCE = str(Path(__file__).parents[1] / "src")
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
+
+
+def _save_blank(lines: list[dict[str, Any]], path: Path, title: str, threshold: float | None = None) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _blank_curves() -> Iterator[None]:
+    """Runs save an empty file as their learning curve, because drawing takes longer than a short run; see `curves_drawn`."""
+    folder = sys.modules.get("seqel.runs.folder")  # None: no test that was collected trains
+    with pytest.MonkeyPatch.context() as patch:
+        if folder is not None:
+            patch.setattr(folder, "draw_curve", _save_blank)
+        yield

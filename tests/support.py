@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import pytest
 import torch
 
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
+from seqel.runs import folder, plots
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.types import SequenceBatch
 
@@ -22,6 +26,14 @@ TINY: dict[str, Any] = {
     "replay.batch_tokens": 64, "log_every": 100,
 }  # fmt: skip
 MAZE = "seqel/TMaze10-v0"
+
+
+@contextmanager
+def curves_drawn() -> Iterator[None]:
+    """Let runs draw their learning curves, which the tests otherwise leave out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folder, "draw_curve", plots.draw_curve)
+        yield
 
 
 def network(actions: int | ActionSpec = 3, std: float = 0.3, **settings: Any) -> QNetwork:

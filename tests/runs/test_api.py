@@ -248,6 +248,7 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
         seqel.train(MAZE, steps=300, out="/proc/sys/seqel-run", settings=TINY, progress=False)
 
 
+STAGES = ["arrays.safetensors", "rename", "end"]  # of the fourth checkpoint, at which a run is killed
 KILLED = """
 import itertools, os, signal, sys
 import seqel, seqel.storage, seqel.runs.checkpoints as checkpoint, seqel.runs.loop as driving
@@ -257,26 +258,38 @@ saves = itertools.count(1)
 def save_tree(directory, tree, *, replace=False, fault=None):
     doomed = next(saves) == 4
     def kill(stage):
-        if doomed and stage == sys.argv[2]:
+        if doomed and stage == last:
             os.kill(os.getpid(), signal.SIGKILL)
     seqel.storage.save_tree(directory, tree, replace=replace, fault=kill)
 checkpoint.save_tree = save_tree
-seqel.train(sys.argv[3], steps=800, out=sys.argv[1], settings=eval(sys.argv[4]), progress=False)
+out, env, settings, *stages = sys.argv[1:]
+for last in stages:
+    child = os.fork()  # torch is imported once
+    if child == 0:
+        seqel.train(env, steps=800, out=f"{out}/{last}", settings=eval(settings), progress=False)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-@pytest.mark.parametrize("stage", ["arrays.safetensors", "rename", "end"])
-def test_a_run_killed_during_a_checkpoint_and_resumed_equals_the_uninterrupted_one(
-    stage: str, whole: Path, tmp_path: Path
-) -> None:
-    settings = TINY | {"checkpoint_every": 1}
-    folder = tmp_path / "killed"
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that holds, for each stage, a run that was killed there."""
+    path = tmp_path_factory.mktemp("killed")
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(folder), stage, MAZE, repr(settings)],
-        env=os.environ | {"PYTHONPATH": str(Path(seqel.__file__).parents[1])}, capture_output=True, text=True, timeout=90,
+        [sys.executable, "-c", KILLED, str(path), MAZE, repr(TINY | {"checkpoint_every": 1}), *STAGES],
+        env=os.environ | {"PYTHONPATH": str(Path(seqel.__file__).parents[1])}, capture_output=True, text=True, timeout=180,
         check=False,
     )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert done.stdout.split() == [str(-signal.SIGKILL)] * len(STAGES), done.stderr
+    return path
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_run_killed_during_a_checkpoint_and_resumed_equals_the_uninterrupted_one(
+    stage: str, whole: Path, killed: Path
+) -> None:
+    folder = killed / stage
     assert lines(folder)[-1]["steps"] == 400
     newest = max((folder / "checkpoints").glob("step-*"))
     assert newest.name == f"step-{400 if stage == 'end' else 300:09d}"

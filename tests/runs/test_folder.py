@@ -16,6 +16,7 @@ from seqel.runs.api import _new_folder
 from seqel.runs.folder import RunFolder
 from seqel.runs.metrics import METRICS, VALIDATION, markdown
 from seqel.training.config import load_config, preset
+from support import curves_drawn
 
 TINY: dict[str, Any] = {
     "network.width": 16, "network.heads": 2, "network.layers": 1, "device": "cpu", "environments": 4,
@@ -29,7 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 600 steps, the last 200 of which are a resume."""
     path = tmp_path_factory.mktemp("runs") / "maze"
     seqel.train("seqel/TMaze10-v0", steps=400, out=path, settings=TINY, trackers=["tensorboard"], progress=False)
-    seqel.resume(path, steps=600, progress=False)
+    with curves_drawn():
+        seqel.resume(path, steps=600, progress=False)
     return path
 
 

@@ -23,7 +23,7 @@ from seqel.training.offline.trainer import OfflineTrainer
 from seqel.training.online.mixing import split_batch
 from seqel.training.online.trainer import OnlineTrainer
 from seqel.types import Episode
-from support import MAZE, TINY
+from support import MAZE, TINY, curves_drawn
 
 QUICK: dict[str, Any] = {
     "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1, "device": "cpu", "replay.batch_tokens": 64,
@@ -55,7 +55,8 @@ def recorded(count: int = 30, seed: int = 1) -> InMemoryDataset:
 
 @pytest.mark.parametrize("preset", ["offline-cql", "offline-iql", "offline-bcq", "supervised-q", "behaviour-cloning"])
 def test_every_preset_learns_saves_and_acts(preset: str, tmp_path: Path) -> None:
-    agent = seqel.train(data=recorded(), preset=preset, settings=QUICK, out=tmp_path / "run", progress=False)
+    with curves_drawn():
+        agent = seqel.train(data=recorded(), preset=preset, settings=QUICK, out=tmp_path / "run", progress=False)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["updates"] for line in lines] == [20, 40, 60]
     assert {"unexplained", "agreement", "first_value", "first_return", "sessions"} <= set(lines[0]["validation"])
