@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -26,6 +27,21 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCE, os.environ.get(
 
 def _save_blank(lines: list[dict[str, Any]], path: Path, title: str, threshold: float | None = None) -> None:
     path.write_bytes(b"")
+
+
+@pytest.fixture
+def small_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Off-policy evaluation fits two small networks, which learn fast, instead of four of the default size."""
+    from seqel.ope import estimation
+
+    full = estimation.fitted_config
+
+    def small(*given: Any, **named: Any) -> Any:
+        config = full(*given, **named, width=32, heads=2, layers=1)
+        return dataclasses.replace(config, learner=dataclasses.replace(config.learner, learning_rate=3e-3, warmup=20))
+
+    monkeypatch.setattr(estimation, "fitted_config", small)
+    monkeypatch.setattr(estimation, "MEMBERS", 2)
 
 
 @pytest.fixture(scope="session", autouse=True)

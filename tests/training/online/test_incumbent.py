@@ -20,7 +20,12 @@ from seqel.training.config import preset, with_settings
 from seqel.training.online.trainer import OnlineTrainer
 from support import TINY
 
-PROVEN: dict[str, Any] = TINY | {"learner.acting_weights": "incumbent", "checkpoint_every": 0, "validation.every": 200}
+PROVEN: dict[str, Any] = TINY | {
+    "learner.acting_weights": "incumbent",
+    "checkpoint_every": 0,
+    "validation.every": 200,
+    "validation.confirm": 16,
+}
 
 
 class Echo(gym.Env[int, int]):
