@@ -85,7 +85,7 @@ def histories() -> SequenceBatch:
     )
 
 
-def largest_error(updates: int = 300, **network: object) -> float:
+def largest_error(updates: int = 180, **network: object) -> float:
     """Train, and return the largest |Q - Q*| over every history and allowed joint action."""
     torch.manual_seed(0)
     config = NetworkConfig(**{"width": 32, "heads": 2, "layers": 1, "context": 3, **network})  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ EVERY = [BehaviourPolicy((0.5, 0.5)), *POLICIES]
 EXACT = {0: (GAMMA**2, -0.5 * GAMMA**2), 1: (0.1 * GAMMA - GAMMA**2, 0.1 * GAMMA + 2 * GAMMA**2)}
 
 
-def small(updates: int = 500, seed: int = 1) -> object:
+def small(updates: int = 350, seed: int = 1) -> object:
     config = fitted_config(GAMMA, 4, updates, seed, width=32, heads=2, layers=1)
     learner = replace(config.learner, learning_rate=3e-3, warmup=20, target_rate=0.05, compile="off")
     return replace(config, learner=learner, replay=replace(config.replay, batch_tokens=256), threads=1, device="cpu")
@@ -54,7 +54,7 @@ def test_fitted_values_and_step_estimates_are_exact() -> None:
 
 
 def test_the_fit_ends_before_it_memorises_single_sessions() -> None:
-    few, many = (FQETrainer(small(1_500), poor_data(1, count), POLICIES) for count in (30, 800))  # type: ignore[arg-type]
+    few, many = (FQETrainer(small(600), poor_data(1, count), POLICIES) for count in (30, 800))  # type: ignore[arg-type]
     looks, kept = [], {}
     for record in offline.records(few):
         looks.append(record.validation)
@@ -63,11 +63,11 @@ def test_the_fit_ends_before_it_memorises_single_sessions() -> None:
         if record.validation.imitation <= few.known_best + 0.05:
             kept = {name: value.clone() for name, value in few.learner.target.state_dict().items()}
     assert all(torch.equal(kept[name], value) for name, value in few.learner.target.state_dict().items())
-    assert few.updates < 1_500 and isinstance(looks[-1], HeldOut) and looks[-1].imitation is not None
+    assert few.updates < 600 and isinstance(looks[-1], HeldOut) and looks[-1].imitation is not None
     assert looks[-1].imitation > few.known_best + 0.05
     for _ in offline.records(many):
         pass
-    assert many.updates == 1_500
+    assert many.updates == 600
 
 
 @pytest.fixture(scope="module")

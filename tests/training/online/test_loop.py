@@ -156,7 +156,14 @@ class Longer(Scripted):
 def test_episodes_may_become_longer_than_those_of_random_play() -> None:
     """Without a declared limit the window is a guess, and a wrong guess must not end the run."""
     Longer.made = 0
-    run = session(Longer, steps=800, replay__learning_starts=300, replay__batch_tokens=128, log_every=100)
+    run = session(
+        Longer,
+        steps=800,
+        replay__learning_starts=300,
+        replay__batch_tokens=128,
+        replay__replay_ratio=2.0,
+        log_every=100,
+    )
     assert run.config.replay.window == run.config.network.context == 6
     notes = [note for record in records(run) for note in record.notes]
     assert run.learner.updates > 5
