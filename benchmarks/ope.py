@@ -74,7 +74,7 @@ def played(env: Any, policy: AgentPolicy, episodes: int, rng: np.random.Generato
         earned, going, gamma = np.zeros(SIDE_BY_SIDE), np.ones(SIDE_BY_SIDE, bool), 1.0
         state, action, reward = None, None, np.zeros(SIDE_BY_SIDE, np.float32)
         while going.any():
-            before = None if action is None else action + actions.start[0]
+            before: Any = None if action is None else action + actions.start[0]
             decision, state = policy.agent.act(
                 stream.current, state, reward=reward, first=stream.first, previous_action=before
             )
@@ -138,12 +138,12 @@ def run(name: str, data: Path, seed: int, exported: Path | None, updates: int | 
     began = time.perf_counter()
     members, look = fitted(judged, source, DISCOUNT, updates, seed=seed)
     names = [policy.name for policy in judged]
-    steps = StepEstimates.of([member.steps_of(source.recorded) for member in members])
+    steps = StepEstimates.of([member.steps_of(source.buffer) for member in members])
     table = tabulate(steps, names, DISCOUNT, look, True, seed)
     seconds = time.perf_counter() - began
     if exported is not None:
         export(members, names, truth, exported / f"{name}-seed{seed}")
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "policy": row.name, "true": true, "true_standard_error": float(one.std() / np.sqrt(len(one))),
             "value": row.value.value, "interval": row.value.interval, "corrected": row.value.corrected,

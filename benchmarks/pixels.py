@@ -21,7 +21,7 @@ import torch
 import seqel
 from learn import commit
 from seqel.profiling.timing import machine
-from seqel.training.online.loop import Record
+from seqel.training.record import Record
 
 RESULTS = Path(__file__).parent / "results" / "pixels"
 

@@ -33,8 +33,9 @@ def _save_blank(lines: list[dict[str, Any]], path: Path, title: str, threshold: 
 def small_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Off-policy evaluation fits two small networks, which learn fast, instead of four of the default size."""
     from seqel.ope import estimation
+    from seqel.ope.fqe import fitted_config
 
-    full = estimation.fitted_config
+    full = fitted_config
 
     def small(*given: Any, **named: Any) -> Any:
         config = full(*given, **named, width=32, heads=2, layers=1)

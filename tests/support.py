@@ -138,7 +138,7 @@ class Dials(gym.Env[Any, np.ndarray]):
         return observation, float(np.mean(codes == best)), self.time == 9, False, info
 
 
-class Scripted(gym.Env[np.ndarray, int]):
+class Scripted(gym.Env[Any, Any]):
     """A deterministic environment: the observation is (environment, episode, step), the reward encodes step and action.
 
     Episode e lasts 3 + e % 4 steps; every third one is truncated instead of terminated. Seeds have no effect.

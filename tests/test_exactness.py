@@ -74,6 +74,7 @@ def cue_error(objective: ObjectiveConfig, updates: int = 240, **network: Any) ->
     with torch.no_grad():
         q = learner.network(whole).q[:, :3, 0].numpy()
     episodes = cue_episodes()
+    assert whole.episode_index is not None
     assert len(set(whole.episode_index.tolist())) == 16, "every history is checked"
     for row, index in enumerate(whole.episode_index.tolist()):
         worst = max(worst, float(np.abs(q[row] - cue_values(episodes[index])).max()))

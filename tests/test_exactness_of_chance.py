@@ -120,10 +120,10 @@ def error(
     for part in everything():
         replay.add(part)
     net = QNetwork(NetworkConfig(**{"width": 32, "heads": 2, "layers": 1, "context": 4, **network}), SPEC, ONE_OF_TWO)
-    settings = {"learning_rate": 3e-3, "warmup": 20, "target_rate": 0.05, "weight_decay": 0.0}
+    settings: dict[str, Any] = {"learning_rate": 3e-3, "warmup": 20, "target_rate": 0.05, "weight_decay": 0.0}
     settings |= {"final_fraction": 0.0, **(learner_settings or {})}
     learner = Learner(net, objective or ObjectiveConfig(GAMMA, lambda_=0.0), LearnerConfig(**settings))
-    batch = {"window": 4, "context": 4, "discount": GAMMA, "rng": Evenly()}
+    batch: dict[str, Any] = {"window": 4, "context": 4, "discount": GAMMA, "rng": Evenly()}
     for done in range(updates):
         learner.update(spoil(replay.sample(len(everything()), pack=pack, **batch)), done / updates)
     whole = replay.sample(len(everything()), **batch)

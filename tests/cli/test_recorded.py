@@ -121,6 +121,7 @@ def test_held_out_sessions_stay_held_out_if_the_table_changes(folder: Path, caps
     """Another category gives another encoding; the names of the sessions stay the same."""
     agent, schema = Agent.load(folder / "run"), Schema.load(folder / "schema.toml")
     held = agent.info["held_out"]
+    assert held is not None
     table = load(folder / "t.csv", schema)
     learnt = {table.sessions[row] for row in table.split(held["share"], held["seed"])[0]}
     more = (folder / "t.csv").read_text() + "".join(f"z{n},{s},c,{s}.0,left,0.0\n" for n in range(40) for s in range(3))

@@ -61,13 +61,13 @@ def test_every_kind_of_observation_can_be_exported(tmp_path: Path) -> None:
     agent = Agent(net)
     exported = ExportedAgent(export(agent, tmp_path / "agent.onnx"))
     NESTED.seed(0)
-    states = [None, None]
+    states: list[Any] = [None, None]
     for _ in range(10):
         seen = [NESTED.sample() for _ in range(3)]
-        batched = {name: [one[name] for one in seen] for name in NESTED.spaces}
-        batched = {k: tuple(v) if k == "mission" else np.stack(v) for k, v in batched.items()}
-        decided, states[0] = agent.act(batched, states[0])  # type: ignore[assignment]
-        again, states[1] = exported.act(batched, states[1])  # type: ignore[assignment]
+        parts: dict[str, list[Any]] = {name: [one[name] for one in seen] for name in NESTED.spaces}
+        batched = {k: tuple(v) if k == "mission" else np.stack(v) for k, v in parts.items()}
+        decided, states[0] = agent.act(batched, states[0])
+        again, states[1] = exported.act(batched, states[1])
         np.testing.assert_allclose(again.q, decided.q, rtol=1e-4, atol=1e-5)
         assert (again.action == decided.action).all() and (again.action >= 2).all()
 
@@ -82,9 +82,10 @@ def test_previous_actions_are_read_in_an_action_space_that_does_not_start_at_zer
     exported = ExportedAgent(export(agent, tmp_path / "agent.onnx"))
     seen = np.ones((3, 3), np.float32)
     q = []
-    for actor in (agent, exported):
-        _, state = actor.act(seen)  # type: ignore[attr-defined]
-        decided, _ = actor.act(seen, state, previous_action=np.array([5, 6, 7]))  # type: ignore[attr-defined]
+    actors: tuple[Any, Any] = agent, exported
+    for actor in actors:
+        _, state = actor.act(seen)
+        decided, _ = actor.act(seen, state, previous_action=np.array([5, 6, 7]))
         q.append(decided.q)
         assert np.ptp(decided.q, axis=0).min() > 1e-3, "the three actions are distinguished"
     np.testing.assert_allclose(q[1], q[0], rtol=1e-4, atol=1e-5)

@@ -8,7 +8,7 @@ import pytest
 from seqel.environments.probe import probe
 
 
-class Talk(gym.Env[Any, int]):
+class Talk(gym.Env[Any, Any]):
     """Four steps; the text has 64 bytes, or twice as many at every second step."""
 
     action_space = gym.spaces.Discrete(2)

@@ -74,12 +74,9 @@ def test_the_fit_ends_before_it_memorises_single_sessions() -> None:
 def table() -> OffPolicy:
     import seqel.ope.estimation as module
 
-    original = module.fitted_config
-    module.fitted_config = lambda discount, context, seed=0, **given: small(400, seed + 1)  # type: ignore[assignment,return-value]
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "fitted_config", lambda discount, context, seed=0, **given: small(400, seed + 1))
         return estimate_policies(POLICIES, poor_data(1, 2_000), discount=GAMMA)
-    finally:
-        module.fitted_config = original
 
 
 def test_the_table_holds_the_true_values(table: OffPolicy) -> None:

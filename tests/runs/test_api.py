@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -58,7 +58,7 @@ def test_the_returned_agent_is_the_best_by_validation_and_plays_as_recorded(tmp_
     agent = seqel.train(MAZE, steps=1_500, seed=1, out=tmp_path / "run", settings=TINY, progress=records.append)
     looks = [record.validation for record in records if record.validation is not None]
     best = max(look.mean for look in looks)
-    assert agent.info["validation"]["mean"] == best
+    assert cast(Any, agent.info["validation"])["mean"] == best
     from seqel.environments.resolve import resolve
     from seqel.evaluation.rollout import play
     from seqel.training.online.trainer import VALIDATION_SEED
@@ -109,7 +109,7 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
     seqel.train(MAZE, steps=400, out=folder, settings=TINY, progress=False)
     before = lines(folder)
     again: list[Record] = []
-    assert seqel.resume(folder, progress=again.append).info["validation"]["steps"] == before[-1]["steps"]
+    assert cast(Any, seqel.resume(folder, progress=again.append).info["validation"])["steps"] == before[-1]["steps"]
     assert again == [] and lines(folder) == before
     with pytest.raises(ConfigError, match="at least the 400 already done, got 200"):
         seqel.resume(folder, steps=200, progress=False)
@@ -203,7 +203,7 @@ def test_a_full_disk_is_reported_and_the_previous_checkpoint_is_untouched(
 
 
 def test_episodes_that_a_resume_lost_are_reported(tmp_path: Path) -> None:
-    class Unseeded(gym.Env[np.ndarray, int]):
+    class Unseeded(gym.Env[Any, Any]):
         observation_space, action_space = gym.spaces.Box(-9, 9, (1,), np.float32), gym.spaces.Discrete(2)
         rng = np.random.default_rng()
 
@@ -215,7 +215,8 @@ def test_episodes_that_a_resume_lost_are_reported(tmp_path: Path) -> None:
             self.time += 1
             return np.zeros(1, np.float32), 1.0, self.time >= 30, False, {}
 
-    folder, said = tmp_path / "run", []
+    folder = tmp_path / "run"
+    said: list[str] = []
     seqel.train(Unseeded, steps=300, out=folder, settings=TINY, progress=False)
     seqel.resume(folder, env=Unseeded, steps=600, progress=lambda record: said.extend(record.notes))
     assert len(said) == 1 and "environments [0, 1, 2, 3] did not repeat their episodes" in said[0]

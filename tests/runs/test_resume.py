@@ -81,7 +81,7 @@ def differences(one: OnlineTrainer, other: OnlineTrainer) -> list[str]:
     return found
 
 
-class Pictures(gym.Env[np.ndarray, int]):
+class Pictures(gym.Env[Any, Any]):
     """A square moves over an image; only the first image shows which side is right."""
 
     observation_space = gym.spaces.Box(0, 255, (24, 24, 1), np.uint8)
@@ -106,7 +106,7 @@ class Pictures(gym.Env[np.ndarray, int]):
         return self._see(), float(action == self.side), self.time >= 7, False, {}
 
 
-class Long(gym.Env[np.ndarray, int]):
+class Long(gym.Env[Any, Any]):
     """Longer than a segment of 512 steps, so that episodes are handed over in parts."""
 
     observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
@@ -125,7 +125,7 @@ class Long(gym.Env[np.ndarray, int]):
         return self.place.astype(np.float32), -float(np.abs(self.place).sum()), False, self.time >= 640, {}
 
 
-class Private(gym.Env[np.ndarray, int]):
+class Private(gym.Env[Any, Any]):
     """Draws its cue from a generator that no seed reaches. The cue is shown only at the first step."""
 
     observation_space = gym.spaces.Box(-1, 1, (1,), np.float32)
@@ -236,7 +236,7 @@ def test_differences_sees_one_bit(tmp_path: Path) -> None:
     other, _ = restored(session, tmp_path / "state", resolve("seqel/TMaze10-v0"))
     assert differences(session, other) == []
     with torch.no_grad():
-        weight = other.learner.network.head.advantage.weight
+        weight = other.learner.network.get_parameter("head.advantage.weight")
         weight[0, 0] = math.nextafter(float(weight[0, 0]), 1.0) + 1e-7
     assert differences(session, other) == ["learner/network/head.advantage.weight"]
 
@@ -281,7 +281,8 @@ def test_an_environment_that_does_not_repeat_loses_its_open_episodes(tmp_path: P
     assert (second.replay.episodes, second.collector.steps) == (stored, steps)
     assert second.stream.first.all()
     list(records(second))
-    lengths = second.replay.state_dict()["episodes"][:, 1]
+    stored_episodes: Any = second.replay.state_dict()["episodes"]
+    lengths = stored_episodes[:, 1]
     assert set(lengths.tolist()) == {40}  # no episode in the replay is pieced together
 
 

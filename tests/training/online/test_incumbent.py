@@ -28,7 +28,7 @@ PROVEN: dict[str, Any] = TINY | {
 }
 
 
-class Echo(gym.Env[int, int]):
+class Echo(gym.Env[Any, Any]):
     """Eight times, the action must equal the observation: a return of 8, or 4 by guessing."""
 
     observation_space, action_space = gym.spaces.Discrete(2), gym.spaces.Discrete(2)

@@ -14,6 +14,7 @@ from seqel.environments.probe import probe
 from seqel.environments.resolve import resolve
 from seqel.environments.seeds import REPORTS, TRAINING
 from seqel.errors import ConfigError
+from seqel.evaluation.rollout import Evaluation
 from seqel.training.config import preset
 from seqel.training.defaults import resolve_defaults
 from seqel.training.online.loop import records
@@ -21,7 +22,7 @@ from seqel.training.online.trainer import CONFIRM_SEED, VALIDATION_SEED, OnlineT
 from seqel.training.record import next_multiple
 from support import Scripted
 
-SMALL = {"environments": 4, "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1}
+SMALL: dict[str, Any] = {"environments": 4, "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1}
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +92,7 @@ def test_the_importance_exponent_grows_to_one_over_the_run() -> None:
         asked.append(importance)
         return sample(count, importance=importance, **given)
 
-    run.replay.sample = watched  # type: ignore[method-assign]
+    run.replay.sample = watched  # type: ignore[method-assign, assignment]
     for steps in (100, 200, 400):
         while run.steps < steps:
             run.collect()
@@ -175,12 +176,14 @@ def test_resolve_defaults_fills_in_open_settings_and_nothing_else() -> None:
     maze, pole = probe(resolve("seqel/TMaze20-v0")), probe(resolve("CartPole-v1"))
     found = resolve_defaults(preset(), maze)
     assert (found.network.context, found.replay.window, found.objective.discount) == (21, 21, 1.0)
-    found = resolve_defaults(preset(**{"network.context": 8}), maze)
+    eight: dict[str, Any] = {"network.context": 8}
+    found = resolve_defaults(preset(**eight), maze)
     assert (found.network.context, found.replay.window) == (8, 16), "twice the context, so that attention is limited"
     found = resolve_defaults(preset(), pole)
     assert (found.network.context, found.replay.window, found.objective.discount) == (64, 128, 0.99)
     assert resolve_defaults(found, maze) == found, "a resumed run does not choose again"
-    chosen = preset(**{"network.context": 9, "replay.window": 30, "objective.discount": 0.5})
+    own: dict[str, Any] = {"network.context": 9, "replay.window": 30, "objective.discount": 0.5}
+    chosen = preset(**own)
     assert resolve_defaults(chosen, maze) == chosen
     blind = resolve_defaults(preset(memoryless=True, **{"network.trunk": "gru"}), maze).network
     assert (blind.trunk, blind.context) == ("transformer", 1)
@@ -230,7 +233,7 @@ def test_rule_7_scaled_rewards_give_the_same_run() -> None:
 def successes(memoryless: bool, **settings: Any) -> list[float]:
     """Return the success rate of 64 greedy episodes after every 3,000 steps of a T-Maze of length 10, until it is solved."""
     found: list[float] = []
-    config = {
+    config: dict[str, Any] = {
         "steps": 15_000, "seed": 0, "memoryless": memoryless, "environments": 32, "threads": 1, "log_every": 3_000,
         "replay.replay_ratio": 16.0, "replay.batch_tokens": 384, "validation.every": 3_000, "validation.episodes": 64,
     }  # fmt: skip
@@ -253,7 +256,7 @@ def test_without_memory_the_same_learner_fails() -> None:
     assert max(successes(memoryless=True, steps=9_000)) <= 0.7
 
 
-class Echo(gym.Env[int, int]):
+class Echo(gym.Env[Any, Any]):
     """Rewards 1 for naming the sign that was shown two steps ago. Truncated after eighty steps: ten times the context."""
 
     observation_space, action_space = gym.spaces.Discrete(2), gym.spaces.Discrete(2)
@@ -284,5 +287,6 @@ def test_rule_3_episodes_ten_times_as_long_as_the_context_are_learned(trunk: str
     run.collector.begin()
     (last,) = [record.validation for record in records(run) if record.validation is not None]
     run.close()
+    assert isinstance(last, Evaluation)
     assert set(last.lengths) == {80}
     assert last.mean >= 0.95 * 78, "as well at the end of an episode as at its start"
