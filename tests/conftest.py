@@ -53,3 +53,13 @@ def _blank_curves() -> Iterator[None]:
         if folder is not None:
             patch.setattr(folder, "draw_curve", _save_blank)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_trial_of_parallel_environments() -> Iterator[None]:
+    """No environment counts as slow: on a busy machine many would, and each run would then try processes for seconds."""
+    parallelism = sys.modules.get("seqel.environments.parallelism")
+    with pytest.MonkeyPatch.context() as patch:
+        if parallelism is not None:
+            patch.setattr(parallelism, "FAST", 0.0)
+        yield

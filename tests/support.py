@@ -23,7 +23,7 @@ SPACE = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
 TINY: dict[str, Any] = {
     "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1, "device": "cpu", "environments": 4,
     "validation.every": 300, "validation.episodes": 4, "replay.learning_starts": 100, "replay.replay_ratio": 1.0,
-    "replay.batch_tokens": 64, "log_every": 100,
+    "replay.batch_tokens": 64, "log_every": 100, "vectorization": "sync",
 }  # fmt: skip
 MAZE = "seqel/TMaze10-v0"
 

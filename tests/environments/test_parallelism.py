@@ -28,6 +28,7 @@ def tried(monkeypatch: pytest.MonkeyPatch, cores: int, sync: float, parallel: fl
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
     monkeypatch.setattr(speed, "time_env", timed)
+    monkeypatch.setattr(speed, "FAST", 2_000.0)
     return modes
 
 
