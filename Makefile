@@ -13,18 +13,22 @@ BIN := $(VENV)/bin
 PIP  = $(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench mutants docs clean
+.PHONY: help demo test check coverage bench mutants docs clean
 
 help:  ## this list
 	@echo "Seqel: Q-learning with a memory"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.core  ## watch an agent learn a task that needs memory (about 3 minutes on an idle machine)
 	@$(BIN)/seqel demo $(ARGS)
 
 test: check  ## everything that must hold before a change lands: `make check`, then the fast tests
 	@echo "tests   (in $(JOBS) processes)"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
+
+coverage: $(VENV)/.dev  ## the fast tests, and which lines and branches of src they reach: htmlcov/index.html
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -p pytest_cov \
+	    --cov --cov-report=term --cov-report=html $(ARGS)
 
 check: $(VENV)/.dev  ## lint, format, types, wording and the layers of imports; no tests
 	@printf 'lint    ' && $(BIN)/ruff check -q . && echo ok
@@ -52,7 +56,7 @@ docs: $(VENV)/.docs  ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "docs    ok: open site/index.html"
 
 clean:  ## remove .venv, site, builds and caches; runs/ stays
-	@rm -rf $(VENV) site build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) site build dist htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ------------------------------------------------------------------------------------------------- the environment

@@ -44,7 +44,8 @@ def child(threads: int, width: int, seconds: float) -> None:
     learner = Learner(shapes.network(), ObjectiveConfig(0.99, lambda_=0.0), LearnerConfig(compile="off"))
     rng = np.random.default_rng(1)
     for line in sys.stdin:
-        until, times = time.perf_counter() + float(line) * seconds, []
+        until = time.perf_counter() + float(line) * seconds
+        times: list[float] = []
         while time.perf_counter() < until or not times:
             began = time.perf_counter()
             batch = replay.sample(shapes.batch, window=shapes.context, context=shapes.context, discount=0.99, rng=rng)

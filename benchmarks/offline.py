@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -90,7 +90,7 @@ def run(name: str, data: Path, preset: str, seed: int, settings: dict[str, Any])
     return {
         "task": name, "preset": preset, "seed": seed, "settings": given, "mean": result.mean,
         "interval": result.interval, "success": result.success, "seconds": seconds, "updates": records[-1]["updates"],
-        "best_at": agent.info["validation"]["updates"], "held_out": records[-1]["validation"],
+        "best_at": cast(Any, agent.info["validation"])["updates"], "held_out": records[-1]["validation"],
         "commit": commit(), "versions": {"python": platform.python_version(), "torch": torch.__version__}, "threads": 1,
     }  # fmt: skip
 

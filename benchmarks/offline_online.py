@@ -16,7 +16,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import seqel
 from learn import commit
@@ -50,7 +50,7 @@ class Curves:
         self.learner: list[tuple[int, float]] = []
 
     def __call__(self, record: Record) -> None:
-        since = artifact.info(self.kept)["validation"]["steps"]
+        since = cast(Any, artifact.info(self.kept)["validation"])["steps"]
         mean = self.served[-1][1] if since == self.since else self._earns(seqel.Agent.load(self.kept))
         self.since = since
         self.served.append((record.steps, mean))

@@ -74,7 +74,7 @@ def played(env: Any, policy: AgentPolicy, episodes: int, rng: np.random.Generato
         earned, going, gamma = np.zeros(SIDE_BY_SIDE), np.ones(SIDE_BY_SIDE, bool), 1.0
         state, action, reward = None, None, np.zeros(SIDE_BY_SIDE, np.float32)
         while going.any():
-            before = None if action is None else action + actions.start[0]
+            before: Any = None if action is None else action + actions.start[0]
             decision, state = policy.agent.act(
                 stream.current, state, reward=reward, first=stream.first, previous_action=before
             )
@@ -143,7 +143,7 @@ def run(name: str, data: Path, seed: int, exported: Path | None, updates: int | 
     seconds = time.perf_counter() - began
     if exported is not None:
         export(members, [policy.name for policy in judged], truth, exported / f"{name}-seed{seed}")
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "policy": row.name, "true": true, "true_standard_error": float(one.std() / np.sqrt(len(one))),
             "value": row.value.value, "interval": row.value.interval, "corrected": row.value.corrected,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import pytest
 import torch
 
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
+from seqel.runs import folder, plots
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.types import SequenceBatch
 
@@ -19,9 +23,17 @@ SPACE = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
 TINY: dict[str, Any] = {
     "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1, "device": "cpu", "environments": 4,
     "validation.every": 300, "validation.episodes": 4, "replay.learning_starts": 100, "replay.replay_ratio": 1.0,
-    "replay.batch_tokens": 64, "log_every": 100,
+    "replay.batch_tokens": 64, "log_every": 100, "vectorization": "sync",
 }  # fmt: skip
 MAZE = "seqel/TMaze10-v0"
+
+
+@contextmanager
+def curves_drawn() -> Iterator[None]:
+    """Let runs draw their learning curves, which the tests otherwise leave out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folder, "draw_curve", plots.draw_curve)
+        yield
 
 
 def network(actions: int | ActionSpec = 3, std: float = 0.3, **settings: Any) -> QNetwork:
@@ -126,7 +138,7 @@ class Dials(gym.Env[Any, np.ndarray]):
         return observation, float(np.mean(codes == best)), self.time == 9, False, info
 
 
-class Scripted(gym.Env[np.ndarray, int]):
+class Scripted(gym.Env[Any, Any]):
     """A deterministic environment: the observation is (environment, episode, step), the reward encodes step and action.
 
     Episode e lasts 3 + e % 4 steps; every third one is truncated instead of terminated. Seeds have no effect.

@@ -36,7 +36,7 @@ def poor_data(seed: int = 0, count: int = 800) -> InMemoryDataset:
     return InMemoryDataset.of([histories[i] for i in picked], SPEC, ActionSpec((2,), (0,)))
 
 
-def learn(objective: ObjectiveConfig, updates: int = 500, data: InMemoryDataset | None = None, **network: Any) -> Agent:
+def learn(objective: ObjectiveConfig, updates: int = 300, data: InMemoryDataset | None = None, **network: Any) -> Agent:
     config = RunConfig(
         network=NetworkConfig(**{"width": 32, "heads": 2, "layers": 1, **network}),
         objective=objective,
@@ -85,7 +85,7 @@ EXACT = np.stack([cue_values(episode) for episode in cue_episodes()])
     ids=["cql", "iql", "sqn", "bcq", "retrace"],
 )
 def test_values_are_those_of_dynamic_programming(objective: ObjectiveConfig, network: dict[str, Any]) -> None:
-    agent = learn(objective, **network)
+    agent = learn(objective, 500 if objective.iql_expectile else 300, **network)  # a state value follows more slowly
     # an expectile short of 1 stays a little below the best recorded value: by 0.1 at most here
     assert np.abs(values(agent) - EXACT).max() < (0.13 if objective.iql_expectile else 0.06)
 
@@ -100,10 +100,10 @@ def test_conservative_values_are_lower_where_little_was_recorded_and_choose_the_
 def test_iql_extracts_the_better_action_and_cloning_copies_the_worse() -> None:
     good = learn(replace(ONE_STEP, iql_expectile=0.95, cloning_weight=1.0, awr_beta=5.0))
     assert regret(good) < 0.11
-    copied = learn(ObjectiveConfig(GAMMA, td_weight=0.0, cloning_weight=1.0))
+    copied = learn(ObjectiveConfig(GAMMA, td_weight=0.0, cloning_weight=1.0), 150)
     assert regret(copied) > 1.0, "the recorded player is wrong three times in four, and so is its copy"
 
 
 def test_a_filter_keeps_to_what_was_recorded() -> None:
-    agent = learn(replace(ONE_STEP, cloning_weight=1.0), policy_head="constraint", bcq_threshold=0.9)
+    agent = learn(replace(ONE_STEP, cloning_weight=1.0), 150, policy_head="constraint", bcq_threshold=0.9)
     assert regret(agent) > 1.0, "only the likeliest action is left"

@@ -8,7 +8,7 @@ import shutil
 import sys
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -104,7 +104,7 @@ def test_a_hostile_agent_runs_no_foreign_code(
     kind: str, checksum: str, foreign: Path, mark: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     agent = seqel.Agent.load(foreign)
-    agent.info.update(hostile(kind, mark))
+    agent.info.update(cast(Any, hostile(kind, mark)))
     agent.save(foreign / "alone")
     if checksum == "missing":
         config = json.loads((foreign / "alone" / "config.json").read_text())

@@ -193,7 +193,8 @@ Patch = pytest.MonkeyPatch
 
 
 def reward_off_by_one(patch: Patch) -> None:
-    step, late = VectorStream.step, {}
+    step = VectorStream.step
+    late: dict[int, Any] = {}
 
     def delayed(self: VectorStream, action: Any) -> StepResult:
         outcome = step(self, action)

@@ -11,6 +11,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import seqel
+from seqel.action_masks import read_action_mask
 from seqel.agents.agent import Agent
 from seqel.deployment.export import export
 from seqel.deployment.runtime import ExportedAgent
@@ -73,7 +74,7 @@ def test_every_form_of_mask_is_the_same_run(form: str) -> None:
 
 
 def test_the_mask_of_one_dimension_at_another_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = contract.read_action_mask
+    right = read_action_mask
 
     def swapped(mask: Any, action: ActionSpec, rows: int | None = None) -> Any:
         return right(mask, action, rows)[::-1] & action.available
@@ -154,7 +155,7 @@ def test_exported_equals_native_under_masks(settings: dict[str, Any], tmp_path: 
         assert decided.action.shape == (20, 2) and decided.q.shape == (20, 2, 3)
         np.testing.assert_array_equal(again.action, decided.action)
         np.testing.assert_allclose(again.q, decided.q, rtol=1e-4, atol=1e-4)
-        codes = decided.action - [0, 5]
+        codes = (decided.action - [0, 5]).astype(np.int64)
         allowed = np.broadcast_to(SPEC.available, mask.shape) if given is None else mask
         assert np.take_along_axis(allowed, codes[..., None], axis=-1).all()
         assert not np.isfinite(decided.q[~allowed]).any()

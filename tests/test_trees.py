@@ -86,7 +86,7 @@ trees = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(trees)
 @example(np.str_("a\0"))
 def test_round_trip(tree: Any) -> None:
@@ -138,7 +138,7 @@ def test_views_strides_and_sharing() -> None:
     base = torch.arange(12.0).reshape(3, 4)
     read_only = np.arange(3)
     read_only.flags.writeable = False
-    tree = [base, base, base[1], base.T, base[:, 1], base.expand(2, 3, 4), base[0].view(torch.int32)]
+    tree: list[Any] = [base, base, base[1], base.T, base[:, 1], base.expand(2, 3, 4), base[0].view(torch.int32)]
     tree += [np.arange(5)[::-1], np.arange(6).reshape(2, 3).T, read_only, np.array([1, 2], ">i4"), np.array(1.5, ">f8")]
     tree += [torch.nn.Parameter(torch.ones(2)), torch.tensor([1 + 2j]).conj()]
     back = there_and_back(tree)

@@ -1,8 +1,8 @@
 """Mutation testing: introduce small faults into the code, one at a time, and check whether a test fails.
 
     make mutants ROOM=losses                                   a room, against tests/losses
-    make mutants ROOM=ope/estimators.py                 a file, against the tests of its room
-    make mutants ROOM=data ARGS='--sample 400 --seed 1'        at most 400 mutants, drawn evenly
+    make mutants ROOM=ope/estimators.py                        a file, against the tests of its room
+    make mutants ROOM=replay ARGS='--sample 400 --seed 1'      at most 400 mutants, drawn evenly
 
 A mutant takes about half a second (see `forking.py`); `planting.py` defines the faults. `[tool.mutants]` in pyproject.toml
 names the tests of a file if they are not those of its room. Mutants that are equivalent to the original are listed in
@@ -16,24 +16,14 @@ import json
 import os
 import random
 import time
-import tomllib
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from forking import LONGEST, Runner
-from planting import ROOT, SOURCE, Mutant, mutants_of, realise, short
-
-EQUIVALENT = Path(__file__).with_name("equivalent.toml")
-
-
-def tests_for(path: Path, extra: dict[str, list[str]]) -> list[str]:
-    """The tests of the file's room, and those that pyproject.toml names for it."""
-    relative = path.relative_to(SOURCE)
-    named = [test for key, tests in extra.items() if str(relative).startswith(key) for test in tests]
-    room = Path("tests", *relative.parts[:-1])
-    return named or [str(room)]
+from planting import Mutant, mutants_of, realise, short
+from selection import ROOT, SOURCE, equivalent_mutants, named_tests, tests_for
 
 
 def table(mutants: list[Mutant]) -> str:
@@ -72,18 +62,14 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="count the mutants and run nothing")
     given = parser.parse_args()
 
-    extra: dict[str, list[str]] = {}
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        extra = tomllib.load(file).get("tool", {}).get("mutants", {}).get("tests", {})
-    known: list[dict[str, str]] = []
-    if EQUIVALENT.exists():
-        known = tomllib.loads(EQUIVALENT.read_text(encoding="utf-8")).get("mutant", [])
-
+    named, known = named_tests(), equivalent_mutants()
     paths: list[Path] = []
     for name in given.paths:
         path = SOURCE / name.removeprefix("src/seqel/").strip("/")
+        if not path.exists():
+            raise SystemExit(f"there is no {path.relative_to(ROOT)}")
         paths += sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    tests = given.tests or sorted({test for path in paths for test in tests_for(path, extra)})
+    tests = given.tests or sorted({test for path in paths for test in tests_for(path, named)})
     every = [mutant for path in paths for mutant in mutants_of(path)]
     every = [m for m in every if given.only in m.name and not any(is_known(m, one) for one in known)]
     total = len(every)

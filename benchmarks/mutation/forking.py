@@ -24,7 +24,8 @@ from types import CodeType, FunctionType
 from typing import Any
 
 import pytest
-from planting import SOURCE, Mutant
+from planting import Mutant
+from selection import SOURCE
 
 LONGEST = 4.0  # seconds of a test, beyond which it is not run
 MEMORY = 8 << 30  # bytes that a mutant may allocate
@@ -230,7 +231,7 @@ class Runner:
         if found is None:
             raise SystemExit("the tests could not be run without a mutant")
         self.unfit = found["failed"] + [n for n, s in found["seconds"].items() if s > LONGEST]
-        plugin.lines = {n: {(f, k) for f, k in x} for n, x in found["lines"].items() if n not in self.unfit}  # type: ignore[assignment]
+        plugin.lines = {n: {(f, k) for f, k in x} for n, x in found["lines"].items() if n not in self.unfit}
         plugin.seconds = found["seconds"]
         return plugin
 
@@ -257,11 +258,11 @@ class Runner:
 
 def again(mutant: Mutant, items: list[pytest.Item], plugin: Failures) -> None:
     """Import the package again with the mutant in it, and run these tests until one fails."""
-    tests = {item.module.__name__ for item in items if hasattr(item, "module")}  # type: ignore[attr-defined]
+    tests = {item.module.__name__ for item in items if hasattr(item, "module")}
     for name in list(sys.modules):
         if name.split(".")[0] in ("seqel", "support", "conftest", "tests") or name in tests or "test_" in name:
             del sys.modules[name]
-    sys.meta_path.insert(0, Loader(mutant))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Loader(mutant))
     code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", *(item.nodeid for item in items)], plugins=[plugin])
     if code != 0 and not plugin.first:
         plugin.first = f"exit {int(code)}"

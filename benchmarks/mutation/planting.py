@@ -17,9 +17,8 @@ from typing import Any
 import libcst as cst
 from libcst.metadata import MetadataWrapper, ParentNodeProvider, PositionProvider
 from mutmut.mutation import mutators
+from selection import SOURCE
 
-ROOT = Path(__file__).resolve().parents[2]
-SOURCE = ROOT / "src" / "seqel"
 NEUTRAL = {"device", "strict"}  # keyword arguments that make no difference on the CPU or in code that is right
 DROPPED = {"detach", "clamp", "abs", "nan_to_num", "copy", "clone", "float", "astype", "square", "any", "all"}
 
@@ -66,7 +65,7 @@ OPERATORS += [(cst.Call, drop_call), (cst.If, negate)]
 SKIPPED = (cst.Annotation, cst.Raise, cst.Assert, cst.Decorator, cst.Import, cst.ImportFrom, cst.FormattedString)
 
 
-class Finder(cst.CSTVisitor):
+class Finder(cst.CSTVisitor):  # type: ignore[misc, unused-ignore]  # libcst may be missing
     """Collects (node, mutated node, outermost function, first line, last line)."""
 
     METADATA_DEPENDENCIES = (PositionProvider, ParentNodeProvider)
@@ -115,6 +114,10 @@ class Finder(cst.CSTVisitor):
             self.scope.pop()
 
 
+def _replaced(module: cst.Module, node: cst.CSTNode, new: cst.CSTNode) -> str:
+    return str(module.deep_replace(node, new).code)
+
+
 def _code(node: cst.CSTNode) -> str:
     return cst.Module([]).code_for_node(node)
 
@@ -134,13 +137,13 @@ def mutants_of(path: Path) -> list[Mutant]:
     lines, found = text.splitlines(), []
     for node, new, function, first, last in finder.found:
         if isinstance(node, cst.If):
-            before, after = f"if {_code(node.test)}", f"if {_code(new.test)}"  # type: ignore[attr-defined]
+            before, after = f"if {_code(node.test)}", f"if {_code(new.test)}"
         else:
             before, after = _code(node), _code(new)
         if len(before) < 12:  # an operator or a number says little without its line
             before += f"   in {lines[first - 1].strip()}"
         mutant = Mutant(str(path.relative_to(SOURCE)), first, last, function, before, after)
-        mutant.make = lambda node=node, new=new: module.deep_replace(node, new).code
+        mutant.make = functools.partial(_replaced, module, node, new)
         found.append(mutant)
     return found
 

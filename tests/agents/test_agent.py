@@ -116,7 +116,7 @@ def test_a_damaged_agent_is_refused(harm: str, tmp_path: Path) -> None:
     agent = Agent(network())
     if harm == "nan":
         with torch.no_grad():
-            agent.network.trunk.norm.weight[0] = float("nan")
+            agent.network.get_parameter("trunk.norm.weight")[0] = float("nan")
     if harm != "missing":
         agent.save(folder)
     weights, config = folder / "weights.safetensors", folder / "config.json"
@@ -156,7 +156,7 @@ def agent_for(space: gym.Space[Any], actions: gym.spaces.Discrete | None = None)
     config = NetworkConfig(width=16, heads=2, context=4)
     net = QNetwork(config, spec, ActionSpec.from_space(actions or gym.spaces.Discrete(3)))
     with torch.no_grad():
-        net.head.advantage.weight.normal_()
+        net.get_parameter("head.advantage.weight").normal_()
     return Agent(net)
 
 

@@ -11,9 +11,10 @@ import sys
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
@@ -29,7 +30,7 @@ FILES = ("weights.safetensors", "config.json")
 
 NESTED = gym.spaces.Dict(
     {
-        "eye": gym.spaces.Box(0, 255, (24, 24, 3), "uint8"),
+        "eye": gym.spaces.Box(0, 255, (24, 24, 3), np.uint8),
         "say": gym.spaces.Text(9),
         "rest": gym.spaces.Tuple((gym.spaces.Discrete(3, start=-1), gym.spaces.Box(-1, float("inf"), (2,)))),
     }
@@ -53,7 +54,7 @@ def test_every_tensor_and_setting_is_restored(settings: dict[str, Any], tmp_path
     net.head.rescale(3.7)
     for encoder in net.tokens.vectors().values():
         encoder.observe(torch.ones(2) / 3, torch.ones(2) * 0.7)
-    info = {"env": "a", "numbers": [1, 2.5, None], "nested": {"é": "ö"}}
+    info: Any = {"env": "a", "numbers": [1, 2.5, None], "nested": {"é": "ö"}}
     back, loaded = artifact.load(artifact.save(tmp_path / "agent", net, info))
     assert loaded == info
     assert (back.config, back.observation_spec, back.action_spec) == (config, net.observation_spec, net.action_spec)
@@ -82,7 +83,7 @@ def test_saving_again_replaces_the_whole(folder: Path) -> None:
 def test_a_failed_save_leaves_the_existing_agent(folder: Path) -> None:
     before = {name: (folder / name).read_bytes() for name in FILES}
     with pytest.raises(StorageError):
-        artifact.save(folder, network(trunk="gru"), {"env": object()})
+        artifact.save(folder, network(trunk="gru"), {"env": cast(Any, object())})
     assert before == {name: (folder / name).read_bytes() for name in FILES}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -99,7 +101,7 @@ def test_hashes_of_codes_do_not_collide_much() -> None:
 def test_persistent_choices_have_the_stated_durations_and_frequencies(rule: str) -> None:
     """Durations follow n^-2 (a zeta distribution); the shares of the actions are the same as without it."""
     q = np.tile(np.array([0.0, 1.0, 0.5], np.float32), (ROWS, 1))
-    settings = {"rule": rule, "low": 0.5, "high": 0.5}
+    settings: dict[str, Any] = {"rule": rule, "low": 0.5, "high": 0.5}
     one, held = explorer(**settings), explorer(persist=2.0, **settings)
     plain = np.stack([one.select(q, at(0), None, 1.0) for _ in range(60)])
     kept, begins = [], []
@@ -154,7 +156,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
 def test_an_unknown_rule_and_values_that_are_not_numbers_are_refused() -> None:
     for settings in ({"rule": "softmax"}, {"bonus": float("nan")}, {"high": float("inf")}, {"low": float("nan")}):
         with pytest.raises(ConfigError, match="exploration"):
-            ExplorationConfig(**settings)  # type: ignore[arg-type]
+            ExplorationConfig(**settings)
 
 
 def test_a_ladder_explores_more_in_each_warmer_row() -> None:
@@ -316,7 +318,7 @@ def test_only_rows_of_the_challenger_explore() -> None:
     one = Explorer(config, 4, spec, 2, 0, lambda path, x: np.asarray(x, np.float32), trying)
     np.testing.assert_allclose(one.rungs, [1e-6, 1e-6, 1e-6, 10.0])
     path = spec.leaves[0].path
-    q = np.tile(np.float32([[1.0, 0.0]]), (4, 1))
+    q = np.tile(np.array([[1.0, 0.0]], np.float32), (4, 1))
     chosen = np.stack([one.select(q, {path: np.zeros(4, np.int64)}, None, 1.0) for _ in range(40)])
     assert (chosen[:, :2] == 0).all() and (chosen[:, 2:] == 1).any(axis=0).all()
     annealed = Explorer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,8 @@ def test_one_preset_is_recommended_with_a_reason() -> None:
 
 
 def test_the_estimate_of_validation_steps_follows_limits_and_ended_episodes() -> None:
-    config = preset(**{"steps": 50_000, "validation.every": 20_000, "validation.episodes": 32})
+    settings: dict[str, Any] = {"steps": 50_000, "validation.every": 20_000, "validation.episodes": 32}
+    config = preset(**settings)
     base = (ObservationSpec.from_space(SPACE), ActionSpec((2,), (0,)), False, False)
     assert validation_steps(config, Probe(*base, 500, [20, 30]), 100_000) == (96, 500)
     assert validation_steps(config, Probe(*base, None, [20, 30]), 1_000) == (96, 30)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from seqel.cli.main import COMMANDS, main
+from support import curves_drawn
 
 TINY = [
     "--set", "network.width=16", "--set", "network.heads=2", "--set", "network.layers=1", "--set", "threads=1",
@@ -38,7 +39,8 @@ def call_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int,
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "maze"
-    assert main(["train", "seqel/TMaze10-v0", "--steps", "800", "--tensorboard", "--out", str(folder), *TINY]) == 0
+    with curves_drawn():
+        assert main(["train", "seqel/TMaze10-v0", "--steps", "800", "--tensorboard", "--out", str(folder), *TINY]) == 0
     return folder
 
 
@@ -156,7 +158,7 @@ def test_with_json_a_failure_is_also_one_object(capsys: pytest.CaptureFixture[st
     assert code == found["error"]["exit_code"] != 0 and "CartPole-v9" in found["error"]["message"]
 
 
-def test_ctrl_c_saves_and_resume_continues(tmp_path: Path) -> None:
+def test_ctrl_c_saves_and_resume_continues(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "seqel.cli.main", "train"]
     source = str(Path(__file__).parents[2] / "src")
@@ -173,9 +175,5 @@ def test_ctrl_c_saves_and_resume_continues(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "--resume" in err and "Traceback" not in err
     steps = int(json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["steps"])
-    done = subprocess.run(
-        [*command, "--resume", str(folder), "--steps", str(steps + 500), "--json"],
-        capture_output=True, text=True, env=environment, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["steps"] >= steps + 500
+    code, found = call_json(capsys, "train", "--resume", str(folder), "--steps", str(steps + 500))
+    assert code == 0 and found["steps"] >= steps + 500

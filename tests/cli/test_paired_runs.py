@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -25,7 +26,7 @@ from seqel.errors import SpaceError
 TINY = {
     "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1, "log_every": 200, "validation.every": 400,
     "validation.episodes": 4, "replay.learning_starts": 100, "replay.replay_ratio": 1.0,
-    "learner.compile": "off",
+    "learner.compile": "off", "vectorization": "sync",
 }  # fmt: skip
 SET = [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
 
@@ -42,6 +43,13 @@ def fail(tell: Tell) -> None:
 
 def die(tell: Tell) -> None:
     os._exit(3)
+
+
+def start_a_process(tell: Tell) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=os.getpid)
+    process.start()
+    process.join()
+    tell({"code": process.exitcode})
 
 
 def wait_to_be_stopped(tell: Tell, path: str) -> None:
@@ -72,6 +80,11 @@ def test_all_messages_of_both_arrive(capfd: pytest.CaptureFixture[str]) -> None:
         "b": [{"number": 0}, {"number": 1}, None],
     }
     assert capfd.readouterr().out == ""
+
+
+def test_a_child_may_start_processes_as_slow_environments_need() -> None:
+    messages = [message for message in run_together([Child("a", start_a_process, 1)]) if message is not None]
+    assert [message.what for message in messages] == [{"code": 0}, None]
 
 
 @pytest.mark.parametrize(("work", "code", "says"), [(fail, SpaceError.exit_code, "no such space"), (die, 1, "code 3")])

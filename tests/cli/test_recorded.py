@@ -49,6 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_a_table_becomes_a_policy_and_an_estimate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     write(folder / "new.csv", seed=1)
@@ -125,6 +126,7 @@ def test_data_that_do_not_fit_the_agent_are_refused(folder: Path, capsys: pytest
     assert "expected the columns that the agent observes" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_an_agent_can_be_evaluated_on_held_out_sessions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["evaluate", str(folder / "run"), "--data", str(folder / "t.csv"), "--updates", "20"]
     capsys.readouterr()
@@ -142,6 +144,7 @@ def test_held_out_sessions_stay_held_out_if_the_table_changes(folder: Path, caps
     """Another category gives another encoding; the names of the sessions stay the same."""
     agent, schema = Agent.load(folder / "run"), Schema.load(folder / "schema.toml")
     held = agent.info["held_out"]
+    assert held is not None
     table = load(folder / "t.csv", schema)
     trained = {table.sessions[row] for row in table.split(held["share"], held["seed"])[0]}
     more = (folder / "t.csv").read_text() + "".join(f"z{n},{s},c,{s}.0,left,0.0\n" for n in range(40) for s in range(3))
@@ -159,6 +162,7 @@ def test_held_out_sessions_stay_held_out_if_the_table_changes(folder: Path, caps
     assert "--held-out needs --data" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_shuffled_rewards_support_no_improvement(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The whole path, on a table whose rewards depend on no action: every policy is worth the same."""
     head, *rows = write(folder / "luck.csv", sessions=400, seed=2).read_text().splitlines()
@@ -204,6 +208,7 @@ def write_several(path: Path, sessions: int = 60) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("small_fits")
 @pytest.mark.parametrize("named", ["offline-cql", "offline-iql", "behaviour-cloning"])
 def test_a_table_with_several_actions_becomes_a_policy_that_serves(
     named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -138,7 +138,8 @@ def log(rows: int = 400) -> pl.DataFrame:
 @pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
 def test_a_schema_is_proposed_from_names_and_values(tables: Any, kind: str) -> None:
     path = tables.directory / f"t.{kind}"
-    {"csv": log().write_csv, "parquet": log().write_parquet, "jsonl": log().write_ndjson}[kind](path)
+    write: dict[str, Any] = {"csv": log().write_csv, "parquet": log().write_parquet, "jsonl": log().write_ndjson}
+    write[kind](path)
     proposal = propose(path)
     schema = proposal.schema
     assert (schema.session, schema.order, schema.action, schema.reward) == ("User-ID", "timestamp", "Action", "reward")

@@ -18,6 +18,7 @@ from seqel.datasets.importing import rows as importing
 from seqel.datasets.importing.episodes import stable_order
 from seqel.datasets.reading import chunks as lines
 from seqel.errors import ConfigError, DataError
+from seqel.integrity import checksum
 from seqel.spaces.kinds.text import hash_text
 
 
@@ -61,7 +62,7 @@ def test_an_example_worked_by_hand(tables: Any) -> None:
         found["observation/text/say"], [hash_text("hi"), hash_text("你好 😀"), hash_text(""), hash_text("")]
     )
     np.testing.assert_array_equal(found["action"], [[0], [1], [0], [0]])
-    np.testing.assert_array_equal(found["reward"], np.float32([0, 0.5, 1, 0]))
+    np.testing.assert_array_equal(found["reward"], np.array([0, 0.5, 1, 0], np.float32))
     np.testing.assert_array_equal(found["by_agent"], [True, True, True, False])
     assert np.isnan(found["behaviour_prob"]).all()
     assert episode(dataset, "bo")["length"] == 1
@@ -77,7 +78,7 @@ def test_a_truncated_session_loses_its_last_transition(tables: Any) -> None:
     assert (found["length"], found["terminated"]) == (2, 0)
     np.testing.assert_array_equal(found["observation/numbers"], [[3], [13], [23]])
     np.testing.assert_array_equal(found["action"], [[0], [1], [0]])
-    np.testing.assert_array_equal(found["reward"], np.float32([0, 0.5, 0]))
+    np.testing.assert_array_equal(found["reward"], np.array([0, 0.5, 0], np.float32))
     assert sorted(dataset.sessions) == ["ann", "cé"]  # bo has a single row, so no transition is left
     assert dataset.report["dropped_sessions"] == 1
     assert dataset.report["dropped_steps"] == 3
@@ -91,7 +92,7 @@ def test_a_last_row_without_action_and_reward_is_the_final_observation(tables: A
     assert (found["length"], found["terminated"]) == (3, int(ends == "terminated"))
     np.testing.assert_array_equal(found["observation/numbers"], [[3], [13], [23], [99]])
     np.testing.assert_array_equal(found["action"], [[0], [1], [0], [0]])
-    np.testing.assert_array_equal(found["reward"], np.float32([0, 0.5, 1, 0]))
+    np.testing.assert_array_equal(found["reward"], np.array([0, 0.5, 1, 0], np.float32))
     assert dataset.report["final_rows"] == 1
 
 
@@ -152,7 +153,7 @@ def test_vectors_masks_flags_and_probabilities_are_the_same_from_every_format(ta
     found = episode(one, "ann")
     np.testing.assert_array_equal(found["observation/vector/v"], [[0.5, 0, 0], [0.5, 1, 0], [0, 0, 1], [0, 0, 1]])
     np.testing.assert_array_equal(found["action_mask"], [[True, False], [True, True], [True, False], [True, False]])
-    np.testing.assert_array_equal(found["behaviour_prob"], np.float32([0.25, 0.5, 0.25, np.nan]))
+    np.testing.assert_array_equal(found["behaviour_prob"], np.array([0.25, 0.5, 0.25, np.nan], np.float32))
     columns = [{**row, "may_go": 1, "may_stay": int(row["step"] == 1)} for row in flat]
     wide = load(tables.csv(columns), tables.schema(observation={"x": "number"}, mask=["may_go", "may_stay"]))
     np.testing.assert_array_equal(episode(wide, "ann")["action_mask"], found["action_mask"])
@@ -225,16 +226,22 @@ def test_many_batches_and_buckets_give_the_same_as_one(tables: Any, monkeypatch:
     one = load(path, tables.schema(), tables.directory / "one")
     sizes: list[int] = []
     original = importing._Pass.take
-    monkeypatch.setattr(
-        importing._Pass, "take", lambda self, batch: (sizes.append(len(batch.rows)), original(self, batch))
-    )
+
+    def take(self: Any, batch: Any) -> None:
+        sizes.append(len(batch.rows))
+        original(self, batch)
+
+    monkeypatch.setattr(importing._Pass, "take", take)
     monkeypatch.setattr(lines, "BLOCK", 4_096)
     monkeypatch.setattr(importing, "BUCKET", 16_384)
-    buckets = []
-    assemble = store.assemble
-    monkeypatch.setattr(
-        store, "assemble", lambda records, *rest: (buckets.append(len(records)), assemble(records, *rest))[1]
-    )
+    buckets: list[int] = []
+    assemble = vars(store)["assemble"]
+
+    def counted(records: Any, *rest: Any) -> Any:
+        buckets.append(len(records))
+        return assemble(records, *rest)
+
+    monkeypatch.setattr(store, "assemble", counted)
     same(one, load(path, tables.schema(), tables.directory / "two"))
     assert len(sizes) > 20 and max(sizes) < 300  # a batch is a block of the file, never all of it
     assert len(buckets) > 5 and max(buckets) < 1_500
@@ -478,7 +485,7 @@ def test_episodes_beyond_the_slots_are_refused(tables: Any) -> None:
     numbers[0, 1] = 1 << 40
     np.save(one.directory / "episodes.npy", numbers)
     meta = json.loads((one.directory / "meta.json").read_text())
-    meta["files"]["episodes.npy"] = list(store.checksum(one.directory / "episodes.npy"))
+    meta["files"]["episodes.npy"] = list(checksum(one.directory / "episodes.npy"))
     (one.directory / "meta.json").write_bytes(store._sealed(meta))
     with pytest.warns(StoreWarning, match="within the"):
         same(one, load(file, schema))

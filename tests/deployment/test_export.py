@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -33,17 +34,9 @@ NESTED = gym.spaces.Dict(
 )
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Agent, ExportedAgent]:
-    agent = Agent(network())
-    return agent, ExportedAgent(export(agent, tmp_path_factory.mktemp("export") / "agent.onnx"))
-
-
 @pytest.mark.parametrize("rows", [1, 2, 7])
-def test_the_exported_agent_decides_like_the_agent_long_after_the_ring_has_wrapped(
-    pair: tuple[Agent, ExportedAgent], rows: int
-) -> None:
-    agent, exported = pair
+def test_the_exported_agent_decides_like_the_agent_long_after_the_ring_has_wrapped(pair: Any, rows: int) -> None:
+    agent, exported = pair.agent, pair.exported
     rng = np.random.default_rng(rows)
     one = other = None
     for step in range(40):  # context 5
@@ -69,13 +62,13 @@ def test_every_kind_of_observation_can_be_exported(tmp_path: Path) -> None:
     agent = Agent(net)
     exported = ExportedAgent(export(agent, tmp_path / "agent.onnx"))
     NESTED.seed(0)
-    states = [None, None]
+    states: list[Any] = [None, None]
     for _ in range(10):
         seen = [NESTED.sample() for _ in range(3)]
-        batched = {name: [one[name] for one in seen] for name in NESTED.spaces}
-        batched = {k: tuple(v) if k == "mission" else np.stack(v) for k, v in batched.items()}
-        decided, states[0] = agent.act(batched, states[0])  # type: ignore[assignment]
-        again, states[1] = exported.act(batched, states[1])  # type: ignore[assignment]
+        parts: dict[str, list[Any]] = {name: [one[name] for one in seen] for name in NESTED.spaces}
+        batched = {k: tuple(v) if k == "mission" else np.stack(v) for k, v in parts.items()}
+        decided, states[0] = agent.act(batched, states[0])
+        again, states[1] = exported.act(batched, states[1])
         np.testing.assert_allclose(again.q, decided.q, rtol=1e-4, atol=1e-5)
         assert (again.action == decided.action).all() and (again.action >= 2).all()
 
@@ -90,9 +83,10 @@ def test_previous_actions_are_read_in_an_action_space_that_does_not_start_at_zer
     exported = ExportedAgent(export(agent, tmp_path / "agent.onnx"))
     seen = np.ones((3, 3), np.float32)
     q = []
-    for actor in (agent, exported):
-        _, state = actor.act(seen)  # type: ignore[attr-defined]
-        decided, _ = actor.act(seen, state, previous_action=np.array([5, 6, 7]))  # type: ignore[attr-defined]
+    actors: tuple[Any, Any] = agent, exported
+    for actor in actors:
+        _, state = actor.act(seen)
+        decided, _ = actor.act(seen, state, previous_action=np.array([5, 6, 7]))
         q.append(decided.q)
         assert np.ptp(decided.q, axis=0).min() > 1e-3, "the three actions are distinguished"
     np.testing.assert_allclose(q[1], q[0], rtol=1e-4, atol=1e-5)
@@ -101,17 +95,14 @@ def test_previous_actions_are_read_in_an_action_space_that_does_not_start_at_zer
             exported.act(seen, previous_action=np.array([5, 6, outside]))
 
 
-def test_export_leaves_the_agent_unchanged(tmp_path: Path) -> None:
-    agent = Agent(network(), {"env": "Somewhere-v0"})
-    before = {name: value.clone() for name, value in agent.network.state_dict().items()}
-    exported = ExportedAgent(export(agent, tmp_path / "agent.onnx"))
-    assert all(torch.equal(value, before[name]) for name, value in agent.network.state_dict().items())
-    assert not agent.network.training
-    assert exported.info == {"env": "Somewhere-v0"}
+def test_export_leaves_the_agent_unchanged(pair: Any) -> None:
+    assert all(torch.equal(value, pair.before[name]) for name, value in pair.agent.network.state_dict().items())
+    assert not pair.agent.network.training
+    assert pair.exported.info == pair.agent.info == {"env": "Somewhere-v0", "masked": True}
 
 
-def test_arguments_that_do_not_fit_are_refused(pair: tuple[Agent, ExportedAgent]) -> None:
-    _, exported = pair
+def test_arguments_that_do_not_fit_are_refused(pair: Any) -> None:
+    exported = pair.exported
     seen, state = np.zeros((2, 3), np.float32), exported.initial_state(2)
     with pytest.raises(SpaceError, match="reward: expected 2 rows, got 3"):
         exported.act(seen, state, reward=np.zeros(3))
@@ -130,13 +121,13 @@ def test_a_gru_is_not_exported(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_is_not_an_exported_agent_is_refused(pair: tuple[Agent, ExportedAgent], tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_exported_agent_is_refused(pair: Any, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such file"):
         ExportedAgent(tmp_path / "missing.onnx")
     with pytest.raises(CheckpointError, match="cannot be read"):
         ExportedAgent(tmp_path)
     path = tmp_path / "agent.onnx"
-    whole = export(pair[0], path).read_bytes()
+    whole = pair.file.read_bytes()
     model = onnx.load_from_string(whole)
     onnx.checker.check_model(model)
     assert [one.key for one in model.metadata_props][-2:] == ["seqel", "crc32"]
@@ -184,6 +175,6 @@ def test_acting_from_a_file_needs_no_torch() -> None:
     assert out.stdout.strip() == "False"
 
 
-def test_the_file_describes_the_spaces(pair: tuple[Agent, ExportedAgent]) -> None:
-    assert pair[1].observation_spec == ObservationSpec.from_space(SPACE)
-    assert pair[1].action_spec == pair[0].action_spec
+def test_the_file_describes_the_spaces(pair: Any) -> None:
+    assert pair.exported.observation_spec == ObservationSpec.from_space(SPACE)
+    assert pair.exported.action_spec == pair.agent.action_spec

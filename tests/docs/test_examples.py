@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import re
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -19,6 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+from seqel.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -81,12 +81,7 @@ def run_commands(code: str) -> None:
     for command in code.strip().splitlines():
         words = command.split("#")[0].split()
         assert words[0] == "seqel", command
-        done = subprocess.run(
-            [sys.executable, "-c", "from seqel.cli.main import main; main()", *words[1:]],
-            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-            capture_output=True, text=True, check=False, timeout=120,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        assert main(words[1:]) == 0, command
 
 
 def test_every_name_of_the_api_reference_exists() -> None:

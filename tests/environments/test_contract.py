@@ -150,7 +150,7 @@ def test_a_mask_in_the_observation_is_used_and_is_not_a_leaf() -> None:
     assert found.masked and found.mask_in_observation
     assert [leaf.path for leaf in found.observation.leaves] == ["observation"]
     for mode in ("sync", "async"):
-        stream = VectorStream(make_vector(InObservation, 2, mode), found.observation, found.action)  # type: ignore[arg-type]
+        stream = VectorStream(make_vector(InObservation, 2, mode), found.observation, found.action)
         stream.reset([1, 2])
         for time in range(5):
             assert stream.mask is not None and stream.mask.argmax(axis=1).tolist() == [time % A] * 2
@@ -234,7 +234,7 @@ def test_infos_that_differ_between_environments_neither_break_nor_truncate() -> 
 
     for mode in ("sync", "async"):
         stream = VectorStream(
-            make_vector(Various, 4, mode),  # type: ignore[arg-type]
+            make_vector(Various, 4, mode),
             ObservationSpec.from_space(Various.observation_space),
             FOUR,
         )
@@ -388,7 +388,7 @@ def test_one_instance_for_several_rows_is_a_fault(mode: Any, wrap: Any) -> None:
     with pytest.raises(SharedInstance, match=r"it must return a new one every time. Write `lambda: MyEnv\(\)`"):
         make_vector(lambda: wrap(env), 3, mode)
     close_vector(make_vector(lambda: wrap(env), 1))
-    close_vector(make_vector(lambda: wrap(env), 1)), "what was closed may be used again"
+    close_vector(make_vector(lambda: wrap(env), 1))  # what was closed may be used again
     assert issubclass(SharedInstance, SeqelError)
 
 

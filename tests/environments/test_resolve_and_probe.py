@@ -28,12 +28,16 @@ def test_an_id_a_class_a_function_and_a_module_name_all_make_environments(
         "gym.register('Room-v0', 'my_rooms:Room')\n"
     )
     monkeypatch.chdir(tmp_path)
-    assert resolve("my_rooms:Room")().observation_space.n == 3
-    assert resolve("my_rooms:Room", size=4)().size == 4
-    assert resolve("my_rooms:Room-v0")().unwrapped.size == 1
-    assert resolve("CartPole-v1")().action_space.n == 2
-    assert resolve("seqel/TMaze-v0", length=7)().unwrapped.length == 7
-    assert resolve("MiniGrid-MemoryS7-v0")().action_space.n == 7, "registered on demand"
+
+    def made(name: str, **given: Any) -> Any:
+        return resolve(name, **given)()
+
+    assert made("my_rooms:Room").observation_space.n == 3
+    assert made("my_rooms:Room", size=4).size == 4
+    assert made("my_rooms:Room-v0").unwrapped.size == 1
+    assert made("CartPole-v1").action_space.n == 2
+    assert made("seqel/TMaze-v0", length=7).unwrapped.length == 7
+    assert made("MiniGrid-MemoryS7-v0").action_space.n == 7, "registered on demand"
     assert isinstance(resolve(Scripted)(), Scripted) and isinstance(resolve(lambda: Scripted(3))(), Scripted)
     assert environment_name("CartPole-v1") == "CartPole-v1" and environment_name(Scripted) == "Scripted"
 
@@ -71,7 +75,7 @@ def test_the_probe_reads_short_and_long_episodes() -> None:
 
 
 def test_the_probe_warns_about_difficulties() -> None:
-    class Silent(gym.Env[np.ndarray, int]):
+    class Silent(gym.Env[Any, Any]):
         observation_space, action_space = SPACE, gym.spaces.Discrete(2)
 
         def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
@@ -88,7 +92,7 @@ def test_the_probe_warns_about_difficulties() -> None:
 
 def test_a_violation_of_the_contract_is_refused() -> None:
     class Unsupported(Scripted):
-        action_space = gym.spaces.Box(-1, 1, (2,))
+        action_space = gym.spaces.Box(-1, 1, (2,))  # type: ignore[assignment]
 
     class Shapeless(Scripted):
         def _see(self) -> np.ndarray:
@@ -108,4 +112,4 @@ def test_a_violation_of_the_contract_is_refused() -> None:
     with pytest.raises(EnvironmentFault, match="cannot be made"):
         probe(lambda: 1 / 0)  # type: ignore[arg-type,return-value]
     with pytest.raises(EnvironmentFault, match=r"expected a gymnasium\.Env"):
-        probe(type("Thing", (), {"close": lambda self: None}))  # type: ignore[arg-type,return-value]
+        probe(type("Thing", (), {"close": lambda self: None}))

@@ -12,7 +12,7 @@ from seqel.errors import ConfigError
 from seqel.spaces import ObservationSpec
 
 
-class Talk(gym.Env[Any, int]):
+class Talk(gym.Env[Any, Any]):
     """Four steps; the text has 64 bytes, or twice as many at every second step."""
 
     action_space = gym.spaces.Discrete(2)

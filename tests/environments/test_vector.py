@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import gymnasium as gym
@@ -53,7 +54,7 @@ class HalfMasked(Masked):
 
 
 def open_stream(make: Any = Scripted, mode: AutoresetMode = AutoresetMode.DISABLED, count: int = COUNT) -> VectorStream:
-    envs = SyncVectorEnv([lambda n=n: make(n) for n in range(count)], autoreset_mode=mode)
+    envs = SyncVectorEnv([functools.partial(make, n) for n in range(count)], autoreset_mode=mode)
     spec = ObservationSpec.from_space(envs.single_observation_space)
     stream = VectorStream(envs, spec, ActionSpec.from_space(envs.single_action_space))
     stream.reset([None] * count)
@@ -77,7 +78,7 @@ def transitions(make: Any, mode: AutoresetMode, episodes: int) -> dict[tuple[int
                     *(seen[row, 2], mask[row].tolist(), int(action[row]), outcome.reward[row]),
                     *(outcome.reached["observation"][row].tolist(), allowed[row].tolist()),
                     *(bool(outcome.terminated[row]), bool(outcome.truncated[row])),
-                    success_of(outcome.info, row) if outcome.ended[row] else None,
+                    success_of(outcome.info, int(row)) if outcome.ended[row] else None,
                 )
             )
         if mode == AutoresetMode.DISABLED and outcome.ended.any():
@@ -102,7 +103,9 @@ def test_rule_5_every_mode_gives_the_same_transitions_masks_and_successes(make: 
 @pytest.mark.parametrize("mode", MODES)
 def test_rows_that_report_no_mask_may_do_anything(mode: AutoresetMode) -> None:
     """Gymnasium fills the mask of a row that reports none with zeros, and says so in `_action_mask`."""
-    envs = SyncVectorEnv([lambda n=n: (Masked if n == 1 else Scripted)(n) for n in range(COUNT)], autoreset_mode=mode)
+    envs = SyncVectorEnv(
+        [functools.partial(Masked if n == 1 else Scripted, n) for n in range(COUNT)], autoreset_mode=mode
+    )
     spec = ObservationSpec.from_space(envs.single_observation_space)
     stream = VectorStream(envs, spec, ActionSpec.from_space(envs.single_action_space))
     stream.reset([None] * COUNT)
@@ -214,7 +217,7 @@ def test_faults_of_reset_and_step_are_reported_as_such_and_seqel_errors_pass() -
 )
 def test_a_code_outside_its_space_is_refused(space: gym.Space[Any], value: Any) -> None:
     class Outside(Scripted):
-        observation_space = space
+        observation_space = space  # type: ignore[assignment]
 
         def _see(self) -> Any:
             return value if self.time else np.zeros_like(value)
@@ -236,7 +239,7 @@ def test_an_observation_of_another_shape_is_refused() -> None:
 def test_one_process_and_many_processes_give_the_same() -> None:
     found = []
     for mode in ("sync", "async"):
-        envs = make_vector(lambda: Scripted(4), 2, mode)  # type: ignore[arg-type]
+        envs = make_vector(lambda: Scripted(4), 2, mode)
         stream = VectorStream(envs, ObservationSpec.from_space(SPACE), ActionSpec((3,), (0,)))
         assert stream.seedable
         stream.reset([1, 2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -118,7 +120,9 @@ def test_an_agent_whose_policy_head_decides_is_explained_by_its_policy() -> None
     env = make()
     spec, action = ObservationSpec.from_space(env.observation_space), ActionSpec.from_space(env.action_space)
     torch.manual_seed(0)
-    network = QNetwork(NetworkConfig(width=16, heads=2, context=CONTEXT, policy_head="greedy"), spec, action).eval()
+    network: Any = QNetwork(
+        NetworkConfig(width=16, heads=2, context=CONTEXT, policy_head="greedy"), spec, action
+    ).eval()
     assert network.policy is not None
     for parameter in [*network.head.parameters(), *network.policy.parameters()]:
         torch.nn.init.normal_(parameter)

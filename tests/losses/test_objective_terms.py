@@ -50,7 +50,7 @@ VALUE = torch.tensor([[1.0, 2.0, 6.0]])
 SLOW = QOutput(steps([[0.0, 3.0], [3.0, 7.0], [9.0, 4.0]]))
 ONLINE = QOutput(Q, policy_logits=LOGITS, value=VALUE)
 ONES = windows([1, 1])
-ALL = {
+ALL: dict[str, Any] = {
     "lambda_": 0.0,
     "cql_alpha": 0.5,
     "cql_temperature": 1.0,
@@ -192,7 +192,7 @@ def test_q_learning_is_weighted_too() -> None:
 
 def goal(batch: SequenceBatch, online: QOutput, support: float | None = None, **settings: Any) -> list[float]:
     config = ObjectiveConfig(0.5, **{"lambda_": 0.0, **settings})
-    given = {} if support is None else {"support": support}
+    given: dict[str, Any] = {} if support is None else {"support": support}
     target = q_targets(batch, online, SLOW, config, **given)
     assert torch.equal(step_loss(batch, online, SLOW, TWO, config, **given).target, target.mean(dim=-1))
     found: list[float] = target[0, :, 0].tolist()

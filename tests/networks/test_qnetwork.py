@@ -36,7 +36,7 @@ def test_rule_1_on_every_kind_of_observation_and_with_each_part_off(trunk: str, 
     config = NetworkConfig(trunk=trunk, width=16, heads=2, context=3, **settings)  # type: ignore[arg-type]
     net = QNetwork(config, spec, ActionSpec((3,), (0,))).eval()
     with torch.no_grad():
-        net.head.advantage.weight.normal_()
+        net.get_parameter("head.advantage.weight").normal_()
     EVERYTHING.seed(0)
     flat = [[spec.flatten(EVERYTHING.sample(), None) for _ in range(13)] for _ in range(2)]
     leaves = {
@@ -67,7 +67,7 @@ def test_rule_8_action_dimensions_go_through() -> None:
     spec = ObservationSpec.from_space(gym.spaces.Box(-np.inf, np.inf, (3,), np.float32))
     net = QNetwork(NetworkConfig(width=16, heads=2, context=4), spec, ActionSpec((3, 2), (0, 0))).eval()
     with torch.no_grad():
-        net.head.advantage.weight.normal_()
+        net.get_parameter("head.advantage.weight").normal_()
     windows = batch(actions=2)
     windows = dataclasses.replace(
         windows, action=windows.action.repeat(1, 1, 2), previous_action=windows.previous_action.repeat(1, 2)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import get_args
+from typing import Any, cast, get_args
 
 import pytest
 
 from seqel.losses.config import ObjectiveConfig
 from seqel.losses.terms.registry import TERMS, active_terms
+from seqel.losses.terms.term import Term
 from seqel.networks.config import ImageName, NetworkConfig, TrunkName, ValueName
 from seqel.networks.encoders.registry import ENCODERS, IMAGE_ENCODERS
 from seqel.networks.heads.registry import HEADS
@@ -43,9 +44,9 @@ def test_every_kind_of_value_says_how_many_outputs_it_needs(name: str) -> None:
 
 
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: term.name)
-def test_a_term_is_enabled_by_its_setting_and_gets_its_head(term: object) -> None:
-    plain, on = ObjectiveConfig(0.9), ObjectiveConfig(0.9, **{term.setting: 0.5})  # type: ignore[attr-defined]
+def test_a_term_is_enabled_by_its_setting_and_gets_its_head(term: Term) -> None:
+    plain, on = ObjectiveConfig(0.9), ObjectiveConfig(0.9, **cast(Any, {term.setting: 0.5}))
     assert active_terms(plain) == () and active_terms(on) == (term,)
     network = with_heads(NetworkConfig(), on)
     wanted = {name for name, entry in HEADS.items() if entry.wanted(network)}
-    assert wanted == ({term.head} if term.head else set())  # type: ignore[attr-defined]
+    assert wanted == ({term.head} if term.head else set())

@@ -25,7 +25,7 @@ EVERY = [BehaviourPolicy((0.5, 0.5)), *POLICIES]
 EXACT = {0: (GAMMA**2, -0.5 * GAMMA**2), 1: (0.1 * GAMMA - GAMMA**2, 0.1 * GAMMA + 2 * GAMMA**2)}
 
 
-def small(updates: int = 500, seed: int = 1) -> object:
+def small(updates: int = 350, seed: int = 1) -> object:
     config = fitted_config(GAMMA, 4, updates, seed, width=32, heads=2, layers=1)
     learner = replace(config.learner, learning_rate=3e-3, warmup=20, target_rate=0.05, compile="off")
     return replace(config, learner=learner, replay=replace(config.replay, batch_tokens=256), threads=1, device="cpu")
@@ -54,7 +54,7 @@ def test_fitted_values_and_step_estimates_are_exact() -> None:
 
 
 def test_the_fit_ends_before_it_memorises_single_sessions() -> None:
-    few, many = (FQETrainer(small(1_500), poor_data(1, count), POLICIES) for count in (30, 800))  # type: ignore[arg-type]
+    few, many = (FQETrainer(small(600), poor_data(1, count), POLICIES) for count in (30, 800))  # type: ignore[arg-type]
     scores, kept = [], {}
     for record in offline.records(few):
         scores.append(record.validation)
@@ -63,23 +63,20 @@ def test_the_fit_ends_before_it_memorises_single_sessions() -> None:
         if record.validation.imitation <= few.known_best + 0.05:
             kept = {name: value.clone() for name, value in few.learner.target.state_dict().items()}
     assert all(torch.equal(kept[name], value) for name, value in few.learner.target.state_dict().items())
-    assert few.updates < 1_500 and isinstance(scores[-1], HeldOut) and scores[-1].imitation is not None
+    assert few.updates < 600 and isinstance(scores[-1], HeldOut) and scores[-1].imitation is not None
     assert scores[-1].imitation > few.known_best + 0.05
     for _ in offline.records(many):
         pass
-    assert many.updates == 1_500
+    assert many.updates == 600
 
 
 @pytest.fixture(scope="module")
 def table() -> OffPolicy:
     import seqel.ope.estimation as module
 
-    original = module.fitted_config
-    module.fitted_config = lambda discount, context, seed=0, **given: small(400, seed + 1)  # type: ignore[assignment,return-value]
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "fitted_config", lambda discount, context, seed=0, **given: small(400, seed + 1))
         return estimate_policies(POLICIES, poor_data(1, 2_000), discount=GAMMA)
-    finally:
-        module.fitted_config = original
 
 
 def test_the_table_holds_the_true_values(table: OffPolicy) -> None:

@@ -134,8 +134,9 @@ def test_rare_actions_are_defined_relative_to_uniform_play_among_the_allowed_act
     config = replace(config, learner=replace(config.learner, compile="off"), threads=1, device="cpu")
     made = FQETrainer(config, data, [ConstantAction(0, 3), ConstantAction(2, 3)])
     torch.manual_seed(0)
-    assert made.learner.target.policy is not None
-    for parameter in made.learner.target.policy.parameters():
+    policy = made.learner.target.policy
+    assert isinstance(policy, torch.nn.Module)
+    for parameter in policy.parameters():
         parameter.data.add_(2.0 * torch.randn_like(parameter))
     steps = made.steps_of(data.buffer)
     (whole,) = data.buffer.batches(window=64, context=0, discount=0.9)

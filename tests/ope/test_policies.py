@@ -27,7 +27,7 @@ def batch() -> SequenceBatch:
     one = cue_episodes()[0]
     made = [
         Episode(one.observation, np.ones((3, 1), np.int64), one.reward, not cut, cut, action_mask=MASK)
-        for cut in (0, 1)
+        for cut in (False, True)
     ]
     return next(InMemoryDataset.of(made, SPEC, THREE).buffer.batches(window=3, context=4, discount=0.9))
 
@@ -59,7 +59,7 @@ def several(masked: bool = True) -> SequenceBatch:
     one, taken = cue_episodes()[0], np.array([[1, 0], [1, 0], [1, 1]])
     made = [
         Episode(one.observation, taken, one.reward, not cut, cut, action_mask=MASKS if masked else None)
-        for cut in (0, 1)
+        for cut in (False, True)
     ]
     return next(InMemoryDataset.of(made, SPEC, SEVERAL).buffer.batches(window=3, context=4, discount=0.9))
 
@@ -120,10 +120,10 @@ def test_a_policy_constraint_is_relative_to_the_allowed_actions() -> None:
     network = QNetwork(
         NetworkConfig(width=16, heads=2, layers=1, context=4, policy_head="constraint"), SPEC, THREE
     ).eval()
-    assert network.policy is not None
+    layers: Any = network  # torch declares its submodules as tensors or modules
     with torch.no_grad():
-        network.policy.linear.bias.copy_(torch.tensor([5.0, 0.0, -0.5]))  # type: ignore[union-attr]
-        network.head.advantage.bias.copy_(torch.tensor([0.0, 0.0, 1.0]))  # type: ignore[union-attr]
+        layers.policy.linear.bias.copy_(torch.tensor([5.0, 0.0, -0.5]))
+        layers.head.advantage.bias.copy_(torch.tensor([0.0, 0.0, 1.0]))
     found = AgentPolicy(Agent(network, {})).probabilities(batch())[0]
     assert found.argmax(dim=-1).tolist() == [0, 0, 2, 2]
     seen = {path: leaf[:1, 0].numpy() for path, leaf in batch().observation.items()}

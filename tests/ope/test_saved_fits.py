@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqel.ope import estimation as offpolicy
 from seqel.ope.estimation import OffPolicy, estimate_policies
 from seqel.ope.fqe import FQETrainer
 from seqel.ope.plot import draw_estimate
@@ -21,8 +20,8 @@ POLICIES = [ConstantAction(0, 2, "always 0"), ConstantAction(1, 2, "always 1")]
 
 
 @pytest.fixture
-def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The seed of each fit that is started; two fits instead of four."""
+def fits(monkeypatch: pytest.MonkeyPatch, small_fits: None) -> list[int]:
+    """The seed of each fit that is started."""
     begun: list[int] = []
     make = FQETrainer.__init__
 
@@ -31,7 +30,6 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         make(self, config, *rest)
 
     monkeypatch.setattr(FQETrainer, "__init__", spy)
-    monkeypatch.setattr(offpolicy, "MEMBERS", 2)
     return begun
 
 

@@ -16,12 +16,18 @@ from seqel.replay.buffer import Replay
 from seqel.types import Episode, SequenceBatch
 
 ACTIONS, DIMS = 5, 2
-LEAVES = {"pixels": ((2, 3), np.dtype(np.uint8)), "place": ((), np.dtype(np.float32))}
+LEAVES: dict[str, tuple[tuple[int, ...], Any]] = {
+    "pixels": ((2, 3), np.dtype(np.uint8)),
+    "place": ((), np.dtype(np.float32)),
+}
 GAMMA = 0.9
 
 
 def episode(length: int, rng: np.random.Generator, *, masked: bool = True, start: int = 0, **fields: Any) -> Episode:
-    segment = {"previous_action": rng.integers(0, ACTIONS, DIMS), "previous_reward": float(rng.normal())}
+    segment: dict[str, Any] = {
+        "previous_action": rng.integers(0, ACTIONS, DIMS),
+        "previous_reward": float(rng.normal()),
+    }
     return Episode(
         observation={
             "pixels": rng.integers(0, 256, (length + 1, 2, 3), dtype=np.uint8),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from seqel.replay.in_memory_dataset import split_rows
 from seqel.replay.layout import Layout
 from seqel.types import Episode
 
-LEAVES = {"x": ((2,), np.dtype(np.float32))}
+LEAVES: dict[str, tuple[tuple[int, ...], Any]] = {"x": ((2,), np.dtype(np.float32))}
 LAYOUT = Layout(LEAVES, 3, recorded=True)
 
 

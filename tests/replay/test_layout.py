@@ -14,7 +14,10 @@ from seqel.replay.layout import Layout
 from seqel.types import Episode
 
 ACTIONS, DIMS = 5, 2
-LEAVES = {"pixels": ((2, 3), np.dtype(np.uint8)), "place": ((), np.dtype(np.float32))}
+LEAVES: dict[str, tuple[tuple[int, ...], Any]] = {
+    "pixels": ((2, 3), np.dtype(np.uint8)),
+    "place": ((), np.dtype(np.float32)),
+}
 
 
 def episode(length: int, rng: np.random.Generator) -> Episode:
@@ -108,8 +111,9 @@ def test_casts_that_keep_every_value_are_accepted() -> None:
 
 def test_actions_take_the_smallest_dtype_and_a_layout_is_checked() -> None:
     for actions, dtype in ((1, np.uint8), (256, np.uint8), (257, np.uint16), (70_000, np.uint32)):
-        assert Layout(LEAVES, actions).columns()["action"] == ((1,), dtype)
+        assert Layout(LEAVES, actions).columns()["action"] == ((1,), np.dtype(dtype))
     assert "action_mask" not in Layout(LEAVES, 3).columns()
-    for leaves, actions, dims in (({}, 3, 1), (LEAVES, 0, 1), (LEAVES, 3, 0)):
+    wrong: list[tuple[dict[str, Any], int, int]] = [({}, 3, 1), (LEAVES, 0, 1), (LEAVES, 3, 0)]
+    for leaves, actions, dims in wrong:
         with pytest.raises(ConfigError):
             Layout(leaves, actions, dims)

@@ -13,7 +13,7 @@ from seqel.networks.qnetwork import QNetwork
 from seqel.replay.buffer import Replay
 from seqel.replay.packing import place
 from seqel.spaces import ActionSpec, Leaf, ObservationSpec
-from seqel.types import Episode
+from seqel.types import Episode, SequenceBatch
 
 SPEC = ObservationSpec((Leaf("observation", (), "vector", (2,), "float32", low=(-9.0, -9.0), high=(9.0, 9.0)),))
 
@@ -41,7 +41,7 @@ def network(value: str) -> QNetwork:
     return net.eval()
 
 
-def losses(batch, net: QNetwork, objective: ObjectiveConfig) -> np.ndarray:
+def losses(batch: SequenceBatch, net: QNetwork, objective: ObjectiveConfig) -> np.ndarray:
     with torch.no_grad():
         out = net(batch)
         found = step_loss(batch, out, out, net.head.scale, objective, net.head.values)

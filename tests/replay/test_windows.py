@@ -14,12 +14,12 @@ from seqel.replay.ring import EpisodeTable
 from seqel.replay.windows import LEAST, draw_uniform, even_units
 from seqel.types import Episode
 
-LEAVES = {"x": ((), np.dtype(np.float32))}
+LEAVES: dict[str, tuple[tuple[int, ...], Any]] = {"x": ((), np.dtype(np.float32))}
 WINDOW, CONTEXT = 6, 2
 
 
 def episode(length: int, start: int = 0, own: Any = None) -> Episode:
-    before = {"previous_action": np.zeros(1, np.int64)} if start else {}
+    before: dict[str, Any] = {"previous_action": np.zeros(1, np.int64)} if start else {}
     return Episode(
         {"x": np.arange(length + 1, dtype=np.float32)},
         np.zeros((length, 1), np.int64),
@@ -95,7 +95,7 @@ def test_weights_correct_the_prioritised_draw_exactly() -> None:
     ratio = (even / stated)[at]
     np.testing.assert_allclose(few.weight, ratio / ratio.max(), rtol=1e-5)
     half = memory._priorities.draw(memory._table, 500, WINDOW, 0.0, rng)
-    assert (half.weight == 1.0).all()
+    assert half.weight is not None and bool(np.all(half.weight == 1.0))
 
 
 def test_the_burn_in_of_a_segment_has_no_priority() -> None:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -58,7 +58,7 @@ def test_the_returned_agent_is_the_best_by_validation_and_plays_as_recorded(tmp_
     agent = seqel.train(MAZE, steps=1_500, seed=1, out=tmp_path / "run", settings=TINY, progress=records.append)
     validations = [record.validation for record in records if record.validation is not None]
     best = max(one.mean for one in validations)
-    assert agent.info["validation"]["mean"] == best
+    assert cast(Any, agent.info["validation"])["mean"] == best
     from seqel.environments.resolve import resolve
     from seqel.environments.seeds import VALIDATION
     from seqel.evaluation.rollout import play
@@ -109,7 +109,7 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
     seqel.train(MAZE, steps=400, out=folder, settings=TINY, progress=False)
     before = lines(folder)
     again: list[Record] = []
-    assert seqel.resume(folder, progress=again.append).info["validation"]["steps"] == before[-1]["steps"]
+    assert cast(Any, seqel.resume(folder, progress=again.append).info["validation"])["steps"] == before[-1]["steps"]
     assert again == [] and lines(folder) == before
     with pytest.raises(ConfigError, match="at least the 400 already done, got 200"):
         seqel.resume(folder, steps=200, progress=False)
@@ -203,7 +203,7 @@ def test_a_full_disk_is_reported_and_the_previous_checkpoint_is_untouched(
 
 
 def test_episodes_that_a_resume_lost_are_reported(tmp_path: Path) -> None:
-    class Unseeded(gym.Env[np.ndarray, int]):
+    class Unseeded(gym.Env[Any, Any]):
         observation_space, action_space = gym.spaces.Box(-9, 9, (1,), np.float32), gym.spaces.Discrete(2)
         rng = np.random.default_rng()
 
@@ -215,7 +215,8 @@ def test_episodes_that_a_resume_lost_are_reported(tmp_path: Path) -> None:
             self.time += 1
             return np.zeros(1, np.float32), 1.0, self.time >= 30, False, {}
 
-    folder, said = tmp_path / "run", []
+    folder = tmp_path / "run"
+    said: list[str] = []
     seqel.train(Unseeded, steps=300, out=folder, settings=TINY, progress=False)
     seqel.resume(folder, env=Unseeded, steps=600, progress=lambda record: said.extend(record.notes))
     assert len(said) == 1 and "environments [0, 1, 2, 3] did not repeat their episodes" in said[0]
@@ -248,6 +249,7 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
         seqel.train(MAZE, steps=300, out="/proc/sys/seqel-run", settings=TINY, progress=False)
 
 
+STAGES = ["arrays.safetensors", "rename", "end"]  # of the fourth checkpoint, at which a run is killed
 KILLED = """
 import itertools, os, signal, sys
 import seqel, seqel.storage, seqel.runs.checkpoints as checkpoint, seqel.runs.loop as driving
@@ -257,26 +259,38 @@ saves = itertools.count(1)
 def save_tree(directory, tree, *, replace=False, fault=None):
     doomed = next(saves) == 4
     def kill(stage):
-        if doomed and stage == sys.argv[2]:
+        if doomed and stage == last:
             os.kill(os.getpid(), signal.SIGKILL)
     seqel.storage.save_tree(directory, tree, replace=replace, fault=kill)
 checkpoint.save_tree = save_tree
-seqel.train(sys.argv[3], steps=800, out=sys.argv[1], settings=eval(sys.argv[4]), progress=False)
+out, env, settings, *stages = sys.argv[1:]
+for last in stages:
+    child = os.fork()  # torch is imported once
+    if child == 0:
+        seqel.train(env, steps=800, out=f"{out}/{last}", settings=eval(settings), progress=False)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-@pytest.mark.parametrize("stage", ["arrays.safetensors", "rename", "end"])
-def test_a_run_killed_during_a_checkpoint_and_resumed_equals_the_uninterrupted_one(
-    stage: str, whole: Path, tmp_path: Path
-) -> None:
-    settings = TINY | {"checkpoint_every": 1}
-    folder = tmp_path / "killed"
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that holds, for each stage, a run that was killed there."""
+    path = tmp_path_factory.mktemp("killed")
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(folder), stage, MAZE, repr(settings)],
-        env=os.environ | {"PYTHONPATH": str(Path(seqel.__file__).parents[1])}, capture_output=True, text=True, timeout=90,
+        [sys.executable, "-c", KILLED, str(path), MAZE, repr(TINY | {"checkpoint_every": 1}), *STAGES],
+        env=os.environ | {"PYTHONPATH": str(Path(seqel.__file__).parents[1])}, capture_output=True, text=True, timeout=180,
         check=False,
     )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert done.stdout.split() == [str(-signal.SIGKILL)] * len(STAGES), done.stderr
+    return path
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_run_killed_during_a_checkpoint_and_resumed_equals_the_uninterrupted_one(
+    stage: str, whole: Path, killed: Path
+) -> None:
+    folder = killed / stage
     assert lines(folder)[-1]["steps"] == 400
     newest = max((folder / "checkpoints").glob("step-*"))
     assert newest.name == f"step-{400 if stage == 'end' else 300:09d}"

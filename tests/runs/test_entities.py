@@ -21,7 +21,7 @@ from support import TINY
 FEATURES = 3
 
 
-class Flock(gym.Env[Any, int]):
+class Flock(gym.Env[Any, Any]):
     """Birds come and go; the reward asks whether there are more on the left (0) or on the right (1)."""
 
     action_space = gym.spaces.Discrete(2)
@@ -82,7 +82,7 @@ def test_side_by_side_in_one_process_or_in_many_gives_the_same_sets(free: bool) 
     for mode in ("sync", "async"):
         make = lambda: Flock(free=free)  # noqa: E731
         spec = ObservationSpec.from_space(make().observation_space, {"birds": 5} if free else None)
-        stream = VectorStream(make_vector(make, 2, mode), spec, ActionSpec((2,), (0,)))  # type: ignore[arg-type]
+        stream = VectorStream(make_vector(make, 2, mode), spec, ActionSpec((2,), (0,)))
         stream.reset([1, 2])
         rows = [stream.current["birds"].copy()]
         for t in range(15):

@@ -17,6 +17,7 @@ from seqel.runs.folder import RunFolder
 from seqel.runs.metrics import METRICS, VALIDATION, markdown
 from seqel.training.config import preset
 from seqel.training.config_file import load_config
+from support import curves_drawn
 
 TINY: dict[str, Any] = {
     "network.width": 16, "network.heads": 2, "network.layers": 1, "device": "cpu", "environments": 4,
@@ -30,7 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 600 steps, the last 200 of which are a resume."""
     path = tmp_path_factory.mktemp("runs") / "maze"
     seqel.train("seqel/TMaze10-v0", steps=400, out=path, settings=TINY, trackers=["tensorboard"], progress=False)
-    seqel.resume(path, steps=600, progress=False)
+    with curves_drawn():
+        seqel.resume(path, steps=600, progress=False)
     return path
 
 

@@ -18,17 +18,19 @@ import support
 from seqel.training.record import Record
 from support import MAZE
 
-STEPS = 1_200
+STEPS = 800
 TINY = support.TINY | {"environments": 2, "validation.every": 400, "replay.replay_ratio": 2.0}
 
-# The child sleeps after each record, so that it can be interrupted in the middle.
+# After three records the child waits until the signal was sent, so that it is interrupted in the middle.
 PROGRAM = """
-import sys, time
+import pathlib, sys, time
 import seqel
-from seqel.training.record import Record
+def wait(record):
+    while record.steps >= 300 and not pathlib.Path(sys.argv[1] + ".signalled").exists():
+        time.sleep(0.02)
 if __name__ == "__main__":
     try:
-        seqel.train({maze!r}, steps={steps}, out=sys.argv[1], settings={settings!r}, progress=lambda r: time.sleep(0.1))
+        seqel.train({maze!r}, steps={steps}, out=sys.argv[1], settings={settings!r}, progress=wait)
     except KeyboardInterrupt as error:
         print(error)
         sys.exit(130)
@@ -62,6 +64,7 @@ def interrupted(folder: Path, settings: dict[str, Any], number: signal.Signals) 
             os.killpg(process.pid, number)
         else:
             process.send_signal(number)
+        folder.with_suffix(".signalled").touch()
         said, _ = process.communicate(timeout=60)
     finally:
         if process.poll() is None:

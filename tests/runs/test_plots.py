@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ LATER: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("lines", [[EARLY], [EARLY, LATER], [LATER]])
-@pytest.mark.parametrize("threshold", [None, 0.5])
+@pytest.mark.parametrize("threshold", [math.inf, 0.5])
 def test_every_stage_of_a_run_gives_a_plot_without_a_warning(
-    lines: list[dict[str, Any]], threshold: float | None, tmp_path: Path
+    lines: list[dict[str, Any]], threshold: float, tmp_path: Path
 ) -> None:
     path = tmp_path / "curve.png"
     with warnings.catch_warnings():

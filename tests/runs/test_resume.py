@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -80,7 +81,7 @@ def differences(one: OnlineTrainer, other: OnlineTrainer) -> list[str]:
     return found
 
 
-class Pictures(gym.Env[np.ndarray, int]):
+class Pictures(gym.Env[Any, Any]):
     """A square moves over an image; only the first image shows which side is right."""
 
     observation_space = gym.spaces.Box(0, 255, (24, 24, 1), np.uint8)
@@ -105,7 +106,7 @@ class Pictures(gym.Env[np.ndarray, int]):
         return self._see(), float(action == self.side), self.time >= 7, False, {}
 
 
-class Long(gym.Env[np.ndarray, int]):
+class Long(gym.Env[Any, Any]):
     """Longer than a segment of 512 steps, so that episodes are handed over in parts."""
 
     observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
@@ -124,7 +125,7 @@ class Long(gym.Env[np.ndarray, int]):
         return self.place.astype(np.float32), -float(np.abs(self.place).sum()), False, self.time >= 640, {}
 
 
-class Private(gym.Env[np.ndarray, int]):
+class Private(gym.Env[Any, Any]):
     """Draws its cue from a generator that no seed reaches. The cue is shown only at the first step."""
 
     observation_space = gym.spaces.Box(-1, 1, (1,), np.float32)
@@ -194,18 +195,27 @@ CASES: dict[str, tuple[EnvMaker, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("rounds", [7, 61])  # before learning starts, and in the middle
-@pytest.mark.parametrize("case", CASES)
-def test_resumed_equals_uninterrupted(case: str, rounds: int, tmp_path: Path) -> None:
-    make, settings = CASES[case]
-    config = config_of(case, **settings)
-    if rounds > 7:
-        rounds = {"long": 600, "masked": 260}.get(
-            case, rounds
-        )  # a segment of 512 steps was cut; an episode of 200 ended
-    whole = start(config, make)
-    history = [said(record) for record in records(whole)]
+class Uninterrupted(NamedTuple):
+    case: str
+    trainer: OnlineTrainer
+    history: list[tuple[Any, ...]]
 
+
+@pytest.fixture(scope="module", params=CASES)
+def whole(request: pytest.FixtureRequest) -> Iterator[Uninterrupted]:
+    """The uninterrupted run of each case."""
+    make, settings = CASES[request.param]
+    trainer = start(config_of(request.param, **settings), make)
+    yield Uninterrupted(request.param, trainer, [said(record) for record in records(trainer)])
+    trainer.close()
+
+
+@pytest.mark.parametrize("rounds", [7, 61])  # before learning starts, and in the middle
+def test_resumed_equals_uninterrupted(whole: Uninterrupted, rounds: int, tmp_path: Path) -> None:
+    make, settings = CASES[whole.case]
+    if rounds > 7:  # a segment of 512 steps was cut; an episode of 200 ended
+        rounds = {"long": 600, "masked": 260}.get(whole.case, rounds)
+    config = config_of(whole.case, **settings)
     first = start(config, make)
     stop_after(first, rounds)
     resumed_history = [said(record) for record in records(first)]
@@ -213,11 +223,10 @@ def test_resumed_equals_uninterrupted(case: str, rounds: int, tmp_path: Path) ->
     second, lost = restored(first, tmp_path / "state", make)
     assert lost == []
     resumed_history += [said(record) for record in records(second)]
-    assert resumed_history == history
-    assert differences(second, whole) == []
-    assert whole.learner.updates > 10
-    for session in (whole, second):
-        session.close()
+    assert resumed_history == whole.history
+    assert differences(second, whole.trainer) == []
+    assert whole.trainer.learner.updates > 10
+    second.close()
 
 
 def test_differences_sees_one_bit(tmp_path: Path) -> None:
@@ -227,7 +236,7 @@ def test_differences_sees_one_bit(tmp_path: Path) -> None:
     other, _ = restored(session, tmp_path / "state", resolve("seqel/TMaze10-v0"))
     assert differences(session, other) == []
     with torch.no_grad():
-        weight = other.learner.network.head.advantage.weight
+        weight = other.learner.network.get_parameter("head.advantage.weight")
         weight[0, 0] = math.nextafter(float(weight[0, 0]), 1.0) + 1e-7
     assert differences(session, other) == ["learner/network/head.advantage.weight"]
 
@@ -272,7 +281,8 @@ def test_an_environment_that_does_not_repeat_loses_its_open_episodes(tmp_path: P
     assert (second.replay.episodes, second.collector.steps) == (stored, steps)
     assert second.stream.first.all()
     list(records(second))
-    lengths = second.replay.state_dict()["episodes"][:, 1]
+    stored_episodes: Any = second.replay.state_dict()["episodes"]
+    lengths = stored_episodes[:, 1]
     assert set(lengths.tolist()) == {40}  # no episode in the replay is pieced together
 
 

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -37,7 +37,7 @@ def test_if_every_checkpoint_is_damaged_the_run_does_not_silently_restart(folder
     with pytest.raises(CheckpointError, match=r"every checkpoint is damaged.*expected \d+ bytes.*remove .*checkpoints"):
         seqel.resume(folder, steps=600, progress=False)
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
-    assert seqel.Agent.load(folder).info["validation"]["steps"] == 300, "the best agent can still be used"
+    assert cast(Any, seqel.Agent.load(folder).info["validation"])["steps"] == 300, "the best agent can still be used"
 
 
 def test_an_agent_that_a_kill_left_between_two_renames_is_restored(folder: Path) -> None:
@@ -45,16 +45,16 @@ def test_an_agent_that_a_kill_left_between_two_renames_is_restored(folder: Path)
     (folder / "agent").rename(folder / ".agent.old-4194305")  # as `atomic_directory` does before the new one's turn
     (folder / ".agent.tmp-4194305").mkdir()
     agent = seqel.resume(folder, progress=False)
-    assert agent.info["validation"]["steps"] == 300
+    assert cast(Any, agent.info["validation"])["steps"] == 300
     assert (folder / "agent" / "weights.safetensors").read_bytes() == kept
     assert not list(folder.glob(".agent*"))
 
 
 def test_a_better_agent_of_later_steps_than_the_checkpoint_is_not_overwritten_by_worse(folder: Path) -> None:
     agent = seqel.Agent.load(folder)
-    agent.info["validation"]["mean"] = 99.0  # chosen after the checkpoint; the environment may not repeat it
+    cast(Any, agent.info["validation"])["mean"] = 99.0  # chosen after the checkpoint; the environment may not repeat it
     agent.save(folder / "agent")
-    assert seqel.resume(folder, steps=600, progress=False).info["validation"]["mean"] == 99.0
+    assert cast(Any, seqel.resume(folder, steps=600, progress=False).info["validation"])["mean"] == 99.0
 
 
 def test_between_equal_validations_the_newer_weights_win() -> None:
@@ -91,7 +91,7 @@ def test_values_that_are_not_finite_are_null_in_a_record(tmp_path: Path) -> None
     assert line["return"] == 1.0 and not {"loss", "q"} & set(line)
 
 
-class Unseeded(gym.Env[np.ndarray, int]):
+class Unseeded(gym.Env[Any, Any]):
     """Does not repeat its episodes, and fails on demand."""
 
     observation_space, action_space = gym.spaces.Box(-9, 9, (1,), np.float32), gym.spaces.Discrete(2)

@@ -19,6 +19,9 @@ from seqel.spaces.kinds.text import TEXT_TOKENS, hash_text
 INF = float("inf")
 
 
+BOOL: Any = np.bool_  # Gymnasium declares fewer types than it takes
+
+
 def leaf_of(space: spaces.Space[Any]) -> Leaf:
     (leaf,) = ObservationSpec.from_space(space).leaves
     return leaf
@@ -26,7 +29,8 @@ def leaf_of(space: spaces.Space[Any]) -> Leaf:
 
 def batched(space: spaces.Space[Any], items: list[Any]) -> Any:
     """Return the batch that a Gymnasium vector environment makes of single observations."""
-    return concatenate(space, items, create_empty_array(space, len(items)))
+    empty: Any = create_empty_array(space, len(items))
+    return concatenate(space, items, empty)
 
 
 # -- which kind ---------------------------------------------------------------------------------------------------
@@ -46,8 +50,8 @@ def batched(space: spaces.Space[Any], items: list[Any]) -> Any:
         (spaces.Box(0, 255, (84, 84), np.uint8), "image", (84, 84), "uint8"),
         (spaces.Box(0, 255, (84, 84, 3), np.uint8), "image", (84, 84, 3), "uint8"),
         (spaces.Box(0, 255, (4, 84, 84), np.uint8), "image", (4, 84, 84), "uint8"),
-        (spaces.Box(0, 1, (10, 10, 4), np.bool_), "image", (10, 10, 4), "bool"),  # MinAtar
-        (spaces.Box(0, 1, (4,), np.bool_), "vector", (4,), "float32"),
+        (spaces.Box(0, 1, (10, 10, 4), BOOL), "image", (10, 10, 4), "bool"),  # MinAtar
+        (spaces.Box(0, 1, (4,), BOOL), "vector", (4,), "float32"),
         (spaces.Box(0, 255, (20, 10, 30), np.uint8), "grid", (20, 10, 30), "uint8"),  # too flat to be a picture
         (spaces.Box(0, 255, (7, 7, 3), np.uint8), "grid", (7, 7, 3), "uint8"),  # MiniGrid
         (spaces.Box(0, 9, (4, 4), np.int64), "grid", (4, 4), "uint8"),
@@ -57,7 +61,7 @@ def batched(space: spaces.Space[Any], items: list[Any]) -> Any:
         (spaces.Box(-2, 2, (2, 2), np.int8), "categories", (4,), "int64"),
         (spaces.Discrete(5), "categories", (1,), "int64"),
         (spaces.MultiDiscrete([3, 4]), "categories", (2,), "int64"),
-        (spaces.MultiDiscrete([[3, 4], [5, 6]]), "categories", (4,), "int64"),
+        (spaces.MultiDiscrete(np.array([[3, 4], [5, 6]])), "categories", (4,), "int64"),
         (spaces.Text(20), "text", (TEXT_TOKENS,), "int16"),
     ],
     ids=str,
@@ -86,7 +90,9 @@ def test_codes_count_from_zero_whatever_the_start() -> None:
     discrete = ObservationSpec.from_space(spaces.Discrete(4, start=-2))
     assert discrete.flatten(-2, None)["observation"].tolist() == [0]
     assert discrete.flatten(np.array([-2, 1]), 2)["observation"].tolist() == [[0], [3]]
-    grid = ObservationSpec.from_space(spaces.MultiDiscrete([[2, 3], [4, 5]], start=[[10, 20], [30, 40]]))
+    grid = ObservationSpec.from_space(
+        spaces.MultiDiscrete(np.array([[2, 3], [4, 5]]), start=np.array([[10, 20], [30, 40]]))
+    )
     assert grid.flatten(np.array([[11, 20], [33, 44]]), None)["observation"].tolist() == [1, 0, 3, 4]
     box = ObservationSpec.from_space(spaces.Box(-3, 3, (2,), np.int32))
     assert box.flatten(np.array([[-3, 3]]), 1)["observation"].tolist() == [[0, 6]]
@@ -256,7 +262,7 @@ def test_two_parts_of_one_name_are_refused() -> None:
     ("space", "advice"),
     [
         (spaces.Box(-1, 1, (2,)), "Let each Discrete action stand for one setting"),
-        (spaces.MultiDiscrete([[3, 4], [2, 2]]), r"the shape \[2, 2\]. Flatten it"),
+        (spaces.MultiDiscrete(np.array([[3, 4], [2, 2]])), r"the shape \[2, 2\]. Flatten it"),
         (spaces.MultiDiscrete([7]), r"declare it as gymnasium.spaces.Discrete\(7\)"),
         (spaces.MultiBinary(3), "it needs gymnasium.spaces.Discrete"),
         (spaces.Dict({"a": spaces.Discrete(2)}), "it needs gymnasium.spaces.Discrete"),

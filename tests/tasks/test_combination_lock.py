@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -43,7 +44,9 @@ def test_the_combination_is_shown_once_and_read_at_the_last_step() -> None:
 
 
 def test_the_best_return_is_1_and_chance_gets_a_fifth() -> None:
-    env, rng, best, chance, opened = CombinationLock(), np.random.default_rng(0), [], [], 0
+    best: list[float] = []
+    chance: list[float] = []
+    env, rng, opened = CombinationLock(), np.random.default_rng(0), 0
     for seed in range(600):
         for totals, informed in ((best, True), (chance, False)):
             seen, done = [env.reset(seed=seed)[0]], False
@@ -66,7 +69,7 @@ def test_the_flat_lock_is_the_same_lock() -> None:
         right = optimal_action([first])
         number = int(np.ravel_multi_index(tuple(right), (5, 5, 5)))
         for _ in range(5):
-            ends = one.step(right), flat.step(np.int64(number))
+            ends = one.step(right), flat.step(cast(Any, np.int64(number)))
         assert ends[0][1:] == ends[1][1:] == (1.0, True, False, {"is_success": True})
 
 

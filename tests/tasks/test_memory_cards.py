@@ -19,7 +19,8 @@ def played(player: str, games: int, seed: int = 0) -> list[float]:
     totals = []
     for game in range(games):
         observation, _ = env.reset(seed=seed + game)
-        seen, actions, total, done = [observation], [], 0.0, False
+        actions: list[int] = []
+        seen, total, done = [observation], 0.0, False
         while not done:
             action = perfect_memory(seen, actions) if player == "perfect" else int(rng.integers(10))
             observation, reward, terminated, truncated, _ = env.step(action)
@@ -42,8 +43,8 @@ def test_the_rules_hold_over_many_games() -> None:
         observation, _ = env.reset(seed=seed)
         pictures: dict[int, int] = {}
         for _ in range(500):
-            (shown,) = np.flatnonzero((observation > 0) & (observation < 4))
-            assert pictures.setdefault(int(shown), int(observation[shown])) == observation[shown]  # never reshuffled
+            (shown,) = np.flatnonzero((observation > 0) & (observation < 4)).tolist()
+            assert pictures.setdefault(shown, int(observation[shown])) == observation[shown]  # never reshuffled
             action = int(rng.integers(6))
             before = observation
             observation, reward, done, truncated, info = env.step(action)

@@ -21,7 +21,7 @@ def test_gymnasium_finds_nothing_wrong() -> None:
 def test_the_rules_hold_and_memory_is_all_it_takes() -> None:
     register()
     env = gym.make("seqel/ShuffledObjects-v0").unwrapped
-    right = guessed = 0
+    right = guessed = 0.0
     for seed in range(200):
         seen, _ = env.reset(seed=seed)
         wanted = colour_of_the_marked(seen["entities"])
@@ -32,7 +32,7 @@ def test_the_rules_hold_and_memory_is_all_it_takes() -> None:
             assert seen["entities"][:, -1].sum() == 0, "the mark is seen once"
             assert (terminated, truncated) == (step == 10, False) and (step == 10 or reward == 0.0)
         assert info["is_success"] == (reward == 1.0)
-        right, guessed = right + reward * (seed % 2), guessed + reward * (1 - seed % 2)
+        right, guessed = right + float(reward) * (seed % 2), guessed + float(reward) * (1 - seed % 2)
     assert right == 100 and 10 <= guessed <= 40
     with pytest.raises(EnvironmentFault, match="reset"):
         env.step(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -53,7 +54,7 @@ def test_accumulation_equals_the_whole_batch(parts: int) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"value": "hl-gauss"}, {"value": "c51"}, {"value": "quantile"}])
-def test_without_discount_the_target_network_is_not_evaluated(settings: dict[str, str]) -> None:
+def test_without_discount_the_target_network_is_not_evaluated(settings: dict[str, Any]) -> None:
     windows = dataclasses.replace(batch(), discount=torch.zeros(2, 12))
     results = []
     for discount in (0.0, 0.9):
@@ -151,7 +152,7 @@ def test_a_nan_stops_before_the_weights_change_and_is_located(where: str) -> Non
         windows = dataclasses.replace(windows, reward=reward)
     else:
         with torch.no_grad():
-            one.network.trunk.norm.weight[0] = float("inf")
+            one.network.get_parameter("trunk.norm.weight")[0] = float("inf")
     before = [p.clone() for p in one.network.parameters()]
     with pytest.raises(NonFiniteError, match="a reward in the batch" if where == "reward" else "trunk.norm.weight"):
         one.update(windows)

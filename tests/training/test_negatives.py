@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,14 +118,17 @@ def regret(agent: seqel.Agent) -> float:
     return float(((value.max(axis=1) - got) / (value.max(axis=1) - value.mean(axis=1))).mean())
 
 
-def test_values_generalise_to_similar_actions() -> None:
+def test_values_generalise_to_similar_actions(tmp_path: Path) -> None:
     settings = {
         "network.width": 32, "network.heads": 2, "network.layers": 1, "threads": 1, "device": "cpu",
         "replay.batch_tokens": 128, "offline.updates": 800, "offline.every": 400, "checkpoint_every": 0,
         "learner.compile": "off", "learner.sampled_negatives": 16, "objective.discount": 0.0,
     }  # fmt: skip
-    known = seqel.train(data=catalogue(), action_features=FEATURES, settings=settings, progress=False)
+    known = seqel.train(
+        data=catalogue(), action_features=FEATURES, settings=settings, out=tmp_path / "known", progress=False
+    )
     assert regret(known) < 0.3
     assert known.network.config.action_features == 4
-    unknown = seqel.train(data=catalogue(), settings=settings, progress=False)  # one output per action, rarely tried
+    # without features: one output per action, rarely tried
+    unknown = seqel.train(data=catalogue(), settings=settings, out=tmp_path / "unknown", progress=False)
     assert regret(unknown) > 0.8

@@ -107,7 +107,8 @@ def run_together(children: list[Child], *, tick: float = 0.2) -> Iterator[Messag
     try:
         for child in children:
             here, there = context.Pipe(duplex=False)
-            process = context.Process(target=_child, args=(there, child), daemon=True, name=child.name)
+            # not a daemon: those may not start processes, and slow environments run in processes of their own
+            process = context.Process(target=_child, args=(there, child), name=child.name)
             with _environment(OMP_NUM_THREADS=str(child.threads), MKL_NUM_THREADS=str(child.threads)):
                 process.start()
             there.close()

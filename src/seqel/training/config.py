@@ -277,7 +277,7 @@ class RunConfig:
             )
 
 
-def preset(name: str = "default", **settings: Any) -> RunConfig:
+def preset(name: str = "default", /, **settings: Any) -> RunConfig:
     """Return the config of a preset, with `settings` on top (`network__width=128` or `**{"network.width": 128}`).
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def test_it_is_an_mlp_of_the_concatenated_inputs() -> None:
 @pytest.mark.parametrize("value", ["scalar", "hl-gauss"])
 @pytest.mark.parametrize("count", [3, 9])
 @pytest.mark.parametrize("dueling", [False, True])
-def test_candidates_are_columns_of_all(kind: str, value: str, count: int, dueling: bool) -> None:
+def test_candidates_are_columns_of_all(kind: Any, value: Any, count: int, dueling: bool) -> None:
     config = dataclasses.replace(EMBEDDED, actions=kind, value=value, bins=5, dueling=dueling)
     head, policy = filled(QHead(ActionSpec((7,), (0,)), config)), filled(PolicyHead(ActionSpec((7,), (0,)), config))
     h, some = torch.randn(2, 3, 8), torch.randint(7, (2, 3, count))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -87,11 +88,12 @@ def test_the_size_of_normalised_queries_and_keys_does_not_matter() -> None:
     net, windows = network(qk_norm=True), batch()
     with torch.no_grad():
         before = net(windows).q
-        for block in net.trunk.blocks:
+        blocks: Any = net.trunk.blocks
+        for block in blocks:
             block.qkv.weight[:16] *= 7.0  # queries; width 16
             block.qkv.weight[16:32] *= 0.3  # keys
         torch.testing.assert_close(net(windows).q, before, atol=1e-3, rtol=1e-3)
-        net.trunk.blocks[0].qkv.weight[32:] *= 2.0  # values still say how large they are
+        blocks[0].qkv.weight[32:] *= 2.0  # values still say how large they are
         assert (net(windows).q - before).abs().max() > 0.05
 
 

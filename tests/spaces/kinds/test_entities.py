@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -30,7 +30,9 @@ def padded(rows: np.ndarray, filler: float, count: int = 4) -> dict[str, np.ndar
 
 
 @pytest.mark.parametrize(
-    "present", [spaces.MultiBinary(4), spaces.Box(0, 1, (4,), np.bool_), spaces.Box(0, 1, (4,), np.float32)], ids=str
+    "present",
+    [spaces.MultiBinary(4), spaces.Box(0, 1, (4,), cast(Any, np.bool_)), spaces.Box(0, 1, (4,), np.float32)],
+    ids=str,
 )
 def test_rows_with_a_presence_mask_are_one_leaf_anywhere_in_an_observation(present: Any) -> None:
     objects = spaces.Dict({"entities": spaces.Box(-1, 1, (4, 3)), "present": present})
@@ -58,7 +60,9 @@ def test_a_batch_of_sets_of_different_sizes_is_padded_and_empty_sets_are_sets() 
     rng = np.random.default_rng(0)
     sets: list[Any] = [tuple(rng.uniform(-1, 1, (n, 3)).astype(np.float32)) for n in (2, 0, 4)]
     spec = spec_of(SEQUENCE, observation=5)
-    batch = concatenate(SEQUENCE, sets, create_empty_array(SEQUENCE, 3))  # as a vector environment gives them
+    batch = concatenate(
+        SEQUENCE, sets, cast(Any, create_empty_array(SEQUENCE, 3))
+    )  # as a vector environment gives them
     found = spec.flatten(batch, 3)["observation"]
     assert found.shape == (3, 5, 4) and found[..., 3].sum(axis=1).tolist() == [2, 0, 4]
     for row, one in enumerate(sets):
@@ -71,6 +75,8 @@ def test_a_batch_of_sets_of_different_sizes_is_padded_and_empty_sets_are_sets() 
 
 def test_single_sets_and_batches_are_distinguished() -> None:
     spec, row = spec_of(SEQUENCE), np.zeros(3, np.float32)
+    one: Any
+    many: Any
     for one in ((), (row,), (row, row), np.zeros((0, 3)), np.zeros((2, 3)), [[0, 0, 0]]):
         assert spec.is_single(one), one
         with pytest.raises(SpaceError, match="expected a batch"):

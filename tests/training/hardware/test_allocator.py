@@ -29,9 +29,12 @@ print(faults(20))
 """
 
 
+SOURCE = {"PYTHONPATH": str(Path(__file__).parents[3] / "src")}  # all that these programs find in their environment
+
+
 def faults(mode: str, **environment: str) -> int:
     done = subprocess.run(
-        [sys.executable, "-c", FAULTS, mode], capture_output=True, text=True, check=False, env=environment
+        [sys.executable, "-c", FAULTS, mode], capture_output=True, text=True, check=False, env=SOURCE | environment
     )
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
@@ -68,7 +71,7 @@ THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 @pytest.mark.skipif(not THP.exists() or "[never]" in THP.read_text(), reason="the system has no large pages to give")
 def test_memory_in_use_moves_to_large_pages_and_keeps_its_content() -> None:
-    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=True, env={})
+    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=True, env=SOURCE)
     asked, gained = map(int, done.stdout.split())
     assert asked >= 48
     assert gained >= 0, "the system may have none left, but loses none"
@@ -99,8 +102,7 @@ print(len(moved))
 
 @pytest.mark.parametrize(("mode", "times"), [("tuned", 1), ("as it was", 0)])
 def test_memory_moves_once_and_only_in_a_tuned_process(mode: str, times: int) -> None:
-    source = {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
-    done = subprocess.run([sys.executable, "-c", TUNED, mode], capture_output=True, text=True, check=True, env=source)
+    done = subprocess.run([sys.executable, "-c", TUNED, mode], capture_output=True, text=True, check=True, env=SOURCE)
     assert int(done.stdout) == times
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +24,7 @@ from support import batch, network
 CPU = torch.device("cpu")
 
 
-def run(steps: int, **settings: object) -> RunConfig:
+def run(steps: int, **settings: Any) -> RunConfig:
     return preset(steps=steps, **{"network.context": 50, "replay.window": 50, **settings})
 
 
@@ -50,7 +52,7 @@ def test_the_choice_is_kept_and_needs_a_compiler(monkeypatch: pytest.MonkeyPatch
     assert chosen.learner.compile == "on"
     assert resolve_compile_mode(dataclasses.replace(chosen, steps=1), CPU) == dataclasses.replace(chosen, steps=1)
     assert resolve_compile_mode(run(1_000), CPU).learner.compile == "off"
-    monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     assert resolve_compile_mode(long, CPU).learner.compile == "off"
     with pytest.raises(ConfigError, match=r"learner\.compile: 'on' needs a C\+\+ compiler"):
         resolve_compile_mode(chosen, CPU)

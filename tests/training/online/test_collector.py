@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any, ClassVar
 
@@ -60,7 +61,7 @@ def collect(
     **settings: Any,
 ) -> tuple[Kept, list[EpisodeEnd], Collector]:
     net = network(context=context, **settings)
-    envs = SyncVectorEnv([lambda n=n: make(n) for n in range(COUNT)], autoreset_mode=mode)
+    envs = SyncVectorEnv([functools.partial(make, n) for n in range(COUNT)], autoreset_mode=mode)
     stream = VectorStream(envs, net.observation_spec, net.action_spec)
     replay = Kept(net.observation_spec.storage, 5_000, actions=3)
     greedy = Explorer(ExplorationConfig(rule="greedy", bonus=0.0), COUNT, net.observation_spec, 3, 0, lambda path, x: x)
@@ -113,7 +114,7 @@ def test_the_numbers_of_finished_episodes_are_right() -> None:
     assert collector.steps == 60 * COUNT
 
 
-class Endless(gym.Env[np.ndarray, int]):
+class Endless(gym.Env[Any, Any]):
     """The observation is the step number; 300 steps, then truncated."""
 
     observation_space, action_space = SPACE, gym.spaces.Discrete(3)
@@ -194,7 +195,13 @@ def test_masks_are_obeyed_and_stored_for_every_step() -> None:
     from seqel.training.config import preset
     from seqel.training.online.trainer import OnlineTrainer
 
-    settings = {"environments": 4, "network.width": 16, "network.heads": 2, "network.context": 8, "threads": 1}
+    settings: dict[str, Any] = {
+        "environments": 4,
+        "network.width": 16,
+        "network.heads": 2,
+        "network.context": 8,
+        "threads": 1,
+    }
     session = OnlineTrainer(preset(**settings), resolve("Taxi-v4"))
     session.collector.begin()
     for _ in range(260):

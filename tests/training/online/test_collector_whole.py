@@ -6,6 +6,7 @@ Also episodes that end at the end of a segment, stored masks, and steps that loo
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ def collect(
     for encoder in net.tokens.vectors().values():
         encoder.observe(torch.tensor([1.0, 4.0, 3.0]), torch.tensor([1.0, 3.0, 2.0]))
     stream = VectorStream(
-        SyncVectorEnv([lambda n=n: make(n) for n in range(COUNT)], autoreset_mode=mode),
+        SyncVectorEnv([functools.partial(make, n) for n in range(COUNT)], autoreset_mode=mode),
         net.observation_spec,
         net.action_spec,
     )

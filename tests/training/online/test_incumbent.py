@@ -20,10 +20,15 @@ from seqel.training.config import preset, with_settings
 from seqel.training.online.trainer import OnlineTrainer
 from support import TINY
 
-PROVEN: dict[str, Any] = TINY | {"learner.acting_weights": "incumbent", "checkpoint_every": 0, "validation.every": 200}
+PROVEN: dict[str, Any] = TINY | {
+    "learner.acting_weights": "incumbent",
+    "checkpoint_every": 0,
+    "validation.every": 200,
+    "validation.confirm": 16,
+}
 
 
-class Echo(gym.Env[int, int]):
+class Echo(gym.Env[Any, Any]):
     """Eight times, the action must equal the observation: a return of 8, or 4 by guessing."""
 
     observation_space, action_space = gym.spaces.Discrete(2), gym.spaces.Discrete(2)

@@ -13,13 +13,14 @@ import torch
 from seqel.environments.resolve import resolve
 from seqel.environments.seeds import REPORTS, TRAINING, VALIDATION
 from seqel.errors import ConfigError
+from seqel.evaluation.rollout import Evaluation
 from seqel.training.config import preset
 from seqel.training.online.loop import records
 from seqel.training.online.trainer import OnlineTrainer
 from seqel.training.record import next_multiple
 from support import Scripted
 
-SMALL = {"environments": 4, "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1}
+SMALL: dict[str, Any] = {"environments": 4, "network.width": 16, "network.heads": 2, "network.layers": 1, "threads": 1}
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +90,7 @@ def test_the_importance_exponent_grows_to_one_over_the_run() -> None:
         asked.append(importance)
         return sample(count, importance=importance, **given)
 
-    run.replay.sample = watched  # type: ignore[method-assign]
+    run.replay.sample = watched  # type: ignore[method-assign, assignment]
     for steps in (100, 200, 400):
         while run.steps < steps:
             run.collect()
@@ -154,7 +155,14 @@ class Longer(Scripted):
 def test_episodes_may_become_longer_than_those_of_random_play() -> None:
     """Without a declared limit the window is a guess, and a wrong guess must not end the run."""
     Longer.made = 0
-    run = session(Longer, steps=800, replay__learning_starts=300, replay__batch_tokens=128, log_every=100)
+    run = session(
+        Longer,
+        steps=800,
+        replay__learning_starts=300,
+        replay__batch_tokens=128,
+        replay__replay_ratio=2.0,
+        log_every=100,
+    )
     assert run.config.replay.window == run.config.network.context == 6
     notes = [note for record in records(run) for note in record.notes]
     assert run.learner.updates > 5
@@ -205,7 +213,7 @@ def test_rule_7_scaled_rewards_give_the_same_run() -> None:
 def successes(memoryless: bool, **settings: Any) -> list[float]:
     """Return the success rate of 64 greedy episodes after every 3,000 steps of a T-Maze of length 10, until it is solved."""
     found: list[float] = []
-    config = {
+    config: dict[str, Any] = {
         "steps": 15_000, "seed": 0, "memoryless": memoryless, "environments": 32, "threads": 1, "log_every": 3_000,
         "replay.replay_ratio": 16.0, "replay.batch_tokens": 384, "validation.every": 3_000, "validation.episodes": 64,
     }  # fmt: skip
@@ -228,7 +236,7 @@ def test_without_memory_the_same_learner_fails() -> None:
     assert max(successes(memoryless=True, steps=9_000)) <= 0.7
 
 
-class Echo(gym.Env[int, int]):
+class Echo(gym.Env[Any, Any]):
     """Rewards 1 for naming the sign that was shown two steps ago. Truncated after eighty steps: ten times the context."""
 
     observation_space, action_space = gym.spaces.Discrete(2), gym.spaces.Discrete(2)
@@ -259,5 +267,6 @@ def test_rule_3_episodes_ten_times_as_long_as_the_context_are_learned(trunk: str
     run.collector.begin()
     (last,) = [record.validation for record in records(run) if record.validation is not None]
     run.close()
+    assert isinstance(last, Evaluation)
     assert set(last.lengths) == {80}
     assert last.mean >= 0.95 * 78, "as well at the end of an episode as at its start"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -55,7 +55,7 @@ def test_one_instance_is_trained_and_validated_in_turns(tmp_path: Path) -> None:
     agent = seqel.train(
         lambda: env, steps=400, out=tmp_path / "run", settings=SMALL | {"environments": 1}, progress=None
     )
-    assert agent.info["masked"] and agent.info["validation"]["mean"] == 6.0
+    assert agent.info["masked"] and cast(Any, agent.info["validation"])["mean"] == 6.0
     with pytest.raises(EnvironmentFault, match="environments = 1"):
         seqel.train(lambda: env, steps=400, out=tmp_path / "more", settings=SMALL, progress=None)
 
@@ -65,7 +65,7 @@ def test_episodes_that_validation_interrupted_are_stored_as_truncated() -> None:
     from seqel.training.online.trainer import OnlineTrainer
 
     env = Counts()
-    session = OnlineTrainer(preset(**{**SMALL, "environments": 1}), lambda: env)  # type: ignore[arg-type]
+    session = OnlineTrainer(preset(**{**SMALL, "environments": 1}), lambda: env)
     session.collector.begin()
     for _ in range(8):
         session.collect()
@@ -83,7 +83,7 @@ def test_episodes_that_validation_interrupted_are_stored_as_truncated() -> None:
 def test_a_run_whose_environments_fail_in_close_is_kept(tmp_path: Path) -> None:
     with pytest.warns(RuntimeWarning, match="the door is jammed"):
         agent = seqel.train(lambda: Counts(fails=True), steps=200, out=tmp_path / "run", settings=SMALL, progress=None)
-    assert agent.info["validation"]["mean"] == 6.0 and (tmp_path / "run" / "summary.json").exists()
+    assert cast(Any, agent.info["validation"])["mean"] == 6.0 and (tmp_path / "run" / "summary.json").exists()
 
 
 def test_an_environment_that_changes_the_directory_does_not_move_the_run(
@@ -135,6 +135,6 @@ def test_an_endless_environment_is_validated_for_a_thousand_steps_per_episode() 
             return self._see(), 1.0, False, False, {"action_mask": self._mask()}
 
     found: Probe = probe(Endless)
-    session = OnlineTrainer(preset(**{**SMALL, "environments": 2}), Endless, found)  # type: ignore[arg-type]
+    session = OnlineTrainer(preset(**{**SMALL, "environments": 2}), Endless, found)
     assert session.episode_limit == 1_000, "it was 10,000, ten times what the probe happened to play"
     session.close()
