@@ -9,7 +9,9 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 from seqel.errors import ConfigError
 
-__all__ = ["ENV_HELP", "EnvArguments", "Json", "OptionalEnv", "RequiredEnv", "Trust", "pairs", "values"]
+__all__ = ["ENV_HELP", "EnvArguments", "Json", "OptionalEnv", "RequiredEnv", "Trust", "pairs", "settings", "values"]
+
+TABLES = ("env_args.", "observation.")  # settings that are tables with any names
 
 ENV_HELP = "a registered id (CartPole-v1), module:Id-v0, or your own class as module:ClassName"
 
@@ -56,6 +58,12 @@ def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
             raise ConfigError(f"{option}: {name} is given twice")
         found[name] = value.strip()
     return found
+
+
+def settings(texts: tuple[str, ...]) -> dict[str, Any]:
+    """Like `pairs` for --set; an entry of a table, such as `observation.text=128`, is read as TOML, like `values`."""
+    found = pairs(texts, "--set")
+    return {name: _value(text) if name.startswith(TABLES) else text for name, text in found.items()}
 
 
 def values(texts: tuple[str, ...], option: str = "--env-arg") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import UseAppendAction, arg
 
-from seqel.cli.arguments import EnvArguments, Json, RequiredEnv, pairs, values
+from seqel.cli.arguments import EnvArguments, Json, RequiredEnv, settings, values
 
 if TYPE_CHECKING:
     from seqel.cli.output import Output
@@ -63,7 +63,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
     if arguments.steps < 1:
         raise ConfigError(f"--steps: expected at least 1, got {arguments.steps}")
-    config = with_settings(preset(env=arguments.env), pairs(arguments.set, "--set"))
+    config = with_settings(preset(env=arguments.env), settings(arguments.set))
     make = resolve(arguments.env, **values(arguments.env_arg))
     output.note(f"playing up to {arguments.steps:,} random steps of {arguments.env} ...")
     found = probe(make, seed=arguments.seed, steps=arguments.steps, read_as=config.observation)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
-from seqel.cli.arguments import EnvArguments, Json, OptionalEnv, Trust, pairs, values
+from seqel.cli.arguments import EnvArguments, Json, OptionalEnv, Trust, settings, values
 from seqel.cli.train_result import show_result
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ def settings_of(arguments: Arguments) -> RunConfig:
         "trackers": _trackers(arguments) or None,
     }
     chosen = {name: value for name, value in options.items() if value is not None}
-    chosen |= pairs(arguments.set, "--set")
+    chosen |= settings(arguments.set)
     config = with_settings(config, chosen)
     if arguments.config is not None:
         _require_confirmed(config, Path(arguments.config), {*chosen}, arguments.trust)
