@@ -174,14 +174,15 @@ def test_resuming_a_comparison_starts_a_twin_that_never_started(
 def test_ctrl_c_in_a_comparison_saves_both(tmp_path: Path) -> None:
     folders = tmp_path / "run", tmp_path / "run-memoryless"
     source = str(Path(__file__).parents[2] / "src")
-    command = [sys.executable, "-m", "seqel.cli.main", "train", "seqel/TMaze10-v0", "--steps", "9000000", *SET]
+    often = [f"--set={name}={value}" for name, value in (TINY | {"log_every": 20}).items()]
+    command = [sys.executable, "-m", "seqel.cli.main", "train", "seqel/TMaze10-v0", "--steps", "9000000", *often]
     process = subprocess.Popen(
         [*command, "--out", str(folders[0]), "--compare"],
         stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
         env=os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     until = time.monotonic() + 180
-    while time.monotonic() < until and not all((folder / "agent").exists() for folder in folders):
+    while time.monotonic() < until and not all((folder / "metrics.jsonl").exists() for folder in folders):
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to the whole group
     out, err = process.communicate(timeout=120)
