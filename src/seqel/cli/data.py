@@ -164,10 +164,11 @@ def _show_proposal(schema: str, unsure: list[str], output: Output) -> None:
 
 
 def _show(found: dict[str, Any], dataset: Dataset, output: Output) -> None:
+    from rich.cells import cell_len
     from rich.markup import escape
     from rich.table import Table
 
-    from seqel.datasets.inspection.analysis import bar, shortened
+    from seqel.datasets.inspection.analysis import bar, by_column, shortened
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
@@ -182,12 +183,13 @@ def _show(found: dict[str, Any], dataset: Dataset, output: Output) -> None:
         label = f"{one['from']:.4g}" if one["from"] == one["to"] else f"{one['from']:.4g} to {one['to']:.4g}"
         table.add_row("", f"{label:>24}  {bar(one['count'] / most)} {one['count']:,}")
     table.add_row("return", _spread(found["returns"], "per session, not discounted"))
-    actions = sorted(found["actions"], key=lambda one: -one["count"])
     table.add_row("actions", _count(found["trained_on"]["actions"]))
-    for one, name in zip(actions[:MOST], shortened([one["name"] for one in actions[:MOST]]), strict=True):
-        table.add_row("", f"{escape(f'{name:>24}')}  {bar(one['share'])} {one['share']:.1%}")
-    if len(actions) > MOST:
-        table.add_row("", f"{'':>24}  and {len(actions) - MOST} more")
+    for actions in by_column(found):
+        for one, name in zip(actions[:MOST], shortened([one["name"] for one in actions[:MOST]]), strict=True):
+            label = " " * (24 - cell_len(name)) + name  # a Chinese character takes two cells
+            table.add_row("", f"{escape(label)}  {bar(one['share'])} {one['share']:.1%}")
+        if len(actions) > MOST:
+            table.add_row("", f"{'':>24}  and {len(actions) - MOST} more")
     missing = [f"{escape(name)} {share:.2%}" for name, share in list(found["missing"].items())[:MOST]]
     table.add_row("missing", ", ".join(missing) or "nothing")
     table.add_row("duplicates", f"{found['duplicates']:,}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from seqel.datasets.dataset import Dataset
 
-__all__ = ["analyse", "bar", "histogram", "shortened"]
+__all__ = ["analyse", "bar", "by_column", "histogram", "shortened"]
 
 QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
 RARE_ACTION = 0.001  # share of the transitions
@@ -90,6 +90,14 @@ def _actions(dataset: Dataset, taken: NDArray[Any]) -> list[dict[str, Any]]:
             for name, count in zip(known, counts, strict=True)
         ]
     return out
+
+
+def by_column(found: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    """Return the `actions` of an analysis, a list for each action column, the most frequent first."""
+    actions, sizes = found["actions"], found["trained_on"]["actions"]
+    ends = np.cumsum(sizes if isinstance(sizes, list) else [len(actions)]).tolist()
+    parts = [actions[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    return [sorted(part, key=lambda one: -one["count"]) for part in parts]
 
 
 def quantiles(values: NDArray[Any]) -> dict[str, float]:

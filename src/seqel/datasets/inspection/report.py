@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqel.datasets.encoding import CATEGORIES, NUMBERS
-from seqel.datasets.inspection.analysis import histogram
+from seqel.datasets.inspection.analysis import by_column, histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,13 +41,14 @@ body { margin: 0 auto; max-width: 60rem; padding: 1rem; background: var(--back);
 h1 { font-size: 1.5rem; margin: 0.5rem 0; } h2 { font-size: 1.15rem; margin: 2rem 0 0.5rem; }
 h3 { font-size: 1rem; margin: 0 0 0.3rem; }
 .soft { color: var(--soft); font-size: 0.9rem; } p { margin: 0.3rem 0; }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 0.6rem; }
+.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(max(9rem, 22%), 1fr)); gap: 0.6rem; }
 .fact, .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 0.6rem 0.8rem; }
 .fact b { display: block; font-size: 1.25rem; } .cards { display: grid; gap: 0.8rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); }
 .note { background: var(--note); color: var(--note-ink); border-radius: 8px; padding: 0.5rem 0.8rem; margin: 0.4rem 0; }
 svg { width: 100%; height: auto; display: block; } svg rect { fill: var(--bar); } svg line { stroke: var(--line); }
 .ends { display: flex; justify-content: space-between; gap: 1rem; color: var(--soft); font-size: 0.85rem; }
+.ends span { flex: none; } .ends span:nth-child(2) { flex: initial; text-align: center; }
 .bars { display: grid; grid-template-columns: minmax(4rem, max-content) 1fr max-content; gap: 0.15rem 0.6rem;
   align-items: center; } .bars > span:first-child, .bars .name { max-width: 14rem; }
 .bars .bar { height: 0.9rem; background: var(--bar); border-radius: 2px; min-width: 1px; }
@@ -160,22 +161,19 @@ def _is_uneven(bins: list[dict[str, Any]]) -> bool:
 
 def _actions(found: dict[str, Any]) -> str:
     """Bars, or a card of them for each action column."""
-    sizes, parts, start = found["trained_on"]["actions"], [], 0
-    several = isinstance(sizes, list)
-    for size in sizes if several else [len(found["actions"])]:
-        actions = sorted(found["actions"][start : start + size], key=lambda one: -one["count"])
-        shown = ((one["name"], one["count"]) for one in actions[:MOST_BARS])
-        parts.append(_bars(shown, found["transitions"], len(actions)))
-        start += size
-    if several:
-        return f'<div class="cards">{"".join(f"""<div class="card">{part}</div>""" for part in parts)}</div>'
-    return parts[0]
+    parts = [
+        _bars(((one["name"], one["count"]) for one in part[:MOST_BARS]), found["transitions"], len(part))
+        for part in by_column(found)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return f'<div class="cards">{"".join(f"""<div class="card">{part}</div>""" for part in parts)}</div>'
 
 
-def _bars(counts: Iterable[tuple[str, int]], total: int, all_of_them: int) -> str:
-    """A bar per name, longest first. total: what shares are of."""
+def _bars(counts: Iterable[tuple[str, int]], total: int, all_of_them: int, full: int | None = None) -> str:
+    """A bar per name, longest first. total: what shares are of. full: the count that fills the width; None: the largest."""
     rows = list(counts)
-    most = max((count for _, count in rows), default=1) or 1
+    most = full or max((count for _, count in rows), default=1) or 1
     cells = "".join(
         f'<span class="name">{_name(name)}</span><span class="bar" style="width:{100 * count / most:.1f}%"></span>'
         f'<span class="share" title="{count:,}">{count / max(total, 1):.1%}</span>'
@@ -232,7 +230,7 @@ def _missing(found: dict[str, Any]) -> str:
     if not missing:
         return "<p>No value is missing.</p>"
     rows = sorted(((name, round(share * found["rows"])) for name, share in missing), key=lambda one: -one[1])
-    return _bars(rows[:MOST_COLUMNS], found["rows"], len(rows))
+    return _bars(rows[:MOST_COLUMNS], found["rows"], len(rows), full=found["rows"])
 
 
 def _facts_of_import(found: dict[str, Any]) -> str:
@@ -254,7 +252,7 @@ def _facts_of_import(found: dict[str, Any]) -> str:
 
 def _leaves(dataset: Dataset, found: dict[str, Any]) -> str:
     trained = found["trained_on"]
-    rows = {leaf.path: str(leaf) for leaf in dataset.observation.leaves} | {
+    rows = {leaf.path: str(leaf).removeprefix(f"{leaf.path}: ") for leaf in dataset.observation.leaves} | {
         "learns from": f"{trained['transitions']:,} transitions of {trained['sessions']:,} sessions; "
         f"{trained['held_out_sessions']:,} sessions are held out"
     }
