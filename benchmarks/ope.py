@@ -114,8 +114,8 @@ def export(members: list[FQETrainer], names: list[str], truth: list[float], fold
             done[row, at], reward[row, at] = batch.action[..., 0].numpy()[now], here.reward.numpy()[now]
             behaviour[row, at], valid[row, at] = here.behaviour_prob.numpy()[now], True
             for k in range(len(names) + 1):
-                q[k, row, at] = value[:, :-1, k].numpy()[now]
-                prob[k, row, at] = here.policy[:, :-1, k].numpy()[now]
+                q[k, row, at] = value[:, :-1, k, 0].numpy()[now]  # one action dimension
+                prob[k, row, at] = here.policy[:, :-1, k, 0].numpy()[now]
     folder.mkdir(parents=True, exist_ok=True)
     for k, name in enumerate(names, start=1):
         np.savez_compressed(

@@ -56,7 +56,7 @@ def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: f
                 points = [(step, value) for step, value in points if value is not None]
                 if name == validations[-1]["validation"].get("metric"):
                     axis.axhline(
-                        validations[-1]["validation"]["chance"], color=colour, lw=1, ls=":", label=f"{label}: chance"
+                        validations[-1]["validation"]["chance"], color=colour, lw=1, ls=":", label="chance level"
                     )
                 if points:
                     axis.plot(*zip(*points, strict=True), color=colour, lw=1.6, marker="o", ms=3, label=label)
@@ -73,7 +73,7 @@ def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: f
             if any(line.get("loss", 0.0) > 0 for line in lines):
                 axis.set_yscale("log")
     axes[-1].set_xlabel("updates" if recorded else "environment steps")
-    _save(figure, path)
+    _save(figure, axes, path)
 
 
 def draw_comparison(runs: dict[str, list[dict[str, Any]]], path: Path, title: str, threshold: float = math.inf) -> None:
@@ -98,10 +98,12 @@ def draw_comparison(runs: dict[str, list[dict[str, Any]]], path: Path, title: st
         axis.set_ylabel("mean return (greedy)" if panel == "return" else "success (greedy)")
     _legend(axes[0])
     axes[-1].set_xlabel("environment steps; shaded: 95 % intervals")
-    _save(figure, path)
+    _save(figure, axes, path)
 
 
-def _save(figure: Any, path: Path) -> None:
+def _save(figure: Any, axes: Any, path: Path) -> None:
+    axes[-1].xaxis.set_major_formatter("{x:,.0f}")
+    figure.align_ylabels(axes)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     atomic_write(path, buffer.getvalue())
