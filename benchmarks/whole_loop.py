@@ -21,8 +21,10 @@ def measure(updates: int) -> dict[str, float]:
     """Train until the first update, then for `updates` more after a warm-up."""
     from seqel.environments.resolve import resolve
     from seqel.training.config import preset
+    from seqel.training.hardware.allocator import tune_memory
     from seqel.training.online.trainer import OnlineTrainer
 
+    tune_memory()  # as the command line does
     trainer = OnlineTrainer(preset(env="seqel/TMaze50-v0", threads=1), resolve("seqel/TMaze50-v0"))
 
     def train_until(count: int) -> None:

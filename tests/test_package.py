@@ -106,6 +106,7 @@ def test_public_names_are_the_documented_ones() -> None:
         "preset",
         "resume",
         "train",
+        "tune_memory",
     }
     assert set(seqel.__all__) == expected
     for name in ("train", "resume", "evaluate", "preset"):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from seqel.evaluation.rollout import Evaluation, evaluate
     from seqel.runs.api import resume, train
     from seqel.training.config import RunConfig, preset
+    from seqel.training.hardware.allocator import tune_memory
     from seqel.training.record import Record
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "preset",
     "resume",
     "train",
+    "tune_memory",
 ]
 
 __getattr__, __dir__ = lazy.attach(
@@ -45,5 +47,6 @@ __getattr__, __dir__ = lazy.attach(
         "preset": "seqel.training.config",
         "resume": "seqel.runs.api",
         "train": "seqel.runs.api",
+        "tune_memory": "seqel.training.hardware.allocator",
     },
 )

