@@ -47,6 +47,7 @@ def test_an_id_a_class_a_function_and_a_module_name_all_make_environments(
     [
         ("CartPoll-v1", "did you mean"),
         ("nothing_here:Env", "no module"),
+        ("shop.py:Shop", r"no module .shop\.py. .*did you mean .shop.\?"),
         ("math:Env", "no class"),
         (3, "expected an environment id"),
     ],

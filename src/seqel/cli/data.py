@@ -182,7 +182,7 @@ def _show(found: dict[str, Any], dataset: Dataset, output: Output) -> None:
     for one in reward["histogram"]:
         label = f"{one['from']:.4g}" if one["from"] == one["to"] else f"{one['from']:.4g} to {one['to']:.4g}"
         table.add_row("", f"{label:>24}  {bar(one['count'] / most)} {one['count']:,}")
-    table.add_row("return", _spread(found["returns"], "per session, not discounted"))
+    table.add_row("return", _spread(found["returns"], "per session (undiscounted)"))
     table.add_row("actions", _count(found["trained_on"]["actions"]))
     for actions in by_column(found):
         for one, name in zip(actions[:MOST], shortened([one["name"] for one in actions[:MOST]]), strict=True):
@@ -215,7 +215,7 @@ def _show(found: dict[str, Any], dataset: Dataset, output: Output) -> None:
 
 
 def _spread(found: dict[str, float], what: str) -> str:
-    return f"{found['min']:.4g} to {found['max']:.4g}, {what}; middle half {found['25%']:.4g} to {found['75%']:.4g}"
+    return f"{found['min']:.4g} to {found['max']:.4g} {what}, middle half {found['25%']:.4g} to {found['75%']:.4g}"
 
 
 def _count(actions: int | list[int]) -> str:

@@ -108,7 +108,8 @@ def _import(module: str, folder: Path | None) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         where = "here or installed" if folder is not None else "installed"
-        raise EnvironmentFault(f"no module {module!r} {where} ({error})") from error
+        hint = f"; did you mean {module[:-3]!r}?" if module.endswith(".py") else ""
+        raise EnvironmentFault(f"no module {module!r} {where} ({error}){hint}") from error
     except Exception as error:
         raise EnvironmentFault(f"importing {module!r} failed: {type(error).__name__}: {error}") from error
 

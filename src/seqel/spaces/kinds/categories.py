@@ -22,7 +22,7 @@ class CategoriesKind(ArrayKind):
     """Codes that count from 0: `offset` is subtracted, `sizes` has the number of codes of each element."""
 
     name = "categories"
-    reads = "category codes, an embedding each"
+    reads = "category codes, one embedding for each"
 
     def match(self, space: spaces.Space[Any], path: str, keys: Keys, hint: Hint | None) -> Leaf | None:
         if hint is not None:

@@ -20,7 +20,7 @@ class GridKind(ArrayKind):
     """A grid whose cells are codes: `sizes` has the number of codes of each channel."""
 
     name = "grid"
-    reads = "a grid of category codes, an embedding each"
+    reads = "a grid of category codes, one embedding for each"
     hints = "codes"
 
     def match(self, space: spaces.Space[Any], path: str, keys: Keys, hint: Hint | None) -> Leaf | None:
