@@ -34,7 +34,7 @@ def show_result(folder: Path, output: Output) -> dict[str, Any]:
             f"kept: the weights after {best['updates']:,} updates, {title} {describe_validation(validation)}",
             f"the agent agrees with the recorded action in {validation['agreement']:.0%} of the steps of "
             f"{validation['sessions']:,} held-out sessions",
-            f"{title}  {summary_line(curve)}",
+            f"held-out score (larger is better)  {summary_line(curve)}",
             f"{summary['updates']:,} updates in {summary['seconds']:.0f} s; all files are in [bold]{folder}[/], the learning "
             "curve as learning-curve.png",
             f"next: [cyan]seqel evaluate {escape(shlex.quote(str(folder)))} {escape(files)}[/]   "
