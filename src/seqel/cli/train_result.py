@@ -18,9 +18,9 @@ def show_result(folder: Path, output: Output) -> dict[str, Any]:
 
     from rich.markup import escape
 
-    from seqel.terminal import summary_line
+    from seqel.terminal import below_here, summary_line
 
-    place, folder = folder, _shown(folder)
+    place, folder = folder, below_here(folder)
     summary: dict[str, Any] = json.loads((place / "summary.json").read_text(encoding="utf-8"))
     best = summary["best"]
     curve = _validations(place)
@@ -53,11 +53,6 @@ def show_result(folder: Path, output: Output) -> dict[str, Any]:
         f"next: [cyan]seqel evaluate {folder}[/]   (fresh seeds, with intervals); plot: {folder}/learning-curve.png",
     )
     return summary | {"folder": str(folder)}
-
-
-def _shown(folder: Path) -> Path:
-    """Return a folder as it is shown: relative if it is below the current directory."""
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def _validations(folder: Path) -> list[float]:

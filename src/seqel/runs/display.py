@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from seqel.terminal import PLAIN_EVERY, duration, sparkline
+from seqel.terminal import PLAIN_EVERY, below_here, duration, sparkline
 from seqel.training.config import RunConfig
 from seqel.training.held_out import HeldOut
 from seqel.training.record import Record
@@ -40,7 +40,7 @@ class Progress:
         self._live: Any = None
 
     def __enter__(self) -> Progress:
-        self.console.print(f"training on {self._what()}, folder {self.folder}", markup=False)
+        self.console.print(f"training on {self._what()}, folder {below_here(self.folder)}", markup=False)
         if self.console.is_terminal:
             from rich.live import Live
 
