@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["BARS", "PLAIN_EVERY", "duration", "sparkline", "summary_line"]
+from pathlib import Path
+
+__all__ = ["BARS", "PLAIN_EVERY", "below_here", "duration", "sparkline", "summary_line"]
 
 PLAIN_EVERY = 10.0  # seconds between lines if standard error is not a terminal
 BARS = "▁▂▃▄▅▆▇█"
+
+
+def below_here(path: Path) -> Path:
+    """Return a path as it is shown: relative if it is below the current directory."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def sparkline(values: list[float], share: bool = False) -> str:

@@ -6,6 +6,8 @@ import dataclasses
 import io
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -80,6 +82,26 @@ def test_the_last_line_is_printed_once(capsys: pytest.CaptureFixture[str], monke
     with Progress(CONFIG, Path("runs/x")) as progress:
         progress.take(record(400, mean=0.75))
     assert capsys.readouterr().err.count("400 of 1,000") == 1
+
+
+def trainer(count: int, elapsed: float) -> Any:
+    return SimpleNamespace(count=count, elapsed=elapsed)
+
+
+def test_lines_between_two_records_do_not_delay_the_next_records_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("seqel.runs.display.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    with Progress(CONFIG, Path("runs/x"), offline=True) as progress:
+        for steps in (100, 200, 300):
+            for _ in range(11):
+                clock[0] += 1.5
+                progress.tick(trainer(steps, clock[0]))
+            progress.take(record(steps, mean=0.75))
+    lines = capsys.readouterr().err.splitlines()
+    assert sum("validation return" in line for line in lines) == 3, "each record"
+    assert sum(line.startswith("updates") and "validation" not in line for line in lines) >= 3
 
 
 def test_a_fit_reports_its_progress_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

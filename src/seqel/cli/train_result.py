@@ -18,9 +18,9 @@ def show_result(folder: Path, output: Output) -> dict[str, Any]:
 
     from rich.markup import escape
 
-    from seqel.terminal import summary_line
+    from seqel.terminal import below_here, summary_line
 
-    place, folder = folder, _shown(folder)
+    place, folder = folder, below_here(folder)
     summary: dict[str, Any] = json.loads((place / "summary.json").read_text(encoding="utf-8"))
     best = summary["best"]
     curve = _validations(place)
@@ -34,7 +34,7 @@ def show_result(folder: Path, output: Output) -> dict[str, Any]:
             f"kept: the weights after {best['updates']:,} updates, {title} {describe_validation(validation)}",
             f"the agent agrees with the recorded action in {validation['agreement']:.0%} of the steps of "
             f"{validation['sessions']:,} held-out sessions",
-            f"{title}  {summary_line(curve)}",
+            f"held-out score (larger is better)  {summary_line(curve)}",
             f"{summary['updates']:,} updates in {summary['seconds']:.0f} s; all files are in [bold]{folder}[/], the learning "
             "curve as learning-curve.png",
             f"next: [cyan]seqel evaluate {escape(shlex.quote(str(folder)))} {escape(files)}[/]   "
@@ -53,11 +53,6 @@ def show_result(folder: Path, output: Output) -> dict[str, Any]:
         f"next: [cyan]seqel evaluate {folder}[/]   (fresh seeds, with intervals); plot: {folder}/learning-curve.png",
     )
     return summary | {"folder": str(folder)}
-
-
-def _shown(folder: Path) -> Path:
-    """Return a folder as it is shown: relative if it is below the current directory."""
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def _validations(folder: Path) -> list[float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from seqel.terminal import PLAIN_EVERY, duration, sparkline
+from seqel.terminal import PLAIN_EVERY, below_here, duration, sparkline
 from seqel.training.config import RunConfig
 from seqel.training.held_out import HeldOut
 from seqel.training.record import Record
@@ -35,12 +35,12 @@ class Progress:
         self.speed = 0.0
         self.count = 0  # so far in the run's unit, from the ticks
         self._first: tuple[float, int] | None = None  # time and update of the first tick
-        self._said = time.monotonic()
-        self._told: Record | None = None  # the last record for which a line was printed
+        self._last_line = self._last_record_line = time.monotonic()
+        self._printed: Record | None = None  # the last record for which a line was printed
         self._live: Any = None
 
     def __enter__(self) -> Progress:
-        self.console.print(f"training on {self._what()}, folder {self.folder}", markup=False)
+        self.console.print(f"training on {self._what()}, folder {below_here(self.folder)}", markup=False)
         if self.console.is_terminal:
             from rich.live import Live
 
@@ -53,7 +53,7 @@ class Progress:
     ) -> None:
         if self._live is not None:
             self._live.stop()
-        elif self.record is not self._told:
+        elif self.record is not self._printed:
             self.console.print(self.line(), markup=False, soft_wrap=True)
 
     def _what(self) -> str:
@@ -69,8 +69,10 @@ class Progress:
             self.best = max(self.curve[-1], self.best if self.best is not None else self.curve[-1])
         for note in record.notes:
             self.console.print(f"note: {note}", markup=False)
-        if self._live is None and time.monotonic() - self._said >= PLAIN_EVERY:
-            self._said, self._told = time.monotonic(), record
+        now = time.monotonic()  # lines of `tick` do not delay a record's line
+        if self._live is None and now - self._last_record_line >= PLAIN_EVERY:
+            self._last_line = self._last_record_line = now
+            self._printed = record
             self.console.print(self.line(), markup=False, soft_wrap=True)
 
     def tick(self, trainer: Trainer) -> None:
@@ -79,8 +81,8 @@ class Progress:
         now = time.monotonic()
         if self._first is None:
             self._first = now, trainer.count
-        if self._live is None and now - self._said >= PLAIN_EVERY:
-            self._said = now
+        if self._live is None and now - self._last_line >= PLAIN_EVERY:
+            self._last_line = now
             begun, before = self._first
             line = f"updates {trainer.count:,} of {self.total:,}  time {duration(trainer.elapsed)}"
             if trainer.count > before:

@@ -217,7 +217,8 @@ class RunConfig:
     observation: dict[str, Any] = setting(
         factory=dict,
         meaning="How parts of the observation are read: a table from their path to 'pixels' or 'codes' (integer grids), or "
-        "to the largest number of entities (a Sequence). Empty: as their space says.",
+        "to the largest number of entities (a Sequence), or to the number of bytes that are read (a Text). Empty: as their "
+        "space says.",
     )
     init_from: str = setting(
         "", "A run or agent whose weights training starts from; the shape of its network is used as well."
