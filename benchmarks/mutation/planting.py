@@ -115,7 +115,8 @@ class Finder(cst.CSTVisitor):  # type: ignore[misc, unused-ignore]  # libcst may
 
 
 def _replaced(module: cst.Module, node: cst.CSTNode, new: cst.CSTNode) -> str:
-    return str(module.deep_replace(node, new).code)
+    changed: Any = module.deep_replace(node, new)  # libcst declares a node, and returns the module
+    return str(changed.code)
 
 
 def _code(node: cst.CSTNode) -> str:
@@ -136,7 +137,7 @@ def mutants_of(path: Path) -> list[Mutant]:
     MetadataWrapper(module, unsafe_skip_copy=True).visit(finder)
     lines, found = text.splitlines(), []
     for node, new, function, first, last in finder.found:
-        if isinstance(node, cst.If):
+        if isinstance(node, cst.If) and isinstance(new, cst.If):
             before, after = f"if {_code(node.test)}", f"if {_code(new.test)}"
         else:
             before, after = _code(node), _code(new)
