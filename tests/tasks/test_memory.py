@@ -11,11 +11,11 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from seqel.errors import ConfigError, EnvironmentFault, SpaceError
-from seqel.tasks.memory import DOWN, LEFT, RIGHT, UP, PassiveTMaze, optimal_action
+from seqel.tasks.memory import DOWN, LEFT, RIGHT, UP, ActiveTMaze, PassiveTMaze, TMaze, optimal_action
 from seqel.tasks.registry import TASKS, register
 
 
-def play(env: PassiveTMaze, choose: Any, **reset: Any) -> tuple[float, list[Any], list[float], dict[str, Any]]:
+def play(env: TMaze, choose: Any, **reset: Any) -> tuple[float, list[Any], list[float], dict[str, Any]]:
     """Return the return, observations, rewards and last info of one episode; `choose` gets the observations so far."""
     observations = [env.reset(**reset)[0]]
     rewards: list[float] = []
@@ -96,8 +96,50 @@ def test_an_optimal_player_needs_its_memory() -> None:
     junction = np.array([1, 0], np.float32)
     assert optimal_action([np.array([0, 1], np.float32), junction]) == UP
     assert optimal_action([np.array([0, -1], np.float32), junction]) == DOWN
+    assert optimal_action([np.zeros(2, np.float32), junction]) == LEFT  # it has seen no cue yet
     with pytest.raises(ValueError, match="got none"):
         optimal_action([])
+
+
+@pytest.mark.parametrize("length", [1, 2, 10, 100])
+def test_the_optimal_player_of_the_active_maze_fetches_the_cue_first(length: int) -> None:
+    cues = set()
+    for seed in range(20):
+        total, observations, rewards, info = play(ActiveTMaze(length), optimal_action, seed=seed)
+        assert (total, info) == (1.0, {"is_success": True})
+        assert rewards == [0.0] * (length + 2) + [1.0]
+        cue = observations[1][1]
+        cues.add(cue)
+        expected = [(0, 0), (0, cue), *[(0, 0)] * length, (1, 0), (1, cue)]
+        np.testing.assert_array_equal(observations, np.array(expected, np.float32))
+    assert cues == {-1.0, 1.0}
+
+
+def test_without_the_cue_half_of_the_active_mazes_are_solved_at_no_penalty() -> None:
+    env = ActiveTMaze(5)
+    env.reset(seed=0)
+    returns = [play(env, lambda o: UP if o[-1][0] == 1 else RIGHT)[0] for _ in range(2000)]
+    assert set(returns) == {0.0, 1.0}
+    assert abs(np.mean(returns) - 0.5) < 0.045  # 4 standard errors
+
+
+@pytest.mark.parametrize(
+    ("actions", "rewards", "success"),
+    [  # length 2, junction at 3, goal up: 5 steps; behind where x < t - 1
+        ([LEFT, RIGHT, RIGHT, RIGHT, UP], [0, 0, 0, 0, 1], True),
+        ([LEFT, RIGHT, RIGHT, RIGHT, DOWN], [0, 0, 0, 0, 0], False),
+        ([RIGHT, RIGHT, UP, UP, UP], [0, 0, 0, 0, 1], True),
+        ([UP, UP, UP, UP, UP], [0, 0, -0.5, -0.5, 0], False),
+        ([LEFT, LEFT, LEFT, LEFT, LEFT], [0, -0.5, -0.5, -0.5, 0], False),
+        ([LEFT, LEFT, RIGHT, RIGHT, RIGHT], [0, -0.5, -0.5, -0.5, 0], False),
+    ],
+)
+def test_rewards_of_the_active_maze_by_hand(actions: list[int], rewards: list[float], success: bool) -> None:
+    _, observations, came, info = play(ActiveTMaze(2), script(*actions), options={"cue": 1})
+    assert came == rewards
+    assert info == {"is_success": success}
+    shown = [tuple(seen) for seen in observations if seen[0] == 0 and seen[1] != 0]
+    assert shown == [(0.0, 1.0)] * (actions[0] == LEFT), "the cue is shown once, and only one step to the left"
 
 
 def test_same_seed_same_cues() -> None:
@@ -113,7 +155,8 @@ def test_gymnasium_accepts_it() -> None:
     register()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_env(gymnasium.make("seqel/TMaze10-v0", render_mode="ansi").unwrapped)
+        for name in ("TMaze10", "ActiveTMaze10"):
+            check_env(gymnasium.make(f"seqel/{name}-v0", render_mode="ansi").unwrapped)
 
 
 def test_render() -> None:
@@ -125,6 +168,9 @@ def test_render() -> None:
         env.step(action)
     assert env.render() == "   .\n....\n   @"
     assert PassiveTMaze(3).render() is None
+    active = ActiveTMaze(3, render_mode="ansi")
+    active.reset(options={"cue": 1})
+    assert active.render() == "    G\n.@...\n    ."
 
 
 def test_misuse_is_reported() -> None:
@@ -156,9 +202,13 @@ def test_lengths_by_id() -> None:
         if "TMaze" not in task.id:
             continue
         env = gymnasium.make(task.id)
-        assert env.unwrapped.length == task.kwargs["length"] == task.memory  # type: ignore[attr-defined]
+        maze = env.unwrapped
+        assert isinstance(maze, TMaze)
+        assert isinstance(maze, ActiveTMaze) == task.id.startswith("seqel/Active")
+        assert maze.length == task.kwargs["length"] == task.memory - maze.detour
         assert env.metadata["seqel"] == task.suggested
         assert env.spec is not None
         assert env.spec.max_episode_steps is None, "the end is termination, not a time limit's truncation"
         assert env.spec.reward_threshold == task.threshold
-    assert gymnasium.make("seqel/TMaze-v0", length=7).unwrapped.length == 7  # type: ignore[attr-defined]
+    for name in ("TMaze", "ActiveTMaze"):
+        assert gymnasium.make(f"seqel/{name}-v0", length=7).unwrapped.length == 7  # type: ignore[attr-defined]

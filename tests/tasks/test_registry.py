@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import seqel.tasks.registry as registry
+from seqel.environments.probe import probe
+from seqel.environments.resolve import resolve
 from seqel.tasks.registry import TASKS
 
 
@@ -19,13 +21,26 @@ def test_table() -> None:
     assert len(set(ids)) == len(ids)
     locks = ["seqel/CombinationLock-v0", "seqel/FlatCombinationLock-v0"]
     mazes = [f"seqel/TMaze{length}-v0" for length in ("", 10, 20, 50, 100, 250, 500)]
-    assert ids == [*mazes, "seqel/CarFlag-v0", "seqel/MemoryCards-v0", *locks, "seqel/ShuffledObjects-v0"]
+    mazes += [f"seqel/ActiveTMaze{length}-v0" for length in ("", 10, 20, 100)]
+    older = ["seqel/CarFlag-v0", "seqel/MemoryCards-v0", *locks, "seqel/ShuffledObjects-v0"]
+    colours = [f"seqel/RecallColour{count}-v0" for count in ("", 8, 30)]
+    newer = ["KeyToDoor", "BanditTrials", "Copy", "AssociativeRecall", "MazeSearch"]
+    assert ids == [*mazes, *older, *colours, *(f"seqel/{name}-v0" for name in newer)]
     for task in TASKS:
         assert task.summary
         assert task.reference
         hash(task)
     with pytest.raises(FrozenInstanceError):
         TASKS[0].memory = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.id)
+def test_an_agent_can_play_every_task(task: registry.Task) -> None:
+    found = probe(resolve(task.id), steps=600, episodes=2)
+    assert found.reports_success
+    assert all(warning.startswith("random play got no reward") for warning in found.warnings), found.warnings
+    if task.suggested:
+        assert found.suggested == task.suggested
 
 
 def test_tasks_need_no_torch_and_load_late() -> None:

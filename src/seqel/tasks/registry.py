@@ -40,9 +40,37 @@ def _tmaze(name: str, length: int) -> Task:
     )
 
 
+def _active_tmaze(name: str, length: int) -> Task:
+    return Task(
+        id=f"seqel/{name}-v0",
+        entry_point="seqel.tasks.memory:ActiveTMaze",
+        summary=f"Fetch a cue one step behind the start, walk {length} steps, turn as the cue said",
+        memory=length + 1,
+        kwargs={"length": length},
+        suggested={"discount": 1.0, "context": length + 3},
+        threshold=0.99,
+        reference="Ni et al. 2023, arXiv:2307.03864",
+    )
+
+
+def _recall_colour(name: str, colours: int) -> Task:
+    return Task(
+        id=f"seqel/{name}-v0",
+        entry_point="seqel.tasks.recall_colour:RecallColour",
+        summary=f"Name which of {colours} colours a noisy picture showed 18 steps ago",
+        memory=18,
+        kwargs={"colours": colours},
+        suggested={"context": 20, "observation": {"observation": "pixels"}},
+        threshold=0.95,
+        reference="this project, after Cherepanov et al. 2025, arXiv:2502.10550",
+    )
+
+
 TASKS: tuple[Task, ...] = (
     _tmaze("TMaze", 50),  # other lengths: gymnasium.make("seqel/TMaze-v0", length=1500)
     *(_tmaze(f"TMaze{length}", length) for length in (10, 20, 50, 100, 250, 500)),
+    _active_tmaze("ActiveTMaze", 50),
+    *(_active_tmaze(f"ActiveTMaze{length}", length) for length in (10, 20, 100)),
     Task(
         id="seqel/CarFlag-v0",
         entry_point="seqel.tasks.car_flag:CarFlag",
@@ -85,6 +113,53 @@ TASKS: tuple[Task, ...] = (
         suggested={"discount": 1.0, "context": 11},
         threshold=0.95,
         reference="this project, to test sets of entities",
+    ),
+    _recall_colour("RecallColour", 3),
+    *(_recall_colour(f"RecallColour{colours}", colours) for colours in (8, 30)),
+    Task(
+        id="seqel/KeyToDoor-v0",
+        entry_point="seqel.tasks.key_to_door:KeyToDoor",
+        summary="Fetch a key, eat apples for 30 steps, open a door: the credit for the key comes late and among noise",
+        memory=0,  # to act; its values need to remember the key
+        suggested={"discount": 1.0, "context": 50},
+        reference="Hung et al. 2019, arXiv:1810.06721",
+    ),
+    Task(
+        id="seqel/BanditTrials-v0",
+        entry_point="seqel.tasks.bandit:BanditTrials",
+        summary="Find the best arm of a new bandit in every episode: 5 arms, 100 pulls",
+        memory=100,
+        suggested={"discount": 1.0, "context": 100},
+        threshold=77.0,  # 95 % of the way from chance (50) to the Gittins index (78.4)
+        reference="Duan et al. 2016, arXiv:1611.02779",
+    ),
+    Task(
+        id="seqel/Copy-v0",
+        entry_point="seqel.tasks.sequences:Copy",
+        summary="See eight symbols, wait eight steps, then reproduce them in order",
+        memory=16,
+        suggested={"discount": 0.0, "context": 24},
+        threshold=0.95,
+        reference="Graves et al. 2014, arXiv:1410.5401",
+    ),
+    Task(
+        id="seqel/AssociativeRecall-v0",
+        entry_point="seqel.tasks.sequences:AssociativeRecall",
+        summary="See six pairs of a key and a value, then name the value of each key",
+        memory=11,
+        suggested={"discount": 0.0, "context": 12},
+        threshold=0.95,
+        reference="Graves et al. 2014, arXiv:1410.5401",
+    ),
+    Task(
+        id="seqel/MazeSearch-v0",
+        entry_point="seqel.tasks.maze_search:MazeSearch",
+        summary="Go to the object that is asked for, again and again, in a maze that is new in every episode",
+        memory=250,
+        suggested={"context": 128},
+        threshold=21.0,  # nine tenths of what a player with a map gets
+        limit=250,
+        reference="after Pasukonis et al. 2022, arXiv:2210.13383",
     ),
 )
 
