@@ -24,9 +24,9 @@ from typing import Any
 
 import gymnasium as gym
 import torch
-from learn import HiddenVelocities, commit
 
 import seqel
+from learn import HiddenVelocities, commit
 from seqel.training.record import Record
 
 RESULTS = Path(__file__).parent / "results" / "one-default"
@@ -101,7 +101,7 @@ def run(name: str, seed: int, preset: str, settings: dict[str, Any]) -> dict[str
         except KeyboardInterrupt:
             if not curve or curve[-1][1] <= 60.0 * task.minutes:
                 raise
-        best = seqel.evaluate(out, task.env, task.episodes, seed=10_000)
+        best = seqel.evaluate(seqel.Agent.load(out), task.env, task.episodes, seed=10_000)
         summary = json.loads((out / "summary.json").read_text())
     return {
         "task": name, "seed": seed, "preset": preset, "settings": settings, "mean": best.mean, "interval": best.interval,

@@ -119,8 +119,11 @@ def play(name: str, arguments: dict[str, Any], make: MakePlayer, episodes: int) 
     env = gymnasium.make(f"seqel/{name}-v0", disable_env_checker=True, **arguments)
     rng, totals, successes = np.random.default_rng(1), [], 0
     for episode in range(episodes):
-        seen, actions, rewards, over = [env.reset(seed=episode)[0]], [], [], False
-        act, info = make(env.unwrapped, rng), {}
+        seen, over = [env.reset(seed=episode)[0]], False
+        actions: list[Any] = []
+        rewards: list[float] = []
+        act = make(env.unwrapped, rng)
+        info: dict[str, Any] = {}
         while not over:
             actions.append(act(seen, actions, rewards))
             observation, reward, terminated, truncated, info = env.step(actions[-1])

@@ -22,7 +22,8 @@ def play(env: BanditTrials, choose: Callable[[list[int], list[float]], int]) -> 
     assert env.reset()[0] == 0
     actions: list[int] = []
     rewards: list[float] = []
-    terminated, info = False, {}
+    terminated = False
+    info: dict[str, Any] = {}
     while not terminated:
         actions.append(choose(actions, rewards))
         observation, reward, terminated, truncated, info = env.step(actions[-1])

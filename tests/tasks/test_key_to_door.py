@@ -33,7 +33,8 @@ def play(
     env: KeyToDoor, choose: Callable[[list[Any]], int], **reset: Any
 ) -> tuple[list[float], list[Any], dict[str, Any]]:
     """Return the rewards, observations and last info of one episode; `choose` gets the observations so far."""
-    seen, rewards, terminated, info = [env.reset(**reset)[0]], [], False, {}
+    info: dict[str, Any] = {}
+    seen, rewards, terminated = [env.reset(**reset)[0]], [], False
     while not terminated:
         observation, reward, terminated, truncated, info = env.step(choose(seen))
         assert not truncated and env.observation_space.contains(observation)

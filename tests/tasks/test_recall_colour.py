@@ -65,7 +65,9 @@ def test_the_noise_is_new_in_every_pixel_and_as_wide_as_it_says() -> None:
 
 @pytest.mark.parametrize("colours", [2, 3, 8, 30])
 def test_the_best_return_is_1_and_without_memory_it_is_chance(colours: int) -> None:
-    env, best, current = RecallColour(colours, delay=3), [], []
+    env = RecallColour(colours, delay=3)
+    best: list[Any] = []
+    current: list[Any] = []
     for seed in range(1000):
         seen, over = [env.reset(seed=seed)[0]], False
         while not over:
