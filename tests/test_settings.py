@@ -126,6 +126,11 @@ def test_a_value_with_a_name_is_written_and_read_by_its_name() -> None:
     assert shown["goal"] == ('"none"', "a finite number of at most 9, or 'none'")
 
 
+def test_a_string_that_is_no_toml_value_is_kept() -> None:
+    digits = "9" * 5_000  # more than Python reads
+    assert [parse(text) for text in ("3", "true", "[1, 2]", "easy", digits)] == [3, True, [1, 2], "easy", digits]
+
+
 def test_what_is_still_to_be_chosen_is_listed_by_name() -> None:
     assert unresolved(Outer()) == ["reach"] and unresolved(Outer(reach=2)) == []
     assert unresolved(RunConfig()) == [

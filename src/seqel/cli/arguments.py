@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
@@ -10,8 +9,6 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 from seqel.errors import ConfigError
 
 __all__ = ["ENV_HELP", "EnvArguments", "Json", "OptionalEnv", "RequiredEnv", "Trust", "pairs", "settings", "values"]
-
-TABLES = ("env_args.", "observation.")  # settings that are tables with any names
 
 ENV_HELP = "a registered id (CartPole-v1), module:Id-v0, or your own class as module:ClassName"
 
@@ -62,17 +59,15 @@ def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
 
 def settings(texts: tuple[str, ...]) -> dict[str, Any]:
     """Like `pairs` for --set; an entry of a table, such as `observation.text=128`, is read as TOML, like `values`."""
-    found = pairs(texts, "--set")
-    return {name: _value(text) if name.startswith(TABLES) else text for name, text in found.items()}
+    from seqel.settings import list_settings, parse
+    from seqel.training.config import RunConfig
+
+    tables = tuple(f"{info.name}." for info in list_settings(RunConfig) if info.kind == "a table")
+    return {name: parse(text) if name.startswith(tables) else text for name, text in pairs(texts, "--set").items()}
 
 
 def values(texts: tuple[str, ...], option: str = "--env-arg") -> dict[str, Any]:
     """Like `pairs`, with each value read as TOML; other values are kept as text, so that `mode=easy` works."""
-    return {name: _value(text) for name, text in pairs(texts, option).items()}
+    from seqel.settings import parse
 
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
-        return text
+    return {name: parse(text) for name, text in pairs(texts, option).items()}

@@ -10,7 +10,7 @@ from seqel.errors import ConfigError
 from seqel.settings.declaration import declared, dotted, fields, in_words
 from seqel.settings.listing import suggest
 
-__all__ = ["as_dict", "replace", "unresolved"]
+__all__ = ["as_dict", "parse", "replace", "unresolved"]
 
 Config = TypeVar("Config")
 
@@ -40,8 +40,8 @@ def _replace(config: Config, changes: dict[str, Any], prefix: str, root: type[An
                 value = _replace(current, value, full, root)
             elif not isinstance(value, type(current)):
                 raise ConfigError(f"{full}: expected a table of settings, got {value!r}")
-        elif isinstance(value, str):
-            value = _parse(value, kinds[name])
+        elif isinstance(value, str) and not (kinds[name] is str or get_origin(kinds[name]) is Literal):
+            value = parse(value)  # if it is still a string, `check` refuses it by name
         changed[name] = value
     copy: Config = dataclasses.replace(config, **changed)  # type: ignore[type-var]
     return copy
@@ -68,11 +68,9 @@ def unresolved(config: Any, prefix: str = "") -> list[str]:
     return found
 
 
-def _parse(text: str, kind: Any) -> Any:
-    """Parse a string from a command line as a TOML value; keep it as it is if a string is expected."""
-    if kind is str or get_origin(kind) is Literal:
-        return text
+def parse(text: str) -> Any:
+    """Read a string, for instance from a command line, as a TOML value; return it unchanged if it is none."""
     try:
         return tomllib.loads(f"x = {text}")["x"]
     except (ValueError, RecursionError):  # ValueError: also more digits than Python reads
-        return text  # refused by `check`, which knows the setting's name
+        return text
