@@ -132,7 +132,10 @@ class FQETrainer(OfflineTrainer):
             np.clip(BLOCK // (len(self.policies) * self.source.action.dims * self.source.action.actions), 512, 16_384)
         )
         return recorded.batches(
-            window=config.replay.window, context=config.network.context, discount=self.discount, tokens=tokens
+            window=config.replay.window,
+            context=config.network.context,
+            discount=config.objective.discount,
+            tokens=tokens,
         )
 
     def prepare(self, batch: SequenceBatch) -> SequenceBatch:

@@ -83,10 +83,8 @@ def describe_validation(validation: dict[str, Any], best: float | None = None) -
 class Sums:
     """Accumulates the sums behind `HeldOut`, batch by batch."""
 
-    def __init__(
-        self, network: QNetwork, objective: ObjectiveConfig, discount: float, lengths: NDArray[np.int64]
-    ) -> None:
-        self.network, self.objective, self.discount = network, objective, discount
+    def __init__(self, network: QNetwork, objective: ObjectiveConfig, lengths: NDArray[np.int64]) -> None:
+        self.network, self.objective = network, objective
         self.lengths = torch.from_numpy(lengths)  # (episodes,)
         self.steps = 0
         self.evaluates = False  # whether batches hold policies to evaluate; then no greedy action is compared
@@ -128,7 +126,8 @@ class Sums:
         assert batch.episode_index is not None
         # longer episodes span several windows
         whole = begins & (batch.valid.sum(dim=1) == self.lengths.to(begins.device)[batch.episode_index])
-        earned = discounted_return(batch.reward, torch.full_like(batch.reward, self.discount), batch.valid)[:, 0]
+        discount = torch.full_like(batch.reward, objective.discount)
+        earned = discounted_return(batch.reward, discount, batch.valid)[:, 0]
         self.first_return += earned[whole].tolist()
 
     def first_values(self) -> NDArray[np.float64]:

@@ -54,7 +54,6 @@ class OfflineTrainer(Trainer):
         info["held_out"] = {"share": config.offline.held_out, "seed": config.seed}  # identifies the held-out episodes
         self.agent = Agent(network, info | described(source))
         self.learner = Learner(network, config.objective, config.learner)
-        self.discount = config.objective.discount
         self.rng = np.random.default_rng(config.seed + 2)
         self._observe()
         self.checks_since_best = 0  # validations since the last accepted one
@@ -69,7 +68,7 @@ class OfflineTrainer(Trainer):
 
     def _observe(self) -> None:
         """Set the return scale and the statistics of vector observations from the training episodes, once."""
-        self.learner.rescale(return_scale(self.training_episodes, self.discount))
+        self.learner.rescale(return_scale(self.training_episodes, self.config.objective.discount))
         statistics = {}
         for path, encoder in self.agent.network.tokens.vectors().items():
             values = torch.from_numpy(self.training_episodes.observations(path).astype(np.float64))
@@ -95,7 +94,7 @@ class OfflineTrainer(Trainer):
             self._windows(window),
             window=window,
             context=config.network.context,
-            discount=self.discount,
+            discount=config.objective.discount,
             rng=self.rng,
             pad_to=window if config.learner.compile == "on" else None,
             pack=self.agent.network.trunk.packs_rows,
@@ -143,11 +142,14 @@ class OfflineTrainer(Trainer):
     def validation_sums(self) -> Sums:
         """Return the sums over held-out steps from which `validate` computes its means."""
         config, network = self.config, self.best_agent.network
-        sums = Sums(network, config.objective, self.discount, self.held_out_episodes.lengths)
+        sums = Sums(network, config.objective, self.held_out_episodes.lengths)
         action = self.source.action  # one value per action and step: with many actions, fewer steps at a time
         tokens = int(np.clip(HELD_OUT_VALUES // (action.actions * action.dims), 1, 16_384))
         for batch in self.held_out_episodes.batches(
-            window=config.replay.window, context=config.network.context, discount=self.discount, tokens=tokens
+            window=config.replay.window,
+            context=config.network.context,
+            discount=config.objective.discount,
+            tokens=tokens,
         ):
             batch = self.prepare(batch)
             slow = self.learner.target(batch)
