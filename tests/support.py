@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -89,6 +89,19 @@ def same_q(one: torch.Tensor, other: torch.Tensor) -> None:
     worst = ((one - other).abs() / other.abs().clamp(min=1.0)).max()
     assert worst <= 1e-5, f"largest difference {worst:.2e}"
     assert (one.argmax(-1) == other.argmax(-1)).all()
+
+
+def play(env: Any, choose: Callable[[list[Any]], int], **reset: Any) -> tuple[list[float], list[Any], dict[str, Any]]:
+    """Return the rewards, observations and last info of one episode; `choose` gets the observations so far."""
+    info: dict[str, Any] = {}
+    seen, rewards, terminated = [env.reset(**reset)[0]], [], False
+    while not terminated:
+        observation, reward, terminated, truncated, info = env.step(choose(seen))
+        assert not truncated and env.observation_space.contains(observation)
+        assert terminated or info == {}
+        seen.append(observation)
+        rewards.append(reward)
+    return rewards, seen, info
 
 
 class Dials(gym.Env[Any, np.ndarray]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -27,21 +26,7 @@ from seqel.tasks.key_to_door import (
     optimal_action,
 )
 from seqel.tasks.registry import register
-
-
-def play(
-    env: KeyToDoor, choose: Callable[[list[Any]], int], **reset: Any
-) -> tuple[list[float], list[Any], dict[str, Any]]:
-    """Return the rewards, observations and last info of one episode; `choose` gets the observations so far."""
-    info: dict[str, Any] = {}
-    seen, rewards, terminated = [env.reset(**reset)[0]], [], False
-    while not terminated:
-        observation, reward, terminated, truncated, info = env.step(choose(seen))
-        assert not truncated and env.observation_space.contains(observation)
-        assert terminated or info == {}
-        seen.append(observation)
-        rewards.append(reward)
-    return rewards, seen, info
+from support import play
 
 
 def without_the_key(seen: list[Any]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -14,23 +13,12 @@ from gymnasium.utils.env_checker import check_env
 from seqel.errors import ConfigError, EnvironmentFault, SpaceError
 from seqel.tasks.registry import register
 from seqel.tasks.sequences import AssociativeRecall, Copy, copied_symbol, recalled_value
+from support import play
 
 TASKS = {
     "Copy": (Copy, lambda seen: copied_symbol(seen, 8)),
     "AssociativeRecall": (AssociativeRecall, lambda seen: recalled_value(seen, 8)),
 }
-
-
-def play(env: Any, choose: Callable[[list[Any]], int], **reset: Any) -> tuple[list[float], list[Any], dict[str, Any]]:
-    """Return the rewards, observations and last info of one episode; `choose` gets the observations so far."""
-    seen, rewards, terminated, info = [env.reset(**reset)[0]], [], False, {}
-    while not terminated:
-        observation, reward, terminated, truncated, info = env.step(choose(seen))
-        assert not truncated and env.observation_space.contains(observation)
-        assert terminated or info == {}
-        seen.append(observation)
-        rewards.append(reward)
-    return rewards, seen, info
 
 
 @pytest.mark.parametrize("name", TASKS)
