@@ -21,6 +21,7 @@ from seqel.settings import (
     as_toml,
     check,
     list_settings,
+    parse,
     replace,
     section,
     setting,
