@@ -25,14 +25,14 @@ def sparkline(values: list[float], share: bool = False) -> str:
 
 
 def summary_line(values: list[float], width: int = 60, share: bool = False) -> str:
-    """Draw a whole curve in one line, with its first, best and last value. More than `width` values are thinned out."""
+    """Draw a whole curve in one line, with its first, highest and last value. More than `width` values are thinned out."""
     if not values:
         return ""
     count = min(len(values), width)
     shown = [values[round(n * (len(values) - 1) / max(count - 1, 1))] for n in range(count)]
     show = "{:.0%}" if share else "{:.4g}"
-    first, best, last = (show.format(value) for value in (values[0], max(values), values[-1]))
-    return f"{sparkline(shown, share)}  first {first}, best {best}, last {last}"
+    first, highest, last = (show.format(value) for value in (values[0], max(values), values[-1]))
+    return f"{sparkline(shown, share)}  first {first}, highest {highest}, last {last}"
 
 
 def duration(seconds: float) -> str:

@@ -56,17 +56,18 @@ def same_run(one: Path, other: Path) -> bool:
 def test_the_returned_agent_is_the_best_by_validation_and_plays_as_recorded(tmp_path: Path) -> None:
     records: list[Record] = []
     agent = seqel.train(MAZE, steps=1_500, seed=1, out=tmp_path / "run", settings=TINY, progress=records.append)
-    validations = [record.validation for record in records if record.validation is not None]
-    best = max(one.mean for one in validations)
-    assert cast(Any, agent.info["validation"])["mean"] == best
+    best = records[-1].best
+    assert best is not None and cast(Any, agent.info["validation"])["mean"] == best.evaluation.mean
+    (chosen,) = [record.validation for record in records if record.steps == best.steps and record.validation]
     from seqel.environments.resolve import resolve
     from seqel.environments.seeds import VALIDATION
-    from seqel.evaluation.rollout import play
+    from seqel.evaluation.rollout import Evaluation, play
 
-    assert play(agent, resolve(MAZE), 4, VALIDATION.start, 4).mean == pytest.approx(best)
+    assert isinstance(chosen, Evaluation) and chosen.seed in VALIDATION
+    assert play(agent, resolve(MAZE), 4, chosen.seed, 4).returns == chosen.returns == best.evaluation.returns[:4]
     assert [line["steps"] for line in lines(tmp_path / "run")] == [record.steps for record in records]
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["best"]["validation"]["mean"] == best and summary["steps"] >= 1_500
+    assert summary["best"]["validation"]["mean"] == best.evaluation.mean and summary["steps"] >= 1_500
 
 
 def test_a_run_with_an_environment_function_is_resumed_with_it(tmp_path: Path) -> None:

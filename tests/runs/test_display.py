@@ -70,11 +70,11 @@ def test_durations_and_sparklines() -> None:
 
 
 def test_a_finished_curve_is_one_line_with_first_best_and_last_value() -> None:
-    assert summary_line([0.0, 1.0, 0.5]) == "▁█▅  first 0, best 1, last 0.5"
-    assert summary_line([0.25, 0.5], share=True) == "▃▅  first 25%, best 50%, last 50%"
-    assert summary_line([3.0]) == "▁  first 3, best 3, last 3" and summary_line([]) == ""
+    assert summary_line([0.0, 1.0, 0.5]) == "▁█▅  first 0, highest 1, last 0.5"
+    assert summary_line([0.25, 0.5], share=True) == "▃▅  first 25%, highest 50%, last 50%"
+    assert summary_line([3.0]) == "▁  first 3, highest 3, last 3" and summary_line([]) == ""
     long = summary_line([float(n) for n in range(1_000)], width=10)
-    assert long == "▁▂▃▃▄▅▆▆▇█  first 0, best 999, last 999"
+    assert long == "▁▂▃▃▄▅▆▆▇█  first 0, highest 999, last 999"
 
 
 def test_the_last_line_is_printed_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

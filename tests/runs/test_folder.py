@@ -14,7 +14,7 @@ from seqel.errors import CheckpointError, ConfigError, StorageError
 from seqel.integrity import sealed_line
 from seqel.runs.api import _new_folder
 from seqel.runs.folder import RunFolder
-from seqel.runs.metrics import METRICS, VALIDATION, markdown
+from seqel.runs.metrics import BEST, METRICS, VALIDATION, markdown
 from seqel.training.config import preset
 from seqel.training.config_file import load_config
 from support import curves_drawn
@@ -43,7 +43,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 def test_the_content_of_a_run_folder(folder: Path) -> None:
     names = {path.name for path in folder.iterdir() if not path.name.startswith("events.out.tfevents")}
-    parts = {"config.toml", "metrics.jsonl", "summary.json", "learning-curve.png", "checkpoints", "agent"}
+    parts = {"config.toml", "metrics.jsonl", "summary.json", "learning-curve.png", "checkpoints", "agent", "agent-last"}
     assert names == parts, "no temporary file is left"
     assert {path.name for path in (folder / "agent").iterdir()} == {"config.json", "weights.safetensors"}
     assert (folder / "learning-curve.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
@@ -70,15 +70,19 @@ def test_the_summary_covers_the_whole_run(folder: Path) -> None:
     validations = [line for line in lines(folder) if "validation" in line]
     assert (summary["steps"], summary["updates"]) == (600, lines(folder)[-1]["updates"])
     assert summary["final"] == validations[-1] and summary["solved"] is False
-    assert summary["best"]["validation"]["mean"] == max(one["validation"]["mean"] for one in validations)
+    best = summary["best"]["validation"]
+    kept = validations[-1]["best"]
+    assert (summary["best"]["steps"], best["mean"], best["episodes"]) == (kept["steps"], kept["mean"], kept["episodes"])
+    assert summary["final_is_below_best"] is False
     assert summary["seconds"] >= lines(folder)[-1]["seconds"]
 
 
 def test_every_logged_number_is_documented_and_vice_versa(folder: Path) -> None:
     logged = {name for line in lines(folder) for name in line} | {"crc32"}
-    assert logged <= {*METRICS, "validation"}
+    assert logged <= {*METRICS, "validation", "best"}
     assert set(METRICS) - logged == {"solved", "notes"}, "these are written only if there is something to report"
     assert {name for line in lines(folder) for name in line.get("validation", {})} == set(VALIDATION)
+    assert {name for line in lines(folder) for name in line.get("best", {})} == set(BEST)
     page = Path(__file__).parents[2] / "docs" / "metrics.md"
     assert page.read_text().endswith(markdown()), "docs/metrics.md differs from seqel.runs.metrics.markdown()"
 

@@ -219,10 +219,137 @@ def test_the_averaged_weights_may_act(tmp_path: Path) -> None:
         MAZE, steps=200, settings=settings | {"learner.schedule": "constant"}, out=tmp_path / "b", progress=False
     )
     assert np.isfinite(seqel.evaluate(whole, MAZE, 4).mean)
+    saved = seqel.Agent.load(tmp_path / "b" / "agent-last")
+    gone_on = resume(tmp_path / "c", data=recorded(), steps=60, progress=False)
+    for one, other in zip(whole.network.parameters(), gone_on.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0.0, atol=0.0)
+    kept = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("b", "c")]
+    for one_line, other_line in zip(*kept, strict=True):
+        first, second = json.loads(one_line), json.loads(other_line)
+        assert first["loss"] == second["loss"] and first["validation"] == second["validation"]
+
+
+def test_resuming_with_other_data_is_refused(tmp_path: Path) -> None:
+    seqel.train(data=recorded(), preset="offline-cql", settings=QUICK, out=tmp_path / "run", progress=False)
+    with pytest.raises(CheckpointError, match="training transitions"):
+        resume(tmp_path / "run", data=recorded(31), steps=80, progress=False)
+
+
+def test_a_falling_held_out_score_ends_the_run(tmp_path: Path) -> None:
+    settings = QUICK | {
+        "offline.updates": 2_000,
+        "offline.every": 5,
+        "offline.patience": 3,
+        "learner.learning_rate": 0.05,
+    }
+    seqel.train(data=recorded(), preset="behaviour-cloning", settings=settings, out=tmp_path / "run", progress=False)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["updates"] < 2_000 and summary["solved"]
+    assert summary["final"]["updates"] - summary["best"]["updates"] == 15
+
+
+def test_from_data_to_the_environment(tmp_path: Path) -> None:
+    data = recorded()
+    settings = QUICK | {"offline.updates": 20}
+    start = seqel.train(data=data, preset="offline-cql", settings=settings, out=tmp_path / "old", progress=False)
+    online = TINY | {"exploration.bonus": 0.0, "objective.cql_alpha": 0.1}
+    agent = seqel.train(MAZE, start=start, data=data, steps=400, settings=online, out=tmp_path / "new", progress=False)
+    assert agent.network.config == start.network.config, "the shape is the starting agent's, whatever the settings say"
+    before = dict(start.network.named_parameters())
+    assert any(not torch.equal(before[name], value) for name, value in agent.network.named_parameters())
+    lines = [json.loads(line) for line in (tmp_path / "new" / "metrics.jsonl").read_text().splitlines()]
+    assert "conservative" in lines[-1]
+
+
+def test_a_further_trained_agent_is_never_trained_on_its_held_out_sessions() -> None:
+    data = recorded()
+    trained, held = data.split(0.3, 5)
+    begun = OfflineTrainer(
+        with_settings(seqel.preset("offline-cql"), QUICK | {"offline.held_out": 0.3, "seed": 5}), data
+    )
+    assert len(held) and begun.agent.info["held_out"] == {"share": 0.3, "seed": 5}
+    config = with_settings(seqel.preset("default"), TINY | {"env": "maze", "seed": 6})
+    gone_on = OnlineTrainer(config, resolve(MAZE), start=begun.agent, source=data)
+    assert gone_on.recorded_episodes is not None
+    slot = gone_on.recorded_episodes.table.SLOT
+    left = data.buffer.table.numbers
+    assert gone_on.recorded_episodes.table.numbers[:, slot].tolist() == left[trained, slot].tolist()
+    assert not set(left[held, slot].tolist()) & set(gone_on.recorded_episodes.table.numbers[:, slot].tolist())
+
+
+def test_incompatible_arguments_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected an environment, data, or both"):
+        seqel.train()
+    with pytest.raises(ConfigError, match="schema"):
+        seqel.train(data="somewhere.csv")
+    with pytest.raises(SpaceError, match="recorded data"):
+        seqel.train("CartPole-v1", data=recorded(), settings=TINY, out=tmp_path / "x", progress=False)
+    with pytest.raises(ConfigError, match="expected one of"):
+        seqel.train(data=recorded(), preset="offline")
+
+
+def session_of(preset: str, **settings: Any) -> OfflineTrainer:
+    return OfflineTrainer(with_settings(seqel.preset(preset), QUICK | settings), recorded())
+
+
+def held_out(score: float) -> HeldOut:
+    return HeldOut(score, -score, 0.0, None, 0.0, 0.0, 0.0, 1)
+
+
+def test_values_are_kept_unless_clearly_worse_and_imitation_only_if_it_is_the_best() -> None:
+    values = session_of("offline-cql")
+    waited = []
+    for score in (-0.40, -0.20, -0.24, -0.26, -0.20, -0.40, -0.24):  # more than 0.05 is clearly worse
+        values.accept(held_out(score))
+        waited.append(values.checks_since_best)
+    assert waited == [0, 0, 0, 1, 0, 1, 0] and values.best == -0.20
+    clone = session_of("behaviour-cloning")
+    waited = []
+    for score in (-0.40, -0.39, -0.395, -0.39):
+        clone.accept(held_out(score))
+        waited.append(clone.checks_since_best)
+    assert waited == [0, 0, 1, 0]
+
+
+def test_the_averaged_weights_are_kept(tmp_path: Path) -> None:
+    session = session_of("offline-cql")
+    for _ in range(5):
+        session.update()
+    slow = dict(session.learner.target.named_parameters())
+    assert all(torch.equal(value, slow[name]) for name, value in session.best_agent.network.named_parameters())
+    assert any(not torch.equal(value, slow[name]) for name, value in session.agent.network.named_parameters())
+    copied = session_of("offline-cql", **{"learner.target": "copy"})
+    assert copied.best_agent is copied.agent
+
+
+def test_the_memoryless_twin_trains_on_the_same_windows() -> None:
+    twin, other = session_of("offline-cql", memoryless=True), session_of("offline-cql")
+    assert twin.config.network.context == 1 and twin.config.replay.window == other.config.replay.window > 1
+
+
+def test_the_averaged_weights_may_act(tmp_path: Path) -> None:
+    newest, averaged = (
+        OnlineTrainer(
+            with_settings(seqel.preset("default"), TINY | {"env": "maze", "learner.acting_weights": acts}),
+            resolve(MAZE),
+        )
+        for acts in ("latest", "averaged")
+    )
+    assert newest.agent.network is newest.learner.network and newest.agent.network is not newest.learner.target
+    assert averaged.agent.network is averaged.learner.target
+    for session in (newest, averaged):
+        session.close()
+    settings = TINY | {"learner.acting_weights": "averaged", "checkpoint_every": 0.0}
+    whole = seqel.train(MAZE, steps=400, settings=settings, out=tmp_path / "a", progress=False)
+    seqel.train(
+        MAZE, steps=200, settings=settings | {"learner.schedule": "constant"}, out=tmp_path / "b", progress=False
+    )
+    assert np.isfinite(seqel.evaluate(whole, MAZE, 4).mean)
     saved = seqel.Agent.load(tmp_path / "b")
     cast(Any, saved.info["validation"])["mean"] = -99.0  # so that the next validation is accepted, whatever it is
     saved.save(tmp_path / "b" / "agent")
-    gone_on = resume(tmp_path / "b", env=resolve(MAZE), steps=400, progress=False)
+    resume(tmp_path / "b", env=resolve(MAZE), steps=400, progress=False)
+    gone_on = seqel.Agent.load(tmp_path / "b" / "agent-last")
     assert any(
         not torch.equal(one, two)
         for one, two in zip(saved.network.parameters(), gone_on.network.parameters(), strict=True)

@@ -65,7 +65,8 @@ def restored(session: OnlineTrainer, folder: Path, make: EnvMaker) -> tuple[Onli
 
 def said(record: Record) -> tuple[Any, ...]:
     """Return a record without its wall-clock time."""
-    return record.steps, record.updates, record.metrics, record.validation, record.solved, record.notes
+    judged = record.validation, record.accepted, record.best, record.reassessed
+    return record.steps, record.updates, record.metrics, judged, record.solved, record.notes
 
 
 def differences(one: OnlineTrainer, other: OnlineTrainer) -> list[str]:
@@ -159,6 +160,7 @@ CASES: dict[str, tuple[EnvMaker, dict[str, Any]]] = {
             "learner.target_every": 7,
         },
     ),
+    "validated often": (resolve("CartPole-v1"), {"network.context": 8, "validation.every": 20, "validation.episodes": 3}),
     "cartpole": (resolve("CartPole-v1"), {"network.context": 8, "exploration.rule": "epsilon"}),
     "gru": (resolve("CartPole-v1"), {"network.trunk": "gru", "network.context": 8, "network.value": "hl-gauss"}),
     "memoryless": (resolve("seqel/TMaze10-v0"), {"memoryless": True}),
@@ -226,6 +228,9 @@ def test_resumed_equals_uninterrupted(whole: Uninterrupted, rounds: int, tmp_pat
     assert resumed_history == whole.history
     assert differences(second, whole.trainer) == []
     assert whole.trainer.learner.updates > 10
+    if whole.case == "validated often":
+        played_again = [steps for steps, _, _, (_, _, _, reassessed), _, _ in whole.history if reassessed]
+        assert min(played_again) < 244 < max(played_again), "the best weights play again before and after the stop"
     second.close()
 
 
@@ -264,7 +269,7 @@ def test_looking_does_not_disturb() -> None:
         while never.update_due:
             never.update()
     assert len(validations) == STEPS / 40
-    never.best = often.best  # all that validation may leave behind
+    never.selection.load_state_dict(often.selection.state_dict())  # all that validation may leave behind
     assert differences(often, never) == []
 
 

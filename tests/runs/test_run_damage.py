@@ -19,7 +19,7 @@ from seqel.runs.folder import RunFolder
 from seqel.training.config import preset
 from seqel.training.config_file import load_config
 from seqel.training.online.trainer import OnlineTrainer
-from seqel.training.record import Record
+from seqel.training.record import Best, Record
 from support import MAZE, TINY
 
 
@@ -52,28 +52,38 @@ def test_an_agent_that_a_kill_left_between_two_renames_is_restored(folder: Path)
 
 def test_a_better_agent_of_later_steps_than_the_checkpoint_is_not_overwritten_by_worse(folder: Path) -> None:
     agent = seqel.Agent.load(folder)
-    cast(Any, agent.info["validation"])["mean"] = 99.0  # chosen after the checkpoint; the environment may not repeat it
+    cast(Any, agent.info["validation"]).update(steps=450, mean=99.0)  # by an environment that does not repeat it
     agent.save(folder / "agent")
     assert cast(Any, seqel.resume(folder, steps=600, progress=False).info["validation"])["mean"] == 99.0
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["best"]["steps"], summary["best"]["validation"]["mean"]) == (450, 99.0), "it describes agent/"
 
 
-def test_between_equal_validations_the_newer_weights_win() -> None:
-    class Best:
-        best: float | None = None
-        wins = True
+def test_an_agent_of_later_steps_than_the_checkpoint_is_replaced_by_a_better_one_or_by_its_repetition(
+    folder: Path,
+) -> None:
+    run, _ = RunFolder.open(folder)
+    agent = seqel.Agent.load(folder)
+    before = agent.info["validation"]
+    for steps, mean, replaced in ((500, 0.7, False), (600, 0.7, True), (500, 0.9, True)):
+        run.keep(agent, dict(cast(Any, before)))
+        run.later = {"steps": 600, "updates": 60, "mean": 0.8}
+        found = summarise([mean, mean], [1, 1], [1.0, 1.0], 0)
+        run.save_agent(agent, Record(steps, 1.0, 50, validation=found, accepted=True, best=Best(steps, 50, found)))
+        saved = cast(Any, run.best())
+        assert (saved == before) != replaced and (run.later is None) == replaced
+        if replaced:
+            assert (saved["steps"], saved["mean"], saved["episodes"]) == (steps, mean, 2)
+    run.close()
 
-        def challenger_wins(self) -> bool:
-            return self.wins
 
-    trainer: Any = Best()
-
-    def accepts(mean: float, solved: bool = False) -> bool:
-        return OnlineTrainer.accept(trainer, summarise([mean], [1], [1.0], 0), solved)
-
-    assert [accepts(mean) for mean in (0.5, 0.25, 0.5, 0.75)] == [True, False, True, True]
-    trainer.wins = False
-    assert not accepts(1.0) and trainer.best == 0.75, "a lucky validation that further episodes do not confirm"
-    assert accepts(0.7, solved=True) and trainer.best == 0.7, "the threshold was confirmed: this is the result"
+def test_a_lost_agent_is_written_again_from_the_checkpoint(folder: Path) -> None:
+    weights = folder / "agent" / "weights.safetensors"
+    kept = weights.read_bytes()
+    weights.write_bytes(kept[:100])
+    seqel.resume(folder, progress=False)
+    assert weights.read_bytes() == kept
+    assert cast(Any, seqel.Agent.load(folder).info["validation"])["steps"] == 300
 
 
 def test_the_memoryless_twin_by_one_argument(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ class HeldOutShare(TypedDict):
 
 
 class ValidationInfo(TypedDict, total=False):
-    """The validation that the weights were chosen by. On recorded data it has what `HeldOut.evidence` says as well."""
+    """The validation that the weights were chosen by. It also has what `Evaluation.evidence` returns; on recorded data,
+    what `HeldOut.evidence` returns."""
 
     steps: int  # environment steps when it took place; 0 for an agent trained on recorded data alone
     updates: int

@@ -31,6 +31,7 @@ examples:
   seqel check MiniGrid-MemoryS7-v0 --json
 """
 
+SETS = 1.5  # of episodes per validation, second ones included, on average (docs/experiments.md)
 UPDATES, CALLS = 3, 20  # timed updates, and timed acting steps
 SMALL = 10_000  # slots of the replay, if the default ones do not fit
 PATIENCE = 5.0  # seconds for each of the two, at most; one call is timed even if it takes longer
@@ -127,8 +128,8 @@ def _report(name: str, found: Probe, trainer: OnlineTrainer, times: dict[str, fl
     from seqel.evaluation.statistics import bootstrap_interval
 
     config = trainer.config
-    validations, longest = validation_steps(config, found, trainer.episode_limit)
-    validation = validations * longest / min(config.validation.episodes, config.environments) * times["collect"]
+    validations, longest = validation_steps(config, found, trainer.greedy.limit)
+    validation = SETS * validations * longest / min(config.validation.episodes, config.environments) * times["collect"]
     updates = config.steps * config.replay.replay_ratio / max(1.0, times["transitions"])
     learning = config.steps / config.environments * times["collect"] + updates * times["update"]
     seconds = learning + validation

@@ -30,6 +30,7 @@ installed package. Otherwise, give it with --env, or read its config.toml and ad
 
 examples:
   seqel evaluate runs/mine --episodes 200
+  seqel evaluate runs/mine/agent-last                   the weights at the end of training, not the best ones
   seqel evaluate runs/mine --env-arg length=100         the same agent in a longer maze
   seqel evaluate downloaded/agent --env CartPole-v1     only an agent, without its run
   seqel evaluate runs/mine --data sessions.parquet      no environment: estimate its return from the data
@@ -87,12 +88,12 @@ def _environment(folder: Path, info: AgentInfo, arguments: Arguments, output: Ou
     from seqel.environments.named import require_plain, resolve_named
     from seqel.environments.resolve import resolve
     from seqel.errors import CheckpointError, ConfigError, EnvironmentFault
-    from seqel.runs.run_config import CONFIG, read_run_config
+    from seqel.runs.run_config import AGENT, CONFIG, LAST_AGENT, read_run_config
     from seqel.runs.trust import Known, known
 
     env, env_args = str(info.get("env") or ""), dict(info.get("env_args") or {})
     source, sure = str(folder / "config.json"), Known(arguments.trust)
-    run = folder.parent if folder.name == "agent" else folder
+    run = folder.parent if folder.name in (AGENT, LAST_AGENT) else folder
     if (run / CONFIG).exists() and (run / "agent").is_dir():  # another program's config.toml is ignored
         try:
             config = read_run_config(run, arguments.trust)

@@ -18,6 +18,7 @@ def show_result(folder: Path, output: Output) -> dict[str, Any]:
 
     from rich.markup import escape
 
+    from seqel.runs.run_config import AGENT, LAST_AGENT
     from seqel.terminal import below_here, summary_line
 
     place, folder = folder, below_here(folder)
@@ -42,17 +43,29 @@ def show_result(folder: Path, output: Output) -> dict[str, Any]:
         )
         return summary | {"folder": str(folder)}
     if best is not None:
-        validation = best["validation"]
-        success = "" if validation["success"] is None else f", success {validation['success']:.0%}"
         output.show(
-            f"best validation return {validation['mean']:.3f} at {best['steps']:,} steps{success}",
-            f"validation return  {summary_line(curve)}",
+            f"best weights, in {AGENT}/: {_described(best)}",
+            f"last weights, in {LAST_AGENT}/: {_described(summary['final'])}",
         )
+        if summary["final_is_below_best"]:
+            output.show("[yellow]the run ended below its best:[/] the 95 % intervals of best and last do not overlap")
+        output.show(f"validation return  {summary_line(curve)}")
     output.show(
         f"{summary['steps']:,} steps in {summary['seconds']:.0f} s; all files are in [bold]{folder}[/]",
         f"next: [cyan]seqel evaluate {folder}[/]   (fresh seeds, with intervals); plot: {folder}/learning-curve.png",
     )
     return summary | {"folder": str(folder)}
+
+
+def _described(line: dict[str, Any]) -> str:
+    """Return the figures of a validation, or of all validation episodes of the best weights, in words."""
+    found = line["validation"]
+    low, high = found.get("interval") or (None, None)
+    within = "" if low is None or high is None else f" (95 % {low:.3f} to {high:.3f})"
+    success = "" if found.get("success") is None else f", success {found['success']:.0%}"
+    count = found.get("episodes")
+    episodes = "" if count is None else f" in {count} episodes"
+    return f"return {found['mean']:.3f}{within}{episodes}{success}, at {line['steps']:,} steps"
 
 
 def _validations(folder: Path) -> list[float]:

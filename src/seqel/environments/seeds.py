@@ -9,12 +9,38 @@ import numpy as np
 
 from seqel.errors import ConfigError
 
-__all__ = ["CONFIRMATION", "REPORTS", "TRAINING", "VALIDATION", "episode_seed", "require_for_reports"]
+__all__ = [
+    "CONFIRMATION",
+    "REPORTS",
+    "TRAINING",
+    "VALIDATION",
+    "FreshSeeds",
+    "episode_seed",
+    "require_for_reports",
+]
 
 REPORTS = range(1 << 30)  # for `evaluate`: the only ones that a user chooses
 VALIDATION = range(1 << 30, (1 << 30) + (1 << 28))
 CONFIRMATION = range((1 << 30) + (1 << 28), (1 << 30) + (1 << 29))
 TRAINING = range((1 << 30) + (1 << 29), 1 << 31)
+
+
+class FreshSeeds:
+    """Hands out the seeds of a range, each once; after the last one it starts again.
+
+    `used` says how many are handed out since the start of the range; save it, so that a resumed run gets the following ones.
+    """
+
+    def __init__(self, seeds: range) -> None:
+        self.seeds, self.used = seeds, 0
+
+    def take(self, count: int) -> int:
+        """Return the first of `count` consecutive seeds that were not handed out yet."""
+        if self.used + count > len(self.seeds):
+            self.used = 0
+        first = self.seeds[self.used]
+        self.used += count
+        return first
 
 
 def episode_seed(run: int, environment: int, number: int) -> int:

@@ -25,7 +25,7 @@ LONGEST = 100_000  # steps per episode: without a limit, a greedy agent may walk
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Returns of greedy episodes; episode n used the seed `seed + n`."""
+    """Returns of greedy episodes; episode n used the seed `seed + n`, unless several sets of episodes were pooled."""
 
     mean: float
     iqm: float  # interquartile mean
@@ -36,17 +36,20 @@ class Evaluation:
     lengths: list[int]
     seed: int
     cut: int = 0  # number of episodes that were cut off at `limit`
+    successes: list[float] | None = None  # of each episode, if the environment reports it
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures as metrics.jsonl holds them: without single episodes; None for figures that are not finite."""
         figures = {field.name: getattr(self, field.name) for field in fields(self)}
-        del figures["returns"], figures["lengths"]
+        for single in ("returns", "lengths", "successes"):
+            del figures[single]
         figures["interval"] = [value if math.isfinite(value) else None for value in self.interval]
         return figures | {"episodes": len(self.returns)}
 
     def evidence(self) -> dict[str, Any]:
-        """Return what a saved agent keeps about the validation that selected it, besides the mean."""
-        return {"interval": list(self.interval), "episodes": len(self.returns)}
+        """Return what a saved agent keeps about the episodes that selected it, besides the mean and the success rate."""
+        figures = self.as_json()
+        return {name: figures[name] for name in ("interval", "success_interval", "episodes")}
 
     def scalars(self) -> dict[str, float]:
         """Return the mean return, and the success rate if there is one, under TensorBoard's names."""
@@ -143,7 +146,15 @@ def summarise(returns: Any, lengths: Any, success: Any, seed: int, cut: int = 0)
         lengths=[int(n) for n in lengths],
         seed=seed,
         cut=cut,
+        successes=[float(s) for s in success] if known else None,
     )
+
+
+def pooled(first: Evaluation, second: Evaluation) -> Evaluation:
+    """Return the figures of both sets of episodes together; `seed` is that of the first."""
+    success = [math.nan] if first.successes is None or second.successes is None else first.successes + second.successes
+    returns, lengths = first.returns + second.returns, first.lengths + second.lengths
+    return summarise(returns, lengths, success, first.seed, first.cut + second.cut)
 
 
 def _run(

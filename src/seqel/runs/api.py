@@ -185,7 +185,7 @@ def resume(
         trainer, records = build(config, make, source, initial)
         try:
             restored = restore(trainer, run, newest, source)
-            if restored and online_run:
+            if restored and isinstance(trainer, OnlineTrainer):
                 restore_best(trainer, run, best)
             if steps is not None:
                 _extend(trainer, steps)

@@ -66,7 +66,8 @@ class Progress:
         self.record = record
         if record.validation is not None:
             self.curve.append(record.validation.mean)
-            self.best = max(self.curve[-1], self.best if self.best is not None else self.curve[-1])
+            largest = max(self.curve[-1], self.best if self.best is not None else self.curve[-1])
+            self.best = largest if record.best is None else record.best.evaluation.mean
         for note in record.notes:
             self.console.print(f"note: {note}", markup=False)
         now = time.monotonic()  # lines of `tick` do not delay a record's line

@@ -3,7 +3,8 @@
 config.toml            every setting, written once, after the open ones were resolved
 metrics.jsonl          one JSON object per record          events.out.tfevents.*   the same, with --tensorboard
 checkpoints/           everything an exact resume needs    agent/                  the best weights by validation
-learning-curve.png                                         summary.json            the final figures
+learning-curve.png                                         agent-last/             the weights at the end
+summary.json           the final figures
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from seqel.evaluation.statistics import first_reached
 from seqel.integrity import read_sealed, require_own_tree, sealed_line
 from seqel.runs.checkpoints import CheckpointStore
 from seqel.runs.plots import draw_curve
-from seqel.runs.run_config import CONFIG, read_run_config
+from seqel.runs.run_config import AGENT, CONFIG, LAST_AGENT, read_run_config
 from seqel.storage import Claim, atomic_create, atomic_write, writing
 from seqel.training.config import RunConfig
 from seqel.training.config_file import config_text
@@ -45,6 +46,7 @@ class RunFolder:
         self.path = path
         self._claim = Claim(path)
         self.checkpoints = CheckpointStore(path / "checkpoints")
+        self.later: dict[str, Any] | None = None  # figures of an agent that is later than the checkpoint of a resume
         self.damaged: list[int] = []  # lines of metrics.jsonl, from 1, that `records` found in its last call
 
     @classmethod
@@ -87,13 +89,13 @@ class RunFolder:
             if not self.agent.exists():
                 with writing(self.agent):
                     aside.rename(self.agent)
-        for left in [*self.path.glob(".agent.old-*"), *self.path.glob(".agent.tmp-*")]:
+        for left in [*self.path.glob(".agent*.old-*"), *self.path.glob(".agent*.tmp-*")]:
             shutil.rmtree(left, ignore_errors=True)
 
     @property
     def agent(self) -> Path:
         """The folder of the best agent."""
-        return self.path / "agent"
+        return self.path / AGENT
 
     # -- during the run ------------------------------------------------------------------------------------------------
 
@@ -158,23 +160,39 @@ class RunFolder:
         return [line for line in found if _is_record(line)]
 
     def save_agent(self, agent: Agent, record: Record) -> None:
-        """Save these weights as the best, with the figures that selected them."""
+        """Save these weights as the best, with the figures that selected them.
+
+        An agent that is later than the checkpoint of a resume is only replaced by a better one, or by its own repetition.
+        """
         validation = record.validation
         assert validation is not None
-        figures = {"steps": record.steps, "updates": record.updates, "mean": validation.mean, **validation.evidence()}
-        self.keep(agent, figures, validation.success)
+        if record.best is not None:
+            figures, success = record.best.as_json(), record.best.evaluation.success
+        else:
+            figures = {
+                "steps": record.steps,
+                "updates": record.updates,
+                "mean": validation.mean,
+                **validation.evidence(),
+            }
+            success = validation.success
+        later = self.later
+        if later is not None and figures["steps"] != later["steps"] and figures["mean"] < later.get("mean", -math.inf):
+            return
+        self.later = None
+        self.keep(agent, figures, success)
 
     def keep(self, agent: Agent, figures: dict[str, Any], success: float | None = None) -> None:
         """Write `agent/`, with the figures that selected its weights."""
         Agent(agent.network, agent.info | {"validation": figures, "success": success}).save(self.agent)
 
-    def best(self) -> float | None:
-        """Return the mean return by which the saved agent was selected; None if there is no agent, or it is damaged."""
+    def best(self) -> dict[str, Any] | None:
+        """Return the figures by which the saved agent was selected; None if there is no agent, or it is damaged."""
         try:
             chosen = Agent.load(self.agent).info.get("validation")
         except CheckpointError:
             return None
-        return chosen.get("mean") if chosen else None
+        return chosen or None
 
     def _best_line(self, validations: list[dict[str, Any]]) -> dict[str, Any] | None:
         """Return the validation of the kept weights: not always the largest one, because acceptance may depend on more."""
@@ -184,18 +202,21 @@ class RunFolder:
         chosen = info.get("validation") or {}
         steps = chosen.get("steps", 0)
         updates = chosen.get("updates", steps)  # runs of earlier versions counted updates as steps on recorded data
-        # a resumed run may have lost the line, or have written it again
+        # a resumed run may have lost the line or have written it again, and further episodes may have been played
         own = {"steps": steps, "updates": updates, "validation": {"success": info.get("success"), **chosen}}
         same = (
             line for line in reversed(validations) if count(line["steps"], line["updates"]) == count(steps, updates)
         )
-        return next((line for line in same if line["validation"]["mean"] == chosen.get("mean")), own)
+        found = ("mean", "episodes")
+        return next((line for line in same if _only(found, line["validation"]) == _only(found, chosen)), own)
 
     def finish(self, trainer: Trainer) -> dict[str, Any]:
-        """Write summary.json. Returns the summary."""
+        """Write summary.json and `agent-last/`. Returns the summary."""
         config, lines = trainer.config, self.records()
         validations = [line for line in lines if "validation" in line]
         threshold = config.validation.threshold
+        best, final = self._best_line(validations), validations[-1] if validations else None
+        self._save_last(trainer, final)
         summary: dict[str, Any] = {
             "env": config.env,
             "data": list(config.offline.files),
@@ -203,8 +224,9 @@ class RunFolder:
             "steps": trainer.steps,
             "updates": trainer.updates,
             "seconds": trainer.elapsed,
-            "best": self._best_line(validations),
-            "final": validations[-1] if validations else None,
+            "best": best,
+            "final": final,
+            "final_is_below_best": None if best is None or final is None else below(final, best),
             "threshold": threshold if math.isfinite(threshold) else None,  # JSON has no infinity
             "solved": bool(lines and lines[-1].get("solved")),
         }
@@ -215,15 +237,43 @@ class RunFolder:
         atomic_write(self.path / SUMMARY, json.dumps(summary, indent=2) + "\n")
         return summary
 
+    def _save_last(self, trainer: Trainer, final: dict[str, Any] | None) -> None:
+        """Write `agent-last/`, with the last validation if it was one of these weights."""
+        agent = trainer.last_agent
+        info: Any = {"steps": trainer.steps, "updates": trainer.updates}
+        success = None
+        if final is not None and (final["steps"], final["updates"]) == (trainer.steps, trainer.updates):
+            figures = final["validation"]
+            info |= {name: value for name, value in figures.items() if value is not None}
+            success = figures.get("success")
+        Agent(agent.network, agent.info | {"validation": info, "success": success}).save(self.path / LAST_AGENT)
+
     def close(self) -> None:
         """Release the lock."""
         self._claim.release()
+
+
+def below(final: dict[str, Any], best: dict[str, Any]) -> bool | None:
+    """Return whether the interval of the last validation lies entirely below that of the best weights.
+
+    False for two validations of the same weights; None without intervals.
+    """
+    if (final["steps"], final["updates"]) == (best["steps"], best["updates"]):
+        return False
+    intervals = [line["validation"].get("interval") or (None, None) for line in (final, best)]
+    (_, high), (low, _) = intervals
+    return None if high is None or low is None else bool(high < low)
+
+
+def _only(names: tuple[str, ...], figures: Any) -> list[Any]:
+    return [figures.get(name) for name in names]
 
 
 def _is_record(line: dict[str, Any]) -> bool:
     """Return whether a line has the fields of every record; an intact line of another program may not."""
     validation = line.get("validation")
     numbers = all(isinstance(line.get(name), int | float) for name in ("steps", "seconds", "updates"))
+    numbers = numbers and isinstance(line.get("best", {}), dict)
     if validation is None:
         return numbers
     return numbers and isinstance(validation, dict) and isinstance(validation.get("mean"), int | float | None)
@@ -240,6 +290,8 @@ def as_json(record: Record) -> dict[str, Any]:
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in figures.items()
         }
+    if record.best is not None:
+        line["best"] = record.best.as_json()
     if record.solved:
         line["solved"] = True
     if record.notes:

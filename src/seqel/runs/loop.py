@@ -47,7 +47,7 @@ def run_to_end(
             for record in records:
                 folder.append(record)
                 all_trackers.log(record)
-                if record.accepted:
+                if record.accepted or record.reassessed:
                     folder.save_agent(trainer.best_agent, record)
                 on_record(record)
                 if time.monotonic() - saved >= trainer.config.checkpoint_every > 0:

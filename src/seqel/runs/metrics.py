@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from seqel.losses.terms.registry import TERMS
 
-__all__ = ["HELD_OUT", "METRICS", "OFFLINE", "VALIDATION", "markdown"]
+__all__ = ["BEST", "HELD_OUT", "METRICS", "OFFLINE", "VALIDATION", "markdown"]
 
 # name: (unit, meaning). A line of metrics.jsonl holds these side by side; TensorBoard has them under train/.
 METRICS: dict[str, tuple[str, str]] = {
@@ -47,6 +47,17 @@ VALIDATION: dict[str, tuple[str, str]] = {
     "seed": ("none", "seed of the first episode; episode n has this plus n"),
 }
 
+# The keys of a line's "best": the best weights so far, after that validation. TensorBoard has validation/best_return.
+BEST: dict[str, tuple[str, str]] = {
+    "steps": ("steps", "environment steps at which these weights were reached"),
+    "updates": ("updates", "at which these weights were reached"),
+    "mean": ("reward", "mean undiscounted return of all validation episodes that these weights have played"),
+    "success": ("share", "of those episodes, if the environment reports it"),
+    "interval": ("reward", "95 % bootstrap interval of the mean"),
+    "success_interval": ("share", "95 % Wilson interval of the success rate"),
+    "episodes": ("episodes", "number of episodes"),
+}
+
 # On recorded data, a line has these besides METRICS, if the objective has the term ...
 OFFLINE: dict[str, tuple[str, str]] = {
     term.name: (term.unit, term.meaning) for term in sorted(TERMS, key=lambda term: term.name)
@@ -84,11 +95,12 @@ support: run `seqel evaluate RUN --data FILE`.
 
 def markdown() -> str:
     """Return the tables for the documentation."""
-    return _table(METRICS, VALIDATION) + BETWEEN + _table(OFFLINE, HELD_OUT)
+    online, offline = {"": METRICS, "validation.": VALIDATION, "best.": BEST}, {"": OFFLINE, "validation.": HELD_OUT}
+    return _table(online) + BETWEEN + _table(offline)
 
 
-def _table(learner: dict[str, tuple[str, str]], validation: dict[str, tuple[str, str]]) -> str:
+def _table(tables: dict[str, dict[str, tuple[str, str]]]) -> str:
     lines = ["| metric | unit | meaning |", "|---|---|---|"]
-    for prefix, table in (("", learner), ("validation.", validation)):
+    for prefix, table in tables.items():
         lines += [f"| `{prefix}{name}` | {unit} | {meaning} |" for name, (unit, meaning) in table.items()]
     return "\n".join(lines) + "\n"

@@ -12,7 +12,7 @@ from seqel.storage import atomic_write
 
 __all__ = ["draw_comparison", "draw_curve"]
 
-TRAIN, VALIDATE = "#9aa5b1", "#1f6fb2"
+TRAIN, VALIDATE, BEST = "#9aa5b1", "#1f6fb2", "#10344f"
 SIDES = ("#1f6fb2", "#c2571a")  # colours of two runs in one plot
 # held-out episodes: a panel's name -> what it shows
 HELD_OUT = {
@@ -46,6 +46,7 @@ def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: f
         if panel in ("return", "success"):
             _curve(axis, lines, panel, TRAIN, "training (exploring)")
             _validation(axis, validations, panel)
+            _best(axis, validations, panel)
             if panel == "return" and math.isfinite(threshold):
                 axis.axhline(threshold, color="#2e8b57", lw=1, ls=":", label=f"threshold {threshold:g}")
             axis.set_ylabel("mean return" if panel == "return" else "success")
@@ -123,6 +124,17 @@ def _curve(axis: Any, lines: list[dict[str, Any]], name: str, colour: str, label
     points = [(_place(line), line[name]) for line in lines if line.get(name) is not None]
     if points:
         axis.plot(*zip(*points, strict=True), color=colour, lw=1.2, label=label)
+
+
+def _best(axis: Any, validations: list[dict[str, Any]], panel: str) -> None:
+    """Draw the mean of the best weights so far, and mark the validation at which the run reached the ones that it kept."""
+    key = "mean" if panel == "return" else "success"
+    points = [(_place(line), line["best"]) for line in validations if line.get("best", {}).get(key) is not None]
+    if not points:
+        return
+    places, values = [place for place, _ in points], [best[key] for _, best in points]
+    axis.step(places, values, where="post", color=BEST, lw=1, ls="--", label="best weights so far")
+    axis.plot([_place(points[-1][1])], [values[-1]], color=BEST, marker="*", ms=9, lw=0, label="kept")
 
 
 def _validation(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from seqel.errors import CheckpointError, SeqelError
 from seqel.runs.folder import RunFolder
 from seqel.runs.run_config import CONFIG
 from seqel.training.action_features import read_action_features
+from seqel.training.online.trainer import OnlineTrainer
 from seqel.training.sources import Source, action_names
 from seqel.training.trainer import Trainer
 
@@ -53,16 +55,17 @@ def restore(trainer: Trainer, run: RunFolder, newest: Path | None, source: Sourc
     return True
 
 
-def restore_best(trainer: Trainer, run: RunFolder, best: float | None) -> None:
-    """Make the trainer consistent with `agent/` on disk, whose validation score is `best` (None: it is lost).
+def restore_best(trainer: OnlineTrainer, run: RunFolder, saved: dict[str, Any] | None) -> None:
+    """Compare `agent/` on disk, whose figures are `saved` (None: it is lost), with the best weights of the checkpoint.
 
-    For online runs, after `restore`. The agent on disk may be newer than the checkpoint, and a worse one must not overwrite
-    it. If it is lost and the checkpoint holds the incumbent's weights, it is written again.
+    After `restore`. A lost agent is written again. One that is later than the checkpoint, because the run was killed after it
+    was saved, must not be overwritten by a worse one, if the environment does not repeat its episodes.
     """
-    if best is None and trainer.best is not None and trainer.config.learner.acting_weights == "incumbent":
-        run.keep(trainer.agent, {"steps": trainer.steps, "updates": trainer.updates, "mean": trainer.best})
-    else:
-        trainer.best = best
+    best = trainer.selection.best
+    if saved is None and best is not None:
+        run.keep(trainer.best_agent, best.as_json(), best.evaluation.success)
+    elif saved is not None and saved.get("steps", 0) > trainer.steps:
+        run.later = saved
 
 
 def _describe_actions(trainer: Trainer, source: Source | None) -> None:

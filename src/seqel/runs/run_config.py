@@ -9,9 +9,10 @@ from seqel.integrity import require_own, too_large, unsealed_text
 from seqel.training.config import RunConfig
 from seqel.training.config_file import load_config
 
-__all__ = ["CONFIG", "read_run_config"]
+__all__ = ["AGENT", "CONFIG", "LAST_AGENT", "read_run_config"]
 
 CONFIG = "config.toml"
+AGENT, LAST_AGENT = "agent", "agent-last"  # folders of agents: the best weights by validation, and the last ones
 LIMIT = 1 << 24  # bytes
 
 

@@ -154,12 +154,24 @@ class ValidationConfig:
     every: int = setting(
         20_000, "Environment steps between validations.", unit="environment steps", ge=1, known_as=("eval_freq",)
     )
-    episodes: int = setting(32, "Greedy episodes per validation.", unit="episodes", ge=1, known_as=("n_eval_episodes",))
+    episodes: int = setting(
+        32,
+        "Greedy episodes per validation, always new ones. Weights that may replace the best ones play as many again.",
+        unit="episodes",
+        ge=1,
+        known_as=("n_eval_episodes",),
+    )
     threshold: float = setting(
         math.inf, "Mean return that counts as solved.", unit="reward", none=math.inf, known_as=("stop_at", "goal")
     )
     stop: bool = setting(False, "End the run once `threshold` is also reached in `confirm` further episodes.")
-    confirm: int = setting(100, "Greedy episodes that confirm a result.", unit="episodes", ge=1)
+    confirm: int = setting(
+        100,
+        "Greedy episodes that confirm the threshold, or that the weights that act have been surpassed where "
+        "`learner.acting_weights` is 'incumbent'.",
+        unit="episodes",
+        ge=1,
+    )
 
     def __post_init__(self) -> None:
         check(self, "validation")

@@ -47,7 +47,6 @@ class Trainer(ABC):
         self.pending_metrics: list[dict[str, torch.Tensor]] = []
         self.stop_requested = False
         self.solved = False
-        self.best: float | None = None  # validation score of the best weights so far
         self.on_update: Callable[[Trainer], None] | None = None  # called between records, to show progress
         self.seconds = 0.0  # of training before a resume
         self._began = time.perf_counter()
@@ -89,9 +88,19 @@ class Trainer(ABC):
         return self.seconds + time.perf_counter() - self._began
 
     @property
+    @abstractmethod
+    def best(self) -> float | None:
+        """The validation score of the best weights so far; None before the first validation."""
+
+    @property
+    def last_agent(self) -> Agent:
+        """The agent with the latest weights, which a validation measures."""
+        return self.agent
+
+    @property
     def best_agent(self) -> Agent:
         """The agent that is saved when a validation is accepted."""
-        return self.agent
+        return self.last_agent
 
     def begin(self) -> None:  # noqa: B027 - optional
         """Start a new run. Called once, unless a checkpoint's state is loaded instead."""
@@ -105,8 +114,8 @@ class Trainer(ABC):
         """Sample a batch, train on it, and move the target network. Returns the learner's metrics."""
 
     @abstractmethod
-    def accept(self, validation: Validation, solved: bool = False) -> bool:
-        """Return whether the validated weights are the best so far. `solved`: further episodes confirmed the threshold."""
+    def accept(self, validation: Validation) -> bool:
+        """Return whether the validated weights are the best so far."""
 
     def close(self) -> None:  # noqa: B027 - optional
         """Release resources outside this process."""
@@ -150,7 +159,6 @@ class Trainer(ABC):
                 for name in (pending[0] if pending else ())
             },
             "solved": self.solved,
-            "best": self.best,
             "notes": list(self.notes),
             "seconds": self.elapsed,
         }
@@ -165,7 +173,7 @@ class Trainer(ABC):
         pending = state["pending_metrics"]
         count = max((len(values) for values in pending.values()), default=0)
         self.pending_metrics = [{name: values[i] for name, values in pending.items()} for i in range(count)]
-        self.solved, self.best = bool(state["solved"]), state["best"]
+        self.solved = bool(state["solved"])
         self.notes = list(state["notes"])
         self.seconds, self._began = float(state["seconds"]), time.perf_counter()
         torch.set_rng_state(state["torch_rng"])

@@ -66,7 +66,7 @@ def test_training_changes_only_the_challenger(begun: Path) -> None:
     weights = [name for name, value in start.items() if value.ndim and "head" not in name]  # the head has another unit
     assert all(torch.equal(acting[name], start[name]) for name in weights)
     assert any(not torch.equal(learning[name], start[name]) for name in weights)
-    session.promote()
+    assert session.accept(session.validate(2))  # the first one
     acting = session.agent.network.state_dict()
     assert all(torch.equal(acting[name], value) for name, value in session.challenger.network.state_dict().items())
     session.close()
@@ -83,7 +83,7 @@ def test_open_episodes_continue_with_the_memory_of_the_promoted_weights(begun: P
         for parameter in session.challenger.network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     stale = session.collector.actors.states[0].memory["keys"].clone()
-    session.promote()
+    assert session.accept(session.validate(2))  # the first one
     found = session.collector.actors.states[0].memory["keys"].clone()
     session.collector.refresh()
     torch.testing.assert_close(found, session.collector.actors.states[0].memory["keys"])

@@ -136,5 +136,5 @@ def test_an_endless_environment_is_validated_for_a_thousand_steps_per_episode() 
 
     found: Probe = probe(Endless)
     session = OnlineTrainer(preset(**{**SMALL, "environments": 2}), Endless, found)
-    assert session.episode_limit == 1_000, "it was 10,000, ten times what the probe happened to play"
+    assert session.greedy.limit == 1_000, "it was 10,000, ten times what the probe happened to play"
     session.close()

@@ -31,6 +31,8 @@ def scalars(record: Record) -> dict[str, float]:
     found: dict[str, float | None] = {f"train/{name}": value for name, value in record.metrics.items()}
     if record.validation is not None:
         found |= record.validation.scalars()
+    if record.best is not None:
+        found["validation/best_return"] = record.best.evaluation.mean
     found["train/steps"] = record.steps
     found["train/updates"] = record.updates
     found["train/seconds"] = record.seconds

@@ -40,6 +40,7 @@ class OfflineTrainer(Trainer):
     """Recorded episodes, agent and learner of one run."""
 
     unit = "updates"
+    best: float | None = None
 
     def __init__(self, config: RunConfig, source: Source) -> None:
         """Raises DataError if there are fewer than two episodes."""
@@ -113,7 +114,7 @@ class OfflineTrainer(Trainer):
         """Measure how well the network predicts the held-out episodes."""
         return self.validation_sums().result()
 
-    def accept(self, validation: Validation, solved: bool = False) -> bool:
+    def accept(self, validation: Validation) -> bool:
         """Return whether the validated weights are kept; updates `checks_since_best`.
 
         A cloning policy is kept if it predicts the held-out episodes best. Q-values are kept unless they explain clearly
@@ -129,7 +130,7 @@ class OfflineTrainer(Trainer):
         return accepted
 
     @property
-    def best_agent(self) -> Agent:
+    def last_agent(self) -> Agent:
         """The moving average of the weights if there is one, otherwise the latest weights.
 
         Averaged weights act more consistently (Polyak & Juditsky 1992; Izmailov et al. 2018, arXiv:1803.05407), and there is
@@ -141,7 +142,7 @@ class OfflineTrainer(Trainer):
     @torch.no_grad()
     def validation_sums(self) -> Sums:
         """Return the sums over held-out steps from which `validate` computes its means."""
-        config, network = self.config, self.best_agent.network
+        config, network = self.config, self.last_agent.network
         sums = Sums(network, config.objective, self.held_out_episodes.lengths)
         action = self.source.action  # one value per action and step: with many actions, fewer steps at a time
         tokens = int(np.clip(HELD_OUT_VALUES // (action.actions * action.dims), 1, 16_384))
@@ -170,6 +171,7 @@ class OfflineTrainer(Trainer):
     def state_dict(self) -> dict[str, Any]:
         """Return everything that an exact resume needs, except the data."""
         return super().state_dict() | {
+            "best": self.best,
             "checks_since_best": self.checks_since_best,
             "transitions": len(self.training_episodes),
             "digest": self.digest(),
@@ -185,7 +187,7 @@ class OfflineTrainer(Trainer):
             raise ValueError(f"expected {count:,} training transitions, got {len(self.training_episodes):,}")
         if int(state["digest"]) != self.digest():
             raise ValueError("expected the data that the run started with, got data with other actions or rewards")
-        self.checks_since_best = int(state["checks_since_best"])
+        self.best, self.checks_since_best = state["best"], int(state["checks_since_best"])
         return super().load_state_dict(state)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from seqel.environments.seeds import CONFIRMATION
 from seqel.evaluation.rollout import Evaluation
 from seqel.training.online.trainer import OnlineTrainer
 from seqel.training.record import Record, next_multiple
@@ -55,24 +54,12 @@ def _check_initial_agent(trainer: OnlineTrainer) -> Record:
 
 def _check(trainer: OnlineTrainer) -> tuple[Evaluation, bool]:
     validation = trainer.validate()
-    trainer.solved = confirmed(trainer, validation)
     if validation.cut:
         trainer.notes.append(
             f"{validation.cut} of {len(validation.returns)} validation episodes had not ended after "
             f"{max(validation.lengths):,} steps and were cut off: give the environment a time limit"
         )
-    accepted = trainer.accept(validation, trainer.solved)
-    if accepted:
-        trainer.promote()
-    return validation, accepted
-
-
-def confirmed(trainer: OnlineTrainer, validation: Evaluation) -> bool:
-    """Return whether the run may end: the threshold is reached, also in further episodes."""
-    config = trainer.config.validation
-    if not config.stop or validation.mean < config.threshold:
-        return False
-    return trainer.validate(config.confirm, CONFIRMATION.start).mean >= config.threshold
+    return validation, trainer.accept(validation)
 
 
 def summary(trainer: OnlineTrainer) -> dict[str, float]:

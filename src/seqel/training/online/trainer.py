@@ -16,14 +16,12 @@ import torch
 
 from seqel.agents.agent import Agent
 from seqel.agents.exploration import Explorer
-from seqel.environments.contract import SharedInstance
 from seqel.environments.parallelism import choose_mode
 from seqel.environments.probe import Probe, probe
 from seqel.environments.resolve import EnvMaker
-from seqel.environments.seeds import CONFIRMATION, VALIDATION
 from seqel.environments.vector import VectorStream, make_vector
 from seqel.errors import ConfigError
-from seqel.evaluation.rollout import LONGEST, Evaluation, play, play_on
+from seqel.evaluation.rollout import Evaluation
 from seqel.networks.qnetwork import QNetwork
 from seqel.replay.buffer import Replay
 from seqel.replay.concat import concat
@@ -33,8 +31,10 @@ from seqel.training.hardware.memory import capped, require_memory, segment_lengt
 from seqel.training.learner import Learner
 from seqel.training.online.actors import Actors
 from seqel.training.online.collector import Collector, EpisodeEnd
+from seqel.training.online.greedy import GreedyEpisodes
 from seqel.training.online.mixing import split_batch
-from seqel.training.record import Validation
+from seqel.training.online.selection import Selection
+from seqel.training.record import Record, Validation
 from seqel.training.resolve import for_environment, on_this_machine
 from seqel.training.return_scale import ReturnScale
 from seqel.training.sources import Source, require_same_spaces
@@ -42,16 +42,15 @@ from seqel.training.trainer import Trainer
 
 __all__ = ["OnlineTrainer"]
 
-VALIDATION_SEED = VALIDATION.start
-CONFIRM_SEED = CONFIRMATION.start
 INHERITED = ("data", "encoding", "held_out")  # what a further trained agent keeps in `info` about its training data
 
 
 class OnlineTrainer(Trainer):
     """Environments, agent, replay and learner of one run.
 
-    `agent` acts and is saved; `challenger` is validated. They are the same agent, unless `learner.acting_weights` is
-    "incumbent": then the incumbent acts in most environments, and the challenger in the others.
+    `agent` acts and `challenger` is validated. They are the same agent, unless `learner.acting_weights` is "incumbent": then
+    the incumbent acts in most environments, and the challenger in the others. `selection` keeps the best weights: the
+    incumbent's, or a copy.
     """
 
     unit = "steps"
@@ -136,6 +135,10 @@ class OnlineTrainer(Trainer):
         self.ready = False  # whether there is enough experience to learn from
         self.recent: deque[EpisodeEnd] = deque(maxlen=100)
         self._widened = False  # whether windows had to be widened
+        # weights that act for others are only replaced by weights that were tried as thoroughly as a result
+        further = config.validation.confirm if self.has_incumbent else config.validation.episodes
+        self.greedy = GreedyEpisodes(make, self.probe, count, self.collector, self.recent)
+        self.selection = Selection(config.validation, self.greedy.play, self.challenger, self._kept, further)
 
     def _choose_agents(self, inherited: dict[str, Any]) -> None:
         config, learner = self.config, self.learner
@@ -145,8 +148,9 @@ class OnlineTrainer(Trainer):
         latest = config.learner.acting_weights == "latest"
         self.challenger = Agent(learner.network if latest else learner.target, info)
         self.agent = self.challenger
+        self._kept = Agent(copy.deepcopy(learner.network), info)
         if config.learner.acting_weights == "incumbent":
-            self.agent = Agent(copy.deepcopy(learner.network), info)
+            self.agent = self._kept
 
     @property
     def has_incumbent(self) -> bool:
@@ -164,6 +168,21 @@ class OnlineTrainer(Trainer):
     def total(self) -> int:
         """Environment steps that the config asks for."""
         return self.config.steps
+
+    @property
+    def best(self) -> float | None:
+        """The mean return of the best weights so far, over all their validation episodes."""
+        return None if self.selection.best is None else self.selection.best.evaluation.mean
+
+    @property
+    def last_agent(self) -> Agent:
+        """The agent with the latest weights, which a validation measures."""
+        return self.challenger
+
+    @property
+    def best_agent(self) -> Agent:
+        """The agent with the best weights so far."""
+        return self.selection.kept
 
     def begin(self) -> None:
         """Reset every environment to its first episode."""
@@ -235,60 +254,36 @@ class OnlineTrainer(Trainer):
             )
         return 2 * context
 
-    def validate(self, episodes: int | None = None, seed: int = VALIDATION_SEED) -> Evaluation:
-        """Play greedy episodes with fresh memory, on seeds that no reported figure uses."""
-        return self._play(self.challenger, episodes or self.config.validation.episodes, seed)
+    def validate(self, episodes: int | None = None) -> Evaluation:
+        """Play greedy episodes with fresh memory, on seeds that nothing else in this run and no reported figure uses."""
+        return self.selection.validate(episodes)
 
-    def _play(self, agent: Agent, episodes: int, seed: int) -> Evaluation:
-        environments = min(episodes, self.config.environments)
-        try:
-            return play(agent, self.make, episodes, seed, environments, limit=self.episode_limit)
-        except SharedInstance:  # there is only one environment, in the middle of a training episode
-            found = play_on(agent, self.stream, episodes, seed, limit=self.episode_limit)
-            self.collector.interrupt()
+    def accept(self, validation: Validation) -> bool:
+        """Return whether the validated weights are the best so far, after a second look where it is needed; keep them if so.
+
+        Sets `solved` if the threshold is confirmed.
+        """
+        assert isinstance(validation, Evaluation)
+        verdict = self.selection.judge(validation, self.steps, self.updates)
+        self.solved = verdict.solved
+        if self.has_incumbent and verdict.candidate is not None and verdict.rival is not None:
+            self.notes.append(
+                f"the trained agent {'acts from here on' if verdict.accepted else 'does not replace the best one'}: mean "
+                f"return {verdict.candidate.mean:.3f} in {len(verdict.candidate.returns)} episodes, against "
+                f"{verdict.rival.mean:.3f} in {len(verdict.rival.returns)}"
+            )
+        if self.has_incumbent and verdict.accepted:
+            self.collector.refresh()  # other weights act from here on
+        return verdict.accepted
+
+    def record(
+        self, speed: float, metrics: dict[str, float], validation: Validation | None = None, accepted: bool = False
+    ) -> Record:
+        """Return a record of everything since the last one; if there was a validation, with what is known about the best."""
+        found = super().record(speed, metrics, validation, accepted)
+        if validation is None:
             return found
-
-    def accept(self, validation: Validation, solved: bool = False) -> bool:
-        """Return whether the validated weights are the best so far; between equal scores, the newer weights win.
-
-        If there is an incumbent, they must also beat it in further episodes, unless `solved` says that such episodes have
-        already confirmed the threshold.
-        """
-        mean = validation.mean
-        if not solved and ((self.best is not None and mean < self.best) or not self.challenger_wins()):
-            return False
-        self.best = mean
-        return True
-
-    def challenger_wins(self) -> bool:
-        """Return whether the challenger is at least as good as the incumbent in further episodes; True without an incumbent.
-
-        The best of many validation scores is often luck, and luck should not replace the agent that acts.
-        """
-        if not self.has_incumbent or self.best is None:
-            return True
-        episodes = self.config.validation.confirm
-        incumbent, challenger = (self._play(one, episodes, CONFIRM_SEED).mean for one in (self.agent, self.challenger))
-        wins = challenger >= incumbent
-        self.notes.append(
-            f"the trained agent {'acts from here on' if wins else 'does not replace the best one'}: mean return "
-            f"{challenger:.3f} in {episodes} further episodes, against {incumbent:.3f}"
-        )
-        return wins
-
-    def promote(self) -> None:
-        """Let the challenger's weights act from here on."""
-        if self.has_incumbent:
-            self.agent.network.load_state_dict(self.challenger.network.state_dict())
-            self.collector.refresh()
-
-    @property
-    def episode_limit(self) -> int:
-        """Steps after which a validation episode is cut off, if the environment declares no limit."""
-        if self.probe.episode_limit is not None:
-            return max(LONGEST, self.probe.episode_limit)
-        ended = max([*self.probe.lengths, *(end.length for end in self.recent)], default=0)
-        return min(LONGEST, max(1_000, 10 * ended, self.probe.longest))
+        return dataclasses.replace(found, best=self.selection.best, reassessed=self.selection.verdict.reassessed)
 
     def _freeze_statistics(self) -> None:
         """Set the statistics of vector observations from the warm-up's experience, once, in both networks."""
@@ -315,7 +310,7 @@ class OnlineTrainer(Trainer):
         """Return everything that an exact resume needs. It refers to the live arrays: write or copy it before continuing."""
         return super().state_dict() | {
             "collector": self.collector.state_dict(),
-            "incumbent": self.agent.network.state_dict() if self.has_incumbent else None,
+            "selection": self.selection.state_dict(),
             "replay": self.replay.state_dict(),
             "scale": self.scale.state_dict(),
             "num_learned": self.num_learned,
@@ -326,12 +321,12 @@ class OnlineTrainer(Trainer):
 
     def load_state_dict(self, state: dict[str, Any]) -> list[int]:
         """Restore what `state_dict` returned. Returns the environments whose open episode could not be replayed."""
-        if state["incumbent"] is not None:
-            self.agent.network.load_state_dict(state["incumbent"])
+        self.selection.load_state_dict(state["selection"])
         self.replay.load_state_dict(state["replay"])
         self.scale.load_state_dict(state["scale"])
         self.num_learned, self.ready = int(state["num_learned"]), bool(state["ready"])
-        self.recent = deque((EpisodeEnd(**end) for end in state["recent"]), maxlen=self.recent.maxlen)
+        self.recent.clear()
+        self.recent.extend(EpisodeEnd(**end) for end in state["recent"])
         self._widened = bool(state["widened"])
         lost = self.collector.load_state_dict(state["collector"])
         super().load_state_dict(state)
