@@ -37,7 +37,7 @@ def read(folder: Path) -> dict[str, Any]:
     try:
         records = run.records()
         newest = run.checkpoints.latest()
-        agent = seqel.Agent.load(folder)
+        agent, last = seqel.Agent.load(folder), seqel.Agent.load(folder / "agent-last")
         return {
             "config": config,
             "records": records,
@@ -47,6 +47,7 @@ def read(folder: Path) -> dict[str, Any]:
             "state": None if newest is None else run.checkpoints.load(newest),
             "info": agent.info,
             "weights": agent.network.state_dict(),
+            "last": (last.info, last.network.state_dict()),
         }
     finally:
         run.close()
@@ -69,7 +70,7 @@ def flips(original: Path, folder: Path, count: int, seed: int) -> dict[str, int]
     shutil.copytree(original, folder)
     before = read(folder)
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(LEFT_OUT)]
-    assert len(files) == 10
+    assert len(files) == 12
     rng, outcome = random.Random(seed), {"refused": 0, "reported": 0, "without effect": 0}
     for _ in range(count):
         path = rng.choice(files)

@@ -71,6 +71,13 @@ def test_the_json_of_evaluate_has_the_keys_of_evaluation(run: Path, capsys: pyte
     assert code == 0 and "13.0" in out, "a maze of length 12 has 13 steps"
 
 
+def test_the_last_weights_are_evaluated_by_the_name_of_their_folder(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, found = call_json(capsys, "evaluate", str(run / "agent-last"), "--episodes", "2")
+    assert code == 0 and len(found["returns"]) == 2, "the environment is that of the run's config.toml"
+
+
 def test_resume_continues_and_keeps_one_history(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, found = call_json(capsys, "train", "--resume", str(run), "--steps", "1200")
     assert code == 0 and found["steps"] >= 1200

@@ -6,7 +6,15 @@ import itertools
 
 import pytest
 
-from seqel.environments.seeds import CONFIRMATION, REPORTS, TRAINING, VALIDATION, episode_seed, require_for_reports
+from seqel.environments.seeds import (
+    CONFIRMATION,
+    REPORTS,
+    TRAINING,
+    VALIDATION,
+    FreshSeeds,
+    episode_seed,
+    require_for_reports,
+)
 from seqel.errors import ConfigError
 
 
@@ -29,3 +37,13 @@ def test_no_episode_of_a_report_leaves_the_range() -> None:
         require_for_reports(REPORTS.stop - 10, 11)
     with pytest.raises(ConfigError, match="expected 0 to"):
         require_for_reports(-1, 1)
+
+
+def test_seeds_are_handed_out_once_until_the_range_ends() -> None:
+    seeds = FreshSeeds(range(100, 110))
+    assert [seeds.take(count) for count in (4, 3, 3)] == [100, 104, 107] and seeds.used == 10
+    assert seeds.take(4) == 100 and seeds.take(4) == 104
+    assert seeds.take(3) == 100, "two are left, which are too few"
+    other = FreshSeeds(range(100, 110))
+    other.used = seeds.used
+    assert other.take(5) == seeds.take(5) == 103

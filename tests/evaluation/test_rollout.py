@@ -10,7 +10,7 @@ import pytest
 
 from seqel.agents.agent import Agent
 from seqel.errors import ConfigError, SpaceError
-from seqel.evaluation.rollout import evaluate
+from seqel.evaluation.rollout import evaluate, pooled, summarise
 from support import SPACE, network
 
 
@@ -73,3 +73,13 @@ def test_an_episode_that_never_ends_is_cut_off_and_reported(environments: int) -
     assert "3 of them cut off" in str(result)
     with pytest.raises(ConfigError, match="limit"):
         evaluate(Agent(network()), Circles, episodes=1, limit=0)
+
+
+def test_pooled_sets_are_summarised_as_one() -> None:
+    first = summarise([1.0, 2.0], [3, 4], np.array([0.0, 1.0]), seed=10, cut=1)
+    second = summarise([6.0], [5], np.array([1.0]), seed=90)
+    both = pooled(first, second)
+    assert both == summarise([1.0, 2.0, 6.0], [3, 4, 5], np.array([0.0, 1.0, 1.0]), seed=10, cut=1)
+    assert (both.mean, both.success, both.successes, both.cut) == (3.0, 2 / 3, [0.0, 1.0, 1.0], 1)
+    unknown = summarise([6.0], [5], np.array([np.nan]), seed=90)
+    assert pooled(first, unknown).success is None and pooled(unknown, first).successes is None

@@ -17,7 +17,7 @@ from seqel.runs.display import Progress
 from seqel.runs.progress_bar import counting
 from seqel.terminal import duration, sparkline, summary_line
 from seqel.training.config import preset
-from seqel.training.record import Record
+from seqel.training.record import Best, Record
 
 CONFIG = preset(env="Some-v0", steps=1_000)
 
@@ -45,6 +45,13 @@ def test_plain_lines_go_to_standard_error_if_it_is_not_a_terminal(capsys: pytest
     ):
         assert fact in line
     assert "steps/s 50" in line and "at most 0:12 left" in line
+
+
+def test_the_best_is_that_of_the_kept_weights_not_the_largest_mean() -> None:
+    progress = Progress(CONFIG, Path("runs/x"), best=0.9)
+    kept = Best(200, 3, summarise([0.5, 0.75], [5, 5], [1.0, 0.0], 0))
+    progress.take(dataclasses.replace(record(400, mean=0.75), best=kept))
+    assert "validation return 0.750 (best 0.625)" in progress.line()
 
 
 def test_a_validation_before_the_first_step_shows_no_remaining_time() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from seqel.runs.plots import draw_comparison, draw_curve
+from seqel.runs.plots import _best, draw_comparison, draw_curve
 
 EARLY: dict[str, Any] = {"steps": 100, "loss": 0.0}  # a run that was stopped before any episode ended
 LATER: dict[str, Any] = {
@@ -18,7 +18,10 @@ LATER: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("lines", [[EARLY], [EARLY, LATER], [LATER]])
+WITH_BEST: dict[str, Any] = LATER | {"best": {"steps": 200, "updates": 9, "mean": 0.8, "success": None}}
+
+
+@pytest.mark.parametrize("lines", [[EARLY], [EARLY, LATER], [LATER], [WITH_BEST]])
 @pytest.mark.parametrize("threshold", [math.inf, 0.5])
 def test_every_stage_of_a_run_gives_a_plot_without_a_warning(
     lines: list[dict[str, Any]], threshold: float, tmp_path: Path
@@ -28,6 +31,17 @@ def test_every_stage_of_a_run_gives_a_plot_without_a_warning(
         warnings.simplefilter("error")
         draw_curve(lines, path, "a title", threshold)
     assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5_000
+
+
+def test_the_best_weights_so_far_are_a_line_that_ends_in_the_kept_ones() -> None:
+    from matplotlib.figure import Figure
+
+    axis = Figure().subplots()
+    lines = [WITH_BEST, WITH_BEST | {"steps": 300, "best": {"steps": 200, "updates": 9, "mean": 0.7, "success": 0.7}}]
+    _best(axis, lines, "return")
+    curve, star = axis.get_lines()
+    assert curve.get_xydata().tolist() == [[200.0, 0.8], [300.0, 0.7]]
+    assert star.get_xydata().tolist() == [[200.0, 0.7]], "where they were reached, with all that is known now"
 
 
 @pytest.mark.parametrize("runs", [([LATER], [LATER]), ([EARLY, LATER], [EARLY]), ([], [])])

@@ -24,9 +24,9 @@ SUMMARY = "Train an agent on an environment or on recorded sessions, or continue
 
 EXAMPLES = """
 A run's folder holds config.toml (every setting), metrics.jsonl (one line per record), checkpoints (for exact resume),
-agent/ (the best weights by validation) and learning-curve.png. Presets: `default` for delayed rewards, `immediate` if each
-action gets immediate feedback (recall, counting, copying), `control` if every step is rewarded and the state is fully
-observed (balancing, steering), `search` if the agent must first find what it has to remember.
+agent/ (the best weights by validation), agent-last/ (the weights at the end) and learning-curve.png. Presets: `default` for
+delayed rewards, `immediate` if each action gets immediate feedback (recall, counting, copying), `control` if every step is
+rewarded and the state is fully observed (balancing, steering), `search` if the agent must first find what it has to remember.
 For --data: `offline-cql` (the default), `offline-iql`, `offline-bcq`, `supervised-q`, `behaviour-cloning` (a baseline); to
 continue from data with an environment (ENV --start RUN --data FILE): `offline-online`.
 `seqel data check` checks the data first; `seqel evaluate RUN --data FILE` estimates what the agent would earn.
