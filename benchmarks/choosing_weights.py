@@ -84,7 +84,7 @@ class Sums:
     def error(self) -> Array:
         return np.sqrt(np.maximum(self.square / self.count - self.mean**2, 0.0) / self.count)
 
-    def plus(self, other: Sums, where: Array) -> Sums:
+    def plus(self, other: Sums, where: NDArray[np.bool_]) -> Sums:
         return Sums(
             self.count + where * other.count, self.total + where * other.total, self.square + where * other.square
         )

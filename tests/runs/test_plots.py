@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from seqel.runs.plots import _best, draw_comparison, draw_curve
@@ -40,8 +41,10 @@ def test_the_best_weights_so_far_are_a_line_that_ends_in_the_kept_ones() -> None
     lines = [WITH_BEST, WITH_BEST | {"steps": 300, "best": {"steps": 200, "updates": 9, "mean": 0.7, "success": 0.7}}]
     _best(axis, lines, "return")
     curve, star = axis.get_lines()
-    assert curve.get_xydata().tolist() == [[200.0, 0.8], [300.0, 0.7]]
-    assert star.get_xydata().tolist() == [[200.0, 0.7]], "where they were reached, with all that is known now"
+    assert np.asarray(curve.get_xydata()).tolist() == [[200.0, 0.8], [300.0, 0.7]]
+    assert np.asarray(star.get_xydata()).tolist() == [[200.0, 0.7]], (
+        "where they were reached, with all that is known now"
+    )
 
 
 @pytest.mark.parametrize("runs", [([LATER], [LATER]), ([EARLY, LATER], [EARLY]), ([], [])])

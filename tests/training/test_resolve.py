@@ -80,7 +80,7 @@ def test_the_machine_decides_device_threads_and_compilation(monkeypatch: pytest.
 
 def test_a_trainer_refuses_a_config_that_leaves_something_open() -> None:
     class Nothing(Trainer):
-        total = 1
+        total, best = 1, None
         update = accept = lambda *_: None  # type: ignore[assignment]
 
     with pytest.raises(ConfigError, match=r"still 'auto': .*threads, network\.context, objective\.discount, replay\.w"):

@@ -18,6 +18,7 @@ from typing import Any
 
 from seqel.agents import artifact
 from seqel.agents.agent import Agent
+from seqel.agents.info import ValidationInfo
 from seqel.errors import CheckpointError, ConfigError
 from seqel.evaluation.statistics import first_reached
 from seqel.integrity import read_sealed, require_own_tree, sealed_line
@@ -46,7 +47,7 @@ class RunFolder:
         self.path = path
         self._claim = Claim(path)
         self.checkpoints = CheckpointStore(path / "checkpoints")
-        self.later: dict[str, Any] | None = None  # figures of an agent that is later than the checkpoint of a resume
+        self.later: ValidationInfo | None = None  # figures of an agent that is later than the checkpoint of a resume
         self.damaged: list[int] = []  # lines of metrics.jsonl, from 1, that `records` found in its last call
 
     @classmethod
@@ -186,7 +187,7 @@ class RunFolder:
         """Write `agent/`, with the figures that selected its weights."""
         Agent(agent.network, agent.info | {"validation": figures, "success": success}).save(self.agent)
 
-    def best(self) -> dict[str, Any] | None:
+    def best(self) -> ValidationInfo | None:
         """Return the figures by which the saved agent was selected; None if there is no agent, or it is damaged."""
         try:
             chosen = Agent.load(self.agent).info.get("validation")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from seqel.agents.info import ValidationInfo
 from seqel.errors import CheckpointError, SeqelError
 from seqel.runs.folder import RunFolder
 from seqel.runs.run_config import CONFIG
@@ -55,7 +55,7 @@ def restore(trainer: Trainer, run: RunFolder, newest: Path | None, source: Sourc
     return True
 
 
-def restore_best(trainer: OnlineTrainer, run: RunFolder, saved: dict[str, Any] | None) -> None:
+def restore_best(trainer: OnlineTrainer, run: RunFolder, saved: ValidationInfo | None) -> None:
     """Compare `agent/` on disk, whose figures are `saved` (None: it is lost), with the best weights of the checkpoint.
 
     After `restore`. A lost agent is written again. One that is later than the checkpoint, because the run was killed after it

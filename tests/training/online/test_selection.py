@@ -48,7 +48,7 @@ def selection(play: Any, further: int = 4, **settings: Any) -> Selection:
 def check(made: Selection, steps: int) -> Verdict:
     """Train (the weights become the number of steps), validate and judge."""
     with torch.no_grad():
-        made.candidate.network.weight.fill_(float(steps))
+        made.candidate.network.get_parameter("weight").fill_(float(steps))
     return made.judge(made.validate(), steps, steps // 10)
 
 
@@ -192,7 +192,7 @@ def test_better_weights_are_kept_than_those_of_the_largest_mean() -> None:
         firsts = []
         for at in range(len(chances)):
             with torch.no_grad():
-                made.candidate.network.weight.fill_(float(at))  # type: ignore[union-attr,operator]
+                made.candidate.network.get_parameter("weight").fill_(float(at))
             first = made.validate()
             firsts.append(first.mean)
             made.judge(first, at, at)
