@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import platform
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -87,11 +88,15 @@ def run(name: str, seed: int, preset: str, settings: dict[str, Any]) -> dict[str
         "validation.stop": math.isfinite(task.threshold), "threads": 1, "device": "cpu", "checkpoint_every": 0, **settings,
     }  # fmt: skip
     curve: list[tuple[int, float, float]] = []
+    over = False  # whether the minutes are used up
 
     def watch(record: Record) -> None:
+        nonlocal over
         if record.validation is not None:
             curve.append((record.steps, round(record.seconds, 1), record.validation.mean))
-        if record.seconds > 60.0 * task.minutes:
+            print(f"{name} seed {seed}: {record.steps:,} steps {record.seconds:.0f} s {curve[-1][2]:.3f}", file=sys.stderr)
+        over = record.seconds > 60.0 * task.minutes
+        if over:
             raise KeyboardInterrupt
 
     with tempfile.TemporaryDirectory() as folder:
@@ -99,7 +104,7 @@ def run(name: str, seed: int, preset: str, settings: dict[str, Any]) -> dict[str
         try:
             seqel.train(task.env, seed=seed, out=out, preset=preset, settings=chosen, progress=watch)
         except KeyboardInterrupt:
-            if not curve or curve[-1][1] <= 60.0 * task.minutes:
+            if not over:
                 raise
         best = seqel.evaluate(seqel.Agent.load(out), task.env, task.episodes, seed=10_000)
         summary = json.loads((out / "summary.json").read_text())

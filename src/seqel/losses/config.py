@@ -36,7 +36,7 @@ class ObjectiveConfig:
         known_as=("lambda", "lam", "td_lambda", "gae_lambda"),
     )
     trace: Literal["peng", "watkins", "retrace"] = setting(
-        "peng",
+        "watkins",
         "How lambda-returns treat exploratory actions: Peng's Q(lambda) ignores them, Watkins's cuts the return there, "
         "Retrace weights it by the probability of the action.",
     )

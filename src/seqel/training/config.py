@@ -46,14 +46,16 @@ class ReplayConfig:
         known_as=("seq_len", "sequence_length", "unroll_length"),
     )
     batch_tokens: int = setting(
-        1_664, "Approximate number of steps per update; determines the number of windows.", unit="steps", ge=1
+        416, "Approximate number of steps per update; determines the number of windows.", unit="steps", ge=1
     )
     batch_size: int = setting(0, "Windows per update. 0: chosen from `batch_tokens`.", unit="windows", ge=0)
     replay_ratio: float = setting(
-        32.0,
-        "Transitions trained on per environment step; a transition counts each time it is sampled.",
+        0.0,
+        "Transitions trained on per environment step; a transition counts each time it is sampled. 'auto': 32 in runs of up "
+        "to 200,000 steps; in longer ones less, in proportion to 1 / sqrt(steps).",
         unit="trained transitions per environment step",
         gt=0.0,
+        auto=0.0,
         known_as=("utd", "update_to_data", "train_freq", "gradient_steps"),
     )
     learning_starts: int = setting(
@@ -85,7 +87,7 @@ class LearnerConfig:
 
     optimizer: Literal["adamw", "sgd"] = setting("adamw", "The optimiser: AdamW, or SGD with momentum.")
     learning_rate: float = setting(
-        1e-3, "Step size of the optimiser after warm-up.", ge=0.0, known_as=("lr", "step_size", "alpha")
+        5e-4, "Step size of the optimiser after warm-up.", ge=0.0, known_as=("lr", "step_size", "alpha")
     )
     warmup: int = setting(200, "Updates over which the learning rate rises linearly from 0.", unit="updates", ge=0)
     schedule: Literal["constant", "linear", "cosine"] = setting(
@@ -112,7 +114,7 @@ class LearnerConfig:
         "average", "How the target network follows: as a moving average of the weights, or by periodic copies."
     )
     target_rate: float = setting(
-        0.01,
+        0.05,
         "Fraction by which a moving-average target moves towards the current weights at each update.",
         unit="fraction per update",
         gt=0.0,

@@ -1,12 +1,14 @@
 """Chooses, once and before a run starts, every setting that the config leaves at "auto".
 
-Context, window and discount follow from the environment or from the recorded episodes; device, threads and compilation from
+Context, window and discount follow from the environment or from the recorded episodes, the replay ratio from the number of
+steps; device, threads and compilation from
 the machine. The result is written to config.toml, so that a resumed run does not choose again.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,10 +26,13 @@ if TYPE_CHECKING:
     from seqel.replay.episode_buffer import EpisodeBuffer
 
 __all__ = [
-    "LONGEST_CONTEXT", "for_environment", "for_episodes", "on_this_machine", "require_resolved", "with_available_device",
+    "LONGEST_CONTEXT", "for_environment", "for_episodes", "on_this_machine", "replay_ratio", "require_resolved",
+    "with_available_device",
 ]  # fmt: skip
 
 DISCOUNT = 0.99  # if neither the config nor the environment sets it
+REPLAY_RATIO = 32.0  # of runs of up to `FULL_RATIO_STEPS`
+FULL_RATIO_STEPS = 200_000
 LONGEST_CONTEXT = 128  # steps; chosen for recorded episodes that are longer
 
 
@@ -45,6 +50,15 @@ def for_episodes(config: RunConfig, episodes: EpisodeBuffer) -> RunConfig:
     chosen = _with_lengths(config, context, min(longest, 2 * context), DISCOUNT)
     # no environment is stepped: the value is never used
     return dataclasses.replace(chosen, vectorization="sync") if chosen.vectorization == "auto" else chosen
+
+
+def replay_ratio(steps: int) -> float:
+    """Return the transitions to train on per environment step in a run of `steps`.
+
+    Few steps have to be used often; with many, the time for updates would grow in proportion, but what they add does not:
+    ten times the steps get about three times the updates.
+    """
+    return REPLAY_RATIO * min(1.0, math.sqrt(FULL_RATIO_STEPS / steps))
 
 
 def on_this_machine(config: RunConfig, updates: float | None = None) -> RunConfig:
@@ -102,5 +116,7 @@ def _with_lengths(config: RunConfig, context: int, window: int, discount: float)
         config,
         network=with_heads(network, objective),
         objective=objective,
-        replay=dataclasses.replace(replay, window=replay.window or window),
+        replay=dataclasses.replace(
+            replay, window=replay.window or window, replay_ratio=replay.replay_ratio or replay_ratio(config.steps)
+        ),
     )
