@@ -209,8 +209,8 @@ def test_the_averaged_weights_may_act(tmp_path: Path) -> None:
         )
         for acts in ("latest", "averaged")
     )
-    assert newest.agent.network is newest.learner.network and newest.agent.network is not newest.learner.target
-    assert averaged.agent.network is averaged.learner.target
+    assert newest.agent.network is newest.learner.network and newest.last_agent.network is newest.average.network
+    assert averaged.agent.network is averaged.last_agent.network is averaged.average.network
     for session in (newest, averaged):
         session.close()
     settings = TINY | {"learner.acting_weights": "averaged", "checkpoint_every": 0.0}

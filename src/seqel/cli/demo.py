@@ -174,7 +174,7 @@ def learn(tell: Tell, config: RunConfig, folder: str, pace: Pace, deadline: floa
             found_way |= record.validation is not None and record.validation.mean > 0.0
             if not pace.follow(record.steps, deadline, least if found_way or not least else config.steps):
                 break
-        trainer.agent.save(folder)
+        trainer.last_agent.save(folder)
     finally:
         if leads:
             pace.lead(trainer.collector.steps, final=True)

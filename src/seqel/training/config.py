@@ -125,11 +125,20 @@ class LearnerConfig:
         500, "Updates between copies, where `target` is 'copy'.", unit="updates", ge=1,
         known_as=("target_update_interval", "target_update_freq"),
     )  # fmt: skip
+    average_rate: float = setting(
+        0.005,
+        "Fraction by which the moving average of the weights, which is validated and kept, moves towards the current weights "
+        "at each update on an environment. 1: the latest weights are validated and kept.",
+        unit="fraction per update",
+        gt=0.0,
+        le=1.0,
+        known_as=("ema", "ema_decay", "polyak_averaging"),
+    )
     acting_weights: Literal["latest", "averaged", "incumbent"] = setting(
         "latest",
-        "Which weights act, are validated and are kept: the latest, or their moving average (the target). 'incumbent': "
-        "the weights that did best in validation so far act in three quarters of the environments and are kept; the averaged "
-        "weights act in the others and are validated.",
+        "Which weights collect experience: the latest, or their moving average (`average_rate`). 'incumbent': the weights "
+        "that did best in validation so far act in three quarters of the environments and are kept; the averaged weights act "
+        "in the others and are validated.",
     )
     precision: Literal["float32", "bf16"] = setting("float32", "Number format of the matrix products during updates.")
     compile: Literal["auto", "on", "off"] = setting(

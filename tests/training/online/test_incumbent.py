@@ -62,7 +62,7 @@ def test_training_changes_only_the_challenger(begun: Path) -> None:
             session.update()
     acting, learning = session.agent.network.state_dict(), session.challenger.network.state_dict()
     start = Agent.load(begun / "agent").network.state_dict()
-    assert session.challenger.network is session.learner.target
+    assert session.challenger.network is session.average.network
     weights = [name for name, value in start.items() if value.ndim and "head" not in name]  # the head has another unit
     assert all(torch.equal(acting[name], start[name]) for name in weights)
     assert any(not torch.equal(learning[name], start[name]) for name in weights)

@@ -27,7 +27,7 @@ __all__ = [
 
 GIB = 1 << 30
 UNLIMITED = 1 << 60  # cgroup version 1 writes "no limit" as a number near 2^63
-COPIES = 5  # of each weight: online and target network, gradient, and the optimiser's two moments
+COPIES = 7  # of each weight: online and target network, average, best, gradient, and the optimiser's two moments
 
 
 def memory_present(

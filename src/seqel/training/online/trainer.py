@@ -39,6 +39,7 @@ from seqel.training.resolve import for_environment, on_this_machine
 from seqel.training.return_scale import ReturnScale
 from seqel.training.sources import Source, require_same_spaces
 from seqel.training.trainer import Trainer
+from seqel.training.weight_average import WeightAverage
 
 __all__ = ["OnlineTrainer"]
 
@@ -48,9 +49,9 @@ INHERITED = ("data", "encoding", "held_out")  # what a further trained agent kee
 class OnlineTrainer(Trainer):
     """Environments, agent, replay and learner of one run.
 
-    `agent` acts and `challenger` is validated. They are the same agent, unless `learner.acting_weights` is "incumbent": then
-    the incumbent acts in most environments, and the challenger in the others. `selection` keeps the best weights: the
-    incumbent's, or a copy.
+    `agent` acts and `challenger`, with the moving average of the weights, is validated. If `learner.acting_weights` is
+    "incumbent", the incumbent acts in most environments, and the challenger in the others. `selection` keeps the best
+    weights: the incumbent's, or a copy.
     """
 
     unit = "steps"
@@ -145,17 +146,16 @@ class OnlineTrainer(Trainer):
         info = inherited | {"env": config.env, "seed": config.seed, "discount": config.objective.discount}
         if self.probe.masked:
             info["masked"] = True  # so that the agent can warn when it acts without masks
-        latest = config.learner.acting_weights == "latest"
-        self.challenger = Agent(learner.network if latest else learner.target, info)
-        self.agent = self.challenger
+        self.average = WeightAverage(learner.network, config.learner.average_rate)
+        self.challenger = Agent(self.average.network, info)
         self._kept = Agent(copy.deepcopy(learner.network), info)
-        if config.learner.acting_weights == "incumbent":
-            self.agent = self._kept
+        acting = {"latest": Agent(learner.network, info), "averaged": self.challenger, "incumbent": self._kept}
+        self.agent = acting[config.learner.acting_weights]
 
     @property
     def has_incumbent(self) -> bool:
         """Whether two agents act: the incumbent and the challenger."""
-        return self.agent is not self.challenger
+        return self.config.learner.acting_weights == "incumbent"
 
     # -- what the loop uses ----------------------------------------------------------------------------------------
 
@@ -176,7 +176,7 @@ class OnlineTrainer(Trainer):
 
     @property
     def last_agent(self) -> Agent:
-        """The agent with the latest weights, which a validation measures."""
+        """The agent with the moving average of the weights, which a validation measures."""
         return self.challenger
 
     @property
@@ -224,6 +224,7 @@ class OnlineTrainer(Trainer):
         if self.recorded_episodes is not None and recorded:
             mixed = concat(batch, self.recorded_episodes.sample(recorded, **sample))
         metrics = self.learner.update(mixed, self.progress)
+        self.average.follow(self.learner.updates)
         self.after_update()
         if config.replay.priority:
             error = self.learner.errors[: len(batch.reward), : batch.reward.shape[1]]  # of the live windows
@@ -235,6 +236,7 @@ class OnlineTrainer(Trainer):
     def _follow_return_scale(self) -> None:
         if abs(self.scale.value / float(self.agent.network.head.scale) - 1.0) > 0.01:
             self.learner.rescale(self.scale.value)
+            self.average.network.rescale(self.scale.value)
             if self.has_incumbent:
                 self.agent.network.rescale(self.scale.value)
 
@@ -286,13 +288,14 @@ class OnlineTrainer(Trainer):
         return dataclasses.replace(found, best=self.selection.best, reassessed=self.selection.verdict.reassessed)
 
     def _freeze_statistics(self) -> None:
-        """Set the statistics of vector observations from the warm-up's experience, once, in both networks."""
+        """Set the statistics of vector observations from the warm-up's experience, once, in all networks."""
         statistics = {}
         for path, encoder in self.agent.network.tokens.vectors().items():
             values = torch.from_numpy(self.replay.observations(path).astype(np.float64))
             statistics[path] = encoder.statistics(values)
         if statistics:
             self.learner.observe(statistics)
+            self.average.restart()  # there was no update yet
             self.collector.refresh()
 
     def _normalise(self, path: str, values: Any) -> Any:
@@ -313,6 +316,7 @@ class OnlineTrainer(Trainer):
             "selection": self.selection.state_dict(),
             "replay": self.replay.state_dict(),
             "scale": self.scale.state_dict(),
+            "average": self.average.network.state_dict(),
             "num_learned": self.num_learned,
             "ready": self.ready,
             "recent": [dataclasses.asdict(end) for end in self.recent],
@@ -324,6 +328,7 @@ class OnlineTrainer(Trainer):
         self.selection.load_state_dict(state["selection"])
         self.replay.load_state_dict(state["replay"])
         self.scale.load_state_dict(state["scale"])
+        self.average.network.load_state_dict(state["average"])
         self.num_learned, self.ready = int(state["num_learned"]), bool(state["ready"])
         self.recent.clear()
         self.recent.extend(EpisodeEnd(**end) for end in state["recent"])
