@@ -41,7 +41,11 @@ def child(threads: int, width: int, seconds: float) -> None:
     torch.set_num_threads(threads)
     shapes = Shapes(width=width, steps=5_000)
     replay = shapes.replay()
-    learner = Learner(shapes.network(), ObjectiveConfig(0.99, lambda_=0.0), LearnerConfig(compile="off"))
+    learner = Learner(
+        shapes.network(),
+        ObjectiveConfig(0.99, lambda_=0.0),
+        LearnerConfig(learning_rate=1e-3, target_rate=0.01, compile="off"),
+    )
     rng = np.random.default_rng(1)
     for line in sys.stdin:
         until = time.perf_counter() + float(line) * seconds

@@ -118,14 +118,14 @@ def padding_changes_no_update() -> None:
     replay = collected()
     losses = []
     for pad in (None, 20):
-        learner = Learner(network(), ObjectiveConfig(GAMMA), LearnerConfig())
+        learner = Learner(network(), ObjectiveConfig(GAMMA), LearnerConfig(learning_rate=1e-3, target_rate=0.01))
         windows = replay.sample(16, window=20, context=5, discount=GAMMA, rng=np.random.default_rng(0), pad_to=pad)
         losses.append(float(learner.update(windows)["td_error"]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def the_target_follows_the_online_network() -> None:
-    learner = Learner(network(), ObjectiveConfig(GAMMA), LearnerConfig(target_rate=0.25, warmup=1))
+    learner = Learner(network(), ObjectiveConfig(GAMMA), LearnerConfig(learning_rate=1e-3, target_rate=0.25, warmup=1))
     before = [p.clone() for p in learner.target.parameters()]
     learner.update(batch())
     for old, online, slow in zip(before, learner.network.parameters(), learner.target.parameters(), strict=True):

@@ -15,7 +15,11 @@ from support import batch, network
 
 
 def learner() -> Learner:
-    return Learner(network(), ObjectiveConfig(0.9, lambda_=0.9), LearnerConfig(warmup=1, optimizer="sgd", clip=0.0))
+    return Learner(
+        network(),
+        ObjectiveConfig(0.9, lambda_=0.9),
+        LearnerConfig(learning_rate=1e-3, target_rate=0.01, warmup=1, optimizer="sgd", clip=0.0),
+    )
 
 
 def test_padding_does_not_change_the_update() -> None:

@@ -16,12 +16,13 @@ from seqel.training.learner import Learner, rate_at
 from support import batch, network
 
 OBJECTIVE = ObjectiveConfig(0.9, lambda_=0.0)
+RATES = {"learning_rate": 1e-3, "target_rate": 0.01}
 
 
 def learner(
     objective: ObjectiveConfig = OBJECTIVE, std: float = 0.3, trunk: str = "transformer", **settings: object
 ) -> Learner:
-    return Learner(network(std=std, trunk=trunk), objective, LearnerConfig(**{"warmup": 1, **settings}))  # type: ignore[arg-type]
+    return Learner(network(std=std, trunk=trunk), objective, LearnerConfig(**{**RATES, "warmup": 1, **settings}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -58,7 +59,9 @@ def test_without_discount_the_target_network_is_not_evaluated(settings: dict[str
     windows = dataclasses.replace(batch(), discount=torch.zeros(2, 12))
     results = []
     for discount in (0.0, 0.9):
-        one = Learner(network(bins=11, **settings), ObjectiveConfig(discount, lambda_=0.0), LearnerConfig(warmup=1))
+        one = Learner(
+            network(bins=11, **settings), ObjectiveConfig(discount, lambda_=0.0), LearnerConfig(warmup=1, **RATES)
+        )
         one.target.forward = None if discount == 0.0 else one.target.forward  # type: ignore[assignment,method-assign]
         results.append([one.update(windows) for _ in range(3)][-1])
     for name, value in results[0].items():
@@ -73,7 +76,7 @@ def test_a_hand_made_batch_need_not_count_its_steps() -> None:
 
 @pytest.mark.parametrize("value", ["scalar", "hl-gauss"])
 def test_a_batch_without_trained_transitions_changes_no_weights(value: str) -> None:
-    one = Learner(network(value=value), OBJECTIVE, LearnerConfig(weight_decay=0.0))
+    one = Learner(network(value=value), OBJECTIVE, LearnerConfig(weight_decay=0.0, **RATES))
     before = [p.clone() for p in one.network.parameters()]
     windows = batch()
     metrics = one.update(dataclasses.replace(windows, loss_mask=torch.zeros_like(windows.loss_mask), num_learned=0))
@@ -84,7 +87,7 @@ def test_a_batch_without_trained_transitions_changes_no_weights(value: str) -> N
 @pytest.mark.parametrize("scale", [0.01, 3.0, 100.0])
 @pytest.mark.parametrize("dueling", [False, True])
 def test_another_return_scale_leaves_every_value_unchanged(scale: float, dueling: bool) -> None:
-    one = Learner(network(dueling=dueling), OBJECTIVE, LearnerConfig())
+    one = Learner(network(dueling=dueling), OBJECTIVE, LearnerConfig(**RATES))
     with torch.no_grad():
         before = one.network(batch()).q, one.target(batch()).q
         one.rescale(scale)
@@ -178,12 +181,12 @@ def test_the_schedules_by_hand() -> None:
 
 def test_dropout_is_active_only_in_updates() -> None:
     torch.manual_seed(0)
-    one = Learner(network(dropout=0.5), OBJECTIVE, LearnerConfig())
+    one = Learner(network(dropout=0.5), OBJECTIVE, LearnerConfig(**RATES))
     with torch.no_grad():
         assert torch.equal(one.network(batch()).q, one.network(batch()).q), "acting is deterministic"
     losses = set()
     for seed in range(3):
-        other = Learner(network(dropout=0.5), OBJECTIVE, LearnerConfig())
+        other = Learner(network(dropout=0.5), OBJECTIVE, LearnerConfig(**RATES))
         torch.manual_seed(seed)
         losses.add(float(other.update(batch())["loss"]))
     assert len(losses) == 3, "updates are not"

@@ -18,7 +18,7 @@ from seqel.settings import unresolved
 from seqel.training import resolve as resolving
 from seqel.training.config import RunConfig, preset, with_settings
 from seqel.training.config_file import load_config, save_config
-from seqel.training.resolve import for_environment, for_episodes, on_this_machine
+from seqel.training.resolve import for_environment, for_episodes, for_length, on_this_machine
 from seqel.training.trainer import Trainer
 from support import Scripted
 
@@ -112,3 +112,30 @@ def test_a_config_with_open_settings_is_unchanged_by_toml(tmp_path: Path) -> Non
     text = (tmp_path / "open.toml").read_text()
     assert 'discount = "auto"' in text and 'threshold = "none"' in text and "inf" not in text.replace("info", "")
     assert load_config(tmp_path / "open.toml") == RunConfig(env="x")
+
+
+@pytest.mark.parametrize(
+    ("steps", "tokens", "ratio", "target_rate", "rate"),
+    [
+        (10_000, 416, 32.0, 0.05, 5e-4),
+        (200_000, 416, 32.0, 0.05, 5e-4),
+        (800_000, 832, 16.0, 0.025, 7.07e-4),  # four times as long: twice the batch, half the ratio
+        (3_200_000, 1_664, 8.0, 0.0125, 1e-3),
+    ],
+)
+def test_longer_runs_take_larger_and_slower_steps(
+    steps: int, tokens: int, ratio: float, target_rate: float, rate: float
+) -> None:
+    config = for_length(RunConfig(steps=steps))
+    assert (config.replay.batch_tokens, config.replay.replay_ratio) == (tokens, ratio)
+    assert (config.learner.target_rate, config.learner.learning_rate) == (target_rate, rate)
+
+
+def test_what_is_set_is_kept_and_the_learning_rate_follows_the_batch() -> None:
+    config = with_settings(
+        RunConfig(), {"steps": 3_200_000, "replay.batch_tokens": 1_664 * 4, "learner.target_rate": 0.5}
+    )
+    found = for_length(config)
+    assert (found.replay.batch_tokens, found.learner.target_rate, found.learner.learning_rate) == (6_656, 0.5, 2e-3)
+    still = for_length(with_settings(config, {"learner.learning_rate": 0.0, "replay.replay_ratio": 1.0}))
+    assert (still.learner.learning_rate, still.replay.replay_ratio) == (0.0, 1.0)

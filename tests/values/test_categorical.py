@@ -198,7 +198,7 @@ def test_the_online_network_picks_the_distribution_that_follows_unless_it_is_not
 
 def test_incompatible_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="lambda_ = 0"):
-        Learner(network(value="c51"), ObjectiveConfig(0.9), LearnerConfig())
+        Learner(network(value="c51"), ObjectiveConfig(0.9), LearnerConfig(learning_rate=1e-3, target_rate=0.01))
     with pytest.raises(ConfigError, match="low < high"):
         Categorical(5, 1.0, 1.0)
     with pytest.raises(ConfigError, match="delta > 0"):

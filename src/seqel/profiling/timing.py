@@ -104,7 +104,9 @@ class Shapes:
 def time_update(shapes: Shapes, repeats: int = 50) -> dict[str, Any]:
     """Time sampling and updating: `ms` per update, GFLOP of its matrix products, and their speed next to the core's peak."""
     network, replay = shapes.network(), shapes.replay()
-    config = LearnerConfig(compile="on" if shapes.compile else "off", precision=shapes.precision)
+    config = LearnerConfig(
+        learning_rate=1e-3, target_rate=0.01, compile="on" if shapes.compile else "off", precision=shapes.precision
+    )
     learner = Learner(network, ObjectiveConfig(0.99, lambda_=0.0), config)
     rng = np.random.default_rng(1)
     began = time.perf_counter()

@@ -46,13 +46,18 @@ class ReplayConfig:
         known_as=("seq_len", "sequence_length", "unroll_length"),
     )
     batch_tokens: int = setting(
-        416, "Approximate number of steps per update; determines the number of windows.", unit="steps", ge=1
+        0,
+        "Approximate number of steps per update; determines the number of windows. 'auto': 416, and more in runs of more "
+        "than 200,000 steps, in proportion to sqrt(steps).",
+        unit="steps",
+        ge=1,
+        auto=0,
     )
     batch_size: int = setting(0, "Windows per update. 0: chosen from `batch_tokens`.", unit="windows", ge=0)
     replay_ratio: float = setting(
         0.0,
-        "Transitions trained on per environment step; a transition counts each time it is sampled. 'auto': 32 in runs of up "
-        "to 200,000 steps; in longer ones less, in proportion to 1 / sqrt(steps).",
+        "Transitions trained on per environment step; a transition counts each time it is sampled. 'auto': 32, and fewer in "
+        "runs of more than 200,000 steps, in proportion to 1 / sqrt(steps).",
         unit="trained transitions per environment step",
         gt=0.0,
         auto=0.0,
@@ -87,7 +92,11 @@ class LearnerConfig:
 
     optimizer: Literal["adamw", "sgd"] = setting("adamw", "The optimiser: AdamW, or SGD with momentum.")
     learning_rate: float = setting(
-        5e-4, "Step size of the optimiser after warm-up.", ge=0.0, known_as=("lr", "step_size", "alpha")
+        -1.0,
+        "Step size of the optimiser after warm-up. 'auto': 5e-4 times sqrt(`replay.batch_tokens` / 416).",
+        ge=0.0,
+        auto=-1.0,
+        known_as=("lr", "step_size", "alpha"),
     )
     warmup: int = setting(200, "Updates over which the learning rate rises linearly from 0.", unit="updates", ge=0)
     schedule: Literal["constant", "linear", "cosine"] = setting(
@@ -114,11 +123,13 @@ class LearnerConfig:
         "average", "How the target network follows: as a moving average of the weights, or by periodic copies."
     )
     target_rate: float = setting(
-        0.05,
-        "Fraction by which a moving-average target moves towards the current weights at each update.",
+        0.0,
+        "Fraction by which a moving-average target moves towards the current weights at each update. 'auto': 0.05, and less "
+        "in runs of more than 200,000 steps, in proportion to 1 / sqrt(steps).",
         unit="fraction per update",
         gt=0.0,
         le=1.0,
+        auto=0.0,
         known_as=("tau", "polyak"),
     )
     target_every: int = setting(

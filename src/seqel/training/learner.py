@@ -31,7 +31,8 @@ VARIANCE_FLOOR = 1e-3  # of the squared return scale: keeps the loss bounded if 
 class Learner:
     """Double Q-learning on windows.
 
-    Raises ConfigError if the network's value type and the objective are incompatible.
+    Raises ConfigError if the network's value type and the objective are incompatible, or if the learning rate or the target
+    rate is still "auto": a run chooses them from its number of steps (`training/resolve.py`).
 
     The loss of scalar values is divided by a running variance of their targets, so that one clipping threshold for the
     gradient suits every task.
@@ -42,6 +43,11 @@ class Learner:
             raise ConfigError(
                 f"network.value = {network.config.value!r} predicts distributions, for which there is no lambda-return: set "
                 f"objective.lambda_ = 0 (got {objective.lambda_}), and objective.n_step for longer returns"
+            )
+        if config.learning_rate < 0.0 or config.target_rate == 0.0:
+            raise ConfigError(
+                "learner: expected numbers for learning_rate and target_rate, got 'auto', which only a run resolves: set "
+                "them, for instance to 5e-4 and 0.05"
             )
         _require_heads(network, objective, config)
         self.network, self.objective, self.config = network.eval(), objective, config

@@ -1,8 +1,8 @@
 """Chooses, once and before a run starts, every setting that the config leaves at "auto".
 
-Context, window and discount follow from the environment or from the recorded episodes, the replay ratio from the number of
-steps; device, threads and compilation from
-the machine. The result is written to config.toml, so that a resumed run does not choose again.
+Context, window and discount follow from the environment or from the recorded episodes; batch, replay ratio and rates from
+the number of steps; device, threads and compilation from the machine. The result is written to config.toml, so that a
+resumed run does not choose again.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from seqel.replay.episode_buffer import EpisodeBuffer
 
 __all__ = [
-    "LONGEST_CONTEXT", "for_environment", "for_episodes", "on_this_machine", "replay_ratio", "require_resolved",
+    "LONGEST_CONTEXT", "for_environment", "for_episodes", "for_length", "on_this_machine", "require_resolved",
     "with_available_device",
 ]  # fmt: skip
 
 DISCOUNT = 0.99  # if neither the config nor the environment sets it
-REPLAY_RATIO = 32.0  # of runs of up to `FULL_RATIO_STEPS`
-FULL_RATIO_STEPS = 200_000
+# of runs of at most this many environment steps; `for_length` has the rule for longer ones
+SHORT_RUN = 200_000
+REPLAY_RATIO, BATCH_TOKENS, TARGET_RATE, LEARNING_RATE = 32.0, 416, 0.05, 5e-4
 LONGEST_CONTEXT = 128  # steps; chosen for recorded episodes that are longer
 
 
@@ -52,13 +53,32 @@ def for_episodes(config: RunConfig, episodes: EpisodeBuffer) -> RunConfig:
     return dataclasses.replace(chosen, vectorization="sync") if chosen.vectorization == "auto" else chosen
 
 
-def replay_ratio(steps: int) -> float:
-    """Return the transitions to train on per environment step in a run of `steps`.
+def for_length(config: RunConfig) -> RunConfig:
+    """Return the config with replay ratio, batch, target rate and learning rate chosen for the number of steps.
 
-    Few steps have to be used often; with many, the time for updates would grow in proportion, but what they add does not:
-    ten times the steps get about three times the updates.
+    A short run has to use each step often, in many small updates, and with a target network that follows fast. Beyond
+    200,000 steps the number of updates stays about the same (15,000): each of them then uses more steps and so has less
+    noise, and the target may follow more slowly. The learning rate grows with the root of the batch (Malladi et al. 2022,
+    arXiv:2205.10287).
     """
-    return REPLAY_RATIO * min(1.0, math.sqrt(FULL_RATIO_STEPS / steps))
+    replay, learner = config.replay, config.learner
+    longer = max(1.0, math.sqrt(config.steps / SHORT_RUN))
+    tokens = replay.batch_tokens or round(BATCH_TOKENS * longer)
+    ratio = replay.replay_ratio or _readable(REPLAY_RATIO / longer)
+    rate = learner.learning_rate
+    if rate < 0.0:
+        rate = _readable(LEARNING_RATE * math.sqrt(tokens / BATCH_TOKENS))
+    target_rate = learner.target_rate or _readable(TARGET_RATE / longer)
+    return dataclasses.replace(
+        config,
+        replay=dataclasses.replace(replay, batch_tokens=tokens, replay_ratio=ratio),
+        learner=dataclasses.replace(learner, learning_rate=rate, target_rate=target_rate),
+    )
+
+
+def _readable(number: float) -> float:
+    """Round to three significant digits, for config.toml."""
+    return float(f"{number:.3g}")
 
 
 def on_this_machine(config: RunConfig, updates: float | None = None) -> RunConfig:
@@ -102,6 +122,7 @@ def _with_lengths(config: RunConfig, context: int, window: int, discount: float)
 
     A memoryless config gets a context of one step, and tokens without history.
     """
+    config = for_length(config)
     network, objective, replay = config.network, config.objective, config.replay
     if config.memoryless:
         network = dataclasses.replace(
@@ -116,7 +137,5 @@ def _with_lengths(config: RunConfig, context: int, window: int, discount: float)
         config,
         network=with_heads(network, objective),
         objective=objective,
-        replay=dataclasses.replace(
-            replay, window=replay.window or window, replay_ratio=replay.replay_ratio or replay_ratio(config.steps)
-        ),
+        replay=dataclasses.replace(replay, window=replay.window or window),
     )

@@ -59,7 +59,9 @@ def test_the_choice_is_kept_and_needs_a_compiler(monkeypatch: pytest.MonkeyPatch
 
 
 def test_one_compilation_serves_every_number_of_rows() -> None:
-    learner = Learner(network(), ObjectiveConfig(0.9, lambda_=0.9), LearnerConfig(compile="off"))
+    learner = Learner(
+        network(), ObjectiveConfig(0.9, lambda_=0.9), LearnerConfig(compile="off", learning_rate=1e-3, target_rate=0.01)
+    )
     plain, counter = learner._step_losses, CompileCounter()
     learner._loss = compiled(plain, counter)
     for seed, rows in enumerate((8, 5, 13, 8, 6)):
