@@ -55,12 +55,12 @@ class ReplayConfig:
     )
     batch_size: int = setting(0, "Windows per update. 0: chosen from `batch_tokens`.", unit="windows", ge=0)
     replay_ratio: float = setting(
-        0.0,
+        -math.inf,
         "Transitions trained on per environment step; a transition counts each time it is sampled. 'auto': 32, and fewer in "
         "runs of more than 200,000 steps, in proportion to 1 / sqrt(steps).",
         unit="trained transitions per environment step",
         gt=0.0,
-        auto=0.0,
+        auto=-math.inf,
         known_as=("utd", "update_to_data", "train_freq", "gradient_steps"),
     )
     learning_starts: int = setting(
@@ -92,10 +92,10 @@ class LearnerConfig:
 
     optimizer: Literal["adamw", "sgd"] = setting("adamw", "The optimiser: AdamW, or SGD with momentum.")
     learning_rate: float = setting(
-        -1.0,
+        -math.inf,
         "Step size of the optimiser after warm-up. 'auto': 5e-4 times sqrt(`replay.batch_tokens` / 416).",
         ge=0.0,
-        auto=-1.0,
+        auto=-math.inf,
         known_as=("lr", "step_size", "alpha"),
     )
     warmup: int = setting(200, "Updates over which the learning rate rises linearly from 0.", unit="updates", ge=0)
@@ -123,13 +123,13 @@ class LearnerConfig:
         "average", "How the target network follows: as a moving average of the weights, or by periodic copies."
     )
     target_rate: float = setting(
-        0.0,
+        -math.inf,
         "Fraction by which a moving-average target moves towards the current weights at each update. 'auto': 0.05, and less "
         "in runs of more than 200,000 steps, in proportion to 1 / sqrt(steps).",
         unit="fraction per update",
         gt=0.0,
         le=1.0,
-        auto=0.0,
+        auto=-math.inf,
         known_as=("tau", "polyak"),
     )
     target_every: int = setting(

@@ -44,7 +44,7 @@ class Learner:
                 f"network.value = {network.config.value!r} predicts distributions, for which there is no lambda-return: set "
                 f"objective.lambda_ = 0 (got {objective.lambda_}), and objective.n_step for longer returns"
             )
-        if config.learning_rate < 0.0 or config.target_rate == 0.0:
+        if config.learning_rate < 0.0 or config.target_rate < 0.0:
             raise ConfigError(
                 "learner: expected numbers for learning_rate and target_rate, got 'auto', which only a run resolves: set "
                 "them, for instance to 5e-4 and 0.05"

@@ -64,11 +64,13 @@ def for_length(config: RunConfig) -> RunConfig:
     replay, learner = config.replay, config.learner
     longer = max(1.0, math.sqrt(config.steps / SHORT_RUN))
     tokens = replay.batch_tokens or round(BATCH_TOKENS * longer)
-    ratio = replay.replay_ratio or _readable(REPLAY_RATIO / longer)
-    rate = learner.learning_rate
+    ratio, rate, target_rate = replay.replay_ratio, learner.learning_rate, learner.target_rate
+    if ratio < 0.0:
+        ratio = _readable(REPLAY_RATIO / longer)
     if rate < 0.0:
         rate = _readable(LEARNING_RATE * math.sqrt(tokens / BATCH_TOKENS))
-    target_rate = learner.target_rate or _readable(TARGET_RATE / longer)
+    if target_rate < 0.0:
+        target_rate = _readable(TARGET_RATE / longer)
     return dataclasses.replace(
         config,
         replay=dataclasses.replace(replay, batch_tokens=tokens, replay_ratio=ratio),
