@@ -167,7 +167,7 @@ def time_act(shapes: Shapes, repeats: int = 300) -> dict[str, Any]:
     agent = Agent(shapes.network())
     acting = _exported(agent) if shapes.backend == "onnxruntime" else agent
     if shapes.compile:
-        agent.network.trunk.compile_step(shapes.envs)
+        agent.network.compile_step(shapes.envs)
     rng = np.random.default_rng(2)
     reward = np.zeros(shapes.envs, np.float32)
     observation = rng.uniform(-1, 1, (shapes.envs, shapes.observation)).astype(np.float32)

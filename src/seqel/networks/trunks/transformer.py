@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqel.networks.config import NetworkConfig
+from seqel.networks.layers import layer_norm, linear
 from seqel.networks.trunks.banded_attention import (
     attention_weights,
     banded_attention,
@@ -24,15 +25,17 @@ from seqel.networks.trunks.banded_attention import (
     frequencies,
     phase_cosines,
     ring_attention,
+    ring_bias,
     ring_empty,
     rotary,
     rotate,
+    written_ring_attention,
 )
 from seqel.networks.trunks.base import State, Trunk
 from seqel.networks.trunks.gate import Gate
 
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # number of the layer, q, k, v (..., H, d) -> (..., D)
 Join = Callable[[Tensor, Tensor], Tensor]
-PureStep = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 __all__ = ["Block", "StepEncoding", "Transformer"]
 
@@ -78,19 +81,21 @@ class Block(nn.Module):
 
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute queries, keys, values: x (..., D), cos, sin (..., 1, 1, d) -> q, k, v (..., H, d), q and k rotated."""
-        qkv = self.qkv(self.norm_attention(x)).unflatten(-1, (3, self.heads, self.dim))
+        qkv = linear(self.qkv, layer_norm(self.norm_attention, x)).unflatten(-1, (3, self.heads, self.dim))
         both, v = qkv[..., :2, :, :], qkv[..., 2, :, :]
         if self.norm is not None:
             both = self.norm(both)
-        q, k = rotate(both, cos.to(both.dtype), sin.to(both.dtype)).unbind(-3)
+        if cos.dtype != both.dtype:  # under autocast
+            cos, sin = cos.to(both.dtype), sin.to(both.dtype)
+        q, k = rotate(both, cos, sin).unbind(-3)
         return q, k, v
 
     def merge(self, x: Tensor, attended: Tensor) -> Tensor:
-        """Join attention and MLP to the stream: x (..., D), attended (..., H, d) -> (..., D)."""
-        x = self.gate_attention(x, self._drop(self.out(attended.flatten(-2))))
-        hidden = torch.relu_(self.mlp_in(self.norm_mlp(x)))  # in place: faster than the compiler's fusion
-        out: Tensor = self.gate_mlp(x, self._drop(self.mlp_out(hidden)))
-        return out
+        """Join attention and MLP to the stream: x and attended (..., D) -> (..., D)."""
+        x = self.gate_attention(x, self._drop(linear(self.out, attended)))
+        hidden = linear(self.mlp_in, layer_norm(self.norm_mlp, x))
+        hidden = torch.relu_(hidden)  # in place: faster than the compiler's fusion
+        return self.gate_mlp(x, self._drop(linear(self.mlp_out, hidden)))
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
@@ -132,7 +137,6 @@ class Transformer(Trunk):
         self.clock = StepEncoding(config.width, config.clock_scale) if config.clock else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
-        self._compiled: dict[int, PureStep] = {}  # by the number of rows
         self._init_weights()
 
     def _init_weights(self) -> None:
@@ -145,45 +149,44 @@ class Transformer(Trunk):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
+    def _run_blocks(self, x: Tensor, position: Tensor, attend: Attend) -> Tensor:
+        """Run the blocks on tokens x (..., D) of the steps `position` (...) -> (..., D). Only `attend` knows what is seen."""
+        waves = phase_cosines(position, self.frequency, self.phase)[..., None, None, :]
+        cos, sin, clock = waves.tensor_split((self.dim, 2 * self.dim), dim=-1)  # shared by all layers
+        if self.clock is not None:
+            x = x + self.clock(clock[..., 0, 0, :])
+        for layer, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            q, k, v = block.project(x, cos, sin)
+            x = block.merge(x, attend(layer, q, k, v))
+        return layer_norm(self.norm, x)
+
     # -- a whole window --------------------------------------------------------------------------------------------
 
     def forward(self, x: Tensor, first: Tensor, start: Tensor) -> Tensor:
-        x, cos, sin, mask = self._enter(x, first, start)
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            q, k, v = block.project(x, cos, sin)
-            x = block.merge(x, self._attend(block, q, k, v, mask))
-        out: Tensor = self.norm(x)
-        return out
+        return self._run_blocks(x, step_numbers(first, start), self._banded(first))
 
     def weights(self, x: Tensor, first: Tensor, start: Tensor) -> Tensor:
         """Return the attention weights of every layer (slow).  -> (B, layers, H, T, T); rows are queries."""
-        x, cos, sin, mask = self._enter(x, first, start)
-        found = []
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            q, k, v = block.project(x, cos, sin)
+        mask, attend, found = banded_causal_mask(first, self.context), self._banded(first), []
+
+        def observed(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             found.append(attention_weights(q.transpose(1, 2), k.transpose(1, 2), mask))
-            x = block.merge(x, self._attend(block, q, k, v, mask))
+            return attend(layer, q, k, v)
+
+        self._run_blocks(x, step_numbers(first, start), observed)
         return torch.stack(found, dim=1)
 
-    def _enter(self, x: Tensor, first: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        x, cos, sin = self._place(x, step_numbers(first, start))
-        return x, cos, sin, banded_causal_mask(first, self.context)
+    def _banded(self, first: Tensor) -> Attend:
+        """Return attention within windows: q, k, v (B, T, H, d) -> (B, T, D)."""
+        mask = banded_causal_mask(first, self.context)
+        dropout = self.config.dropout if self.training else 0.0
 
-    def _place(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return x (..., D) with the clock added, and the rotary factors (..., 1, 1, d), shared by all layers."""
-        waves = phase_cosines(position, self.frequency, self.phase)[..., None, None, :]
-        cos, sin, clock = waves.tensor_split((self.dim, 2 * self.dim), dim=-1)
-        if self.clock is not None:
-            x = x + self.clock(clock[..., 0, 0, :])
-        return x, cos, sin
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+            return banded_attention(q, k, v, mask, dropout).transpose(1, 2).flatten(-2)
 
-    def _attend(self, block: Block, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        """Compute attention: q, k, v (B, T, H, d) -> (B, T, H, d)."""
-        dropout = block.dropout if self.training else 0.0
-        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-        return banded_attention(q, k, v, mask, dropout).transpose(1, 2)
+        return attend
 
     # -- one step with the ring ------------------------------------------------------------------------------------
 
@@ -197,43 +200,68 @@ class Transformer(Trunk):
         }
 
     def reset(self, state: State, rows: Tensor) -> None:
-        state["position"][rows] = 0  # the position alone decides which slots are valid; but 0 * nan is nan, so a NaN
-        state["values"][:, rows] = 0.0  # that one bad observation left must not outlive its episode
+        # The position alone decides which slots are seen. But a weight of 0 times NaN is NaN, so a NaN that one bad
+        # observation left is cleared with its episode.
+        which = rows.nonzero()[:, 0]
+        state["position"].index_fill_(0, which, 0)
+        state["keys"].index_fill_(1, which, 0.0)
+        state["values"].index_fill_(1, which, 0.0)
 
     def step(self, x: Tensor, state: State, rows: Tensor | None = None) -> tuple[Tensor, State]:
-        keys, values, position = state["keys"], state["values"], state["position"]
+        position = state["position"]
+        now = position if rows is None else position[rows]
+        h = self._run_blocks(x, now, self._through_ring(state["keys"], state["values"], now, rows))
         if rows is None:
-            pure = self._compiled.get(len(position), self.step_pure)
-            h, new_keys, new_values = pure(x, keys, values, position)
-            rows, slot = torch.arange(len(position), device=position.device), position % self.context
             position += 1
         else:
-            h, new_keys, new_values = self.step_pure(x, keys[:, rows], values[:, rows], position[rows])
-            slot = position[rows] % self.context
             position[rows] += 1
-        keys[:, rows, :, slot] = new_keys.to(keys.dtype)
-        values[:, rows, :, slot] = new_values.to(values.dtype)
         return h, state
 
-    def compile_step(self, batch: int) -> None:
-        self._compiled[batch] = torch.compile(self.step_pure, dynamic=False)
+    def _through_ring(self, keys: Tensor, values: Tensor, position: Tensor, rows: Tensor | None) -> Attend:
+        """Return attention that first writes the new keys and values into the ring: q, k, v (R, H, d) -> (R, D)."""
+        steps = position.cpu().numpy()  # few numbers: NumPy is faster, and on a GPU, nothing else is being computed
+        used = min(int(steps.max()) + 1, self.context)  # slots that hold a step of any episode
+        slot, bias = (
+            torch.from_numpy(array).to(position.device)
+            for array in (steps % self.context, ring_bias(steps, self.config.heads, used))
+        )
+        place = (torch.arange(len(steps), device=position.device) if rows is None else rows, slot)
+        # a tensor for each layer: to write (E, C, H, d), and to read (E H, C, d)
+        written_k, written_v = keys.transpose(2, 3).unbind(), values.transpose(2, 3).unbind()
+        read_k, read_v = keys.flatten(1, 2)[:, :, :used].unbind(), values.flatten(1, 2)[:, :, :used].unbind()
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            written_k[layer].index_put_(place, k)
+            written_v[layer].index_put_(place, v)
+            if rows is None:
+                return written_ring_attention(q, read_k[layer], read_v[layer], bias)
+            some_k, some_v = (ring[layer, rows, :, :used].flatten(0, 1) for ring in (keys, values))
+            return written_ring_attention(q, some_k, some_v, bias)
+
+        return attend
 
     def step_pure(self, x: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute the step as a function of its arguments and the weights alone, so that it can be compiled and exported.
+        """Compute the step as a function of its arguments and the weights alone. `remember` then writes what it returns.
 
         x (R, D), keys and values (layers, R, H, C, d), position (R,) -> h (R, D), new keys and values (R, layers, H, d).
         """
-        x, cos, sin = self._place(x, position)
         empty = ring_empty(position, self.context)
         new_keys, new_values = [], []
-        for layer, block in enumerate(self.blocks):
-            assert isinstance(block, Block)
-            q, k, v = block.project(x, cos, sin)
-            attended = ring_attention(q, k, v, keys[layer], values[layer], empty)
-            x = block.merge(x, attended)
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             new_keys.append(k)
             new_values.append(v)
-        return self.norm(x), torch.stack(new_keys, dim=1), torch.stack(new_values, dim=1)
+            return ring_attention(q, k, v, keys[layer], values[layer], empty).flatten(-2)
+
+        h = self._run_blocks(x, position, attend)
+        return h, torch.stack(new_keys, dim=1), torch.stack(new_values, dim=1)
+
+    def remember(self, state: State, keys: Tensor, values: Tensor) -> None:
+        position = state["position"]
+        every, slot = torch.arange(len(position), device=position.device), position % self.context
+        state["keys"][:, every, :, slot] = keys
+        state["values"][:, every, :, slot] = values
+        position += 1
 
     @property
     def ring(self) -> dict[str, int]:
@@ -246,23 +274,23 @@ class Transformer(Trunk):
         steps of it.
         """
         state = self.initial_state(len(x), x.device)
+        numbers, banded = step_numbers(first, start), self._banded(first)
         last = (lengths - 1).clamp(min=0)[:, None]
-        seen = step_numbers(first, start).gather(1, last)[:, 0] + 1
-        x, cos, sin, mask = self._enter(x, first, start)
-        position = torch.where(lengths > 0, seen, start)  # (B,)
+        position = torch.where(lengths > 0, numbers.gather(1, last)[:, 0] + 1, start)  # (B,)
         begin = (lengths - position)[:, None]  # where the last episode's step 0 is, or would be
         slots = torch.arange(self.context, device=x.device)
         # the latest step before `position` whose number is the slot's, as an index into the window
         index = position[:, None] - 1 - (position[:, None] - 1 - slots) % self.context + begin
         held = (index >= 0) & (index >= begin)
         rows = torch.arange(len(x), device=x.device)[:, None]
-        for layer, block in enumerate(self.blocks):
-            assert isinstance(block, Block)
-            q, k, v = block.project(x, cos, sin)
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             for name, z in (("keys", k), ("values", v)):
                 taken = z[rows, index.clamp(min=0)] * held[..., None, None]  # (B, C, H, d)
                 state[name][layer] = taken.transpose(1, 2)
-            x = block.merge(x, self._attend(block, q, k, v, mask))
+            return banded(layer, q, k, v)
+
+        self._run_blocks(x, numbers, attend)
         state["position"] = position.clone()
         return state
 

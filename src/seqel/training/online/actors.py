@@ -41,7 +41,7 @@ class Actors:
     def compile(self) -> None:
         """Compile the acting step of each agent."""
         for (agent, _), size in zip(self.parts, self.sizes, strict=True):
-            agent.network.trunk.compile_step(size)
+            agent.network.compile_step(size)
 
     def act(
         self,
