@@ -58,7 +58,9 @@ class TokenEncoder(nn.Module):
         """Encode the previous action and its reward.  -> (..., D), or a shape that broadcasts to it."""
         parts: list[Tensor] = []
         if self.config.previous_action:
-            parts += [embedding(table, action[..., dim]) for dim, table in enumerate(self.actions)]
+            for dim, table in enumerate(self.actions):
+                assert isinstance(table, nn.Embedding)
+                parts.append(embedding(table, action[..., dim]))
         if self.config.previous_reward:
             parts.append(symlog_of_data(reward)[..., None] * self.reward.weight[:, 0])
         return sum(parts[1:], parts[0]) if parts else torch.zeros_like(self.first)

@@ -32,7 +32,7 @@ def action_outputs(
     if isinstance(layer, ActionScorer):
         scores: Tensor = layer(h, candidates)
         return torch.unflatten(scores, -1, (dims, outputs)).transpose(-3, -2)
-    out = linear(layer, h).unflatten(-1, (dims, actions, outputs))
+    out = torch.unflatten(linear(layer, h), -1, (dims, actions, outputs))
     return out if candidates is None else select_candidates(out, candidates)
 
 

@@ -81,7 +81,8 @@ class Block(nn.Module):
 
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute queries, keys, values: x (..., D), cos, sin (..., 1, 1, d) -> q, k, v (..., H, d), q and k rotated."""
-        qkv = linear(self.qkv, layer_norm(self.norm_attention, x)).unflatten(-1, (3, self.heads, self.dim))
+        qkv = linear(self.qkv, layer_norm(self.norm_attention, x))
+        qkv = torch.unflatten(qkv, -1, (3, self.heads, self.dim))
         both, v = qkv[..., :2, :, :], qkv[..., 2, :, :]
         if self.norm is not None:
             both = self.norm(both)
@@ -150,7 +151,7 @@ class Transformer(Trunk):
                 nn.init.zeros_(parameter)
 
     def _run_blocks(self, x: Tensor, position: Tensor, attend: Attend) -> Tensor:
-        """Run the blocks on tokens x (..., D) of the steps `position` (...) -> (..., D). Only `attend` knows what is seen."""
+        """Run the blocks: tokens x (..., D) of steps `position` (...) -> (..., D). Windows and steps differ in `attend`."""
         waves = phase_cosines(position, self.frequency, self.phase)[..., None, None, :]
         cos, sin, clock = waves.tensor_split((self.dim, 2 * self.dim), dim=-1)  # shared by all layers
         if self.clock is not None:

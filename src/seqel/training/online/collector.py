@@ -300,9 +300,11 @@ class Collector:
 def _value_of(q: NDArray[np.float32], action: NDArray[np.int64]) -> NDArray[np.float32]:
     """The value of each row's action: the mean over dimensions.  q (E, A) or (E, M, A), action (E,) or (E, M) -> (E,)."""
     rows = np.arange(len(q))
-    if action.ndim == 1:
-        return q[rows, action]
-    return q[rows[:, None], np.arange(action.shape[1]), action].mean(axis=1)
+    if action.ndim > 1:
+        q = q[rows[:, None], np.arange(action.shape[1]), action].mean(axis=1)
+    else:
+        q = q[rows, action]
+    return q
 
 
 ARRAYS = (
