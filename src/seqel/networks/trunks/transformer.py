@@ -12,12 +12,13 @@ import math
 from collections.abc import Callable
 from typing import ClassVar
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqel.networks.config import NetworkConfig
-from seqel.networks.layers import layer_norm, linear
+from seqel.networks.layers import layer_norm
 from seqel.networks.trunks.banded_attention import (
     attention_weights,
     banded_attention,
@@ -28,16 +29,16 @@ from seqel.networks.trunks.banded_attention import (
     ring_bias,
     ring_empty,
     rotary,
-    rotate,
     written_ring_attention,
 )
 from seqel.networks.trunks.base import State, Trunk
-from seqel.networks.trunks.gate import Gate
+from seqel.networks.trunks.block import Block
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # number of the layer, q, k, v (..., H, d) -> (..., D)
-Join = Callable[[Tensor, Tensor], Tensor]
 
-__all__ = ["Block", "StepEncoding", "Transformer"]
+__all__ = ["StepEncoding", "Transformer"]
+
+TABLE, TABLE_BLOCK = 4_096, 256  # steps: of the table of waves at most, and by how many it grows
 
 
 class StepEncoding(nn.Module):
@@ -61,47 +62,6 @@ class StepEncoding(nn.Module):
         return sinusoids @ self.weight
 
 
-class Block(nn.Module):
-    """Attention and an MLP, each joined to the residual stream by a sum or through a gate."""
-
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        width = config.width
-        self.heads, self.dim = config.heads, width // config.heads
-        self.dropout = config.dropout
-        self.norm_attention = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
-        self.norm = nn.RMSNorm(self.dim) if config.qk_norm else None  # shared by queries and keys
-        self.norm_mlp = nn.LayerNorm(width)
-        self.mlp_in = nn.Linear(width, config.feedforward * width)
-        self.mlp_out = nn.Linear(config.feedforward * width, width)
-        self.gate_attention: Join = Gate(width) if config.gate == "gru" else torch.add
-        self.gate_mlp: Join = Gate(width) if config.gate == "gru" else torch.add
-
-    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute queries, keys, values: x (..., D), cos, sin (..., 1, 1, d) -> q, k, v (..., H, d), q and k rotated."""
-        qkv = linear(self.qkv, layer_norm(self.norm_attention, x))
-        qkv = torch.unflatten(qkv, -1, (3, self.heads, self.dim))
-        both, v = qkv[..., :2, :, :], qkv[..., 2, :, :]
-        if self.norm is not None:
-            both = self.norm(both)
-        if cos.dtype != both.dtype:  # under autocast
-            cos, sin = cos.to(both.dtype), sin.to(both.dtype)
-        q, k = rotate(both, cos, sin).unbind(-3)
-        return q, k, v
-
-    def merge(self, x: Tensor, attended: Tensor) -> Tensor:
-        """Join attention and MLP to the stream: x and attended (..., D) -> (..., D)."""
-        x = self.gate_attention(x, self._drop(linear(self.out, attended)))
-        hidden = linear(self.mlp_in, layer_norm(self.norm_mlp, x))
-        hidden = torch.relu_(hidden)  # in place: faster than the compiler's fusion
-        return self.gate_mlp(x, self._drop(linear(self.mlp_out, hidden)))
-
-    def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
-
-
 class Transformer(Trunk):
     """A stack of blocks over one token per step.
 
@@ -116,6 +76,7 @@ class Transformer(Trunk):
 
     frequency: Tensor
     phase: Tensor
+    table: Tensor
 
     @classmethod
     def flops(cls, config: NetworkConfig, rows: float, steps: int) -> float:
@@ -135,6 +96,7 @@ class Transformer(Trunk):
             waves.append(StepEncoding.waves(config.width, config.clock_base))
         self.register_buffer("frequency", torch.cat([frequency for frequency, _ in waves]), persistent=False)
         self.register_buffer("phase", torch.cat([phase for _, phase in waves]), persistent=False)
+        self.register_buffer("table", torch.empty(0, len(self.phase)), persistent=False)  # `_waves` of steps 0, 1, ...
         self.clock = StepEncoding(config.width, config.clock_scale) if config.clock else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
@@ -150,12 +112,15 @@ class Transformer(Trunk):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
-    def _run_blocks(self, x: Tensor, position: Tensor, attend: Attend) -> Tensor:
-        """Run the blocks: tokens x (..., D) of steps `position` (...) -> (..., D). Windows and steps differ in `attend`."""
-        waves = phase_cosines(position, self.frequency, self.phase)[..., None, None, :]
-        cos, sin, clock = waves.tensor_split((self.dim, 2 * self.dim), dim=-1)  # shared by all layers
+    def _run_blocks(self, x: Tensor, waves: Tensor, attend: Attend) -> Tensor:
+        """Run the blocks on tokens x (..., D) -> (..., D). Windows and steps differ in `attend` alone.
+
+        waves (..., n): the `phase_cosines` of the tokens' steps, for the rotary factors of all layers and the clock.
+        """
+        cos, sin, clock = waves.tensor_split((self.dim, 2 * self.dim), dim=-1)
         if self.clock is not None:
-            x = x + self.clock(clock[..., 0, 0, :])
+            x = x + self.clock(clock)
+        cos, sin = cos[..., None, None, :], sin[..., None, None, :]
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             q, k, v = block.project(x, cos, sin)
@@ -165,7 +130,10 @@ class Transformer(Trunk):
     # -- a whole window --------------------------------------------------------------------------------------------
 
     def forward(self, x: Tensor, first: Tensor, start: Tensor) -> Tensor:
-        return self._run_blocks(x, step_numbers(first, start), self._banded(first))
+        return self._run_blocks(x, self._waves(step_numbers(first, start)), self._banded(first))
+
+    def _waves(self, position: Tensor) -> Tensor:
+        return phase_cosines(position, self.frequency, self.phase)
 
     def weights(self, x: Tensor, first: Tensor, start: Tensor) -> Tensor:
         """Return the attention weights of every layer (slow).  -> (B, layers, H, T, T); rows are queries."""
@@ -175,7 +143,7 @@ class Transformer(Trunk):
             found.append(attention_weights(q.transpose(1, 2), k.transpose(1, 2), mask))
             return attend(layer, q, k, v)
 
-        self._run_blocks(x, step_numbers(first, start), observed)
+        self._run_blocks(x, self._waves(step_numbers(first, start)), observed)
         return torch.stack(found, dim=1)
 
     def _banded(self, first: Tensor) -> Attend:
@@ -211,22 +179,34 @@ class Transformer(Trunk):
     def step(self, x: Tensor, state: State, rows: Tensor | None = None) -> tuple[Tensor, State]:
         position = state["position"]
         now = position if rows is None else position[rows]
-        h = self._run_blocks(x, now, self._through_ring(state["keys"], state["values"], now, rows))
+        steps = now.cpu().numpy()  # few numbers: NumPy is faster, and on a GPU, nothing else is being computed
+        attend = self._through_ring(state["keys"], state["values"], steps, rows)
+        h = self._run_blocks(x, self._known_waves(now, int(steps.max())), attend)
         if rows is None:
             position += 1
         else:
             position[rows] += 1
         return h, state
 
-    def _through_ring(self, keys: Tensor, values: Tensor, position: Tensor, rows: Tensor | None) -> Attend:
+    def _known_waves(self, position: Tensor, last: int) -> Tensor:
+        """`_waves` of steps up to `last`, from a table. It grows in blocks, so the same step always has the same numbers."""
+        if last >= TABLE:
+            return self._waves(position)
+        while last >= len(self.table):
+            with torch.inference_mode(mode=False):
+                block = torch.arange(len(self.table), len(self.table) + TABLE_BLOCK, device=position.device)
+                self.table = torch.cat((self.table, self._waves(block)))
+        return torch.embedding(self.table, position)
+
+    def _through_ring(self, keys: Tensor, values: Tensor, position: NDArray[np.int64], rows: Tensor | None) -> Attend:
         """Return attention that first writes the new keys and values into the ring: q, k, v (R, H, d) -> (R, D)."""
-        steps = position.cpu().numpy()  # few numbers: NumPy is faster, and on a GPU, nothing else is being computed
-        used = min(int(steps.max()) + 1, self.context)  # slots that hold a step of any episode
-        slot, bias = (
-            torch.from_numpy(array).to(position.device)
-            for array in (steps % self.context, ring_bias(steps, self.config.heads, used))
+        used = min(int(position.max()) + 1, self.context)  # slots that hold a step of any episode
+        every = np.arange(len(position)) if rows is None else rows
+        every, slot, bias = (
+            torch.as_tensor(array, device=keys.device)
+            for array in (every, position % self.context, ring_bias(position, self.config.heads, used))
         )
-        place = (torch.arange(len(steps), device=position.device) if rows is None else rows, slot)
+        place = (every, slot)
         # a tensor for each layer: to write (E, C, H, d), and to read (E H, C, d)
         written_k, written_v = keys.transpose(2, 3).unbind(), values.transpose(2, 3).unbind()
         read_k, read_v = keys.flatten(1, 2)[:, :, :used].unbind(), values.flatten(1, 2)[:, :, :used].unbind()
@@ -254,7 +234,7 @@ class Transformer(Trunk):
             new_values.append(v)
             return ring_attention(q, k, v, keys[layer], values[layer], empty).flatten(-2)
 
-        h = self._run_blocks(x, position, attend)
+        h = self._run_blocks(x, self._waves(position), attend)
         return h, torch.stack(new_keys, dim=1), torch.stack(new_values, dim=1)
 
     def remember(self, state: State, keys: Tensor, values: Tensor) -> None:
@@ -291,7 +271,7 @@ class Transformer(Trunk):
                 state[name][layer] = taken.transpose(1, 2)
             return banded(layer, q, k, v)
 
-        self._run_blocks(x, numbers, attend)
+        self._run_blocks(x, self._waves(numbers), attend)
         state["position"] = position.clone()
         return state
 
