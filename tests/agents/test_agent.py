@@ -236,7 +236,8 @@ def test_invalid_arguments_are_named_and_leave_the_memory_unchanged(name: str, v
     before = copy.deepcopy(state)
     with pytest.raises(SpaceError, match=f"{name}: expected"):
         agent.act(see(2), state, **{name: value})
-    assert torch.equal(state.last_action, before.last_action) and torch.equal(state.fresh, before.fresh)
+    np.testing.assert_array_equal(state.last_action, before.last_action)
+    np.testing.assert_array_equal(state.fresh, before.fresh)
     assert all(torch.equal(state.memory[key], before.memory[key]) for key in before.memory)
 
 

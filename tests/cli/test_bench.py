@@ -19,13 +19,15 @@ def test_json_contains_the_figures_and_what_they_depend_on(
     found = json.loads(capsys.readouterr().out)
     assert found[key] > 0.0
     assert found["shapes"]["width"] == 16
-    assert {"cpu", "cores", "threads", "versions"} <= set(found["machine"])
+    assert {"cpu", "cores", "threads", "versions", "busy"} <= set(found["machine"])
+    assert found["machine"]["processor"]["float32_gflop_per_s"] > 0.0
 
 
 def test_environments_are_compared_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "env", "--env", "CartPole-v1", "--envs", "2", "--repeats", "2"]) == 0
     shown = capsys.readouterr().out
     assert "sync, 2 environments" in shown and "async, 2 environments" in shown
+    assert "GFLOP/s in float32 with" in " ".join(shown.split())
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from seqel.cli.check import recommended, validation_steps
 from seqel.cli.main import main
@@ -69,6 +71,24 @@ def test_check_reports_the_source_of_masks_and_that_no_episode_ended(shown: str)
     assert "3, masked by observation['action_mask']" in shown
     assert "no time limit is declared" in shown
     assert "of it for validation" in shown
+
+
+def test_check_says_what_the_processor_can_do_and_whether_the_machine_is_busy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["check", "seqel/TMaze10-v0", "--steps", "50", "--set", "network.width=16", "--set", "network.heads=2"]
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    monkeypatch.setattr("os.getloadavg", lambda: (99.0, 0.0, 0.0), raising=False)
+    assert main([*arguments, "--set", "device=cpu", "--set", "learner.precision=bf16"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "processor AVX2; " in shown and "no bf16: learner.precision = 'bf16' would not help" in shown
+    assert "this processor (AVX2) lacks" in shown, "the run would be refused"
+    assert "the machine is busy (load 99.0 in the last minute" in shown
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0), raising=False)
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["processor"]["instructions"] == ["AVX2"]
+    assert not any("busy" in warning or "bf16" in warning for warning in found["warnings"])
 
 
 def test_check_ends_with_one_command(shown: str) -> None:

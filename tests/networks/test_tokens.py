@@ -12,7 +12,7 @@ import torch
 from seqel.errors import SpaceError
 from seqel.networks.config import NetworkConfig
 from seqel.networks.encoders.categories import CategoriesEncoder
-from seqel.networks.encoders.deduplicated import Deduplicated
+from seqel.networks.encoders.deduplicated import WORTH_COMPARING, Deduplicated
 from seqel.networks.encoders.images import ConvolutionEncoder
 from seqel.networks.encoders.text import TextEncoder
 from seqel.networks.encoders.vector import VectorEncoder
@@ -135,10 +135,14 @@ def test_a_text_is_the_mean_of_its_trigrams_however_short() -> None:
 def test_encoding_distinct_rows_once_changes_nothing(name: str) -> None:
     tokens, spec = encoder(SPACES[name])
     rows = seen(SPACES[name], spec, 6)["observation"]
-    repeated = rows[torch.tensor([0, 3, 3, 1, 0, 5, 2, 4, 0])]
+    repeated = rows[torch.tensor([0, 3, 3, 1, 0, 5, 2, 4, 0]).repeat(WORTH_COMPARING // 9 + 1)]
     once = tokens.encoders[0]
     assert isinstance(once, Deduplicated)
+    encoded: list[int] = []
+    once.encoder.register_forward_pre_hook(lambda module, given: encoded.append(len(given[0])))
     direct, found = once.encoder(repeated), once(repeated)
+    once(rows)
+    assert encoded == [len(repeated), 6, 6], "the distinct rows, or all of a few"
     torch.testing.assert_close(found, direct)
     gradients = []
     for out in (direct, found):
@@ -181,7 +185,9 @@ def test_statistics_leave_bounded_numbers_alone_and_survive_what_never_varies() 
     ).leaves[0]
     encoder_ = VectorEncoder(leaf, 8)
     encoder_.observe(torch.tensor([100.0, 5.0, 7.0]), torch.tensor([100.0, 2.0, 0.0]))
-    found = encoder_.normalise(torch.tensor([[4.0, 9.0, 7.0], [-2.0, 1e9, 8.0]]))
+    given = torch.tensor([[4.0, 9.0, 7.0], [-2.0, 1e9, 8.0]])
+    found = encoder_.normalise(given)
+    np.testing.assert_array_equal(encoder_.normalise_array(given.double().numpy()), found.numpy())
     torch.testing.assert_close(found, torch.tensor([[1.0, 2.0, 0.0], [-1.0, 10.0, 1.0]]))
 
 

@@ -107,6 +107,26 @@ def test_a_run_records_every_choice_and_a_resumed_one_says_when_its_device_is_mi
     assert load_config(tmp_path / "run" / "config.toml").device == written.device
 
 
+def test_bf16_is_refused_where_it_is_slow_unless_the_run_began_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, fast = {"avx2": True}, {"avx2": True, "avx512_bf16": True}
+    settings = TINY | {"learner.precision": "bf16", "device": "cpu"}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: slow)
+    with pytest.raises(ConfigError, match=r"this processor \(AVX2\) lacks: .* Set learner\.precision = 'float32'"):
+        seqel.train(Scripted, steps=60, settings=settings, out=tmp_path / "refused", progress=False)
+    assert not (tmp_path / "refused").exists()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: fast)
+    notes: list[str] = []
+    keep: Any = lambda record: notes.extend(record.notes)  # noqa: E731
+    seqel.train(Scripted, steps=60, settings=settings, out=tmp_path / "run", progress=keep)
+    assert not any("bf16" in note for note in notes)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: slow)
+    seqel.resume(tmp_path / "run", env=Scripted, steps=90, progress=keep)
+    assert any("this processor (AVX2) lacks" in note and "continues in bf16" in note for note in notes), notes
+    assert load_config(tmp_path / "run" / "config.toml").learner.precision == "bf16"
+
+
 def test_a_config_with_open_settings_is_unchanged_by_toml(tmp_path: Path) -> None:
     save_config(RunConfig(env="x"), tmp_path / "open.toml")
     text = (tmp_path / "open.toml").read_text()

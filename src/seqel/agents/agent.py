@@ -17,25 +17,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqel.action_masks import UNMASKED, mask_in, read_action_mask, require_some
+from seqel.action_masks import UNMASKED, mask_in, read_action_mask
 from seqel.agents import artifact
+from seqel.agents.arguments import read_candidates, read_mask, read_previous_action, read_row_values, read_rows
 from seqel.agents.info import AgentInfo
 from seqel.errors import ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
 from seqel.networks.trunks.base import State
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
-from seqel.types import Decision, QOutput
+from seqel.types import Decision
 
 __all__ = ["Agent", "AgentState"]
 
 
 @dataclass(slots=True)
 class AgentState:
-    """The memory of an agent, one row per environment: the trunk's memory and the last action. Consumed by `act`."""
+    """The memory of an agent, one row per environment: the trunk's memory and the last action. Consumed by `act`.
+
+    Only the trunk's memory is on the agent's device: the rest is compared and checked at every step, on the CPU.
+    """
 
     memory: State
-    last_action: Tensor  # (N, M) int64
-    fresh: Tensor  # (N,) bool: no observation yet
+    last_action: NDArray[np.int64]  # (N, M)
+    fresh: NDArray[np.bool_]  # (N,) no observation yet
 
     def __len__(self) -> int:
         return len(self.fresh)
@@ -85,8 +89,8 @@ class Agent:
         """Return empty memory for `batch` rows."""
         return AgentState(
             memory=self.network.initial_state(batch),
-            last_action=torch.zeros(batch, self.action_spec.dims, dtype=torch.int64, device=self.device),
-            fresh=torch.ones(batch, dtype=torch.bool, device=self.device),
+            last_action=np.zeros((batch, self.action_spec.dims), np.int64),
+            fresh=np.ones(batch, bool),
         )
 
     def act(
@@ -122,12 +126,14 @@ class Agent:
             SpaceError: the observation does not fit; a mask is invalid or allows no action; rewards are not finite; or
                 candidates, rows or previous actions are invalid. The state is then unchanged.
         """
-        index = None if rows is None else self._index(rows, state)
+        spec, index = self.action_spec, None
+        if rows is not None:
+            index = read_rows(rows, None if state is None else len(state))
         if index is not None:
             batch = len(index)
         else:
             batch = self.observation_spec.rows(observation) if state is None else len(state)
-        leaves = self.leaves(observation, batch)
+        flat = self._flat(observation, batch)
         if state is None:
             state = self.initial_state(batch)
         if mask is None and candidates is None:
@@ -135,55 +141,71 @@ class Agent:
             if mask is None and self.info.get("masked") and not self._warned:
                 self._warned = True
                 warnings.warn(UNMASKED, stacklevel=2)
-        allowed = None if mask is None else self._mask(mask, batch)
+        allowed = None if mask is None else read_mask(mask, spec, batch)
         among = None
         if candidates is not None:
             if mask is not None:
                 raise SpaceError("expected a mask or candidates, got both")
-            among, allowed = self._candidates(candidates, batch)
-        with torch.inference_mode():
-            out = self._step(leaves, state, reward, first, previous_action, index, batch, among)
-            q = self.network.scores(out, allowed)  # (R, M, A or C)
-            action = q.argmax(dim=-1)
-            if among is not None:
-                action = among.gather(1, action)
-            if index is None:
-                state.last_action.copy_(action)
-            else:
-                state.last_action[index] = action
-        single = self.action_spec.dims == 1
-        values = q[:, 0] if single else q
-        chosen = action[:, 0] if single else action
-        return Decision(chosen.cpu().numpy() + self.action_spec.offset, values.cpu().numpy()), state
-
-    def _step(
-        self,
-        leaves: dict[str, Tensor],
-        state: AgentState,
-        reward: Any,
-        first: Any,
-        previous_action: Any,
-        index: Tensor | None,
-        batch: int,
-        candidates: Tensor | None,
-    ) -> QOutput:
-        fresh = state.fresh if index is None else state.fresh[index]
-        begins = fresh if first is None else fresh | self._row_values("first", first, torch.bool, batch)
-        last = state.last_action if index is None else state.last_action[index]
+            among, allowed = read_candidates(candidates, spec, batch)
+        here: Any = slice(None) if index is None else index
+        begins = state.fresh[here]
+        if first is not None:
+            begins = begins | read_row_values("first", first, np.bool_, batch)
+        last = state.last_action[here]
         if previous_action is not None:
-            last = self._previous(previous_action, batch)
-        earned = self._row_values("reward", 0.0 if reward is None else reward, torch.float32, batch)
-        if not bool((earned.isfinite() | begins).all()):
+            last = read_previous_action(previous_action, spec, batch)
+        earned = read_row_values("reward", 0.0 if reward is None else reward, np.float32, batch)
+        if not (np.isfinite(earned) | begins).all():
             raise SpaceError(f"reward: expected finite numbers, got {earned.tolist()!s:.200}")
-        if bool(begins.any()):
-            forget = begins if index is None else torch.zeros_like(state.fresh).index_put_((index,), begins)
-            self.network.trunk.reset(state.memory, forget)
-        out, state.memory = self.network.step(leaves, last, earned, begins, state.memory, index, candidates)
-        if index is None:
-            state.fresh.fill_(False)
-        else:
-            state.fresh[index] = False
-        return out
+        q = self.scores(
+            flat, state, reward=earned, first=begins, previous_action=last, mask=allowed, candidates=among, rows=index
+        )
+        action = q.argmax(axis=-1)  # (R, M)
+        if among is not None:
+            action = np.take_along_axis(among, action, axis=1)
+        state.last_action[here] = action
+        if spec.dims == 1:
+            action, q = action[:, 0], q[:, 0]
+        return Decision(action + spec.offset, q), state
+
+    def scores(
+        self,
+        observation: FlatObservation,
+        state: AgentState,
+        *,
+        reward: NDArray[np.float32],
+        first: NDArray[np.bool_],
+        previous_action: NDArray[np.int64],
+        mask: NDArray[np.bool_] | None = None,
+        candidates: NDArray[np.int64] | None = None,
+        rows: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.float32]:
+        """Take the step of `act` without its checks, and return the scores that its decision is based on: (R, M, A or C).
+
+        For a caller that has checked its arrays, as vector environments do. Rows that have no observation yet must be
+        `first`. `previous_action` (R, M) and `candidates` (R, C) count from 0; a mask has all axes, (R, M, A).
+        """
+        network, device = self.network, self.device
+        with torch.inference_mode():
+            if first.any():
+                forget = first
+                if rows is not None:
+                    forget = np.zeros(len(state), bool)
+                    forget[rows] = first
+                network.trunk.reset(state.memory, _tensor(forget, device))
+            out, state.memory = network.step(
+                {path: _tensor(leaf, device) for path, leaf in observation.items()},
+                _tensor(previous_action, device),
+                _tensor(reward, device),
+                _tensor(first, device),
+                state.memory,
+                None if rows is None else _tensor(rows, device),
+                None if candidates is None else _tensor(candidates, device),
+            )
+            q = network.scores(out, None if mask is None else _tensor(mask, device))
+        state.fresh[slice(None) if rows is None else rows] = False
+        found: NDArray[np.float32] = q.cpu().numpy()
+        return found
 
     def predict(
         self,
@@ -220,73 +242,15 @@ class Agent:
         decision, state = self.act(observation, state, first=first, mask=mask)
         return (decision.action[0] if single else decision.action), state
 
-    def leaves(self, observation: Any, batch: int) -> dict[str, Tensor]:
-        """Convert a batch, as the environment gives it or already flat, to tensors on the agent's device."""
-        flat = observation
+    def _flat(self, observation: Any, batch: int) -> FlatObservation:
+        """Flatten a batch as the environment gives it; one that is flat already stays as it is."""
+        flat: FlatObservation = observation
         if not isinstance(observation, FlatObservation):
             flat = self.observation_spec.flatten(observation, batch)
         for path, leaf in flat.items():
             if len(leaf) != batch:
                 raise SpaceError(f"observation {path!r}: expected {batch} rows, got {len(leaf)}")
-        return {path: torch.from_numpy(np.ascontiguousarray(leaf)).to(self.device) for path, leaf in flat.items()}
-
-    def _index(self, rows: Any, state: AgentState | None) -> Tensor:
-        index = np.asarray(rows)
-        if state is None:
-            raise SpaceError("rows: expected a state together with rows, got None; `initial_state(batch)` creates one")
-        whole = index.ndim == 1 and (np.issubdtype(index.dtype, np.integer) or index.size == 0)
-        if not whole or (index < 0).any() or (index >= len(state)).any():
-            raise SpaceError(f"rows: expected numbers from 0 to {len(state) - 1}, got {index.tolist()}")
-        if len(np.unique(index)) != len(index):
-            raise SpaceError(f"rows: expected each row at most once, got {index.tolist()}")
-        return torch.as_tensor(index.astype(np.int64), device=self.device)
-
-    def _previous(self, action: Any, batch: int) -> Tensor:
-        given = np.asarray(action)
-        start, sizes = np.asarray(self.action_spec.start), np.asarray(self.action_spec.sizes)
-        if given.size != batch * len(sizes):
-            raise SpaceError(f"previous_action: expected {[batch, len(sizes)]}, got {list(given.shape)}")
-        code = given.reshape(batch, -1) - start
-        if (code < 0).any() or (code >= sizes).any():
-            raise SpaceError(f"previous_action: expected actions of the action space, got {given.tolist()}")
-        return self._tensor(code, torch.int64)
-
-    def _row_values(self, name: str, value: Any, dtype: torch.dtype, batch: int) -> Tensor:
-        tensor = self._tensor(value, dtype)
-        if tensor.ndim == 0:
-            return tensor.expand(batch)
-        if tensor.shape != (batch,):
-            raise SpaceError(f"{name}: expected [{batch}], got {list(tensor.shape)}")
-        return tensor
-
-    def _mask(self, mask: Any, batch: int) -> Tensor:
-        """-> (R, M, A)."""
-        allowed = read_action_mask(mask, self.action_spec, batch)
-        require_some(allowed, self.action_spec)
-        return self._tensor(allowed.reshape(batch, self.action_spec.dims, -1), torch.bool)
-
-    def _candidates(self, candidates: Any, batch: int) -> tuple[Tensor, Tensor]:
-        """Return the candidates' action numbers (R, C), and which of them are padding (R, 1, C)."""
-        if self.action_spec.dims > 1:
-            raise ConfigError(
-                f"candidates: expected one action dimension, this agent has {self.action_spec.dims}. Use a mask: it costs "
-                "little where actions are a sum of a few dimensions"
-            )
-        given = np.asarray(candidates)
-        if given.ndim != 2 or len(given) != batch or not np.issubdtype(given.dtype, np.integer):
-            raise SpaceError(f"candidates: expected integers [{batch}, C], got {list(given.shape)} {given.dtype}")
-        codes, there = given - self.action_spec.start[0], given != -1
-        if (there & ((codes < 0) | (codes >= self.action_spec.actions))).any():
-            raise SpaceError(f"candidates: expected actions of the action space or -1, got {given.tolist()!s:.200}")
-        if not there.any(axis=1).all():
-            raise SpaceError(f"candidates: rows {np.flatnonzero(~there.any(axis=1)).tolist()} have none")
-        return self._tensor(np.where(there, codes, 0), torch.int64), self._tensor(there, torch.bool)[:, None]
-
-    def _tensor(self, value: Any, dtype: torch.dtype) -> Tensor:
-        try:
-            return torch.as_tensor(np.asarray(value), device=self.device).to(dtype)
-        except (TypeError, ValueError) as error:
-            raise SpaceError(f"expected numbers, got {value!r:.80}") from error
+        return flat
 
     # -- saving and loading ----------------------------------------------------------------------------------------------
 
@@ -307,3 +271,8 @@ class Agent:
         """
         network, info = artifact.load(Path(directory))
         return cls(network.to(device).eval(), info)
+
+
+def _tensor(array: NDArray[Any], device: torch.device) -> Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor if device.type == "cpu" else tensor.to(device)

@@ -118,12 +118,12 @@ class Explorer:
         """
         value = q.astype(np.float64) / scale
         allowed = self.unmasked if mask is None else mask & self.unmasked
-        allowed = np.broadcast_to(allowed, q.shape)
         rows: NDArray[np.int64] | None = None
         if self.table is not None:
             rows = self.table.rows(observation)
-            value = value + _by_row(self.bonus, value) / np.sqrt(1.0 + self.table.counts[rows])
-        value = np.where(allowed, value, -np.inf)
+            value += _by_row(self.bonus, value) / np.sqrt(1.0 + self.table.counts[rows])
+        if mask is not None or not self.unmasked.all():
+            value = np.where(allowed, value, -np.inf)
         action = self._choose(value, allowed, self._strength(fraction))
         if self.table is not None:
             assert rows is not None

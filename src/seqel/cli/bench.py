@@ -67,6 +67,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
     from seqel.errors import ConfigError
     from seqel.profiling import timing
+    from seqel.training.hardware.devices import choose_device
+    from seqel.training.hardware.processor import busy, describe_processor
 
     if (arguments.env is not None) != (arguments.what == "env"):
         raise ConfigError("--env: needed by `seqel bench env`, and only by that")
@@ -74,6 +76,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError(f"--repeats: expected at least 1, got {arguments.repeats}")
     if arguments.threads > 0:
         torch.set_num_threads(arguments.threads)
+    device, warning = choose_device(arguments.device), busy(torch.get_num_threads())
     if arguments.what == "env":
         found = _environments(arguments)
     else:
@@ -83,7 +86,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
             output.note("compiling: half a minute to a minute ...")
         work = {"update": timing.time_update, "act": timing.time_act, "replay": timing.time_replay}
         found = work[arguments.what](shapes, arguments.repeats)
-    found["machine"] = timing.machine()
+    found["machine"] = timing.machine() | {"processor": describe_processor(device), "busy": warning}
     _show(arguments.what, found, output)
     return found
 
@@ -121,3 +124,6 @@ def _show(what: str, found: dict[str, Any], output: Output) -> None:
         table.add_row(f"{row['mode']}, {row['environments']} environments", f"{row['steps_per_s']:,.0f} steps/s")
     machine = found["machine"]
     output.show(table, f"\n{machine['cpu']}, {machine['threads']} thread(s), torch {machine['versions']['torch']}")
+    output.show(machine["processor"]["says"])
+    if machine["busy"] is not None:
+        output.show(f"[yellow]note[/] {machine['busy']}")

@@ -59,13 +59,16 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.errors import ConfigError
     from seqel.training.config import preset, with_settings
     from seqel.training.hardware.memory import missing_memory
+    from seqel.training.hardware.processor import busy, describe_processor
+    from seqel.training.hardware.threads import choose_threads
     from seqel.training.online.trainer import OnlineTrainer
-    from seqel.training.resolve import for_environment
+    from seqel.training.resolve import for_environment, slow_precision
 
     if arguments.steps < 1:
         raise ConfigError(f"--steps: expected at least 1, got {arguments.steps}")
     config = with_settings(preset(env=arguments.env), settings(arguments.set))
     make = resolve(arguments.env, **values(arguments.env_arg))
+    warning = busy(config.threads or choose_threads(config.network.width))
     output.note(f"playing up to {arguments.steps:,} random steps of {arguments.env} ...")
     found = probe(make, seed=arguments.seed, steps=arguments.steps, read_as=config.observation)
     output.note("building the network and timing it ...")
@@ -77,9 +80,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         times = _timed(trainer)
     finally:
         trainer.close()
-    report = _report(arguments.env, found, trainer, times)
-    if problem is not None:
-        report["warnings"].append(problem)
+    report = _report(arguments.env, found, trainer, times) | {"processor": describe_processor(trainer.device)}
+    report["warnings"] += [said for said in (problem, slow_precision(trainer.config), warning) if said is not None]
     _show(report, trainer.config, arguments, output)
     return report
 
@@ -267,6 +269,7 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
         f"environment {report['environment_steps_per_second']:,.0f} steps/s; with the agent acting "
         f"{report['acting_steps_per_second']:,.0f}; an update {report['update_ms']:.0f} ms",
     )
+    table.add_row("processor", report["processor"]["says"])
     where = "one process" if report["vectorization"] == "sync" else "one process each"
     faster = "; envpool knows this id: --set vectorization=envpool" if report["envpool"] else ""
     table.add_row("parallel", f"{config.environments} environments in {where}{faster}")

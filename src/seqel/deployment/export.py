@@ -49,7 +49,7 @@ class Step(nn.Module):
             raise ConfigError(
                 f"export: expected trunk = {trunks_with('exportable')}, got an agent with {network.config.trunk!r}"
             )
-        self.network, self.trunk = network, network.trunk
+        self.network = network
 
     def forward(
         self,
@@ -62,10 +62,10 @@ class Step(nn.Module):
         position: Tensor,
         mask: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        token = self.network.tokens(observation, previous_action, previous_reward, first)
-        h, new_keys, new_values = self.trunk.step_pure(token, keys, values, position)
+        given = (observation, previous_action, previous_reward, first)
+        out, new_keys, new_values = self.network.step_pure(*given, keys, values, position)
         allowed = mask if mask.ndim == 3 else mask[:, None]  # (R, M, A)
-        return self.network.scores(self.network.heads(h), allowed), new_keys, new_values
+        return self.network.scores(out, allowed), new_keys, new_values
 
 
 def export(agent: Agent, path: str | Path) -> Path:

@@ -247,15 +247,22 @@ class VectorStream:
 
     def _read_mask(self, info: dict[str, Any], rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return the masks, (E, A) or (E, M, A); everything is allowed where no mask is reported."""
-        mask = self.unmasked()
         found = info.get(MASK)
-        if found is not None:
-            for row in np.flatnonzero(rows & np.asarray(info.get(f"_{MASK}", rows))):
-                try:
-                    if found[row] is not None:
-                        mask[row] = read_action_mask(found[row], self.action_spec)
-                except SpaceError as error:
-                    raise EnvironmentFault(f"environment {row}: {error}") from error
+        if found is None:
+            return self.unmasked()
+        reported = rows & np.asarray(info.get(f"_{MASK}", rows))
+        if reported.all():
+            try:
+                return read_action_mask(found, self.action_spec, self.count)
+            except SpaceError:
+                pass  # one row is wrong, or they are not alike: read one by one
+        mask = self.unmasked()
+        for row in np.flatnonzero(reported):
+            try:
+                if found[row] is not None:
+                    mask[row] = read_action_mask(found[row], self.action_spec)
+            except SpaceError as error:
+                raise EnvironmentFault(f"environment {row}: {error}") from error
         return mask
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -50,6 +51,7 @@ class QNetwork(nn.Module):
                 f"network.value = {config.value!r} needs one action dimension, got {action.dims}: the value of a joint "
                 "action is a mean over dimensions; set network.value = 'scalar', or 'quantile' for distributions"
             )
+        self._compiled: dict[int, Callable[..., QOutput]] = {}  # the step, by its number of rows
         self.other_heads: tuple[str, ...] = ()  # all but the Q head, in the order of the registry
         for name, head in make_heads(action, config).items():
             self.add_module(name, head)
@@ -138,9 +140,35 @@ class QNetwork(nn.Module):
 
         Rows where `first` is True must have been reset (`trunk.reset`). The state is written in place.
         """
-        token = self.tokens(observation, previous_action, previous_reward, first)
-        h, state = self.trunk.step(token, state, rows)
+        given = (observation, previous_action, previous_reward, first)
+        compiled = self._compiled.get(len(first)) if rows is None and candidates is None else None
+        if compiled is not None:
+            return compiled(self, *given, state), state
+        h, state = self.trunk.step(self.tokens(*given), state, rows)
         return self.heads(h, candidates), state
+
+    def step_pure(
+        self,
+        observation: dict[str, Tensor],
+        previous_action: Tensor,
+        previous_reward: Tensor,
+        first: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        position: Tensor,
+    ) -> tuple[QOutput, Tensor, Tensor]:
+        """Compute `step` as a function of its arguments and the weights alone, so that it can be compiled and exported.
+
+        keys, values and position: the state of an `exportable` trunk. -> the output, new keys and values (R, layers, H, d).
+        """
+        token = self.tokens(observation, previous_action, previous_reward, first)
+        h, new_keys, new_values = self.trunk.step_pure(token, keys, values, position)
+        return self.heads(h), new_keys, new_values
+
+    def compile_step(self, rows: int) -> None:
+        """Compile the step for exactly this number of rows, if the trunk can. Compilation happens at the next such step."""
+        if self.trunk.exportable:
+            self._compiled[rows] = torch.compile(_step_all, dynamic=False)
 
     @torch.no_grad()
     def prefill(self, batch: SequenceBatch, lengths: Tensor) -> State:
@@ -159,3 +187,18 @@ class QNetwork(nn.Module):
                 f"attention weights need trunk = {trunks_with('has_attention')}, this network has {self.config.trunk!r}"
             )
         return self.trunk.weights(self.embed(batch), batch.is_first, batch.start_step)
+
+
+def _step_all(
+    network: QNetwork,
+    observation: dict[str, Tensor],
+    previous_action: Tensor,
+    previous_reward: Tensor,
+    first: Tensor,
+    state: State,
+) -> QOutput:
+    """`step` of every row, to be compiled: one graph computes the output and writes the memory."""
+    ring = (state["keys"], state["values"], state["position"])
+    out, keys, values = network.step_pure(observation, previous_action, previous_reward, first, *ring)
+    network.trunk.remember(state, keys, values)
+    return out

@@ -13,6 +13,7 @@ from seqel.errors import SpaceError
 from seqel.networks.config import NetworkConfig
 from seqel.networks.encoders.normalised import Normalised
 from seqel.networks.encoders.registry import make_encoder
+from seqel.networks.layers import embedding
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.values.symlog import symlog_of_data
 
@@ -57,7 +58,9 @@ class TokenEncoder(nn.Module):
         """Encode the previous action and its reward.  -> (..., D), or a shape that broadcasts to it."""
         parts: list[Tensor] = []
         if self.config.previous_action:
-            parts += [table(action[..., dim]) for dim, table in enumerate(self.actions)]
+            for dim, table in enumerate(self.actions):
+                assert isinstance(table, nn.Embedding)
+                parts.append(embedding(table, action[..., dim]))
         if self.config.previous_reward:
             parts.append(symlog_of_data(reward)[..., None] * self.reward.weight[:, 0])
         return sum(parts[1:], parts[0]) if parts else torch.zeros_like(self.first)

@@ -5,7 +5,6 @@ Nothing here trains: experience is random numbers of the right shapes, so a figu
 
 from __future__ import annotations
 
-import os
 import platform
 import statistics
 import tempfile
@@ -31,6 +30,7 @@ from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.training.config import LearnerConfig
 from seqel.training.hardware.allocator import WARMUP_UPDATES, settle_memory
 from seqel.training.hardware.compilation import gflop
+from seqel.training.hardware.threads import cores_by_affinity
 from seqel.training.learner import Learner
 from seqel.types import Episode
 
@@ -169,7 +169,7 @@ def time_act(shapes: Shapes, repeats: int = 300) -> dict[str, Any]:
     agent = Agent(shapes.network())
     acting = _exported(agent) if shapes.backend == "onnxruntime" else agent
     if shapes.compile:
-        agent.network.trunk.compile_step(shapes.envs)
+        agent.network.compile_step(shapes.envs)
     rng = np.random.default_rng(2)
     reward = np.zeros(shapes.envs, np.float32)
     observation = rng.uniform(-1, 1, (shapes.envs, shapes.observation)).astype(np.float32)
@@ -230,7 +230,7 @@ def machine() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "cpu": cpu,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores_by_affinity(),
         "threads": torch.get_num_threads(),
         "gpu": gpu,
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},

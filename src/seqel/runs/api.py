@@ -31,7 +31,7 @@ from seqel.training.offline.trainer import OfflineTrainer
 from seqel.training.online import loop as online
 from seqel.training.online.trainer import OnlineTrainer
 from seqel.training.record import Record
-from seqel.training.resolve import with_available_device
+from seqel.training.resolve import require_fast_precision, resumed_here
 from seqel.training.sources import Data, Source, action_names, open_source, source_names
 from seqel.training.trainer import Trainer
 
@@ -96,6 +96,7 @@ def train(
     if env is not None and start is not None:
         settings["init_from"] = str(start) if isinstance(start, str | Path) else "an agent in memory"
     config = _config(env, steps, seed, preset or ("default" if env is not None else "offline-cql"), config, settings)
+    require_fast_precision(config)
     opened = open_trackers(config.trackers if trackers is None else trackers)
     here = Path.cwd()  # an environment may change it
     source = None if data is None else open_source(data, config.offline.schema)
@@ -173,7 +174,7 @@ def resume(
             raise ConfigError(f"{folder} was trained on data in memory: pass them as seqel.resume(folder, data=...)")
         if steps is not None:
             config = with_settings(config, {"steps" if online_run else "offline.updates": steps})
-        config, notes = with_available_device(config)
+        config, notes = resumed_here(config)
         newest, best = run.checkpoints.latest(), run.best()
         if trackers is None:
             trackers = [name for name in config.trackers if confirmed.trusted or name != "wandb"]

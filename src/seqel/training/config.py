@@ -151,7 +151,11 @@ class LearnerConfig:
         "that did best in validation so far act in three quarters of the environments and are kept; the averaged weights act "
         "in the others and are validated.",
     )
-    precision: Literal["float32", "bf16"] = setting("float32", "Number format of the matrix products during updates.")
+    precision: Literal["float32", "bf16"] = setting(
+        "float32",
+        "Number format of the matrix products during updates. 'bf16' needs a processor or GPU with instructions for it, as "
+        "`seqel check` tells. Without them it can be several times slower, and a new run is refused.",
+    )
     compile: Literal["auto", "on", "off"] = setting(
         "auto",
         "Compile the update and the acting step, which takes up to a minute. 'auto': if the run is long enough to benefit.",

@@ -19,6 +19,7 @@ from seqel.settings import unresolved
 from seqel.training.config import RunConfig
 from seqel.training.hardware.compilation import resolve_compile_mode
 from seqel.training.hardware.devices import choose_device
+from seqel.training.hardware.processor import slow_bf16
 from seqel.training.hardware.threads import available_cores, choose_threads
 from seqel.training.required_heads import with_heads
 
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from seqel.replay.episode_buffer import EpisodeBuffer
 
 __all__ = [
-    "LONGEST_CONTEXT", "for_environment", "for_episodes", "for_length", "on_this_machine", "require_resolved",
-    "with_available_device",
+    "LONGEST_CONTEXT", "for_environment", "for_episodes", "for_length", "on_this_machine", "require_fast_precision",
+    "require_resolved", "resumed_here", "slow_precision",
 ]  # fmt: skip
 
 DISCOUNT = 0.99  # if neither the config nor the environment sets it
@@ -98,18 +99,37 @@ def on_this_machine(config: RunConfig, updates: float | None = None) -> RunConfi
     return resolve_compile_mode(config, device, updates)
 
 
-def with_available_device(config: RunConfig) -> tuple[RunConfig, list[str]]:
-    """Return the config of a run to resume, with a device that this machine has, and a note if that is another one."""
+def require_fast_precision(config: RunConfig) -> None:
+    """Raise ConfigError if `learner.precision` would make updates slower on the device, for a run that begins here."""
+    problem = slow_precision(config)
+    if problem is not None:
+        raise ConfigError(problem)
+
+
+def slow_precision(config: RunConfig) -> str | None:
+    """Return why `learner.precision` would make updates slower on the device, and the way out; None: it does not."""
+    return None if config.learner.precision == "float32" else slow_bf16(choose_device(config.device))
+
+
+def resumed_here(config: RunConfig) -> tuple[RunConfig, list[str]]:
+    """Return the config of a run to resume, with a device that this machine has, and notes on what is worse here.
+
+    A run that began elsewhere continues, even if it is slower here: another precision would be another run.
+    """
+    notes = []
     try:
         choose_device(config.device)
     except ConfigError:
         chosen = str(choose_device("auto"))
-        note = (
+        notes.append(
             f"the run was on {config.device}, which is not available here: it continues on {chosen}, where sums are "
             "rounded differently, so that it will differ from an uninterrupted run"
         )
-        return dataclasses.replace(config, device=chosen), [note]
-    return config, []
+        config = dataclasses.replace(config, device=chosen)
+    slow = slow_precision(config)
+    if slow is not None:
+        notes.append(f"{slow.partition('. Set ')[0]}. The run continues in bf16, which it began in")
+    return config, notes
 
 
 def require_resolved(config: RunConfig) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from itertools import accumulate
 
-from seqel.losses.returns import discounted_return
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["ReturnScale"]
 
@@ -29,12 +28,10 @@ class ReturnScale:
 
     def observe(self, reward: NDArray[np.float32]) -> None:
         """Update the scale with the rewards (T,) of one episode or segment."""
-        returns = discounted_return(
-            torch.from_numpy(np.asarray(reward, np.float64))[None],
-            torch.full((1, len(reward)), self.discount, dtype=torch.float64),
-        )
+        # from the last step to the first; Python's floats, because tensors this small cost more than the sums
+        returns = accumulate(reward[::-1].tolist(), lambda later, now: now + self.discount * later)
         self.weight = self.memory * self.weight + (1 - self.memory)
-        self.square = self.memory * self.square + (1 - self.memory) * float(returns.square().mean())
+        self.square = self.memory * self.square + (1 - self.memory) * sum(g * g for g in returns) / len(reward)
 
     @property
     def value(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,9 +14,11 @@ from seqel.networks.trunks.banded_attention import (
     banded_causal_mask,
     phase_cosines,
     ring_attention,
+    ring_bias,
     ring_empty,
     rotary,
     rotate,
+    written_ring_attention,
 )
 
 
@@ -52,6 +55,17 @@ def test_the_ring_and_the_band_give_the_same_sums() -> None:
         one = ring_attention(q[:, :, t], k[:, :, t], v[:, :, t], keys, values, empty)
         torch.testing.assert_close(one, whole[:, :, t])
         keys[:, :, t % context], values[:, :, t % context] = k[:, :, t], v[:, :, t]
+        bias = torch.from_numpy(ring_bias(np.array([t]), 2, context)).double()
+        written = written_ring_attention(q[:, :, t], keys[0], values[0], bias)
+        torch.testing.assert_close(written, whole[:, :, t].flatten(1))
+
+
+def test_a_written_ring_is_seen_up_to_the_step_itself() -> None:
+    no = -np.inf
+    bias = ring_bias(np.array([1, 7]), heads=2, slots=3)
+    assert bias.tolist() == [[[0.0, 0.0, no]]] * 2 + [[[0.0, 0.0, 0.0]]] * 2, (
+        "two heads of each row; the ring of 7 is full"
+    )
 
 
 def test_the_weights_shown_are_the_weights_used() -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from seqel.losses.config import ObjectiveConfig
-from seqel.networks.trunks.transformer import step_numbers
+from seqel.networks.trunks.banded_attention import phase_cosines
+from seqel.networks.trunks.transformer import TABLE, TABLE_BLOCK, Transformer, step_numbers
 from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner
 from seqel.types import SequenceBatch
@@ -82,6 +83,28 @@ def test_rule_1_across_the_step_numbers_where_a_counter_could_wrap() -> None:
         keys = net.prefill(windows, torch.full((5,), 41))["keys"]
     assert torch.equal(state["position"], starts + 41)
     torch.testing.assert_close(state["keys"], keys, atol=1e-5, rtol=1e-5)  # rotated by their true step numbers
+
+
+@pytest.mark.parametrize("start", [TABLE_BLOCK - 6, TABLE - 6])
+def test_rule_1_where_the_table_of_waves_grows_and_where_it_ends(start: int) -> None:
+    net = network(layers=2, context=5)
+    windows = batch(rows=2, steps=20, start=start)
+    state = net.initial_state(2)
+    state["position"][:] = start
+    with torch.no_grad():
+        same_q(step_through(net, windows, state)[:, 8:], net(windows).q[:, 8:])
+
+
+def test_the_table_of_waves_is_the_same_however_it_grew() -> None:
+    grown, at_once = network().trunk, network().trunk
+    assert isinstance(grown, Transformer) and isinstance(at_once, Transformer)
+    for steps in ([3, 0], [TABLE_BLOCK, 1], [3 * TABLE_BLOCK, 7]):
+        position = torch.tensor(steps)
+        found = grown._known_waves(position, max(steps))
+        torch.testing.assert_close(found, phase_cosines(position, grown.frequency, grown.phase), atol=1e-6, rtol=0.0)
+    at_once._known_waves(torch.tensor([3 * TABLE_BLOCK]), 3 * TABLE_BLOCK)
+    assert torch.equal(grown.table, at_once.table) and len(grown.table) == 4 * TABLE_BLOCK
+    assert not any("table" in name for name in network().state_dict())
 
 
 def test_the_size_of_normalised_queries_and_keys_does_not_matter() -> None:

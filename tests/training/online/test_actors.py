@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import gymnasium as gym
@@ -32,7 +33,7 @@ def test_the_assigned_agent_acts_in_each_row_with_its_own_memory(count: int, cha
     actors = Actors(one, count, two)
     alone = {who: (who.initial_state(count)) for who in (one, two)}
     rng = np.random.default_rng(0)
-    action = np.zeros(count, np.int64)
+    action = np.zeros((count, 1), np.int64)
     path = one.observation_spec.leaves[0].path
     for step in range(7):
         seen = FlatObservation({path: rng.normal(size=(count, 3)).astype(np.float32)})
@@ -48,4 +49,22 @@ def test_the_assigned_agent_acts_in_each_row_with_its_own_memory(count: int, cha
             decision, alone[who] = who.act(seen, alone[who], **given)
             expected[rows] = decision.q[rows]
         np.testing.assert_allclose(q, expected, atol=1e-5)
-        action = rng.integers(0, 2, count)
+        action = rng.integers(0, 2, (count, 1))
+
+
+def test_a_memory_that_was_saved_as_tensors_is_restored() -> None:
+    """The last action and the fresh rows were tensors until 2026-11-28."""
+    one = agent(1)
+    actors, restored = Actors(one, 3), Actors(one, 3)
+    seen = FlatObservation({one.observation_spec.leaves[0].path: np.ones((3, 3), np.float32)})
+    given: dict[str, Any] = {
+        "reward": np.zeros(3, np.float32),
+        "previous_action": np.zeros((3, 1), np.int64),
+        "mask": None,
+    }
+    actors.act(seen, first=np.ones(3, bool), **given)
+    (saved,) = copy.deepcopy(actors.state_dict())
+    tensors = {name: torch.from_numpy(saved[name]) for name in ("last_action", "fresh")}
+    restored.load_state_dict([saved | tensors])
+    later = actors.act(seen, first=np.zeros(3, bool), **given)
+    np.testing.assert_array_equal(restored.act(seen, first=np.zeros(3, bool), **given), later)

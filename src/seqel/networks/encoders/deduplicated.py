@@ -11,12 +11,14 @@ from seqel.spaces import Leaf
 
 __all__ = ["Deduplicated"]
 
+WORTH_COMPARING = 64  # rows; fewer are encoded sooner than they are compared
+
 
 class Deduplicated(nn.Module):
     """Encodes each distinct row of a batch once: the codes of grids and texts repeat, and their encoders are expensive.
 
-    Rows are compared by a 64-bit hash. Under `torch.compile` every row is encoded, because the number of distinct rows
-    depends on the data.
+    Rows are compared by a 64-bit hash. Every row is encoded if there are only a few, as when an agent acts; and under
+    `torch.compile`, because the number of distinct rows depends on the data.
     """
 
     odd: Tensor
@@ -32,7 +34,7 @@ class Deduplicated(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         lead = x.shape[: x.ndim - self.axes]
         rows = x.reshape(-1, *x.shape[x.ndim - self.axes :])
-        if torch.compiler.is_compiling() or len(rows) < 2:
+        if torch.compiler.is_compiling() or len(rows) < WORTH_COMPARING:
             out: Tensor = self.encoder(rows)
             return out.reshape(*lead, -1)
         key = (rows.flatten(1).long() * self.odd).sum(dim=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from seqel.networks.encoders.normalised import Normalised
+from seqel.networks.layers import linear
 from seqel.spaces import Leaf
 
 __all__ = ["VectorEncoder"]
@@ -18,5 +19,4 @@ class VectorEncoder(Normalised):
         self.linear = nn.Linear(len(leaf.low), width)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.linear(self.normalise(x))
-        return out
+        return linear(self.linear, self.normalise(x))

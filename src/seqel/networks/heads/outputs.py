@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from seqel.networks.config import NetworkConfig
 from seqel.networks.heads.action_scorer import ActionScorer
+from seqel.networks.layers import linear
 from seqel.spaces import ActionSpec
 
 __all__ = ["action_layer", "action_outputs", "last_layer", "select_candidates"]
@@ -31,8 +32,7 @@ def action_outputs(
     if isinstance(layer, ActionScorer):
         scores: Tensor = layer(h, candidates)
         return torch.unflatten(scores, -1, (dims, outputs)).transpose(-3, -2)
-    out: Tensor = layer(h)
-    out = torch.unflatten(out, -1, (dims, actions, outputs))
+    out = torch.unflatten(linear(layer, h), -1, (dims, actions, outputs))
     return out if candidates is None else select_candidates(out, candidates)
 
 

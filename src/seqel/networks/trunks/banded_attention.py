@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = [
@@ -23,9 +25,11 @@ __all__ = [
     "frequencies",
     "phase_cosines",
     "ring_attention",
+    "ring_bias",
     "ring_empty",
     "rotary",
     "rotate",
+    "written_ring_attention",
 ]
 
 
@@ -112,3 +116,23 @@ def ring_attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor
     weights = torch.cat((scores, own), dim=-1).softmax(dim=-1)
     past, now = weights[..., :-1], weights[..., -1:]
     return torch.addcmul(torch.matmul(past.unsqueeze(-2), values).squeeze(-2), now, v)
+
+
+def ring_bias(position: NDArray[np.int64], heads: int, slots: int) -> NDArray[np.float32]:
+    """Return what is added to the scores once the step at `position` is in the ring: 0 for slots that hold a step of its
+    episode, -inf for those not written yet.  (R,) -> (R H, 1, slots).
+    """
+    bias = np.where(np.arange(slots) > position[:, None], np.float32(-np.inf), np.float32(0.0))
+    return bias.repeat(heads, axis=0)[:, None]
+
+
+def written_ring_attention(q: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+    """Attend from one step to a ring that its own key and value are already in: the sums of `ring_attention`, in half the
+    operations.
+
+    q (R, H, d), keys and values (R H, C, d), bias (R H, 1, C) of `ring_bias` -> (R, H d). No slot may hold NaN, not even one
+    that is not seen.
+    """
+    alone = q.reshape(-1, 1, q.shape[-1])  # one product for each row and head
+    weights = torch.baddbmm(bias, alone, keys.mT, alpha=q.shape[-1] ** -0.5).softmax(dim=-1)
+    return torch.bmm(weights, values).view(len(q), -1)

@@ -10,7 +10,8 @@ A trunk also declares what it can do, so that no other file tests which trunk it
 
     packs_rows      several episodes in one row of a window cost nothing extra
     has_attention   `weights` returns the attention weights
-    exportable      `step_pure` is the step as a pure function, and `ring` gives the shape of its memory
+    exportable      `step_pure` is the step as a pure function, which can be exported and compiled; `remember` writes what it
+                    returns, and `ring` gives the shape of the memory
     compiles        compiling the update saves time
     flops           operations of a forward pass
 
@@ -62,9 +63,6 @@ class Trunk(nn.Module, ABC):
         The state is written in place and returned; other rows do not change.
         """
 
-    def compile_step(self, batch: int) -> None:
-        """Compile the step for exactly `batch` rows, if the trunk can. Compilation happens at the next such step."""
-
     @abstractmethod
     def reset(self, state: State, rows: Tensor) -> None:
         """Reset the rows where `rows` (N,) bool is True, in place."""
@@ -85,6 +83,14 @@ class Trunk(nn.Module, ABC):
         """Compute the step as a function of its arguments and the weights alone, if the trunk is `exportable`.
 
         x (R, D), keys and values (layers, R, H, C, d), position (R,) -> h (R, D), new keys and values (R, layers, H, d).
+
+        Raises:
+            ConfigError: the trunk is not exportable.
+        """
+        raise ConfigError(f"export: expected a trunk that can be exported, got {type(self).__name__}")
+
+    def remember(self, state: State, keys: Tensor, values: Tensor) -> None:
+        """Write the new keys and values of every row, (E, layers, H, d), which `step_pure` returned, into the state.
 
         Raises:
             ConfigError: the trunk is not exportable.

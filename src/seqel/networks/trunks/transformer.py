@@ -12,11 +12,13 @@ import math
 from collections.abc import Callable
 from typing import ClassVar
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqel.networks.config import NetworkConfig
+from seqel.networks.layers import layer_norm
 from seqel.networks.trunks.banded_attention import (
     attention_weights,
     banded_attention,
@@ -24,17 +26,19 @@ from seqel.networks.trunks.banded_attention import (
     frequencies,
     phase_cosines,
     ring_attention,
+    ring_bias,
     ring_empty,
     rotary,
-    rotate,
+    written_ring_attention,
 )
 from seqel.networks.trunks.base import State, Trunk
-from seqel.networks.trunks.gate import Gate
+from seqel.networks.trunks.block import Block
 
-Join = Callable[[Tensor, Tensor], Tensor]
-PureStep = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # number of the layer, q, k, v (..., H, d) -> (..., D)
 
-__all__ = ["Block", "StepEncoding", "Transformer"]
+__all__ = ["StepEncoding", "Transformer"]
+
+TABLE, TABLE_BLOCK = 4_096, 256  # steps: of the table of waves at most, and by how many it grows
 
 
 class StepEncoding(nn.Module):
@@ -58,44 +62,6 @@ class StepEncoding(nn.Module):
         return sinusoids @ self.weight
 
 
-class Block(nn.Module):
-    """Attention and an MLP, each joined to the residual stream by a sum or through a gate."""
-
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        width = config.width
-        self.heads, self.dim = config.heads, width // config.heads
-        self.dropout = config.dropout
-        self.norm_attention = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
-        self.norm = nn.RMSNorm(self.dim) if config.qk_norm else None  # shared by queries and keys
-        self.norm_mlp = nn.LayerNorm(width)
-        self.mlp_in = nn.Linear(width, config.feedforward * width)
-        self.mlp_out = nn.Linear(config.feedforward * width, width)
-        self.gate_attention: Join = Gate(width) if config.gate == "gru" else torch.add
-        self.gate_mlp: Join = Gate(width) if config.gate == "gru" else torch.add
-
-    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute queries, keys, values: x (..., D), cos, sin (..., 1, 1, d) -> q, k, v (..., H, d), q and k rotated."""
-        qkv = self.qkv(self.norm_attention(x)).unflatten(-1, (3, self.heads, self.dim))
-        both, v = qkv[..., :2, :, :], qkv[..., 2, :, :]
-        if self.norm is not None:
-            both = self.norm(both)
-        q, k = rotate(both, cos.to(both.dtype), sin.to(both.dtype)).unbind(-3)
-        return q, k, v
-
-    def merge(self, x: Tensor, attended: Tensor) -> Tensor:
-        """Join attention and MLP to the stream: x (..., D), attended (..., H, d) -> (..., D)."""
-        x = self.gate_attention(x, self._drop(self.out(attended.flatten(-2))))
-        hidden = torch.relu_(self.mlp_in(self.norm_mlp(x)))  # in place: faster than the compiler's fusion
-        out: Tensor = self.gate_mlp(x, self._drop(self.mlp_out(hidden)))
-        return out
-
-    def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
-
-
 class Transformer(Trunk):
     """A stack of blocks over one token per step.
 
@@ -110,6 +76,7 @@ class Transformer(Trunk):
 
     frequency: Tensor
     phase: Tensor
+    table: Tensor
 
     @classmethod
     def flops(cls, config: NetworkConfig, rows: float, steps: int) -> float:
@@ -129,10 +96,10 @@ class Transformer(Trunk):
             waves.append(StepEncoding.waves(config.width, config.clock_base))
         self.register_buffer("frequency", torch.cat([frequency for frequency, _ in waves]), persistent=False)
         self.register_buffer("phase", torch.cat([phase for _, phase in waves]), persistent=False)
+        self.register_buffer("table", torch.empty(0, len(self.phase)), persistent=False)  # `_waves` of steps 0, 1, ...
         self.clock = StepEncoding(config.width, config.clock_scale) if config.clock else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
-        self._compiled: dict[int, PureStep] = {}  # by the number of rows
         self._init_weights()
 
     def _init_weights(self) -> None:
@@ -145,45 +112,50 @@ class Transformer(Trunk):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
+    def _run_blocks(self, x: Tensor, waves: Tensor, attend: Attend) -> Tensor:
+        """Run the blocks on tokens x (..., D) -> (..., D). Windows and steps differ in `attend` alone.
+
+        waves (..., n): the `phase_cosines` of the tokens' steps, for the rotary factors of all layers and the clock.
+        """
+        cos, sin, clock = waves.tensor_split((self.dim, 2 * self.dim), dim=-1)
+        if self.clock is not None:
+            x = x + self.clock(clock)
+        cos, sin = cos[..., None, None, :], sin[..., None, None, :]
+        for layer, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            q, k, v = block.project(x, cos, sin)
+            x = block.merge(x, attend(layer, q, k, v))
+        return layer_norm(self.norm, x)
+
     # -- a whole window --------------------------------------------------------------------------------------------
 
     def forward(self, x: Tensor, first: Tensor, start: Tensor) -> Tensor:
-        x, cos, sin, mask = self._enter(x, first, start)
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            q, k, v = block.project(x, cos, sin)
-            x = block.merge(x, self._attend(block, q, k, v, mask))
-        out: Tensor = self.norm(x)
-        return out
+        return self._run_blocks(x, self._waves(step_numbers(first, start)), self._banded(first))
+
+    def _waves(self, position: Tensor) -> Tensor:
+        return phase_cosines(position, self.frequency, self.phase)
 
     def weights(self, x: Tensor, first: Tensor, start: Tensor) -> Tensor:
         """Return the attention weights of every layer (slow).  -> (B, layers, H, T, T); rows are queries."""
-        x, cos, sin, mask = self._enter(x, first, start)
-        found = []
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            q, k, v = block.project(x, cos, sin)
+        mask, attend, found = banded_causal_mask(first, self.context), self._banded(first), []
+
+        def observed(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             found.append(attention_weights(q.transpose(1, 2), k.transpose(1, 2), mask))
-            x = block.merge(x, self._attend(block, q, k, v, mask))
+            return attend(layer, q, k, v)
+
+        self._run_blocks(x, self._waves(step_numbers(first, start)), observed)
         return torch.stack(found, dim=1)
 
-    def _enter(self, x: Tensor, first: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        x, cos, sin = self._place(x, step_numbers(first, start))
-        return x, cos, sin, banded_causal_mask(first, self.context)
+    def _banded(self, first: Tensor) -> Attend:
+        """Return attention within windows: q, k, v (B, T, H, d) -> (B, T, D)."""
+        mask = banded_causal_mask(first, self.context)
+        dropout = self.config.dropout if self.training else 0.0
 
-    def _place(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return x (..., D) with the clock added, and the rotary factors (..., 1, 1, d), shared by all layers."""
-        waves = phase_cosines(position, self.frequency, self.phase)[..., None, None, :]
-        cos, sin, clock = waves.tensor_split((self.dim, 2 * self.dim), dim=-1)
-        if self.clock is not None:
-            x = x + self.clock(clock[..., 0, 0, :])
-        return x, cos, sin
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+            return banded_attention(q, k, v, mask, dropout).transpose(1, 2).flatten(-2)
 
-    def _attend(self, block: Block, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        """Compute attention: q, k, v (B, T, H, d) -> (B, T, H, d)."""
-        dropout = block.dropout if self.training else 0.0
-        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-        return banded_attention(q, k, v, mask, dropout).transpose(1, 2)
+        return attend
 
     # -- one step with the ring ------------------------------------------------------------------------------------
 
@@ -197,43 +169,80 @@ class Transformer(Trunk):
         }
 
     def reset(self, state: State, rows: Tensor) -> None:
-        state["position"][rows] = 0  # the position alone decides which slots are valid; but 0 * nan is nan, so a NaN
-        state["values"][:, rows] = 0.0  # that one bad observation left must not outlive its episode
+        # The position alone decides which slots are seen. But a weight of 0 times NaN is NaN, so a NaN that one bad
+        # observation left is cleared with its episode.
+        which = rows.nonzero()[:, 0]
+        state["position"].index_fill_(0, which, 0)
+        state["keys"].index_fill_(1, which, 0.0)
+        state["values"].index_fill_(1, which, 0.0)
 
     def step(self, x: Tensor, state: State, rows: Tensor | None = None) -> tuple[Tensor, State]:
-        keys, values, position = state["keys"], state["values"], state["position"]
+        position = state["position"]
+        now = position if rows is None else position[rows]
+        steps = now.cpu().numpy()  # few numbers: NumPy is faster, and on a GPU, nothing else is being computed
+        attend = self._through_ring(state["keys"], state["values"], steps, rows)
+        h = self._run_blocks(x, self._known_waves(now, int(steps.max())), attend)
         if rows is None:
-            pure = self._compiled.get(len(position), self.step_pure)
-            h, new_keys, new_values = pure(x, keys, values, position)
-            rows, slot = torch.arange(len(position), device=position.device), position % self.context
             position += 1
         else:
-            h, new_keys, new_values = self.step_pure(x, keys[:, rows], values[:, rows], position[rows])
-            slot = position[rows] % self.context
             position[rows] += 1
-        keys[:, rows, :, slot] = new_keys.to(keys.dtype)
-        values[:, rows, :, slot] = new_values.to(values.dtype)
         return h, state
 
-    def compile_step(self, batch: int) -> None:
-        self._compiled[batch] = torch.compile(self.step_pure, dynamic=False)
+    def _known_waves(self, position: Tensor, last: int) -> Tensor:
+        """`_waves` of steps up to `last`, from a table. It grows in blocks, so the same step always has the same numbers."""
+        if last >= TABLE:
+            return self._waves(position)
+        while last >= len(self.table):
+            with torch.inference_mode(mode=False):
+                block = torch.arange(len(self.table), len(self.table) + TABLE_BLOCK, device=position.device)
+                self.table = torch.cat((self.table, self._waves(block)))
+        return torch.embedding(self.table, position)
+
+    def _through_ring(self, keys: Tensor, values: Tensor, position: NDArray[np.int64], rows: Tensor | None) -> Attend:
+        """Return attention that first writes the new keys and values into the ring: q, k, v (R, H, d) -> (R, D)."""
+        used = min(int(position.max()) + 1, self.context)  # slots that hold a step of any episode
+        every = np.arange(len(position)) if rows is None else rows
+        every, slot, bias = (
+            torch.as_tensor(array, device=keys.device)
+            for array in (every, position % self.context, ring_bias(position, self.config.heads, used))
+        )
+        place = (every, slot)
+        # a tensor for each layer: to write (E, C, H, d), and to read (E H, C, d)
+        written_k, written_v = keys.transpose(2, 3).unbind(), values.transpose(2, 3).unbind()
+        read_k, read_v = keys.flatten(1, 2)[:, :, :used].unbind(), values.flatten(1, 2)[:, :, :used].unbind()
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            written_k[layer].index_put_(place, k)
+            written_v[layer].index_put_(place, v)
+            if rows is None:
+                return written_ring_attention(q, read_k[layer], read_v[layer], bias)
+            some_k, some_v = (ring[layer, rows, :, :used].flatten(0, 1) for ring in (keys, values))
+            return written_ring_attention(q, some_k, some_v, bias)
+
+        return attend
 
     def step_pure(self, x: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute the step as a function of its arguments and the weights alone, so that it can be compiled and exported.
+        """Compute the step as a function of its arguments and the weights alone. `remember` then writes what it returns.
 
         x (R, D), keys and values (layers, R, H, C, d), position (R,) -> h (R, D), new keys and values (R, layers, H, d).
         """
-        x, cos, sin = self._place(x, position)
         empty = ring_empty(position, self.context)
         new_keys, new_values = [], []
-        for layer, block in enumerate(self.blocks):
-            assert isinstance(block, Block)
-            q, k, v = block.project(x, cos, sin)
-            attended = ring_attention(q, k, v, keys[layer], values[layer], empty)
-            x = block.merge(x, attended)
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             new_keys.append(k)
             new_values.append(v)
-        return self.norm(x), torch.stack(new_keys, dim=1), torch.stack(new_values, dim=1)
+            return ring_attention(q, k, v, keys[layer], values[layer], empty).flatten(-2)
+
+        h = self._run_blocks(x, self._waves(position), attend)
+        return h, torch.stack(new_keys, dim=1), torch.stack(new_values, dim=1)
+
+    def remember(self, state: State, keys: Tensor, values: Tensor) -> None:
+        position = state["position"]
+        every, slot = torch.arange(len(position), device=position.device), position % self.context
+        state["keys"][:, every, :, slot] = keys
+        state["values"][:, every, :, slot] = values
+        position += 1
 
     @property
     def ring(self) -> dict[str, int]:
@@ -246,23 +255,23 @@ class Transformer(Trunk):
         steps of it.
         """
         state = self.initial_state(len(x), x.device)
+        numbers, banded = step_numbers(first, start), self._banded(first)
         last = (lengths - 1).clamp(min=0)[:, None]
-        seen = step_numbers(first, start).gather(1, last)[:, 0] + 1
-        x, cos, sin, mask = self._enter(x, first, start)
-        position = torch.where(lengths > 0, seen, start)  # (B,)
+        position = torch.where(lengths > 0, numbers.gather(1, last)[:, 0] + 1, start)  # (B,)
         begin = (lengths - position)[:, None]  # where the last episode's step 0 is, or would be
         slots = torch.arange(self.context, device=x.device)
         # the latest step before `position` whose number is the slot's, as an index into the window
         index = position[:, None] - 1 - (position[:, None] - 1 - slots) % self.context + begin
         held = (index >= 0) & (index >= begin)
         rows = torch.arange(len(x), device=x.device)[:, None]
-        for layer, block in enumerate(self.blocks):
-            assert isinstance(block, Block)
-            q, k, v = block.project(x, cos, sin)
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             for name, z in (("keys", k), ("values", v)):
                 taken = z[rows, index.clamp(min=0)] * held[..., None, None]  # (B, C, H, d)
                 state[name][layer] = taken.transpose(1, 2)
-            x = block.merge(x, self._attend(block, q, k, v, mask))
+            return banded(layer, q, k, v)
+
+        self._run_blocks(x, self._waves(numbers), attend)
         state["position"] = position.clone()
         return state
 

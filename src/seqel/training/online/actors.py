@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -41,7 +42,7 @@ class Actors:
     def compile(self) -> None:
         """Compile the acting step of each agent."""
         for (agent, _), size in zip(self.parts, self.sizes, strict=True):
-            agent.network.trunk.compile_step(size)
+            agent.network.compile_step(size)
 
     def act(
         self,
@@ -54,20 +55,21 @@ class Actors:
     ) -> NDArray[np.float32]:
         """Return Q-values in units of reward, in each row from the agent that acts there: (E, A), or (E, M, A) if M > 1.
 
-        Args: see `Agent.act`.
+        Args: as for `Agent.scores`; the mask is (E, A), or (E, M, A).
         """
-        q = np.empty((len(reward), *self.agent.action_spec.unmasked.shape), np.float32)
-        for number, (agent, rows) in enumerate(self.parts):
-            decision, self.states[number] = agent.act(
+        shape = self.agent.action_spec.unmasked.shape
+        mask = None if mask is None else mask.reshape(len(mask), -1, shape[-1])
+        q = np.empty((len(reward), self.agent.action_spec.dims, shape[-1]), np.float32)
+        for (agent, rows), state in zip(self.parts, self.states, strict=True):
+            q[rows] = agent.scores(
                 FlatObservation({path: leaf[rows] for path, leaf in observation.items()}),
-                self.states[number],
+                state,
                 reward=reward[rows],
                 first=first[rows],
                 previous_action=previous_action[rows],
                 mask=None if mask is None else mask[rows],
             )
-            q[rows] = decision.q
-        return q
+        return q.reshape(-1, *shape)
 
     def refresh(self, batch: SequenceBatch, lengths: Tensor) -> None:
         """Recompute every memory with the current weights. `batch`: one row per environment; `lengths` (E,): its steps."""
@@ -87,8 +89,9 @@ class Actors:
         self.states = [
             AgentState(
                 {name: tensor.to(device) for name, tensor in state["memory"].items()},
-                state["last_action"].to(device),
-                state["fresh"].to(device),
+                # copies, because the state may refer to live arrays; tensors were saved until 2026-11-28
+                torch.as_tensor(state["last_action"]).numpy().copy(),
+                torch.as_tensor(state["fresh"]).numpy().copy(),
             )
             for state in states
         ]

@@ -90,8 +90,6 @@ class Collector:
     def step(self, fraction: float = 1.0) -> list[EpisodeEnd]:
         """Take one step in every environment; `fraction` is the share of the run that is over, which anneals exploration."""
         stream = self.stream
-        rows = np.arange(stream.count)
-        first = stream.first
         if self.mask is None and stream.mask is not None:
             raise EnvironmentFault(
                 "an action mask was reported for the first time, but the probe of the environment saw none: report "
@@ -100,27 +98,26 @@ class Collector:
         q = self.actors.act(
             stream.current,
             reward=self.last_reward,
-            first=first,
-            previous_action=self.last_action + self.actors.agent.action_spec.offset,
+            first=stream.first,
+            previous_action=self.last_action,
             mask=stream.mask,
         )
         scale = float(self.actors.agent.network.head.scale)
         action = self.explorer.select(q, stream.current, stream.mask, scale, fraction)
         outcome = stream.step(action)
-        self._stage(rows, outcome, action, _value_of(q, action))
-        self.steps += int(outcome.stepped.sum())
-        ended = self._finish(outcome) if outcome.ended.any() else []
+        self._stage(outcome, action, _value_of(q, action))
+        over = outcome.ended
+        ended = self._finish(outcome) if over.any() else []
         if not outcome.stepped.all():
             self._stage_first(~outcome.stepped)
-        full = (
-            self.cursor == self.segment
-        ) & ~outcome.ended  # in a NEXT_STEP environment, an ended row is still at its last step
-        for row in np.flatnonzero(full):
-            self._cut(int(row))
+        # in a NEXT_STEP environment, an ended row is still at its last step
+        for row in np.flatnonzero((self.cursor == self.segment) & ~over).tolist():
+            self._cut(row)
         return ended
 
-    def _stage(self, rows: NDArray[np.int64], outcome: Any, action: NDArray[np.int64], q: NDArray[np.float32]) -> None:
-        live = rows[outcome.stepped]
+    def _stage(self, outcome: Any, action: NDArray[np.int64], q: NDArray[np.float32]) -> None:
+        live = np.flatnonzero(outcome.stepped)
+        self.steps += len(live)
         at = self.cursor[live]
         self.action[live, at] = action.reshape(self.last_action.shape)[live]
         self.reward[live, at] = outcome.reward[live]
@@ -302,8 +299,12 @@ class Collector:
 
 def _value_of(q: NDArray[np.float32], action: NDArray[np.int64]) -> NDArray[np.float32]:
     """The value of each row's action: the mean over dimensions.  q (E, A) or (E, M, A), action (E,) or (E, M) -> (E,)."""
-    taken = np.take_along_axis(q, action[..., None], axis=-1)[..., 0]
-    return taken if taken.ndim == 1 else taken.mean(axis=1)
+    rows = np.arange(len(q))
+    if action.ndim > 1:
+        q = q[rows[:, None], np.arange(action.shape[1]), action].mean(axis=1)
+    else:
+        q = q[rows, action]
+    return q
 
 
 ARRAYS = (

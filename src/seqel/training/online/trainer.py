@@ -299,9 +299,7 @@ class OnlineTrainer(Trainer):
             self.collector.refresh()
 
     def _normalise(self, path: str, values: Any) -> Any:
-        encoder = self.agent.network.tokens.vectors()[path]
-        with torch.inference_mode():
-            return encoder.normalise(torch.from_numpy(np.ascontiguousarray(values)).to(self.device)).cpu().numpy()
+        return self.agent.network.tokens.vectors()[path].normalise_array(values)
 
     def close(self) -> None:
         """Close the environments."""
