@@ -94,7 +94,9 @@ def run(name: str, seed: int, preset: str, settings: dict[str, Any]) -> dict[str
         nonlocal over
         if record.validation is not None:
             curve.append((record.steps, round(record.seconds, 1), record.validation.mean))
-            print(f"{name} seed {seed}: {record.steps:,} steps {record.seconds:.0f} s {curve[-1][2]:.3f}", file=sys.stderr)
+            print(
+                f"{name} seed {seed}: {record.steps:,} steps {record.seconds:.0f} s {curve[-1][2]:.3f}", file=sys.stderr
+            )
         over = record.seconds > 60.0 * task.minutes
         if over:
             raise KeyboardInterrupt

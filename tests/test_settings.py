@@ -135,7 +135,8 @@ def test_a_string_that_is_no_toml_value_is_kept() -> None:
 def test_what_is_still_to_be_chosen_is_listed_by_name() -> None:
     assert unresolved(Outer()) == ["reach"] and unresolved(Outer(reach=2)) == []
     assert unresolved(RunConfig()) == [
-        "vectorization", "device", "threads", "network.context", "objective.discount", "replay.window", "learner.compile",
+        "vectorization", "device", "threads", "network.context", "objective.discount", "replay.window",
+        "replay.replay_ratio", "learner.compile",
     ]  # fmt: skip
 
 
@@ -197,7 +198,11 @@ def test_the_list_of_settings_is_complete() -> None:
     )
     rate = known["learner.target_rate"]
     assert rate.kind == "a finite number" and rate.expected == "a finite number above 0 and at most 1"
-    assert rate.default == 0.01 and "tau" in rate.known_as and rate.unit == "fraction per update"
+    assert (
+        rate.default == RunConfig().learner.target_rate
+        and "tau" in rate.known_as
+        and rate.unit == "fraction per update"
+    )
     assert known["env_args"].default == {} and known["network.trunk"].expected == "one of 'transformer', 'gru'"
 
 

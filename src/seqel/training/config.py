@@ -11,7 +11,7 @@ from seqel.errors import ConfigError
 from seqel.losses.config import ObjectiveConfig
 from seqel.networks.config import NetworkConfig
 from seqel.settings import check, replace, section, setting
-from seqel.training.presets import PRESETS
+from seqel.training.presets import preset_settings
 
 __all__ = [
     "LearnerConfig",
@@ -50,12 +50,12 @@ class ReplayConfig:
     )
     batch_size: int = setting(0, "Windows per update. 0: chosen from `batch_tokens`.", unit="windows", ge=0)
     replay_ratio: float = setting(
-        0.0,
+        -math.inf,
         "Transitions trained on per environment step; a transition counts each time it is sampled. 'auto': 32 in runs of up "
-        "to 200,000 steps; in longer ones less, in proportion to 1 / sqrt(steps).",
+        "to 200,000 steps; in longer ones less, in proportion to 1 / sqrt(steps): 16 in 800,000 steps.",
         unit="trained transitions per environment step",
         gt=0.0,
-        auto=0.0,
+        auto=-math.inf,
         known_as=("utd", "update_to_data", "train_freq", "gradient_steps"),
     )
     learning_starts: int = setting(
@@ -296,11 +296,9 @@ def preset(name: str = "default", /, **settings: Any) -> RunConfig:
     """Return the config of a preset, with `settings` on top (`network__width=128` or `**{"network.width": 128}`).
 
     Raises:
-        ConfigError: unknown preset or setting.
+        ConfigError: unknown or removed preset, or unknown setting.
     """
-    if name not in PRESETS:
-        raise ConfigError(f"preset: expected one of {sorted(PRESETS)}, got {name!r}")
-    return with_settings(RunConfig(), PRESETS[name][1] | {k.replace("__", "."): v for k, v in settings.items()})
+    return with_settings(RunConfig(), preset_settings(name) | {k.replace("__", "."): v for k, v in settings.items()})
 
 
 def with_settings(config: RunConfig, settings: dict[str, Any]) -> RunConfig:

@@ -1,8 +1,8 @@
 """Chooses, once and before a run starts, every setting that the config leaves at "auto".
 
 Context, window and discount follow from the environment or from the recorded episodes, the replay ratio from the number of
-steps; device, threads and compilation from
-the machine. The result is written to config.toml, so that a resumed run does not choose again.
+steps; device, threads and compilation from the machine. The result is written to config.toml, so that a resumed run does not
+choose again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LONGEST_CONTEXT = 128  # steps; chosen for recorded episodes that are longer
 
 
 def for_environment(config: RunConfig, found: Probe) -> RunConfig:
-    """Return the config with context, window, discount and heads chosen for an environment."""
+    """Return the config with context, window, discount, replay ratio and heads chosen for an environment."""
     context, horizon = config.network.context or found.context, found.horizon
     window = horizon if horizon is not None and horizon <= 2 * context else 2 * context
     return _with_lengths(config, context, window, float(found.suggested.get("discount", DISCOUNT)))
@@ -53,10 +53,10 @@ def for_episodes(config: RunConfig, episodes: EpisodeBuffer) -> RunConfig:
 
 
 def replay_ratio(steps: int) -> float:
-    """Return the transitions to train on per environment step in a run of `steps`.
+    """Return how many transitions to train on per environment step in a run of `steps` environment steps.
 
-    Few steps have to be used often; with many, the time for updates would grow in proportion, but what they add does not:
-    ten times the steps get about three times the updates.
+    In a short run each step has to be used often. In a long run, that would take most of the time and add little: beyond
+    `FULL_RATIO_STEPS`, four times the steps get twice the updates.
     """
     return REPLAY_RATIO * min(1.0, math.sqrt(FULL_RATIO_STEPS / steps))
 
@@ -98,7 +98,7 @@ def require_resolved(config: RunConfig) -> None:
 
 
 def _with_lengths(config: RunConfig, context: int, window: int, discount: float) -> RunConfig:
-    """Return the config with this context, with window and discount if they are open, and with the heads that it needs.
+    """Return the config with this context, with window, discount and replay ratio if open, and with the heads that it needs.
 
     A memoryless config gets a context of one step, and tokens without history.
     """
@@ -112,11 +112,7 @@ def _with_lengths(config: RunConfig, context: int, window: int, discount: float)
         network = dataclasses.replace(network, context=context)
     if objective.discount < 0.0:
         objective = dataclasses.replace(objective, discount=discount)
-    return dataclasses.replace(
-        config,
-        network=with_heads(network, objective),
-        objective=objective,
-        replay=dataclasses.replace(
-            replay, window=replay.window or window, replay_ratio=replay.replay_ratio or replay_ratio(config.steps)
-        ),
-    )
+    replay = dataclasses.replace(replay, window=replay.window or window)
+    if replay.replay_ratio < 0.0:
+        replay = dataclasses.replace(replay, replay_ratio=replay_ratio(config.steps))
+    return dataclasses.replace(config, network=with_heads(network, objective), objective=objective, replay=replay)
