@@ -172,7 +172,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "the target never moves": {"learner_settings": {"target": "copy", "target_every": 10_000}},
     "no memory of actions": {"previous_action": False, "previous_reward": False},
     "a context too short": {"context": 1},
-    "long returns of random play": {"objective": ObjectiveConfig(GAMMA, lambda_=0.9)},
+    "long returns of random play": {"objective": ObjectiveConfig(GAMMA, lambda_=0.9, trace="peng")},
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from seqel.cli.main import main
 from seqel.settings import list_settings
-from seqel.training.config import RunConfig, preset
+from seqel.training.config import RunConfig
 from seqel.training.presets import PRESETS
 
 
@@ -56,21 +56,28 @@ def test_a_name_that_nothing_resembles_is_refused_with_the_sections(capsys: pyte
 def test_a_preset_shows_exactly_what_it_changes(capsys: pytest.CaptureFixture[str]) -> None:
     for shown in shown_by(capsys, "--presets")["presets"]:
         assert {one["name"]: one["new"] for one in shown["changes"]} == PRESETS[shown["name"]][1]
-    (shown,) = shown_by(capsys, "--preset", "control")["presets"]
+    (shown,) = shown_by(capsys, "--preset", "offline-online")["presets"]
     rate = next(one for one in shown["changes"] if one["name"] == "learner.learning_rate")
-    assert (rate["old"], rate["new"]) == (RunConfig().learner.learning_rate, preset("control").learner.learning_rate)
-    assert main(["settings", "--preset", "control"]) == 0
-    assert "0.001 -> 0.0005" in capsys.readouterr().out
+    assert (rate["old"], rate["new"]) == (RunConfig().learner.learning_rate, 2e-4)
+    assert main(["settings", "--preset", "offline-online"]) == 0
+    assert f"{RunConfig().learner.learning_rate} -> 0.0002" in capsys.readouterr().out
 
 
 def test_a_section_under_a_preset_has_the_presets_values(capsys: pytest.CaptureFixture[str]) -> None:
-    values = {one["name"]: one["value"] for one in shown_by(capsys, "learner", "--preset", "search")["settings"]}
-    assert values["learner.target_rate"] == 0.005 and values["learner.clip"] == 1.0
+    values = {
+        one["name"]: one["value"] for one in shown_by(capsys, "learner", "--preset", "offline-online")["settings"]
+    }
+    assert values["learner.acting_weights"] == "incumbent" and values["learner.clip"] == 1.0
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["settings", "--preset", "contrl"]) == 2
-    assert "did you mean control?" in capsys.readouterr().err
+    assert main(["settings", "--preset", "ofline-cql"]) == 2
+    assert "did you mean offline-cql?" in capsys.readouterr().err
+
+
+def test_a_removed_preset_is_refused_with_the_way_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["settings", "--preset", "control"]) == 2
+    assert "preset 'control' was removed: the default learns these tasks" in " ".join(capsys.readouterr().err.split())
 
 
 def test_it_does_not_wait_for_torch_or_numpy() -> None:

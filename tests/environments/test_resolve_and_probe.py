@@ -71,6 +71,7 @@ def test_the_probe_reads_short_and_long_episodes() -> None:
     pole = probe(resolve("CartPole-v1"))
     assert pole.episode_limit == 500 and pole.context == LONG_CONTEXT and pole.reward_range == (1.0, 1.0)
     assert len(pole.lengths) == len(pole.returns) == 8
+    assert pole.rewarded == 1.0 and 0.9 < maze.rewarded < 1.0, "a step in the maze costs once the agent is late"
     again = probe(resolve("CartPole-v1"))
     assert again.lengths == pole.lengths, "the same on every machine: bounded in steps, not in seconds"
 
@@ -88,7 +89,7 @@ def test_the_probe_warns_about_difficulties() -> None:
     found = probe(Silent, steps=50)
     assert found.longest == 50 and not found.lengths and found.horizon is None
     assert any("no random episode ended" in text for text in found.warnings)
-    assert any("no reward at all" in text for text in found.warnings)
+    assert found.rewarded == 0.0 and any("no reward at all" in text for text in found.warnings)
 
 
 def test_a_violation_of_the_contract_is_refused() -> None:

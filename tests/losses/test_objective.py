@@ -90,14 +90,21 @@ def test_selecting_with_the_target_network_would_be_noticed(monkeypatch: pytest.
 # -- termination, truncation, masks, padding -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [{}, {"double": False}, {"n_step": 3}, {"lambda_": 0.9}, {"lambda_": 1.0}])
+PENG: dict[str, Any] = {"trace": "peng"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"double": False}, {"n_step": 3}, PENG | {"lambda_": 0.9}, PENG | {"lambda_": 1.0}, {"lambda_": 0.9}],
+    ids=str,
+)
 def test_a_termination_is_worth_its_reward_and_a_truncation_bootstraps(settings: dict[str, Any]) -> None:
     best = 9.0 if settings.get("double") is False else 4.0
     assert goal(windows([1.0, 10.0], [0.5, 0.0], [0, 1]), **settings)[1] == 10.0
     assert goal(PLAIN, **settings)[1] == pytest.approx(10 + 0.5 * best)
 
 
-@pytest.mark.parametrize("settings", [{"n_step": 2}, {"lambda_": 1.0}])
+@pytest.mark.parametrize("settings", [{"n_step": 2}, PENG | {"lambda_": 1.0}])
 def test_nothing_after_a_termination_affects_what_is_before_it(settings: dict[str, Any]) -> None:
     assert goal(windows([1.0, 1e6], [0.0, 0.5], [0, 1]), **settings)[0] == 1.0
 
@@ -117,7 +124,7 @@ def test_the_mask_of_the_first_step_bootstraps_nothing() -> None:
 
 def test_lambda_and_n_step_returns_by_hand() -> None:
     # G_1 = 10 + .5 * 4 = 12;  G_0 = 1 + .5 * (.25 * 3 + .75 * 12)
-    assert goal(PLAIN, lambda_=0.75) == pytest.approx([1 + 0.5 * (0.25 * 3 + 0.75 * 12), 12.0])
+    assert goal(PLAIN, lambda_=0.75, trace="peng") == pytest.approx([1 + 0.5 * (0.25 * 3 + 0.75 * 12), 12.0])
     assert goal(PLAIN, n_step=2) == pytest.approx([1 + 0.5 * 12, 12.0])
 
 
@@ -160,7 +167,7 @@ def test_retrace_of_the_greedy_policy_by_hand() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"lambda_": 0.0}, {"lambda_": 0.0, "n_step": 3}, {"lambda_": 0.9}, {"lambda_": 0.9, "trace": "watkins"}],
+    [{"lambda_": 0.0}, {"lambda_": 0.0, "n_step": 3}, PENG | {"lambda_": 0.9}, {"lambda_": 0.9, "trace": "watkins"}],
     ids=str,
 )
 @pytest.mark.parametrize("classified", [False, True])
@@ -201,7 +208,7 @@ def test_an_episode_packed_behind_a_cut_one_does_not_reach_into_it() -> None:
     """Packed rows have a step without transition between episodes: the return stops before it and bootstraps."""
     batch = windows([1.0, 77.0, 1e6], [0.5, 0.5, 0.5], [0, 0, 0], [True, False, True])
     online, slow = (values([*out.q[0, :, 0].tolist(), [0.0, 0.0]]) for out in (ONLINE, SLOW))
-    for settings in ({"lambda_": 1.0}, {"n_step": 3}):
+    for settings in (PENG | {"lambda_": 1.0}, {"n_step": 3}):
         assert goal(batch, online, slow, **settings)[0] == 1 + 0.5 * 3
 
 
@@ -228,7 +235,7 @@ def test_scalar_values_are_trained_as_numbers_whatever_else_is_given() -> None:
 def test_the_gradient_is_that_of_the_action_taken_and_of_nothing_else() -> None:
     q = ONLINE.q.clone().requires_grad_()
     slow = SLOW.q.clone().requires_grad_()
-    step_loss(PLAIN, QOutput(q), QOutput(slow), ONE, ObjectiveConfig(lambda_=0.9)).loss.sum().backward()
+    step_loss(PLAIN, QOutput(q), QOutput(slow), ONE, ObjectiveConfig(lambda_=0.9, trace="peng")).loss.sum().backward()
     assert q.grad is not None and slow.grad is None, "no gradient into the target"
     assert [bool(g) for g in q.grad.flatten()] == [True, False, False, True, False, False]
 
@@ -278,9 +285,9 @@ def test_settings_at_the_edge_of_their_range_are_accepted(settings: dict[str, An
     assert {name: getattr(config, name) for name in settings} == settings
 
 
-def test_the_defaults_are_double_q_with_pengs_returns_and_no_terms_for_recorded_data() -> None:
+def test_the_defaults_are_double_q_with_watkins_returns_and_no_terms_for_recorded_data() -> None:
     assert dataclasses.asdict(ObjectiveConfig()) == {
-        "discount": -math.inf, "lambda_": 0.9, "trace": "peng", "n_step": 1, "double": True, "error": "squared",
+        "discount": -math.inf, "lambda_": 0.9, "trace": "watkins", "n_step": 1, "double": True, "error": "squared",
         "td_weight": 1.0, "cql_alpha": 0.0, "cql_temperature": 0.1, "cloning_weight": 0.0, "iql_expectile": 0.0,
         "awr_beta": 0.0,
     }  # fmt: skip

@@ -232,7 +232,7 @@ def test_the_config_of_a_fit() -> None:
         0.1,
         0,
     )
-    assert config.learner.target_rate == 0.05 and config.replay.batch_tokens == 832
+    assert (config.learner.learning_rate, config.learner.target_rate, config.replay.batch_tokens) == (1e-3, 0.05, 832)
     assert fitted_config(0.9, updates=5).offline.every == 1 and fitted_config(0.9, updates=419).offline.every == 20
     plain = fitted_config(0.9)
     assert (plain.seed, plain.network.context, plain.offline.updates) == (0, 0, 3_000)

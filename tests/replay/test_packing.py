@@ -51,7 +51,11 @@ def losses(batch: SequenceBatch, net: QNetwork, objective: ObjectiveConfig) -> n
 @pytest.mark.parametrize("value", ["scalar", "hl-gauss"])
 @pytest.mark.parametrize(
     "objective",
-    [ObjectiveConfig(0.9), ObjectiveConfig(0.9, lambda_=0.0, n_step=3), ObjectiveConfig(0.9, trace="watkins")],
+    [
+        ObjectiveConfig(0.9, trace="peng"),
+        ObjectiveConfig(0.9, lambda_=0.0, n_step=3),
+        ObjectiveConfig(0.9, trace="watkins"),
+    ],
     ids=["peng", "n-step", "watkins"],
 )
 def test_packed_losses_equal_unpacked_ones(value: str, objective: ObjectiveConfig) -> None:

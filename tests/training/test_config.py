@@ -21,6 +21,21 @@ def test_every_preset_is_unchanged_by_toml(name: str, tmp_path: Path) -> None:
     assert load_config(tmp_path / "run.toml") == config
 
 
+def test_there_is_no_other_preset() -> None:
+    assert {*PRESETS} == {
+        "default", "offline-cql", "offline-iql", "offline-bcq", "supervised-q", "behaviour-cloning", "offline-online",
+    }  # fmt: skip
+    assert preset("default") == RunConfig()
+
+
+@pytest.mark.parametrize("name", ["immediate", "control", "search"])
+def test_a_removed_preset_is_refused_with_the_way_out(name: str) -> None:
+    with pytest.raises(
+        ConfigError, match=f"preset '{name}' was removed: the default learns these tasks; leave out the preset"
+    ):
+        preset(name)
+
+
 def test_settings_are_set_by_dotted_name_and_as_text() -> None:
     config = with_settings(
         RunConfig(), {"learner.learning_rate": "3e-4", "network.width": "128", "learner.betas": "[0.8, 0.9]"}
@@ -32,9 +47,12 @@ def test_settings_are_set_by_dotted_name_and_as_text() -> None:
 
 def test_a_file_may_name_a_preset(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
-    path.write_text('preset = "immediate"\nsteps = 5_000\n[learner]\nlearning_rate = 1e-4\n')
+    path.write_text('preset = "supervised-q"\nsteps = 5_000\n[learner]\nlearning_rate = 1e-4\n')
     config = load_config(path)
     assert config.objective.lambda_ == 0.0 and config.steps == 5_000 and config.learner.learning_rate == 1e-4
+    path.write_text('preset = "search"\n')
+    with pytest.raises(ConfigError, match=r"run\.toml: preset 'search' was removed"):
+        load_config(path)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +106,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         load_config(path)
     with pytest.raises(ConfigError, match="preset: expected one of"):
         preset("best")
+    with pytest.raises(ConfigError, match="did you mean offline-bcq"):
+        preset("offline-bqc")
 
 
 def test_every_setting_is_reachable_by_its_name() -> None:

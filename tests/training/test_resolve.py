@@ -30,6 +30,14 @@ def maze() -> Probe:
     return probe(resolve("seqel/TMaze20-v0"))
 
 
+def test_the_steps_decide_the_replay_ratio_unless_it_is_set(maze: Probe) -> None:
+    assert for_environment(preset(steps=800_000), maze).replay.replay_ratio == 16.0
+    longer = with_settings(for_environment(preset(), maze), {"steps": 3_200_000})
+    assert for_environment(longer, maze).replay.replay_ratio == 32.0, "a resumed run does not choose again"
+    chosen = preset(steps=800_000, **{"replay.replay_ratio": 0.5})
+    assert for_environment(chosen, maze).replay.replay_ratio == 0.5
+
+
 def test_an_environment_decides_the_lengths_and_the_discount_and_nothing_else(maze: Probe) -> None:
     pole = probe(resolve("CartPole-v1"))
     found = for_environment(preset(), maze)
@@ -66,6 +74,27 @@ def test_recorded_episodes_decide_the_lengths(lengths: tuple[int, ...], context:
     assert for_episodes(found, recorded) == found
 
 
+@pytest.mark.parametrize(
+    ("name", "learning_rate"),
+    [
+        ("offline-cql", 1e-3), ("offline-iql", 1e-3), ("offline-bcq", 1e-3), ("supervised-q", 1e-3),
+        ("behaviour-cloning", 1e-3), ("offline-online", 2e-4),
+    ],
+)  # fmt: skip
+def test_the_presets_for_recorded_data_keep_what_they_were_tuned_with(
+    name: str, learning_rate: float, maze: Probe
+) -> None:
+    """Whatever the defaults are: the figures in docs/benchmarks.md rest on these settings."""
+    recorded: EpisodeBuffer = Lengths(3, 7)  # type: ignore[assignment]
+    started = preset(name, steps=3_200_000)
+    online = name == "offline-online"
+    found = for_environment(started, maze) if online else for_episodes(started, recorded)
+    assert (found.objective.trace, found.replay.batch_tokens) == ("peng", 1_664)
+    assert (found.learner.learning_rate, found.learner.target_rate) == (learning_rate, 0.01)
+    if online:
+        assert found.replay.replay_ratio == 32.0, "not 8, which the default would be for so many steps"
+
+
 def test_the_machine_decides_device_threads_and_compilation(monkeypatch: pytest.MonkeyPatch, maze: Probe) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
@@ -83,7 +112,9 @@ def test_a_trainer_refuses_a_config_that_leaves_something_open() -> None:
         total, best = 1, None
         update = accept = lambda *_: None  # type: ignore[assignment]
 
-    with pytest.raises(ConfigError, match=r"still 'auto': .*threads, network\.context, objective\.discount, replay\.w"):
+    with pytest.raises(
+        ConfigError, match=r"still 'auto': .*threads, network\.context, objective\.discount, replay\.w.*ratio"
+    ):
         Nothing(preset())
 
 
@@ -97,6 +128,7 @@ def test_a_run_records_every_choice_and_a_resumed_one_says_when_its_device_is_mi
     seqel.train(Scripted, steps=60, settings=TINY, out=tmp_path / "run", progress=False)
     written = load_config(tmp_path / "run" / "config.toml")
     assert unresolved(written) == [] and "auto" not in (tmp_path / "run" / "config.toml").read_text()
+    assert written.replay.replay_ratio == 32.0
     elsewhere = with_settings(written, {"device": "cuda:7"})  # as if it had been started on a larger machine
     save_config(elsewhere, tmp_path / "run" / "config.toml")
     notes: list[str] = []
@@ -125,6 +157,16 @@ def test_bf16_is_refused_where_it_is_slow_unless_the_run_began_elsewhere(
     seqel.resume(tmp_path / "run", env=Scripted, steps=90, progress=keep)
     assert any("this processor (AVX2) lacks" in note and "continues in bf16" in note for note in notes), notes
     assert load_config(tmp_path / "run" / "config.toml").learner.precision == "bf16"
+
+
+def test_a_run_that_is_extended_keeps_its_replay_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """60 steps resolve to 32 * sqrt(15 / 60) = 16 where the full ratio ends at 15 steps; 240 would resolve to 8."""
+    monkeypatch.setattr(resolving, "SHORT_RUN", 15)
+    seqel.train(Scripted, steps=60, settings=TINY, out=tmp_path / "run", progress=False)
+    assert load_config(tmp_path / "run" / "config.toml").replay.replay_ratio == 16.0
+    seqel.resume(tmp_path / "run", env=Scripted, steps=240, progress=False)
+    resumed = load_config(tmp_path / "run" / "config.toml")
+    assert (resumed.steps, resumed.replay.replay_ratio) == (240, 16.0)
 
 
 def test_a_config_with_open_settings_is_unchanged_by_toml(tmp_path: Path) -> None:

@@ -132,8 +132,7 @@ def _report(name: str, found: Probe, trainer: OnlineTrainer, times: dict[str, fl
     config = trainer.config
     validations, longest = validation_steps(config, found, trainer.greedy.limit)
     validation = SETS * validations * longest / min(config.validation.episodes, config.environments) * times["collect"]
-    updates = config.steps * config.replay.replay_ratio / max(1.0, times["transitions"])
-    learning = config.steps / config.environments * times["collect"] + updates * times["update"]
+    learning = learning_seconds(config, times)
     seconds = learning + validation
     returns = found.returns
     return {
@@ -154,6 +153,7 @@ def _report(name: str, found: Probe, trainer: OnlineTrainer, times: dict[str, fl
             "interval": bootstrap_interval(returns) if len(returns) > 1 else None,
         },
         "reward_range": found.reward_range,
+        "rewarded_steps": found.rewarded,
         "context": config.network.context,
         "window": config.replay.window,
         "discount": config.objective.discount,
@@ -165,13 +165,23 @@ def _report(name: str, found: Probe, trainer: OnlineTrainer, times: dict[str, fl
         "update_ms": 1e3 * times["update"],
         "run": {
             "steps": config.steps,
+            "replay_ratio": config.replay.replay_ratio,
             "seconds": seconds,
             "validation_seconds": validation,
             "replay_bytes": trainer.replay.nbytes,
         },
-        "recommended": recommended(found),
         "warnings": [*found.warnings, *_heavy(trainer.replay.nbytes), *_long(validation, learning, longest)],
     }
+
+
+def learning_seconds(config: RunConfig, times: dict[str, float]) -> float:
+    """Return the seconds of acting and updating in the whole run, without validation.
+
+    `config`: resolved. `times`: "collect", seconds of one acting step of all environments; "update", seconds of one update;
+    "transitions" that it trains on.
+    """
+    updates = config.steps * config.replay.replay_ratio / max(1.0, times["transitions"])
+    return config.steps / config.environments * times["collect"] + updates * times["update"]
 
 
 def validation_steps(config: RunConfig, found: Probe, patience: int) -> tuple[int, int]:
@@ -183,21 +193,6 @@ def validation_steps(config: RunConfig, found: Probe, patience: int) -> tuple[in
     validations = -(-config.steps // config.validation.every)
     longest = found.episode_limit or (max(found.lengths) if found.lengths else patience)
     return validations * config.validation.episodes, min(longest, patience)
-
-
-def recommended(found: Probe) -> dict[str, str]:
-    """Return the preset to start with and the reason, from how often random play was rewarded and what is observed."""
-    often = f"{found.paid:.0%} of the steps of random play had a reward"
-    if not found.dense:
-        few = (
-            f"{often}: the important rewards are delayed"
-            if found.paid < 0.5
-            else "most rewards of random play are one constant cost per step"
-        )
-        return {"preset": "default", "why": few}
-    if all(leaf.kind == "vector" for leaf in found.observation.leaves):
-        return {"preset": "control", "why": f"{often}, and the observations are numbers, as in balancing and steering"}
-    return {"preset": "immediate", "why": f"{often}, so actions get immediate feedback"}
 
 
 def _long(validation: float, learning: float, longest: int) -> list[str]:
@@ -247,7 +242,8 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
     table.add_row("actions", f"{several}{mask}")
     table.add_row("episodes", _episodes(report))
     low, high = report["reward_range"]
-    table.add_row("rewards", f"{low:g} to {high:g} per step in random play")
+    share = f"{report['rewarded_steps']:.0%} of the steps had a reward other than 0"
+    table.add_row("rewards", f"{low:g} to {high:g} per step in random play; {share}")
     random = report["random_episodes"]
     if random["mean"] is not None:
         within = "" if random["interval"] is None else ", 95 % {:.3f} to {:.3f}".format(*random["interval"])
@@ -283,16 +279,9 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
     output.show(table)
     for warning in report["warnings"]:
         output.show(f"[yellow]note[/] {escape(warning)}")
-    advice = report["recommended"]
     parts = ["seqel train", report["env"], *(f"--env-arg {text}" for text in arguments.env_arg)]
     parts += [f"--set {text}" for text in arguments.set]
-    if advice["preset"] != "default":
-        parts.append(f"--preset {advice['preset']}")
-    output.show(
-        "",
-        f"next: [cyan]{escape(' '.join(parts))}[/]",
-        f"      ({advice['why']}; `seqel train --help` has the other presets, and --compare shows whether memory helps)",
-    )
+    output.show("", f"next: [cyan]{escape(' '.join(parts))}[/]", "      (--compare shows whether memory helps)")
 
 
 def _episodes(report: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ examples:
   seqel settings gamma                              by the name that another library uses
   seqel settings --presets                          what each preset is for, and what it changes
   seqel settings --preset offline-cql               one of them
-  seqel settings learner --preset control           a section under a preset
+  seqel settings learner --preset offline-online    a section under a preset
   seqel settings --json | jq -r '.settings[].name'
 """
 
@@ -167,7 +167,7 @@ def _show_preset(preset: str, output: Output) -> dict[str, Any]:
     from seqel.training.preset_changes import preset_changes
     from seqel.training.presets import PRESETS
 
-    changes, use = preset_changes(preset), PRESETS.get(preset, ("",))[0]
+    changes, use = preset_changes(preset), PRESETS[preset][0]
     output.show(f"[bold]{preset}[/]  {escape(use)}")
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
     table.add_column(style="cyan", no_wrap=True)

@@ -24,16 +24,15 @@ SUMMARY = "Train an agent on an environment or on recorded sessions, or continue
 
 EXAMPLES = """
 A run's folder holds config.toml (every setting), metrics.jsonl (one line per record), checkpoints (for exact resume),
-agent/ (the best weights by validation), agent-last/ (the weights at the end) and learning-curve.png. Presets: `default` for
-delayed rewards, `immediate` if each action gets immediate feedback (recall, counting, copying), `control` if every step is
-rewarded and the state is fully observed (balancing, steering), `search` if the agent must first find what it has to remember.
-For --data: `offline-cql` (the default), `offline-iql`, `offline-bcq`, `supervised-q`, `behaviour-cloning` (a baseline); to
-continue from data with an environment (ENV --start RUN --data FILE): `offline-online`.
+agent/ (the best weights by validation), agent-last/ (the weights at the end) and learning-curve.png. With an environment, the
+default settings are for rewards that come at once as well as for late ones. Presets for --data: `offline-cql` (the default),
+`offline-iql`, `offline-bcq`, `supervised-q`, `behaviour-cloning` (a baseline); to continue from data with an environment (ENV
+--start RUN --data FILE): `offline-online`.
 `seqel data check` checks the data first; `seqel evaluate RUN --data FILE` estimates what the agent would earn.
 
 examples:
   seqel train seqel/TMaze-v0 --steps 60000 --out runs/maze
-  seqel train popgym-RepeatPreviousMedium-v0 --preset immediate --stop-at 0.95
+  seqel train popgym-RepeatPreviousMedium-v0 --stop-at 0.95
   seqel train my_file:MyEnv --compare                      does memory help here?
   seqel train CartPole-v1 --network gru --set learner.learning_rate=3e-4 --set network.width=128
   seqel train --data sessions.parquet --schema schema.toml no environment: train on recorded sessions

@@ -26,7 +26,6 @@ __all__ = ["Probe", "probe"]
 
 WHOLE_EPISODE = 128  # up to this length, the context covers the whole episode
 LONG_CONTEXT = 64  # context for longer episodes
-FEW = 8  # up to this many different rewards may be a time penalty and a few events
 REPLAYED = 20  # steps of the first episode that are played again, to check that seeds are respected
 
 
@@ -47,8 +46,7 @@ class Probe:
     suggested: dict[str, Any] = field(default_factory=dict)  # settings the environment itself asks for
     warnings: list[str] = field(default_factory=list)
     mask_in_observation: bool = False  # the mask is `observation["action_mask"]`
-    paid: float = 0.0  # share of the steps whose reward was not 0
-    dense: bool = False  # most steps have a reward that is more than a constant time penalty
+    rewarded: float = 0.0  # share of the steps whose reward was not 0
 
     @property
     def horizon(self) -> int | None:
@@ -103,8 +101,7 @@ def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[s
     rng = np.random.default_rng(seed)
     lengths: list[int] = []
     returns: list[float] = []
-    low, high, longest, taken, paid, gained = np.inf, -np.inf, 0, 0, 0, 0
-    kinds: set[float] = set()  # of rewards
+    low, high, longest, taken, rewarded = np.inf, -np.inf, 0, 0, 0
     texts = TextShare(spec)
     masked = success = False
     seconds = 0.0
@@ -132,9 +129,7 @@ def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[s
                 actions.append(choice)
                 trace.append((copy.deepcopy(observation), reward))
             low, high, total = min(low, reward), max(high, reward), total + reward
-            paid, gained = paid + (reward != 0.0), gained + (reward > 0.0)
-            if len(kinds) <= FEW:
-                kinds.add(reward)
+            rewarded += reward != 0.0
             success |= SUCCESS in info
             texts.add(observation)
             if terminated or truncated:
@@ -157,8 +152,7 @@ def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[s
         steps_per_second=taken / max(seconds, 1e-9),
         suggested=suggested,
         mask_in_observation=env.mask_in_observation,
-        paid=paid / max(taken, 1),
-        dense=2 * paid >= taken and (10 * gained >= taken or len(kinds) > FEW),
+        rewarded=rewarded / max(taken, 1),
     )
     found.warnings.extend([*watcher.warnings(), *_warnings(found, taken)])
     differed = replays(env, seed % REPORTS.stop, actions, trace)

@@ -237,8 +237,8 @@ def fitted_config(
         seed=seed,
         network=NetworkConfig(context=context, policy_head="auxiliary", **network),
         objective=ObjectiveConfig(discount, lambda_=0.9, trace="retrace", cloning_weight=0.1),
-        # an expectation does not overestimate as a maximum does, so targets may follow faster
-        learner=LearnerConfig(target_rate=0.05),
+        # an expectation does not overestimate as a maximum does, so targets may follow fast
+        learner=LearnerConfig(learning_rate=1e-3, target_rate=0.05),
         replay=ReplayConfig(batch_tokens=832),
         offline=OfflineConfig(updates=updates, every=max(1, updates // 20), held_out=0.1, patience=0),
     )

@@ -11,7 +11,7 @@ from seqel.errors import ConfigError
 from seqel.losses.config import ObjectiveConfig
 from seqel.networks.config import NetworkConfig
 from seqel.settings import check, replace, section, setting
-from seqel.training.presets import PRESETS
+from seqel.training.presets import preset_settings
 
 __all__ = [
     "LearnerConfig",
@@ -320,11 +320,9 @@ def preset(name: str = "default", /, **settings: Any) -> RunConfig:
     """Return the config of a preset, with `settings` on top (`network__width=128` or `**{"network.width": 128}`).
 
     Raises:
-        ConfigError: unknown preset or setting.
+        ConfigError: unknown or removed preset, or unknown setting.
     """
-    if name not in PRESETS:
-        raise ConfigError(f"preset: expected one of {sorted(PRESETS)}, got {name!r}")
-    return with_settings(RunConfig(), PRESETS[name][1] | {k.replace("__", "."): v for k, v in settings.items()})
+    return with_settings(RunConfig(), preset_settings(name) | {k.replace("__", "."): v for k, v in settings.items()})
 
 
 def with_settings(config: RunConfig, settings: dict[str, Any]) -> RunConfig:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from seqel.errors import ConfigError
 from seqel.settings import as_toml, list_settings
 from seqel.training.config import RunConfig
-from seqel.training.presets import PRESETS
+from seqel.training.presets import preset_settings
 
 __all__ = ["Change", "preset_changes"]
 
@@ -29,13 +28,7 @@ def preset_changes(preset: str) -> list[Change]:
     Raises:
         ConfigError: there is no such preset.
     """
-    if preset not in PRESETS:
-        from difflib import get_close_matches
-
-        near = get_close_matches(preset, PRESETS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else "."
-        raise ConfigError(f"no preset {preset!r}{hint} Known: {', '.join(PRESETS)}")
-    changed = PRESETS[preset][1]
+    changed = preset_settings(preset)
     return [
         Change(info.name, info.default, changed[info.name], info.meaning)
         for info in list_settings(RunConfig)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import pytest
 import torch
 
@@ -188,9 +187,9 @@ class Paid(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def test_rule_7_scaled_rewards_give_the_same_run() -> None:
-    """Tokens without the reward: with rewards times 100 or 0.01, acting and training are the same up to rounding."""
+    """Tokens without the reward. Powers of two scale without rounding, which could decide between equal values."""
     found = {}
-    for factor in (1.0, 0.01, 100.0):
+    for factor in (1.0, 2.0**-7, 2.0**7):
         run = session(
             lambda factor=factor: Paid(resolve("seqel/TMaze10-v0")(), factor),
             steps=700,
@@ -205,9 +204,8 @@ def test_rule_7_scaled_rewards_give_the_same_run() -> None:
         found[factor] = [float(m["loss"]) for m in metrics], [float(m["q"]) / factor for m in metrics]
         assert run.learner.updates == 15
         run.close()
-    for factor in (0.01, 100.0):
-        np.testing.assert_allclose(found[factor][0], found[1.0][0], rtol=1e-2)
-        np.testing.assert_allclose(found[factor][1], found[1.0][1], rtol=1e-2, atol=1e-3)
+    for factor in (2.0**-7, 2.0**7):
+        assert found[factor] == found[1.0]
 
 
 def successes(memoryless: bool, **settings: Any) -> list[float]:
@@ -257,9 +255,9 @@ class Echo(gym.Env[Any, Any]):
 def test_rule_3_episodes_ten_times_as_long_as_the_context_are_learned(trunk: str) -> None:
     run = OnlineTrainer(
         preset(
-            "immediate",
             **{"network.trunk": trunk, "network.width": 32, "network.layers": 1, "environments": 16, "threads": 1},
-            **{"steps": 12_000, "replay.batch_tokens": 256, "validation.every": 12_000, "validation.episodes": 8},
+            **{"steps": 5_000, "replay.batch_tokens": 256, "validation.every": 5_000, "validation.episodes": 8},
+            **{"replay.replay_ratio": 16.0, "learner.learning_rate": 3e-3, "learner.warmup": 50},
         ),
         Echo,
     )
