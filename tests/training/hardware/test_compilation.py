@@ -19,13 +19,14 @@ from seqel.training.config import LearnerConfig, RunConfig, preset
 from seqel.training.hardware import compilation as compiling
 from seqel.training.hardware.compilation import compiled, gflop, is_worth_compiling, resolve_compile_mode
 from seqel.training.learner import Learner
+from seqel.training.resolve import for_length
 from support import batch, network
 
 CPU = torch.device("cpu")
 
 
 def run(steps: int, **settings: Any) -> RunConfig:
-    return preset(steps=steps, **{"network.context": 50, "replay.window": 50, **settings})
+    return for_length(preset(steps=steps, **{"network.context": 50, "replay.window": 50, **settings}))
 
 
 def test_the_gflop_of_an_update_by_hand() -> None:
@@ -35,10 +36,10 @@ def test_the_gflop_of_an_update_by_hand() -> None:
 
 
 def test_compilation_is_chosen_if_it_saves_twice_its_time() -> None:
-    assert not is_worth_compiling(run(200_000), CPU), "the default run: 4,000 updates of 35 ms"
+    assert not is_worth_compiling(run(200_000), CPU), "the default run: 16,000 small updates"
     assert not is_worth_compiling(run(200_000, **{"learner.precision": "bf16"}), CPU)
-    assert is_worth_compiling(run(2_000_000, **{"learner.precision": "bf16"}), CPU)
-    assert not is_worth_compiling(run(2_000_000, **{"learner.precision": "bf16", "network.trunk": "gru"}), CPU)
+    assert is_worth_compiling(run(20_000_000, **{"learner.precision": "bf16"}), CPU)
+    assert not is_worth_compiling(run(20_000_000, **{"learner.precision": "bf16", "network.trunk": "gru"}), CPU)
     large = {"learner.precision": "bf16", "network.width": 256, "network.heads": 8}
     assert is_worth_compiling(run(200_000, **large), CPU), "larger updates pay sooner"
     assert not is_worth_compiling(run(200_000, **large, **{"replay.replay_ratio": 1.0}), CPU), (
@@ -47,7 +48,7 @@ def test_compilation_is_chosen_if_it_saves_twice_its_time() -> None:
 
 
 def test_the_choice_is_kept_and_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    long = run(50_000_000)
+    long = run(2_000_000_000)
     chosen = resolve_compile_mode(long, CPU)
     assert chosen.learner.compile == "on"
     assert resolve_compile_mode(dataclasses.replace(chosen, steps=1), CPU) == dataclasses.replace(chosen, steps=1)
