@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 
 def run(steps: int, **settings: Any) -> RunConfig:
-    return preset(steps=steps, **{"network.context": 50, "replay.window": 50, **settings})
+    return preset(steps=steps, **{"network.context": 50, "replay.window": 50, "replay.replay_ratio": 32.0, **settings})
 
 
 def test_the_gflop_of_an_update_by_hand() -> None:
@@ -35,7 +35,7 @@ def test_the_gflop_of_an_update_by_hand() -> None:
 
 
 def test_compilation_is_chosen_if_it_saves_twice_its_time() -> None:
-    assert not is_worth_compiling(run(200_000), CPU), "the default run: 4,000 updates of 35 ms"
+    assert not is_worth_compiling(run(200_000), CPU), "the default run"
     assert not is_worth_compiling(run(200_000, **{"learner.precision": "bf16"}), CPU)
     assert is_worth_compiling(run(2_000_000, **{"learner.precision": "bf16"}), CPU)
     assert not is_worth_compiling(run(2_000_000, **{"learner.precision": "bf16", "network.trunk": "gru"}), CPU)
