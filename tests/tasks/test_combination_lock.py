@@ -16,7 +16,7 @@ from seqel.tasks.combination_lock import CombinationLock, FlatCombinationLock, o
 from seqel.tasks.registry import register
 
 SETTINGS = {
-    "objective.discount": 0.0, "replay.batch_tokens": 416, "replay.replay_ratio": 32.0, "validation.every": 1_000,
+    "objective.discount": 0.0, "learner.learning_rate": 1e-3, "validation.every": 1_000,
     "validation.threshold": 0.99, "validation.stop": True, "threads": 1, "device": "cpu",
 }  # fmt: skip
 
@@ -93,7 +93,6 @@ def test_three_dials_are_learned_to_the_optimum(tmp_path: Path) -> None:
     agent = seqel.train(
         "seqel/CombinationLock-v0",
         steps=25_000,
-        preset="immediate",
         settings=SETTINGS,
         out=tmp_path / "run",
         progress=None,

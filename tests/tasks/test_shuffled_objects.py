@@ -59,7 +59,7 @@ def test_wrong_use_is_refused() -> None:
 @pytest.mark.slow
 def test_an_agent_that_knows_they_are_a_set_learns_it() -> None:
     settings = {
-        "steps": 20_000, "validation.every": 1_000, "network.width": 64, "replay.batch_tokens": 416, "threads": 1,
+        "steps": 20_000, "validation.every": 1_000, "network.width": 64, "learner.learning_rate": 1e-3, "threads": 1,
         "replay.replay_ratio": 16.0, "validation.threshold": 0.95, "validation.stop": True, "device": "cpu",
     }  # fmt: skip
     agent = seqel.train(ShuffledObjects, seed=0, settings=settings, progress=False)

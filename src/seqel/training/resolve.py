@@ -85,7 +85,7 @@ def _readable(number: float) -> float:
 
 
 def on_this_machine(config: RunConfig, updates: float | None = None) -> RunConfig:
-    """Return the config with device, threads and compilation chosen for this machine. Needs the window.
+    """Return the config with device, threads and compilation chosen for this machine. Needs the window and replay ratio.
 
     `updates`: how many there will be; None: derived from the environment steps and the replay ratio.
 

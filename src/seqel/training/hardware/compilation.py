@@ -38,7 +38,7 @@ SAVED_SECONDS_PER_UPDATE_ON_GPU = 0.01
 
 
 def resolve_compile_mode(config: RunConfig, device: torch.device, updates: float | None = None) -> RunConfig:
-    """Return the config with `learner.compile = "auto"` resolved to "on" or "off". Needs `config.replay.window`.
+    """Return the config with `learner.compile = "auto"` resolved to "on" or "off". Needs the window and the replay ratio.
 
     `updates`: how many there will be; None: derived from the environment steps and the replay ratio.
 
