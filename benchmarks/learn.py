@@ -62,21 +62,21 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
     "tmaze250": ("seqel/TMaze250-v0", "default", {"steps": 1_000_000, "validation.every": 10_000}, 0.99, 100),
     "tmaze500": ("seqel/TMaze500-v0", "default", {"steps": 3_000_000, "validation.every": 20_000}, 0.99, 100),
     "cartpole-hidden": (HiddenVelocities, "default", {"steps": 100_000, "validation.every": 5_000}, 490.0, 100),
-    "cartpole": ("CartPole-v1", "control", {"steps": 50_000, "validation.every": 5_000}, 495.0, 100),
-    "acrobot": ("Acrobot-v1", "control", {"steps": 100_000, "validation.every": 5_000}, -75.0, 100),
+    "cartpole": ("CartPole-v1", "default", {"steps": 50_000, "validation.every": 5_000}, 495.0, 100),
+    "acrobot": ("Acrobot-v1", "default", {"steps": 100_000, "validation.every": 5_000}, -75.0, 100),
     "acrobot-memoryless": (
-        "Acrobot-v1", "control",  # 64 trained transitions per step, half of the zoo's DQN (128)
+        "Acrobot-v1", "default",  # 64 trained transitions per step, half of the zoo's DQN (128)
         {
             "steps": 100_000, "validation.every": 5_000, "memoryless": True, "objective.lambda_": 0.5,
             "replay.replay_ratio": 64.0,
         }, -75.0, 100,
     ),
-    "memory-s7": ("MiniGrid-MemoryS7-v0", "search", {"steps": 400_000, "validation.every": 10_000}, 0.94, 200),
+    "memory-s7": ("MiniGrid-MemoryS7-v0", "default", {"steps": 400_000, "validation.every": 10_000}, 0.94, 200),
     "repeat-previous-medium": (
-        "popgym-RepeatPreviousMedium-v0", "immediate", {"steps": 400_000, "validation.every": 10_000}, 0.98, 100,
+        "popgym-RepeatPreviousMedium-v0", "default", {"steps": 400_000, "validation.every": 10_000}, 0.98, 100,
     ),
     "count-recall-easy": (
-        "popgym-CountRecallEasy-v0", "immediate", {"steps": 3_000_000, "validation.every": 50_000}, 0.93, 100,
+        "popgym-CountRecallEasy-v0", "default", {"steps": 3_000_000, "validation.every": 50_000}, 0.93, 100,
     ),
     "tmaze50-rewards-x0.01": (
         lambda: Scaled("seqel/TMaze50-v0", 0.01), "default", {"steps": 150_000, "validation.every": 2_500}, 0.0099, 100,
@@ -100,7 +100,7 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
     ),
     "car-flag": ("seqel/CarFlag-v0", "default", {"steps": 300_000, "validation.every": 5_000}, 0.95, 100),
     "memory-cards": (  # only the card named now matters; a hit is rare and has to be sampled often
-        "seqel/MemoryCards-v0", "immediate",
+        "seqel/MemoryCards-v0", "default",
         {
             "steps": 400_000, "validation.every": 10_000, "objective.discount": 0.0, "replay.priority": 0.6,
             "replay.batch_tokens": 416, "replay.replay_ratio": 8.0, "network.value": "hl-gauss", "network.bins": 21,
@@ -109,7 +109,7 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
     ),
     **{
         name: (  # only the last action counts, and it is answered at once; five steps per episode: many small updates
-            env, "immediate",
+            env, "default",
             {
                 "steps": 40_000, "validation.every": 1_000, "objective.discount": 0.0, "replay.batch_tokens": 416,
                 "replay.replay_ratio": 32.0,

@@ -62,13 +62,13 @@ class Task:
 
 
 TASKS = {
-    "cartpole": Task("CartPole-v1", "control", 500.0, {"steps": 50_000, "validation.every": 500}),
-    "acrobot": Task("Acrobot-v1", "control", -75.0, {"steps": 100_000, "validation.every": 1_000}),
+    "cartpole": Task("CartPole-v1", "default", 500.0, {"steps": 50_000, "validation.every": 500}),
+    "acrobot": Task("Acrobot-v1", "default", -75.0, {"steps": 100_000, "validation.every": 1_000}),
     "cartpole-hidden": Task(HiddenVelocities, "default", 500.0, {"steps": 100_000, "validation.every": 500}),
     "tmaze20": Task(
         "seqel/TMaze20-v0", "default", 1.0, {"steps": 100_000, "validation.every": 500}, band=(0.68, 0.82), agents=4
     ),
-    "memory-s7": Task("MiniGrid-MemoryS7-v0", "search", 0.97, {"steps": 400_000, "validation.every": 5_000}),
+    "memory-s7": Task("MiniGrid-MemoryS7-v0", "default", 0.97, {"steps": 400_000, "validation.every": 5_000}),
 }
 
 

@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--env", default="MinAtar/Breakout-v1")
     parser.add_argument("--seconds", type=float, default=1800.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--preset", default="control")
+    parser.add_argument("--preset", default="default")
     options = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{options.env.replace('/', '-')}-seed{options.seed}.json"
