@@ -29,7 +29,7 @@ def test_rule_1_steps_equal_forward_long_after_the_ring_wrapped(trunk: str, valu
 
 def test_rule_1_on_a_trained_network() -> None:
     net = network(std=0.0, layers=3)
-    learner = Learner(net, ObjectiveConfig(0.9), LearnerConfig(warmup=1, learning_rate=3e-3))
+    learner = Learner(net, ObjectiveConfig(0.9, trace="peng"), LearnerConfig(warmup=1, learning_rate=3e-3))
     for seed in range(30):
         learner.update(batch(rows=8, steps=20, seed=seed))
     windows = batch(rows=3, steps=80, seed=99)

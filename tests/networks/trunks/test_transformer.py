@@ -99,7 +99,7 @@ def test_the_size_of_normalised_queries_and_keys_does_not_matter() -> None:
 
 def test_rule_1_on_a_briefly_trained_network_after_a_reset_in_mid_window() -> None:
     net = network(std=0.0, layers=2, context=6, value="hl-gauss", bins=31)
-    learner = Learner(net, ObjectiveConfig(0.95), LearnerConfig(warmup=1, learning_rate=3e-3))
+    learner = Learner(net, ObjectiveConfig(0.95, trace="peng"), LearnerConfig(warmup=1, learning_rate=3e-3))
     for seed in range(20):
         learner.update(batch(rows=8, steps=20, seed=seed))
     windows = batch(rows=3, steps=90, seed=99)
