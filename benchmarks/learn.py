@@ -2,7 +2,8 @@
 
     taskset -c 1 python benchmarks/learn.py [--only tmaze50 ...] [--seeds 0 1 2] [--trunk transformer gru]
 
-Each finished run is a JSON file in benchmarks/results/learn/, and is not run again: the program can be interrupted.
+Each finished run is a JSON file in benchmarks/results/learn/, and is not run again: the program can be interrupted. The
+settings are those of version 0.1's presets (version_01.py); `one_default.py` measures the default.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch
 import seqel
 from seqel.environments.resolve import resolve
 from seqel.tasks.shuffled_objects import ShuffledObjects
+from version_01 import PRESETS
 
 RESULTS = Path(__file__).parent / "results" / "learn"
 
@@ -55,7 +57,7 @@ OBJECTS: dict[str, Any] = {
     "steps": 40_000, "validation.every": 1_000, "network.width": 64, "replay.batch_tokens": 416, "replay.replay_ratio": 16.0,
 }  # fmt: skip
 
-# name: (environment, preset, settings, threshold of the mean return, episodes reported)
+# name: (environment, preset of version 0.1, settings, threshold of the mean return, episodes reported)
 TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any], float, int]] = {
     "tmaze50": ("seqel/TMaze50-v0", "default", {"steps": 150_000, "validation.every": 2_500}, 0.99, 100),
     "tmaze100": ("seqel/TMaze100-v0", "default", {"steps": 300_000, "validation.every": 5_000}, 0.99, 100),
@@ -133,6 +135,7 @@ def run(name: str, trunk: str, seed: int) -> dict[str, Any]:
     """Train until the threshold is confirmed (or the steps are done), then play fresh episodes."""
     env, preset, settings, threshold, episodes = TASKS[name]
     settings = {
+        **PRESETS[preset],
         **settings,
         "threads": 1,
         "device": "cpu",
@@ -143,7 +146,7 @@ def run(name: str, trunk: str, seed: int) -> dict[str, Any]:
     }
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
-        agent = seqel.train(env, seed=seed, out=out, preset=preset, settings=settings, progress=False)
+        agent = seqel.train(env, seed=seed, out=out, settings=settings, progress=False)
         summary = json.loads((out / "summary.json").read_text())
     result = seqel.evaluate(agent, env, episodes, seed=10_000)
     return {
