@@ -2,7 +2,8 @@
 
     taskset -c 1 python benchmarks/learn.py [--only tmaze50 ...] [--seeds 0 1 2] [--trunk transformer gru]
 
-Each finished run is a JSON file in benchmarks/results/learn/, and is not run again: the program can be interrupted.
+Each finished run is a JSON file in benchmarks/results/learn/, and is not run again: the program can be interrupted. The
+settings are those of version 0.1's presets (version_01.py); `one_default.py` measures the default.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch
 import seqel
 from seqel.environments.resolve import resolve
 from seqel.tasks.shuffled_objects import ShuffledObjects
+from version_01 import PRESETS
 
 RESULTS = Path(__file__).parent / "results" / "learn"
 
@@ -55,28 +57,28 @@ OBJECTS: dict[str, Any] = {
     "steps": 40_000, "validation.every": 1_000, "network.width": 64, "replay.batch_tokens": 416, "replay.replay_ratio": 16.0,
 }  # fmt: skip
 
-# name: (environment, preset, settings, threshold of the mean return, episodes reported)
+# name: (environment, preset of version 0.1, settings, threshold of the mean return, episodes reported)
 TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any], float, int]] = {
     "tmaze50": ("seqel/TMaze50-v0", "default", {"steps": 150_000, "validation.every": 2_500}, 0.99, 100),
     "tmaze100": ("seqel/TMaze100-v0", "default", {"steps": 300_000, "validation.every": 5_000}, 0.99, 100),
     "tmaze250": ("seqel/TMaze250-v0", "default", {"steps": 1_000_000, "validation.every": 10_000}, 0.99, 100),
     "tmaze500": ("seqel/TMaze500-v0", "default", {"steps": 3_000_000, "validation.every": 20_000}, 0.99, 100),
     "cartpole-hidden": (HiddenVelocities, "default", {"steps": 100_000, "validation.every": 5_000}, 490.0, 100),
-    "cartpole": ("CartPole-v1", "default", {"steps": 50_000, "validation.every": 5_000}, 495.0, 100),
-    "acrobot": ("Acrobot-v1", "default", {"steps": 100_000, "validation.every": 5_000}, -75.0, 100),
+    "cartpole": ("CartPole-v1", "control", {"steps": 50_000, "validation.every": 5_000}, 495.0, 100),
+    "acrobot": ("Acrobot-v1", "control", {"steps": 100_000, "validation.every": 5_000}, -75.0, 100),
     "acrobot-memoryless": (
-        "Acrobot-v1", "default",  # 64 trained transitions per step, half of the zoo's DQN (128)
+        "Acrobot-v1", "control",  # 64 trained transitions per step, half of the zoo's DQN (128)
         {
             "steps": 100_000, "validation.every": 5_000, "memoryless": True, "objective.lambda_": 0.5,
             "replay.replay_ratio": 64.0,
         }, -75.0, 100,
     ),
-    "memory-s7": ("MiniGrid-MemoryS7-v0", "default", {"steps": 400_000, "validation.every": 10_000}, 0.94, 200),
+    "memory-s7": ("MiniGrid-MemoryS7-v0", "search", {"steps": 400_000, "validation.every": 10_000}, 0.94, 200),
     "repeat-previous-medium": (
-        "popgym-RepeatPreviousMedium-v0", "default", {"steps": 400_000, "validation.every": 10_000}, 0.98, 100,
+        "popgym-RepeatPreviousMedium-v0", "immediate", {"steps": 400_000, "validation.every": 10_000}, 0.98, 100,
     ),
     "count-recall-easy": (
-        "popgym-CountRecallEasy-v0", "default", {"steps": 3_000_000, "validation.every": 50_000}, 0.93, 100,
+        "popgym-CountRecallEasy-v0", "immediate", {"steps": 3_000_000, "validation.every": 50_000}, 0.93, 100,
     ),
     "tmaze50-rewards-x0.01": (
         lambda: Scaled("seqel/TMaze50-v0", 0.01), "default", {"steps": 150_000, "validation.every": 2_500}, 0.0099, 100,
@@ -100,7 +102,7 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
     ),
     "car-flag": ("seqel/CarFlag-v0", "default", {"steps": 300_000, "validation.every": 5_000}, 0.95, 100),
     "memory-cards": (  # only the card named now matters; a hit is rare and has to be sampled often
-        "seqel/MemoryCards-v0", "default",
+        "seqel/MemoryCards-v0", "immediate",
         {
             "steps": 400_000, "validation.every": 10_000, "objective.discount": 0.0, "replay.priority": 0.6,
             "replay.batch_tokens": 416, "replay.replay_ratio": 8.0, "network.value": "hl-gauss", "network.bins": 21,
@@ -109,7 +111,7 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
     ),
     **{
         name: (  # only the last action counts, and it is answered at once; five steps per episode: many small updates
-            env, "default",
+            env, "immediate",
             {
                 "steps": 40_000, "validation.every": 1_000, "objective.discount": 0.0, "replay.batch_tokens": 416,
                 "replay.replay_ratio": 32.0,
@@ -133,6 +135,7 @@ def run(name: str, trunk: str, seed: int) -> dict[str, Any]:
     """Train until the threshold is confirmed (or the steps are done), then play fresh episodes."""
     env, preset, settings, threshold, episodes = TASKS[name]
     settings = {
+        **PRESETS[preset],
         **settings,
         "threads": 1,
         "device": "cpu",
@@ -143,7 +146,7 @@ def run(name: str, trunk: str, seed: int) -> dict[str, Any]:
     }
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
-        agent = seqel.train(env, seed=seed, out=out, preset=preset, settings=settings, progress=False)
+        agent = seqel.train(env, seed=seed, out=out, settings=settings, progress=False)
         summary = json.loads((out / "summary.json").read_text())
     result = seqel.evaluate(agent, env, episodes, seed=10_000)
     return {

@@ -39,6 +39,7 @@ from seqel.agents.agent import Agent
 from seqel.environments.resolve import resolve
 from seqel.environments.vector import VectorStream, make_vector
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
+from version_01 import PRESETS
 
 TRANSITIONS = 50_000
 RANDOM_SHARE = 0.3
@@ -54,7 +55,7 @@ class Task:
     """The criteria for the half-trained agent of a task."""
 
     env: str | Callable[[], gym.Env[Any, Any]]
-    preset: str
+    preset: str  # of version 0.1, in which the data were made
     solved: float  # mean return of a solved agent
     settings: dict[str, Any] = field(default_factory=dict)
     band: tuple[float, float] = (0.35, 0.70)  # of the way from random play to solved
@@ -62,13 +63,13 @@ class Task:
 
 
 TASKS = {
-    "cartpole": Task("CartPole-v1", "default", 500.0, {"steps": 50_000, "validation.every": 500}),
-    "acrobot": Task("Acrobot-v1", "default", -75.0, {"steps": 100_000, "validation.every": 1_000}),
+    "cartpole": Task("CartPole-v1", "control", 500.0, {"steps": 50_000, "validation.every": 500}),
+    "acrobot": Task("Acrobot-v1", "control", -75.0, {"steps": 100_000, "validation.every": 1_000}),
     "cartpole-hidden": Task(HiddenVelocities, "default", 500.0, {"steps": 100_000, "validation.every": 500}),
     "tmaze20": Task(
         "seqel/TMaze20-v0", "default", 1.0, {"steps": 100_000, "validation.every": 500}, band=(0.68, 0.82), agents=4
     ),
-    "memory-s7": Task("MiniGrid-MemoryS7-v0", "default", 0.97, {"steps": 400_000, "validation.every": 5_000}),
+    "memory-s7": Task("MiniGrid-MemoryS7-v0", "search", 0.97, {"steps": 400_000, "validation.every": 5_000}),
 }
 
 
@@ -178,6 +179,7 @@ def half_trained(task: Task, random: float, folder: Path) -> tuple[list[Agent], 
         out = folder / f"seed{seed}"
         shutil.rmtree(out, ignore_errors=True)
         settings = {
+            **PRESETS[task.preset],
             **task.settings,
             "threads": 1,
             "device": "cpu",
@@ -187,7 +189,7 @@ def half_trained(task: Task, random: float, folder: Path) -> tuple[list[Agent], 
             "validation.episodes": 16,
             "validation.confirm": 16,
         }
-        agent = seqel.train(task.env, seed=seed, out=out, preset=task.preset, settings=settings, progress=False)
+        agent = seqel.train(task.env, seed=seed, out=out, settings=settings, progress=False)
         steps = json.loads((out / "summary.json").read_text())["steps"]
         mean = seqel.evaluate(agent, task.env, 100, seed=CHOICE_SEED).mean
         tried.append({"seed": seed, "steps": steps, "mean": mean, "kept": low <= mean <= high})

@@ -47,9 +47,12 @@ WHAT = {
 
 LEARNING = """## Learning
 
-Command: `python benchmarks/learn.py`. A run ends when its threshold is confirmed on 100 further validation episodes, or when
-its steps are used up. Then 100 (MemoryS7: 200) fresh episodes are played, with seeds from 10,000. Seconds include validation.
-Figures are in the order of the seeds. MemoryS7 does not report success; there, a return is above 0 only for a successful
+Command: `python benchmarks/learn.py`, with the presets of version 0.1. The default has changed since, and the other presets
+of this table were removed; [their settings](experiments.md#one-default) reproduce these figures.
+
+A run ends when its threshold is confirmed on 100 further validation episodes, or when its steps are used up. Then 100
+(MemoryS7: 200) fresh episodes are played, with seeds from 10,000. Seconds include validation. Figures are in the order of
+the seeds. MemoryS7 does not report success; there, a return is above 0 only for a successful
 episode and at most 1, so a mean of 0.96 means at least 96 successes in 100. Combination Lock and Shuffled Objects were run
 while other programs used the machine, so their seconds are too high."""
 PEERS = """## Stable-Baselines3 DQN, tuned as in its zoo
@@ -70,11 +73,13 @@ PIXELS = """## A game with image observations, next to Stable-Baselines3 DQN
 Half an hour of training on one core each, at the same time, seed 0. Seqel uses 16 environments, Stable-Baselines3 one (its
 default). Our validation time is counted, theirs is not. Commands: `python benchmarks/pixels.py`,
 `benchmarks/peers/sb3/pixels.py`. A validation plays 20 episodes. At the end, 100 fresh episodes are played: with the weights
-of the best validation for Seqel, with the last weights for Stable-Baselines3."""
+of the best validation for Seqel, with the last weights for Stable-Baselines3. `control` is a
+[preset of version 0.1](experiments.md#one-default)."""
 TABLE = """## The parts, and how they grow
 
 One thread. Update: 32 windows of 50 steps (about 1,600 transitions, independent of the context), 2 layers. Act: one step of
-every environment. Command: `make bench`, or `python benchmarks/speed_table.py --full`."""
+every environment. The whole loop ran with the defaults of version 0.1. Command: `make bench`, or
+`python benchmarks/speed_table.py --full`."""
 
 
 README_ROWS = (
@@ -285,6 +290,7 @@ def main() -> None:
     put(
         HERE.parent / "README.md",
         f"{summary()}\n\n{machine} Returns are those of greedy episodes with seeds that training did not use.\n"
+        "These runs used the presets of version 0.1 ([settings](docs/experiments.md#one-default)).\n"
         "All results, with commands and comparisons: [docs/benchmarks.md](docs/benchmarks.md).",
     )
 
