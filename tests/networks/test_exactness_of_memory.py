@@ -186,7 +186,7 @@ def test_a_compiled_step_is_the_eager_one_and_other_batches_stay_eager() -> None
     changed = copy.deepcopy(compiled)
     with torch.inference_mode():
         changed.head.rescale(2.0)
-        changed.tokens.first += 1.0
+        changed.tokens.first.add_(1.0)
         eager.load_state_dict(changed.state_dict())
         windows = batch(rows=2)
         same_q(step_through(changed, windows), step_through(eager, windows))

@@ -16,7 +16,7 @@ from seqel.training.learner import Learner, rate_at
 from support import batch, network
 
 OBJECTIVE = ObjectiveConfig(0.9, lambda_=0.0)
-RATES = {"learning_rate": 1e-3, "target_rate": 0.01}
+RATES: dict[str, Any] = {"learning_rate": 1e-3, "target_rate": 0.01}
 
 
 def learner(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 
 import torch
+from torch import Tensor
 
 from seqel.networks.qnetwork import QNetwork
 
@@ -27,7 +28,8 @@ class WeightAverage:
     def __init__(self, source: QNetwork, rate: float) -> None:
         self.source, self.rate = source, rate
         self.network = copy.deepcopy(source).eval().requires_grad_(False)
-        self._latest, self._average = list(source.parameters()), list(self.network.parameters())
+        self._latest: list[Tensor] = list(source.parameters())
+        self._average: list[Tensor] = list(self.network.parameters())
 
     def restart(self) -> None:
         """Copy everything from the source, statistics and unit included."""
