@@ -38,7 +38,7 @@ examples:
   seqel demo --length 20 --seed 3 --out runs/demo
 """
 
-SETTINGS: dict[str, Any] = {  # changes to the default preset; the small numbers affect the display, not the training
+SETTINGS: dict[str, Any] = {  # changes to the defaults; the small numbers affect the display, not the training
     "log_every": 500,
     "threads": 1,
     "device": "cpu",

@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 
 from seqel.datasets.dataset import load
-from seqel.datasets.inspection.analysis import analyse, bar, histogram, shortened
+from seqel.datasets.inspection.analysis import UPDATE_STEPS, analyse, bar, histogram, shortened
 from seqel.datasets.inspection.leakage import explained
+from seqel.training.config import preset
 
 ROWS = 4_000
 KINDS = {"x": "number", "y": "number", "kind": "category", "say": "text"}
@@ -197,3 +198,4 @@ def test_long_names_are_shortened_in_the_middle_and_stay_distinct() -> None:
 def test_many_actions_give_a_warning(tables: Any) -> None:
     report = found(tables, clean(do=np.arange(ROWS)), actions=[str(n) for n in range(20_000)])
     assert any("there are 20,000 actions, and a value is computed for each" in text for text in report["warnings"])
+    assert preset("offline-cql").replay.batch_tokens == UPDATE_STEPS, "the estimate is that of a real update"

@@ -21,7 +21,7 @@ QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "9
 RARE_ACTION = 0.001  # share of the transitions
 FEW = 30  # transitions of an action; fewer say little about it
 TENSORS = 8  # approximate number of tensors with values of all actions that an update holds at once
-UPDATE_STEPS = 1_664  # `replay.batch_tokens`
+UPDATE_STEPS = 1_664  # `replay.batch_tokens` of the presets for recorded data
 CROWDED = 0.8  # with this share of the values in one bin of equal width, the bins show nothing
 BLOCKS = " ▏▎▍▌▋▊▉█"
 
