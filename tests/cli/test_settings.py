@@ -77,7 +77,7 @@ def test_an_unknown_preset_is_refused_with_the_nearest(capsys: pytest.CaptureFix
 
 def test_a_removed_preset_is_refused_with_the_way_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["settings", "--preset", "control"]) == 2
-    assert "preset 'control' was removed: the default learns these tasks" in " ".join(capsys.readouterr().err.split())
+    assert "preset 'control' was removed, because one default replaces it" in " ".join(capsys.readouterr().err.split())
 
 
 def test_it_does_not_wait_for_torch_or_numpy() -> None:

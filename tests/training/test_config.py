@@ -31,7 +31,7 @@ def test_there_is_no_other_preset() -> None:
 @pytest.mark.parametrize("name", ["immediate", "control", "search"])
 def test_a_removed_preset_is_refused_with_the_way_out(name: str) -> None:
     with pytest.raises(
-        ConfigError, match=f"preset '{name}' was removed: the default learns these tasks; leave out the preset"
+        ConfigError, match=f"preset '{name}' was removed, because one default replaces it: leave out the preset"
     ):
         preset(name)
 

@@ -57,7 +57,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
-REMOVED = ("immediate", "control", "search")  # for tasks that the default did not learn at that time
+REMOVED = ("immediate", "control", "search")  # for tasks that the default of version 0.1 did not learn
 
 
 def preset_settings(name: str) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def preset_settings(name: str) -> dict[str, Any]:
     """
     if name in REMOVED:
         raise ConfigError(
-            f"preset {name!r} was removed: the default learns these tasks; leave out the preset. Its settings are in "
+            f"preset {name!r} was removed, because one default replaces it: leave out the preset. Its settings are in "
             "docs/experiments.md, under 'One default'"
         )
     if name not in PRESETS:
