@@ -22,7 +22,7 @@ RATES: dict[str, Any] = {"learning_rate": 1e-3, "target_rate": 0.01}
 def learner(
     objective: ObjectiveConfig = OBJECTIVE, std: float = 0.3, trunk: str = "transformer", **settings: object
 ) -> Learner:
-    return Learner(network(std=std, trunk=trunk), objective, LearnerConfig(**{**RATES, "warmup": 1, **settings}))  # type: ignore[arg-type]
+    return Learner(network(std=std, trunk=trunk), objective, LearnerConfig(**{**RATES, "warmup": 1, **settings}))
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
