@@ -19,7 +19,7 @@ help:  ## this list
 	@echo "Seqel: Q-learning with a memory"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.core  ## watch an agent learn a task that needs memory (about 3 minutes on an idle machine)
+demo: $(VENV)/.core  ## watch an agent learn a task that needs memory (about 4 minutes on an idle machine)
 	@$(BIN)/seqel demo $(ARGS)
 
 test: check  ## everything that must hold before a change lands: `make check`, then the fast tests
