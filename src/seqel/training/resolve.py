@@ -39,14 +39,14 @@ LONGEST_CONTEXT = 128  # steps; chosen for recorded episodes that are longer
 
 
 def for_environment(config: RunConfig, found: Probe) -> RunConfig:
-    """Return the config with context, window, discount, replay ratio and heads chosen for an environment."""
+    """Return the config with context, window, discount and heads chosen for an environment, and `for_length`."""
     context, horizon = config.network.context or found.context, found.horizon
     window = horizon if horizon is not None and horizon <= 2 * context else 2 * context
     return _with_lengths(config, context, window, float(found.suggested.get("discount", DISCOUNT)))
 
 
 def for_episodes(config: RunConfig, episodes: EpisodeBuffer) -> RunConfig:
-    """Return the config with context, window, discount and heads chosen for recorded episodes."""
+    """Return the config with context, window, discount and heads chosen for recorded episodes, and `for_length`."""
     longest = int(episodes.lengths.max())
     context = config.network.context or min(longest + 1, LONGEST_CONTEXT)
     chosen = _with_lengths(config, context, min(longest, 2 * context), DISCOUNT)
@@ -140,7 +140,7 @@ def require_resolved(config: RunConfig) -> None:
 
 
 def _with_lengths(config: RunConfig, context: int, window: int, discount: float) -> RunConfig:
-    """Return the config with this context, with window, discount and replay ratio if open, and with the heads that it needs.
+    """Return the config `for_length` with this context, with window and discount if open, and with the heads that it needs.
 
     A memoryless config gets a context of one step, and tokens without history.
     """
