@@ -40,7 +40,7 @@ def collected(rounds: int = 40) -> Replay:
     net = network()
     stream = VectorStream(make_vector(lambda: Scripted(next(numbers)), 3), net.observation_spec, net.action_spec)
     replay = Replay(net.observation_spec.storage, 1_000, actions=3)
-    explorer = Explorer(ExplorationConfig(bonus=0.0), 3, net.observation_spec, 3, 0, lambda path, x: x)
+    explorer = Explorer(ExplorationConfig(bonus=0.0), 3, 3, 0)
     collector = Collector(
         stream,
         Actors(Agent(net), 3),

@@ -46,7 +46,7 @@ def test_moving_to_where_it_is_copies_nothing() -> None:
     assert batch.to(torch.device("cpu")) is batch
     moved = batch.to(torch.device("meta"))
     assert moved.reward.device.type == "meta" and moved.observation["observation"].device.type == "meta"
-    assert moved.num_learned == 6 and moved.q_acted is None
+    assert moved.num_learned == 6 and moved.first_visit is None
 
 
 def test_an_episode_is_as_long_as_its_rewards_and_nothing_can_be_changed() -> None:

@@ -77,7 +77,8 @@ class Episode:
     previous_reward: float = 0.0
     by_agent: NDArray[np.bool_] | None = None  # (T,)  the action was the agent's own choice; None: all were
     action_mask: NDArray[np.bool_] | None = None  # (T+1, A), or (T+1, M, A) where M > 1
-    q_acted: NDArray[np.float32] | None = None  # (T,)  Q-value of the action when it was chosen
+    # (T,)  sketch of the observation that each step reached; -1 if the episode had reached it before, or unknown
+    first_visit: NDArray[np.int32] | None = None
     behaviour_prob: NDArray[np.float32] | None = None  # (T,)  recorded data: probability of the action; nan: unknown
 
     def __len__(self) -> int:
@@ -110,8 +111,10 @@ class SequenceBatch:
     previous_reward: Tensor = field(metadata=_axis(None, None))
     # (B, T+1, M, A) bool, or (B, T+1, A) if M = 1; also for the bootstrap step
     action_mask: Tensor | None = field(default=None, metadata=_axis("T+1", "last", missing=True))
-    # (B, T)  nan in padding
-    q_acted: Tensor | None = field(default=None, metadata=_axis("T", "nan"))
+    # (B, T) int32  sketch of the observation that each step reached; -1 if the episode had reached it before
+    first_visit: Tensor | None = field(default=None, metadata=_axis("T", "zero"))
+    # (B, T)  how new that observation was, 0 to 1, for the novelty head
+    novelty: Tensor | None = field(default=None, metadata=_axis("T", "zero", missing=0.0))
     # (B, T)  probability of the recorded actions; nan in padding and where unknown
     behaviour_prob: Tensor | None = field(default=None, metadata=_axis("T", "nan"))
     # (B, T+1, K, M, A)  probabilities of the evaluated policies; None: learn the optimal policy
@@ -185,6 +188,7 @@ class QOutput:
     logits: Tensor | None = None  # (*q.shape, bins) if the head is distributional
     policy_logits: Tensor | None = None  # (B, T+1, M, A) if the network has a policy head
     value: Tensor | None = None  # (B, T+1) if the network has a state-value head
+    novelty: Tensor | None = None  # (B, T+1, M, A) if the network has a novelty head
     available: Tensor | None = None  # (M, A) bool, if dimensions differ in size: False beyond a dimension's size
 
     def detached(self) -> QOutput:

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 
 from seqel.agents.config import ExplorationConfig
-from seqel.agents.exploration import TABLE_ROWS, Explorer, ladder
+from seqel.agents.exploration import Explorer, ladder
+from seqel.agents.sketch import CODES
 from seqel.errors import ConfigError
-from seqel.spaces import ObservationSpec
 
-CODES = ObservationSpec.from_space(gym.spaces.Discrete(1_000))
 ROWS = 4_000
 
 
-def explorer(rows: int = ROWS, spec: ObservationSpec = CODES, actions: int = 3, **settings: object) -> Explorer:
+def explorer(rows: int = ROWS, actions: int = 3, **settings: object) -> Explorer:
     config = ExplorationConfig(**{"bonus": 0.0, **settings})  # type: ignore[arg-type]
-    return Explorer(config, rows, spec, actions, 0, lambda path, x: np.asarray(x, np.float32))
+    return Explorer(config, rows, actions, 0)
 
 
-def at(code: int, rows: int = ROWS) -> dict[str, np.ndarray]:
-    return {"observation": np.full((rows, 1), code)}
+def at(code: int, rows: int = ROWS) -> np.ndarray:
+    return np.full(rows, code)
 
 
 def test_the_ladder_is_geometric() -> None:
@@ -73,28 +71,6 @@ def test_the_bonus_favours_rarely_tried_actions_at_the_same_observation_only() -
     assert np.mean(np.array(later) == 0) > 0.7, "and the bonus fades"
     again = [int(one.select(q, at(6, 1), None, 1.0)[0]) for _ in range(12)]
     assert set(again) == {0, 1, 2}, "another observation has its own counts"
-
-
-def test_counts_of_continuous_observations_stay_bounded_and_are_shared() -> None:
-    space = gym.spaces.Box(-np.inf, np.inf, (8,), np.float32)
-    one = explorer(rows=64, spec=ObservationSpec.from_space(space), bonus=1.0)
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        one.select(
-            np.zeros((64, 3), np.float32), {"observation": rng.standard_normal((64, 8)).astype(np.float32)}, None, 1.0
-        )
-    assert one.table is not None and one.table.counts.shape == (TABLE_ROWS, 3)
-    assert one.table.counts.sum() == 64 * 50
-    near = rng.standard_normal((1, 8)).astype(np.float32) * 5
-    rows = one.table.rows({"observation": np.concatenate([near, near + 1e-4])})
-    assert rows[0] == rows[1], "similar observations are counted together"
-
-
-def test_hashes_of_codes_do_not_collide_much() -> None:
-    one = explorer(bonus=1.0)
-    assert one.table is not None
-    rows = one.table.rows({"observation": np.arange(1_000)[:, None]})
-    assert len(np.unique(rows)) >= 985
 
 
 @pytest.mark.parametrize("rule", ["boltzmann", "epsilon"])
@@ -185,7 +161,7 @@ def test_the_bonus_does_not_change_stored_values() -> None:
 
 
 def test_the_bonus_is_in_units_of_the_scale() -> None:
-    """c / sqrt(1 + n) times the scale: values ten times as large, with a scale ten times as large, are chosen alike."""
+    """c / (1 + n) times the scale: values ten times as large, with a scale ten times as large, are chosen alike."""
     q = np.random.default_rng(0).standard_normal((ROWS, 3)).astype(np.float32)
     for rule in ("boltzmann", "greedy"):
         one = explorer(rule=rule, bonus=1.0).select(q, at(2), None, 1.0)
@@ -199,24 +175,8 @@ def test_restored_counts_equal_the_saved_counts() -> None:
     one.select(q, at(3), None, 1.0)
     other.select(q, at(9), None, 1.0)  # its own counts are replaced
     other.load_state_dict(one.state_dict())
-    assert one.table is not None and other.table is not None
-    np.testing.assert_array_equal(one.table.counts, other.table.counts)
-
-
-def test_images_of_either_layout_are_counted_by_their_content() -> None:
-    rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (1, 24, 30, 3), dtype=np.uint8)
-    for space, x in (
-        (gym.spaces.Box(0, 255, (24, 30, 3), np.uint8), pictures),
-        (gym.spaces.Box(0, 255, (3, 24, 30), np.uint8), pictures.transpose(0, 3, 1, 2)),
-        (gym.spaces.Box(0, 255, (24, 30), np.uint8), pictures[..., 0]),
-    ):
-        one = explorer(rows=1, spec=ObservationSpec.from_space(space), bonus=1.0)
-        assert one.table is not None
-        other = x.copy()
-        other[:] = 255 - other // 2
-        rows = one.table.rows({"observation": np.concatenate([x, x, other])})
-        assert rows[0] == rows[1] != rows[2]
+    assert one.counts is not None and other.counts is not None and one.counts.shape == (CODES, 3)
+    np.testing.assert_array_equal(one.counts, other.counts)
 
 
 # -- what each environment does --------------------------------------------------------------------------------------------
@@ -256,14 +216,13 @@ def test_under_a_mask_the_same_rule_applies_to_the_allowed_actions(rule: str) ->
 
 
 def test_the_bonus_by_hand() -> None:
-    """c / sqrt(1 + n): after n tries of action 0 the other one looks better once its bonus outweighs the gap."""
+    """c / (1 + n): after n tries of action 0 the other one looks better once its bonus outweighs the gap."""
     one = explorer(rows=1, actions=2, rule="greedy", bonus=2.0)
-    assert one.table is not None
-    (row,) = one.table.rows(at(7, 1))
-    for n, gap, wanted in ((3, 0.99, 1), (3, 1.01, 0), (15, 1.49, 1), (15, 1.51, 0)):  # 2 - 2/2 = 1;  2 - 2/4 = 1.5
-        one.table.counts[row] = [n, 0]
+    assert one.counts is not None
+    for n, gap, wanted in ((3, 1.49, 1), (3, 1.51, 0), (7, 1.74, 1), (7, 1.76, 0)):  # 2 - 2/4 = 1.5;  2 - 2/8 = 1.75
+        one.counts[7] = [n, 0]
         assert one.select(np.array([[gap, 0.0]], np.float32), at(7, 1), None, 1.0)[0] == wanted
-    one.table.counts[row] = [3, 0]
+    one.counts[7] = [3, 0]
     assert one.select(np.array([[9.9, 0.0]], np.float32), at(7, 1), None, scale=10.0)[0] == 1, "units of the scale"
 
 
@@ -272,59 +231,20 @@ def test_several_rows_at_one_observation_are_all_counted() -> None:
     q = np.tile(np.array([5.0, 0.0], np.float32), (64, 1))
     before = q.copy()
     one.select(q, at(9, 64), None, 1.0)
-    assert one.table is not None
-    assert one.table.counts[one.table.rows(at(9, 1))[0]].tolist() == [64, 0]
+    assert one.counts is not None and one.counts[9].tolist() == [64, 0]
     assert np.array_equal(q, before), "values that are stored and trained on have no bonus"
-
-
-EVERY_KIND = gym.spaces.Dict(
-    {
-        "image": gym.spaces.Box(0, 255, (30, 44, 3), np.uint8),
-        "first": gym.spaces.Box(0, 255, (4, 84, 84), np.uint8),
-        "grey": gym.spaces.Box(0, 255, (24, 24), np.uint8),
-        "grid": gym.spaces.Box(0, 9, (5, 5, 3), np.uint8),
-        "words": gym.spaces.Text(9),
-        "few": gym.spaces.Box(-1, 1, (2,)),
-        "many": gym.spaces.Box(-1, 1, (9,)),
-        "pair": gym.spaces.Tuple((gym.spaces.Discrete(3), gym.spaces.MultiBinary(4))),
-    }
-)
-
-
-@pytest.mark.parametrize("changed", ["image", "first", "grey", "grid", "words", "few", "many", "pair/0", "pair/1"])
-def test_every_kind_of_leaf_distinguishes_observations(changed: str) -> None:
-    spec = ObservationSpec.from_space(EVERY_KIND)
-    one = explorer(rows=2, spec=spec, bonus=1.0)
-    EVERY_KIND.seed(1)
-    a, b = (spec.flatten(EVERY_KIND.sample(), None) for _ in range(2))
-    while np.array_equal(a[changed], b[changed]):
-        b = spec.flatten(EVERY_KIND.sample(), None)
-    if spec.storage[changed][0] in ((30, 44, 3), (4, 84, 84), (24, 24)):  # noise looks all the same in a sketch
-        b[changed] = b[changed] // 8
-    assert one.table is not None
-    same, other = one.table.rows(
-        {path: np.stack([leaf, b[path] if path == changed else leaf]) for path, leaf in a.items()}
-    )
-    again = one.table.rows({path: leaf[None] for path, leaf in a.items()})
-    assert same == again[0] != other
-    assert 0 <= min(same, other) <= max(same, other) < TABLE_ROWS
 
 
 def test_only_rows_of_the_challenger_explore() -> None:
     """The others explore as little as the lowest rung, and get no bonus."""
-    spec = ObservationSpec.from_space(gym.spaces.Discrete(2))
     trying = np.array([False, False, True, True])
     config = ExplorationConfig(low=1e-6, high=10.0, bonus=100.0)
-    one = Explorer(config, 4, spec, 2, 0, lambda path, x: np.asarray(x, np.float32), trying)
+    one = Explorer(config, 4, 2, 0, trying)
     np.testing.assert_allclose(one.rungs, [1e-6, 1e-6, 1e-6, 10.0])
-    path = spec.leaves[0].path
     q = np.tile(np.array([[1.0, 0.0]], np.float32), (4, 1))
-    chosen = np.stack([one.select(q, {path: np.zeros(4, np.int64)}, None, 1.0) for _ in range(40)])
+    chosen = np.stack([one.select(q, at(0, 4), None, 1.0) for _ in range(40)])
     assert (chosen[:, :2] == 0).all() and (chosen[:, 2:] == 1).any(axis=0).all()
-    annealed = Explorer(
-        ExplorationConfig(low=1e-3, high=1e-3, bonus=0.0, initial=1.0, anneal=1.0), 4, spec, 2, 0,
-        lambda path, x: np.asarray(x, np.float32), trying,
-    )  # fmt: skip
+    annealed = Explorer(ExplorationConfig(low=1e-3, high=1e-3, bonus=0.0, initial=1.0, anneal=1.0), 4, 2, 0, trying)
     np.testing.assert_allclose(annealed._strength(0.0), [1e-3, 1e-3, 1.0, 1.0])
 
 
@@ -345,3 +265,29 @@ def test_held_noise_is_sampled_again_when_its_time_is_over() -> None:
     assert (second[held > 0] == first[held > 0]).all(), "held"
     share = float((second[held == 0] == first[held == 0]).mean())
     assert share == pytest.approx(1 / 3, abs=0.15), "sampled again: equal by chance"
+
+
+# -- novelty ---------------------------------------------------------------------------------------------------------------
+
+
+def test_every_second_environment_follows_novelty_with_its_own_weight() -> None:
+    one = explorer(rows=8, novelty=0.3)
+    assert (one.novelty[::2] == 0).all()
+    np.testing.assert_allclose(sorted(one.novelty[1::2]), np.geomspace(0.01, 0.3, 4))
+    assert not explorer(rows=8, novelty=0.0).novelty.any()
+    assert not explorer(rows=1, novelty=0.3).novelty.any(), "a single environment follows the task"
+    exploring = np.array([False, True, False, True])
+    some = Explorer(ExplorationConfig(novelty=0.3), 4, 3, 0, exploring)
+    assert some.novelty.tolist() == [0, 0, 0, pytest.approx(np.sqrt(0.01 * 0.3))]
+
+
+def test_novelty_by_hand() -> None:
+    """In return scales: a weight of 0.1 times 5 observations outweighs a gap of 4.9 at scale 10, but not one of 5.1."""
+    novelty = np.tile(np.array([0.0, 5.0], np.float32), (2, 1))
+    one = explorer(rows=2, actions=2, rule="greedy", novelty=0.1)
+    one.novelty[1] = 0.1
+    for gap, wanted in ((4.9, 1), (5.1, 0)):
+        q = np.tile(np.array([gap, 0.0], np.float32), (2, 1))
+        assert one.select(q, at(0, 2), None, 10.0, 1.0, novelty).tolist() == [0, wanted]
+    q = np.tile(np.array([4.9, 0.0], np.float32), (2, 1))
+    assert one.select(q, at(0, 2), np.array([[True, True], [True, False]]), 10.0, 1.0, novelty).tolist() == [0, 0]

@@ -37,7 +37,7 @@ def episode(length: int, rng: np.random.Generator, *, masked: bool = True, start
         reward=rng.normal(size=length).astype(np.float32),
         by_agent=rng.random(length) < 0.8 if rng.random() < 0.5 else None,
         action_mask=rng.random((length + 1, DIMS, ACTIONS)) < 0.7 if masked else None,
-        q_acted=rng.normal(size=length).astype(np.float32) if rng.random() < 0.5 else None,
+        first_visit=rng.integers(-1, 1_000, length).astype(np.int32) if rng.random() < 0.5 else None,
         start_step=start,
         **(segment if start else {}),
         **fields,
@@ -57,7 +57,7 @@ def naive_window(ep: Episode, offset: int, window: int, context: int, steps: int
     """One window, worked out step by step from the episode itself."""
     length = min(len(ep), window)
     begin = ep.start_step + offset
-    out: dict[str, Any] = {name: [] for name in ("action", "reward", "discount", "valid", "loss_mask", "q_acted")}
+    out: dict[str, Any] = {name: [] for name in ("action", "reward", "discount", "valid", "loss_mask", "first_visit")}
     for t in range(steps):
         real, i = t < length, offset + t
         out["valid"].append(real)
@@ -65,7 +65,7 @@ def naive_window(ep: Episode, offset: int, window: int, context: int, steps: int
         out["reward"].append(ep.reward[i] if real else 0.0)
         final = ep.terminated and i == len(ep) - 1
         out["discount"].append(np.float32(GAMMA) if real and not final else 0.0)
-        out["q_acted"].append(ep.q_acted[i] if real and ep.q_acted is not None else np.nan)
+        out["first_visit"].append(ep.first_visit[i] if real and ep.first_visit is not None else -1)
         own = real and (ep.by_agent is None or bool(ep.by_agent[i]))
         out["loss_mask"].append(own and (begin == 0 or t >= context))
     at = [offset + min(t, length) for t in range(steps + 1)]
@@ -147,8 +147,9 @@ def test_dtypes_and_shapes() -> None:
     assert batch.observation["place"].shape == (4, 11)
     assert batch.action.dtype == torch.int64
     assert batch.action.shape == (4, 10, DIMS)
-    for name in ("reward", "discount", "q_acted"):
+    for name in ("reward", "discount"):
         assert (getattr(batch, name).dtype, getattr(batch, name).shape) == (torch.float32, (4, 10)), name
+    assert (batch.first_visit.dtype, batch.first_visit.shape) == (torch.int32, (4, 10))
     for name in ("valid", "loss_mask"):
         assert (getattr(batch, name).dtype, getattr(batch, name).shape) == (torch.bool, (4, 10)), name
     assert batch.is_first.dtype == torch.bool

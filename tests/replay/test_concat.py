@@ -33,13 +33,15 @@ def test_padding_does_not_change_the_update() -> None:
 
 
 def test_rows_of_both_batches_are_in_order_and_fields_that_one_lacks_are_dropped() -> None:
-    live = dataclasses.replace(batch(rows=2, steps=9, seed=1), q_acted=torch.ones(2, 9), weight=torch.full((2, 9), 0.5))
+    live = dataclasses.replace(
+        batch(rows=2, steps=9, seed=1), first_visit=torch.ones(2, 9), weight=torch.full((2, 9), 0.5)
+    )
     old = dataclasses.replace(
         batch(rows=3, steps=5, seed=2), behaviour_prob=torch.ones(3, 5), storage_index=torch.ones(3, 5)
     )
     both = concat(live, old)
     assert both.reward.shape == (5, 9) and both.is_first.shape == (5, 10) and both.num_learned == 18 + 15
-    assert both.q_acted is None and both.behaviour_prob is None and both.storage_index is None
+    assert both.first_visit is None and both.behaviour_prob is None and both.storage_index is None
     assert both.weight is not None
     assert np.allclose(both.weight[:2], 0.5) and np.allclose(both.weight[2:, :5], 1.0)
     torch.testing.assert_close(both.reward[:2], live.reward)
@@ -62,7 +64,8 @@ def full(rows: int, steps: int) -> SequenceBatch:
     return dataclasses.replace(
         batch(rows=rows, steps=steps),
         action_mask=torch.zeros(rows, steps + 1, 3, dtype=torch.bool),
-        q_acted=torch.ones(rows, steps),
+        first_visit=torch.ones(rows, steps),
+        novelty=torch.ones(rows, steps),
         behaviour_prob=torch.ones(rows, steps),
         policy=torch.ones(rows, steps + 1, 2, 1, 3),
         candidates=torch.full((rows, steps + 1, 4), 2),
@@ -84,9 +87,9 @@ def test_no_field_is_dropped_silently() -> None:
             assert len(value) == 5 and (axis.time is None or value.shape[1] == 7 + (axis.time == "T+1")), field.name
         else:
             assert value is not None, field.name
-    assert both.candidates is not None and both.log_count is not None and both.q_acted is not None
+    assert both.candidates is not None and both.log_count is not None and both.behaviour_prob is not None
     assert (both.candidates == 2).all() and (both.log_count == 0.5).all(), "the last step's stand in the padding"
-    assert both.q_acted[2:, 5:].isnan().all() and not both.q_acted[2:, :5].isnan().any()
+    assert both.behaviour_prob[2:, 5:].isnan().all() and not both.behaviour_prob[2:, :5].isnan().any()
 
 
 def test_a_mask_that_only_one_has_still_forbids_and_the_other_allows_all() -> None:

@@ -58,7 +58,7 @@ def test_the_batches_are_those_of_a_replay(pack: bool) -> None:
     ):
         torch.testing.assert_close(getattr(draws[0], name), getattr(draws[1], name))
     torch.testing.assert_close(draws[0].observation["x"], draws[1].observation["x"])
-    assert draws[0].q_acted is None and draws[0].behaviour_prob is not None and draws[1].behaviour_prob is None
+    assert draws[0].first_visit is None and draws[0].behaviour_prob is not None and draws[1].behaviour_prob is None
 
 
 @pytest.mark.parametrize(("window", "context"), [(40, 5), (10, 4), (7, 6)])

@@ -65,7 +65,7 @@ def test_bad_episodes_are_refused_and_change_nothing() -> None:
         ({"reward": good.reward[:, None]}, "reward of shape"),
         ({"by_agent": np.ones(20, int)}, "by_agent"),
         ({"by_agent": np.ones(21, bool)}, "by_agent of shape"),
-        ({"q_acted": np.ones(21, np.float32)}, "q_acted of shape"),
+        ({"first_visit": np.ones(21, np.int32)}, "first_visit of shape"),
         ({"action_mask": None}, "masked=True"),
         ({"action_mask": np.ones((21, DIMS, 4), bool)}, "action_mask of shape"),
         ({"start_step": -1}, "start_step >= 0"),

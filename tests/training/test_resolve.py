@@ -49,7 +49,9 @@ def test_an_environment_decides_the_lengths_and_the_discount_and_nothing_else(ma
     assert (found.network.context, found.replay.window, found.objective.discount) == (64, 128, 0.99)
     assert for_environment(found, maze) == found, "a resumed run does not choose again"
     chosen = preset(**{"network.context": 9, "replay.window": 30, "objective.discount": 0.0})
-    assert for_environment(chosen, maze) == for_length(chosen), "a discount of 0 is a choice"
+    assert for_environment(chosen, maze) == for_length(with_settings(chosen, {"objective.novelty_weight": 0.0})), (
+        "a discount of 0 is a choice"
+    )
     blind = for_environment(preset(memoryless=True, **{"network.trunk": "gru"}), maze).network
     assert (blind.trunk, blind.context) == ("transformer", 1)
     assert not (blind.previous_action or blind.previous_reward or blind.first_step or blind.clock)
@@ -113,7 +115,8 @@ def test_a_trainer_refuses_a_config_that_leaves_something_open() -> None:
         update = accept = lambda *_: None  # type: ignore[assignment]
 
     with pytest.raises(
-        ConfigError, match=r"still 'auto': .*threads, network\.context, objective\.discount, replay\.w.*ratio"
+        ConfigError,
+        match=r"still 'auto': .*threads, network\.context, objective\.discount, objective\.novelty_weight, replay\.w.*ratio",
     ):
         Nothing(preset())
 
@@ -201,3 +204,16 @@ def test_what_is_set_is_kept_and_the_learning_rate_follows_the_batch() -> None:
     assert (found.replay.batch_tokens, found.learner.target_rate, found.learner.learning_rate) == (6_656, 0.5, 2e-3)
     still = for_length(with_settings(config, {"learner.learning_rate": 0.0, "replay.replay_ratio": 1.0}))
     assert (still.learner.learning_rate, still.replay.replay_ratio) == (0.0, 1.0)
+
+
+def test_novelty_is_learned_where_it_can_be_and_somebody_explores(maze: Probe) -> None:
+    found = for_environment(preset(), maze)
+    assert found.objective.novelty_weight == 1.0 and found.network.novelty
+    for settings in (
+        {"exploration.novelty": 0.0}, {"objective.discount": 0.0}, {"learner.accumulate": 2},
+        {"objective.novelty_weight": 0.0},
+    ):  # fmt: skip
+        found = for_environment(preset(**settings), maze)
+        assert found.objective.novelty_weight == 0.0 and not found.network.novelty, settings
+    recorded = for_episodes(preset(), Lengths(10, 12))  # type: ignore[arg-type]
+    assert recorded.objective.novelty_weight == 0.0 and not recorded.network.novelty

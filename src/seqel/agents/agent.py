@@ -25,7 +25,7 @@ from seqel.errors import ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
 from seqel.networks.trunks.base import State
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
-from seqel.types import Decision
+from seqel.types import Decision, QOutput
 
 __all__ = ["Agent", "AgentState"]
 
@@ -157,9 +157,8 @@ class Agent:
         earned = read_row_values("reward", 0.0 if reward is None else reward, np.float32, batch)
         if not (np.isfinite(earned) | begins).all():
             raise SpaceError(f"reward: expected finite numbers, got {earned.tolist()!s:.200}")
-        q = self.scores(
-            flat, state, reward=earned, first=begins, previous_action=last, mask=allowed, candidates=among, rows=index
-        )
+        out = self.outputs(flat, state, reward=earned, first=begins, previous_action=last, candidates=among, rows=index)
+        q = self.scores(out, allowed)
         action = q.argmax(axis=-1)  # (R, M)
         if among is not None:
             action = np.take_along_axis(among, action, axis=1)
@@ -168,7 +167,7 @@ class Agent:
             action, q = action[:, 0], q[:, 0]
         return Decision(action + spec.offset, q), state
 
-    def scores(
+    def outputs(
         self,
         observation: FlatObservation,
         state: AgentState,
@@ -176,14 +175,13 @@ class Agent:
         reward: NDArray[np.float32],
         first: NDArray[np.bool_],
         previous_action: NDArray[np.int64],
-        mask: NDArray[np.bool_] | None = None,
         candidates: NDArray[np.int64] | None = None,
         rows: NDArray[np.int64] | None = None,
-    ) -> NDArray[np.float32]:
-        """Take the step of `act` without its checks, and return the scores that its decision is based on: (R, M, A or C).
+    ) -> QOutput:
+        """Take the step of `act` without its checks, and return what the network's heads say: q (R, M, A or C).
 
         For a caller that has checked its arrays, as vector environments do. Rows that have no observation yet must be
-        `first`. `previous_action` (R, M) and `candidates` (R, C) count from 0; a mask has all axes, (R, M, A).
+        `first`. `previous_action` (R, M) and `candidates` (R, C) count from 0.
         """
         network, device = self.network, self.device
         with torch.inference_mode():
@@ -202,9 +200,14 @@ class Agent:
                 None if rows is None else _tensor(rows, device),
                 None if candidates is None else _tensor(candidates, device),
             )
-            q = network.scores(out, None if mask is None else _tensor(mask, device))
         state.fresh[slice(None) if rows is None else rows] = False
-        found: NDArray[np.float32] = q.cpu().numpy()
+        return out
+
+    def scores(self, out: QOutput, mask: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+        """Return the scores that a decision is based on: the outputs of R rows, mask (R, M, A or C) -> (R, M, A or C)."""
+        with torch.inference_mode():
+            q = self.network.scores(out, None if mask is None else _tensor(mask, self.device))
+            found: NDArray[np.float32] = q.cpu().numpy()
         return found
 
     def predict(

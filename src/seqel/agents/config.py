@@ -53,9 +53,18 @@ class ExplorationConfig:
         gt=1.0,
         or_zero=True,
     )
+    novelty: float = setting(
+        0.1,
+        "Weight of novelty in the environment that follows it most: how many observations that are new in the episode an "
+        "action is expected to lead to. Every second environment has such a weight, the smallest a thirtieth of this one. "
+        "0: off.",
+        unit="return scales per observation",
+        ge=0.0,
+        known_as=("curiosity", "intrinsic_reward", "rnd"),
+    )
     bonus: float = setting(
         1.0,
-        "Weight c of the count bonus c / sqrt(1 + n) for an action that was taken n times at this observation. 0: no bonus.",
+        "Weight c of the count bonus c / (1 + n) for an action that was taken n times at this observation. 0: no bonus.",
         unit="return scales",
         ge=0.0,
     )

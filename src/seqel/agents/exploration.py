@@ -1,10 +1,13 @@
-"""Exploration: Boltzmann or epsilon-greedy, as a ladder over the parallel environments, and a count bonus.
+"""Exploration: Boltzmann or epsilon-greedy, as a ladder over the parallel environments, a count bonus, and novelty.
 
 The ladder follows Horgan et al. 2018, arXiv:1803.00933 (there for epsilon): some environments exploit, others explore more.
-The count bonus is c / sqrt(1 + n(observation, action)) (Strehl & Littman 2008, MBIE-EB). Differs: it is added only when an
-action is selected, so the learned values remain those of the task. Counts are in a table of fixed size, indexed by a hash
-of a sketch of the observation: exact for codes, rounded for a few numbers, signs of random projections for many
-(Tang et al. 2017, arXiv:1611.04717).
+The count bonus is c / (1 + n(observation, action)) (Kolter & Ng 2009, Bayesian exploration bonus). Differs: it is added
+only when an action is selected, so the learned values remain those of the task. With c / sqrt(1 + n) (Strehl & Littman 2008,
+MBIE-EB), 10,000 tries of each action at each observation would be needed before a difference of 0.01 decides. Counts are in
+a table of fixed size, indexed by a sketch of the observation (`agents/sketch.py`).
+
+In every second environment, the values that the novelty head has learned (`losses/terms/novelty.py`) are added as well, with
+a weight from a ladder of its own.
 
 `persist` holds the random part of a choice for a random number of steps (Dabney et al. 2020, arXiv:2006.01782, for epsilon):
 a push in the same direction for a while gets further than a new one at each step. Differs: with Boltzmann exploration, the
@@ -22,13 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqel.agents.config import ExplorationConfig
-from seqel.spaces import ActionSpec, ObservationSpec
-from seqel.spaces.kinds.base import Normalise, Sketch
-from seqel.spaces.kinds.registry import KINDS
+from seqel.agents.sketch import CODES
+from seqel.spaces import ActionSpec
 
-__all__ = ["CountTable", "Explorer", "ladder"]
+__all__ = ["Explorer", "ladder"]
 
-TABLE_ROWS = 1 << 17
+NOVELTY_RANGE = 30.0  # the largest weight of novelty is this many times the smallest
 LONGEST = 1_000  # most steps for which a random part is held
 
 
@@ -37,37 +39,6 @@ def ladder(low: float, high: float, rungs: int) -> NDArray[np.float64]:
     if rungs == 1:
         return np.array([np.sqrt(low * high)])
     return np.geomspace(low, high, rungs)
-
-
-class CountTable:
-    """Counts how often each action was tried at each (sketched) observation; a fixed number of rows, with collisions."""
-
-    def __init__(self, observation: ObservationSpec, actions: int | tuple[int, ...], normalise: Normalise) -> None:
-        """`actions`: A, or (M, A)."""
-        self._leaves = observation.leaves
-        self._normalise = normalise
-        shape = actions if isinstance(actions, tuple) else (actions,)
-        self.counts = np.zeros((TABLE_ROWS, *shape), np.uint32)
-        rng = np.random.default_rng(20_240_521)  # the sketch is part of the method, not of a run's seed
-        self._odd: dict[str, NDArray[np.uint64]] = {}
-        self._sketchers: dict[str, Sketch] = {}
-        for leaf in self._leaves:
-            kind = KINDS[leaf.kind]
-            width = kind.sketch_width(leaf)
-            self._odd[leaf.path] = rng.integers(1 << 62, size=width, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-            self._sketchers[leaf.path] = kind.sketcher(leaf, rng)
-
-    def rows(self, observation: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
-        """Return the table's row for each observation. Leaves (E, *shape) -> (E,)."""
-        total: NDArray[np.uint64] | None = None
-        for leaf in self._leaves:
-            code = self._sketchers[leaf.path](observation[leaf.path], self._normalise).astype(np.uint64)
-            part = ((code + np.uint64(1)) * self._odd[leaf.path]).sum(axis=1, dtype=np.uint64)
-            total = part if total is None else total * np.uint64(6364136223846793005) + part
-        assert total is not None
-        total ^= total >> np.uint64(29)
-        index: NDArray[np.int64] = ((total * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - 17)).astype(np.int64)
-        return index
 
 
 class Explorer:
@@ -80,13 +51,11 @@ class Explorer:
         self,
         config: ExplorationConfig,
         environments: int,
-        observation: ObservationSpec,
         actions: ActionSpec | int,
         seed: int,
-        normalise: Normalise,
         exploring: NDArray[np.bool_] | None = None,
     ) -> None:
-        """`exploring` (E,): the rows that use the ladder and the bonus; the others use its lowest rung.
+        """`exploring` (E,): the rows that use the ladder, bonus and novelty; the others use its lowest rung.
 
         `actions`: the spec, or A for one dimension counted from 0.
         """
@@ -95,9 +64,15 @@ class Explorer:
         self.rungs = np.full(environments, config.low, np.float64)
         self.rungs[self.exploring] = ladder(config.low, config.high, int(self.exploring.sum()))
         self.bonus = np.where(self.exploring, config.bonus, 0.0)
+        self.novelty = np.zeros(environments)
+        curious = np.flatnonzero(self.exploring)[1::2]
+        if config.novelty > 0.0 and len(curious):
+            weights = ladder(config.novelty / NOVELTY_RANGE, config.novelty, len(curious))
+            # shuffled, so that a large weight does not go with a high temperature
+            self.novelty[curious] = np.random.default_rng(0).permutation(weights)
         self.rng = np.random.default_rng(seed)
         self.unmasked = np.ones(actions, bool) if isinstance(actions, int) else actions.unmasked  # (A,) or (M, A)
-        self.table = CountTable(observation, self.unmasked.shape, normalise) if config.bonus > 0 else None
+        self.counts = np.zeros((CODES, *self.unmasked.shape), np.uint32) if config.bonus > 0 else None
         self.left: NDArray[np.int64] = np.zeros(
             environments, np.int64
         )  # steps for which each row's random part is still held
@@ -107,30 +82,31 @@ class Explorer:
     def select(
         self,
         q: NDArray[np.float32],
-        observation: dict[str, NDArray[Any]],
+        codes: NDArray[np.int64],
         mask: NDArray[np.bool_] | None,
         scale: float,
         fraction: float = 1.0,
+        novelty: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         """Choose and count one action per row. q (E, A) in units of reward, mask (E, A) True = allowed -> (E,).
 
-        If M > 1: q and mask (E, M, A) -> (E, M).
+        `codes` (E,): the observations' sketches; `novelty` (E, A): what the novelty head expects of each action. If M > 1:
+        q, mask and novelty (E, M, A) -> (E, M).
         """
         value = q.astype(np.float64) / scale
         allowed = self.unmasked if mask is None else mask & self.unmasked
-        rows: NDArray[np.int64] | None = None
-        if self.table is not None:
-            rows = self.table.rows(observation)
-            value += _by_row(self.bonus, value) / np.sqrt(1.0 + self.table.counts[rows])
+        if novelty is not None:
+            value += _by_row(self.novelty, value) * novelty
+        if self.counts is not None:
+            value += _by_row(self.bonus, value) / (1.0 + self.counts[codes])
         if mask is not None or not self.unmasked.all():
             value = np.where(allowed, value, -np.inf)
         action = self._choose(value, allowed, self._strength(fraction))
-        if self.table is not None:
-            assert rows is not None
+        if self.counts is not None:
             if action.ndim == 1:
-                np.add.at(self.table.counts, (rows, action), 1)
+                np.add.at(self.counts, (codes, action), 1)
             else:
-                np.add.at(self.table.counts, (rows[:, None], np.arange(action.shape[1]), action), 1)
+                np.add.at(self.counts, (codes[:, None], np.arange(action.shape[1]), action), 1)
         return action
 
     def _strength(self, fraction: float) -> NDArray[np.float64]:
@@ -179,9 +155,9 @@ class Explorer:
         state: dict[str, Any] = {"rng": self.rng.bit_generator.state}
         if self.config.persist:
             state |= {"left": self.left, "held": dict(self.held)}
-        if self.table is not None:
-            tried = np.flatnonzero(self.table.counts)
-            state["tried"], state["times"] = tried, self.table.counts.reshape(-1)[tried]
+        if self.counts is not None:
+            tried = np.flatnonzero(self.counts)
+            state["tried"], state["times"] = tried, self.counts.reshape(-1)[tried]
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -190,9 +166,9 @@ class Explorer:
         if self.config.persist:
             self.left = state["left"].copy()
             self.held = {name: held.copy() for name, held in state["held"].items()}
-        if self.table is not None:
-            self.table.counts[:] = 0
-            self.table.counts.reshape(-1)[state["tried"]] = state["times"]
+        if self.counts is not None:
+            self.counts[:] = 0
+            self.counts.reshape(-1)[state["tried"]] = state["times"]
 
 
 def _by_row(rows: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:

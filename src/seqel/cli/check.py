@@ -120,7 +120,6 @@ def _blank(trainer: OnlineTrainer) -> Episode:
         reward=np.zeros(steps, np.float32),
         truncated=True,
         action_mask=np.repeat(found.action.unmasked[None], steps + 1, axis=0) if found.masked else None,
-        q_acted=np.zeros(steps, np.float32),
     )
 
 

@@ -84,6 +84,14 @@ class ObjectiveConfig:
         ge=0.0,
     )
 
+    novelty_weight: float = setting(
+        -math.inf,
+        "Weight of learning how many new observations each action leads to, for `exploration.novelty`. 0: off. 'auto': 1 if "
+        "that is above 0 in a run with an environment, but off with a discount of 0 and with `learner.accumulate` above 1.",
+        ge=0.0,
+        auto=-math.inf,
+    )
+
     def __post_init__(self) -> None:
         check(self, "objective")
         if self.n_step > 1 and self.lambda_ > 0:

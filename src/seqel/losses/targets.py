@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from seqel.losses.bcq import supported_actions
 from seqel.losses.config import ObjectiveConfig
 from seqel.losses.returns import n_step, one_step, peng_lambda, retrace, watkins_trace
 from seqel.losses.td import (
@@ -17,7 +18,6 @@ from seqel.losses.td import (
     mean_over_dimensions,
     q_bootstrap,
 )
-from seqel.losses.terms.bcq import supported_actions
 from seqel.types import QOutput, SequenceBatch
 
 __all__ = ["allowed_actions", "next_outputs", "pick", "q_targets", "without_first", "without_last"]

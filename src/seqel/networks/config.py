@@ -94,6 +94,9 @@ class NetworkConfig:
         le=1.0,
     )
     state_value: bool = setting(False, "Add a head for the value of the state itself, which implicit Q-learning needs.")
+    novelty: bool = setting(
+        False, "Add a head for how much that is new each action leads to. Set from `objective.novelty_weight`."
+    )
     dueling: bool = setting(
         False, "Split values into a state's value and each action's advantage (Wang et al. 2016, arXiv:1511.06581)."
     )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from seqel.errors import ConfigError
-from seqel.replay.layout import BEHAVIOUR, OBSERVATION, Layout
+from seqel.replay.layout import OBSERVATION, Layout
 from seqel.replay.packing import Placement, place
 from seqel.replay.ring import EpisodeTable, Ring
 from seqel.replay.windows import Priorities, Windows, draw_uniform
@@ -93,12 +93,12 @@ def gather(
     now = at[:, :-1].copy()  # (R, T); contiguous once, not in each gather
     action = columns["action"].take(now, axis=0, mode="wrap").astype(np.int64)
     reward = columns["reward"].take(now, mode="wrap")
-    # about the behaviour policy: the agent's value of the action, or its probability in recorded data
-    behaviour = columns[BEHAVIOUR if layout.recorded else "q_acted"].take(now, mode="wrap")
+    name, _, unknown = layout.extra
+    extra = columns[name].take(now, mode="wrap")
     padding = ~valid
     action[padding] = 0
     reward[padding] = 0.0
-    behaviour[padding] = np.nan
+    extra[padding] = unknown
     learn = columns["by_agent"].take(now, mode="wrap") & valid & past[:, :-1]
     gamma = (live[:, :-1] & valid) * np.float32(discount)
 
@@ -129,8 +129,8 @@ def gather(
         previous_action=tensor(previous_action),
         previous_reward=tensor(previous_reward),
         action_mask=tensor(columns["action_mask"].take(at, axis=0, mode="wrap")) if layout.masked else None,
-        q_acted=None if layout.recorded else tensor(behaviour),
-        behaviour_prob=tensor(behaviour) if layout.recorded else None,
+        first_visit=None if layout.recorded else tensor(extra),
+        behaviour_prob=tensor(extra) if layout.recorded else None,
         weight=weight,
         storage_index=at_slot,
         episode_index=tensor(windows.row[leader] + table.evicted),

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from seqel.types import Episode
 
-__all__ = ["BEHAVIOUR", "OBSERVATION", "Layout"]
+__all__ = ["OBSERVATION", "Layout"]
 
 OBSERVATION = "observation/"  # prefix of an observation leaf's column, so that its name cannot equal another column's
-BEHAVIOUR = "behaviour_prob"
+BEHAVIOUR, FIRST_VISIT = "behaviour_prob", "first_visit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Layout:
 
     A mask is (A,), or (M, A) if M > 1.
 
-    recorded: another policy acted, so instead of the agent's own value of the action (q_acted) the step holds the
-    probability with which the action was chosen (behaviour_prob, nan where that is not known).
+    recorded: another policy acted, so instead of what exploration needs (first_visit) the step holds the probability with
+    which the action was chosen (behaviour_prob, nan where that is not known).
     """
 
     leaves: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
@@ -47,6 +47,13 @@ class Layout:
             raise ConfigError(f"expected actions >= 1 and action_dims >= 1, got {self.actions} and {self.action_dims}")
 
     @property
+    def extra(self) -> tuple[str, np.dtype[Any], float]:
+        """The field that recorded and own experience do not share: its name, its dtype, and its value in padding."""
+        if self.recorded:
+            return BEHAVIOUR, np.dtype(np.float32), np.nan
+        return FIRST_VISIT, np.dtype(np.int32), -1
+
+    @property
     def _mask_shape(self) -> tuple[int, ...]:
         return (self.actions,) if self.action_dims == 1 else (self.action_dims, self.actions)
 
@@ -56,7 +63,8 @@ class Layout:
         columns["action"] = ((self.action_dims,), np.min_scalar_type(self.actions - 1))
         columns["reward"] = ((), np.dtype(np.float32))
         columns["by_agent"] = ((), np.dtype(np.bool_))
-        columns[BEHAVIOUR if self.recorded else "q_acted"] = ((), np.dtype(np.float32))
+        name, dtype, _ = self.extra
+        columns[name] = ((), dtype)
         if self.masked:
             columns["action_mask"] = (self._mask_shape, np.dtype(np.bool_))
         return columns
@@ -65,7 +73,7 @@ class Layout:
         """Return the episode as arrays (T+1, *shape), one per column.
 
         The last step only has an observation (and mask): its action and reward are 0, it is not `by_agent`, and its
-        q_acted (or behaviour_prob) is nan. Sampling relies on that, because padding repeats this step.
+        first_visit (or behaviour_prob) is -1 (nan). Sampling relies on that, because padding repeats this step.
 
         Raises DataError if the episode does not fit the layout.
         """
@@ -86,13 +94,14 @@ class Layout:
         out["reward"] = _closed(_finite("reward", reward), np.dtype(np.float32), 0)
         own = np.ones(steps, np.bool_) if episode.by_agent is None else _shaped("by_agent", episode.by_agent, (steps,))
         out["by_agent"] = _closed(_cast("by_agent", own, np.dtype(np.bool_)), np.dtype(np.bool_), 0)
-        name, known = (BEHAVIOUR, episode.behaviour_prob) if self.recorded else ("q_acted", episode.q_acted)
-        known = np.full(steps, np.nan, np.float32) if known is None else known
-        known = _cast(name, _shaped(name, known, (steps,)), np.dtype(np.float32))
+        name, dtype, unknown = self.extra
+        known = getattr(episode, name)
+        known = np.full(steps, unknown, dtype) if known is None else known
+        known = _cast(name, _shaped(name, known, (steps,)), dtype)
         if self.recorded and ((known <= 0.0) | (known > 1.0)).any():
             step = _step((known <= 0.0) | (known > 1.0))
             raise DataError(f"expected a {name} in (0, 1], got {known[step]} at step {step}")
-        out[name] = _closed(known, np.dtype(np.float32), np.nan)
+        out[name] = _closed(known, dtype, unknown)
         if self.masked != (episode.action_mask is not None):
             got, want = ("a mask", "without") if episode.action_mask is not None else ("no mask", "with")
             raise DataError(

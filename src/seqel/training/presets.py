@@ -33,6 +33,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "learner.average_rate": 0.01,
             "validation.every": 5_000,
             "exploration.bonus": 0.0,
+            "exploration.novelty": 0.0,
             "exploration.high": 0.01,
             "learner.learning_rate": 2e-4,
             "objective.cql_alpha": 0.05,

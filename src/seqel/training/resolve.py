@@ -42,13 +42,16 @@ def for_environment(config: RunConfig, found: Probe) -> RunConfig:
     """Return the config with context, window, discount and heads chosen for an environment, and `for_length`."""
     context, horizon = config.network.context or found.context, found.horizon
     window = horizon if horizon is not None and horizon <= 2 * context else 2 * context
-    return _with_lengths(config, context, window, float(found.suggested.get("discount", DISCOUNT)))
+    discount = float(found.suggested.get("discount", DISCOUNT))
+    return _with_lengths(_with_novelty(config, discount), context, window, discount)
 
 
 def for_episodes(config: RunConfig, episodes: EpisodeBuffer) -> RunConfig:
     """Return the config with context, window, discount and heads chosen for recorded episodes, and `for_length`."""
     longest = int(episodes.lengths.max())
     context = config.network.context or min(longest + 1, LONGEST_CONTEXT)
+    if config.objective.novelty_weight < 0.0:  # nobody explores
+        config = dataclasses.replace(config, objective=dataclasses.replace(config.objective, novelty_weight=0.0))
     chosen = _with_lengths(config, context, min(longest, 2 * context), DISCOUNT)
     # no environment is stepped: the value is never used
     return dataclasses.replace(chosen, vectorization="sync") if chosen.vectorization == "auto" else chosen
@@ -77,6 +80,17 @@ def for_length(config: RunConfig) -> RunConfig:
         replay=dataclasses.replace(replay, batch_tokens=tokens, replay_ratio=ratio),
         learner=dataclasses.replace(learner, learning_rate=rate, target_rate=target_rate),
     )
+
+
+def _with_novelty(config: RunConfig, discount: float) -> RunConfig:
+    """Return the config with `objective.novelty_weight` chosen; `discount` counts where the config leaves it open."""
+    objective = config.objective
+    if objective.novelty_weight >= 0.0:
+        return config
+    if objective.discount >= 0.0:
+        discount = objective.discount
+    learns = config.exploration.novelty > 0.0 and discount > 0.0 and config.learner.accumulate == 1
+    return dataclasses.replace(config, objective=dataclasses.replace(objective, novelty_weight=float(learns)))
 
 
 def _readable(number: float) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqel.agents.exploration import CountTable
+from seqel.agents.sketch import ObservationSketch
 from seqel.networks.config import NetworkConfig
 from seqel.networks.encoders.images import ConvolutionEncoder, PatchEncoder
 from seqel.networks.qnetwork import QNetwork
@@ -105,12 +105,12 @@ def test_bool_planes_are_read_as_small_images(kind: type[ConvolutionEncoder] | t
     assert not torch.allclose(encoder(moved), seen), "where something is matters"
 
 
-def test_counts_distinguish_planes() -> None:
+def test_sketches_distinguish_planes() -> None:
     spec = ObservationSpec.from_space(gym.spaces.Box(0, 1, (10, 10, 4), np.bool_))
-    counts = CountTable(spec, 3, lambda path, x: x)
+    sketch = ObservationSketch(spec, lambda path, x: x)
     x = np.zeros((3, 10, 10, 4), bool)
     x[1, 0, 0, 0] = x[2, 9, 9, 3] = True
-    assert len(set(counts.rows({"observation": x}).tolist())) == 3
+    assert len(set(sketch.codes({"observation": x}).tolist())) == 3
 
 
 def test_shifted_planes_stay_planes() -> None:

@@ -43,12 +43,13 @@ def test_the_assigned_agent_acts_in_each_row_with_its_own_memory(count: int, cha
             "previous_action": action,
             "mask": np.array([[True, True, step % 2 == 0]] * count),
         }
-        q = actors.act(seen, **given)
+        q, novelty = actors.act(seen, **given)
         expected = np.empty_like(q)
         for who, rows in ((one, np.setdiff1d(np.arange(count), challenged)), (two, np.array(challenged))):
             decision, alone[who] = who.act(seen, alone[who], **given)
             expected[rows] = decision.q[rows]
         np.testing.assert_allclose(q, expected, atol=1e-5)
+        assert novelty is None, "the agents have no head for it"
         action = rng.integers(0, 2, (count, 1))
 
 
@@ -66,5 +67,5 @@ def test_a_memory_that_was_saved_as_tensors_is_restored() -> None:
     (saved,) = copy.deepcopy(actors.state_dict())
     tensors = {name: torch.from_numpy(saved[name]) for name in ("last_action", "fresh")}
     restored.load_state_dict([saved | tensors])
-    later = actors.act(seen, first=np.zeros(3, bool), **given)
-    np.testing.assert_array_equal(restored.act(seen, first=np.zeros(3, bool), **given), later)
+    later, _ = actors.act(seen, first=np.zeros(3, bool), **given)
+    np.testing.assert_array_equal(restored.act(seen, first=np.zeros(3, bool), **given)[0], later)

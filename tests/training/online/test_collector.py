@@ -64,7 +64,7 @@ def collect(
     envs = SyncVectorEnv([functools.partial(make, n) for n in range(COUNT)], autoreset_mode=mode)
     stream = VectorStream(envs, net.observation_spec, net.action_spec)
     replay = Kept(net.observation_spec.storage, 5_000, actions=3)
-    greedy = Explorer(ExplorationConfig(rule="greedy", bonus=0.0), COUNT, net.observation_spec, 3, 0, lambda path, x: x)
+    greedy = Explorer(ExplorationConfig(rule="greedy", bonus=0.0), COUNT, 3, 0)
     collector = Collector(
         stream, Actors(Agent(net), COUNT), greedy, replay, ReturnScale(0.9), seed=7, segment=segment, context=context
     )

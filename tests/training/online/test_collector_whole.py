@@ -17,12 +17,14 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from seqel.agents.agent import Agent
 from seqel.agents.config import ExplorationConfig
 from seqel.agents.exploration import Explorer
+from seqel.agents.sketch import ObservationSketch
+from seqel.agents.visits import VisitCounts
 from seqel.environments.vector import VectorStream
 from seqel.replay.buffer import Replay
 from seqel.training.online.actors import Actors
 from seqel.training.online.collector import Collector
 from seqel.training.return_scale import ReturnScale
-from seqel.types import Episode
+from seqel.types import Episode, SequenceBatch
 from support import Scripted, network
 
 MODES = [AutoresetMode.DISABLED, AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP]
@@ -43,6 +45,29 @@ class Kept(Replay):
         copied["observation"] = {path: leaf.copy() for path, leaf in episode.observation.items()}
         self.came.append(Episode(**copied))
         return super().add(episode)
+
+
+class Remembering(Explorer):
+    """Also keeps the values of the chosen actions."""
+
+    def select(self, q: Any, *args: Any, **settings: Any) -> Any:
+        action = super().select(q, *args, **settings)
+        self.q_acted = q[np.arange(len(q)), action]
+        return action
+
+
+class Numbered(VisitCounts):
+    """Stores a number with every step, and keeps under that number the value that the step's action was chosen by."""
+
+    def __init__(self, explorer: Remembering) -> None:
+        super().__init__(COUNT)
+        self.explorer = explorer
+        self.values: list[float] = []
+
+    def reach(self, codes: Any, rows: Any) -> Any:
+        start = len(self.values)
+        self.values.extend(self.explorer.q_acted[rows].tolist())
+        return np.arange(start, len(self.values), dtype=np.int32)
 
 
 class Masked(Scripted):
@@ -96,15 +121,23 @@ def collect(
     )
     replay = Kept(net.observation_spec.storage, 20_000, actions=3, masked=masked)
     config = ExplorationConfig(rule="epsilon", low=1.0, high=1.0, bonus=0.0)
-    explorer = Explorer(config, COUNT, net.observation_spec, 3, 0, lambda path, x: x)
+    explorer = Remembering(config, COUNT, 3, 0)
     context = net.config.context
     collector = Collector(
-        stream, Actors(Agent(net), COUNT), explorer, replay, ReturnScale(0.9), seed=0, segment=segment, context=context
-    )
+        stream, Actors(Agent(net), COUNT), explorer, replay, ReturnScale(0.9), seed=0, segment=segment, context=context,
+        sketch=ObservationSketch(net.observation_spec, lambda path, x: x),
+    )  # fmt: skip
+    collector.visits = Numbered(explorer)
     collector.begin()
     for _ in range(rounds):
         collector.step()
     return replay, collector
+
+
+def acted_on(windows: SequenceBatch, collector: Collector) -> torch.Tensor:
+    """Return the values by which the agent chose the actions of the windows: (B, T)."""
+    assert isinstance(collector.visits, Numbered) and windows.first_visit is not None
+    return torch.tensor(collector.visits.values)[windows.first_visit.long()]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -115,8 +148,8 @@ def test_training_computes_the_values_that_acting_computed(mode: AutoresetMode, 
     windows = replay.sample(64, window=8, context=4, discount=0.9, rng=np.random.default_rng(0), pack=pack)
     with torch.no_grad():
         q = collector.actors.agent.network(windows).q[:, :-1].gather(-1, windows.action[..., None])[..., 0, 0]
-    assert windows.q_acted is not None
-    torch.testing.assert_close(windows.q_acted[windows.valid], q[windows.valid], rtol=1e-4, atol=1e-4)
+    acted = acted_on(windows, collector)
+    torch.testing.assert_close(acted[windows.valid], q[windows.valid], rtol=1e-4, atol=1e-4)
     assert float(q[windows.valid].std()) > 0.05, "the values differ enough to compare"
 
 
@@ -126,9 +159,10 @@ def test_training_computes_the_values_of_acting_in_the_middle_of_a_long_episode(
     windows = replay.sample(200, window=12, context=5, discount=0.9, rng=np.random.default_rng(0))
     with torch.no_grad():
         q = collector.actors.agent.network(windows).q[:, :-1].gather(-1, windows.action[..., None])[..., 0, 0]
-    assert windows.q_acted is not None and (windows.start_step > 0).float().mean() > 0.8
+    acted = acted_on(windows, collector)
+    assert (windows.start_step > 0).float().mean() > 0.8
     assert len(replay.came) > COUNT, "segments"
-    torch.testing.assert_close(windows.q_acted[windows.loss_mask], q[windows.loss_mask], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(acted[windows.loss_mask], q[windows.loss_mask], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", MODES)

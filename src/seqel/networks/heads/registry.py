@@ -11,6 +11,7 @@ from typing import Any
 
 from seqel.networks.config import NetworkConfig
 from seqel.networks.heads.base import Head
+from seqel.networks.heads.novelty import NoveltyHead
 from seqel.networks.heads.policy import PolicyHead
 from seqel.networks.heads.state_value import StateValueHead
 from seqel.spaces import ActionSpec
@@ -39,6 +40,9 @@ HEADS: dict[str, HeadEntry] = {
     ),
     "state_value": HeadEntry(
         StateValueHead, lambda config: config.state_value, "value", "network.state_value = true", {"state_value": True}
+    ),
+    "novelty": HeadEntry(
+        NoveltyHead, lambda config: config.novelty, "novelty", "network.novelty = true", {"novelty": True}
     ),
 }
 

@@ -52,24 +52,28 @@ class Actors:
         first: NDArray[np.bool_],
         previous_action: NDArray[np.int64],
         mask: NDArray[np.bool_] | None,
-    ) -> NDArray[np.float32]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Return Q-values in units of reward, in each row from the agent that acts there: (E, A), or (E, M, A) if M > 1.
 
-        Args: as for `Agent.scores`; the mask is (E, A), or (E, M, A).
+        Also the values of novelty, in the same shape; None if the agents have no head for them. Args: as for
+        `Agent.outputs`; the mask is (E, A), or (E, M, A).
         """
         shape = self.agent.action_spec.unmasked.shape
         mask = None if mask is None else mask.reshape(len(mask), -1, shape[-1])
         q = np.empty((len(reward), self.agent.action_spec.dims, shape[-1]), np.float32)
+        novelty = None if self.agent.network.part("novelty") is None else np.zeros_like(q)
         for (agent, rows), state in zip(self.parts, self.states, strict=True):
-            q[rows] = agent.scores(
+            out = agent.outputs(
                 FlatObservation({path: leaf[rows] for path, leaf in observation.items()}),
                 state,
                 reward=reward[rows],
                 first=first[rows],
                 previous_action=previous_action[rows],
-                mask=None if mask is None else mask[rows],
             )
-        return q.reshape(-1, *shape)
+            q[rows] = agent.scores(out, None if mask is None else mask[rows])
+            if novelty is not None and out.novelty is not None:
+                novelty[rows] = out.novelty.cpu().numpy()
+        return q.reshape(-1, *shape), None if novelty is None else novelty.reshape(-1, *shape)
 
     def refresh(self, batch: SequenceBatch, lengths: Tensor) -> None:
         """Recompute every memory with the current weights. `batch`: one row per environment; `lengths` (E,): its steps."""

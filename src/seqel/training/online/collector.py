@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from seqel.agents.exploration import Explorer
+from seqel.agents.sketch import ObservationSketch
+from seqel.agents.visits import SEEN_BEFORE, VisitCounts
 from seqel.environments.seeds import episode_seed
 from seqel.environments.vector import VectorStream, success_of
 from seqel.errors import EnvironmentFault
@@ -51,7 +53,10 @@ class Collector:
         seed: int,
         segment: int,
         context: int,
+        sketch: ObservationSketch | None = None,
     ) -> None:
+        """`sketch`: for a count bonus or novelty; None: the exploration uses neither."""
+        self.sketch = sketch
         self.stream, self.actors, self.explorer, self.replay, self.scale = stream, actors, explorer, replay, scale
         self.seed, self.segment, self.context = seed, max(segment, 2 * context), context
         count, dims = stream.count, stream.action_spec.dims
@@ -64,6 +69,8 @@ class Collector:
         self.before_action = np.zeros((count, dims), np.int64)  # the action before the first staged step
         self.before_reward = np.zeros(count, np.float32)
         self.total = np.zeros(count, np.float64)
+        self.codes = np.zeros(count, np.int64)  # sketches of the current observations
+        self.visits = VisitCounts(count)
         # actions since each reset, to replay them: numbers, or lists of M numbers where M > 1
         self.history: list[list[Any]] = [[] for _ in range(count)]
         self._allocate()
@@ -74,7 +81,7 @@ class Collector:
         self.staged = {path: np.zeros((count, room + 1, *shape), dtype) for path, (shape, dtype) in storage.items()}
         self.action = np.zeros((count, room, self.stream.action_spec.dims), np.int64)
         self.reward = np.zeros((count, room), np.float32)
-        self.q_acted = np.zeros((count, room), np.float32)
+        self.first_visit = np.full((count, room), SEEN_BEFORE, np.int32)
         self.mask: NDArray[np.bool_] | None = None
         if self.replay.layout.masked:
             self.mask = np.repeat(self.stream.unmasked()[:, None], room + 1, axis=1)
@@ -95,7 +102,7 @@ class Collector:
                 "an action mask was reported for the first time, but the probe of the environment saw none: report "
                 "info['action_mask'] from the first reset on, all True where everything is allowed"
             )
-        q = self.actors.act(
+        q, novelty = self.actors.act(
             stream.current,
             reward=self.last_reward,
             first=stream.first,
@@ -103,9 +110,9 @@ class Collector:
             mask=stream.mask,
         )
         scale = float(self.actors.agent.network.head.scale)
-        action = self.explorer.select(q, stream.current, stream.mask, scale, fraction)
+        action = self.explorer.select(q, self.codes, stream.mask, scale, fraction, novelty)
         outcome = stream.step(action)
-        self._stage(outcome, action, _value_of(q, action))
+        self._stage(outcome, action)
         over = outcome.ended
         ended = self._finish(outcome) if over.any() else []
         if not outcome.stepped.all():
@@ -115,13 +122,15 @@ class Collector:
             self._cut(row)
         return ended
 
-    def _stage(self, outcome: Any, action: NDArray[np.int64], q: NDArray[np.float32]) -> None:
+    def _stage(self, outcome: Any, action: NDArray[np.int64]) -> None:
         live = np.flatnonzero(outcome.stepped)
         self.steps += len(live)
         at = self.cursor[live]
         self.action[live, at] = action.reshape(self.last_action.shape)[live]
         self.reward[live, at] = outcome.reward[live]
-        self.q_acted[live, at] = q[live]
+        if self.sketch is not None:
+            self.codes[live] = self.sketch.codes(outcome.reached)[live]
+            self.first_visit[live, at] = self.visits.reach(self.codes[live], live)
         for path, leaf in outcome.reached.items():
             self.staged[path][live, at + 1] = leaf[live]
         if self.mask is not None:
@@ -173,6 +182,9 @@ class Collector:
         self.before_reward[rows] = self.last_reward[rows] = 0.0
         for path, leaf in self.stream.current.items():
             self.staged[path][rows, 0] = leaf[rows]
+        if self.sketch is not None:
+            self.codes[rows] = self.sketch.codes(self.stream.current)[rows]
+            self.visits.begin(self.codes[rows], np.flatnonzero(rows))
         if self.mask is not None:
             unmasked = self.stream.action_spec.unmasked
             self.mask[rows, 0] = unmasked if self.stream.mask is None else self.stream.mask[rows]
@@ -189,7 +201,7 @@ class Collector:
         self.before_reward[row] = self.reward[row, moved - 1]
         for array in (*self.staged.values(), *(() if self.mask is None else (self.mask,))):
             array[row, : self.context + 1] = array[row, moved:].copy()
-        for flat in (self.action, self.reward, self.q_acted):
+        for flat in (self.action, self.reward, self.first_visit):
             flat[row, : self.context] = flat[row, moved:].copy()
         self.start[row] += moved
         self.cursor[row] = self.context
@@ -206,7 +218,7 @@ class Collector:
             previous_action=self.before_action[row] if start else None,
             previous_reward=float(self.before_reward[row]) if start else 0.0,
             action_mask=None if self.mask is None else self.mask[row, : steps + 1],
-            q_acted=self.q_acted[row, :steps],
+            first_visit=self.first_visit[row, :steps],
         )
 
     # -- memory after a change of the weights --------------------------------------------------------------------------
@@ -253,6 +265,7 @@ class Collector:
             "first": self.stream.first,
             "history": [np.asarray(actions, np.int32) for actions in self.history],
             "explorer": self.explorer.state_dict(),
+            "visits": self.visits.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> list[int]:
@@ -266,6 +279,7 @@ class Collector:
         self.staged = {path: leaf.copy() for path, leaf in state["staged"].items()}
         self.mask = None if state["mask"] is None else state["mask"].copy()
         self.explorer.load_state_dict(state["explorer"])
+        self.visits.load_state_dict(state["visits"])
         self.history = [np.asarray(actions).tolist() for actions in state["history"]]
         self.actors.load_state_dict(state.get("actors", [state]))  # saved before 2026-11-25: one agent
         lost = every = np.ones(self.stream.count, bool)
@@ -297,16 +311,6 @@ class Collector:
         return all(leaf[row, at].tobytes() == now[path][row].tobytes() for path, leaf in self.staged.items())
 
 
-def _value_of(q: NDArray[np.float32], action: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The value of each row's action: the mean over dimensions.  q (E, A) or (E, M, A), action (E,) or (E, M) -> (E,)."""
-    rows = np.arange(len(q))
-    if action.ndim > 1:
-        q = q[rows[:, None], np.arange(action.shape[1]), action].mean(axis=1)
-    else:
-        q = q[rows, action]
-    return q
-
-
 ARRAYS = (
     "episodes",
     "last_action",
@@ -318,5 +322,6 @@ ARRAYS = (
     "total",
     "action",
     "reward",
-    "q_acted",
+    "first_visit",
+    "codes",
 )

@@ -16,6 +16,7 @@ import torch
 
 from seqel.agents.agent import Agent
 from seqel.agents.exploration import Explorer
+from seqel.agents.sketch import ObservationSketch
 from seqel.environments.parallelism import choose_mode
 from seqel.environments.probe import Probe, probe
 from seqel.environments.resolve import EnvMaker
@@ -99,7 +100,8 @@ class OnlineTrainer(Trainer):
             if given is not None:
                 require_same_spaces(what, given, spec, action)
         if start is not None:
-            network.load_state_dict(start.network.state_dict())
+            # a head that only training uses, and that the agent does not have, begins as usual
+            network.load_state_dict(network.state_dict() | start.network.state_dict())
         self.learner = Learner(network, config.objective, config.learner)
         inherited = {} if start is None else {name: value for name, value in start.info.items() if name in INHERITED}
         self._choose_agents(inherited)
@@ -119,9 +121,8 @@ class OnlineTrainer(Trainer):
         self.stream = VectorStream(make_vector(make, count, mode), spec, action)
         if self.probe.masked:  # actions are allowed unless a mask says otherwise
             self.stream.mask = self.stream.unmasked()
-        explorer = Explorer(
-            config.exploration, count, spec, action, config.seed + 1, self._normalise, actors.challenger_rows
-        )
+        explorer = Explorer(config.exploration, count, action, config.seed + 1, actors.challenger_rows)
+        uses_sketch = config.exploration.bonus > 0.0 or network.part("novelty") is not None
         self.scale = ReturnScale(config.objective.discount)
         if start is not None:
             self.scale.begin(float(network.head.scale))
@@ -130,6 +131,7 @@ class OnlineTrainer(Trainer):
         self.collector = Collector(
             self.stream, actors, explorer, self.replay, self.scale,
             seed=config.seed, segment=segment_length(config), context=config.network.context,
+            sketch=ObservationSketch(spec, self._normalise) if uses_sketch else None,
         )  # fmt: skip
         self.rng = np.random.default_rng(config.seed + 2)
         self.num_learned = 0  # trained transitions, without padding and burn-in
@@ -220,6 +222,10 @@ class OnlineTrainer(Trainer):
         importance = config.replay.importance + (1.0 - config.replay.importance) * self.progress
         batch = self.replay.sample(live, importance=importance, **sample)
         self.num_learned += max(1, batch.num_learned)
+        if self.agent.network.part("novelty") is not None:
+            assert batch.first_visit is not None
+            novelty = torch.from_numpy(self.collector.visits.novelty(batch.first_visit.numpy()))
+            batch = dataclasses.replace(batch, novelty=novelty)
         mixed = batch
         if self.recorded_episodes is not None and recorded:
             mixed = concat(batch, self.recorded_episodes.sample(recorded, **sample))
