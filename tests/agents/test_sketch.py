@@ -27,7 +27,7 @@ def test_codes_rarely_collide() -> None:
     assert len(np.unique(codes)) >= 985
 
 
-def test_images_of_either_layout_are_told_apart_by_their_content() -> None:
+def test_images_of_either_layout_are_distinguished_by_their_content() -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (1, 24, 30, 3), dtype=np.uint8)
     for space, x in (
         (gym.spaces.Box(0, 255, (24, 30, 3), np.uint8), pictures),

@@ -33,7 +33,7 @@ def test_novelty_fades_with_the_root_of_the_episodes() -> None:
     np.testing.assert_allclose(visits.novelty(codes), [[1, 1, 0.5], [0, 0.5, 0]])
 
 
-def test_restored_counts_go_on_as_the_saved_ones() -> None:
+def test_restored_counts_continue_like_the_saved_ones() -> None:
     rng = np.random.default_rng(0)
     one, other = VisitCounts(2), VisitCounts(2)
     for visits in (one, other):

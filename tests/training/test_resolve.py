@@ -208,7 +208,7 @@ def test_what_is_set_is_kept_and_the_learning_rate_follows_the_batch() -> None:
 
 def test_novelty_is_learned_where_it_can_be_and_somebody_explores(maze: Probe) -> None:
     found = for_environment(preset(), maze)
-    assert found.objective.novelty_weight == 1.0 and found.network.novelty
+    assert found.objective.novelty_weight == 0.1 and found.network.novelty
     for settings in (
         {"exploration.novelty": 0.0}, {"objective.discount": 0.0}, {"learner.accumulate": 2},
         {"objective.novelty_weight": 0.0},

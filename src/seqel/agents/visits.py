@@ -19,7 +19,7 @@ __all__ = ["SEEN_BEFORE", "VisitCounts"]
 
 SEEN_BEFORE = -1  # in place of the code of an observation that the episode reached before
 FAMILIAR = 100.0  # episodes
-REMEMBERED = 1 << 15  # codes that one episode tells apart
+REMEMBERED = 1 << 15  # codes that are distinguished within an episode
 
 
 class VisitCounts:

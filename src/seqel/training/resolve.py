@@ -35,6 +35,7 @@ DISCOUNT = 0.99  # if neither the config nor the environment sets it
 # of runs of at most this many environment steps; `for_length` has the rule for longer ones
 SHORT_RUN = 200_000
 REPLAY_RATIO, BATCH_TOKENS, TARGET_RATE, LEARNING_RATE = 32.0, 416, 0.05, 5e-4
+NOVELTY_WEIGHT = 0.1  # with 1, the novelty of a task in which it does not matter delays learning (docs/experiments.md)
 LONGEST_CONTEXT = 128  # steps; chosen for recorded episodes that are longer
 
 
@@ -50,7 +51,7 @@ def for_episodes(config: RunConfig, episodes: EpisodeBuffer) -> RunConfig:
     """Return the config with context, window, discount and heads chosen for recorded episodes, and `for_length`."""
     longest = int(episodes.lengths.max())
     context = config.network.context or min(longest + 1, LONGEST_CONTEXT)
-    if config.objective.novelty_weight < 0.0:  # nobody explores
+    if config.objective.novelty_weight < 0.0:  # nothing explores
         config = dataclasses.replace(config, objective=dataclasses.replace(config.objective, novelty_weight=0.0))
     chosen = _with_lengths(config, context, min(longest, 2 * context), DISCOUNT)
     # no environment is stepped: the value is never used
@@ -90,7 +91,8 @@ def _with_novelty(config: RunConfig, discount: float) -> RunConfig:
     if objective.discount >= 0.0:
         discount = objective.discount
     learns = config.exploration.novelty > 0.0 and discount > 0.0 and config.learner.accumulate == 1
-    return dataclasses.replace(config, objective=dataclasses.replace(objective, novelty_weight=float(learns)))
+    weight = NOVELTY_WEIGHT if learns else 0.0
+    return dataclasses.replace(config, objective=dataclasses.replace(objective, novelty_weight=weight))
 
 
 def _readable(number: float) -> float:

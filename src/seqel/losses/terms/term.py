@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
@@ -41,7 +40,7 @@ class Term:
     unit: str  # of the metric
     meaning: str  # of the metric, for the documentation
     setting: str  # of `ObjectiveConfig`: the term is active if this is above 0
-    head: Literal["policy", "state_value", "novelty"] | None  # that it needs in addition to the Q head
+    head: str | None  # that it needs in addition to the Q head: its name in `networks/heads/registry.py`
     loss: Callable[[TermInput], tuple[Tensor, Tensor]]  # -> the loss and the reported number, (B, T) each
     weighted: bool = True  # the setting is also the weight of the loss; otherwise the weight is 1
 

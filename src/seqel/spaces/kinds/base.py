@@ -65,7 +65,7 @@ class ObservationKind(ABC):
         return None
 
     def sketch_width(self, leaf: Leaf) -> int:
-        """How many codes the count bonus of exploration makes of one observation."""
+        """How many codes the sketch for exploration makes of one observation."""
         return int(np.prod(leaf.shape))
 
     def sketcher(self, leaf: Leaf, rng: np.random.Generator) -> Sketch:
