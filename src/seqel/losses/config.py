@@ -86,8 +86,8 @@ class ObjectiveConfig:
 
     novelty_weight: float = setting(
         -math.inf,
-        "Weight of learning how many new observations each action leads to, for `exploration.novelty`. 0: off. 'auto': 0.1 if "
-        "that is above 0 in a run with an environment, but off with a discount of 0 and with `learner.accumulate` above 1.",
+        "Weight of learning how many new observations each action leads to, for `exploration.novelty`. 0: off. 'auto': 0.1 "
+        "if that is above 0 in a run with an environment, but 0 with a discount of 0 or `learner.accumulate` above 1.",
         ge=0.0,
         auto=-math.inf,
     )
