@@ -1,6 +1,6 @@
-"""The seconds from starting Python to the first update, and the steps per second of training, on T-Maze 50 with one thread.
+"""The seconds from starting Python to the first update, and the steps per second of training, with one thread.
 
-    taskset -c 1 python benchmarks/whole_loop.py [--updates 100]
+    taskset -c 1 python benchmarks/whole_loop.py [--env seqel/TMaze50-v0] [--updates 100]
 
 It prints one line of JSON. `speed_table.py` runs it as well.
 """
@@ -17,15 +17,15 @@ import json  # noqa: E402
 WARM_UP = 30  # updates before the loop is timed
 
 
-def measure(updates: int) -> dict[str, float]:
-    """Train until the first update, then for `updates` more after a warm-up."""
+def measure(env: str, updates: int) -> dict[str, float]:
+    """Train on `env` until the first update, then for `updates` more after a warm-up."""
     from seqel.environments.resolve import resolve
     from seqel.training.config import preset
     from seqel.training.hardware.allocator import tune_memory
     from seqel.training.online.trainer import OnlineTrainer
 
     tune_memory()  # as the command line does
-    trainer = OnlineTrainer(preset(env="seqel/TMaze50-v0", threads=1), resolve("seqel/TMaze50-v0"))
+    trainer = OnlineTrainer(preset(env=env, threads=1), resolve(env))
 
     def train_until(count: int) -> None:
         while trainer.updates < count:
@@ -52,8 +52,10 @@ def measure(updates: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", default="seqel/TMaze50-v0")
     parser.add_argument("--updates", type=int, default=100, help="to time")
-    print(json.dumps(measure(parser.parse_args().updates)))
+    given = parser.parse_args()
+    print(json.dumps(measure(given.env, given.updates)))
 
 
 if __name__ == "__main__":
