@@ -273,12 +273,12 @@ def test_held_noise_is_sampled_again_when_its_time_is_over() -> None:
 def test_every_second_environment_follows_novelty_with_its_own_weight() -> None:
     one = explorer(rows=8, novelty=0.3)
     assert (one.novelty[::2] == 0).all()
-    np.testing.assert_allclose(sorted(one.novelty[1::2]), np.geomspace(0.01, 0.3, 4))
+    np.testing.assert_allclose(sorted(one.novelty[1::2]), np.geomspace(0.003, 0.3, 4))
     assert not explorer(rows=8, novelty=0.0).novelty.any()
     assert not explorer(rows=1, novelty=0.3).novelty.any(), "a single environment follows the task"
     exploring = np.array([False, True, False, True])
     some = Explorer(ExplorationConfig(novelty=0.3), 4, 3, 0, exploring)
-    assert some.novelty.tolist() == [0, 0, 0, pytest.approx(np.sqrt(0.01 * 0.3))]
+    assert some.novelty.tolist() == [0, 0, 0, pytest.approx(np.sqrt(0.003 * 0.3))]
 
 
 def test_novelty_by_hand() -> None:

@@ -54,9 +54,9 @@ class ExplorationConfig:
         or_zero=True,
     )
     novelty: float = setting(
-        0.1,
+        0.3,
         "Weight of novelty in the environment that follows it most: how many observations that are new in the episode an "
-        "action is expected to lead to. Every second environment has such a weight, the smallest a thirtieth of this one. "
+        "action is expected to lead to. Every second environment has such a weight, the smallest a hundredth of this one. "
         "0: off.",
         unit="return scales per observation",
         ge=0.0,

@@ -30,7 +30,7 @@ from seqel.spaces import ActionSpec
 
 __all__ = ["Explorer", "ladder"]
 
-NOVELTY_RANGE = 30.0  # the largest weight of novelty is this many times the smallest
+NOVELTY_RANGE = 100.0  # the largest weight of novelty is this many times the smallest
 LONGEST = 1_000  # most steps for which a random part is held
 
 
