@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +21,6 @@ from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.training.config import with_settings
 from seqel.training.held_out import HeldOut
 from seqel.training.offline.trainer import OfflineTrainer
-from seqel.training.online.mixing import split_batch
 from seqel.training.online.trainer import OnlineTrainer
 from seqel.types import Episode
 from support import MAZE, TINY, curves_drawn
@@ -128,9 +128,11 @@ def test_from_data_to_the_environment(tmp_path: Path) -> None:
     start = seqel.train(data=data, preset="offline-cql", settings=settings, out=tmp_path / "old", progress=False)
     online = TINY | {"exploration.bonus": 0.0, "objective.cql_alpha": 0.1}
     agent = seqel.train(MAZE, start=start, data=data, steps=400, settings=online, out=tmp_path / "new", progress=False)
-    assert agent.network.config == start.network.config, "the shape is the starting agent's, whatever the settings say"
-    before = dict(start.network.named_parameters())
-    assert any(not torch.equal(before[name], value) for name, value in agent.network.named_parameters())
+    assert agent.network.config == dataclasses.replace(start.network.config, novelty=True), (
+        "the shape is the starting agent's, whatever the settings say, but for the head that exploration needs"
+    )
+    after = dict(agent.network.named_parameters())
+    assert any(not torch.equal(after[name], value) for name, value in start.network.named_parameters())
     lines = [json.loads(line) for line in (tmp_path / "new" / "metrics.jsonl").read_text().splitlines()]
     assert "conservative" in lines[-1]
 
@@ -270,7 +272,7 @@ def test_a_batch_is_split_by_transitions_not_by_windows() -> None:
     while not session.update_due:
         session.collect()
     window = session.config.replay.window
-    live, old = split_batch(session.config, session.replay, session.recorded_episodes, window)
+    live, old = session.batches.split(window)
     assert session.recorded_episodes is not None
     short = float(np.minimum(session.recorded_episodes.lengths, window).mean())
     long = min(window, len(session.replay) / session.replay.episodes)

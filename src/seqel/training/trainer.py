@@ -120,6 +120,10 @@ class Trainer(ABC):
     def close(self) -> None:  # noqa: B027 - optional
         """Release resources outside this process."""
 
+    def note(self, text: str) -> None:
+        """Add a message to the next record."""
+        self.notes.append(text)
+
     def after_update(self) -> None:
         """Do the housekeeping that every update needs."""
         settle_memory(self.learner.updates, self.device.type)

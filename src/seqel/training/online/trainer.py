@@ -25,15 +25,14 @@ from seqel.errors import ConfigError
 from seqel.evaluation.rollout import Evaluation
 from seqel.networks.qnetwork import QNetwork
 from seqel.replay.buffer import Replay
-from seqel.replay.concat import concat
 from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.training.config import RunConfig
 from seqel.training.hardware.memory import capped, require_memory, segment_length
 from seqel.training.learner import Learner
 from seqel.training.online.actors import Actors
+from seqel.training.online.batches import Batches
 from seqel.training.online.collector import Collector, EpisodeEnd
 from seqel.training.online.greedy import GreedyEpisodes
-from seqel.training.online.mixing import split_batch
 from seqel.training.online.selection import Selection
 from seqel.training.record import Record, Validation
 from seqel.training.resolve import for_environment, on_this_machine
@@ -122,7 +121,7 @@ class OnlineTrainer(Trainer):
         if self.probe.masked:  # actions are allowed unless a mask says otherwise
             self.stream.mask = self.stream.unmasked()
         explorer = Explorer(config.exploration, count, action, config.seed + 1, actors.challenger_rows)
-        uses_sketch = config.exploration.bonus > 0.0 or network.part("novelty") is not None
+        explores = network.part("novelty") is not None
         self.scale = ReturnScale(config.objective.discount)
         if start is not None:
             self.scale.begin(float(network.head.scale))
@@ -131,13 +130,16 @@ class OnlineTrainer(Trainer):
         self.collector = Collector(
             self.stream, actors, explorer, self.replay, self.scale,
             seed=config.seed, segment=segment_length(config), context=config.network.context,
-            sketch=ObservationSketch(spec, self._normalise) if uses_sketch else None,
+            sketch=ObservationSketch(spec, self._normalise) if explores or config.exploration.bonus else None,
+        )  # fmt: skip
+        self.batches = Batches(
+            config, self.replay, self.recorded_episodes, self.collector.visits if explores else None,
+            network.trunk.packs_rows, self.note,
         )  # fmt: skip
         self.rng = np.random.default_rng(config.seed + 2)
         self.num_learned = 0  # trained transitions, without padding and burn-in
         self.ready = False  # whether there is enough experience to learn from
         self.recent: deque[EpisodeEnd] = deque(maxlen=100)
-        self._widened = False  # whether windows had to be widened
         # weights that act for others are only replaced by weights that were tried as thoroughly as a result
         further = config.validation.confirm if self.has_incumbent else config.validation.episodes
         self.greedy = GreedyEpisodes(make, self.probe, count, self.collector, self.recent)
@@ -209,32 +211,14 @@ class OnlineTrainer(Trainer):
         """Sample a batch, train on it, and move the target network. Returns the learner's metrics."""
         config = self.config
         self._follow_return_scale()
-        window = self._window()
-        sample: dict[str, Any] = {
-            "window": window,
-            "context": config.network.context,
-            "discount": config.objective.discount,
-            "rng": self.rng,
-            "pad_to": window if config.learner.compile == "on" else None,
-            "pack": self.agent.network.trunk.packs_rows,
-        }
-        live, recorded = split_batch(config, self.replay, self.recorded_episodes, window)
-        importance = config.replay.importance + (1.0 - config.replay.importance) * self.progress
-        batch = self.replay.sample(live, importance=importance, **sample)
-        self.num_learned += max(1, batch.num_learned)
-        if self.agent.network.part("novelty") is not None:
-            assert batch.first_visit is not None
-            novelty = torch.from_numpy(self.collector.visits.novelty(batch.first_visit.numpy()))
-            batch = dataclasses.replace(batch, novelty=novelty)
-        mixed = batch
-        if self.recorded_episodes is not None and recorded:
-            mixed = concat(batch, self.recorded_episodes.sample(recorded, **sample))
-        metrics = self.learner.update(mixed, self.progress)
+        live, batch = self.batches.draw(self.rng, self.progress)
+        self.num_learned += max(1, live.num_learned)
+        metrics = self.learner.update(batch, self.progress)
         self.average.follow(self.learner.updates)
         self.after_update()
         if config.replay.priority:
-            error = self.learner.errors[: len(batch.reward), : batch.reward.shape[1]]  # of the live windows
-            self.replay.update_priorities(batch, error.cpu().numpy())
+            error = self.learner.errors[: len(live.reward), : live.reward.shape[1]]  # of the run's own windows
+            self.replay.update_priorities(live, error.cpu().numpy())
         if config.refresh_every and self.learner.updates % config.refresh_every == 0:
             self.collector.refresh()
         return metrics
@@ -245,22 +229,6 @@ class OnlineTrainer(Trainer):
             self.average.network.rescale(self.scale.value)
             if self.has_incumbent:
                 self.agent.network.rescale(self.scale.value)
-
-    def _window(self) -> int:
-        """Return the config's window, or twice the context once episodes are longer than the window was chosen for.
-
-        Random play may have shown only short episodes, and a window inside an episode must be longer than its burn-in.
-        """
-        window, context = self.config.replay.window, self.config.network.context
-        if window > context or self.replay.whole(window):
-            return window
-        if not self._widened:
-            self._widened = True
-            self.notes.append(
-                f"episodes are now longer than replay.window = {window}, the longest in random play: windows have "
-                f"{2 * context} steps from here on. If the agent must remember more, set network.context"
-            )
-        return 2 * context
 
     def validate(self, episodes: int | None = None) -> Evaluation:
         """Play greedy episodes with fresh memory, on seeds that nothing else in this run and no reported figure uses."""
@@ -324,7 +292,7 @@ class OnlineTrainer(Trainer):
             "num_learned": self.num_learned,
             "ready": self.ready,
             "recent": [dataclasses.asdict(end) for end in self.recent],
-            "widened": self._widened,
+            "widened": self.batches.widened,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> list[int]:
@@ -336,7 +304,7 @@ class OnlineTrainer(Trainer):
         self.num_learned, self.ready = int(state["num_learned"]), bool(state["ready"])
         self.recent.clear()
         self.recent.extend(EpisodeEnd(**end) for end in state["recent"])
-        self._widened = bool(state["widened"])
+        self.batches.widened = bool(state["widened"])
         lost = self.collector.load_state_dict(state["collector"])
         super().load_state_dict(state)
         return lost
