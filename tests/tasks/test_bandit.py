@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
 
 from seqel.errors import ConfigError, EnvironmentFault, SpaceError
 from seqel.tasks.bandit import BanditTrials, gittins_action, gittins_indices
-from seqel.tasks.registry import register
 
 
 def play(env: BanditTrials, choose: Callable[[list[int], list[float]], int]) -> tuple[float, dict[str, Any]]:
@@ -40,14 +36,6 @@ def mean_return(choose: Callable[[list[int], list[float]], int], episodes: int) 
     env.reset(seed=0)
     returns = [play(env, choose)[0] for _ in range(episodes)]
     return float(np.mean(returns)), float(np.std(returns) / np.sqrt(episodes))
-
-
-def test_gymnasium_finds_nothing_wrong() -> None:
-    register()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        check_env(BanditTrials(), skip_render_check=True)
-    assert isinstance(gymnasium.make("seqel/BanditTrials-v0").unwrapped, BanditTrials)
 
 
 def test_probabilities_are_uniform_and_an_arm_keeps_its_own() -> None:

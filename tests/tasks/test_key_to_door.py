@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
 
 from seqel.errors import ConfigError, EnvironmentFault, SpaceError
 from seqel.tasks.key_to_door import (
@@ -25,7 +22,6 @@ from seqel.tasks.key_to_door import (
     KeyToDoor,
     optimal_action,
 )
-from seqel.tasks.registry import register
 from support import play
 
 
@@ -35,14 +31,6 @@ def without_the_key(seen: list[Any]) -> int:
         return optimal_action(seen)
     player = int(np.flatnonzero(room == PLAYER)[0])
     return next(move for move, cell in enumerate(NEXT_CELL[player]) if room[cell] != KEY)
-
-
-def test_gymnasium_finds_nothing_wrong() -> None:
-    register()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        check_env(KeyToDoor(), skip_render_check=True)
-    assert isinstance(gymnasium.make("seqel/KeyToDoor-v0").unwrapped, KeyToDoor)
 
 
 def test_moves_and_walls() -> None:

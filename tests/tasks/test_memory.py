@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
 
 from seqel.errors import ConfigError, EnvironmentFault, SpaceError
 from seqel.tasks.memory import DOWN, LEFT, RIGHT, UP, ActiveTMaze, PassiveTMaze, TMaze, optimal_action
@@ -149,14 +147,6 @@ def test_same_seed_same_cues() -> None:
 
     assert cues(3) == cues(3)
     assert cues(3) != cues(4)
-
-
-def test_gymnasium_accepts_it() -> None:
-    register()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for name in ("TMaze10", "ActiveTMaze10"):
-            check_env(gymnasium.make(f"seqel/{name}-v0", render_mode="ansi").unwrapped)
 
 
 def test_render() -> None:

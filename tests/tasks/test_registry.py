@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
+import gymnasium
 import pytest
+from gymnasium.utils.env_checker import check_env
 
 import seqel.tasks.registry as registry
 from seqel.environments.probe import probe
@@ -32,6 +35,18 @@ def test_table() -> None:
         hash(task)
     with pytest.raises(FrozenInstanceError):
         TASKS[0].memory = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.id)
+def test_gymnasium_finds_nothing_wrong(task: registry.Task) -> None:
+    registry.register()
+    env = gymnasium.make(task.id).unwrapped
+    modes = env.metadata.get("render_modes", [])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(
+            gymnasium.make(task.id, render_mode=modes[0]).unwrapped if modes else env, skip_render_check=not modes
+        )
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.id)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
 
 from seqel.errors import ConfigError, EnvironmentFault, SpaceError
 from seqel.tasks.registry import register
@@ -22,11 +20,8 @@ TASKS = {
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_gymnasium_finds_nothing_wrong(name: str) -> None:
+def test_ids_make_the_tasks(name: str) -> None:
     register()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        check_env(TASKS[name][0](), skip_render_check=True)
     assert isinstance(gymnasium.make(f"seqel/{name}-v0").unwrapped, TASKS[name][0])
 
 

@@ -13,8 +13,7 @@ from seqel.tasks.registry import register
 from seqel.tasks.shuffled_objects import COLOURS, ShuffledObjects, colour_of_the_marked
 
 
-def test_gymnasium_finds_nothing_wrong() -> None:
-    check_env(ShuffledObjects(), skip_render_check=True)
+def test_gymnasium_finds_nothing_wrong_with_the_flat_variant() -> None:
     check_env(ShuffledObjects(flat=True), skip_render_check=True)
 
 
