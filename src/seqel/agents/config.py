@@ -54,7 +54,7 @@ class ExplorationConfig:
         or_zero=True,
     )
     novelty: float = setting(
-        0.3,
+        1.0,
         "Weight of novelty in the environment that follows it most: how many observations that are new in the episode an "
         "action is expected to lead to. Every second environment has such a weight, the smallest a hundredth of this one. "
         "0: off.",
