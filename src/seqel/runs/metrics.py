@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from seqel.losses.terms.novelty import NOVELTY
 from seqel.losses.terms.registry import TERMS
 
 __all__ = ["BEST", "HELD_OUT", "METRICS", "OFFLINE", "VALIDATION", "markdown"]
@@ -23,6 +24,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "target": ("reward", "mean of the targets of those Q-values"),
     "target_variance": ("scale^2", "variance of the targets, in units of the squared return scale"),
     "td_error": ("reward", "mean absolute difference between target and Q-value"),
+    NOVELTY.name: (NOVELTY.unit, NOVELTY.meaning),
     "gradient_norm": ("none", "before clipping"),
     "learning_rate": ("none", "mean over the updates since the last record"),
     "return_scale": ("reward", "running RMS of discounted returns: the unit of values, temperatures and bonuses"),
@@ -60,7 +62,7 @@ BEST: dict[str, tuple[str, str]] = {
 
 # On recorded data, a line has these besides METRICS, if the objective has the term ...
 OFFLINE: dict[str, tuple[str, str]] = {
-    term.name: (term.unit, term.meaning) for term in sorted(TERMS, key=lambda term: term.name)
+    term.name: (term.unit, term.meaning) for term in sorted(TERMS, key=lambda term: term.name) if term is not NOVELTY
 }
 
 # ... and its "validation" is computed on the held-out episodes.
