@@ -183,7 +183,8 @@ class Collector:
         for path, leaf in self.stream.current.items():
             self.staged[path][rows, 0] = leaf[rows]
         if self.sketch is not None:
-            self.codes[rows] = self.sketch.codes(self.stream.current)[rows]
+            began = {path: leaf[rows] for path, leaf in self.stream.current.items()}
+            self.codes[rows] = self.sketch.codes(began)
             self.visits.begin(self.codes[rows], np.flatnonzero(rows))
         if self.mask is not None:
             unmasked = self.stream.action_spec.unmasked
