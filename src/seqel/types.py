@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ["Axis", "Decision", "Episode", "QOutput", "SequenceBatch", "axis_of"]
+__all__ = ["SEEN_BEFORE", "Axis", "Decision", "Episode", "QOutput", "SequenceBatch", "axis_of"]
+
+SEEN_BEFORE = -1  # in `first_visit`, in place of the sketch of an observation that the episode had reached before
 
 AXIS = "axis"  # the key in a field's metadata
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from seqel.agents.visits import FAMILIAR, REMEMBERED, SEEN_BEFORE, VisitCounts
+from seqel.agents.visits import FAMILIAR, REMEMBERED, VisitCounts
+from seqel.types import SEEN_BEFORE
 
 ROWS = np.array([0, 1])
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqel.agents.sketch import CODES
+from seqel.types import SEEN_BEFORE
 
-__all__ = ["SEEN_BEFORE", "VisitCounts"]
+__all__ = ["VisitCounts"]
 
-SEEN_BEFORE = -1  # in place of the code of an observation that the episode reached before
 FAMILIAR = 100.0  # episodes
 REMEMBERED = 1 << 15  # codes that are distinguished within an episode
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqel.errors import ConfigError, DataError
+from seqel.types import SEEN_BEFORE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +52,7 @@ class Layout:
         """The field that recorded and own experience do not share: its name, its dtype, and its value in padding."""
         if self.recorded:
             return BEHAVIOUR, np.dtype(np.float32), np.nan
-        return FIRST_VISIT, np.dtype(np.int32), -1
+        return FIRST_VISIT, np.dtype(np.int32), SEEN_BEFORE
 
     @property
     def _mask_shape(self) -> tuple[int, ...]:

@@ -43,17 +43,14 @@ def for_environment(config: RunConfig, found: Probe) -> RunConfig:
     """Return the config with context, window, discount and heads chosen for an environment, and `for_length`."""
     context, horizon = config.network.context or found.context, found.horizon
     window = horizon if horizon is not None and horizon <= 2 * context else 2 * context
-    discount = float(found.suggested.get("discount", DISCOUNT))
-    return _with_lengths(_with_novelty(config, discount), context, window, discount)
+    return _with_lengths(config, context, window, float(found.suggested.get("discount", DISCOUNT)), explores=True)
 
 
 def for_episodes(config: RunConfig, episodes: EpisodeBuffer) -> RunConfig:
     """Return the config with context, window, discount and heads chosen for recorded episodes, and `for_length`."""
     longest = int(episodes.lengths.max())
     context = config.network.context or min(longest + 1, LONGEST_CONTEXT)
-    if config.objective.novelty_weight < 0.0:  # nothing explores
-        config = dataclasses.replace(config, objective=dataclasses.replace(config.objective, novelty_weight=0.0))
-    chosen = _with_lengths(config, context, min(longest, 2 * context), DISCOUNT)
+    chosen = _with_lengths(config, context, min(longest, 2 * context), DISCOUNT, explores=False)
     # no environment is stepped: the value is never used
     return dataclasses.replace(chosen, vectorization="sync") if chosen.vectorization == "auto" else chosen
 
@@ -83,16 +80,10 @@ def for_length(config: RunConfig) -> RunConfig:
     )
 
 
-def _with_novelty(config: RunConfig, discount: float) -> RunConfig:
-    """Return the config with `objective.novelty_weight` chosen; `discount` counts where the config leaves it open."""
-    objective = config.objective
-    if objective.novelty_weight >= 0.0:
-        return config
-    if objective.discount >= 0.0:
-        discount = objective.discount
-    learns = config.exploration.novelty > 0.0 and discount > 0.0 and config.learner.accumulate == 1
-    weight = NOVELTY_WEIGHT if learns else 0.0
-    return dataclasses.replace(config, objective=dataclasses.replace(objective, novelty_weight=weight))
+def _novelty_weight(config: RunConfig) -> float:
+    """Return the weight of novelty for a run on an environment. Needs the discount."""
+    learns = config.exploration.novelty > 0.0 and config.objective.discount > 0.0 and config.learner.accumulate == 1
+    return NOVELTY_WEIGHT if learns else 0.0
 
 
 def _readable(number: float) -> float:
@@ -155,7 +146,7 @@ def require_resolved(config: RunConfig) -> None:
         raise ConfigError(f"expected a resolved config, but these settings are still 'auto': {', '.join(names)}")
 
 
-def _with_lengths(config: RunConfig, context: int, window: int, discount: float) -> RunConfig:
+def _with_lengths(config: RunConfig, context: int, window: int, discount: float, explores: bool) -> RunConfig:
     """Return the config `for_length` with this context, with window and discount if open, and with the heads that it needs.
 
     A memoryless config gets a context of one step, and tokens without history.
@@ -171,6 +162,9 @@ def _with_lengths(config: RunConfig, context: int, window: int, discount: float)
         network = dataclasses.replace(network, context=context)
     if objective.discount < 0.0:
         objective = dataclasses.replace(objective, discount=discount)
+    if objective.novelty_weight < 0.0:
+        weight = _novelty_weight(dataclasses.replace(config, objective=objective)) if explores else 0.0
+        objective = dataclasses.replace(objective, novelty_weight=weight)
     return dataclasses.replace(
         config,
         network=with_heads(network, objective),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,23 +48,19 @@ class Batches:
         `progress` is the share of the run that is over, with which importance weights grow to 1.
         """
         config, window = self.config, self.window()
-        context, discount = config.network.context, config.objective.discount
-        pad_to = window if config.learner.compile == "on" else None
+        how: dict[str, Any] = {
+            "window": window, "context": config.network.context, "discount": config.objective.discount, "rng": rng,
+            "pad_to": window if config.learner.compile == "on" else None, "pack": self.pack,
+        }  # fmt: skip
         own, recorded = self.split(window)
         importance = config.replay.importance + (1.0 - config.replay.importance) * progress
-        live = self.replay.sample(
-            own, window=window, context=context, discount=discount, rng=rng, pad_to=pad_to, pack=self.pack,
-            importance=importance,
-        )  # fmt: skip
+        live = self.replay.sample(own, importance=importance, **how)
         if self.visits is not None:
             assert live.first_visit is not None
             live = dataclasses.replace(live, novelty=torch.from_numpy(self.visits.novelty(live.first_visit.numpy())))
         if self.recorded is None or not recorded:
             return live, live
-        old = self.recorded.sample(
-            recorded, window=window, context=context, discount=discount, rng=rng, pad_to=pad_to, pack=self.pack
-        )
-        return live, concat(live, old)
+        return live, concat(live, self.recorded.sample(recorded, **how))
 
     def split(self, window: int) -> tuple[int, int]:
         """Return the numbers of own and of recorded windows of at most `window` steps.

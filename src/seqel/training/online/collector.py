@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from seqel.agents.exploration import Explorer
 from seqel.agents.sketch import ObservationSketch
-from seqel.agents.visits import SEEN_BEFORE, VisitCounts
+from seqel.agents.visits import VisitCounts
 from seqel.environments.seeds import episode_seed
 from seqel.environments.vector import VectorStream, success_of
 from seqel.errors import EnvironmentFault
@@ -19,7 +19,7 @@ from seqel.replay.buffer import Replay
 from seqel.training.online.actors import Actors
 from seqel.training.online.fast_forward import fast_forward
 from seqel.training.return_scale import ReturnScale
-from seqel.types import Episode, SequenceBatch
+from seqel.types import SEEN_BEFORE, Episode, SequenceBatch
 
 __all__ = ["Collector", "EpisodeEnd", "episode_seed"]
 
