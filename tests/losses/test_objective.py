@@ -263,6 +263,7 @@ def test_a_classified_value_is_trained_on_the_histogram_of_its_target_in_units_o
         {"cloning_weight": math.inf}, {"awr_beta": -1.0}, {"cql_temperature": 0.0}, {"cql_temperature": math.inf},
         {"iql_expectile": 1.0}, {"iql_expectile": -0.1}, {"td_weight": 0.0}, {"awr_beta": 1.0},
         {"awr_beta": 1.0, "cloning_weight": 1.0}, {"awr_beta": 1.0, "iql_expectile": 0.5},
+        {"novelty_weight": -0.1}, {"novelty_weight": 0.1, "discount": 0.0},
     ],
     ids=str,
 )  # fmt: skip
@@ -290,5 +291,5 @@ def test_the_defaults_are_double_q_with_watkins_returns_and_no_terms_for_recorde
         "discount": -math.inf, "lambda_": 0.9, "trace": "watkins", "n_step": 1, "double": True, "error": "squared",
         "td_weight": 1.0, "cql_alpha": 0.0, "cql_temperature": 0.1, "cloning_weight": 0.0, "iql_expectile": 0.0,
         "awr_beta": 0.0,
-            "novelty_weight": -math.inf,  # "auto"
+        "novelty_weight": -math.inf,  # "auto"
     }  # fmt: skip

@@ -107,3 +107,8 @@ class ObjectiveConfig:
                 "objective.awr_beta: needs iql_expectile > 0 (a state value to compare with) and cloning_weight > 0 (what it "
                 f"weights), got {self.iql_expectile} and {self.cloning_weight}"
             )
+        if self.novelty_weight > 0.0 and self.discount == 0.0:
+            raise ConfigError(
+                f"objective.novelty_weight = {self.novelty_weight} needs a discount above 0, got 0: with it every step counts "
+                "as the end of the episode. Set novelty_weight to 0 or leave it at 'auto'"
+            )
