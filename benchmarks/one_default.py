@@ -107,9 +107,11 @@ def run(name: str, seed: int, preset: str, settings: dict[str, Any]) -> dict[str
     }  # fmt: skip
     curve: list[tuple[int, float, float]] = []
     over = False  # whether the minutes are used up
+    last: Record | None = None
 
     def watch(record: Record) -> None:
-        nonlocal over
+        nonlocal over, last
+        last = record
         if record.validation is not None:
             curve.append((record.steps, round(record.seconds, 1), record.validation.mean))
             print(
@@ -127,11 +129,12 @@ def run(name: str, seed: int, preset: str, settings: dict[str, Any]) -> dict[str
             if not over:
                 raise
         best = seqel.evaluate(seqel.Agent.load(out), task.env, task.episodes, seed=10_000)
-        summary = json.loads((out / "summary.json").read_text())
+        summary = json.loads((out / "summary.json").read_text()) if not over else {}  # an interrupted run has none
+    assert last is not None
     return {
         "task": name, "seed": seed, "preset": preset, "settings": settings, "mean": best.mean, "interval": best.interval,
         "success": best.success, "episodes": task.episodes, "last_validation": curve[-1][2], "curve": curve,
-        "steps": summary["steps"], "seconds": summary["seconds"], "updates": summary["updates"],
+        "steps": last.steps, "seconds": last.seconds, "updates": last.updates,
         "steps_to_threshold": summary.get("steps_to_threshold"), "commit": commit(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "gymnasium": gym.__version__},
     }  # fmt: skip

@@ -28,10 +28,12 @@ from seqel.settings import (
     suggest,
     unresolved,
 )  # fmt: skip
+from seqel.texts.config import TextConfig
 from seqel.training.config import LearnerConfig, OfflineConfig, ReplayConfig, RunConfig, ValidationConfig
 
 SECTIONS = (
-    NetworkConfig, ObjectiveConfig, ExplorationConfig, ReplayConfig, LearnerConfig, ValidationConfig, OfflineConfig, RunConfig
+    TextConfig, NetworkConfig, ObjectiveConfig, ExplorationConfig, ReplayConfig, LearnerConfig, ValidationConfig,
+    OfflineConfig, RunConfig,
 )  # fmt: skip
 FIELDS = [(kind, field) for kind in SECTIONS for field in dataclasses.fields(kind)]
 
@@ -135,9 +137,10 @@ def test_a_string_that_is_no_toml_value_is_kept() -> None:
 def test_what_is_still_to_be_chosen_is_listed_by_name() -> None:
     assert unresolved(Outer()) == ["reach"] and unresolved(Outer(reach=2)) == []
     assert unresolved(RunConfig()) == [
-        "vectorization", "device", "threads", "network.context", "objective.discount", "objective.novelty_weight",
-        "replay.window", "replay.batch_tokens", "replay.replay_ratio", "learner.learning_rate", "learner.target_rate",
-        "learner.compile",
+        "vectorization", "device", "threads", "text.length", "network.context", "objective.discount",
+        "objective.novelty_weight",
+        "replay.window", "replay.batch_tokens", "replay.replay_ratio", "learner.learning_rate",
+        "learner.pretrained_rate", "learner.target_rate", "learner.compile",
     ]  # fmt: skip
 
 

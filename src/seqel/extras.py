@@ -18,6 +18,10 @@ KNOWN = {
     "onnx": ("serve", "export"),
     "onnxscript": ("serve", "export"),
     "onnxruntime": ("serve", "an exported agent"),
+    "tokenizers": ("text", "text.encoder = 'tokens'"),
+    "transformers": ("text", "a pretrained model"),
+    "huggingface_hub": ("text", "a pretrained model"),
+    "peft": ("text", "text.tuning = 'lora' or 'prefix'"),
     "wandb": ("wandb", "--wandb"),
     "envpool": ("pool", "vectorization = 'envpool'"),
 }

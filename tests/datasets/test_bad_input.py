@@ -15,7 +15,7 @@ from seqel.datasets import dataset as datasets
 from seqel.datasets.dataset import load
 from seqel.datasets.reading import chunks as lines
 from seqel.errors import DataError, MissingExtraError
-from seqel.spaces.kinds.text import hash_text
+from seqel.spaces.text_readers import hash_text
 
 HEAD = "who,step,x,do,gain\n"
 GOOD = "a,0,1.5,go,1\na,1,2.5,stay,0\nb,0,3.5,go,1\n"

@@ -13,7 +13,7 @@ from seqel.datasets.importing import vocabulary as names
 from seqel.errors import DataError
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
-from seqel.spaces.kinds.text import hash_text
+from seqel.spaces.text_readers import hash_text
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from seqel.datasets.hashing import hash_names, hash_texts, splitmix64
-from seqel.spaces.kinds.text import hash_text
+from seqel.spaces.text_readers import hash_text
 
 
 def test_texts_are_hashed_as_one_by_one() -> None:

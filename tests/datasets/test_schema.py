@@ -105,9 +105,9 @@ def test_an_invalid_text_length_is_refused(length: Any) -> None:
 
 def test_the_text_length_of_a_schema_is_that_of_the_hash() -> None:
     from seqel.datasets import schema
-    from seqel.spaces.kinds.text import LONGEST_TEXT, TEXT_TOKENS
+    from seqel.spaces.text_readers import LONGEST_TEXT, TEXT_LENGTH
 
-    assert (schema.TEXT_LENGTH, schema.LONGEST_TEXT) == (TEXT_TOKENS, LONGEST_TEXT)
+    assert (schema.TEXT_LENGTH, schema.LONGEST_TEXT) == (TEXT_LENGTH, LONGEST_TEXT)
     assert "text_length" not in Schema("a", "b", "c").to_toml()  # stores of earlier schemas stay valid
 
 

@@ -19,7 +19,7 @@ from seqel.datasets.importing.episodes import stable_order
 from seqel.datasets.reading import chunks as lines
 from seqel.errors import ConfigError, DataError
 from seqel.integrity import checksum
-from seqel.spaces.kinds.text import hash_text
+from seqel.spaces.text_readers import hash_text
 
 
 def contents(dataset: Dataset) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pytest
 
 from seqel.datasets.dataset import Dataset, load
 from seqel.datasets.values import Lookup, as_text, canonical, is_missing
-from seqel.spaces.kinds.text import hash_text
+from seqel.spaces.text_readers import hash_text
 
 RNG = np.random.default_rng(0)
 VALUES: dict[str, list[Any]] = {

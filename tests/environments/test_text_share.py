@@ -33,7 +33,7 @@ class Talk(gym.Env[Any, Any]):
 
 @pytest.mark.parametrize(("longest", "said"), [(64, False), (128, True)])
 def test_the_share_of_long_texts_that_is_not_read_is_reported(longest: int, said: bool) -> None:
-    found = [text for text in probe(lambda: Talk(longest)).warnings if "is not read" in text]
+    found = [text for text in probe(lambda: Talk(longest)).all_warnings if "is not read" in text]
     assert bool(found) == said
     if said:
         assert (
@@ -45,7 +45,7 @@ def test_the_share_of_long_texts_that_is_not_read_is_reported(longest: int, said
 def test_more_of_a_text_is_read_if_the_setting_says_so() -> None:
     found = probe(lambda: Talk(128), read_as={"say": 128})
     assert found.observation.leaves[0].shape == (128,) and not [
-        text for text in found.warnings if "is not read" in text
+        text for text in found.all_warnings if "is not read" in text
     ]
     long, other = "a" * 100 + "b", "a" * 100 + "c"
     read = [found.observation.flatten({"say": text}, None)["say"] for text in (long, other)]

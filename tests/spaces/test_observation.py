@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from seqel.errors import SpaceError
 from seqel.spaces import ActionSpec, FlatObservation, Leaf, ObservationSpec
-from seqel.spaces.kinds.text import TEXT_TOKENS, hash_text
+from seqel.spaces.text_readers import TEXT_LENGTH, hash_text
 
 INF = float("inf")
 
@@ -62,7 +62,7 @@ def batched(space: spaces.Space[Any], items: list[Any]) -> Any:
         (spaces.Discrete(5), "categories", (1,), "int64"),
         (spaces.MultiDiscrete([3, 4]), "categories", (2,), "int64"),
         (spaces.MultiDiscrete(np.array([[3, 4], [5, 6]])), "categories", (4,), "int64"),
-        (spaces.Text(20), "text", (TEXT_TOKENS,), "int16"),
+        (spaces.Text(20), "text", (TEXT_LENGTH,), "int16"),
     ],
     ids=str,
 )
@@ -194,7 +194,7 @@ def test_texts_keep_their_beginning_and_differ() -> None:
     assert (hash_text("") != 0).sum() == 1 and (hash_text("é" * 500) != 0).all()
     spec = ObservationSpec.from_space(spaces.Text(9))
     rows = spec.flatten(("abc", "abd"), 2)["observation"]
-    assert rows.shape == (2, TEXT_TOKENS) and (rows[0] != rows[1]).any() and rows.flags.writeable
+    assert rows.shape == (2, TEXT_LENGTH) and (rows[0] != rows[1]).any() and rows.flags.writeable
 
 
 class Mission(spaces.Space[str]):

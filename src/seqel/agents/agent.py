@@ -25,6 +25,7 @@ from seqel.errors import ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
 from seqel.networks.trunks.base import State
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
+from seqel.texts.embeddings import Embed
 from seqel.types import Decision, QOutput
 
 __all__ = ["Agent", "AgentState"]
@@ -266,13 +267,18 @@ class Agent:
         return artifact.save(Path(directory), self.network, self.info)
 
     @classmethod
-    def load(cls, directory: str | Path, device: str | torch.device = "cpu") -> Agent:
+    def load(
+        cls, directory: str | Path, device: str | torch.device = "cpu", *, text_encoder: Embed | None = None
+    ) -> Agent:
         """Load what `save` wrote. For a run's folder, its `agent/` is loaded.
+
+        text_encoder: the function from texts to vectors, if the agent was trained with one.
 
         Raises:
             CheckpointError: a file is missing, truncated, or of another version.
+            ConfigError: the agent's pretrained model is not known on this machine, or its text encoder is missing.
         """
-        network, info = artifact.load(Path(directory))
+        network, info = artifact.load(Path(directory), text_encoder)
         return cls(network.to(device).eval(), info)
 
 

@@ -17,12 +17,15 @@ from safetensors.torch import save as save_tensors
 
 from seqel.agents.description import check_info, check_leaves, require_same_weights
 from seqel.agents.info import AgentInfo
-from seqel.errors import CheckpointError, SeqelError, StorageError
+from seqel.errors import CheckpointError, ConfigError, SeqelError, StorageError
 from seqel.integrity import require_own, too_large
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.spaces.text_readers import HASHED, is_registered, register
 from seqel.storage import atomic_directory
+from seqel.texts.embeddings import Embed
+from seqel.texts.make import reader_from_json
 
 __all__ = ["info", "load", "save"]
 
@@ -30,6 +33,7 @@ FORMAT = 1
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 SUMS = "crc32"  # of both files
 KEYS = {"format", "network", "observation", "action", "info", SUMS}
+TEXT = "text"  # how texts are read, if not as hashed trigrams
 CONFIG_LIMIT = 1 << 28  # bytes; vocabularies are the largest part of a description
 
 
@@ -46,6 +50,9 @@ def save(directory: Path, network: QNetwork, info: AgentInfo) -> Path:
         "action": asdict(network.action_spec),
         "info": info,
     }
+    reader = network.observation_spec.text_reader
+    if reader is not None:
+        config[TEXT] = reader.to_json()
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     weights = save_tensors(tensors)
     try:
@@ -59,10 +66,13 @@ def save(directory: Path, network: QNetwork, info: AgentInfo) -> Path:
     return directory
 
 
-def load(directory: Path) -> tuple[QNetwork, AgentInfo]:
+def load(directory: Path, embed: Embed | None = None) -> tuple[QNetwork, AgentInfo]:
     """Read what `save` wrote; `directory` may also be a run's folder that contains `agent/`.
 
+    embed: the function that encodes texts, for an agent that was trained with one.
+
     Raises:
+        ConfigError: the pretrained model that the agent needs is not known on this machine, or the function is missing.
         CheckpointError: a file is missing, truncated, altered, or of another version.
     """
     directory, root = _agent_of(directory)
@@ -80,10 +90,13 @@ def load(directory: Path) -> tuple[QNetwork, AgentInfo]:
     try:
         spec = ObservationSpec.from_json(config["observation"])
         check_leaves(spec)
+        _load_reader(spec, config.get(TEXT), embed)
         action = ActionSpec(**{name: tuple(value) for name, value in config["action"].items()})
         described = NetworkConfig(**config["network"])
         require_same_weights(described, spec, action, weights)
         network = QNetwork(described, spec, action)
+    except _ReaderUnavailable as error:
+        raise ConfigError(f"{directory}: {error}") from error.__cause__
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError, SeqelError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{directory / CONFIG}: expected an agent's description, but {reason}") from error
@@ -95,6 +108,24 @@ def load(directory: Path) -> tuple[QNetwork, AgentInfo]:
     if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
         raise CheckpointError(f"{path} holds weights that are not finite")
     return network, config["info"]
+
+
+class _ReaderUnavailable(Exception):
+    """The agent is intact, but this machine lacks its model, or the caller did not pass its function."""
+
+
+def _load_reader(spec: ObservationSpec, described: Any, embed: Embed | None) -> None:
+    """Make the reader of an agent's texts, unless this process has it. Raises ValueError if it is not the leaves' reader."""
+    names = {leaf.reader for leaf in spec.texts} - {HASHED}
+    if not names or all(map(is_registered, names)):
+        return
+    try:
+        reader = reader_from_json(described, embed)
+    except ConfigError as error:
+        raise _ReaderUnavailable(str(error)) from error
+    if names != {reader.name} or any(leaf != reader.leaf(leaf.path, leaf.keys) for leaf in spec.texts):
+        raise ValueError(f"texts are read by {sorted(names)}, but the agent describes {reader.name!r}")
+    register(reader)
 
 
 def info(directory: Path) -> AgentInfo:
@@ -131,7 +162,7 @@ def _read_config(directory: Path, root: Path) -> dict[str, Any]:
             f"{path}: expected format {FORMAT}, got {got!r}; it was saved by another version of Seqel"
         )
     sums = config.get(SUMS)
-    if set(config) != KEYS or not isinstance(sums, dict) or set(sums) != {WEIGHTS, CONFIG}:
+    if set(config) - {TEXT} != KEYS or not isinstance(sums, dict) or set(sums) != {WEIGHTS, CONFIG}:
         raise CheckpointError(
             f"{path} is damaged: expected the keys {sorted(KEYS)} with the checksums of both files, got {sorted(config)}"
         )

@@ -13,6 +13,7 @@ from seqel.cli.arguments import EnvArguments, Json, RequiredEnv, settings, value
 if TYPE_CHECKING:
     from seqel.cli.output import Output
     from seqel.environments.probe import Probe
+    from seqel.spaces import Leaf
     from seqel.training.config import RunConfig
     from seqel.training.online.trainer import OnlineTrainer
     from seqel.types import Episode
@@ -80,6 +81,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         times = _timed(trainer)
     finally:
         trainer.close()
+    found = trainer.probe  # which knows how texts are read
     report = _report(arguments.env, found, trainer, times) | {"processor": describe_processor(trainer.device)}
     report["warnings"] += [said for said in (problem, slow_precision(trainer.config), warning) if said is not None]
     _show(report, trainer.config, arguments, output)
@@ -137,9 +139,10 @@ def _report(name: str, found: Probe, trainer: OnlineTrainer, times: dict[str, fl
     return {
         "env": name,
         "observation": [
-            {"path": leaf.path, "kind": leaf.kind, "shape": leaf.shape, "dtype": leaf.dtype}
+            {"path": leaf.path, "kind": leaf.kind, "shape": leaf.shape, "dtype": leaf.dtype, "reads": _reads(leaf)}
             for leaf in found.observation.leaves
         ],
+        "pretrained": _pretrained(trainer),
         "actions": found.action.actions if found.action.dims == 1 else list(found.action.sizes),
         "action_mask": found.masked,
         "mask_in_observation": found.mask_in_observation,
@@ -169,8 +172,28 @@ def _report(name: str, found: Probe, trainer: OnlineTrainer, times: dict[str, fl
             "validation_seconds": validation,
             "replay_bytes": trainer.replay.nbytes,
         },
-        "warnings": [*found.warnings, *_heavy(trainer.replay.nbytes), *_long(validation, learning, longest)],
+        "warnings": [*found.all_warnings, *_heavy(trainer.replay.nbytes), *_long(validation, learning, longest)],
     }
+
+
+def _reads(leaf: Leaf) -> str:
+    """Return how a leaf is read, in words."""
+    from seqel.spaces.kinds.registry import KINDS
+    from seqel.spaces.text_readers import reader_of
+
+    return reader_of(leaf).reads if leaf.kind == "text" else KINDS[leaf.kind].reads
+
+
+def _pretrained(trainer: OnlineTrainer) -> list[dict[str, Any]]:
+    """Return name and numbers of weights of each pretrained model that is trained."""
+    from seqel.pretrained.adapted import Adapted
+
+    parts = [part for part in trainer.agent.network.modules() if isinstance(part, Adapted)]
+    return [
+        {"model": part.shared.base.name, "trained": trained, "weights": every}
+        for part in parts
+        for trained, every in [part.sizes()]
+    ]
 
 
 def learning_seconds(config: RunConfig, times: dict[str, float]) -> float:
@@ -220,7 +243,6 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
     from rich.markup import escape
     from rich.table import Table
 
-    from seqel.spaces.kinds.registry import KINDS
     from seqel.terminal import duration
 
     table = Table(
@@ -230,8 +252,11 @@ def _show(report: dict[str, Any], config: RunConfig, arguments: Arguments, outpu
     table.add_column()
     for leaf in report["observation"]:
         shape = "x".join(map(str, leaf["shape"]))
+        table.add_row("observes", f"[cyan]{leaf['path']}[/] {leaf['kind']} {shape} {leaf['dtype']}: {leaf['reads']}")
+    for part in report["pretrained"]:
+        share = part["trained"] / part["weights"]
         table.add_row(
-            "observes", f"[cyan]{leaf['path']}[/] {leaf['kind']} {shape} {leaf['dtype']}: {KINDS[leaf['kind']].reads}"
+            "trains", f"{part['trained']:,} of the {part['weights']:,} weights of {part['model']} ({share:.1%})"
         )
     table.add_row("token", "one per step: the observation, the previous action and reward, a first-step flag, a clock")
     source = "observation" if report["mask_in_observation"] else "info"

@@ -144,7 +144,9 @@ def _sessions(
     from seqel.training.sources import open_source, reencode_for_agent
 
     kept = agent.info.get("encoding")
-    source = open_source(files, schema or (None if kept is None else kept["schema"]))
+    source = open_source(
+        files, schema or (None if kept is None else kept["schema"]), agent.observation_spec.text_reader
+    )
     if held_out:
         source = _only_held_out(agent, source)
     if kept is not None:

@@ -201,13 +201,14 @@ def _moved(arguments: Arguments, folder: Path) -> Source:
     """Open the recorded sessions of a run where they are now, with the schema of its agent unless another one is given."""
     from seqel.agents import artifact
     from seqel.errors import CheckpointError
+    from seqel.runs.text_reader import load_reader
     from seqel.training.sources import open_source
 
     schema: Any = arguments.schema
     if schema is None:
         with suppress(CheckpointError):  # nothing was validated yet: then a table needs --schema
             schema = artifact.info(folder).get("encoding", {}).get("schema")
-    return open_source(arguments.data, schema)
+    return open_source(arguments.data, schema, load_reader(folder))
 
 
 def _trackers(arguments: Arguments) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from seqel.datasets.hashing import splitmix64
 from seqel.datasets.reading.readers import open_source
 from seqel.datasets.reading.table import expand
 from seqel.errors import DataError, SeqelError
+from seqel.spaces.text_readers import HASHED, TextReader, is_registered, register
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from seqel.datasets.schema import Schema
     from seqel.replay.episode_buffer import EpisodeBuffer
     from seqel.spaces import ActionSpec, ObservationSpec
+    from seqel.texts.config import TextConfig
 
 __all__ = ["Dataset", "StoreWarning", "load"]
 
@@ -115,6 +117,7 @@ def load(
     *,
     duplicates: str = "refuse",
     progress: Callable[[float], None] | None = None,
+    text: TextConfig | TextReader | None = None,
 ) -> Dataset:
     """Read a table (a file, several files, or a pattern) as episodes.
 
@@ -128,6 +131,7 @@ def load(
             writable.
         duplicates: "refuse" rows that equal another row in every column that the schema names, or keep the "first" of
             them. Rows with the same order but other values keep the order of the file.
+        text: how text columns are read: settings, or the reader of an agent (`agent.text_reader`); None: as hashed trigrams.
         progress: called during the import with the completed fraction, 0 to 1.
 
     Raises:
@@ -150,11 +154,16 @@ def load(
         "files": [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths],
         "schema": schema.digest,
     }
-    name = sha256(json.dumps([[str(path) for path in paths], schema.digest]).encode()).hexdigest()[:16]
+    identity: list[Any] = [[str(path) for path in paths], schema.digest]
+    text, described = _text(text)
+    if described is not None and schema.of_kind("text"):
+        made_from["text"] = described
+        identity.append(described)
+    name = sha256(json.dumps(identity).encode()).hexdigest()[:16]
     directory = _cache(paths[0], cache) / f"{paths[0].name.split('.')[0]}-{name}"
     found = _open(directory, made_from)
     if found is None:
-        store.build(directory, paths, schema, made_from, progress)
+        store.build(directory, paths, schema, made_from, progress, text)
         found = _open(directory, made_from)
         if found is None:
             raise DataError(f"{directory}: the store could not be read back after it was written")
@@ -165,6 +174,17 @@ def load(
             f"each step once ({report['duplicates']:,} such rows in total): remove them from the file"
         )
     return found
+
+
+def _text(text: TextConfig | TextReader | None) -> tuple[TextConfig | TextReader | None, Any]:
+    """Return how texts are read, as a reader unless that has to be learned from the table, and what identifies it."""
+    if text is None or isinstance(text, TextReader):
+        return text, None if text is None or text.name == HASHED else text.name
+    if text.encoder == "tokens":
+        return text, {"encoder": "tokens", "vocabulary": text.vocabulary, "length": text.tokens}
+    from seqel.texts.make import make_reader  # imports torch
+
+    return _text(make_reader(text))
 
 
 def _open(directory: Path, made_from: dict[str, Any]) -> Dataset | None:
@@ -187,6 +207,10 @@ def open_store(directory: Path, meta: dict[str, Any]) -> Dataset:
     from seqel.replay.episode_buffer import EpisodeBuffer
 
     encoding = Encoding.from_json(json.loads((directory / store.ENCODING).read_text(encoding="utf-8")))
+    if encoding.reader and not is_registered(encoding.reader):
+        from seqel.texts.make import reader_from_json  # imports torch
+
+        register(reader_from_json(json.loads((directory / store.READER).read_text(encoding="utf-8"))))
     recorded = EpisodeBuffer(
         store.layout_of(encoding),
         store.open_columns(directory, meta),

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqel.datasets.schema import Schema, nearest
+from seqel.datasets.text_columns import text_reader
 from seqel.datasets.values import Lookup, as_text, is_missing
 from seqel.errors import DataError, SpaceError
 from seqel.spaces import ActionSpec, FlatObservation, Leaf, ObservationSpec
 from seqel.spaces.kinds.registry import KINDS
-from seqel.spaces.kinds.text import TEXT_BUCKETS, hash_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,6 +49,7 @@ class Encoding:
     missing: tuple[str, ...]  # number and vector columns that were missing somewhere
     offsets: dict[str, float] = field(default_factory=dict)  # number column -> what is subtracted from it, if anything
     more_actions: tuple[tuple[str, ...], ...] = ()  # code -> name, of the second action column on
+    reader: str = ""  # the name of the reader of text columns; "": hashed trigrams
 
     @property
     def observation(self) -> ObservationSpec:
@@ -72,7 +73,7 @@ class Encoding:
             leaves.append(Leaf(CATEGORIES, (CATEGORIES,), "categories", (k,), "int64", (k,), (0,) * k, tuple(sizes)))
         for name in self.schema.of_kind("text"):
             path = f"text/{name}"
-            leaves.append(Leaf(path, (path,), "text", (self.schema.text_length,), "int16", sizes=(TEXT_BUCKETS,)))
+            leaves.append(text_reader(self.reader, self.schema).leaf(path, (path,)))
         names = self.schema.of_kind("vector")
         leaves += [_vector(f"vector/{name}", self.widths[name], int(name in self.missing)) for name in names]
         leaves += [
@@ -125,7 +126,7 @@ class Encoding:
         for name in self.schema.of_kind("text"):
             value = values.get(name)
             text = "" if is_missing(value) else as_text(value)
-            out[f"text/{name}"] = hash_text(text, self.schema.text_length).copy()
+            out[f"text/{name}"] = text_reader(self.reader, self.schema).read([text])[0]
         for name in self.schema.of_kind("vector"):
             out[f"vector/{name}"] = self._vector(name, values)
         for name in self.schema.of_kind("entities"):
@@ -183,6 +184,8 @@ class Encoding:
         found = {**asdict(self), "schema": self.schema.to_json()}
         if not self.more_actions:  # omitted, so that encodings with one action column stay the same as older ones
             del found["more_actions"]
+        if not self.reader:  # likewise
+            del found["reader"]
         return found
 
     @classmethod
@@ -196,6 +199,7 @@ class Encoding:
             tuple(data["missing"]),
             {name: float(offset) for name, offset in data.get("offsets", {}).items()},
             tuple(tuple(names) for names in data.get("more_actions", ())),
+            str(data.get("reader", "")),
         )
 
 

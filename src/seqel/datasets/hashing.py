@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqel.extras import require
-from seqel.spaces.kinds.text import TEXT_BUCKETS, TEXT_TOKENS
+from seqel.spaces.text_readers import TEXT_BUCKETS, TEXT_LENGTH
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,8 +20,8 @@ __all__ = ["hash_names", "hash_texts", "splitmix64"]
 ROWS = 65_536  # texts per block, which keeps the blocks of bytes small
 
 
-def hash_texts(texts: Series, length: int = TEXT_TOKENS) -> NDArray[np.int16]:
-    """Hash each text as `seqel.spaces.kinds.text.hash_text`; a missing text counts as empty.  -> (N, length) int16."""
+def hash_texts(texts: Series, length: int = TEXT_LENGTH) -> NDArray[np.int16]:
+    """Hash each text as `seqel.spaces.text_readers.hash_text`; a missing text counts as empty.  -> (N, length) int16."""
     parts = [_trigrams(texts[start : start + ROWS], length) for start in range(0, len(texts), ROWS)]
     return np.concatenate(parts) if parts else np.zeros((0, length), np.int16)
 

@@ -33,7 +33,7 @@ __all__ = ["KINDS", "Schema", "nearest"]
 
 KINDS = ("number", "category", "text", "vector", "entities")
 ENDS = ("terminated", "truncated")
-TEXT_LENGTH, LONGEST_TEXT = 64, 4096  # as in `seqel.spaces.kinds.text`, which would import numpy
+TEXT_LENGTH, LONGEST_TEXT = 64, 4096  # as in `seqel.spaces.text_readers`, which would import numpy
 ENTITIES = 32  # `seqel.spaces.kinds.entities.LIMIT`
 
 

@@ -3,6 +3,7 @@
     meta.json      what it was made from (files, schema), the columns, the import's report; size and CRC-32 of every file,
                    including its own content
     encoding.json  vocabularies: how a raw row becomes an observation
+    reader.json    how texts are read, such as their vocabulary
     NN.bin         a column of the layout, row-major, one row per slot
     episodes.npy   (episodes, 4 + M) slot, length, start, terminated, previous action
     names.bin, name_ends.npy, hashes.npy    names and hashes of the sessions
@@ -26,10 +27,12 @@ from seqel.datasets.encoding import Encoding
 from seqel.datasets.importing.episodes import Counts, assemble
 from seqel.datasets.importing.rows import import_rows
 from seqel.datasets.reading.table import Table
+from seqel.datasets.text_columns import sample_texts
 from seqel.errors import CheckpointError, DataError
 from seqel.extras import require
 from seqel.integrity import checksum, crc32, require_own
 from seqel.replay.layout import Layout
+from seqel.spaces.text_readers import HashedReader, TextReader, register
 from seqel.storage import atomic_directory
 
 if TYPE_CHECKING:
@@ -40,12 +43,21 @@ if TYPE_CHECKING:
 
     from seqel.datasets.importing.rows import Imported
     from seqel.datasets.schema import Schema
+    from seqel.texts.config import TextConfig
 
 __all__ = ["VERSION", "build", "layout_of", "open_columns", "read_meta"]
 
-VERSION = 2
+VERSION = 3
 META, ENCODING = "meta.json", "encoding.json"
-SIDE = (ENCODING, "episodes.npy", "hashes.npy", "name_ends.npy", "names.bin")  # all files but meta.json and the columns
+READER = "reader.json"  # how texts are read, if not as hashed trigrams
+SIDE = (
+    ENCODING,
+    READER,
+    "episodes.npy",
+    "hashes.npy",
+    "name_ends.npy",
+    "names.bin",
+)  # all files but meta.json and the columns
 
 
 def layout_of(encoding: Encoding) -> Layout:
@@ -60,8 +72,11 @@ def build(
     schema: Schema,
     made_from: dict[str, Any],
     progress: Callable[[float], None] | None = None,
+    texts: TextConfig | TextReader | None = None,
 ) -> None:
     """Import the files into a new store, which replaces an old one. If the import fails, the old store is unchanged.
+
+    texts: how text columns are read: by a reader, or by one that is made for these texts; None: hashed trigrams.
 
     Raises:
         DataError: the import failed, or no transition is left to train on.
@@ -71,13 +86,29 @@ def build(
         buckets = temporary / "buckets"
         buckets.mkdir()
         table = Table(files)
-        imported = import_rows(table, schema, buckets, progress)
+        reader = _reader(texts, table, schema)
+        imported = import_rows(table, schema, buckets, reader, progress)
         report, sums = _write(temporary, imported, table)
         buckets.rmdir()
         (temporary / ENCODING).write_text(json.dumps(imported.encoding.to_json(), ensure_ascii=False), encoding="utf-8")
+        (temporary / READER).write_text(json.dumps(reader.to_json(), ensure_ascii=False), encoding="utf-8")
         sums |= {name: checksum(temporary / name) for name in SIDE}
         meta = {"format": "seqel-dataset", "version": VERSION, "made_from": made_from, **report, "files": sums}
         (temporary / META).write_bytes(_sealed(meta))
+
+
+def _reader(texts: TextConfig | TextReader | None, table: Table, schema: Schema) -> TextReader:
+    if texts is None or not schema.of_kind("text"):
+        return HashedReader(schema.text_length)
+    if isinstance(texts, TextReader):
+        reader: TextReader = texts
+    else:
+        from seqel.texts.make import make_reader  # imports torch
+
+        table.require(schema.of_kind("text"))
+        reader = make_reader(texts, sample_texts(table, schema)) or HashedReader(schema.text_length)
+    register(reader)
+    return reader
 
 
 def _write(directory: Path, imported: Imported, table: Table) -> tuple[dict[str, Any], dict[str, tuple[int, str]]]:

@@ -46,7 +46,13 @@ class Probe:
     suggested: dict[str, Any] = field(default_factory=dict)  # settings the environment itself asks for
     warnings: list[str] = field(default_factory=list)
     mask_in_observation: bool = False  # the mask is `observation["action_mask"]`
+    texts: TextShare | None = None  # the texts of its observations
     rewarded: float = 0.0  # share of the steps whose reward was not 0
+
+    @property
+    def all_warnings(self) -> list[str]:
+        """The warnings, and those about texts, which depend on how the observation is read."""
+        return [*self.warnings, *([] if self.texts is None else self.texts.warnings(self.observation))]
 
     @property
     def horizon(self) -> int | None:
@@ -152,6 +158,7 @@ def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[s
         steps_per_second=taken / max(seconds, 1e-9),
         suggested=suggested,
         mask_in_observation=env.mask_in_observation,
+        texts=texts,
         rewarded=rewarded / max(taken, 1),
     )
     found.warnings.extend([*watcher.warnings(), *_warnings(found, taken)])
@@ -161,7 +168,6 @@ def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[s
             f"reset(seed={seed}) and the same actions gave different results ({differed}): runs cannot be repeated, and "
             "open episodes are lost when a run is resumed. Call super().reset(seed=seed), and draw only from self.np_random"
         )
-    found.warnings.extend(texts.warnings())
     return found
 
 
@@ -184,6 +190,4 @@ def _warnings(found: Probe, taken: int) -> list[str]:
             )
     if found.reward_range == (0.0, 0.0):
         said.append("random play got no reward at all: the first one must be found by chance, which may take long")
-    texts = [leaf.path for leaf in found.observation.leaves if leaf.kind == "text"]
-    said.extend(f"{path!r} is text: it is read as hashed byte trigrams, so word order is mostly lost" for path in texts)
     return said

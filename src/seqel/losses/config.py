@@ -109,6 +109,6 @@ class ObjectiveConfig:
             )
         if self.novelty_weight > 0.0 and self.discount == 0.0:
             raise ConfigError(
-                f"objective.novelty_weight = {self.novelty_weight} needs a discount above 0, got 0: with it every step counts "
-                "as the end of the episode. Set novelty_weight to 0 or leave it at 'auto'"
+                f"objective.novelty_weight = {self.novelty_weight} needs a discount above 0, got 0: with it every step "
+                "counts as the end of the episode. Set novelty_weight to 0 or leave it at 'auto'"
             )

@@ -19,9 +19,13 @@ from seqel.runs.folder import RunFolder
 from seqel.runs.loop import OnRecord, run_to_end
 from seqel.runs.restore import restore, restore_best
 from seqel.runs.run_config import CONFIG
+from seqel.runs.text_reader import load_reader, save_reader
 from seqel.runs.trackers.base import Tracker
 from seqel.runs.trackers.registry import open_trackers
 from seqel.runs.trust import Known, known, remember, require_inside
+from seqel.spaces.text_readers import TextReader, register
+from seqel.texts.embeddings import Embed
+from seqel.texts.make import make_reader
 from seqel.training import config as configs
 from seqel.training.action_features import read_action_features, settings_for
 from seqel.training.config import RunConfig, with_settings
@@ -52,6 +56,7 @@ def train(
     settings: dict[str, Any] | None = None,
     memoryless: bool = False,
     action_features: str | Path | NDArray[Any] | None = None,
+    text_encoder: Embed | None = None,
     trackers: Sequence[str | Tracker] | None = None,
     progress: bool | OnRecord | None = True,
 ) -> Agent:
@@ -73,6 +78,8 @@ def train(
         memoryless: train the same learner without the history, to measure what memory contributes.
         action_features: (A, F) numbers that describe each action, or a table whose first column holds its name. Actions are
             then scored by their features (`network.actions = "embedded"`).
+        text_encoder: a function from R texts to vectors (R, W), as which texts in observations are read. It is called once
+            per different text and is not trained.
         trackers: experiment trackers, "tensorboard" or "wandb", or objects with the methods of
             `seqel.runs.trackers.base.Tracker`; None: those of the config. One that fails is a warning.
         progress: True: a live display on standard error; False or None: none; or a function to call with each `Record`.
@@ -87,6 +94,8 @@ def train(
         settings["trackers"] = tuple(one for one in trackers if isinstance(one, str))
     if memoryless:
         settings["memoryless"] = True
+    if text_encoder is not None:
+        settings["text.encoder"] = "callable"
     if env is None and data is None:
         raise ConfigError("train: expected an environment, data, or both; got neither")
     if data is not None:
@@ -99,15 +108,17 @@ def train(
     require_fast_precision(config)
     opened = open_trackers(config.trackers if trackers is None else trackers)
     here = Path.cwd()  # an environment may change it
-    source = None if data is None else open_source(data, config.offline.schema)
+    reader = None if text_encoder is None else make_reader(config.text, embed=text_encoder)
+    source = None if data is None else open_source(data, config.offline.schema, reader or config.text)
     initial = _load_agent(start if start is not None else config.init_from or None)
     make = None if env is None else resolve(env, **config.env_args)
     config, features = _with_action_features(config, action_features, make, source, here)
-    trainer, records = build(config, make, source, initial)
+    trainer, records = build(config, make, source, initial, reader)
     try:
         if features is not None:
             trainer.learner.describe_actions(features)
         folder = RunFolder.create(here / out, trainer.config) if out is not None else _new_folder(trainer.config, here)
+        save_reader(folder.path, trainer.agent.observation_spec.text_reader)
         remember(folder.path, trainer.config)
         trainer.begin()
         return run_to_end(trainer, records, folder, progress, opened)
@@ -120,14 +131,18 @@ def _load_agent(start: str | Path | Agent | None) -> Agent | None:
 
 
 def build(
-    config: RunConfig, make: EnvMaker | None, source: Source | None, start: Agent | None = None
+    config: RunConfig,
+    make: EnvMaker | None,
+    source: Source | None,
+    start: Agent | None = None,
+    reader: TextReader | None = None,
 ) -> tuple[Trainer, Iterator[Record]]:
     """Return the trainer for a config, and its loop: online if there is an environment, otherwise offline."""
     if make is None:
         assert source is not None
         offline_trainer = OfflineTrainer(config, source)
         return offline_trainer, offline.records(offline_trainer)
-    online_trainer = OnlineTrainer(config, make, start=start, source=source)
+    online_trainer = OnlineTrainer(config, make, start=start, source=source, reader=reader)
     return online_trainer, online.records(online_trainer)
 
 
@@ -138,6 +153,7 @@ def resume(
     data: Source | None = None,
     steps: int | None = None,
     trust: bool = False,
+    text_encoder: Embed | None = None,
     trackers: Sequence[str | Tracker] | None = None,
     progress: bool | OnRecord | None = True,
 ) -> Agent:
@@ -153,6 +169,7 @@ def resume(
         trust: import and open what the run's config.toml names even if the run was not started on this machine, and
             accept an edited config.toml. A run from another machine may name code that does anything: read the file
             first.
+        text_encoder: the function that the run reads texts with, if it was trained with one.
         trackers: as for `train`; None: those of the run, without "wandb" if the run is from another machine: a file must
             not decide that data is sent.
 
@@ -175,15 +192,18 @@ def resume(
         if steps is not None:
             config = with_settings(config, {"steps" if online_run else "offline.updates": steps})
         config, notes = resumed_here(config)
+        reader = load_reader(run.path, text_encoder)
+        if reader is not None:
+            register(reader)
         newest, best = run.checkpoints.latest(), run.best()
         if trackers is None:
             trackers = [name for name in config.trackers if confirmed.trusted or name != "wandb"]
         opened = open_trackers(trackers)
         source, initial = _named_files(
-            run, config, confirmed, data, has_weights=newest is not None and best is not None
+            run, config, confirmed, data, reader, has_weights=newest is not None and best is not None
         )
         make = _environment(run, config, confirmed, env) if online_run else None
-        trainer, records = build(config, make, source, initial)
+        trainer, records = build(config, make, source, initial, reader)
         try:
             restored = restore(trainer, run, newest, source)
             if restored and isinstance(trainer, OnlineTrainer):
@@ -208,7 +228,12 @@ def _extend(trainer: Trainer, steps: int) -> None:
 
 
 def _named_files(
-    run: RunFolder, config: RunConfig, confirmed: Known, data: Source | None, has_weights: bool
+    run: RunFolder,
+    config: RunConfig,
+    confirmed: Known,
+    data: Source | None,
+    reader: TextReader | None,
+    has_weights: bool,
 ) -> tuple[Source | None, Agent | None]:
     """Return a resumed run's recorded data and the agent it started from, after checking that its files may be opened.
 
@@ -218,10 +243,11 @@ def _named_files(
     Raises TrustError if the run is from another machine and names files outside its folder.
     """
     given = (set() if data is None else {"offline.files", "offline.schema"}) | ({"init_from"} if has_weights else set())
+    given |= set() if reader is None else {"text.model"}  # it was found where the user keeps models, not by this name
     if not confirmed.trusted:
         require_inside(config, run.path, source=str(run.path / CONFIG), confirm=_how_to_confirm(run), given=given)
     found = data if data is not None else config.offline.files or None
-    source = None if found is None else open_source(found, config.offline.schema)
+    source = None if found is None else open_source(found, config.offline.schema, reader or config.text)
     return source, _load_agent((run.agent if has_weights else config.init_from) if config.init_from else None)
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Known", "known", "named_by", "remember", "require_inside"]
 
-PATHS = ("init_from", "replay.directory", "offline.files", "offline.schema", "offline.action_features")
+PATHS = ("init_from", "replay.directory", "offline.files", "offline.schema", "offline.action_features", "text.model")
 
 
 @dataclass(frozen=True, slots=True)

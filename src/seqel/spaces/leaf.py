@@ -30,6 +30,7 @@ class Leaf:
     sizes: tuple[int, ...] = ()  # categories: number of codes, an element; grid: codes, a channel; text: buckets
     low: tuple[float, ...] = ()  # vector: bounds, an element (infinite where there are none)
     high: tuple[float, ...] = ()
+    reader: str = ""  # text: the name of its reader (`text_readers.py`); "": hashed trigrams
 
     @property
     def channels_last(self) -> bool:

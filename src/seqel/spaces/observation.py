@@ -18,6 +18,7 @@ from seqel.errors import ConfigError, SpaceError
 from seqel.spaces.kinds.base import Hint
 from seqel.spaces.kinds.registry import KINDS, describe, supported
 from seqel.spaces.leaf import Leaf
+from seqel.spaces.text_readers import HASHED, TextReader, reader_from_name, reader_of, register
 
 __all__ = ["FlatObservation", "ObservationSpec"]
 
@@ -65,9 +66,38 @@ class ObservationSpec:
         hints = {leaf.path: KINDS[leaf.kind].hint(leaf) for leaf in self.leaves}
         read_as = {path: hint for path, hint in hints.items() if hint is not None}
         try:
-            return ObservationSpec.from_space(space, read_as)
+            found = ObservationSpec.from_space(space, read_as)
         except ConfigError:  # another space altogether
-            return ObservationSpec.from_space(space)
+            found = ObservationSpec.from_space(space)
+        readers = {leaf.path: reader_of(leaf) for leaf in self.texts if leaf.reader != HASHED}
+        return found._with_readers(readers)
+
+    @property
+    def texts(self) -> tuple[Leaf, ...]:
+        """The leaves that are texts."""
+        return tuple(leaf for leaf in self.leaves if leaf.kind == "text")
+
+    @property
+    def text_reader(self) -> TextReader | None:
+        """The reader of the texts, which all have the same; None for hashed trigrams, or if there is no text.
+
+        Raises SpaceError if the reader is not loaded.
+        """
+        names = {leaf.reader for leaf in self.texts} - {HASHED}
+        return reader_from_name(names.pop()) if names else None
+
+    def with_text_reader(self, reader: TextReader) -> ObservationSpec:
+        """Return the spec with every text read by `reader`, which is registered."""
+        register(reader)
+        return self._with_readers({leaf.path: reader for leaf in self.texts})
+
+    def _with_readers(self, readers: Mapping[str, TextReader]) -> ObservationSpec:
+        return ObservationSpec(
+            tuple(
+                readers[leaf.path].leaf(leaf.path, leaf.keys) if leaf.kind == "text" and leaf.path in readers else leaf
+                for leaf in self.leaves
+            )
+        )
 
     @classmethod
     def from_json(cls, data: list[dict[str, Any]]) -> ObservationSpec:
@@ -78,8 +108,12 @@ class ObservationSpec:
         return cls(tuple(Leaf(**leaf) for leaf in leaves))
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Plain lists and dicts, for `config.json`."""
-        return [asdict(leaf) for leaf in self.leaves]
+        """Plain lists and dicts, for `config.json`. The name of a text's reader is left out where there is none to name."""
+        found = [asdict(leaf) for leaf in self.leaves]
+        for leaf in found:
+            if leaf["reader"] == HASHED:
+                del leaf["reader"]
+        return found
 
     @property
     def storage(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:

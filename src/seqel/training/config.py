@@ -11,6 +11,7 @@ from seqel.errors import ConfigError
 from seqel.losses.config import ObjectiveConfig
 from seqel.networks.config import NetworkConfig
 from seqel.settings import check, replace, section, setting
+from seqel.texts.config import TextConfig
 from seqel.training.presets import preset_settings
 
 __all__ = [
@@ -97,6 +98,14 @@ class LearnerConfig:
         ge=0.0,
         auto=-math.inf,
         known_as=("lr", "step_size", "alpha"),
+    )
+    pretrained_rate: float = setting(
+        -math.inf,
+        "Learning rate of the weights of a pretrained Transformer that are trained. 'auto': 0.2 for adapters and prefixes "
+        "(`text.tuning`), 0.02 if all of it is trained.",
+        unit="share of `learning_rate`",
+        ge=0.0,
+        auto=-math.inf,
     )
     warmup: int = setting(200, "Updates over which the learning rate rises linearly from 0.", unit="updates", ge=0)
     schedule: Literal["constant", "linear", "cosine"] = setting(
@@ -300,6 +309,7 @@ class RunConfig:
         known_as=("loggers", "logger"),
     )
     log_every: int = setting(2_000, "Environment steps between records.", unit="environment steps", ge=1)
+    text: TextConfig = section(TextConfig, "How texts in observations are encoded.")
     network: NetworkConfig = section(NetworkConfig, "The shape of the Q-network.")
     objective: ObjectiveConfig = section(ObjectiveConfig, "The loss and its terms.")
     exploration: ExplorationConfig = section(ExplorationConfig, "How the agent explores.")

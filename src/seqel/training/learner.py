@@ -16,6 +16,7 @@ from seqel.losses.td import masked_mean
 from seqel.losses.terms.registry import active_terms
 from seqel.networks.heads.registry import HEADS
 from seqel.networks.qnetwork import QNetwork
+from seqel.pretrained.adapted import Adapted
 from seqel.training.augmentation import shift_images
 from seqel.training.config import LearnerConfig
 from seqel.training.hardware.compilation import compiled
@@ -66,9 +67,14 @@ class Learner:
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         config = self.config
-        matrices = [p for p in self.network.parameters() if p.ndim >= 2]
-        others = [p for p in self.network.parameters() if p.ndim < 2]
-        groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        pretrained = {id(p) for part in self.network.modules() if isinstance(part, Adapted) for p in part.parameters()}
+        groups: list[dict[str, Any]] = []
+        for theirs, share in ((False, 1.0), (True, config.pretrained_rate)):
+            some = [p for p in self.network.parameters() if (id(p) in pretrained) == theirs]
+            matrices, others = [p for p in some if p.ndim >= 2], [p for p in some if p.ndim < 2]
+            groups.append({"params": matrices, "weight_decay": config.weight_decay, "share": share})
+            groups.append({"params": others, "weight_decay": 0.0, "share": share})
+        groups = [group for group in groups if group["params"]]
         if config.optimizer == "sgd":
             return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
         return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
@@ -86,7 +92,7 @@ class Learner:
         batch = batch.to(self.device)
         rate = rate_at(self.updates, progress, self.config)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         if self.config.image_shift:
             batch = shift_images(batch, self.network.observation_spec, self.config.image_shift)
         before = self.variance, self.variance_weight

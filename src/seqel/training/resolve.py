@@ -71,12 +71,18 @@ def for_length(config: RunConfig) -> RunConfig:
         ratio = _readable(REPLAY_RATIO / longer)
     if rate < 0.0:
         rate = _readable(LEARNING_RATE * math.sqrt(tokens / BATCH_TOKENS))
+    pretrained_rate = learner.pretrained_rate
+    if pretrained_rate < 0.0:
+        pretrained_rate = 0.02 if config.text.tuning == "full" else 0.2
     if target_rate < 0.0:
         target_rate = _readable(TARGET_RATE / longer)
     return dataclasses.replace(
         config,
+        text=dataclasses.replace(config.text, length=config.text.tokens),
         replay=dataclasses.replace(replay, batch_tokens=tokens, replay_ratio=ratio),
-        learner=dataclasses.replace(learner, learning_rate=rate, target_rate=target_rate),
+        learner=dataclasses.replace(
+            learner, learning_rate=rate, target_rate=target_rate, pretrained_rate=pretrained_rate
+        ),
     )
 
 

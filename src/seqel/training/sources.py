@@ -13,6 +13,8 @@ from seqel.agents.matching import require_equal_spaces
 from seqel.errors import ConfigError
 from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.spaces.text_readers import TextReader
+from seqel.texts.config import TextConfig
 
 __all__ = [
     "Data",
@@ -61,8 +63,12 @@ def source_names(data: Data) -> tuple[str, ...] | None:
     return None
 
 
-def open_source(data: Data, schema: str | Path | dict[str, Any] | None) -> Source:
+def open_source(
+    data: Data, schema: str | Path | dict[str, Any] | None, text: TextConfig | TextReader | None = None
+) -> Source:
     """Read `data`, or return it if it is in memory. `schema`: the TOML file, or the schema that an agent has kept.
+
+    text: how text columns are read: settings, or an agent's reader; None: as hashed trigrams.
 
     Raises:
         ConfigError: tables without a schema, or a schema for a Minari dataset. DataError: the data are invalid.
@@ -87,7 +93,8 @@ def open_source(data: Data, schema: str | Path | dict[str, Any] | None) -> Sourc
     from seqel.datasets.dataset import load
     from seqel.datasets.schema import Schema
 
-    return load(list(files), Schema.from_json(schema) if isinstance(schema, dict) else Schema.load(Path(schema)))
+    described = Schema.from_json(schema) if isinstance(schema, dict) else Schema.load(Path(schema))
+    return load(list(files), described, text=text)
 
 
 def described(source: Source) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def test_every_weight_learns_and_leading_axes_do_not_matter() -> None:
 def test_entities_see_each_other() -> None:
     """Pooling alone could not tell which features belong together in one set."""
     net, x = encoder(), sets(2, 2)
-    assert [type(layer).__name__ for layer in net.layers] == ["_Block"]
+    assert [type(layer).__name__ for layer in net.layers] == ["AttentionBlock"]
     with torch.no_grad():
         whole = net(x)
         net.layers = torch.nn.ModuleList()

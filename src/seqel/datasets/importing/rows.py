@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqel.datasets.encoding import Encoding, natural
-from seqel.datasets.hashing import hash_names, hash_texts
+from seqel.datasets.hashing import hash_names
 from seqel.datasets.importing import cells
 from seqel.datasets.importing.entities import entities
 from seqel.datasets.importing.masks import Masks
 from seqel.datasets.importing.vocabulary import Names, vocabulary
 from seqel.datasets.magnitudes import Magnitudes
+from seqel.datasets.text_columns import read_texts
 from seqel.datasets.text_lengths import TextsRead
 from seqel.datasets.values import Lookup
 from seqel.errors import DataError
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from seqel.datasets.reading.frames import Role
     from seqel.datasets.reading.table import Batch, Table
     from seqel.datasets.schema import Schema
+    from seqel.spaces.text_readers import TextReader
 
 __all__ = ["Imported", "import_rows", "roles"]
 
@@ -89,8 +91,16 @@ def roles(schema: Schema) -> dict[str, Role]:
 class _Pass:
     """The state of the pass."""
 
-    def __init__(self, table: Table, schema: Schema, directory: Path, progress: Callable[[float], None] | None) -> None:
+    def __init__(
+        self,
+        table: Table,
+        schema: Schema,
+        directory: Path,
+        reader: TextReader,
+        progress: Callable[[float], None] | None,
+    ) -> None:
         self.table, self.schema, self.directory, self.progress = table, schema, directory, progress
+        self.reader = reader
         self.sessions = Names(1 << 32, "")
         self.actions = {
             column: Names(
@@ -112,7 +122,7 @@ class _Pass:
         self.widths: dict[str, int] = {}
         self.masks = Masks(schema)
         self.magnitudes = {name: Magnitudes(1) for name in schema.of_kind("number")}
-        self.texts = {name: TextsRead(schema.text_length) for name in schema.of_kind("text")}
+        self.texts = {name: TextsRead(reader) for name in schema.of_kind("text")}
         self.missing = dict.fromkeys(schema.columns, 0)
         self.order_kind: str | None = None
         self.rows = 0
@@ -218,7 +228,7 @@ class _Pass:
             texts = cells.texts(rows[column], partial(refuse, column))
             self.missing[column] += texts.null_count()
             self.texts[column].add(texts)
-            out[f"text/{column}"] = hash_texts(texts, schema.text_length)
+            out[f"text/{column}"] = read_texts(texts, self.reader)
             if schema.order is not None:
                 # rows with the same order are compared by their whole texts, within this import only
                 out[f"hash/{column}"] = texts.hash().fill_null(0).to_numpy()
@@ -262,7 +272,7 @@ class _Pass:
         encoding = Encoding(
             self.schema, actions[0], vocabularies, self.widths,
             tuple(name for name, kind in kinds.items() if kind in ("number", "vector") and self.missing[name]),
-            self._offsets(), actions[1:],
+            self._offsets(), actions[1:], self.reader.name,
         )  # fmt: skip
         counts = np.zeros(len(actions[0]), np.int64)
         np.add.at(counts, action_codes[0][:-1], next(iter(self.actions.values())).counts)
@@ -320,15 +330,15 @@ class _Pass:
 
 
 def import_rows(
-    table: Table, schema: Schema, directory: Path, progress: Callable[[float], None] | None = None
+    table: Table, schema: Schema, directory: Path, reader: TextReader, progress: Callable[[float], None] | None = None
 ) -> Imported:
-    """Read the whole table once; the buckets go into `directory`.
+    """Read the whole table once; the buckets go into `directory`. `reader` reads the text columns.
 
     Raises:
         DataError: a value does not match the schema; names its file, line and column.
     """
     table.require(schema.columns)
-    one = _Pass(table, schema, directory, progress)
+    one = _Pass(table, schema, directory, reader, progress)
     for batch in table.batches(roles(schema)):
         one.take(batch)
     return one.result()

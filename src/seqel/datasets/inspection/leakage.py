@@ -147,8 +147,12 @@ def _values(dataset: Dataset, part: slice, own: NDArray[np.bool_]) -> list[tuple
     if names:
         codes = leaf(CATEGORIES)
         found += [(name, codes[:, place]) for place, name in enumerate(names)]
-    odd = np.random.default_rng(0).integers(-(1 << 62), 1 << 62, schema.text_length) * 2 + 1
-    found += [(name, leaf(f"text/{name}").astype(np.int64) @ odd) for name in schema.of_kind("text")]
+    texts = {name: leaf(f"text/{name}") for name in schema.of_kind("text")}
+    longest = max((codes.shape[1] for codes in texts.values()), default=schema.text_length)
+    odd = np.random.default_rng(0).integers(-(1 << 62), 1 << 62, longest) * 2 + 1
+    for name, codes in texts.items():
+        whole = codes.view(np.int32) if codes.dtype == np.float32 else codes  # equal texts have equal bits
+        found.append((name, whole.astype(np.int64) @ odd))
     for name in schema.of_kind("vector"):
         vectors = leaf(f"vector/{name}")
         width = min(ELEMENTS, dataset.encoding.widths[name])

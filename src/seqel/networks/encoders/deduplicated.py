@@ -11,7 +11,7 @@ from seqel.spaces import Leaf
 
 __all__ = ["Deduplicated"]
 
-WORTH_COMPARING = 64  # rows; fewer are encoded sooner than they are compared
+WORTH_COMPARING = 64  # rows; fewer are encoded by a cheap encoder sooner than they are compared
 
 
 class Deduplicated(nn.Module):
@@ -23,18 +23,18 @@ class Deduplicated(nn.Module):
 
     odd: Tensor
 
-    def __init__(self, leaf: Leaf, encoder: nn.Module) -> None:
+    def __init__(self, leaf: Leaf, encoder: nn.Module, worth_comparing: int = WORTH_COMPARING) -> None:
         super().__init__()
         size = math.prod(leaf.shape)
         generator = torch.Generator().manual_seed(1)
         odd = torch.randint(-(1 << 62), 1 << 62, (size,), generator=generator) * 2 + 1
         self.register_buffer("odd", odd, persistent=False)
-        self.axes, self.encoder = len(leaf.shape), encoder
+        self.axes, self.encoder, self.worth_comparing = len(leaf.shape), encoder, worth_comparing
 
     def forward(self, x: Tensor) -> Tensor:
         lead = x.shape[: x.ndim - self.axes]
         rows = x.reshape(-1, *x.shape[x.ndim - self.axes :])
-        if torch.compiler.is_compiling() or len(rows) < WORTH_COMPARING:
+        if torch.compiler.is_compiling() or len(rows) < self.worth_comparing:
             out: Tensor = self.encoder(rows)
             return out.reshape(*lead, -1)
         key = (rows.flatten(1).long() * self.odd).sum(dim=1)

@@ -1,13 +1,32 @@
-"""Encoder of texts, given as hashed byte trigrams."""
+"""Encoders of texts, by the reader that made their codes; the simplest one is for hashed byte trigrams."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqel.networks.encoders.deduplicated import Deduplicated
+from seqel.networks.encoders.text_tokens import TextTokensEncoder
 from seqel.spaces import Leaf
+from seqel.spaces.text_readers import HASHED, reader_of
 
-__all__ = ["TextEncoder"]
+__all__ = ["TextEncoder", "make_text_encoder"]
+
+
+def make_text_encoder(leaf: Leaf, width: int) -> nn.Module:
+    """Make the encoder for a text that was read by this leaf's reader. Raises SpaceError if the reader is not loaded."""
+    if leaf.reader == HASHED:
+        return Deduplicated(leaf, TextEncoder(leaf, width))
+    # these load the library of pretrained models, which only they need
+    from seqel.networks.encoders.text_pretrained import PretrainedTextEncoder, TextEmbeddingEncoder
+    from seqel.texts.subwords import SubwordReader
+
+    reader = reader_of(leaf)
+    if reader.dtype == "float32":
+        return TextEmbeddingEncoder(leaf, width)
+    if isinstance(reader, SubwordReader):
+        return Deduplicated(leaf, PretrainedTextEncoder(leaf, width, reader), worth_comparing=2)
+    return Deduplicated(leaf, TextTokensEncoder(leaf, width))
 
 
 class TextEncoder(nn.Module):

@@ -46,6 +46,10 @@ def resolve_compile_mode(config: RunConfig, device: torch.device, updates: float
         ConfigError: "on" is set, but there is no compiler.
     """
     choice = config.learner.compile
+    if choice == "on" and config.text.tuning != "frozen":
+        raise ConfigError(
+            f"learner.compile: 'on' is not possible with text.tuning = {config.text.tuning!r}; set learner.compile = 'off'"
+        )
     if choice == "on" and not can_compile(device):
         raise ConfigError(
             "learner.compile: 'on' needs a C++ compiler (g++ or clang++, or what CXX names), but none was found: install "
@@ -59,8 +63,8 @@ def resolve_compile_mode(config: RunConfig, device: torch.device, updates: float
 def is_worth_compiling(config: RunConfig, device: torch.device, updates: float | None = None) -> bool:
     """Return whether the run is long enough for compilation to save twice the time that it takes."""
     network, replay = config.network, config.replay
-    if not trunk_class(network).compiles:
-        return False
+    if not trunk_class(network).compiles or config.text.encoder == "tokens" or config.text.tuning != "frozen":
+        return False  # compiled, a text would be encoded as often as it occurs in the batch
     window = replay.window
     rows = replay.batch_size or max(1.0, replay.batch_tokens / (window + 1))
     if updates is None:

@@ -26,6 +26,7 @@ from seqel.evaluation.rollout import Evaluation
 from seqel.networks.qnetwork import QNetwork
 from seqel.replay.buffer import Replay
 from seqel.replay.episode_buffer import EpisodeBuffer
+from seqel.spaces.text_readers import TextReader
 from seqel.training.config import RunConfig
 from seqel.training.hardware.memory import capped, require_memory, segment_length
 from seqel.training.learner import Learner
@@ -38,6 +39,7 @@ from seqel.training.record import Record, Validation
 from seqel.training.resolve import for_environment, on_this_machine
 from seqel.training.return_scale import ReturnScale
 from seqel.training.sources import Source, require_same_spaces
+from seqel.training.text_reading import with_text_reader
 from seqel.training.trainer import Trainer
 from seqel.training.weight_average import WeightAverage
 
@@ -64,10 +66,13 @@ class OnlineTrainer(Trainer):
         *,
         start: Agent | None = None,
         source: Source | None = None,
+        reader: TextReader | None = None,
     ) -> None:
         """Args:
             found: the result of `probe(make)`, if it is already known.
             start: an agent whose weights and network config the run starts from.
+            reader: what reads texts, if it is known already (of a resumed run, or a function); None: that of `start` or of
+                `source`, else a new one according to `config.text`.
             source: recorded episodes with the same spaces; `offline.fraction` of each batch is sampled from them.
 
         Raises:
@@ -82,7 +87,7 @@ class OnlineTrainer(Trainer):
                 "memoryless: the agent to start from has a memory; train a memoryless agent without `start`"
             )
         directory = Path(config.replay.directory).absolute() if config.replay.directory else None
-        self.probe = found or probe(make, read_as=config.observation)
+        self.probe = with_text_reader(found or probe(make, read_as=config.observation), config, reader, start, source)
         if start is not None:
             config = dataclasses.replace(config, network=start.network.config)
         config = on_this_machine(for_environment(config, self.probe))

@@ -1,0 +1,140 @@
+"""Makes text readers: from the settings of a run, or from what an agent has stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqel.errors import ConfigError
+from seqel.pretrained.adapted import Adapted, Tuning, mean_pooled
+from seqel.pretrained.location import BaseModel, find, locate, remember
+from seqel.spaces.text_readers import TextReader
+from seqel.texts.cache import EmbeddingCache
+from seqel.texts.config import TextConfig
+from seqel.texts.embeddings import Embed, EmbeddingReader, fingerprint
+from seqel.texts.subwords import SubwordReader, Subwords
+from seqel.texts.tokens import TokenReader, learn_vocabulary
+
+__all__ = ["make_reader", "reader_from_json"]
+
+ROWS = 32  # texts that a frozen model encodes at once
+
+
+def make_reader(config: TextConfig, texts: Iterable[str] = (), embed: Embed | None = None) -> TextReader | None:
+    """Make the reader that the settings of a run ask for; None: the spec's own (hashed trigrams).
+
+    texts: what a vocabulary is learned from, for `encoder` = "tokens". embed: the function, for `encoder` = "callable".
+
+    Raises:
+        ConfigError: the pretrained model is not there, the function is missing or does not return vectors.
+        MissingExtraError: the extra `text` is not installed.
+    """
+    if (embed is not None) != (config.encoder == "callable"):
+        raise ConfigError(
+            "text.encoder = 'callable' and a function from texts to vectors (text_encoder=...) need each other; got "
+            f"{config.encoder!r} and {'no function' if embed is None else 'a function'}"
+        )
+    if config.encoder == "hashed":
+        return None
+    if config.encoder == "tokens":
+        return TokenReader(learn_vocabulary(texts, config.vocabulary), config.tokens)
+    if embed is not None:
+        return _of_function(embed, None)
+    path = locate(config.model)
+    model = BaseModel.of(path, config.model)
+    remember(model, path)
+    return _pretrained(model, path, Tuning(config.tuning, config.rank, config.prefix), config.tokens)
+
+
+def reader_from_json(data: Any, embed: Embed | None = None) -> TextReader:
+    """Make the reader that an agent has stored.
+
+    Raises:
+        ConfigError: its model is not known on this machine, or its function was not passed or is another one.
+        ValueError, TypeError, LookupError: `data` is not what a reader stores.
+    """
+    if not isinstance(data, Mapping):
+        raise TypeError(f"expected the description of a text reader, got {data!r:.80}")
+    encoder = data["encoder"]
+    if encoder == "tokens":
+        return TokenReader(str(data["vocabulary"]), _count(data["length"]))
+    if encoder == "callable":
+        if embed is None:
+            raise ConfigError(
+                "its texts were encoded by a function that is not part of the agent: pass the same function, "
+                "Agent.load(..., text_encoder=function)"
+            )
+        return _of_function(embed, data)
+    if encoder != "pretrained" or data["tuning"] not in ("frozen", "lora", "prefix", "full"):
+        raise ValueError(f"expected a known text encoder, got {data!r:.200}")
+    model = BaseModel.from_json(data["model"])
+    tuning = Tuning(data["tuning"], _count(data["rank"]), _count(data["prefix"]))
+    return _pretrained(model, find(model), tuning, _count(data["length"]))
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1 << 20:
+        raise ValueError(f"expected a number from 1 to {1 << 20:,}, got {value!r:.80}")
+    return value
+
+
+def _pretrained(model: BaseModel, path: Path, tuning: Tuning, length: int) -> TextReader:
+    subwords = Subwords(path, length, tuning)
+    if tuning.kind != "frozen":
+        return SubwordReader(model, subwords, tuning)
+    adapted = Adapted(model, "encoder", tuning)
+    name = f"frozen-{subwords.length}-{model.checksum[:16]}"
+    width = int(adapted.shared.width)
+    described = SubwordReader(model, subwords, tuning).to_json()
+
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        out = np.empty((len(texts), width), np.float32)
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))  # little padding in each batch
+        for start in range(0, len(order), ROWS):
+            some = order[start : start + ROWS]
+            out[some] = _embedded(adapted, subwords, [texts[place] for place in some])
+        return out
+
+    return EmbeddingReader(
+        name, f"text, as the mean of its first {subwords.length} tokens' states in {model.name} (frozen)", embed, width,
+        described, EmbeddingCache(name, width), subwords.unread,
+    )  # fmt: skip
+
+
+@torch.inference_mode()
+def _embedded(adapted: Adapted, subwords: Subwords, texts: Sequence[str]) -> NDArray[np.float32]:
+    codes = subwords.codes(texts)
+    longest = max(1, *map(len, codes))
+    ids = torch.zeros(len(codes), longest, dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for row, text in enumerate(codes):
+        ids[row, : len(text)] = torch.tensor(text, dtype=torch.int64)
+        mask[row, : len(text)] = 1
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    ids, mask = ids.to(device), mask.to(device)
+    hidden = adapted.base(input_ids=ids, attention_mask=mask).last_hidden_state
+    found: NDArray[np.float32] = mean_pooled(hidden, mask).float().cpu().numpy()
+    return found
+
+
+def _of_function(embed: Embed, stored: Mapping[str, Any] | None) -> TextReader:
+    width, numbers = fingerprint(embed)
+    described = {"encoder": "callable", "width": width, "fingerprint": numbers}
+    if stored is not None:
+        same = stored["width"] == width and np.allclose(stored["fingerprint"], numbers, atol=1e-3)
+        if not same:
+            raise ConfigError(
+                f"text_encoder: expected the function that the agent was trained with ({stored['width']} numbers per text), "
+                f"got one with {width} numbers, or with other values"
+            )
+        described = dict(stored)
+    digest = sha256(json.dumps(described["fingerprint"]).encode()).hexdigest()
+    name = f"callable-{width}-{digest[:16]}"
+    return EmbeddingReader(name, f"text, as {width} numbers of a function", embed, width, described)
