@@ -203,7 +203,8 @@ def test_the_list_of_settings_is_complete() -> None:
     rate = known["learner.target_rate"]
     assert rate.kind == "a finite number" and rate.expected == "a finite number above 0 and at most 1, or 'auto'"
     assert rate.default == "auto" and "tau" in rate.known_as and rate.unit == "fraction per update"
-    assert known["env_args"].default == {} and known["network.trunk"].expected == "one of 'transformer', 'gru'"
+    assert known["env_args"].default == {}
+    assert known["network.trunk"].expected == "one of 'transformer', 'gru', 'pretrained'"
 
 
 def test_settings_need_neither_torch_nor_numpy() -> None:

@@ -49,6 +49,20 @@ def tiny_causal() -> Path:
     return _saved(LlamaForCausalLM(config), tokenizer)
 
 
+@cache
+def tiny_learned_positions() -> Path:
+    """Return the folder of a GPT-2 with random weights, width 16, which has embeddings for 64 positions."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    tokenizer = _tokenizer(bos="[CLS]", eos="[SEP]")
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_embd=16, n_layer=2, n_head=4, n_positions=64, initializer_range=0.3, bos_token_id=1,
+        eos_token_id=2,
+    )  # fmt: skip
+    return _saved(GPT2LMHeadModel(config), tokenizer)
+
+
 def _tokenizer(bos: str, eos: str) -> Any:
     from tokenizers import Tokenizer, processors
     from transformers import PreTrainedTokenizerFast

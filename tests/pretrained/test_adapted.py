@@ -21,7 +21,7 @@ def adapted(kind: str, seed: int = 0) -> Adapted:
     model = BaseModel.of(tiny_encoder(), "tiny")
     remember(model, tiny_encoder())
     torch.manual_seed(seed)
-    return Adapted(model, "encoder", Tuning(kind, rank=2, prefix=3))
+    return Adapted(model, Tuning(kind, rank=2, prefix=3))
 
 
 def states(model: Adapted) -> Tensor:
@@ -31,7 +31,7 @@ def states(model: Adapted) -> Tensor:
 
 
 def plain() -> Tensor:
-    out: Tensor = load_model(tiny_encoder(), "encoder")(input_ids=IDS, attention_mask=MASK).last_hidden_state
+    out: Tensor = load_model(tiny_encoder())(input_ids=IDS, attention_mask=MASK).last_hidden_state
     return out
 
 
@@ -89,7 +89,7 @@ def test_the_model_as_it_was_needs_no_copy(kind: str) -> None:
     found = model.base(input_ids=IDS, attention_mask=MASK).last_hidden_state
     torch.testing.assert_close(found, plain())
     with pytest.raises(ConfigError, match=r"expected text\.tuning = 'lora' or 'prefix'"):
-        adapted("full").base(input_ids=IDS)
+        adapted("full").base(input_ids=IDS, attention_mask=MASK)
 
 
 def test_it_can_be_described_without_memory() -> None:

@@ -72,7 +72,7 @@ def test_a_file_may_name_a_preset(tmp_path: Path) -> None:
         ({"learner.final_fraction": 1.5}, "final_fraction: expected a finite number from 0 to 1"),
         ({"learner.accumulate": 0}, "learner.accumulate: expected an integer of at least 1"),
         ({"network": 3}, "a table of settings"),
-        ({"network.trunk": "lstm"}, "one of 'transformer', 'gru'"),
+        ({"network.trunk": "lstm"}, "one of 'transformer', 'gru', 'pretrained'"),
         ({"network.width": 63}, "multiple of 2"),
         ({"objective.discount": 1.5}, "discount: expected a finite number from 0 to 1"),
         ({"objective.lambda_": 0.5, "objective.n_step": 3}, "one or the other"),

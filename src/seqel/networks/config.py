@@ -7,11 +7,12 @@ from typing import Literal
 
 from seqel.errors import ConfigError
 from seqel.settings import check, setting
+from seqel.texts.config import TuningName
 
 __all__ = ["NetworkConfig", "TrunkName", "ValueName"]
 
 # the names in `trunks/registry.py` and `values/registry.py`, which import torch; a test compares them
-TrunkName = Literal["transformer", "gru"]
+TrunkName = Literal["transformer", "gru", "pretrained"]
 ValueName = Literal["scalar", "hl-gauss", "c51", "quantile"]
 GateName = Literal["residual", "gru"]
 ImageName = Literal["cnn", "patches"]
@@ -27,7 +28,26 @@ class NetworkConfig:
     """
 
     trunk: TrunkName = setting(
-        "transformer", "What summarises the history: a causal Transformer, or a gated recurrent unit."
+        "transformer",
+        "What summarises the history: a causal Transformer, a gated recurrent unit, or a pretrained causal language model "
+        "(`model`).",
+    )
+    model: str = setting(
+        "",
+        "The pretrained causal language model, if `trunk` is 'pretrained': a folder, a GGUF file, or an id of the Hugging "
+        "Face hub. Width and layers are set from it.",
+        known_as=("pretrained", "base_model", "model_name_or_path"),
+    )
+    model_checksum: str = setting("", "SHA-256 of the pretrained model. Set when the run begins.")
+    tuning: TuningName = setting(
+        "lora",
+        "What is trained of the pretrained model: low-rank adapters (LoRA), prefixes of keys and values, all of it, or "
+        "nothing.",
+        known_as=("peft", "finetune", "fine_tuning"),
+    )
+    rank: int = setting(8, "Rank of the low-rank adapters.", ge=1, known_as=("lora_r", "r"))
+    prefix: int = setting(
+        16, "Number of prefix positions per layer.", unit="positions", ge=1, known_as=("num_virtual_tokens",)
     )
     width: int = setting(
         64,
@@ -121,6 +141,11 @@ class NetworkConfig:
             raise ConfigError(
                 f"network.width: expected a multiple of 2 * heads (rotary embeddings rotate pairs), got {self.width} "
                 f"with {self.heads} heads"
+            )
+        if (self.trunk == "pretrained") != bool(self.model):
+            raise ConfigError(
+                "network.trunk = 'pretrained' and network.model need each other, got "
+                f"{self.trunk!r} and {self.model or 'no model'}"
             )
         if self.action_features and self.actions != "embedded":
             raise ConfigError(

@@ -9,21 +9,26 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqel.errors import ConfigError
 from seqel.extras import require
-from seqel.pretrained.loading import Part, load_description, load_model, load_skeleton
+from seqel.pretrained.caches import Prefix, PrefixedKeys
+from seqel.pretrained.loading import ModelDescription, describe, load_model, load_skeleton
 from seqel.pretrained.location import BaseModel, find
 
 __all__ = ["Adapted", "Tuning", "mean_pooled"]
 
+PREFIX = ("prefix.keys", "prefix.values")
 PREFIX_STD = 0.1  # of a prefix's keys and values at the start: small, so that the model is hardly changed
 
 
@@ -37,10 +42,10 @@ class Tuning:
 
 
 class _Shared:
-    """The weights that all copies share. Not a module, so that no copy's state or deep copy contains it."""
+    """The model that all copies share. Not a module, so that no copy's state or deep copy contains it."""
 
-    def __init__(self, base: BaseModel, part: Part, tuning: Tuning) -> None:
-        self.base, self.part, self.tuning = base, part, tuning
+    def __init__(self, base: BaseModel, tuning: Tuning) -> None:
+        self.base, self.tuning = base, tuning
         self._models: dict[torch.device, nn.Module] = {}
 
     def __deepcopy__(self, memo: Any) -> _Shared:
@@ -56,17 +61,31 @@ class _Shared:
         """Names and shapes of the trained weights."""
         if self.tuning.kind == "frozen":
             return {}
-        skeleton = _adapt(load_skeleton(self.path, self.part), self.part, self.tuning)
+        if self.tuning.kind == "prefix":
+            return dict.fromkeys(PREFIX, torch.Size(self.key_shape(self.tuning.prefix)))
+        skeleton = _adapt(load_skeleton(self.path), self.tuning)
         return {name: weight.shape for name, weight in skeleton.named_parameters() if weight.requires_grad}
 
     @cached_property
-    def width(self) -> int:
-        """The width of the model's states."""
-        described = load_description(self.path)
-        width = getattr(described, "hidden_size", None) or getattr(described, "n_embd", None)
-        if not isinstance(width, int):
-            raise ConfigError(f"text.model: {self.base.name!r} does not say how wide its states are (hidden_size)")
-        return width
+    def description(self) -> ModelDescription:
+        """The shape of the model."""
+        return describe(self.path)
+
+    def key_shape(self, steps: int) -> tuple[int, int, int, int]:
+        """Return the shape of the keys of so many steps: (layers, H, steps, d)."""
+        found = self.description
+        return found.layers, found.key_heads, steps, found.key_width
+
+    @contextmanager
+    def showing_attention(self, device: torch.device) -> Iterator[None]:
+        """Use the attention that returns its weights, which the fast one does not, for the time of the context."""
+        model: Any = self.model(device)
+        plain = model.get_base_model() if self.tuning.kind == "lora" else model
+        plain.set_attn_implementation("eager")
+        try:
+            yield
+        finally:
+            plain.set_attn_implementation("sdpa")
 
     def model(self, device: torch.device) -> nn.Module:
         """Return the model on a device; the first call loads it."""
@@ -74,33 +93,30 @@ class _Shared:
             with torch.inference_mode(mode=False):  # the first caller may act, and tensors made there cannot be trained
                 loaded = next(iter(self._models.values()), None)
                 if loaded is None:
-                    loaded = _adapt(load_model(self.path, self.part), self.part, self.tuning).eval()
+                    loaded = _adapt(load_model(self.path), self.tuning).eval()
                     loaded.requires_grad_(False)  # each copy has weights of its own in place of those that are trained
                 self._models = {device: loaded.to(device)}
         return self._models[device]
 
 
 @cache
-def _shared(base: BaseModel, part: Part, tuning: Tuning) -> _Shared:
-    return _Shared(base, part, tuning)
+def _shared(base: BaseModel, tuning: Tuning) -> _Shared:
+    return _Shared(base, tuning)
 
 
-def _adapt(model: nn.Module, part: Part, tuning: Tuning) -> nn.Module:
-    """Add the places of the adapters to a model. LoRA: Hu et al. 2021, arXiv:2106.09685, on all linear layers.
-
-    Prefixes: Li & Liang 2021, arXiv:2101.00190. Differs: the prefixes are parameters themselves, without an MLP.
-    """
-    if tuning.kind in ("full", "frozen"):
+def _adapt(model: nn.Module, tuning: Tuning) -> nn.Module:
+    """Add the places of low-rank adapters to a model: Hu et al. 2021, arXiv:2106.09685, on all linear layers."""
+    if tuning.kind != "lora":
         return model
     peft = require("peft")
-    if tuning.kind == "lora":
-        config = peft.LoraConfig(
-            r=tuning.rank, lora_alpha=2 * tuning.rank, target_modules="all-linear", exclude_modules=r".*pooler.*",
-            bias="none",
-        )  # fmt: skip
-    else:
-        task = "FEATURE_EXTRACTION" if part == "encoder" else "CAUSAL_LM"
-        config = peft.PrefixTuningConfig(task_type=task, num_virtual_tokens=tuning.prefix)
+    pools = any("pooler" in name for name, _ in model.named_modules())  # the mean of the states is used in its place
+    config = peft.LoraConfig(
+        r=tuning.rank,
+        lora_alpha=2 * tuning.rank,
+        target_modules="all-linear",
+        exclude_modules=r".*pooler.*" if pools else None,
+        bias="none",
+    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # between versions of the two libraries
@@ -116,13 +132,14 @@ def _adapt(model: nn.Module, part: Part, tuning: Tuning) -> nn.Module:
 class Adapted(nn.Module):
     """A pretrained model with weights of its own, called as the model itself.
 
-    Its parameters are only what is trained. Dropout inside the pretrained model is off, in training as well.
+    Its parameters are only what is trained. Dropout inside the pretrained model is off, in training as well. Prefixes: Li &
+    Liang 2021, arXiv:2101.00190. Differs: they are parameters themselves, without an MLP, and take no positions.
     """
 
-    def __init__(self, base: BaseModel, part: Part, tuning: Tuning) -> None:
+    def __init__(self, base: BaseModel, tuning: Tuning) -> None:
         """Raises ConfigError if the model is not on this machine, or cannot be adapted so."""
         super().__init__()
-        self.shared = _shared(base, part, tuning)
+        self.shared = _shared(base, tuning)
         shapes = self.shared.shapes
         self.names = tuple(shapes)
         own = {_key(name): nn.Parameter(torch.empty(shape)) for name, shape in shapes.items()}
@@ -145,33 +162,58 @@ class Adapted(nn.Module):
             else:
                 nn.init.normal_(weight, std=PREFIX_STD)
 
-    def forward(self, **inputs: Any) -> Any:
-        """Call the model with this copy's weights."""
-        device = next(iter(inputs.values())).device
-        return torch.func.functional_call(self.shared.model(device), self._weights(), kwargs=inputs)
+    def forward(
+        self, attention_mask: Tensor, keys: type[PrefixedKeys] | PrefixedKeys = PrefixedKeys, **inputs: Any
+    ) -> Any:
+        """Call the model with this copy's weights.
+
+        attention_mask: (R, N), 1 where there is a token, or (R, 1, Q, K) of float, added to the scores. keys: a cache made
+        with this copy's `prefix`; by default only that prefix.
+        """
+        prefix = self.prefix
+        if prefix is not None or keys is not PrefixedKeys:
+            inputs["past_key_values"] = keys(prefix) if isinstance(keys, type) else keys
+        if prefix is not None:
+            attention_mask = _with_prefix(attention_mask, prefix[0].shape[2], prefix[0].dtype)
+        weights = {} if prefix is not None else self._weights()
+        model = self.shared.model(attention_mask.device)
+        return torch.func.functional_call(model, weights, kwargs={"attention_mask": attention_mask, **inputs})
+
+    @property
+    def prefix(self) -> Prefix:
+        """The keys and values of the prefix, (layers, H, P, d); None if there is none."""
+        if self.shared.tuning.kind != "prefix":
+            return None
+        weights = self._weights()
+        return weights[PREFIX[0]], weights[PREFIX[1]]
 
     def _weights(self) -> dict[str, Tensor]:
         """Return this copy's weights by their names in the pretrained model."""
         return {name: self.own[_key(name)] for name in self.names}
 
-    def base(self, **inputs: Any) -> Any:
+    def base(self, attention_mask: Tensor, **inputs: Any) -> Any:
         """Call the model as it was before training. Raises ConfigError if all of it is trained, so that no copy is kept."""
-        if self.shared.tuning.kind == "full":
+        kind = self.shared.tuning.kind
+        if kind == "full":
             raise ConfigError("the base policy: expected text.tuning = 'lora' or 'prefix', got 'full'")
-        model: Any = self.shared.model(next(iter(inputs.values())).device)
-        if self.shared.tuning.kind == "frozen":
-            return model(**inputs)
-        if self.shared.tuning.kind == "prefix":  # the model itself is unchanged below its prefixes
-            return model.get_base_model()(**inputs)
+        model: Any = self.shared.model(attention_mask.device)
+        if kind != "lora":
+            return model(attention_mask=attention_mask, **inputs)
         with model.disable_adapter():
-            return model(**inputs)
+            return model(attention_mask=attention_mask, **inputs)
 
     def sizes(self) -> tuple[int, int]:
         """Return the number of trained weights, and of all weights."""
         trained = sum(weight.numel() for weight in self.own.values())
-        skeleton = load_skeleton(self.shared.path, self.shared.part)
-        every = sum(weight.numel() for weight in skeleton.parameters())
+        every = sum(weight.numel() for weight in load_skeleton(self.shared.path).parameters())
         return trained, every + (0 if self.shared.tuning.kind == "full" else trained)
+
+
+def _with_prefix(mask: Tensor, length: int, dtype: torch.dtype) -> Tensor:
+    """Return a mask to add to the scores, in which the prefix is always seen.  -> (R, 1, Q or 1, P + K)."""
+    if mask.ndim == 2:
+        mask = torch.where(mask.bool(), 0.0, torch.finfo(dtype).min).to(dtype)[:, None, None]
+    return F.pad(mask, (length, 0))
 
 
 def _key(name: str) -> str:

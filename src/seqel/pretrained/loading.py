@@ -8,18 +8,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seqel.errors import ConfigError
 from seqel.extras import require
 
-__all__ = ["load_description", "load_model", "load_skeleton", "load_tokenizer"]
-
-Part = str  # "encoder": the model without a head; "causal": with its language-model head
+__all__ = ["ModelDescription", "describe", "load_model", "load_skeleton", "load_tokenizer", "load_unembedding"]
 
 
 def load_tokenizer(path: Path) -> Any:
@@ -31,29 +30,68 @@ def load_tokenizer(path: Path) -> Any:
     return found
 
 
-def load_description(path: Path) -> Any:
-    """Return the model's config."""
-    with _quiet() as transformers:
-        return _from(transformers.AutoConfig, path)
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """The shape of a Transformer."""
+
+    width: int  # of its states
+    layers: int
+    heads: int
+    key_heads: int  # fewer than heads if several of these share a key
+    key_width: int
+    positions: int | None  # the most that it has an embedding for; None: positions are relative, or not known
+    vocabulary: int
 
 
-def load_model(path: Path, part: Part, attention: str = "sdpa") -> nn.Module:
-    """Return the model in evaluation mode, its weights frozen. attention: "sdpa", or "eager" for attention weights."""
+def describe(path: Path) -> ModelDescription:
+    """Read a model's shape. Raises ConfigError if its config does not state it."""
     with _quiet() as transformers:
-        found = _from(_kind(transformers, part), path, dtype=torch.float32, attn_implementation=attention)
+        config = _from(transformers.AutoConfig, path)
+    names = {"width": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads"}
+    found = {short: getattr(config, name, None) for short, name in names.items()}
+    if not all(isinstance(value, int) for value in found.values()):
+        raise ConfigError(f"text.model: {str(path)!r} does not state {', '.join(names.values())} in its config")
+    heads, width = found["heads"], found["width"]
+    assert heads is not None and width is not None and found["layers"] is not None
+    key_heads = getattr(config, "num_key_value_heads", None) or heads
+    rotary = any(getattr(config, name, None) for name in ("rope_theta", "rope_parameters", "rope_scaling"))
+    return ModelDescription(
+        width, found["layers"], heads, key_heads, getattr(config, "head_dim", None) or width // heads,
+        None if rotary else getattr(config, "max_position_embeddings", None), config.vocab_size,
+    )  # fmt: skip
+
+
+def load_model(path: Path, attention: str = "sdpa") -> nn.Module:
+    """Return the model without a head, in evaluation mode, its weights frozen.
+
+    attention: "sdpa", or "eager", which can return attention weights.
+    """
+    with _quiet() as transformers:
+        found = _from(transformers.AutoModel, path, dtype=torch.float32, attn_implementation=attention)
     model: nn.Module = found.eval().requires_grad_(False)
     return model
 
 
-def load_skeleton(path: Path, part: Part) -> nn.Module:
+def load_skeleton(path: Path) -> nn.Module:
     """Return the model without memory for its weights, to learn names and shapes."""
     with _quiet() as transformers, torch.device("meta"):
-        model: nn.Module = _kind(transformers, part).from_config(load_description(path))
+        model: nn.Module = transformers.AutoModel.from_config(_from(transformers.AutoConfig, path))
     return model
 
 
-def _kind(transformers: Any, part: Part) -> Any:
-    return transformers.AutoModel if part == "encoder" else transformers.AutoModelForCausalLM
+def load_unembedding(path: Path) -> Tensor:
+    """Return the matrix of a causal language model from states to logits, (vocabulary, width).
+
+    Raises:
+        ConfigError: the model has no language-model head.
+    """
+    with _quiet() as transformers:
+        model = _from(transformers.AutoModelForCausalLM, path, dtype=torch.float32)
+    head = model.get_output_embeddings()
+    if head is None or getattr(head, "bias", None) is not None:
+        raise ConfigError(f"{str(path)!r}: expected a causal language model whose head is one matrix")
+    found: Tensor = head.weight.detach().clone()
+    return found
 
 
 def _from(kind: Any, path: Path, **settings: Any) -> Any:

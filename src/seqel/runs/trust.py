@@ -29,7 +29,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Known", "known", "named_by", "remember", "require_inside"]
 
-PATHS = ("init_from", "replay.directory", "offline.files", "offline.schema", "offline.action_features", "text.model")
+PATHS = (
+    "init_from",
+    "replay.directory",
+    "offline.files",
+    "offline.schema",
+    "offline.action_features",
+    "text.model",
+    "network.model",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,8 @@ def named_by(config: RunConfig) -> dict[str, Any]:
         for part in name.split("."):
             value = getattr(value, part)
         found[name] = value
+    if config.network.model_checksum:  # then it is looked for where the user keeps models, not under this name
+        found["network.model"] = ""
     return json.loads(json.dumps(found, default=str))  # type: ignore[no-any-return]
 
 

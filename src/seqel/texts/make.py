@@ -86,12 +86,12 @@ def _count(value: Any) -> int:
 
 
 def _pretrained(model: BaseModel, path: Path, tuning: Tuning, length: int) -> TextReader:
-    subwords = Subwords(path, length, tuning)
+    subwords = Subwords(path, length)
     if tuning.kind != "frozen":
         return SubwordReader(model, subwords, tuning)
-    adapted = Adapted(model, "encoder", tuning)
+    adapted = Adapted(model, tuning)
     name = f"frozen-{subwords.length}-{model.checksum[:16]}"
-    width = int(adapted.shared.width)
+    width = adapted.shared.description.width
     described = SubwordReader(model, subwords, tuning).to_json()
 
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:

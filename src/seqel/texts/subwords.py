@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqel.errors import ConfigError
 from seqel.pretrained.adapted import Tuning
-from seqel.pretrained.loading import load_description, load_tokenizer
+from seqel.pretrained.loading import describe, load_tokenizer
 from seqel.pretrained.location import BaseModel
 from seqel.texts.remembering import RememberingReader
 from seqel.texts.tokens import BYTES, PADDING, clean
@@ -22,14 +21,9 @@ __all__ = ["SubwordReader", "Subwords"]
 class Subwords:
     """A pretrained tokenizer that gives at most `length` tokens, with the special tokens that its model expects."""
 
-    def __init__(self, path: Path, length: int, tuning: Tuning) -> None:
-        """Raises ConfigError if the prefix takes all positions that the model has."""
+    def __init__(self, path: Path, length: int) -> None:
         self.tokenizer = load_tokenizer(path)
-        taken = tuning.prefix if tuning.kind == "prefix" else 0
-        most = getattr(load_description(path), "max_position_embeddings", None) or length + taken
-        if most <= taken:
-            raise ConfigError(f"text.prefix: expected fewer than the model's {most} positions, got {taken}")
-        self.length = min(length, most - taken)
+        self.length = min(length, describe(path).positions or length)
 
     def codes(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each text."""

@@ -16,6 +16,7 @@ import torch
 from seqel.environments.probe import Probe
 from seqel.errors import ConfigError
 from seqel.settings import unresolved
+from seqel.training.base_model import with_base_model
 from seqel.training.config import RunConfig
 from seqel.training.hardware.compilation import resolve_compile_mode
 from seqel.training.hardware.devices import choose_device
@@ -73,7 +74,7 @@ def for_length(config: RunConfig) -> RunConfig:
         rate = _readable(LEARNING_RATE * math.sqrt(tokens / BATCH_TOKENS))
     pretrained_rate = learner.pretrained_rate
     if pretrained_rate < 0.0:
-        pretrained_rate = 0.02 if config.text.tuning == "full" else 0.2
+        pretrained_rate = 0.02 if "full" in (config.text.tuning, config.network.tuning) else 0.2
     if target_rate < 0.0:
         target_rate = _readable(TARGET_RATE / longer)
     return dataclasses.replace(
@@ -158,7 +159,7 @@ def _with_lengths(config: RunConfig, context: int, window: int, discount: float,
     A memoryless config gets a context of one step, and tokens without history.
     """
     config = for_length(config)
-    network, objective, replay = config.network, config.objective, config.replay
+    network, objective, replay = with_base_model(config.network), config.objective, config.replay
     if config.memoryless:
         network = dataclasses.replace(
             network, trunk="transformer", context=1, previous_action=False, previous_reward=False, first_step=False,

@@ -10,7 +10,8 @@ import torch
 
 from seqel.losses.config import ObjectiveConfig
 from seqel.networks.trunks.banded_attention import phase_cosines
-from seqel.networks.trunks.transformer import TABLE, TABLE_BLOCK, Transformer, step_numbers
+from seqel.networks.trunks.steps import step_numbers
+from seqel.networks.trunks.transformer import TABLE, TABLE_BLOCK, Transformer
 from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner
 from seqel.types import SequenceBatch

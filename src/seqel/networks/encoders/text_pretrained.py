@@ -30,8 +30,8 @@ class PretrainedTextEncoder(nn.Module):
 
     def __init__(self, leaf: Leaf, width: int, reader: SubwordReader) -> None:
         super().__init__()
-        self.model = Adapted(reader.model, "encoder", reader.tuning)
-        states = self.model.shared.width
+        self.model = Adapted(reader.model, reader.tuning)
+        states = self.model.shared.description.width
         self.norm = nn.LayerNorm(states)
         self.linear = nn.Linear(states, width)
 

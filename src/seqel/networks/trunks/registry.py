@@ -5,11 +5,12 @@ from __future__ import annotations
 from seqel.networks.config import NetworkConfig
 from seqel.networks.trunks.base import Trunk
 from seqel.networks.trunks.gru import GRUTrunk
+from seqel.networks.trunks.pretrained import PretrainedTrunk
 from seqel.networks.trunks.transformer import Transformer
 
 __all__ = ["TRUNKS", "make_trunk", "trunk_class", "trunks_with"]
 
-TRUNKS: dict[str, type[Trunk]] = {"transformer": Transformer, "gru": GRUTrunk}
+TRUNKS: dict[str, type[Trunk]] = {"transformer": Transformer, "gru": GRUTrunk, "pretrained": PretrainedTrunk}
 
 
 def trunk_class(config: NetworkConfig) -> type[Trunk]:

@@ -33,6 +33,7 @@ from seqel.networks.trunks.banded_attention import (
 )
 from seqel.networks.trunks.base import State, Trunk
 from seqel.networks.trunks.block import Block
+from seqel.networks.trunks.steps import ring_index, step_numbers
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # number of the layer, q, k, v (..., H, d) -> (..., D)
 
@@ -256,28 +257,15 @@ class Transformer(Trunk):
         """
         state = self.initial_state(len(x), x.device)
         numbers, banded = step_numbers(first, start), self._banded(first)
-        last = (lengths - 1).clamp(min=0)[:, None]
-        position = torch.where(lengths > 0, numbers.gather(1, last)[:, 0] + 1, start)  # (B,)
-        begin = (lengths - position)[:, None]  # where the last episode's step 0 is, or would be
-        slots = torch.arange(self.context, device=x.device)
-        # the latest step before `position` whose number is the slot's, as an index into the window
-        index = position[:, None] - 1 - (position[:, None] - 1 - slots) % self.context + begin
-        held = (index >= 0) & (index >= begin)
+        position, index, held = ring_index(numbers, start, lengths, self.context)
         rows = torch.arange(len(x), device=x.device)[:, None]
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             for name, z in (("keys", k), ("values", v)):
-                taken = z[rows, index.clamp(min=0)] * held[..., None, None]  # (B, C, H, d)
+                taken = z[rows, index] * held[..., None, None]  # (B, C, H, d)
                 state[name][layer] = taken.transpose(1, 2)
             return banded(layer, q, k, v)
 
         self._run_blocks(x, self._waves(numbers), attend)
-        state["position"] = position.clone()
+        state["position"] = position
         return state
-
-
-def step_numbers(first: Tensor, start: Tensor) -> Tensor:
-    """Return the number of each step in its own episode.  first (B, T) bool, start (B,) -> (B, T) int64."""
-    steps = torch.arange(first.shape[1], device=first.device)
-    since = torch.where(first, steps, -start[:, None]).cummax(dim=1).values  # index of the episode's first step
-    return torch.where(first.cumsum(dim=1) > 0, steps - since, start[:, None] + steps)
