@@ -99,6 +99,7 @@ def test_every_public_name_is_in_the_api_reference() -> None:
         "seqel.deployment",
         "seqel.evaluation",
         "seqel.explanation",
+        "seqel.language",
         "seqel.ope",
     ):
         for name in importlib.import_module(package).__all__:

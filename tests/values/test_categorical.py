@@ -32,7 +32,7 @@ def test_a_projection_keeps_mass_and_mean_inside_the_support() -> None:
     value, mass = 6 * torch.rand(50, 40, dtype=torch.float64) - 3, torch.rand(50, 40, dtype=torch.float64).softmax(-1)
     found = atoms.project(value, mass)
     torch.testing.assert_close(found.sum(-1), torch.ones(50, dtype=torch.float64))
-    torch.testing.assert_close((found * atoms.atoms(found)).sum(-1), (value * mass).sum(-1))
+    torch.testing.assert_close((found * atoms.support(found)).sum(-1), (value * mass).sum(-1))
 
 
 def test_c51_against_a_loop() -> None:
@@ -166,7 +166,7 @@ def test_a_quantile_loss_by_hand() -> None:
 
 
 def test_atoms_are_as_exact_as_what_they_are_asked_for() -> None:
-    atoms = Categorical(4, 0.0, 1.0).atoms(torch.zeros(1, dtype=torch.float64))
+    atoms = Categorical(4, 0.0, 1.0).support(torch.zeros(1, dtype=torch.float64))
     assert atoms.tolist() == pytest.approx([0.0, 1 / 3, 2 / 3, 1.0], rel=1e-15)
 
 

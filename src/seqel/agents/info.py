@@ -37,5 +37,6 @@ class AgentInfo(TypedDict, total=False):
     data: list[str]  # the files that it was trained on
     held_out: HeldOutShare | None
     encoding: dict[str, Any]  # of a table: see `seqel.datasets.encoding.Encoding`
+    language: dict[str, Any]  # of an agent that writes texts: see `seqel.language.generation`
     validation: ValidationInfo | None
     success: float | None  # share of that validation's episodes, where the environment reports it

@@ -24,6 +24,7 @@ COMMANDS = {
     "data": "what a table of recorded sessions contains, and what an agent would be trained on",
     "train": "train an agent, or continue a run (--resume)",
     "evaluate": "play greedy episodes on fresh seeds and report returns with intervals",
+    "generate": "write text with an agent that was trained on texts",
     "settings": "every setting with its meaning, range and default, and what the presets change",
     "tasks": "the tasks that come with Seqel",
     "bench": "the speed of the parts on this machine",

@@ -221,12 +221,10 @@ def _learn_recorded(config: RunConfig, arguments: Arguments, output: Output) -> 
     for name in ("compare", "stop_at", "steps", "environments"):
         if getattr(arguments, name) not in (None, False):
             raise ConfigError(f"--{name.replace('_', '-')} needs an environment, and --data has none (see --updates)")
-    if arguments.start is not None:
-        raise ConfigError("--start needs an environment, got only --data")
     from seqel.runs.api import free_folder, train
 
     folder = Path(arguments.out) if arguments.out else free_folder(Path(config.offline.files[0]).stem)
-    train(out=folder, config=config, **_recorded(config))
+    train(out=folder, config=config, start=arguments.start, **_recorded(config))
     return show_result(folder, output)
 
 

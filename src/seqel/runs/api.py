@@ -102,7 +102,7 @@ def train(
         settings = {"offline.files": source_names(data) or (), "offline.schema": str(schema or "")} | settings
     if env is None and steps is not None:
         settings, steps = settings | {"offline.updates": steps}, None
-    if env is not None and start is not None:
+    if start is not None:
         settings["init_from"] = str(start) if isinstance(start, str | Path) else "an agent in memory"
     config = _config(env, steps, seed, preset or ("default" if env is not None else "offline-cql"), config, settings)
     require_fast_precision(config)
@@ -140,7 +140,7 @@ def build(
     """Return the trainer for a config, and its loop: online if there is an environment, otherwise offline."""
     if make is None:
         assert source is not None
-        offline_trainer = OfflineTrainer(config, source)
+        offline_trainer = OfflineTrainer(config, source, start)
         return offline_trainer, offline.records(offline_trainer)
     online_trainer = OnlineTrainer(config, make, start=start, source=source, reader=reader)
     return online_trainer, online.records(online_trainer)

@@ -232,6 +232,11 @@ class Learner:
                 if path in statistics:
                     encoder.observe(*(value.to(self.device) for value in statistics[path]))
 
+    def start_from(self, network: QNetwork) -> None:
+        """Take the weights of another network, in both networks. A head that it does not have begins as usual."""
+        for mine in (self.network, self.target):
+            mine.load_state_dict(mine.state_dict() | network.state_dict())
+
     def describe_actions(self, features: Tensor) -> None:
         """Set the action features (A, F) of both networks. Raises ConfigError if their shape does not fit."""
         self.network.describe_actions(features)

@@ -131,8 +131,10 @@ def reencode_for_agent(source: Source, encoding: dict[str, Any]) -> Source:
     return reencode(source, Encoding.from_json(encoding))
 
 
-def require_same_spaces(what: str, given: Any, observation: ObservationSpec, action: ActionSpec) -> None:
-    """Raise SpaceError unless `given` (an agent, or data) has the environment's spaces."""
+def require_same_spaces(
+    what: str, given: Any, observation: ObservationSpec, action: ActionSpec, whose: str = "the environment's spaces"
+) -> None:
+    """Raise SpaceError unless `given` (an agent, or data) has these spaces, the environment's unless `whose` says else."""
     of_agent = hasattr(given, "observation_spec")
     spaces = (given.observation_spec, given.action_spec) if of_agent else (given.observation, given.action)
-    require_equal_spaces(what, spaces, "the environment's spaces", (observation, action))
+    require_equal_spaces(what, spaces, whose, (observation, action))

@@ -64,6 +64,13 @@ class ValueKind(ABC):
     def expectation(self, outputs: Tensor) -> Tensor:
         """Return the value: outputs (..., n) -> (...), in return scales."""
 
+    def support(self, like: Tensor) -> Tensor | None:
+        """Return the values, in return scales, whose probabilities the outputs are logits of; None: they are no logits.
+
+        -> (n,), with the device and dtype of `like`.
+        """
+        return None
+
     @abstractmethod
     def loss(self, q: Tensor, outputs: Tensor | None, target: Target, error: ErrorName = "squared") -> Tensor:
         """Return the error of each step.  q (...) is the value in units of reward, outputs (..., n) -> (...).

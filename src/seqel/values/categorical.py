@@ -43,13 +43,13 @@ class Categorical(ValueKind):
         """The number of atoms."""
         return self.bins
 
-    def atoms(self, like: Tensor) -> Tensor:
+    def support(self, like: Tensor) -> Tensor:
         """Return the values of the atoms, (bins,), with the device and dtype of `like`."""
         return torch.linspace(self.low, self.high, self.bins, device=like.device, dtype=like.dtype)
 
     def expectation(self, outputs: Tensor) -> Tensor:
         """Return the mean of the distribution: logits (..., bins) -> (...)."""
-        return (torch.softmax(outputs, dim=-1) * self.atoms(outputs)).sum(-1)
+        return (torch.softmax(outputs, dim=-1) * self.support(outputs)).sum(-1)
 
     def project(self, value: Tensor, probability: Tensor) -> Tensor:
         """Project probability mass at any values onto the atoms.  value, probability (..., N) -> (..., bins).
@@ -77,6 +77,6 @@ class Categorical(ValueKind):
         outputs, following (..., bins) logits, offset and factor (...) -> (...).
         """
         with torch.no_grad():
-            moved = offset[..., None] + factor[..., None] * self.atoms(following)
+            moved = offset[..., None] + factor[..., None] * self.support(following)
             wanted = self.project(moved, torch.softmax(following, dim=-1))
         return -(wanted * torch.log_softmax(outputs, dim=-1)).sum(-1)

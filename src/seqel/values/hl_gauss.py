@@ -104,6 +104,10 @@ class HLGauss(ValueKind):
         # Not a matrix product: autocast would round that to bfloat16, which cannot distinguish 100 from 100.25.
         return (probability * self.centres(logits.device, probability.dtype)).sum(-1)
 
+    def support(self, like: Tensor) -> Tensor:
+        """Return `centres` with the device and dtype of `like`."""
+        return self.centres(like.device, like.dtype)
+
     def loss(self, q: Tensor, outputs: Tensor | None, target: Target, error: ErrorName = "squared") -> Tensor:
         """See `cross_entropy`."""
         assert outputs is not None

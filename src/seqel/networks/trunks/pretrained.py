@@ -33,6 +33,8 @@ class PretrainedTrunk(Trunk):
     packs_rows: ClassVar[bool] = True
     has_attention: ClassVar[bool] = True
 
+    _place: Tensor
+
     @classmethod
     def flops(cls, config: NetworkConfig, rows: float, steps: int) -> float:
         """Return the FLOPs of a decoder of this width and depth, whose blocks have about 12 D^2 weights; and attention."""

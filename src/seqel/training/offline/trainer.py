@@ -5,6 +5,7 @@ The counterpart of `online/trainer.py`, without environments. The order of work 
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from typing import Any
 
@@ -22,7 +23,7 @@ from seqel.training.held_out import HeldOut, Sums
 from seqel.training.learner import Learner
 from seqel.training.record import Validation
 from seqel.training.resolve import for_episodes, on_this_machine
-from seqel.training.sources import Source, described
+from seqel.training.sources import Source, described, require_same_spaces
 from seqel.training.trainer import Trainer
 from seqel.types import SequenceBatch
 
@@ -42,8 +43,17 @@ class OfflineTrainer(Trainer):
     unit = "updates"
     best: float | None = None
 
-    def __init__(self, config: RunConfig, source: Source) -> None:
-        """Raises DataError if there are fewer than two episodes."""
+    def __init__(self, config: RunConfig, source: Source, start: Agent | None = None) -> None:
+        """start: an agent whose weights, statistics and network config the run starts from.
+
+        Raises:
+            DataError: there are fewer than two episodes. SpaceError: `start` has other spaces than the data.
+        """
+        if start is not None:
+            require_same_spaces(
+                "the agent to start from", start, source.observation, source.action, "the data's spaces"
+            )
+            config = dataclasses.replace(config, network=start.network.config)
         config = for_episodes(config, source.buffer)
         super().__init__(on_this_machine(config, config.offline.updates))
         config, self.source = self.config, source
@@ -56,7 +66,7 @@ class OfflineTrainer(Trainer):
         self.agent = Agent(network, info | described(source))
         self.learner = Learner(network, config.objective, config.learner)
         self.rng = np.random.default_rng(config.seed + 2)
-        self._observe()
+        self._observe(start)
         self.checks_since_best = 0  # validations since the last accepted one
 
     def make_network(self) -> QNetwork:
@@ -67,9 +77,13 @@ class OfflineTrainer(Trainer):
         """Convert a sampled batch to what the learner expects."""
         return batch.to(self.device)
 
-    def _observe(self) -> None:
-        """Set the return scale and the statistics of vector observations from the training episodes, once."""
+    def _observe(self, start: Agent | None) -> None:
+        """Set the return scale, and the starting weights or the statistics of vector observations, once."""
+        if start is not None:
+            self.learner.start_from(start.network)
         self.learner.rescale(return_scale(self.training_episodes, self.config.objective.discount))
+        if start is not None:
+            return
         statistics = {}
         for path, encoder in self.agent.network.tokens.vectors().items():
             values = torch.from_numpy(self.training_episodes.observations(path).astype(np.float64))

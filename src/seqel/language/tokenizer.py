@@ -1,0 +1,118 @@
+"""Text as a sequence of actions: the tokens that an agent reads and writes, one per step.
+
+Token 0 ends a text and token 1 begins it; the others are characters, or byte pairs (`seqel.texts.tokens`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from seqel.errors import ConfigError
+from seqel.extras import require
+from seqel.texts.tokens import clean, learn_vocabulary
+
+__all__ = ["BEGIN", "END", "BytePairs", "Characters", "Tokenizer", "make_tokenizer", "tokenizer_from_json"]
+
+END, BEGIN = 0, 1
+SPECIAL = 2
+MOST_CHARACTERS = 4_096
+
+
+class Tokenizer(ABC):
+    """Turns texts into tokens and back."""
+
+    size: int  # number of tokens, with END and BEGIN
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens of a text, without END and BEGIN."""
+
+    @abstractmethod
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens; END and BEGIN are left out."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Return what is needed to make this tokenizer again, as plain values."""
+
+
+class Characters(Tokenizer):
+    """One token per character. The last token stands for every other character."""
+
+    UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+
+    def __init__(self, characters: str) -> None:
+        """Raises ConfigError if a character occurs twice."""
+        if len(set(characters)) != len(characters) or not characters:
+            raise ConfigError(f"tokenizer: expected different characters, got {characters!r:.80}")
+        self.characters = characters
+        self._codes = {one: place + SPECIAL for place, one in enumerate(characters)}
+        self.size = SPECIAL + len(characters) + 1
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Characters:
+        """Make a tokenizer of the characters of these texts, the most frequent 4,096."""
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(clean(text))
+        kept = islice(sorted(counts, key=lambda one: (-counts[one], one)), MOST_CHARACTERS)
+        return cls("".join(sorted(kept)))
+
+    def encode(self, text: str) -> list[int]:
+        unknown = self.size - 1
+        return [self._codes.get(one, unknown) for one in clean(text)]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        known = (*self.characters, self.UNKNOWN)
+        return "".join(known[token - SPECIAL] for token in tokens if token >= SPECIAL)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"tokens": "characters", "characters": self.characters}
+
+
+class BytePairs(Tokenizer):
+    """Byte pairs of a vocabulary that was learned from texts; every text can be written with them."""
+
+    def __init__(self, vocabulary: str) -> None:
+        """vocabulary: what `learn_vocabulary` returned. Raises ConfigError if it is not one."""
+        tokenizers = require("tokenizers")
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_str(vocabulary)
+        except Exception as error:  # tokenizers has no error type of its own
+            raise ConfigError(f"tokenizer: expected a vocabulary as JSON, got {vocabulary!r:.80}: {error}") from error
+        self.vocabulary = vocabulary
+        self.size = SPECIAL + self._tokenizer.get_vocab_size()
+
+    @classmethod
+    def of(cls, texts: Iterable[str], size: int) -> BytePairs:
+        """Learn a vocabulary of at most `size` tokens from these texts."""
+        return cls(learn_vocabulary(texts, size - SPECIAL + 1))
+
+    def encode(self, text: str) -> list[int]:
+        return [token + SPECIAL for token in self._tokenizer.encode(clean(text), add_special_tokens=False).ids]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        found: str = self._tokenizer.decode([token - SPECIAL for token in tokens if token >= SPECIAL])
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        return {"tokens": "byte pairs", "vocabulary": self.vocabulary}
+
+
+def make_tokenizer(texts: Sequence[str], size: int = 0) -> Tokenizer:
+    """Make a tokenizer of these texts: of characters, or with `size` > 0 of as many byte pairs."""
+    return BytePairs.of(texts, size) if size else Characters.of(texts)
+
+
+def tokenizer_from_json(data: Any) -> Tokenizer:
+    """Make the tokenizer that an agent has stored. Raises ConfigError if `data` is not what a tokenizer stores."""
+    if isinstance(data, Mapping):
+        if data.get("tokens") == "characters" and isinstance(data.get("characters"), str):
+            return Characters(data["characters"])
+        if data.get("tokens") == "byte pairs" and isinstance(data.get("vocabulary"), str):
+            return BytePairs(data["vocabulary"])
+    raise ConfigError(f"tokenizer: expected the description of one, got {data!r:.80}")

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from seqel.agents.agent import Agent
+from seqel.errors import ConfigError, DataError
+from seqel.language import generate, read_texts, train_text
+from seqel.language.generation import split_prompts
+
+SMALL = {
+    "network.width": 16, "network.layers": 1, "network.heads": 2, "network.bins": 21, "replay.batch_tokens": 256,
+    "learner.learning_rate": 5e-3, "learner.warmup": 10, "threads": 1, "device": "cpu", "offline.held_out": 0.1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An agent of 'ab' and 'ac', equally frequent, of which the second has a reward."""
+    out = tmp_path_factory.mktemp("text") / "run"
+    train_text(
+        ["ab", "ac"] * 100, lambda text: float(text == "ac"), out=out, prompt=1, length=4, updates=(300, 400), samples=1_000,
+        seed=1, settings=SMALL, progress=False,
+    )  # fmt: skip
+    return out
+
+
+@pytest.mark.parametrize("dial", [0.0, 1.0, 3.0])
+def test_the_dial_gives_the_optimal_policy(writer: Path, dial: float) -> None:
+    """Of reward minus KL / dial: the odds of 'c' are exp(dial r / scale); the return scale is the root of a half."""
+    found = generate(writer / "values", ["a"], dial=dial, n=2_000, seed=0)[0]
+    share = sum(text == "c" for text in found) / len(found)
+    assert share == pytest.approx(1.0 / (1.0 + math.exp(-dial / math.sqrt(0.5))), abs=0.06)
+    assert sum(text in ("b", "c") for text in found) > 0.97 * len(found)  # and the base policy is still there
+
+
+def test_texts_are_repeatable_and_one_list_per_prompt(writer: Path) -> None:
+    agent = Agent.load(writer / "values")
+    found = generate(agent, ["a", ""], dial=1.0, n=3, seed=4)
+    assert [len(texts) for texts in found] == [3, 3] and found == generate(agent, ["a", ""], dial=1.0, n=3, seed=4)
+    assert generate(agent, ["a"], dial=9.0, temperature=0.0) == [["c"]]
+
+
+def test_what_is_no_writer_is_refused(writer: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected an agent that was trained on texts"):
+        generate(writer / "imitation")
+    with pytest.raises(ConfigError, match="n: expected at least 1"):
+        generate(writer / "values", n=0)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="is not empty"):
+        train_text(["ab"], len, out=tmp_path)
+
+
+def test_a_reward_that_fails_stops_the_training(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the reward function"):
+        train_text(
+            ["ab", "ac"] * 20, lambda text: math.nan, out=tmp_path / "run", prompt=1, length=4, updates=(2, 2), samples=4,
+            settings=SMALL, progress=False,
+        )  # fmt: skip
+
+
+def test_paragraphs_of_files(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n\r\n\r\n\r\nthree\n")
+    assert read_texts([tmp_path / "a.txt"]) == ["one\ntwo", "three"]
+    assert [(one.prompt, one.text) for one in split_prompts(["abc", "ab"], 2)] == [("ab", "c")]
+    (tmp_path / "b.txt").write_bytes(b"\xff\xfe")
+    (tmp_path / "c.txt").write_bytes(b"\n\n \n")
+    for name in ("b.txt", "c.txt", "missing.txt"):
+        with pytest.raises(DataError, match="expected"):
+            read_texts([tmp_path / name])
