@@ -1,4 +1,4 @@
-"""Write the tables of docs/benchmarks.md, and the six rows in README.md, from the JSON files in benchmarks/results.
+"""Write the tables of docs/benchmarks.md, and the rows in README.md, from the JSON files in benchmarks/results.
 
 python benchmarks/report.py
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+import report_default
 import report_recorded
 from report_recorded import read
 
@@ -45,7 +46,7 @@ WHAT = {
     "tmaze50-rewards-x100": "T-Maze 50, rewards times 100",
 }
 
-LEARNING = """## Learning
+LEARNING = """## Learning with the presets of version 0.1
 
 Command: `python benchmarks/learn.py`, with the presets of version 0.1. The default has changed since, and the other presets
 of this table were removed; [their settings](experiments.md#one-default) reproduce these figures.
@@ -80,36 +81,6 @@ TABLE = """## The parts, and how they grow
 One thread. Update: 32 windows of 50 steps (about 1,600 transitions, independent of the context), 2 layers. Act: one step of
 every environment. The whole loop ran with the defaults of version 0.1. Command: `make bench`, or
 `python benchmarks/speed_table.py --full`."""
-
-
-README_ROWS = (
-    ("tmaze100", "transformer"),
-    ("cartpole-hidden", "transformer"),
-    ("memory-s7", "transformer"),
-    ("count-recall-easy", "transformer"),
-    ("repeat-previous-medium", "transformer"),
-    ("repeat-previous-medium", "gru"),
-)
-
-
-def summary() -> str:
-    """The six rows of the README: what was learned, and how fast, on one core."""
-    lines = [
-        "| task | network | mean return per seed | environment steps | training time, s |",
-        "|---|---|---|---|---|",
-    ]
-    for task, trunk in README_ROWS:
-        runs = sorted(
-            (found for found in read("learn") if (found["task"], found["trunk"]) == (task, trunk)),
-            key=lambda found: found["seed"],
-        )
-        if runs:
-            lines.append(
-                f"| {WHAT[task]} | {'GRU' if trunk == 'gru' else 'Transformer'} "
-                f"| {each(runs, lambda r: format(r['mean'], '.3g'))} | {each(runs, lambda r: format(r['steps'], ','))} "
-                f"| {each(runs, lambda r: format(r['seconds'], '.0f'))} |"
-            )
-    return "\n".join(lines)
 
 
 def learning() -> str:
@@ -276,7 +247,7 @@ def main() -> None:
         + "."
     )
     table = learning()
-    parts = [machine, LEARNING, table, PEERS, peers(), SPEED, speed()]
+    parts = [machine, report_default.section(), LEARNING, table, PEERS, peers(), SPEED, speed()]
     if read("solve"):
         parts += [SOLVE, solve()]
     if pixels():
@@ -289,8 +260,7 @@ def main() -> None:
     put(HERE.parent / "docs" / "benchmarks.md", "\n\n".join(parts))
     put(
         HERE.parent / "README.md",
-        f"{summary()}\n\n{machine} Returns are those of greedy episodes with seeds that training did not use.\n"
-        "These runs used the presets of version 0.1 ([settings](docs/experiments.md#one-default)).\n"
+        f"{report_default.readme()}\n\n{machine} Returns are those of greedy episodes with seeds that training did not use.\n"
         "All results, with commands and comparisons: [docs/benchmarks.md](docs/benchmarks.md).",
     )
 
