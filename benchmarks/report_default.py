@@ -30,13 +30,13 @@ CELLS = {"RepeatPreviousHard": "repeat-previous-hard", "AutoencodeEasy": "autoen
 README_ROWS = ("tmaze250", "memory-s7", "memory-s13", "cartpole-hidden", "repeat-previous-hard", "CountRecallEasy")
 TEXT = """## What the default learns
 
-Command: `python benchmarks/one_default.py --only TASK --seeds SEED`, one core per run, two runs at a time and other programs
-beside them. A run ends when its threshold is confirmed in validation, or when its steps or its minutes are used up (30 in most
-tasks). Then 100 (MiniGrid, Recall Colour: 200) fresh episodes are played with the best weights. How the default was chosen, and
-what has not been measured: [One default](experiments.md#one-default)."""
-POPGYM = """POPGym, one cell per game and difficulty: mean return of fresh episodes, one figure per seed, and the largest mean return
-during training of the best of 13 models (Morad et al. 2023, PPO, 15 million steps). *: with the default before novelty was
-added. An empty cell was not run to its end."""
+Command: `python benchmarks/one_default.py --only TASK --seeds SEED`, one core per run, two runs at a time and other
+programs beside them. A run ends when its threshold is confirmed in validation, or when its steps or its minutes are used
+up (30 in most tasks). Then 100 (MiniGrid, Recall Colour: 200) fresh episodes are played with the best weights. How the
+default was chosen, and what has not been measured: [One default](experiments.md#one-default)."""
+POPGYM = """POPGym, one cell per game and difficulty: mean return of fresh episodes, one figure per seed, and the largest
+mean return during training of the best of 13 models (Morad et al. 2023, PPO, 15 million steps). *: with the default before
+novelty was added. An empty cell was not run to its end."""
 
 
 def found(folder: str = FOLDER) -> dict[str, list[dict[str, Any]]]:
