@@ -4,25 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
-from seqel.agents.agent import Agent
 from seqel.cli.main import main
-from seqel.language.episodes import text_spaces
-from seqel.language.tokenizer import Characters
-from seqel.networks.config import NetworkConfig
-from seqel.networks.qnetwork import QNetwork
+from support_text import agent
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """An agent that was trained on nothing, which knows the letters of 'abc'."""
-    torch.manual_seed(0)
-    tokenizer = Characters("abc")
-    config = NetworkConfig(width=16, heads=2, context=9, policy_head="auxiliary", value="hl-gauss", bins=11)
-    agent = Agent(QNetwork(config, *text_spaces(tokenizer.size)))
-    agent.info["language"] = {"tokenizer": tokenizer.to_json(), "length": 8, "prompt": 0}
-    return agent.save(tmp_path / "agent")
+    return agent().save(tmp_path / "agent")
 
 
 def test_texts_as_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,4 +34,51 @@ def test_mistakes_are_named(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
         ([str(run), "--dial", "-1"], "dial: expected a number of at least 0"),
     ):  # fmt: skip
         assert main(["generate", *arguments]) != 0
+        assert said in capsys.readouterr().err
+
+
+def test_the_dial_is_measured_and_drawn(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [
+        "generate",
+        str(run),
+        "--prompt",
+        "a",
+        "--n",
+        "5",
+        "--reward",
+        "builtins:len",
+        "--plot",
+        str(tmp_path / "p.png"),
+    ]
+    assert main([*command, "--json"]) == 0
+    points = json.loads(capsys.readouterr().out)["points"]
+    assert [point["name"] for point in points][:2] == ["dial 0", "dial 0.5"] and points[-1]["name"] == "best of 8"
+    assert (tmp_path / "p.png").stat().st_size > 1_000
+    assert main(command) == 0
+    assert "best of 8" in capsys.readouterr().out
+    for arguments, said in (
+        (["--plot", "x.png"], "--plot needs --reward"), (["--reward", "len"], "--reward: expected module:function"),
+        (["--reward", "nowhere_at_all:f"], "no module 'nowhere_at_all'"), (["--reward", "math:f"], "has no function 'f'"),
+        (["--reward", "math:pi"], "expected a function, got float"),
+    ):  # fmt: skip
+        assert main(["generate", str(run), *arguments]) != 0
+        assert said in capsys.readouterr().err
+
+
+def test_training_on_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lines.txt").write_text("\n\n".join(["abc", "abd"] * 20))
+    small = ["network.width=16", "network.layers=1", "network.heads=2", "replay.batch_tokens=128", "device=cpu"]
+    command = ["train", "--text", "lines.txt", "--reward", "builtins:len", "--out", "run", "--prompt-length", "1"]
+    command += ["--text-length", "5", "--samples", "10", "--updates", "6", *(f"--set={one}" for one in small)]
+    assert main([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["agent"] == "run/values" and [one["dial"] for one in found["texts"]] == [0.0, 1.0, 4.0]
+    assert main(["generate", "run/values", "--prompt", "a"]) == 0
+    capsys.readouterr()
+    for arguments, said in (
+        (["--text", "lines.txt"], "--text needs --reward"), (["--reward", "builtins:len"], "--reward needs --text"),
+        (["CartPole-v1", "--text", "lines.txt", "--reward", "builtins:len"], "leave out ENV"),
+    ):  # fmt: skip
+        assert main(["train", *arguments]) != 0
         assert said in capsys.readouterr().err

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from seqel.agents.agent import Agent
-from seqel.errors import ConfigError, DataError
+from seqel.errors import CheckpointError, ConfigError, DataError
 from seqel.language import generate, read_texts, train_text
-from seqel.language.generation import split_prompts
+from seqel.language.training import split_prompts
 
 SMALL = {
     "network.width": 16, "network.layers": 1, "network.heads": 2, "network.bins": 21, "replay.batch_tokens": 256,
@@ -70,3 +70,35 @@ def test_paragraphs_of_files(tmp_path: Path) -> None:
     for name in ("b.txt", "c.txt", "missing.txt"):
         with pytest.raises(DataError, match="expected"):
             read_texts([tmp_path / name])
+
+
+def test_a_training_that_was_interrupted_continues(tmp_path: Path) -> None:
+    """Interrupted in each of its runs, it ends with the weights of an uninterrupted one."""
+    import torch
+
+    def call(out: Path, stop: int = 0, **changes: object) -> Agent:
+        def interrupt(record: object) -> None:
+            nonlocal stop
+            stop -= 1
+            if stop == 0:
+                raise KeyboardInterrupt
+
+        options = {"prompt": 1, "length": 4, "updates": (30, 30), "samples": 20, "settings": SMALL | {"log_every": 10}}
+        return train_text(["ab", "ac"] * 20, len, out=out, progress=interrupt, **(options | changes))  # type: ignore[arg-type]
+
+    whole = call(tmp_path / "whole")
+    out = tmp_path / "cut"
+    for stop in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            call(out, stop)
+    with pytest.raises(ConfigError, match="holds a training with another length"):
+        call(out, length=5)
+    resumed = call(out)
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+    again = call(out)  # complete: nothing is trained
+    assert torch.equal(again.network.head.scale, whole.network.head.scale)
+    samples = out / "samples.jsonl"
+    samples.write_bytes(samples.read_bytes()[:-9])
+    with pytest.raises(CheckpointError, match=r"samples\.jsonl is damaged"):
+        call(out)

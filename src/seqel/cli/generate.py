@@ -20,12 +20,16 @@ SUMMARY = (
 )
 
 EXAMPLES = """
+With --reward, one text per prompt is written with each of several dials, and 8 with the base policy, of which the best is
+kept. --n repeats each prompt.
+
 --dial 0 writes as the texts of the training do; larger numbers turn towards reward. Large ones follow the values alone, which
 is more than they know: read the texts.
 
 examples:
   seqel generate runs/verses/values --prompt "ROMEO:" --dial 2
   seqel generate runs/verses/values --prompt "ROMEO:" --prompt "JULIET:" --n 8 --json
+  seqel generate runs/verses/values --prompt "ROMEO:" --n 100 --reward my_file:rhymes --plot dial.png
 """
 
 
@@ -48,12 +52,31 @@ class Arguments:
     seed: Annotated[
         int | None, arg(metavar="S", help="seed of the draws (default: different each time)", help_behavior_hint="")
     ] = None
+    reward: Annotated[
+        str | None,
+        arg(
+            metavar="M:F",
+            help="measure texts by this function, for several dials",
+            help_behavior_hint="",
+            constructor=str,
+        ),
+    ] = None
+    plot: Annotated[
+        Path | None, arg(metavar="PNG", help="with --reward: draw reward against divergence", help_behavior_hint="")
+    ] = None
     json: Json = False
 
 
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:
-    """Show the texts. Returns {"dial": ..., "texts": [{"prompt": ..., "text": ...}, ...]}."""
+    """Show the texts, or with --reward what the dial buys. Returns {"dial": ..., "texts": [...]}, or {"points": [...]}."""
     from rich.text import Text
+
+    from seqel.errors import ConfigError
+
+    if arguments.reward is not None:
+        return _measure(arguments, output)
+    if arguments.plot is not None:
+        raise ConfigError("--plot needs --reward module:function")
 
     from seqel.language.generation import generate
 
@@ -69,3 +92,29 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
             output.show(Text.assemble((prompt, "cyan"), text))
     pairs = [{"prompt": prompt, "text": text} for prompt, texts in zip(prompts, found, strict=True) for text in texts]
     return {"dial": arguments.dial, "texts": pairs}
+
+
+def _measure(arguments: Arguments, output: Output) -> dict[str, Any]:
+    from rich.table import Table
+
+    from seqel.agents.agent import Agent
+    from seqel.cli.functions import named_function
+    from seqel.language.frontier import draw_frontier, frontier
+
+    reward = named_function(arguments.reward or "", "--reward")
+    prompts = [prompt for prompt in arguments.prompt or ("",) for _ in range(arguments.n)]
+    points = frontier(Agent.load(arguments.run), prompts, reward, length=arguments.length, seed=arguments.seed or 0)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("", "texts written", "reward", "95 %", "KL, nats", "perplexity", "distinct pairs", "repetition"):
+        table.add_column(name, justify="left" if not name else "right")
+    for point in points:
+        low, high = point.interval
+        table.add_row(
+            point.name, str(point.texts), f"{point.reward:.3g}", f"{low:.3g} to {high:.3g}", f"{point.kl:.2f}",
+            f"{point.perplexity:.2f}", f"{point.distinct:.3f}", f"{point.repetition:.3f}",
+        )  # fmt: skip
+    output.show(table)
+    if arguments.plot is not None:
+        draw_frontier(points, arguments.plot)
+        output.show("", f"drawn: {arguments.plot}")
+    return {"points": [point.to_json() for point in points]}

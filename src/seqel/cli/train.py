@@ -41,6 +41,7 @@ examples:
   seqel train --resume runs/maze --steps 120000            continue where the run stopped
   seqel train --resume runs/mine --data moved/sessions.csv the same sessions, in another place
   seqel train --compare --resume runs/mine                 continue both runs of a comparison
+  seqel train --text verses.txt --reward my_file:rhymes --out runs/verses     then: seqel generate
   seqel train seqel/TMaze-v0 --tensorboard                 then: tensorboard --logdir runs
 """
 
@@ -123,6 +124,23 @@ class Arguments:
             metavar="DIR", help="an agent to start from, for instance from data", help_behavior_hint="", constructor=str
         ),
     ] = None
+    text: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="FILE", help="texts to learn to write, in paragraphs", help_behavior_hint="(repeatable)"),
+    ] = ()
+    reward: Annotated[
+        str | None,
+        arg(
+            metavar="M:F",
+            help="with --text: a function from a text to a number",
+            help_behavior_hint="",
+            constructor=str,
+        ),
+    ] = None
+    prompt_length: Annotated[int, arg(metavar="N", help="with --text: characters that are given")] = 16
+    text_length: Annotated[int, arg(metavar="N", help="with --text: most tokens of a text")] = 200
+    vocabulary: Annotated[int, arg(metavar="N", help="with --text: byte pairs; 0: characters")] = 0
+    samples: Annotated[int, arg(metavar="N", help="with --text: texts to learn values from")] = 2_000
     resume: Annotated[
         str | None, arg(metavar="DIR", help="continue the run in this folder", help_behavior_hint="", constructor=str)
     ] = None
@@ -142,6 +160,10 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
     if arguments.resume is not None:
         return _resume(arguments, output)
+    if arguments.text:
+        return _train_on_text(arguments, output)
+    if arguments.reward is not None:
+        raise ConfigError("--reward needs --text FILE")
     if arguments.env is None and arguments.config is None and not arguments.data:
         raise ConfigError("expected ENV (an id, module:Id-v0 or module:ClassName), --data FILE, or --resume DIR")
     config = settings_of(arguments)
@@ -165,6 +187,21 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         return compare(config, folder, output)
     train(config.env, out=folder, config=config, start=arguments.start, **_recorded(config))
     return show_result(folder, output)
+
+
+def _train_on_text(arguments: Arguments, output: Output) -> dict[str, Any]:
+    from seqel.cli.train_text import train_on_text
+    from seqel.errors import ConfigError
+
+    for name in ("env", "data", "schema", "start", "preset", "config", "compare", "memoryless", "steps", "stop_at"):
+        if getattr(arguments, name) not in (None, False, ()):
+            raise ConfigError(f"--text trains on texts alone: leave out {'ENV' if name == 'env' else '--' + name}")
+    device = {} if arguments.device is None else {"device": arguments.device}
+    return train_on_text(
+        arguments.text, arguments.reward, output, out=arguments.out, chosen=device | settings(arguments.set),
+        updates=arguments.updates, prompt=arguments.prompt_length, length=arguments.text_length,
+        tokens=arguments.vocabulary, samples=arguments.samples, seed=arguments.seed or 0,
+    )  # fmt: skip
 
 
 def _resume(arguments: Arguments, output: Output) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from seqel import lazy
 
 if TYPE_CHECKING:
-    from seqel.language.generation import generate, read_texts, train_text
+    from seqel.language.generation import generate
+    from seqel.language.training import read_texts, train_text
 
 __all__ = ["generate", "read_texts", "train_text"]
 
@@ -15,7 +16,7 @@ __getattr__, __dir__ = lazy.attach(
     __name__,
     {
         "generate": "seqel.language.generation",
-        "read_texts": "seqel.language.generation",
-        "train_text": "seqel.language.generation",
+        "read_texts": "seqel.language.training",
+        "train_text": "seqel.language.training",
     },
 )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,9 @@ from seqel.spaces import FlatObservation
 from seqel.types import QOutput
 from seqel.values.base import ValueKind
 
-__all__ = ["Written", "decode", "tilted"]
+__all__ = ["Written", "decode", "tilted", "write"]
+
+AT_ONCE = 256  # texts that are written in step
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,15 @@ def decode(
     return [
         Written(tokens, bool(ended[row]), float(kl[row]), float(log_probability[row]))
         for row, tokens in enumerate(written)
+    ]
+
+
+def write(agent: Agent, prompts: Sequence[Sequence[int]], **options: Any) -> list[Written]:
+    """Continue any number of prompts, many of them in step; as `decode` otherwise."""
+    return [
+        one
+        for start in range(0, len(prompts), AT_ONCE)
+        for one in decode(agent, prompts[start : start + AT_ONCE], **options)
     ]
 
 
