@@ -24,7 +24,7 @@ from torch import Tensor
 from seqel.agents.agent import Agent
 from seqel.errors import ConfigError
 from seqel.language.episodes import TOKEN
-from seqel.language.tokenizer import BEGIN, END
+from seqel.language.tokenizer import BEGIN, END, Tokenizer
 from seqel.spaces import FlatObservation
 from seqel.types import QOutput
 from seqel.values.base import ValueKind
@@ -38,10 +38,10 @@ AT_ONCE = 256  # texts that are written in step
 class Written:
     """Tokens that were written after a prompt, and how far their distribution was from the base policy's."""
 
-    tokens: list[int]  # without END
-    ended: bool  # whether END was drawn before the limit
+    tokens: list[int]  # without the one that ends a text
+    ended: bool  # whether that one was drawn before the limit
     kl: float  # KL divergence from the base policy, the sum over the steps, in nats
-    log_probability: float  # of the tokens under the base policy, with END
+    log_probability: float  # of the tokens under the base policy, with the one that ends the text
 
 
 def tilted(out: QOutput, values: ValueKind, scale: Tensor, dial: float) -> tuple[Tensor, Tensor]:
@@ -70,14 +70,18 @@ def decode(
     agent: Agent,
     prompts: Sequence[Sequence[int]],
     *,
+    begin: int = BEGIN,
+    end: int = END,
     dial: float = 0.0,
     limit: int = 200,
     temperature: float = 1.0,
     top_k: int = 0,
     rng: np.random.Generator | None = None,
 ) -> list[Written]:
-    """Continue each prompt (tokens, without BEGIN) by at most `limit` tokens, all prompts in step, each with its own cache.
+    """Continue each prompt by at most `limit` tokens, all prompts in step, each with its own cache.
 
+    prompts: their tokens, without `begin`, which is put before them and never drawn, unless it is also `end`, the token that
+    ends a text.
     temperature: of the tilted policy; 0: the most probable token. top_k: draw among the k most probable tokens; 0: all. The
     KL divergence is that of the tilted policy, before temperature and top_k.
 
@@ -94,7 +98,7 @@ def decode(
     rng = rng or np.random.default_rng()
     network = agent.network
     rows = len(prompts)
-    given = [[BEGIN, *prompt] for prompt in prompts]
+    given = [[begin, *prompt] for prompt in prompts]
     state = agent.initial_state(rows)
     written: list[list[int]] = [[] for _ in range(rows)]
     ended, kl, log_probability = np.zeros(rows, bool), np.zeros(rows), np.zeros(rows)
@@ -114,13 +118,16 @@ def decode(
         with torch.inference_mode():
             base, policy = tilted(out, network.head.values, network.head.scale, dial)
             divergence = (policy.exp() * (policy - base)).sum(dim=-1).double().cpu().numpy()
-        drawn = _draw(policy.cpu().numpy().astype(np.float64), temperature, top_k, rng)
+        chances = policy.cpu().numpy().astype(np.float64)
+        if begin != end:
+            chances[:, begin] = -np.inf
+        drawn = _draw(chances, temperature, top_k, rng)
         chosen = base.cpu().numpy()[np.arange(len(drawn)), drawn]
         for place in np.flatnonzero(writes):
             row, token = int(open_rows[place]), int(drawn[place])
             kl[row] += max(0.0, divergence[place])
             log_probability[row] += chosen[place]
-            if token == END:
+            if token == end:
                 ended[row] = True
             else:
                 written[row].append(token)
@@ -132,8 +139,9 @@ def decode(
     ]
 
 
-def write(agent: Agent, prompts: Sequence[Sequence[int]], **options: Any) -> list[Written]:
+def write(agent: Agent, prompts: Sequence[Sequence[int]], tokenizer: Tokenizer, **options: Any) -> list[Written]:
     """Continue any number of prompts, many of them in step; as `decode` otherwise."""
+    options |= {"begin": tokenizer.begin, "end": tokenizer.end}
     return [
         one
         for start in range(0, len(prompts), AT_ONCE)
@@ -146,9 +154,7 @@ def _token(given: list[int], written: list[int], place: int) -> int:
 
 
 def _draw(policy: NDArray[np.float64], temperature: float, top_k: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw a token per row from log-probabilities (R, A); BEGIN is never drawn."""
-    policy = policy.copy()
-    policy[:, BEGIN] = -np.inf
+    """Draw a token per row from log-probabilities (R, A)."""
     if temperature == 0.0:
         best: NDArray[np.int64] = policy.argmax(axis=1)
         return best

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqel.errors import DataError
-from seqel.language.tokenizer import BEGIN, END, Tokenizer
+from seqel.language.tokenizer import Tokenizer
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec, Leaf, ObservationSpec
 from seqel.types import Episode
@@ -36,7 +36,7 @@ class Sample:
 
 def text_spaces(size: int) -> tuple[ObservationSpec, ActionSpec]:
     """Return the spaces of texts with `size` tokens."""
-    leaf = Leaf(TOKEN, (TOKEN,), "categories", (1,), "int32", (1,), (0,), (size,))
+    leaf = Leaf(TOKEN, (TOKEN,), "token", (1,), "int32", (1,), sizes=(size,))
     return ObservationSpec((leaf,)), ActionSpec((size,), (0,))
 
 
@@ -65,10 +65,10 @@ def as_dataset(samples: Iterable[Sample], tokenizer: Tokenizer, longest: int) ->
 
 
 def _episode(sample: Sample, tokenizer: Tokenizer, longest: int) -> Episode | None:
-    prompt = [BEGIN, *tokenizer.encode(sample.prompt)]
+    prompt = [tokenizer.begin, *tokenizer.encode(sample.prompt)]
     written = tokenizer.encode(sample.text)
     if sample.ended:
-        written.append(END)
+        written.append(tokenizer.end)
     tokens = np.array([*prompt, *written][: longest + 1], np.int64)
     steps = len(tokens) - 1
     if steps < len(prompt):

@@ -69,13 +69,13 @@ def frontier(
 
     points = []
     for place, dial in enumerate(dials):
-        texts = write(agent, tokens, limit=limit, dial=dial, rng=np.random.default_rng((seed, place)))
+        texts = write(agent, tokens, tokenizer, limit=limit, dial=dial, rng=np.random.default_rng((seed, place)))
         kl = float(np.mean([one.kl for one in texts]))
         points.append(_point(f"dial {dial:g}", dial, 1, judged(texts, prompts), kl, texts))
     most = max(best_of, default=0)
     if most:
         repeated = [one for one in tokens for _ in range(most)]
-        texts = write(agent, repeated, limit=limit, rng=np.random.default_rng((seed, len(dials))))
+        texts = write(agent, repeated, tokenizer, limit=limit, rng=np.random.default_rng((seed, len(dials))))
         rewards = np.array(judged(texts, [prompt for prompt in prompts for _ in range(most)])).reshape(-1, most)
         for count in best_of:
             best = rewards[:, :count].argmax(axis=1)

@@ -65,6 +65,6 @@ def generate(
     every = [prompt for prompt in prompts for _ in range(n)]
     rng = np.random.default_rng(seed)
     tokens = [tokenizer.encode(prompt) for prompt in every]
-    found = write(agent, tokens, limit=limit, rng=rng, dial=dial, temperature=temperature, top_k=top_k)
+    found = write(agent, tokens, tokenizer, limit=limit, rng=rng, dial=dial, temperature=temperature, top_k=top_k)
     texts = [tokenizer.decode(one.tokens) for one in found]
     return [texts[start : start + n] for start in range(0, len(texts), n)]

@@ -1,6 +1,7 @@
 """Text as a sequence of actions: the tokens that an agent reads and writes, one per step.
 
-Token 0 ends a text and token 1 begins it; the others are characters, or byte pairs (`seqel.texts.tokens`).
+Token 0 ends a text and token 1 begins it; the others are characters, or byte pairs (`seqel.texts.tokens`). A
+pretrained language model has tokens of its own.
 """
 
 from __future__ import annotations
@@ -9,13 +10,25 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from seqel.errors import ConfigError
 from seqel.extras import require
+from seqel.pretrained.loading import describe, load_tokenizer
+from seqel.pretrained.location import BaseModel, find, locate, remember
 from seqel.texts.tokens import clean, learn_vocabulary
 
-__all__ = ["BEGIN", "END", "BytePairs", "Characters", "Tokenizer", "make_tokenizer", "tokenizer_from_json"]
+__all__ = [
+    "BEGIN",
+    "END",
+    "BytePairs",
+    "Characters",
+    "ModelTokens",
+    "Tokenizer",
+    "make_tokenizer",
+    "tokenizer_from_json",
+]
 
 END, BEGIN = 0, 1
 SPECIAL = 2
@@ -25,15 +38,17 @@ MOST_CHARACTERS = 4_096
 class Tokenizer(ABC):
     """Turns texts into tokens and back."""
 
-    size: int  # number of tokens, with END and BEGIN
+    size: int  # number of tokens, with those that begin and end a text
+    begin: int = BEGIN
+    end: int = END
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text, without END and BEGIN."""
+        """Return the tokens of a text, without those that begin and end it."""
 
     @abstractmethod
     def decode(self, tokens: Sequence[int]) -> str:
-        """Return the text of tokens; END and BEGIN are left out."""
+        """Return the text of tokens; those that begin and end it are left out."""
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
@@ -103,16 +118,59 @@ class BytePairs(Tokenizer):
         return {"tokens": "byte pairs", "vocabulary": self.vocabulary}
 
 
+class ModelTokens(Tokenizer):
+    """The tokens of a pretrained language model."""
+
+    def __init__(self, model: BaseModel, path: Path) -> None:
+        """Raises ConfigError if the model has no token that ends a text."""
+        self.model, self._tokenizer = model, load_tokenizer(path)
+        self.size = describe(path).vocabulary
+        end = self._tokenizer.eos_token_id
+        if end is None:
+            raise ConfigError(f"tokenizer: {model.name!r} has no token that ends a text (eos_token)")
+        self.end, begin = int(end), self._tokenizer.bos_token_id
+        self.begin = self.end if begin is None else int(begin)
+
+    @classmethod
+    def of(cls, name: str) -> ModelTokens:
+        """Make the tokenizer of a model that the user names: a folder, a GGUF file or a hub id."""
+        path = locate(name)
+        model = BaseModel.of(path, name)
+        remember(model, path)
+        return cls(model, path)
+
+    def encode(self, text: str) -> list[int]:
+        found: list[int] = self._tokenizer(clean(text), add_special_tokens=False)["input_ids"]
+        return found
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        kept = [token for token in tokens if token not in (self.begin, self.end)]
+        found: str = self._tokenizer.decode(kept, clean_up_tokenization_spaces=False)
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        return {"tokens": "model", "model": self.model.to_json()}
+
+
 def make_tokenizer(texts: Sequence[str], size: int = 0) -> Tokenizer:
     """Make a tokenizer of these texts: of characters, or with `size` > 0 of as many byte pairs."""
     return BytePairs.of(texts, size) if size else Characters.of(texts)
 
 
 def tokenizer_from_json(data: Any) -> Tokenizer:
-    """Make the tokenizer that an agent has stored. Raises ConfigError if `data` is not what a tokenizer stores."""
+    """Make the tokenizer that an agent has stored.
+
+    Raises ConfigError if `data` is not what a tokenizer stores, or names a model that is not known on this machine.
+    """
     if isinstance(data, Mapping):
         if data.get("tokens") == "characters" and isinstance(data.get("characters"), str):
             return Characters(data["characters"])
         if data.get("tokens") == "byte pairs" and isinstance(data.get("vocabulary"), str):
             return BytePairs(data["vocabulary"])
+        if data.get("tokens") == "model":
+            try:
+                model = BaseModel.from_json(data.get("model"))
+            except ValueError as error:
+                raise ConfigError(f"tokenizer: {error}") from error
+            return ModelTokens(model, find(model))
     raise ConfigError(f"tokenizer: expected the description of one, got {data!r:.80}")

@@ -29,7 +29,7 @@ from seqel.errors import CheckpointError, ConfigError, DataError
 from seqel.integrity import read_sealed, sealed_line
 from seqel.language.decoding import write
 from seqel.language.episodes import Reward, Sample, as_dataset, reward_of
-from seqel.language.tokenizer import Tokenizer, make_tokenizer, tokenizer_from_json
+from seqel.language.tokenizer import ModelTokens, Tokenizer, make_tokenizer, tokenizer_from_json
 from seqel.runs.api import OnRecord, resume, train
 from seqel.runs.run_config import CONFIG
 from seqel.storage import atomic_write
@@ -43,6 +43,11 @@ SETTINGS: dict[str, Any] = {
     "network.first_step": False, "network.policy_head": "auxiliary", "network.value": "hl-gauss", "network.bins": 51,
     "network.value_range": 3.0, "objective.discount": 1.0, "objective.cloning_weight": 1.0, "replay.batch_tokens": 2_048,
     "learner.learning_rate": 1e-3, "learner.warmup": 100, "learner.target_rate": 0.02,
+}  # fmt: skip
+# A model has tens of thousands of tokens: their values are numbers, and an update has fewer steps
+OF_MODEL: dict[str, Any] = {
+    "network.trunk": "pretrained", "network.actions": "tokens", "network.value": "scalar", "replay.batch_tokens": 512,
+    "learner.learning_rate": 5e-4,
 }  # fmt: skip
 OF_IMITATION: dict[str, Any] = {"objective.td_weight": 0.0}
 OF_VALUES: dict[str, Any] = {"objective.td_weight": 1.0, "objective.lambda_": 1.0, "objective.trace": "peng"}
@@ -76,6 +81,7 @@ def train_text(
     prompt: int = 0,
     length: int = 200,
     tokens: int = 0,
+    model: str | None = None,
     updates: tuple[int, int] = (2_000, 1_000),
     samples: int = 2_000,
     seed: int = 0,
@@ -94,6 +100,8 @@ def train_text(
         prompt: characters at the beginning of each text that are given, not written.
         length: tokens of a text, with its prompt; longer texts are cut off.
         tokens: 0: one token per character; else the size of a vocabulary of byte pairs.
+        model: a pretrained causal language model (a folder, a GGUF file, or a hub id) to start from, with its own tokens and
+            low-rank adapters; None: a network from scratch.
         updates: of imitation, and of fitting values.
         samples: texts that the base policy writes to fit values on.
         seed: of all random numbers.
@@ -107,9 +115,11 @@ def train_text(
     for name, value, least in (("prompt", prompt, 0), ("length", length, 1), ("samples", samples, 2)):
         if value < least:
             raise ConfigError(f"{name}: expected at least {least}, got {value}")
-    folder, chosen = Path(out), SETTINGS | {"network.context": length + 1} | (settings or {})
+    folder, chosen = Path(out), SETTINGS | {"network.context": length + 1}
+    chosen |= ({} if model is None else OF_MODEL | {"network.model": model}) | (settings or {})
     asked = {
         "texts": sha256(json.dumps(list(texts)).encode()).hexdigest(), "prompt": prompt, "length": length, "tokens": tokens,
+        "model": model,
         "updates": list(updates), "samples": samples, "seed": seed, "settings": json.loads(json.dumps(settings or {})),
     }  # fmt: skip
     tokenizer = _begin(folder, asked, texts)
@@ -139,7 +149,8 @@ def _begin(folder: Path, asked: dict[str, Any], texts: Sequence[str]) -> Tokeniz
     if not path.exists():
         if folder.exists() and any(folder.iterdir()):
             raise ConfigError(f"{folder} is not empty and holds no training on texts: choose another folder")
-        tokenizer = make_tokenizer(texts, asked["tokens"])
+        model = asked["model"]
+        tokenizer = make_tokenizer(texts, asked["tokens"]) if model is None else ModelTokens.of(model)
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(path, sealed_line({"asked": asked, "tokenizer": tokenizer.to_json()}) + "\n")
         return tokenizer
@@ -179,7 +190,7 @@ def _samples(
         return [Sample(**line) for line in lines]
     rng = np.random.default_rng((asked["seed"], 1))
     chosen = [prompts[place] for place in rng.integers(len(prompts), size=asked["samples"])]
-    written = write(base, [tokenizer.encode(prompt) for prompt in chosen], limit=asked["length"], rng=rng)
+    written = write(base, [tokenizer.encode(prompt) for prompt in chosen], tokenizer, limit=asked["length"], rng=rng)
     found = [
         Sample(prompt, tokenizer.decode(one.tokens), ended=one.ended)
         for prompt, one in zip(chosen, written, strict=True)

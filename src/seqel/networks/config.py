@@ -16,7 +16,7 @@ TrunkName = Literal["transformer", "gru", "pretrained"]
 ValueName = Literal["scalar", "hl-gauss", "c51", "quantile"]
 GateName = Literal["residual", "gru"]
 ImageName = Literal["cnn", "patches"]
-ActionsName = Literal["outputs", "embedded"]
+ActionsName = Literal["outputs", "embedded", "tokens"]
 PolicyHeadName = Literal["none", "auxiliary", "greedy", "constraint"]
 
 
@@ -93,7 +93,9 @@ class NetworkConfig:
         "cnn", "How an image becomes part of its step's token: by a small convolutional network, or from patches."
     )
     actions: ActionsName = setting(
-        "outputs", "One output per action, or one scorer MLP(h, e(a)) that takes an embedding of each action."
+        "outputs",
+        "One output per action, or one scorer MLP(h, e(a)) that takes an embedding of each action. "
+        "'tokens': actions are the tokens of the pretrained language model that is the trunk.",
     )
     action_features: int = setting(
         0,
@@ -147,6 +149,8 @@ class NetworkConfig:
                 "network.trunk = 'pretrained' and network.model need each other, got "
                 f"{self.trunk!r} and {self.model or 'no model'}"
             )
+        if self.actions == "tokens" and self.trunk != "pretrained":
+            raise ConfigError(f"network.actions = 'tokens' needs network.trunk = 'pretrained', got {self.trunk!r}")
         if self.action_features and self.actions != "embedded":
             raise ConfigError(
                 f"network.action_features: expected 0 unless network.actions is 'embedded', got {self.action_features}"

@@ -27,7 +27,9 @@ class TokenEncoder(nn.Module):
         super().__init__()
         self.paths = [leaf.path for leaf in observation.leaves]
         self.encoders = nn.ModuleList(make_encoder(leaf, config) for leaf in observation.leaves)
-        self.actions = nn.ModuleList(nn.Embedding(size, config.width) for size in action.sizes)
+        # a language model's tokens have embeddings already, and would need millions of weights here
+        sizes = () if config.actions == "tokens" and not config.previous_action else action.sizes
+        self.actions = nn.ModuleList(nn.Embedding(size, config.width) for size in sizes)
         self.reward = nn.Linear(1, config.width, bias=False)
         self.first = nn.Parameter(torch.randn(config.width) * 0.5)
         self.config = config

@@ -1,6 +1,7 @@
 """Loads pretrained models with the library `transformers`: always float32 on the CPU first, never with code from the model.
 
-The dtype would otherwise follow the file (bfloat16 is many times slower on most CPUs). A GGUF file is dequantised.
+The dtype would otherwise follow the file (bfloat16 is many times slower on most CPUs). A GGUF file is dequantised once, into
+the user's cache folder.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from seqel.errors import ConfigError
 from seqel.extras import require
+from seqel.pretrained.gguf import dequantised
 
 __all__ = ["ModelDescription", "describe", "load_model", "load_skeleton", "load_tokenizer", "load_unembedding"]
 
@@ -101,15 +103,11 @@ def _from(kind: Any, path: Path, **settings: Any) -> Any:
         ConfigError: the library cannot read it.
     """
     settings |= {"local_files_only": True, "trust_remote_code": False}
-    folder = path
-    if path.suffix == ".gguf":
-        require("gguf", "text", "a model in a GGUF file")
-        folder, settings["gguf_file"] = path.parent, path.name
-    elif "dtype" in settings:
+    if "dtype" in settings:
         settings["use_safetensors"] = True
     try:
         with torch.device("cpu"):  # the caller may be building networks without memory
-            return kind.from_pretrained(folder, **settings)
+            return kind.from_pretrained(dequantised(path) if path.suffix == ".gguf" else path, **settings)
     except (OSError, ValueError, LookupError, TypeError, RuntimeError, ImportError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(f"text.model: {str(path)!r} cannot be loaded by transformers: {reason}") from error

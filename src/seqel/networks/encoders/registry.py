@@ -16,6 +16,7 @@ from seqel.networks.encoders.entities import EntitiesEncoder
 from seqel.networks.encoders.grid import GridEncoder
 from seqel.networks.encoders.images import ConvolutionEncoder, PatchEncoder
 from seqel.networks.encoders.text import make_text_encoder
+from seqel.networks.encoders.token import make_token_encoder
 from seqel.networks.encoders.vector import VectorEncoder
 from seqel.spaces import Leaf
 
@@ -28,6 +29,7 @@ ENCODERS: dict[str, Callable[[Leaf, NetworkConfig], nn.Module]] = {
     "categories": lambda leaf, config: CategoriesEncoder(leaf, config.width),
     "grid": lambda leaf, config: Deduplicated(leaf, GridEncoder(leaf, config.width)),
     "text": lambda leaf, config: make_text_encoder(leaf, config.width),
+    "token": make_token_encoder,
     "entities": lambda leaf, config: EntitiesEncoder(leaf, config.width),
     "image": lambda leaf, config: IMAGE_ENCODERS[config.image](leaf, config.width),
 }

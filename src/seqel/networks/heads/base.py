@@ -29,11 +29,12 @@ class ActionHead(Head):
     """One number for every action, 0 at first. `unit` is the size of one output."""
 
     unit: ClassVar[float] = 1.0
+    is_policy: ClassVar[bool] = False
 
     def __init__(self, action: ActionSpec, config: NetworkConfig) -> None:
         super().__init__()
         self.actions, self.dims = action.actions, action.dims
-        self.linear = action_layer(action, config, action.dims, 1)
+        self.linear = action_layer(action, config, action.dims, 1, self.is_policy)
         nn.init.zeros_(last_layer(self.linear).weight)
         nn.init.zeros_(last_layer(self.linear).bias)
 

@@ -5,30 +5,54 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from seqel.errors import ConfigError
 from seqel.networks.config import NetworkConfig
 from seqel.networks.heads.action_scorer import ActionScorer
+from seqel.networks.heads.token_scorer import TokenScorer
 from seqel.networks.layers import linear
+from seqel.pretrained.tables import tables_of
 from seqel.spaces import ActionSpec
 
 __all__ = ["action_layer", "action_outputs", "last_layer", "select_candidates"]
 
 
-def action_layer(action: ActionSpec, config: NetworkConfig, dims: int, outputs: int) -> nn.Linear | ActionScorer:
-    """Make the layer with `outputs` numbers for every action of `dims` dimensions: linear, or an action scorer."""
+def action_layer(
+    action: ActionSpec, config: NetworkConfig, dims: int, outputs: int, is_policy: bool = False
+) -> nn.Linear | ActionScorer | TokenScorer:
+    """Make the layer with `outputs` numbers for every action of `dims` dimensions: linear, or a scorer.
+
+    is_policy: the numbers are logits; where actions are tokens of a language model, they begin as its own.
+    """
+    if config.actions == "tokens":
+        tables = tables_of(config.model, config.model_checksum)
+        if dims != 1 or action.actions != tables.vocabulary:
+            raise ConfigError(
+                f"network.actions = 'tokens': expected the {tables.vocabulary:,} tokens of {config.model!r}, got "
+                f"{action.actions:,} actions in {dims} dimensions"
+            )
+        return TokenScorer(tables, config.width, outputs, is_policy)
     if config.actions == "embedded":
         return ActionScorer(action.actions, config.width, dims * outputs, config.action_features)
     return nn.Linear(config.width, dims * action.actions * outputs)
 
 
-def last_layer(layer: nn.Linear | ActionScorer) -> nn.Linear:
+def last_layer(layer: nn.Linear | ActionScorer | TokenScorer) -> nn.Linear:
     """Return the linear layer whose weights carry the unit."""
-    return layer.last if isinstance(layer, ActionScorer) else layer
+    return layer if isinstance(layer, nn.Linear) else layer.last
 
 
 def action_outputs(
-    layer: nn.Linear | ActionScorer, h: Tensor, candidates: Tensor | None, actions: int, dims: int, outputs: int
+    layer: nn.Linear | ActionScorer | TokenScorer,
+    h: Tensor,
+    candidates: Tensor | None,
+    actions: int,
+    dims: int,
+    outputs: int,
 ) -> Tensor:
     """Apply the layer: h (..., D) -> (..., dims, A, outputs); with candidates (..., C): (..., dims, C, outputs)."""
+    if isinstance(layer, TokenScorer):
+        found: Tensor = layer(h, candidates)
+        return found[..., None, :, :]
     if isinstance(layer, ActionScorer):
         scores: Tensor = layer(h, candidates)
         return torch.unflatten(scores, -1, (dims, outputs)).transpose(-3, -2)

@@ -13,6 +13,7 @@ from seqel.spaces.kinds.entities import EntitiesKind
 from seqel.spaces.kinds.grid import GridKind
 from seqel.spaces.kinds.image import ImageKind
 from seqel.spaces.kinds.text import TextKind
+from seqel.spaces.kinds.token import TokenKind
 from seqel.spaces.kinds.vector import VectorKind
 from seqel.spaces.leaf import Leaf
 
@@ -26,6 +27,7 @@ KINDS: dict[str, ObservationKind] = {
         GridKind(),
         CategoriesKind(),
         TextKind(),
+        TokenKind(),
         VectorKind(),
     )
 }
