@@ -1,4 +1,4 @@
-"""Models in GGUF files, as folders: `transformers` takes half a minute to dequantise one, and cannot save the result as it is.
+"""Models in GGUF files, as folders: `transformers` takes long to dequantise one, and cannot save the result as it is.
 
 The copy is in the user's cache folder ($XDG_CACHE_HOME/seqel, by default ~/.cache/seqel), in float32.
 """
