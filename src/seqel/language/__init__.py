@@ -8,13 +8,15 @@ from seqel import lazy
 
 if TYPE_CHECKING:
     from seqel.language.generation import generate
+    from seqel.language.processor import DialProcessor
     from seqel.language.training import read_texts, train_text
 
-__all__ = ["generate", "read_texts", "train_text"]
+__all__ = ["DialProcessor", "generate", "read_texts", "train_text"]
 
 __getattr__, __dir__ = lazy.attach(
     __name__,
     {
+        "DialProcessor": "seqel.language.processor",
         "generate": "seqel.language.generation",
         "read_texts": "seqel.language.training",
         "train_text": "seqel.language.training",

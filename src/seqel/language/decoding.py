@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqel.agents.agent import Agent
+from seqel.agents.agent import Agent, AgentState
 from seqel.errors import ConfigError
 from seqel.language.episodes import TOKEN
 from seqel.language.tokenizer import BEGIN, END, Tokenizer
@@ -29,7 +29,7 @@ from seqel.spaces import FlatObservation
 from seqel.types import QOutput
 from seqel.values.base import ValueKind
 
-__all__ = ["Written", "decode", "tilted", "write"]
+__all__ = ["Written", "decode", "read_tokens", "step", "tilted", "worth", "write"]
 
 AT_ONCE = 256  # texts that are written in step
 
@@ -56,14 +56,17 @@ def tilted(out: QOutput, values: ValueKind, scale: Tensor, dial: float) -> tuple
     base = torch.log_softmax(out.policy_logits[..., 0, :].float(), dim=-1)
     if dial == 0.0:
         return base, base
-    support = values.support(base)
-    if support is not None:
-        assert out.logits is not None
-        chance = torch.log_softmax(out.logits[..., 0, :, :].float(), dim=-1)  # (..., A, bins)
-        worth = torch.logsumexp(chance + dial * support, dim=-1)
-    else:
-        worth = dial * out.q[..., 0, :] / scale
-    return base, torch.log_softmax(base + worth, dim=-1)
+    return base, torch.log_softmax(base + worth(out, values, scale, dial), dim=-1)
+
+
+def worth(out: QOutput, values: ValueKind, scale: Tensor, dial: float) -> Tensor:
+    """Return what the dial adds to the log-probability of each token, up to a number per step.  -> (..., A)."""
+    support = values.support(out.q)
+    if support is None:
+        return dial * out.q[..., 0, :] / scale
+    assert out.logits is not None
+    chance = torch.log_softmax(out.logits[..., 0, :, :].float(), dim=-1)  # (..., A, bins)
+    return torch.logsumexp(chance + dial * support, dim=-1)
 
 
 def decode(
@@ -95,26 +98,16 @@ def decode(
     ):
         if not value >= low or not np.isfinite(value):
             raise ConfigError(f"{name}: expected a number of at least {low}, got {value}")
-    rng = rng or np.random.default_rng()
-    network = agent.network
+    if not prompts:
+        return []
+    rng, network = rng or np.random.default_rng(), agent.network
+    state, latest = read_tokens(agent, [[begin, *prompt] for prompt in prompts])
     rows = len(prompts)
-    given = [[begin, *prompt] for prompt in prompts]
-    state = agent.initial_state(rows)
-    written: list[list[int]] = [[] for _ in range(rows)]
-    ended, kl, log_probability = np.zeros(rows, bool), np.zeros(rows), np.zeros(rows)
-    longest = max(map(len, given), default=0)
-    step = np.zeros(rows, np.int64)  # tokens of each row that were read
-    open_rows = np.arange(rows)
-    for _ in range(longest + limit):
-        if not len(open_rows):
-            break
-        tokens = np.array([_token(given[row], written[row], int(step[row])) for row in open_rows], np.int32)
-        out = agent.outputs(
-            FlatObservation({TOKEN: tokens[:, None]}), state, reward=np.zeros(len(tokens), np.float32),
-            first=step[open_rows] == 0, previous_action=tokens[:, None].astype(np.int64), rows=open_rows,
-        )  # fmt: skip
-        step[open_rows] += 1
-        writes = np.array([step[row] >= len(given[row]) for row in open_rows])
+    written, length, ended = np.zeros((rows, limit), np.int64), np.zeros(rows, np.int64), np.zeros(rows, bool)
+    kl, log_probability = np.zeros(rows), np.zeros(rows)
+    writing = np.arange(rows)  # rows that were not ended
+    for place in range(limit):
+        out = step(agent, latest[writing], state, None if len(writing) == rows else writing)
         with torch.inference_mode():
             base, policy = tilted(out, network.head.values, network.head.scale, dial)
             divergence = (policy.exp() * (policy - base)).sum(dim=-1).double().cpu().numpy()
@@ -122,21 +115,48 @@ def decode(
         if begin != end:
             chances[:, begin] = -np.inf
         drawn = _draw(chances, temperature, top_k, rng)
-        chosen = base.cpu().numpy()[np.arange(len(drawn)), drawn]
-        for place in np.flatnonzero(writes):
-            row, token = int(open_rows[place]), int(drawn[place])
-            kl[row] += max(0.0, divergence[place])
-            log_probability[row] += chosen[place]
-            if token == end:
-                ended[row] = True
-            else:
-                written[row].append(token)
-        full = np.array([len(written[row]) >= limit for row in open_rows])
-        open_rows = open_rows[~(ended[open_rows] | full)]
+        kl[writing] += np.maximum(0.0, divergence)
+        log_probability[writing] += base.cpu().numpy()[np.arange(len(drawn)), drawn]
+        written[writing, place] = latest[writing] = drawn
+        over = drawn == end
+        ended[writing[over]] = True
+        writing = writing[~over]
+        length[writing] += 1
+        if not len(writing):
+            break
     return [
-        Written(tokens, bool(ended[row]), float(kl[row]), float(log_probability[row]))
-        for row, tokens in enumerate(written)
+        Written(written[row, : length[row]].tolist(), bool(ended[row]), float(kl[row]), float(log_probability[row]))
+        for row in range(rows)
     ]
+
+
+def step(agent: Agent, tokens: NDArray[np.int64], state: AgentState, rows: NDArray[np.int64] | None = None) -> QOutput:
+    """Read one more token (R,) in each of these rows of the state; None: in all."""
+    return agent.outputs(
+        FlatObservation({TOKEN: tokens[:, None].astype(np.int32)}), state, reward=np.zeros(len(tokens), np.float32),
+        first=state.fresh[slice(None) if rows is None else rows], previous_action=tokens[:, None], rows=rows,
+    )  # fmt: skip
+
+
+@torch.inference_mode()
+def read_tokens(agent: Agent, given: Sequence[Sequence[int]]) -> tuple[AgentState, NDArray[np.int64]]:
+    """Read all tokens of each row but the last one, in one forward pass. -> the state after them, and the last ones (R,)."""
+    network, device, state = agent.network, agent.device, agent.initial_state(len(given))
+    lengths = np.array([len(tokens) - 1 for tokens in given])
+    latest = np.array([tokens[-1] for tokens in given], np.int64)
+    if not lengths.any():
+        return state, latest
+    ids = torch.zeros(len(given), int(lengths.max()), 1, dtype=torch.int64)
+    for row, tokens in enumerate(given):
+        ids[row, : len(tokens) - 1, 0] = torch.tensor(tokens[:-1], dtype=torch.int64)
+    ids = ids.to(device)
+    first = torch.zeros(ids.shape[:2], dtype=torch.bool, device=device)
+    first[:, 0] = True
+    token = network.tokens({TOKEN: ids}, ids, torch.zeros(ids.shape[:2], device=device), first)
+    start = torch.zeros(len(given), dtype=torch.int64, device=device)
+    state.memory = network.trunk.prefill(token, first, start, torch.from_numpy(lengths).to(device))
+    state.fresh[:] = lengths == 0
+    return state, latest
 
 
 def write(agent: Agent, prompts: Sequence[Sequence[int]], tokenizer: Tokenizer, **options: Any) -> list[Written]:
@@ -147,10 +167,6 @@ def write(agent: Agent, prompts: Sequence[Sequence[int]], tokenizer: Tokenizer, 
         for start in range(0, len(prompts), AT_ONCE)
         for one in decode(agent, prompts[start : start + AT_ONCE], **options)
     ]
-
-
-def _token(given: list[int], written: list[int], place: int) -> int:
-    return given[place] if place < len(given) else written[place - len(given)]
 
 
 def _draw(policy: NDArray[np.float64], temperature: float, top_k: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -130,6 +130,7 @@ class ModelTokens(Tokenizer):
             raise ConfigError(f"tokenizer: {model.name!r} has no token that ends a text (eos_token)")
         self.end, begin = int(end), self._tokenizer.bos_token_id
         self.begin = self.end if begin is None else int(begin)
+        self.padding: int | None = self._tokenizer.pad_token_id
 
     @classmethod
     def of(cls, name: str) -> ModelTokens:
