@@ -22,10 +22,9 @@ from seqel.integrity import require_own, too_large
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec, ObservationSpec
-from seqel.spaces.text_readers import HASHED, is_registered, register
 from seqel.storage import atomic_directory
 from seqel.texts.embeddings import Embed
-from seqel.texts.make import reader_from_json
+from seqel.texts.make import ReaderUnavailable, require_reader
 
 __all__ = ["info", "load", "save"]
 
@@ -90,12 +89,12 @@ def load(directory: Path, embed: Embed | None = None) -> tuple[QNetwork, AgentIn
     try:
         spec = ObservationSpec.from_json(config["observation"])
         check_leaves(spec)
-        _load_reader(spec, config.get(TEXT), embed)
+        require_reader(spec, config.get(TEXT), embed)
         action = ActionSpec(**{name: tuple(value) for name, value in config["action"].items()})
         described = NetworkConfig(**config["network"])
         require_same_weights(described, spec, action, weights)
         network = QNetwork(described, spec, action)
-    except _ReaderUnavailable as error:
+    except ReaderUnavailable as error:
         raise ConfigError(f"{directory}: {error}") from error.__cause__
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError, SeqelError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -108,24 +107,6 @@ def load(directory: Path, embed: Embed | None = None) -> tuple[QNetwork, AgentIn
     if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
         raise CheckpointError(f"{path} holds weights that are not finite")
     return network, config["info"]
-
-
-class _ReaderUnavailable(Exception):
-    """The agent is intact, but this machine lacks its model, or the caller did not pass its function."""
-
-
-def _load_reader(spec: ObservationSpec, described: Any, embed: Embed | None) -> None:
-    """Make the reader of an agent's texts, unless this process has it. Raises ValueError if it is not the leaves' reader."""
-    names = {leaf.reader for leaf in spec.texts} - {HASHED}
-    if not names or all(map(is_registered, names)):
-        return
-    try:
-        reader = reader_from_json(described, embed)
-    except ConfigError as error:
-        raise _ReaderUnavailable(str(error)) from error
-    if names != {reader.name} or any(leaf != reader.leaf(leaf.path, leaf.keys) for leaf in spec.texts):
-        raise ValueError(f"texts are read by {sorted(names)}, but the agent describes {reader.name!r}")
-    register(reader)
 
 
 def info(directory: Path) -> AgentInfo:

@@ -33,6 +33,7 @@ from seqel.extras import require
 from seqel.integrity import sealed_model
 from seqel.networks.qnetwork import QNetwork
 from seqel.networks.trunks.registry import trunks_with
+from seqel.pretrained.adapted import Adapted
 from seqel.storage import atomic_write
 
 __all__ = ["export"]
@@ -49,6 +50,8 @@ class Step(nn.Module):
             raise ConfigError(
                 f"export: expected trunk = {trunks_with('exportable')}, got an agent with {network.config.trunk!r}"
             )
+        if any(isinstance(part, Adapted) for part in network.modules()):
+            raise ConfigError("export: expected text.tuning = 'frozen', got an agent that trains a pretrained model")
         self.network = network
 
     def forward(
@@ -72,7 +75,7 @@ def export(agent: Agent, path: str | Path) -> Path:
     """Write the agent to `path` (.onnx) for any number of rows, and return the path. Needs the extra `serve`.
 
     Raises:
-        ConfigError: the trunk is not a Transformer.
+        ConfigError: the trunk is not a Transformer, or a pretrained model that encodes texts is trained (`text.tuning`).
         MissingExtraError: onnx or onnxscript is not installed.
         StorageError: the file could not be written; an existing file is untouched.
     """
@@ -100,9 +103,11 @@ def export(agent: Agent, path: str | Path) -> Path:
 
 def describe(agent: Agent) -> dict[str, Any]:
     """Return what a caller must know besides the model."""
+    reader = agent.observation_spec.text_reader
     return {
         "format": FORMAT,
         "observation": agent.observation_spec.to_json(),
+        **({} if reader is None else {"text": reader.to_json()}),
         "action": dataclasses.asdict(agent.action_spec),
         "ring": agent.network.trunk.ring,
         "info": agent.info,

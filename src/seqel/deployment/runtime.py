@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqel.action_masks import UNMASKED, mask_in, read_action_mask, require_some
-from seqel.errors import CheckpointError, SpaceError
+from seqel.errors import CheckpointError, ConfigError, SpaceError
 from seqel.extras import require
 from seqel.integrity import unsealed_model
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
+from seqel.texts.embeddings import Embed
+from seqel.texts.make import ReaderUnavailable, require_reader
 from seqel.types import Decision
 
 __all__ = ["FORMAT", "METADATA", "PREFIX", "ExportedAgent", "Memory"]
@@ -44,12 +46,16 @@ class Memory:
 class ExportedAgent:
     """Acts from an ONNX file that `seqel.deployment.export.export` wrote. Needs the extra `serve`.
 
+    text_encoder: the function from texts to vectors, if the agent was trained with one. Texts that a pretrained model encodes
+    need that model on this machine, and torch.
+
     Raises:
+        ConfigError: the agent's pretrained model is not known on this machine, or its text encoder is missing.
         MissingExtraError: onnxruntime is not installed.
         CheckpointError: the file is missing, damaged, or not an exported agent.
     """
 
-    def __init__(self, path: str | Path, threads: int = 1) -> None:
+    def __init__(self, path: str | Path, threads: int = 1, *, text_encoder: Embed | None = None) -> None:
         onnxruntime = require("onnxruntime", "serve", "an exported agent")
         try:
             model = Path(path).read_bytes()
@@ -68,10 +74,10 @@ class ExportedAgent:
             self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no other common base class
             raise CheckpointError(f"{path} cannot be run here: {' '.join(str(error).split())[:200]}") from error
-        self._read(str(path), self.session.get_modelmeta().custom_metadata_map.get(METADATA))
+        self._read(str(path), self.session.get_modelmeta().custom_metadata_map.get(METADATA), text_encoder)
         self._names = [one.name for one in self.session.get_inputs()]
 
-    def _read(self, path: str, text: str | None) -> None:
+    def _read(self, path: str, text: str | None, embed: Embed | None) -> None:
         try:
             described = json.loads(text or "null")
             if described["format"] != FORMAT:
@@ -79,12 +85,15 @@ class ExportedAgent:
                     f"{path}: expected format {FORMAT}, got {described['format']!r}: export the agent again"
                 )
             self.observation_spec = ObservationSpec.from_json(described["observation"])
+            require_reader(self.observation_spec, described.get("text"), embed)
             self.action_spec = ActionSpec(**{name: tuple(value) for name, value in described["action"].items()})
             ring = described["ring"]
             self.context = int(ring["context"])
             self._ring = (int(ring["layers"]), int(ring["heads"]), int(ring["dim"]))
             self.info: dict[str, Any] = described["info"]
             self._warned = False  # whether a warning about missing masks was given
+        except ReaderUnavailable as error:
+            raise ConfigError(f"{path}: {error}") from error.__cause__
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{path}: its metadata {METADATA!r} is damaged: {error}") from error
 

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from seqel.errors import ConfigError
-from seqel.pretrained.adapted import Adapted, Tuning, mean_pooled
 from seqel.pretrained.location import BaseModel, find, locate, remember
-from seqel.spaces.text_readers import TextReader
-from seqel.texts.cache import EmbeddingCache
+from seqel.spaces import ObservationSpec
+from seqel.spaces.text_readers import HASHED, TextReader, is_registered, register
 from seqel.texts.config import TextConfig
 from seqel.texts.embeddings import Embed, EmbeddingReader, fingerprint
-from seqel.texts.subwords import SubwordReader, Subwords
 from seqel.texts.tokens import TokenReader, learn_vocabulary
 
-__all__ = ["make_reader", "reader_from_json"]
-
-ROWS = 32  # texts that a frozen model encodes at once
+__all__ = ["ReaderUnavailable", "make_reader", "reader_from_json", "require_reader"]
 
 
 def make_reader(config: TextConfig, texts: Iterable[str] = (), embed: Embed | None = None) -> TextReader | None:
@@ -50,7 +44,7 @@ def make_reader(config: TextConfig, texts: Iterable[str] = (), embed: Embed | No
     path = locate(config.model)
     model = BaseModel.of(path, config.model)
     remember(model, path)
-    return _pretrained(model, path, Tuning(config.tuning, config.rank, config.prefix), config.tokens)
+    return _pretrained(model, path, (config.tuning, config.rank, config.prefix), config.tokens)
 
 
 def reader_from_json(data: Any, embed: Embed | None = None) -> TextReader:
@@ -75,7 +69,7 @@ def reader_from_json(data: Any, embed: Embed | None = None) -> TextReader:
     if encoder != "pretrained" or data["tuning"] not in ("frozen", "lora", "prefix", "full"):
         raise ValueError(f"expected a known text encoder, got {data!r:.200}")
     model = BaseModel.from_json(data["model"])
-    tuning = Tuning(data["tuning"], _count(data["rank"]), _count(data["prefix"]))
+    tuning = (str(data["tuning"]), _count(data["rank"]), _count(data["prefix"]))
     return _pretrained(model, find(model), tuning, _count(data["length"]))
 
 
@@ -85,43 +79,33 @@ def _count(value: Any) -> int:
     return value
 
 
-def _pretrained(model: BaseModel, path: Path, tuning: Tuning, length: int) -> TextReader:
-    subwords = Subwords(path, length)
-    if tuning.kind != "frozen":
-        return SubwordReader(model, subwords, tuning)
-    adapted = Adapted(model, tuning)
-    name = f"frozen-{subwords.length}-{model.checksum[:16]}"
-    width = adapted.shared.description.width
-    described = SubwordReader(model, subwords, tuning).to_json()
+def _pretrained(model: BaseModel, path: Path, tuning: tuple[str, int, int], length: int) -> TextReader:
+    from seqel.pretrained.adapted import Tuning  # these import torch, which the other readers do not need
+    from seqel.texts.pretrained import pretrained_reader
 
-    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
-        out = np.empty((len(texts), width), np.float32)
-        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))  # little padding in each batch
-        for start in range(0, len(order), ROWS):
-            some = order[start : start + ROWS]
-            out[some] = _embedded(adapted, subwords, [texts[place] for place in some])
-        return out
-
-    return EmbeddingReader(
-        name, f"text, as the mean of its first {subwords.length} tokens' states in {model.name} (frozen)", embed, width,
-        described, EmbeddingCache(name, width), subwords.unread,
-    )  # fmt: skip
+    return pretrained_reader(model, path, Tuning(*tuning), length)
 
 
-@torch.inference_mode()
-def _embedded(adapted: Adapted, subwords: Subwords, texts: Sequence[str]) -> NDArray[np.float32]:
-    codes = subwords.codes(texts)
-    longest = max(1, *map(len, codes))
-    ids = torch.zeros(len(codes), longest, dtype=torch.int64)
-    mask = torch.zeros_like(ids)
-    for row, text in enumerate(codes):
-        ids[row, : len(text)] = torch.tensor(text, dtype=torch.int64)
-        mask[row, : len(text)] = 1
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    ids, mask = ids.to(device), mask.to(device)
-    hidden = adapted.base(input_ids=ids, attention_mask=mask).last_hidden_state
-    found: NDArray[np.float32] = mean_pooled(hidden, mask).float().cpu().numpy()
-    return found
+def require_reader(spec: ObservationSpec, described: Any, embed: Embed | None = None) -> None:
+    """Make the reader of the texts in a saved spec known to this process, unless it is.
+
+    described: what the reader has stored. Raises ReaderUnavailable if this machine or the caller lacks something; ValueError,
+    TypeError or LookupError if `described` is not the reader of the spec's leaves.
+    """
+    names = {leaf.reader for leaf in spec.texts} - {HASHED}
+    if not names or all(map(is_registered, names)):
+        return
+    try:
+        reader = reader_from_json(described, embed)
+    except ConfigError as error:
+        raise ReaderUnavailable(str(error)) from error
+    if names != {reader.name} or any(leaf != reader.leaf(leaf.path, leaf.keys) for leaf in spec.texts):
+        raise ValueError(f"texts are read by {sorted(names)}, but {reader.name!r} is described")
+    register(reader)
+
+
+class ReaderUnavailable(Exception):
+    """A reader is described correctly, but this machine lacks its model, or the caller did not pass its function."""
 
 
 def _of_function(embed: Embed, stored: Mapping[str, Any] | None) -> TextReader:

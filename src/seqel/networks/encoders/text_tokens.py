@@ -39,15 +39,15 @@ class TextTokensEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Encode codes (..., length) -> (..., D)."""
         lead, x = x.shape[:-1], x.reshape(-1, x.shape[-1]).long()
-        if not torch.compiler.is_compiling() and len(x):
+        if not torch.compiler.is_compiling() and x.shape[0]:
             x = x[:, : max(1, int((x != 0).sum(dim=1).max()))]  # padding stands at the end
         there = x != 0  # (R, N)
         tokens = self.table(x) * there[..., None]
         keys = F.pad(there, (1, 0), value=True)[:, None, None]  # (R, 1, 1, 1 + N)
-        h = torch.cat((self.member.expand(len(x), 1, -1), tokens + self.place[: x.shape[1]]), dim=1)
+        h = torch.cat((self.member.expand(x.shape[0], 1, -1), tokens + self.place[: x.shape[1]]), dim=1)
         for layer in self.layers:
             h = layer(h, h, keys)
-        pooled = self.pool(self.seed.expand(len(x), 1, -1), h, keys)[:, 0]
+        pooled = self.pool(self.seed.expand(x.shape[0], 1, -1), h, keys)[:, 0]
         mean = tokens.sum(dim=1) / there.sum(dim=1, keepdim=True).clamp(min=1)
         out: Tensor = self.linear(self.norm(pooled)) + self.bag(mean)
         return out.reshape(*lead, -1)
