@@ -50,7 +50,7 @@ def test_a_name_or_a_near_miss_finds_the_setting(asked: str, meant: str, capsys:
 
 def test_a_name_that_nothing_resembles_is_refused_with_the_sections(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["settings", "zzzzzz"]) == 2
-    assert "Sections: network, objective" in capsys.readouterr().err
+    assert "Sections: text, network, objective" in capsys.readouterr().err
 
 
 def test_a_preset_shows_exactly_what_it_changes(capsys: pytest.CaptureFixture[str]) -> None:

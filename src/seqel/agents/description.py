@@ -44,6 +44,7 @@ def check_info(info: Any, path: Path) -> None:
         "discount": not (_number(info.get("discount", 0.0)) and 0.0 <= info.get("discount", 0.0) <= 1.0),
         "data": not (isinstance(info.get("data", []), list) and all(isinstance(n, str) for n in info.get("data", []))),
         "encoding": not isinstance(info.get("encoding", {}), dict),
+        "language": not isinstance(info.get("language", {}), dict),
         "held_out": held is not None
         and not (
             isinstance(held, dict)

@@ -137,10 +137,24 @@ class Arguments:
             constructor=str,
         ),
     ] = None
-    prompt_length: Annotated[int, arg(metavar="N", help="with --text: characters that are given")] = 16
-    text_length: Annotated[int, arg(metavar="N", help="with --text: most tokens of a text")] = 200
-    vocabulary: Annotated[int, arg(metavar="N", help="with --text: byte pairs; 0: characters")] = 0
-    samples: Annotated[int, arg(metavar="N", help="with --text: texts to learn values from")] = 2_000
+    prompt_length: Annotated[
+        int | None,
+        arg(metavar="N", help="with --text: characters that are given (16)", help_behavior_hint="", constructor=int),
+    ] = None
+    text_length: Annotated[
+        int | None,
+        arg(metavar="N", help="with --text: most tokens of a text (200)", help_behavior_hint="", constructor=int),
+    ] = None
+    vocabulary: Annotated[
+        int | None,
+        arg(metavar="N", help="with --text: byte pairs (characters)", help_behavior_hint="", constructor=int),
+    ] = None
+    samples: Annotated[
+        int | None,
+        arg(
+            metavar="N", help="with --text: texts to learn values from (2,000)", help_behavior_hint="", constructor=int
+        ),
+    ] = None
     resume: Annotated[
         str | None, arg(metavar="DIR", help="continue the run in this folder", help_behavior_hint="", constructor=str)
     ] = None
@@ -197,10 +211,13 @@ def _train_on_text(arguments: Arguments, output: Output) -> dict[str, Any]:
         if getattr(arguments, name) not in (None, False, ()):
             raise ConfigError(f"--text trains on texts alone: leave out {'ENV' if name == 'env' else '--' + name}")
     device = {} if arguments.device is None else {"device": arguments.device}
+    given = {
+        "prompt": arguments.prompt_length, "length": arguments.text_length, "tokens": arguments.vocabulary,
+        "samples": arguments.samples, "seed": arguments.seed,
+    }  # fmt: skip
     return train_on_text(
         arguments.text, arguments.reward, output, out=arguments.out, chosen=device | settings(arguments.set),
-        updates=arguments.updates, prompt=arguments.prompt_length, length=arguments.text_length,
-        tokens=arguments.vocabulary, samples=arguments.samples, seed=arguments.seed or 0,
+        updates=arguments.updates, **{name: value for name, value in given.items() if value is not None},
     )  # fmt: skip
 
 

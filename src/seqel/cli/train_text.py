@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["train_on_text"]
 
+PROMPT = 16  # characters of a text that are given, unless another number is asked for
+
 
 def train_on_text(
     files: Sequence[str],
@@ -41,6 +43,7 @@ def train_on_text(
     texts = read_texts(files)
     output.note(f"{len(texts):,} texts of {sum(map(len, texts)):,} characters")
     folder = Path(out) if out else free_folder(Path(files[0]).stem)
+    options = {"prompt": PROMPT} | options
     if updates is not None:
         options["updates"] = (updates, updates // 2)
     agent = train_text(texts, reward, out=folder, settings={"threads": 1, **chosen}, **options)
