@@ -168,6 +168,14 @@ def test_further_training_reads_texts_as_before(tmp_path: Path) -> None:
     assert further.observation_spec == agent.observation_spec
 
 
+def test_a_start_that_reads_texts_in_another_way_is_named(tmp_path: Path) -> None:
+    start = seqel.train(Order, steps=100, out=tmp_path / "first", settings=TINY, progress=False)
+    with pytest.raises(ConfigError, match="the agent to start from reads texts as hashed trigrams"):
+        seqel.train(
+            Order, steps=100, start=start, out=tmp_path / "second", settings=TINY | KINDS["tokens"], progress=False
+        )
+
+
 def test_the_order_of_words_is_learned(tmp_path: Path) -> None:
     """Chance is 1.33; without the order it is 2; hashed trigrams get little beyond that in this time."""
     settings = {"replay.replay_ratio": 16.0, "learner.learning_rate": 2e-3, "learner.warmup": 20, "network.width": 32}

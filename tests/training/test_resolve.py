@@ -116,7 +116,10 @@ def test_a_trainer_refuses_a_config_that_leaves_something_open() -> None:
 
     with pytest.raises(
         ConfigError,
-        match=r"still 'auto': .*threads, text\.length, network\.context, objective\.discount, objective\.novelty_weight, replay\.w.*ratio",
+        match=(
+            r"still 'auto': .*threads, text\.length, network\.context, objective\.discount, objective\.novelty_weight, "
+            r"replay\.w.*ratio"
+        ),
     ):
         Nothing(preset())
 

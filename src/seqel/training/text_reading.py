@@ -6,6 +6,7 @@ import dataclasses
 
 from seqel.agents.agent import Agent
 from seqel.environments.probe import Probe
+from seqel.errors import ConfigError
 from seqel.spaces.text_readers import TextReader
 from seqel.texts.make import make_reader
 from seqel.training.config import RunConfig
@@ -24,9 +25,15 @@ def with_text_reader(
     """
     if not found.observation.texts:
         return found
-    if reader is None and (start is not None or source is not None):
-        spec = start.observation_spec if start is not None else source.observation if source is not None else None
-        reader = None if spec is None else spec.text_reader
+    if reader is None and start is not None:
+        reader = start.observation_spec.text_reader
+        if reader is None and config.text.encoder != "hashed":
+            raise ConfigError(
+                f"text.encoder = {config.text.encoder!r}: the agent to start from reads texts as hashed trigrams, and a "
+                "further run reads them as it does; leave out text.encoder, or train without `start`"
+            )
+    elif reader is None and source is not None:
+        reader = source.observation.text_reader
     elif reader is None:
         reader = make_reader(config.text, () if found.texts is None else found.texts.texts())
     if reader is None:
