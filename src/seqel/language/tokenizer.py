@@ -16,7 +16,7 @@ from typing import Any
 from seqel.errors import ConfigError
 from seqel.extras import require
 from seqel.pretrained.loading import describe, load_tokenizer
-from seqel.pretrained.location import BaseModel, find, locate, remember
+from seqel.pretrained.location import BaseModel, find, use
 from seqel.texts.tokens import clean, learn_vocabulary
 
 __all__ = [
@@ -135,10 +135,7 @@ class ModelTokens(Tokenizer):
     @classmethod
     def of(cls, name: str) -> ModelTokens:
         """Make the tokenizer of a model that the user names: a folder, a GGUF file or a hub id."""
-        path = locate(name)
-        model = BaseModel.of(path, name)
-        remember(model, path)
-        return cls(model, path)
+        return cls(*use(name))
 
     def encode(self, text: str) -> list[int]:
         found: list[int] = self._tokenizer(clean(text), add_special_tokens=False)["input_ids"]

@@ -20,7 +20,7 @@ from seqel.errors import ConfigError
 from seqel.extras import require
 from seqel.pretrained.gguf import dequantised
 
-__all__ = ["ModelDescription", "describe", "load_model", "load_skeleton", "load_tokenizer", "load_unembedding"]
+__all__ = ["ModelDescription", "describe", "load_model", "load_skeleton", "load_tables", "load_tokenizer"]
 
 
 def load_tokenizer(path: Path) -> Any:
@@ -81,8 +81,8 @@ def load_skeleton(path: Path) -> nn.Module:
     return model
 
 
-def load_unembedding(path: Path) -> Tensor:
-    """Return the matrix of a causal language model from states to logits, (vocabulary, width).
+def load_tables(path: Path) -> tuple[Tensor, Tensor]:
+    """Return a causal language model's embeddings and unembeddings, (vocabulary, width) each; one tensor if they are tied.
 
     Raises:
         ConfigError: the model has no language-model head.
@@ -92,8 +92,8 @@ def load_unembedding(path: Path) -> Tensor:
     head = model.get_output_embeddings()
     if head is None or getattr(head, "bias", None) is not None:
         raise ConfigError(f"{str(path)!r}: expected a causal language model whose head is one matrix")
-    found: Tensor = head.weight.detach().clone()
-    return found
+    inputs: Tensor = model.get_input_embeddings().weight.detach().clone()
+    return inputs, inputs if torch.equal(inputs, head.weight) else head.weight.detach().clone()
 
 
 def _from(kind: Any, path: Path, **settings: Any) -> Any:

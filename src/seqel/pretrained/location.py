@@ -21,7 +21,7 @@ from seqel.errors import ConfigError, StorageError
 from seqel.extras import require
 from seqel.storage import atomic_write
 
-__all__ = ["BaseModel", "find", "locate", "remember"]
+__all__ = ["BaseModel", "find", "locate", "remember", "use"]
 
 HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model")  # what is fetched of a hub's repository: no code, no pickles
@@ -82,6 +82,14 @@ def locate(model: str) -> Path:
         ) from error
     _weights(found)
     return found
+
+
+def use(name: str) -> tuple[BaseModel, Path]:
+    """Locate a model that the user names, and note where it lies for the agents that are built on it. Raises as `locate`."""
+    path = locate(name)
+    model = BaseModel.of(path, name)
+    remember(model, path)
+    return model, path
 
 
 def find(model: BaseModel) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqel.pretrained.loading import describe, load_model, load_unembedding
+from seqel.pretrained.loading import describe, load_tables
 from seqel.pretrained.location import BaseModel, find
 
 __all__ = ["Tables", "tables_of"]
@@ -52,14 +52,9 @@ class Tables:
             return empty, empty
         if device not in self._loaded:
             with torch.inference_mode(mode=False), torch.device("cpu"):
-                if not self._loaded:
-                    model: Any = load_model(self.path)
-                    found = (model.get_input_embeddings().weight.detach().clone(), load_unembedding(self.path))
-                    if torch.equal(*found):  # tied: one table is enough
-                        found = (found[0], found[0])
-                else:
-                    found = next(iter(self._loaded.values()))
-                self._loaded = {device: (found[0].to(device), found[1].to(device))}
+                inputs, outputs = next(iter(self._loaded.values()), None) or load_tables(self.path)
+                moved = inputs.to(device)
+                self._loaded = {device: (moved, moved if outputs is inputs else outputs.to(device))}
         return self._loaded[device]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from seqel.errors import ConfigError
-from seqel.pretrained.location import BaseModel, find, locate, remember
+from seqel.pretrained.location import BaseModel, find, use
 from seqel.spaces import ObservationSpec
 from seqel.spaces.text_readers import HASHED, TextReader, is_registered, register
 from seqel.texts.config import TextConfig
@@ -41,9 +41,7 @@ def make_reader(config: TextConfig, texts: Iterable[str] = (), embed: Embed | No
         return TokenReader(learn_vocabulary(texts, config.vocabulary), config.tokens)
     if embed is not None:
         return _of_function(embed, None)
-    path = locate(config.model)
-    model = BaseModel.of(path, config.model)
-    remember(model, path)
+    model, path = use(config.model)
     return _pretrained(model, path, (config.tuning, config.rank, config.prefix), config.tokens)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 
 from seqel.networks.config import NetworkConfig
 from seqel.pretrained.loading import describe
-from seqel.pretrained.location import BaseModel, locate, remember
+from seqel.pretrained.location import use
 
 __all__ = ["with_base_model"]
 
@@ -21,9 +21,8 @@ def with_base_model(network: NetworkConfig) -> NetworkConfig:
     """
     if network.trunk != "pretrained" or network.model_checksum:
         return network
-    path = locate(network.model)
-    model, shape = BaseModel.of(path, network.model), describe(path)
-    remember(model, path)
+    model, path = use(network.model)
+    shape = describe(path)
     return dataclasses.replace(
         network,
         model=model.name,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["AttentionBlock"]
+__all__ = ["AttentionBlock", "pool_rows"]
 
 
 class AttentionBlock(nn.Module):
@@ -34,3 +35,18 @@ class AttentionBlock(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         return x.reshape(*x.shape[:2], self.heads, x.shape[2] // self.heads).transpose(1, 2)  # (R, H, Q, d)
+
+
+def pool_rows(
+    rows: Tensor, there: Tensor, member: Tensor, layers: nn.ModuleList, seed: Tensor, pool: AttentionBlock
+) -> Tensor:
+    """Attend among the rows that exist and a member that is always present, then read one vector with a learned seed.
+
+    rows (R, N, D), there (R, N) bool, member and seed (D,) -> (R, D).
+    """
+    keys = F.pad(there, (1, 0), value=True)[:, None, None]  # (R, 1, 1, 1 + N)
+    h = torch.cat((member.to(rows.dtype).expand(rows.shape[0], 1, -1), rows), dim=1)  # (R, 1 + N, D)
+    for layer in layers:
+        h = layer(h, h, keys)
+    pooled: Tensor = pool(seed.to(h.dtype).expand(rows.shape[0], 1, -1), h, keys)[:, 0]
+    return pooled

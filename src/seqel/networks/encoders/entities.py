@@ -6,10 +6,9 @@ The trunk sees one token per step, however many entities there are: memory costs
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqel.networks.encoders.attention_block import AttentionBlock
+from seqel.networks.encoders.attention_block import AttentionBlock, pool_rows
 from seqel.networks.encoders.normalised import Normalised
 from seqel.spaces import Leaf
 
@@ -50,10 +49,6 @@ class EntitiesEncoder(Normalised):
         there = x[..., -1] > 0.5  # (R, N)
         seen = torch.where(there[..., None], x[..., :-1].float(), 0.0)  # a NaN times a weight of 0 would be NaN
         rows = self.rows(self.normalise(seen))
-        keys = F.pad(there, (1, 0), value=True)[:, None, None]  # (R, 1, 1, 1 + N)
-        h = torch.cat((self.member.to(rows.dtype).expand(rows.shape[0], 1, -1), rows), dim=1)  # (R, 1 + N, inner)
-        for layer in self.layers:
-            h = layer(h, h, keys)
-        pooled = self.pool(self.seed.to(h.dtype).expand(rows.shape[0], 1, -1), h, keys)
-        out: Tensor = self.linear(self.norm(pooled[:, 0]))
+        pooled = pool_rows(rows, there, self.member, self.layers, self.seed, self.pool)
+        out: Tensor = self.linear(self.norm(pooled))
         return out.reshape(*lead, -1)

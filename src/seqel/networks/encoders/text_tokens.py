@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqel.networks.encoders.attention_block import AttentionBlock
+from seqel.networks.encoders.attention_block import AttentionBlock, pool_rows
 from seqel.spaces import Leaf
 
 __all__ = ["TextTokensEncoder"]
@@ -43,11 +42,8 @@ class TextTokensEncoder(nn.Module):
             x = x[:, : max(1, int((x != 0).sum(dim=1).max()))]  # padding stands at the end
         there = x != 0  # (R, N)
         tokens = self.table(x) * there[..., None]
-        keys = F.pad(there, (1, 0), value=True)[:, None, None]  # (R, 1, 1, 1 + N)
-        h = torch.cat((self.member.expand(x.shape[0], 1, -1), tokens + self.place[: x.shape[1]]), dim=1)
-        for layer in self.layers:
-            h = layer(h, h, keys)
-        pooled = self.pool(self.seed.expand(x.shape[0], 1, -1), h, keys)[:, 0]
+        placed = tokens + self.place[: x.shape[1]]
+        pooled = pool_rows(placed, there, self.member, self.layers, self.seed, self.pool)
         mean = tokens.sum(dim=1) / there.sum(dim=1, keepdim=True).clamp(min=1)
         out: Tensor = self.linear(self.norm(pooled)) + self.bag(mean)
         return out.reshape(*lead, -1)
