@@ -23,7 +23,7 @@ from typing import Any
 from learn import commit
 from seqel.language import read_texts, train_text
 from seqel.language.frontier import draw_frontier, frontier
-from seqel.language.training import split_prompts
+from seqel.language.reading import split_prompts
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "shakespeare"

@@ -23,7 +23,7 @@ import seqel
 from learn import commit
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec, ObservationSpec
-from seqel.tasks.wordle import Wordle, codes_of, split_secrets, word_list
+from seqel.tasks.wordle import Wordle, codes_of, feedback, split_secrets, word_list
 from seqel.tasks.wordle_players import play_games
 from seqel.types import Episode
 
@@ -43,26 +43,54 @@ METHODS: dict[str, tuple[str, dict[str, Any], float]] = {
 }
 
 
+def played(env: Wordle, game: list[str], secret: str) -> tuple[dict[str, Any], list[Any], list[float]]:
+    """Return the observations, the action masks and the rewards of a game that is played in the environment."""
+    observation, info = env.reset(options={"secret": secret})
+    seen, masks, rewards = [observation], [info["action_mask"]], []
+    for letter in codes_of(game).reshape(-1):
+        observation, reward, _, _, info = env.step(letter)
+        seen.append(observation)
+        masks.append(info["action_mask"])
+        rewards.append(reward)
+    return {name: np.stack([one[name] for one in seen]) for name in seen[0]}, masks, rewards
+
+
+def computed(env: Wordle, game: list[str], secret: str) -> tuple[dict[str, Any], list[Any], list[float]]:
+    """Return what `played` returns, without a step of the environment."""
+    codes = codes_of(game)
+    count, length = codes.shape
+    marks = feedback(codes, codes_of([secret])[0]) + 1
+    steps = np.arange(count * length + 1)
+    guess, place = steps // length, steps % length
+    written = np.arange(length) < place[:, None]
+    before = (place == 0) & (guess > 0)  # between two guesses: the letters and marks of the one before
+    last = codes[np.minimum(guess - before, count - 1)] + 1
+    return (
+        {
+            "letters": np.where(before[:, None] | written, last, 0),
+            "marks": np.where(before[:, None], marks[np.maximum(guess - 1, 0)], 0),
+            "place": place,
+            "guess": guess,
+        },
+        [env.allowed(codes[min(g, count - 1)][:p]) for g, p in zip(guess.tolist(), place.tolist(), strict=True)],
+        [-1.0 if p == length - 1 and game[g] != secret else 0.0 for g, p in zip(guess[:-1], place[:-1], strict=True)],
+    )
+
+
 def episodes(games: list[list[str]], secrets: list[str]) -> list[Episode]:
-    """Replay games in the environment, letter by letter."""
+    """Return games as episodes. The first twenty are compared with the environment."""
     env = Wordle(secrets="all")
     spec = ObservationSpec.from_space(env.observation_space)
     found = []
-    for game, secret in zip(games, secrets, strict=True):
-        observation, info = env.reset(options={"secret": secret})
-        seen, masks, rewards = [spec.flatten(observation, None)], [info["action_mask"]], []
-        letters = codes_of(game).reshape(-1)
-        for letter in letters:
-            observation, reward, _, _, info = env.step(letter)
-            seen.append(spec.flatten(observation, None))
-            masks.append(info["action_mask"])
-            rewards.append(reward)
-        found.append(
-            Episode(
-                {path: np.stack([one[path] for one in seen]) for path in seen[0]}, letters[:, None],
-                np.array(rewards, np.float32), terminated=True, action_mask=np.stack(masks),
-            )
-        )  # fmt: skip
+    for number, (game, secret) in enumerate(zip(games, secrets, strict=True)):
+        seen, masks, rewards = computed(env, game, secret)
+        if number < 20:
+            for one, other in zip(played(env, game, secret), (seen, masks, rewards), strict=True):
+                np.testing.assert_equal(one, other)
+        letters = codes_of(game).reshape(-1, 1)
+        observation = dict(spec.flatten(seen, len(masks)))
+        mask = np.stack(masks)
+        found.append(Episode(observation, letters, np.array(rewards, np.float32), terminated=True, action_mask=mask))
     return found
 
 

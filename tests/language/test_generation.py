@@ -7,8 +7,8 @@ import pytest
 
 from seqel.agents.agent import Agent
 from seqel.errors import CheckpointError, ConfigError, DataError
-from seqel.language import generate, read_texts, train_text
-from seqel.language.training import split_prompts
+from seqel.language import generate, read_pairs, read_texts, train_text
+from seqel.language.reading import split_prompts
 
 SMALL = {
     "network.width": 16, "network.layers": 1, "network.heads": 2, "network.bins": 21, "replay.batch_tokens": 256,
@@ -72,6 +72,47 @@ def test_paragraphs_of_files(tmp_path: Path) -> None:
             read_texts([tmp_path / name])
 
 
+def test_pairs_of_files(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"prompt": "a\\n", "text": "b"}\n\n{"prompt": "c", "text": "d", "id": 3}\n')
+    assert read_pairs([tmp_path / "a.jsonl"]) == [("a\n", "b"), ("c", "d")]
+    assert [(one.prompt, one.text) for one in split_prompts([("ab", "c"), ("d", "")], 1)] == [("ab", "c")]
+    for number, line in enumerate(("[1, 2]", "no JSON", '{"prompt": "a"}', '{"prompt": "a", "text": 3}')):
+        (tmp_path / f"bad-{number}.jsonl").write_text('{"prompt": "a", "text": "b"}\n' + line)
+        with pytest.raises(DataError, match="line 2: expected"):
+            read_pairs([tmp_path / f"bad-{number}.jsonl"])
+
+
+@pytest.mark.parametrize("texts", [["a", ("a", "b")], [("a",)], [("a", 3)]])
+def test_texts_and_pairs_are_not_mixed(texts: list[object], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="texts: expected"):
+        train_text(texts, len, out=tmp_path / "run")  # type: ignore[arg-type]
+
+
+def test_pairs_with_a_reward_that_depends_on_the_prompt(tmp_path: Path) -> None:
+    """After either prompt, 'x' and 'y' are equally frequent; it is the prompt that says which is better."""
+    agent = train_text(
+        [(prompt, text) for prompt in ("a:", "b:") for text in ("x", "y")] * 50,
+        lambda prompt, text: float((prompt, text) in {("a:", "x"), ("b:", "y")}),
+        out=tmp_path / "run", length=3, updates=(200, 300), samples=1_000, seed=1, settings=SMALL, progress=False,
+    )  # fmt: skip
+    assert generate(agent, ["a:", "b:"], dial=9.0, temperature=0.0) == [["x"], ["y"]]
+
+
+def test_further_rounds_reach_what_the_base_policy_hardly_writes(tmp_path: Path) -> None:
+    """The reward is for a text that the base policy writes once in nine times."""
+    texts = [f"{a}{b}{c}{d}{e}{f}" for a in "ab" for b in "ab" for c in "ab" for d in "ab" for e in "ab" for f in "ab"]
+
+    def reward(text: str) -> float:
+        return float(text.count("a") >= 5)
+
+    options = {"length": 7, "updates": (200, 200), "samples": 150, "seed": 1, "settings": SMALL, "progress": False}
+    agent = train_text(texts, reward, out=tmp_path / "run", rounds=3, **options)  # type: ignore[arg-type]
+    lines = (tmp_path / "run" / "samples-3.jsonl").read_text().splitlines()
+    assert len(lines) == 150
+    written = generate(agent, [""], dial=6.0, n=200, seed=0)[0]
+    assert sum(map(reward, written)) / 200 > 0.6  # the base policy: 7 of 64
+
+
 def test_a_training_that_was_interrupted_continues(tmp_path: Path) -> None:
     """Interrupted in each of its runs, it ends with the weights of an uninterrupted one."""
     import torch
@@ -98,7 +139,7 @@ def test_a_training_that_was_interrupted_continues(tmp_path: Path) -> None:
         assert torch.equal(tensor, resumed.network.state_dict()[name]), name
     again = call(out)  # complete: nothing is trained
     assert torch.equal(again.network.head.scale, whole.network.head.scale)
-    samples = out / "samples.jsonl"
+    samples = out / "samples-1.jsonl"
     samples.write_bytes(samples.read_bytes()[:-9])
-    with pytest.raises(CheckpointError, match=r"samples\.jsonl is damaged"):
+    with pytest.raises(CheckpointError, match=r"samples-1\.jsonl is damaged"):
         call(out)

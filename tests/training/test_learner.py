@@ -68,6 +68,30 @@ def test_without_discount_the_target_network_is_not_evaluated(settings: dict[str
         torch.testing.assert_close(value, results[1][name], rtol=1e-5, atol=1e-6)
 
 
+def test_with_complete_returns_the_target_network_is_not_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows that end with a termination, lambda 1 and no cut: the same update, without the target network."""
+    windows = batch()
+    last = windows.valid & ~torch.nn.functional.pad(windows.valid[:, 1:], (0, 1))
+    complete = dataclasses.replace(windows, discount=windows.discount.masked_fill(last, 0.0))
+    objective = ObjectiveConfig(0.9, lambda_=1.0, trace="peng")
+    results = []
+    for evaluated in (True, False):
+        one = learner(objective)
+        with monkeypatch.context() as patch:
+            if evaluated:
+                patch.setattr("seqel.training.learner.bootstraps", lambda batch, objective: True)
+            else:
+                one.target.forward = None  # type: ignore[assignment,method-assign]
+            results.append([one.update(complete) for _ in range(3)][-1])
+    for name, value in results[0].items():
+        torch.testing.assert_close(value, results[1][name], rtol=1e-5, atol=1e-6)
+    for other, such in ((windows, objective), (complete, ObjectiveConfig(0.9, lambda_=0.9, trace="peng"))):
+        one = learner(such)
+        one.target.forward = None  # type: ignore[assignment,method-assign]
+        with pytest.raises(TypeError):
+            one.update(other)
+
+
 def test_a_hand_made_batch_need_not_count_its_steps() -> None:
     counted, uncounted = learner(), learner()
     one, other = counted.update(batch()), uncounted.update(dataclasses.replace(batch(), num_learned=0))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, UseAppendAction, arg
 
 from seqel.cli.arguments import EnvArguments, Json, OptionalEnv, Trust, settings, values
 from seqel.cli.train_result import show_result
+from seqel.cli.train_text import TextArguments
 
 if TYPE_CHECKING:
     from seqel.cli.output import Output
@@ -124,37 +124,7 @@ class Arguments:
             metavar="DIR", help="an agent to start from, for instance from data", help_behavior_hint="", constructor=str
         ),
     ] = None
-    text: Annotated[
-        UseAppendAction[tuple[str, ...]],
-        arg(metavar="FILE", help="texts to learn to write, in paragraphs", help_behavior_hint="(repeatable)"),
-    ] = ()
-    reward: Annotated[
-        str | None,
-        arg(
-            metavar="M:F",
-            help="with --text: a function from a text to a number",
-            help_behavior_hint="",
-            constructor=str,
-        ),
-    ] = None
-    prompt_length: Annotated[
-        int | None,
-        arg(metavar="N", help="with --text: characters that are given (16)", help_behavior_hint="", constructor=int),
-    ] = None
-    text_length: Annotated[
-        int | None,
-        arg(metavar="N", help="with --text: most tokens of a text (200)", help_behavior_hint="", constructor=int),
-    ] = None
-    vocabulary: Annotated[
-        int | None,
-        arg(metavar="N", help="with --text: byte pairs (characters)", help_behavior_hint="", constructor=int),
-    ] = None
-    samples: Annotated[
-        int | None,
-        arg(
-            metavar="N", help="with --text: texts to learn values from (2,000)", help_behavior_hint="", constructor=int
-        ),
-    ] = None
+    writing: OmitArgPrefixes[TextArguments] = field(default_factory=TextArguments)
     resume: Annotated[
         str | None, arg(metavar="DIR", help="continue the run in this folder", help_behavior_hint="", constructor=str)
     ] = None
@@ -174,9 +144,9 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
     if arguments.resume is not None:
         return _resume(arguments, output)
-    if arguments.text:
+    if arguments.writing.text:
         return _train_on_text(arguments, output)
-    if arguments.reward is not None:
+    if arguments.writing.reward is not None:
         raise ConfigError("--reward needs --text FILE")
     if arguments.env is None and arguments.config is None and not arguments.data:
         raise ConfigError("expected ENV (an id, module:Id-v0 or module:ClassName), --data FILE, or --resume DIR")
@@ -210,15 +180,8 @@ def _train_on_text(arguments: Arguments, output: Output) -> dict[str, Any]:
     for name in ("env", "data", "schema", "start", "preset", "config", "compare", "memoryless", "steps", "stop_at"):
         if getattr(arguments, name) not in (None, False, ()):
             raise ConfigError(f"--text trains on texts alone: leave out {'ENV' if name == 'env' else '--' + name}")
-    device = {} if arguments.device is None else {"device": arguments.device}
-    given = {
-        "prompt": arguments.prompt_length, "length": arguments.text_length, "tokens": arguments.vocabulary,
-        "samples": arguments.samples, "seed": arguments.seed,
-    }  # fmt: skip
-    return train_on_text(
-        arguments.text, arguments.reward, output, out=arguments.out, chosen=device | settings(arguments.set),
-        updates=arguments.updates, **{name: value for name, value in given.items() if value is not None},
-    )  # fmt: skip
+    chosen = ({} if arguments.device is None else {"device": arguments.device}) | settings(arguments.set)
+    return train_on_text(arguments.writing, output, arguments.out, chosen, arguments.updates, arguments.seed)
 
 
 def _resume(arguments: Arguments, output: Output) -> dict[str, Any]:
@@ -227,8 +190,9 @@ def _resume(arguments: Arguments, output: Output) -> dict[str, Any]:
     assert arguments.resume is not None
     comparison = ("resume", "compare", "steps", "updates", "json", "env", "trust")
     allowed = comparison if arguments.compare else (*comparison, "data", "schema", *TRACKERS)
-    extra = [f.name for f in dataclasses.fields(Arguments) if f.name not in allowed]
-    given = [f"--{name.replace('_', '-')}" for name in extra if getattr(arguments, name) not in (None, False, ())]
+    every = vars(arguments) | vars(arguments.writing)
+    extra = [name for name in every if name not in (*allowed, "writing")]
+    given = [f"--{name.replace('_', '-')}" for name in extra if every[name] not in (None, False, ())]
     if given:
         both = " --compare" if arguments.compare else ""
         names = ", ".join(f"--{name}" for name in allowed if name not in ("resume", "compare", "json", "env"))

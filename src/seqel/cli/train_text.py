@@ -2,56 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import UseAppendAction, arg
 
 from seqel.errors import ConfigError
 
 if TYPE_CHECKING:
     from seqel.cli.output import Output
 
-__all__ = ["train_on_text"]
+__all__ = ["TextArguments", "train_on_text"]
 
 PROMPT = 16  # characters of a text that are given, unless another number is asked for
 
 
+@dataclass(frozen=True)
+class TextArguments:
+    """Training an agent that writes text."""
+
+    text: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(
+            metavar="FILE",
+            help="texts to learn to write, in paragraphs; or *.jsonl with a prompt and a text per line",
+            help_behavior_hint="(repeatable)",
+        ),
+    ] = ()
+    reward: Annotated[
+        str | None,
+        arg(
+            metavar="M:F",
+            help="with --text: a function from a text, or from prompt and text, to a number",
+            help_behavior_hint="",
+            constructor=str,
+        ),
+    ] = None
+    prompt_length: Annotated[
+        int | None,
+        arg(metavar="N", help="with --text: characters that are given (16)", help_behavior_hint="", constructor=int),
+    ] = None
+    text_length: Annotated[
+        int | None,
+        arg(metavar="N", help="with --text: most tokens of a text (200)", help_behavior_hint="", constructor=int),
+    ] = None
+    vocabulary: Annotated[
+        int | None,
+        arg(metavar="N", help="with --text: byte pairs (characters)", help_behavior_hint="", constructor=int),
+    ] = None
+    samples: Annotated[
+        int | None,
+        arg(
+            metavar="N", help="with --text: texts to learn values from (2,000)", help_behavior_hint="", constructor=int
+        ),
+    ] = None
+    rounds: Annotated[
+        int | None,
+        arg(
+            metavar="N", help="with --text: rounds of writing and learning (1)", help_behavior_hint="", constructor=int
+        ),
+    ] = None
+
+
 def train_on_text(
-    files: Sequence[str],
-    reward_name: str | None,
+    given: TextArguments,
     output: Output,
-    *,
     out: str | None,
     chosen: dict[str, Any],
     updates: int | None,
-    **options: Any,
+    seed: int | None,
 ) -> dict[str, Any]:
-    """Train, and show a text for some positions of the dial. Returns the folder, the agent and these texts.
+    """Train on texts, or on pairs in JSON lines, and show a text for some positions of the dial.
 
-    chosen: settings by dotted name; options: those of `train_text`.
+    chosen: settings by dotted name. Returns the folder, the agent and these texts.
     """
     from rich.text import Text
 
     from seqel.cli.functions import named_function
+    from seqel.language.episodes import reward_of
     from seqel.language.generation import generate
-    from seqel.language.training import read_texts, train_text
+    from seqel.language.reading import read_pairs, read_texts
+    from seqel.language.training import train_text
     from seqel.runs.api import free_folder
 
-    if reward_name is None:
+    if given.reward is None:
         raise ConfigError("--text needs --reward module:function, a function from a text to a number")
-    reward = named_function(reward_name, "--reward")
-    texts = read_texts(files)
-    output.note(f"{len(texts):,} texts of {sum(map(len, texts)):,} characters")
+    reward = named_function(given.reward, "--reward")
+    files = given.text
+    pairs = all(Path(file).suffix == ".jsonl" for file in files)
+    texts = read_pairs(files) if pairs else read_texts(files)
+    count = sum(len("".join(text)) for text in texts)
+    output.note(f"{len(texts):,} {'pairs of prompt and text' if pairs else 'texts'} of {count:,} characters")
     folder = Path(out) if out else free_folder(Path(files[0]).stem)
-    options = {"prompt": PROMPT} | options
-    if updates is not None:
-        options["updates"] = (updates, updates // 2)
+    options: dict[str, Any] = {
+        "prompt": PROMPT if given.prompt_length is None else given.prompt_length, "length": given.text_length,
+        "tokens": given.vocabulary, "samples": given.samples, "rounds": given.rounds, "seed": seed,
+        "updates": None if updates is None else (updates, updates // 2),
+    }  # fmt: skip
+    options = {name: value for name, value in options.items() if value is not None}
     agent = train_text(texts, reward, out=folder, settings={"threads": 1, **chosen}, **options)
-    start = texts[0][: options["prompt"]]
+    first = texts[0]
+    start = first[: options["prompt"]] if isinstance(first, str) else first[0]
     shown = []
     for dial in (0.0, 1.0, 4.0):
         written = generate(agent, [start], dial=dial, seed=0)[0][0]
-        worth = float(reward(start + written))
+        worth = reward_of(reward, start, written, pairs)
         output.show(f"[dim]dial {dial:g}, reward {worth:.3g}[/]")
         output.show(Text.assemble((start, "cyan"), written))
         shown.append({"dial": dial, "prompt": start, "text": written, "reward": worth})

@@ -9,16 +9,18 @@ from seqel import lazy
 if TYPE_CHECKING:
     from seqel.language.generation import generate
     from seqel.language.processor import DialProcessor
-    from seqel.language.training import read_texts, train_text
+    from seqel.language.reading import read_pairs, read_texts
+    from seqel.language.training import train_text
 
-__all__ = ["DialProcessor", "generate", "read_texts", "train_text"]
+__all__ = ["DialProcessor", "generate", "read_pairs", "read_texts", "train_text"]
 
 __getattr__, __dir__ = lazy.attach(
     __name__,
     {
         "DialProcessor": "seqel.language.processor",
         "generate": "seqel.language.generation",
-        "read_texts": "seqel.language.training",
+        "read_pairs": "seqel.language.reading",
+        "read_texts": "seqel.language.reading",
         "train_text": "seqel.language.training",
     },
 )

@@ -1,7 +1,7 @@
 """Texts as recorded episodes: the observation is the latest token, the action the next one, the reward comes at the end.
 
 The tokens of a prompt are the environment's, not the agent's: they are in the history but not in the loss. The discount
-of such episodes is 1.
+of such episodes is 1. A text ends with its end token, or at the largest number of tokens; both terminate the episode.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec, Leaf, ObservationSpec
 from seqel.types import Episode
 
-__all__ = ["Reward", "Sample", "as_dataset", "reward_of", "text_spaces"]
+__all__ = ["Reward", "Sample", "as_dataset", "reward_of", "text_spaces", "tokens_of"]
 
-Reward = Callable[[str], float]  # of a complete text, with its prompt
+Reward = Callable[..., float]  # of a complete text, with its prompt; where prompts are given, of a prompt and a text
 TOKEN = "token"  # path of the observation
 
 
@@ -31,7 +31,10 @@ class Sample:
     prompt: str
     text: str  # what was written after the prompt
     reward: float = 0.0
-    ended: bool = True  # whether its writer ended it; False: it was cut off
+    tokens: list[int] | None = (
+        None  # what was drawn, with the end token if it was; None: the text as the tokenizer reads it
+    )
+    given: int = 0  # first tokens of these that another policy than the base policy drew
 
 
 def text_spaces(size: int) -> tuple[ObservationSpec, ActionSpec]:
@@ -40,45 +43,49 @@ def text_spaces(size: int) -> tuple[ObservationSpec, ActionSpec]:
     return ObservationSpec((leaf,)), ActionSpec((size,), (0,))
 
 
-def reward_of(reward: Reward, text: str) -> float:
-    """Call a reward function. Raises DataError if it fails, or returns something else than a finite number."""
+def reward_of(reward: Reward, prompt: str, text: str, pairs: bool = False) -> float:
+    """Call a reward function with a complete text or, with `pairs`, with a prompt and what was written after it.
+
+    Raises DataError if the function fails, or returns something else than a finite number.
+    """
     try:
-        found = float(reward(text))
+        found = float(reward(prompt, text) if pairs else reward(prompt + text))
     except Exception as error:  # a function of the user may raise anything
-        raise DataError(f"the reward function raised {type(error).__name__} for {text!r:.80}: {error}") from error
+        raise DataError(
+            f"the reward function raised {type(error).__name__} for {prompt + text!r:.80}: {error}"
+        ) from error
     if not np.isfinite(found):
-        raise DataError(f"the reward function: expected a finite number, got {found} for {text!r:.80}")
+        raise DataError(f"the reward function: expected a finite number, got {found} for {prompt + text!r:.80}")
     return found
 
 
-def as_dataset(samples: Iterable[Sample], tokenizer: Tokenizer, longest: int) -> InMemoryDataset:
-    """Return samples as episodes of at most `longest` steps; what is longer is cut off, and so not terminated.
+def tokens_of(sample: Sample, tokenizer: Tokenizer, length: int) -> list[int]:
+    """Return the tokens that are written after the prompt, at most `length` of them with the end token."""
+    written = [*tokenizer.encode(sample.text), tokenizer.end] if sample.tokens is None else sample.tokens
+    return written[:length]
 
-    Raises DataError if no sample has a token.
+
+def as_dataset(samples: Iterable[Sample], tokenizer: Tokenizer, length: int) -> InMemoryDataset:
+    """Return samples as episodes, of each text at most `length` tokens.
+
+    Raises DataError if there is no text.
     """
     observation, action = text_spaces(tokenizer.size)
-    episodes = [_episode(sample, tokenizer, longest) for sample in samples]
-    found = [episode for episode in episodes if episode is not None]
+    found = [_episode(sample, tokenizer, length) for sample in samples if sample.text or sample.tokens]
     if not found:
         raise DataError("expected at least one text that is not empty, got none")
     return InMemoryDataset.of(found, observation, action)
 
 
-def _episode(sample: Sample, tokenizer: Tokenizer, longest: int) -> Episode | None:
+def _episode(sample: Sample, tokenizer: Tokenizer, length: int) -> Episode:
     prompt = [tokenizer.begin, *tokenizer.encode(sample.prompt)]
-    written = tokenizer.encode(sample.text)
-    if sample.ended:
-        written.append(tokenizer.end)
-    tokens = np.array([*prompt, *written][: longest + 1], np.int64)
+    tokens = np.array([*prompt, *tokens_of(sample, tokenizer, length)], np.int64)
     steps = len(tokens) - 1
-    if steps < len(prompt):
-        return None  # nothing was written, or the prompt alone is too long
-    complete = sample.ended and steps == len(prompt) + len(written) - 1
     reward = np.zeros(steps, np.float32)
     reward[-1] = sample.reward
     return Episode(
-        {TOKEN: _column(tokens)}, tokens[1:, None], reward, terminated=complete, truncated=not complete,
-        by_agent=np.arange(steps) >= len(prompt) - 1,
+        {TOKEN: _column(tokens)}, tokens[1:, None], reward, terminated=True,
+        by_agent=np.arange(steps) >= len(prompt) - 1 + sample.given,
     )  # fmt: skip
 
 

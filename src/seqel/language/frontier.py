@@ -57,14 +57,18 @@ def frontier(
     Best of N draws N texts of the base policy and keeps the one with the largest reward, which therefore has to be known when
     text is written. Its divergence is at most log N - (N - 1) / N (Beirami et al. 2024, arXiv:2401.01879).
 
+    reward: as for `train_text`: a function of a complete text or, if the agent was trained on pairs, of a prompt and a text.
+
     Raises ConfigError if the agent was not trained on texts. DataError: the reward function fails.
     """
     tokenizer, limit = tokenizer_of(agent), limit_of(agent, length)
+    pairs = bool(agent.info["language"].get("pairs"))
     tokens = [tokenizer.encode(prompt) for prompt in prompts]
 
     def judged(texts: Sequence[Written], starts: Sequence[str]) -> list[float]:
         return [
-            reward_of(reward, start + tokenizer.decode(one.tokens)) for start, one in zip(starts, texts, strict=True)
+            reward_of(reward, start, tokenizer.decode(one.tokens), pairs)
+            for start, one in zip(starts, texts, strict=True)
         ]
 
     points = []

@@ -1,42 +1,43 @@
 """Trains an agent that writes text, from texts and a reward function.
 
-Training has three parts, whose results are in one folder:
+Training has these parts, whose results are in one folder:
 
-    text.json       what was asked for, and the tokenizer
-    imitation/      a run: the base policy, a language model of the texts (behaviour cloning)
-    samples.jsonl   texts that the base policy wrote, with their rewards
-    values/         a run: the distribution of the return of these texts, after every token (no bootstrap), beside further
-                    cloning of them, which leaves the base policy as it is; the agent is in values/agent
+    text.json         what was asked for, and the tokenizer
+    imitation/        a run: the base policy, a language model of the texts (behaviour cloning)
+    samples-1.jsonl   texts that the base policy wrote, with their rewards
+    values-1/         a run: the distribution of the return of these texts, after every token (no bootstrap), beside further
+                      cloning of them, which leaves the base policy as it is
+    samples-2.jsonl   in each further round, texts that the agent began, turned towards reward, and the base policy ended
+    values-2/         a run: the same, from all samples so far
+    values/agent      the agent of the last round
 
 The optimal policy for reward minus KL is then a formula (`seqel.language.decoding`), with one number that is chosen when
-text is written. Zhou et al. 2025 (Q#, arXiv:2502.20548) show why the distribution under the base policy suffices. Differs:
-one network has both heads, and the texts that it is fitted on are written by it alone, in one round.
+text is written. Zhou et al. 2025 (Q#, arXiv:2502.20548) show why the distribution under the base policy suffices, and why it
+has to be known where the turned policy goes. Differs: one network has both heads; a round begins from the last one's weights.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from seqel.agents.agent import Agent
 from seqel.errors import CheckpointError, ConfigError, DataError
 from seqel.integrity import read_sealed, sealed_line
-from seqel.language.decoding import write
-from seqel.language.episodes import Reward, Sample, as_dataset, reward_of
+from seqel.language.episodes import Reward, Sample, as_dataset
+from seqel.language.reading import Text, split_prompts
+from seqel.language.sampling import Sampling, compared, stored_samples
 from seqel.language.tokenizer import ModelTokens, Tokenizer, make_tokenizer, tokenizer_from_json
 from seqel.runs.api import OnRecord, resume, train
 from seqel.runs.run_config import CONFIG
 from seqel.storage import atomic_write
 
-__all__ = ["read_texts", "split_prompts", "train_text"]
+__all__ = ["train_text"]
 
-ASKED, IMITATION, SAMPLES, VALUES = "text.json", "imitation", "samples.jsonl", "values"
+ASKED, IMITATION, VALUES = "text.json", "imitation", "values"
 # A text's token is its observation and also the action before it, so one of the two suffices. Returns come at the end.
 SETTINGS: dict[str, Any] = {
     "network.width": 128, "network.layers": 4, "network.previous_action": False, "network.previous_reward": False,
@@ -53,28 +54,8 @@ OF_IMITATION: dict[str, Any] = {"objective.td_weight": 0.0}
 OF_VALUES: dict[str, Any] = {"objective.td_weight": 1.0, "objective.lambda_": 1.0, "objective.trace": "peng"}
 
 
-def read_texts(files: Sequence[str | Path]) -> list[str]:
-    """Read texts from files: each paragraph, up to an empty line, is one. Raises DataError if a file is not UTF-8 text."""
-    found: list[str] = []
-    for file in files:
-        try:
-            content = Path(file).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{file}: expected a text file in UTF-8, but {error}") from error
-        found += [part.strip("\n") for part in content.replace("\r\n", "\n").split("\n\n")]
-    found = [text for text in found if text.strip()]
-    if not found:
-        raise DataError("expected at least one paragraph of text, got none")
-    return found
-
-
-def split_prompts(texts: Sequence[str], characters: int) -> list[Sample]:
-    """Split each text into a prompt of so many characters and the rest; a text without a rest is left out."""
-    return [Sample(text[:characters], text[characters:]) for text in texts if len(text) > characters]
-
-
 def train_text(
-    texts: Sequence[str],
+    texts: Sequence[Text],
     reward: Reward,
     *,
     out: str | Path,
@@ -84,6 +65,8 @@ def train_text(
     model: str | None = None,
     updates: tuple[int, int] = (2_000, 1_000),
     samples: int = 2_000,
+    rounds: int = 1,
+    per_prompt: int | None = None,
     seed: int = 0,
     settings: dict[str, Any] | None = None,
     progress: bool | OnRecord | None = True,
@@ -94,63 +77,95 @@ def train_text(
     checkpoint.
 
     Args:
-        texts: one text per entry; `read_texts` reads them from files.
-        reward: a function from a complete text, with its prompt, to a number.
+        texts: one text per entry (`read_texts` reads them from files); or pairs of a prompt and what to write after it, such
+            as a sentence and its translation. A prompt should end with a separator, such as a line break, that shows where
+            it ends.
+        reward: a function from a complete text, with its prompt, to a number. For pairs, from a prompt and what was written
+            after it.
         out: a folder for all parts; the agent is in `values/agent`.
-        prompt: characters at the beginning of each text that are given, not written.
-        length: tokens of a text, with its prompt; longer texts are cut off.
+        prompt: characters at the beginning of each text that are given, not written. Not used with pairs.
+        length: tokens that are written after a prompt; longer texts are cut off.
         tokens: 0: one token per character; else the size of a vocabulary of byte pairs.
         model: a pretrained causal language model (a folder, a GGUF file, or a hub id) to start from, with its own tokens and
             low-rank adapters; None: a network from scratch.
-        updates: of imitation, and of fitting values.
-        samples: texts that the base policy writes to fit values on.
+        updates: of imitation, and of fitting values in each round.
+        samples: texts that are written in each round to fit values on.
+        per_prompt: of these, how many for the same prompt; their rewards are then compared with their mean, so that values
+            need not learn which prompts are hard. None: 4 for pairs, else 1, where rewards stay as they are.
+        rounds: the first round's texts are the base policy's; in each further one, the agent begins texts with different
+            dials and the base policy ends them, so that values are known where the agent goes.
         seed: of all random numbers.
-        settings: changes to the settings of both runs, by dotted name.
+        settings: changes to the settings of all runs, by dotted name.
         progress: as for `seqel.train`.
 
     Raises:
         ConfigError: a setting is invalid, or the folder holds something else. CheckpointError: a file in it is damaged.
         DataError: there are too few texts, or the reward function fails.
     """
-    for name, value, least in (("prompt", prompt, 0), ("length", length, 1), ("samples", samples, 2)):
+    for name, value, least in (
+        ("prompt", prompt, 0),
+        ("length", length, 1),
+        ("samples", samples, 2),
+        ("rounds", rounds, 1),
+    ):
         if value < least:
             raise ConfigError(f"{name}: expected at least {least}, got {value}")
-    folder, chosen = Path(out), SETTINGS | {"network.context": length + 1}
-    chosen |= ({} if model is None else OF_MODEL | {"network.model": model}) | (settings or {})
+    pairs = _are_pairs(texts)
     asked = {
         "texts": sha256(json.dumps(list(texts)).encode()).hexdigest(), "prompt": prompt, "length": length, "tokens": tokens,
-        "model": model,
-        "updates": list(updates), "samples": samples, "seed": seed, "settings": json.loads(json.dumps(settings or {})),
+        "model": model, "updates": list(updates), "samples": samples, "rounds": rounds, "group": group, "seed": seed,
+        "settings": json.loads(json.dumps(settings or {})),
     }  # fmt: skip
-    tokenizer = _begin(folder, asked, texts)
+    folder, tokenizer = Path(out), _begin(Path(out), asked, texts)
     given = split_prompts(texts, prompt)
-    base = _run(
-        folder / IMITATION,
-        as_dataset(given, tokenizer, length),
-        updates[0],
-        None,
-        seed,
-        chosen | OF_IMITATION,
-        progress,
-    )
-    judged = _samples(folder / SAMPLES, base, [one.prompt for one in given], tokenizer, reward, asked)
-    agent = _run(
-        folder / VALUES, as_dataset(judged, tokenizer, length), updates[1], folder / IMITATION / "agent", seed,
-        chosen | OF_VALUES, progress,
-    )  # fmt: skip
-    agent.info["language"] = {"tokenizer": tokenizer.to_json(), "length": length, "prompt": prompt}
+    longest = max((len(tokenizer.encode(one.prompt)) for one in given), default=0)
+    chosen = SETTINGS | {"network.context": longest + length + 1}
+    chosen |= ({} if model is None else OF_MODEL | {"network.model": model}) | (settings or {})
+    data = as_dataset(given, tokenizer, length)
+    agent = _run(folder / IMITATION, data, updates[0], None, seed, chosen | OF_IMITATION, progress)
+    start = folder / IMITATION / "agent"
+    sampling = Sampling([one.prompt for one in given], tokenizer, reward, pairs, length, samples, group, seed)
+    judged: list[Sample] = []
+    for number in range(1, rounds + 1):
+        judged += compared(stored_samples(folder / f"samples-{number}.jsonl", agent, sampling, number), group)
+        run = folder / f"{VALUES}-{number}"
+        agent = _run(
+            run,
+            as_dataset(judged, tokenizer, length),
+            updates[1],
+            start,
+            seed + number - 1,
+            chosen | OF_VALUES,
+            progress,
+        )
+        start = run / "agent"
+    agent.info["language"] = {"tokenizer": tokenizer.to_json(), "length": length, "prompt": prompt, "pairs": pairs}
     agent.save(folder / VALUES / "agent")
     return agent
 
 
-def _begin(folder: Path, asked: dict[str, Any], texts: Sequence[str]) -> Tokenizer:
+def _are_pairs(texts: Sequence[Any]) -> bool:
+    """Return whether all are pairs. Raises DataError unless all are texts, or all are pairs of texts."""
+    kinds = {isinstance(text, str) for text in texts}
+    if len(kinds) > 1:
+        raise DataError("texts: expected texts, or pairs of a prompt and a text, got both")
+    if kinds != {False}:
+        return False
+    for pair in texts:
+        if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)):
+            raise DataError(f"texts: expected pairs of a prompt and a text, got {pair!r:.80}")
+    return True
+
+
+def _begin(folder: Path, asked: dict[str, Any], texts: Sequence[Text]) -> Tokenizer:
     """Write or check what is asked for, and return the tokenizer."""
     path = folder / ASKED
     if not path.exists():
         if folder.exists() and any(folder.iterdir()):
             raise ConfigError(f"{folder} is not empty and holds no training on texts: choose another folder")
         model = asked["model"]
-        tokenizer = make_tokenizer(texts, asked["tokens"]) if model is None else ModelTokens.of(model)
+        plain = [text if isinstance(text, str) else "".join(text) for text in texts]
+        tokenizer = make_tokenizer(plain, asked["tokens"]) if model is None else ModelTokens.of(model)
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(path, sealed_line({"asked": asked, "tokenizer": tokenizer.to_json()}) + "\n")
         return tokenizer
@@ -177,24 +192,3 @@ def _run(
         data=data, out=folder, seed=seed, steps=updates, start=start, preset="behaviour-cloning", settings=settings,
         progress=progress,
     )  # fmt: skip
-
-
-def _samples(
-    path: Path, base: Agent, prompts: Sequence[str], tokenizer: Tokenizer, reward: Reward, asked: dict[str, Any]
-) -> list[Sample]:
-    """Return texts that the base policy writes, with their rewards, from the file if they were written before."""
-    if path.exists():
-        lines, damaged, _ = read_sealed(path.read_bytes())
-        if damaged or len(lines) != asked["samples"]:
-            raise CheckpointError(f"{path} is damaged: remove it to have these texts written again")
-        return [Sample(**line) for line in lines]
-    rng = np.random.default_rng((asked["seed"], 1))
-    chosen = [prompts[place] for place in rng.integers(len(prompts), size=asked["samples"])]
-    written = write(base, [tokenizer.encode(prompt) for prompt in chosen], tokenizer, limit=asked["length"], rng=rng)
-    found = [
-        Sample(prompt, tokenizer.decode(one.tokens), ended=one.ended)
-        for prompt, one in zip(chosen, written, strict=True)
-    ]
-    found = [replace(one, reward=reward_of(reward, one.prompt + one.text)) for one in found]
-    atomic_write(path, "".join(sealed_line(asdict(one)) + "\n" for one in found))
-    return found

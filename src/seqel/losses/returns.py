@@ -18,7 +18,16 @@ from torch.nn.functional import pad
 
 from seqel.losses.shapes import require_bool, require_same_shape
 
-__all__ = ["discounted_return", "linear_recurrence", "n_step", "one_step", "peng_lambda", "retrace", "watkins_trace"]
+__all__ = [
+    "discounted_return",
+    "has_next",
+    "linear_recurrence",
+    "n_step",
+    "one_step",
+    "peng_lambda",
+    "retrace",
+    "watkins_trace",
+]
 
 
 def linear_recurrence(a: Tensor, b: Tensor) -> Tensor:
@@ -56,7 +65,7 @@ def n_step(reward: Tensor, discount: Tensor, bootstrap: Tensor, valid: Tensor, n
     reward, discount, bootstrap = _without_padding(reward, discount, bootstrap, valid)
     if n < 1:
         raise ValueError(f"expected n >= 1 transitions; got n = {n}")
-    last = valid & ~_has_next(valid)
+    last = valid & ~has_next(valid)
     # A last step is a constant map: it takes its own bootstrap and ignores what follows.
     a = torch.where(last, reward + discount * bootstrap, reward)
     b = torch.where(last, torch.zeros_like(discount), discount)
@@ -93,7 +102,7 @@ def peng_lambda(reward: Tensor, discount: Tensor, bootstrap: Tensor, valid: Tens
             raise ValueError(f"expected lambda_ in [0, 1]; got {lambda_}")
         lambda_ = torch.full_like(reward, lambda_)
     require_same_shape(2, reward=reward, lambda_=lambda_)
-    trace = torch.where(_has_next(valid), lambda_, torch.zeros_like(lambda_))
+    trace = torch.where(has_next(valid), lambda_, torch.zeros_like(lambda_))
     return linear_recurrence(reward + discount * (1.0 - trace) * bootstrap, discount * trace)
 
 
@@ -108,8 +117,8 @@ def retrace(reward: Tensor, discount: Tensor, bootstrap: Tensor, taken: Tensor, 
     """
     reward, discount, bootstrap = _without_padding(reward, discount, bootstrap, valid)
     require_same_shape(2, reward=reward, taken=taken, trace=trace)
-    trace = torch.where(_has_next(valid), trace, torch.zeros_like(trace))
-    following = torch.where(_has_next(valid), _later(taken, 1), torch.zeros_like(taken))
+    trace = torch.where(has_next(valid), trace, torch.zeros_like(trace))
+    following = torch.where(has_next(valid), _later(taken, 1), torch.zeros_like(taken))
     return linear_recurrence(reward + discount * (bootstrap - trace * following), discount * trace)
 
 
@@ -148,7 +157,7 @@ def _later(x: Tensor, steps: int) -> Tensor:
     return pad(x[:, steps:], (0, steps))
 
 
-def _has_next(valid: Tensor) -> Tensor:
+def has_next(valid: Tensor) -> Tensor:
     """Return whether t and t + 1 are both valid, so that a return may continue into the next step."""
     return valid & _later(valid, 1)
 

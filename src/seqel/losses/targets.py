@@ -8,7 +8,7 @@ from torch.nn.functional import pad
 
 from seqel.losses.bcq import supported_actions
 from seqel.losses.config import ObjectiveConfig
-from seqel.losses.returns import n_step, one_step, peng_lambda, retrace, watkins_trace
+from seqel.losses.returns import has_next, n_step, one_step, peng_lambda, retrace, watkins_trace
 from seqel.losses.td import (
     action_values,
     double_q_bootstrap,
@@ -20,7 +20,7 @@ from seqel.losses.td import (
 )
 from seqel.types import QOutput, SequenceBatch
 
-__all__ = ["allowed_actions", "next_outputs", "pick", "q_targets", "without_first", "without_last"]
+__all__ = ["allowed_actions", "bootstraps", "next_outputs", "pick", "q_targets", "without_first", "without_last"]
 
 
 def allowed_actions(batch: SequenceBatch, online: QOutput) -> Tensor | None:
@@ -32,6 +32,22 @@ def allowed_actions(batch: SequenceBatch, online: QOutput) -> Tensor | None:
     if online.available is None:
         return mask
     return online.available[None, None] if mask is None else mask & online.available
+
+
+def bootstraps(batch: SequenceBatch, config: ObjectiveConfig) -> bool:
+    """Return whether any target of a batch depends on the target network's values.
+
+    None does with cloning alone or with discount 0, or where returns are complete: with lambda 1 and no cut, if each window
+    ends with a termination. An expectile of the values (IQL) needs them always.
+    """
+    if config.td_weight == 0.0:
+        return False
+    if config.iql_expectile > 0.0:
+        return True
+    if config.lambda_ < 1.0 or config.trace != "peng" or batch.policy is not None:
+        return config.discount != 0.0
+    last = batch.valid & ~has_next(batch.valid)
+    return bool((batch.discount[last] != 0.0).any())
 
 
 def q_targets(

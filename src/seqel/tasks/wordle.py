@@ -128,6 +128,7 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
         self.metadata = {"render_modes": [], "seqel": {"discount": 1.0, "context": guesses * self.length + 1}}
         self._words = {tuple(word) for word in codes_of(allowed).tolist()}
         self._next = _trie(self._words)
+        self._none = np.zeros(LETTERS, np.bool_)
         self.observation_space = spaces.Dict(
             {
                 "letters": spaces.MultiDiscrete([LETTERS + 1] * self.length),
@@ -175,6 +176,10 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
             info |= {"is_success": right, "secret": "".join(chr(ord("a") + letter) for letter in self._secret)}
         return self._observe(), 0.0 if right else -1.0, self._over, False, info
 
+    def allowed(self, written: Sequence[int] | NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which letters continue a word after the letters that are written, (26,); none does after a whole word."""
+        return self._next.get(tuple(int(letter) for letter in written), self._none).copy()
+
     def _observe(self) -> dict[str, Any]:
         letters, marks = self._last.copy()
         if self._written:
@@ -185,7 +190,7 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
         }  # fmt: skip
 
     def _info(self) -> dict[str, Any]:
-        return {"action_mask": self._next[self._written].copy()} if self.masked else {}
+        return {"action_mask": self.allowed(self._written)} if self.masked else {}
 
 
 def _trie(words: set[tuple[int, ...]]) -> dict[tuple[int, ...], NDArray[np.bool_]]:

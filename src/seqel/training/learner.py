@@ -12,6 +12,7 @@ from torch import Tensor
 from seqel.errors import ConfigError, NonFiniteError
 from seqel.losses.config import ObjectiveConfig
 from seqel.losses.objective import step_loss
+from seqel.losses.targets import bootstraps
 from seqel.losses.td import masked_mean
 from seqel.losses.terms.registry import active_terms
 from seqel.networks.heads.registry import HEADS
@@ -61,8 +62,7 @@ class Learner:
         self.errors = torch.zeros(0, 0)  # (B, T) |target - q| of the last update, in units of the return scale
         self._online: list[Tensor] = list(network.parameters())
         self._slow: list[Tensor] = list(self.target.parameters())
-        # with cloning alone, or with discount 0, the target network's values would be multiplied by 0
-        self._bootstraps = objective.td_weight > 0.0 and (objective.discount != 0.0 or objective.iql_expectile > 0.0)
+        self._bootstraps = True  # whether the batch at hand needs the target network's values
         self._loss = compiled(self._step_losses) if config.compile == "on" else self._step_losses
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
@@ -89,6 +89,7 @@ class Learner:
         Raises:
             NonFiniteError: the loss or a gradient is not finite; the weights are left as they were before this update.
         """
+        self._bootstraps = bootstraps(batch, self.objective)
         batch = batch.to(self.device)
         rate = rate_at(self.updates, progress, self.config)
         for group in self.optimizer.param_groups:

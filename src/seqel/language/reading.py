@@ -1,0 +1,66 @@
+"""Reads what to learn to write from files: texts, or prompts with what to write after them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from seqel.errors import DataError
+from seqel.language.episodes import Sample
+
+__all__ = ["Text", "read_pairs", "read_texts", "split_prompts"]
+
+Text = str | tuple[str, str]  # a text; or a prompt, and what to write after it
+
+
+def read_texts(files: Sequence[str | Path]) -> list[str]:
+    """Read texts from files: each paragraph, up to an empty line, is one. Raises DataError if a file is not UTF-8 text."""
+    found: list[str] = []
+    for file in files:
+        try:
+            content = Path(file).read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{file}: expected a text file in UTF-8, but {error}") from error
+        found += [part.strip("\n") for part in content.replace("\r\n", "\n").split("\n\n")]
+    found = [text for text in found if text.strip()]
+    if not found:
+        raise DataError("expected at least one paragraph of text, got none")
+    return found
+
+
+def read_pairs(files: Sequence[str | Path]) -> list[tuple[str, str]]:
+    """Read prompts and what to write after them from JSON lines: {"prompt": "...", "text": "..."}.
+
+    Raises DataError, which names the line, if one is something else.
+    """
+    found: list[tuple[str, str]] = []
+    for file in files:
+        try:
+            lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{file}: expected JSON lines in UTF-8, but {error}") from error
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                pair = json.loads(line)
+                found.append((pair["prompt"], pair["text"]))
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(
+                    f'{file}, line {number}: expected {{"prompt": "...", "text": "..."}}, got {line!r:.80}'
+                ) from error
+            if not all(isinstance(part, str) for part in found[-1]):
+                raise DataError(f"{file}, line {number}: expected two texts, got {line!r:.80}")
+    if not found:
+        raise DataError("expected at least one line with a prompt and a text, got none")
+    return found
+
+
+def split_prompts(texts: Sequence[Text], characters: int) -> list[Sample]:
+    """Split each text into a prompt of so many characters and the rest, and each pair into its two parts.
+
+    What has nothing to write is left out.
+    """
+    pairs = [(text[:characters], text[characters:]) if isinstance(text, str) else text for text in texts]
+    return [Sample(prompt, text) for prompt, text in pairs if text]

@@ -1,0 +1,91 @@
+"""Texts that an agent writes to learn values from, with their rewards, kept in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from seqel.agents.agent import Agent
+from seqel.errors import CheckpointError
+from seqel.integrity import read_sealed, sealed_line
+from seqel.language.decoding import Written, write
+from seqel.language.episodes import Reward, Sample, reward_of
+from seqel.language.tokenizer import Tokenizer
+from seqel.storage import atomic_write
+
+__all__ = ["DIALS", "Sampling", "compared", "stored_samples"]
+
+DIALS = (0.5, 1.0, 2.0, 4.0)  # with which the agent begins texts, a quarter of them each
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """What texts are written for, and how they are judged."""
+
+    prompts: Sequence[str]
+    tokenizer: Tokenizer
+    reward: Reward
+    pairs: bool  # whether the reward is a function of prompt and text, not of both together
+    length: int  # most tokens that are written
+    count: int  # texts per round
+    group: int  # of them, for the same prompt; they are neighbours
+    seed: int
+
+    def texts(self, agent: Agent, number: int) -> list[Sample]:
+        """Write the texts of a round: in the first, with the base policy; in the others, it ends what the agent began.
+
+        Raises DataError if the reward function fails.
+        """
+        rng = np.random.default_rng((self.seed, number))
+        places = rng.integers(len(self.prompts), size=self.count // self.group).repeat(self.group)
+        prompts = [self.prompts[place] for place in places]
+        starts = [self.tokenizer.encode(prompt) for prompt in prompts]
+        begun: list[list[int]] = [[] for _ in starts]
+        if number > 1:
+            for place, dial in enumerate(DIALS):
+                some = starts[place :: len(DIALS)]
+                drawn = [self._drawn(one) for one in self._write(agent, some, dial, rng)]
+                # at least one token is left for the base policy
+                begun[place :: len(DIALS)] = [tokens[: int(rng.integers(len(tokens)))] for tokens in drawn]
+        ended = self._write(agent, [start + more for start, more in zip(starts, begun, strict=True)], 0.0, rng)
+        found = []
+        for prompt, more, one in zip(prompts, begun, ended, strict=True):
+            tokens = [*more, *self._drawn(one)][: self.length]
+            text = self.tokenizer.decode(tokens)
+            reward = reward_of(self.reward, prompt, text, self.pairs)
+            found.append(Sample(prompt, text, reward, tokens, len(more)))
+        return found
+
+    def _write(self, agent: Agent, starts: list[list[int]], dial: float, rng: np.random.Generator) -> list[Written]:
+        return write(agent, starts, self.tokenizer, limit=self.length, rng=rng, dial=dial)
+
+    def _drawn(self, one: Written) -> list[int]:
+        return [*one.tokens, self.tokenizer.end] if one.ended else one.tokens
+
+
+def compared(samples: Sequence[Sample], group: int) -> list[Sample]:
+    """Return samples with their rewards less the mean of their group's, so many neighbours; alone, as they are.
+
+    What does not depend on the text alters no choice (as in REINFORCE's leave-one-out baseline, arXiv:2402.14740), and the
+    variance between prompts is gone.
+    """
+    if group == 1:
+        return list(samples)
+    rewards = np.array([one.reward for one in samples]).reshape(-1, group)
+    less = (rewards - rewards.mean(axis=1, keepdims=True)).reshape(-1).tolist()
+    return [replace(one, reward=reward) for one, reward in zip(samples, less, strict=True)]
+
+
+def stored_samples(path: Path, agent: Agent, sampling: Sampling, number: int) -> list[Sample]:
+    """Return the texts of a round from their file, which is written if it is not there. Raises CheckpointError, DataError."""
+    if path.exists():
+        lines, damaged, _ = read_sealed(path.read_bytes())
+        if damaged or len(lines) != sampling.count:
+            raise CheckpointError(f"{path} is damaged: remove it to have these texts written again")
+        return [Sample(**line) for line in lines]
+    found = sampling.texts(agent, number)
+    atomic_write(path, "".join(sealed_line(asdict(one)) + "\n" for one in found))
+    return found

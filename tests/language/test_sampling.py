@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from seqel.errors import CheckpointError
+from seqel.language.episodes import Sample
+from seqel.language.generation import tokenizer_of
+from seqel.language.sampling import Sampling, compared, stored_samples
+from support_text import agent
+
+WRITER = agent()
+TOKENIZER = tokenizer_of(WRITER)
+
+
+def sampling(count: int = 40, group: int = 4) -> Sampling:
+    return Sampling(["a", "bc", "cab"], TOKENIZER, lambda text: float(text.count("a")), False, 6, count, group, 0)
+
+
+def test_rewards_less_the_mean_of_their_group() -> None:
+    samples = [Sample("a", text, reward) for text, reward in (("x", 1.0), ("y", 3.0), ("x", 5.0), ("y", 5.0))]
+    assert [one.reward for one in compared(samples, 2)] == [-1.0, 1.0, 0.0, 0.0]
+    assert compared(samples, 1) == samples
+
+
+def test_groups_have_one_prompt_and_the_tokens_are_those_that_were_drawn() -> None:
+    found = sampling().texts(WRITER, 1)
+    assert len(found) == 40
+    for start in range(0, 40, 4):
+        assert len({one.prompt for one in found[start : start + 4]}) == 1
+    for one in found:
+        assert one.tokens is not None and 1 <= len(one.tokens) <= 6 and one.given == 0
+        assert one.text == TOKENIZER.decode(one.tokens)
+        assert one.reward == (one.prompt + one.text).count("a")
+
+
+def test_in_later_rounds_the_base_policy_ends_what_was_begun() -> None:
+    found = sampling(200).texts(WRITER, 2)
+    given = [one.given for one in found]
+    assert max(given) > 1 and min(given) == 0
+    for one in found:
+        assert one.tokens is not None and one.given < len(one.tokens) <= 6
+        assert TOKENIZER.end not in one.tokens[:-1]
+
+
+def test_samples_are_kept_and_a_damaged_file_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "samples-1.jsonl"
+    found = stored_samples(path, WRITER, sampling(), 1)
+    assert stored_samples(path, WRITER, sampling(), 1) == found == sampling().texts(WRITER, 1)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CheckpointError, match="damaged"):
+        stored_samples(path, WRITER, sampling(), 1)
