@@ -23,7 +23,7 @@ import seqel
 from learn import commit
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec, ObservationSpec
-from seqel.tasks.wordle import Wordle, codes_of, feedback, split_secrets, word_list
+from seqel.tasks.wordle import UNMARKED, Wordle, codes_of, feedback, observed, split_secrets, word_list
 from seqel.tasks.wordle_players import play_games
 from seqel.types import Episode
 
@@ -59,16 +59,16 @@ def computed(env: Wordle, game: list[str], secret: str) -> tuple[dict[str, Any],
     """Return what `played` returns, without a step of the environment."""
     codes = codes_of(game)
     count, length = codes.shape
-    marks = feedback(codes, codes_of([secret])[0]) + 1
+    marks = feedback(codes, codes_of([secret])[0])
     steps = np.arange(count * length + 1)
     guess, place = steps // length, steps % length
     written = np.arange(length) < place[:, None]
     before = (place == 0) & (guess > 0)  # between two guesses: the letters and marks of the one before
-    last = codes[np.minimum(guess - before, count - 1)] + 1
+    whole = observed(codes, marks)[np.maximum(guess - 1, 0)]
+    part = observed(codes, UNMARKED)[np.minimum(guess, count - 1)]
     return (
         {
-            "letters": np.where(before[:, None] | written, last, 0),
-            "marks": np.where(before[:, None], marks[np.maximum(guess - 1, 0)], 0),
+            "letters": np.where(before[:, None], whole, np.where(written, part, 0)),
             "place": place,
             "guess": guess,
         },

@@ -67,10 +67,10 @@ def test_a_game() -> None:
     found = play(env, ["slate", "crane"], "crane")
     assert [reward for _, reward, *_ in found] == [0, 0, 0, 0, -1, 0, 0, 0, 0, 0]
     assert [over for _, _, over, *_ in found] == [False] * 9 + [True]
-    assert found[4][0]["marks"].tolist() == [1, 1, 3, 1, 3]  # one more than in `feedback`: 0 is for none
-    assert found[4][0]["letters"].tolist() == [19, 12, 1, 20, 5] and found[4][0]["guess"] == 1
+    # s, l, a, t, e with the marks absent, absent, here, absent, here
+    assert found[4][0]["letters"].tolist() == [74, 46, 4, 78, 20] and found[4][0]["guess"] == 1
     writing = found[6][0]
-    assert writing["letters"].tolist() == [3, 18, 0, 0, 0] and not writing["marks"].any() and writing["place"] == 2
+    assert writing["letters"].tolist() == [9, 69, 0, 0, 0] and writing["place"] == 2  # c and r, without marks
     assert found[-1][4]["is_success"] and found[-1][4]["secret"] == "crane"
     with pytest.raises(EnvironmentFault, match="expected a reset"):
         env.step(0)
@@ -102,7 +102,8 @@ def test_the_mask_leads_to_words_only() -> None:
 def test_without_a_mask_what_is_no_word_has_no_marks() -> None:
     env = Wordle(answers=SOME, secrets="all", mask=False)
     found = play(env, ["zzzzz", "slate"], "crane")
-    assert found[4][1] == -1.0 and not found[4][0]["marks"].any() and found[9][0]["marks"].any()
+    assert found[4][1] == -1.0 and found[4][0]["letters"].tolist() == [101] * 5
+    assert found[9][0]["letters"].tolist() == [74, 46, 4, 78, 20]
     assert "action_mask" not in found[0][4]
 
 

@@ -25,13 +25,13 @@ DIALS = (0.5, 1.0, 2.0, 4.0)  # with which the agent begins texts, a quarter of 
 class Sampling:
     """What texts are written for, and how they are judged."""
 
-    prompts: Sequence[str]
+    prompts: list[str]
     tokenizer: Tokenizer
     reward: Reward
     pairs: bool  # whether the reward is a function of prompt and text, not of both together
     length: int  # most tokens that are written
     count: int  # texts per round
-    group: int  # of them, for the same prompt; they are neighbours
+    group: int  # of them, for the same prompt, one after the other
     seed: int
 
     def texts(self, agent: Agent, number: int) -> list[Sample]:

@@ -4,6 +4,7 @@ Training has these parts, whose results are in one folder:
 
     text.json         what was asked for, and the tokenizer
     imitation/        a run: the base policy, a language model of the texts (behaviour cloning)
+    base/             the same agent, with a support for the values that fits the rewards
     samples-1.jsonl   texts that the base policy wrote, with their rewards
     values-1/         a run: the distribution of the return of these texts, after every token (no bootstrap), beside further
                       cloning of them, which leaves the base policy as it is
@@ -20,9 +21,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from seqel.agents.agent import Agent
 from seqel.errors import CheckpointError, ConfigError, DataError
@@ -31,18 +35,20 @@ from seqel.language.episodes import Reward, Sample, as_dataset
 from seqel.language.reading import Text, split_prompts
 from seqel.language.sampling import Sampling, compared, stored_samples
 from seqel.language.tokenizer import ModelTokens, Tokenizer, make_tokenizer, tokenizer_from_json
+from seqel.networks.qnetwork import QNetwork
 from seqel.runs.api import OnRecord, resume, train
 from seqel.runs.run_config import CONFIG
 from seqel.storage import atomic_write
 
 __all__ = ["train_text"]
 
-ASKED, IMITATION, VALUES = "text.json", "imitation", "values"
+ASKED, IMITATION, BASE, VALUES = "text.json", "imitation", "base", "values"
 # A text's token is its observation and also the action before it, so one of the two suffices. Returns come at the end.
+# Dueling: a token that is hardly ever written then has the values of its state, and not those it was initialised with.
 SETTINGS: dict[str, Any] = {
     "network.width": 128, "network.layers": 4, "network.previous_action": False, "network.previous_reward": False,
     "network.first_step": False, "network.policy_head": "auxiliary", "network.value": "hl-gauss", "network.bins": 51,
-    "network.value_range": 3.0, "objective.discount": 1.0, "objective.cloning_weight": 1.0, "replay.batch_tokens": 2_048,
+    "network.dueling": True, "objective.discount": 1.0, "objective.cloning_weight": 1.0, "replay.batch_tokens": 2_048,
     "learner.learning_rate": 1e-3, "learner.warmup": 100, "learner.target_rate": 0.02,
 }  # fmt: skip
 # A model has tens of thousands of tokens: their values are numbers, and an update has fewer steps
@@ -102,20 +108,20 @@ def train_text(
         ConfigError: a setting is invalid, or the folder holds something else. CheckpointError: a file in it is damaged.
         DataError: there are too few texts, or the reward function fails.
     """
-    for name, value, least in (
-        ("prompt", prompt, 0),
-        ("length", length, 1),
-        ("samples", samples, 2),
-        ("rounds", rounds, 1),
-    ):
+    numbers: dict[str, int] = {"prompt": prompt, "length": length, "samples": samples, "rounds": rounds}
+    for name, value in numbers.items():
+        least = {"prompt": 0, "samples": 2}.get(name, 1)
         if value < least:
             raise ConfigError(f"{name}: expected at least {least}, got {value}")
     pairs = _are_pairs(texts)
+    group = (4 if pairs else 1) if per_prompt is None else per_prompt
+    if group < 1 or samples % group:
+        raise ConfigError(f"samples: expected a multiple of per_prompt = {group}, got {samples}")
     asked = {
-        "texts": sha256(json.dumps(list(texts)).encode()).hexdigest(), "prompt": prompt, "length": length, "tokens": tokens,
-        "model": model, "updates": list(updates), "samples": samples, "rounds": rounds, "group": group, "seed": seed,
+        "texts": sha256(json.dumps(list(texts)).encode()).hexdigest(), "tokens": tokens, "model": model,
+        "updates": list(updates), "per_prompt": group, "seed": seed,
         "settings": json.loads(json.dumps(settings or {})),
-    }  # fmt: skip
+    } | numbers  # fmt: skip
     folder, tokenizer = Path(out), _begin(Path(out), asked, texts)
     given = split_prompts(texts, prompt)
     longest = max((len(tokenizer.encode(one.prompt)) for one in given), default=0)
@@ -123,25 +129,40 @@ def train_text(
     chosen |= ({} if model is None else OF_MODEL | {"network.model": model}) | (settings or {})
     data = as_dataset(given, tokenizer, length)
     agent = _run(folder / IMITATION, data, updates[0], None, seed, chosen | OF_IMITATION, progress)
-    start = folder / IMITATION / "agent"
     sampling = Sampling([one.prompt for one in given], tokenizer, reward, pairs, length, samples, group, seed)
     judged: list[Sample] = []
+    start = folder / BASE
     for number in range(1, rounds + 1):
         judged += compared(stored_samples(folder / f"samples-{number}.jsonl", agent, sampling, number), group)
-        run = folder / f"{VALUES}-{number}"
-        agent = _run(
-            run,
-            as_dataset(judged, tokenizer, length),
-            updates[1],
-            start,
-            seed + number - 1,
-            chosen | OF_VALUES,
-            progress,
-        )
+        if number == 1:
+            _with_range(agent, _range([one.reward for one in judged])).save(start)
+        run, data = folder / f"{VALUES}-{number}", as_dataset(judged, tokenizer, length)
+        agent = _run(run, data, updates[1], start, seed + number - 1, chosen | OF_VALUES, progress)
         start = run / "agent"
     agent.info["language"] = {"tokenizer": tokenizer.to_json(), "length": length, "prompt": prompt, "pairs": pairs}
     agent.save(folder / VALUES / "agent")
     return agent
+
+
+def _range(rewards: list[float]) -> float:
+    """Return how far a support has to extend, in return scales: a quarter further than these rewards, at most 10.
+
+    Far beyond the largest return, the little probability that a network leaves there would outweigh all else, because the
+    dial weights it by an exponential.
+    """
+    found = np.abs(rewards)
+    scale = float(np.sqrt(np.square(found).mean()))
+    return min(10.0, 1.25 * float(found.max()) / scale) if scale > 0.0 else 1.0
+
+
+def _with_range(agent: Agent, reach: float) -> Agent:
+    """Return an agent whose values, not learnt yet, are on a support of so many return scales to either side of 0."""
+    old = agent.network
+    if old.head.values.support(old.head.scale) is None:
+        return agent
+    network = QNetwork(replace(old.config, value_range=reach), old.observation_spec, old.action_spec)
+    network.load_state_dict(old.state_dict())
+    return Agent(network, info=agent.info)
 
 
 def _are_pairs(texts: Sequence[Any]) -> bool:

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from seqel.errors import ConfigError, EnvironmentFault, MissingExtraError, SpaceError
 
-__all__ = ["Wordle", "codes_of", "feedback", "feedback_table", "split_secrets", "word_list"]
+__all__ = ["Wordle", "codes_of", "feedback", "feedback_table", "observed", "split_secrets", "word_list"]
 
 LETTERS = 26
 ABSENT, ELSEWHERE, HERE = 0, 1, 2  # of a letter of a guess
-NOTHING = 0  # of a letter or its mark in an observation, where there is none; letters and marks count from 1
+# in an observation, a letter and its mark are one code, so that their meaning together need not be learned
+NOTHING, CODES, UNMARKED = 0, 1 + 4 * LETTERS, -1
 HELD_OUT = 0.2  # share of the answers that are never a secret in training
 
 Secrets = Literal["train", "held-out", "all"]
@@ -93,14 +94,18 @@ def feedback_table(guesses: NDArray[np.int64], secrets: NDArray[np.int64]) -> ND
     return table
 
 
+def observed(letters: NDArray[np.int64], marks: NDArray[np.int64] | int) -> NDArray[np.int64]:
+    """Return letters (from 0) with their marks (-1: none yet) as the codes of an observation, 1 + 4 letter + mark + 1."""
+    return 2 + 4 * letters + marks
+
+
 class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
     """The game with its own rules: a letter per step, a word per guess, marks after each.
 
-    Observation: "letters" (5,), the letters of the guess that is being written or, at its first letter, of the guess before
-    (0: none, 1 to 26); "marks" (5,) of that guess (0: none, 1: absent, 2: elsewhere, 3: here); "place", the letter that is
-    written next; "guess", how many guesses were made. Earlier guesses have to be remembered. Reward: -1 for a wrong guess, 0
-    for the right one, so the return is minus the number of wrong guesses. `info["is_success"]` at the end; the secret is
-    `info["secret"]`.
+    Observation: "letters" (5,), those of the guess that is being written or, at its first letter, of the guess before, with
+    their marks (`observed`); "place", the letter that is written next; "guess", how many guesses were made. Earlier guesses
+    have to be remembered. Reward: -1 for a wrong guess, 0 for the right one, so the return is minus the number of wrong
+    guesses. `info["is_success"]` at the end; the secret is `info["secret"]`.
 
     With `mask`, `info["action_mask"]` allows the letters that continue some allowed word. Without, what is no word is a wrong
     guess without marks. secrets: "train", "held-out" (a fifth of the answers), or "all".
@@ -131,15 +136,14 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
         self._none = np.zeros(LETTERS, np.bool_)
         self.observation_space = spaces.Dict(
             {
-                "letters": spaces.MultiDiscrete([LETTERS + 1] * self.length),
-                "marks": spaces.MultiDiscrete([4] * self.length),
+                "letters": spaces.MultiDiscrete([CODES] * self.length),
                 "place": spaces.Discrete(self.length),
                 "guess": spaces.Discrete(guesses + 1),
             }
         )
         self.action_space = spaces.Discrete(LETTERS)
         self._written: tuple[int, ...] = ()
-        self._last = np.zeros((2, self.length), np.int64)  # letters and marks of the last guess
+        self._last = np.zeros(self.length, np.int64)  # the last guess, as it is observed
         self._made = guesses
         self._over = True
         self._secret = self.secrets[0]
@@ -166,9 +170,8 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
             return self._observe(), 0.0, False, False, self._info()
         guess, self._written = np.array(self._written, np.int64), ()
         self._made += 1
-        self._last[0] = guess + 1
         known = tuple(guess.tolist()) in self._words
-        self._last[1] = feedback(guess, self._secret) + 1 if known else NOTHING
+        self._last = observed(guess, feedback(guess, self._secret) if known else UNMARKED)
         right = bool((guess == self._secret).all())
         self._over = right or self._made == self.guesses
         info = self._info()
@@ -181,13 +184,11 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
         return self._next.get(tuple(int(letter) for letter in written), self._none).copy()
 
     def _observe(self) -> dict[str, Any]:
-        letters, marks = self._last.copy()
+        letters = self._last.copy()
         if self._written:
-            letters[:], marks[:] = NOTHING, NOTHING
-            letters[: len(self._written)] = np.array(self._written) + 1
-        return {
-            "letters": letters, "marks": marks, "place": np.int64(len(self._written)), "guess": np.int64(self._made),
-        }  # fmt: skip
+            letters[:] = NOTHING
+            letters[: len(self._written)] = observed(np.array(self._written), UNMARKED)
+        return {"letters": letters, "place": np.int64(len(self._written)), "guess": np.int64(self._made)}
 
     def _info(self) -> dict[str, Any]:
         return {"action_mask": self.allowed(self._written)} if self.masked else {}
