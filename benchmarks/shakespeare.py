@@ -1,10 +1,10 @@
-"""Verses that rhyme: text generation by Q-learning on Shakespeare, beside the best of N texts of the base policy.
+"""Verses that alliterate: text generation by Q-learning on Shakespeare, beside the best of N texts of the base policy.
 
     SEQEL_DATA=/folder/of/data python benchmarks/shakespeare.py [--seeds 0 1 2 3 4] [--updates 4000 2000] [--table]
 
 The texts are the paragraphs of tinyshakespeare (one speech each). A tenth of them, by their hash, is held out; its beginnings
-are the prompts that are measured. The reward is the share of neighbouring lines that rhyme: their last words differ and end
-in the same two letters. A text is at most 200 characters. Each seed is a JSON file in benchmarks/results/shakespeare/ and is
+are the prompts that are measured. The reward is the share of words that alliterate: that begin with the same letter as the
+word before, and are another word. A text is at most 200 characters. Each seed is a JSON file in benchmarks/results/shakespeare/ and is
 not run again; an interrupted training continues. `--table` prints what is there.
 """
 
@@ -30,12 +30,11 @@ RESULTS = HERE / "results" / "shakespeare"
 PROMPT, LENGTH, MEASURED = 16, 200, 300  # characters; characters; prompts
 
 
-def rhymes(text: str) -> float:
-    """Return the share of neighbouring lines that rhyme, 0 without two lines."""
-    words = [re.sub(r"[^a-z]", "", line.lower().split()[-1]) for line in text.split("\n") if line.split()]
-    words = [word for word in words if len(word) >= 2]
+def alliterates(text: str) -> float:
+    """Return the share of the words that begin with the letter of the word before and differ from it; 0 of a single word."""
+    words = re.findall(r"[a-z]+", text.lower())
     pairs = list(pairwise(words))
-    return sum(one != two and one[-2:] == two[-2:] for one, two in pairs) / len(pairs) if pairs else 0.0
+    return sum(one != two and one[0] == two[0] for one, two in pairs) / len(pairs) if pairs else 0.0
 
 
 def speeches() -> tuple[list[str], list[str]]:
@@ -54,16 +53,16 @@ def run(seed: int, updates: tuple[int, int], samples: int) -> dict[str, Any]:
     learned, held_out = speeches()
     began = time.perf_counter()
     agent = train_text(
-        learned, rhymes, out=HERE.parent / "runs" / f"shakespeare-{seed}", prompt=PROMPT, length=LENGTH, updates=updates,
+        learned, alliterates, out=HERE.parent / "runs" / f"shakespeare-{seed}", prompt=PROMPT, length=LENGTH, updates=updates,
         samples=samples, seed=seed, settings={"threads": 1, "device": "cpu"},
     )  # fmt: skip
     seconds = time.perf_counter() - began
     prompts = [one.prompt for one in split_prompts(held_out, PROMPT)][:MEASURED]
-    points = frontier(agent, prompts, rhymes, seed=seed)
+    points = frontier(agent, prompts, alliterates, seed=seed)
     draw_frontier(points, HERE.parent / "docs" / "figures" / "dial.png")
     return {
         "seed": seed, "updates": list(updates), "samples": samples, "seconds": seconds, "commit": commit(),
-        "data": sum(map(rhymes, held_out)) / len(held_out), "points": [point.to_json() for point in points],
+        "data": sum(map(alliterates, held_out)) / len(held_out), "points": [point.to_json() for point in points],
     }  # fmt: skip
 
 

@@ -51,9 +51,11 @@ SETTINGS: dict[str, Any] = {
     "network.dueling": True, "objective.discount": 1.0, "objective.cloning_weight": 1.0, "replay.batch_tokens": 2_048,
     "learner.learning_rate": 1e-3, "learner.warmup": 100, "learner.target_rate": 0.02,
 }  # fmt: skip
-# A model has tens of thousands of tokens: their values are numbers, and an update has fewer steps
-OF_MODEL: dict[str, Any] = {
-    "network.trunk": "pretrained", "network.actions": "tokens", "network.value": "scalar", "replay.batch_tokens": 512,
+# A distribution for each of a thousand tokens would cost more than the whole Transformer, so their values are numbers
+MANY = 512
+OF_MANY: dict[str, Any] = {"network.value": "scalar"}
+OF_MODEL: dict[str, Any] = OF_MANY | {
+    "network.trunk": "pretrained", "network.actions": "tokens", "network.dueling": False, "replay.batch_tokens": 512,
     "learner.learning_rate": 5e-4,
 }  # fmt: skip
 OF_IMITATION: dict[str, Any] = {"objective.td_weight": 0.0}
@@ -126,6 +128,7 @@ def train_text(
     given = split_prompts(texts, prompt)
     longest = max((len(tokenizer.encode(one.prompt)) for one in given), default=0)
     chosen = SETTINGS | {"network.context": longest + length + 1}
+    chosen |= OF_MANY if tokenizer.size > MANY else {}
     chosen |= ({} if model is None else OF_MODEL | {"network.model": model}) | (settings or {})
     data = as_dataset(given, tokenizer, length)
     agent = _run(folder / IMITATION, data, updates[0], None, seed, chosen | OF_IMITATION, progress)
