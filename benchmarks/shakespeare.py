@@ -4,8 +4,8 @@
 
 The texts are the paragraphs of tinyshakespeare (one speech each). A tenth of them, by their hash, is held out; its beginnings
 are the prompts that are measured. The reward is the share of words that alliterate: that begin with the same letter as the
-word before, and are another word. A text is at most 200 characters. Each seed is a JSON file in benchmarks/results/shakespeare/ and is
-not run again; an interrupted training continues. `--table` prints what is there.
+word before, and are another word. A text is at most 200 characters. Each seed is a JSON file in
+benchmarks/results/shakespeare/ and is not run again; an interrupted training continues. `--table` prints what is there.
 """
 
 from __future__ import annotations
