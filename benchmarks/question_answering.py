@@ -3,9 +3,9 @@
     SEQEL_DATA=/folder/of/data python benchmarks/question_answering.py [--method NAME ...] [--seeds 0] [--table]
 
 Banking77, its own split: a session is a question, its action the right answer, its reward 1. A tenth of the training sessions
-is held out for validation. The encoder is all-MiniLM-L6-v2 (22.7 million weights), in the hub's cache or in SEQEL_MODELS. Beside
-it: logistic regression on the same encoder's vectors (scikit-learn, its regularisation chosen on the same tenth). Each method
-runs in a process of its own, so that the largest memory is its own. Results: benchmarks/results/question-answering/.
+is held out for validation. The encoder is all-MiniLM-L6-v2 (22.7 million weights), in the hub's cache or in SEQEL_MODELS.
+Beside it: logistic regression on the same encoder's vectors (scikit-learn, its regularisation chosen on the same tenth). Each
+method runs in a process of its own, so that the largest memory is its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
 import seqel
 from learn import commit
@@ -109,7 +109,7 @@ def run(method: str, seed: int, updates: int) -> dict[str, Any]:
     right = 0
     for start in range(0, len(test), 256):
         some = test[start : start + 256]
-        decision, _ = agent.act({"question": [text for text, _ in some]})
+        decision, _ = agent.act({"text": {"question": [text for text, _ in some]}})
         right += sum(names[int(one)] == answer for one, (_, answer) in zip(decision.action, some, strict=True))
     weights = list(agent.network.parameters())
     trained = sum(one.numel() for one in weights if one.requires_grad)

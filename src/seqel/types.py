@@ -186,17 +186,18 @@ class SequenceBatch:
 class QOutput:
     """The output of the Q-network at each step."""
 
-    q: Tensor  # (B, T+1, M, A); (B, T+1, K, M, A) if K policies are evaluated
+    q: Tensor  # (B, T+1, M, A); (B, T+1, K, M, A) if K policies are evaluated; (B, T+1, M, 1) if `taken`
     logits: Tensor | None = None  # (*q.shape, bins) if the head is distributional
     policy_logits: Tensor | None = None  # (B, T+1, M, A) if the network has a policy head
     value: Tensor | None = None  # (B, T+1) if the network has a state-value head
     novelty: Tensor | None = None  # (B, T+1, M, A) if the network has a novelty head
     available: Tensor | None = None  # (M, A) bool, if dimensions differ in size: False beyond a dimension's size
+    taken: bool = False  # q and logits are those of the action taken alone, at index 0
 
     def detached(self) -> QOutput:
         """Return the same values without gradient."""
         parts: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
-        cut: dict[str, Any] = {name: None if part is None else part.detach() for name, part in parts.items()}
+        cut: dict[str, Any] = {name: part.detach() if hasattr(part, "detach") else part for name, part in parts.items()}
         return QOutput(**cut)
 
 

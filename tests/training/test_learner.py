@@ -11,9 +11,12 @@ import torch
 
 from seqel.errors import NonFiniteError
 from seqel.losses.config import ObjectiveConfig
+from seqel.networks.config import NetworkConfig
+from seqel.networks.qnetwork import QNetwork
+from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner, rate_at
-from support import batch, network
+from support import SPACE, batch, network
 
 OBJECTIVE = ObjectiveConfig(0.9, lambda_=0.0)
 RATES: dict[str, Any] = {"learning_rate": 1e-3, "target_rate": 0.01}
@@ -90,6 +93,56 @@ def test_with_complete_returns_the_target_network_is_not_evaluated(monkeypatch: 
         one.target.forward = None  # type: ignore[assignment,method-assign]
         with pytest.raises(TypeError):
             one.update(other)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"dueling": True},
+        {"value": "hl-gauss"},
+        {"value": "hl-gauss", "dueling": True},
+        {"dims": 2, "dueling": True},
+        {"actions": "embedded"},
+        {"actions": "embedded", "dueling": True},
+    ],
+)
+@pytest.mark.parametrize("td_weight", [0.0, 1.0])
+def test_values_of_the_actions_taken_alone_give_the_same_update(
+    settings: dict[str, Any], td_weight: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where returns are complete, or values are not learned, other actions' values are not computed."""
+    results = []
+    for few in (1_000, 0):
+        monkeypatch.setattr("seqel.training.learner.FEW", few)
+        several = ActionSpec((4, 3), (0, 0)) if "dims" in settings else ActionSpec((3,), (0,))
+        chosen = {name: value for name, value in settings.items() if name != "dims"}
+        torch.manual_seed(0)
+        config = NetworkConfig(width=16, heads=2, layers=2, context=5, bins=11, policy_head="auxiliary", **chosen)
+        net = QNetwork(config, ObservationSpec.from_space(SPACE), several)
+        with torch.no_grad():
+            for weight in net.parameters():
+                weight.add_(0.3 * torch.randn_like(weight))
+        one = Learner(
+            net,
+            ObjectiveConfig(0.9, lambda_=1.0, trace="peng", td_weight=td_weight, cloning_weight=1.0),
+            LearnerConfig(**{**RATES, "warmup": 1, "weight_decay": 0.0}),
+        )
+        windows = batch()
+        if "dims" in settings:
+            twice: dict[str, Any] = {
+                name: torch.cat([getattr(windows, name)] * 2, dim=-1) for name in ("action", "previous_action")
+            }
+            windows = dataclasses.replace(windows, **twice)
+        last = windows.valid & ~torch.nn.functional.pad(windows.valid[:, 1:], (0, 1))
+        complete = dataclasses.replace(windows, discount=windows.discount.masked_fill(last, 0.0))
+        metrics = [one.update(complete) for _ in range(3)][-1]
+        results.append((metrics, one.network.state_dict()))
+    # (at td_weight 0 the targets are not used, so theirs may differ)
+    for name in results[0][0].keys() - (set() if td_weight else {"target", "target_variance", "td_error"}):
+        torch.testing.assert_close(results[0][0][name], results[1][0][name], rtol=1e-4, atol=1e-5)
+    for name, tensor in results[0][1].items():
+        torch.testing.assert_close(tensor, results[1][1][name], rtol=1e-3, atol=1e-5)
 
 
 def test_a_hand_made_batch_need_not_count_its_steps() -> None:

@@ -51,16 +51,19 @@ def step_loss(
     that of the joint action's value.
     """
     goal = q_targets(batch, online, target, config, support)  # (B, T, K)
-    q = action_values(online.q[:, :-1], batch.action)  # (B, T, K)
+    action = torch.zeros_like(batch.action) if online.taken else batch.action
+    q = action_values(online.q[:, :-1], action)  # (B, T, K)
     outputs = None
     if values.keeps_outputs:
         assert online.logits is not None
-        outputs = pick(online.logits[:, :-1], batch.action)  # (B, T, K, n)
+        outputs = pick(online.logits[:, :-1], action)  # (B, T, K, n)
     aim = Target(goal, scale)
     if values.needs_next_outputs:
         following, offset, factor = next_outputs(batch, online, target, config)
         aim = Target(goal, scale, following, (offset / scale)[..., None], factor[..., None])
     loss = values.loss(q, outputs, aim, config.error)
+    if config.td_weight == 0.0:
+        loss = loss.detach()  # no backward pass through the Q head
     found = term_losses(batch, online, target, scale, config)
     extra = sum((term.weight(config) * learned for term, learned, _ in found), torch.zeros(())) if found else None
     return StepLoss(

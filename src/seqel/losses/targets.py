@@ -63,6 +63,8 @@ def q_targets(
     policy head supports (BCQ). With several action dimensions the best action is the best of each dimension, and its value
     is the mean of their values (Seyde et al. 2023, arXiv:2210.12566).
     """
+    if online.taken:  # nothing bootstraps (`bootstraps`)
+        return peng_lambda(batch.reward, batch.discount, torch.zeros_like(batch.reward), batch.valid, 1.0)[..., None]
     mask = supported_actions(online, support, allowed_actions(batch, online))
     bootstrap = _bootstrap(batch, online, target, config, mask)  # (B, T, K)
     policies = bootstrap.shape[-1]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from seqel.errors import ConfigError
 from seqel.networks.config import NetworkConfig
@@ -69,17 +71,22 @@ class QNetwork(nn.Module):
         assert isinstance(found, Head)
         return found
 
-    def forward(self, batch: SequenceBatch) -> QOutput:
+    def forward(self, batch: SequenceBatch, taken: bool = False) -> QOutput:
         """Compute all T+1 steps of B windows in one pass: q (B, T+1, M, A), or (B, T+1, M, C) for `batch.candidates`.
 
-        With K policies q is (B, T+1, K, M, A).
+        With K policies q is (B, T+1, K, M, A). taken: q is (B, T+1, M, 1), of the action taken alone (at the last step, of
+        action 0); the other heads still give numbers for every action.
         """
-        return self.heads(self.trunk(self.embed(batch), batch.is_first, batch.start_step), batch.candidates)
+        h = self.trunk(self.embed(batch), batch.is_first, batch.start_step)
+        return self.heads(h, batch.candidates, pad(batch.action, (0, 0, 0, 1)) if taken else None)
 
-    def heads(self, h: Tensor, candidates: Tensor | None = None) -> QOutput:
-        """Apply the heads to attended states (..., D), for all actions or only for candidates (..., C)."""
-        out: QOutput = self.head(h, candidates)
-        more: dict[str, Tensor] = {
+    def heads(self, h: Tensor, candidates: Tensor | None = None, taken: Tensor | None = None) -> QOutput:
+        """Apply the heads to attended states (..., D), for all actions or only for candidates (..., C).
+
+        taken: actions (..., M); the Q head gives their values alone.
+        """
+        out: QOutput = self.head(h, candidates) if taken is None else self.head.of_taken(h, taken)
+        more: dict[str, Any] = {
             HEADS[name].field: getattr(self, name)(h, self.head.scale, candidates) for name in self.other_heads
         }
         if self.available is not None:

@@ -26,6 +26,7 @@ from seqel.types import SequenceBatch
 
 __all__ = ["Learner", "rate_at"]
 
+FEW = 8  # actions, whose values cost nothing where only that of the action taken is needed
 VARIANCE_MEMORY = 0.99
 VARIANCE_FLOOR = 1e-3  # of the squared return scale: keeps the loss bounded if the targets barely vary
 
@@ -63,6 +64,12 @@ class Learner:
         self._online: list[Tensor] = list(network.parameters())
         self._slow: list[Tensor] = list(self.target.parameters())
         self._bootstraps = True  # whether the batch at hand needs the target network's values
+        self._reads_values = (
+            config.sampled_negatives > 0
+            or network.head.values.needs_next_outputs
+            or network.part("state_value") is not None
+            or any(term.reads_values for term in active_terms(objective))
+        )
         self._loss = compiled(self._step_losses) if config.compile == "on" else self._step_losses
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
@@ -164,7 +171,8 @@ class Learner:
         if self.config.sampled_negatives:
             batch, judged = with_negatives(batch, self.network.action_spec.actions, self.config.sampled_negatives)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            online = self.network(batch)
+            every = self._bootstraps or self._reads_values or batch.policy is not None
+            online = self.network(batch, taken=not every and self.network.action_spec.actions > FEW)
             if self._bootstraps:
                 with torch.no_grad():
                     slow = self.target(batch)

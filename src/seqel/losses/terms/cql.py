@@ -47,4 +47,5 @@ CQL = Term(
     setting="cql_alpha",
     head=None,
     loss=_loss,
+    reads_values=True,
 )

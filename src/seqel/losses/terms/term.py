@@ -42,6 +42,7 @@ class Term:
     setting: str  # of `ObjectiveConfig`: the term is active if this is above 0
     head: str | None  # that it needs in addition to the Q head: its name in `networks/heads/registry.py`
     loss: Callable[[TermInput], tuple[Tensor, Tensor]]  # -> the loss and the reported number, (B, T) each
+    reads_values: bool = False  # the loss needs the Q head's values of all actions
     weighted: bool = True  # the setting is also the weight of the loss; otherwise the weight is 1
 
     def active(self, config: ObjectiveConfig) -> bool:
