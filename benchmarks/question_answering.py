@@ -109,7 +109,7 @@ def run(method: str, seed: int, updates: int) -> dict[str, Any]:
     right = 0
     for start in range(0, len(test), 256):
         some = test[start : start + 256]
-        decision, _ = agent.act({"text": {"question": [text for text, _ in some]}})
+        decision, _ = agent.act({"text/question": [text for text, _ in some]})
         right += sum(names[int(one)] == answer for one, (_, answer) in zip(decision.action, some, strict=True))
     weights = list(agent.network.parameters())
     trained = sum(one.numel() for one in weights if one.requires_grad)

@@ -192,6 +192,9 @@ class QOutput:
     value: Tensor | None = None  # (B, T+1) if the network has a state-value head
     novelty: Tensor | None = None  # (B, T+1, M, A) if the network has a novelty head
     available: Tensor | None = None  # (M, A) bool, if dimensions differ in size: False beyond a dimension's size
+    # (B, T+1, K, M, A), and with `logits` (*each.shape, bins), if there are K critics: those of each; q is the smallest
+    each: Tensor | None = None
+    each_logits: Tensor | None = None
     taken: bool = False  # q and logits are those of the action taken alone, at index 0
 
     def detached(self) -> QOutput:

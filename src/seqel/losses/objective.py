@@ -52,11 +52,15 @@ def step_loss(
     """
     goal = q_targets(batch, online, target, config, support)  # (B, T, K)
     action = torch.zeros_like(batch.action) if online.taken else batch.action
-    q = action_values(online.q[:, :-1], action)  # (B, T, K)
+    critics = online.each is not None  # each has a loss of its own; K counts them
+    every, every_logits = (online.each, online.each_logits) if critics else (online.q, online.logits)
+    assert every is not None
+    q = action_values(every[:, :-1], action)  # (B, T, K)
+    goal = goal.expand_as(q)
     outputs = None
     if values.keeps_outputs:
-        assert online.logits is not None
-        outputs = pick(online.logits[:, :-1], action)  # (B, T, K, n)
+        assert every_logits is not None
+        outputs = pick(every_logits[:, :-1], action)  # (B, T, K, n)
     aim = Target(goal, scale)
     if values.needs_next_outputs:
         following, offset, factor = next_outputs(batch, online, target, config)
@@ -68,7 +72,7 @@ def step_loss(
     extra = sum((term.weight(config) * learned for term, learned, _ in found), torch.zeros(())) if found else None
     return StepLoss(
         config.td_weight * loss.mean(dim=-1),
-        q.detach().mean(dim=-1),
+        (q.amin(dim=-1) if critics else q.mean(dim=-1)).detach(),
         goal.mean(dim=-1),
         extra,
         {term.name: reported for term, _, reported in found},

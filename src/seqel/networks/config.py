@@ -122,6 +122,12 @@ class NetworkConfig:
     dueling: bool = setting(
         False, "Split values into a state's value and each action's advantage (Wang et al. 2016, arXiv:1511.06581)."
     )
+    critics: int = setting(
+        1,
+        "Q heads that are trained on their own; the value of an action is the smallest of theirs (clipped double Q-learning, "
+        "Fujimoto et al. 2018, arXiv:1802.09477).",
+        ge=1,
+    )
     value: ValueName = setting(
         "scalar",
         "How a value is represented: one number, or a distribution. 'c51' and 'quantile' need objective.lambda_ = 0.",
@@ -143,6 +149,11 @@ class NetworkConfig:
             raise ConfigError(
                 f"network.width: expected a multiple of 2 * heads (rotary embeddings rotate pairs), got {self.width} "
                 f"with {self.heads} heads"
+            )
+        if self.critics > 1 and (self.value in ("c51", "quantile") or self.actions == "tokens"):
+            raise ConfigError(
+                f"network.critics: expected 1 with network.value = {self.value!r} and network.actions = {self.actions!r}, "
+                f"got {self.critics}"
             )
         if (self.trunk == "pretrained") != bool(self.model):
             raise ConfigError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from seqel.errors import ConfigError
 from seqel.networks.config import NetworkConfig
 from seqel.networks.heads.q import QHead
 from seqel.spaces import ActionSpec
@@ -71,3 +72,54 @@ def test_an_untrained_head_returns_zero_for_every_state(value: str) -> None:
 def test_values_are_float32_also_in_half_precision() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert head()(torch.randn(5, 16)).q.dtype == torch.float32
+
+
+@pytest.mark.parametrize("value", ["scalar", "hl-gauss"])
+@pytest.mark.parametrize("dueling", [False, True])
+def test_the_value_is_the_smallest_of_the_critics(value: str, dueling: bool) -> None:
+    made = head((3, 5), value=value, dueling=dueling, bins=11, critics=3)
+    made.rescale(2.0)
+    out = made(torch.randn(2, 7, 16))
+    assert out.each is not None and out.each.shape == (2, 7, 3, 2, 5)
+    assert torch.equal(out.q, out.each.amin(dim=2)) and not torch.equal(out.each[:, :, 0], out.each[:, :, 1])
+    if value == "hl-gauss":
+        assert out.logits is not None and out.each_logits is not None and out.each_logits.shape == (2, 7, 3, 2, 5, 11)
+        torch.testing.assert_close(made.values.expectation(out.logits) * 2.0, out.q)
+
+
+def test_critics_start_at_different_small_values() -> None:
+    out = head(std=0.0, critics=2)(torch.randn(50, 16))
+    assert out.each is not None and not torch.equal(out.each[:, 0], out.each[:, 1])
+    assert float(out.each.detach().abs().max()) < 1.0
+
+
+def test_several_critics_need_values_with_one_target() -> None:
+    with pytest.raises(ConfigError, match=r"network\.critics: expected 1 with network\.value = 'c51'"):
+        NetworkConfig(critics=2, value="c51")
+
+
+@pytest.mark.parametrize("sizes", [(12,), (3, 5)])
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("dueling", [False, True])
+@pytest.mark.parametrize("critics", [1, 2])
+@pytest.mark.parametrize("actions", ["outputs", "embedded"])
+def test_the_action_taken_alone_has_the_same_value(
+    sizes: tuple[int, ...], value: str, dueling: bool, critics: int, actions: str
+) -> None:
+    if critics > 1 and value in ("c51", "quantile"):
+        return
+    made = head(sizes, value=value, dueling=dueling, bins=11, critics=critics, actions=actions)
+    made.rescale(3.0)
+    h = torch.randn(4, 6, 16)
+    action = torch.stack([torch.randint(size, (4, 6)) for size in sizes], dim=-1)
+    every, one = made(h), made.of_taken(h, action)
+    assert one.taken and one.q.shape == (*action.shape, 1)
+    torch.testing.assert_close(one.q[..., 0], every.q.gather(-1, action[..., None])[..., 0], rtol=1e-4, atol=1e-4)
+    if value != "scalar":
+        assert one.logits is not None and every.logits is not None
+        index = action[..., None, None].expand(*action.shape, 1, 11)
+        torch.testing.assert_close(one.logits, every.logits.gather(-2, index), rtol=1e-4, atol=1e-4)
+    if critics > 1:
+        assert one.each is not None and every.each is not None
+        index = action[..., None, :, None].expand(*action.shape[:-1], 2, len(sizes), 1)
+        torch.testing.assert_close(one.each, every.each.gather(-1, index), rtol=1e-4, atol=1e-4)

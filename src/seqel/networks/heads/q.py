@@ -30,6 +30,8 @@ class QHead(nn.Module):
     Quantiles: Dabney et al. 2017, arXiv:1710.10044. A support extends `value_range` return scales to either side of 0.
 
     policies: None, or K for the values of K policies, on an axis of their own before that of action dimensions.
+    With `critics` > 1 (and no policies) each critic is trained on its own, and an action's value is the smallest of theirs:
+    clipped double Q-learning, Fujimoto et al. 2018, arXiv:1802.09477. Critics start at different values, not at zero.
     """
 
     scale: Tensor
@@ -39,7 +41,9 @@ class QHead(nn.Module):
         super().__init__()
         self.values = make_values(config.value, config.bins, config.value_range)
         self.actions, self.policies, self.outputs = action.actions, policies, self.values.outputs
-        self.dims = action.dims * (policies or 1)
+        self.critics = 1 if policies else config.critics
+        groups = policies or self.critics
+        self.dims = action.dims * groups
         self.advantage = action_layer(action, config, self.dims, self.outputs)
         self.value = nn.Linear(config.width, self.dims * self.outputs) if config.dueling else None
         self.register_buffer("scale", torch.ones(()))
@@ -47,10 +51,13 @@ class QHead(nn.Module):
         share = None
         if uneven:  # (M, A, 1), the weight of each action in the mean over its dimension
             share = torch.from_numpy(action.available).float()
-            share = (share / share.sum(dim=1, keepdim=True)).repeat(policies or 1, 1)[..., None]
+            share = (share / share.sum(dim=1, keepdim=True)).repeat(groups, 1)[..., None]
         self.register_buffer("share", share, persistent=False)
         for layer in self._layers():
-            nn.init.zeros_(layer.weight)
+            if self.critics == 1:
+                nn.init.zeros_(layer.weight)
+            else:
+                nn.init.normal_(layer.weight, std=0.1 * layer.weight.shape[1] ** -0.5)
             nn.init.zeros_(layer.bias)
 
     def _layers(self) -> list[nn.Linear]:
@@ -69,11 +76,23 @@ class QHead(nn.Module):
             value = self.value(h).unflatten(-1, (self.dims, 1, self.outputs))
             out = value + out - self._mean(out)
             out = out if candidates is None else select_candidates(out, candidates)
-        out = out.float()
-        if self.policies is not None:
-            out = torch.unflatten(out, -3, (self.policies, self.dims // self.policies))
+        return self._output(out.float())
+
+    def _output(self, out: Tensor, taken: bool = False) -> QOutput:
+        """Return values and outputs of `out` (..., groups M, A, n)."""
+        groups = self.policies or self.critics
+        if groups > 1 or self.policies is not None:
+            out = torch.unflatten(out, -3, (groups, self.dims // groups))
         q = self.values.expectation(out) * self.scale
-        return QOutput(q=q, logits=out) if self.values.keeps_outputs else QOutput(q=q)
+        logits = out if self.values.keeps_outputs else None
+        if self.critics == 1:
+            return QOutput(q=q, logits=logits, taken=taken)
+        least = q.argmin(dim=-3, keepdim=True)  # (..., 1, M, A)
+        of_least = None
+        if logits is not None:
+            index = least[..., None].expand(*least.shape, logits.shape[-1])
+            of_least = logits.gather(-4, index).squeeze(-4)
+        return QOutput(q.gather(-3, least).squeeze(-3), of_least, taken=taken, each=q, each_logits=logits)
 
     def of_taken(self, h: Tensor, action: Tensor) -> QOutput:
         """Compute the value of one action alone: h (..., D), action (..., M) -> q (..., M, 1) and its outputs.
@@ -85,27 +104,25 @@ class QHead(nn.Module):
             if self.dims == 1 and self.value is None:
                 return replace(self.forward(h, action), taken=True)
             return _gathered(self.forward(h), action)
+        action = action.repeat(*[1] * (action.ndim - 1), self.critics)  # (..., groups M)
         rows = (self.dims * self.actions, self.outputs)
         weight, bias = layer.weight.view(*rows, -1), layer.bias.view(rows)
         index = action + self.actions * torch.arange(self.dims, device=action.device)
-        of_action = torch.unflatten(
-            functional.embedding(index, weight.flatten(1)), -1, weight.shape[1:]
-        )  # (..., M, n, D)
-        out = (of_action @ h[..., None, :, None])[..., 0] + functional.embedding(index, bias)  # (..., M, n)
+        chosen = torch.unflatten(functional.embedding(index, weight.flatten(1)), -1, weight.shape[1:])  # (..., n, D)
+        out = (chosen @ h[..., None, :, None])[..., 0] + functional.embedding(index, bias)  # (..., groups M, n)
         if self.value is not None:
-            # the mean of linear functions is a linear function
-            share = (
-                self.share
-                if self.share is not None
-                else weight.new_full((self.dims, self.actions, 1), 1.0 / self.actions)
-            )
-            mean = (weight.view(self.dims, self.actions, -1) * share).sum(dim=1).view(self.dims * self.outputs, -1)
-            offset = (bias.view(self.dims, self.actions, -1) * share).sum(dim=1).view(-1)
-            value = linear(self.value, h) - functional.linear(h, mean, offset)
-            out = out + torch.unflatten(value, -1, (self.dims, self.outputs))
-        out = out.float()[..., None, :]
-        q = self.values.expectation(out) * self.scale
-        return QOutput(q=q, logits=out if self.values.keeps_outputs else None, taken=True)
+            out = out + torch.unflatten(self._value_less_mean(h, layer), -1, (self.dims, self.outputs))
+        return self._output(out.float()[..., None, :], taken=True)
+
+    def _value_less_mean(self, h: Tensor, layer: nn.Linear) -> Tensor:
+        """Return a state's value less the mean advantage, a linear function as well.  h (..., D) -> (..., dims n)."""
+        assert self.value is not None
+        share = self.share
+        if share is None:
+            share = layer.weight.new_full((self.dims, self.actions, 1), 1.0 / self.actions)
+        mean = (layer.weight.view(self.dims, self.actions, -1) * share).sum(dim=1).view(self.dims * self.outputs, -1)
+        offset = (layer.bias.view(self.dims, self.actions, -1) * share).sum(dim=1).view(-1)
+        return linear(self.value, h) - functional.linear(h, mean, offset)
 
     def _mean(self, out: Tensor) -> Tensor:
         """Average over the actions that a dimension has.  (..., M, A, n) -> (..., M, 1, n)."""
@@ -124,9 +141,24 @@ class QHead(nn.Module):
 
 
 def _gathered(out: QOutput, action: Tensor) -> QOutput:
-    """Select the action taken from the values of all."""
-    index = action[..., None]
-    logits = None
-    if out.logits is not None:
-        logits = out.logits.gather(-2, index[..., None].expand(*index.shape, out.logits.shape[-1]))
-    return QOutput(q=out.q.gather(-1, index), logits=logits, taken=True)
+    """Select the action taken, (..., M), from the values of all."""
+    each = None if out.each is None else action[..., None, :].expand(out.each.shape[:-1])
+    return QOutput(
+        _at(out.q, action),
+        _outputs_at(out.logits, action),
+        taken=True,
+        each=None if each is None else _at(out.each, each),
+        each_logits=None if each is None else _outputs_at(out.each_logits, each),
+    )
+
+
+def _at(q: Tensor | None, action: Tensor) -> Tensor:
+    assert q is not None
+    return q.gather(-1, action[..., None])
+
+
+def _outputs_at(outputs: Tensor | None, action: Tensor) -> Tensor | None:
+    if outputs is None:
+        return None
+    index = action[..., None, None].expand(*action.shape, 1, outputs.shape[-1])
+    return outputs.gather(-2, index)
