@@ -98,6 +98,20 @@ def test_pairs_with_a_reward_that_depends_on_the_prompt(tmp_path: Path) -> None:
     assert generate(agent, ["a:", "b:"], dial=9.0, temperature=0.0) == [["x"], ["y"]]
 
 
+def test_implicit_q_learning_learns_from_the_texts_alone(tmp_path: Path) -> None:
+    agent = train_text(
+        ["ab", "ac"] * 100, lambda text: float(text == "ac"), out=tmp_path / "run", prompt=1, length=4, method="ilql",
+        updates=(200, 300), seed=1, settings=SMALL, progress=False,
+    )  # fmt: skip
+    assert not list((tmp_path / "run").glob("samples*")) and agent.network.config.critics == 2
+    shares = [
+        sum(text == "c" for text in generate(agent, ["a"], dial=dial, n=400, seed=0)[0]) / 400 for dial in (0.0, 4.0)
+    ]
+    assert shares[0] == pytest.approx(0.5, abs=0.1) and shares[1] > 0.9
+    with pytest.raises(ConfigError, match="method: expected one of q-sharp, ilql"):
+        train_text(["ab"], len, out=tmp_path / "other", method="sarsa")  # type: ignore[arg-type]
+
+
 def test_further_rounds_reach_what_the_base_policy_hardly_writes(tmp_path: Path) -> None:
     """The reward is for a text that the base policy writes once in nine times."""
     texts = [f"{a}{b}{c}{d}{e}{f}" for a in "ab" for b in "ab" for c in "ab" for d in "ab" for e in "ab" for f in "ab"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import UseAppendAction, arg
 
@@ -57,6 +57,10 @@ class TextArguments:
             metavar="N", help="with --text: texts to learn values from (2,000)", help_behavior_hint="", constructor=int
         ),
     ] = None
+    method: Annotated[
+        Literal["q-sharp", "ilql"] | None,
+        arg(metavar="NAME", help="with --text: q-sharp, or ilql (from these texts alone)", help_behavior_hint=""),
+    ] = None
     rounds: Annotated[
         int | None,
         arg(
@@ -97,7 +101,7 @@ def train_on_text(
     folder = Path(out) if out else free_folder(Path(files[0]).stem)
     options: dict[str, Any] = {
         "prompt": PROMPT if given.prompt_length is None else given.prompt_length, "length": given.text_length,
-        "tokens": given.vocabulary, "samples": given.samples, "rounds": given.rounds, "seed": seed,
+        "tokens": given.vocabulary, "samples": given.samples, "rounds": given.rounds, "method": given.method, "seed": seed,
         "updates": None if updates is None else (updates, updates // 2),
     }  # fmt: skip
     options = {name: value for name, value in options.items() if value is not None}

@@ -24,16 +24,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from seqel.agents.agent import Agent
 from seqel.errors import CheckpointError, ConfigError, DataError
 from seqel.integrity import read_sealed, sealed_line
-from seqel.language.episodes import Reward, Sample, as_dataset
+from seqel.language.episodes import Reward, as_dataset, reward_of
 from seqel.language.reading import Text, split_prompts
 from seqel.language.sampling import Sampling, compared, stored_samples
+from seqel.language.settings import IMITATION_ONLY, VALUES_OF, Method, settings_for
 from seqel.language.tokenizer import ModelTokens, Tokenizer, make_tokenizer, tokenizer_from_json
 from seqel.networks.qnetwork import QNetwork
 from seqel.runs.api import OnRecord, resume, train
@@ -43,23 +44,6 @@ from seqel.storage import atomic_write
 __all__ = ["train_text"]
 
 ASKED, IMITATION, BASE, VALUES = "text.json", "imitation", "base", "values"
-# A text's token is its observation and also the action before it, so one of the two suffices. Returns come at the end.
-# Dueling: a token that is hardly ever written then has the values of its state, and not those it was initialised with.
-SETTINGS: dict[str, Any] = {
-    "network.width": 128, "network.layers": 4, "network.previous_action": False, "network.previous_reward": False,
-    "network.first_step": False, "network.policy_head": "auxiliary", "network.value": "hl-gauss", "network.bins": 51,
-    "network.dueling": True, "objective.discount": 1.0, "objective.cloning_weight": 1.0, "replay.batch_tokens": 2_048,
-    "learner.learning_rate": 1e-3, "learner.warmup": 100, "learner.target_rate": 0.02,
-}  # fmt: skip
-# A distribution for each of a thousand tokens would cost more than the whole Transformer, so their values are numbers
-MANY = 512
-OF_MANY: dict[str, Any] = {"network.value": "scalar"}
-OF_MODEL: dict[str, Any] = OF_MANY | {
-    "network.trunk": "pretrained", "network.actions": "tokens", "network.dueling": False, "replay.batch_tokens": 512,
-    "learner.learning_rate": 5e-4,
-}  # fmt: skip
-OF_IMITATION: dict[str, Any] = {"objective.td_weight": 0.0}
-OF_VALUES: dict[str, Any] = {"objective.td_weight": 1.0, "objective.lambda_": 1.0, "objective.trace": "peng"}
 
 
 def train_text(
@@ -75,6 +59,7 @@ def train_text(
     samples: int = 2_000,
     rounds: int = 1,
     per_prompt: int | None = None,
+    method: Method = "q-sharp",
     seed: int = 0,
     settings: dict[str, Any] | None = None,
     progress: bool | OnRecord | None = True,
@@ -102,6 +87,9 @@ def train_text(
             need not learn which prompts are hard. None: 4 for pairs, else 1, where rewards stay as they are.
         rounds: the first round's texts are the base policy's; in each further one, the agent begins texts with different
             dials and the base policy ends them, so that values are known where the agent goes.
+        method: "q-sharp", as above; or "ilql": implicit Q-learning on the given texts alone (Snell et al. 2022,
+            arXiv:2206.11871), which writes no samples. It suits texts of known, different quality that are expensive to
+            judge; `samples`, `rounds` and `per_prompt` are not used.
         seed: of all random numbers.
         settings: changes to the settings of all runs, by dotted name.
         progress: as for `seqel.train`.
@@ -110,6 +98,8 @@ def train_text(
         ConfigError: a setting is invalid, or the folder holds something else. CheckpointError: a file in it is damaged.
         DataError: there are too few texts, or the reward function fails.
     """
+    if method not in get_args(Method):
+        raise ConfigError(f"method: expected one of {', '.join(get_args(Method))}, got {method!r}")
     numbers: dict[str, int] = {"prompt": prompt, "length": length, "samples": samples, "rounds": rounds}
     for name, value in numbers.items():
         least = {"prompt": 0, "samples": 2}.get(name, 1)
@@ -121,27 +111,31 @@ def train_text(
         raise ConfigError(f"samples: expected a multiple of per_prompt = {group}, got {samples}")
     asked = {
         "texts": sha256(json.dumps(list(texts)).encode()).hexdigest(), "tokens": tokens, "model": model,
-        "updates": list(updates), "per_prompt": group, "seed": seed,
+        "updates": list(updates), "per_prompt": group, "method": method, "seed": seed,
         "settings": json.loads(json.dumps(settings or {})),
     } | numbers  # fmt: skip
     folder, tokenizer = Path(out), _begin(Path(out), asked, texts)
     given = split_prompts(texts, prompt)
     longest = max((len(tokenizer.encode(one.prompt)) for one in given), default=0)
-    chosen = SETTINGS | {"network.context": longest + length + 1}
-    chosen |= OF_MANY if tokenizer.size > MANY else {}
-    chosen |= ({} if model is None else OF_MODEL | {"network.model": model}) | (settings or {})
+    kind = settings_for(method, tokenizer.size, model)
+    chosen = kind | {"network.context": longest + length + 1} | (settings or {})
     data = as_dataset(given, tokenizer, length)
-    agent = _run(folder / IMITATION, data, updates[0], None, seed, chosen | OF_IMITATION, progress)
-    sampling = Sampling([one.prompt for one in given], tokenizer, reward, pairs, length, samples, group, seed)
-    judged: list[Sample] = []
-    start = folder / BASE
-    for number in range(1, rounds + 1):
-        judged += compared(stored_samples(folder / f"samples-{number}.jsonl", agent, sampling, number), group)
-        if number == 1:
-            _with_range(agent, _range([one.reward for one in judged])).save(start)
-        run, data = folder / f"{VALUES}-{number}", as_dataset(judged, tokenizer, length)
-        agent = _run(run, data, updates[1], start, seed + number - 1, chosen | OF_VALUES, progress)
-        start = run / "agent"
+    agent = _run(folder / IMITATION, data, updates[0], None, seed, chosen | IMITATION_ONLY, progress)
+    if method == "ilql":
+        judged = [replace(one, reward=reward_of(reward, one.prompt, one.text, pairs)) for one in given]
+        data, start = as_dataset(judged, tokenizer, length), folder / IMITATION / "agent"
+        agent = _run(folder / f"{VALUES}-1", data, updates[1], start, seed, chosen | VALUES_OF[method], progress)
+    else:
+        sampling = Sampling([one.prompt for one in given], tokenizer, reward, pairs, length, samples, group, seed)
+        judged = []
+        start = folder / BASE
+        for number in range(1, rounds + 1):
+            judged += compared(stored_samples(folder / f"samples-{number}.jsonl", agent, sampling, number), group)
+            if number == 1:
+                _with_range(agent, _range([one.reward for one in judged])).save(start)
+            run, data = folder / f"{VALUES}-{number}", as_dataset(judged, tokenizer, length)
+            agent = _run(run, data, updates[1], start, seed + number - 1, chosen | VALUES_OF[method], progress)
+            start = run / "agent"
     agent.info["language"] = {"tokenizer": tokenizer.to_json(), "length": length, "prompt": prompt, "pairs": pairs}
     agent.save(folder / VALUES / "agent")
     return agent

@@ -1,0 +1,44 @@
+"""Settings of the runs that train an agent to write text."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+__all__ = ["IMITATION_ONLY", "VALUES_OF", "Method", "settings_for"]
+
+Method = Literal["q-sharp", "ilql"]
+
+# A text's token is its observation and also the action before it, so one of the two suffices. Returns come at the end.
+# Dueling: a token that is hardly ever written then has the values of its state, and not those it was initialised with.
+BASIC: dict[str, Any] = {
+    "network.width": 128, "network.layers": 4, "network.previous_action": False, "network.previous_reward": False,
+    "network.first_step": False, "network.policy_head": "auxiliary", "network.value": "hl-gauss", "network.bins": 51,
+    "network.dueling": True, "objective.discount": 1.0, "objective.cloning_weight": 1.0, "replay.batch_tokens": 2_048,
+    "learner.learning_rate": 1e-3, "learner.warmup": 100, "learner.target_rate": 0.02,
+}  # fmt: skip
+# A distribution for each of a thousand tokens would cost more than the whole Transformer, so their values are numbers.
+MANY = 512
+OF_MANY: dict[str, Any] = {"network.value": "scalar"}
+# ILQL has two critics; returns are bootstrapped from the state value, and what is not in the texts is worth less.
+OF_ILQL: dict[str, Any] = {
+    "network.value": "scalar", "network.dueling": False, "network.critics": 2, "network.state_value": True,
+}  # fmt: skip
+OF_MODEL: dict[str, Any] = {
+    "network.trunk": "pretrained", "network.actions": "tokens", "network.value": "scalar", "network.dueling": False,
+    "network.critics": 1, "replay.batch_tokens": 512, "learner.learning_rate": 5e-4,
+}  # fmt: skip
+
+IMITATION_ONLY: dict[str, Any] = {"objective.td_weight": 0.0}
+VALUES_OF: dict[Method, dict[str, Any]] = {
+    "q-sharp": {"objective.td_weight": 1.0, "objective.lambda_": 1.0, "objective.trace": "peng"},
+    "ilql": {
+        "objective.td_weight": 1.0, "objective.iql_expectile": 0.7, "objective.cql_alpha": 0.01, "objective.lambda_": 0.95,
+        "objective.trace": "peng",
+    },
+}  # fmt: skip
+
+
+def settings_for(method: Method, tokens: int, model: str | None) -> dict[str, Any]:
+    """Return the settings that all runs of a training share. tokens: their number; model: a pretrained one, if any."""
+    found = BASIC | (OF_MANY if tokens > MANY else {}) | (OF_ILQL if method == "ilql" else {})
+    return found if model is None else found | OF_MODEL | {"network.model": model}
