@@ -3,7 +3,7 @@
     SEQEL_DATA=/folder/of/data python benchmarks/shakespeare.py [--seeds 0 1 2 3 4] [--updates 4000 2000] [--table]
 
 The texts are the paragraphs of tinyshakespeare (one speech each). A tenth of them, by their hash, is held out; its beginnings
-are the prompts that are measured. The reward is the share of words that alliterate: that begin with the same letter as the
+are the prompts that are measured. The reward is the share of words that alliterate: they start with the same letter as the
 word before, and are another word. A text is at most 200 characters. Each seed is a JSON file in
 benchmarks/results/shakespeare/ and is not run again; an interrupted training continues. `--table` prints what is there.
 """
@@ -31,7 +31,7 @@ PROMPT, LENGTH, MEASURED = 16, 200, 300  # characters; characters; prompts
 
 
 def alliterates(text: str) -> float:
-    """Return the share of the words that begin with the letter of the word before and differ from it; 0 of a single word."""
+    """Return the share of words that start with the letter of the word before and differ from it; 0 of a single word."""
     words = re.findall(r"[a-z]+", text.lower())
     pairs = list(pairwise(words))
     return sum(one != two and one[0] == two[0] for one, two in pairs) / len(pairs) if pairs else 0.0

@@ -9,7 +9,7 @@ __all__ = ["IMITATION_ONLY", "VALUES_OF", "Method", "settings_for"]
 Method = Literal["q-sharp", "ilql"]
 
 # A text's token is its observation and also the action before it, so one of the two suffices. Returns come at the end.
-# Dueling: a token that is hardly ever written then has the values of its state, and not those it was initialised with.
+# Dueling: a token that is rarely written then has the values of its state, and not those it was initialised with.
 BASIC: dict[str, Any] = {
     "network.width": 128, "network.layers": 4, "network.previous_action": False, "network.previous_reward": False,
     "network.first_step": False, "network.policy_head": "auxiliary", "network.value": "hl-gauss", "network.bins": 51,

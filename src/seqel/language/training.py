@@ -153,7 +153,7 @@ def _range(rewards: list[float]) -> float:
 
 
 def _with_range(agent: Agent, reach: float) -> Agent:
-    """Return an agent whose values, not learnt yet, are on a support of so many return scales to either side of 0."""
+    """Return an agent whose values, not yet trained, are on a support of so many return scales to either side of 0."""
     old = agent.network
     if old.head.values.support(old.head.scale) is None:
         return agent
