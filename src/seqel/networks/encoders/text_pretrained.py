@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from seqel.networks.layers import linear
@@ -10,6 +11,8 @@ from seqel.spaces import Leaf
 from seqel.texts.subwords import SubwordReader
 
 __all__ = ["PretrainedTextEncoder", "TextEmbeddingEncoder"]
+
+SHORT = 9  # tokens: below, a difference in length costs nothing
 
 
 class TextEmbeddingEncoder(nn.Module):
@@ -40,11 +43,20 @@ class PretrainedTextEncoder(nn.Module):
         lead, x = x.shape[:-1], x.reshape(-1, x.shape[-1]).long()
         if not len(x):
             return self.linear.weight.new_zeros(*lead, self.linear.out_features)
+        lengths = (x != 0).sum(dim=1)
+        # texts of similar length together: a pass over all at once would be as long as the longest for each of them
+        group = (lengths.clamp(min=SHORT) - 1).log2().floor().long()
+        out = self.linear.weight.new_zeros(len(x), self.model.shared.description.width)
+        for one in torch.unique(group).tolist():
+            rows = (group == one).nonzero()[:, 0]
+            out = out.index_copy(0, rows, self._states(x[rows, : max(1, int(lengths[rows].max()))]).to(out.dtype))
+        encoded: Tensor = self.linear(self.norm(out))
+        return encoded.reshape(*lead, -1)
+
+    def _states(self, x: Tensor) -> Tensor:
+        """Return the mean state of each text's tokens: codes (R, N) -> (R, W)."""
         there = x != 0
-        longest = max(1, int(there.sum(dim=1).max()))
-        x, there = x[:, :longest], there[:, :longest]
         seen = there.clone()
         seen[:, 0] = True  # an empty text has no token, and attention needs one
         states = self.model(input_ids=(x - 1).clamp(min=0), attention_mask=seen.long()).last_hidden_state
-        out: Tensor = self.linear(self.norm(mean_pooled(states, there)))
-        return out.reshape(*lead, -1)
+        return mean_pooled(states, there)
