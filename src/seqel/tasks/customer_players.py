@@ -1,0 +1,235 @@
+"""Scripted players of `CustomerService`, with a classifier of sentences: what a good engineer would build without learning.
+
+Each keeps a belief over intents for the customer at hand, and knows the costs. `Thresholds` looks at the last sentence alone;
+`Evidence` sums the evidence of all sentences; `Lookahead` also knows how customers behave, and computes what a further
+question would be worth.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqel.tasks.customer_service import DECIDE, FIRST, OUTCOMES, CustomerService
+
+__all__ = ["Classifier", "Evidence", "Lookahead", "Player", "Thresholds", "play"]
+
+# sentences -> log-probabilities of their intents, and in a last column of being out of scope, (R, N + 1)
+Classifier = Callable[[Sequence[str]], NDArray[np.float64]]
+FLOOR = -30.0  # of a log-probability
+
+
+class Player(ABC):
+    """Keeps a belief over N intents, and in its last entry that the customer is out of scope."""
+
+    def __init__(self, env: CustomerService, classifier: Classifier) -> None:
+        self.env, self.classifier = env, classifier
+        self.belief = np.zeros(0)  # (N + 1,) probabilities
+        self.said: dict[str, NDArray[np.float64]] = {}
+        self.pair: list[int] = []
+        self.outside = [1.0, 9.0]  # customers seen so far who were out of scope, and who were not, with a prior
+
+    def reset(self) -> None:
+        """Start a shift."""
+        self.outside = [1.0, 9.0]
+        self.begin()
+
+    def begin(self) -> None:
+        """Start with the next customer."""
+        share = self.outside[0] / sum(self.outside) if self.env.setting.out_of_scope else 0.0
+        self.belief = np.append(np.full(self.env.intents, (1.0 - share) / self.env.intents), share)
+
+    def act(self, seen: dict[str, Any], first: bool) -> int:
+        """Choose an action for an observation; `first`: the first one of a shift."""
+        if first:
+            self.reset()
+        elif seen["outcome"]:
+            # what is reported about the customer before: right, or handed over in scope; or handed over out of scope
+            name = OUTCOMES[int(seen["outcome"])]
+            self.outside[0 if name.endswith("scope") else 1] += 1.0
+            self.begin()
+        if seen["choose"] != DECIDE:
+            return self.pair[0 if seen["choose"] == FIRST else 1]
+        if seen["said"]:
+            self.hear(self.evidence(seen["said"]))
+        elif seen["reply"]:
+            self.hear_reply(int(seen["reply"]))
+        choice = self.decide(seen)
+        if choice == self.env.offer:
+            self.pair = np.argsort(-self.belief[:-1], kind="stable")[:2].tolist()
+        return choice
+
+    def evidence(self, sentence: str) -> NDArray[np.float64]:
+        """Return the log-probabilities of a sentence's intents, (N + 1,)."""
+        if sentence not in self.said:
+            self.said[sentence] = self.classifier([sentence])[0].clip(FLOOR)
+        return self.said[sentence]
+
+    @abstractmethod
+    def hear(self, evidence: NDArray[np.float64]) -> None:
+        """Update the belief by the log-probabilities of a sentence."""
+
+    def hear_reply(self, reply: int) -> None:
+        """Update the belief by a reply to "did you mean A or B?"."""
+        if reply == 3:
+            self.belief[self.pair] = 0.0
+            self.belief /= max(self.belief.sum(), 1e-12)
+        else:
+            self.belief[:] = 0.0
+            self.belief[self.pair[reply - 1]] = 1.0
+
+    @abstractmethod
+    def decide(self, seen: dict[str, Any]) -> int:
+        """Return an action that is not the choice of an intent of a pair."""
+
+    def answers(self, belief: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the expected reward of each answer: belief (..., N + 1) -> (..., N)."""
+        cost = np.append(self.env.wrong, self.env.costs.wrong)
+        expected = (belief * cost).sum(axis=-1, keepdims=True)
+        found: NDArray[np.float64] = expected + belief[..., :-1] * (self.env.costs.right - self.env.wrong)
+        return found
+
+    def handing_over(self, seen: dict[str, Any]) -> float:
+        """Return the reward of handing over."""
+        return self.env.costs.escalation + self.env.costs.queue * float(seen["queue"][0])
+
+
+class Thresholds(Player):
+    """Answers if the last sentence's most probable intent is at least so probable, else asks up to `most` times."""
+
+    def __init__(self, env: CustomerService, classifier: Classifier, sure: float = 0.5, most: int = 1) -> None:
+        super().__init__(env, classifier)
+        self.sure, self.most = sure, most
+
+    def hear(self, evidence: NDArray[np.float64]) -> None:
+        self.belief = np.exp(evidence)
+        self.belief /= self.belief.sum()
+
+    def decide(self, seen: dict[str, Any]) -> int:
+        best = int(self.belief[:-1].argmax())
+        if self.belief[best] >= self.sure:
+            return best
+        return self.env.ask if seen["asked"] < self.most else self.env.hand_over
+
+
+class Evidence(Player):
+    """Sums evidence over sentences. Does what is worth most at once, or asks if that is worth less than `least`.
+
+    trust: how much each sentence's log-probabilities count. pairs: ask "did you mean A or B?" in place of an open question.
+    """
+
+    def __init__(
+        self, env: CustomerService, classifier: Classifier, least: float = 0.5, most: int = 1, trust: float = 1.0,
+        pairs: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(env, classifier)
+        self.least, self.most, self.trust, self.pairs = least, most, trust, pairs
+
+    def hear(self, evidence: NDArray[np.float64]) -> None:
+        log = np.log(self.belief.clip(1e-12)) + self.trust * evidence
+        self.belief = np.exp(log - log.max())
+        self.belief /= self.belief.sum()
+
+    def decide(self, seen: dict[str, Any]) -> int:
+        worth = self.answers(self.belief)
+        best, over = int(worth.argmax()), self.handing_over(seen)
+        if max(float(worth[best]), over) < self.least and seen["asked"] < self.most:
+            return self.env.offer if self.pairs else self.env.ask
+        return best if worth[best] >= over else self.env.hand_over
+
+
+class Lookahead(Evidence):
+    """Compares answering and handing over with one further question, by simulating what customers would say.
+
+    It knows the probabilities of `Setting`: of sentences of other intents, of leaving, and of a change of mind. The value of
+    a question is that of the best decision after it (one step, as in a POMDP's one-step lookahead), averaged over `draws`
+    sentences of the training split.
+    """
+
+    def __init__(self, env: CustomerService, classifier: Classifier, draws: int = 48, trust: float = 1.0) -> None:
+        super().__init__(env, classifier, trust=trust)
+        self.draws, self.rng = draws, np.random.default_rng(0)
+        setting, intents = env.setting, env.intents
+        other = setting.unclear * setting.confused
+        self.speaks = np.eye(intents + 1) * (1.0 - other)  # [intent, intent of the sentence]
+        for intent, some in enumerate(env.confused_with):
+            self.speaks[intent, some] += other / len(some)
+        self.speaks[-1] = np.eye(intents + 1)[-1]
+        train = env.utterances.by_intent["train"], env.utterances.out_of_scope["train"]
+        self.training = [*train[0], train[1] or train[0][0]]  # (the last is never drawn if no one is out of scope)
+        self.logs = [self.classifier(some[:50]).clip(FLOOR) for some in self.training]
+
+    def likelihood(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return how probable a sentence is for each intent of the customer, up to a factor.  (..., N + 1) -> the same."""
+        found: NDArray[np.float64] = np.exp(self.trust * evidence) @ self.speaks.T
+        return found
+
+    def hear(self, evidence: NDArray[np.float64]) -> None:
+        self.belief = self._after(self.likelihood(evidence))
+
+    def _after(self, likelihood: NDArray[np.float64]) -> NDArray[np.float64]:
+        belief = (self.belief + 1e-9) * likelihood
+        found: NDArray[np.float64] = belief / belief.sum(axis=-1, keepdims=True)
+        return found
+
+    def decide(self, seen: dict[str, Any]) -> int:
+        env, setting = self.env, self.env.setting
+        over = self.handing_over(seen)
+        worth = self.answers(self.belief)
+        choices = {int(worth.argmax()): float(worth.max()), env.hand_over: over}
+        leaves = {1: setting.impatient, 4: 1.0}.get(int(seen["asked"]), 0.0)
+        if leaves < 1.0:
+            found = self._open(over), self._pair(over)
+            for action, value in zip((env.ask, env.offer), found, strict=True):
+                stays = value + env.costs.clarification
+                choices[action] = leaves * env.costs.left + (1.0 - leaves) * stays
+        return max(choices, key=lambda action: choices[action])
+
+    def _best(self, belief: NDArray[np.float64], over: float) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = np.maximum(self.answers(belief).max(axis=-1), over)
+        return found
+
+    def _open(self, over: float) -> float:
+        spoken = self.belief @ self.speaks
+        kinds = self.rng.choice(len(spoken), size=self.draws, p=spoken / spoken.sum())
+        heard = np.stack([self.logs[kind][self.rng.integers(len(self.logs[kind]))] for kind in kinds])
+        return float(self._best(self._after(self.likelihood(heard)), over).mean())
+
+    def _pair(self, over: float) -> float:
+        pair = np.argsort(-self.belief[:-1], kind="stable")[:2]
+        known = float(self.belief[pair].sum())
+        left = self.belief.copy()
+        left[pair] = 0.0
+        rest = float(self._best(left / max(left.sum(), 1e-12), over)) if known < 1.0 else 0.0
+        return known * self.env.costs.right + (1.0 - known) * rest
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """The result of some shifts; means over customers."""
+
+    reward: float
+    rewards: list[float]  # of each shift, per customer
+    outcomes: dict[str, float]  # shares
+    asked: float
+
+
+def play(env: CustomerService, player: Player, shifts: int, seed: int) -> Played:
+    """Play whole shifts and return their result."""
+    rewards, outcomes, asked = [], dict.fromkeys(OUTCOMES[1:], 0.0), 0.0
+    for shift in range(shifts):
+        seen, _ = env.reset(seed=seed + shift)
+        total, over, first = 0.0, False, True
+        while not over:
+            seen, reward, over, _, info = env.step(player.act(seen, first))
+            total, first = total + reward, False
+            if "customer" in info:
+                outcomes[info["customer"]["outcome"]] += 1.0 / (shifts * env.customers)
+                asked += info["customer"]["asked"] / (shifts * env.customers)
+        rewards.append(total / env.customers)
+    return Played(float(np.mean(rewards)), rewards, outcomes, asked)

@@ -1,0 +1,131 @@
+"""What customers say: sentences with their intents, from the files of Banking77 and CLINC150 or from your own.
+
+A corpus has three splits, of which no sentence is shared. Sentences of no intent (out of scope) belong to splits as well.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqel.errors import DataError
+
+__all__ = ["SPLITS", "Split", "Utterances", "read_banking77", "read_clinc150"]
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Said = tuple[str, str]  # a sentence and the name of its intent
+
+
+@dataclass(frozen=True)
+class Utterances:
+    """Sentences by intent.
+
+    Raises DataError if a split has no sentence of some intent, or if two splits share a sentence.
+    """
+
+    intents: tuple[str, ...]
+    by_intent: Mapping[Split, tuple[tuple[str, ...], ...]]  # one tuple of sentences per intent, in their order
+    out_of_scope: Mapping[Split, tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        for split in SPLITS:
+            for intent, sentences in zip(self.intents, self.by_intent[split], strict=True):
+                if not sentences:
+                    raise DataError(
+                        f"utterances: expected a sentence of {intent!r} in each split, got none in {split!r}"
+                    )
+        owner: dict[str, Split] = {}
+        for split in SPLITS:
+            every = {one for some in self.by_intent[split] for one in some} | set(self.out_of_scope[split])
+            for one in every:
+                if owner.setdefault(one, split) != split:
+                    raise DataError(f"utterances: {one!r:.80} is in the splits {owner[one]!r} and {split!r}")
+
+    @classmethod
+    def of(
+        cls, said: Mapping[Split, Iterable[Said]], out_of_scope: Mapping[Split, Iterable[str]] | None = None
+    ) -> Utterances:
+        """Make a corpus of (sentence, intent). A sentence that a later split repeats stays in the first one."""
+        pairs = {split: list(said[split]) for split in SPLITS}
+        intents = sorted({intent for split in SPLITS for _, intent in pairs[split]})
+        seen: set[str] = set()
+        found: dict[Split, tuple[tuple[str, ...], ...]] = {}
+        outside: dict[Split, tuple[str, ...]] = {}
+        for split in SPLITS:
+            some: dict[str, list[str]] = {intent: [] for intent in intents}
+            for sentence, intent in pairs[split]:
+                if sentence not in seen:
+                    some[intent].append(sentence)
+            others = [one for one in (out_of_scope or {}).get(split, ()) if one not in seen]
+            seen |= {sentence for sentence, _ in pairs[split]} | set(others)
+            found[split], outside[split] = tuple(tuple(one) for one in some.values()), tuple(others)
+        return cls(tuple(intents), found, outside)
+
+    def characters(self) -> frozenset[str]:
+        """Return all characters that occur."""
+        texts = [one for split in SPLITS for some in (*self.by_intent[split], self.out_of_scope[split]) for one in some]
+        return frozenset(character for text in texts for character in text)
+
+    def neighbours(self, count: int = 3) -> NDArray[np.int64]:
+        """Return the intents that are easily mistaken for each intent, (N, count), the most similar first.
+
+        Similarity is the cosine of the tf-idf vectors of the words of all training sentences of an intent.
+        """
+        words = [Counter(word for one in some for word in one.lower().split()) for some in self.by_intent["train"]]
+        rare = Counter(word for one in words for word in one)
+        table: dict[str, int] = {word: place for place, word in enumerate(sorted(rare))}
+        vectors = np.zeros((len(words), len(table)))
+        for row, counts in enumerate(words):
+            for word, number in counts.items():
+                vectors[row, table[word]] = (1.0 + math.log(number)) * math.log(len(words) / rare[word])
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-9)
+        similar = vectors @ vectors.T
+        np.fill_diagonal(similar, -np.inf)
+        order: NDArray[np.int64] = np.argsort(-similar, axis=1, kind="stable")[:, :count]
+        return order
+
+
+def read_banking77(folder: str | Path) -> Utterances:
+    """Read `train.csv` and `test.csv` (Casanueva et al. 2020, arXiv:2003.04807); a tenth of the first, by hash, validates."""
+    folder = Path(folder)
+    train, test = (_csv(folder / name) for name in ("train.csv", "test.csv"))
+    held = [zlib.crc32(sentence.encode()) % 10 == 0 for sentence, _ in train]
+    return Utterances.of(
+        {
+            "train": [one for one, out in zip(train, held, strict=True) if not out],
+            "validation": [one for one, out in zip(train, held, strict=True) if out],
+            "test": test,
+        }
+    )
+
+
+def read_clinc150(folder: str | Path) -> Utterances:
+    """Read `data_full.json` (Larson et al. 2019, arXiv:1909.02027) with its out-of-scope sentences, in its own splits."""
+    path = Path(folder) / "data_full.json"
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        names = {"train": "train", "validation": "val", "test": "test"}
+        said: dict[Split, Sequence[Said]] = {split: [(a, b) for a, b in data[names[split]]] for split in SPLITS}
+        outside = {split: [sentence for sentence, _ in data[f"oos_{names[split]}"]] for split in SPLITS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: expected the file of CLINC150, but {type(error).__name__}: {error}") from error
+    return Utterances.of(said, outside)
+
+
+def _csv(path: Path) -> list[Said]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [(row["text"].strip(), row["category"]) for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, KeyError) as error:
+        raise DataError(f"{path}: expected a CSV file with the columns text and category, but {error!r}") from error

@@ -1,0 +1,87 @@
+"""The scripted players of customer service: beliefs by hand, and who is better where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seqel.tasks.customer_costs import Costs
+from seqel.tasks.customer_players import Evidence, Lookahead, Player, Thresholds, play
+from seqel.tasks.customer_service import CustomerService
+from support_customers import classify, corpus
+
+COSTS = Costs(wrong_of={"card lost": -5.0})
+
+
+def environment(setting: Any = "plain") -> CustomerService:
+    return CustomerService(corpus(), "test", COSTS, setting)
+
+
+def test_expected_rewards_of_answers_by_hand() -> None:
+    player = Evidence(environment(), classify)
+    # balance, card broken, card lost, transfer; out of scope
+    found = player.answers(np.array([0.5, 0.0, 0.25, 0.0, 0.25]))
+    wrong = -0.5 - 5 * 0.25 - 0.25
+    assert found.tolist() == pytest.approx([wrong + 2 * 0.5, wrong, wrong + 6 * 0.25, wrong])
+
+
+def test_evidence_of_two_sentences_multiplies() -> None:
+    player = Evidence(environment(), classify)
+    player.reset()
+    for _ in range(2):
+        player.hear(np.log([0.4, 0.3, 0.2, 0.1, 1e-9]))
+    assert player.belief[:4].tolist() == pytest.approx([16 / 30, 9 / 30, 4 / 30, 1 / 30], abs=1e-6)
+    player.pair = [0, 1]
+    player.hear_reply(3)
+    assert player.belief[:4].tolist() == pytest.approx([0.0, 0.0, 0.8, 0.2], abs=1e-6)
+    player.hear_reply(2)
+    assert player.belief.tolist() == [0.0, 1.0, 0.0, 0.0, 0.0]
+
+
+def test_who_hears_badly_asks() -> None:
+    env = environment()
+    seen, _ = env.reset(seed=0)
+    assert Thresholds(env, classify, sure=0.95).act(seen, True) == env.ask
+    heard = int(classify([seen["said"]])[0].argmax())
+    assert Thresholds(env, classify, sure=0.5).act(seen, True) == heard
+    assert Thresholds(env, classify, sure=0.95, most=0).act(seen, True) == env.hand_over
+
+
+def test_the_share_out_of_scope_is_learned_within_a_shift() -> None:
+    env = environment({"out_of_scope": 1.0, "drift": 0.0})
+    seen, _ = env.reset(seed=0, options={"levels": (1.0, 0.0)})
+    player, shares = Evidence(env, classify, most=0), []
+    first = True
+    for _ in range(6):
+        player.act(seen, first)
+        shares.append(player.outside[0] / sum(player.outside))
+        first = False
+        seen, *_ = env.step(env.hand_over)
+    assert shares == pytest.approx([(1 + number) / (10 + number) for number in range(6)])
+
+
+def test_knowing_more_is_worth_more() -> None:
+    env = environment("full")
+    players: list[Player] = [
+        Thresholds(env, classify, 0.0, 0),
+        Evidence(env, classify),
+        Lookahead(env, classify, draws=16),
+    ]
+    rewards = [play(env, player, 150, seed=0) for player in players]
+    assert rewards[0].reward < rewards[1].reward < rewards[2].reward
+    for found in rewards:
+        assert sum(found.outcomes.values()) == pytest.approx(1.0)
+    assert rewards[0].outcomes["left"] == 0.0 and rewards[0].asked == 0.0
+
+
+def test_in_the_plain_setting_summed_evidence_is_enough() -> None:
+    """Where nothing is hidden but the intent, a lookahead has nothing to win over a tuned threshold."""
+    env = environment()
+    tuned = [
+        play(env, Evidence(env, classify, least, 3, pairs=pairs), 100, seed=0).reward
+        for least in (0.5, 0.7, 0.9)
+        for pairs in (False, True)
+    ]
+    assert max(tuned) == pytest.approx(play(env, Lookahead(env, classify, draws=16), 100, seed=0).reward, abs=0.03)
