@@ -139,7 +139,7 @@ def test_masks_follow_every_autoreset_mode(mode: AutoresetMode) -> None:
     stream.close()
 
 
-@pytest.mark.parametrize("settings", [{}, {"dueling": True}, {"value": "quantile", "bins": 5}], ids=str)
+@pytest.mark.parametrize("settings", [{"dueling": True}, {"value": "quantile", "bins": 5}], ids=str)
 def test_exported_equals_native_under_masks(settings: dict[str, Any], tmp_path: Path) -> None:
     agent = Agent(network(SPEC, **settings))
     exported = ExportedAgent(export(agent, tmp_path / "agent.onnx"))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from gymnasium import spaces
@@ -12,8 +14,10 @@ from seqel.networks.encoders.text_pretrained import PretrainedTextEncoder, TextE
 from seqel.networks.encoders.text_tokens import TextTokensEncoder
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.spaces.text_readers import reader_of
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_reader
+from seqel.texts.subwords import SubwordReader
 from tiny_models import TEXTS, tiny_encoder
 
 KINDS = ("hashed", "tokens", "frozen", "lora", "prefix", "full")
@@ -128,3 +132,25 @@ def test_equal_texts_are_encoded_once() -> None:
     encoder.encoder.register_forward_pre_hook(lambda module, given: rows.append(len(given[0])))
     encoder(flat(net, ["a", "b", "a", "a"])["said"])
     assert rows == [2]
+
+
+def test_texts_of_similar_length_share_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = spec_of("lora")
+    leaf = next(leaf for leaf in spec.leaves if leaf.kind == "text")
+    reader = reader_of(leaf)
+    assert isinstance(reader, SubwordReader)
+    encoder = PretrainedTextEncoder(leaf, 16, reader)
+    texts = ["the ball", "red", "", *["the red ball before the blue box " * 6] * 2]
+    codes = torch.from_numpy(spec.flatten({"said": texts, "n": [0] * 5}, 5)["said"])
+    passes: list[tuple[int, ...]] = []
+    inner = encoder.model.forward
+
+    def forward(**given: Any) -> object:
+        passes.append(tuple(given["input_ids"].shape))
+        return inner(**given)
+
+    monkeypatch.setattr(encoder.model, "forward", forward)
+    encoder(codes)
+    longest = int((codes != 0).sum(dim=1).max())
+    assert sorted(rows for rows, _ in passes) == [2, 3] and max(width for _, width in passes) == longest
+    assert min(width for _, width in passes) <= 8 < longest
