@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -150,8 +151,15 @@ def _vocabulary(path: Path) -> list[Path]:
 
 
 def _checksum(path: Path) -> str:
+    files = [*_vocabulary(path), *_weights(path)]
+    return _digest(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+
+
+@lru_cache(maxsize=16)
+def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Hash files, once per process unless their size or their time of change differs: a model's can be gigabytes."""
     digest = sha256()
-    for file in [*_vocabulary(path), *_weights(path)]:
+    for file, _, _ in files:
         with file.open("rb") as stream:
             while block := stream.read(1 << 22):
                 digest.update(block)
