@@ -25,10 +25,10 @@ from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyp
 
 from learn import commit
 from seqel.evaluation.statistics import bootstrap_interval
-from seqel.tasks.customer_costs import Costs
-from seqel.tasks.customer_players import FLOOR, Classifier, Evidence, Lookahead, Player, Thresholds, play
-from seqel.tasks.customer_service import PLAIN, CustomerService, Setting
-from seqel.tasks.utterances import SPLITS, Utterances, read_banking77, read_clinc150
+from seqel.tasks.customers.costs import Costs
+from seqel.tasks.customers.players import FLOOR, Classifier, Evidence, Lookahead, Player, Thresholds, play
+from seqel.tasks.customers.service import PLAIN, CustomerService, Setting
+from seqel.tasks.customers.utterances import SPLITS, Utterances, read_banking77, read_clinc150
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_reader
 

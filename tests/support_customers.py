@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from seqel.tasks.utterances import SPLITS, Utterances
+from seqel.tasks.customers.utterances import SPLITS, Utterances
 
 __all__ = ["classify", "corpus"]
 

@@ -1,7 +1,7 @@
 """Customer service: find out what each customer wants from what they say, and answer, ask or hand over.
 
-The sentences are real ones (`seqel.tasks.utterances`); what is hidden is the customer: the intent, patience, how clearly they
-speak, and whether they change their mind.
+The sentences are real ones (`seqel.tasks.customers.utterances`); what is hidden is the customer: the intent, patience, how
+clearly they speak, and whether they change their mind.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from seqel.errors import ConfigError, EnvironmentFault, SpaceError
 from seqel.tasks.arguments import require_count
-from seqel.tasks.customer_costs import Costs
-from seqel.tasks.utterances import Split, Utterances
+from seqel.tasks.customers.costs import Costs
+from seqel.tasks.customers.utterances import Split, Utterances
 
 __all__ = ["OUTCOMES", "PLAIN", "REPLIES", "CustomerService", "Setting"]
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqel.tasks.customer_costs import Costs
-from seqel.tasks.customer_players import Evidence, Lookahead, Player, Thresholds, play
-from seqel.tasks.customer_service import CustomerService
+from seqel.tasks.customers.costs import Costs
+from seqel.tasks.customers.players import Evidence, Lookahead, Player, Thresholds, play
+from seqel.tasks.customers.service import CustomerService
 from support_customers import classify, corpus
 
 COSTS = Costs(wrong_of={"card lost": -5.0})

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqel.tasks.customer_service import DECIDE, FIRST, OUTCOMES, CustomerService
+from seqel.tasks.customers.service import DECIDE, FIRST, OUTCOMES, CustomerService
 
 __all__ = ["Classifier", "Evidence", "Lookahead", "Player", "Thresholds", "play"]
 

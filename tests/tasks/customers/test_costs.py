@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from seqel.errors import ConfigError
-from seqel.tasks.customer_costs import Costs
+from seqel.tasks.customers.costs import Costs
 
 
 def test_a_table_of_costs(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from seqel.errors import ConfigError, EnvironmentFault, SpaceError
-from seqel.tasks.customer_costs import Costs
-from seqel.tasks.customer_service import PLAIN, CustomerService, Setting
+from seqel.tasks.customers.costs import Costs
+from seqel.tasks.customers.service import PLAIN, CustomerService, Setting
 from support_customers import corpus
 
 COSTS = Costs(wrong_of={"card lost": -5.0})

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from seqel.errors import DataError
-from seqel.tasks.utterances import SPLITS, Utterances, read_banking77, read_clinc150
+from seqel.tasks.customers.utterances import SPLITS, Utterances, read_banking77, read_clinc150
 from support_customers import corpus
 
 

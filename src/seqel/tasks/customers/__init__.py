@@ -1,0 +1,26 @@
+"""Customer service as a task: what customers say, what outcomes cost, the environment, and scripted players."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seqel import lazy
+
+if TYPE_CHECKING:
+    from seqel.tasks.customers.costs import Costs
+    from seqel.tasks.customers.service import CustomerService, Setting
+    from seqel.tasks.customers.utterances import Utterances, read_banking77, read_clinc150
+
+__all__ = ["Costs", "CustomerService", "Setting", "Utterances", "read_banking77", "read_clinc150"]
+
+__getattr__, __dir__ = lazy.attach(
+    __name__,
+    {
+        "Costs": "seqel.tasks.customers.costs",
+        "CustomerService": "seqel.tasks.customers.service",
+        "Setting": "seqel.tasks.customers.service",
+        "Utterances": "seqel.tasks.customers.utterances",
+        "read_banking77": "seqel.tasks.customers.utterances",
+        "read_clinc150": "seqel.tasks.customers.utterances",
+    },
+)
