@@ -114,3 +114,14 @@ def test_a_short_run_starts_whatever_capacity_is_set(tmp_path: Path) -> None:
     seqel.train(MAZE, steps=200, settings=settings, out=tmp_path / "run", progress=False)
     assert "replay.capacity: 200 steps fill" in (tmp_path / "run" / "metrics.jsonl").read_text()
     seqel.resume(tmp_path / "run", steps=400, progress=False)  # with a larger replay than the checkpoint's
+
+
+def test_copies_share_a_pretrained_model_that_stays_as_it_is() -> None:
+    pretrained = {
+        "network.trunk": "pretrained", "network.model": "some/model", "network.width": 512, "network.layers": 10,
+    }  # fmt: skip
+    sizes = {
+        tuning: memory_needed(config(**pretrained, **{"network.tuning": tuning}), NUMBERS, FOUR)["the network"][0]
+        for tuning in ("lora", "prefix", "full")
+    }
+    assert sizes["full"] == memory.COPIES * sizes["lora"] == memory.COPIES * sizes["prefix"]

@@ -96,11 +96,13 @@ def memory_needed(
     gru, width = network.trunk == "gru", network.width
     frame = sum(_bytes(shape, dtype) for shape, dtype in observation.storage.values())
     weights = network.layers * width**2 * (6 if gru else 4 + 2 * network.feedforward)
+    # copies share the weights of a pretrained model that stay as they are
+    copies = 1 if network.trunk == "pretrained" and network.tuning != "full" else COPIES
     tokens = 2 * replay.batch_size or replay.batch_tokens
     kept = width * network.layers * (4 if gru else 4 + network.feedforward)  # numbers per token for the backward pass
     activations = tokens * (frame + kept * (2 if config.learner.precision == "bf16" else 4))
     parts = {
-        "the network": (4 * COPIES * weights, "reduce network.width or network.layers"),
+        "the network": (4 * copies * weights, "reduce network.width or network.layers"),
         "one update": (
             activations // config.learner.accumulate,
             "reduce replay.batch_tokens (or replay.batch_size), or increase learner.accumulate",
