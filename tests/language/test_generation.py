@@ -40,7 +40,11 @@ def test_texts_are_repeatable_and_one_list_per_prompt(writer: Path) -> None:
     agent = Agent.load(writer / "values")
     found = generate(agent, ["a", ""], dial=1.0, n=3, seed=4)
     assert [len(texts) for texts in found] == [3, 3] and found == generate(agent, ["a", ""], dial=1.0, n=3, seed=4)
-    assert generate(agent, ["a"], dial=9.0, temperature=0.0) == [["c"]]
+    assert (
+        generate(agent, ["a"], dial=9.0, temperature=0.0)
+        == [["c"]]
+        == generate(writer, ["a"], dial=9.0, temperature=0.0)
+    )
 
 
 def test_what_is_no_writer_is_refused(writer: Path, tmp_path: Path) -> None:

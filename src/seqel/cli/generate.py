@@ -27,9 +27,9 @@ kept. --n repeats each prompt.
 is more than they know: read the texts.
 
 examples:
-  seqel generate runs/verses/values --prompt "ROMEO:" --dial 2
-  seqel generate runs/verses/values --prompt "ROMEO:" --prompt "JULIET:" --n 8 --json
-  seqel generate runs/verses/values --prompt "ROMEO:" --n 100 --reward my_file:rhymes --plot dial.png
+  seqel generate runs/verses --prompt "ROMEO:" --dial 2
+  seqel generate runs/verses --prompt "ROMEO:" --prompt "JULIET:" --n 8 --json
+  seqel generate runs/verses --prompt "ROMEO:" --n 100 --reward my_file:rhymes --plot dial.png
 """
 
 
@@ -37,7 +37,7 @@ examples:
 class Arguments:
     """The arguments of `seqel generate`."""
 
-    run: Annotated[Positional[Path], arg(metavar="RUN", help="the folder of an agent or of its run")]
+    run: Annotated[Positional[Path], arg(metavar="RUN", help="the folder of a training on texts, or of an agent")]
     prompt: Annotated[
         UseAppendAction[tuple[str, ...]],
         arg(metavar="TEXT", help="what the text begins with (repeatable; default: nothing)", help_behavior_hint=""),
@@ -97,13 +97,13 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 def _measure(arguments: Arguments, output: Output) -> dict[str, Any]:
     from rich.table import Table
 
-    from seqel.agents.agent import Agent
     from seqel.cli.functions import named_function
     from seqel.language.frontier import draw_frontier, frontier
+    from seqel.language.generation import load_writer
 
     reward = named_function(arguments.reward or "", "--reward")
     prompts = [prompt for prompt in arguments.prompt or ("",) for _ in range(arguments.n)]
-    points = frontier(Agent.load(arguments.run), prompts, reward, length=arguments.length, seed=arguments.seed or 0)
+    points = frontier(load_writer(arguments.run), prompts, reward, length=arguments.length, seed=arguments.seed or 0)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("", "texts written", "reward", "95 %", "KL, nats", "perplexity", "distinct pairs", "repetition"):
         table.add_column(name, justify="left" if not name else "right")

@@ -115,6 +115,5 @@ def train_on_text(
         output.show(f"[dim]dial {dial:g}, reward {worth:.3g}[/]")
         output.show(Text.assemble((start, "cyan"), written))
         shown.append({"dial": dial, "prompt": start, "text": written, "reward": worth})
-    place = folder / "values"
-    output.show("", f"the agent: {place}", f'next: seqel generate {place} --prompt "..." --dial 2')
-    return {"folder": str(folder), "agent": str(place), "texts": shown}
+    output.show("", f"the agent: {folder}", f'next: seqel generate {folder} --prompt "..." --dial 2')
+    return {"folder": str(folder), "agent": str(folder / "values"), "texts": shown}

@@ -10,9 +10,16 @@ import numpy as np
 from seqel.agents.agent import Agent
 from seqel.errors import ConfigError
 from seqel.language.decoding import write
+from seqel.language.settings import ASKED, VALUES
 from seqel.language.tokenizer import Tokenizer, tokenizer_from_json
 
-__all__ = ["generate", "limit_of", "tokenizer_of"]
+__all__ = ["generate", "limit_of", "load_writer", "tokenizer_of"]
+
+
+def load_writer(folder: str | Path) -> Agent:
+    """Load an agent from its folder, that of its run, or that of a training on texts. Raises as `Agent.load`."""
+    folder = Path(folder)
+    return Agent.load(folder / VALUES if (folder / ASKED).exists() else folder)
 
 
 def tokenizer_of(agent: Agent) -> Tokenizer:
@@ -44,7 +51,7 @@ def generate(
     """Write `n` continuations of each prompt.  -> one list per prompt; the prompts are not repeated.
 
     Args:
-        agent: an agent that was trained on texts, or its folder.
+        agent: an agent that was trained on texts, its folder, or that of its training.
         prompts: what each text begins with.
         dial: how far to turn from the base policy (0) towards return, in 1 / return scales. Large numbers follow the values
             alone, which is more than they know: look at the texts.
@@ -57,7 +64,7 @@ def generate(
     Raises ConfigError if the agent was not trained on texts, or a number is out of range.
     """
     if not isinstance(agent, Agent):
-        agent = Agent.load(agent)
+        agent = load_writer(agent)
     if n < 1:
         raise ConfigError(f"n: expected at least 1, got {n}")
     tokenizer = tokenizer_of(agent)

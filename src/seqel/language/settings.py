@@ -1,10 +1,13 @@
-"""Settings of the runs that train an agent to write text."""
+"""Settings and folders of the runs that train an agent to write text."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-__all__ = ["IMITATION_ONLY", "VALUES_OF", "Method", "settings_for"]
+__all__ = ["ASKED", "BASE", "IMITATION", "IMITATION_ONLY", "VALUES", "VALUES_OF", "Method", "settings_for"]
+
+# what a training's folder holds (`seqel.language.training`)
+ASKED, IMITATION, BASE, VALUES = "text.json", "imitation", "base", "values"
 
 Method = Literal["q-sharp", "ilql"]
 

@@ -34,7 +34,7 @@ from seqel.integrity import read_sealed, sealed_line
 from seqel.language.episodes import Reward, as_dataset, reward_of
 from seqel.language.reading import Text, split_prompts
 from seqel.language.sampling import Sampling, compared, stored_samples
-from seqel.language.settings import IMITATION_ONLY, VALUES_OF, Method, settings_for
+from seqel.language.settings import ASKED, BASE, IMITATION, IMITATION_ONLY, VALUES, VALUES_OF, Method, settings_for
 from seqel.language.tokenizer import ModelTokens, Tokenizer, make_tokenizer, tokenizer_from_json
 from seqel.networks.qnetwork import QNetwork
 from seqel.runs.api import OnRecord, resume, train
@@ -42,8 +42,6 @@ from seqel.runs.run_config import CONFIG
 from seqel.storage import atomic_write
 
 __all__ = ["train_text"]
-
-ASKED, IMITATION, BASE, VALUES = "text.json", "imitation", "base", "values"
 
 
 def train_text(
