@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from seqel.errors import CheckpointError
-from seqel.language.episodes import Sample
+from seqel.language.episodes import Sample, as_dataset
 from seqel.language.generation import tokenizer_of
-from seqel.language.sampling import Sampling, compared, stored_samples
+from seqel.language.sampling import Sampling, by_token, compared, returns_of, stored_samples
 from support_text import agent
 
 WRITER = agent()
@@ -51,3 +52,15 @@ def test_samples_are_kept_and_a_damaged_file_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(CheckpointError, match="damaged"):
         stored_samples(path, WRITER, sampling(), 1)
+
+
+def test_rewards_by_token_sum_to_the_reward() -> None:
+    chosen = sampling()
+    sample = Sample("a", "bab", 2.0, tokens=[3, 2, 3, TOKENIZER.end])
+    (one,) = by_token([sample], chosen)  # the number of a: 1 in the prompt, and one more after the second token
+    assert one.gains == [1.0, 1.0, 0.0, 0.0] and returns_of(one).tolist() == [2.0, 1.0, 0.0, 0.0]
+    (less,) = by_token([Sample("a", "bab", 0.5, tokens=[3, 2, 3, TOKENIZER.end])], chosen)  # compared with others
+    assert less.gains == [1.0, 1.0, 0.0, -1.5]
+    assert returns_of(sample).tolist() == [2.0]
+    columns = as_dataset([one], TOKENIZER, 6).buffer.slots.columns
+    assert np.asarray(columns["reward"])[:5].tolist() == [0.0, 1.0, 1.0, 0.0, 0.0]

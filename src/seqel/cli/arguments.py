@@ -8,7 +8,18 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 from seqel.errors import ConfigError
 
-__all__ = ["ENV_HELP", "EnvArguments", "Json", "OptionalEnv", "RequiredEnv", "Trust", "pairs", "settings", "values"]
+__all__ = [
+    "ENV_HELP",
+    "EnvArguments",
+    "Flag",
+    "Json",
+    "OptionalEnv",
+    "RequiredEnv",
+    "Trust",
+    "pairs",
+    "settings",
+    "values",
+]
 
 ENV_HELP = "a registered id (CartPole-v1), module:Id-v0, or your own class as module:ClassName"
 
@@ -32,6 +43,7 @@ Trust = Annotated[
         help_behavior_hint="",
     ),
 ]
+Flag = Annotated[bool, FlagCreatePairsOff]
 Json = Annotated[
     bool,
     FlagCreatePairsOff,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, UseAppendAction, arg
+from tyro.conf import OmitArgPrefixes, UseAppendAction, arg
 
-from seqel.cli.arguments import EnvArguments, Json, OptionalEnv, Trust, settings, values
+from seqel.cli.arguments import EnvArguments, Flag, Json, OptionalEnv, Trust, settings, values
 from seqel.cli.train_result import show_result
 from seqel.cli.train_text import TextArguments
 
@@ -46,7 +46,6 @@ examples:
 """
 
 TRACKERS = ("tensorboard", "wandb")  # flags of these names
-Flag = Annotated[bool, FlagCreatePairsOff]
 
 
 @dataclass(frozen=True)

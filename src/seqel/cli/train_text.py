@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import UseAppendAction, arg
 
+from seqel.cli.arguments import Flag
 from seqel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,6 +58,13 @@ class TextArguments:
             metavar="N", help="with --text: texts to learn values from (2,000)", help_behavior_hint="", constructor=int
         ),
     ] = None
+    partial: Annotated[
+        Flag,
+        arg(
+            help="with --text: the reward of an unfinished text means something; compute it after every token",
+            help_behavior_hint="",
+        ),
+    ] = False
     method: Annotated[
         Literal["q-sharp", "ilql"] | None,
         arg(metavar="NAME", help="with --text: q-sharp, or ilql (from these texts alone)", help_behavior_hint=""),
@@ -102,6 +110,7 @@ def train_on_text(
     options: dict[str, Any] = {
         "prompt": PROMPT if given.prompt_length is None else given.prompt_length, "length": given.text_length,
         "tokens": given.vocabulary, "samples": given.samples, "rounds": given.rounds, "method": given.method, "seed": seed,
+        "partial": given.partial or None,
         "updates": None if updates is None else (updates, updates // 2),
     }  # fmt: skip
     options = {name: value for name, value in options.items() if value is not None}

@@ -35,6 +35,7 @@ class Sample:
         None  # what was drawn, with the end token if it was; None: the text as the tokenizer reads it
     )
     given: int = 0  # first tokens of these that another policy than the base policy drew
+    gains: list[float] | None = None  # the reward by token, whose sum is `reward`; None: all of it at the end
 
 
 def text_spaces(size: int) -> tuple[ObservationSpec, ActionSpec]:
@@ -82,7 +83,10 @@ def _episode(sample: Sample, tokenizer: Tokenizer, length: int) -> Episode:
     tokens = np.array([*prompt, *tokens_of(sample, tokenizer, length)], np.int64)
     steps = len(tokens) - 1
     reward = np.zeros(steps, np.float32)
-    reward[-1] = sample.reward
+    if sample.gains is None:
+        reward[-1] = sample.reward
+    else:
+        reward[len(prompt) - 1 :] = sample.gains
     return Episode(
         {TOKEN: _column(tokens)}, tokens[1:, None], reward, terminated=True,
         by_agent=np.arange(steps) >= len(prompt) - 1 + sample.given,

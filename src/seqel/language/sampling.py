@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seqel.agents.agent import Agent
 from seqel.errors import CheckpointError
@@ -16,7 +17,7 @@ from seqel.language.episodes import Reward, Sample, reward_of
 from seqel.language.tokenizer import Tokenizer
 from seqel.storage import atomic_write
 
-__all__ = ["DIALS", "Sampling", "compared", "stored_samples"]
+__all__ = ["DIALS", "Sampling", "by_token", "compared", "returns_of", "stored_samples"]
 
 DIALS = (0.5, 1.0, 2.0, 4.0)  # with which the agent begins texts, a quarter of them each
 
@@ -77,6 +78,31 @@ def compared(samples: Sequence[Sample], group: int) -> list[Sample]:
     rewards = np.array([one.reward for one in samples]).reshape(-1, group)
     less = (rewards - rewards.mean(axis=1, keepdims=True)).reshape(-1).tolist()
     return [replace(one, reward=reward) for one, reward in zip(samples, less, strict=True)]
+
+
+def by_token(samples: Sequence[Sample], sampling: Sampling) -> list[Sample]:
+    """Return samples with their rewards by token: by how much each changed the reward of the text so far.
+
+    The sum is the reward, so the optimal policy stays the same (potential-based shaping, Ng, Harada & Russell 1999), and
+    values are of what is still to come.
+    """
+    found = []
+    for one in samples:
+        assert one.tokens is not None
+        parts = (sampling.tokenizer.decode(one.tokens[:end]) for end in range(len(one.tokens)))
+        worth = [reward_of(sampling.reward, one.prompt, part, sampling.pairs) for part in parts]
+        # the last one is the reward of the whole text, which may have been compared with others
+        gains = np.diff([*worth, one.reward], prepend=0.0)[1:]
+        gains[0] += worth[0]
+        found.append(replace(one, gains=gains.tolist()))
+    return found
+
+
+def returns_of(sample: Sample) -> NDArray[np.float64]:
+    """Return the sum of the rewards from each token to the end."""
+    gains = np.array([sample.reward] if sample.gains is None else sample.gains)
+    found: NDArray[np.float64] = gains[::-1].cumsum()[::-1]
+    return found
 
 
 def stored_samples(path: Path, agent: Agent, sampling: Sampling, number: int) -> list[Sample]:

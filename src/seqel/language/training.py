@@ -31,9 +31,9 @@ import numpy as np
 from seqel.agents.agent import Agent
 from seqel.errors import CheckpointError, ConfigError, DataError
 from seqel.integrity import read_sealed, sealed_line
-from seqel.language.episodes import Reward, as_dataset, reward_of
+from seqel.language.episodes import Reward, Sample, as_dataset, reward_of
 from seqel.language.reading import Text, split_prompts
-from seqel.language.sampling import Sampling, compared, stored_samples
+from seqel.language.sampling import Sampling, by_token, compared, returns_of, stored_samples
 from seqel.language.settings import ASKED, BASE, IMITATION, IMITATION_ONLY, VALUES, VALUES_OF, Method, settings_for
 from seqel.language.tokenizer import ModelTokens, Tokenizer, make_tokenizer, tokenizer_from_json
 from seqel.networks.qnetwork import QNetwork
@@ -57,6 +57,7 @@ def train_text(
     samples: int = 2_000,
     rounds: int = 1,
     per_prompt: int | None = None,
+    partial: bool = False,
     method: Method = "q-sharp",
     seed: int = 0,
     settings: dict[str, Any] | None = None,
@@ -85,6 +86,8 @@ def train_text(
             need not learn which prompts are hard. None: 4 for pairs, else 1, where rewards stay as they are.
         rounds: the first round's texts are the base policy's; in each further one, the agent begins texts with different
             dials and the base policy ends them, so that values are known where the agent goes.
+        partial: the reward of an unfinished text means something, such as a number of rhymes. It is then computed after every
+            token, and values are of the reward that is still to come, which is learned from far fewer texts.
         method: "q-sharp", as above; or "ilql": implicit Q-learning on the given texts alone (Snell et al. 2022,
             arXiv:2206.11871), which writes no samples. It suits texts of known, different quality that are expensive to
             judge; `samples`, `rounds` and `per_prompt` are not used.
@@ -109,7 +112,7 @@ def train_text(
         raise ConfigError(f"samples: expected a multiple of per_prompt = {group}, got {samples}")
     asked = {
         "texts": sha256(json.dumps(list(texts)).encode()).hexdigest(), "tokens": tokens, "model": model,
-        "updates": list(updates), "per_prompt": group, "method": method, "seed": seed,
+        "updates": list(updates), "per_prompt": group, "partial": partial, "method": method, "seed": seed,
         "settings": json.loads(json.dumps(settings or {})),
     } | numbers  # fmt: skip
     folder, tokenizer = Path(out), _begin(Path(out), asked, texts)
@@ -128,9 +131,10 @@ def train_text(
         judged = []
         start = folder / BASE
         for number in range(1, rounds + 1):
-            judged += compared(stored_samples(folder / f"samples-{number}.jsonl", agent, sampling, number), group)
+            written = compared(stored_samples(folder / f"samples-{number}.jsonl", agent, sampling, number), group)
+            judged += by_token(written, sampling) if partial else written
             if number == 1:
-                _with_range(agent, _range([one.reward for one in judged])).save(start)
+                _with_range(agent, _range(judged)).save(start)
             run, data = folder / f"{VALUES}-{number}", as_dataset(judged, tokenizer, length)
             agent = _run(run, data, updates[1], start, seed + number - 1, chosen | VALUES_OF[method], progress)
             start = run / "agent"
@@ -139,13 +143,13 @@ def train_text(
     return agent
 
 
-def _range(rewards: list[float]) -> float:
-    """Return how far a support has to extend, in return scales: a quarter further than these rewards, at most 10.
+def _range(samples: Sequence[Sample]) -> float:
+    """Return how far a support has to extend, in return scales: a quarter further than these returns, at most 10.
 
     Far beyond the largest return, the little probability that a network leaves there would outweigh all else, because the
     dial weights it by an exponential.
     """
-    found = np.abs(rewards)
+    found = np.abs(np.concatenate([returns_of(one) for one in samples]))
     scale = float(np.sqrt(np.square(found).mean()))
     return min(10.0, 1.25 * float(found.max()) / scale) if scale > 0.0 else 1.0
 
