@@ -3,9 +3,10 @@
     SEQEL_DATA=/folder/of/data python benchmarks/shakespeare.py [--seeds 0 1 2 3 4] [--updates 4000 2000] [--table]
 
 The texts are the paragraphs of tinyshakespeare (one speech each). A tenth of them, by their hash, is held out; its beginnings
-are the prompts that are measured. The reward is the number of words that alliterate: they start with the same letter as
-the word before, and are another word. It means something for an unfinished text, too (`partial`). A text is at most 200 characters. Each seed is a JSON file in
-benchmarks/results/shakespeare/ and is not run again; an interrupted training continues. `--table` prints what is there.
+are the prompts that are measured. The reward is the number of words that alliterate: they start with the same letter as the
+word before, and are another word. It means something for an unfinished text, too (`partial`). A text is at most 200
+characters. Each seed is a JSON file in benchmarks/results/shakespeare/ and is not run again; an interrupted training
+continues. `--table` prints what is there.
 """
 
 from __future__ import annotations
