@@ -52,7 +52,7 @@ def test_the_tilt_by_hand() -> None:
     out = QOutput(
         q=torch.zeros(1, 2), logits=chance.clamp(min=1e-30).log(), policy_logits=torch.tensor([[0.25, 0.75]]).log()
     )
-    base, policy = tilted(out, values, torch.tensor(3.0), math.log(4.0))
+    base, policy = tilted(out, values, torch.tensor(3.0), math.log(4.0), "distribution")
     weights = 0.25 * (0.5 / 4 + 0.25 + 0.25 * 4), 0.75 * 1.0
     assert base.exp().tolist() == pytest.approx([0.25, 0.75])
     assert policy.exp().tolist() == pytest.approx([weight / sum(weights) for weight in weights], rel=1e-5)
@@ -62,6 +62,20 @@ def test_numbers_tilt_by_their_size_in_return_scales() -> None:
     out = QOutput(q=torch.tensor([[6.0, 0.0]]), policy_logits=torch.zeros(1, 2))
     _, policy = tilted(out, Scalar(), torch.tensor(3.0), 0.5)
     assert float(policy[0] - policy[1]) == pytest.approx(0.5 * 2.0)
+
+
+def test_the_mean_of_a_distribution_tilts_as_a_number_does() -> None:
+    out = QOutput(torch.tensor([[6.0, 0.0]]), torch.zeros(1, 2, 3), torch.zeros(1, 2))
+    _, policy = tilted(out, HLGauss(3, -1.5, 1.5), torch.tensor(3.0), 0.5)
+    assert float(policy[0] - policy[1]) == pytest.approx(0.5 * 2.0)
+
+
+def test_a_tilt_that_is_not_possible_is_refused() -> None:
+    out = QOutput(q=torch.zeros(1, 2), policy_logits=torch.zeros(1, 2))
+    with pytest.raises(ConfigError, match="tilt: expected 'mean', because the values"):
+        tilted(out, Scalar(), torch.tensor(1.0), 1.0, "distribution")
+    with pytest.raises(ConfigError, match="tilt: expected one of mean, distribution, got 'median'"):
+        tilted(out, Scalar(), torch.tensor(1.0), 1.0, "median")  # type: ignore[arg-type]
 
 
 def test_no_tilt_is_the_base_policy() -> None:

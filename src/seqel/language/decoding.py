@@ -2,19 +2,21 @@
 
 At each step the agent's policy head gives the base policy pi, and its Q head the return to come. A token a is drawn from
 
-    pi(a) E[exp(dial z)]      where the values are distributions; z is the return after a, in return scales
-    pi(a) exp(dial Q(a))      where they are numbers
+    pi(a) exp(dial Q(a))      with tilt "mean"; Q is the expected return after a, in return scales
+    pi(a) E[exp(dial z)]      with tilt "distribution", where the values are distributions of that return z
 
-0 gives the base policy. With the distribution of the base policy's own returns, the first is the optimal policy for reward
-minus KL / dial (Zhou et al. 2025, Q#, arXiv:2502.20548): no maximum over values is ever taken. The second is that of ILQL
-(Snell et al. 2022, arXiv:2206.11871), whose advantage differs from Q by a number per step that does not matter here.
+0 gives the base policy. With the distribution of the base policy's own returns, the second is the optimal policy for reward
+minus KL / dial (Zhou et al. 2025, Q#, arXiv:2502.20548): no maximum over values is ever taken. The first is that of ILQL
+(Snell et al. 2022, arXiv:2206.11871), whose advantage differs from Q by a number per step that does not matter here. It is
+the default, because the exponential picks what little probability a distribution has left at large returns: a network that
+is not fitted well then writes noise (docs/experiments.md, "Text").
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -29,8 +31,9 @@ from seqel.spaces import FlatObservation
 from seqel.types import QOutput
 from seqel.values.base import ValueKind
 
-__all__ = ["Written", "decode", "read_tokens", "step", "tilted", "worth", "write"]
+__all__ = ["Tilt", "Written", "decode", "read_tokens", "step", "tilted", "worth", "write"]
 
+Tilt = Literal["mean", "distribution"]
 AT_ONCE = 256  # texts that are written in step
 
 
@@ -44,7 +47,7 @@ class Written:
     log_probability: float  # of the tokens under the base policy, with the one that ends the text
 
 
-def tilted(out: QOutput, values: ValueKind, scale: Tensor, dial: float) -> tuple[Tensor, Tensor]:
+def tilted(out: QOutput, values: ValueKind, scale: Tensor, dial: float, tilt: Tilt = "mean") -> tuple[Tensor, Tensor]:
     """Return log-probabilities of the base policy and of the tilted one.  -> two (..., A).
 
     Raises ConfigError if the network has no policy head.
@@ -56,15 +59,22 @@ def tilted(out: QOutput, values: ValueKind, scale: Tensor, dial: float) -> tuple
     base = torch.log_softmax(out.policy_logits[..., 0, :].float(), dim=-1)
     if dial == 0.0:
         return base, base
-    return base, torch.log_softmax(base + worth(out, values, scale, dial), dim=-1)
+    return base, torch.log_softmax(base + worth(out, values, scale, dial, tilt), dim=-1)
 
 
-def worth(out: QOutput, values: ValueKind, scale: Tensor, dial: float) -> Tensor:
-    """Return what the dial adds to the log-probability of each token, up to a number per step.  -> (..., A)."""
+def worth(out: QOutput, values: ValueKind, scale: Tensor, dial: float, tilt: Tilt = "mean") -> Tensor:
+    """Return what the dial adds to the log-probability of each token, up to a number per step.  -> (..., A).
+
+    Raises ConfigError if `tilt` is not known, or needs distributions that the agent does not have.
+    """
+    if tilt not in get_args(Tilt):
+        raise ConfigError(f"tilt: expected one of {', '.join(get_args(Tilt))}, got {tilt!r}")
     support = values.support(out.q)
-    if support is None:
+    if tilt == "distribution" and support is None:
+        raise ConfigError("tilt: expected 'mean', because the values of this agent are numbers, got 'distribution'")
+    if tilt == "mean":
         return dial * out.q[..., 0, :] / scale
-    assert out.logits is not None
+    assert out.logits is not None and support is not None
     chance = torch.log_softmax(out.logits[..., 0, :, :].float(), dim=-1)  # (..., A, bins)
     return torch.logsumexp(chance + dial * support, dim=-1)
 
@@ -76,6 +86,7 @@ def decode(
     begin: int = BEGIN,
     end: int = END,
     dial: float = 0.0,
+    tilt: Tilt = "mean",
     limit: int = 200,
     temperature: float = 1.0,
     top_k: int = 0,
@@ -109,7 +120,7 @@ def decode(
     for place in range(limit):
         out = step(agent, latest[writing], state, None if len(writing) == rows else writing)
         with torch.inference_mode():
-            base, policy = tilted(out, network.head.values, network.head.scale, dial)
+            base, policy = tilted(out, network.head.values, network.head.scale, dial, tilt)
             divergence = (policy.exp() * (policy - base)).sum(dim=-1).double().cpu().numpy()
         chances = policy.cpu().numpy().astype(np.float64)
         if begin != end:

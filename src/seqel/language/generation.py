@@ -9,7 +9,7 @@ import numpy as np
 
 from seqel.agents.agent import Agent
 from seqel.errors import ConfigError
-from seqel.language.decoding import write
+from seqel.language.decoding import Tilt, write
 from seqel.language.settings import ASKED, VALUES
 from seqel.language.tokenizer import Tokenizer, tokenizer_from_json
 
@@ -42,6 +42,7 @@ def generate(
     prompts: Sequence[str] = ("",),
     *,
     dial: float = 1.0,
+    tilt: Tilt = "mean",
     n: int = 1,
     length: int | None = None,
     temperature: float = 1.0,
@@ -55,6 +56,8 @@ def generate(
         prompts: what each text begins with.
         dial: how far to turn from the base policy (0) towards return, in 1 / return scales. Large numbers follow the values
             alone, which is more than they know: look at the texts.
+        tilt: "mean" follows the expected return; "distribution" follows its exponential moment, which is the optimum for
+            reward minus KL / dial where the agent knows the distribution well (`seqel.language.decoding`).
         n: continuations per prompt.
         length: most tokens of each; None: as in training.
         temperature: 0 writes the most probable token at each step.
@@ -72,6 +75,8 @@ def generate(
     every = [prompt for prompt in prompts for _ in range(n)]
     rng = np.random.default_rng(seed)
     tokens = [tokenizer.encode(prompt) for prompt in every]
-    found = write(agent, tokens, tokenizer, limit=limit, rng=rng, dial=dial, temperature=temperature, top_k=top_k)
+    found = write(
+        agent, tokens, tokenizer, limit=limit, rng=rng, dial=dial, tilt=tilt, temperature=temperature, top_k=top_k
+    )
     texts = [tokenizer.decode(one.tokens) for one in found]
     return [texts[start : start + n] for start in range(0, len(texts), n)]
