@@ -88,8 +88,14 @@ def test_with_complete_returns_the_target_network_is_not_evaluated(monkeypatch: 
             results.append([one.update(complete) for _ in range(3)][-1])
     for name, value in results[0].items():
         torch.testing.assert_close(value, results[1][name], rtol=1e-5, atol=1e-6)
-    for other, such in ((windows, objective), (complete, ObjectiveConfig(0.9, lambda_=0.9, trace="peng"))):
-        one = learner(such)
+    for other, such in (
+        (windows, objective),
+        (complete, ObjectiveConfig(0.9, lambda_=0.9, trace="peng")),
+        (complete, ObjectiveConfig(0.9, lambda_=1.0, trace="peng", novelty_weight=0.1)),  # novelty bootstraps by itself
+    ):
+        one = Learner(
+            network(std=0.3, novelty=such.novelty_weight > 0.0), such, LearnerConfig(**{**RATES, "warmup": 1})
+        )
         one.target.forward = None  # type: ignore[assignment,method-assign]
         with pytest.raises(TypeError):
             one.update(other)

@@ -63,6 +63,7 @@ class Learner:
         self.errors = torch.zeros(0, 0)  # (B, T) |target - q| of the last update, in units of the return scale
         self._online: list[Tensor] = list(network.parameters())
         self._slow: list[Tensor] = list(self.target.parameters())
+        self._reads_target = any(term.reads_target for term in active_terms(objective))
         self._bootstraps = True  # whether the batch at hand needs the target network's values
         self._reads_values = (
             config.sampled_negatives > 0
@@ -96,7 +97,7 @@ class Learner:
         Raises:
             NonFiniteError: the loss or a gradient is not finite; the weights are left as they were before this update.
         """
-        self._bootstraps = bootstraps(batch, self.objective)
+        self._bootstraps = self._reads_target or bootstraps(batch, self.objective)
         batch = batch.to(self.device)
         rate = rate_at(self.updates, progress, self.config)
         for group in self.optimizer.param_groups:

@@ -62,4 +62,5 @@ NOVELTY = Term(
     setting="novelty_weight",
     head="novelty",
     loss=_loss,
+    reads_target=True,
 )

@@ -43,6 +43,7 @@ class Term:
     head: str | None  # that it needs in addition to the Q head: its name in `networks/heads/registry.py`
     loss: Callable[[TermInput], tuple[Tensor, Tensor]]  # -> the loss and the reported number, (B, T) each
     reads_values: bool = False  # the loss needs the Q head's values of all actions
+    reads_target: bool = False  # its targets come from the target network, whatever those of the Q head need
     weighted: bool = True  # the setting is also the weight of the loss; otherwise the weight is 1
 
     def active(self, config: ObjectiveConfig) -> bool:
