@@ -18,7 +18,7 @@ from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec, Leaf, ObservationSpec
 from seqel.types import Episode
 
-__all__ = ["Reward", "Sample", "as_dataset", "reward_of", "text_spaces", "tokens_of"]
+__all__ = ["Reward", "Sample", "as_dataset", "reward_of", "text_spaces"]
 
 Reward = Callable[..., float]  # of a complete text, with its prompt; where prompts are given, of a prompt and a text
 TOKEN = "token"  # path of the observation
@@ -31,9 +31,8 @@ class Sample:
     prompt: str
     text: str  # what was written after the prompt
     reward: float = 0.0
-    tokens: list[int] | None = (
-        None  # what was drawn, with the end token if it was; None: the text as the tokenizer reads it
-    )
+    # what was drawn, with the end token if it was; None: the text as the tokenizer reads it
+    tokens: list[int] | None = None
     given: int = 0  # first tokens of these that another policy than the base policy drew
     gains: list[float] | None = None  # the reward by token, whose sum is `reward`; None: all of it at the end
 
@@ -60,12 +59,6 @@ def reward_of(reward: Reward, prompt: str, text: str, pairs: bool = False) -> fl
     return found
 
 
-def tokens_of(sample: Sample, tokenizer: Tokenizer, length: int) -> list[int]:
-    """Return the tokens that are written after the prompt, at most `length` of them with the end token."""
-    written = [*tokenizer.encode(sample.text), tokenizer.end] if sample.tokens is None else sample.tokens
-    return written[:length]
-
-
 def as_dataset(samples: Iterable[Sample], tokenizer: Tokenizer, length: int) -> InMemoryDataset:
     """Return samples as episodes, of each text at most `length` tokens.
 
@@ -80,7 +73,8 @@ def as_dataset(samples: Iterable[Sample], tokenizer: Tokenizer, length: int) -> 
 
 def _episode(sample: Sample, tokenizer: Tokenizer, length: int) -> Episode:
     prompt = [tokenizer.begin, *tokenizer.encode(sample.prompt)]
-    tokens = np.array([*prompt, *tokens_of(sample, tokenizer, length)], np.int64)
+    written = [*tokenizer.encode(sample.text), tokenizer.end] if sample.tokens is None else sample.tokens
+    tokens = np.array([*prompt, *written[:length]], np.int64)
     steps = len(tokens) - 1
     reward = np.zeros(steps, np.float32)
     if sample.gains is None:

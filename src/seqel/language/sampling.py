@@ -89,12 +89,10 @@ def by_token(samples: Sequence[Sample], sampling: Sampling) -> list[Sample]:
     found = []
     for one in samples:
         assert one.tokens is not None
-        parts = (sampling.tokenizer.decode(one.tokens[:end]) for end in range(len(one.tokens)))
+        parts = (sampling.tokenizer.decode(one.tokens[:end]) for end in range(1, len(one.tokens)))
         worth = [reward_of(sampling.reward, one.prompt, part, sampling.pairs) for part in parts]
         # the last one is the reward of the whole text, which may have been compared with others
-        gains = np.diff([*worth, one.reward], prepend=0.0)[1:]
-        gains[0] += worth[0]
-        found.append(replace(one, gains=gains.tolist()))
+        found.append(replace(one, gains=np.diff([0.0, *worth, one.reward]).tolist()))
     return found
 
 

@@ -14,7 +14,7 @@ def test_intents_are_sorted_and_sentences_belong_to_one_split() -> None:
     found = corpus()
     assert found.intents == ("balance", "card broken", "card lost", "transfer")
     assert found.by_intent["test"][2][0] == "card gone test 0" and len(found.out_of_scope["test"]) == 5
-    assert {"m", "0"} <= found.characters() and "Z" not in found.characters()
+    assert {"m", "0"} <= found.characters and "Z" not in found.characters
 
 
 def test_intents_with_common_words_are_neighbours() -> None:

@@ -6,8 +6,6 @@ last layer starts at zero, so every value starts at zero, and targets never boot
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -69,14 +67,17 @@ class QHead(nn.Module):
 
         With candidates (..., C), numbers of actions: q (..., M, C), only for these. With policies: (..., K, M, A).
         """
+        return self._output(self._outputs(h, candidates).float())
+
+    def _outputs(self, h: Tensor, candidates: Tensor | None = None) -> Tensor:
+        """Return the outputs of all actions, or of candidates.  -> (..., groups M, A, n)."""
         if self.value is None:
-            out = action_outputs(self.advantage, h, candidates, self.actions, self.dims, self.outputs)
-        else:  # the mean is over all actions, so a value does not depend on the other candidates
-            out = action_outputs(self.advantage, h, None, self.actions, self.dims, self.outputs)
-            value = self.value(h).unflatten(-1, (self.dims, 1, self.outputs))
-            out = value + out - self._mean(out)
-            out = out if candidates is None else select_candidates(out, candidates)
-        return self._output(out.float())
+            return action_outputs(self.advantage, h, candidates, self.actions, self.dims, self.outputs)
+        # the mean is over all actions, so a value does not depend on the other candidates
+        out = action_outputs(self.advantage, h, None, self.actions, self.dims, self.outputs)
+        value: Tensor = torch.unflatten(self.value(h), -1, (self.dims, 1, self.outputs))
+        out = value + out - self._mean(out)
+        return out if candidates is None else select_candidates(out, candidates)
 
     def _output(self, out: Tensor, taken: bool = False) -> QOutput:
         """Return values and outputs of `out` (..., groups M, A, n)."""
@@ -100,11 +101,12 @@ class QHead(nn.Module):
         Without policies. The same numbers as `forward`, at a cost that does not grow with the number of actions.
         """
         layer = self.advantage
-        if not isinstance(layer, nn.Linear):
-            if self.dims == 1 and self.value is None:
-                return replace(self.forward(h, action), taken=True)
-            return _gathered(self.forward(h), action)
+        if not isinstance(layer, nn.Linear) and self.dims == 1:
+            return self._output(self._outputs(h, action).float(), taken=True)
         action = action.repeat(*[1] * (action.ndim - 1), self.critics)  # (..., groups M)
+        if not isinstance(layer, nn.Linear):
+            index = action[..., None, None].expand(*action.shape, 1, self.outputs)
+            return self._output(self._outputs(h).gather(-2, index).float(), taken=True)
         rows = (self.dims * self.actions, self.outputs)
         weight, bias = layer.weight.view(*rows, -1), layer.bias.view(rows)
         index = action + self.actions * torch.arange(self.dims, device=action.device)
@@ -138,27 +140,3 @@ class QHead(nn.Module):
                 layer.weight.mul_(self.scale / scale)
                 layer.bias.mul_(self.scale / scale)
         self.scale.fill_(scale)
-
-
-def _gathered(out: QOutput, action: Tensor) -> QOutput:
-    """Select the action taken, (..., M), from the values of all."""
-    each = None if out.each is None else action[..., None, :].expand(out.each.shape[:-1])
-    return QOutput(
-        _at(out.q, action),
-        _outputs_at(out.logits, action),
-        taken=True,
-        each=None if each is None else _at(out.each, each),
-        each_logits=None if each is None else _outputs_at(out.each_logits, each),
-    )
-
-
-def _at(q: Tensor | None, action: Tensor) -> Tensor:
-    assert q is not None
-    return q.gather(-1, action[..., None])
-
-
-def _outputs_at(outputs: Tensor | None, action: Tensor) -> Tensor | None:
-    if outputs is None:
-        return None
-    index = action[..., None, None].expand(*action.shape, 1, outputs.shape[-1])
-    return outputs.gather(-2, index)

@@ -1,8 +1,8 @@
 """Scripted players of `CustomerService`, with a classifier of sentences: what a good engineer would build without learning.
 
 Each keeps a belief over intents for the customer at hand, and knows the costs. `Thresholds` looks at the last sentence alone;
-`Evidence` sums the evidence of all sentences; `Lookahead` also knows how customers behave, and computes what a further
-question would be worth.
+`Evidence` sums the evidence of all sentences; `Lookahead` also knows how customers speak and leave, and computes what a
+further question would be worth.
 """
 
 from __future__ import annotations
@@ -61,8 +61,13 @@ class Player(ABC):
             self.hear_reply(int(seen["reply"]))
         choice = self.decide(seen)
         if choice == self.env.offer:
-            self.pair = np.argsort(-self.belief[:-1], kind="stable")[:2].tolist()
+            self.pair = self.top_two().tolist()
         return choice
+
+    def top_two(self) -> NDArray[np.int64]:
+        """Return the two most probable intents, (2,)."""
+        found: NDArray[np.int64] = np.argsort(-self.belief[:-1], kind="stable")[:2]
+        return found
 
     def evidence(self, sentence: str) -> NDArray[np.float64]:
         """Return the log-probabilities of a sentence's intents, (N + 1,)."""
@@ -146,9 +151,9 @@ class Evidence(Player):
 class Lookahead(Evidence):
     """Compares answering and handing over with one further question, by simulating what customers would say.
 
-    It knows the probabilities of `Setting`: of sentences of other intents, of leaving, and of a change of mind. The value of
-    a question is that of the best decision after it (one step, as in a POMDP's one-step lookahead), averaged over `draws`
-    sentences of the training split.
+    It knows two probabilities of `Setting`, of sentences of other intents and of leaving; not that minds change. The value
+    of a question is that of the best decision after it (one step, as in a POMDP's one-step lookahead), averaged over
+    `draws` sentences of the training split.
     """
 
     def __init__(self, env: CustomerService, classifier: Classifier, draws: int = 48, trust: float = 1.0) -> None:
@@ -161,8 +166,8 @@ class Lookahead(Evidence):
             self.speaks[intent, some] += other / len(some)
         self.speaks[-1] = np.eye(intents + 1)[-1]
         train = env.utterances.by_intent["train"], env.utterances.out_of_scope["train"]
-        self.training = [*train[0], train[1] or train[0][0]]  # (the last is never drawn if no one is out of scope)
-        self.logs = [self.classifier(some[:50]).clip(FLOOR) for some in self.training]
+        training = [*train[0], train[1] or train[0][0]]  # (the last is never drawn if no one is out of scope)
+        self.logs = [self.classifier(some[:50]).clip(FLOOR) for some in training]
 
     def likelihood(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how probable a sentence is for each intent of the customer, up to a factor.  (..., N + 1) -> the same."""
@@ -201,7 +206,7 @@ class Lookahead(Evidence):
         return float(self._best(self._after(self.likelihood(heard)), over).mean())
 
     def _pair(self, over: float) -> float:
-        pair = np.argsort(-self.belief[:-1], kind="stable")[:2]
+        pair = self.top_two()
         known = float(self.belief[pair].sum())
         left = self.belief.copy()
         left[pair] = 0.0

@@ -107,7 +107,7 @@ class CustomerService(gymnasium.Env[dict[str, Any], np.int64]):
         self.metadata = {"render_modes": [], "seqel": {"discount": 0.95, "context": 6 * self.customers}}
         self.observation_space = spaces.Dict(
             {
-                "said": spaces.Text(LONGEST, min_length=0, charset=utterances.characters()),
+                "said": spaces.Text(LONGEST, min_length=0, charset=utterances.characters),
                 "reply": spaces.Discrete(len(REPLIES)),
                 "outcome": spaces.Discrete(len(OUTCOMES)),
                 "choose": spaces.Discrete(3),
@@ -118,9 +118,8 @@ class CustomerService(gymnasium.Env[dict[str, Any], np.int64]):
         self.action_space = spaces.Discrete(self.intents + 3)
         self._left = 0  # customers of this shift who are not done
         self._customer = Customer(0, True, 5)
-        self._levels = np.zeros(
-            2
-        )  # the share of customers out of scope and the queue, relative to their largest values
+        # the share of customers out of scope and the queue, relative to their largest values
+        self._levels = np.zeros(2)
         self._offered: list[int] = []
         self._choose = DECIDE
 

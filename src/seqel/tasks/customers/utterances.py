@@ -12,6 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,8 +73,9 @@ class Utterances:
             found[split], outside[split] = tuple(tuple(one) for one in some.values()), tuple(others)
         return cls(tuple(intents), found, outside)
 
+    @cached_property
     def characters(self) -> frozenset[str]:
-        """Return all characters that occur."""
+        """All characters that occur."""
         texts = [one for split in SPLITS for some in (*self.by_intent[split], self.out_of_scope[split]) for one in some]
         return frozenset(character for text in texts for character in text)
 
@@ -82,6 +84,11 @@ class Utterances:
 
         Similarity is the cosine of the tf-idf vectors of the words of all training sentences of an intent.
         """
+        return self._by_similarity[:, :count]
+
+    @cached_property
+    def _by_similarity(self) -> NDArray[np.int64]:
+        """All intents by similarity to each, (N, N). Computed once, because each environment asks for it."""
         words = [Counter(word for one in some for word in one.lower().split()) for some in self.by_intent["train"]]
         rare = Counter(word for one in words for word in one)
         table: dict[str, int] = {word: place for place, word in enumerate(sorted(rare))}
@@ -92,7 +99,7 @@ class Utterances:
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-9)
         similar = vectors @ vectors.T
         np.fill_diagonal(similar, -np.inf)
-        order: NDArray[np.int64] = np.argsort(-similar, axis=1, kind="stable")[:, :count]
+        order: NDArray[np.int64] = np.argsort(-similar, axis=1, kind="stable")
         return order
 
 
