@@ -1,11 +1,11 @@
 """Wordle from recorded games: offline Q-learning against cloning, on secrets that were seen and on secrets that were not.
 
-    python benchmarks/wordle.py [--data 0.25 0.5] [--method NAME ...] [--seeds 0 1 2 3 4] [--games 20000] [--table]
+    python benchmarks/wordle.py [--data 0.25 0.5] [--method NAME ...] [--seeds 0 1 2 3 4] [--games 200000] [--table]
 
 The games are played by a mixture: with probability `--data` a guess agrees with all marks so far, else it is any answer.
 Secrets are drawn from four fifths of the answers. Every method gets the same games, network and number of updates, and the
-same mask, which allows the letters that continue an answer. Each finished run is a JSON file in benchmarks/results/wordle/
-and is not run again; `--table` prints what is there.
+same mask, which allows the letters that continue an answer. Every secret is then played once, greedily. Each finished run is
+a JSON file in benchmarks/results/wordle/ and is not run again; `--table` prints what is there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import seqel
 from learn import commit
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec, ObservationSpec
-from seqel.tasks.wordle import UNMARKED, Wordle, codes_of, feedback, observed, split_secrets, word_list
+from seqel.tasks.wordle import UNMARKED, Mask, Secrets, Wordle, codes_of, feedback, observed, split_secrets, word_list
 from seqel.tasks.wordle_players import play_games
 from seqel.types import Episode
 
@@ -103,16 +104,32 @@ def record(games: int, consistent: float, seed: int) -> list[Episode]:
     return episodes(play_games(answers, secrets, rng, consistent=consistent), secrets)
 
 
-def scores(agent: seqel.Agent, secrets: str, count: int) -> dict[str, float]:
-    """Play greedy games and return the win rate, and the mean number of guesses of the games that were won."""
-    env = Wordle(secrets=secrets)  # type: ignore[arg-type]
-    found = seqel.evaluate(agent, lambda: Wordle(secrets=secrets), count, seed=20_000)  # type: ignore[arg-type]
-    returns = np.array(found.returns)
-    won = returns > -env.guesses
-    return {"won": float(won.mean()), "guesses": float(1.0 - returns[won].mean()) if won.any() else 0.0, "games": count}
+class EachSecret(Wordle):
+    """Episode n, which is reset with the seed n, has the n-th secret: so that a set of secrets is played exactly once."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        code = self.secrets[(seed or 0) % len(self.secrets)]
+        return super().reset(seed=seed, options={"secret": "".join(chr(ord("a") + letter) for letter in code)})
 
 
-def run(method: str, consistent: float, seed: int, games: int, updates: int, episodes_: int) -> dict[str, Any]:
+def scores(agent: seqel.Agent, secrets: Secrets, mask: Mask = "words") -> dict[str, Any]:
+    """Play each secret once, greedily. Return the share of games won, with its 95 % interval, and their mean guesses."""
+    count = len(EachSecret(secrets=secrets).secrets)
+    found = seqel.evaluate(agent, lambda: EachSecret(secrets=secrets, mask=mask), count)
+    assert found.successes is not None
+    guesses = [1.0 - value for value, won in zip(found.returns, found.successes, strict=True) if won]
+    return {
+        "won": found.success, "interval": found.success_interval, "guesses": float(np.mean(guesses)) if guesses else 0.0,
+        "games": count,
+    }  # fmt: skip
+
+
+def both(agent: seqel.Agent, mask: Mask = "words") -> dict[str, Any]:
+    """Return the scores on secrets of training, and on secrets that were held out."""
+    return {"seen": scores(agent, "train", mask), "held_out": scores(agent, "held-out", mask)}
+
+
+def run(method: str, consistent: float, seed: int, games: int, updates: int) -> dict[str, Any]:
     preset, settings, share = METHODS[method]
     recorded = record(games, consistent, seed)
     if share < 1.0:
@@ -130,14 +147,16 @@ def run(method: str, consistent: float, seed: int, games: int, updates: int, epi
                 file=sys.stderr,
             )
 
+    began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         agent = seqel.train(
             data=data, steps=updates, seed=seed, preset=preset, settings=NETWORK | settings, out=Path(folder) / "run",
             progress=show,
         )  # fmt: skip
+    seconds = time.perf_counter() - began
     return {
         "method": method, "data": consistent, "seed": seed, "games": games, "updates": updates, "commit": commit(),
-        "seen": scores(agent, "train", episodes_), "held_out": scores(agent, "held-out", episodes_),
+        "seconds": seconds, "consistent": both(agent, "consistent"), **both(agent),
     }  # fmt: skip
 
 
@@ -146,30 +165,31 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", type=float, default=[0.25, 0.5])
     parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--games", type=int, default=20_000)
+    parser.add_argument("--games", type=int, default=200_000)
     parser.add_argument("--updates", type=int, default=5_000)
-    parser.add_argument("--episodes", type=int, default=500, help="games played to measure")
     parser.add_argument("--table", action="store_true", help="print the finished runs instead of running any")
     given = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
-    print("| data | method | seed | won, seen secrets | guesses | won, held-out secrets | guesses |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| data | method | seed | won, seen secrets | guesses | won, held-out | guesses | the same, if the mask allows "
+        "only words that agree with all marks: won, seen | guesses | won, held-out | guesses |\n" + "|---" * 11 + "|"
+    )
     for seed in given.seeds:
         for data in given.data:
             for method in given.method:
                 name = "".join(letter for letter in method if letter.isalnum())
                 path = RESULTS / f"{name}-{data}-{given.games}-seed{seed}.json"
                 if not path.exists() and not given.table:
-                    found = run(method, data, seed, given.games, given.updates, given.episodes)
+                    found = run(method, data, seed, given.games, given.updates)
                     path.write_text(json.dumps(found, indent=1) + "\n")
                 if path.exists():
                     found = json.loads(path.read_text())
-                    seen, held = found["seen"], found["held_out"]
-                    print(
-                        f"| {data} | {method} | {seed} | {seen['won']:.1%} | {seen['guesses']:.2f} | {held['won']:.1%} | "
-                        f"{held['guesses']:.2f} |",
-                        flush=True,
-                    )
+                    figures = [
+                        f"{one['won']:.1%} | {one['guesses']:.2f}"
+                        for part in (found, found["consistent"])
+                        for one in (part["seen"], part["held_out"])
+                    ]
+                    print(f"| {data} | {method} | {seed} | {' | '.join(figures)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -100,11 +100,33 @@ def test_the_mask_leads_to_words_only() -> None:
 
 
 def test_without_a_mask_what_is_no_word_has_no_marks() -> None:
-    env = Wordle(answers=SOME, secrets="all", mask=False)
+    env = Wordle(answers=SOME, secrets="all", mask="none")
     found = play(env, ["zzzzz", "slate"], "crane")
     assert found[4][1] == -1.0 and found[4][0]["letters"].tolist() == [101] * 5
     assert found[9][0]["letters"].tolist() == [74, 46, 4, 78, 20]
     assert "action_mask" not in found[0][4]
+
+
+def test_the_consistent_mask_leads_to_words_that_agree_with_all_marks() -> None:
+    answers = list(word_list("answers"))[::5]
+    env = Wordle(answers=answers, secrets="all", mask="consistent")
+    codes, rng = codes_of(answers), np.random.default_rng(0)
+    for seed in range(30):
+        _, info = env.reset(seed=seed)
+        over, written, left = False, "", codes
+        while not over:
+            prefix = codes_of([written])[0] if written else np.zeros(0, np.int64)
+            agree = left[(left[:, : len(prefix)] == prefix).all(axis=1)]
+            assert set(np.flatnonzero(info["action_mask"])) == set(agree[:, len(prefix)])
+            letter = int(rng.choice(np.flatnonzero(info["action_mask"])))
+            written += chr(ord("a") + letter)
+            seen, _, over, _, info = env.step(letter)
+            if len(written) == 5 and not over:
+                guess, written = codes_of([written])[0], ""
+                shown = seen["letters"] - 2 - 4 * guess
+                left = np.array([word for word in left if by_definition(tuple(guess), tuple(word)) == shown.tolist()])
+    with pytest.raises(ConfigError, match="mask: expected one of none, words, consistent"):
+        Wordle(answers=SOME, mask="some")  # type: ignore[arg-type]
 
 
 def test_a_fifth_of_the_answers_is_held_out() -> None:

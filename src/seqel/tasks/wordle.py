@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gymnasium
 import numpy as np
@@ -29,6 +29,7 @@ NOTHING, CODES, UNMARKED = 0, 1 + 4 * LETTERS, -1
 HELD_OUT = 0.2  # share of the answers that are never a secret in training
 
 Secrets = Literal["train", "held-out", "all"]
+Mask = Literal["none", "words", "consistent"]
 
 
 @cache
@@ -107,8 +108,9 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
     have to be remembered. Reward: -1 for a wrong guess, 0 for the right one, so the return is minus the number of wrong
     guesses. `info["is_success"]` at the end; the secret is `info["secret"]`.
 
-    With `mask`, `info["action_mask"]` allows the letters that continue some allowed word. Without, what is no word is a wrong
-    guess without marks. secrets: "train", "held-out" (a fifth of the answers), or "all".
+    mask: what `info["action_mask"]` allows: "words": letters that continue some allowed word; "consistent": that continue one
+    that agrees with all marks so far; "none": there is no mask, and what is no word is a wrong guess without marks.
+    secrets: "train", "held-out" (a fifth of the answers), or "all".
 
     Raises ConfigError (a bad list), SpaceError (an action that is no letter, or is masked), EnvironmentFault (a step without
     an open episode).
@@ -120,18 +122,21 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
         self,
         secrets: Secrets = "train",
         words: Literal["answers", "guesses"] = "answers",
-        mask: bool = True,
+        mask: Mask = "words",
         guesses: int = 6,
         answers: Sequence[str] | None = None,
     ) -> None:
         if guesses < 1:
             raise ConfigError(f"guesses: expected at least 1, got {guesses}")
+        if mask not in get_args(Mask):
+            raise ConfigError(f"mask: expected one of {', '.join(get_args(Mask))}, got {mask!r}")
         every = list(word_list("answers") if answers is None else answers)
         allowed = list(word_list("guesses")) if words == "guesses" and answers is None else every
         self.secrets = codes_of(split_secrets(every, secrets) or every)
-        self.length, self.guesses, self.masked = self.secrets.shape[1], guesses, mask
+        self.length, self.guesses, self.mask = self.secrets.shape[1], guesses, mask
         self.metadata = {"render_modes": [], "seqel": {"discount": 1.0, "context": guesses * self.length + 1}}
-        self._words = {tuple(word) for word in codes_of(allowed).tolist()}
+        self._allowed = self._left = codes_of(allowed)
+        self._words = {tuple(word) for word in self._allowed.tolist()}
         self._next = _trie(self._words)
         self._none = np.zeros(LETTERS, np.bool_)
         self.observation_space = spaces.Dict(
@@ -156,6 +161,7 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
             self._secret = codes_of([str(options["secret"])])[0]
         self._written, self._made, self._over = (), 0, False
         self._last[:] = NOTHING
+        self._left = self._allowed
         return self._observe(), self._info()
 
     def step(self, action: np.int64 | int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -163,7 +169,7 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
             raise EnvironmentFault("expected a reset before this step: no episode is open")
         if not self.action_space.contains(action):
             raise SpaceError(f"expected a letter, 0 to {LETTERS - 1}, got {action!r}")
-        if self.masked and not self._next[self._written][action]:
+        if self.mask != "none" and not self.allowed(self._written)[action]:
             raise SpaceError(f"expected a letter that the mask allows, got {chr(ord('a') + int(action))!r}")
         self._written = (*self._written, int(action))
         if len(self._written) < self.length:
@@ -171,7 +177,10 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
         guess, self._written = np.array(self._written, np.int64), ()
         self._made += 1
         known = tuple(guess.tolist()) in self._words
-        self._last = observed(guess, feedback(guess, self._secret) if known else UNMARKED)
+        marks = feedback(guess, self._secret)
+        self._last = observed(guess, marks if known else UNMARKED)
+        if self.mask == "consistent":
+            self._left = self._left[(feedback(guess, self._left) == marks).all(axis=1)]
         right = bool((guess == self._secret).all())
         self._over = right or self._made == self.guesses
         info = self._info()
@@ -180,7 +189,12 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
         return self._observe(), 0.0 if right else -1.0, self._over, False, info
 
     def allowed(self, written: Sequence[int] | NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which letters continue a word after the letters that are written, (26,); none does after a whole word."""
+        """Return which letters the mask allows after the letters that are written, (26,); none after a whole word."""
+        count = len(written)
+        if self.mask == "consistent" and count < self.length:
+            found = self._none.copy()
+            found[self._left[(self._left[:, :count] == np.asarray(written)).all(axis=1), count]] = True
+            return found
         return self._next.get(tuple(int(letter) for letter in written), self._none).copy()
 
     def _observe(self) -> dict[str, Any]:
@@ -191,7 +205,7 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
         return {"letters": letters, "place": np.int64(len(self._written)), "guess": np.int64(self._made)}
 
     def _info(self) -> dict[str, Any]:
-        return {"action_mask": self.allowed(self._written)} if self.masked else {}
+        return {"action_mask": self.allowed(self._written)} if self.mask != "none" else {}
 
 
 def _trie(words: set[tuple[int, ...]]) -> dict[tuple[int, ...], NDArray[np.bool_]]:

@@ -1,0 +1,105 @@
+"""Wordle in the environment: Q-learning from nothing, or continued from recorded games, with either mask.
+
+    python benchmarks/wordle_online.py [--mask words consistent] [--start RUN/agent] [--steps 2000000] [--seeds 0] [--table]
+
+With the mask "consistent" the agent may only guess words that agree with all marks, as the player that draws among them does,
+which it is compared with: both then know the same words and the same rule. Secrets are drawn from four fifths of the answers.
+Each finished run is a JSON file in benchmarks/results/wordle-online/ and is not run again; an interrupted one continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import seqel
+from learn import commit
+from seqel.runs.run_config import CONFIG
+from seqel.tasks.wordle import Mask, Wordle, split_secrets, word_list
+from seqel.tasks.wordle_players import play_games
+from wordle import NETWORK, both
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "wordle-online"
+
+
+def show(record: Any) -> None:
+    """Print a validation."""
+    if record.validation is not None:
+        found = record.validation
+        print(
+            f"{record.env_steps:,} steps {record.seconds:.0f} s: {found.mean:.3f}, won {found.success:.1%}",
+            file=sys.stderr,
+        )
+
+
+def run(mask: Mask, seed: int, steps: int, start: str | None, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    folder, began = HERE.parent / "runs" / name, time.perf_counter()
+    make = partial(Wordle, mask=mask)
+    if (folder / CONFIG).exists():
+        agent = seqel.resume(folder, env=make, progress=show)
+    else:
+        agent = seqel.train(
+            make, steps=steps, seed=seed, settings=NETWORK | settings, start=start, out=folder, progress=show
+        )
+    return {
+        "mask": mask, "seed": seed, "steps": steps, "start": start, "settings": settings, "commit": commit(),
+        "seconds": time.perf_counter() - began, **both(agent, mask),
+    }  # fmt: skip
+
+
+def players(seed: int) -> dict[str, dict[str, Any]]:
+    """Return how the scripted players do on the held-out secrets, ten games each for the one that draws."""
+    answers = word_list("answers")
+    held = split_secrets(answers, "held-out")
+    found = {}
+    for name, times, entropy in (("draws among words that agree", 10, False), ("largest entropy", 1, True)):
+        games = play_games(answers, held * times, np.random.default_rng(seed), entropy=entropy)
+        won = [game[-1] == secret for game, secret in zip(games, held * times, strict=True)]
+        guesses = [len(game) for game, win in zip(games, won, strict=True) if win]
+        found[name] = {"won": float(np.mean(won)), "guesses": float(np.mean(guesses)), "games": len(games)}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mask", nargs="+", choices=("words", "consistent"), default=["words", "consistent"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--steps", type=int, default=2_000_000)
+    parser.add_argument("--start", help="the folder of an agent that was trained on recorded games")
+    parser.add_argument("--name", default="", help="added to the names of runs and results")
+    parser.add_argument("--set", nargs="+", default=[], metavar="SETTING=VALUE", help="changes to the settings")
+    parser.add_argument("--table", action="store_true", help="print the finished runs instead of running any")
+    given = parser.parse_args()
+    settings = {key: json.loads(value) for key, _, value in (one.partition("=") for one in given.set)}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    if not given.table:
+        (RESULTS / "players.json").write_text(json.dumps(players(0), indent=1) + "\n")
+    for name, one in json.loads((RESULTS / "players.json").read_text()).items():
+        print(f"{name}: held-out secrets won {one['won']:.1%}, {one['guesses']:.2f} guesses")
+    print(
+        "| mask | start | steps | seed | won, seen secrets | guesses | won, held-out | guesses |\n" + "|---" * 8 + "|"
+    )
+    for mask in given.mask:
+        for seed in given.seeds:
+            name = f"wordle-{mask}-{'recorded' if given.start else 'nothing'}{given.name}-seed{seed}"
+            path = RESULTS / f"{name}.json"
+            if not path.exists() and not given.table:
+                found = run(mask, seed, given.steps, given.start, name, settings)
+                path.write_text(json.dumps(found, indent=1) + "\n")
+            if path.exists():
+                found = json.loads(path.read_text())
+                figures = [f"{one['won']:.1%} | {one['guesses']:.2f}" for one in (found["seen"], found["held_out"])]
+                start = "recorded games" if found["start"] else "nothing"
+                print(f"| {mask} | {start} | {found['steps']:,} | {seed} | {' | '.join(figures)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
