@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +58,10 @@ def test_samples_are_kept_and_a_damaged_file_is_noticed(tmp_path: Path) -> None:
 def test_rewards_by_token_sum_to_the_reward() -> None:
     chosen = sampling()
     sample = Sample("a", "bab", 2.0, tokens=[3, 2, 3, TOKENIZER.end])
-    (one,) = by_token([sample], chosen)  # the number of a: 1 in the prompt, and one more after the second token
+    one = by_token(sample, chosen)  # the number of a: 1 in the prompt, and one more after the second token
     assert one.gains == [1.0, 1.0, 0.0, 0.0] and returns_of(one).tolist() == [2.0, 1.0, 0.0, 0.0]
-    (less,) = by_token([Sample("a", "bab", 0.5, tokens=[3, 2, 3, TOKENIZER.end])], chosen)  # compared with others
-    assert less.gains == [1.0, 1.0, 0.0, -1.5]
+    less, _ = compared([one, replace(one, reward=5.0)], 2)
+    assert less.gains == [1.0, 1.0, 0.0, -3.5] and less.reward == -1.5
     assert returns_of(sample).tolist() == [2.0]
     columns = as_dataset([one], TOKENIZER, 6).buffer.slots.columns
     assert np.asarray(columns["reward"])[:5].tolist() == [0.0, 1.0, 1.0, 0.0, 0.0]

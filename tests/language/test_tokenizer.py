@@ -17,6 +17,8 @@ def test_texts_come_back(size: int) -> None:
         tokens = tokenizer.encode(text)
         assert tokenizer.decode([BEGIN, *tokens, END]) == text
         assert all(END != token != BEGIN and token < tokenizer.size for token in tokens)
+    whole = [BEGIN, *tokenizer.encode("a 生 ?"), END]
+    assert tokenizer.decode_prefixes(whole) == [tokenizer.decode(whole[: end + 1]) for end in range(len(whole))]
     again = tokenizer_from_json(tokenizer.to_json())
     assert (again.size, again.encode(TEXTS[0])) == (tokenizer.size, tokenizer.encode(TEXTS[0]))
 

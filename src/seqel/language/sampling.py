@@ -34,6 +34,7 @@ class Sampling:
     count: int  # texts per round
     group: int  # of them, for the same prompt, one after the other
     seed: int
+    partial: bool = False  # the reward of an unfinished text means something: it is computed after every token
 
     def texts(self, agent: Agent, number: int) -> list[Sample]:
         """Write the texts of a round: in the first, with the base policy; in the others, it ends what the agent began.
@@ -57,7 +58,8 @@ class Sampling:
             tokens = [*more, *self._drawn(one)][: self.length]
             text = self.tokenizer.decode(tokens)
             reward = reward_of(self.reward, prompt, text, self.pairs)
-            found.append(Sample(prompt, text, reward, tokens, len(more)))
+            sample = Sample(prompt, text, reward, tokens, len(more))
+            found.append(by_token(sample, self) if self.partial else sample)
         return found
 
     def _write(self, agent: Agent, starts: list[list[int]], dial: float, rng: np.random.Generator) -> list[Written]:
@@ -71,29 +73,28 @@ def compared(samples: Sequence[Sample], group: int) -> list[Sample]:
     """Return samples with their rewards less the mean of their group's, so many neighbours; alone, as they are.
 
     What does not depend on the text alters no choice (as in REINFORCE's leave-one-out baseline, arXiv:2402.14740), and the
-    variance between prompts is gone.
+    variance between prompts is gone. Of rewards by token, the last one is changed.
     """
     if group == 1:
         return list(samples)
     rewards = np.array([one.reward for one in samples]).reshape(-1, group)
-    less = (rewards - rewards.mean(axis=1, keepdims=True)).reshape(-1).tolist()
-    return [replace(one, reward=reward) for one, reward in zip(samples, less, strict=True)]
+    found = []
+    for one, mean in zip(samples, rewards.mean(axis=1).repeat(group).tolist(), strict=True):
+        gains = one.gains and [*one.gains[:-1], one.gains[-1] - mean]
+        found.append(replace(one, reward=one.reward - mean, gains=gains))
+    return found
 
 
-def by_token(samples: Sequence[Sample], sampling: Sampling) -> list[Sample]:
-    """Return samples with their rewards by token: by how much each changed the reward of the text so far.
+def by_token(sample: Sample, sampling: Sampling) -> Sample:
+    """Return a sample with its reward by token: by how much each changed the reward of the text so far.
 
     The sum is the reward, so the optimal policy stays the same (potential-based shaping, Ng, Harada & Russell 1999), and
     values are of what is still to come.
     """
-    found = []
-    for one in samples:
-        assert one.tokens is not None
-        parts = (sampling.tokenizer.decode(one.tokens[:end]) for end in range(1, len(one.tokens)))
-        worth = [reward_of(sampling.reward, one.prompt, part, sampling.pairs) for part in parts]
-        # the last one is the reward of the whole text, which may have been compared with others
-        found.append(replace(one, gains=np.diff([0.0, *worth, one.reward]).tolist()))
-    return found
+    assert sample.tokens is not None
+    parts = sampling.tokenizer.decode_prefixes(sample.tokens[:-1])
+    worth = [reward_of(sampling.reward, sample.prompt, part, sampling.pairs) for part in parts]
+    return replace(sample, gains=np.diff([0.0, *worth, sample.reward]).tolist())
 
 
 def returns_of(sample: Sample) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,10 @@ class Tokenizer(ABC):
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens; those that begin and end it are left out."""
 
+    def decode_prefixes(self, tokens: Sequence[int]) -> list[str]:
+        """Return the text of the first token, of the first two, and so on."""
+        return [self.decode(tokens[:end]) for end in range(1, len(tokens) + 1)]
+
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Return what is needed to make this tokenizer again, as plain values."""
@@ -85,6 +89,10 @@ class Characters(Tokenizer):
         known = (*self.characters, self.UNKNOWN)
         return "".join(known[token - SPECIAL] for token in tokens if token >= SPECIAL)
 
+    def decode_prefixes(self, tokens: Sequence[int]) -> list[str]:
+        text, lengths = self.decode(tokens), accumulate(int(token >= SPECIAL) for token in tokens)
+        return [text[:length] for length in lengths]
+
     def to_json(self) -> dict[str, Any]:
         return {"tokens": "characters", "characters": self.characters}
 
@@ -113,6 +121,12 @@ class BytePairs(Tokenizer):
     def decode(self, tokens: Sequence[int]) -> str:
         found: str = self._tokenizer.decode([token - SPECIAL for token in tokens if token >= SPECIAL])
         return found
+
+    def decode_prefixes(self, tokens: Sequence[int]) -> list[str]:
+        kept = [token - SPECIAL for token in tokens if token >= SPECIAL]
+        lengths = accumulate(int(token >= SPECIAL) for token in tokens)
+        texts = ["", *self._tokenizer.decode_batch([kept[:end] for end in range(1, len(kept) + 1)])]
+        return [texts[length] for length in lengths]
 
     def to_json(self) -> dict[str, Any]:
         return {"tokens": "byte pairs", "vocabulary": self.vocabulary}

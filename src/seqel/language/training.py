@@ -33,7 +33,7 @@ from seqel.errors import CheckpointError, ConfigError, DataError
 from seqel.integrity import read_sealed, sealed_line
 from seqel.language.episodes import Reward, Sample, as_dataset, reward_of
 from seqel.language.reading import Text, split_prompts
-from seqel.language.sampling import Sampling, by_token, compared, returns_of, stored_samples
+from seqel.language.sampling import Sampling, compared, returns_of, stored_samples
 from seqel.language.settings import ASKED, BASE, IMITATION, IMITATION_ONLY, VALUES, VALUES_OF, Method, settings_for
 from seqel.language.tokenizer import ModelTokens, Tokenizer, make_tokenizer, tokenizer_from_json
 from seqel.networks.qnetwork import QNetwork
@@ -127,12 +127,12 @@ def train_text(
         data, start = as_dataset(judged, tokenizer, length), folder / IMITATION / "agent"
         agent = _run(folder / f"{VALUES}-1", data, updates[1], start, seed, chosen | VALUES_OF[method], progress)
     else:
-        sampling = Sampling([one.prompt for one in given], tokenizer, reward, pairs, length, samples, group, seed)
+        prompts = [one.prompt for one in given]
+        sampling = Sampling(prompts, tokenizer, reward, pairs, length, samples, group, seed, partial)
         judged = []
         start = folder / BASE
         for number in range(1, rounds + 1):
-            written = compared(stored_samples(folder / f"samples-{number}.jsonl", agent, sampling, number), group)
-            judged += by_token(written, sampling) if partial else written
+            judged += compared(stored_samples(folder / f"samples-{number}.jsonl", agent, sampling, number), group)
             if number == 1:
                 _with_range(agent, _range(judged)).save(start)
             run, data = folder / f"{VALUES}-{number}", as_dataset(judged, tokenizer, length)
