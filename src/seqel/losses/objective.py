@@ -90,6 +90,7 @@ def term_losses(
     count = None if batch.log_count is None else batch.log_count[:, :-1, None]
     advantage = None
     if online.value is not None:
-        advantage = (action_values(target.q.detach()[:, :-1], batch.action)[..., 0] - online.value[:, :-1]) / scale
+        action = torch.zeros_like(batch.action) if target.taken else batch.action
+        advantage = (action_values(target.q.detach()[:, :-1], action)[..., 0] - online.value[:, :-1]) / scale
     step = TermInput(batch, online, target, scale, config, mask, count, advantage)
     return [(term, *term.loss(step)) for term in terms]

@@ -20,7 +20,16 @@ from seqel.losses.td import (
 )
 from seqel.types import QOutput, SequenceBatch
 
-__all__ = ["allowed_actions", "bootstraps", "next_outputs", "pick", "q_targets", "without_first", "without_last"]
+__all__ = [
+    "allowed_actions",
+    "bootstraps",
+    "next_outputs",
+    "pick",
+    "q_targets",
+    "reads_every_value",
+    "without_first",
+    "without_last",
+]
 
 
 def allowed_actions(batch: SequenceBatch, online: QOutput) -> Tensor | None:
@@ -50,6 +59,18 @@ def bootstraps(batch: SequenceBatch, config: ObjectiveConfig) -> bool:
     return bool((batch.discount[last] != 0.0).any())
 
 
+def reads_every_value(batch: SequenceBatch, config: ObjectiveConfig) -> bool:
+    """Return whether any target of a batch depends on the values of actions other than the recorded one.
+
+    With a state value (IQL), only traces that ask whether the recorded action was greedy do.
+    """
+    if batch.policy is not None:
+        return True
+    if config.iql_expectile > 0.0:
+        return config.lambda_ > 0.0 and config.trace != "peng"
+    return bootstraps(batch, config)
+
+
 def q_targets(
     batch: SequenceBatch, online: QOutput, target: QOutput, config: ObjectiveConfig, support: float = 0.0
 ) -> Tensor:
@@ -63,9 +84,9 @@ def q_targets(
     policy head supports (BCQ). With several action dimensions the best action is the best of each dimension, and its value
     is the mean of their values (Seyde et al. 2023, arXiv:2210.12566).
     """
-    if online.taken:  # nothing bootstraps (`bootstraps`)
+    if online.taken and config.iql_expectile == 0.0:  # nothing bootstraps (`bootstraps`)
         return peng_lambda(batch.reward, batch.discount, torch.zeros_like(batch.reward), batch.valid, 1.0)[..., None]
-    mask = supported_actions(online, support, allowed_actions(batch, online))
+    mask = None if online.taken else supported_actions(online, support, allowed_actions(batch, online))
     bootstrap = _bootstrap(batch, online, target, config, mask)  # (B, T, K)
     policies = bootstrap.shape[-1]
     # the K values are independent of each other, so they are stacked as further windows

@@ -12,7 +12,7 @@ from torch import Tensor
 from seqel.errors import ConfigError, NonFiniteError
 from seqel.losses.config import ObjectiveConfig
 from seqel.losses.objective import step_loss
-from seqel.losses.targets import bootstraps
+from seqel.losses.targets import bootstraps, reads_every_value
 from seqel.losses.td import masked_mean
 from seqel.losses.terms.registry import active_terms
 from seqel.networks.heads.registry import HEADS
@@ -65,11 +65,12 @@ class Learner:
         self._slow: list[Tensor] = list(self.target.parameters())
         self._reads_target = any(term.reads_target for term in active_terms(objective))
         self._bootstraps = True  # whether the batch at hand needs the target network's values
+        self._taken = False  # whether the batch at hand needs the values of recorded actions alone
         self._reads_values = (
             config.sampled_negatives > 0
             or network.head.values.needs_next_outputs
-            or network.part("state_value") is not None
-            or any(term.reads_values for term in active_terms(objective))
+            or network.action_spec.actions <= FEW
+            or any(term.reads_values or term.reads_target for term in active_terms(objective))
         )
         self._loss = compiled(self._step_losses) if config.compile == "on" else self._step_losses
 
@@ -98,6 +99,7 @@ class Learner:
             NonFiniteError: the loss or a gradient is not finite; the weights are left as they were before this update.
         """
         self._bootstraps = self._reads_target or bootstraps(batch, self.objective)
+        self._taken = not (self._reads_values or reads_every_value(batch, self.objective))
         batch = batch.to(self.device)
         rate = rate_at(self.updates, progress, self.config)
         for group in self.optimizer.param_groups:
@@ -172,11 +174,10 @@ class Learner:
         if self.config.sampled_negatives:
             batch, judged = with_negatives(batch, self.network.action_spec.actions, self.config.sampled_negatives)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            every = self._bootstraps or self._reads_values or batch.policy is not None
-            online = self.network(batch, taken=not every and self.network.action_spec.actions > FEW)
+            online = self.network(batch, taken=self._taken)
             if self._bootstraps:
                 with torch.no_grad():
-                    slow = self.target(batch)
+                    slow = self.target(batch, taken=self._taken)
             else:
                 slow = online.detached()
         head = self.network.head
