@@ -35,7 +35,7 @@ def show(record: Any) -> None:
     if record.validation is not None:
         found = record.validation
         print(
-            f"{record.env_steps:,} steps {record.seconds:.0f} s: {found.mean:.3f}, won {found.success:.1%}",
+            f"{record.steps:,} steps {record.seconds:.0f} s: {found.mean:.3f}, won {found.success:.1%}",
             file=sys.stderr,
         )
 

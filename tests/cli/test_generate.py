@@ -79,6 +79,12 @@ def test_training_on_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     for arguments, said in (
         (["--text", "lines.txt"], "--text needs --reward"), (["--reward", "builtins:len"], "--reward needs --text"),
         (["CartPole-v1", "--text", "lines.txt", "--reward", "builtins:len"], "leave out ENV"),
+        (["CartPole-v1", "--text-length", "5"], "--text-length needs --text"), (["--partial"], "--partial needs --text"),
+        (["--text", "lines.txt", "--text", "pairs.jsonl", "--reward", "builtins:len"], "or pairs in *.jsonl files, got both"),
+        (
+            ["--text", "lines.txt", "--reward", "builtins:len", "--method", "ilql", "--rounds", "2"],
+            "leave out --samples and --rounds",
+        ),
     ):  # fmt: skip
         assert main(["train", *arguments]) != 0
         assert said in capsys.readouterr().err

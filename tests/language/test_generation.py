@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ import pytest
 from seqel.agents.agent import Agent
 from seqel.errors import CheckpointError, ConfigError, DataError
 from seqel.language import generate, read_pairs, read_texts, train_text
+from seqel.language.decoding import read_tokens, step
+from seqel.language.generation import tokenizer_of
 from seqel.language.reading import split_prompts
+from seqel.language.settings import Method
 
 SMALL = {
     "network.width": 16, "network.layers": 1, "network.heads": 2, "network.bins": 21, "replay.batch_tokens": 256,
@@ -114,6 +118,22 @@ def test_implicit_q_learning_learns_from_the_texts_alone(tmp_path: Path) -> None
     assert shares[0] == pytest.approx(0.5, abs=0.1) and shares[1] > 0.9
     with pytest.raises(ConfigError, match="method: expected one of q-sharp, ilql"):
         train_text(["ab"], len, out=tmp_path / "other", method="sarsa")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", ["q-sharp", "ilql"])
+def test_rewards_by_token_give_each_token_its_own_value(method: Method, tmp_path: Path) -> None:
+    """Each "a" is worth 1 where it stands, and the values are of those that are still to come."""
+    texts = ["".join(letters) for letters in product("ab", repeat=5)]
+    agent = train_text(
+        texts, lambda text: float(text.count("a")), out=tmp_path / "run", length=6, updates=(150, 300), samples=64,
+        partial=True, method=method, seed=1, settings=SMALL, progress=False,
+    )  # fmt: skip
+    tokenizer = tokenizer_of(agent)
+    state, latest = read_tokens(agent, [[tokenizer.begin, *tokenizer.encode(text)] for text in ("", "a", "aa", "aaa")])
+    q = step(agent, latest, state).q[:, 0]
+    (a,), (b,) = tokenizer.encode("a"), tokenizer.encode("b")
+    assert q[:, a].tolist() == pytest.approx([3.0, 2.5, 2.0, 1.5], abs=0.4)  # what is still to come, not 3, 3.5, 4, 4.5
+    assert (q[:, a] - q[:, b]).tolist() == pytest.approx([1.0] * 4, abs=0.4)
 
 
 def test_further_rounds_reach_what_the_base_policy_hardly_writes(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -145,8 +145,11 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         return _resume(arguments, output)
     if arguments.writing.text:
         return _train_on_text(arguments, output)
-    if arguments.writing.reward is not None:
-        raise ConfigError("--reward needs --text FILE")
+    ignored = [
+        field.name for field in fields(arguments.writing) if getattr(arguments.writing, field.name) != field.default
+    ]
+    if ignored:
+        raise ConfigError(f"--{ignored[0].replace('_', '-')} needs --text FILE")
     if arguments.env is None and arguments.config is None and not arguments.data:
         raise ConfigError("expected ENV (an id, module:Id-v0 or module:ClassName), --data FILE, or --resume DIR")
     config = settings_of(arguments)

@@ -102,7 +102,12 @@ def train_on_text(
         raise ConfigError("--text needs --reward module:function, a function from a text to a number")
     reward = named_function(given.reward, "--reward")
     files = given.text
-    pairs = all(Path(file).suffix == ".jsonl" for file in files)
+    kinds = {Path(file).suffix == ".jsonl" for file in files}
+    if len(kinds) > 1:
+        raise ConfigError("--text: expected texts, or pairs in *.jsonl files, got both")
+    (pairs,) = kinds
+    if given.method == "ilql" and not {given.samples, given.rounds} <= {None}:
+        raise ConfigError("--method ilql learns from the given texts alone: leave out --samples and --rounds")
     texts = read_pairs(files) if pairs else read_texts(files)
     count = sum(len("".join(text)) for text in texts)
     output.note(f"{len(texts):,} {'pairs of prompt and text' if pairs else 'texts'} of {count:,} characters")

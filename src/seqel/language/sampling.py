@@ -56,11 +56,18 @@ class Sampling:
         found = []
         for prompt, more, one in zip(prompts, begun, ended, strict=True):
             tokens = [*more, *self._drawn(one)][: self.length]
-            text = self.tokenizer.decode(tokens)
-            reward = reward_of(self.reward, prompt, text, self.pairs)
-            sample = Sample(prompt, text, reward, tokens, len(more))
-            found.append(by_token(sample, self) if self.partial else sample)
+            found.append(self.judged(Sample(prompt, self.tokenizer.decode(tokens), tokens=tokens, given=len(more))))
         return found
+
+    def judged(self, sample: Sample) -> Sample:
+        """Return a text with its reward, by token where that means something. Raises DataError if the function fails."""
+        sample = replace(sample, reward=reward_of(self.reward, sample.prompt, sample.text, self.pairs))
+        if not self.partial:
+            return sample
+        if sample.tokens is None:
+            tokens = [*self.tokenizer.encode(sample.text), self.tokenizer.end][: self.length]
+            sample = replace(sample, tokens=tokens)
+        return by_token(sample, self)
 
     def _write(self, agent: Agent, starts: list[list[int]], dial: float, rng: np.random.Generator) -> list[Written]:
         return write(agent, starts, self.tokenizer, limit=self.length, rng=rng, dial=dial)

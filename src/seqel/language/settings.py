@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-__all__ = ["ASKED", "BASE", "IMITATION", "IMITATION_ONLY", "VALUES", "VALUES_OF", "Method", "settings_for"]
+__all__ = ["ASKED", "BASE", "IMITATION", "IMITATION_ONLY", "VALUES", "Method", "settings_for", "settings_of_values"]
 
 # what a training's folder holds (`seqel.language.training`)
 ASKED, IMITATION, BASE, VALUES = "text.json", "imitation", "base", "values"
@@ -26,6 +26,9 @@ OF_MANY: dict[str, Any] = {"network.value": "scalar"}
 OF_ILQL: dict[str, Any] = {
     "network.value": "scalar", "network.dueling": False, "network.critics": 2, "network.state_value": True,
 }  # fmt: skip
+# Rewards by token come right after what earned them, and the rest of a text would only be noise in a target: returns are
+# bootstrapped from the state value, which is that of the policy that wrote the texts (their expectile 1/2 is the mean).
+OF_PARTIAL: dict[str, Any] = {"network.state_value": True}
 OF_MODEL: dict[str, Any] = {
     "network.trunk": "pretrained", "network.actions": "tokens", "network.value": "scalar", "network.dueling": False,
     "network.critics": 1, "replay.batch_tokens": 512, "learner.learning_rate": 5e-4,
@@ -39,9 +42,19 @@ VALUES_OF: dict[Method, dict[str, Any]] = {
         "objective.trace": "peng",
     },
 }  # fmt: skip
+VALUES_OF_PARTIAL: dict[str, Any] = {"objective.iql_expectile": 0.5, "objective.lambda_": 0.9}
 
 
-def settings_for(method: Method, tokens: int, model: str | None) -> dict[str, Any]:
-    """Return the settings that all runs of a training share. tokens: their number; model: a pretrained one, if any."""
+def settings_for(method: Method, tokens: int, model: str | None, partial: bool) -> dict[str, Any]:
+    """Return the settings that all runs of a training share.
+
+    tokens: their number. model: a pretrained one, if any. partial: rewards come by token.
+    """
     found = BASIC | (OF_MANY if tokens > MANY else {}) | (OF_ILQL if method == "ilql" else {})
-    return found if model is None else found | OF_MODEL | {"network.model": model}
+    found |= {} if model is None else OF_MODEL | {"network.model": model}
+    return found | (OF_PARTIAL if partial else {})
+
+
+def settings_of_values(method: Method, partial: bool) -> dict[str, Any]:
+    """Return what the runs that fit values have besides."""
+    return VALUES_OF[method] | (VALUES_OF_PARTIAL if partial and method == "q-sharp" else {})

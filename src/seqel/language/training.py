@@ -6,8 +6,8 @@ Training has these parts, whose results are in one folder:
     imitation/        a run: the base policy, a language model of the texts (behaviour cloning)
     base/             the same agent, with a support for the values that fits the rewards
     samples-1.jsonl   texts that the base policy wrote, with their rewards
-    values-1/         a run: the distribution of the return of these texts, after every token (no bootstrap), beside further
-                      cloning of them, which leaves the base policy as it is
+    values-1/         a run: the distribution of the return of these texts, after every token (no bootstrap, unless rewards
+                      come by token), beside further cloning of them, which leaves the base policy as it is
     samples-2.jsonl   in each further round, texts that the agent began, turned towards reward, and the base policy ended
     values-2/         a run: the same, from all samples so far
     values/agent      the agent of the last round
@@ -31,10 +31,19 @@ import numpy as np
 from seqel.agents.agent import Agent
 from seqel.errors import CheckpointError, ConfigError, DataError
 from seqel.integrity import read_sealed, sealed_line
-from seqel.language.episodes import Reward, Sample, as_dataset, reward_of
+from seqel.language.episodes import Reward, Sample, as_dataset
 from seqel.language.reading import Text, split_prompts
 from seqel.language.sampling import Sampling, compared, returns_of, stored_samples
-from seqel.language.settings import ASKED, BASE, IMITATION, IMITATION_ONLY, VALUES, VALUES_OF, Method, settings_for
+from seqel.language.settings import (
+    ASKED,
+    BASE,
+    IMITATION,
+    IMITATION_ONLY,
+    VALUES,
+    Method,
+    settings_for,
+    settings_of_values,
+)
 from seqel.language.tokenizer import ModelTokens, Tokenizer, make_tokenizer, tokenizer_from_json
 from seqel.networks.qnetwork import QNetwork
 from seqel.runs.api import OnRecord, resume, train
@@ -118,17 +127,17 @@ def train_text(
     folder, tokenizer = Path(out), _begin(Path(out), asked, texts)
     given = split_prompts(texts, prompt)
     longest = max((len(tokenizer.encode(one.prompt)) for one in given), default=0)
-    kind = settings_for(method, tokenizer.size, model)
+    kind, of_values = settings_for(method, tokenizer.size, model, partial), settings_of_values(method, partial)
     chosen = kind | {"network.context": longest + length + 1} | (settings or {})
     data = as_dataset(given, tokenizer, length)
     agent = _run(folder / IMITATION, data, updates[0], None, seed, chosen | IMITATION_ONLY, progress)
+    prompts = [one.prompt for one in given]
+    sampling = Sampling(prompts, tokenizer, reward, pairs, length, samples, group, seed, partial)
     if method == "ilql":
-        judged = [replace(one, reward=reward_of(reward, one.prompt, one.text, pairs)) for one in given]
+        judged = [sampling.judged(one) for one in given]
         data, start = as_dataset(judged, tokenizer, length), folder / IMITATION / "agent"
-        agent = _run(folder / f"{VALUES}-1", data, updates[1], start, seed, chosen | VALUES_OF[method], progress)
+        agent = _run(folder / f"{VALUES}-1", data, updates[1], start, seed, chosen | of_values, progress)
     else:
-        prompts = [one.prompt for one in given]
-        sampling = Sampling(prompts, tokenizer, reward, pairs, length, samples, group, seed, partial)
         judged = []
         start = folder / BASE
         for number in range(1, rounds + 1):
@@ -136,7 +145,7 @@ def train_text(
             if number == 1:
                 _with_range(agent, _range(judged)).save(start)
             run, data = folder / f"{VALUES}-{number}", as_dataset(judged, tokenizer, length)
-            agent = _run(run, data, updates[1], start, seed + number - 1, chosen | VALUES_OF[method], progress)
+            agent = _run(run, data, updates[1], start, seed + number - 1, chosen | of_values, progress)
             start = run / "agent"
     agent.info["language"] = {"tokenizer": tokenizer.to_json(), "length": length, "prompt": prompt, "pairs": pairs}
     agent.save(folder / VALUES / "agent")
