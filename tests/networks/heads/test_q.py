@@ -7,7 +7,7 @@ import torch
 
 from seqel.errors import ConfigError
 from seqel.networks.config import NetworkConfig
-from seqel.networks.heads.q import QHead
+from seqel.networks.heads.q import QHead, by_action, gathered
 from seqel.spaces import ActionSpec
 
 VALUES = ["scalar", "hl-gauss", "c51", "quantile"]
@@ -123,3 +123,19 @@ def test_the_action_taken_alone_has_the_same_value(
         assert one.each is not None and every.each is not None
         index = action[..., None, :, None].expand(*action.shape[:-1], 2, len(sizes), 1)
         torch.testing.assert_close(one.each, every.each.gather(-1, index), rtol=1e-4, atol=1e-4)
+
+
+def test_the_weights_of_each_action_are_applied_to_its_steps() -> None:
+    """By action as on a CPU, and gathered as on a GPU: the same outputs and gradients, even where an action never occurs."""
+    index = torch.randint(1, 6, (4, 5, 2))
+    grads = []
+    for way in (by_action, gathered):
+        torch.manual_seed(0)
+        h, weight, bias = (torch.randn(size, requires_grad=True) for size in ((4, 5, 16), (7, 3, 16), (7, 3)))
+        out = way(h, index, weight, bias)
+        assert out.shape == (4, 5, 2, 3)
+        out.square().sum().backward()
+        grads.append([out.detach(), h.grad, weight.grad, bias.grad])
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert grads[0][2] is not None and not grads[0][2][0].any()
