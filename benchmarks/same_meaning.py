@@ -39,7 +39,8 @@ actions = ["0", "1"]
 pair = "text"
 """
 SETTINGS: dict[str, Any] = {
-    "text.encoder": "callable", "network.width": 64, "network.layers": 1, "network.context": 2, "objective.discount": 0.0, "objective.cql_alpha": 0.0,
+    "text.encoder": "callable", "network.width": 64, "network.layers": 1, "network.context": 2, "objective.discount": 0.0,
+    "objective.cql_alpha": 0.0,
     "replay.batch_tokens": 64, "learner.warmup": 20, "validation.every": 25, "threads": 1, "device": "cpu",
 }  # fmt: skip
 ENCODER = USE(threads=1)
@@ -61,7 +62,7 @@ def compared(texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def q_learning(draw: int, texts: list[str], same: NDArray[np.int64], test: list[str]) -> NDArray[np.int64]:
-    """Train on the draw's pairs as sessions of one step, one per answer, with reward 1 for the right one, and return the actions on the test pairs."""
+    """Train on the draw's pairs as sessions of one step, one per answer, and return the actions on the test pairs."""
     with tempfile.TemporaryDirectory() as folder:
         table, schema = Path(folder) / "pairs.csv", Path(folder) / "schema.toml"
         with table.open("w", encoding="utf-8", newline="") as file:
@@ -72,7 +73,7 @@ def q_learning(draw: int, texts: list[str], same: NDArray[np.int64], test: list[
         schema.write_text(SCHEMA)
         agent = seqel.train(
             data=table, schema=schema, steps=150, seed=draw, preset="offline-cql", settings=SETTINGS,
-            text_encoder=compared, out=Path(folder) / "run", progress=lambda r: print(r.updates, r.metrics.get("imitation"), r.metrics.get("loss"), r.validation),
+            text_encoder=compared, out=Path(folder) / "run", progress=False,
         )  # fmt: skip
         decision, _ = agent.act({"text/pair": test})
     return np.asarray(decision.action)

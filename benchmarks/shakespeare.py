@@ -1,12 +1,14 @@
-"""Verses that alliterate: text generation by Q-learning on Shakespeare, beside the best of N texts of the base policy.
+"""Text generation by Q-learning on Shakespeare, beside the best of N texts of the base policy, for two rewards.
 
-    SEQEL_DATA=/folder/of/data python benchmarks/shakespeare.py [--seeds 0 1 2 3 4] [--updates 4000 2000] [--table]
+    SEQEL_DATA=/folder/of/data python benchmarks/shakespeare.py [--reward love alliteration] [--seeds 0 1 2 3 4]
+        [--updates 2000 1500] [--table]
 
 The texts are the paragraphs of tinyshakespeare (one speech each). A tenth of them, by their hash, is held out; its beginnings
-are the prompts that are measured. The reward is the number of words that alliterate: they start with the same letter as the
-word before, and are another word. It means something for an unfinished text, too (`partial`). A text is at most 200
-characters. Each seed is a JSON file in benchmarks/results/shakespeare/ and is not run again; an interrupted training
-continues. `--table` prints what is there.
+are the prompts that are measured. The rewards: how many different words of love a text has (a topic as a bag of words, as in
+Dathathri et al. 2019, arXiv:1912.02164); and how many words alliterate: they start with the same letter as the word before,
+and are another word. Both mean something for an unfinished text, too (`partial`). A text is at most 200 characters. Each seed
+is a JSON file in benchmarks/results/shakespeare/ and is not run again; an interrupted training continues. `--table` prints
+what is there.
 """
 
 from __future__ import annotations
@@ -22,18 +24,31 @@ from pathlib import Path
 from typing import Any
 
 from learn import commit
-from seqel.language import read_texts, train_text
+from seqel.language import generate, read_texts, train_text
 from seqel.language.frontier import draw_frontier, frontier
 from seqel.language.reading import split_prompts
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "shakespeare"
 PROMPT, LENGTH, MEASURED = 16, 200, 300  # characters; characters; prompts
+DIALS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+LOVE = {
+    "love", "loves", "loving", "lover", "heart", "sweet", "kiss", "fair", "gentle", "dear", "beauty", "lips", "eyes",
+    "tender", "bride", "marry",
+}  # fmt: skip
 
 
 def alliterates(text: str) -> float:
     """Return how many words start with the letter of the word before and differ from it."""
     return float(sum(one != two and one[0] == two[0] for one, two in pairwise(re.findall(r"[a-z]+", text.lower()))))
+
+
+def love(text: str) -> float:
+    """Return how many different words of love a text has."""
+    return float(len(LOVE.intersection(re.findall(r"[a-z]+", text.lower()))))
+
+
+REWARDS = {"love": love, "alliteration": alliterates}
 
 
 def speeches() -> tuple[list[str], list[str]]:
@@ -48,45 +63,56 @@ def speeches() -> tuple[list[str], list[str]]:
     )
 
 
-def run(seed: int, updates: tuple[int, int], samples: int) -> dict[str, Any]:
+def run(name: str, seed: int, updates: tuple[int, int], samples: int, rounds: int) -> dict[str, Any]:
+    reward = REWARDS[name]
     learned, held_out = speeches()
     began = time.perf_counter()
     agent = train_text(
-        learned, alliterates, out=HERE.parent / "runs" / f"shakespeare-{seed}", prompt=PROMPT, length=LENGTH, updates=updates,
-        samples=samples, partial=True, seed=seed, settings={"threads": 1, "device": "cpu"},
+        learned, reward, out=HERE.parent / "runs" / f"shakespeare-{name}-{seed}", prompt=PROMPT, length=LENGTH,
+        updates=updates, samples=samples, rounds=rounds, partial=True, seed=seed, settings={"threads": 1, "device": "cpu"},
     )  # fmt: skip
     seconds = time.perf_counter() - began
     prompts = [one.prompt for one in split_prompts(held_out, PROMPT)][:MEASURED]
-    points = frontier(agent, prompts, alliterates, seed=seed)
-    draw_frontier(points, HERE.parent / "docs" / "figures" / "dial.png")
+    points = frontier(agent, prompts, reward, dials=DIALS, seed=seed)
+    draw_frontier(points, HERE.parent / "docs" / "figures" / f"dial-{name}.png")
+    written = {str(dial): generate(agent, prompts[:3], dial=dial, seed=seed) for dial in (0.0, 2.0, 4.0)}
     return {
-        "seed": seed, "updates": list(updates), "samples": samples, "seconds": seconds, "commit": commit(),
-        "data": sum(map(alliterates, held_out)) / len(held_out), "points": [point.to_json() for point in points],
+        "reward": name, "seed": seed, "updates": list(updates), "samples": samples, "rounds": rounds, "seconds": seconds,
+        "commit": commit(), "data": sum(map(reward, held_out)) / len(held_out), "prompts": prompts[:3], "written": written,
+        "points": [point.to_json() for point in points],
     }  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reward", nargs="+", choices=REWARDS, default=list(REWARDS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--updates", nargs=2, type=int, default=[4_000, 2_000])
+    parser.add_argument("--updates", nargs=2, type=int, default=[2_000, 1_500])
     parser.add_argument("--samples", type=int, default=4_000)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="print the finished runs instead of running any")
     given = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     print(
-        "| seed | how | reward (95 %) | KL, nats | perplexity | distinct pairs | repetition |\n|---|---|---|---|---|---|---|"
+        "| reward | seed | how | reward (95 %) | KL, nats | perplexity | distinct pairs | repetition |\n"
+        + "|---" * 8
+        + "|"
     )
-    for seed in given.seeds:
-        path = RESULTS / f"seed{seed}.json"
-        if not path.exists() and not given.table:
-            path.write_text(json.dumps(run(seed, tuple(given.updates), given.samples), indent=1) + "\n")
-        if path.exists():
-            for point in json.loads(path.read_text())["points"]:
-                low, high = point["interval"]
-                print(
-                    f"| {seed} | {point['name']} | {point['reward']:.3f} ({low:.3f} to {high:.3f}) | {point['kl']:.2f} | "
-                    f"{point['perplexity']:.2f} | {point['distinct']:.3f} | {point['repetition']:.3f} |"
-                )
+    for name in given.reward:
+        for seed in given.seeds:
+            path = RESULTS / f"{name}-seed{seed}.json"
+            if not path.exists() and not given.table:
+                found = run(name, seed, tuple(given.updates), given.samples, given.rounds)
+                path.write_text(json.dumps(found, indent=1) + "\n")
+            if path.exists():
+                for point in json.loads(path.read_text())["points"]:
+                    low, high = point["interval"]
+                    print(
+                        f"| {name} | {seed} | {point['name']} | {point['reward']:.3f} ({low:.3f} to {high:.3f}) | "
+                        f"{point['kl']:.2f} | {point['perplexity']:.2f} | {point['distinct']:.3f} | "
+                        f"{point['repetition']:.3f} |",
+                        flush=True,
+                    )
 
 
 if __name__ == "__main__":
