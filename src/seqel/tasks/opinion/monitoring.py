@@ -1,0 +1,167 @@
+"""Opinion monitoring: read messages about companies as they come, and give an alert soon after a crisis begins.
+
+The sentences are real ones (`seqel.tasks.opinion.sentences`); when they come, and when a crisis begins, is simulated
+(`seqel.tasks.opinion.stream`). What is hidden is whether a company is in a crisis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from seqel.errors import ConfigError, EnvironmentFault
+from seqel.tasks.arguments import require_action
+from seqel.tasks.opinion.sentences import Opinions, Split
+from seqel.tasks.opinion.stream import Setting, Stream, draw_stream
+
+__all__ = ["ALERT", "WAIT", "Costs", "OpinionMonitoring"]
+
+WAIT, ALERT = 0, 1
+LONGEST = 500  # characters of a message
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What alerts are worth. Raises ConfigError if a number is not finite, or has the wrong sign."""
+
+    found: float = 1.0  # the first alert about a company in a crisis, at once
+    half_life: float = 12.0  # hours after which such an alert is worth half as much
+    false_alarm: float = -0.5
+    tired: float = -0.1  # each alert, times the number of alerts in the 24 hours before: an analyst reads them all
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            positive = one.name in ("found", "half_life")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ConfigError(f"costs: {one.name}: expected a finite number, got {value!r}")
+            if value <= 0.0 if positive else value > 0.0:
+                expected = "above 0" if positive else "of at most 0"
+                raise ConfigError(f"costs: {one.name}: expected a number {expected}, got {value!r}")
+
+
+class OpinionMonitoring(gymnasium.Env[dict[str, Any], np.int64]):
+    """A stream of messages about several companies; after each, wait, or give an alert about the company that it is about.
+
+    Observation: "text", the message; "company", its number; "gap", the logarithm of 1 + the hours since the message before;
+    "same", likewise since the last message about this company; "alerted", hours since the last alert about it, likewise
+    (20 if there was none). The times of the messages thus say how many there are.
+
+    Actions: 0, wait; 1, alert. Reward: as in `Costs`; an alert about a company in a crisis counts once, and falls by half
+    with every `half_life` hours of delay; later alerts about it, and alerts about calm companies, are false alarms. An
+    episode ends with the stream (terminated). `info` has "in_crisis" and "sentiment" of the message, for measuring: the agent
+    does not see them.
+
+    Raises ConfigError (a bad argument), SpaceError (an action that does not exist), EnvironmentFault (a step without an open
+    episode).
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own shape)
+
+    def __init__(
+        self,
+        opinions: Opinions,
+        split: Split = "train",
+        setting: Setting | Mapping[str, Any] | None = None,
+        costs: Costs | None = None,
+        hours: float = 48.0,
+        onset: float | None = None,
+    ) -> None:
+        if not math.isfinite(hours) or hours < 1.0:
+            raise ConfigError(f"hours: expected at least 1, got {hours}")
+        self.setting = Setting(**setting) if isinstance(setting, Mapping) else setting or Setting()
+        self.costs, self.hours, self.onset = costs or Costs(), float(hours), onset
+        self.sentences = opinions.sentences[split]
+        self.metadata = {"render_modes": [], "seqel": {"discount": 0.99, "context": 256}}
+        above = spaces.Box(0.0, np.inf, (1,), np.float32)
+        self.observation_space = spaces.Dict(
+            {
+                "text": spaces.Text(LONGEST, min_length=0, charset=opinions.characters),
+                "company": spaces.Discrete(self.setting.companies),
+                "gap": above,
+                "same": above,
+                "alerted": above,
+            }
+        )
+        self.action_space = spaces.Discrete(2)
+        self._stream: Stream | None = None
+        self._place = 0
+        self._begin(self.setting.companies)
+
+    def _begin(self, companies: int) -> None:
+        self._before = np.full(companies, -np.inf)  # time of the last message about each company
+        self._alerted = np.full(companies, -np.inf)  # time of the last alert about it
+        self._found = np.zeros(companies, np.bool_)  # its crisis has had an alert
+        self._alerts: list[float] = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start a stream; one without messages is drawn again. `options={"stream": a Stream}` plays that one."""
+        super().reset(seed=seed)
+        self._stream = (options or {}).get("stream")
+        while self._stream is None or not len(self._stream.time):
+            self._stream = draw_stream(self.np_random, self.setting, self.hours, self.onset)
+        self._place = 0
+        self._begin(len(self._stream.onset))
+        return self._observe(), self._info()
+
+    def step(self, action: np.int64 | int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        stream = self._stream
+        if stream is None:
+            raise EnvironmentFault("expected a reset before this step: no episode is open")
+        chosen = require_action(self.action_space, action, "0 (wait) or 1 (alert)")
+        time, company = float(stream.time[self._place]), int(stream.company[self._place])
+        reward = self._alert(time, company) if chosen == ALERT else 0.0
+        self._before[company] = time
+        if self._place + 1 == len(stream.time):
+            seen, info = self._observe(), self._info()
+            self._stream = None
+            return seen, reward, True, False, info
+        self._place += 1
+        return self._observe(), reward, False, False, self._info()
+
+    def _alert(self, time: float, company: int) -> float:
+        """Give an alert and return what it is worth."""
+        assert self._stream is not None
+        costs, delay = self.costs, time - self._stream.onset[company]
+        self._alerts = [one for one in self._alerts if time - one < 24.0]
+        reward = costs.tired * len(self._alerts)
+        if delay >= 0.0 and not self._found[company]:
+            self._found[company] = True
+            reward += costs.found * 0.5 ** (delay / costs.half_life)
+        else:
+            reward += costs.false_alarm
+        self._alerts.append(time)
+        self._alerted[company] = time
+        return float(reward)
+
+    def _observe(self) -> dict[str, Any]:
+        stream, place = self._stream, self._place
+        assert stream is not None
+        time, company = float(stream.time[place]), int(stream.company[place])
+        some = self.sentences[int(stream.sentiment[place])]
+        gap = time - float(stream.time[place - 1]) if place else time
+        return {
+            "text": some[int(self.np_random.integers(len(some)))][:LONGEST], "company": np.int64(company),
+            "gap": _since(gap), "same": _since(time - self._before[company]),
+            "alerted": _since(time - self._alerted[company]),
+        }  # fmt: skip
+
+    def _info(self) -> dict[str, Any]:
+        stream, place = self._stream, self._place
+        assert stream is not None
+        company = int(stream.company[place])
+        return {
+            "time": float(stream.time[place]), "sentiment": int(stream.sentiment[place]),
+            "in_crisis": bool(stream.time[place] >= stream.onset[company]),
+        }  # fmt: skip
+
+
+def _since(hours: float) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return log(1 + hours), at most 20."""
+    return np.array([min(20.0, math.log1p(hours))], np.float32)
