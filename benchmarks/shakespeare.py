@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import time
 import zlib
 from itertools import pairwise
@@ -67,8 +68,14 @@ def run(name: str, seed: int, updates: tuple[int, int], samples: int, rounds: in
     reward = REWARDS[name]
     learned, held_out = speeches()
     began = time.perf_counter()
+    out = HERE.parent / "runs" / f"shakespeare-{name}-{seed}"
+    for other in REWARDS.keys() - {name}:  # the base policy does not depend on the reward
+        source = HERE.parent / "runs" / f"shakespeare-{other}-{seed}"
+        if not out.exists() and (source / "base").exists():
+            shutil.copytree(source / "imitation", out / "imitation")
+            shutil.copy(source / "text.json", out)
     agent = train_text(
-        learned, reward, out=HERE.parent / "runs" / f"shakespeare-{name}-{seed}", prompt=PROMPT, length=LENGTH,
+        learned, reward, out=out, prompt=PROMPT, length=LENGTH,
         updates=updates, samples=samples, rounds=rounds, partial=True, seed=seed, settings={"threads": 1, "device": "cpu"},
     )  # fmt: skip
     seconds = time.perf_counter() - began

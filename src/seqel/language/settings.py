@@ -28,7 +28,7 @@ OF_ILQL: dict[str, Any] = {
 }  # fmt: skip
 # Rewards by token come right after what earned them, and the rest of a text would only be noise in a target: returns are
 # bootstrapped from the state value, which is that of the policy that wrote the texts (their expectile 1/2 is the mean).
-OF_PARTIAL: dict[str, Any] = {"network.state_value": True}
+OF_PARTIAL: dict[str, Any] = {"network.state_value": True, "network.value": "scalar"}
 OF_MODEL: dict[str, Any] = {
     "network.trunk": "pretrained", "network.actions": "tokens", "network.value": "scalar", "network.dueling": False,
     "network.critics": 1, "replay.batch_tokens": 512, "learner.learning_rate": 5e-4,
@@ -42,7 +42,11 @@ VALUES_OF: dict[Method, dict[str, Any]] = {
         "objective.trace": "peng",
     },
 }  # fmt: skip
-VALUES_OF_PARTIAL: dict[str, Any] = {"objective.iql_expectile": 0.5, "objective.lambda_": 0.9}
+# Most of the variance of the targets is how much of a text is left; what a single token earns is a small part of it, which
+# needs the larger weight to be learned (docs/experiments.md, "Text").
+VALUES_OF_PARTIAL: dict[str, Any] = {
+    "objective.iql_expectile": 0.5, "objective.lambda_": 0.9, "objective.td_weight": 5.0,
+}  # fmt: skip
 
 
 def settings_for(method: Method, tokens: int, model: str | None, partial: bool) -> dict[str, Any]:

@@ -1,0 +1,143 @@
+"""How soon detectors find a crisis in a stream of opinions, at the same number of false alarms: what Q-learning has to beat.
+
+    SEQEL_DATA=/folder/of/data python benchmarks/opinion_detectors.py [--seeds 0 1 2 3 4] [--budget 500] [--table]
+
+Sentences of the Financial PhraseBank. All detectors read one classifier: logistic regression on the vectors of the frozen
+all-MiniLM-L6-v2, trained on the training sentences, its regularisation chosen by log-loss on validation sentences. Their
+parameters (the size of the crisis that the charts assume) are chosen by the mean delay on streams of validation sentences.
+Thresholds are set for the budget (company-hours per false alarm) on calm streams of validation sentences; false alarms and
+delays are then measured on streams of test sentences. One JSON file per seed in benchmarks/results/opinion-detectors/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from learn import commit
+from seqel.evaluation.statistics import bootstrap_interval
+from seqel.tasks.opinion import detectors
+from seqel.tasks.opinion.detectors import Detector, Read
+from seqel.tasks.opinion.measures import hours_between_false_alarms, measure, threshold_for
+from seqel.tasks.opinion.sentences import SENTIMENTS, SPLITS, Split, read_opinions
+from seqel.tasks.opinion.stream import TEXTBOOK, Setting, Stream, draw_stream
+from seqel.texts.config import TextConfig
+from seqel.texts.make import make_reader
+
+RESULTS = Path(__file__).parent / "results" / "opinion-detectors"
+MODEL = os.environ.get("MINILM", "sentence-transformers/all-MiniLM-L6-v2")
+SETTINGS = {"full": Setting(), "textbook": TEXTBOOK}
+ONSET, HOURS = 192.0, 288.0  # the rules that look at seven days know them when a crisis begins
+STREAMS = {"full": 100, "textbook": 800}  # of each kind
+
+
+@cache
+def classified() -> tuple[dict[Split, list[NDArray[np.float64]]], NDArray[np.float64]]:
+    """Return the chances of the sentiments of all sentences, by split and true sentiment, and their shares in training."""
+    opinions = read_opinions(
+        next((Path(os.environ["SEQEL_DATA"]) / "financial-phrasebank").glob("*.csv")), encoding="latin-1"
+    )
+    reader = make_reader(TextConfig(encoder="pretrained", model=MODEL, length=64))
+    assert reader is not None
+    vectors = {split: [reader.read(list(some)) for some in opinions.sentences[split]] for split in SPLITS}
+    x = {split: np.concatenate(some) for split, some in vectors.items()}
+    y = {split: np.repeat(np.arange(3), [len(one) for one in some]) for split, some in vectors.items()}
+
+    def nats(model: LogisticRegression, split: Split) -> float:
+        return -float(np.log(model.predict_proba(x[split])[np.arange(len(y[split])), y[split]]).mean())
+
+    fitted = [LogisticRegression(C=c, max_iter=2_000).fit(x["train"], y["train"]) for c in (0.3, 1.0, 3.0, 10.0, 30.0)]
+    best = min(fitted, key=lambda one: nats(one, "validation"))
+    share = np.bincount(y["train"]) / len(y["train"])
+    return {split: [best.predict_proba(one) for one in some] for split, some in vectors.items()}, share
+
+
+def streams(setting: str, split: Split, onset: float, seed: int) -> tuple[list[Stream], list[Read]]:
+    """Draw streams, and what the classifier says of a sentence that is drawn for each message."""
+    chances, _ = classified()
+    rng = np.random.default_rng((seed, SPLITS.index(split), int(np.isfinite(onset))))
+    found = [draw_stream(rng, SETTINGS[setting], HOURS, onset) for _ in range(STREAMS[setting])]
+    reads = []
+    for one in found:
+        said = np.empty((len(one.time), len(SENTIMENTS)))
+        for sentiment, some in enumerate(chances[split]):
+            places = np.flatnonzero(one.sentiment == sentiment)
+            said[places] = some[rng.integers(len(some), size=len(places))]
+        reads.append(Read(one.time, one.company, said))
+    return found, reads
+
+
+def candidates() -> dict[str, list[Detector]]:
+    """Return the detectors, each with the values of its parameter."""
+    _, prior = classified()
+    sizes = (0.3, 0.45, 0.6, 0.8)
+    return {
+        "CUSUM": [detectors.cusum(prior, size) for size in sizes],
+        "Shiryaev-Roberts": [detectors.shiryaev_roberts(prior, size) for size in sizes],
+        "last hour against 12 hours": [detectors.last_hour],
+        "mean + k standard deviations of 7 days": [detectors.seven_days],
+        "share of the 7-day mean": [detectors.seven_days_and_a_half],
+        "volume alone": [detectors.volume],
+    }
+
+
+def run(setting: str, seed: int, budget: float) -> dict[str, Any]:
+    calm = {split: streams(setting, split, np.inf, seed) for split in ("validation", "test")}
+    struck = {split: streams(setting, split, ONSET, seed) for split in ("validation", "test")}
+    found: dict[str, Any] = {}
+    for name, some in candidates().items():
+        best: tuple[float, float, Detector] | None = None
+        for one in some:
+            threshold = threshold_for(
+                budget, calm["validation"][0], [one(read) for read in calm["validation"][1]], HOURS
+            )
+            alerts = measure(struck["validation"][0], [one(read) for read in struck["validation"][1]], threshold, HOURS)
+            if best is None or alerts.mean < best[0]:
+                best = (alerts.mean, threshold, one)
+        assert best is not None
+        _, threshold, chosen = best
+        numbers = [chosen(read) for read in calm["test"][1]]
+        alerts = measure(struck["test"][0], [chosen(read) for read in struck["test"][1]], threshold, HOURS)
+        found[name] = {
+            "delay": alerts.mean, "interval": bootstrap_interval(alerts.delays), "missed": alerts.missed / len(alerts.delays),
+            "between": hours_between_false_alarms(calm["test"][0], numbers, threshold, HOURS), "crises": len(alerts.delays),
+        }  # fmt: skip
+    return {"setting": setting, "seed": seed, "budget": budget, "commit": commit(), "found": found}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--setting", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--budget", type=float, default=500.0, help="company-hours per false alarm")
+    parser.add_argument("--table", action="store_true", help="print the finished runs instead of running any")
+    given = parser.parse_args()
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    print(
+        "| setting | seed | detector | delay, hours (95 %) | missed | hours between false alarms |\n" + "|---" * 6 + "|"
+    )
+    for setting in given.setting:
+        for seed in given.seeds:
+            path = RESULTS / f"{setting}-seed{seed}.json"
+            if not path.exists() and not given.table:
+                path.write_text(json.dumps(run(setting, seed, given.budget), indent=1) + "\n")
+            if path.exists():
+                for name, one in json.loads(path.read_text())["found"].items():
+                    low, high = one["interval"]
+                    print(
+                        f"| {setting} | {seed} | {name} | {one['delay']:.1f} ({low:.1f} to {high:.1f}) | "
+                        f"{one['missed']:.1%} | {one['between']:.0f} |",
+                        flush=True,
+                    )
+
+
+if __name__ == "__main__":
+    main()
