@@ -61,7 +61,10 @@ def test_what_is_observed() -> None:
         ([0, 0, 1, 0, 0, 0], [0, 0, 1.0, 0, 0, 0]),  # at once
         ([0, 0, 0, 1, 0, 0], [0, 0, 0, 0.5, 0, 0]),  # six hours later
         ([0, 1, 0, 1, 0, 0], [0, -0.5, 0, 0.5 - 0.1, 0, 0]),  # the first too early, so that the analyst is tired
-        ([1, 1, 1, 1, 1, 1], [-0.5, -0.6, 1.0 - 0.2, -0.5 - 0.3, -0.5 - 0.4, -0.5]),  # a day later nobody is tired
+        (
+            [1, 1, 1, 1, 1, 1],
+            [-0.5, -0.6, 1.0 - 0.2, -0.5 - 0.3, -0.5 - 0.4, -0.5],
+        ),  # a day later the analyst is not tired
     ],
 )
 def test_what_alerts_are_worth(actions: list[int], expected: list[float]) -> None:

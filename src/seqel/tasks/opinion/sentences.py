@@ -43,7 +43,8 @@ class Opinions:
     def of(cls, rows: Iterable[tuple[str, str]]) -> Opinions:
         """Make the splits of (sentence, sentiment). Raises DataError if a sentiment is not known.
 
-        A sentence that occurs twice counts once. If its sentiments differ, it is left out: nobody knows which is right.
+        A sentence that occurs twice counts once. If its sentiments differ, it is left out, because it is not known which is
+        right.
         """
         of_text: dict[str, str | None] = {}
         for text, sentiment in rows:

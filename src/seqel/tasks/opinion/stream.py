@@ -27,7 +27,7 @@ NEVER = np.inf
 class Setting:
     """What makes the task hard. Raises ConfigError if a number is out of range.
 
-    A pair is the smallest and the largest value, drawn anew for each crisis; with two equal numbers it is known.
+    A pair is the smallest and the largest value, drawn again for each crisis; with two equal numbers it is known.
     """
 
     companies: int = 8
@@ -65,7 +65,7 @@ TEXTBOOK = Setting(
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Messages in order of time, and what nobody is told: when each company's crisis began."""
+    """Messages in order of time, and what is hidden from the agent: when each company's crisis began."""
 
     time: NDArray[np.float64]  # (N,) hours since the start
     company: NDArray[np.int64]  # (N,)
