@@ -5,7 +5,8 @@
 The games are played by a mixture: with probability `--data` a guess agrees with all marks so far, else it is any answer.
 Secrets are drawn from four fifths of the answers. Every method gets the same games, network and number of updates, and the
 same mask, which allows the letters that continue an answer. Every secret is then played once, greedily. Each finished run is
-a JSON file in benchmarks/results/wordle/ and is not run again; `--table` prints what is there.
+a JSON file in benchmarks/results/wordle/ and is not run again, and an interrupted training continues. `--table` prints what
+is there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import numpy as np
 import seqel
 from learn import commit
 from seqel.replay.in_memory_dataset import InMemoryDataset
+from seqel.runs.run_config import CONFIG
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.tasks.wordle import UNMARKED, Mask, Secrets, Wordle, codes_of, feedback, observed, split_secrets, word_list
 from seqel.tasks.wordle_players import play_games
@@ -129,7 +130,7 @@ def both(agent: seqel.Agent, mask: Mask = "words") -> dict[str, Any]:
     return {"seen": scores(agent, "train", mask), "held_out": scores(agent, "held-out", mask)}
 
 
-def run(method: str, consistent: float, seed: int, games: int, updates: int) -> dict[str, Any]:
+def run(name: str, method: str, consistent: float, seed: int, games: int, updates: int) -> dict[str, Any]:
     preset, settings, share = METHODS[method]
     recorded = record(games, consistent, seed)
     if share < 1.0:
@@ -147,12 +148,13 @@ def run(method: str, consistent: float, seed: int, games: int, updates: int) -> 
                 file=sys.stderr,
             )
 
-    began = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
+    began, folder = time.perf_counter(), Path(__file__).parent.parent / "runs" / f"wordle-{name}"
+    if (folder / CONFIG).exists():
+        agent = seqel.resume(folder, data=data, progress=show)
+    else:
         agent = seqel.train(
-            data=data, steps=updates, seed=seed, preset=preset, settings=NETWORK | settings, out=Path(folder) / "run",
-            progress=show,
-        )  # fmt: skip
+            data=data, steps=updates, seed=seed, preset=preset, settings=NETWORK | settings, out=folder, progress=show
+        )
     seconds = time.perf_counter() - began
     return {
         "method": method, "data": consistent, "seed": seed, "games": games, "updates": updates, "commit": commit(),
@@ -177,10 +179,10 @@ def main() -> None:
     for seed in given.seeds:
         for data in given.data:
             for method in given.method:
-                name = "".join(letter for letter in method if letter.isalnum())
-                path = RESULTS / f"{name}-{data}-{given.games}-seed{seed}.json"
+                name = f"{''.join(letter for letter in method if letter.isalnum())}-{data}-{given.games}-seed{seed}"
+                path = RESULTS / f"{name}.json"
                 if not path.exists() and not given.table:
-                    found = run(method, data, seed, given.games, given.updates)
+                    found = run(name, method, data, seed, given.games, given.updates)
                     path.write_text(json.dumps(found, indent=1) + "\n")
                 if path.exists():
                     found = json.loads(path.read_text())
