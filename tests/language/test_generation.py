@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from itertools import product
 from pathlib import Path
@@ -49,6 +50,12 @@ def test_texts_are_repeatable_and_one_list_per_prompt(writer: Path) -> None:
         == [["c"]]
         == generate(writer, ["a"], dial=9.0, temperature=0.0)
     )
+
+
+def test_each_part_keeps_the_weights_that_do_best_at_what_it_learns(writer: Path) -> None:
+    for part, metric in (("imitation", "imitation"), ("values-1", "unexplained")):
+        records = [json.loads(line) for line in (writer / part / "metrics.jsonl").read_text().splitlines()]
+        assert [one["validation"]["metric"] for one in records if one.get("validation")] == [metric]
 
 
 def test_what_is_no_writer_is_refused(writer: Path, tmp_path: Path) -> None:

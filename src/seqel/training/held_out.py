@@ -142,7 +142,7 @@ class Sums:
         floor = 1e-6 * float(self.network.head.scale) ** 2
         unexplained = self.error / steps / max(variance, floor)
         nats = self.nats / steps if objective.cloning_weight > 0.0 else None
-        imitates = nats is not None and self.network.config.policy_head == "greedy"
+        imitates = nats is not None and (self.network.config.policy_head == "greedy" or objective.td_weight == 0.0)
         return HeldOut(
             mean=-nats if imitates and nats is not None else -unexplained,
             unexplained=unexplained,

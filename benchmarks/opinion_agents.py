@@ -1,0 +1,128 @@
+"""A Q-network that watches opinions, beside the detectors of `opinion_detectors.py`, at the same number of false alarms.
+
+    SEQEL_DATA=/folder/of/data python benchmarks/opinion_agents.py [--setting full] [--seeds 0] [--steps 400000] [--table]
+
+The agent is trained in the environment on streams of training sentences; it reads them through the frozen all-MiniLM-L6-v2.
+Its number after each message is Q(alert) - Q(wait), whose threshold is set on calm streams of validation sentences, as for
+the detectors; the streams are the same. One JSON file per seed in benchmarks/results/opinion-agents/; an interrupted
+training continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import seqel
+from learn import commit
+from opinion_detectors import HOURS, MODEL, ONSET, SETTINGS, streams
+from seqel.evaluation.statistics import bootstrap_interval
+from seqel.runs.run_config import CONFIG
+from seqel.tasks.opinion.measures import hours_between_false_alarms, measure, threshold_for
+from seqel.tasks.opinion.monitoring import ALERT, WAIT, OpinionMonitoring
+from seqel.tasks.opinion.sentences import Opinions, Split, read_opinions
+from seqel.tasks.opinion.stream import Stream
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "opinion-agents"
+TRAINING: dict[str, Any] = {
+    "text.encoder": "pretrained", "text.model": MODEL, "text.length": 64, "network.width": 64, "network.layers": 2,
+    "network.context": 256, "threads": 1, "device": "cpu",
+}  # fmt: skip
+
+
+def numbers(
+    agent: seqel.Agent, opinions: Opinions, split: Split, setting: str, some: list[Stream]
+) -> list[NDArray[np.float64]]:
+    """Return Q(alert) - Q(wait) after each message of each stream, if the agent only ever waits."""
+    envs = [OpinionMonitoring(opinions, split, SETTINGS[setting], hours=HOURS) for _ in some]
+    seen = [
+        env.reset(seed=place, options={"stream": one})[0]
+        for place, (env, one) in enumerate(zip(envs, some, strict=True))
+    ]
+    found = [np.zeros(len(one.time)) for one in some]
+    state = None
+    for step in range(max(len(one.time) for one in some)):
+        going = [place for place, one in enumerate(some) if step < len(one.time)]
+        batch = {name: [seen[place][name] for place in going] for name in seen[0]}
+        stacked = {name: values if name == "text" else np.stack(values) for name, values in batch.items()}
+        rows = None if state is None else np.array(going)
+        decision, state = agent.act(
+            stacked, state, reward=0.0, previous_action=None if step == 0 else np.full(len(going), WAIT), rows=rows
+        )
+        for row, place in enumerate(going):
+            found[place][step] = decision.q[row, ALERT] - decision.q[row, WAIT]
+            seen[place] = envs[place].step(WAIT)[0]
+    return found
+
+
+def show(record: Any) -> None:
+    """Print a validation."""
+    if record.validation is not None:
+        print(
+            f"{record.steps:,} steps {record.seconds:.0f} s: {record.validation.mean:.3f}", file=sys.stderr, flush=True
+        )
+
+
+def run(setting: str, seed: int, steps: int, budget: float) -> dict[str, Any]:
+    opinions = read_opinions(
+        next((Path(os.environ["SEQEL_DATA"]) / "financial-phrasebank").glob("*.csv")), encoding="latin-1"
+    )
+    make = partial(OpinionMonitoring, opinions, "train", SETTINGS[setting])
+    folder, began = HERE.parent / "runs" / f"opinion-{setting}-{seed}", time.perf_counter()
+    if (folder / CONFIG).exists():
+        agent = seqel.resume(folder, env=make, progress=show)
+    else:
+        agent = seqel.train(make, steps=steps, seed=seed, settings=TRAINING, out=folder, progress=show)
+    seconds = time.perf_counter() - began
+    calm = {split: streams(setting, split, np.inf, seed)[0] for split in ("validation", "test")}
+    struck = streams(setting, "test", ONSET, seed)[0]
+    found = numbers(agent, opinions, "validation", setting, calm["validation"])
+    threshold = threshold_for(budget, calm["validation"], found, HOURS)
+    between = hours_between_false_alarms(
+        calm["test"], numbers(agent, opinions, "test", setting, calm["test"]), threshold, HOURS
+    )
+    alerts = measure(struck, numbers(agent, opinions, "test", setting, struck), threshold, HOURS)
+    return {
+        "setting": setting, "seed": seed, "budget": budget, "steps": steps, "seconds": seconds, "commit": commit(),
+        "delay": alerts.mean, "interval": bootstrap_interval(alerts.delays), "missed": alerts.missed / len(alerts.delays),
+        "between": between, "crises": len(alerts.delays), "threshold": threshold,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--setting", nargs="+", choices=SETTINGS, default=["full"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--steps", type=int, default=400_000)
+    parser.add_argument("--budget", type=float, default=500.0, help="company-hours per false alarm")
+    parser.add_argument("--table", action="store_true", help="print the finished runs instead of running any")
+    given = parser.parse_args()
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    print("| setting | seed | steps | delay, hours (95 %) | missed | hours between false alarms |\n" + "|---" * 6 + "|")
+    for setting in given.setting:
+        for seed in given.seeds:
+            path = RESULTS / f"{setting}-seed{seed}.json"
+            if not path.exists() and not given.table:
+                path.write_text(json.dumps(run(setting, seed, given.steps, given.budget), indent=1) + "\n")
+            if path.exists():
+                one = json.loads(path.read_text())
+                low, high = one["interval"]
+                print(
+                    f"| {setting} | {seed} | {one['steps']:,} | {one['delay']:.1f} ({low:.1f} to {high:.1f}) | "
+                    f"{one['missed']:.1%} | {one['between']:.0f} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
