@@ -76,6 +76,29 @@ def test_knowing_more_is_worth_more() -> None:
     assert rewards[0].outcomes["left"] == 0.0 and rewards[0].asked == 0.0
 
 
+def test_a_lookahead_expects_changes_of_mind() -> None:
+    env = environment({"changes": 0.4, "unclear": 0.8, "out_of_scope": 0.3})
+    player = Lookahead(env, classify, draws=16)
+    assert player._mixed(np.array([0.5, 0.0, 0.25, 0.0, 0.25])).tolist() == pytest.approx(
+        [0.375, 0.075, 0.225, 0.075, 0.25]
+    )
+    player.belief = np.array([0.5, 0.0, 0.25, 0.0, 0.25])
+    told = float(player._open(player.scoped, -0.5))  # what is said after a change of mind, averaged over draws
+    player.rng = np.random.default_rng(0)
+    player._open = lambda belief, over: told  # type: ignore[method-assign]
+    # 0.45 of 0.75 still want one of the pair; 0.25 are out of scope, and handed over; 0.3 have changed their mind
+    assert player._pair(-0.5) == pytest.approx(0.45 * 1.0 + 0.25 * -0.5 + 0.3 * told)
+
+    class Unaware(Lookahead):
+        """Believes that minds do not change."""
+
+        def _mixed(self, belief: Any) -> Any:
+            return belief
+
+    rewards = [play(env, one(env, classify, draws=16), 200, seed=0).reward for one in (Unaware, Lookahead)]
+    assert rewards[0] < rewards[1]
+
+
 def test_in_the_plain_setting_summed_evidence_is_enough() -> None:
     """Where nothing is hidden but the intent, a lookahead has nothing to win over a tuned threshold."""
     env = environment()

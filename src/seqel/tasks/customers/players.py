@@ -151,7 +151,7 @@ class Evidence(Player):
 class Lookahead(Evidence):
     """Compares answering and handing over with one further question, by simulating what customers would say.
 
-    It knows two probabilities of `Setting`, of sentences of other intents and of leaving; not that minds change. The value
+    It knows three probabilities of `Setting`: of sentences of other intents, of leaving and of changing one's mind. The value
     of a question is that of the best decision after it (one step, as in a POMDP's one-step lookahead), averaged over
     `draws` sentences of the training split.
     """
@@ -168,6 +168,23 @@ class Lookahead(Evidence):
         train = env.utterances.by_intent["train"], env.utterances.out_of_scope["train"]
         training = [*train[0], train[1] or train[0][0]]  # (the last is never drawn if no one is out of scope)
         self.logs = [self.classifier(some[:50]).clip(FLOOR) for some in training]
+        self.scoped = np.append(np.full(intents, 1.0 / intents), 0.0)  # any intent, as after a change of mind
+
+    def act(self, seen: dict[str, Any], first: bool) -> int:
+        if seen["choose"] == DECIDE and seen["asked"] and seen["said"]:
+            # who says something instead of replying has changed their mind; who was asked an open question may have
+            self.belief = self.scoped.copy() if self.pair else self._mixed(self.belief)
+        choice = super().act(seen, first)
+        if seen["choose"] == DECIDE and choice != self.env.offer:
+            self.pair = []
+        return choice
+
+    def _mixed(self, belief: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a belief after the customer may have changed their mind."""
+        changes = self.env.setting.changes * belief[:-1].sum()
+        stays = np.append(np.full(len(belief) - 1, 1.0 - self.env.setting.changes), 1.0)
+        found: NDArray[np.float64] = belief * stays + changes * self.scoped
+        return found
 
     def likelihood(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how probable a sentence is for each intent of the customer, up to a factor.  (..., N + 1) -> the same."""
@@ -175,10 +192,10 @@ class Lookahead(Evidence):
         return found
 
     def hear(self, evidence: NDArray[np.float64]) -> None:
-        self.belief = self._after(self.likelihood(evidence))
+        self.belief = self._after(self.belief, self.likelihood(evidence))
 
-    def _after(self, likelihood: NDArray[np.float64]) -> NDArray[np.float64]:
-        belief = (self.belief + 1e-9) * likelihood
+    def _after(self, belief: NDArray[np.float64], likelihood: NDArray[np.float64]) -> NDArray[np.float64]:
+        belief = (belief + 1e-9) * likelihood
         found: NDArray[np.float64] = belief / belief.sum(axis=-1, keepdims=True)
         return found
 
@@ -189,7 +206,7 @@ class Lookahead(Evidence):
         choices = {int(worth.argmax()): float(worth.max()), env.hand_over: over}
         leaves = {1: setting.impatient, 4: 1.0}.get(int(seen["asked"]), 0.0)
         if leaves < 1.0:
-            found = self._open(over), self._pair(over)
+            found = self._open(self._mixed(self.belief), over), self._pair(over)
             for action, value in zip((env.ask, env.offer), found, strict=True):
                 stays = value + env.costs.clarification
                 choices[action] = leaves * env.costs.left + (1.0 - leaves) * stays
@@ -199,19 +216,24 @@ class Lookahead(Evidence):
         found: NDArray[np.float64] = np.maximum(self.answers(belief).max(axis=-1), over)
         return found
 
-    def _open(self, over: float) -> float:
-        spoken = self.belief @ self.speaks
+    def _open(self, belief: NDArray[np.float64], over: float) -> float:
+        """Return the value of hearing one more sentence from a customer of this belief."""
+        spoken = belief @ self.speaks
         kinds = self.rng.choice(len(spoken), size=self.draws, p=spoken / spoken.sum())
         heard = np.stack([self.logs[kind][self.rng.integers(len(self.logs[kind]))] for kind in kinds])
-        return float(self._best(self._after(self.likelihood(heard)), over).mean())
+        return float(self._best(self._after(belief, self.likelihood(heard)), over).mean())
 
     def _pair(self, over: float) -> float:
-        pair = self.top_two()
-        known = float(self.belief[pair].sum())
-        left = self.belief.copy()
+        """Return the value of a reply to "did you mean A or B?", or of what is said after a change of mind."""
+        pair, changes = self.top_two(), self.env.setting.changes * float(self.belief[:-1].sum())
+        left = self._mixed(self.belief) - changes * self.scoped  # of those who have not changed their mind
+        known = float(left[pair].sum())
         left[pair] = 0.0
-        rest = float(self._best(left / max(left.sum(), 1e-12), over)) if known < 1.0 else 0.0
-        return known * self.env.costs.right + (1.0 - known) * rest
+        rest = float(left.sum())
+        found = known * self.env.costs.right
+        if rest > 1e-12:
+            found += rest * float(self._best(left / rest, over))
+        return found + (changes * self._open(self.scoped, over) if changes else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
