@@ -1,4 +1,7 @@
-"""`seqel data check FILE`: what a table of recorded sessions contains, and what an agent would be trained on."""
+"""`seqel data check FILE`: what a table of recorded sessions contains, and what an agent would be trained on.
+
+`seqel data dialogues FILE` makes such a table of recorded dialogues (`seqel.cli.dialogues`).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from seqel.cli.arguments import Json
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "What a table of recorded sessions contains: is it valid, and what would an agent be trained on?"
+SUMMARY = "What a table of recorded sessions contains, and what an agent would be trained on; tables of dialogues."
 
 EXAMPLES = """
 Without --schema, proposes a schema from the columns' names and types, and checks with it. The table is imported into a
@@ -32,6 +35,8 @@ examples:
   seqel data check sessions.csv.gz --schema schema.toml   check with the schema
   seqel data check sessions.parquet --html report.html    with plots, one page to send to a colleague
   seqel data check "2026-*.jsonl" --schema schema.toml --json
+  seqel data dialogues chats.jsonl --out table.jsonl --outcome resolved=1 --outcome lost=-1
+                                                          then: seqel train --data table.jsonl --schema table.toml
 """
 
 PATIENCE = 3.0  # seconds between progress messages
@@ -44,7 +49,12 @@ class Arguments:
     """The arguments of `seqel data`."""
 
     what: Annotated[
-        Literal["check"], Positional, arg(help="check: read the table and report its content", help_behavior_hint="")
+        Literal["check", "dialogues"],
+        Positional,
+        arg(
+            help="check: read the table and report its content; dialogues: make a table of dialogues",
+            help_behavior_hint="",
+        ),
     ]
     files: Annotated[
         tuple[str, ...],
@@ -78,11 +88,22 @@ class Arguments:
         Path | None,
         arg(metavar="FILE", help="write a report with plots to this file, one HTML page", help_behavior_hint=""),
     ] = None
+    out: Annotated[
+        Path | None,
+        arg(metavar="FILE", help="dialogues: the table (JSON lines); its schema is next to it", help_behavior_hint=""),
+    ] = None
+    outcome: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="NAME=REWARD", help="dialogues: what an outcome is worth", help_behavior_hint="(repeatable)"),
+    ] = ()
     json: Json = False
 
 
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:
-    """Propose or read the schema, import, analyse. Returns the result of `analyse`, and the schema."""
+    """Propose or read the schema, import, analyse. Returns the result of `analyse`, and the schema.
+
+    For dialogues: what was converted.
+    """
     from rich.markup import escape
 
     from seqel.datasets.dataset import load
@@ -94,6 +115,12 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
     if not arguments.files:
         raise ConfigError("expected at least one FILE")
+    if arguments.what == "dialogues":
+        from seqel.cli.dialogues import convert
+
+        return convert(arguments, output)
+    if arguments.out is not None or arguments.outcome:
+        raise ConfigError(f"--{'outcome' if arguments.out is None else 'out'} is for: seqel data dialogues")
     unsure: list[str] = []
     given = {role: name for role in ROLES if (name := getattr(arguments, role)) is not None}
     if arguments.schema is not None:

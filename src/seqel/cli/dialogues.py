@@ -1,0 +1,63 @@
+"""`seqel data dialogues FILE --out TABLE`: makes a table of sessions of recorded dialogues."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+from seqel.cli.arguments import pairs
+from seqel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from seqel.cli.data import Arguments
+    from seqel.cli.output import Output
+
+__all__ = ["convert"]
+
+MOST = 12  # actions that are shown; --json has all
+FOR_DIALOGUES = ("what", "files", "out", "outcome", "json")
+
+
+def convert(arguments: Arguments, output: Output) -> dict[str, Any]:
+    """Write the table and its schema. Returns both files, and what was found in the dialogues."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from seqel.datasets.dialogues import convert_dialogues
+    from seqel.datasets.inspection.analysis import bar
+
+    for one in fields(arguments):
+        if one.name not in FOR_DIALOGUES and getattr(arguments, one.name) is not None:
+            raise ConfigError(f"--{one.name} is for: seqel data check")
+    if arguments.out is None:
+        raise ConfigError("seqel data dialogues: expected --out FILE, the table to write, such as table.jsonl")
+    if arguments.out.suffix == ".toml":
+        raise ConfigError(
+            f"--out: expected a name like table.jsonl, because the schema is the .toml, got {arguments.out}"
+        )
+    outcomes: dict[str, float] = {}
+    for name, value in pairs(arguments.outcome, "--outcome").items():
+        try:
+            outcomes[name] = float(value)
+        except ValueError:
+            raise ConfigError(f"--outcome {name}: expected a number, got {value!r}") from None
+    found = convert_dialogues(arguments.files, arguments.out, outcomes)
+    schema = arguments.out.with_suffix(".toml")
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    table.add_row("dialogues", f"{found.dialogues:,} with {found.rows:,} decisions")
+    if found.without_decision:
+        table.add_row("", f"{found.without_decision:,} more, without a decision, were left out")
+    for place, (name, count) in enumerate(list(found.actions.items())[:MOST]):
+        table.add_row(
+            "" if place else "actions", f"{escape(name):>24}  {bar(count / found.rows)} {count / found.rows:.1%}"
+        )
+    if len(found.actions) > MOST:
+        table.add_row("", f"{'':>24}  and {len(found.actions) - MOST} more")
+    for place, (name, count) in enumerate(found.outcomes.items()):
+        table.add_row("" if place else "outcomes", f"{escape(name):>24}  {count:,} times, worth {outcomes[name]:g}")
+    output.show(table)
+    output.show("", f"written: {arguments.out} and {schema}")
+    output.show(f"next: seqel data check {arguments.out} --schema {schema}")
+    return {"table": str(arguments.out), "schema": str(schema), **asdict(found)}

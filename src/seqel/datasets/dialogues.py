@@ -1,0 +1,156 @@
+"""Turns recorded dialogues into a table of sessions: one row per decision of the agent.
+
+A dialogue is a line of JSON:
+
+    {"id": "a17", "outcome": "resolved", "turns": [
+        {"role": "customer", "text": "I lost my card"},
+        {"role": "agent", "action": "ask", "text": "Where did you last use it?"},
+        {"role": "customer", "text": "In Rome"},
+        {"role": "agent", "action": "answer: card lost", "reward": -0.1}]}
+
+A row has what the customer said since the agent's last turn, the action that the agent took, and its reward: that of the
+turn, if it has one; the last row has the outcome's in addition. What is said after the agent's last turn is not needed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seqel.datasets.schema import Schema
+from seqel.errors import DataError
+from seqel.storage import atomic_write
+
+__all__ = ["CUSTOMER", "DIALOGUES", "Converted", "convert_dialogues", "rows_of"]
+
+CUSTOMER, AGENT = "customer", "agent"
+# the columns of the table
+DIALOGUES = Schema("dialogue", "action", "reward", {"said": "text"}, order="turn", text_length=256)
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What was found in the files."""
+
+    dialogues: int  # that have a decision
+    rows: int
+    without_decision: int  # dialogues that were left out, because no turn has an action
+    actions: dict[str, int]  # how often each was taken, the most frequent first
+    outcomes: dict[str, int]  # how many dialogues have each outcome that has a name
+
+
+def convert_dialogues(
+    files: Sequence[str | Path], out: str | Path, outcomes: Mapping[str, float] | None = None
+) -> Converted:
+    """Write the table of these dialogues as JSON lines, and next to it, with the suffix .toml, its schema.
+
+    outcomes: the reward of each outcome that has a name. An outcome that is a number is its own reward.
+
+    Raises DataError, which names the line, if one is no dialogue or an identifier occurs twice, and if no dialogue has a
+    decision. StorageError: the table cannot be written.
+    """
+    seen: set[str] = set()
+    actions: dict[str, int] = {}
+    named: dict[str, int] = {}
+    lines: list[str] = []
+    dialogues = without = 0
+    for where, dialogue in _read(files):
+        rows = rows_of(dialogue, where, outcomes or {})
+        if not rows:
+            without += 1
+            continue
+        name = rows[0]["dialogue"]
+        if name in seen:
+            raise DataError(f"{where}: expected an identifier that no other dialogue has, got {name!r:.80} again")
+        seen.add(name)
+        dialogues += 1
+        if isinstance(dialogue.get("outcome"), str):
+            named[dialogue["outcome"]] = named.get(dialogue["outcome"], 0) + 1
+        for row in rows:
+            actions[row["action"]] = actions.get(row["action"], 0) + 1
+        lines += [json.dumps(row, ensure_ascii=False) for row in rows]
+    if not lines:
+        raise DataError(f"expected at least one dialogue in which a turn of the {AGENT} has an action, got none")
+    atomic_write(Path(out), "\n".join(lines) + "\n")
+    atomic_write(Path(out).with_suffix(".toml"), DIALOGUES.to_toml())
+    return Converted(
+        dialogues, len(lines), without, dict(sorted(actions.items(), key=lambda one: (-one[1], one[0]))), named
+    )
+
+
+def rows_of(dialogue: Mapping[str, Any], where: str, outcomes: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return the rows of a dialogue, one per turn of the agent with an action.
+
+    where: what errors call it. Raises DataError.
+    """
+    turns, name = dialogue.get("turns"), dialogue.get("id", where)
+    if not isinstance(turns, list) or isinstance(name, bool) or not isinstance(name, str | int):
+        raise DataError(f'{where}: expected {{"id": "...", "turns": [...]}}, got {dict(dialogue)!r:.80}')
+    rows: list[dict[str, Any]] = []
+    said: list[str] = []
+    for number, turn in enumerate(turns, 1):
+        place = f"{where}, turn {number}"
+        if not isinstance(turn, dict) or turn.get("role") not in (CUSTOMER, AGENT):
+            raise DataError(f'{place}: expected a turn with the role "{CUSTOMER}" or "{AGENT}", got {turn!r:.80}')
+        if not isinstance(turn.get("text", ""), str):
+            raise DataError(f"{place}: text: expected a text, got {turn['text']!r:.80}")
+        if turn["role"] == CUSTOMER:
+            said.append(turn.get("text", ""))
+        elif turn.get("action") is not None:
+            if not isinstance(turn["action"], str) or not turn["action"]:
+                raise DataError(f"{place}: action: expected a name, got {turn['action']!r:.80}")
+            reward = _number(turn.get("reward", 0.0), f"{place}: reward")
+            rows.append(
+                {
+                    "dialogue": str(name),
+                    "turn": number,
+                    "said": "\n".join(said),
+                    "action": turn["action"],
+                    "reward": reward,
+                }
+            )
+            said = []
+    if rows:
+        rows[-1]["reward"] += _worth(dialogue.get("outcome", 0.0), where, outcomes)
+    return rows
+
+
+def _worth(outcome: Any, where: str, outcomes: Mapping[str, float]) -> float:
+    if not isinstance(outcome, str):
+        return _number(outcome, f"{where}: outcome")
+    if outcome not in outcomes:
+        known = ", ".join(sorted(outcomes)) or "none was given"
+        raise DataError(
+            f"{where}: outcome: expected a number, or an outcome whose reward is known ({known}), got {outcome!r:.80}"
+        )
+    return outcomes[outcome]
+
+
+def _number(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise DataError(f"{what}: expected a finite number, got {value!r:.80}")
+    return float(value)
+
+
+def _read(files: Sequence[str | Path]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield where each dialogue is, and the dialogue."""
+    for file in files:
+        try:
+            with Path(file).open(encoding="utf-8-sig") as lines:
+                for number, line in enumerate(lines, 1):
+                    if not line.strip():
+                        continue
+                    where = f"{file}, line {number}"
+                    try:
+                        found = json.loads(line)
+                    except ValueError as error:
+                        raise DataError(f"{where}: expected a dialogue as JSON, got {line!r:.80}: {error}") from error
+                    if not isinstance(found, dict):
+                        raise DataError(f"{where}: expected a dialogue as a JSON object, got {line!r:.80}")
+                    yield where, found
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{file}: expected JSON lines in UTF-8, but {error}") from error
