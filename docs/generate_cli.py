@@ -11,7 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMANDS = ("check", "data", "train", "evaluate", "settings", "tasks", "bench", "demo")
+from seqel.cli.main import COMMANDS
+
 PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# Command line
 

@@ -17,7 +17,7 @@ import torch
 
 from seqel import storage
 from seqel.errors import CheckpointError, SeqelError, StorageError
-from seqel.storage import atomic_directory, atomic_write, load_tree, save_tree, verify_tree
+from seqel.storage import append_line, atomic_directory, atomic_write, load_tree, save_tree, verify_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -291,3 +291,16 @@ def test_another_version_or_format(tmp_path: Path) -> None:
 def test_no_directory(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="got none"):
         load_tree(tmp_path / "nothing")
+
+
+def test_lines_are_added_and_a_broken_one_stays_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "log.jsonl"
+    append_line(path, "é")
+    append_line(path, "2")
+    assert path.read_text(encoding="utf-8") == "é\n2\n"
+    path.write_text("1\nbro")
+    append_line(path, "3")
+    assert path.read_text() == "1\nbro\n3\n"
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError):
+        append_line(tmp_path / "file" / "log.jsonl", "1")

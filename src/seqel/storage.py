@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Claim",
+    "append_line",
     "atomic_create",
     "atomic_directory",
     "atomic_write",
@@ -92,6 +93,27 @@ def atomic_create(path: Path, data: bytes | str) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file, which is created if it does not exist; it is on the disk when this returns.
+
+    If the file ends in the middle of a line, because a program was killed, the new one begins on its own.
+
+    Raises StorageError (full disk, no permission).
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            whole = True
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                whole = file.read(1) == b"\n"
+            file.write(("" if whole else "\n").encode() + line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise _storage_error(path, error) from error
 
 
 def mapped(shape: tuple[int, ...], dtype: np.dtype[Any], directory: Path) -> NDArray[Any]:

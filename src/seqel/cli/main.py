@@ -25,6 +25,7 @@ COMMANDS = {
     "train": "train an agent, or continue a run (--resume)",
     "evaluate": "play greedy episodes on fresh seeds and report returns with intervals",
     "generate": "write text with an agent that was trained on texts",
+    "chat": "talk to an agent that was trained on recorded dialogues",
     "settings": "every setting with its meaning, range and default, and what the presets change",
     "tasks": "the tasks that come with Seqel",
     "bench": "the speed of the parts on this machine",

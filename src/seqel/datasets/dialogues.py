@@ -25,7 +25,7 @@ from seqel.datasets.schema import Schema
 from seqel.errors import DataError
 from seqel.storage import atomic_write
 
-__all__ = ["CUSTOMER", "DIALOGUES", "Converted", "convert_dialogues", "rows_of"]
+__all__ = ["AGENT", "CUSTOMER", "DIALOGUES", "Converted", "convert_dialogues", "rows_of"]
 
 CUSTOMER, AGENT = "customer", "agent"
 # the columns of the table

@@ -1,4 +1,4 @@
-"""Export of an agent to one ONNX file, and a runtime that acts from it without torch."""
+"""Agents in use: export to one ONNX file, a runtime that acts from it without torch, and conversations."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from seqel import lazy
 
 if TYPE_CHECKING:
+    from seqel.deployment.conversation import Conversation
     from seqel.deployment.export import export
     from seqel.deployment.runtime import ExportedAgent
 
 __all__ = [
+    "Conversation",
     "ExportedAgent",
     "export",
 ]
@@ -18,6 +20,7 @@ __all__ = [
 __getattr__, __dir__ = lazy.attach(
     __name__,
     {
+        "Conversation": "seqel.deployment.conversation",
         "ExportedAgent": "seqel.deployment.runtime",
         "export": "seqel.deployment.export",
     },

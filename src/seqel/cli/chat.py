@@ -1,0 +1,162 @@
+"""`seqel chat RUN`: talk to an agent that was trained on recorded dialogues."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from seqel.cli.arguments import Json
+from seqel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from seqel.cli.output import Output
+    from seqel.deployment.conversation import Answer, Conversation
+
+__all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
+
+SUMMARY = "Talks to an agent that was trained on recorded dialogues: what it does, and what else it considered."
+
+EXAMPLES = """
+Type what a customer would say; an empty line ends the conversation. With --log, you are then asked how it ended, and it is
+added to the file in the form that `seqel data dialogues` reads. --replies is a TOML file with the words of each action:
+
+  greet = "Hello! How can I help?"
+  "answer: card lost" = "I have blocked your card."
+
+examples:
+  seqel chat runs/support
+  seqel chat runs/support --replies replies.toml --hand-over escalate --log today.jsonl
+  printf 'I lost my card\\n' | seqel chat runs/support --json
+"""
+
+BEST = 3  # actions that are shown
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of `seqel chat`."""
+
+    run: Annotated[
+        Positional[Path], arg(metavar="RUN", help="the folder of a run on a table of dialogues, or of its agent")
+    ]
+    replies: Annotated[Path | None, arg(metavar="TOML", help="the words of each action", help_behavior_hint="")] = None
+    hand_over: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(
+            metavar="ACTION",
+            help="an action that hands over to a person, with a summary",
+            help_behavior_hint="(repeatable)",
+        ),
+    ] = ()
+    log: Annotated[
+        Path | None, arg(metavar="FILE", help="add the conversation to this file (JSON lines)", help_behavior_hint="")
+    ] = None
+    json: Json = False
+
+
+def run(arguments: Arguments, output: Output) -> dict[str, Any]:
+    """Read messages from standard input until an empty line. Returns the conversation, with all answers."""
+    from seqel.agents.agent import Agent
+    from seqel.deployment.conversation import Conversation
+
+    conversation = Conversation(Agent.load(_agent(arguments.run)))
+    replies = _replies(arguments.replies, conversation)
+    for action in arguments.hand_over:
+        if action not in conversation.encoding.actions:
+            raise ConfigError(f"--hand-over: expected an action of this agent ({_some(conversation)}), got {action!r}")
+    answers: list[dict[str, Any]] = []
+    handed_over = False
+    while not handed_over and (text := _ask("you> ")):
+        answer = conversation.hear(text)
+        if answer.action in replies:
+            conversation.said(replies[answer.action])
+        _show(answer, replies, output)
+        answers.append(answer.to_json(BEST))
+        handed_over = answer.action in arguments.hand_over
+    if handed_over:
+        output.show("", "[bold]for the person who takes over[/]")
+        output.show(_plain(conversation.summary()))
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(3).hex()}"
+    found = conversation.record(name)
+    if arguments.log is not None and conversation.turns:
+        found = conversation.record(name, _outcome(_ask("how did it end? (a name or a number; empty: not known) ")))
+        _append(arguments.log, found)
+        output.show(f"added to {arguments.log}")
+    return {"conversation": found, "answers": answers, "handed_over": handed_over}
+
+
+def _agent(folder: Path) -> Path:
+    """Return the folder of the agent: the one of a run, or the given one."""
+    return folder / "agent" if (folder / "agent").is_dir() else folder
+
+
+def _replies(path: Path | None, conversation: Conversation) -> dict[str, str]:
+    if path is None:
+        return {}
+    try:
+        found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"--replies: expected a TOML file, but {path}: {error}") from error
+    for action, words in found.items():
+        if action not in conversation.encoding.actions:
+            raise ConfigError(f"{path}: expected actions of this agent ({_some(conversation)}), got {action!r}")
+        if not isinstance(words, str):
+            raise ConfigError(f"{path}: {action}: expected a text, got {words!r:.80}")
+    return found
+
+
+def _some(conversation: Conversation) -> str:
+    names = conversation.encoding.actions
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _ask(question: str) -> str:
+    """Ask on standard error and return the line that was typed, without spaces around it; "" at the end of the input."""
+    print(question, end="", file=sys.stderr, flush=True)
+    line = sys.stdin.readline()
+    if not sys.stdin.isatty():
+        print(file=sys.stderr)
+    return line.strip()
+
+
+def _show(answer: Answer, replies: dict[str, str], output: Output) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    output.show(Text.assemble(("agent> ", "bold"), f"[{answer.action}] {replies.get(answer.action, '')}".rstrip()))
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, score in answer.ranking[:BEST]:
+        table.add_row(
+            "      ",
+            _plain(name),
+            f"{answer.scores} {score:.1%}" if answer.scores == "probability" else f"{answer.scores} {score:.3g}",
+        )
+    output.show(table)
+
+
+def _plain(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)
+
+
+def _outcome(text: str) -> str | float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text
+
+
+def _append(path: Path, dialogue: dict[str, Any]) -> None:
+    """Add a line to a file, on the disk when this returns. Raises StorageError."""
+    from seqel.storage import append_line
+
+    append_line(path, json.dumps(dialogue, ensure_ascii=False))

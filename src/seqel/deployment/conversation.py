@@ -1,0 +1,98 @@
+"""A conversation with an agent that was trained on recorded dialogues: what it does, how sure it is, and a record of it.
+
+The record has the form that training reads (`seqel.datasets.dialogues`), so what is said today can be trained on tomorrow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seqel.agents.agent import Agent, AgentState
+from seqel.datasets.dialogues import AGENT, CUSTOMER
+from seqel.datasets.encoding import Encoding
+from seqel.errors import ConfigError
+
+__all__ = ["Answer", "Conversation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an agent does after a message."""
+
+    action: str
+    ranking: list[tuple[str, float]]  # all actions that may be taken and their scores, the best first
+    scores: str  # what a score is: "probability", or "value" in units of reward
+
+    @property
+    def score(self) -> float:
+        """The score of the action that is taken."""
+        return self.ranking[0][1]
+
+    def to_json(self, most: int = 3) -> dict[str, Any]:
+        """Return plain values, with the `most` best actions."""
+        return {"action": self.action, "scores": self.scores, "ranking": [list(one) for one in self.ranking[:most]]}
+
+
+class Conversation:
+    """One customer, from the first message on.
+
+    Raises ConfigError unless the agent was trained on a table whose only observed column is a text, with one action column.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        stored = agent.info.get("encoding")
+        encoding = Encoding.from_json(stored) if stored else None
+        columns = {} if encoding is None else encoding.schema.observation
+        if encoding is None or list(columns.values()) != ["text"] or encoding.more_actions:
+            raise ConfigError(
+                "conversation: expected an agent that was trained on a table of dialogues, which observes one column of text "
+                f"and takes one action, got {agent!r}"
+            )
+        self.agent, self.encoding = agent, encoding
+        (self.column,) = columns
+        self.turns: list[dict[str, Any]] = []
+        self._state: AgentState | None = None
+
+    def hear(self, text: str, reward: float = 0.0) -> Answer:
+        """Return what the agent does after a message.
+
+        reward: of the action before, where it is already known.
+        """
+        decision, self._state = self.agent.act(self.encoding.rows([{self.column: text}]), self._state, reward=reward)
+        scores = decision.q[0].astype(np.float64)
+        chooses = self.agent.network.config.policy_head == "greedy"
+        if chooses:
+            scores = np.exp(scores - scores.max())
+            scores /= scores.sum()
+        names = self.encoding.actions
+        order = [int(one) for one in np.argsort(-scores, kind="stable") if np.isfinite(scores[one])]
+        action = names[int(decision.action[0])]
+        ranking = [(names[one], float(scores[one])) for one in order]
+        ranking.sort(
+            key=lambda one: one[0] != action
+        )  # of actions that tie, the one that is taken is the first
+        self.turns += [{"role": CUSTOMER, "text": text}, {"role": AGENT, "action": action}]
+        return Answer(action, ranking, "probability" if chooses else "value")
+
+    def said(self, text: str) -> None:
+        """Add the agent's words to its last turn."""
+        if not self.turns:
+            raise ConfigError("conversation: expected a message first: the agent has not taken an action yet")
+        self.turns[-1]["text"] = text
+
+    def record(self, name: str, outcome: str | float | None = None) -> dict[str, Any]:
+        """Return the conversation as a dialogue, with its outcome if it is known."""
+        found: dict[str, Any] = {"id": name} | ({} if outcome is None else {"outcome": outcome})
+        return found | {"turns": [dict(turn) for turn in self.turns]}
+
+    def summary(self) -> str:
+        """Return what was said and done, one line per turn: what a person who takes over should read."""
+        lines = []
+        for turn in self.turns:
+            words = turn.get("text", "")
+            done = f"[{turn['action']}] {words}".rstrip() if turn["role"] == AGENT else words
+            lines.append(f"{turn['role']}: {done}")
+        return "\n".join(lines)

@@ -1,0 +1,61 @@
+"""`seqel chat`: messages from standard input, replies, handing over, the log, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from seqel.cli.main import main
+from seqel.datasets.dialogues import convert_dialogues
+from support_dialogues import train_support
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("chat")
+    train_support(found, "behaviour-cloning")
+    (found / "replies.toml").write_text('ask = "Where?"\n"block the card" = "It is blocked."\n')
+    return found
+
+
+def test_a_conversation(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(folder)
+    command = ["chat", "run", "--replies", "replies.toml", "--log", "log.jsonl"]
+    for number, (outcome, hand_over) in enumerate((("good", []), ("2", []), ("", ["--hand-over", "block the card"]))):
+        # the empty line ends the conversation, unless it was handed over
+        typed = f"I lost my card\nin Rome\n{'' if hand_over else chr(10)}{outcome}\n"
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        assert main([*command, *hand_over]) == 0
+        shown = capsys.readouterr().out
+        assert "Where?" in shown and "It is blocked." in shown and "probability" in shown
+        assert ("for the person who takes over" in shown) == bool(hand_over)
+        lines = [json.loads(line) for line in Path("log.jsonl").read_text().splitlines()]
+        assert len(lines) == number + 1 and lines[-1].get("outcome") == {"good": "good", "2": 2.0, "": None}[outcome]
+        assert [turn.get("action") for turn in lines[-1]["turns"]] == [None, "ask", None, "block the card"]
+    assert convert_dialogues(["log.jsonl"], "again.jsonl", {"good": 1.0}).rows == 6
+
+
+def test_json_and_the_end_of_the_input(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("what is my balance"))
+    assert main(["chat", str(folder / "run" / "agent"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["answers"][0]["action"] == "tell the balance" and not found["handed_over"]
+    assert found["conversation"]["turns"][0] == {"role": "customer", "text": "what is my balance"}
+
+
+def test_bad_arguments_are_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.toml").write_text('dance = "no"\n')
+    (tmp_path / "b.toml").write_text("ask = 3\n")
+    for arguments, said in (
+        (["--hand-over", "dance"], "expected an action of this agent (ask, block the card"),
+        (["--replies", str(tmp_path / "a.toml")], "expected actions of this agent"),
+        (["--replies", str(tmp_path / "b.toml")], "ask: expected a text"),
+        (["--replies", str(tmp_path / "c.toml")], "--replies: expected a TOML file"),
+    ):
+        assert main(["chat", str(folder / "run"), *arguments]) != 0
+        assert said in capsys.readouterr().err.replace("\n", " ")
