@@ -32,7 +32,7 @@ from seqel.language.reading import split_prompts
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "shakespeare"
 PROMPT, LENGTH, MEASURED = 16, 200, 300  # characters; characters; prompts
-DIALS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+DIALS = (0.0, 0.5, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0)
 LOVE = {
     "love", "loves", "loving", "lover", "heart", "sweet", "kiss", "fair", "gentle", "dear", "beauty", "lips", "eyes",
     "tender", "bride", "marry",

@@ -56,6 +56,25 @@ def test_cloning_is_scored_in_nats_with_uniform_play_over_allowed_actions_as_cha
     assert scores.describe().startswith(f"{scores.imitation:.4g} nats (chance: {math.log(choices):.4g}")
 
 
+def test_implicit_q_learning_is_scored_by_how_well_it_predicts_the_better_actions() -> None:
+    """Half of the recorded actions are bad: a better policy predicts all of them worse, and the good ones better."""
+    found = []
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        action = rng.integers(0, 2, (4, 1))
+        x = np.zeros((5, 2), np.float32)
+        found.append(Episode({"x": x}, action, (action[:, 0] == 0).astype(np.float32), terminated=True))
+    spec = source().observation
+    changes: dict[str, Any] = {"objective.discount": 0.0, "learner.learning_rate": 1e-2, "learner.warmup": 1}
+    trainer = session("offline-iql", InMemoryDataset.of(found, spec, ActionSpec((2,), (0,))), **changes)
+    for _ in range(120):
+        trainer.update()
+    scores = trainer.validate()
+    assert (scores.metric, scores.title) == ("weighted_imitation", "held-out weighted imitation")
+    assert scores.imitation is not None and scores.imitation > 1.1 * math.log(2)
+    assert -scores.mean < 0.5 * math.log(2) and scores.describe().endswith(")")
+
+
 def test_values_are_scored_by_the_unexplained_variance() -> None:
     scores = session("offline-cql", source()).validate()
     assert (scores.metric, scores.title, scores.chance) == ("unexplained", "held-out unexplained", 1.0)

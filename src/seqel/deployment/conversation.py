@@ -71,9 +71,7 @@ class Conversation:
         order = [int(one) for one in np.argsort(-scores, kind="stable") if np.isfinite(scores[one])]
         action = names[int(decision.action[0])]
         ranking = [(names[one], float(scores[one])) for one in order]
-        ranking.sort(
-            key=lambda one: one[0] != action
-        )  # of actions that tie, the one that is taken is the first
+        ranking.sort(key=lambda one: one[0] != action)  # of actions that tie, the one that is taken is the first
         self.turns += [{"role": CUSTOMER, "text": text}, {"role": AGENT, "action": action}]
         return Answer(action, ranking, "probability" if chooses else "value")
 

@@ -112,7 +112,10 @@ def draw_frontier(points: Sequence[Point], path: Path) -> None:
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
-    for label, one_of, style in (("dial", 1, "o-"), ("best of N, at N times the cost", 2, "s--")):
+    for label, one_of, style, aside in (
+        ("dial", 1, "o-", (4, -10)),
+        ("best of N, at N times the cost", 2, "s--", (-10, 6)),
+    ):
         some = [point for point in points if (point.texts == 1) == (one_of == 1)]
         if not some:
             continue
@@ -122,8 +125,11 @@ def draw_frontier(points: Sequence[Point], path: Path) -> None:
         )
         for point in some:
             name = point.name.removeprefix("dial ").removeprefix("best of ")
-            axes.annotate(name, (point.kl, point.reward), xytext=(4, -10), textcoords="offset points", fontsize=8)
-    axes.set(xlabel="divergence from the base policy per text, nats", ylabel="mean reward")
+            axes.annotate(name, (point.kl, point.reward), xytext=aside, textcoords="offset points", fontsize=8)
+    # reward grows about as the root of the divergence (Gao et al. 2022, arXiv:2210.10760), and small ones matter most
+    axes.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0.0)), np.square))
+    axes.set_xlim(left=0.0)
+    axes.set(xlabel="divergence from the base policy per text, nats (square-root scale)", ylabel="mean reward")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

@@ -16,7 +16,7 @@ from seqel.types import QOutput, SequenceBatch
 from seqel.values.base import Target, ValueKind
 from seqel.values.scalar import Scalar
 
-__all__ = ["StepLoss", "step_loss", "term_losses"]
+__all__ = ["StepLoss", "recorded_advantage", "step_loss", "term_losses"]
 
 SCALAR = Scalar()
 
@@ -88,9 +88,14 @@ def term_losses(
         return []
     mask = without_last(allowed_actions(batch, online))
     count = None if batch.log_count is None else batch.log_count[:, :-1, None]
-    advantage = None
-    if online.value is not None:
-        action = torch.zeros_like(batch.action) if target.taken else batch.action
-        advantage = (action_values(target.q.detach()[:, :-1], action)[..., 0] - online.value[:, :-1]) / scale
+    advantage = recorded_advantage(batch, online, target, scale)
     step = TermInput(batch, online, target, scale, config, mask, count, advantage)
     return [(term, *term.loss(step)) for term in terms]
+
+
+def recorded_advantage(batch: SequenceBatch, online: QOutput, target: QOutput, scale: Tensor) -> Tensor | None:
+    """Return the target network's Q of the recorded action less the state value, in return scales, (B, T); None: no V."""
+    if online.value is None:
+        return None
+    action = torch.zeros_like(batch.action) if target.taken else batch.action
+    return (action_values(target.q.detach()[:, :-1], action)[..., 0] - online.value[:, :-1]) / scale

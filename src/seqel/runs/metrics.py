@@ -81,7 +81,10 @@ HELD_OUT: dict[str, tuple[str, str]] = {
     "first_value": ("reward", "mean value of the agent's action at the first step: its expected discounted return"),
     "first_return": ("reward", "mean discounted return of those episodes"),
     "sessions": ("sessions", "held-out episodes"),
-    "metric": ("none", "`imitation` if the policy head decides, else `unexplained`; `mean` is its negative"),
+    "metric": (
+        "none",
+        "`imitation` if the policy head decides, weighted with `awr_beta`, else `unexplained`; `mean` is minus it",
+    ),
     "chance": ("of `metric`", "its value without any knowledge: the log of the number of actions, or 1"),
 }
 

@@ -10,18 +10,22 @@ import torch
 from numpy.typing import NDArray
 
 from seqel.losses.config import ObjectiveConfig
-from seqel.losses.objective import term_losses
+from seqel.losses.objective import recorded_advantage, term_losses
 from seqel.losses.returns import discounted_return
 from seqel.losses.targets import q_targets
 from seqel.losses.td import action_values, mean_over_dimensions
+from seqel.losses.terms.awr import advantage_weight
 from seqel.losses.terms.cloning import CLONING
 from seqel.networks.qnetwork import QNetwork
 from seqel.types import QOutput, SequenceBatch
 
 __all__ = ["TITLES", "HeldOut", "Sums", "describe_validation"]
 
-Metric = Literal["unexplained", "imitation"]
-TITLES: dict[str, str] = {"unexplained": "held-out unexplained", "imitation": "held-out imitation"}
+Metric = Literal["unexplained", "imitation", "weighted_imitation"]
+TITLES: dict[str, str] = {
+    "unexplained": "held-out unexplained", "imitation": "held-out imitation",
+    "weighted_imitation": "held-out weighted imitation",
+}  # fmt: skip
 NOTHING = 0.01  # fraction of the chance level: a smaller improvement over chance counts as none
 
 
@@ -29,7 +33,7 @@ NOTHING = 0.01  # fraction of the chance level: a smaller improvement over chanc
 class HeldOut:
     """Scores of a network on episodes that it was not trained on."""
 
-    mean: float  # the score by which the best weights are chosen, larger is better: - `unexplained`, or - `imitation`
+    mean: float  # the score by which the best weights are chosen, larger is better: minus the `metric`
     unexplained: float  # share of the targets' variance that the Q-values do not explain; 1: like predicting the mean
     td_error: float  # mean |target - q|, in units of reward
     imitation: float | None  # mean negative log-probability of the recorded action under the policy head, in nats
@@ -37,7 +41,9 @@ class HeldOut:
     first_value: float  # mean value of the greedy action at the first step: the expected discounted return
     first_return: float  # mean discounted return of those episodes from the first step on
     sessions: int
-    metric: Metric = "unexplained"  # the metric whose negative is `mean`
+    # what `mean` is minus of; with `objective.awr_beta`, imitation with the weights of that loss, whose mean is 1: the policy
+    # leaves the recorded actions that it should not imitate, so how well it predicts all of them says little
+    metric: Metric = "unexplained"
     chance: float = 1.0  # the metric of uniform probabilities, or of predicting the mean target everywhere
     success: ClassVar[None] = None  # no episodes are played
 
@@ -89,6 +95,7 @@ class Sums:
         self.steps = 0
         self.evaluates = False  # whether batches hold policies to evaluate; then no greedy action is compared
         self.error = self.size = self.nats = self.agree = self.even = 0.0
+        self.weighted = self.weight = 0.0  # with `awr_beta`: the sums of weight * nats and of the weights
         self.target: torch.Tensor | float = 0.0  # (K,)  K values per step: one, or one for each of K evaluated policies
         self.square: torch.Tensor | float = 0.0
         self.first_value: list[torch.Tensor] = []  # (episodes, K)
@@ -108,6 +115,11 @@ class Sums:
         for term, _, reported in term_losses(batch, online, slow, network.head.scale, objective):
             if term is CLONING:
                 self.nats += float(reported[batch.loss_mask].sum())
+                advantage = recorded_advantage(batch, online, slow, network.head.scale)
+                if objective.awr_beta > 0.0 and advantage is not None:
+                    weight = advantage_weight(advantage, objective.awr_beta, batch.loss_mask)[batch.loss_mask].double()
+                    self.weighted += float((weight * reported[batch.loss_mask]).sum())
+                    self.weight += float(weight.sum())
         # chance level: nats of one action chosen uniformly among the allowed ones
         if batch.allowed is None:
             self.even += len(goal) * float(np.log(network.action_spec.sizes).sum())
@@ -143,8 +155,14 @@ class Sums:
         unexplained = self.error / steps / max(variance, floor)
         nats = self.nats / steps if objective.cloning_weight > 0.0 else None
         imitates = nats is not None and (self.network.config.policy_head == "greedy" or objective.td_weight == 0.0)
+        metric: Metric = "unexplained"
+        score = unexplained
+        if imitates and nats is not None:
+            metric, score = "imitation", nats
+            if self.weight:
+                metric, score = "weighted_imitation", self.weighted / self.weight
         return HeldOut(
-            mean=-nats if imitates and nats is not None else -unexplained,
+            mean=-score,
             unexplained=unexplained,
             td_error=self.size / steps,
             imitation=nats,
@@ -152,6 +170,6 @@ class Sums:
             first_value=float(self.first_values().mean()),
             first_return=float(np.mean(self.first_return)) if self.first_return else float("nan"),
             sessions=sum(len(values) for values in self.first_value),
-            metric="imitation" if imitates else "unexplained",
+            metric=metric,
             chance=self.even / steps if imitates else 1.0,
         )
