@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -41,6 +41,7 @@ examples:
 
 PATIENCE = 3.0  # seconds between progress messages
 ROLES = ("session", "order", "action", "reward")
+FOR_DIALOGUES = ("what", "files", "out", "outcome", "json")
 MOST = 12  # actions and columns shown; --json has all
 
 
@@ -118,7 +119,10 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     if arguments.what == "dialogues":
         from seqel.cli.dialogues import convert
 
-        return convert(arguments, output)
+        for one in fields(arguments):
+            if one.name not in FOR_DIALOGUES and getattr(arguments, one.name) is not None:
+                raise ConfigError(f"--{one.name} is for: seqel data check")
+        return convert(arguments.files, arguments.out, arguments.outcome, output)
     if arguments.out is not None or arguments.outcome:
         raise ConfigError(f"--{'outcome' if arguments.out is None else 'out'} is for: seqel data dialogues")
     unsure: list[str] = []

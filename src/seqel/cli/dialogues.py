@@ -2,47 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from seqel.cli.arguments import pairs
 from seqel.errors import ConfigError
 
 if TYPE_CHECKING:
-    from seqel.cli.data import Arguments
+    from pathlib import Path
+
     from seqel.cli.output import Output
 
 __all__ = ["convert"]
 
 MOST = 12  # actions that are shown; --json has all
-FOR_DIALOGUES = ("what", "files", "out", "outcome", "json")
 
 
-def convert(arguments: Arguments, output: Output) -> dict[str, Any]:
-    """Write the table and its schema. Returns both files, and what was found in the dialogues."""
+def convert(files: tuple[str, ...], out: Path | None, outcome: tuple[str, ...], output: Output) -> dict[str, Any]:
+    """Write the table and its schema. Returns both files, and what was found in the dialogues.
+
+    outcome: what outcomes with a name are worth, "NAME=REWARD".
+    """
     from rich.markup import escape
     from rich.table import Table
 
     from seqel.datasets.dialogues import convert_dialogues
     from seqel.datasets.inspection.analysis import bar
 
-    for one in fields(arguments):
-        if one.name not in FOR_DIALOGUES and getattr(arguments, one.name) is not None:
-            raise ConfigError(f"--{one.name} is for: seqel data check")
-    if arguments.out is None:
+    if out is None:
         raise ConfigError("seqel data dialogues: expected --out FILE, the table to write, such as table.jsonl")
-    if arguments.out.suffix == ".toml":
-        raise ConfigError(
-            f"--out: expected a name like table.jsonl, because the schema is the .toml, got {arguments.out}"
-        )
+    if out.suffix == ".toml":
+        raise ConfigError(f"--out: expected a name like table.jsonl, because the schema is the .toml, got {out}")
     outcomes: dict[str, float] = {}
-    for name, value in pairs(arguments.outcome, "--outcome").items():
+    for name, value in pairs(outcome, "--outcome").items():
         try:
             outcomes[name] = float(value)
         except ValueError:
             raise ConfigError(f"--outcome {name}: expected a number, got {value!r}") from None
-    found = convert_dialogues(arguments.files, arguments.out, outcomes)
-    schema = arguments.out.with_suffix(".toml")
+    found = convert_dialogues(files, out, outcomes)
+    schema = out.with_suffix(".toml")
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
@@ -58,6 +56,6 @@ def convert(arguments: Arguments, output: Output) -> dict[str, Any]:
     for place, (name, count) in enumerate(found.outcomes.items()):
         table.add_row("" if place else "outcomes", f"{escape(name):>24}  {count:,} times, worth {outcomes[name]:g}")
     output.show(table)
-    output.show("", f"written: {arguments.out} and {schema}")
-    output.show(f"next: seqel data check {arguments.out} --schema {schema}")
-    return {"table": str(arguments.out), "schema": str(schema), **asdict(found)}
+    output.show("", f"written: {out} and {schema}")
+    output.show(f"next: seqel data check {out} --schema {schema}")
+    return {"table": str(out), "schema": str(schema), **asdict(found)}
