@@ -85,7 +85,7 @@ def settings(outside: bool) -> Iterator[tuple[str, Setting]]:
             yield f"without {part}", replace(full, **{part: 0.0})
 
 
-def run(name: str, shifts: int) -> dict[str, Any]:
+def run(name: str, shifts: int, again: list[str], before: dict[str, Any]) -> dict[str, Any]:
     data = READ[name](Path(os.environ["SEQEL_DATA"]) / name)
     classifier = classifier_of(data)
     costs = Costs(wrong_of=dict.fromkeys(data.intents[::10], -5.0))
@@ -94,8 +94,10 @@ def run(name: str, shifts: int) -> dict[str, Any]:
     cases.append(("without wrong_of", cases[0][1], Costs()))
     for title, setting, some in cases:
         make = partial(CustomerService, data, costs=some, setting=setting)
-        chosen = {}
+        chosen = dict(before.get(title, {}))
         for kind, options in players().items():
+            if kind in chosen and kind not in again:
+                continue
             tuned = [
                 play(make(split="validation"), one(make(split="train"), classifier), shifts // 4, 0) for one in options
             ]
@@ -114,6 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", choices=READ, default=list(READ))
     parser.add_argument("--shifts", type=int, default=400)
+    parser.add_argument("--again", nargs="+", default=[], choices=players(), help="measure these players again")
     parser.add_argument("--table", action="store_true", help="print what was measured instead of measuring")
     given = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -121,8 +124,9 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     for name in given.data:
         path = RESULTS / f"{name}.json"
-        if not path.exists() and not given.table:
-            path.write_text(json.dumps(run(name, given.shifts), indent=1) + "\n")
+        if (given.again or not path.exists()) and not given.table:
+            before = json.loads(path.read_text())["found"] if path.exists() else {}
+            path.write_text(json.dumps(run(name, given.shifts, given.again, before), indent=1) + "\n")
         if path.exists():
             for title, kinds in json.loads(path.read_text())["found"].items():
                 for kind, one in kinds.items():
