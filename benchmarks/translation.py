@@ -3,11 +3,12 @@
     SEQEL_DATA=/folder/of/data python benchmarks/translation.py [--pair en-de en-zh] [--seeds 0 1 2 3 4] [--table]
 
 en-de: multi30k, its own splits. en-zh: tatoeba, a twentieth of the English sentences each for validation and for the test, by
-their hash, with all their translations. The reward is the sentence's chrF against its references, between 0 and 1. Compared
-at equal decoding cost (one greedy pass): the base policy (cross-entropy), the dial (its position chosen on validation), and
-minimum-risk training (Shen et al. 2016, arXiv:1512.02433) from the same base policy and the same sampled translations, its
-learning rate and number of updates chosen on validation. At eight times the cost: the sample of eight that is most like the
-other seven (minimum Bayes risk); and, as a bound, the best of eight by the references themselves.
+their hash, with all their translations. The reward is the sentence's chrF against its references, between 0 and 1, of an
+unfinished translation as well (`partial`). Compared at equal decoding cost (one greedy pass): the base policy
+(cross-entropy), the dial (its position chosen on validation), and minimum-risk training (Shen et al. 2016, arXiv:1512.02433)
+from the same base policy and the same sampled translations, its learning rate and number of updates chosen on validation. At
+eight times the cost: the sample of eight that is most like the other seven (minimum Bayes risk); and, as a bound, the best
+of eight by the references themselves.
 
 Each seed is a JSON file in benchmarks/results/translation/ and is not run again; an interrupted training continues.
 """
@@ -21,7 +22,7 @@ import os
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +93,18 @@ def logits_of(agent: Agent, rows: list[list[int]]) -> torch.Tensor:
     return chances.gather(-1, ids[:, 1:])[..., 0]
 
 
-def minimum_risk(base: Agent, samples: Path, tokenizer: Tokenizer, rate: float, updates: int, seed: int) -> Agent:
-    """Lower the expected risk (1 - chrF) over the four sampled translations of each source, as in Shen et al. 2016."""
+def minimum_risk(
+    base: Agent, samples: Path, tokenizer: Tokenizer, rate: float, checks: Sequence[int], seed: int
+) -> Iterator[tuple[int, Agent]]:
+    """Lower the expected risk (1 - chrF) over the four sampled translations of each source, as in Shen et al. 2016.
+
+    Yields the agent after so many updates; it is trained on when the next one is asked for.
+    """
     agent = Agent(copy.deepcopy(base.network), info=base.info)
     lines, _, _ = read_sealed(samples.read_bytes())
     groups = [lines[start : start + 4] for start in range(0, len(lines), 4)]
     rng, optimizer = np.random.default_rng(seed), torch.optim.AdamW(agent.network.parameters(), lr=rate)
-    for _ in range(updates):
+    for update in range(1, max(checks) + 1):
         chosen = [one for place in rng.integers(len(groups), size=12) for one in groups[place]]
         rows, starts = [], []
         for one in chosen:
@@ -115,7 +121,8 @@ def minimum_risk(base: Agent, samples: Path, tokenizer: Tokenizer, rate: float, 
         loss.backward()
         torch.nn.utils.clip_grad_norm_(agent.network.parameters(), 1.0)
         optimizer.step()
-    return agent
+        if update in checks:
+            yield update, agent
 
 
 def translations(agent: Agent, sources: Sequence[str], dial: float) -> list[str]:
@@ -167,7 +174,7 @@ def run(pair: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
     began, folder = time.perf_counter(), HERE.parent / "runs" / f"translation-{pair}-{seed}"
     agent = train_text(
         pairs, lambda prompt, text: score(text, references[prompt]), out=folder, length=LENGTH, tokens=given.vocabulary,
-        updates=tuple(given.updates), samples=given.samples, rounds=given.rounds, seed=seed,
+        updates=tuple(given.updates), samples=given.samples, rounds=given.rounds, partial=True, seed=seed,
         settings={"threads": 1, "device": "cpu", "validation.every": 1_000},
     )  # fmt: skip
     seconds = time.perf_counter() - began
@@ -185,9 +192,8 @@ def run(pair: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
     risk = {}
     for rate in (3e-5, 1e-4, 3e-4):
-        for updates in (100, 300):
-            trained = minimum_risk(base, folder / "samples-1.jsonl", tokenizer, rate, updates, seed)
-            risk[rate, updates] = (mean_score(trained, val, 0.0), trained)
+        for updates, trained in minimum_risk(base, folder / "samples-1.jsonl", tokenizer, rate, (100, 300), seed):
+            risk[rate, updates] = (mean_score(trained, val, 0.0), copy.deepcopy(trained))
     best = max(risk, key=lambda one: risk[one][0])
     found["minimum risk"] = figures(translations(risk[best][1], list(test), 0.0), test, pair, single) | {
         "rate": best[0], "updates": best[1], "validation": {str(one): 100.0 * value for one, (value, _) in risk.items()},
