@@ -65,3 +65,13 @@ def test_rewards_by_token_sum_to_the_reward() -> None:
     assert returns_of(sample).tolist() == [2.0]
     columns = as_dataset([one], TOKENIZER, 6).buffer.slots.columns
     assert np.asarray(columns["reward"])[:5].tolist() == [0.0, 1.0, 1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_progress_of_writing_ends_at_the_whole(partial: bool, number: int) -> None:
+    shares: list[float] = []
+    chosen = replace(sampling(8), partial=partial)
+    told = chosen.texts(WRITER, number, lambda share, note: shares.append(share))
+    assert shares == sorted(shares) and shares[-1] == 1.0 and len(shares) >= number
+    assert told == chosen.texts(WRITER, number)  # and it changes nothing

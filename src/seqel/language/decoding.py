@@ -14,7 +14,7 @@ is not fitted well then writes noise (docs/experiments.md, "Text").
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -170,14 +170,25 @@ def read_tokens(agent: Agent, given: Sequence[Sequence[int]]) -> tuple[AgentStat
     return state, latest
 
 
-def write(agent: Agent, prompts: Sequence[Sequence[int]], tokenizer: Tokenizer, **options: Any) -> list[Written]:
-    """Continue any number of prompts, many of them in step; as `decode` otherwise."""
+def write(
+    agent: Agent,
+    prompts: Sequence[Sequence[int]],
+    tokenizer: Tokenizer,
+    *,
+    progress: Callable[[int], None] | None = None,
+    **options: Any,
+) -> list[Written]:
+    """Continue any number of prompts, many of them in step; as `decode` otherwise.
+
+    progress: is called with the number of texts that are written.
+    """
     options |= {"begin": tokenizer.begin, "end": tokenizer.end}
-    return [
-        one
-        for start in range(0, len(prompts), AT_ONCE)
-        for one in decode(agent, prompts[start : start + AT_ONCE], **options)
-    ]
+    found: list[Written] = []
+    for start in range(0, len(prompts), AT_ONCE):
+        found += decode(agent, prompts[start : start + AT_ONCE], **options)
+        if progress is not None:
+            progress(len(found))
+    return found
 
 
 def _draw(policy: NDArray[np.float64], temperature: float, top_k: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from seqel.storage import atomic_write
 
 __all__ = ["DIALS", "Sampling", "by_token", "compared", "returns_of", "stored_samples"]
 
+Tell = Callable[[float, str], None]  # takes the share that is done, and a note
 DIALS = (0.5, 1.0, 2.0, 4.0)  # with which the agent begins texts, a quarter of them each
 
 
@@ -36,27 +38,38 @@ class Sampling:
     seed: int
     partial: bool = False  # the reward of an unfinished text means something: it is computed after every token
 
-    def texts(self, agent: Agent, number: int) -> list[Sample]:
+    def texts(self, agent: Agent, number: int, tell: Tell | None = None) -> list[Sample]:
         """Write the texts of a round: in the first, with the base policy; in the others, it ends what the agent began.
 
-        Raises DataError if the reward function fails.
+        tell: takes the share that is done, and a note. Raises DataError if the reward function fails.
         """
         rng = np.random.default_rng((self.seed, number))
+        begins = number > 1
+        total = self.count * (1 + begins + self.partial)  # rewards by token take about as long as writing
+
+        def at(before: int, note: str) -> Callable[[int], None]:
+            return lambda texts: None if tell is None else tell((before + texts) / total, note)
+
         places = rng.integers(len(self.prompts), size=self.count // self.group).repeat(self.group)
         prompts = [self.prompts[place] for place in places]
         starts = [self.tokenizer.encode(prompt) for prompt in prompts]
         begun: list[list[int]] = [[] for _ in starts]
-        if number > 1:
+        if begins:
+            before = 0
             for place, dial in enumerate(DIALS):
                 some = starts[place :: len(DIALS)]
-                drawn = [self._drawn(one) for one in self._write(agent, some, dial, rng)]
+                drawn = [self._drawn(one) for one in self._write(agent, some, dial, rng, at(before, "beginning"))]
+                before += len(some)
                 # at least one token is left for the base policy
                 begun[place :: len(DIALS)] = [tokens[: int(rng.integers(len(tokens)))] for tokens in drawn]
-        ended = self._write(agent, [start + more for start, more in zip(starts, begun, strict=True)], 0.0, rng)
-        found = []
+        whole = [start + more for start, more in zip(starts, begun, strict=True)]
+        ended = self._write(agent, whole, 0.0, rng, at(self.count * begins, "writing"))
+        found, judging = [], at(self.count * (1 + begins), "computing rewards")
         for prompt, more, one in zip(prompts, begun, ended, strict=True):
             tokens = [*more, *self._drawn(one)][: self.length]
             found.append(self.judged(Sample(prompt, self.tokenizer.decode(tokens), tokens=tokens, given=len(more))))
+            if self.partial:
+                judging(len(found))
         return found
 
     def judged(self, sample: Sample) -> Sample:
@@ -69,8 +82,10 @@ class Sampling:
             sample = replace(sample, tokens=tokens)
         return by_token(sample, self)
 
-    def _write(self, agent: Agent, starts: list[list[int]], dial: float, rng: np.random.Generator) -> list[Written]:
-        return write(agent, starts, self.tokenizer, limit=self.length, rng=rng, dial=dial)
+    def _write(
+        self, agent: Agent, starts: list[list[int]], dial: float, rng: np.random.Generator, tell: Callable[[int], None]
+    ) -> list[Written]:
+        return write(agent, starts, self.tokenizer, limit=self.length, rng=rng, dial=dial, progress=tell)
 
     def _drawn(self, one: Written) -> list[int]:
         return [*one.tokens, self.tokenizer.end] if one.ended else one.tokens
@@ -111,13 +126,25 @@ def returns_of(sample: Sample) -> NDArray[np.float64]:
     return found
 
 
-def stored_samples(path: Path, agent: Agent, sampling: Sampling, number: int) -> list[Sample]:
-    """Return the texts of a round from their file, which is written if it is not there. Raises CheckpointError, DataError."""
+def stored_samples(path: Path, agent: Agent, sampling: Sampling, number: int, show: bool = False) -> list[Sample]:
+    """Return the texts of a round from their file, which is written if it is not there.
+
+    show: show the progress of writing on standard error. Raises CheckpointError, DataError.
+    """
     if path.exists():
         lines, damaged, _ = read_sealed(path.read_bytes())
         if damaged or len(lines) != sampling.count:
             raise CheckpointError(f"{path} is damaged: remove it to have these texts written again")
         return [Sample(**line) for line in lines]
-    found = sampling.texts(agent, number)
+    with _progress(f"{sampling.count:,} texts to learn values from") if show else nullcontext() as tell:
+        found = sampling.texts(agent, number, tell)
     atomic_write(path, "".join(sealed_line(asdict(one)) + "\n" for one in found))
     return found
+
+
+def _progress(what: str) -> AbstractContextManager[Tell]:
+    from rich.console import Console
+
+    from seqel.runs.progress_bar import sharing
+
+    return sharing(Console(stderr=True, highlight=False), what)

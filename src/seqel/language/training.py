@@ -141,7 +141,8 @@ def train_text(
         judged = []
         start = folder / BASE
         for number in range(1, rounds + 1):
-            judged += compared(stored_samples(folder / f"samples-{number}.jsonl", agent, sampling, number), group)
+            path = folder / f"samples-{number}.jsonl"
+            judged += compared(stored_samples(path, agent, sampling, number, progress is True), group)
             if number == 1:
                 _with_range(agent, _range(judged)).save(start)
             run, data = folder / f"{VALUES}-{number}", as_dataset(judged, tokenizer, length)

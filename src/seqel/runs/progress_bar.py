@@ -1,4 +1,4 @@
-"""Progress of a fit that is not a run of its own: a bar in a terminal, otherwise a line from time to time."""
+"""Progress of work that is not a run of its own: a bar in a terminal, otherwise a line from time to time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ if TYPE_CHECKING:
 
     from seqel.training.record import Record
 
-__all__ = ["counting"]
+__all__ = ["counting", "sharing"]
 
 
 @contextmanager
 def counting(console: Console, what: str) -> Iterator[Callable[[Record], None]]:
-    """Yield a function that takes each record."""
+    """Yield a function that takes each record of a fit."""
+    with sharing(console, what) as tell:
+        yield lambda record: tell(record.progress, f"{record.updates:,} updates")
+
+
+@contextmanager
+def sharing(console: Console, what: str) -> Iterator[Callable[[float, str], None]]:
+    """Yield a function that takes the share that is done, from 0 to 1, and a note."""
     if not console.is_terminal:
         yield _lines(console, what)
         return
@@ -28,22 +35,18 @@ def counting(console: Console, what: str) -> Iterator[Callable[[Record], None]]:
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(what, total=1.0, note="")
-
-        def take(record: Record) -> None:
-            progress.update(task, completed=record.progress, note=f"{record.updates:,} updates")
-
-        yield take
+        yield lambda share, note: progress.update(task, completed=share, note=note)
 
 
-def _lines(console: Console, what: str) -> Callable[[Record], None]:
+def _lines(console: Console, what: str) -> Callable[[float, str], None]:
     begun = said = time.monotonic()
 
-    def take(record: Record) -> None:
+    def tell(share: float, note: str) -> None:
         nonlocal said
         now = time.monotonic()
         if now - said >= PLAIN_EVERY:
             said = now
-            left = duration((now - begun) * (1.0 - record.progress) / max(record.progress, 1e-9))
-            console.print(f"{what}: {record.progress:.0%}, at most {left} left", markup=False, soft_wrap=True)
+            left = duration((now - begun) * (1.0 - share) / max(share, 1e-9))
+            console.print(f"{what}: {share:.0%}, at most {left} left", markup=False, soft_wrap=True)
 
-    return take
+    return tell
