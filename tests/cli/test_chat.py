@@ -38,6 +38,31 @@ def test_a_conversation(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert convert_dialogues(["log.jsonl"], "again.jsonl", {"good": 1.0}).rows == 6
 
 
+class Typed:
+    """Standard input whose user interrupts after some lines."""
+
+    def __init__(self, *lines: str) -> None:
+        self.lines = list(lines)
+
+    def readline(self) -> str:
+        if not self.lines:
+            raise KeyboardInterrupt
+        return self.lines.pop(0) + "\n"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_an_interrupted_conversation_is_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", Typed("I lost my card \udcff"))
+    assert main(["chat", str(folder / "run"), "--log", str(tmp_path / "log.jsonl")]) == 0
+    (found,) = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert found["turns"][0]["text"] == "I lost my card ?" and "outcome" not in found
+    monkeypatch.setattr("sys.stdin", Typed("hello", "", "nan"))
+    assert main(["chat", str(folder / "run"), "--log", str(tmp_path / "log.jsonl")]) == 0
+    assert json.loads((tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()[1])["outcome"] == "nan"
+
+
 def test_json_and_the_end_of_the_input(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

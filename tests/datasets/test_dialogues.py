@@ -94,6 +94,14 @@ def test_what_is_no_dialogue_is_refused_and_nothing_written(line: str, said: str
     assert not (tmp_path / "table.jsonl").exists() and not (tmp_path / "table.toml").exists()
 
 
+def test_lone_surrogates_are_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(
+        '{"turns": [{"role": "customer", "text": "x\\ud800"}, {"role": "agent", "action": "a"}]}\n'
+    )
+    convert_dialogues([tmp_path / "a.jsonl"], tmp_path / "table.jsonl")
+    assert json.loads((tmp_path / "table.jsonl").read_text(encoding="utf-8"))["said"] == "x?"
+
+
 def test_files_without_a_decision_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected at least one dialogue"):
         convert_dialogues([write(tmp_path / "a.jsonl", {"turns": []})], tmp_path / "table.jsonl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -73,21 +74,26 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         if action not in conversation.encoding.actions:
             raise ConfigError(f"--hand-over: expected an action of this agent ({_some(conversation)}), got {action!r}")
     answers: list[dict[str, Any]] = []
-    handed_over = False
-    while not handed_over and (text := _ask("you> ")):
-        answer = conversation.hear(text)
-        if answer.action in replies:
-            conversation.said(replies[answer.action])
-        _show(answer, replies, output)
-        answers.append(answer.to_json(BEST))
-        handed_over = answer.action in arguments.hand_over
+    handed_over = interrupted = False
+    try:
+        while not handed_over and (text := _ask("you> ")):
+            answer = conversation.hear(text)
+            if answer.action in replies:
+                conversation.said(replies[answer.action])
+            _show(answer, replies, output)
+            answers.append(answer.to_json(BEST))
+            handed_over = answer.action in arguments.hand_over
+    except KeyboardInterrupt:  # the conversation is over, and what was said is not lost
+        interrupted = True
     if handed_over:
         output.show("", "[bold]for the person who takes over[/]")
         output.show(_plain(conversation.summary()))
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(3).hex()}"
     found = conversation.record(name)
     if arguments.log is not None and conversation.turns:
-        found = conversation.record(name, _outcome(_ask("how did it end? (a name or a number; empty: not known) ")))
+        if not interrupted:
+            question = "how did it end? (a name or a number; empty: not known) "
+            found = conversation.record(name, _outcome(_ask(question)))
         _append(arguments.log, found)
         output.show(f"added to {arguments.log}")
     return {"conversation": found, "answers": answers, "handed_over": handed_over}
@@ -124,7 +130,8 @@ def _ask(question: str) -> str:
     line = sys.stdin.readline()
     if not sys.stdin.isatty():
         print(file=sys.stderr)
-    return line.strip()
+    # bytes that are no UTF-8 are read as lone surrogates in some locales, which no file can hold
+    return line.encode("utf-8", "replace").decode().strip()
 
 
 def _show(answer: Answer, replies: dict[str, str], output: Output) -> None:
@@ -150,9 +157,10 @@ def _plain(text: str) -> Any:
 
 def _outcome(text: str) -> str | float | None:
     try:
-        return float(text) if text else None
+        number = float(text) if text else None
     except ValueError:
         return text
+    return text if number is not None and not math.isfinite(number) else number
 
 
 def _append(path: Path, dialogue: dict[str, Any]) -> None:

@@ -75,7 +75,8 @@ def convert_dialogues(
         lines += [json.dumps(row, ensure_ascii=False) for row in rows]
     if not lines:
         raise DataError(f"expected at least one dialogue in which a turn of the {AGENT} has an action, got none")
-    atomic_write(Path(out), "\n".join(lines) + "\n")
+    # escapes of JSON can hold lone surrogates, which no file can
+    atomic_write(Path(out), ("\n".join(lines) + "\n").encode("utf-8", "replace"))
     atomic_write(Path(out).with_suffix(".toml"), DIALOGUES.to_toml())
     return Converted(
         dialogues, len(lines), without, dict(sorted(actions.items(), key=lambda one: (-one[1], one[0]))), named
