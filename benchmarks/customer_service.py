@@ -89,7 +89,7 @@ def run(name: str, shifts: int, again: list[str], before: dict[str, Any]) -> dic
     data = READ[name](Path(os.environ["SEQEL_DATA"]) / name)
     classifier = classifier_of(data)
     costs = Costs(wrong_of=dict.fromkeys(data.intents[::10], -5.0))
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = dict(before)
     cases = [(title, setting, costs) for title, setting in settings(bool(data.out_of_scope["train"]))]
     cases.append(("without wrong_of", cases[0][1], Costs()))
     for title, setting, some in cases:
