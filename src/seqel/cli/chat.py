@@ -65,10 +65,13 @@ class Arguments:
 
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     """Read messages from standard input until an empty line. Returns the conversation, with all answers."""
+    from rich.text import Text
+
     from seqel.agents.agent import Agent
     from seqel.deployment.conversation import Conversation
+    from seqel.storage import append_line
 
-    conversation = Conversation(Agent.load(_agent(arguments.run)))
+    conversation = Conversation(Agent.load(arguments.run))
     replies = _replies(arguments.replies, conversation)
     for action in arguments.hand_over:
         if action not in conversation.encoding.actions:
@@ -87,21 +90,16 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         interrupted = True
     if handed_over:
         output.show("", "[bold]for the person who takes over[/]")
-        output.show(_plain(conversation.summary()))
+        output.show(Text(conversation.summary()))
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(3).hex()}"
     found = conversation.record(name)
     if arguments.log is not None and conversation.turns:
         if not interrupted:
             question = "how did it end? (a name or a number; empty: not known) "
             found = conversation.record(name, _outcome(_ask(question)))
-        _append(arguments.log, found)
+        append_line(arguments.log, json.dumps(found, ensure_ascii=False))
         output.show(f"added to {arguments.log}")
     return {"conversation": found, "answers": answers, "handed_over": handed_over}
-
-
-def _agent(folder: Path) -> Path:
-    """Return the folder of the agent: the one of a run, or the given one."""
-    return folder / "agent" if (folder / "agent").is_dir() else folder
 
 
 def _replies(path: Path | None, conversation: Conversation) -> dict[str, str]:
@@ -143,16 +141,10 @@ def _show(answer: Answer, replies: dict[str, str], output: Output) -> None:
     for name, score in answer.ranking[:BEST]:
         table.add_row(
             "      ",
-            _plain(name),
+            Text(name),
             f"{answer.scores} {score:.1%}" if answer.scores == "probability" else f"{answer.scores} {score:.3g}",
         )
     output.show(table)
-
-
-def _plain(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(text)
 
 
 def _outcome(text: str) -> str | float | None:
@@ -161,10 +153,3 @@ def _outcome(text: str) -> str | float | None:
     except ValueError:
         return text
     return text if number is not None and not math.isfinite(number) else number
-
-
-def _append(path: Path, dialogue: dict[str, Any]) -> None:
-    """Add a line to a file, on the disk when this returns. Raises StorageError."""
-    from seqel.storage import append_line
-
-    append_line(path, json.dumps(dialogue, ensure_ascii=False))

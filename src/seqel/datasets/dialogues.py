@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seqel.datasets.json_lines import json_lines
 from seqel.datasets.schema import Schema
 from seqel.errors import DataError
 from seqel.storage import atomic_write
@@ -139,19 +140,7 @@ def _number(value: Any, what: str) -> float:
 
 def _read(files: Sequence[str | Path]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield where each dialogue is, and the dialogue."""
-    for file in files:
-        try:
-            with Path(file).open(encoding="utf-8-sig") as lines:
-                for number, line in enumerate(lines, 1):
-                    if not line.strip():
-                        continue
-                    where = f"{file}, line {number}"
-                    try:
-                        found = json.loads(line)
-                    except ValueError as error:
-                        raise DataError(f"{where}: expected a dialogue as JSON, got {line!r:.80}: {error}") from error
-                    if not isinstance(found, dict):
-                        raise DataError(f"{where}: expected a dialogue as a JSON object, got {line!r:.80}")
-                    yield where, found
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{file}: expected JSON lines in UTF-8, but {error}") from error
+    for where, line, found in json_lines(files, "a dialogue as JSON"):
+        if not isinstance(found, dict):
+            raise DataError(f"{where}: expected a dialogue as a JSON object, got {line!r:.80}")
+        yield where, found

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from seqel.datasets.json_lines import json_lines
 from seqel.errors import DataError
 from seqel.language.episodes import Sample
 
@@ -35,23 +35,14 @@ def read_pairs(files: Sequence[str | Path]) -> list[tuple[str, str]]:
     Raises DataError, which names the line, if one is something else.
     """
     found: list[tuple[str, str]] = []
-    for file in files:
+    form = '{"prompt": "...", "text": "..."}'
+    for where, line, pair in json_lines(files, form):
         try:
-            lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{file}: expected JSON lines in UTF-8, but {error}") from error
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                pair = json.loads(line)
-                found.append((pair["prompt"], pair["text"]))
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(
-                    f'{file}, line {number}: expected {{"prompt": "...", "text": "..."}}, got {line!r:.80}'
-                ) from error
-            if not all(isinstance(part, str) for part in found[-1]):
-                raise DataError(f"{file}, line {number}: expected two texts, got {line!r:.80}")
+            found.append((pair["prompt"], pair["text"]))
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{where}: expected {form}, got {line!r:.80}") from error
+        if not all(isinstance(part, str) for part in found[-1]):
+            raise DataError(f"{where}: expected two texts, got {line!r:.80}")
     if not found:
         raise DataError("expected at least one line with a prompt and a text, got none")
     return found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import gymnasium
 
 from seqel.errors import ConfigError, SpaceError
 
-__all__ = ["require_action", "require_count"]
+__all__ = ["require_action", "require_count", "require_finite"]
 
 
 def require_count(name: str, value: Any, minimum: int, maximum: int | None = None) -> int:
@@ -21,6 +22,12 @@ def require_count(name: str, value: Any, minimum: int, maximum: int | None = Non
         limits = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
         raise ConfigError(f"{name}: expected an integer {limits}, got {value!r}")
     return int(value)
+
+
+def require_finite(name: str, value: Any) -> None:
+    """Raise ConfigError unless an argument is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"{name}: expected a finite number, got {value!r}")
 
 
 def require_action(space: gymnasium.Space[Any], action: Any, meaning: str) -> int:

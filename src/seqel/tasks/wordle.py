@@ -139,6 +139,7 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
         self._words = {tuple(word) for word in self._allowed.tolist()}
         self._next = _trie(self._words)
         self._none = np.zeros(LETTERS, np.bool_)
+        self._may = self._none  # which letters are allowed now
         self.observation_space = spaces.Dict(
             {
                 "letters": spaces.MultiDiscrete([CODES] * self.length),
@@ -169,7 +170,7 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
             raise EnvironmentFault("expected a reset before this step: no episode is open")
         if not self.action_space.contains(action):
             raise SpaceError(f"expected a letter, 0 to {LETTERS - 1}, got {action!r}")
-        if self.mask != "none" and not self.allowed(self._written)[action]:
+        if self.mask != "none" and not self._may[action]:
             raise SpaceError(f"expected a letter that the mask allows, got {chr(ord('a') + int(action))!r}")
         self._written = (*self._written, int(action))
         if len(self._written) < self.length:
@@ -205,7 +206,10 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
         return {"letters": letters, "place": np.int64(len(self._written)), "guess": np.int64(self._made)}
 
     def _info(self) -> dict[str, Any]:
-        return {"action_mask": self.allowed(self._written)} if self.mask != "none" else {}
+        if self.mask == "none":
+            return {}
+        self._may = self.allowed(self._written)
+        return {"action_mask": self._may.copy()}
 
 
 def _trie(words: set[tuple[int, ...]]) -> dict[tuple[int, ...], NDArray[np.bool_]]:

@@ -13,7 +13,6 @@ lost_or_stolen_card = -5.0
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqel.errors import ConfigError
+from seqel.tasks.arguments import require_finite
 
 __all__ = ["Costs"]
 
@@ -44,8 +44,7 @@ class Costs:
         numbers = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "wrong_of"}
         numbers |= {f"wrong_of.{intent}": value for intent, value in self.wrong_of.items()}
         for name, value in numbers.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise ConfigError(f"costs: {name}: expected a finite number, got {value!r}")
+            require_finite(f"costs: {name}", value)
             if name != "right" and value > 0.0:
                 raise ConfigError(f"costs: {name}: expected a cost of at most 0, got {value!r}")
 

@@ -14,17 +14,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqel.errors import DataError
+from seqel.tasks.splits import SPLITS, Split
 
 __all__ = ["SPLITS", "Split", "Utterances", "read_banking77", "read_clinc150"]
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Said = tuple[str, str]  # a sentence and the name of its intent
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqel.errors import ConfigError
-from seqel.tasks.opinion.stream import Stream
+from seqel.tasks.opinion.stream import Stream, in_crisis
 
 __all__ = ["Alerts", "hours_between_false_alarms", "measure", "threshold_for"]
 
@@ -79,7 +79,7 @@ def measure(streams: Sequence[Stream], found: Sequence[Numbers], threshold: floa
     missed = before = 0
     for stream, numbers in zip(streams, found, strict=True):
         over = numbers > threshold
-        late = stream.time >= stream.onset[stream.company]
+        late = in_crisis(stream)
         before += int(np.isfinite(_first(stream, over & ~late)).sum())
         first = _first(stream, over & late)
         struck = np.isfinite(stream.onset)

@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium import spaces
 
 from seqel.errors import ConfigError, EnvironmentFault
-from seqel.tasks.arguments import require_action
+from seqel.tasks.arguments import require_action, require_finite
 from seqel.tasks.opinion.sentences import Opinions, Split
 from seqel.tasks.opinion.stream import Setting, Stream, draw_stream
 
@@ -39,8 +39,7 @@ class Costs:
         for one in fields(self):
             value = getattr(self, one.name)
             positive = one.name in ("found", "half_life")
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise ConfigError(f"costs: {one.name}: expected a finite number, got {value!r}")
+            require_finite(f"costs: {one.name}", value)
             if value <= 0.0 if positive else value > 0.0:
                 expected = "above 0" if positive else "of at most 0"
                 raise ConfigError(f"costs: {one.name}: expected a number {expected}, got {value!r}")

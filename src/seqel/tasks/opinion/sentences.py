@@ -13,14 +13,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 from seqel.errors import DataError
+from seqel.tasks.splits import SPLITS, Split
 
 __all__ = ["NEGATIVE", "NEUTRAL", "POSITIVE", "SENTIMENTS", "SPLITS", "Opinions", "Split", "read_opinions"]
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 SENTIMENTS = ("negative", "neutral", "positive")
 NEGATIVE, NEUTRAL, POSITIVE = range(3)
 # of the groups; a hash decides
