@@ -1,10 +1,11 @@
 """Wordle from recorded games: offline Q-learning against cloning, on secrets that were seen and on secrets that were not.
 
-    python benchmarks/wordle.py [--data 0.25 0.5] [--method NAME ...] [--seeds 0 1 2 3 4] [--games 200000] [--table]
+    python benchmarks/wordle.py [--observe knowledge] [--data 0.25 0.5] [--method NAME ...] [--seeds 0 1 2 3 4] [--table]
 
 The games are played by a mixture: with probability `--data` a guess agrees with all marks so far, else it is any answer.
 Secrets are drawn from four fifths of the answers. Every method gets the same games, network and number of updates, and the
-same mask, which allows the letters that continue an answer. Every secret is then played once, greedily. Each finished run is
+same mask, which allows the letters that continue an answer. `--observe knowledge` shows in each observation what all marks say
+together; `guess` shows the last guess alone, so that the earlier have to be remembered. Every secret is then played once, greedily. Each finished run is
 a JSON file in benchmarks/results/wordle/ and is not run again, and an interrupted training continues. `--table` prints what
 is there.
 """
@@ -15,18 +16,20 @@ import argparse
 import json
 import sys
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import seqel
 from learn import commit
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.runs.run_config import CONFIG
 from seqel.spaces import ActionSpec, ObservationSpec
-from seqel.tasks.wordle import UNMARKED, Mask, Secrets, Wordle, codes_of, feedback, observed, split_secrets, word_list
-from seqel.tasks.wordle_players import play_games
+from seqel.tasks.wordle import Mask, Observe, Secrets, Wordle, codes_of, feedback, play_games, split_secrets, word_list
+from seqel.tasks.wordle.marks import UNMARKED, Knowledge, observed
 from seqel.types import Episode
 
 RESULTS = Path(__file__).parent / "results" / "wordle"
@@ -69,20 +72,28 @@ def computed(env: Wordle, game: list[str], secret: str) -> tuple[dict[str, Any],
     before = (place == 0) & (guess > 0)  # between two guesses: the letters and marks of the one before
     whole = observed(codes, marks)[np.maximum(guess - 1, 0)]
     part = observed(codes, UNMARKED)[np.minimum(guess, count - 1)]
+    seen = {"letters": np.where(before[:, None], whole, np.where(written, part, 0)), "place": place, "guess": guess}
+    if "knowledge" in env.observation_space.spaces:
+        seen["knowledge"] = described(codes, marks)
     return (
-        {
-            "letters": np.where(before[:, None], whole, np.where(written, part, 0)),
-            "place": place,
-            "guess": guess,
-        },
+        seen,
         [env.allowed(codes[min(g, count - 1)][:p]) for g, p in zip(guess.tolist(), place.tolist(), strict=True)],
         [-1.0 if p == length - 1 and game[g] != secret else 0.0 for g, p in zip(guess[:-1], place[:-1], strict=True)],
     )
 
 
-def episodes(games: list[list[str]], secrets: list[str]) -> list[Episode]:
+def described(codes: NDArray[np.int64], marks: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return what is known at each step of a game of (G, 5) letters with their marks, (5 G + 1, 182)."""
+    known, found = Knowledge(codes.shape[1]), []
+    for word, mark in zip(codes, marks, strict=True):
+        found += [known.describe(word[:place]) for place in range(len(word))]
+        known.add(word, mark)
+    return np.stack([*found, known.describe(codes[0, :0])])
+
+
+def episodes(games: list[list[str]], secrets: list[str], observe: Observe) -> list[Episode]:
     """Return games as episodes. The first twenty are compared with the environment."""
-    env = Wordle(secrets="all")
+    env = Wordle(secrets="all", observe=observe)
     spec = ObservationSpec.from_space(env.observation_space)
     found = []
     for number, (game, secret) in enumerate(zip(games, secrets, strict=True)):
@@ -97,13 +108,14 @@ def episodes(games: list[list[str]], secrets: list[str]) -> list[Episode]:
     return found
 
 
-def record(games: int, consistent: float, seed: int) -> list[Episode]:
+@lru_cache(maxsize=1)  # methods share the games of a seed
+def record(games: int, consistent: float, seed: int, observe: Observe) -> list[Episode]:
     """Return recorded games on the secrets of training."""
     rng = np.random.default_rng((seed, 2_000))
     answers = word_list("answers")
     known = split_secrets(answers, "train")
     secrets = [known[number] for number in rng.integers(len(known), size=games)]
-    return episodes(play_games(answers, secrets, rng, consistent=consistent), secrets)
+    return episodes(play_games(answers, secrets, rng, consistent=consistent), secrets, observe)
 
 
 class EachSecret(Wordle):
@@ -114,10 +126,10 @@ class EachSecret(Wordle):
         return super().reset(seed=seed, options={"secret": "".join(chr(ord("a") + letter) for letter in code)})
 
 
-def scores(agent: seqel.Agent, secrets: Secrets, mask: Mask = "words") -> dict[str, Any]:
+def scores(agent: seqel.Agent, secrets: Secrets, mask: Mask = "words", observe: Observe = "guess") -> dict[str, Any]:
     """Play each secret once, greedily. Return the share of games won, with its 95 % interval, and their mean guesses."""
     count = len(EachSecret(secrets=secrets).secrets)
-    found = seqel.evaluate(agent, lambda: EachSecret(secrets=secrets, mask=mask), count)
+    found = seqel.evaluate(agent, lambda: EachSecret(secrets=secrets, mask=mask, observe=observe), count)
     assert found.successes is not None
     guesses = [1.0 - value for value, won in zip(found.returns, found.successes, strict=True) if won]
     return {
@@ -126,18 +138,20 @@ def scores(agent: seqel.Agent, secrets: Secrets, mask: Mask = "words") -> dict[s
     }  # fmt: skip
 
 
-def both(agent: seqel.Agent, mask: Mask = "words") -> dict[str, Any]:
+def both(agent: seqel.Agent, mask: Mask = "words", observe: Observe = "guess") -> dict[str, Any]:
     """Return the scores on secrets of training, and on secrets that were held out."""
-    return {"seen": scores(agent, "train", mask), "held_out": scores(agent, "held-out", mask)}
+    return {name: scores(agent, part, mask, observe) for name, part in (("seen", "train"), ("held_out", "held-out"))}
 
 
-def run(name: str, method: str, consistent: float, seed: int, games: int, updates: int) -> dict[str, Any]:
+def run(
+    name: str, method: str, consistent: float, seed: int, games: int, updates: int, observe: Observe
+) -> dict[str, Any]:
     preset, settings, share = METHODS[method]
-    recorded = record(games, consistent, seed)
+    recorded = record(games, consistent, seed, observe)
     if share < 1.0:
         order = sorted(range(len(recorded)), key=lambda place: -float(recorded[place].reward.sum()))
         recorded = [recorded[place] for place in order[: int(share * len(recorded))]]
-    env = Wordle()
+    env = Wordle(observe=observe)
     data = InMemoryDataset.of(
         recorded, ObservationSpec.from_space(env.observation_space), ActionSpec.from_space(env.action_space)
     )
@@ -159,7 +173,8 @@ def run(name: str, method: str, consistent: float, seed: int, games: int, update
     seconds = time.perf_counter() - began
     return {
         "method": method, "data": consistent, "seed": seed, "games": games, "updates": updates, "commit": commit(),
-        "seconds": seconds, "consistent": both(agent, "consistent"), **both(agent),
+        "seconds": seconds, "observe": observe, "consistent": both(agent, "consistent", observe),
+        **both(agent, observe=observe),
     }  # fmt: skip
 
 
@@ -170,6 +185,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--games", type=int, default=200_000)
     parser.add_argument("--updates", type=int, default=5_000)
+    parser.add_argument("--observe", choices=("guess", "knowledge"), default="knowledge")
     parser.add_argument("--table", action="store_true", help="print the finished runs instead of running any")
     given = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -180,10 +196,11 @@ def main() -> None:
     for seed in given.seeds:
         for data in given.data:
             for method in given.method:
-                name = f"{''.join(letter for letter in method if letter.isalnum())}-{data}-{given.games}-seed{seed}"
+                short = "".join(letter for letter in method if letter.isalnum())
+                name = f"{short}-{given.observe}-{data}-{given.games}-seed{seed}"
                 path = RESULTS / f"{name}.json"
                 if not path.exists() and not given.table:
-                    found = run(name, method, data, seed, given.games, given.updates)
+                    found = run(name, method, data, seed, given.games, given.updates, given.observe)
                     path.write_text(json.dumps(found, indent=1) + "\n")
                 if path.exists():
                     found = json.loads(path.read_text())

@@ -22,8 +22,7 @@ import numpy as np
 import seqel
 from learn import commit
 from seqel.runs.run_config import CONFIG
-from seqel.tasks.wordle import Mask, Wordle, split_secrets, word_list
-from seqel.tasks.wordle_players import play_games
+from seqel.tasks.wordle import Mask, Observe, Wordle, play_games, split_secrets, word_list
 from wordle import NETWORK, both
 
 HERE = Path(__file__).parent
@@ -40,9 +39,11 @@ def show(record: Any) -> None:
         )
 
 
-def run(mask: Mask, seed: int, steps: int, start: str | None, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+def run(
+    mask: Mask, observe: Observe, seed: int, steps: int, start: str | None, name: str, settings: dict[str, Any]
+) -> dict[str, Any]:
     folder, began = HERE.parent / "runs" / name, time.perf_counter()
-    make = partial(Wordle, mask=mask)
+    make = partial(Wordle, mask=mask, observe=observe)
     if (folder / CONFIG).exists():
         agent = seqel.resume(folder, env=make, progress=show)
     else:
@@ -51,7 +52,8 @@ def run(mask: Mask, seed: int, steps: int, start: str | None, name: str, setting
         )
     return {
         "mask": mask, "seed": seed, "steps": steps, "start": start, "settings": settings, "commit": commit(),
-        "seconds": time.perf_counter() - began, **both(agent, mask),
+        "seconds": time.perf_counter() - began, "observe": observe,
+        **both(agent, mask, observe),
     }  # fmt: skip
 
 
@@ -71,6 +73,7 @@ def players(seed: int) -> dict[str, dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mask", nargs="+", choices=("words", "consistent"), default=["words", "consistent"])
+    parser.add_argument("--observe", choices=("guess", "knowledge"), default="knowledge")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--steps", type=int, default=2_000_000)
     parser.add_argument("--start", help="the folder of an agent that was trained on recorded games")
@@ -89,10 +92,10 @@ def main() -> None:
     )
     for mask in given.mask:
         for seed in given.seeds:
-            name = f"wordle-{mask}-{'recorded' if given.start else 'nothing'}{given.name}-seed{seed}"
+            name = f"wordle-{mask}-{given.observe}-{'recorded' if given.start else 'nothing'}{given.name}-seed{seed}"
             path = RESULTS / f"{name}.json"
             if not path.exists() and not given.table:
-                found = run(mask, seed, given.steps, given.start, name, settings)
+                found = run(mask, given.observe, seed, given.steps, given.start, name, settings)
                 path.write_text(json.dumps(found, indent=1) + "\n")
             if path.exists():
                 found = json.loads(path.read_text())

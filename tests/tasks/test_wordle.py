@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from seqel.errors import ConfigError, EnvironmentFault, SpaceError
-from seqel.tasks.wordle import Wordle, codes_of, feedback, feedback_table, split_secrets, word_list
-from seqel.tasks.wordle_players import play_games
+from seqel.tasks.wordle import Wordle, codes_of, feedback, feedback_table, play_games, split_secrets, word_list
+from seqel.tasks.wordle.marks import Knowledge
 
 SOME = ["crane", "slate", "abbey", "babes", "kebab", "eerie", "geese", "three"]
 
@@ -167,3 +167,44 @@ def test_an_informative_player_needs_fewer_guesses() -> None:
         np.mean([len(game) for game in play_games(words, words, rng, entropy=entropy)]) for entropy in (True, False)
     ]
     assert lengths[0] < lengths[1] - 0.15
+
+
+def test_knowledge_agrees_with_the_words_that_are_left() -> None:
+    """No letter of a word that agrees with all marks is ruled out, and nearly all other words break a rule."""
+    answers = word_list("answers")
+    codes, rng = codes_of(answers), np.random.default_rng(0)
+    fits = agree = 0
+    for _ in range(200):
+        secret, known, left = codes[rng.integers(len(codes))], Knowledge(5), np.ones(len(codes), np.bool_)
+        for guess in codes[rng.integers(len(codes), size=3)]:
+            given = feedback(guess, secret)
+            known.add(guess, given)
+            left &= (feedback(guess, codes) == given).all(axis=1)
+        for place in range(5):
+            for word in codes[left][:5]:
+                seen = known.describe(word[:place]).reshape(7, 26)
+                assert seen[np.arange(5 - place), word[place:]].all() and not seen[5 - place : 5].any()
+                rest = np.bincount(word[place:], minlength=26)
+                assert (rest >= seen[5].astype(int) + seen[6]).all()
+        may = known.describe(np.zeros(0, np.int64)).reshape(7, 26)[:5].astype(bool)
+        counts = (codes[:, :, None] == np.arange(26)).sum(axis=1)
+        rule = may[np.arange(5), codes].all(axis=1)
+        rule &= ((counts >= known.least) & (counts <= known.most)).all(axis=1)
+        assert rule[left].all()
+        fits, agree = fits + int(rule.sum()), agree + int(left.sum())
+    assert agree <= fits < 1.02 * agree
+
+
+def test_knowledge_of_repeated_letters() -> None:
+    """e of "geese" in "three": one in its place, one elsewhere, the third absent: so two, the last place and not 2 or 3."""
+    env = Wordle(answers=SOME, secrets="all", mask="none", observe="knowledge")
+    seen = play(env, ["geese"], "three")[-1][0]["knowledge"].reshape(7, 26)
+    e, t = ord("e") - ord("a"), ord("t") - ord("a")
+    assert seen[:5, e].tolist() == [1, 0, 0, 1, 1] and seen[4].sum() == 1
+    assert seen[:5, t].tolist() == [1, 1, 1, 1, 0] and seen[:, ord("g") - ord("a")].sum() == 0
+    assert np.flatnonzero(seen[5]).tolist() == [e] == np.flatnonzero(seen[6]).tolist()
+    env.step(t)
+    after = env.step(e)[0]["knowledge"].reshape(7, 26)
+    assert after[:3, e].tolist() == [0, 1, 1] and not after[3:5].any() and after[5, e] == 1 and after[6, e] == 0
+    with pytest.raises(ConfigError, match="observe: expected one of guess, knowledge, got 'all'"):
+        Wordle(observe="all")

@@ -163,7 +163,7 @@ TASKS: tuple[Task, ...] = (
     ),
     Task(
         id="seqel/Wordle-v0",
-        entry_point="seqel.tasks.wordle:Wordle",
+        entry_point="seqel.tasks.wordle.game:Wordle",
         summary="Find a word of five letters in six guesses, one letter per step; a fifth of the words is held out",
         memory=30,
         suggested={"discount": 1.0, "context": 31},

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from seqel.tasks.wordle import HERE, codes_of, feedback_table
+from seqel.tasks.wordle.marks import HERE, feedback_table
+from seqel.tasks.wordle.words import codes_of
 
 __all__ = ["play_games"]
 
