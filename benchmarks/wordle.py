@@ -4,10 +4,10 @@
 
 The games are played by a mixture: with probability `--data` a guess agrees with all marks so far, else it is any answer.
 Secrets are drawn from four fifths of the answers. Every method gets the same games, network and number of updates, and the
-same mask, which allows the letters that continue an answer. `--observe knowledge` shows in each observation what all marks say
-together; `guess` shows the last guess alone, so that the earlier have to be remembered. Every secret is then played once, greedily. Each finished run is
-a JSON file in benchmarks/results/wordle/ and is not run again, and an interrupted training continues. `--table` prints what
-is there.
+same mask, which allows the letters that continue an answer. `--observe knowledge` shows in each observation what all marks
+say together; `guess` shows the last guess alone, so that the earlier have to be remembered. Every secret is then played once,
+greedily. Each finished run is a JSON file in benchmarks/results/wordle/ and is not run again, and an interrupted training
+continues. `--table` prints what is there.
 """
 
 from __future__ import annotations
