@@ -73,7 +73,7 @@ def computed(env: Wordle, game: list[str], secret: str) -> tuple[dict[str, Any],
     whole = observed(codes, marks)[np.maximum(guess - 1, 0)]
     part = observed(codes, UNMARKED)[np.minimum(guess, count - 1)]
     seen = {"letters": np.where(before[:, None], whole, np.where(written, part, 0)), "place": place, "guess": guess}
-    if "knowledge" in env.observation_space.spaces:
+    if env.observe == "knowledge":
         seen["knowledge"] = described(codes, marks)
     return (
         seen,
@@ -140,7 +140,10 @@ def scores(agent: seqel.Agent, secrets: Secrets, mask: Mask = "words", observe: 
 
 def both(agent: seqel.Agent, mask: Mask = "words", observe: Observe = "guess") -> dict[str, Any]:
     """Return the scores on secrets of training, and on secrets that were held out."""
-    return {name: scores(agent, part, mask, observe) for name, part in (("seen", "train"), ("held_out", "held-out"))}
+    return {
+        "seen": scores(agent, "train", mask, observe),
+        "held_out": scores(agent, "held-out", mask, observe),
+    }
 
 
 def run(

@@ -207,4 +207,4 @@ def test_knowledge_of_repeated_letters() -> None:
     after = env.step(e)[0]["knowledge"].reshape(7, 26)
     assert after[:3, e].tolist() == [0, 1, 1] and not after[3:5].any() and after[5, e] == 1 and after[6, e] == 0
     with pytest.raises(ConfigError, match="observe: expected one of guess, knowledge, got 'all'"):
-        Wordle(observe="all")
+        Wordle(observe="all")  # type: ignore[arg-type]

@@ -26,6 +26,7 @@ COMMANDS = {
     "evaluate": "play greedy episodes on fresh seeds and report returns with intervals",
     "generate": "write text with an agent that was trained on texts",
     "chat": "talk to an agent that was trained on recorded dialogues",
+    "watch": "read messages about companies as they come and give alerts",
     "settings": "every setting with its meaning, range and default, and what the presets change",
     "tasks": "the tasks that come with Seqel",
     "bench": "the speed of the parts on this machine",

@@ -43,7 +43,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     table.add_column("solved at", justify="right")
     for task in TASKS:
         solved = "" if task.threshold is None else f"{task.threshold:g}"
-        table.add_row(task.id, task.summary, f"{task.memory} steps", solved)
+        needs = f" [dim](needs --env-arg {task.needs})[/]" if task.needs else ""
+        table.add_row(task.id, f"{task.summary}{needs}", f"{task.memory} steps", solved)
     sources = sorted({task.reference for task in TASKS if task.reference})
     output.show(table, f"\nFrom {'; '.join(sources)}.")
     output.show("Train on one: [cyan]seqel train seqel/TMaze-v0[/]; any Gymnasium id works as well.")

@@ -25,6 +25,7 @@ class Task:
     threshold: float | None = None  # mean return that counts as solved
     limit: int | None = None  # steps after which an episode is truncated
     reference: str = ""  # its source
+    needs: str = ""  # an argument without which it cannot be made, and what it is
 
 
 def _tmaze(name: str, length: int) -> Task:
@@ -169,6 +170,15 @@ TASKS: tuple[Task, ...] = (
         suggested={"discount": 1.0, "context": 31},
         threshold=-3.0,  # four guesses on average, as a player that only guesses what agrees with all marks
         reference="Lokshtanov & Subercaseaux 2022, arXiv:2203.16713",
+    ),
+    Task(
+        id="seqel/OpinionMonitoring-v0",
+        entry_point="seqel.tasks.opinion.monitoring:OpinionMonitoring",
+        summary="Read messages about companies as they come, and give an alert soon after a crisis begins",
+        memory=250,
+        suggested={"discount": 0.99, "context": 256},
+        reference="this project; its detectors: Page 1954, Roberts 1966",
+        needs="opinions=FILE.csv, sentences with their sentiments",
     ),
 )
 

@@ -35,6 +35,8 @@ def test_a_threshold_keeps_the_budget_and_is_the_smallest_that_does() -> None:
     smaller = max(one for some in numbers for one in some if one < found)
     assert hours_between_false_alarms(calm, numbers, smaller - 1e-9, 50.0) < 210.0
     assert hours_between_false_alarms(calm, numbers, found - 0.2, 50.0) < 200.0
+    short = threshold_for(8.0, calm, numbers, 50.0)  # much shorter than a stream
+    assert 8.0 <= hours_between_false_alarms(calm, numbers, short, 50.0) < 8.2
     with pytest.raises(ConfigError, match="needs calm streams of at least 10000 company-hours, got 8000"):
         threshold_for(1_000.0, calm, numbers, 50.0)
 

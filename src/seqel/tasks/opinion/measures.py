@@ -61,16 +61,18 @@ def threshold_for(budget: float, streams: Sequence[Stream], found: Sequence[Numb
             f"budget: one false alarm in {budget:g} company-hours needs calm streams of at least {10.0 * budget:g} "
             f"company-hours, got {exposure:g}"
         )
-    # the threshold is one of the largest numbers of a company in a stream
-    peaks = np.unique(np.concatenate([_peaks(stream, numbers) for stream, numbers in zip(streams, found, strict=True)]))
-    low, high = 0, len(peaks) - 1
+    # when the first alert comes depends on which of a company's numbers that exceed all before are above the threshold
+    highs = np.unique(
+        np.concatenate([_records(stream, numbers) for stream, numbers in zip(streams, found, strict=True)])
+    )
+    low, high = 0, len(highs) - 1
     while low < high:
         middle = (low + high) // 2
-        if hours_between_false_alarms(streams, found, float(peaks[middle]), hours) >= budget:
+        if hours_between_false_alarms(streams, found, float(highs[middle]), hours) >= budget:
             high = middle
         else:
             low = middle + 1
-    return float(peaks[low])
+    return float(highs[low])
 
 
 def measure(streams: Sequence[Stream], found: Sequence[Numbers], threshold: float, hours: float) -> Alerts:
@@ -95,9 +97,11 @@ def _first(stream: Stream, alert: NDArray[np.bool_]) -> Numbers:
     return found
 
 
-def _peaks(stream: Stream, numbers: Numbers) -> Numbers:
-    """Return the largest number of each company that has messages."""
-    found = np.full(len(stream.onset), -np.inf)
-    np.maximum.at(found, stream.company, numbers)
-    peaks: Numbers = found[np.isfinite(found)]
-    return peaks
+def _records(stream: Stream, numbers: Numbers) -> Numbers:
+    """Return the numbers that exceed all earlier ones of the same company."""
+    order = np.argsort(stream.company, kind="stable")
+    found = []
+    for some in np.split(numbers[order], np.flatnonzero(np.diff(stream.company[order])) + 1):
+        before = np.concatenate([[-np.inf], np.maximum.accumulate(some)[:-1]]) if len(some) else some
+        found.append(some[some > before])
+    return np.concatenate(found)

@@ -9,21 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from seqel.errors import ConfigError, EnvironmentFault
 from seqel.tasks.arguments import require_action, require_finite
-from seqel.tasks.opinion.sentences import Opinions, Split
+from seqel.tasks.opinion.sentences import Opinions, Split, read_opinions
 from seqel.tasks.opinion.stream import Setting, Stream, draw_stream
 
-__all__ = ["ALERT", "WAIT", "Costs", "OpinionMonitoring"]
+__all__ = ["ALERT", "LONGEST", "WAIT", "Costs", "OpinionMonitoring", "log_hours"]
 
 WAIT, ALERT = 0, 1
 LONGEST = 500  # characters of a message
+TIRED = 5  # alerts in a day beyond which an analyst is not more tired; without a limit, random play costs thousands
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Costs:
     found: float = 1.0  # the first alert about a company in a crisis, at once
     half_life: float = 12.0  # hours after which such an alert is worth half as much
     false_alarm: float = -0.5
-    tired: float = -0.1  # each alert, times the number of alerts in the 24 hours before: an analyst reads them all
+    tired: float = -0.1  # each alert, times the number of alerts in the 24 hours before, at most `TIRED`
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -57,26 +60,38 @@ class OpinionMonitoring(gymnasium.Env[dict[str, Any], np.int64]):
     episode ends with the stream (terminated). `info` has "in_crisis" and "sentiment" of the message, for measuring: the agent
     does not see them.
 
-    Raises ConfigError (a bad argument), SpaceError (an action that does not exist), EnvironmentFault (a step without an open
-    episode).
+    opinions: the sentences, or the path of a CSV file in `encoding` (`read_opinions`).
+
+    Raises DataError (a bad file), ConfigError (a bad argument), SpaceError (an action that does not exist), EnvironmentFault
+    (a step without an open episode).
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own shape)
 
     def __init__(
         self,
-        opinions: Opinions,
+        opinions: Opinions | str | Path | None = None,
         split: Split = "train",
         setting: Setting | Mapping[str, Any] | None = None,
         costs: Costs | None = None,
         hours: float = 48.0,
         onset: float | None = None,
+        encoding: str = "utf-8",
     ) -> None:
+        if opinions is None:
+            raise ConfigError(
+                "opinions: expected a CSV file with the columns result (negative, neutral or positive) and content (the "
+                "sentence), got none; on the command line: --env-arg opinions=FILE"
+            )
+        if not isinstance(opinions, Opinions):
+            opinions = read_opinions(opinions, encoding)
+        if split not in opinions.sentences:
+            raise ConfigError(f"split: expected one of {', '.join(opinions.sentences)}, got {split!r}")
         if not math.isfinite(hours) or hours < 1.0:
             raise ConfigError(f"hours: expected at least 1, got {hours}")
         self.setting = Setting(**setting) if isinstance(setting, Mapping) else setting or Setting()
         self.costs, self.hours, self.onset = costs or Costs(), float(hours), onset
-        self.sentences = opinions.sentences[split]
+        self.opinions, self.sentences = opinions, opinions.sentences[split]
         self.metadata = {"render_modes": [], "seqel": {"discount": 0.99, "context": 256}}
         above = spaces.Box(0.0, np.inf, (1,), np.float32)
         self.observation_space = spaces.Dict(
@@ -129,7 +144,7 @@ class OpinionMonitoring(gymnasium.Env[dict[str, Any], np.int64]):
         assert self._stream is not None
         costs, delay = self.costs, time - self._stream.onset[company]
         self._alerts = [one for one in self._alerts if time - one < 24.0]
-        reward = costs.tired * len(self._alerts)
+        reward = costs.tired * min(TIRED, len(self._alerts))
         if delay >= 0.0 and not self._found[company]:
             self._found[company] = True
             reward += costs.found * 0.5 ** (delay / costs.half_life)
@@ -147,8 +162,8 @@ class OpinionMonitoring(gymnasium.Env[dict[str, Any], np.int64]):
         gap = time - float(stream.time[place - 1]) if place else time
         return {
             "text": some[int(self.np_random.integers(len(some)))][:LONGEST], "company": np.int64(company),
-            "gap": _since(gap), "same": _since(time - self._before[company]),
-            "alerted": _since(time - self._alerted[company]),
+            "gap": _hours(gap), "same": _hours(time - self._before[company]),
+            "alerted": _hours(time - self._alerted[company]),
         }  # fmt: skip
 
     def _info(self) -> dict[str, Any]:
@@ -161,6 +176,11 @@ class OpinionMonitoring(gymnasium.Env[dict[str, Any], np.int64]):
         }  # fmt: skip
 
 
-def _since(hours: float) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return log(1 + hours), at most 20."""
+def _hours(hours: float) -> NDArray[np.float32]:
+    """Return hours as an observation, (1,); of one number, because numpy's logarithm of an array takes longer."""
     return np.array([min(20.0, math.log1p(hours))], np.float32)
+
+
+def log_hours(hours: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return hours as they are observed: log(1 + hours), at most 20."""
+    return np.minimum(20.0, np.log1p(hours)).astype(np.float32)

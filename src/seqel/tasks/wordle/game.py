@@ -57,7 +57,7 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
         every = list(word_list("answers") if answers is None else answers)
         allowed = list(word_list("guesses")) if words == "guesses" and answers is None else every
         self.secrets = codes_of(split_secrets(every, secrets) or every)
-        self.length, self.guesses, self.mask = self.secrets.shape[1], guesses, mask
+        self.length, self.guesses, self.mask, self.observe = self.secrets.shape[1], guesses, mask, observe
         self.metadata = {"render_modes": [], "seqel": {"discount": 1.0, "context": guesses * self.length + 1}}
         self._allowed = self._left = codes_of(allowed)
         self._words = {tuple(word) for word in self._allowed.tolist()}
@@ -133,7 +133,7 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
             letters[:] = NOTHING
             letters[: len(self._written)] = observed(np.array(self._written), UNMARKED)
         seen = {"letters": letters, "place": np.int64(len(self._written)), "guess": np.int64(self._made)}
-        if "knowledge" in self.observation_space.spaces:
+        if self.observe == "knowledge":
             seen["knowledge"] = self._knowledge.describe(np.array(self._written, np.int64)).astype(np.int8)
         return seen
 

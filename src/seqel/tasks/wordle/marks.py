@@ -76,7 +76,7 @@ class Knowledge:
         """Return what matters for the rest of a guess whose first letters are written, ((length + 2) x 26,) of 0 and 1.
 
         First, for each place from the one that is written next on (then zeros, `length` rows in all), which letters may
-        stand there; then which letters have to come once more at least; then which twice.
+        occur there; then which letters have to come once more at least; then which twice.
         """
         count = len(written)
         used = np.bincount(written, minlength=LETTERS)
