@@ -17,7 +17,6 @@ import os
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -26,25 +25,12 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-import seqel
 from learn import commit
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_reader
+from text_choice import BASE, MODEL, choose, train_choice
 
 RESULTS = Path(__file__).parent / "results" / "question-answering"
-MODEL = os.environ.get("MINILM", "sentence-transformers/all-MiniLM-L6-v2")
-SCHEMA = """session = "session"
-action = "answer"
-reward = "reward"
-
-[observation]
-question = "text"
-"""
-BASE: dict[str, Any] = {
-    "text.encoder": "pretrained", "text.model": MODEL, "text.length": 48, "network.width": 256, "network.layers": 1,
-    "network.context": 2, "objective.discount": 0.0, "replay.batch_tokens": 64, "learner.warmup": 100,
-    "validation.every": 250, "threads": 1, "device": "cpu", "checkpoint_every": 0,
-}  # fmt: skip
 METHODS: dict[str, dict[str, Any]] = {
     "frozen": {"text.tuning": "frozen", "replay.batch_tokens": 512},
     "lora": {"text.tuning": "lora"},
@@ -82,35 +68,11 @@ def regression(seed: int) -> dict[str, Any]:
 def run(method: str, seed: int, updates: int) -> dict[str, Any]:
     if method == "regression":
         return regression(seed)
-    with tempfile.TemporaryDirectory() as folder:
-        table, schema = Path(folder) / "questions.csv", Path(folder) / "schema.toml"
-        with table.open("w", encoding="utf-8", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(["session", "question", "answer", "reward"])
-            rows.writerows([number, *pair, 1] for number, pair in enumerate(questions("train")))
-        names = sorted({answer for _, answer in questions("train")})
-        schema.write_text(SCHEMA.replace("reward =", f"actions = {json.dumps(names)}\nreward ="))
-        curve: list[tuple[int, float, float]] = []
-
-        def watch(record: Any) -> None:
-            if record.validation is not None:
-                curve.append((record.updates, record.seconds, record.validation.mean))
-                print(
-                    f"{method}: {record.updates} updates, {record.seconds:.0f} s, {curve[-1][2]:.3f}", file=sys.stderr
-                )
-
-        began = time.perf_counter()
-        agent = seqel.train(
-            data=table, schema=schema, steps=updates, seed=seed, preset="supervised-q", settings=BASE | METHODS[method],
-            out=Path(folder) / "run", progress=watch,
-        )  # fmt: skip
-        seconds = time.perf_counter() - began
-    test = questions("test")
-    right = 0
-    for start in range(0, len(test), 256):
-        some = test[start : start + 256]
-        decision, _ = agent.act({"text/question": [text for text, _ in some]})
-        right += sum(names[int(one)] == answer for one, (_, answer) in zip(decision.action, some, strict=True))
+    began = time.perf_counter()
+    agent, names, curve = train_choice(questions("train"), METHODS[method], updates, seed, method)
+    seconds, test = time.perf_counter() - began, questions("test")
+    chosen = choose(agent, names, [text for text, _ in test])
+    right = sum(one == answer for one, (_, answer) in zip(chosen, test, strict=True))
     weights = list(agent.network.parameters())
     trained = sum(one.numel() for one in weights if one.requires_grad)
     return {

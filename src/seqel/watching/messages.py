@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
 from seqel.errors import DataError
 
 __all__ = ["Filter", "Message", "parse", "when"]
@@ -114,10 +116,10 @@ class Filter:
         """Return what `restore` needs."""
         return {
             "now": self.now, "duplicates": self.duplicates, "backwards": self.backwards,
-            "seen": [f"{key:x}" for key in self._seen],
+            "seen": np.fromiter(self._seen, np.uint64, len(self._seen)),
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` returned."""
         self.now, self.duplicates, self.backwards = state["now"], state["duplicates"], state["backwards"]
-        self._seen = OrderedDict.fromkeys(int(one, 16) for one in state["seen"])
+        self._seen = OrderedDict.fromkeys(state["seen"].tolist())
