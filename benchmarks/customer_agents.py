@@ -72,7 +72,7 @@ def recorded(
 
 def run(name: str, seed: int, shifts: int, updates: int, preset: str) -> dict[str, Any]:
     data = READ[name](Path(os.environ["SEQEL_DATA"]) / name)
-    classifier = classifier_of(data)
+    classifier = classifier_of(name, data)
     costs = Costs(wrong_of=dict.fromkeys(data.intents[::10], -5.0))
     setting = Setting() if data.out_of_scope["train"] else Setting(out_of_scope=0.0)
     make = partial(CustomerService, data, costs=costs, setting=setting)

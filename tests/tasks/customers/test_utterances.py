@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from seqel.errors import DataError
-from seqel.tasks.customers.utterances import SPLITS, Utterances, read_banking77, read_clinc150
+from seqel.tasks.customers.utterances import SPLITS, Utterances, read_banking77, read_clinc150, read_tnews
 from support_customers import corpus
 
 
@@ -59,3 +59,35 @@ def test_files_of_clinc150(tmp_path: Path) -> None:
         (tmp_path / "data_full.json").write_text(bad)
         with pytest.raises(DataError, match="expected the file of CLINC150"):
             read_clinc150(tmp_path)
+
+
+def test_files_of_tnews(tmp_path: Path) -> None:
+    def write(name: str, *rows: object) -> None:
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+
+    def title(topic: str, number: int) -> dict[str, object]:
+        return {"label": 1, "label_desc": topic, "sentence": f"{'车房'[topic == 'house']}的新闻{number} "}
+
+    write("train_few_all.json", *(title(topic, number) for topic in ("car", "house") for number in range(20)))
+    write("dev_few_all.json", *(title(topic, number) for topic in ("car", "house") for number in range(15, 30)))
+    write("test_public.json", title("car", 99), title("house", 98))
+    found = read_tnews(tmp_path, shots=10)
+    assert found.intents == ("car", "house") and not found.out_of_scope["train"]
+    assert [[len(some) for some in found.by_intent[split]] for split in SPLITS] == [[10, 10], [20, 20], [1, 1]]
+    assert found.by_intent["test"][0] == ("车的新闻99",) and found.neighbours(1).tolist() == [[1], [0]]
+    assert read_tnews(tmp_path, shots=10, seed=1).by_intent["train"] != found.by_intent["train"]
+    with pytest.raises(DataError, match="expected more than 30 titles of 'car', got 30"):
+        read_tnews(tmp_path, shots=30)
+    write("test_public.json", {"label": 3})
+    with pytest.raises(DataError, match=r"test_public\.json, line 1: expected the keys sentence and label_desc"):
+        read_tnews(tmp_path, shots=10)
+
+
+def test_chinese_characters_count_as_words() -> None:
+    """The first two intents share the character that the third lacks."""
+    said = [("车 很快", "a"), ("车真慢", "b"), ("房子大", "c")]
+    data = Utterances.of(
+        {split: [(f"{text}{place}", name) for text, name in said] for place, split in enumerate(SPLITS)}
+    )
+    assert data.neighbours(1)[:2].tolist() == [[1], [0]]

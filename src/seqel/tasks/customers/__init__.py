@@ -9,9 +9,9 @@ from seqel import lazy
 if TYPE_CHECKING:
     from seqel.tasks.customers.costs import Costs
     from seqel.tasks.customers.service import CustomerService, Setting
-    from seqel.tasks.customers.utterances import Utterances, read_banking77, read_clinc150
+    from seqel.tasks.customers.utterances import Utterances, read_banking77, read_clinc150, read_tnews
 
-__all__ = ["Costs", "CustomerService", "Setting", "Utterances", "read_banking77", "read_clinc150"]
+__all__ = ["Costs", "CustomerService", "Setting", "Utterances", "read_banking77", "read_clinc150", "read_tnews"]
 
 __getattr__, __dir__ = lazy.attach(
     __name__,
@@ -22,5 +22,6 @@ __getattr__, __dir__ = lazy.attach(
         "Utterances": "seqel.tasks.customers.utterances",
         "read_banking77": "seqel.tasks.customers.utterances",
         "read_clinc150": "seqel.tasks.customers.utterances",
+        "read_tnews": "seqel.tasks.customers.utterances",
     },
 )

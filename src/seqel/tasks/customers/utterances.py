@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,10 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqel.datasets.json_lines import json_lines
 from seqel.errors import DataError
 from seqel.tasks.splits import SPLITS, Split
 
-__all__ = ["SPLITS", "Split", "Utterances", "read_banking77", "read_clinc150"]
+__all__ = ["SPLITS", "Split", "Utterances", "read_banking77", "read_clinc150", "read_tnews"]
+
+# what spaces separate, and each Chinese character
+_WORD = re.compile(r"[\u4e00-\u9fff]|[^\s\u4e00-\u9fff]+")
 
 Said = tuple[str, str]  # a sentence and the name of its intent
 
@@ -81,14 +86,17 @@ class Utterances:
     def neighbours(self, count: int = 3) -> NDArray[np.int64]:
         """Return the intents that are easily mistaken for each intent, (N, count), the most similar first.
 
-        Similarity is the cosine of the tf-idf vectors of the words of all training sentences of an intent.
+        Similarity is the cosine of the tf-idf vectors of the words of all training sentences of an intent. A Chinese
+        character counts as a word.
         """
         return self._by_similarity[:, :count]
 
     @cached_property
     def _by_similarity(self) -> NDArray[np.int64]:
         """All intents by similarity to each, (N, N). Computed once, because each environment asks for it."""
-        words = [Counter(word for one in some for word in one.lower().split()) for some in self.by_intent["train"]]
+        words = [
+            Counter(word for one in some for word in _WORD.findall(one.lower())) for some in self.by_intent["train"]
+        ]
         rare = Counter(word for one in words for word in one)
         table: dict[str, int] = {word: place for place, word in enumerate(sorted(rare))}
         vectors = np.zeros((len(words), len(table)))
@@ -127,6 +135,39 @@ def read_clinc150(folder: str | Path) -> Utterances:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: expected the file of CLINC150, but {type(error).__name__}: {error}") from error
     return Utterances.of(said, outside)
+
+
+def read_tnews(folder: str | Path, shots: int = 50, seed: int = 0) -> Utterances:
+    """Read the Chinese news titles of FewCLUE's `tnews` (Xu et al. 2021, arXiv:2107.07498): 15 topics as intents.
+
+    Of the 160 labelled titles per topic, `shots` are drawn for training and up to 40 of the others for validation; the test
+    is `test_public.json`.
+
+    Raises DataError if the files cannot be read, or have too few titles of a topic.
+    """
+    folder = Path(folder)
+    labelled = [*_json_lines(folder / "train_few_all.json"), *_json_lines(folder / "dev_few_all.json")]
+    topics: dict[str, list[str]] = {}
+    for sentence, topic in dict(labelled).items():  # a title that occurs twice counts once
+        topics.setdefault(topic, []).append(sentence)
+    rng, train, validation = np.random.default_rng(seed), list[Said](), list[Said]()
+    for topic, titles in sorted(topics.items()):
+        if len(titles) <= shots:
+            raise DataError(f"{folder}: expected more than {shots} titles of {topic!r}, got {len(titles)}")
+        order = rng.permutation(len(titles))
+        train += [(titles[place], topic) for place in order[:shots]]
+        validation += [(titles[place], topic) for place in order[shots : shots + 40]]
+    return Utterances.of({"train": train, "validation": validation, "test": _json_lines(folder / "test_public.json")})
+
+
+def _json_lines(path: Path) -> list[Said]:
+    found = []
+    for where, _, row in json_lines([path], "a JSON object with the keys sentence and label_desc"):
+        try:
+            found.append((str(row["sentence"]).strip(), str(row["label_desc"])))
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{where}: expected the keys sentence and label_desc, got {row!r:.80}") from error
+    return found
 
 
 def _csv(path: Path) -> list[Said]:
