@@ -27,7 +27,16 @@ def test_table() -> None:
     mazes += [f"seqel/ActiveTMaze{length}-v0" for length in ("", 10, 20, 100)]
     older = ["seqel/CarFlag-v0", "seqel/MemoryCards-v0", *locks, "seqel/ShuffledObjects-v0"]
     colours = [f"seqel/RecallColour{count}-v0" for count in ("", 8, 30)]
-    newer = ["KeyToDoor", "BanditTrials", "Copy", "AssociativeRecall", "MazeSearch", "Wordle", "OpinionMonitoring"]
+    newer = [
+        "KeyToDoor",
+        "BanditTrials",
+        "Copy",
+        "AssociativeRecall",
+        "MazeSearch",
+        "Wordle",
+        "CustomerService",
+        "OpinionMonitoring",
+    ]
     assert ids == [*mazes, *older, *colours, *(f"seqel/{name}-v0" for name in newer)]
     for task in TASKS:
         assert task.summary

@@ -172,6 +172,15 @@ TASKS: tuple[Task, ...] = (
         reference="Lokshtanov & Subercaseaux 2022, arXiv:2203.16713",
     ),
     Task(
+        id="seqel/CustomerService-v0",
+        entry_point="seqel.tasks.customers.service:CustomerService",
+        summary="Find out what each customer of a shift wants from what they say, and answer, ask or hand over",
+        memory=48,
+        suggested={"discount": 0.95, "context": 48},
+        reference="this project; sentences such as those of Casanueva et al. 2020, arXiv:2003.04807",
+        needs="utterances=FILE.csv, sentences with their intents",
+    ),
+    Task(
         id="seqel/OpinionMonitoring-v0",
         entry_point="seqel.tasks.opinion.monitoring:OpinionMonitoring",
         summary="Read messages about companies as they come, and give an alert soon after a crisis begins",

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+import seqel.tasks.registry as registry
 from seqel.errors import ConfigError, EnvironmentFault, SpaceError
 from seqel.tasks.customers.costs import Costs
 from seqel.tasks.customers.service import PLAIN, CustomerService, Setting
+from seqel.tasks.customers.utterances import SPLITS
 from support_customers import corpus
 
 COSTS = Costs(wrong_of={"card lost": -5.0})
@@ -159,3 +163,22 @@ def test_bad_arguments_and_actions_are_refused() -> None:
     with pytest.raises(SpaceError, match="an action that the mask allows"):
         env.step(99)
     assert Setting(**dict.fromkeys(ALONE, 0.0) | {"confused": 0.0, "queue": 0.0}) == PLAIN
+
+
+def test_it_is_made_from_files(tmp_path: Path) -> None:
+    """By its id, as on the command line; without sentences out of scope the full setting has no such customers."""
+    lines = ["text,category,split"]
+    for split in SPLITS:
+        for name, some in zip(corpus().intents, corpus().by_intent[split], strict=True):
+            lines += [f"{text},{name},{split}" for text in some]
+    (tmp_path / "own.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "costs.toml").write_text('left = -2.0\n[wrong_of]\n"card lost" = -5.0\n')
+    registry.register()
+    files: dict[str, Any] = {"utterances": str(tmp_path / "own.csv"), "costs": str(tmp_path / "costs.toml")}
+    env = gymnasium.make("seqel/CustomerService-v0", **files).unwrapped
+    assert isinstance(env, CustomerService) and env.setting == Setting(out_of_scope=0.0)
+    assert env.costs.left == -2.0 and env.wrong[env.utterances.intents.index("card lost")] == -5.0
+    with pytest.raises(ConfigError, match="--env-arg utterances=FILE"):
+        gymnasium.make("seqel/CustomerService-v0")
+    with pytest.raises(ConfigError, match="split: expected one of train, validation, test, got 'dev'"):
+        CustomerService(corpus(), "dev")  # type: ignore[arg-type]

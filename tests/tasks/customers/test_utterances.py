@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from seqel.errors import DataError
-from seqel.tasks.customers.utterances import SPLITS, Utterances, read_banking77, read_clinc150, read_tnews
+from seqel.tasks.customers.utterances import (
+    SPLITS,
+    Utterances,
+    read_banking77,
+    read_clinc150,
+    read_tnews,
+    read_utterances,
+)
 from support_customers import corpus
 
 
@@ -91,3 +98,25 @@ def test_chinese_characters_count_as_words() -> None:
         {split: [(f"{text}{place}", name) for text, name in said] for place, split in enumerate(SPLITS)}
     )
     assert data.neighbours(1)[:2].tolist() == [[1], [0]]
+
+
+def test_own_files(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+
+    def write(*lines: str) -> None:
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    write("text,category", *(f"sentence {place},{('a', 'b', '')[place % 3]}" for place in range(120)))
+    found = read_utterances(path)
+    assert found.intents == ("a", "b") and all(found.out_of_scope[split] for split in SPLITS)
+    sizes = [sum(map(len, found.by_intent[split])) + len(found.out_of_scope[split]) for split in SPLITS]
+    assert sum(sizes) == 120 and sizes[0] > sizes[2] > sizes[1]
+    rows = [f"{split} {name},{name},{split}" for split in SPLITS for name in ("a", "b")]
+    write("text,category,split", *rows)
+    assert read_utterances(path).by_intent["test"] == (("test a",), ("test b",))
+    write("text,category,split", *rows, "one,a,dev")
+    with pytest.raises(DataError, match=r"own\.csv, line 8: split: expected one of train, validation, test, got 'dev'"):
+        read_utterances(path)
+    write("text,intent", "one,a")
+    with pytest.raises(DataError, match="expected a CSV file with the columns text and category"):
+        read_utterances(path)

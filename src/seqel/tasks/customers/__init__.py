@@ -9,9 +9,18 @@ from seqel import lazy
 if TYPE_CHECKING:
     from seqel.tasks.customers.costs import Costs
     from seqel.tasks.customers.service import CustomerService, Setting
-    from seqel.tasks.customers.utterances import Utterances, read_banking77, read_clinc150, read_tnews
+    from seqel.tasks.customers.utterances import Utterances, read_banking77, read_clinc150, read_tnews, read_utterances
 
-__all__ = ["Costs", "CustomerService", "Setting", "Utterances", "read_banking77", "read_clinc150", "read_tnews"]
+__all__ = [
+    "Costs",
+    "CustomerService",
+    "Setting",
+    "Utterances",
+    "read_banking77",
+    "read_clinc150",
+    "read_tnews",
+    "read_utterances",
+]
 
 __getattr__, __dir__ = lazy.attach(
     __name__,
@@ -23,5 +32,6 @@ __getattr__, __dir__ = lazy.attach(
         "read_banking77": "seqel.tasks.customers.utterances",
         "read_clinc150": "seqel.tasks.customers.utterances",
         "read_tnews": "seqel.tasks.customers.utterances",
+        "read_utterances": "seqel.tasks.customers.utterances",
     },
 )

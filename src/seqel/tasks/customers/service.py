@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from seqel.errors import ConfigError, EnvironmentFault, SpaceError
 from seqel.tasks.arguments import require_count
 from seqel.tasks.customers.costs import Costs
-from seqel.tasks.customers.utterances import Split, Utterances
+from seqel.tasks.customers.utterances import SPLITS, Split, Utterances, read_utterances
 
 __all__ = ["OUTCOMES", "PLAIN", "REPLIES", "CustomerService", "Setting"]
 
@@ -76,25 +77,40 @@ class CustomerService(gymnasium.Env[dict[str, Any], np.int64]):
     Rewards are in `Costs`. Customers who do not speak clearly say sentences of intents that are easily mistaken for theirs,
     but reply correctly to "did you mean A or B?". `info["customer"]` describes each customer who is done.
 
-    Raises ConfigError (a bad argument), SpaceError (an action that is not allowed), EnvironmentFault (a step without an open
-    episode).
+    utterances: what customers say, or the path of a CSV file of it (`read_utterances`). costs: or the path of a TOML file.
+    setting: "full" has customers out of scope if there are sentences for them.
+
+    Raises DataError (a bad file), ConfigError (a bad argument), SpaceError (an action that is not allowed), EnvironmentFault
+    (a step without an open episode).
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own shape)
 
     def __init__(
         self,
-        utterances: Utterances,
+        utterances: Utterances | str | Path | None = None,
         split: Split = "train",
-        costs: Costs | None = None,
+        costs: Costs | str | Path | None = None,
         setting: Setting | Mapping[str, float] | Literal["full", "plain"] = "full",
         customers: int = 8,
     ) -> None:
+        if utterances is None:
+            raise ConfigError(
+                "utterances: expected a CSV file with the columns text and category (the intent), got none; on the command "
+                "line: --env-arg utterances=FILE"
+            )
+        if not isinstance(utterances, Utterances):
+            utterances = read_utterances(utterances)
+        if split not in SPLITS:
+            raise ConfigError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+        if not isinstance(costs, Costs | None):
+            costs = Costs.read(costs)
         if setting not in ("full", "plain") and not isinstance(setting, Setting | Mapping):
             raise ConfigError(f"setting: expected 'full', 'plain' or a Setting, got {setting!r}")
         if isinstance(setting, Mapping):
             setting = Setting(**setting)
-        self.setting = Setting() if setting == "full" else PLAIN if setting == "plain" else setting
+        full = Setting() if utterances.out_of_scope[split] else Setting(out_of_scope=0.0)
+        self.setting = full if setting == "full" else PLAIN if setting == "plain" else setting
         self.customers = require_count("customers", customers, 1)
         self.utterances, self.costs = utterances, costs or Costs()
         self.intents = len(utterances.intents)

@@ -24,7 +24,7 @@ from seqel.datasets.json_lines import json_lines
 from seqel.errors import DataError
 from seqel.tasks.splits import SPLITS, Split
 
-__all__ = ["SPLITS", "Split", "Utterances", "read_banking77", "read_clinc150", "read_tnews"]
+__all__ = ["SPLITS", "Split", "Utterances", "read_banking77", "read_clinc150", "read_tnews", "read_utterances"]
 
 # what spaces separate, and each Chinese character
 _WORD = re.compile(r"[\u4e00-\u9fff]|[^\s\u4e00-\u9fff]+")
@@ -110,6 +110,29 @@ class Utterances:
         return order
 
 
+def read_utterances(path: str | Path, encoding: str = "utf-8") -> Utterances:
+    """Read a CSV file with the columns `text` and `category` (the intent; empty: out of scope), and perhaps `split`.
+
+    Without `split` (train, validation or test), a sentence's hash decides: a tenth validates, a fifth tests.
+
+    Raises DataError if the file cannot be read, names another split, or lacks an intent in some split.
+    """
+    said: dict[Split, list[Said]] = {split: [] for split in SPLITS}
+    outside: dict[Split, list[str]] = {split: [] for split in SPLITS}
+    for number, row in enumerate(_rows(Path(path), encoding), 2):
+        sentence, intent, split = row["text"].strip(), row["category"].strip(), row.get("split")
+        if split is None:
+            share = zlib.crc32(sentence.encode()) / 2**32
+            split = "validation" if share < 0.1 else "test" if share < 0.3 else "train"
+        if split not in SPLITS:
+            raise DataError(f"{path}, line {number}: split: expected one of {', '.join(SPLITS)}, got {split!r}")
+        if intent:
+            said[split].append((sentence, intent))
+        else:
+            outside[split].append(sentence)
+    return Utterances.of(said, outside)
+
+
 def read_banking77(folder: str | Path) -> Utterances:
     """Read `train.csv` and `test.csv` (Casanueva et al. 2020, arXiv:2003.04807); a tenth of the first, by hash, validates."""
     folder = Path(folder)
@@ -171,8 +194,15 @@ def _json_lines(path: Path) -> list[Said]:
 
 
 def _csv(path: Path) -> list[Said]:
+    return [(row["text"].strip(), row["category"]) for row in _rows(path)]
+
+
+def _rows(path: Path, encoding: str = "utf-8") -> list[dict[str, str]]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [(row["text"].strip(), row["category"]) for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, KeyError) as error:
+        with path.open(encoding=encoding, newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            row["text"].strip(), row["category"].strip()
+    except (OSError, UnicodeDecodeError, LookupError, AttributeError, csv.Error) as error:
         raise DataError(f"{path}: expected a CSV file with the columns text and category, but {error!r}") from error
+    return rows

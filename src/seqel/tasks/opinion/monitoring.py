@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from seqel.errors import ConfigError, EnvironmentFault
 from seqel.tasks.arguments import require_action, require_finite
-from seqel.tasks.opinion.sentences import Opinions, Split, read_opinions
+from seqel.tasks.opinion.sentences import SPLITS, Opinions, Split, read_opinions
 from seqel.tasks.opinion.stream import Setting, Stream, draw_stream
 
 __all__ = ["ALERT", "LONGEST", "WAIT", "Costs", "OpinionMonitoring", "log_hours"]
@@ -85,8 +85,8 @@ class OpinionMonitoring(gymnasium.Env[dict[str, Any], np.int64]):
             )
         if not isinstance(opinions, Opinions):
             opinions = read_opinions(opinions, encoding)
-        if split not in opinions.sentences:
-            raise ConfigError(f"split: expected one of {', '.join(opinions.sentences)}, got {split!r}")
+        if split not in SPLITS:
+            raise ConfigError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
         if not math.isfinite(hours) or hours < 1.0:
             raise ConfigError(f"hours: expected at least 1, got {hours}")
         self.setting = Setting(**setting) if isinstance(setting, Mapping) else setting or Setting()
