@@ -11,7 +11,6 @@ Results: benchmarks/results/customer-agents/.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -24,7 +23,7 @@ import numpy as np
 
 import seqel
 from customer_service import MODEL, READ, classifier_of
-from learn import commit
+from measured import commit, measured
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec, ObservationSpec
@@ -124,11 +123,8 @@ def main() -> None:
         for name in given.data:
             for preset in given.preset:
                 path = RESULTS / f"{name}-{preset}-seed{seed}.json"
-                if not path.exists() and not given.table:
-                    found = run(name, seed, given.shifts, given.updates, preset)
-                    path.write_text(json.dumps(found, indent=1) + "\n")
-                if path.exists():
-                    found = json.loads(path.read_text())
+                found = measured(path, given.table, partial(run, name, seed, given.shifts, given.updates, preset))
+                if found is not None:
                     low, high = found["interval"]
                     print(
                         f"| {name} | {preset} | {seed} | {found['behaviour']:.3f} | {found['reward']:.3f} "

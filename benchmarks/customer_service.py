@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from learn import commit
+from measured import commit
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.tasks.customers.costs import Costs
 from seqel.tasks.customers.players import FLOOR, Classifier, Evidence, Lookahead, Player, Thresholds, play

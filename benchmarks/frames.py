@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from learn import commit
+from measured import commit
 from seqel.replay.buffer import Replay
 from seqel.types import Episode
 

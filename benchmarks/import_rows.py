@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from learn import commit
+from measured import commit
 
 RESULTS = Path(__file__).parent / "results" / "import"
 STEPS = 20  # of a session, on average

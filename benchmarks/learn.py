@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 
 import seqel
+from measured import commit
 from seqel.environments.resolve import resolve
 from seqel.tasks.shuffled_objects import ShuffledObjects
 from version_01 import PRESETS
@@ -168,12 +168,6 @@ def run(name: str, trunk: str, seed: int) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "gymnasium": gym.__version__},
         "threads": 1,
     }
-
-
-def commit() -> str:
-    """Return the commit of the code that ran, with "+" if files have changed since."""
-    run_ = lambda *args: subprocess.run(["git", *args], capture_output=True, text=True, check=False).stdout.strip()  # noqa: E731
-    return run_("rev-parse", "--short", "HEAD") + ("+" if run_("status", "--porcelain", "src") else "")
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 import seqel
-from learn import commit
+from measured import commit
 from offline_data import TASKS
 from seqel.environments.resolve import resolve
 from seqel.replay.in_memory_dataset import InMemoryDataset

@@ -34,7 +34,8 @@ import torch
 from numpy.typing import NDArray
 
 import seqel
-from learn import HiddenVelocities, commit
+from learn import HiddenVelocities
+from measured import commit
 from seqel.agents.agent import Agent
 from seqel.environments.resolve import resolve
 from seqel.environments.vector import VectorStream, make_vector

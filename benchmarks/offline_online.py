@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import seqel
-from learn import commit
+from measured import commit
 from offline import BUDGET, COMMON, TUNED, once, read
 from offline_data import TASKS
 from seqel.agents import artifact

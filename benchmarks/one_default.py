@@ -27,7 +27,8 @@ import gymnasium as gym
 import torch
 
 import seqel
-from learn import HiddenVelocities, commit
+from learn import HiddenVelocities
+from measured import commit
 from seqel.training.record import Record
 
 RESULTS = Path(__file__).parent / "results" / "one-default"

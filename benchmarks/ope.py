@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 import seqel
-from learn import commit
+from measured import commit
 from offline import COMMON, once, read
 from offline_data import TASKS
 from seqel.agents.agent import Agent

@@ -11,7 +11,6 @@ training continues.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import seqel
-from learn import commit
+from measured import commit, measured
 from opinion_detectors import HOURS, MODEL, ONSET, SETTINGS, streams
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.runs.run_config import CONFIG
@@ -112,10 +111,8 @@ def main() -> None:
     for setting in given.setting:
         for seed in given.seeds:
             path = RESULTS / f"{setting}-seed{seed}.json"
-            if not path.exists() and not given.table:
-                path.write_text(json.dumps(run(setting, seed, given.steps, given.budget), indent=1) + "\n")
-            if path.exists():
-                one = json.loads(path.read_text())
+            one = measured(path, given.table, partial(run, setting, seed, given.steps, given.budget))
+            if one is not None:
                 low, high = one["interval"]
                 print(
                     f"| {setting} | {seed} | {one['steps']:,} | {one['delay']:.1f} ({low:.1f} to {high:.1f}) | "

@@ -12,9 +12,8 @@ delays are then measured on streams of test sentences. One JSON file per seed in
 from __future__ import annotations
 
 import argparse
-import json
 import os
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from learn import commit
+from measured import commit, measured
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.tasks.opinion import detectors
 from seqel.tasks.opinion.detectors import Detector, Read
@@ -127,10 +126,9 @@ def main() -> None:
     for setting in given.setting:
         for seed in given.seeds:
             path = RESULTS / f"{setting}-seed{seed}.json"
-            if not path.exists() and not given.table:
-                path.write_text(json.dumps(run(setting, seed, given.budget), indent=1) + "\n")
-            if path.exists():
-                for name, one in json.loads(path.read_text())["found"].items():
+            result = measured(path, given.table, partial(run, setting, seed, given.budget))
+            if result is not None:
+                for name, one in result["found"].items():
                     low, high = one["interval"]
                     print(
                         f"| {setting} | {seed} | {name} | {one['delay']:.1f} ({low:.1f} to {high:.1f}) | "

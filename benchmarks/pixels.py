@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 import seqel
-from learn import commit
+from measured import commit
 from seqel.profiling.timing import machine
 from seqel.training.record import Record
 from version_01 import PRESETS

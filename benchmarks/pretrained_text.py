@@ -11,19 +11,19 @@ and not how far they go: the whole training is a few hundred updates. Result: be
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import resource
 import time
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from learn import commit
+from measured import commit, measured
 from seqel.language import train_text
 from seqel.language.frontier import frontier
 
@@ -86,10 +86,9 @@ def main() -> None:
     torch.set_num_threads(1)
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / "smollm2.json"
-    if not given.table:
-        found = run((given.updates[0], given.updates[1]), given.samples, given.prompts)
-        path.write_text(json.dumps(found, indent=1) + "\n")
-    found = json.loads(path.read_text())
+    found = measured(path, given.table, partial(run, tuple(given.updates), given.samples, given.prompts))
+    if found is None:
+        return
     share = found["trained"] / found["weights"]
     print(f"{found['trained']:,} of {found['weights']:,} weights trained ({share:.1%}), {found['seconds']:.0f} s")
     print("| decoding | reward (95 %) | KL, nats |\n|---|---|---|")

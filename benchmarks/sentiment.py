@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
 import re
 import time
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
-from learn import commit
+from measured import commit, measured
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_reader
 from text_choice import MODEL, choose, train_choice
@@ -124,10 +124,8 @@ def main() -> None:
         found = []
         for fold in given.only or range(given.folds):
             path = RESULTS / f"{method}-{fold}-of-{given.folds}.json"
-            if not path.exists() and not given.table:
-                path.write_text(json.dumps(run(method, fold, given.folds, given.updates), indent=1) + "\n")
-            if path.exists():
-                found.append(json.loads(path.read_text()))
+            one = measured(path, given.table, partial(run, method, fold, given.folds, given.updates))
+            found += [] if one is None else [one]
         if found:
             show(method, found)
 

@@ -18,13 +18,14 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import seqel
-from learn import commit
+from measured import commit, measured
 from seqel.datasets import Schema, load
 from seqel.datasets.dialogues import CUSTOMER, convert_dialogues, rows_of
 from seqel.evaluation.statistics import bootstrap_interval
@@ -136,10 +137,8 @@ def main() -> None:
     for seed in given.seeds:
         for preset in given.preset:
             path = RESULTS / f"{preset}-seed{seed}.json"
-            if not path.exists() and not given.table:
-                path.write_text(json.dumps(run(preset, seed, given.updates), indent=1) + "\n")
-            if path.exists():
-                one = json.loads(path.read_text())
+            one = measured(path, given.table, partial(run, preset, seed, given.updates))
+            if one is not None:
                 shares = [
                     f"{part['agrees']:.1%} ({part['interval'][0]:.1%} to {part['interval'][1]:.1%})"
                     for part in (one["known services"], one["a new service"])

@@ -14,17 +14,17 @@ what is there.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shutil
 import time
 import zlib
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from learn import commit
+from measured import commit, measured
 from seqel.language import generate, read_texts, train_text
 from seqel.language.frontier import draw_frontier, frontier
 from seqel.language.reading import split_prompts
@@ -108,11 +108,11 @@ def main() -> None:
     for name in given.reward:
         for seed in given.seeds:
             path = RESULTS / f"{name}-seed{seed}.json"
-            if not path.exists() and not given.table:
-                found = run(name, seed, tuple(given.updates), given.samples, given.rounds)
-                path.write_text(json.dumps(found, indent=1) + "\n")
-            if path.exists():
-                for point in json.loads(path.read_text())["points"]:
+            result = measured(
+                path, given.table, partial(run, name, seed, tuple(given.updates), given.samples, given.rounds)
+            )
+            if result is not None:
+                for point in result["points"]:
                     low, high = point["interval"]
                     print(
                         f"| {name} | {seed} | {point['name']} | {point['reward']:.3f} ({low:.3f} to {high:.3f}) | "

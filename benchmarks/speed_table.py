@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from learn import commit
+from measured import commit
 
 RESULTS = Path(__file__).parent / "results" / "table"
 

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
 from collections import defaultdict
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from learn import commit
+from measured import commit, measured
 from seqel.tasks.opinion.sentences import NEGATIVE, SENTIMENTS, read_opinions
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_reader
@@ -162,9 +162,9 @@ def main() -> None:
     given = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / "stocknet.json"
-    if not given.table:
-        path.write_text(json.dumps(run(given.tweets), indent=1) + "\n")
-    found = json.loads(path.read_text())
+    found = measured(path, given.table, partial(run, given.tweets))
+    if found is None:
+        return
     print(f"{found['rows']:,} stock-days, {found['moves']:.1%} with a move of 2 % or more")
     print("| score | same day: AUROC (95 %) | next day |\n|---|---|---|")
     for name, one in found["found"].items():

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import os
 import time
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ import torch
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from learn import commit
+from measured import commit, measured
 from seqel.agents.agent import Agent
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.integrity import read_sealed
@@ -222,10 +222,9 @@ def main() -> None:
     for seed in given.seeds:
         for pair in given.pair:
             path = RESULTS / f"{pair}-seed{seed}.json"
-            if not path.exists() and not given.table:
-                path.write_text(json.dumps(run(pair, seed, given), indent=1, ensure_ascii=False) + "\n")
-            if path.exists():
-                for how, one in json.loads(path.read_text())["found"].items():
+            result = measured(path, given.table, partial(run, pair, seed, given))
+            if result is not None:
+                for how, one in result["found"].items():
                     gain = (
                         f"{one['gain']:+.2f} ({one['interval'][0]:+.2f} to {one['interval'][1]:+.2f})"
                         if "gain" in one

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from learn import commit
+from measured import commit
 from seqel.agents.agent import Agent
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork

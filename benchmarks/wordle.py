@@ -13,10 +13,9 @@ continues. `--table` prints what is there.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import seqel
-from learn import commit
+from measured import commit, measured
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.runs.run_config import CONFIG
 from seqel.spaces import ActionSpec, ObservationSpec
@@ -202,11 +201,10 @@ def main() -> None:
                 short = "".join(letter for letter in method if letter.isalnum())
                 name = f"{short}-{given.observe}-{data}-{given.games}-seed{seed}"
                 path = RESULTS / f"{name}.json"
-                if not path.exists() and not given.table:
-                    found = run(name, method, data, seed, given.games, given.updates, given.observe)
-                    path.write_text(json.dumps(found, indent=1) + "\n")
-                if path.exists():
-                    found = json.loads(path.read_text())
+                found = measured(
+                    path, given.table, partial(run, name, method, data, seed, given.games, given.updates, given.observe)
+                )
+                if found is not None:
                     figures = [
                         f"{one['won']:.1%} | {one['guesses']:.2f}"
                         for part in (found, found["consistent"])

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import seqel
-from learn import commit
+from measured import commit, measured
 from seqel.runs.run_config import CONFIG
 from seqel.tasks.wordle import Mask, Observe, Wordle, play_games, split_secrets, word_list
 from wordle import NETWORK, both
@@ -94,11 +94,10 @@ def main() -> None:
         for seed in given.seeds:
             name = f"wordle-{mask}-{given.observe}-{'recorded' if given.start else 'nothing'}{given.name}-seed{seed}"
             path = RESULTS / f"{name}.json"
-            if not path.exists() and not given.table:
-                found = run(mask, given.observe, seed, given.steps, given.start, name, settings)
-                path.write_text(json.dumps(found, indent=1) + "\n")
-            if path.exists():
-                found = json.loads(path.read_text())
+            found = measured(
+                path, given.table, partial(run, mask, given.observe, seed, given.steps, given.start, name, settings)
+            )
+            if found is not None:
                 figures = [f"{one['won']:.1%} | {one['guesses']:.2f}" for one in (found["seen"], found["held_out"])]
                 start = "recorded games" if found["start"] else "nothing"
                 print(f"| {mask} | {start} | {found['steps']:,} | {seed} | {' | '.join(figures)} |", flush=True)

@@ -1,0 +1,32 @@
+"""Results of benchmarks as JSON files: what is there is not measured again, and each names the commit that was measured."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["commit", "measured"]
+
+
+def commit() -> str:
+    """Return the commit of the code that ran, with "+" if files have changed since."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()
+
+    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "src") else "")
+
+
+def measured(path: Path, only_read: bool, measure: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    """Return what the file holds; if there is none, measure it and write it, or return None with `only_read`."""
+    if not path.exists():
+        if only_read:
+            return None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found = measure()
+        path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result
