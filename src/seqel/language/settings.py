@@ -36,7 +36,11 @@ OF_MODEL: dict[str, Any] = {
 
 IMITATION_ONLY: dict[str, Any] = {"objective.td_weight": 0.0}
 VALUES_OF: dict[Method, dict[str, Any]] = {
-    "q-sharp": {"objective.td_weight": 1.0, "objective.lambda_": 1.0, "objective.trace": "peng"},
+    # the base policy is kept by its whole distribution: to clone the few texts that it wrote would overfit to them
+    "q-sharp": {
+        "objective.td_weight": 1.0, "objective.lambda_": 1.0, "objective.trace": "peng", "objective.cloning_weight": 0.0,
+        "objective.distillation_weight": 1.0,
+    },
     "ilql": {
         "objective.td_weight": 1.0, "objective.iql_expectile": 0.7, "objective.cql_alpha": 0.01, "objective.lambda_": 0.95,
         "objective.trace": "peng",

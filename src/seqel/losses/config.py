@@ -68,6 +68,12 @@ class ObjectiveConfig:
         "Weight of predicting the recorded action (behaviour cloning). 0: off.",
         ge=0.0,
     )
+    distillation_weight: float = setting(
+        0.0,
+        "Weight of keeping the policy head at the policy of the agent that training starts from (Kullback-Leibler "
+        "divergence). 0: off.",
+        ge=0.0,
+    )
     iql_expectile: float = setting(
         0.0,
         "Expectile (tau) of the state value in implicit Q-learning; targets then bootstrap from that value. Useful values "

@@ -55,6 +55,8 @@ class Learner:
         _require_heads(network, objective, config)
         self.network, self.objective, self.config = network.eval(), objective, config
         self.target = copy.deepcopy(network).eval().requires_grad_(False)
+        keeps = any(term.reads_reference for term in active_terms(objective))
+        self.reference = copy.deepcopy(self.target) if keeps else None  # what training starts from
         self.updates = 0
         self.device = network.head.scale.device
         self.optimizer = self._make_optimizer()
@@ -180,10 +182,14 @@ class Learner:
                     slow = self.target(batch, taken=self._taken)
             else:
                 slow = online.detached()
+            reference = None
+            if self.reference is not None:
+                with torch.no_grad():
+                    reference = self.reference(batch, taken=self._taken)
         head = self.network.head
         filters = self.network.config.policy_head == "constraint"
         support = self.network.config.bcq_threshold if filters else 0.0
-        found = step_loss(judged, online, slow, head.scale, self.objective, head.values, support)
+        found = step_loss(judged, online, slow, head.scale, self.objective, head.values, support, reference)
         weight = 1.0 if batch.weight is None else batch.weight
         loss = masked_mean(found.loss * weight, batch.loss_mask)
         extra = None if found.extra is None else masked_mean(found.extra * weight, batch.loss_mask)
@@ -234,24 +240,29 @@ class Learner:
         ratio = float(self.network.head.scale) / scale
         self.network.rescale(scale)
         self.target.rescale(scale)
+        if self.reference is not None:
+            self.reference.rescale(scale)
         self.variance = self.variance * ratio**2
 
+    def _networks(self) -> list[QNetwork]:
+        return [self.network, self.target, *([] if self.reference is None else [self.reference])]
+
     def observe(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
-        """Freeze the statistics of vector leaves, the same in both networks. `statistics`: path -> (mean, std)."""
-        for network in (self.network, self.target):
+        """Freeze the statistics of vector leaves, the same in all networks. `statistics`: path -> (mean, std)."""
+        for network in self._networks():
             for path, encoder in network.tokens.vectors().items():
                 if path in statistics:
                     encoder.observe(*(value.to(self.device) for value in statistics[path]))
 
     def start_from(self, network: QNetwork) -> None:
-        """Take the weights of another network, in both networks. A head that it does not have begins as usual."""
-        for mine in (self.network, self.target):
+        """Take the weights of another network, in all networks. A head that it does not have begins as usual."""
+        for mine in self._networks():
             mine.load_state_dict(mine.state_dict() | network.state_dict())
 
     def describe_actions(self, features: Tensor) -> None:
-        """Set the action features (A, F) of both networks. Raises ConfigError if their shape does not fit."""
-        self.network.describe_actions(features)
-        self.target.describe_actions(features)
+        """Set the action features (A, F) of all networks. Raises ConfigError if their shape does not fit."""
+        for network in self._networks():
+            network.describe_actions(features)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that an exact resume needs."""
@@ -262,12 +273,14 @@ class Learner:
             "updates": self.updates,
             "variance": self.variance,
             "variance_weight": self.variance_weight,
-        }
+        } | ({} if self.reference is None else {"reference": self.reference.state_dict()})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.network.load_state_dict(state["network"])
         self.target.load_state_dict(state["target"])
+        if self.reference is not None:
+            self.reference.load_state_dict(state["reference"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.updates = int(state["updates"])
         self.variance = state["variance"].to(self.device)
@@ -282,7 +295,8 @@ def _require_heads(network: QNetwork, objective: ObjectiveConfig, config: Learne
             raise ConfigError(f"objective.{term.setting} > 0 needs {HEADS[term.head].setting}")
     if network.part("policy") is not None and not any(term.head == "policy" for term in terms):
         raise ConfigError(
-            f"network.policy_head = {network.config.policy_head!r} is trained by objective.cloning_weight, which is 0"
+            f"network.policy_head = {network.config.policy_head!r} is trained by objective.cloning_weight or "
+            "objective.distillation_weight, which are 0"
         )
     if network.head.values.needs_next_outputs and (
         network.part("state_value") is not None or network.config.policy_head == "constraint"

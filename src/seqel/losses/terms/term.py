@@ -30,6 +30,7 @@ class TermInput:
     log_count: Tensor | None  # (B, T, 1, C)  log of how many actions each candidate represents
     # (B, T)  advantage of the recorded action: target network's Q minus the state value, in return scales; None: no V
     advantage: Tensor | None
+    reference: QOutput | None = None  # of the network that training started from; None: no term needs it
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Term:
     loss: Callable[[TermInput], tuple[Tensor, Tensor]]  # -> the loss and the reported number, (B, T) each
     reads_values: bool = False  # the loss needs the Q head's values of all actions
     reads_target: bool = False  # its targets come from the target network, whatever those of the Q head need
+    reads_reference: bool = False  # it compares with the network that training started from
     weighted: bool = True  # the setting is also the weight of the loss; otherwise the weight is 1
 
     def active(self, config: ObjectiveConfig) -> bool:
