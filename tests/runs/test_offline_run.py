@@ -278,3 +278,50 @@ def test_a_batch_is_split_by_transitions_not_by_windows() -> None:
     long = min(window, len(session.replay) / session.replay.episodes)
     assert live == round(150 / (long + 1)) and old == round(50 / (short + 1))
     session.close()
+
+
+def test_values_are_learned_and_the_policy_is_kept(tmp_path: Path) -> None:
+    """From a cloned agent; without distillation the same training changes its policy. A resumed run keeps the same policy."""
+    data = recorded()
+    head = QUICK | {"network.policy_head": "auxiliary", "network.state_value": True, "offline.every": 100}
+    cloned = head | {"objective.cloning_weight": 1.0, "objective.td_weight": 0.0, "offline.updates": 100}
+    start = seqel.train(data=data, preset="behaviour-cloning", settings=cloned, out=tmp_path / "cloned", progress=False)
+    fits = head | {
+        "objective.td_weight": 5.0, "objective.cloning_weight": 0.0, "objective.iql_expectile": 0.5, "offline.updates": 100,
+        "learner.learning_rate": 3e-3, "learner.schedule": "constant",
+    }  # fmt: skip
+
+    def policy(agent: seqel.Agent) -> torch.Tensor:
+        rng = np.random.default_rng(0)
+        seen = rng.normal(size=(50, *agent.observation_spec.leaves[0].shape)).astype(np.float32)
+        state = agent.initial_state(50)
+        nothing = np.zeros((50, 1), np.int64)
+        out = agent.outputs(
+            agent.observation_spec.flatten(seen, 50), state, reward=np.zeros(50, np.float32), first=np.ones(50, bool),
+            previous_action=nothing,
+        )  # fmt: skip
+        assert out.policy_logits is not None
+        return torch.log_softmax(out.policy_logits[:, 0], dim=-1)
+
+    def distance(name: str, weight: float, updates: int = 100) -> float:
+        settings = fits | {"objective.distillation_weight": weight, "offline.updates": updates}
+        if weight == 0.0:
+            settings |= {"objective.cloning_weight": 1e-6}  # a head has to be trained by something
+        found = seqel.train(
+            data=data, start=start, settings=settings, preset="offline-bcq", out=tmp_path / name, progress=False
+        )
+        return float((policy(found).exp() * (policy(found) - policy(start))).sum(dim=-1).mean())
+
+    kept, lost = distance("kept", 10.0), distance("lost", 0.0)
+    assert kept < 0.3 * lost, (kept, lost)
+    distance("half", 10.0, updates=60)
+    resumed = resume(tmp_path / "half", data=data, steps=100, progress=False)
+    whole = seqel.Agent.load(tmp_path / "kept" / "agent-last")
+    again = seqel.Agent.load(tmp_path / "half" / "agent-last")
+    for one, other in zip(whole.network.parameters(), again.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0.0, atol=0.0)
+    assert resumed.network.config == start.network.config
+    with pytest.raises(ConfigError, match="needs an agent to start from"):
+        seqel.train(
+            data=data, settings=fits | {"objective.distillation_weight": 1.0}, out=tmp_path / "none", progress=False
+        )
