@@ -27,41 +27,18 @@ from opinion_detectors import HOURS, MODEL, ONSET, SETTINGS, streams
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.runs.run_config import CONFIG
 from seqel.tasks.opinion.measures import hours_between_false_alarms, measure, threshold_for
-from seqel.tasks.opinion.monitoring import ALERT, WAIT, OpinionMonitoring
-from seqel.tasks.opinion.sentences import Opinions, Split, read_opinions
+from seqel.tasks.opinion.monitoring import OpinionMonitoring
+from seqel.tasks.opinion.sentences import SPLITS, Split, read_opinions
 from seqel.tasks.opinion.stream import Stream
+from seqel.watching.calibration import numbers_of
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "opinion-agents"
 TRAINING: dict[str, Any] = {
     "text.encoder": "pretrained", "text.model": MODEL, "text.length": 64, "network.width": 64, "network.layers": 2,
-    "network.context": 256, "threads": 1, "device": "cpu",
+    "network.context": 256, "network.previous_reward": False, "exploration.novelty": 0.0, "validation.episodes": 200,
+    "threads": 1, "device": "cpu",
 }  # fmt: skip
-
-
-def numbers(
-    agent: seqel.Agent, opinions: Opinions, split: Split, setting: str, some: list[Stream]
-) -> list[NDArray[np.float64]]:
-    """Return Q(alert) - Q(wait) after each message of each stream, if the agent only ever waits."""
-    envs = [OpinionMonitoring(opinions, split, SETTINGS[setting], hours=HOURS) for _ in some]
-    seen = [
-        env.reset(seed=place, options={"stream": one})[0]
-        for place, (env, one) in enumerate(zip(envs, some, strict=True))
-    ]
-    found = [np.zeros(len(one.time)) for one in some]
-    state = None
-    for step in range(max(len(one.time) for one in some)):
-        going = [place for place, one in enumerate(some) if step < len(one.time)]
-        batch = {name: [seen[place][name] for place in going] for name in seen[0]}
-        stacked = {name: values if name == "text" else np.stack(values) for name, values in batch.items()}
-        rows = None if state is None else np.array(going)
-        decision, state = agent.act(
-            stacked, state, reward=0.0, previous_action=None if step == 0 else np.full(len(going), WAIT), rows=rows
-        )
-        for row, place in enumerate(going):
-            found[place][step] = decision.q[row, ALERT] - decision.q[row, WAIT]
-            seen[place] = envs[place].step(WAIT)[0]
-    return found
 
 
 def show(record: Any) -> None:
@@ -83,14 +60,15 @@ def run(setting: str, seed: int, steps: int, budget: float) -> dict[str, Any]:
     else:
         agent = seqel.train(make, steps=steps, seed=seed, settings=TRAINING, out=folder, progress=show)
     seconds = time.perf_counter() - began
-    calm = {split: streams(setting, split, np.inf, seed)[0] for split in ("validation", "test")}
+    calm = {split: streams(setting, split, np.inf, seed)[0] for split in SPLITS[1:]}
     struck = streams(setting, "test", ONSET, seed)[0]
-    found = numbers(agent, opinions, "validation", setting, calm["validation"])
-    threshold = threshold_for(budget, calm["validation"], found, HOURS)
-    between = hours_between_false_alarms(
-        calm["test"], numbers(agent, opinions, "test", setting, calm["test"]), threshold, HOURS
-    )
-    alerts = measure(struck, numbers(agent, opinions, "test", setting, struck), threshold, HOURS)
+
+    def numbers(split: Split, some: list[Stream]) -> list[NDArray[np.float64]]:
+        return numbers_of(agent, opinions, split, SETTINGS[setting], some, HOURS)
+
+    threshold = threshold_for(budget, calm["validation"], numbers("validation", calm["validation"]), HOURS)
+    between = hours_between_false_alarms(calm["test"], numbers("test", calm["test"]), threshold, HOURS)
+    alerts = measure(struck, numbers("test", struck), threshold, HOURS)
     return {
         "setting": setting, "seed": seed, "budget": budget, "steps": steps, "seconds": seconds, "commit": commit(),
         "delay": alerts.mean, "interval": bootstrap_interval(alerts.delays), "missed": alerts.missed / len(alerts.delays),
