@@ -1,20 +1,24 @@
-"""Customer service learned from recorded shifts: implicit Q-learning beside the players of `customer_service.py`.
+"""Customer service by agents, in three stages, beside the players of `customer_service.py`.
 
     SEQEL_DATA=/folder/of/data python benchmarks/customer_agents.py [--data banking77] [--seeds 0] [--table]
 
-The shifts are a mixture: most decisions are those of the player that sums evidence or of the one-step lookahead (half
-of the shifts each), one in eight is random among an answer, a question, "did you mean A or B?" and handing over. The agent
-reads the sentences through the frozen all-MiniLM-L6-v2 and knows neither the classifier nor the setting's probabilities.
-Results: benchmarks/results/customer-agents/.
+First the agent clones pairs of a question and its answer, as a list of frequent questions has them (shifts of the plain
+setting, all answered rightly at once); then it learns from recorded shifts (`--preset`); then in the environment with
+training sentences (`--online` steps; 0: not). Each stage starts from the one before and is measured on test sentences.
+
+The recorded shifts are a mixture: most decisions are those of the player that sums evidence or of the one-step lookahead
+(half of the shifts each), one in eight is random among an answer, a question, "did you mean A or B?" and handing over. The
+agent reads the sentences through the frozen all-MiniLM-L6-v2 and knows neither the classifier nor the setting's
+probabilities. Results: benchmarks/results/customer-agents/.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,14 +26,15 @@ from typing import Any
 import numpy as np
 
 import seqel
-from customer_service import MODEL, READ, classifier_of
+from customer_service import MODEL, READ, classifier_of, folder_of
 from measured import commit, measured
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.tasks.customers.costs import Costs
 from seqel.tasks.customers.players import Evidence, Lookahead, Player
-from seqel.tasks.customers.service import DECIDE, CustomerService, Setting
+from seqel.tasks.customers.service import DECIDE, PLAIN, CustomerService, Setting
+from seqel.tasks.customers.utterances import Utterances
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_reader
 from seqel.types import Episode
@@ -39,11 +44,20 @@ SETTINGS: dict[str, Any] = {
     "network.width": 128, "network.layers": 2, "network.context": 48, "objective.discount": 0.9, "threads": 1,
     "device": "cpu", "checkpoint_every": 0,
 }  # fmt: skip
+# preset: (the preset of the first stage, settings of both, because all stages share one network)
+STAGES: dict[str, tuple[str, dict[str, Any]]] = {
+    "behaviour-cloning": ("behaviour-cloning", {}),
+    "offline-iql": ("behaviour-cloning", {"network.policy_head": "greedy", "network.state_value": True}),
+    "offline-bcq": ("offline-bcq", {}),
+    "offline-cql": ("offline-cql", {}),
+}
+ONLINE: dict[str, Any] = {"exploration.novelty": 0.0}
 
 
-def recorded(
-    env: CustomerService, player: Player, spec: ObservationSpec, rng: np.random.Generator, seed: int
-) -> Episode:
+Choose = Callable[[dict[str, Any], bool], int]  # an observation, and whether it is a shift's first -> an action
+
+
+def recorded(env: CustomerService, choose: Choose, spec: ObservationSpec, seed: int) -> Episode:
     """Play a shift and return it."""
     seen, info = env.reset(seed=seed)
     every, masks = [seen], [info["action_mask"]]
@@ -51,11 +65,7 @@ def recorded(
     rewards: list[float] = []
     over = False
     while not over:
-        action = player.act(seen, not actions)
-        if seen["choose"] == DECIDE and rng.random() < 0.125:
-            likely = int(rng.choice(env.intents, p=player.belief[:-1] / player.belief[:-1].sum()))
-            action = int(rng.choice([likely, env.ask, env.offer, env.hand_over]))
-            player.pair = rng.choice(env.intents, 2, replace=False).tolist()
+        action = choose(seen, not actions)
         seen, reward, over, _, info = env.step(action)
         every.append(seen)
         masks.append(info["action_mask"])
@@ -69,8 +79,35 @@ def recorded(
     )  # fmt: skip
 
 
-def run(name: str, seed: int, shifts: int, updates: int, preset: str) -> dict[str, Any]:
-    data = READ[name](Path(os.environ["SEQEL_DATA"]) / name)
+def mixture(env: CustomerService, player: Player, rng: np.random.Generator) -> Choose:
+    """Return the choices of a player, one in eight of which is replaced by a random one."""
+
+    def choose(seen: dict[str, Any], first: bool) -> int:
+        action = player.act(seen, first)
+        if seen["choose"] == DECIDE and rng.random() < 0.125:
+            likely = int(rng.choice(env.intents, p=player.belief[:-1] / player.belief[:-1].sum()))
+            action = int(rng.choice([likely, env.ask, env.offer, env.hand_over]))
+            player.pair = rng.choice(env.intents, 2, replace=False).tolist()
+        return action
+
+    return choose
+
+
+def answers(data: Utterances) -> Choose:
+    """Return the right answer to each training sentence."""
+    right = {text: place for place, some in enumerate(data.by_intent["train"]) for text in some}
+    return lambda seen, first: right[seen["said"]]
+
+
+def show(record: Any) -> None:
+    """Print a validation."""
+    if record.validation is not None:
+        found = f"{record.validation.mean:.4f}"
+        print(f"{record.steps or record.updates:,} {record.seconds:.0f} s: {found}", file=sys.stderr, flush=True)
+
+
+def run(name: str, seed: int, given: argparse.Namespace, preset: str) -> dict[str, Any]:
+    data = READ[name](folder_of(name))
     classifier = classifier_of(name, data)
     costs = Costs(wrong_of=dict.fromkeys(data.intents[::10], -5.0))
     setting = Setting() if data.out_of_scope["train"] else Setting(out_of_scope=0.0)
@@ -80,30 +117,40 @@ def run(name: str, seed: int, shifts: int, updates: int, preset: str) -> dict[st
     assert reader is not None
     spec = ObservationSpec.from_space(env.observation_space).with_text_reader(reader)
     players: list[Player] = [Evidence(env, classifier, 0.7, 3, 0.6, pairs=True), Lookahead(env, classifier, trust=0.6)]
-    episodes = [recorded(env, players[one % 2], spec, rng, 10_000 * (seed + 1) + one) for one in range(shifts)]
-    behaviour = [float(one.reward.sum()) / env.customers for one in episodes]
-    print(f"recorded in {time.perf_counter() - began:.0f} s: {np.mean(behaviour):.3f} per customer", file=sys.stderr)
+    mixed = [mixture(env, player, rng) for player in players]
+    episodes = [recorded(env, mixed[one % 2], spec, 10_000 * (seed + 1) + one) for one in range(given.shifts)]
+    plain = make(split="train", setting=PLAIN)
+    pairs = [recorded(plain, answers(data), spec, 5_000_000 * (seed + 1) + one) for one in range(given.pairs)]
+    behaviour = float(np.mean([one.reward.sum() for one in episodes])) / env.customers
+    print(f"recorded in {time.perf_counter() - began:.0f} s: {behaviour:.3f} per customer", file=sys.stderr)
+    actions, stages, agent = ActionSpec.from_space(env.action_space), {}, None
 
-    def show(record: Any) -> None:
-        if record.validation is not None:
-            print(f"{record.updates} updates, {record.seconds:.0f} s: {record.validation.mean:.4f}", file=sys.stderr)
+    def measure(stage: str, found: seqel.Agent) -> None:
+        played = seqel.evaluate(found, lambda: make(split="test"), 400, seed=1_000_000)
+        rewards = [one / env.customers for one in played.returns]
+        stages[stage] = {"reward": float(np.mean(rewards)), "interval": bootstrap_interval(rewards)}
+        print(f"{stage}: {stages[stage]}", file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
-        dataset = InMemoryDataset.of(episodes, spec, ActionSpec.from_space(env.action_space))
-        agent = seqel.train(
-            data=dataset,
-            steps=updates,
-            seed=seed,
-            preset=preset,
-            settings=SETTINGS,
-            out=Path(folder) / "run",
-            progress=show,
-        )
-    played = seqel.evaluate(agent, lambda: make(split="test"), 400, seed=1_000_000)
-    rewards = [one / env.customers for one in played.returns]
+        first, heads = STAGES[preset]
+        for stage, some, updates, how in (
+            ("pairs", pairs, given.pair_updates, first), ("recorded shifts", episodes, given.updates, preset),
+        ):  # fmt: skip
+            if some:
+                agent = seqel.train(
+                    data=InMemoryDataset.of(some, spec, actions), start=agent, steps=updates, seed=seed, preset=how,
+                    settings=SETTINGS | heads, out=Path(folder) / stage.split()[0], progress=show,
+                )  # fmt: skip
+                measure(stage, agent)
+        if given.online and preset == "offline-cql":
+            agent = seqel.train(
+                lambda: make(split="train"), start=agent, steps=given.online, seed=seed, settings=SETTINGS | ONLINE,
+                out=Path(folder) / "online", progress=show,
+            )  # fmt: skip
+            measure("online", agent)
     return {
-        "data": name, "seed": seed, "shifts": shifts, "updates": updates, "preset": preset, "commit": commit(),
-        "behaviour": float(np.mean(behaviour)), "reward": float(np.mean(rewards)), "interval": bootstrap_interval(rewards),
+        "data": name, "seed": seed, "shifts": given.shifts, "updates": given.updates, "preset": preset, "commit": commit(),
+        "pairs": given.pairs, "online": given.online, "behaviour": behaviour, "stages": stages,
         "seconds": time.perf_counter() - began,
     }  # fmt: skip
 
@@ -112,25 +159,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", choices=READ, default=["banking77"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--pairs", type=int, default=2_500, help="shifts of eight questions with their answers")
+    parser.add_argument("--pair-updates", type=int, default=1_500)
     parser.add_argument("--shifts", type=int, default=4_000)
     parser.add_argument("--updates", type=int, default=3_000)
-    parser.add_argument("--preset", nargs="+", default=["behaviour-cloning", "offline-iql"])
+    parser.add_argument("--online", type=int, default=0, help="steps in the environment, of offline-cql alone")
+    parser.add_argument("--preset", nargs="+", choices=STAGES, default=["behaviour-cloning", "offline-cql"])
     parser.add_argument("--table", action="store_true", help="print what was measured instead of training")
     given = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
-    print("| data | preset | seed | recorded | reward per customer (95 %) |\n|---|---|---|---|---|", flush=True)
+    print(
+        "| data | preset | seed | recorded | stage | reward per customer (95 %) |\n|---|---|---|---|---|---|",
+        flush=True,
+    )
     for seed in given.seeds:
         for name in given.data:
             for preset in given.preset:
-                path = RESULTS / f"{name}-{preset}-seed{seed}.json"
-                found = measured(path, given.table, partial(run, name, seed, given.shifts, given.updates, preset))
-                if found is not None:
-                    low, high = found["interval"]
-                    print(
-                        f"| {name} | {preset} | {seed} | {found['behaviour']:.3f} | {found['reward']:.3f} "
-                        f"({low:.3f} to {high:.3f}) |",
-                        flush=True,
-                    )
+                path = RESULTS / f"{name}-{preset}-{given.shifts}-seed{seed}.json"
+                found = measured(path, given.table, partial(run, name, seed, given, preset))
+                if found is None:
+                    continue
+                for stage, one in found["stages"].items():
+                    low, high = one["interval"]
+                    reward = f"{one['reward']:.3f} ({low:.3f} to {high:.3f})"
+                    print(f"| {name} | {preset} | {seed} | {found['behaviour']:.3f} | {stage} | {reward} |", flush=True)
 
 
 if __name__ == "__main__":
