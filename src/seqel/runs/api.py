@@ -112,7 +112,9 @@ def train(
     source = None if data is None else open_source(data, config.offline.schema, reader or config.text)
     initial = _load_agent(start if start is not None else config.init_from or None)
     if initial is None and config.objective.distillation_weight > 0.0:
-        raise ConfigError("objective.distillation_weight > 0: needs an agent to start from, whose policy is kept: `start`")
+        raise ConfigError(
+            "objective.distillation_weight > 0: needs an agent to start from, whose policy is kept: `start`"
+        )
     make = None if env is None else resolve(env, **config.env_args)
     config, features = _with_action_features(config, action_features, make, source, here)
     trainer, records = build(config, make, source, initial, reader)

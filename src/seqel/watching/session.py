@@ -62,7 +62,7 @@ class Session:
             folder.mkdir(parents=True, exist_ok=True)
         self._claim = Claim(folder)
         self._out: BinaryIO | None = None
-        self._took, self._saved = 0.0, time.monotonic()
+        self._took, self._saved, self._saved_lines = 0.0, time.monotonic(), 0
         self._restore()
 
     # -- reading -----------------------------------------------------------------------------------------------------------
@@ -77,8 +77,7 @@ class Session:
         try:
             for lines in self._blocks(follow):
                 yield self._read(lines)
-                if time.monotonic() - self._saved > max(SAVE, 10.0 * self._took):
-                    self.save()
+                self._save_now_and_then()
         finally:
             self.save()
 
@@ -143,8 +142,7 @@ class Session:
             return stream.read(BLOCK)
         descriptor = stream.fileno()
         while not select.select([descriptor], [], [], SAVE)[0]:  # what was read is saved while nothing comes
-            if self.messages and time.monotonic() - self._saved > max(SAVE, 10.0 * self._took):
-                self.save()
+            self._save_now_and_then()
         return os.read(descriptor, BLOCK)
 
     def _open(self) -> BinaryIO:
@@ -182,6 +180,10 @@ class Session:
                 self._out.write(json.dumps(alert.to_json(), ensure_ascii=False).encode() + b"\n")
             self._out.flush()
 
+    def _save_now_and_then(self) -> None:
+        if self.lines != self._saved_lines and time.monotonic() - self._saved > max(SAVE, 10.0 * self._took):
+            self.save()
+
     def save(self) -> None:
         """Write the state; the one before is removed when the new one is on the disk."""
         began, size = time.monotonic(), 0
@@ -203,7 +205,7 @@ class Session:
         self._number += 1
         for old in _states(self.folder)[:-1]:
             shutil.rmtree(old, ignore_errors=True)
-        self._saved = time.monotonic()
+        self._saved, self._saved_lines = time.monotonic(), self.lines
         self._took = self._saved - began
 
     def _restore(self) -> None:
