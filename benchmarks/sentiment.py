@@ -1,12 +1,12 @@
 """Sentiment of the Financial PhraseBank (50 % agreement), ten folds: a fine-tuned encoder inside the Q-network, and peers.
 
-    SEQEL_DATA=/folder/of/data python benchmarks/sentiment.py [--method regression full lora] [--folds 10] [--table]
+    SEQEL_DATA=/folder/of/data python benchmarks/sentiment.py [--method regression full lora prefix] [--folds 10] [--table]
 
 Sentences that differ only in numbers, case and punctuation are in one fold. Macro-F1 is that of all test folds together, with
 a bootstrap interval over sentences. Beside it: logistic regression on the vectors of the same frozen encoder, its
 regularisation chosen on a tenth of each training part, which is also where ours is validated. Published: FinBERT, 0.84
 (Araci 2019, arXiv:1908.10063, on other folds). Each fold of each method is a JSON file in benchmarks/results/sentiment/ and
-is not run again.
+is not run again. The largest memory is that of the process: run a method alone to compare it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import csv
 import os
 import re
+import resource
 import time
 import zlib
 from functools import partial
@@ -32,20 +33,13 @@ from seqel.texts.make import make_reader
 from text_choice import MODEL, choose, train_choice
 
 RESULTS = Path(__file__).parent / "results" / "sentiment"
+# the weights of the encoder learn at a share of the rate of all others
 METHODS: dict[str, dict[str, Any]] = {
-    "full": {
-        "text.tuning": "full",
-        "learner.learning_rate": 1e-3,
-        "learner.pretrained_rate": 0.05,
-        "validation.every": 100,
-    },
-    "lora": {
-        "text.tuning": "lora",
-        "learner.learning_rate": 1e-3,
-        "learner.pretrained_rate": 0.5,
-        "validation.every": 100,
-    },
-}
+    name: {
+        "text.tuning": name, "learner.learning_rate": 1e-3, "learner.pretrained_rate": share, "validation.every": 100,
+    }
+    for name, share in (("full", 0.05), ("lora", 0.5), ("prefix", 3.0))
+}  # fmt: skip
 
 
 def sentences() -> list[tuple[str, str]]:
@@ -81,14 +75,18 @@ def run(method: str, fold: int, folds: int, updates: int) -> dict[str, Any]:
     test = [pair for pair in data if fold_of(pair[0], folds) == fold]
     began, texts = time.perf_counter(), [text for text, _ in test]
     curve: list[tuple[int, float, float]] = []
+    trained = weights = 0
     if method == "regression":
         chosen = regression(train, texts, fold)
     else:
         agent, names, curve = train_choice(train, METHODS[method], updates, fold, f"{method}, fold {fold}:")
         chosen = choose(agent, names, texts)
+        every = list(agent.network.parameters())
+        trained, weights = (sum(one.numel() for one in every if one.requires_grad or whole) for whole in (False, True))
     return {
         "method": method, "fold": fold, "folds": folds, "updates": updates, "seconds": time.perf_counter() - began,
         "commit": commit(), "chosen": chosen, "truth": [answer for _, answer in test], "curve": curve,
+        "trained": trained, "weights": weights, "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
     }  # fmt: skip
 
 
@@ -104,7 +102,8 @@ def show(method: str, found: list[dict[str, Any]]) -> None:
     low, high = np.quantile(draws, (0.025, 0.975))
     print(
         f"| {method} | {len(found)} | {(chosen == truth).mean():.1%} | {f1_score(truth, chosen, average='macro'):.3f} "
-        f"({low:.3f} to {high:.3f}) | {np.mean([one['seconds'] for one in found]):.0f} |",
+        f"({low:.3f} to {high:.3f}) | {found[0].get('trained', 0):,} | {np.mean([one['seconds'] for one in found]):.0f} | "
+        f"{found[0].get('memory_mib', 0.0):.0f} |",
         flush=True,
     )
 
@@ -119,7 +118,10 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    print("| method | folds | accuracy | macro-F1 (95 %) | seconds per fold |\n|---|---|---|---|---|", flush=True)
+    print(
+        "| method | folds | accuracy | macro-F1 (95 %) | weights trained | seconds per fold | MiB |\n|---|---|---|---|---|---|---|",
+        flush=True,
+    )
     for method in given.method:
         found = []
         for fold in given.only or range(given.folds):
