@@ -119,7 +119,9 @@ def main() -> None:
     torch.set_num_threads(1)
     RESULTS.mkdir(parents=True, exist_ok=True)
     print(
-        "| method | folds | accuracy | macro-F1 (95 %) | weights trained | seconds per fold | MiB |\n|---|---|---|---|---|---|---|",
+        "| method | folds | accuracy | macro-F1 (95 %) | weights trained | seconds per fold | MiB |\n"
+        + "|---" * 7
+        + "|",
         flush=True,
     )
     for method in given.method:
