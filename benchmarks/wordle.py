@@ -43,7 +43,7 @@ METHODS: dict[str, tuple[str, dict[str, Any], float]] = {
     "Monte Carlo Q": ("offline-cql", {"objective.cql_alpha": 0.0, "objective.lambda_": 1.0}, 1.0),
     "CQL": ("offline-cql", {}, 1.0),
     "IQL": ("offline-iql", {}, 1.0),
-    "IQL, mild weights": ("offline-iql", {"objective.awr_beta": 1.0}, 1.0),
+    "IQL, mild weights": ("offline-iql", {"objective.awr_beta": 1.0, "objective.iql_expectile": 0.7}, 1.0),
     "BCQ": ("offline-bcq", {}, 1.0),
     "BCQ, dueling": ("offline-bcq", {"network.dueling": True, "objective.td_weight": 5.0}, 1.0),
     "SQN": ("supervised-q", {}, 1.0),
