@@ -3,7 +3,7 @@
     python benchmarks/wordle_limits.py [--data 0.25 0.5 0.75]
 
 The recorded games of `wordle.py` are a mixture over words. Letter by letter, it has exact probabilities: of all words that
-begin with the letters that are written, weighted by the mixture. Played on the held-out secrets: drawn from these
+start with the letters that are written, weighted by the mixture. Played on the held-out secrets: drawn from these
 probabilities (what the data do), and the most probable letter each time (what a cloned policy does that has learned all there
 is to learn and decides greedily). Takes seconds and needs no training.
 """

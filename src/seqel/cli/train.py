@@ -27,7 +27,7 @@ A run's folder holds config.toml (every setting), metrics.jsonl (one line per re
 agent/ (the best weights by validation), agent-last/ (the weights at the end) and learning-curve.png. With an environment, the
 default settings are for rewards that come at once as well as for late ones. Presets for --data: `offline-cql` (the default),
 `offline-iql`, `offline-bcq`, `supervised-q`, `behaviour-cloning` (a baseline); to continue from data with an environment (ENV
---start RUN --data FILE): `offline-online`.
+--start RUN --data FILE): `offline-online`. For streams in which wrong actions cost much: `monitoring`.
 `seqel data check` checks the data first; `seqel evaluate RUN --data FILE` estimates what the agent would earn.
 
 examples:

@@ -28,7 +28,7 @@ EXAMPLES = """
 A message is a line of JSON: {"time": "2026-11-28T09:30:00Z", "company": "Acme", "text": "..."}. "group" (of related
 companies), "topic" and "id" (by which a copy is recognised) may be added. RUN was trained with
 
-  seqel train seqel/OpinionMonitoring-v0 --env-arg opinions=sentences.csv --set network.previous_reward=false
+  seqel train seqel/OpinionMonitoring-v0 --env-arg opinions=sentences.csv --preset monitoring
 
 The threshold is set so that calm streams of the validation sentences give as many false alarms as the budget allows. The
 state is kept in RUN/watch: a second call continues where the first stopped.
@@ -91,8 +91,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         calibration = calibrate(agent, env.opinions, env.setting, budget)
     if agent.network.config.previous_reward:
         output.note(
-            "note: this agent observes rewards, which are not known here and count as 0; train with "
-            "--set network.previous_reward=false"
+            "note: this agent observes rewards, which are not known here and count as 0; train with --preset monitoring"
         )
     reader = calibration.sentiment
     output.note(

@@ -20,6 +20,15 @@ _RECORDED: dict[str, Any] = {
 # name -> (what it is for, settings by dotted name)
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": ("training in an environment, whether rewards come at once or late", {}),
+    "monitoring": (
+        "streams in which few actions are worth taking and wrong ones cost much: little exploration, rewards not observed",
+        {
+            "network.previous_reward": False,
+            "exploration.novelty": 0.0,
+            "exploration.bonus": 0.0,
+            "exploration.high": 0.003,
+        },
+    ),
     "offline-cql": (
         "recorded data: conservative Q-learning (Kumar et al. 2020), which lowers the values of actions not in the data",
         _RECORDED | {"objective.cql_alpha": 0.05},
