@@ -43,6 +43,11 @@ def test_it_follows_gymnasiums_rules() -> None:
     check_env(environment(), skip_render_check=True)
 
 
+def test_a_setting_that_is_none() -> None:
+    with pytest.raises(ConfigError, match=r"setting: expected a Setting or its entries, such as {companies = 4}"):
+        environment(setting='{"companies": 3}')
+
+
 def test_what_is_observed() -> None:
     observations, _ = played(*[WAIT] * 6)
     assert [int(one["company"]) for one in observations] == [0, 1, 1, 1, 0, 1, 1]

@@ -89,6 +89,10 @@ class OpinionMonitoring(gymnasium.Env[dict[str, Any], np.int64]):
             raise ConfigError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
         if not math.isfinite(hours) or hours < 1.0:
             raise ConfigError(f"hours: expected at least 1, got {hours}")
+        if not isinstance(setting, Setting | Mapping | None):
+            raise ConfigError(
+                f"setting: expected a Setting or its entries, such as {{companies = 4}} on the command line, got {setting!r}"
+            )
         self.setting = Setting(**setting) if isinstance(setting, Mapping) else setting or Setting()
         self.costs, self.hours, self.onset = costs or Costs(), float(hours), onset
         self.opinions, self.sentences = opinions, opinions.sentences[split]
