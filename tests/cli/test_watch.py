@@ -12,7 +12,7 @@ import pytest
 import seqel
 from seqel.cli.main import main
 from support_opinion import opinions
-from support_watching import SETTING, make_agent, messages
+from support_watching import COMPANIES, make_agent, messages
 
 COMMAND = ["watch", "run/agent-last", "--input", "messages.jsonl"]
 
@@ -33,10 +33,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "network.width": 16, "network.layers": 1, "network.context": 16, "network.previous_reward": False, "threads": 1,
         "device": "cpu", "validation.episodes": 4, "replay.learning_starts": 300, "learner.warmup": 10,
         # few hours, because an episode is learned from when it has ended
-        "env_args": {"opinions": str(found / "sentences.csv"), "setting": {"companies": SETTING.companies}, "hours": 6.0},
+        "env_args": {
+            "opinions": str(found / "sentences.csv"), "setting": {"companies": COMPANIES, "rate": 0.4}, "hours": 6.0,
+        },
     }  # fmt: skip
     seqel.train(
-        "seqel/OpinionMonitoring-v0", steps=1_600, settings=settings, out=found / "run", progress=False,
+        "seqel/OpinionMonitoring-v0", steps=700, settings=settings, out=found / "run", progress=False,
     )  # fmt: skip
     lines = [
         json.dumps({"time": one.time * 3600.0, "company": one.company, "text": one.text, "topic": "results"})
@@ -60,7 +62,7 @@ def test_watching(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr()
     assert "messages.jsonl, line 51: skipped: expected a JSON object, got 'oops'" in shown.err
     assert "setting the threshold" in shown.err and "one false alarm about a company in 24 hours" in shown.err
-    assert "120 messages" in shown.out and "1 malformed lines" in shown.out and "Firm 3" in shown.out
+    assert "120 messages" in shown.out and "1 malformed line" in shown.out and "Firm 3" in shown.out
     assert (here / "p.html").read_text().startswith("<!doctype html>")
     alerts = [json.loads(line) for line in (here / "a.jsonl").read_text().splitlines()]
     assert alerts and shown.out.count("ALERT") == len(alerts)

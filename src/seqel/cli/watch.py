@@ -194,13 +194,20 @@ def _show_trends(name: str, trends: Trends, output: Output) -> None:
 
 
 def _counts(session: Session) -> str:
-    parts = [f"{session.messages:,} messages", f"{session.given:,} alerts"]
-    others = (
-        ("malformed lines", session.malformed),
-        ("duplicates", session.filter.duplicates),
-        ("messages older than the one before", session.filter.backwards),
+    counts = (
+        ("message", session.messages),
+        ("alert", session.given),
+        ("malformed line", session.malformed),
+        ("duplicate", session.filter.duplicates),
     )
-    return ", ".join(parts + [f"{count:,} {name}" for name, count in others if count])
+    parts = [
+        f"{count:,} {name}{'' if count == 1 else 's'}"
+        for name, count in counts
+        if count or name in ("message", "alert")
+    ]
+    if session.filter.backwards:
+        parts.append(f"{session.filter.backwards:,} older than the message before")
+    return ", ".join(parts)
 
 
 def _trend(one: Trend) -> dict[str, Any]:

@@ -39,7 +39,7 @@ VALUES_OF: dict[Method, dict[str, Any]] = {
     # the base policy is kept by its whole distribution: to clone the few texts that it wrote would overfit to them
     "q-sharp": {
         "objective.td_weight": 1.0, "objective.lambda_": 1.0, "objective.trace": "peng", "objective.cloning_weight": 0.0,
-        "objective.distillation_weight": 1.0,
+        "objective.distillation_weight": 4.0,
     },
     "ilql": {
         "objective.td_weight": 1.0, "objective.iql_expectile": 0.7, "objective.cql_alpha": 0.01, "objective.lambda_": 0.95,
@@ -50,6 +50,7 @@ VALUES_OF: dict[Method, dict[str, Any]] = {
 # needs the larger weight to be learned (docs/experiments.md, "Text").
 VALUES_OF_PARTIAL: dict[str, Any] = {
     "objective.iql_expectile": 0.5, "objective.lambda_": 0.9, "objective.td_weight": 5.0,
+    "objective.distillation_weight": 20.0,
 }  # fmt: skip
 
 

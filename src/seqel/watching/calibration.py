@@ -27,9 +27,9 @@ from seqel.watching.readout import Readout, fit_readout, vectors_of
 __all__ = ["Calibration", "calibrate", "companies_of", "numbers_of", "parse_budget", "sentiments_of", "weights_of"]
 
 HOURS = {"hour": 1.0, "day": 24.0, "week": 168.0, "month": 720.0, "year": 8_760.0}
-STREAM = 288.0  # hours of a calm stream
+STREAM = 144.0  # hours of a calm stream
 EXPECTED = 20  # false alarms in the calm streams, so that the threshold is known to about a fifth of the budget
-MOST = 400  # streams
+MOST = 800  # streams
 
 _BUDGET = re.compile(
     r"\s*(\d+(?:\.\d+)?)\s*(?:false\s+alarms?)?\s*(?:per|in|/)\s*(?:(\d+(?:\.\d+)?)\s*)?(hour|day|week|month|year)s?\s*",
