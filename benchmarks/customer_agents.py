@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 import seqel
-from customer_service import MODEL, READ, classifier_of, folder_of
+from customer_service import READ, classifier_of, folder_of
 from measured import commit, measured
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.replay.in_memory_dataset import InMemoryDataset
@@ -38,6 +38,7 @@ from seqel.tasks.customers.utterances import Utterances
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_reader
 from seqel.types import Episode
+from text_choice import MODEL
 
 RESULTS = Path(__file__).parent / "results" / "customer-agents"
 SETTINGS: dict[str, Any] = {

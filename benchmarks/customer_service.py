@@ -32,9 +32,9 @@ from seqel.tasks.customers.service import PLAIN, CustomerService, Setting
 from seqel.tasks.customers.utterances import SPLITS, Utterances, read_banking77, read_clinc150, read_tnews
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_reader
+from text_choice import MODEL
 
 RESULTS = Path(__file__).parent / "results" / "customer-service"
-MODEL = os.environ.get("MINILM", "sentence-transformers/all-MiniLM-L6-v2")
 READ: dict[str, Callable[[Path], Utterances]] = {
     "banking77": read_banking77, "clinc150": read_clinc150, "tnews-10": partial(read_tnews, shots=10),
     "tnews-50": partial(read_tnews, shots=50), "tnews-100": partial(read_tnews, shots=100),

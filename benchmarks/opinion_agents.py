@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 import seqel
 from measured import commit, measured
-from opinion_detectors import HOURS, MODEL, ONSET, SETTINGS, streams
+from opinion_detectors import HOURS, ONSET, SETTINGS, streams
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.runs.run_config import CONFIG
 from seqel.tasks.opinion.measures import hours_between_false_alarms, measure, threshold_for
@@ -31,6 +31,7 @@ from seqel.tasks.opinion.monitoring import OpinionMonitoring
 from seqel.tasks.opinion.sentences import SPLITS, Split, read_opinions
 from seqel.tasks.opinion.stream import Stream
 from seqel.watching.calibration import numbers_of
+from text_choice import MODEL
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "opinion-agents"

@@ -30,9 +30,9 @@ from seqel.tasks.opinion.sentences import SENTIMENTS, SPLITS, Split, read_opinio
 from seqel.tasks.opinion.stream import TEXTBOOK, Setting, Stream, draw_stream
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_reader
+from text_choice import MODEL
 
 RESULTS = Path(__file__).parent / "results" / "opinion-detectors"
-MODEL = os.environ.get("MINILM", "sentence-transformers/all-MiniLM-L6-v2")
 SETTINGS = {"full": Setting(), "textbook": TEXTBOOK}
 ONSET, HOURS = 192.0, 288.0  # the rules that look at seven days know them when a crisis begins
 STREAMS = {"full": 100, "textbook": 800}  # of each kind
@@ -48,7 +48,7 @@ def classified() -> tuple[dict[Split, list[NDArray[np.float64]]], NDArray[np.flo
     assert reader is not None
     vectors = {split: [reader.read(list(some)) for some in opinions.sentences[split]] for split in SPLITS}
     x = {split: np.concatenate(some) for split, some in vectors.items()}
-    y = {split: np.repeat(np.arange(3), [len(one) for one in some]) for split, some in vectors.items()}
+    y = {split: opinions.labelled(split)[1] for split in SPLITS}
 
     def nats(model: LogisticRegression, split: Split) -> float:
         return -float(np.log(model.predict_proba(x[split])[np.arange(len(y[split])), y[split]]).mean())

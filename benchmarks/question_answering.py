@@ -31,6 +31,7 @@ from seqel.texts.make import make_reader
 from text_choice import BASE, MODEL, choose, train_choice
 
 RESULTS = Path(__file__).parent / "results" / "question-answering"
+SETTINGS: dict[str, Any] = {"text.length": 48, "validation.every": 250}
 METHODS: dict[str, dict[str, Any]] = {
     "frozen": {"text.tuning": "frozen", "replay.batch_tokens": 512},
     "lora": {"text.tuning": "lora"},
@@ -69,7 +70,7 @@ def run(method: str, seed: int, updates: int) -> dict[str, Any]:
     if method == "regression":
         return regression(seed)
     began = time.perf_counter()
-    agent, names, curve = train_choice(questions("train"), METHODS[method], updates, seed, method)
+    agent, names, curve = train_choice(questions("train"), SETTINGS | METHODS[method], updates, seed, method)
     seconds, test = time.perf_counter() - began, questions("test")
     chosen = choose(agent, names, [text for text, _ in test])
     right = sum(one == answer for one, (_, answer) in zip(chosen, test, strict=True))
@@ -77,7 +78,7 @@ def run(method: str, seed: int, updates: int) -> dict[str, Any]:
     trained = sum(one.numel() for one in weights if one.requires_grad)
     return {
         "accuracy": right / len(test), "seconds": seconds, "updates": updates, "trained": trained, "curve": curve,
-        "per_update": seconds / updates, "batch": (BASE | METHODS[method])["replay.batch_tokens"],
+        "per_update": seconds / updates, "batch": (BASE | SETTINGS | METHODS[method])["replay.batch_tokens"],
     }  # fmt: skip
 
 

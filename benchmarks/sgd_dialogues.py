@@ -30,10 +30,10 @@ from seqel.datasets import Schema, load
 from seqel.datasets.dialogues import CUSTOMER, convert_dialogues, rows_of
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.runs.run_config import CONFIG
+from text_choice import MODEL
 
 HERE = Path(__file__).parent
 RESULTS, WORK = HERE / "results" / "sgd", HERE.parent / "runs" / "sgd"
-MODEL = os.environ.get("MINILM", "sentence-transformers/all-MiniLM-L6-v2")
 SETTINGS: dict[str, Any] = {
     "text.encoder": "pretrained", "text.model": MODEL, "text.length": 64, "network.width": 128, "network.layers": 2,
     "network.context": 24, "objective.discount": 0.98, "threads": 1, "device": "cpu",

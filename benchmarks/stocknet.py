@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from measured import commit, measured
-from seqel.tasks.opinion.sentences import NEGATIVE, SENTIMENTS, read_opinions
+from seqel.tasks.opinion.sentences import NEGATIVE, SENTIMENTS, Split, read_opinions
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_reader
 from seqel.watching.readout import fit_readout
@@ -49,12 +49,12 @@ def negative_chances(texts: list[str]) -> Numbers:
     assert reader is not None
     (path,) = data("financial-phrasebank").glob("*.csv")
     opinions = read_opinions(path, encoding="latin-1")
-    pairs = {}
-    for split in ("train", "validation"):
-        some = opinions.sentences[split]
-        labels = np.repeat(np.arange(len(SENTIMENTS)), [len(one) for one in some])
-        pairs[split] = (reader.read([text for one in some for text in one]), labels)
-    readout = fit_readout(SENTIMENTS, pairs["train"], pairs["validation"])
+
+    def pairs(split: Split) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        known, labels = opinions.labelled(split)
+        return np.asarray(reader.read(known)), labels
+
+    readout = fit_readout(SENTIMENTS, pairs("train"), pairs("validation"))
     found = np.empty(len(texts))
     for start in range(0, len(texts), 4_096):
         found[start : start + 4_096] = readout.chances(reader.read(texts[start : start + 4_096]))[:, NEGATIVE]

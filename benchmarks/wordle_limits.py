@@ -17,29 +17,29 @@ import numpy as np
 from seqel.tasks.wordle import codes_of, feedback_table, split_secrets, word_list
 from seqel.tasks.wordle.marks import HERE
 
-
-def play(secret: int, consistent: float, greedy: bool, rng: np.random.Generator) -> int:
-    """Return the number of guesses; 0 for a game that is lost."""
-    codes, table = CODES, TABLE
-    won, left = HERE * (3 ** np.arange(codes.shape[1])).sum(), np.arange(len(codes))
-    for number in range(6):
-        weight = np.full(len(codes), (1.0 - consistent) / len(codes))
-        weight[left] += consistent / len(left)
-        begins = np.ones(len(codes), np.bool_)
-        for place in range(codes.shape[1]):
-            chances = np.bincount(codes[begins, place], weights=weight[begins], minlength=26)
-            letter = chances.argmax() if greedy else rng.choice(26, p=chances / chances.sum())
-            begins &= codes[:, place] == letter
-        marks = table[int(np.flatnonzero(begins)[0]), secret]
-        if marks == won:
-            return number + 1
-        left = left[table[int(np.flatnonzero(begins)[0]), left] == marks]
-    return 0
-
-
 ANSWERS = word_list("answers")
 CODES = codes_of(ANSWERS)
 TABLE = feedback_table(CODES, CODES)
+
+
+def play(secret: int, consistent: float, greedy: bool, rng: np.random.Generator) -> int:
+    """Return the number of guesses; 0 for a game that is lost."""
+    length = CODES.shape[1]
+    won, left = HERE * (3 ** np.arange(length)).sum(), np.arange(len(CODES))
+    for number in range(6):
+        weight = np.full(len(CODES), (1.0 - consistent) / len(CODES))
+        weight[left] += consistent / len(left)
+        begins = np.ones(len(CODES), np.bool_)
+        for place in range(length):
+            chances = np.bincount(CODES[begins, place], weights=weight[begins], minlength=26)
+            letter = chances.argmax() if greedy else rng.choice(26, p=chances / chances.sum())
+            begins &= CODES[:, place] == letter
+        guess = int(np.flatnonzero(begins)[0])
+        marks = TABLE[guess, secret]
+        if marks == won:
+            return number + 1
+        left = left[TABLE[guess, left] == marks]
+    return 0
 
 
 def main() -> None:

@@ -88,12 +88,12 @@ def _environment(folder: Path, info: AgentInfo, arguments: Arguments, output: Ou
     from seqel.environments.named import require_plain, resolve_named
     from seqel.environments.resolve import resolve
     from seqel.errors import CheckpointError, ConfigError, EnvironmentFault
-    from seqel.runs.run_config import AGENT, CONFIG, LAST_AGENT, read_run_config
+    from seqel.runs.run_config import CONFIG, read_run_config, run_of
     from seqel.runs.trust import Known, known
 
     env, env_args = str(info.get("env") or ""), dict(info.get("env_args") or {})
     source, sure = str(folder / "config.json"), Known(arguments.trust)
-    run = folder.parent if folder.name in (AGENT, LAST_AGENT) else folder
+    run = run_of(folder)
     if (run / CONFIG).exists() and (run / "agent").is_dir():  # another program's config.toml is ignored
         try:
             config = read_run_config(run, arguments.trust)

@@ -131,12 +131,12 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
 def _task(agent: Agent, arguments: Arguments) -> OpinionMonitoring:
     """Return the environment that the agent was trained in, or one with other sentences."""
-    from seqel.runs.run_config import AGENT, CONFIG, LAST_AGENT, read_run_config
+    from seqel.runs.run_config import CONFIG, read_run_config, run_of
     from seqel.runs.trust import known
     from seqel.tasks.opinion.monitoring import OpinionMonitoring
     from seqel.watching.calibration import companies_of
 
-    run = arguments.run.parent if arguments.run.name in (AGENT, LAST_AGENT) else arguments.run
+    run = run_of(arguments.run)
     named, trusted = dict(agent.info.get("env_args") or {}), False
     if (run / CONFIG).exists():
         config = read_run_config(run)

@@ -9,11 +9,16 @@ from seqel.integrity import require_own, too_large, unsealed_text
 from seqel.training.config import RunConfig
 from seqel.training.config_file import load_config
 
-__all__ = ["AGENT", "CONFIG", "LAST_AGENT", "read_run_config"]
+__all__ = ["AGENT", "CONFIG", "LAST_AGENT", "read_run_config", "run_of"]
 
 CONFIG = "config.toml"
 AGENT, LAST_AGENT = "agent", "agent-last"  # folders of agents: the best weights by validation, and the last ones
 LIMIT = 1 << 24  # bytes
+
+
+def run_of(folder: Path) -> Path:
+    """Return the folder of the run that an agent's folder is in; another folder is returned as it is."""
+    return folder.parent if folder.name in (AGENT, LAST_AGENT) else folder
 
 
 def read_run_config(run: Path, trust: bool = False) -> RunConfig:

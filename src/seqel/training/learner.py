@@ -236,12 +236,10 @@ class Learner:
     # -- scale, statistics, state ----------------------------------------------------------------------------------
 
     def rescale(self, scale: float) -> None:
-        """Change the unit of value in both networks; the values of scalar heads stay exactly the same."""
+        """Change the unit of value in all networks; the values of scalar heads stay exactly the same."""
         ratio = float(self.network.head.scale) / scale
-        self.network.rescale(scale)
-        self.target.rescale(scale)
-        if self.reference is not None:
-            self.reference.rescale(scale)
+        for network in self._networks():
+            network.rescale(scale)
         self.variance = self.variance * ratio**2
 
     def _networks(self) -> list[QNetwork]:

@@ -105,9 +105,8 @@ def sentiments_of(agent: Agent, opinions: Opinions) -> Readout:
     """Fit a reader of sentiments on the training sentences."""
 
     def pairs(split: Split) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        some = opinions.sentences[split]
-        labels = np.repeat(np.arange(len(SENTIMENTS)), [len(one) for one in some])
-        return vectors_of(agent, blank([text for one in some for text in one])), labels
+        texts, labels = opinions.labelled(split)
+        return vectors_of(agent, blank(texts)), labels
 
     return fit_readout(SENTIMENTS, pairs("train"), pairs("validation"))
 

@@ -18,6 +18,7 @@ from scipy.special import log_softmax, softmax
 
 from seqel.agents.agent import Agent
 from seqel.errors import ConfigError
+from seqel.spaces import FlatObservation
 
 __all__ = ["Readout", "fit_readout", "vectors_of"]
 
@@ -41,8 +42,10 @@ class Readout:
         return found
 
 
-def vectors_of(agent: Agent, observation: dict[str, Any]) -> NDArray[np.float32]:
+def vectors_of(agent: Agent, observation: dict[str, Any] | FlatObservation) -> NDArray[np.float32]:
     """Return what the agent's text encoder makes of the one text leaf of a batch of N observations, (N, W).
+
+    One that is flat already stays as it is: its texts are not read again.
 
     Of a frozen encoder these are its vectors; of another, what the network makes of the text.
 
@@ -52,7 +55,9 @@ def vectors_of(agent: Agent, observation: dict[str, Any]) -> NDArray[np.float32]
     paths = [leaf.path for leaf in spec.leaves if leaf.kind == "text"]
     if len(paths) != 1:
         raise ConfigError(f"expected an agent that observes one text, got {paths or 'none'}")
-    leaf = spec.flatten(observation, len(observation[paths[0]]))[paths[0]]
+    if not isinstance(observation, FlatObservation):
+        observation = spec.flatten(observation, len(observation[paths[0]]))
+    leaf = observation[paths[0]]
     if leaf.dtype == np.float32 and leaf.ndim == 2:
         return leaf
     encoder = network.tokens.encoders[network.tokens.paths.index(paths[0])]

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from seqel.errors import DataError
 from seqel.tasks.splits import SPLITS, Split
 
@@ -54,6 +57,11 @@ class Opinions:
             if known is not None:
                 found[_split_of(text)][SENTIMENTS.index(known)].append(text)
         return cls({split: tuple(tuple(some) for some in found[split]) for split in SPLITS})
+
+    def labelled(self, split: Split) -> tuple[list[str], NDArray[np.int64]]:
+        """Return all sentences of a split, and the number of each one's sentiment, (N,)."""
+        some = self.sentences[split]
+        return [text for one in some for text in one], np.repeat(np.arange(len(SENTIMENTS)), [len(one) for one in some])
 
     @cached_property
     def characters(self) -> frozenset[str]:
