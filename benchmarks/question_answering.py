@@ -34,9 +34,10 @@ RESULTS = Path(__file__).parent / "results" / "question-answering"
 SETTINGS: dict[str, Any] = {"text.length": 48, "validation.every": 250}
 METHODS: dict[str, dict[str, Any]] = {
     "frozen": {"text.tuning": "frozen", "replay.batch_tokens": 512},
-    "lora": {"text.tuning": "lora"},
-    "prefix": {"text.tuning": "prefix"},
-    "full": {"text.tuning": "full"},
+    # pretrained_rate multiplies the rate of the heads for what is trained inside the encoder
+    "lora": {"text.tuning": "lora", "learner.learning_rate": 1e-3, "learner.pretrained_rate": 0.5},
+    "prefix": {"text.tuning": "prefix", "learner.learning_rate": 1e-3, "learner.pretrained_rate": 3.0},
+    "full": {"text.tuning": "full", "learner.learning_rate": 1e-3, "learner.pretrained_rate": 0.05},
 }
 
 

@@ -31,7 +31,7 @@ from measured import commit, measured
 from seqel.tasks.opinion.sentences import NEGATIVE, SENTIMENTS, Split, read_opinions
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_reader
-from seqel.watching.readout import fit_readout
+from seqel.texts.readout import fit_readout
 from text_choice import MODEL
 
 RESULTS = Path(__file__).parent / "results" / "stocknet"

@@ -9,7 +9,7 @@ from seqel.errors import ConfigError
 from seqel.tasks.opinion.measures import hours_between_false_alarms
 from seqel.tasks.opinion.monitoring import WAIT, OpinionMonitoring
 from seqel.tasks.opinion.stream import draw_stream
-from seqel.watching.calibration import STREAM, calibrate, numbers_of, parse_budget, weights_of
+from seqel.watching.calibration import STREAM, blank, calibrate, numbers_of, parse_budget, vectors_of, weights_of
 from support_opinion import opinions
 from support_watching import SETTING, make_agent
 
@@ -63,3 +63,9 @@ def test_the_threshold_keeps_its_budget() -> None:
 def test_a_budget_that_cannot_be_measured() -> None:
     with pytest.raises(ConfigError, match=r"at least one false alarm in 23,040 hours .* got one in 87,600"):
         calibrate(make_agent(), opinions(), SETTING, budget=parse_budget("1 per 10 years"))
+
+
+def test_vectors_are_the_agents_own() -> None:
+    agent = make_agent()
+    found = vectors_of(agent, blank(["Losses grow", "Profits grow", "Losses grow"]))
+    assert found.shape == (3, 16) and (found[0] == found[2]).all() and not np.allclose(found[0], found[1])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from seqel.environments.seeds import REPORTS
 from seqel.environments.text_share import TextShare
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.spaces.kinds.base import Hint
+from seqel.texts.classes import LabelledTexts
 
 __all__ = ["Probe", "probe"]
 
@@ -48,6 +49,7 @@ class Probe:
     mask_in_observation: bool = False  # the mask is `observation["action_mask"]`
     texts: TextShare | None = None  # the texts of its observations
     rewarded: float = 0.0  # share of the steps whose reward was not 0
+    labelled: Callable[[], LabelledTexts] | None = None  # the environment's, if it knows classes of texts
 
     @property
     def all_warnings(self) -> list[str]:
@@ -160,6 +162,7 @@ def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[s
         mask_in_observation=env.mask_in_observation,
         texts=texts,
         rewarded=rewarded / max(taken, 1),
+        labelled=getattr(env.env.unwrapped, "labelled_texts", None),
     )
     found.warnings.extend([*watcher.warnings(), *_warnings(found, taken)])
     differed = replays(env, seed % REPORTS.stop, actions, trace)

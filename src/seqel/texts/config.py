@@ -53,6 +53,13 @@ class TextConfig:
         4_096, "Largest number of tokens that `encoder` = 'tokens' learns.", unit="tokens", ge=260, le=65_536,
         known_as=("vocab_size",),
     )  # fmt: skip
+    classes: bool = setting(
+        False,
+        "Whether the network gets, of each text, the log-probabilities of classes, by logistic regression on the vector of a "
+        "frozen encoder. It is fitted before training on the texts whose classes the environment knows, such as the intents "
+        "of customers or the sentiments of opinions (`labelled_texts`).",
+        known_as=("labels",),
+    )
     rank: int = setting(8, "Rank of the low-rank adapters.", ge=1, known_as=("lora_r", "r"))
     prefix: int = setting(
         16, "Number of prefix positions per layer.", unit="positions", ge=1, known_as=("num_virtual_tokens",)
@@ -68,6 +75,11 @@ class TextConfig:
         if self.encoder == "pretrained" and not self.model:
             raise ConfigError(
                 "text.encoder = 'pretrained' needs text.model: a folder, or an id of the Hugging Face hub"
+            )
+        if self.classes and (self.tuning != "frozen" or self.encoder not in ("pretrained", "callable")):
+            raise ConfigError(
+                "text.classes needs a frozen encoder: text.encoder = 'pretrained' with text.tuning = 'frozen', or a "
+                f"function; got {self.encoder!r}, {self.tuning!r}"
             )
         if self.encoder != "pretrained" and (self.model or self.tuning != "frozen"):
             name = "model" if self.model else "tuning"

@@ -14,6 +14,7 @@ from seqel.errors import ConfigError
 from seqel.pretrained.location import BaseModel, find, use
 from seqel.spaces import ObservationSpec
 from seqel.spaces.text_readers import HASHED, TextReader, is_registered, register
+from seqel.texts.classes import ClassReader
 from seqel.texts.config import TextConfig
 from seqel.texts.embeddings import Embed, EmbeddingReader, fingerprint
 from seqel.texts.tokens import TokenReader, learn_vocabulary
@@ -23,6 +24,8 @@ __all__ = ["ReaderUnavailable", "make_reader", "reader_from_json", "require_read
 
 def make_reader(config: TextConfig, texts: Iterable[str] = (), embed: Embed | None = None) -> TextReader | None:
     """Make the reader that the settings of a run ask for; None: the spec's own (hashed trigrams).
+
+    With `classes` it is what they are read from: `fit_classes` needs labelled texts as well.
 
     texts: what a vocabulary is learned from, for `encoder` = "tokens". embed: the function, for `encoder` = "callable".
 
@@ -55,6 +58,10 @@ def reader_from_json(data: Any, embed: Embed | None = None) -> TextReader:
     if not isinstance(data, Mapping):
         raise TypeError(f"expected the description of a text reader, got {data!r:.80}")
     encoder = data["encoder"]
+    if encoder == "classes":
+        if not isinstance(data["base"], Mapping) or data["base"]["encoder"] == "classes":
+            raise ValueError("expected the description of an encoder below the classes")
+        return ClassReader.from_json(reader_from_json(data["base"], embed), data)
     if encoder == "tokens":
         return TokenReader(str(data["vocabulary"]), _count(data["length"]))
     if encoder == "callable":

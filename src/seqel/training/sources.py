@@ -77,6 +77,11 @@ def open_source(
     files = source_names(data)
     if files is None:
         return cast(Source, data)
+    if isinstance(text, TextConfig) and text.classes:
+        raise ConfigError(
+            "text.classes: expected an environment, which knows the classes of some texts, and no files of recorded data; "
+            "pass recorded episodes in memory (`InMemoryDataset`), or leave out text.classes"
+        )
     if not files:
         raise ConfigError("data: expected at least one file, or a Minari dataset's id")
     if len(files) == 1 and not Path(files[0]).exists() and not Path(files[0]).suffix:

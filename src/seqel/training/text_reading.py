@@ -8,6 +8,7 @@ from seqel.agents.agent import Agent
 from seqel.environments.probe import Probe
 from seqel.errors import ConfigError
 from seqel.spaces.text_readers import TextReader
+from seqel.texts.classes import ClassReader, fit_classes
 from seqel.texts.make import make_reader
 from seqel.training.config import RunConfig
 from seqel.training.sources import Source
@@ -19,9 +20,9 @@ def with_text_reader(
     found: Probe, config: RunConfig, reader: TextReader | None, start: Agent | None, source: Source | None
 ) -> Probe:
     """Return the probe's result with texts read by `reader`, else as the agent to start from or the recorded data read them,
-    else as `config.text` says.
+    else as `config.text` says. With `text.classes`, a classifier is fitted on what a new reader makes of the texts.
 
-    Raises ConfigError or MissingExtraError as `make_reader`.
+    Raises ConfigError or MissingExtraError as `make_reader`, and ConfigError if nothing is known of the classes of texts.
     """
     if not found.observation.texts:
         return found
@@ -38,4 +39,16 @@ def with_text_reader(
         reader = make_reader(config.text, () if found.texts is None else found.texts.texts())
     if reader is None:
         return found
+    if config.text.classes and not isinstance(reader, ClassReader):
+        if start is not None:
+            raise ConfigError(
+                f"text.classes: the agent to start from reads {reader.reads}, and a further run reads texts as it does; "
+                "leave out text.classes, or train without `start`"
+            )
+        if found.labelled is None:
+            raise ConfigError(
+                "text.classes: expected an environment that knows the classes of some texts (a method labelled_texts(), "
+                "which returns seqel.texts.classes.LabelledTexts), got one without it"
+            )
+        reader = fit_classes(reader, found.labelled())
     return dataclasses.replace(found, observation=found.observation.with_text_reader(reader))

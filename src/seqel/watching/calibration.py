@@ -18,13 +18,17 @@ from numpy.typing import NDArray
 
 from seqel.agents.agent import Agent, AgentState
 from seqel.errors import ConfigError
+from seqel.spaces import FlatObservation
 from seqel.tasks.opinion.measures import threshold_for
 from seqel.tasks.opinion.monitoring import ALERT, WAIT, OpinionMonitoring
 from seqel.tasks.opinion.sentences import SENTIMENTS, Opinions, Split
 from seqel.tasks.opinion.stream import Setting, Stream, draw_stream
-from seqel.watching.readout import Readout, fit_readout, vectors_of
+from seqel.texts.readout import Readout, fit_readout
 
-__all__ = ["Calibration", "calibrate", "companies_of", "numbers_of", "parse_budget", "sentiments_of", "weights_of"]
+__all__ = [
+    "Calibration", "calibrate", "companies_of", "numbers_of", "parse_budget", "sentiments_of", "vectors_of",
+    "weights_of",
+]  # fmt: skip
 
 HOURS = {"hour": 1.0, "day": 24.0, "week": 168.0, "month": 720.0, "year": 8_760.0}
 STREAM = 144.0  # hours of a calm stream
@@ -109,6 +113,30 @@ def sentiments_of(agent: Agent, opinions: Opinions) -> Readout:
         return vectors_of(agent, blank(texts)), labels
 
     return fit_readout(SENTIMENTS, pairs("train"), pairs("validation"))
+
+
+def vectors_of(agent: Agent, observation: dict[str, Any] | FlatObservation) -> NDArray[np.float32]:
+    """Return what the agent's text encoder makes of the one text leaf of a batch of N observations, (N, W).
+
+    One that is flat already stays as it is: its texts are not read again.
+
+    Of a frozen encoder these are its vectors; of another, what the network makes of the text.
+
+    Raises ConfigError if the agent does not observe exactly one text.
+    """
+    spec, network = agent.observation_spec, agent.network
+    paths = [leaf.path for leaf in spec.leaves if leaf.kind == "text"]
+    if len(paths) != 1:
+        raise ConfigError(f"expected an agent that observes one text, got {paths or 'none'}")
+    if not isinstance(observation, FlatObservation):
+        observation = spec.flatten(observation, len(observation[paths[0]]))
+    leaf = observation[paths[0]]
+    if leaf.dtype == np.float32 and leaf.ndim == 2:
+        return leaf
+    encoder = network.tokens.encoders[network.tokens.paths.index(paths[0])]
+    with torch.inference_mode():
+        found: NDArray[np.float32] = encoder(torch.from_numpy(leaf).to(agent.device)).float().cpu().numpy()
+    return found
 
 
 def blank(texts: Sequence[str]) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from typing import Any, BinaryIO
 
 from seqel.errors import CheckpointError, DataError
 from seqel.storage import Claim, load_tree, save_tree, writing
+from seqel.texts.readout import Readout
 from seqel.watching.calibration import Calibration
 from seqel.watching.messages import Filter, Message, parse
-from seqel.watching.readout import Readout
 from seqel.watching.watcher import Alert, Watcher
 
 __all__ = ["Session", "read_calibration"]

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from seqel.agents.agent import Agent, AgentState
 from seqel.spaces import FlatObservation
 from seqel.tasks.opinion.monitoring import ALERT, LONGEST, WAIT
-from seqel.watching.calibration import Calibration, blank, companies_of
+from seqel.watching.calibration import Calibration, blank, companies_of, vectors_of
 from seqel.watching.messages import Message, when
-from seqel.watching.readout import vectors_of
 from seqel.watching.rows import Rows
 from seqel.watching.trends import Trends
 

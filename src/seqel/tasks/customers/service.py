@@ -20,6 +20,7 @@ from seqel.errors import ConfigError, EnvironmentFault, SpaceError
 from seqel.tasks.arguments import require_count
 from seqel.tasks.customers.costs import Costs
 from seqel.tasks.customers.utterances import SPLITS, Split, Utterances, read_utterances
+from seqel.texts.classes import LabelledTexts
 
 __all__ = ["OUTCOMES", "PLAIN", "REPLIES", "CustomerService", "Setting"]
 
@@ -138,6 +139,22 @@ class CustomerService(gymnasium.Env[dict[str, Any], np.int64]):
         self._levels = np.zeros(2)
         self._offered: list[int] = []
         self._choose = DECIDE
+
+    def labelled_texts(self) -> LabelledTexts:
+        """Return the sentences for training and validation with their intents; "out of scope" is the last one, if any."""
+        corpus = self.utterances
+        outside = all(corpus.out_of_scope[split] for split in SPLITS[:2])
+        train, validation = ([*corpus.by_intent[s], *([corpus.out_of_scope[s]] if outside else [])] for s in SPLITS[:2])
+        return LabelledTexts(
+            (*corpus.intents, *(["out of scope"] if outside else [])),
+            *(
+                (
+                    [text[:LONGEST] for one in some for text in one],
+                    np.repeat(np.arange(len(some)), list(map(len, some))),
+                )
+                for some in (train, validation)
+            ),
+        )
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start a shift. `options={"levels": (share, queue)}` sets how it starts, relative to the largest values."""

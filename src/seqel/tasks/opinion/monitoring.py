@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from seqel.errors import ConfigError, EnvironmentFault
 from seqel.tasks.arguments import require_action, require_finite
-from seqel.tasks.opinion.sentences import SPLITS, Opinions, Split, read_opinions
+from seqel.tasks.opinion.sentences import SENTIMENTS, SPLITS, Opinions, Split, read_opinions
 from seqel.tasks.opinion.stream import Setting, Stream, draw_stream
+from seqel.texts.classes import LabelledTexts
 
 __all__ = ["ALERT", "LONGEST", "WAIT", "Costs", "OpinionMonitoring", "log_hours"]
 
@@ -111,6 +112,13 @@ class OpinionMonitoring(gymnasium.Env[dict[str, Any], np.int64]):
         self._stream: Stream | None = None
         self._place = 0
         self._begin(self.setting.companies)
+
+    def labelled_texts(self) -> LabelledTexts:
+        """Return the sentences for training and validation, as they are observed, with their sentiments."""
+        train, validation = (
+            ([text[:LONGEST] for text in texts], labels) for texts, labels in map(self.opinions.labelled, SPLITS[:2])
+        )
+        return LabelledTexts(SENTIMENTS, train, validation)
 
     def _begin(self, companies: int) -> None:
         self._before = np.full(companies, -np.inf)  # time of the last message about each company
