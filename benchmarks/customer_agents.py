@@ -8,8 +8,8 @@ training sentences (`--online` steps; 0: not). Each stage starts from the one be
 
 The recorded shifts are a mixture: most decisions are those of the player that sums evidence or of the one-step lookahead
 (half of the shifts each), one in eight is random among an answer, a question, "did you mean A or B?" and handing over. The
-agent reads the sentences through the frozen all-MiniLM-L6-v2 and knows neither the classifier nor the setting's
-probabilities. Results: benchmarks/results/customer-agents/.
+agent reads each sentence as the log-probabilities of the intents (`text.classes`, on the frozen all-MiniLM-L6-v2), as the
+players do, and does not know the setting's probabilities. Results: benchmarks/results/customer-agents/.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from seqel.tasks.customers.costs import Costs
 from seqel.tasks.customers.players import Evidence, Lookahead, Player
 from seqel.tasks.customers.service import DECIDE, PLAIN, CustomerService, Setting
 from seqel.tasks.customers.utterances import Utterances
+from seqel.texts.classes import fit_classes
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_reader
 from seqel.types import Episode
@@ -116,7 +117,7 @@ def run(name: str, seed: int, given: argparse.Namespace, preset: str) -> dict[st
     env, rng, began = make(split="train"), np.random.default_rng(seed), time.perf_counter()
     reader = make_reader(TextConfig(encoder="pretrained", model=MODEL, length=48))
     assert reader is not None
-    spec = ObservationSpec.from_space(env.observation_space).with_text_reader(reader)
+    spec = ObservationSpec.from_space(env.observation_space).with_text_reader(fit_classes(reader, env.labelled_texts()))
     players: list[Player] = [Evidence(env, classifier, 0.7, 3, 0.6, pairs=True), Lookahead(env, classifier, trust=0.6)]
     mixed = [mixture(env, player, rng) for player in players]
     episodes = [recorded(env, mixed[one % 2], spec, 10_000 * (seed + 1) + one) for one in range(given.shifts)]

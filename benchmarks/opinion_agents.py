@@ -1,19 +1,22 @@
 """A Q-network that watches opinions, beside the detectors of `opinion_detectors.py`, at the same number of false alarms.
 
-    SEQEL_DATA=/folder/of/data python benchmarks/opinion_agents.py [--setting full] [--seeds 0] [--steps 400000] [--table]
+    SEQEL_DATA=/folder/of/data python benchmarks/opinion_agents.py [--setting full] [--seeds 0] [--table]
 
-The agent is trained in the environment on streams of training sentences; it reads them through the frozen all-MiniLM-L6-v2.
-Its number after each message is Q(alert) - Q(wait), whose threshold is set on calm streams of validation sentences, as for
-the detectors; the streams are the same. One JSON file per seed in benchmarks/results/opinion-agents/; an interrupted
-training continues.
+It learns offline from recorded streams of training sentences, in which a rule gave the alerts: CUSUM with a threshold of its
+own for each stream, at random near it and rarely anywhere. It reads each sentence as the log-probabilities of the sentiments
+(`text.classes`, on the frozen all-MiniLM-L6-v2), as the detectors do. Its number after each message is Q(alert) - Q(wait),
+whose threshold is set on calm streams of validation sentences, as for the detectors; the streams are the same. One JSON file
+per seed in benchmarks/results/opinion-agents/; an interrupted training continues.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,19 +28,32 @@ import seqel
 from measured import commit, measured
 from opinion_detectors import HOURS, ONSET, SETTINGS, streams
 from seqel.evaluation.statistics import bootstrap_interval
+from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.runs.run_config import CONFIG
+from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.tasks.opinion.detectors import likelihood_ratios
 from seqel.tasks.opinion.measures import hours_between_false_alarms, measure, threshold_for
 from seqel.tasks.opinion.monitoring import OpinionMonitoring
-from seqel.tasks.opinion.sentences import SPLITS, Split, read_opinions
+from seqel.tasks.opinion.sentences import SPLITS, Opinions, Split, read_opinions
 from seqel.tasks.opinion.stream import Stream
+from seqel.texts.classes import ClassReader, fit_classes
+from seqel.texts.config import TextConfig
+from seqel.texts.make import make_reader
+from seqel.types import Episode
 from seqel.watching.calibration import numbers_of
 from text_choice import MODEL
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "opinion-agents"
+LASTS, CRISES, SIZE = (
+    192.0,
+    0.7,
+    0.45,
+)  # hours of a recorded stream; share with a crisis; the size that the rule assumes
+RARELY = 0.005  # probability of an alert where the rule gives none
 TRAINING: dict[str, Any] = {
-    "text.encoder": "pretrained", "text.model": MODEL, "text.length": 64, "network.width": 64, "network.layers": 2,
-    "network.context": 256, "network.previous_reward": False, "exploration.novelty": 0.0, "validation.episodes": 200,
+    "network.width": 64, "network.layers": 2, "network.context": 256, "network.previous_reward": False,
+    "objective.discount": 0.0, "objective.cql_alpha": 0.0, "replay.batch_tokens": 2_048, "validation.every": 500,
     "threads": 1, "device": "cpu",
 }  # fmt: skip
 
@@ -46,20 +62,64 @@ def show(record: Any) -> None:
     """Print a validation."""
     if record.validation is not None:
         print(
-            f"{record.steps:,} steps {record.seconds:.0f} s: {record.validation.mean:.3f}", file=sys.stderr, flush=True
+            f"{record.updates:,} updates {record.seconds:.0f} s: {record.validation.mean:.4f}",
+            file=sys.stderr,
+            flush=True,
         )
 
 
-def run(setting: str, seed: int, steps: int, budget: float) -> dict[str, Any]:
+def reader_of(opinions: Opinions) -> ClassReader:
+    """Fit the classifier of sentiments on the training sentences."""
+    base = make_reader(TextConfig(encoder="pretrained", model=MODEL, length=64))
+    assert base is not None
+    return fit_classes(base, OpinionMonitoring(opinions).labelled_texts())
+
+
+def recorded(env: OpinionMonitoring, reader: ClassReader, spec: ObservationSpec, rng: np.random.Generator) -> Episode:
+    """Play a stream with the rule."""
+    prior = np.bincount(env.labelled_texts().train[1]) / len(env.labelled_texts().train[0])
+    companies = env.setting.companies
+    level, center, eager = np.zeros(companies), rng.uniform(1.0, 6.0), rng.choice([0.02, 0.1, 0.5])
+    seen, _ = env.reset(seed=int(rng.integers(1 << 31)))
+    observations, actions, rewards, over = [seen], [], [], False
+    while not over:
+        company = int(seen["company"])
+        chances = np.exp(reader.read([seen["text"]]).astype(np.float64))
+        level[company] = max(0.0, level[company] + likelihood_ratios(chances, prior, SIZE)[0])
+        chance = max(RARELY, eager / (1.0 + np.exp(center - level[company])))
+        actions.append(int(rng.random() < chance))
+        seen, reward, over, _, _ = env.step(actions[-1])
+        observations.append(seen)
+        rewards.append(reward)
+    columns = {name: [one[name] for one in observations] for name in seen}
+    stacked = {name: some if name == "text" else np.stack(some) for name, some in columns.items()}
+    flat = dict(spec.flatten(stacked, len(observations)))
+    return Episode(flat, np.array(actions)[:, None], np.array(rewards, np.float32), terminated=True)
+
+
+def run(setting: str, seed: int, count: int, updates: int, budget: float, changes: dict[str, Any]) -> dict[str, Any]:
     opinions = read_opinions(
         next((Path(os.environ["SEQEL_DATA"]) / "financial-phrasebank").glob("*.csv")), encoding="latin-1"
     )
-    make = partial(OpinionMonitoring, opinions, "train", SETTINGS[setting])
-    folder, began = HERE.parent / "runs" / f"opinion-{setting}-{seed}", time.perf_counter()
+    began, rng = time.perf_counter(), np.random.default_rng((seed, 51))
+    reader = reader_of(opinions)
+    env = OpinionMonitoring(opinions, "train", replace(SETTINGS[setting], crises=CRISES), hours=LASTS)
+    spec = ObservationSpec.from_space(env.observation_space).with_text_reader(reader)
+    episodes = [recorded(env, reader, spec, rng) for _ in range(count)]
+    steps, reward = sum(len(one.reward) for one in episodes), float(np.mean([one.reward.sum() for one in episodes]))
+    prepared = time.perf_counter() - began
+    print(
+        f"{count} streams, {steps:,} messages, {prepared:.0f} s, mean return {reward:.2f}", file=sys.stderr, flush=True
+    )
+    data = InMemoryDataset.of(episodes, spec, ActionSpec.from_space(env.action_space))
+    folder = HERE.parent / "runs" / f"opinion-{setting}-{seed}"
     if (folder / CONFIG).exists():
-        agent = seqel.resume(folder, env=make, progress=show)
+        agent = seqel.resume(folder, data=data, progress=show)
     else:
-        agent = seqel.train(make, steps=steps, seed=seed, settings=TRAINING, out=folder, progress=show)
+        agent = seqel.train(
+            data=data, steps=updates, seed=seed, preset="offline-cql", settings=TRAINING | changes, out=folder,
+            progress=show,
+        )  # fmt: skip
     seconds = time.perf_counter() - began
     calm = {split: streams(setting, split, np.inf, seed)[0] for split in SPLITS[1:]}
     struck = streams(setting, "test", ONSET, seed)[0]
@@ -71,30 +131,38 @@ def run(setting: str, seed: int, steps: int, budget: float) -> dict[str, Any]:
     between = hours_between_false_alarms(calm["test"], numbers("test", calm["test"]), threshold, HOURS)
     alerts = measure(struck, numbers("test", struck), threshold, HOURS)
     return {
-        "setting": setting, "seed": seed, "budget": budget, "steps": steps, "seconds": seconds, "commit": commit(),
-        "delay": alerts.mean, "interval": bootstrap_interval(alerts.delays), "missed": alerts.missed / len(alerts.delays),
-        "between": between, "crises": len(alerts.delays), "threshold": threshold,
+        "setting": setting, "seed": seed, "budget": budget, "streams": count, "messages": steps, "updates": updates,
+        "settings": changes, "prepared": prepared, "seconds": seconds, "commit": commit(), "recorded": reward,
+        "delay": alerts.mean, "interval": bootstrap_interval(alerts.delays), "median": float(np.median(alerts.delays)),
+        "missed": alerts.missed / len(alerts.delays), "between": between, "crises": len(alerts.delays),
+        "threshold": threshold,
     }  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--setting", nargs="+", choices=SETTINGS, default=["full"])
+    parser.add_argument("--setting", nargs="+", choices=SETTINGS, default=["full", "textbook"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--steps", type=int, default=400_000)
+    parser.add_argument("--streams", type=int, help="recorded streams (1,000; textbook: 4,000)")
+    parser.add_argument("--updates", type=int, default=3_000)
     parser.add_argument("--budget", type=float, default=500.0, help="company-hours per false alarm")
+    parser.add_argument("--set", nargs="+", default=[], metavar="SETTING=VALUE", help="changes to the settings")
     parser.add_argument("--table", action="store_true", help="print the finished runs instead of running any")
     given = parser.parse_args()
+    changes = {key: json.loads(value) for key, _, value in (one.partition("=") for one in given.set)}
     RESULTS.mkdir(parents=True, exist_ok=True)
-    print("| setting | seed | steps | delay, hours (95 %) | missed | hours between false alarms |\n" + "|---" * 6 + "|")
+    print(
+        "| setting | seed | updates | delay, hours (95 %) | missed | hours between false alarms |\n" + "|---" * 6 + "|"
+    )
     for setting in given.setting:
+        count = given.streams or (4_000 if setting == "textbook" else 1_000)
         for seed in given.seeds:
             path = RESULTS / f"{setting}-seed{seed}.json"
-            one = measured(path, given.table, partial(run, setting, seed, given.steps, given.budget))
+            one = measured(path, given.table, partial(run, setting, seed, count, given.updates, given.budget, changes))
             if one is not None:
                 low, high = one["interval"]
                 print(
-                    f"| {setting} | {seed} | {one['steps']:,} | {one['delay']:.1f} ({low:.1f} to {high:.1f}) | "
+                    f"| {setting} | {seed} | {one['updates']:,} | {one['delay']:.1f} ({low:.1f} to {high:.1f}) | "
                     f"{one['missed']:.1%} | {one['between']:.0f} |",
                     flush=True,
                 )

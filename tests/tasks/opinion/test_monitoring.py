@@ -14,7 +14,7 @@ from seqel.tasks.opinion.monitoring import ALERT, WAIT, Costs, OpinionMonitoring
 from seqel.tasks.opinion.stream import Setting, Stream
 from support_opinion import WORDS, opinions
 
-COSTS = Costs(found=1.0, half_life=6.0, false_alarm=-0.5, tired=-0.1)
+COSTS = Costs(found=1.0, late=-0.02, false_alarm=-0.5, tired=-0.1)
 # two companies; the second is in a crisis from hour 2 on
 TIMES = np.array([0.5, 1.0, 2.0, 8.0, 9.0, 40.0])
 STREAM = Stream(
@@ -64,8 +64,12 @@ def test_what_is_observed() -> None:
     ("actions", "expected"),
     [
         ([0, 0, 1, 0, 0, 0], [0, 0, 1.0, 0, 0, 0]),  # at once
-        ([0, 0, 0, 1, 0, 0], [0, 0, 0, 0.5, 0, 0]),  # six hours later
-        ([0, 1, 0, 1, 0, 0], [0, -0.5, 0, 0.5 - 0.1, 0, 0]),  # the first too early, so that the analyst is tired
+        ([0, 0, 0, 1, 0, 0], [0, 0, -0.12, 1.0, 0, 0]),  # six hours later
+        (
+            [0, 0, 0, 0, 0, 0],
+            [0, 0, -0.12, -0.64, 0, -0.16],
+        ),  # never: 38 of 46 hours, the last 8 until the end of the stream
+        ([0, 1, 0, 1, 0, 0], [0, -0.5, -0.12, 1.0 - 0.1, 0, 0]),  # the first too early, so that the analyst is tired
         (
             [1, 1, 1, 1, 1, 1],
             [-0.5, -0.6, 1.0 - 0.2, -0.5 - 0.3, -0.5 - 0.4, -0.5],
@@ -100,7 +104,7 @@ def test_bad_arguments_are_refused() -> None:
         environment(hours=0.5)
     for bad, said in (
         ({"false_alarm": 0.5}, "of at most 0"),
-        ({"half_life": 0.0}, "above 0"),
+        ({"late": 0.1}, "of at most 0"),
         ({"found": math.nan}, "finite"),
     ):
         with pytest.raises(ConfigError, match=said):

@@ -34,15 +34,15 @@ TIRED = 5  # alerts in a day beyond which an analyst is not more tired; without 
 class Costs:
     """What alerts are worth. Raises ConfigError if a number is not finite, or has the wrong sign."""
 
-    found: float = 1.0  # the first alert about a company in a crisis, at once
-    half_life: float = 12.0  # hours after which such an alert is worth half as much
+    found: float = 1.0  # the first alert about a company in a crisis
+    late: float = -1.0 / 24.0  # each hour of a crisis before it
     false_alarm: float = -0.5
     tired: float = -0.1  # each alert, times the number of alerts in the 24 hours before, at most `TIRED`
 
     def __post_init__(self) -> None:
         for one in fields(self):
             value = getattr(self, one.name)
-            positive = one.name in ("found", "half_life")
+            positive = one.name == "found"
             require_finite(f"costs: {one.name}", value)
             if value <= 0.0 if positive else value > 0.0:
                 expected = "above 0" if positive else "of at most 0"
@@ -56,10 +56,11 @@ class OpinionMonitoring(gymnasium.Env[dict[str, Any], np.int64]):
     "same", likewise since the last message about this company; "alerted", hours since the last alert about it, likewise
     (20 if there was none). The times of the messages thus say how many there are.
 
-    Actions: 0, wait; 1, alert. Reward: as in `Costs`; an alert about a company in a crisis counts once, and falls by half
-    with every `half_life` hours of delay; later alerts about it, and alerts about calm companies, are false alarms. An
-    episode ends with the stream (terminated). `info` has "in_crisis" and "sentiment" of the message, for measuring: the agent
-    does not see them.
+    Actions: 0, wait; 1, alert. Reward: as in `Costs`; the first alert about a company in a crisis is right; later alerts
+    about it, and alerts about calm companies, are false alarms. To wait at a message about a company in a crisis without an
+    alert costs the hours until its next message. A delay thus costs in proportion to its length, as in Shiryaev's problem
+    of quickest detection (1963, Theory Probab. Appl. 8, 22-46). An episode ends with the stream (terminated). `info` has
+    "in_crisis" and "sentiment" of the message, for measuring: the agent does not see them.
 
     opinions: the sentences, or the path of a CSV file in `encoding` (`read_opinions`).
 
@@ -132,6 +133,7 @@ class OpinionMonitoring(gymnasium.Env[dict[str, Any], np.int64]):
         self._stream = (options or {}).get("stream")
         while self._stream is None or not len(self._stream.time):
             self._stream = draw_stream(self.np_random, self.setting, self.hours, self.onset)
+        self._next = _next_of_company(self._stream, self.hours)
         self._place = 0
         self._begin(len(self._stream.onset))
         return self._observe(), self._info()
@@ -142,7 +144,7 @@ class OpinionMonitoring(gymnasium.Env[dict[str, Any], np.int64]):
             raise EnvironmentFault("expected a reset before this step: no episode is open")
         chosen = require_action(self.action_space, action, "0 (wait) or 1 (alert)")
         time, company = float(stream.time[self._place]), int(stream.company[self._place])
-        reward = self._alert(time, company) if chosen == ALERT else 0.0
+        reward = self._alert(time, company) if chosen == ALERT else self._wait(time, company)
         self._before[company] = time
         if self._place + 1 == len(stream.time):
             seen, info = self._observe(), self._info()
@@ -151,15 +153,22 @@ class OpinionMonitoring(gymnasium.Env[dict[str, Any], np.int64]):
         self._place += 1
         return self._observe(), reward, False, False, self._info()
 
+    def _wait(self, time: float, company: int) -> float:
+        """Return what it costs to give no alert: hours of a crisis until the next message about the company, or the end."""
+        assert self._stream is not None
+        if time < self._stream.onset[company] or self._found[company]:
+            return 0.0
+        return self.costs.late * (float(self._next[self._place]) - time)
+
     def _alert(self, time: float, company: int) -> float:
         """Give an alert and return what it is worth."""
         assert self._stream is not None
-        costs, delay = self.costs, time - self._stream.onset[company]
+        costs = self.costs
         self._alerts = [one for one in self._alerts if time - one < 24.0]
         reward = costs.tired * min(TIRED, len(self._alerts))
-        if delay >= 0.0 and not self._found[company]:
+        if time >= self._stream.onset[company] and not self._found[company]:
             self._found[company] = True
-            reward += costs.found * 0.5 ** (delay / costs.half_life)
+            reward += costs.found
         else:
             reward += costs.false_alarm
         self._alerts.append(time)
@@ -186,6 +195,15 @@ class OpinionMonitoring(gymnasium.Env[dict[str, Any], np.int64]):
             "time": float(stream.time[place]), "sentiment": int(stream.sentiment[place]),
             "in_crisis": bool(stream.time[place] >= stream.onset[company]),
         }  # fmt: skip
+
+
+def _next_of_company(stream: Stream, hours: float) -> NDArray[np.float64]:
+    """Return when the next message about the company of each message comes; `hours`, if there is none, (N,)."""
+    found = np.full(len(stream.time), max(hours, stream.time.max()))
+    order = np.argsort(stream.company, kind="stable")
+    same = np.flatnonzero(stream.company[order[1:]] == stream.company[order[:-1]])
+    found[order[same]] = stream.time[order[same + 1]]
+    return found
 
 
 def _hours(hours: float) -> NDArray[np.float32]:
