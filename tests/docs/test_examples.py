@@ -103,6 +103,7 @@ def test_every_public_name_is_in_the_api_reference() -> None:
         "seqel.ope",
         "seqel.tasks.customers",
         "seqel.tasks.opinion",
+        "seqel.texts",
     ):
         for name in importlib.import_module(package).__all__:
             if not name.startswith("_"):

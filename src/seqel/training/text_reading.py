@@ -48,7 +48,7 @@ def with_text_reader(
         if found.labelled is None:
             raise ConfigError(
                 "text.classes: expected an environment that knows the classes of some texts (a method labelled_texts(), "
-                "which returns seqel.texts.classes.LabelledTexts), got one without it"
+                "which returns seqel.texts.LabelledTexts), got one without it"
             )
         reader = fit_classes(reader, found.labelled())
     return dataclasses.replace(found, observation=found.observation.with_text_reader(reader))
