@@ -44,7 +44,9 @@ METHODS: dict[str, tuple[str, dict[str, Any], float]] = {
     "CQL": ("offline-cql", {}, 1.0),
     "IQL": ("offline-iql", {}, 1.0),
     "IQL, mild weights": ("offline-iql", {"objective.awr_beta": 1.0, "objective.iql_expectile": 0.7}, 1.0),
+    "IQL of the best 30 %": ("offline-iql", {"objective.awr_beta": 1.0, "objective.iql_expectile": 0.7}, 0.3),
     "BCQ": ("offline-bcq", {}, 1.0),
+    "BCQ of the best 30 %": ("offline-bcq", {}, 0.3),
     "BCQ, dueling": ("offline-bcq", {"network.dueling": True, "objective.td_weight": 5.0}, 1.0),
     "SQN": ("supervised-q", {}, 1.0),
 }
