@@ -50,6 +50,7 @@ LASTS, CRISES, SIZE = (
     0.7,
     0.45,
 )  # hours of a recorded stream; share with a crisis; the size that the rule assumes
+GROUP, ROWS = 4, 400  # companies that may be related; streams that are read at once
 RARELY = 0.005  # probability of an alert where the rule gives none
 TRAINING: dict[str, Any] = {
     "network.width": 64, "network.layers": 2, "network.context": 256, "network.previous_reward": False,
@@ -75,26 +76,53 @@ def reader_of(opinions: Opinions) -> ClassReader:
     return fit_classes(base, OpinionMonitoring(opinions).labelled_texts())
 
 
-def recorded(env: OpinionMonitoring, reader: ClassReader, spec: ObservationSpec, rng: np.random.Generator) -> Episode:
+def evidence_of(env: OpinionMonitoring, reader: ClassReader) -> dict[str, float]:
+    """Return the log-likelihood ratio of each training sentence, in a crisis against calm times."""
+    texts, labels = env.labelled_texts().train
+    chances, prior = np.exp(reader.read(texts).astype(np.float64)), np.bincount(labels) / len(labels)
+    return dict(zip(texts, likelihood_ratios(chances, prior, SIZE).tolist(), strict=True))
+
+
+def recorded(
+    env: OpinionMonitoring, evidence: dict[str, float], spec: ObservationSpec, rng: np.random.Generator
+) -> Episode:
     """Play a stream with the rule."""
-    prior = np.bincount(env.labelled_texts().train[1]) / len(env.labelled_texts().train[0])
     companies = env.setting.companies
     level, center, eager = np.zeros(companies), rng.uniform(1.0, 6.0), rng.choice([0.02, 0.1, 0.5])
     seen, _ = env.reset(seed=int(rng.integers(1 << 31)))
     observations, actions, rewards, over = [seen], [], [], False
     while not over:
         company = int(seen["company"])
-        chances = np.exp(reader.read([seen["text"]]).astype(np.float64))
-        level[company] = max(0.0, level[company] + likelihood_ratios(chances, prior, SIZE)[0])
+        level[company] = max(0.0, level[company] + evidence[seen["text"]])
         chance = max(RARELY, eager / (1.0 + np.exp(center - level[company])))
         actions.append(int(rng.random() < chance))
         seen, reward, over, _, _ = env.step(actions[-1])
         observations.append(seen)
         rewards.append(reward)
-    columns = {name: [one[name] for one in observations] for name in seen}
+    columns: dict[str, list[Any]] = {name: [one[name] for one in observations] for name in seen}
     stacked = {name: some if name == "text" else np.stack(some) for name, some in columns.items()}
     flat = dict(spec.flatten(stacked, len(observations)))
     return Episode(flat, np.array(actions)[:, None], np.array(rewards, np.float32), terminated=True)
+
+
+def groups_of(some: list[Stream]) -> list[tuple[int, NDArray[np.int64], Stream]]:
+    """Split streams into those of related companies, which share a row of the agent's memory as in `seqel watch`.
+
+    Returns the number of the stream, the places of its messages, and the stream of each group.
+    """
+    found = []
+    for number, stream in enumerate(some):
+        left = list(range(len(stream.onset)))
+        while left:
+            group = [left[0], *(other for other in left[1:] if stream.related[left[0], other])]
+            left = [one for one in left if one not in group]
+            places = np.flatnonzero(np.isin(stream.company, group))
+            part = Stream(
+                stream.time[places], np.searchsorted(group, stream.company[places]), stream.sentiment[places],
+                stream.onset[group], stream.related[np.ix_(group, group)],
+            )  # fmt: skip
+            found.append((number, places, part))
+    return found
 
 
 def run(setting: str, seed: int, count: int, updates: int, budget: float, changes: dict[str, Any]) -> dict[str, Any]:
@@ -103,9 +131,11 @@ def run(setting: str, seed: int, count: int, updates: int, budget: float, change
     )
     began, rng = time.perf_counter(), np.random.default_rng((seed, 51))
     reader = reader_of(opinions)
-    env = OpinionMonitoring(opinions, "train", replace(SETTINGS[setting], crises=CRISES), hours=LASTS)
+    related = replace(SETTINGS[setting], companies=min(GROUP, SETTINGS[setting].companies), crises=CRISES)
+    env = OpinionMonitoring(opinions, "train", related, hours=LASTS)
+    evidence = evidence_of(env, reader)
     spec = ObservationSpec.from_space(env.observation_space).with_text_reader(reader)
-    episodes = [recorded(env, reader, spec, rng) for _ in range(count)]
+    episodes = [recorded(env, evidence, spec, rng) for _ in range(count)]
     steps, reward = sum(len(one.reward) for one in episodes), float(np.mean([one.reward.sum() for one in episodes]))
     prepared = time.perf_counter() - began
     print(
@@ -125,7 +155,13 @@ def run(setting: str, seed: int, count: int, updates: int, budget: float, change
     struck = streams(setting, "test", ONSET, seed)[0]
 
     def numbers(split: Split, some: list[Stream]) -> list[NDArray[np.float64]]:
-        return numbers_of(agent, opinions, split, SETTINGS[setting], some, HOURS)
+        groups, found = groups_of(some), [np.zeros(len(one.time)) for one in some]
+        for start in range(0, len(groups), ROWS):
+            part = groups[start : start + ROWS]
+            each = numbers_of(agent, opinions, split, related, [stream for _, _, stream in part], HOURS)
+            for (number, places, _), values in zip(part, each, strict=True):
+                found[number][places] = values
+        return found
 
     threshold = threshold_for(budget, calm["validation"], numbers("validation", calm["validation"]), HOURS)
     between = hours_between_false_alarms(calm["test"], numbers("test", calm["test"]), threshold, HOURS)
