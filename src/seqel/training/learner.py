@@ -15,13 +15,13 @@ from seqel.losses.objective import step_loss
 from seqel.losses.targets import bootstraps, reads_every_value
 from seqel.losses.td import masked_mean
 from seqel.losses.terms.registry import active_terms
-from seqel.networks.heads.registry import HEADS
 from seqel.networks.qnetwork import QNetwork
 from seqel.pretrained.adapted import Adapted
 from seqel.training.augmentation import shift_images
-from seqel.training.config import LearnerConfig
 from seqel.training.hardware.compilation import compiled
+from seqel.training.learner_config import LearnerConfig
 from seqel.training.negatives import with_negatives
+from seqel.training.required_heads import require_heads
 from seqel.types import SequenceBatch
 
 __all__ = ["Learner", "rate_at"]
@@ -52,7 +52,7 @@ class Learner:
                 "learner: expected numbers for learning_rate and target_rate, got 'auto', which only a run resolves: set "
                 "them, for instance to 5e-4 and 0.05"
             )
-        _require_heads(network, objective, config)
+        require_heads(network, objective, config)
         self.network, self.objective, self.config = network.eval(), objective, config
         self.target = copy.deepcopy(network).eval().requires_grad_(False)
         keeps = any(term.reads_reference for term in active_terms(objective))
@@ -154,7 +154,7 @@ class Learner:
             share = part.num_learned / total
             loss, extra, metrics, error = self._loss(part)
             errors.append(error)
-            if extra is not None:  # only without division by the variance below (see `_require_heads`)
+            if extra is not None:  # only without division by the variance below (see `require_heads`)
                 loss = loss + extra
                 metrics["loss"] = loss.detach()
             torch.autograd.backward(loss * share)
@@ -283,37 +283,6 @@ class Learner:
         self.updates = int(state["updates"])
         self.variance = state["variance"].to(self.device)
         self.variance_weight = float(state["variance_weight"])
-
-
-def _require_heads(network: QNetwork, objective: ObjectiveConfig, config: LearnerConfig) -> None:
-    """Raise ConfigError if the objective needs a head that the network lacks."""
-    terms = active_terms(objective)
-    for term in terms:
-        if term.head is not None and network.part(term.head) is None:
-            raise ConfigError(f"objective.{term.setting} > 0 needs {HEADS[term.head].setting}")
-    if network.part("policy") is not None and not any(term.head == "policy" for term in terms):
-        raise ConfigError(
-            f"network.policy_head = {network.config.policy_head!r} is trained by objective.cloning_weight or "
-            "objective.distillation_weight, which are 0"
-        )
-    if network.head.values.needs_next_outputs and (
-        network.part("state_value") is not None or network.config.policy_head == "constraint"
-    ):
-        raise ConfigError(
-            f"network.value = {network.config.value!r}: these are trained towards the best action only, which neither "
-            "objective.iql_expectile nor network.policy_head = 'constraint' changes; use 'scalar' or 'hl-gauss'"
-        )
-    if config.sampled_negatives and network.action_spec.dims > 1:
-        raise ConfigError(
-            f"learner.sampled_negatives: expected one action dimension, got {network.action_spec.dims}: set it to 0. With "
-            "several dimensions the values to compute are a sum over dimensions already, not a product"
-        )
-    if terms and config.accumulate > 1 and network.head.values.divide_by_variance:
-        names = " and ".join(f"objective.{term.setting}" for term in terms)
-        raise ConfigError(
-            "learner.accumulate > 1 divides all gradients by the variance of scalar targets, a unit that "
-            f"{names} do not share: set accumulate = 1, or network.value = 'hl-gauss'"
-        )
 
 
 def rate_at(update: int, progress: float, config: LearnerConfig) -> float:
