@@ -10,7 +10,8 @@ ARGS     ?=
 ROOM     ?= losses
 
 BIN := $(VENV)/bin
-PIP  = $(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
+# Without --no-compile pip compiles all modules of all packages, of which few are ever imported; Python does it when needed.
+PIP  = $(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check coverage bench mutants docs clean
