@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from seqel.agents.agent import Agent
 from seqel.errors import ConfigError
+from seqel.explanation.attention import attention
+from seqel.explanation.trace import EpisodeTrace
 from seqel.language import generate, train_text
 from seqel.language.decoding import decode
 from seqel.language.episodes import text_spaces
@@ -115,3 +118,20 @@ def test_it_is_trained_and_writes(tmp_path: Path) -> None:
     assert nats(Agent.load(tmp_path / "run/imitation").network) < 0.6 * nats(network(tiny_causal()))
     found = generate(tmp_path / "run" / "values", ["take the"], dial=1.0, n=3, seed=0)
     assert found == generate(agent, ["take the"], dial=1.0, n=3, seed=0)
+
+
+@pytest.mark.parametrize("make", [tiny_causal, tiny_learned_positions])
+def test_the_attention_that_is_explained_is_that_of_the_language_model(make: object) -> None:
+    from transformers import AutoModelForCausalLM
+
+    folder = make()  # type: ignore[operator]
+    ids = np.random.default_rng(0).integers(5, 300, size=10)
+    agent = Agent(network(folder))
+    trace = EpisodeTrace(
+        {"token": ids[:, None].astype(np.int32)}, ids[1:], np.zeros(9, np.float32), np.zeros((9, 304), np.float32), None
+    )
+    weights = attention(agent, trace)
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+    with torch.no_grad():
+        expected = model(input_ids=torch.from_numpy(ids)[None], output_attentions=True).attentions
+    np.testing.assert_allclose(weights, torch.stack(expected)[:, 0].numpy(), atol=1e-5)

@@ -120,6 +120,7 @@ def _adapt(model: nn.Module, tuning: Tuning) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # between versions of the two libraries
+            warnings.filterwarnings("ignore", message="fan_in_fan_out")  # which it corrects itself
             found: nn.Module = peft.get_peft_model(model, config)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
