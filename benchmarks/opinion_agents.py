@@ -26,13 +26,12 @@ from numpy.typing import NDArray
 
 import seqel
 from measured import commit, measured
-from opinion_detectors import HOURS, ONSET, SETTINGS, streams
-from seqel.evaluation.statistics import bootstrap_interval
+from opinion_detectors import HOURS, ONSET, SETTINGS, figures, row, streams
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.runs.run_config import CONFIG
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.tasks.opinion.detectors import likelihood_ratios
-from seqel.tasks.opinion.measures import hours_between_false_alarms, measure, threshold_for
+from seqel.tasks.opinion.measures import threshold_for
 from seqel.tasks.opinion.monitoring import OpinionMonitoring
 from seqel.tasks.opinion.sentences import SPLITS, Opinions, Split, read_opinions
 from seqel.tasks.opinion.stream import Stream
@@ -164,14 +163,11 @@ def run(setting: str, seed: int, count: int, updates: int, budget: float, change
         return found
 
     threshold = threshold_for(budget, calm["validation"], numbers("validation", calm["validation"]), HOURS)
-    between = hours_between_false_alarms(calm["test"], numbers("test", calm["test"]), threshold, HOURS)
-    alerts = measure(struck, numbers("test", struck), threshold, HOURS)
+    on_test = figures(budget, threshold, calm["test"], numbers("test", calm["test"]), struck, numbers("test", struck))
     return {
         "setting": setting, "seed": seed, "budget": budget, "streams": count, "messages": steps, "updates": updates,
         "settings": changes, "prepared": prepared, "seconds": seconds, "commit": commit(), "recorded": reward,
-        "delay": alerts.mean, "interval": bootstrap_interval(alerts.delays), "median": float(np.median(alerts.delays)),
-        "missed": alerts.missed / len(alerts.delays), "between": between, "crises": len(alerts.delays),
-        "threshold": threshold,
+        **on_test,
     }  # fmt: skip
 
 
@@ -188,7 +184,8 @@ def main() -> None:
     changes = {key: json.loads(value) for key, _, value in (one.partition("=") for one in given.set)}
     RESULTS.mkdir(parents=True, exist_ok=True)
     print(
-        "| setting | seed | updates | delay, hours (95 %) | missed | hours between false alarms |\n" + "|---" * 6 + "|"
+        "| setting | seed | updates | delay, hours (95 %) | missed | hours between false alarms | reward | delay at the "
+        "budget (95 %) |\n" + "|---" * 8 + "|"
     )
     for setting in given.setting:
         count = given.streams or (4_000 if setting == "textbook" else 1_000)
@@ -196,12 +193,7 @@ def main() -> None:
             path = RESULTS / f"{setting}-seed{seed}.json"
             one = measured(path, given.table, partial(run, setting, seed, count, given.updates, given.budget, changes))
             if one is not None:
-                low, high = one["interval"]
-                print(
-                    f"| {setting} | {seed} | {one['updates']:,} | {one['delay']:.1f} ({low:.1f} to {high:.1f}) | "
-                    f"{one['missed']:.1%} | {one['between']:.0f} |",
-                    flush=True,
-                )
+                print(f"| {setting} | {seed} | {one['updates']:,} | {row(one)} |", flush=True)
 
 
 if __name__ == "__main__":

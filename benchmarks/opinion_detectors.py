@@ -26,6 +26,7 @@ from seqel.evaluation.statistics import bootstrap_interval
 from seqel.tasks.opinion import detectors
 from seqel.tasks.opinion.detectors import Detector, Read
 from seqel.tasks.opinion.measures import hours_between_false_alarms, measure, threshold_for
+from seqel.tasks.opinion.monitoring import Costs
 from seqel.tasks.opinion.sentences import SENTIMENTS, SPLITS, Split, read_opinions
 from seqel.tasks.opinion.stream import TEXTBOOK, Setting, Stream, draw_stream
 from seqel.texts.config import TextConfig
@@ -74,6 +75,33 @@ def streams(setting: str, split: Split, onset: float, seed: int) -> tuple[list[S
     return found, reads
 
 
+def figures(
+    budget: float,
+    threshold: float,
+    calm: list[Stream],
+    quiet: list[NDArray[np.float64]],
+    struck: list[Stream],
+    found: list[NDArray[np.float64]],
+) -> dict[str, Any]:
+    """Return delays and false alarms on test streams, with the threshold that validation gave ("delay", "between").
+
+    "equal": the delay with the threshold that has exactly the budget on the calm test streams, for comparing detectors whose
+    false alarms on test sentences differ. "reward": what the alerts in streams with a crisis are worth, per stream, in units
+    of `Costs`, without tiredness.
+    """
+    alerts, costs = measure(struck, found, threshold, HOURS), Costs()
+    equal = measure(struck, found, threshold_for(budget, calm, quiet, HOURS), HOURS)
+    caught = len(alerts.delays) - alerts.missed
+    reward = costs.found * caught + costs.late * sum(alerts.delays) + costs.false_alarm * alerts.before
+    return {
+        "delay": alerts.mean, "interval": bootstrap_interval(alerts.delays), "median": float(np.median(alerts.delays)),
+        "missed": alerts.missed / len(alerts.delays), "before": alerts.before,
+        "between": hours_between_false_alarms(calm, quiet, threshold, HOURS), "crises": len(alerts.delays),
+        "equal": {"delay": equal.mean, "interval": bootstrap_interval(equal.delays)}, "reward": reward / len(struck),
+        "threshold": threshold,
+    }  # fmt: skip
+
+
 def candidates() -> dict[str, list[Detector]]:
     """Return the detectors, each with the values of its parameter."""
     _, prior = classified()
@@ -103,13 +131,19 @@ def run(setting: str, seed: int, budget: float) -> dict[str, Any]:
                 best = (alerts.mean, threshold, one)
         assert best is not None
         _, threshold, chosen = best
-        numbers = [chosen(read) for read in calm["test"][1]]
-        alerts = measure(struck["test"][0], [chosen(read) for read in struck["test"][1]], threshold, HOURS)
-        found[name] = {
-            "delay": alerts.mean, "interval": bootstrap_interval(alerts.delays), "missed": alerts.missed / len(alerts.delays),
-            "between": hours_between_false_alarms(calm["test"][0], numbers, threshold, HOURS), "crises": len(alerts.delays),
-        }  # fmt: skip
+        quiet, loud = ([chosen(read) for read in some["test"][1]] for some in (calm, struck))
+        found[name] = figures(budget, threshold, calm["test"][0], quiet, struck["test"][0], loud)
     return {"setting": setting, "seed": seed, "budget": budget, "commit": commit(), "found": found}
+
+
+def row(one: dict[str, Any]) -> str:
+    """Return figures as cells of a table."""
+    cells = [
+        "{:.1f} ({:.1f} to {:.1f})".format(some["delay"], *some["interval"]) if some else ""
+        for some in (one, one.get("equal"))
+    ]
+    reward = f"{one['reward']:.2f}" if "reward" in one else ""
+    return f"{cells[0]} | {one['missed']:.1%} | {one['between']:.0f} | {reward} | {cells[1]}"
 
 
 def main() -> None:
@@ -121,7 +155,8 @@ def main() -> None:
     given = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     print(
-        "| setting | seed | detector | delay, hours (95 %) | missed | hours between false alarms |\n" + "|---" * 6 + "|"
+        "| setting | seed | detector | delay, hours (95 %) | missed | hours between false alarms | reward | delay at the "
+        "budget (95 %) |\n" + "|---" * 8 + "|"
     )
     for setting in given.setting:
         for seed in given.seeds:
@@ -129,12 +164,7 @@ def main() -> None:
             result = measured(path, given.table, partial(run, setting, seed, given.budget))
             if result is not None:
                 for name, one in result["found"].items():
-                    low, high = one["interval"]
-                    print(
-                        f"| {setting} | {seed} | {name} | {one['delay']:.1f} ({low:.1f} to {high:.1f}) | "
-                        f"{one['missed']:.1%} | {one['between']:.0f} |",
-                        flush=True,
-                    )
+                    print(f"| {setting} | {seed} | {name} | {row(one)} |", flush=True)
 
 
 if __name__ == "__main__":
