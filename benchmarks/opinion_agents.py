@@ -27,10 +27,7 @@ from numpy.typing import NDArray
 import seqel
 from measured import commit, measured
 from opinion_detectors import HOURS, ONSET, SETTINGS, figures, row, streams
-from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.runs.run_config import CONFIG
-from seqel.spaces import ActionSpec, ObservationSpec
-from seqel.tasks.opinion.detectors import likelihood_ratios
 from seqel.tasks.opinion.measures import threshold_for
 from seqel.tasks.opinion.monitoring import OpinionMonitoring
 from seqel.tasks.opinion.sentences import SPLITS, Opinions, Split, read_opinions
@@ -38,8 +35,8 @@ from seqel.tasks.opinion.stream import Stream
 from seqel.texts.classes import ClassReader, fit_classes
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_reader
-from seqel.types import Episode
 from seqel.watching.calibration import numbers_of
+from seqel.watching.recording import record_streams
 from text_choice import MODEL
 
 HERE = Path(__file__).parent
@@ -50,7 +47,6 @@ LASTS, CRISES, SIZE = (
     0.45,
 )  # hours of a recorded stream; share with a crisis; the size that the rule assumes
 GROUP, ROWS = 4, 400  # companies that may be related; streams that are read at once
-RARELY = 0.005  # probability of an alert where the rule gives none
 TRAINING: dict[str, Any] = {
     "network.width": 64, "network.layers": 2, "network.context": 256, "network.previous_reward": False,
     "objective.discount": 0.0, "objective.cql_alpha": 0.0, "replay.batch_tokens": 2_048, "validation.every": 500,
@@ -73,35 +69,6 @@ def reader_of(opinions: Opinions) -> ClassReader:
     base = make_reader(TextConfig(encoder="pretrained", model=MODEL, length=64))
     assert base is not None
     return fit_classes(base, OpinionMonitoring(opinions).labelled_texts())
-
-
-def evidence_of(env: OpinionMonitoring, reader: ClassReader) -> dict[str, float]:
-    """Return the log-likelihood ratio of each training sentence, in a crisis against calm times."""
-    texts, labels = env.labelled_texts().train
-    chances, prior = np.exp(reader.read(texts).astype(np.float64)), np.bincount(labels) / len(labels)
-    return dict(zip(texts, likelihood_ratios(chances, prior, SIZE).tolist(), strict=True))
-
-
-def recorded(
-    env: OpinionMonitoring, evidence: dict[str, float], spec: ObservationSpec, rng: np.random.Generator
-) -> Episode:
-    """Play a stream with the rule."""
-    companies = env.setting.companies
-    level, center, eager = np.zeros(companies), rng.uniform(1.0, 6.0), rng.choice([0.02, 0.1, 0.5])
-    seen, _ = env.reset(seed=int(rng.integers(1 << 31)))
-    observations, actions, rewards, over = [seen], [], [], False
-    while not over:
-        company = int(seen["company"])
-        level[company] = max(0.0, level[company] + evidence[seen["text"]])
-        chance = max(RARELY, eager / (1.0 + np.exp(center - level[company])))
-        actions.append(int(rng.random() < chance))
-        seen, reward, over, _, _ = env.step(actions[-1])
-        observations.append(seen)
-        rewards.append(reward)
-    columns: dict[str, list[Any]] = {name: [one[name] for one in observations] for name in seen}
-    stacked = {name: some if name == "text" else np.stack(some) for name, some in columns.items()}
-    flat = dict(spec.flatten(stacked, len(observations)))
-    return Episode(flat, np.array(actions)[:, None], np.array(rewards, np.float32), terminated=True)
 
 
 def groups_of(some: list[Stream]) -> list[tuple[int, NDArray[np.int64], Stream]]:
@@ -128,19 +95,12 @@ def run(setting: str, seed: int, count: int, updates: int, budget: float, change
     opinions = read_opinions(
         next((Path(os.environ["SEQEL_DATA"]) / "financial-phrasebank").glob("*.csv")), encoding="latin-1"
     )
-    began, rng = time.perf_counter(), np.random.default_rng((seed, 51))
-    reader = reader_of(opinions)
     related = replace(SETTINGS[setting], companies=min(GROUP, SETTINGS[setting].companies), crises=CRISES)
-    env = OpinionMonitoring(opinions, "train", related, hours=LASTS)
-    evidence = evidence_of(env, reader)
-    spec = ObservationSpec.from_space(env.observation_space).with_text_reader(reader)
-    episodes = [recorded(env, evidence, spec, rng) for _ in range(count)]
-    steps, reward = sum(len(one.reward) for one in episodes), float(np.mean([one.reward.sum() for one in episodes]))
-    prepared = time.perf_counter() - began
-    print(
-        f"{count} streams, {steps:,} messages, {prepared:.0f} s, mean return {reward:.2f}", file=sys.stderr, flush=True
-    )
-    data = InMemoryDataset.of(episodes, spec, ActionSpec.from_space(env.action_space))
+    began = time.perf_counter()
+    reader = reader_of(opinions)
+    data = record_streams(OpinionMonitoring(opinions, "train", related, hours=LASTS), reader, count, seed)
+    prepared, steps = time.perf_counter() - began, int(data.buffer.lengths.sum())
+    print(f"{count} streams, {steps:,} messages, {prepared:.0f} s", file=sys.stderr, flush=True)
     folder = HERE.parent / "runs" / f"opinion-{setting}-{seed}"
     if (folder / CONFIG).exists():
         agent = seqel.resume(folder, data=data, progress=show)
@@ -166,7 +126,7 @@ def run(setting: str, seed: int, count: int, updates: int, budget: float, change
     on_test = figures(budget, threshold, calm["test"], numbers("test", calm["test"]), struck, numbers("test", struck))
     return {
         "setting": setting, "seed": seed, "budget": budget, "streams": count, "messages": steps, "updates": updates,
-        "settings": changes, "prepared": prepared, "seconds": seconds, "commit": commit(), "recorded": reward,
+        "settings": changes, "prepared": prepared, "seconds": seconds, "commit": commit(),
         **on_test,
     }  # fmt: skip
 

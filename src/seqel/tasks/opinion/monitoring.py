@@ -98,7 +98,8 @@ class OpinionMonitoring(gymnasium.Env[dict[str, Any], np.int64]):
         self.setting = Setting(**setting) if isinstance(setting, Mapping) else setting or Setting()
         self.costs, self.hours, self.onset = costs or Costs(), float(hours), onset
         self.opinions, self.sentences = opinions, opinions.sentences[split]
-        self.metadata = {"render_modes": [], "seqel": {"discount": 0.99, "context": 256}}
+        # what comes next does not depend on the action, and delays are paid for at once: no future has to be learned
+        self.metadata = {"render_modes": [], "seqel": {"discount": 0.0, "context": 256}}
         above = spaces.Box(0.0, np.inf, (1,), np.float32)
         self.observation_space = spaces.Dict(
             {

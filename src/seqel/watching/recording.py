@@ -1,0 +1,71 @@
+"""Streams in which a rule gave the alerts, to learn from: millions of messages are recorded in minutes.
+
+What an agent does has no effect on the messages that come. So it learns as much from recorded streams as from its own, and
+thirty times as many are played in the same time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from seqel.errors import ConfigError
+from seqel.replay.in_memory_dataset import InMemoryDataset
+from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.spaces.text_readers import TextReader
+from seqel.tasks.opinion.detectors import likelihood_ratios
+from seqel.tasks.opinion.monitoring import OpinionMonitoring
+from seqel.types import Episode
+
+__all__ = ["record_streams"]
+
+SIZE = 0.45  # of a crisis, as the rule assumes
+THRESHOLDS = (1.0, 6.0)  # of the rule, drawn for each stream
+EAGER = (0.02, 0.1, 0.5)  # probability of an alert far above the threshold, drawn for each stream
+RARELY = 0.005  # probability of an alert far below
+
+
+def record_streams(env: OpinionMonitoring, reader: TextReader, streams: int, seed: int = 0) -> InMemoryDataset:
+    """Play streams and return them as episodes, with texts as `reader` reads them.
+
+    The rule is Page's CUSUM on the log-likelihood ratios of the messages (`seqel.tasks.opinion.detectors`): it gives an alert
+    at random, the more probably the further its statistic is above a threshold. The threshold, and how eager the rule is,
+    differ between streams, so that there are early and late alerts, right and wrong ones.
+
+    reader: of the log-probabilities of sentiments (`seqel.texts.classes.fit_classes`), because the rule needs them.
+
+    Raises ConfigError if it reads texts in another way, or `streams` is below 2 (one is held out from training).
+    """
+    if streams < 2:
+        raise ConfigError(f"streams: expected at least 2, got {streams}")
+    texts, labels = env.labelled_texts().train
+    if reader.dtype != "float32" or reader.shape != (int(labels.max()) + 1,):
+        raise ConfigError(f"reader: expected log-probabilities of {labels.max() + 1} sentiments, got {reader.reads}")
+    chances, prior = np.exp(reader.read(texts).astype(np.float64)), np.bincount(labels) / len(labels)
+    evidence = dict(zip(texts, likelihood_ratios(chances, prior, SIZE).tolist(), strict=True))
+    spec = ObservationSpec.from_space(env.observation_space).with_text_reader(reader)
+    rng = np.random.default_rng((seed, 51))
+    episodes = [_play(env, evidence, spec, rng) for _ in range(streams)]
+    return InMemoryDataset.of(episodes, spec, ActionSpec.from_space(env.action_space))
+
+
+def _play(
+    env: OpinionMonitoring, evidence: dict[str, float], spec: ObservationSpec, rng: np.random.Generator
+) -> Episode:
+    """Play a stream with the rule."""
+    level, threshold, eager = np.zeros(env.setting.companies), rng.uniform(*THRESHOLDS), rng.choice(EAGER)
+    seen, _ = env.reset(seed=int(rng.integers(1 << 31)))
+    observations, actions, rewards, over = [seen], [], [], False
+    while not over:
+        company = int(seen["company"])
+        level[company] = max(0.0, level[company] + evidence[seen["text"]])
+        chance = max(RARELY, eager / (1.0 + np.exp(threshold - level[company])))
+        actions.append(int(rng.random() < chance))
+        seen, reward, over, _, _ = env.step(actions[-1])
+        observations.append(seen)
+        rewards.append(reward)
+    columns: dict[str, list[Any]] = {name: [one[name] for one in observations] for name in seen}
+    stacked = {name: some if name == "text" else np.stack(some) for name, some in columns.items()}
+    flat = dict(spec.flatten(stacked, len(observations)))
+    return Episode(flat, np.array(actions)[:, None], np.array(rewards, np.float32), terminated=True)
