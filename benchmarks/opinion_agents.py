@@ -144,8 +144,8 @@ def main() -> None:
     changes = {key: json.loads(value) for key, _, value in (one.partition("=") for one in given.set)}
     RESULTS.mkdir(parents=True, exist_ok=True)
     print(
-        "| setting | seed | updates | delay, hours (95 %) | missed | hours between false alarms | reward | delay at the "
-        "budget (95 %) |\n" + "|---" * 8 + "|"
+        "| setting | seed | updates | delay, hours (95 %) | missed | hours between false alarms | reward | with the "
+        "budget on test streams: delay (95 %) | reward |\n" + "|---" * 9 + "|"
     )
     for setting in given.setting:
         count = given.streams or (4_000 if setting == "textbook" else 1_000)
