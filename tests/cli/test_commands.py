@@ -172,7 +172,7 @@ def test_ctrl_c_saves_and_resume_continues(tmp_path: Path, capsys: pytest.Captur
     source = str(Path(__file__).parents[2] / "src")
     environment = os.environ | {"PYTHONPATH": source}
     process = subprocess.Popen(
-        [*command, "seqel/TMaze10-v0", "--steps", "10000000", "--out", str(folder), *TINY],
+        [*command, "seqel/TMaze10-v0", "--steps", "10000000", "--out", str(folder), *TINY, "--set", "learner.compile=off"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
     until = time.monotonic() + 60

@@ -174,7 +174,7 @@ def test_resuming_a_comparison_starts_a_twin_that_never_started(
 def test_ctrl_c_in_a_comparison_saves_both(tmp_path: Path) -> None:
     folders = tmp_path / "run", tmp_path / "run-memoryless"
     source = str(Path(__file__).parents[2] / "src")
-    often = [f"--set={name}={value}" for name, value in (TINY | {"log_every": 20}).items()]
+    often = [f"--set={name}={value}" for name, value in (TINY | {"log_every": 20, "learner.compile": "off"}).items()]
     command = [sys.executable, "-m", "seqel.cli.main", "train", "seqel/TMaze10-v0", "--steps", "9000000", *often]
     process = subprocess.Popen(
         [*command, "--out", str(folders[0]), "--compare"],
