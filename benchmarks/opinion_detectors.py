@@ -104,7 +104,9 @@ def figures(
         "missed": alerts.missed / len(alerts.delays), "before": alerts.before,
         "between": hours_between_false_alarms(calm, quiet, threshold, HOURS), "crises": len(alerts.delays),
         "reward": worth(alerts), "threshold": threshold,
-        "equal": {"delay": equal.mean, "interval": bootstrap_interval(equal.delays), "reward": worth(equal)},
+        "equal": {
+            "delay": equal.mean, "interval": bootstrap_interval(equal.delays), "reward": worth(equal), "before": equal.before,
+        },
     }  # fmt: skip
 
 
