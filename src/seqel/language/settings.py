@@ -36,11 +36,7 @@ OF_MODEL: dict[str, Any] = {
 
 IMITATION_ONLY: dict[str, Any] = {"objective.td_weight": 0.0}
 VALUES_OF: dict[Method, dict[str, Any]] = {
-    # the base policy is kept by its whole distribution: to clone the few texts that it wrote would overfit to them
-    "q-sharp": {
-        "objective.td_weight": 1.0, "objective.lambda_": 1.0, "objective.trace": "peng", "objective.cloning_weight": 0.0,
-        "objective.distillation_weight": 4.0,
-    },
+    "q-sharp": {"objective.td_weight": 1.0, "objective.lambda_": 1.0, "objective.trace": "peng"},
     "ilql": {
         "objective.td_weight": 1.0, "objective.iql_expectile": 0.7, "objective.cql_alpha": 0.01, "objective.lambda_": 0.95,
         "objective.trace": "peng",
@@ -50,8 +46,11 @@ VALUES_OF: dict[Method, dict[str, Any]] = {
 # needs the larger weight to be learned (docs/experiments.md, "Text").
 VALUES_OF_PARTIAL: dict[str, Any] = {
     "objective.iql_expectile": 0.5, "objective.lambda_": 0.9, "objective.td_weight": 5.0,
-    "objective.distillation_weight": 20.0,
 }  # fmt: skip
+# What answers a prompt, such as a translation, depends on it so closely that to clone a few thousand samples spoils the base
+# policy: there it is kept by its whole distribution. For texts without prompts, values are then learned worse.
+VALUES_OF_PAIRS: dict[str, Any] = {"objective.cloning_weight": 0.0, "objective.distillation_weight": 4.0}
+DISTILLED_PARTIAL = 20.0  # times the loss of values, whose weight is larger as well
 
 
 def settings_for(method: Method, tokens: int, model: str | None, partial: bool) -> dict[str, Any]:
@@ -64,6 +63,11 @@ def settings_for(method: Method, tokens: int, model: str | None, partial: bool) 
     return found | (OF_PARTIAL if partial else {})
 
 
-def settings_of_values(method: Method, partial: bool) -> dict[str, Any]:
-    """Return what the runs that fit values have besides."""
-    return VALUES_OF[method] | (VALUES_OF_PARTIAL if partial and method == "q-sharp" else {})
+def settings_of_values(method: Method, partial: bool, pairs: bool) -> dict[str, Any]:
+    """Return what the runs that fit values have besides. pairs: texts answer prompts."""
+    found = dict(VALUES_OF[method])
+    if method == "q-sharp":
+        found |= (VALUES_OF_PARTIAL if partial else {}) | (VALUES_OF_PAIRS if pairs else {})
+        if partial and pairs:
+            found["objective.distillation_weight"] = DISTILLED_PARTIAL
+    return found

@@ -127,7 +127,7 @@ def train_text(
     folder, tokenizer = Path(out), _begin(Path(out), asked, texts)
     given = split_prompts(texts, prompt)
     longest = max((len(tokenizer.encode(one.prompt)) for one in given), default=0)
-    kind, of_values = settings_for(method, tokenizer.size, model, partial), settings_of_values(method, partial)
+    kind, of_values = settings_for(method, tokenizer.size, model, partial), settings_of_values(method, partial, pairs)
     chosen = kind | {"network.context": longest + length + 1} | (settings or {})
     data = as_dataset(given, tokenizer, length)
     agent = _run(folder / IMITATION, data, updates[0], None, seed, chosen | IMITATION_ONLY, progress)
