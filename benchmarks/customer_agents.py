@@ -53,6 +53,8 @@ STAGES: dict[str, tuple[str, dict[str, Any]]] = {
     "offline-bcq": ("offline-bcq", {}),
     "offline-cql": ("offline-cql", {}),
 }
+# All pairs are right answers, so rewards say nothing; with a large weight the conservative loss is a cross-entropy of them.
+PAIRS: dict[str, Any] = {"objective.cql_alpha": 1.0}
 ONLINE: dict[str, Any] = {"exploration.novelty": 0.0}
 
 
@@ -135,13 +137,14 @@ def run(name: str, seed: int, given: argparse.Namespace, preset: str) -> dict[st
 
     with tempfile.TemporaryDirectory() as folder:
         first, heads = STAGES[preset]
-        for stage, some, updates, how in (
-            ("pairs", pairs, given.pair_updates, first), ("recorded shifts", episodes, given.updates, preset),
-        ):  # fmt: skip
+        for stage, some, updates, how, more in (
+            ("pairs", pairs, given.pair_updates, first, {} if first == "behaviour-cloning" else PAIRS),
+            ("recorded shifts", episodes, given.updates, preset, {}),
+        ):
             if some:
                 agent = seqel.train(
                     data=InMemoryDataset.of(some, spec, actions), start=agent, steps=updates, seed=seed, preset=how,
-                    settings=SETTINGS | heads, out=Path(folder) / stage.split()[0], progress=show,
+                    settings=SETTINGS | heads | more, out=Path(folder) / stage.split()[0], progress=show,
                 )  # fmt: skip
                 measure(stage, agent)
         if given.online and preset == "offline-cql":
