@@ -2,9 +2,10 @@
 
     SEQEL_DATA=/folder/of/data python benchmarks/customer_agents.py [--data banking77] [--seeds 0] [--table]
 
-First the agent clones pairs of a question and its answer, as a list of frequent questions has them (shifts of the plain
-setting, all answered rightly at once); then it learns from recorded shifts (`--preset`); then in the environment with
-training sentences (`--online` steps; 0: not). Each stage starts from the one before and is measured on test sentences.
+First the agent clones pairs of a question and its answer, as a list of frequent questions has them (all sentences of shifts
+are answered at once, for the intent that they belong to, which need not be the customer's); then it learns from recorded
+shifts (`--preset`); then in the environment with training sentences (`--online` steps; 0: not). Each stage starts from the
+one before and is measured on test sentences.
 
 The recorded shifts are a mixture: most decisions are those of the player that sums evidence or of the one-step lookahead
 (half of the shifts each), one in eight is random among an answer, a question, "did you mean A or B?" and handing over. The
@@ -33,8 +34,7 @@ from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.tasks.customers.costs import Costs
 from seqel.tasks.customers.players import Evidence, Lookahead, Player
-from seqel.tasks.customers.service import DECIDE, PLAIN, CustomerService, Setting
-from seqel.tasks.customers.utterances import Utterances
+from seqel.tasks.customers.service import DECIDE, CustomerService, Setting
 from seqel.texts.classes import fit_classes
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_reader
@@ -53,7 +53,7 @@ STAGES: dict[str, tuple[str, dict[str, Any]]] = {
     "offline-bcq": ("offline-bcq", {}),
     "offline-cql": ("offline-cql", {}),
 }
-# All pairs are right answers, so rewards say nothing; with a large weight the conservative loss is a cross-entropy of them.
+# Every pair is the answer of the list, and rewards are not what it teaches: a large weight makes a cross-entropy of the loss.
 PAIRS: dict[str, Any] = {"objective.cql_alpha": 1.0}
 ONLINE: dict[str, Any] = {"exploration.novelty": 0.0}
 
@@ -97,10 +97,10 @@ def mixture(env: CustomerService, player: Player, rng: np.random.Generator) -> C
     return choose
 
 
-def answers(data: Utterances) -> Choose:
-    """Return the right answer to each training sentence."""
-    right = {text: place for place, some in enumerate(data.by_intent["train"]) for text in some}
-    return lambda seen, first: right[seen["said"]]
+def answers(env: CustomerService) -> Choose:
+    """Return the answer to each training sentence, as a list of questions with answers has it; others are handed over."""
+    right = {text: place for place, some in enumerate(env.utterances.by_intent["train"]) for text in some}
+    return lambda seen, first: right.get(seen["said"], env.hand_over)
 
 
 def show(record: Any) -> None:
@@ -123,8 +123,7 @@ def run(name: str, seed: int, given: argparse.Namespace, preset: str) -> dict[st
     players: list[Player] = [Evidence(env, classifier, 0.7, 3, 0.6, pairs=True), Lookahead(env, classifier, trust=0.6)]
     mixed = [mixture(env, player, rng) for player in players]
     episodes = [recorded(env, mixed[one % 2], spec, 10_000 * (seed + 1) + one) for one in range(given.shifts)]
-    plain = make(split="train", setting=PLAIN)
-    pairs = [recorded(plain, answers(data), spec, 5_000_000 * (seed + 1) + one) for one in range(given.pairs)]
+    pairs = [recorded(env, answers(env), spec, 5_000_000 * (seed + 1) + one) for one in range(given.pairs)]
     behaviour = float(np.mean([one.reward.sum() for one in episodes])) / env.customers
     print(f"recorded in {time.perf_counter() - began:.0f} s: {behaviour:.3f} per customer", file=sys.stderr)
     actions, stages, agent = ActionSpec.from_space(env.action_space), {}, None
