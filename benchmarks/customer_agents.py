@@ -35,9 +35,8 @@ from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.tasks.customers.costs import Costs
 from seqel.tasks.customers.players import Evidence, Lookahead, Player
 from seqel.tasks.customers.service import DECIDE, CustomerService, Setting
-from seqel.texts.classes import fit_classes
 from seqel.texts.config import TextConfig
-from seqel.texts.make import make_reader
+from seqel.texts.make import make_class_reader
 from seqel.types import Episode
 from text_choice import MODEL
 
@@ -117,13 +116,13 @@ def run(name: str, seed: int, given: argparse.Namespace, preset: str) -> dict[st
     setting = Setting() if data.out_of_scope["train"] else Setting(out_of_scope=0.0)
     make = partial(CustomerService, data, costs=costs, setting=setting)
     env, rng, began = make(split="train"), np.random.default_rng(seed), time.perf_counter()
-    reader = make_reader(TextConfig(encoder="pretrained", model=MODEL, length=48))
-    assert reader is not None
-    spec = ObservationSpec.from_space(env.observation_space).with_text_reader(fit_classes(reader, env.labelled_texts()))
+    reader = make_class_reader(TextConfig(encoder="pretrained", model=MODEL, length=48), env.labelled_texts())
+    spec = ObservationSpec.from_space(env.observation_space).with_text_reader(reader)
     players: list[Player] = [Evidence(env, classifier, 0.7, 3, 0.6, pairs=True), Lookahead(env, classifier, trust=0.6)]
     mixed = [mixture(env, player, rng) for player in players]
     episodes = [recorded(env, mixed[one % 2], spec, 10_000 * (seed + 1) + one) for one in range(given.shifts)]
-    pairs = [recorded(env, answers(env), spec, 5_000_000 * (seed + 1) + one) for one in range(given.pairs)]
+    answer = answers(env)
+    pairs = [recorded(env, answer, spec, 5_000_000 * (seed + 1) + one) for one in range(given.pairs)]
     behaviour = float(np.mean([one.reward.sum() for one in episodes])) / env.customers
     print(f"recorded in {time.perf_counter() - began:.0f} s: {behaviour:.3f} per customer", file=sys.stderr)
     actions, stages, agent = ActionSpec.from_space(env.action_space), {}, None

@@ -61,12 +61,10 @@ def folder_of(name: str) -> Path:
 
 def classifier_of(name: str, data: Utterances) -> Classifier:
     """Fit a classifier on the training split and return it, with the log-probabilities of all sentences in memory."""
-    texts = [text for split in SPLITS for some in (*data.by_intent[split], data.out_of_scope[split]) for text in some]
+    texts = [text for split in SPLITS for text in data.labelled(split)[0]]
     vectors = dict(zip(texts, vectors_of(name, texts), strict=True))
-    groups = [*data.by_intent["train"], data.out_of_scope["train"]]
-    inputs = np.stack([vectors[text] for some in groups for text in some])
-    labels = [place for place, some in enumerate(groups) for _ in some]
-    model = LogisticRegression(C=10.0, max_iter=300).fit(inputs, labels)
+    known, labels = data.labelled("train")
+    model = LogisticRegression(C=10.0, max_iter=300).fit(np.stack([vectors[text] for text in known]), labels)
     found = model.predict_log_proba(np.stack(list(vectors.values())))
     if found.shape[1] == len(data.intents):
         found = np.hstack([found, np.full((len(found), 1), FLOOR)])

@@ -1,6 +1,6 @@
 """A Q-network that watches opinions, beside the detectors of `opinion_detectors.py`, at the same number of false alarms.
 
-    SEQEL_DATA=/folder/of/data python benchmarks/opinion_agents.py [--setting full] [--seeds 0] [--table]
+    SEQEL_DATA=/folder/of/data python benchmarks/opinion_agents.py [--setting full] [--streams 2000] [--seeds 0] [--table]
 
 It learns offline from recorded streams of training sentences, in which a rule gave the alerts: CUSUM with a threshold of its
 own for each stream, at random near it and rarely anywhere. It reads each sentence as the log-probabilities of the sentiments
@@ -30,22 +30,17 @@ from opinion_detectors import HOURS, ONSET, SETTINGS, figures, row, streams
 from seqel.runs.run_config import CONFIG
 from seqel.tasks.opinion.measures import threshold_for
 from seqel.tasks.opinion.monitoring import OpinionMonitoring
-from seqel.tasks.opinion.sentences import SPLITS, Opinions, Split, read_opinions
+from seqel.tasks.opinion.sentences import SPLITS, Split, read_opinions
 from seqel.tasks.opinion.stream import Stream
-from seqel.texts.classes import ClassReader, fit_classes
 from seqel.texts.config import TextConfig
-from seqel.texts.make import make_reader
+from seqel.texts.make import make_class_reader
 from seqel.watching.calibration import numbers_of
 from seqel.watching.recording import record_streams
 from text_choice import MODEL
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "opinion-agents"
-LASTS, CRISES, SIZE = (
-    192.0,
-    0.7,
-    0.45,
-)  # hours of a recorded stream; share with a crisis; the size that the rule assumes
+LASTS, CRISES = 192.0, 0.7  # hours of a recorded stream; share with a crisis
 GROUP, ROWS = 4, 400  # companies that may be related; streams that are read at once
 TRAINING: dict[str, Any] = {
     "network.width": 64, "network.layers": 2, "network.context": 256, "network.previous_reward": False,
@@ -62,13 +57,6 @@ def show(record: Any) -> None:
             file=sys.stderr,
             flush=True,
         )
-
-
-def reader_of(opinions: Opinions) -> ClassReader:
-    """Fit the classifier of sentiments on the training sentences."""
-    base = make_reader(TextConfig(encoder="pretrained", model=MODEL, length=64))
-    assert base is not None
-    return fit_classes(base, OpinionMonitoring(opinions).labelled_texts())
 
 
 def groups_of(some: list[Stream]) -> list[tuple[int, NDArray[np.int64], Stream]]:
@@ -97,8 +85,9 @@ def run(setting: str, seed: int, count: int, updates: int, budget: float, change
     )
     related = replace(SETTINGS[setting], companies=min(GROUP, SETTINGS[setting].companies), crises=CRISES)
     began = time.perf_counter()
-    reader = reader_of(opinions)
-    data = record_streams(OpinionMonitoring(opinions, "train", related, hours=LASTS), reader, count, seed)
+    env = OpinionMonitoring(opinions, "train", related, hours=LASTS)
+    reader = make_class_reader(TextConfig(encoder="pretrained", model=MODEL, length=64), env.labelled_texts())
+    data = record_streams(env, reader, count, seed)
     prepared, steps = time.perf_counter() - began, int(data.buffer.lengths.sum())
     print(f"{count} streams, {steps:,} messages, {prepared:.0f} s", file=sys.stderr, flush=True)
     folder = HERE.parent / "runs" / f"opinion-{setting}-{seed}"

@@ -16,9 +16,8 @@ from typing import Any
 
 import seqel
 from seqel.tasks.opinion import OpinionMonitoring
-from seqel.texts.classes import fit_classes
 from seqel.texts.config import TextConfig
-from seqel.texts.make import make_reader
+from seqel.texts.make import make_class_reader
 from seqel.watching import record_streams
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -41,10 +40,9 @@ def main() -> None:
     env = OpinionMonitoring(
         options.sentences, setting={"companies": options.companies}, hours=192.0, encoding=options.encoding
     )
-    reader = make_reader(TextConfig(encoder="pretrained", model=options.model, length=64))
-    assert reader is not None
     began = time.perf_counter()
-    data = record_streams(env, fit_classes(reader, env.labelled_texts()), options.streams)
+    text = TextConfig(encoder="pretrained", model=options.model, length=64)
+    data = record_streams(env, make_class_reader(text, env.labelled_texts()), options.streams)
     print(f"{data.buffer.lengths.sum():,} messages recorded in {time.perf_counter() - began:.0f} s", flush=True)
     seqel.train(data=data, steps=options.updates, settings=SETTINGS, out=options.out)
     print(f"now: seqel watch {options.out} --input MESSAGES.jsonl --sentences {options.sentences}")

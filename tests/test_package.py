@@ -73,6 +73,12 @@ def test_light_modules_leave_torch_and_numpy_alone(module: str, imported: dict[s
     assert not imported[module] & {"torch", "numpy"}
 
 
+def test_training_starts_without_scipy() -> None:
+    """It takes a fifth of a second to import, and only some figures and classifiers need it."""
+    done = run("import sys, seqel.runs.api; print('scipy' in sys.modules)")
+    assert done.stdout.strip() == "False", done.stderr
+
+
 def test_help_is_quick() -> None:
     code = "from seqel.cli.main import main; main()"
     best = float("inf")

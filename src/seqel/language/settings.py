@@ -49,8 +49,11 @@ VALUES_OF_PARTIAL: dict[str, Any] = {
 }  # fmt: skip
 # What answers a prompt, such as a translation, depends on it so closely that to clone a few thousand samples spoils the base
 # policy: there it is kept by its whole distribution. For texts without prompts, values are then learned worse.
-VALUES_OF_PAIRS: dict[str, Any] = {"objective.cloning_weight": 0.0, "objective.distillation_weight": 4.0}
-DISTILLED_PARTIAL = 20.0  # times the loss of values, whose weight is larger as well
+# (Where rewards come by token, the weight of the values is larger as well.)
+VALUES_OF_PAIRS: dict[bool, dict[str, Any]] = {
+    partial: {"objective.cloning_weight": 0.0, "objective.distillation_weight": 20.0 if partial else 4.0}
+    for partial in (False, True)
+}
 
 
 def settings_for(method: Method, tokens: int, model: str | None, partial: bool) -> dict[str, Any]:
@@ -65,9 +68,6 @@ def settings_for(method: Method, tokens: int, model: str | None, partial: bool) 
 
 def settings_of_values(method: Method, partial: bool, pairs: bool) -> dict[str, Any]:
     """Return what the runs that fit values have besides. pairs: texts answer prompts."""
-    found = dict(VALUES_OF[method])
-    if method == "q-sharp":
-        found |= (VALUES_OF_PARTIAL if partial else {}) | (VALUES_OF_PAIRS if pairs else {})
-        if partial and pairs:
-            found["objective.distillation_weight"] = DISTILLED_PARTIAL
-    return found
+    if method != "q-sharp":
+        return VALUES_OF[method]
+    return VALUES_OF[method] | (VALUES_OF_PARTIAL if partial else {}) | (VALUES_OF_PAIRS[partial] if pairs else {})

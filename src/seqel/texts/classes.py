@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
 from seqel.errors import ConfigError
 from seqel.spaces.text_readers import TextReader
@@ -65,6 +64,8 @@ class ClassReader(RememberingReader):
         self.reads = f"text, as the log-probabilities of {len(names)} classes, by logistic regression"
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        from scipy.special import log_softmax  # here, because every training knows this class and few read by it
+
         vectors, weight = self._base.read(texts), self._weight
         fold = _folds(texts, len(weight))
         found = np.empty((len(texts), len(self._names)), np.float32)

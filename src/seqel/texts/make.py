@@ -14,12 +14,12 @@ from seqel.errors import ConfigError
 from seqel.pretrained.location import BaseModel, find, use
 from seqel.spaces import ObservationSpec
 from seqel.spaces.text_readers import HASHED, TextReader, is_registered, register
-from seqel.texts.classes import ClassReader
+from seqel.texts.classes import ClassReader, LabelledTexts, fit_classes
 from seqel.texts.config import TextConfig
 from seqel.texts.embeddings import Embed, EmbeddingReader, fingerprint
 from seqel.texts.tokens import TokenReader, learn_vocabulary
 
-__all__ = ["ReaderUnavailable", "make_reader", "reader_from_json", "require_reader"]
+__all__ = ["ReaderUnavailable", "make_class_reader", "make_reader", "reader_from_json", "require_reader"]
 
 
 def make_reader(config: TextConfig, texts: Iterable[str] = (), embed: Embed | None = None) -> TextReader | None:
@@ -46,6 +46,17 @@ def make_reader(config: TextConfig, texts: Iterable[str] = (), embed: Embed | No
         return _of_function(embed, None)
     model, path = use(config.model)
     return _pretrained(model, path, (config.tuning, config.rank, config.prefix), config.tokens)
+
+
+def make_class_reader(config: TextConfig, labelled: LabelledTexts, embed: Embed | None = None) -> ClassReader:
+    """Make a reader of the classes of labelled texts, on the frozen encoder that the settings ask for.
+
+    Raises ConfigError or MissingExtraError as `make_reader`, and ConfigError as `fit_classes`.
+    """
+    base = make_reader(config, embed=embed)
+    if base is None:
+        raise ConfigError(f"text.classes needs a frozen encoder, got text.encoder = {config.encoder!r}")
+    return fit_classes(base, labelled)
 
 
 def reader_from_json(data: Any, embed: Embed | None = None) -> TextReader:

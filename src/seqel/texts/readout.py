@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
 
 from seqel.errors import ConfigError
 
@@ -33,6 +31,8 @@ class Readout:
 
     def chances(self, vectors: NDArray[np.floating[Any]]) -> Numbers:
         """Return the chance of each class, (N, W) -> (N, C)."""
+        from scipy.special import softmax  # here, because readers of classes are known to every training
+
         found: Numbers = softmax(vectors @ self.weight.T + self.bias, axis=1)
         return found
 
@@ -47,6 +47,9 @@ def fit_readout(
 
     Raises ConfigError if a class has no example in training.
     """
+    from scipy.optimize import minimize  # as above
+    from scipy.special import log_softmax
+
     x, y = np.asarray(train[0], np.float64), train[1]
     missing = [names[place] for place in range(len(names)) if not (y == place).any()]
     if missing:

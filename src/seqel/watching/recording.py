@@ -66,6 +66,5 @@ def _play(
         observations.append(seen)
         rewards.append(reward)
     columns: dict[str, list[Any]] = {name: [one[name] for one in observations] for name in seen}
-    stacked = {name: some if name == "text" else np.stack(some) for name, some in columns.items()}
-    flat = dict(spec.flatten(stacked, len(observations)))
+    flat = dict(spec.flatten(columns, len(observations)))
     return Episode(flat, np.array(actions)[:, None], np.array(rewards, np.float32), terminated=True)

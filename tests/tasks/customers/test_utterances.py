@@ -120,3 +120,9 @@ def test_own_files(tmp_path: Path) -> None:
     write("text,intent", "one,a")
     with pytest.raises(DataError, match="expected a CSV file with the columns text and category"):
         read_utterances(path)
+
+
+def test_sentences_out_of_scope_are_labelled_after_the_last_intent() -> None:
+    texts, labels = corpus().labelled("train")
+    assert len(texts) == len(labels) == 4 * 20 + 5
+    assert labels.tolist() == [0] * 20 + [1] * 20 + [2] * 20 + [3] * 20 + [4] * 5 and texts[-1].startswith("weather")

@@ -144,17 +144,12 @@ class CustomerService(gymnasium.Env[dict[str, Any], np.int64]):
         """Return the sentences for training and validation with their intents; "out of scope" is the last one, if any."""
         corpus = self.utterances
         outside = all(corpus.out_of_scope[split] for split in SPLITS[:2])
-        train, validation = ([*corpus.by_intent[s], *([corpus.out_of_scope[s]] if outside else [])] for s in SPLITS[:2])
-        return LabelledTexts(
-            (*corpus.intents, *(["out of scope"] if outside else [])),
-            *(
-                (
-                    [text[:LONGEST] for one in some for text in one],
-                    np.repeat(np.arange(len(some)), list(map(len, some))),
-                )
-                for some in (train, validation)
-            ),
+        names = (*corpus.intents, *(["out of scope"] if outside else []))
+        train, validation = (
+            ([text[:LONGEST] for text in texts[: (labels < len(names)).sum()]], labels[labels < len(names)])
+            for texts, labels in map(corpus.labelled, SPLITS[:2])
         )
+        return LabelledTexts(names, train, validation)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start a shift. `options={"levels": (share, queue)}` sets how it starts, relative to the largest values."""

@@ -77,6 +77,14 @@ class Utterances:
             found[split], outside[split] = tuple(tuple(one) for one in some.values()), tuple(others)
         return cls(tuple(intents), found, outside)
 
+    def labelled(self, split: Split) -> tuple[list[str], NDArray[np.int64]]:
+        """Return all sentences of a split, and the number of each one's intent, (N,).
+
+        Sentences out of scope come last; their number follows that of the last intent.
+        """
+        some = (*self.by_intent[split], self.out_of_scope[split])
+        return [text for one in some for text in one], np.repeat(np.arange(len(some)), [len(one) for one in some])
+
     @cached_property
     def characters(self) -> frozenset[str]:
         """All characters that occur."""
