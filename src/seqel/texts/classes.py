@@ -108,9 +108,12 @@ def fit_classes(base: TextReader, labelled: LabelledTexts) -> ClassReader:
     fold, found = _folds(texts, FOLDS), list[Readout]()
     for one in range(FOLDS):
         others = fold != one
-        # the strength of the penalty is chosen once: the folds differ little
-        strengths = {"strengths": (found[0].strength,)} if found else {}
-        found.append(fit_readout(labelled.names, (x[others], labels[others]), held, **strengths))
+        known = (x[others], labels[others])
+        if found:  # the folds differ little: the strength of the penalty is chosen once, and each starts from the first
+            first = found[0]
+            found.append(fit_readout(labelled.names, known, held, (first.strength,), first))
+        else:
+            found.append(fit_readout(labelled.names, known, held))
     weight = np.stack([np.concatenate([one.weight, one.bias[:, None]], axis=1) for one in found])
     return ClassReader(base, labelled.names, weight.astype(np.float32))
 

@@ -42,8 +42,11 @@ def fit_readout(
     train: tuple[NDArray[np.floating[Any]], NDArray[np.int64]],
     validation: tuple[NDArray[np.floating[Any]], NDArray[np.int64]],
     strengths: Sequence[float] = STRENGTHS,
+    start: Readout | None = None,
 ) -> Readout:
     """Fit on vectors (N, W) and classes (N,). Of `strengths` of the penalty, the one with the lowest loss on validation.
+
+    start: where the search begins, for instance what was fitted on most of the same examples.
 
     Raises ConfigError if a class has no example in training.
     """
@@ -56,21 +59,31 @@ def fit_readout(
         raise ConfigError(f"expected an example of each class, got none of {', '.join(missing)}")
     centre, scale = x.mean(axis=0), x.std() or 1.0
     x, held = (x - centre) / scale, (np.asarray(validation[0], np.float64) - centre) / scale
-    wanted = np.eye(len(names))[y]
+    rows, single = np.arange(len(x)), x.astype(np.float32)
     best: tuple[float, float, Numbers] | None = None
-    start = np.zeros(len(names) * (x.shape[1] + 1))
+    flat = np.zeros(len(names) * (x.shape[1] + 1))
+    if start is not None:
+        flat = np.column_stack([start.weight * scale, start.bias + start.weight @ centre]).ravel()
     for strength in sorted(strengths, reverse=True):  # each from the solution before
 
         def loss(flat: Numbers, strength: float = strength) -> tuple[float, Numbers]:
+            # products and exponentials in single precision: they take all the time where classes are many
             weight = flat.reshape(len(names), -1)
-            chances = log_softmax(x @ weight[:, :-1].T + weight[:, -1], axis=1)
-            value = -(wanted * chances).sum() / len(x) + 0.5 * strength * np.square(weight[:, :-1]).sum()
-            away = (np.exp(chances) - wanted) / len(x)
-            slope = np.concatenate([away.T @ x + strength * weight[:, :-1], away.sum(axis=0)[:, None]], axis=1)
-            return float(value), slope.ravel()
+            away = single @ weight[:, :-1].T.astype(np.float32) + weight[:, -1].astype(np.float32)
+            away -= away.max(axis=1, keepdims=True)
+            right = away[rows, y]
+            np.exp(away, out=away)
+            total = away.sum(axis=1)
+            value = float((np.log(total) - right).mean(dtype=np.float64)) + 0.5 * strength * np.square(weight[:, :-1]).sum()
+            away /= total[:, None]
+            away[rows, y] -= 1.0
+            away /= len(x)
+            slope = np.column_stack([away.T @ single, away.sum(axis=0)]).astype(np.float64)
+            slope[:, :-1] += strength * weight[:, :-1]
+            return value, slope.ravel()
 
-        start = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
-        weight = start.reshape(len(names), -1)
+        flat = minimize(loss, flat, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
+        weight = flat.reshape(len(names), -1)
         chances = log_softmax(held @ weight[:, :-1].T + weight[:, -1], axis=1)
         nats = -float(chances[np.arange(len(held)), validation[1]].mean())
         if best is None or nats < best[0]:

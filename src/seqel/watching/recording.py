@@ -23,7 +23,11 @@ __all__ = ["record_streams"]
 SIZE = 0.45  # of a crisis, as the rule assumes
 THRESHOLDS = (1.0, 6.0)  # of the rule, drawn for each stream
 EAGER = (0.02, 0.1, 0.5)  # probability of an alert far above the threshold, drawn for each stream
-RARELY = 0.005  # probability of an alert far below
+RARELY = 0.003  # probability of an alert far below
+# Share of the streams in which the rule is silent and only these rare alerts are given. Detectors are compared while nobody
+# answers their alerts; where each crisis in the data was soon followed by an alert, an agent had not learned what a long
+# crisis without one says about related companies.
+SILENT = 0.5
 
 
 def record_streams(env: OpinionMonitoring, reader: TextReader, streams: int, seed: int = 0) -> InMemoryDataset:
@@ -31,7 +35,8 @@ def record_streams(env: OpinionMonitoring, reader: TextReader, streams: int, see
 
     The rule is Page's CUSUM on the log-likelihood ratios of the messages (`seqel.tasks.opinion.detectors`): it gives an alert
     at random, the more probably the further its statistic is above a threshold. The threshold, and how eager the rule is,
-    differ between streams, so alerts are early in some and late in others, and right or wrong.
+    differ between streams, so alerts are early in some and late in others, and right or wrong. In half of the streams the rule
+    is silent, and alerts are rare and random.
 
     reader: of the log-probabilities of sentiments (`seqel.texts.classes.fit_classes`), because the rule needs them.
 
@@ -55,6 +60,8 @@ def _play(
 ) -> Episode:
     """Play a stream with the rule."""
     level, threshold, eager = np.zeros(env.setting.companies), rng.uniform(*THRESHOLDS), rng.choice(EAGER)
+    if rng.random() < SILENT:
+        eager = 0.0
     seen, _ = env.reset(seed=int(rng.integers(1 << 31)))
     observations, actions, rewards, over = [seen], [], [], False
     while not over:

@@ -9,13 +9,16 @@ from seqel import lazy
 if TYPE_CHECKING:
     from seqel.tasks.customers.costs import Costs
     from seqel.tasks.customers.service import CustomerService, Setting
+    from seqel.tasks.customers.shortlist import Shortlist, classifier_of
     from seqel.tasks.customers.utterances import Utterances, read_banking77, read_clinc150, read_tnews, read_utterances
 
 __all__ = [
     "Costs",
     "CustomerService",
     "Setting",
+    "Shortlist",
     "Utterances",
+    "classifier_of",
     "read_banking77",
     "read_clinc150",
     "read_tnews",
@@ -28,7 +31,9 @@ __getattr__, __dir__ = lazy.attach(
         "Costs": "seqel.tasks.customers.costs",
         "CustomerService": "seqel.tasks.customers.service",
         "Setting": "seqel.tasks.customers.service",
+        "Shortlist": "seqel.tasks.customers.shortlist",
         "Utterances": "seqel.tasks.customers.utterances",
+        "classifier_of": "seqel.tasks.customers.shortlist",
         "read_banking77": "seqel.tasks.customers.utterances",
         "read_clinc150": "seqel.tasks.customers.utterances",
         "read_tnews": "seqel.tasks.customers.utterances",

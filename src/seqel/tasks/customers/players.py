@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class Player(ABC):
 
     def reset(self) -> None:
         """Start a shift."""
-        self.outside = [1.0, 9.0]
+        self.outside, self.pair = [1.0, 9.0], []
         self.begin()
 
     def begin(self) -> None:
@@ -44,8 +45,8 @@ class Player(ABC):
         share = self.outside[0] / sum(self.outside) if self.env.setting.out_of_scope else 0.0
         self.belief = np.append(np.full(self.env.intents, (1.0 - share) / self.env.intents), share)
 
-    def act(self, seen: dict[str, Any], first: bool) -> int:
-        """Choose an action for an observation; `first`: the first one of a shift."""
+    def follow(self, seen: dict[str, Any], first: bool) -> None:
+        """Update the belief by an observation; `first`: the first one of a shift. `pair`: what was offered, if anything."""
         if first:
             self.reset()
         elif seen["outcome"]:
@@ -53,12 +54,18 @@ class Player(ABC):
             name = OUTCOMES[int(seen["outcome"])]
             self.outside[0 if name.endswith("scope") else 1] += 1.0
             self.begin()
+        if seen["choose"] == DECIDE:
+            if seen["said"]:
+                self.hear(self.evidence(seen["said"]))
+            elif seen["reply"]:
+                self.hear_reply(int(seen["reply"]))
+            self.pair = []
+
+    def act(self, seen: dict[str, Any], first: bool) -> int:
+        """Choose an action for an observation; `first`: the first one of a shift."""
+        self.follow(seen, first)
         if seen["choose"] != DECIDE:
             return self.pair[0 if seen["choose"] == FIRST else 1]
-        if seen["said"]:
-            self.hear(self.evidence(seen["said"]))
-        elif seen["reply"]:
-            self.hear_reply(int(seen["reply"]))
         choice = self.decide(seen)
         if choice == self.env.offer:
             self.pair = self.top_two().tolist()
@@ -165,19 +172,20 @@ class Lookahead(Evidence):
         for intent, some in enumerate(env.confused_with):
             self.speaks[intent, some] += other / len(some)
         self.speaks[-1] = np.eye(intents + 1)[-1]
-        train = env.utterances.by_intent["train"], env.utterances.out_of_scope["train"]
-        training = [*train[0], train[1] or train[0][0]]  # (the last is never drawn if no one is out of scope)
-        self.logs = [self.classifier(some[:50]).clip(FLOOR) for some in training]
         self.scoped = np.append(np.full(intents, 1.0 / intents), 0.0)  # any intent, as after a change of mind
 
-    def act(self, seen: dict[str, Any], first: bool) -> int:
+    def follow(self, seen: dict[str, Any], first: bool) -> None:
         if seen["choose"] == DECIDE and seen["asked"] and seen["said"]:
             # who says something instead of replying has changed their mind; who was asked an open question may have
             self.belief = self.scoped.copy() if self.pair else self._mixed(self.belief)
-        choice = super().act(seen, first)
-        if seen["choose"] == DECIDE and choice != self.env.offer:
-            self.pair = []
-        return choice
+        super().follow(seen, first)
+
+    @cached_property
+    def logs(self) -> list[NDArray[np.float64]]:
+        """The evidence of training sentences of each intent, and in the last place of those out of scope."""
+        train = self.env.utterances.by_intent["train"], self.env.utterances.out_of_scope["train"]
+        training = [*train[0], train[1] or train[0][0]]  # (the last is never drawn if no one is out of scope)
+        return [self.classifier(some[:50]).clip(FLOOR) for some in training]
 
     def _mixed(self, belief: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a belief after the customer may have changed their mind."""

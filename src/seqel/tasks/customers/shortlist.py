@@ -1,0 +1,121 @@
+"""Customer service with a classifier in front: the agent decides what to do about the most probable intents.
+
+With 77 or 150 intents, an agent that reads sentences spends its experience on telling intents apart, which a classifier
+learns from labelled sentences in seconds. Here the belief of a scripted player (`seqel.tasks.customers.players`) is what is
+observed, and an action is about an intent's rank in it. So what is learned holds for all intents, also for those that are
+added later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from seqel.errors import ConfigError, SpaceError
+from seqel.spaces.text_readers import TextReader
+from seqel.tasks.arguments import require_count
+from seqel.tasks.customers.players import FLOOR, Classifier, Player
+from seqel.tasks.customers.service import OUTCOMES, REPLIES, CustomerService
+
+__all__ = ["Shortlist", "classifier_of"]
+
+OFFERED = 2  # "did you mean A or B?"
+
+
+class Shortlist(gymnasium.Wrapper[dict[str, Any], np.int64, dict[str, Any], np.int64]):
+    """`CustomerService` in which intents are chosen by their rank in a player's belief, for K ranks.
+
+    Observation: "probability" of the K most probable intents, and "answer", the expected reward of the answer to each, (K,);
+    "outside", the probability that the customer is out of scope, and "share", that of any customer; "hand_over", the reward
+    of handing over now; and "reply", "outcome" and "asked" as in `CustomerService`.
+
+    Actions: 0 to K - 1, answer as for the intent of this rank; K, ask an open question; K + 1, ask "did you mean A or B?"
+    about the first two; K + 2, hand over. `info["shortlist"]` has the numbers of the K intents.
+
+    env: the service, not yet in a shift. player: its belief is followed, its decisions are not used. size: K.
+
+    Raises ConfigError (K is below 2 or above the number of intents), otherwise as `CustomerService`.
+    """
+
+    def __init__(self, env: CustomerService, player: Callable[[CustomerService], Player], size: int = 3) -> None:
+        super().__init__(env)
+        self.service, self.player = env, player(env)
+        self.size = require_count("size", size, OFFERED)
+        if self.size > env.intents:
+            raise ConfigError(f"size: expected at most the number of intents, {env.intents}, got {size}")
+        self.ask, self.offer, self.hand_over = self.size, self.size + 1, self.size + 2
+        # All of a shift counts alike: with a discount, a question would seem to cost a part of the customers after this one.
+        self.metadata = {"render_modes": [], "seqel": {"discount": 1.0, "context": 4 * env.customers}}
+        costs = env.costs
+        wrong = min(costs.wrong, float(env.wrong.min()))
+        bounds = {
+            "probability": (0.0, 1.0, self.size), "answer": (wrong, costs.right, self.size), "outside": (0.0, 1.0, 1),
+            "share": (0.0, 1.0, 1), "hand_over": (costs.escalation + min(costs.queue, 0.0), costs.escalation, 1),
+        }  # fmt: skip
+        self._boxes = {name: spaces.Box(low, high, (count,), np.float32) for name, (low, high, count) in bounds.items()}
+        counts = {"reply": len(REPLIES), "outcome": len(OUTCOMES), "asked": 6}
+        self.observation_space = spaces.Dict(
+            self._boxes | {name: spaces.Discrete(count) for name, count in counts.items()}
+        )
+        self.action_space = spaces.Discrete(self.size + 3)
+        self._ranked: NDArray[np.int64] = np.zeros(0, np.int64)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        seen, _ = self.env.reset(seed=seed, options=options)
+        return self._observe(seen, first=True), self._info({})
+
+    def step(self, action: np.int64 | int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if not self.action_space.contains(action):
+            raise SpaceError(f"expected an action from 0 to {self.hand_over}, got {action!r}")
+        action, service = int(action), self.service
+        if action < self.size:
+            taken = int(self._ranked[action])
+        elif action == self.offer:
+            first, taken = self._ranked[:OFFERED].tolist()
+            self.env.step(np.int64(service.offer))
+            self.env.step(np.int64(first))
+            self.player.pair = [first, taken]
+        else:
+            taken = service.ask if action == self.ask else service.hand_over
+        seen, reward, terminated, truncated, info = self.env.step(np.int64(taken))
+        return self._observe(seen, first=False), float(reward), terminated, truncated, self._info(info)
+
+    def _observe(self, seen: dict[str, Any], first: bool) -> dict[str, Any]:
+        player = self.player
+        player.follow(seen, first)
+        belief = player.belief
+        self._ranked = np.argsort(-belief[:-1], kind="stable")[: self.size]
+        numbers = {
+            "probability": belief[self._ranked], "answer": player.answers(belief)[self._ranked], "outside": belief[-1:],
+            "share": [player.outside[0] / sum(player.outside)], "hand_over": [player.handing_over(seen)],
+        }  # fmt: skip
+        clipped = {name: np.asarray(numbers[name]).clip(box.low, box.high) for name, box in self._boxes.items()}
+        return {name: values.astype(np.float32) for name, values in clipped.items()} | {
+            name: seen[name] for name in ("reply", "outcome", "asked")
+        }
+
+    def _info(self, info: dict[str, Any]) -> dict[str, Any]:
+        """Return what the service says of a customer who is done, and the intents of the shortlist."""
+        kept = {"customer": info["customer"]} if "customer" in info else {}
+        return kept | {"shortlist": self._ranked.tolist()}
+
+
+def classifier_of(reader: TextReader, intents: int) -> Classifier:
+    """Return a classifier for players from a reader of classes (`seqel.texts.classes`); the last may be "out of scope".
+
+    Raises ConfigError if it reads anything but the log-probabilities of the intents.
+    """
+    if reader.dtype != "float32" or reader.shape not in ((intents,), (intents + 1,)):
+        raise ConfigError(f"classifier: expected the log-probabilities of {intents} intents, got {reader.reads}")
+
+    def classify(sentences: Sequence[str]) -> NDArray[np.float64]:
+        found = np.asarray(reader.read(list(sentences)), np.float64)
+        missing = intents + 1 - found.shape[1]
+        return np.hstack([found, np.full((len(found), missing), FLOOR)])
+
+    return classify
