@@ -4,8 +4,8 @@
 
 The agent learns offline from recorded shifts with training sentences, which a rule played: it sums evidence, with thresholds
 of its own in each shift, and a share of its decisions is random. Rewards are centred: the mean per customer is subtracted
-when a customer is done, which changes no comparison of policies, because all shifts have eight customers. With `--online` it then
-learns in the environment. It is measured on shifts with test sentences, and so is the lookahead, which knows the
+when a customer is done, which changes no comparison of policies, because all shifts have eight customers. With `--online` it
+then learns in the environment. It is measured on shifts with test sentences, and so is the lookahead, which knows the
 probabilities of the setting; its trust in the classifier is chosen on validation sentences. `--without` takes a part of the
 setting out.
 

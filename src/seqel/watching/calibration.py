@@ -83,11 +83,11 @@ def companies_of(agent: Agent) -> int:
 def numbers_of(
     agent: Agent, opinions: Opinions, split: Split, setting: Setting, streams: Sequence[Stream], hours: float,
     threshold: float = np.inf,
-) -> list[NDArray[np.float64]]:
+) -> list[NDArray[np.float64]]:  # fmt: skip
     """Return Q(alert) - Q(wait) after each message of each stream, (N,) each. Sentences are drawn.
 
-    The agent gives an alert where this is above `threshold`, and sees from then on that it did, as in `seqel watch`; infinity:
-    it only ever waits.
+    The agent gives an alert where this is above `threshold`, and sees from then on that it did, as in `seqel watch`. With
+    infinity, it only ever waits.
     """
     envs = [OpinionMonitoring(opinions, split, setting, hours=hours) for _ in streams]
     seen = [

@@ -35,8 +35,8 @@ def record_streams(env: OpinionMonitoring, reader: TextReader, streams: int, see
 
     The rule is Page's CUSUM on the log-likelihood ratios of the messages (`seqel.tasks.opinion.detectors`): it gives an alert
     at random, the more probably the further its statistic is above a threshold. The threshold, and how eager the rule is,
-    differ between streams, so alerts are early in some and late in others, and right or wrong. In half of the streams the rule
-    is silent, and alerts are rare and random.
+    differ between streams, so alerts are early in some and late in others, and right or wrong. In half of the streams the
+    rule is silent, and alerts are rare and random.
 
     reader: of the log-probabilities of sentiments (`seqel.texts.classes.fit_classes`), because the rule needs them.
 
