@@ -2,12 +2,10 @@
 
     SEQEL_DATA=/folder/of/data python benchmarks/customer_agents.py [--data banking77 clinc150] [--without queue] [--seeds 0]
 
-The agent learns offline from recorded shifts with training sentences, which a rule played: it sums evidence, with thresholds
-of its own in each shift, and a share of its decisions is random. Rewards are centred: the mean per customer is subtracted
-when a customer is done, which changes no comparison of policies, because all shifts have eight customers. With `--online` it
-then learns in the environment. It is measured on shifts with test sentences, and so is the lookahead, which knows the
-probabilities of the setting; its trust in the classifier is chosen on validation sentences. `--without` takes a part of the
-setting out.
+The agent learns offline from recorded shifts with training sentences, in which a rule decided, with a share of random
+decisions (`seqel.tasks.customers.recording`); with `--online`, then in the environment. It is measured on shifts with test
+sentences, and so is the lookahead, which knows the probabilities of the setting; its trust in the classifier is chosen on
+validation sentences. `--without` takes a part of the setting out.
 
 The classifier of both is logistic regression on the frozen all-MiniLM-L6-v2, cross-fitted (`text.classes`). One JSON file per
 run in benchmarks/results/customer-agents/.
@@ -30,14 +28,12 @@ import seqel
 from customer_service import PARTS, READ, folder_of
 from measured import commit, measured
 from seqel.evaluation.statistics import bootstrap_interval
-from seqel.replay.in_memory_dataset import InMemoryDataset
-from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.tasks.customers import Costs, CustomerService, Setting, Shortlist, classifier_of
 from seqel.tasks.customers.players import Lookahead, play
+from seqel.tasks.customers.recording import record_shifts
 from seqel.tasks.customers.utterances import Split
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_class_reader
-from seqel.types import Episode
 from text_choice import MODEL
 
 RESULTS = Path(__file__).parent / "results" / "customer-agents"
@@ -48,37 +44,6 @@ TRAINING: dict[str, Any] = {
     "objective.lambda_": 0.0, "objective.cql_alpha": 0.0, "validation.every": 500, "threads": 1, "device": "cpu",
     "checkpoint_every": 0,
 }  # fmt: skip
-
-
-def recorded(env: Shortlist, spec: ObservationSpec, rng: np.random.Generator, seed: int) -> Episode:
-    """Play a shift with the rule and return it."""
-    least, most, noise = rng.uniform(0.2, 0.95), int(rng.integers(1, 5)), float(rng.choice([0.1, 0.5]))
-    some = [0.3, *np.full(env.size - 1, 0.12 / (env.size - 1)), 0.2, 0.2, 0.18]  # of the random decisions
-    seen, _ = env.reset(seed=seed)
-    every, actions, rewards, over = [seen], [], [], False
-    while not over:
-        best, out = float(seen["answer"][0]), float(seen["hand_over"][0])
-        if rng.random() < noise:
-            action = int(rng.choice(len(some), p=some))
-        elif max(best, out) < least and int(seen["asked"]) < most:
-            action = int(rng.choice([env.ask, env.offer]))
-        else:
-            action = 0 if best >= out else env.hand_over
-        seen, reward, over, _, _ = env.step(action)
-        every.append(seen)
-        actions.append(action)
-        rewards.append(reward)
-    observation = {name: np.stack([one[name] for one in every]) for name in seen}
-    return Episode(
-        dict(spec.flatten(observation, len(every))), np.array(actions, np.int64)[:, None], np.array(rewards, np.float32),
-        terminated=True,
-    )  # fmt: skip
-
-
-def centred(episode: Episode, mean: float) -> Episode:
-    """Subtract the mean reward of a customer where one is done."""
-    done = episode.observation["outcome"][1:].reshape(len(episode)) > 0
-    return replace(episode, reward=(episode.reward - mean * done).astype(np.float32))
 
 
 def show(record: Any) -> None:
@@ -105,11 +70,7 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
     def shortlist(split: Split) -> Shortlist:
         return Shortlist(service(split), partial(Lookahead, classifier=classify))
 
-    env, rng = shortlist("train"), np.random.default_rng(seed)
-    spec = ObservationSpec.from_space(env.observation_space)
-    episodes = [recorded(env, spec, rng, 10_000_000 * (seed + 1) + one) for one in range(given.shifts)]
-    customers = env.service.customers
-    behaviour = float(np.mean([one.reward.sum() for one in episodes])) / customers
+    shifts, behaviour = record_shifts(shortlist("train"), given.shifts, seed)
     print(f"recorded in {time.perf_counter() - began:.0f} s: {behaviour:.3f} per customer", file=sys.stderr, flush=True)
     on_validation = {
         trust: play(
@@ -118,6 +79,7 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
         for trust in TRUSTS
     }
     trust = max(on_validation, key=lambda one: on_validation[one])
+    customers = service("test").customers
     looked = play(service("test"), Lookahead(service("test"), classify, trust=trust), SHIFTS, 1_000_000)
     stages: dict[str, Any] = {
         "lookahead": {"reward": looked.reward, "interval": bootstrap_interval(looked.rewards), "trust": trust}
@@ -133,11 +95,10 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
         }  # fmt: skip
         print(f"{stage}: {stages[stage]}", file=sys.stderr, flush=True)
 
-    actions = ActionSpec.from_space(env.action_space)
     with tempfile.TemporaryDirectory() as folder:
         agent = seqel.train(
-            data=InMemoryDataset.of([centred(one, behaviour) for one in episodes], spec, actions), steps=given.updates,
-            seed=seed, preset="offline-cql", settings=TRAINING, out=Path(folder) / "offline", progress=show,
+            data=shifts, steps=given.updates, seed=seed, preset="offline-cql", settings=TRAINING,
+            out=Path(folder) / "offline", progress=show,
         )  # fmt: skip
         measure("offline", agent)
         if given.online:

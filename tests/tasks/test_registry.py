@@ -35,6 +35,7 @@ def test_table() -> None:
         "MazeSearch",
         "Wordle",
         "CustomerService",
+        "CustomerShortlist",
         "OpinionMonitoring",
     ]
     assert ids == [*mazes, *older, *colours, *(f"seqel/{name}-v0" for name in newer)]

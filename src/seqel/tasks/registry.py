@@ -181,6 +181,15 @@ TASKS: tuple[Task, ...] = (
         needs="utterances=FILE.csv, sentences with their intents",
     ),
     Task(
+        id="seqel/CustomerShortlist-v0",
+        entry_point="seqel.tasks.customers.shortlist:make_shortlist",
+        summary="The same with a classifier in front: what to do about the most probable intents",
+        memory=32,
+        suggested={"discount": 1.0, "context": 32},
+        reference="this project",
+        needs="utterances=FILE.csv, sentences with their intents, and model=MODEL, the encoder of the classifier",
+    ),
+    Task(
         id="seqel/OpinionMonitoring-v0",
         entry_point="seqel.tasks.opinion.monitoring:OpinionMonitoring",
         summary="Read messages about companies as they come, and give an alert soon after a crisis begins",

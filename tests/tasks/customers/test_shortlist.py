@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from seqel.errors import ConfigError, SpaceError
-from seqel.tasks.customers import CustomerService, Shortlist, classifier_of
+from seqel.tasks.customers import CustomerService, Shortlist, classifier_of, shortlist
 from seqel.tasks.customers.costs import Costs
 from seqel.tasks.customers.players import FLOOR, Evidence, Lookahead, play
 from seqel.tasks.customers.service import OUTCOMES
+from seqel.tasks.customers.shortlist import make_shortlist
 from support_customers import classify, corpus
+from tiny_models import tiny_encoder
 
 COSTS = Costs(wrong_of={"card lost": -5.0})
 
@@ -23,6 +26,7 @@ def environment(setting: Any = "full", size: int = 3, player: Any = Evidence) ->
     return Shortlist(CustomerService(corpus(), "test", COSTS, setting), partial(player, classifier=classify), size)
 
 
+@pytest.mark.filterwarnings("ignore:.*different from the unwrapped version")
 @pytest.mark.parametrize("player", [Evidence, Lookahead])
 def test_gymnasium_finds_nothing_wrong(player: Any) -> None:
     env = environment(player=player)
@@ -104,3 +108,20 @@ def test_a_classifier_without_out_of_scope() -> None:
     assert classifier_of(Reader(), 1)(["a"]).shape == (1, 2)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="expected the log-probabilities of 4 intents, got text, as two numbers"):
         classifier_of(Reader(), 4)  # type: ignore[arg-type]
+
+
+def test_environments_of_a_process_share_the_classifier(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    one, other = (make_shortlist(corpus(), str(tiny_encoder()), 2, split="test", customers=3) for _ in range(2))
+    assert one.size == 2 and one.service.customers == 3
+    assert one.player.classifier is not other.player.classifier  # each env has its own memory of what it heard
+    seen, _ = one.reset(seed=4)
+    again, _ = other.reset(seed=4)
+    assert seen["probability"].tolist() == again["probability"].tolist()
+    fitted = len(shortlist._FITTED)
+    make_shortlist(corpus(), str(tiny_encoder()))
+    assert len(shortlist._FITTED) == fitted
+    with pytest.raises(ConfigError, match=r"model: expected the encoder .* --env-arg model=MODEL"):
+        make_shortlist(corpus())
+    with pytest.raises(ConfigError, match="utterances: expected a CSV file"):
+        make_shortlist()

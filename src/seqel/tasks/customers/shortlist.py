@@ -9,6 +9,9 @@ added later.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -19,12 +22,18 @@ from numpy.typing import NDArray
 from seqel.errors import ConfigError, SpaceError
 from seqel.spaces.text_readers import TextReader
 from seqel.tasks.arguments import require_count
-from seqel.tasks.customers.players import FLOOR, Classifier, Player
+from seqel.tasks.customers.players import FLOOR, Classifier, Lookahead, Player
 from seqel.tasks.customers.service import OUTCOMES, REPLIES, CustomerService
+from seqel.tasks.customers.utterances import Utterances
+from seqel.texts.classes import ClassReader, LabelledTexts
+from seqel.texts.config import TextConfig
+from seqel.texts.make import make_class_reader
 
-__all__ = ["Shortlist", "classifier_of"]
+__all__ = ["Shortlist", "classifier_of", "make_shortlist"]
 
 OFFERED = 2  # "did you mean A or B?"
+ENCODED = 64  # tokens of a sentence that the encoder reads
+_FITTED: dict[tuple[str, str], ClassReader] = {}
 
 
 class Shortlist(gymnasium.Wrapper[dict[str, Any], np.int64, dict[str, Any], np.int64]):
@@ -119,3 +128,32 @@ def classifier_of(reader: TextReader, intents: int) -> Classifier:
         return np.hstack([found, np.full((len(found), missing), FLOOR)])
 
     return classify
+
+
+def make_shortlist(
+    utterances: Utterances | str | Path | None = None, model: str = "", size: int = 3, **service: Any
+) -> Shortlist:
+    """Make a shortlist of a lookahead's belief, whose classifier is fitted on the training sentences.
+
+    utterances and others: as in `CustomerService`. model: the frozen encoder of the classifier, a folder or an id of the hub.
+
+    Raises as `CustomerService` and `Shortlist`, and ConfigError or MissingExtraError if the encoder is not there.
+    """
+    env = CustomerService(utterances, **service)
+    if not model:
+        raise ConfigError(
+            "model: expected the encoder of the classifier, a folder or an id of the Hugging Face hub, got none; on the "
+            "command line: --env-arg model=MODEL"
+        )
+    reader = _fitted(model, env.labelled_texts())
+    return Shortlist(env, partial(Lookahead, classifier=classifier_of(reader, env.intents)), size)
+
+
+def _fitted(model: str, labelled: LabelledTexts) -> ClassReader:
+    """Fit a classifier, or return the one that another environment of this process fitted on the same sentences."""
+    texts, labels = labelled.train
+    key = (model, sha256("\0".join(texts).encode("utf-8", "surrogatepass") + labels.tobytes()).hexdigest())
+    if key not in _FITTED:
+        encoder = TextConfig(encoder="pretrained", model=model, length=ENCODED)
+        _FITTED[key] = make_class_reader(encoder, labelled)
+    return _FITTED[key]

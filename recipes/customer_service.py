@@ -1,0 +1,78 @@
+"""From sentences with their intents to an agent that answers, asks or hands over: record shifts, train on them, measure.
+
+    python recipes/customer_service.py SENTENCES.csv [--costs costs.toml] [--out runs/service] [--shifts 20000]
+
+The file has the columns text and category (the intent). A classifier of the intents is fitted on the training sentences; a
+rule decides in simulated shifts, and the agent learns from these when to answer, to ask or to hand over. It is then measured
+on shifts with sentences that neither has seen, beside always answering and beside a one-step lookahead, which knows the
+simulator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import seqel
+from seqel.evaluation.statistics import bootstrap_interval
+from seqel.tasks.customers import CustomerService, Shortlist, classifier_of, read_utterances
+from seqel.tasks.customers.players import Evidence, Lookahead, Player, play
+from seqel.tasks.customers.recording import record_shifts
+from seqel.tasks.customers.utterances import Split
+from seqel.texts.config import TextConfig
+from seqel.texts.make import make_class_reader
+
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+SETTINGS: dict[str, Any] = {
+    "network.width": 64, "network.layers": 2, "network.heads": 2, "network.context": 48, "objective.discount": 1.0,
+    "objective.lambda_": 0.0, "objective.cql_alpha": 0.0,
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("sentences", help="a CSV file with the columns text and category (the intent)")
+    parser.add_argument("--costs", help="a TOML file that says what each outcome is worth")
+    parser.add_argument("--model", default=MODEL, help="the encoder: a folder or an id of the Hugging Face hub")
+    parser.add_argument("--out", type=Path, default=Path("runs/service"))
+    parser.add_argument("--shifts", type=int, default=20_000, help="of eight customers, for training")
+    parser.add_argument("--updates", type=int, default=3_000)
+    parser.add_argument("--test-shifts", type=int, default=400)
+    options = parser.parse_args()
+    data, began = read_utterances(options.sentences), time.perf_counter()
+    text = TextConfig(encoder="pretrained", model=options.model, length=48)
+    reader = make_class_reader(text, CustomerService(data, costs=options.costs).labelled_texts())
+    classify = classifier_of(reader, len(data.intents))
+
+    def service(split: Split) -> CustomerService:
+        return CustomerService(data, split, options.costs)
+
+    def shortlist(split: Split) -> Shortlist:
+        return Shortlist(service(split), partial(Lookahead, classifier=classify))
+
+    recorded, mean = record_shifts(shortlist("train"), options.shifts)
+    seconds = time.perf_counter() - began
+    print(f"{options.shifts:,} shifts recorded in {seconds:.0f} s: {mean:.3f} per customer", flush=True)
+    agent = seqel.train(data=recorded, steps=options.updates, settings=SETTINGS, out=options.out)
+    env, seed = service("test"), 1_000_000
+
+    def of(player: Player) -> list[float]:
+        return play(env, player, options.test_shifts, seed).rewards
+
+    played = seqel.evaluate(agent, lambda: shortlist("test"), options.test_shifts, seed=seed)
+    rewards = {
+        "always answers": of(Evidence(env, classify, least=-np.inf, most=0)),
+        "one-step lookahead": of(Lookahead(env, classify)), "agent": [one / env.customers for one in played.returns],
+    }  # fmt: skip
+    for name, some in rewards.items():
+        low, high = bootstrap_interval(some)
+        print(f"{name}: {np.mean(some):.3f} ({low:.3f} to {high:.3f}) per customer")
+
+
+if __name__ == "__main__":
+    main()

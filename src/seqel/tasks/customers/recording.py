@@ -1,0 +1,64 @@
+"""Shifts of customers in which a rule decided, to learn from: tens of thousands are recorded in a minute."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seqel.errors import ConfigError
+from seqel.replay.in_memory_dataset import InMemoryDataset
+from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.tasks.customers.shortlist import Shortlist
+from seqel.types import Episode
+
+__all__ = ["record_shifts"]
+
+LEAST = (0.2, 0.95)  # expected reward below which the rule asks, drawn for each shift
+MOST = 4  # questions to a customer, at most; drawn as well
+NOISE = (0.1, 0.5)  # share of random decisions, one of them for each shift
+# of the random decisions: the most probable intent, all others of the shortlist together, the two questions, handing over
+SHARES = (0.3, 0.12, 0.2, 0.2, 0.18)
+
+
+def record_shifts(env: Shortlist, shifts: int, seed: int = 0) -> tuple[InMemoryDataset, float]:
+    """Play shifts, and return them as episodes and their mean reward per customer.
+
+    The rule answers or hands over if either is worth enough, and else asks; how much is enough differs from shift to shift,
+    and some of its decisions are random. So each decision is found in each situation, after good and after bad ones.
+
+    Rewards in the episodes are centred: the mean is subtracted when a customer is done. All shifts have the same number of
+    customers, so this changes no comparison of policies, but values need not tell how many customers are still to come,
+    which would be most of what they have to learn (for continuing tasks: Naik et al. 2024, arXiv:2405.09999).
+
+    Raises ConfigError if `shifts` is below 2 (one is held out from training).
+    """
+    if shifts < 2:
+        raise ConfigError(f"shifts: expected at least 2, got {shifts}")
+    spec, rng = ObservationSpec.from_space(env.observation_space), np.random.default_rng((seed, 52))
+    episodes = [_play(env, spec, rng) for _ in range(shifts)]
+    mean = float(np.mean([episode.reward.sum() for episode in episodes])) / env.service.customers
+    for episode in episodes:
+        episode.reward[episode.observation["outcome"][1:, 0] > 0] -= mean
+    return InMemoryDataset.of(episodes, spec, ActionSpec.from_space(env.action_space)), mean
+
+
+def _play(env: Shortlist, spec: ObservationSpec, rng: np.random.Generator) -> Episode:
+    """Play a shift with the rule."""
+    least, most, noise = rng.uniform(*LEAST), int(rng.integers(1, MOST + 1)), float(rng.choice(NOISE))
+    first, others, *rest = SHARES
+    shares = [first, *np.full(env.size - 1, others / (env.size - 1)), *rest]
+    seen, _ = env.reset(seed=int(rng.integers(1 << 31)))
+    observations, actions, rewards, over = [seen], [], [], False
+    while not over:
+        best, out = float(seen["answer"][0]), float(seen["hand_over"][0])
+        if rng.random() < noise:
+            action = int(rng.choice(len(shares), p=shares))
+        elif max(best, out) < least and int(seen["asked"]) < most:
+            action = env.ask if rng.random() < 0.5 else env.offer
+        else:
+            action = 0 if best >= out else env.hand_over
+        seen, reward, over, _, _ = env.step(action)
+        observations.append(seen)
+        actions.append(action)
+        rewards.append(reward)
+    flat = spec.flatten({name: np.stack([one[name] for one in observations]) for name in seen}, len(observations))
+    return Episode(dict(flat), np.array(actions)[:, None], np.array(rewards, np.float32), terminated=True)

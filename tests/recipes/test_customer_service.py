@@ -1,0 +1,49 @@
+"""The recipe that docs/tasks.md names: from a file of sentences with their intents to an agent and what it earns."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from seqel import Agent
+from support_customers import corpus
+from tiny_models import tiny_encoder
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "customer_service.py"
+
+
+def test_from_sentences_to_rewards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SEQEL_MODELS", str(tiny_encoder().parent))
+    sentences, costs, out = tmp_path / "sentences.csv", tmp_path / "costs.toml", tmp_path / "run"
+    data = corpus()
+    with sentences.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["text", "category", "split"])
+        for split, some in data.by_intent.items():
+            rows.writerows(
+                [text, name, split] for name, texts in zip(data.intents, some, strict=True) for text in texts
+            )
+            rows.writerows([text, "", split] for text in data.out_of_scope[split])
+    costs.write_text('[wrong_of]\n"card lost" = -5.0\n')
+    spec = importlib.util.spec_from_file_location("customer_service_recipe", RECIPE)
+    assert spec is not None and spec.loader is not None
+    recipe = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(recipe)
+    small = {"network.width": 16, "network.layers": 1, "network.context": 16, "learner.compile": "off"}
+    monkeypatch.setattr(recipe, "SETTINGS", recipe.SETTINGS | small | {"replay.batch_tokens": 256})
+    few = ["--shifts", "30", "--updates", "20", "--test-shifts", "4"]
+    given = [str(sentences), "--costs", str(costs), "--model", str(tiny_encoder()), "--out", str(out), *few]
+    monkeypatch.setattr(sys, "argv", ["customer_service.py", *given])
+    recipe.main()
+    said = capsys.readouterr().out
+    assert "30 shifts recorded in" in said
+    for name in ("always answers", "one-step lookahead", "agent"):
+        assert f"{name}: " in said
+    assert Agent.load(out).action_spec.actions == 6
