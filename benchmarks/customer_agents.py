@@ -5,7 +5,8 @@
 The agent learns offline from recorded shifts with training sentences, in which a rule decided, with a share of random
 decisions (`seqel.tasks.customers.recording`); with `--online`, then in the environment. It is measured on shifts with test
 sentences, and so is the lookahead, which knows the probabilities of the setting; its trust in the classifier is chosen on
-validation sentences. `--without` takes a part of the setting out.
+validation sentences. `--without` takes a part of the setting out. Both are also measured where the queue and the share of
+customers out of scope drift three times as fast.
 
 The classifier of both is logistic regression on the frozen all-MiniLM-L6-v2, cross-fitted (`text.classes`). One JSON file per
 run in benchmarks/results/customer-agents/.
@@ -39,6 +40,7 @@ from text_choice import MODEL
 RESULTS = Path(__file__).parent / "results" / "customer-agents"
 SHIFTS = 400  # for each measurement
 TRUSTS = (0.6, 0.8, 1.0)
+DRIFT, DRIFTING = 0.25, ", faster drift"  # of the queue and the share out of scope; in training 0.08
 TRAINING: dict[str, Any] = {
     "network.width": 64, "network.layers": 2, "network.heads": 2, "network.context": 48, "objective.discount": 1.0,
     "objective.lambda_": 0.0, "objective.cql_alpha": 0.0, "validation.every": 500, "threads": 1, "device": "cpu",
@@ -64,11 +66,13 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
     reader = make_class_reader(encoder, CustomerService(data).labelled_texts())
     classify = classifier_of(reader, len(data.intents))
 
-    def service(split: Split) -> CustomerService:
-        return CustomerService(data, split, costs, setting)
+    faster = replace(setting, drift=DRIFT)
 
-    def shortlist(split: Split) -> Shortlist:
-        return Shortlist(service(split), partial(Lookahead, classifier=classify))
+    def service(split: Split, how: Setting = setting) -> CustomerService:
+        return CustomerService(data, split, costs, how)
+
+    def shortlist(split: Split, how: Setting = setting) -> Shortlist:
+        return Shortlist(service(split, how), partial(Lookahead, classifier=classify))
 
     shifts, behaviour = record_shifts(shortlist("train"), given.shifts, seed)
     print(f"recorded in {time.perf_counter() - began:.0f} s: {behaviour:.3f} per customer", file=sys.stderr, flush=True)
@@ -80,20 +84,28 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
     }
     trust = max(on_validation, key=lambda one: on_validation[one])
     customers = service("test").customers
-    looked = play(service("test"), Lookahead(service("test"), classify, trust=trust), SHIFTS, 1_000_000)
-    stages: dict[str, Any] = {
-        "lookahead": {"reward": looked.reward, "interval": bootstrap_interval(looked.rewards), "trust": trust}
-    }
+    stages: dict[str, Any] = {}
+    looked = {}
+    for drift, how in {"": setting, DRIFTING: faster}.items():
+        some = looked[drift] = play(
+            service("test", how), Lookahead(service("test", how), classify, trust=trust), SHIFTS, 1_000_000
+        ).rewards
+        stages[f"lookahead{drift}"] = {
+            "reward": float(np.mean(some)),
+            "interval": bootstrap_interval(some),
+            "trust": trust,
+        }
 
     def measure(stage: str, found: seqel.Agent) -> None:
-        played = seqel.evaluate(found, lambda: shortlist("test"), SHIFTS, seed=1_000_000)
-        rewards = [one / customers for one in played.returns]
-        gain = [one - other for one, other in zip(rewards, looked.rewards, strict=True)]  # the same seeds of shifts
-        stages[stage] = {
-            "reward": float(np.mean(rewards)), "interval": bootstrap_interval(rewards), "gain": float(np.mean(gain)),
-            "gain_interval": bootstrap_interval(gain),
-        }  # fmt: skip
-        print(f"{stage}: {stages[stage]}", file=sys.stderr, flush=True)
+        for drift, how in {"": setting, DRIFTING: faster}.items():
+            played = seqel.evaluate(found, partial(shortlist, "test", how), SHIFTS, seed=1_000_000)
+            rewards = [one / customers for one in played.returns]
+            gain = [one - other for one, other in zip(rewards, looked[drift], strict=True)]  # the same seeds of shifts
+            stages[stage + drift] = {
+                "reward": float(np.mean(rewards)), "interval": bootstrap_interval(rewards), "gain": float(np.mean(gain)),
+                "gain_interval": bootstrap_interval(gain),
+            }  # fmt: skip
+            print(f"{stage}{drift}: {stages[stage + drift]}", file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
         agent = seqel.train(

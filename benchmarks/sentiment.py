@@ -33,12 +33,18 @@ from seqel.texts.make import make_reader
 from text_choice import MODEL, choose, train_choice
 
 RESULTS = Path(__file__).parent / "results" / "sentiment"
-# the weights of the encoder learn at a share of the rate of all others
+# The weights of the encoder learn at a share of the rate of all others. With a narrow network, adapters and network together are
+# less than 3 % of all weights.
+NARROW = {"network.width": 96}
 METHODS: dict[str, dict[str, Any]] = {
     name: {
-        "text.tuning": name, "learner.learning_rate": 1e-3, "learner.pretrained_rate": share, "validation.every": 100,
-    }
-    for name, share in (("full", 0.05), ("lora", 0.5), ("prefix", 3.0))
+        "text.tuning": name.partition("-")[0], "learner.learning_rate": 1e-3, "learner.pretrained_rate": share,
+        "validation.every": 100,
+    } | more
+    for name, share, more in (
+        ("full", 0.05, {}), ("lora", 0.5, {}), ("prefix", 3.0, {}), ("lora-narrow", 0.5, NARROW),
+        ("prefix-narrow", 3.0, NARROW | {"text.prefix": 32}),
+    )
 }  # fmt: skip
 
 
