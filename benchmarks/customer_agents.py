@@ -38,7 +38,7 @@ from seqel.texts.make import make_class_reader
 from text_choice import MODEL
 
 RESULTS = Path(__file__).parent / "results" / "customer-agents"
-SHIFTS = 400  # for each measurement
+SHIFTS = 1_000  # for each measurement
 TRUSTS = (0.6, 0.8, 1.0)
 DRIFT, DRIFTING = 0.25, ", faster drift"  # of the queue and the share out of scope; in training 0.08
 TRAINING: dict[str, Any] = {
@@ -78,7 +78,7 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
     print(f"recorded in {time.perf_counter() - began:.0f} s: {behaviour:.3f} per customer", file=sys.stderr, flush=True)
     on_validation = {
         trust: play(
-            service("validation"), Lookahead(service("validation"), classify, trust=trust), SHIFTS // 2, 1
+            service("validation"), Lookahead(service("validation"), classify, trust=trust), SHIFTS // 5, 1
         ).reward
         for trust in TRUSTS
     }

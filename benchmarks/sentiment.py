@@ -33,8 +33,8 @@ from seqel.texts.make import make_reader
 from text_choice import MODEL, choose, train_choice
 
 RESULTS = Path(__file__).parent / "results" / "sentiment"
-# The weights of the encoder learn at a share of the rate of all others. With a narrow network, adapters and network together are
-# less than 3 % of all weights.
+# The weights of the encoder learn at a share of the rate of all others. With a narrow network, adapters and network together
+# are less than 3 % of all weights.
 NARROW = {"network.width": 96}
 METHODS: dict[str, dict[str, Any]] = {
     name: {

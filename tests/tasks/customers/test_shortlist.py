@@ -60,6 +60,8 @@ def test_what_is_observed() -> None:
     belief = env.player.belief
     assert info == {"shortlist": np.argsort(-belief[:-1], kind="stable")[:3].tolist()}
     assert seen["probability"].tolist() == pytest.approx(sorted(belief[:-1], reverse=True)[:3], abs=1e-6)
+    said = env.player.evidence(next(iter(env.player.said)))
+    assert seen["sentence"].tolist() == pytest.approx(np.exp(said[[*info["shortlist"], -1]]).tolist(), abs=1e-6)
     assert seen["hand_over"].tolist() == pytest.approx([-0.3])
     right = info["shortlist"].index(env.service._customer.intent)
     seen, reward, _, _, info = env.step(right)
@@ -75,6 +77,7 @@ def test_an_offer_is_about_the_first_two() -> None:
         assert reward == -0.15 and seen["asked"] == 1
         wanted = env.service._customer.intent
         assert int(seen["reply"]) == (1 if wanted == first else 2 if wanted == second else 3)
+        assert not seen["sentence"].any()  # nothing was said
         if seen["reply"] != 3:
             assert seen["probability"].tolist() == [1.0, 0.0, 0.0] and env._ranked[0] == wanted
         env.step(env.hand_over)
