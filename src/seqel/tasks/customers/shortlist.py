@@ -40,8 +40,8 @@ class Shortlist(gymnasium.Wrapper[dict[str, Any], np.int64, dict[str, Any], np.i
     """`CustomerService` in which intents are chosen by their rank in a player's belief, for K ranks.
 
     Observation: "probability" of the K most probable intents, and "answer", the expected reward of the answer to each, (K,);
-    "sentence", the probability of each by the last sentence alone, and in the last place of being out of scope, (K + 1,), 0 if
-    nothing was said; "outside", the probability that the customer is out of scope, and "share", that of any customer;
+    "sentence", the probability of each by the last sentence alone, and in the last place of being out of scope, (K + 1,), 0
+    if nothing was said; "outside", the probability that the customer is out of scope, and "share", that of any customer;
     "hand_over", the reward of handing over now; and "reply", "outcome" and "asked" as in `CustomerService`.
 
     Actions: 0 to K - 1, answer as for the intent of this rank; K, ask an open question; K + 1, ask "did you mean A or B?"
@@ -65,7 +65,8 @@ class Shortlist(gymnasium.Wrapper[dict[str, Any], np.int64, dict[str, Any], np.i
         wrong = min(costs.wrong, float(env.wrong.min()))
         bounds = {
             "probability": (0.0, 1.0, self.size), "sentence": (0.0, 1.0, self.size + 1),
-            "answer": (wrong, costs.right, self.size), "outside": (0.0, 1.0, 1), "share": (0.0, 1.0, 1), "hand_over": (costs.escalation + min(costs.queue, 0.0), costs.escalation, 1),
+            "answer": (wrong, costs.right, self.size), "outside": (0.0, 1.0, 1), "share": (0.0, 1.0, 1),
+            "hand_over": (costs.escalation + min(costs.queue, 0.0), costs.escalation, 1),
         }  # fmt: skip
         self._boxes = {name: spaces.Box(low, high, (count,), np.float32) for name, (low, high, count) in bounds.items()}
         counts = {"reply": len(REPLIES), "outcome": len(OUTCOMES), "asked": 6}
