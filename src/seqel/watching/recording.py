@@ -24,7 +24,7 @@ SIZE = 0.45  # of a crisis, as the rule assumes
 THRESHOLDS = (1.0, 6.0)  # of the rule, drawn for each stream
 EAGER = (0.02, 0.1, 0.5)  # probability of an alert far above the threshold, drawn for each stream
 RARELY = 0.003  # probability of an alert far below
-# Share of the streams in which the rule is silent and only these rare alerts are given. Detectors are compared while nobody
+# Share of the streams in which the rule is silent and only these rare alerts are given. Detectors are compared while no one
 # answers their alerts; where each crisis in the data was soon followed by an alert, an agent had not learned what a long
 # crisis without one says about related companies.
 SILENT = 0.5

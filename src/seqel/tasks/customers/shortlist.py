@@ -1,6 +1,6 @@
 """Customer service with a classifier in front: the agent decides what to do about the most probable intents.
 
-With 77 or 150 intents, an agent that reads sentences spends its experience on telling intents apart, which a classifier
+With 77 or 150 intents, an agent that reads sentences spends its experience on distinguishing them, which a classifier
 learns from labelled sentences in seconds. Here the belief of a scripted player (`seqel.tasks.customers.players`) is what is
 observed, and an action is about an intent's rank in it. So what is learned holds for all intents, also for those that are
 added later.

@@ -13,7 +13,7 @@ from seqel import Agent
 from support_customers import corpus
 from tiny_models import tiny_encoder
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "customer_service.py"
+RECIPE = Path(__file__).parents[2] / "recipes" / "shortlist.py"
 
 
 def test_from_sentences_to_rewards(
@@ -32,7 +32,7 @@ def test_from_sentences_to_rewards(
             )
             rows.writerows([text, "", split] for text in data.out_of_scope[split])
     costs.write_text('[wrong_of]\n"card lost" = -5.0\n')
-    spec = importlib.util.spec_from_file_location("customer_service_recipe", RECIPE)
+    spec = importlib.util.spec_from_file_location("shortlist_recipe", RECIPE)
     assert spec is not None and spec.loader is not None
     recipe = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(recipe)
@@ -40,7 +40,7 @@ def test_from_sentences_to_rewards(
     monkeypatch.setattr(recipe, "SETTINGS", recipe.SETTINGS | small | {"replay.batch_tokens": 256})
     few = ["--shifts", "30", "--updates", "20", "--test-shifts", "4"]
     given = [str(sentences), "--costs", str(costs), "--model", str(tiny_encoder()), "--out", str(out), *few]
-    monkeypatch.setattr(sys, "argv", ["customer_service.py", *given])
+    monkeypatch.setattr(sys, "argv", ["shortlist.py", *given])
     recipe.main()
     said = capsys.readouterr().out
     assert "30 shifts recorded in" in said

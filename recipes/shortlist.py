@@ -1,6 +1,6 @@
 """From sentences with their intents to an agent that answers, asks or hands over: record shifts, train on them, measure.
 
-    python recipes/customer_service.py SENTENCES.csv [--costs costs.toml] [--out runs/service] [--shifts 20000]
+    python recipes/shortlist.py SENTENCES.csv [--costs costs.toml] [--out runs/service] [--shifts 20000]
 
 The file has the columns text and category (the intent). A classifier of the intents is fitted on the training sentences; a
 rule decides in simulated shifts, and the agent learns from these when to answer, to ask or to hand over. It is then measured
