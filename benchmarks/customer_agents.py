@@ -29,7 +29,7 @@ import seqel
 from customer_service import PARTS, READ, folder_of
 from measured import commit, measured
 from seqel.evaluation.statistics import bootstrap_interval
-from seqel.tasks.customers import Costs, CustomerService, Setting, Shortlist, classifier_of
+from seqel.tasks.customers import Costs, CustomerService, Ledger, ServiceMetrics, Setting, Shortlist, classifier_of
 from seqel.tasks.customers.players import Lookahead, play
 from seqel.tasks.customers.recording import record_shifts
 from seqel.tasks.customers.utterances import Split
@@ -66,6 +66,14 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
     reader = make_class_reader(encoder, CustomerService(data).labelled_texts())
     classify = classifier_of(reader, len(data.intents))
 
+    texts, labels = data.labelled("test")
+    said, inside = classify(texts), labels < len(data.intents)
+    accuracy = {
+        "in scope": float((said[inside, :-1].argmax(axis=1) == labels[inside]).mean()),
+        "out of scope": float((said[~inside].argmax(axis=1) == labels[~inside]).mean()) if (~inside).any() else None,
+        "in scope, if it may be out of scope": float((said[inside].argmax(axis=1) == labels[inside]).mean()),
+    }
+    print(f"accuracy of the classifier: {accuracy}", file=sys.stderr, flush=True)
     faster = replace(setting, drift=DRIFT)
 
     def service(split: Split, how: Setting = setting) -> CustomerService:
@@ -85,25 +93,29 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
     trust = max(on_validation, key=lambda one: on_validation[one])
     customers = service("test").customers
     stages: dict[str, Any] = {}
-    looked = {}
-    for drift, how in {"": setting, DRIFTING: faster}.items():
-        some = looked[drift] = play(
-            service("test", how), Lookahead(service("test", how), classify, trust=trust), SHIFTS, 1_000_000
-        ).rewards
+
+    def ledger(how: Setting, noted: list[dict[str, Any]]) -> Ledger:
+        return Ledger(shortlist("test", how), noted)
+
+    settings = {"": setting, DRIFTING: faster}
+    looked: dict[str, list[float]] = {}
+    for drift, how in settings.items():
+        played = play(service("test", how), Lookahead(service("test", how), classify, trust=trust), SHIFTS, 1_000_000)
+        looked[drift] = played.rewards
         stages[f"lookahead{drift}"] = {
-            "reward": float(np.mean(some)),
-            "interval": bootstrap_interval(some),
-            "trust": trust,
-        }
+            "reward": played.reward, "interval": bootstrap_interval(played.rewards), "trust": trust,
+            "metrics": asdict(ServiceMetrics.of(played.customers, costs)),
+        }  # fmt: skip
 
     def measure(stage: str, found: seqel.Agent) -> None:
-        for drift, how in {"": setting, DRIFTING: faster}.items():
-            played = seqel.evaluate(found, partial(shortlist, "test", how), SHIFTS, seed=1_000_000)
+        for drift, how in settings.items():
+            noted: list[dict[str, Any]] = []
+            played = seqel.evaluate(found, partial(ledger, how, noted), SHIFTS, seed=1_000_000)
             rewards = [one / customers for one in played.returns]
             gain = [one - other for one, other in zip(rewards, looked[drift], strict=True)]  # the same seeds of shifts
             stages[stage + drift] = {
                 "reward": float(np.mean(rewards)), "interval": bootstrap_interval(rewards), "gain": float(np.mean(gain)),
-                "gain_interval": bootstrap_interval(gain),
+                "gain_interval": bootstrap_interval(gain), "metrics": asdict(ServiceMetrics.of(noted, costs)),
             }  # fmt: skip
             print(f"{stage}{drift}: {stages[stage + drift]}", file=sys.stderr, flush=True)
 
@@ -121,8 +133,8 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
             measure("online", agent)
     return {
         "data": name, "without": without, "setting": asdict(setting), "seed": seed, "shifts": given.shifts,
-        "updates": given.updates, "online": given.online, "behaviour": behaviour, "stages": stages, "commit": commit(),
-        "seconds": time.perf_counter() - began,
+        "updates": given.updates, "online": given.online, "behaviour": behaviour, "accuracy": accuracy,
+        "stages": stages, "commit": commit(), "seconds": time.perf_counter() - began,
     }  # fmt: skip
 
 

@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 
 import seqel
-from seqel.evaluation.statistics import bootstrap_interval
-from seqel.tasks.customers import CustomerService, Shortlist, classifier_of, read_utterances
-from seqel.tasks.customers.players import Evidence, Lookahead, Player, play
+from seqel.tasks.customers import CustomerService, Ledger, ServiceMetrics, Shortlist, classifier_of, read_utterances
+from seqel.tasks.customers.players import Evidence, Lookahead, play
 from seqel.tasks.customers.recording import record_shifts
 from seqel.tasks.customers.utterances import Split
 from seqel.texts.config import TextConfig
@@ -59,19 +58,15 @@ def main() -> None:
     seconds = time.perf_counter() - began
     print(f"{options.shifts:,} shifts recorded in {seconds:.0f} s: {mean:.3f} per customer", flush=True)
     agent = seqel.train(data=recorded, steps=options.updates, settings=SETTINGS, out=options.out)
-    env, seed = service("test"), 1_000_000
-
-    def of(player: Player) -> list[float]:
-        return play(env, player, options.test_shifts, seed).rewards
-
-    played = seqel.evaluate(agent, lambda: shortlist("test"), options.test_shifts, seed=seed)
-    rewards = {
-        "always answers": of(Evidence(env, classify, least=-np.inf, most=0)),
-        "one-step lookahead": of(Lookahead(env, classify)), "agent": [one / env.customers for one in played.returns],
+    env, seed, noted = service("test"), 1_000_000, list[dict[str, Any]]()
+    rule, lookahead = Evidence(env, classify, least=-np.inf, most=0), Lookahead(env, classify)
+    seqel.evaluate(agent, lambda: Ledger(shortlist("test"), noted), options.test_shifts, seed=seed)
+    served = {
+        "always answers": play(env, rule, options.test_shifts, seed).customers,
+        "one-step lookahead": play(env, lookahead, options.test_shifts, seed).customers, "agent": noted,
     }  # fmt: skip
-    for name, some in rewards.items():
-        low, high = bootstrap_interval(some)
-        print(f"{name}: {np.mean(some):.3f} ({low:.3f} to {high:.3f}) per customer")
+    for name, customers in served.items():
+        print(f"\n{name}\n{ServiceMetrics.of(customers, env.costs)}")
 
 
 if __name__ == "__main__":

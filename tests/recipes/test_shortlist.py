@@ -45,5 +45,6 @@ def test_from_sentences_to_rewards(
     said = capsys.readouterr().out
     assert "30 shifts recorded in" in said
     for name in ("always answers", "one-step lookahead", "agent"):
-        assert f"{name}: " in said
+        assert f"\n{name}\nresolution " in said
+    assert said.count(f"customers                {4 * 8}\n") == 3  # the same number of each
     assert Agent.load(out).action_spec.actions == 6

@@ -250,13 +250,24 @@ class Played:
 
     reward: float
     rewards: list[float]  # of each shift, per customer
-    outcomes: dict[str, float]  # shares
-    asked: float
+    customers: list[dict[str, Any]]  # as `info["customer"]` describes them, for `ServiceMetrics`
+
+    @property
+    def outcomes(self) -> dict[str, float]:
+        """The share of each outcome."""
+        names = [one["outcome"] for one in self.customers]
+        return {name: names.count(name) / len(names) for name in OUTCOMES[1:]}
+
+    @property
+    def asked(self) -> float:
+        """The mean number of questions."""
+        return float(np.mean([one["asked"] for one in self.customers]))
 
 
 def play(env: CustomerService, player: Player, shifts: int, seed: int) -> Played:
     """Play whole shifts and return their result."""
-    rewards, outcomes, asked = [], dict.fromkeys(OUTCOMES[1:], 0.0), 0.0
+    rewards: list[float] = []
+    customers: list[dict[str, Any]] = []
     for shift in range(shifts):
         seen, _ = env.reset(seed=seed + shift)
         total, over, first = 0.0, False, True
@@ -264,7 +275,6 @@ def play(env: CustomerService, player: Player, shifts: int, seed: int) -> Played
             seen, reward, over, _, info = env.step(player.act(seen, first))
             total, first = total + reward, False
             if "customer" in info:
-                outcomes[info["customer"]["outcome"]] += 1.0 / (shifts * env.customers)
-                asked += info["customer"]["asked"] / (shifts * env.customers)
+                customers.append(info["customer"])
         rewards.append(total / env.customers)
-    return Played(float(np.mean(rewards)), rewards, outcomes, asked)
+    return Played(float(np.mean(rewards)), rewards, customers)

@@ -1,0 +1,80 @@
+"""What service teams measure: resolution, containment, escalations, turns, repeat contacts, cost per resolved contact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from seqel.errors import DataError
+from seqel.tasks.customers.costs import Costs
+
+__all__ = ["Ledger", "ServiceMetrics"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceMetrics:
+    """Figures of some customers; shares are of all of them."""
+
+    resolution: float  # answered rightly
+    containment: float  # never reached a person: answered, rightly or not, or left
+    false_containment: float  # contained and not resolved
+    escalations_needed: float  # handed over, and out of scope
+    escalations_not_needed: float  # handed over, though some answer would have been right
+    repeat_contacts: float  # answered wrongly or left, so they are expected to come back
+    turns: float  # mean number of things that the agent did for a customer: questions, and what ended it
+    cost_per_resolved: (
+        float  # what clarifications, escalations and failures cost, per customer resolved; infinity if none was
+    )
+    reward: float  # mean per customer
+    customers: int
+
+    @classmethod
+    def of(cls, customers: Sequence[Mapping[str, Any]], costs: Costs) -> ServiceMetrics:
+        """Return the figures of customers as `info["customer"]` describes them. Raises DataError if there is none."""
+        if not customers:
+            raise DataError("customers: expected at least one who is done, got none")
+        outcome = np.array([one["outcome"] for one in customers])
+        asked = np.array([one["asked"] for one in customers], np.float64)
+        right, wrong, left = (outcome == name for name in ("right", "wrong", "left"))
+        needed, not_needed = outcome == "handed over, out of scope", outcome == "handed over"
+        # the question at which a customer leaves costs nothing besides their leaving
+        reward = np.array([one["reward"] for one in customers]) + costs.clarification * (asked - left)
+        spent = costs.right * right.sum() - reward.sum()
+        return cls(
+            resolution=float(right.mean()), containment=float((right | wrong | left).mean()),
+            false_containment=float((wrong | left).mean()), escalations_needed=float(needed.mean()),
+            escalations_not_needed=float(not_needed.mean()), repeat_contacts=float((wrong | left).mean()),
+            turns=float((asked + ~left).mean()),
+            cost_per_resolved=float(spent / right.sum()) if right.any() else float("inf"), reward=float(reward.mean()),
+            customers=len(customers),
+        )  # fmt: skip
+
+    def __str__(self) -> str:
+        """Return a line for each figure."""
+        lines = []
+        for one in fields(self):
+            value, name = getattr(self, one.name), one.name.replace("_", " ")
+            number = one.name in ("turns", "cost_per_resolved", "reward")
+            lines.append(
+                f"{name:24} {value:,}" if one.name == "customers" else f"{name:24} {value:{'.3f' if number else '.1%'}}"
+            )
+        return "\n".join(lines)
+
+
+class Ledger(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Adds each customer who is done to a list, which several environments may share."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], customers: list[dict[str, Any]]) -> None:
+        super().__init__(env)
+        self.customers = customers
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take a step, and note the customer if one is done."""
+        found = self.env.step(action)
+        if "customer" in found[-1]:
+            self.customers.append(found[-1]["customer"])
+        return found
