@@ -1,6 +1,6 @@
 """A Q-network that watches opinions, beside the detectors of `opinion_detectors.py`, at the same number of false alarms.
 
-    SEQEL_DATA=/folder/of/data python benchmarks/opinion_agents.py [--setting full] [--streams 2000] [--seeds 0] [--table]
+    SEQEL_DATA=/folder/of/data python benchmarks/opinion_agents.py [--setting full] [--seeds 0] [--table]
 
 It learns offline from recorded streams of training sentences, in which a rule gave the alerts: CUSUM with a threshold of its
 own for each stream, at random near it and rarely anywhere. It reads each sentence as the log-probabilities of the sentiments
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 import seqel
 from measured import commit, measured
-from opinion_detectors import HOURS, ONSET, SETTINGS, figures, row, streams
+from opinion_detectors import BUDGETS, HEADER, HOURS, ONSET, SETTINGS, figures, row, streams
 from seqel.runs.run_config import CONFIG
 from seqel.tasks.opinion.measures import threshold_for
 from seqel.tasks.opinion.monitoring import Costs, OpinionMonitoring
@@ -46,7 +46,7 @@ LASTS, CRISES = 192.0, 0.7  # hours of a recorded stream; share with a crisis
 LATE = -0.5
 GROUP, ROWS = 4, 400  # companies that may be related; streams that are read at once
 TRAINING: dict[str, Any] = {
-    "network.width": 64, "network.layers": 2, "network.context": 256, "network.previous_reward": False,
+    "network.width": 64, "network.layers": 2, "network.heads": 2, "network.context": 256, "network.previous_reward": False,
     "objective.discount": 0.0, "objective.cql_alpha": 0.0, "replay.batch_tokens": 2_048, "validation.every": 500,
     "threads": 1, "device": "cpu",
 }  # fmt: skip
@@ -115,7 +115,7 @@ def run(setting: str, seed: int, count: int, updates: int, budget: float, change
         return found
 
     threshold = threshold_for(budget, calm["validation"], numbers("validation", calm["validation"]), HOURS)
-    on_test = figures(budget, threshold, calm["test"], numbers("test", calm["test"]), struck, numbers("test", struck))
+    on_test = figures(threshold, calm["test"], numbers("test", calm["test"]), struck, numbers("test", struck))
     return {
         "setting": setting, "seed": seed, "budget": budget, "streams": count, "messages": steps, "updates": updates,
         "settings": changes, "prepared": prepared, "seconds": seconds, "commit": commit(),
@@ -127,20 +127,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--setting", nargs="+", choices=SETTINGS, default=["full", "textbook"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--streams", type=int, help="recorded streams (1,000; textbook: 4,000)")
-    parser.add_argument("--updates", type=int, default=3_000)
+    parser.add_argument("--streams", type=int, help="recorded streams (6,000; textbook: 12,000)")
+    parser.add_argument("--updates", type=int, default=15_000)
     parser.add_argument("--budget", type=float, default=500.0, help="company-hours per false alarm")
     parser.add_argument("--set", nargs="+", default=[], metavar="SETTING=VALUE", help="changes to the settings")
     parser.add_argument("--table", action="store_true", help="print the finished runs instead of running any")
     given = parser.parse_args()
     changes = {key: json.loads(value) for key, _, value in (one.partition("=") for one in given.set)}
     RESULTS.mkdir(parents=True, exist_ok=True)
-    print(
-        "| setting | seed | updates | delay, hours (95 %) | missed | hours between false alarms | reward | with the "
-        "budget on test streams: delay (95 %) | reward |\n" + "|---" * 9 + "|"
-    )
+    print(f"| setting | seed | updates | {HEADER}\n" + "|---" * (7 + 2 * len(BUDGETS)) + "|")
     for setting in given.setting:
-        count = given.streams or (4_000 if setting == "textbook" else 1_000)
+        count = given.streams or (12_000 if setting == "textbook" else 6_000)
         for seed in given.seeds:
             path = RESULTS / f"{setting}-seed{seed}.json"
             one = measured(path, given.table, partial(run, setting, seed, count, given.updates, given.budget, changes))

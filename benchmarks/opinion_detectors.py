@@ -36,6 +36,7 @@ from text_choice import MODEL
 RESULTS = Path(__file__).parent / "results" / "opinion-detectors"
 SETTINGS = {"full": Setting(), "textbook": TEXTBOOK}
 ONSET, HOURS = 192.0, 288.0  # the rules that look at seven days know them when a crisis begins
+BUDGETS = (500.0, 1_000.0, 2_000.0)  # company-hours per false alarm, at which all are compared
 STREAMS = {"full": 100, "textbook": 800}  # of each kind
 
 
@@ -76,7 +77,6 @@ def streams(setting: str, split: Split, onset: float, seed: int) -> tuple[list[S
 
 
 def figures(
-    budget: float,
     threshold: float,
     calm: list[Stream],
     quiet: list[NDArray[np.float64]],
@@ -85,9 +85,9 @@ def figures(
 ) -> dict[str, Any]:
     """Return delays and false alarms on test streams, with the threshold that validation gave ("delay", "between").
 
-    "equal": with the threshold that has exactly the budget on the calm test streams, for comparing detectors whose false
-    alarms on test sentences differ. "reward": what the alerts in streams with a crisis are worth, per stream, in units of
-    `Costs`, without tiredness.
+    "equal": for each of `BUDGETS`, with the threshold that has exactly this budget on the calm test streams, for comparing
+    detectors whose false alarms on test sentences differ. "reward": what the alerts in streams with a crisis are worth, per
+    stream, in units of `Costs`, without tiredness.
     """
     costs = Costs()
 
@@ -96,17 +96,17 @@ def figures(
         total = costs.found * caught + costs.late * sum(alerts.delays) + costs.false_alarm * alerts.before
         return total / len(struck)
 
-    alerts, equal = (
-        measure(struck, found, one, HOURS) for one in (threshold, threshold_for(budget, calm, quiet, HOURS))
-    )
+    def of(alerts: Alerts) -> dict[str, Any]:
+        return {
+            "delay": alerts.mean, "interval": bootstrap_interval(alerts.delays), "reward": worth(alerts),
+            "before": alerts.before, "missed": alerts.missed / len(alerts.delays),
+        }  # fmt: skip
+
+    alerts = measure(struck, found, threshold, HOURS)
+    equal = {f"{one:g}": of(measure(struck, found, threshold_for(one, calm, quiet, HOURS), HOURS)) for one in BUDGETS}
     return {
-        "delay": alerts.mean, "interval": bootstrap_interval(alerts.delays), "median": float(np.median(alerts.delays)),
-        "missed": alerts.missed / len(alerts.delays), "before": alerts.before,
-        "between": hours_between_false_alarms(calm, quiet, threshold, HOURS), "crises": len(alerts.delays),
-        "reward": worth(alerts), "threshold": threshold,
-        "equal": {
-            "delay": equal.mean, "interval": bootstrap_interval(equal.delays), "reward": worth(equal), "before": equal.before,
-        },
+        **of(alerts), "median": float(np.median(alerts.delays)), "crises": len(alerts.delays), "threshold": threshold,
+        "between": hours_between_false_alarms(calm, quiet, threshold, HOURS), "equal": equal,
     }  # fmt: skip
 
 
@@ -140,17 +140,27 @@ def run(setting: str, seed: int, budget: float) -> dict[str, Any]:
         assert best is not None
         _, threshold, chosen = best
         quiet, loud = ([chosen(read) for read in some["test"][1]] for some in (calm, struck))
-        found[name] = figures(budget, threshold, calm["test"][0], quiet, struck["test"][0], loud)
+        found[name] = figures(threshold, calm["test"][0], quiet, struck["test"][0], loud)
     return {"setting": setting, "seed": seed, "budget": budget, "commit": commit(), "found": found}
 
 
+HEADER = "delay, hours (95 %) | missed | hours between false alarms | reward |" + "".join(
+    f" at {one:,.0f} hours on test streams: delay (95 %) | reward |" for one in BUDGETS
+)
+
+
 def row(one: dict[str, Any]) -> str:
-    """Return figures as cells of a table."""
-    delays = ["{:.1f} ({:.1f} to {:.1f})".format(some["delay"], *some["interval"]) for some in (one, one["equal"])]
-    return (
-        f"{delays[0]} | {one['missed']:.1%} | {one['between']:.0f} | {one['reward']:.2f} | {delays[1]} | "
-        f"{one['equal']['reward']:.2f}"
-    )
+    """Return figures as the cells of `HEADER`."""
+    delay = "{:.1f} ({:.1f} to {:.1f})".format
+    cells = [
+        delay(one["delay"], *one["interval"]),
+        f"{one['missed']:.1%}",
+        f"{one['between']:.0f}",
+        f"{one['reward']:.2f}",
+    ]
+    for some in one["equal"].values():
+        cells += [delay(some["delay"], *some["interval"]), f"{some['reward']:.2f}"]
+    return " | ".join(cells)
 
 
 def main() -> None:
@@ -161,10 +171,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the finished runs instead of running any")
     given = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
-    print(
-        "| setting | seed | detector | delay, hours (95 %) | missed | hours between false alarms | reward | with the "
-        "budget on test streams: delay (95 %) | reward |\n" + "|---" * 9 + "|"
-    )
+    print(f"| setting | seed | detector | {HEADER}\n" + "|---" * (7 + 2 * len(BUDGETS)) + "|")
     for setting in given.setting:
         for seed in given.seeds:
             path = RESULTS / f"{setting}-seed{seed}.json"
