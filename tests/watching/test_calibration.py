@@ -7,7 +7,7 @@ import pytest
 
 from seqel.errors import ConfigError
 from seqel.tasks.opinion.measures import hours_between_false_alarms
-from seqel.tasks.opinion.monitoring import ALERT, WAIT, OpinionMonitoring
+from seqel.tasks.opinion.monitoring import WAIT, OpinionMonitoring
 from seqel.tasks.opinion.stream import draw_stream
 from seqel.watching.calibration import STREAM, blank, calibrate, numbers_of, parse_budget, vectors_of, weights_of
 from support_opinion import opinions
@@ -33,25 +33,18 @@ def test_what_is_no_budget(text: str) -> None:
         parse_budget(text)
 
 
-@pytest.mark.parametrize("alerts", [False, True])
-def test_numbers_are_those_of_acting_alone(alerts: bool) -> None:
+def test_numbers_are_those_of_acting_alone() -> None:
     agent, rng = make_agent(), np.random.default_rng(0)
     streams = [draw_stream(rng, SETTING, 10.0, np.inf) for _ in range(3)]
-    found = waiting = numbers_of(agent, opinions(), "test", SETTING, streams, 10.0)
-    threshold = float(np.median(np.concatenate(waiting))) if alerts else np.inf
-    if alerts:
-        found = numbers_of(agent, opinions(), "test", SETTING, streams, 10.0, threshold)
-        assert not np.allclose(np.concatenate(found), np.concatenate(waiting))  # the agent sees its alerts
+    found = numbers_of(agent, opinions(), "test", SETTING, streams, 10.0)
     for place, stream in enumerate(streams):
         env, state = OpinionMonitoring(opinions(), "test", SETTING, hours=10.0), None
         seen, _ = env.reset(seed=place, options={"stream": stream})
-        action = WAIT
         for number in found[place]:
             batch = {name: [value] if name == "text" else np.asarray(value)[None] for name, value in seen.items()}
-            decision, state = agent.act(batch, state, previous_action=None if state is None else np.array([action]))
+            decision, state = agent.act(batch, state, previous_action=None if state is None else np.array([WAIT]))
             assert decision.q[0, 1] - decision.q[0, 0] == pytest.approx(number, abs=1e-5)
-            action = ALERT if number > threshold else WAIT
-            seen, *_ = env.step(action)
+            seen, *_ = env.step(WAIT)
 
 
 def test_the_threshold_keeps_its_budget() -> None:

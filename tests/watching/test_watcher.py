@@ -94,12 +94,25 @@ def test_alerts_name_what_raised_the_score(monkeypatch: pytest.MonkeyPatch) -> N
     assert list(watcher.alerts) == alerts
 
 
-def test_the_agent_observes_its_alerts() -> None:
+def test_the_agent_does_not_observe_its_alerts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that it is not silent after a false alarm, and numbers are those for which the threshold was set."""
+    some, found = messages(60, 24), []
+    for threshold in (-np.inf, np.inf):
+        numbers = heard(monkeypatch)
+        watcher = make_watcher(threshold=threshold, quiet=1.0)
+        alerts = watcher.read(some)
+        found.append([number for _, number in numbers])
+        assert bool(alerts) == (threshold == -np.inf)
+        monkeypatch.undo()
+    assert found[0] == found[1] and len(found[0]) == 60
+
+
+def test_when_the_last_alert_was() -> None:
     watcher = make_watcher(threshold=-np.inf, quiet=10.0)
     watcher.read([Message(START, "Acme", "a"), Message(START + 1.0, "Bolt", "b"), Message(START + 2.0, "Acme", "c")])
-    assert watcher.rows.alerted[0, :2].tolist() == [START, START + 1.0] and watcher._last_action.tolist() == [0]
+    assert watcher.rows.alerted[0, :2].tolist() == [START, START + 1.0]
     watcher.read([Message(START + 10.0, "Acme", "d")])
-    assert watcher.rows.alerted[0, 0] == START + 10.0 and watcher._last_action.tolist() == [1]
+    assert watcher.rows.alerted[0, 0] == START + 10.0
 
 
 @pytest.mark.parametrize("trunk", ["transformer", "gru"])
@@ -107,12 +120,12 @@ def test_it_continues_from_its_state(trunk: str, tmp_path: Any) -> None:
     from seqel.storage import load_tree, save_tree
 
     some = messages(400, 30)
-    whole = make_watcher(threshold=-1.3 if trunk == "transformer" else 0.0, quiet=1.0, trunk=trunk)
+    whole = make_watcher(threshold=-1.3 if trunk == "transformer" else -0.2, quiet=1.0, trunk=trunk)
     expected = [alert for piece in in_pieces(some, 50) for alert in whole.read(piece)]
-    first = make_watcher(threshold=-1.3 if trunk == "transformer" else 0.0, quiet=1.0, trunk=trunk)
+    first = make_watcher(threshold=-1.3 if trunk == "transformer" else -0.2, quiet=1.0, trunk=trunk)
     found = [alert for piece in in_pieces(some[:200], 50) for alert in first.read(piece)]
     save_tree(tmp_path / "state", first.state())
-    second = make_watcher(threshold=-1.3 if trunk == "transformer" else 0.0, quiet=1.0, trunk=trunk)
+    second = make_watcher(threshold=-1.3 if trunk == "transformer" else -0.2, quiet=1.0, trunk=trunk)
     second.restore(load_tree(tmp_path / "state"))
     found += [alert for piece in in_pieces(some[200:], 50) for alert in second.read(piece)]
     assert found == expected and len(found) > 20 and second.companies.busiest(40) == whole.companies.busiest(40)

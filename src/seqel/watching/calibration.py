@@ -81,21 +81,15 @@ def companies_of(agent: Agent) -> int:
 
 
 def numbers_of(
-    agent: Agent, opinions: Opinions, split: Split, setting: Setting, streams: Sequence[Stream], hours: float,
-    threshold: float = np.inf,
-) -> list[NDArray[np.float64]]:  # fmt: skip
-    """Return Q(alert) - Q(wait) after each message of each stream, (N,) each. Sentences are drawn.
-
-    The agent gives an alert where this is above `threshold`, and sees from then on that it did, as in `seqel watch`. With
-    infinity, it only ever waits.
-    """
+    agent: Agent, opinions: Opinions, split: Split, setting: Setting, streams: Sequence[Stream], hours: float
+) -> list[NDArray[np.float64]]:
+    """Return Q(alert) - Q(wait) after each message of each stream, if the agent only ever waits. Sentences are drawn."""
     envs = [OpinionMonitoring(opinions, split, setting, hours=hours) for _ in streams]
     seen = [
         env.reset(seed=place, options={"stream": one})[0]
         for place, (env, one) in enumerate(zip(envs, streams, strict=True))
     ]
     found = [np.zeros(len(one.time)) for one in streams]
-    last = np.full(len(streams), WAIT)
     state: AgentState | None = None
     for step in range(max(len(one.time) for one in streams)):
         going = [place for place, one in enumerate(streams) if step < len(one.time)]
@@ -103,12 +97,11 @@ def numbers_of(
         stacked = {name: values if name == "text" else np.stack(values) for name, values in batch.items()}
         rows = None if state is None else np.array(going)
         decision, state = agent.act(
-            stacked, state, reward=0.0, previous_action=None if step == 0 else last[going], rows=rows
+            stacked, state, reward=0.0, previous_action=None if step == 0 else np.full(len(going), WAIT), rows=rows
         )
         for row, place in enumerate(going):
-            number = found[place][step] = float(decision.q[row, ALERT] - decision.q[row, WAIT])
-            last[place] = ALERT if number > threshold else WAIT
-            seen[place] = envs[place].step(last[place])[0]
+            found[place][step] = decision.q[row, ALERT] - decision.q[row, WAIT]
+            seen[place] = envs[place].step(WAIT)[0]
     return found
 
 

@@ -77,7 +77,7 @@ class Rows:
             "company": company,
             "gap": log_hours(gap)[:, None],
             "same": log_hours(time - self.before[row, company])[:, None],
-            "alerted": log_hours(time - self.alerted[row, company])[:, None],
+            "alerted": log_hours(np.full(len(row), np.inf))[:, None],  # never: see `Watcher`
         }
         self.last[row] = self.before[row, company] = time
         return found

@@ -48,6 +48,9 @@ class Alert:
 class Watcher:
     """Reads messages in order of time. Related and unrelated companies, each with its own past; up to many thousands.
 
+    The agent is not shown its own alerts: it acts as if it had only ever waited, as when the threshold was set. An agent that
+    has given a false alarm and sees it takes the crisis for found, and is silent when one comes (docs/experiments.md).
+
     quiet: hours after an alert in which the same company gives no other.
 
     Raises ConfigError if the agent was not trained on opinion monitoring.
@@ -59,7 +62,6 @@ class Watcher:
         self.companies, self.topics = Trends(), Trends()
         self.alerts: deque[Alert] = deque(maxlen=LATEST)
         self._state: AgentState | None = None
-        self._last_action = np.zeros(0, np.int64)
         self._number: dict[str, float] = {}  # the latest of each company
         self._recent: dict[str, deque[tuple[float, float, str]]] = {}
 
@@ -98,10 +100,10 @@ class Watcher:
         seen = self.rows.observe(places, time)
         batch = {"text": flat["text"][wave], "company": seen.pop("company")[:, None], **seen}
         rows = places[:, 0]
+        waited = np.full(len(rows), WAIT)
         decision, self._state = self.agent.act(
-            FlatObservation(batch), self._state, reward=0.0, previous_action=self._last_action[rows], rows=rows
+            FlatObservation(batch), self._state, reward=0.0, previous_action=waited, rows=rows
         )
-        self._last_action[rows] = WAIT
         found: NDArray[np.float64] = (decision.q[:, ALERT] - decision.q[:, WAIT]).astype(np.float64)
         return found
 
@@ -114,7 +116,6 @@ class Watcher:
         if number <= threshold or message.time - self.rows.alerted[row, company] < self.quiet:
             return None
         self.rows.alerted[row, company] = message.time
-        self._last_action[row] = ALERT
         causes = sorted(recent, key=lambda one: -one[1])[:CAUSES]
         return Alert(message.time, message.company, number, threshold, tuple(sorted(causes)))
 
@@ -129,14 +130,13 @@ class Watcher:
                 _put(new.memory[name], tensor)
             new.last_action[:have], new.fresh[:have] = self._state.last_action, self._state.fresh
         self._state = new
-        self._last_action = np.concatenate([self._last_action, np.zeros(need - have, np.int64)])
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs to continue as if nothing had happened."""
         memory = self._state
         return {
             "rows": self.rows.state(), "companies": self.companies.state(), "topics": self.topics.state(),
-            "last_action": self._last_action, "number": dict(self._number),
+            "number": dict(self._number),
             "alerts": [[a.time, a.company, a.score, a.threshold, [list(one) for one in a.causes]] for a in self.alerts],
             "recent": {name: [list(one) for one in some] for name, some in self._recent.items()},
             "memory": None if memory is None else
@@ -148,7 +148,7 @@ class Watcher:
         self.rows.restore(state["rows"])
         self.companies.restore(state["companies"])
         self.topics.restore(state["topics"])
-        self._last_action, self._number = state["last_action"].copy(), dict(state["number"])
+        self._number = dict(state["number"])
         self._recent = {
             name: deque(((a, b, text) for a, b, text in some), maxlen=KEPT) for name, some in state["recent"].items()
         }
