@@ -1,6 +1,6 @@
 """From sentences with their sentiments to an agent that watches: record streams, train on them, watch messages.
 
-    python recipes/opinion.py SENTENCES.csv [--out runs/opinion] [--streams 2000] [--updates 5000]
+    python recipes/opinion.py SENTENCES.csv [--out runs/opinion] [--streams 6000] [--updates 15000]
 
 The file has the columns result (negative, neutral or positive) and content. A classifier of the sentiments is fitted on the
 training sentences; a rule (CUSUM with random thresholds) gives alerts in simulated streams, and the agent learns from these
@@ -15,16 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import seqel
-from seqel.tasks.opinion import OpinionMonitoring
+from seqel.tasks.opinion import Costs, OpinionMonitoring
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_class_reader
 from seqel.watching import record_streams
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 SETTINGS: dict[str, Any] = {
-    "network.width": 64, "network.layers": 2, "network.context": 256, "network.previous_reward": False,
+    "network.width": 64, "network.layers": 2, "network.heads": 2, "network.context": 256, "network.previous_reward": False,
     "objective.discount": 0.0, "objective.cql_alpha": 0.0, "replay.batch_tokens": 2_048,
 }  # fmt: skip
+# An hour of delay costs more than by default, so that each message teaches the network how probable a crisis is, and not only
+# the few at which an alert was given. The order of Q(alert) - Q(wait) stays the same; its threshold is set by `seqel watch`.
+COSTS = Costs(late=-0.5)
 
 
 def main() -> None:
@@ -34,11 +37,11 @@ def main() -> None:
     parser.add_argument("--model", default=MODEL, help="the encoder: a folder or an id of the Hugging Face hub")
     parser.add_argument("--out", type=Path, default=Path("runs/opinion"))
     parser.add_argument("--companies", type=int, default=4, help="that may be related, and share a row of the memory")
-    parser.add_argument("--streams", type=int, default=2_000, help="of 192 hours each")
-    parser.add_argument("--updates", type=int, default=5_000)
+    parser.add_argument("--streams", type=int, default=6_000, help="of 192 hours each")
+    parser.add_argument("--updates", type=int, default=15_000)
     options = parser.parse_args()
     env = OpinionMonitoring(
-        options.sentences, setting={"companies": options.companies}, hours=192.0, encoding=options.encoding
+        options.sentences, setting={"companies": options.companies}, costs=COSTS, hours=192.0, encoding=options.encoding
     )
     began = time.perf_counter()
     text = TextConfig(encoder="pretrained", model=options.model, length=64)
