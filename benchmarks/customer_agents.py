@@ -20,6 +20,7 @@ import tempfile
 import time
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
     customers = service("test").customers
     stages: dict[str, Any] = {}
 
-    def ledger(how: Setting, noted: list[dict[str, Any]]) -> Ledger:
+    def ledger(how: Setting, noted: dict[int, list[dict[str, Any]]]) -> Ledger:
         return Ledger(shortlist("test", how), noted)
 
     settings = {"": setting, DRIFTING: faster}
@@ -109,13 +110,14 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
 
     def measure(stage: str, found: seqel.Agent) -> None:
         for drift, how in settings.items():
-            noted: list[dict[str, Any]] = []
+            noted: dict[int, list[dict[str, Any]]] = {}
             played = seqel.evaluate(found, partial(ledger, how, noted), SHIFTS, seed=1_000_000)
             rewards = [one / customers for one in played.returns]
             gain = [one - other for one, other in zip(rewards, looked[drift], strict=True)]  # the same seeds of shifts
             stages[stage + drift] = {
                 "reward": float(np.mean(rewards)), "interval": bootstrap_interval(rewards), "gain": float(np.mean(gain)),
-                "gain_interval": bootstrap_interval(gain), "metrics": asdict(ServiceMetrics.of(noted, costs)),
+                "gain_interval": bootstrap_interval(gain),
+                "metrics": asdict(ServiceMetrics.of(chain(*noted.values()), costs)),
             }  # fmt: skip
             print(f"{stage}{drift}: {stages[stage + drift]}", file=sys.stderr, flush=True)
 

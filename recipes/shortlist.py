@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,13 @@ def main() -> None:
     seconds = time.perf_counter() - began
     print(f"{options.shifts:,} shifts recorded in {seconds:.0f} s: {mean:.3f} per customer", flush=True)
     agent = seqel.train(data=recorded, steps=options.updates, settings=SETTINGS, out=options.out)
-    env, seed, noted = service("test"), 1_000_000, list[dict[str, Any]]()
+    env, seed, noted = service("test"), 1_000_000, dict[int, list[dict[str, Any]]]()
     rule, lookahead = Evidence(env, classify, least=-np.inf, most=0), Lookahead(env, classify)
     seqel.evaluate(agent, lambda: Ledger(shortlist("test"), noted), options.test_shifts, seed=seed)
     served = {
         "always answers": play(env, rule, options.test_shifts, seed).customers,
-        "one-step lookahead": play(env, lookahead, options.test_shifts, seed).customers, "agent": noted,
+        "one-step lookahead": play(env, lookahead, options.test_shifts, seed).customers,
+        "agent": list(chain(*noted.values())),
     }  # fmt: skip
     for name, customers in served.items():
         print(f"\n{name}\n{ServiceMetrics.of(customers, env.costs)}")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import pytest
 
+import seqel
 from seqel.errors import DataError
+from seqel.networks.config import NetworkConfig
+from seqel.networks.qnetwork import QNetwork
+from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.tasks.customers import CustomerService, Ledger, ServiceMetrics, Shortlist
 from seqel.tasks.customers.costs import Costs
 from seqel.tasks.customers.players import Evidence, Lookahead, play
@@ -54,7 +59,7 @@ def test_figures_agree_with_rewards() -> None:
 
 
 def test_a_ledger_notes_each_customer_once() -> None:
-    noted: list[dict[str, object]] = []
+    noted: dict[int, list[dict[str, object]]] = {}
     env = Ledger(Shortlist(CustomerService(corpus(), "test", COSTS), partial(Evidence, classifier=classify)), noted)
     total = 0.0
     env.action_space.seed(0)
@@ -64,5 +69,31 @@ def test_a_ledger_notes_each_customer_once() -> None:
         while not over:
             _, reward, over, _, _ = env.step(int(env.action_space.sample()))
             total += reward
-    assert len(noted) == 5 * 8
-    assert ServiceMetrics.of(noted, COSTS).reward == pytest.approx(total / 40)
+    env.reset(seed=0)  # is not finished
+    env.step(0)
+    assert list(noted) == [0, 1, 2, 3, 4] and {len(some) for some in noted.values()} == {8}
+    assert ServiceMetrics.of(chain(*noted.values()), COSTS).reward == pytest.approx(total / 40)
+
+
+def test_shifts_that_are_played_twice_count_once() -> None:
+    def make() -> Shortlist:
+        return Shortlist(CustomerService(corpus(), "test", COSTS), partial(Evidence, classifier=classify))
+
+    noted: dict[int, list[dict[str, object]]] = {}
+    env = make()
+    spec, action = ObservationSpec.from_space(env.observation_space), ActionSpec.from_space(env.action_space)
+    network = QNetwork(NetworkConfig(width=16, layers=1, heads=2, context=8), spec, action).eval()
+    played = seqel.evaluate(seqel.Agent(network), lambda: Ledger(make(), noted), 40, seed=0)  # 32 environments
+    assert sorted(noted) == list(range(40))
+    reward = ServiceMetrics.of(chain(*noted.values()), COSTS).reward
+    assert reward == pytest.approx(played.mean / 8)
+
+
+def test_without_seeds_each_shift_is_another_one() -> None:
+    noted: dict[int, list[dict[str, object]]] = {}
+    env = Ledger(CustomerService(corpus(), "test", COSTS), noted)
+    for _ in range(3):
+        env.reset()
+        while not env.step(0)[2]:
+            pass
+    assert list(noted) == [-1, -2, -3]

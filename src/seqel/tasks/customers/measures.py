@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -33,8 +33,9 @@ class ServiceMetrics:
     customers: int
 
     @classmethod
-    def of(cls, customers: Sequence[Mapping[str, Any]], costs: Costs) -> ServiceMetrics:
+    def of(cls, customers: Iterable[Mapping[str, Any]], costs: Costs) -> ServiceMetrics:
         """Return the figures of customers as `info["customer"]` describes them. Raises DataError if there is none."""
+        customers = list(customers)
         if not customers:
             raise DataError("customers: expected at least one who is done, got none")
         outcome = np.array([one["outcome"] for one in customers])
@@ -66,15 +67,31 @@ class ServiceMetrics:
 
 
 class Ledger(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Adds each customer who is done to a list, which several environments may share."""
+    """Adds the customers of each finished shift to a dict, by the seed of the shift. Several environments may share it.
 
-    def __init__(self, env: gymnasium.Env[Any, Any], customers: list[dict[str, Any]]) -> None:
+    `seqel.evaluate` plays some shifts twice, because it steps all its environments until the last one is done. By their seed
+    they count once.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], shifts: dict[int, list[dict[str, Any]]]) -> None:
         super().__init__(env)
-        self.customers = customers
+        self.shifts = shifts
+        self._seed: int | None = None
+        self._customers: list[dict[str, Any]] = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start a shift."""
+        self._seed, self._customers = seed, []
+        return self.env.reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step, and note the customer if one is done."""
         found = self.env.step(action)
         if "customer" in found[-1]:
-            self.customers.append(found[-1]["customer"])
+            self._customers.append(found[-1]["customer"])
+        if found[2]:
+            key = (
+                -1 - len(self.shifts) if self._seed is None else self._seed
+            )  # without a seed, each shift is another one
+            self.shifts[key] = self._customers
         return found
