@@ -268,9 +268,10 @@ def test_the_schedules_by_hand() -> None:
     linear = LearnerConfig(learning_rate=1.0, warmup=10, final_fraction=0.2)
     assert rate_at(0, 0.0, linear) == pytest.approx(0.1)
     assert rate_at(9, 0.0, linear) == pytest.approx(1.0)
-    slow = dataclasses.replace(linear, warmup=10_000, schedule="constant")
+    slow = dataclasses.replace(linear, warmup=10_000, final_fraction=1.0)
     assert rate_at(4, 0.05, slow) == pytest.approx(0.25)  # of a run of 100 updates, warm-up takes 20
     assert rate_at(19, 0.2, slow) == pytest.approx(1.0)
+    assert rate_at(19, 0.2, dataclasses.replace(slow, schedule="constant")) == pytest.approx(0.002)  # for any total
     assert rate_at(500, 0.5, linear) == pytest.approx(0.6)
     assert rate_at(500, 1.0, linear) == pytest.approx(0.2)
     cosine = dataclasses.replace(linear, schedule="cosine")

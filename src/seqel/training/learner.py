@@ -289,12 +289,13 @@ class Learner:
 def rate_at(update: int, progress: float, config: LearnerConfig) -> float:
     """Return the learning rate: linear warm-up over updates, then constant, linear or cosine decay to `final_fraction`.
 
-    Warm-up takes at most a fifth of the run. A short run would otherwise end before it has learned anything.
+    Warm-up takes at most a fifth of the run. A short run would otherwise end before it has learned anything. With a constant
+    schedule it does not, because nothing there depends on how long the run is.
     """
-    warm = max((update + 1) / max(1, config.warmup), progress / WARM)
-    rate = config.learning_rate * min(1.0, warm)
+    warm = (update + 1) / max(1, config.warmup)
     if config.schedule == "constant":
-        return rate
+        return config.learning_rate * min(1.0, warm)
+    rate = config.learning_rate * min(1.0, max(warm, progress / WARM))
     left = 1 - progress if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
     return rate * (config.final_fraction + (1 - config.final_fraction) * left)
 

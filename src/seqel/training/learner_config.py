@@ -33,7 +33,8 @@ class LearnerConfig:
     )
     warmup: int = setting(
         200,
-        "Updates over which the learning rate rises linearly from 0; at most a fifth of the run.",
+        "Updates over which the learning rate rises linearly from 0; at most a fifth of the run, unless `schedule` is "
+        "'constant'.",
         unit="updates",
         ge=0,
     )
