@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from seqel.errors import ConfigError, SpaceError
+from seqel.errors import ConfigError, EnvironmentFault, SpaceError
 from seqel.tasks.customers import CustomerService, Shortlist, classifier_of, shortlist
 from seqel.tasks.customers.costs import Costs
 from seqel.tasks.customers.players import FLOOR, Evidence, Lookahead, play
@@ -91,6 +91,9 @@ def test_sizes_that_are_refused(size: Any) -> None:
 
 def test_actions_that_are_refused() -> None:
     env = environment()
+    for action in (0, env.ask, env.offer):
+        with pytest.raises(EnvironmentFault, match="expected a reset before this step"):
+            env.step(action)
     env.reset(seed=0)
     with pytest.raises(SpaceError, match="expected an action from 0 to 5, got 6"):
         env.step(6)

@@ -47,7 +47,8 @@ class Shortlist(gymnasium.Wrapper[dict[str, Any], np.int64, dict[str, Any], np.i
     Actions: 0 to K - 1, answer as for the intent of this rank; K, ask an open question; K + 1, ask "did you mean A or B?"
     about the first two; K + 2, hand over. `info["shortlist"]` has the numbers of the K intents.
 
-    env: the service, not yet in a shift. player: its belief is followed, its decisions are not used. size: K.
+    env: the service, not yet in a shift. player: makes a player for it, whose belief is followed; its decisions are not used.
+    size: K.
 
     Raises ConfigError (K is below 2 or above the number of intents), otherwise as `CustomerService`.
     """
@@ -66,7 +67,7 @@ class Shortlist(gymnasium.Wrapper[dict[str, Any], np.int64, dict[str, Any], np.i
         bounds = {
             "probability": (0.0, 1.0, self.size), "sentence": (0.0, 1.0, self.size + 1),
             "answer": (wrong, costs.right, self.size), "outside": (0.0, 1.0, 1), "share": (0.0, 1.0, 1),
-            "hand_over": (costs.escalation + min(costs.queue, 0.0), costs.escalation, 1),
+            "hand_over": (costs.escalation + costs.queue, costs.escalation, 1),
         }  # fmt: skip
         self._boxes = {name: spaces.Box(low, high, (count,), np.float32) for name, (low, high, count) in bounds.items()}
         counts = {"reply": len(REPLIES), "outcome": len(OUTCOMES), "asked": 6}
@@ -74,7 +75,7 @@ class Shortlist(gymnasium.Wrapper[dict[str, Any], np.int64, dict[str, Any], np.i
             self._boxes | {name: spaces.Discrete(count) for name, count in counts.items()}
         )
         self.action_space = spaces.Discrete(self.size + 3)
-        self._ranked: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._ranked: NDArray[np.int64] = np.arange(self.size)  # until a shift begins
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         seen, _ = self.env.reset(seed=seed, options=options)
@@ -139,6 +140,8 @@ def make_shortlist(
     utterances: Utterances | str | Path | None = None, model: str = "", size: int = 3, **service: Any
 ) -> Shortlist:
     """Make a shortlist of a lookahead's belief, whose classifier is fitted on the training sentences.
+
+    The belief knows the probabilities of the service's setting; what to do about it is left to the agent.
 
     utterances and others: as in `CustomerService`. model: the frozen encoder of the classifier, a folder or an id of the hub.
 
