@@ -36,6 +36,8 @@ def test_a_repeated_sentence_stays_in_the_first_split() -> None:
 
 
 def test_what_lacks_sentences_is_refused() -> None:
+    with pytest.raises(DataError, match="expected sentences of at least one intent, got none"):
+        Utterances.of({split: [] for split in SPLITS})
     with pytest.raises(DataError, match="expected a sentence of 'y' in each split, got none in 'validation'"):
         Utterances.of({"train": [("a", "x"), ("b", "y")], "validation": [("c", "x")], "test": [("d", "x"), ("e", "y")]})
     same = dict.fromkeys(SPLITS, (("a",),))

@@ -36,7 +36,7 @@ Said = tuple[str, str]  # a sentence and the name of its intent
 class Utterances:
     """Sentences by intent.
 
-    Raises DataError if a split has no sentence of some intent, or if two splits share a sentence.
+    Raises DataError if there is no intent, a split has no sentence of some intent, or two splits share a sentence.
     """
 
     intents: tuple[str, ...]
@@ -44,6 +44,8 @@ class Utterances:
     out_of_scope: Mapping[Split, tuple[str, ...]]
 
     def __post_init__(self) -> None:
+        if not self.intents:
+            raise DataError("utterances: expected sentences of at least one intent, got none")
         for split in SPLITS:
             for intent, sentences in zip(self.intents, self.by_intent[split], strict=True):
                 if not sentences:
