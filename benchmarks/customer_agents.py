@@ -28,7 +28,7 @@ import numpy as np
 
 import seqel
 from customer_service import PARTS, READ, folder_of
-from measured import commit, measured
+from measured import commit, measured, show
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.tasks.customers import Costs, CustomerService, Ledger, ServiceMetrics, Setting, Shortlist, classifier_of
 from seqel.tasks.customers.players import Lookahead, play
@@ -47,13 +47,6 @@ TRAINING: dict[str, Any] = {
     "objective.lambda_": 0.0, "objective.cql_alpha": 0.0, "validation.every": 500, "threads": 1, "device": "cpu",
     "checkpoint_every": 0,
 }  # fmt: skip
-
-
-def show(record: Any) -> None:
-    """Print a validation."""
-    if record.validation is not None:
-        found = f"{record.validation.mean:.4f}"
-        print(f"{record.steps or record.updates:,} {record.seconds:.0f} s: {found}", file=sys.stderr, flush=True)
 
 
 def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:

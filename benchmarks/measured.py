@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["commit", "measured"]
+__all__ = ["commit", "measured", "show"]
 
 
 def commit() -> str:
@@ -30,3 +31,10 @@ def measured(path: Path, only_read: bool, measure: Callable[[], dict[str, Any]])
         path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return result
+
+
+def show(record: Any) -> None:
+    """Print the validation in a training's record, if it has one."""
+    if record.validation is not None:
+        found = f"{record.validation.mean:.4f}"
+        print(f"{record.steps or record.updates:,} {record.seconds:.0f} s: {found}", file=sys.stderr, flush=True)

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import seqel
-from measured import commit, measured
+from measured import commit, measured, show
 from opinion_detectors import BUDGETS, HEADER, HOURS, ONSET, SETTINGS, figures, row, streams
 from seqel.runs.run_config import CONFIG
 from seqel.tasks.opinion.measures import threshold_for
@@ -50,16 +50,6 @@ TRAINING: dict[str, Any] = {
     "objective.discount": 0.0, "objective.cql_alpha": 0.0, "replay.batch_tokens": 2_048, "validation.every": 500,
     "threads": 1, "device": "cpu",
 }  # fmt: skip
-
-
-def show(record: Any) -> None:
-    """Print a validation."""
-    if record.validation is not None:
-        print(
-            f"{record.updates:,} updates {record.seconds:.0f} s: {record.validation.mean:.4f}",
-            file=sys.stderr,
-            flush=True,
-        )
 
 
 def groups_of(some: list[Stream]) -> list[tuple[int, NDArray[np.int64], Stream]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -12,9 +11,8 @@ import pytest
 
 from seqel.cli.main import main
 from support_opinion import opinions
+from support_recipes import load_recipe
 from tiny_models import tiny_encoder
-
-RECIPE = Path(__file__).parents[2] / "recipes" / "opinion.py"
 
 
 def test_from_sentences_to_alerts(
@@ -29,10 +27,7 @@ def test_from_sentences_to_alerts(
         rows.writerow(["result", "content"])
         for place, name in enumerate(("negative", "neutral", "positive")):
             rows.writerows([name, text] for split in some for text in some[split][place])
-    spec = importlib.util.spec_from_file_location("opinion_recipe", RECIPE)
-    assert spec is not None and spec.loader is not None
-    recipe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(recipe)
+    recipe = load_recipe("opinion")
     small = {
         "network.width": 16,
         "network.layers": 1,

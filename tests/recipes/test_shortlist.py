@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -11,9 +10,8 @@ import pytest
 
 from seqel import Agent
 from support_customers import corpus
+from support_recipes import load_recipe
 from tiny_models import tiny_encoder
-
-RECIPE = Path(__file__).parents[2] / "recipes" / "shortlist.py"
 
 
 def test_from_sentences_to_rewards(
@@ -32,10 +30,7 @@ def test_from_sentences_to_rewards(
             )
             rows.writerows([text, "", split] for text in data.out_of_scope[split])
     costs.write_text('[wrong_of]\n"card lost" = -5.0\n')
-    spec = importlib.util.spec_from_file_location("shortlist_recipe", RECIPE)
-    assert spec is not None and spec.loader is not None
-    recipe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(recipe)
+    recipe = load_recipe("shortlist")
     small = {"network.width": 16, "network.layers": 1, "network.context": 16, "learner.compile": "off"}
     monkeypatch.setattr(recipe, "SETTINGS", recipe.SETTINGS | small | {"replay.batch_tokens": 256})
     few = ["--shifts", "30", "--updates", "20", "--test-shifts", "4"]

@@ -41,14 +41,15 @@ class ServiceMetrics:
         outcome = np.array([one["outcome"] for one in customers])
         asked = np.array([one["asked"] for one in customers], np.float64)
         right, wrong, left = (outcome == name for name in ("right", "wrong", "left"))
+        failed = float((wrong | left).mean())
         needed, not_needed = outcome == "handed over, out of scope", outcome == "handed over"
         # the question at which a customer leaves costs nothing besides their leaving
         reward = np.array([one["reward"] for one in customers]) + costs.clarification * (asked - left)
         spent = costs.right * right.sum() - reward.sum()
         return cls(
             resolution=float(right.mean()), containment=float((right | wrong | left).mean()),
-            false_containment=float((wrong | left).mean()), escalations_needed=float(needed.mean()),
-            escalations_not_needed=float(not_needed.mean()), repeat_contacts=float((wrong | left).mean()),
+            false_containment=failed, escalations_needed=float(needed.mean()),
+            escalations_not_needed=float(not_needed.mean()), repeat_contacts=failed,
             turns=float((asked + ~left).mean()),
             cost_per_resolved=float(spent / right.sum()) if right.any() else float("inf"), reward=float(reward.mean()),
             customers=len(customers),

@@ -68,12 +68,12 @@ class Player(ABC):
             return self.pair[0 if seen["choose"] == FIRST else 1]
         choice = self.decide(seen)
         if choice == self.env.offer:
-            self.pair = self.top_two().tolist()
+            self.pair = self.likeliest(2).tolist()
         return choice
 
-    def top_two(self) -> NDArray[np.int64]:
-        """Return the two most probable intents, (2,)."""
-        found: NDArray[np.int64] = np.argsort(-self.belief[:-1], kind="stable")[:2]
+    def likeliest(self, count: int) -> NDArray[np.int64]:
+        """Return the most probable intents, (count,), the most probable one first."""
+        found: NDArray[np.int64] = np.argsort(-self.belief[:-1], kind="stable")[:count]
         return found
 
     def evidence(self, sentence: str) -> NDArray[np.float64]:
@@ -233,7 +233,7 @@ class Lookahead(Evidence):
 
     def _pair(self, over: float) -> float:
         """Return the value of a reply to "did you mean A or B?", or of what is said after a change of mind."""
-        pair, changes = self.top_two(), self.env.setting.changes * float(self.belief[:-1].sum())
+        pair, changes = self.likeliest(2), self.env.setting.changes * float(self.belief[:-1].sum())
         left = self._mixed(self.belief) - changes * self.scoped  # of those who have not changed their mind
         known = float(left[pair].sum())
         left[pair] = 0.0

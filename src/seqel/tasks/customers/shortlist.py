@@ -101,7 +101,7 @@ class Shortlist(gymnasium.Wrapper[dict[str, Any], np.int64, dict[str, Any], np.i
         player = self.player
         player.follow(seen, first)
         belief = player.belief
-        self._ranked = np.argsort(-belief[:-1], kind="stable")[: self.size]
+        self._ranked = player.likeliest(self.size)
         places = [*self._ranked.tolist(), -1]
         heard = np.exp(player.evidence(seen["said"])[places]) if seen["said"] else np.zeros(len(places))
         numbers = {
