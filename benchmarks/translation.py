@@ -62,7 +62,9 @@ def splits(pair: str) -> dict[str, Pairs]:
             for source, target in zip(*sides, strict=True):
                 found[name][source.strip()].append(target.strip())
     else:
-        for line in (folder / "tatoeba-en-zh" / "cmn.tsv").read_text(encoding="utf-8-sig").splitlines():
+        for line in (folder / "tatoeba-en-zh" / "cmn.tsv").read_text(encoding="utf-8-sig").split("\n"):
+            if "\t" not in line:  # the end of the file
+                continue
             source, target = line.split("\t")[:2]
             part = zlib.crc32(source.encode()) % 20
             found[{0: "val", 1: "test"}.get(part, "train")][source.strip()].append(target.strip())
