@@ -31,7 +31,7 @@ from seqel.runs.run_config import CONFIG
 from seqel.tasks.opinion.measures import threshold_for
 from seqel.tasks.opinion.monitoring import Costs, OpinionMonitoring
 from seqel.tasks.opinion.sentences import SPLITS, Split, read_opinions
-from seqel.tasks.opinion.stream import Stream
+from seqel.tasks.opinion.stream import Stream, part_of
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_class_reader
 from seqel.watching.calibration import numbers_of
@@ -63,12 +63,7 @@ def groups_of(some: list[Stream]) -> list[tuple[int, NDArray[np.int64], Stream]]
         while left:
             group = [left[0], *(other for other in left[1:] if stream.related[left[0], other])]
             left = [one for one in left if one not in group]
-            places = np.flatnonzero(np.isin(stream.company, group))
-            part = Stream(
-                stream.time[places], np.searchsorted(group, stream.company[places]), stream.sentiment[places],
-                stream.onset[group], stream.related[np.ix_(group, group)],
-            )  # fmt: skip
-            found.append((number, places, part))
+            found.append((number, *part_of(stream, group)))
     return found
 
 

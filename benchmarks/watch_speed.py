@@ -67,7 +67,7 @@ def run(messages: int, companies: int, encoder: str, context: int) -> dict[str, 
     rng = np.random.default_rng(0)
     times = 1.8e9 + np.sort(rng.uniform(0.0, 7 * 86_400.0, messages))
     about, what = rng.integers(companies, size=messages), rng.integers(len(texts), size=messages)
-    calibration = Calibration(6.0, 500.0, sentiments_of(agent, opinions), weights_of(agent))
+    calibration = Calibration(6.0, 6.0, 500.0, sentiments_of(agent, opinions), weights_of(agent))
     seen: list[tuple[int, float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "messages.jsonl"

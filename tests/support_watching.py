@@ -36,14 +36,18 @@ def make_agent(**changes: Any) -> Agent:
 
 def make_watcher(threshold: float = np.inf, quiet: float = 24.0, **changes: Any) -> Watcher:
     agent = make_agent(**changes)
-    return Watcher(agent, Calibration(threshold, 500.0, sentiments_of(agent, opinions()), weights_of(agent)), quiet)
+    sentiment = sentiments_of(agent, opinions())
+    return Watcher(agent, Calibration(threshold, threshold, 500.0, sentiment, weights_of(agent)), quiet)
 
 
 def messages(count: int, companies: int, seed: int = 0) -> list[Message]:
+    """Messages about companies, every other of which is in a group."""
     rng = np.random.default_rng(seed)
     times = START + np.sort(rng.uniform(0.0, 40.0, count))
     words = list(WORDS.values())
-    return [
-        Message(float(time), f"Firm {rng.integers(companies)}", f"{words[rng.integers(3)]} grow at {rng.integers(9)}")
-        for time in times
-    ]
+    found = []
+    for time in times:
+        number = int(rng.integers(companies))
+        text = f"{words[rng.integers(3)]} grow at {rng.integers(9)}"
+        found.append(Message(float(time), f"Firm {number}", text, group="" if number % 2 else "even"))
+    return found

@@ -8,7 +8,7 @@ import pytest
 from seqel.errors import ConfigError
 from seqel.tasks.opinion.measures import hours_between_false_alarms
 from seqel.tasks.opinion.monitoring import WAIT, OpinionMonitoring
-from seqel.tasks.opinion.stream import draw_stream
+from seqel.tasks.opinion.stream import draw_stream, part_of
 from seqel.watching.calibration import STREAM, blank, calibrate, numbers_of, parse_budget, vectors_of, weights_of
 from support_opinion import opinions
 from support_watching import SETTING, make_agent
@@ -56,6 +56,10 @@ def test_the_threshold_keeps_its_budget() -> None:
     fresh = [draw_stream(rng, SETTING, STREAM, np.inf) for _ in range(12)]
     numbers = numbers_of(agent, opinions(), "validation", SETTING, fresh, STREAM)
     assert 70.0 < hours_between_false_alarms(fresh, numbers, found.threshold, STREAM) < 140.0
+    single = [part_of(stream, [company])[1] for stream in fresh for company in range(SETTING.companies)]
+    numbers = numbers_of(agent, opinions(), "validation", SETTING, single, STREAM)
+    assert found.alone != found.threshold
+    assert 70.0 < hours_between_false_alarms(single, numbers, found.alone, STREAM) < 140.0
     agent.network.head.scale.data += 1.0
     assert weights_of(agent) != found.agent
 

@@ -19,14 +19,15 @@ SOME = messages(240, 12)
 
 
 def line(message: Message) -> str:
-    return json.dumps({"time": message.time * 3600.0, "company": message.company, "text": message.text}) + "\n"
+    named = {"company": message.company, "text": message.text, "group": message.group}
+    return json.dumps({"time": message.time * 3600.0, **named}) + "\n"
 
 
 def session(
     folder: Path, notes: list[str] | None = None, source: str | None = "in.jsonl", name: str = "state"
 ) -> Session:
     """A session whose agent gives many alerts."""
-    watcher = make_watcher(threshold=-1.3, quiet=1.0)
+    watcher = make_watcher(threshold=-1.8, quiet=1.0)
     path, heard = None if source is None else folder / source, [] if notes is None else notes
     return Session(watcher, folder / name, path, folder / f"{name}.alerts", heard.append)
 

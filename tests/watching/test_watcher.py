@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def test_numbers_are_those_in_the_environment(monkeypatch: pytest.MonkeyPatch) -
     seen, _ = env.reset(seed=0, options={"stream": stream})
     some = []
     for time, one in zip(stream.time, company, strict=True):
-        some.append(Message(START + time, str(one), seen["text"]))
+        some.append(Message(START + time, str(one), seen["text"], group="all"))
         seen, *_ = env.step(0)
     watcher = make_watcher()
     found = heard(monkeypatch)
@@ -77,6 +78,28 @@ def test_pieces_of_any_size(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
         numbers = [[number for company, number in which if company == name] for which in (found, expected)]
         np.testing.assert_allclose(numbers[0], numbers[1], atol=1e-5)
     assert one.companies.busiest(5) == whole.companies.busiest(5)
+
+
+def test_a_company_without_a_group_is_read_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = messages(120, 5)
+    watcher = make_watcher()
+    found = heard(monkeypatch)
+    watcher.read(some)
+    expected = [number for company, number in found if company == "Firm 3"]
+    found.clear()
+    make_watcher().read([message for message in some if message.company == "Firm 3"])
+    np.testing.assert_allclose([number for _, number in found], expected, atol=1e-5)
+
+
+def test_single_companies_have_their_own_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    watcher = make_watcher()
+    watcher.calibration = replace(watcher.calibration, threshold=1.0, alone=2.0)
+    monkeypatch.setattr(watcher, "_step", lambda _, places, *rest: np.full(len(places), 1.5))
+    some = [Message(START, "Acme", "a"), Message(START, "Bolt", "b", group="metal")]
+    assert [(alert.company, alert.threshold) for alert in watcher.read(some)] == [("Bolt", 1.0)]
+    watcher.calibration = replace(watcher.calibration, threshold=2.0, alone=1.0)
+    later = [replace(message, time=START + 30.0) for message in some]
+    assert [(alert.company, alert.threshold) for alert in watcher.read(later)] == [("Acme", 1.0)]
 
 
 def test_alerts_name_what_raised_the_score(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +133,7 @@ def test_the_agent_does_not_observe_its_alerts(monkeypatch: pytest.MonkeyPatch) 
 def test_when_the_last_alert_was() -> None:
     watcher = make_watcher(threshold=-np.inf, quiet=10.0)
     watcher.read([Message(START, "Acme", "a"), Message(START + 1.0, "Bolt", "b"), Message(START + 2.0, "Acme", "c")])
-    assert watcher.rows.alerted[0, :2].tolist() == [START, START + 1.0]
+    assert watcher.rows.alerted[:2, 0].tolist() == [START, START + 1.0]
     watcher.read([Message(START + 10.0, "Acme", "d")])
     assert watcher.rows.alerted[0, 0] == START + 10.0
 
@@ -120,12 +143,12 @@ def test_it_continues_from_its_state(trunk: str, tmp_path: Any) -> None:
     from seqel.storage import load_tree, save_tree
 
     some = messages(400, 30)
-    whole = make_watcher(threshold=-1.3 if trunk == "transformer" else -0.2, quiet=1.0, trunk=trunk)
+    whole = make_watcher(threshold=-1.6 if trunk == "transformer" else -0.2, quiet=1.0, trunk=trunk)
     expected = [alert for piece in in_pieces(some, 50) for alert in whole.read(piece)]
-    first = make_watcher(threshold=-1.3 if trunk == "transformer" else -0.2, quiet=1.0, trunk=trunk)
+    first = make_watcher(threshold=-1.6 if trunk == "transformer" else -0.2, quiet=1.0, trunk=trunk)
     found = [alert for piece in in_pieces(some[:200], 50) for alert in first.read(piece)]
     save_tree(tmp_path / "state", first.state())
-    second = make_watcher(threshold=-1.3 if trunk == "transformer" else -0.2, quiet=1.0, trunk=trunk)
+    second = make_watcher(threshold=-1.6 if trunk == "transformer" else -0.2, quiet=1.0, trunk=trunk)
     second.restore(load_tree(tmp_path / "state"))
     found += [alert for piece in in_pieces(some[200:], 50) for alert in second.read(piece)]
     assert found == expected and len(found) > 20 and second.companies.busiest(40) == whole.companies.busiest(40)

@@ -26,11 +26,12 @@ SUMMARY = "Reads messages about companies as they come, gives alerts at a budget
 
 EXAMPLES = """
 A message is a line of JSON: {"time": "2026-11-28T09:30:00Z", "company": "Acme", "text": "..."}. "group" (of related
-companies), "topic" and "id" (by which a copy is recognised) may be added. RUN was trained with
+companies, which are read together: a crisis may spread), "topic" and "id" (by which a copy is recognised) may be added. RUN
+was trained with
 
   seqel train seqel/OpinionMonitoring-v0 --env-arg opinions=sentences.csv --preset monitoring
 
-The threshold is set so that calm streams of the validation sentences give as many false alarms as the budget allows. The
+The thresholds are set so that calm streams of the validation sentences give as many false alarms as the budget allows. The
 state is kept in RUN/watch: a second call continues where the first stopped.
 
 examples:
@@ -95,9 +96,10 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         )
     reader = calibration.sentiment
     output.note(
-        f"threshold {calibration.threshold:.3g}: one false alarm about a company in {budget:,.0f} hours; sentiments: "
-        f"{reader.accuracy:.1%} of validation sentences right, macro-F1 {reader.f1:.3f}"
+        f"threshold {calibration.alone:.3g}, in groups {calibration.threshold:.3g}: one false alarm about a company in "
+        f"{budget:,.0f} hours"
     )
+    output.note(f"sentiments: {reader.accuracy:.1%} of validation sentences right, macro-F1 {reader.f1:.3f}")
     session = Session(Watcher(agent, calibration, arguments.quiet), folder, source, arguments.alerts, output.note)
     if session.messages:
         output.note(f"continuing after {session.messages:,} messages")
@@ -123,7 +125,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     return {
         "messages": session.messages, "malformed": session.malformed, "duplicates": session.filter.duplicates,
         "backwards": session.filter.backwards, "alerts_given": session.given, "alerts": alerts,
-        "companies": len(watcher.companies.places), "threshold": calibration.threshold,
+        "companies": len(watcher.companies.places),
+        "threshold": calibration.alone, "threshold_in_groups": calibration.threshold,
         "trends": [_trend(one) for one in watcher.companies.busiest(SHOWN)],
         "topics": [_trend(one) for one in watcher.topics.busiest(SHOWN)],
     }  # fmt: skip

@@ -22,7 +22,7 @@ from seqel.spaces import FlatObservation
 from seqel.tasks.opinion.measures import threshold_for
 from seqel.tasks.opinion.monitoring import ALERT, WAIT, OpinionMonitoring
 from seqel.tasks.opinion.sentences import SENTIMENTS, Opinions, Split
-from seqel.tasks.opinion.stream import Setting, Stream, draw_stream
+from seqel.tasks.opinion.stream import Setting, Stream, draw_stream, part_of
 from seqel.texts.readout import Readout, fit_readout
 
 __all__ = [
@@ -45,7 +45,8 @@ _BUDGET = re.compile(
 class Calibration:
     """What was measured for one agent."""
 
-    threshold: float  # of Q(alert) - Q(wait)
+    threshold: float  # of Q(alert) - Q(wait), for companies of a group
+    alone: float  # likewise, for companies without one
     budget: float  # hours between two false alarms about one company
     sentiment: Readout
     agent: str  # the CRC-32 of its weights
@@ -156,7 +157,10 @@ def weights_of(agent: Agent) -> str:
 
 
 def calibrate(agent: Agent, opinions: Opinions, setting: Setting, budget: float, seed: int = 0) -> Calibration:
-    """Set the threshold on calm streams of validation sentences, and fit the reader of sentiments.
+    """Set the thresholds on calm streams of validation sentences, and fit the reader of sentiments.
+
+    A company without a group is read alone, where the agent sees less: its threshold is set on the same streams, split into
+    their companies.
 
     budget: hours between two false alarms about one company.
 
@@ -177,5 +181,10 @@ def calibrate(agent: Agent, opinions: Opinions, setting: Setting, budget: float,
             "watch: expected an agent whose values depend on the messages, got the same difference for all of them: train it "
             "for longer, or use the run's last weights (agent-last)"
         )
-    threshold = threshold_for(budget, calm, found, STREAM)
-    return Calibration(threshold, budget, sentiments_of(agent, opinions), weights_of(agent))
+    threshold = alone = threshold_for(budget, calm, found, STREAM)
+    if setting.companies > 1:
+        parts = (part_of(stream, [company])[1] for stream in calm for company in range(setting.companies))
+        single = [part for part in parts if len(part.time)]
+        found = numbers_of(agent, opinions, "validation", setting, single, STREAM)
+        alone = threshold_for(budget, single, found, STREAM)
+    return Calibration(threshold, alone, budget, sentiments_of(agent, opinions), weights_of(agent))

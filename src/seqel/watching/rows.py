@@ -1,7 +1,8 @@
 """Which companies share a row of the agent's memory, and what the agent observes of their messages.
 
 The agent was trained on streams of a few companies, which have numbers. Here there may be thousands, so each row of the
-agent's memory holds as many as a stream had: those of one group, or whichever came first.
+agent's memory holds at most as many as a stream had, all of one group. A company without a group has a row of its own: in one
+with strangers, their crises would raise its numbers.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Numbers = NDArray[np.float64]
 class Rows:
     """The place of each company, and when it was last written about. Grows with the number of companies.
 
-    width: companies per row.
+    width: companies per row, at most.
     """
 
     def __init__(self, width: int) -> None:
@@ -32,6 +33,7 @@ class Rows:
         self.before = np.full((0, width), -np.inf)  # hours since 1970 of the last message about each company
         self.alerted = np.full((0, width), -np.inf)  # and of the last alert
         self.last = np.full(0, -np.inf)  # of the last message of each row
+        self.alone: set[int] = set()  # rows of companies without a group
         self._open: dict[str, tuple[int, int]] = {}  # group -> the next free place
         self._used = 0
 
@@ -49,7 +51,7 @@ class Rows:
                 place = self.places[message.company] = self._next(message.group)
             found[position] = place
         if self._used > self.capacity:
-            self._grow(max(2 * self.capacity, self._used))
+            self._grow(max(self.capacity + self.capacity // 2, self._used))
         return found
 
     def _next(self, group: str) -> tuple[int, int]:
@@ -57,7 +59,10 @@ class Rows:
         if number == self.width:
             row, number = self._used, 0
             self._used += 1
-        self._open[group] = (row, number + 1)
+        if group:
+            self._open[group] = (row, number + 1)
+        else:
+            self.alone.add(row)
         return row, number
 
     def _grow(self, capacity: int) -> None:
@@ -86,13 +91,13 @@ class Rows:
         """Return what `restore` needs."""
         return {
             "width": self.width, "places": {name: list(place) for name, place in self.places.items()}, "used": self._used,
-            "open": {name: list(place) for name, place in self._open.items()}, "before": self.before,
-            "alerted": self.alerted, "last": self.last,
+            "alone": sorted(self.alone), "open": {name: list(place) for name, place in self._open.items()},
+            "before": self.before, "alerted": self.alerted, "last": self.last,
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` returned."""
-        self.width, self._used = state["width"], state["used"]
+        self.width, self._used, self.alone = state["width"], state["used"], set(state["alone"])
         self.places = {name: (row, number) for name, (row, number) in state["places"].items()}
         self._open = {name: (row, number) for name, (row, number) in state["open"].items()}
         self.before, self.alerted, self.last = (state[name].copy() for name in ("before", "alerted", "last"))

@@ -27,7 +27,7 @@ from seqel.watching.watcher import Alert, Watcher
 
 __all__ = ["Session", "read_calibration"]
 
-VERSION = 1
+VERSION = 2
 BLOCK = 1 << 18  # bytes that are read at once
 POLL = 0.25  # seconds between two looks at a file that grows
 SAVE = 10.0  # seconds between two saves, at least; and ten times as long as one takes
@@ -247,14 +247,14 @@ def read_calibration(folder: Path, agent: str, budget: float) -> Calibration | N
 def _calibration_to_tree(one: Calibration) -> dict[str, Any]:
     reader = one.sentiment
     return {
-        "agent": one.agent, "threshold": one.threshold, "budget": one.budget, "names": list(reader.names),
+        "agent": one.agent, "threshold": one.threshold, "alone": one.alone, "budget": one.budget, "names": list(reader.names),
         "weight": reader.weight, "bias": reader.bias, "accuracy": reader.accuracy, "f1": reader.f1,
     }  # fmt: skip
 
 
 def _calibration_of_tree(tree: dict[str, Any]) -> Calibration:
     reader = Readout(tuple(tree["names"]), tree["weight"], tree["bias"], tree["accuracy"], tree["f1"])
-    return Calibration(tree["threshold"], tree["budget"], reader, tree["agent"])
+    return Calibration(tree["threshold"], tree["alone"], tree["budget"], reader, tree["agent"])
 
 
 def _states(folder: Path) -> list[Path]:

@@ -46,7 +46,7 @@ class Alert:
 
 
 class Watcher:
-    """Reads messages in order of time. Related and unrelated companies, each with its own past; up to many thousands.
+    """Reads messages in order of time, about groups of related companies and about single ones; up to many thousands.
 
     The agent is not shown its own alerts: it acts as if it had only ever waited, as when the threshold was set. An agent that
     has given a false alarm and sees it takes the crisis for found, and is silent when one comes (docs/experiments.md).
@@ -112,7 +112,7 @@ class Watcher:
         recent = self._recent.setdefault(message.company, deque(maxlen=KEPT))
         recent.append((message.time, number - self._number.get(message.company, 0.0), message.text[:LONGEST]))
         self._number[message.company] = number
-        threshold = self.calibration.threshold
+        threshold = self.calibration.alone if row in self.rows.alone else self.calibration.threshold
         if number <= threshold or message.time - self.rows.alerted[row, company] < self.quiet:
             return None
         self.rows.alerted[row, company] = message.time

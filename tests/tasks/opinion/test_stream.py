@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from seqel.errors import ConfigError
-from seqel.tasks.opinion.stream import BAD, CALM, TEXTBOOK, Setting, draw_stream, in_crisis
+from seqel.tasks.opinion.stream import BAD, CALM, TEXTBOOK, Setting, draw_stream, in_crisis, part_of
 
 
 def shares(sentiment: Any) -> Any:
@@ -72,3 +72,13 @@ def test_the_share_of_streams_with_a_crisis() -> None:
 def test_settings_out_of_range_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"setting: {next(iter(bad))}: expected"):
         Setting(**bad)
+
+
+def test_a_part_of_a_stream() -> None:
+    whole = draw_stream(np.random.default_rng(4), Setting(companies=6), 40.0, 5.0)
+    places, part = part_of(whole, [1, 4])
+    assert set(whole.company[places].tolist()) == {1, 4} and set(part.company.tolist()) == {0, 1}
+    assert (np.array([1, 4])[part.company] == whole.company[places]).all()
+    assert (part.time == whole.time[places]).all() and (part.sentiment == whole.sentiment[places]).all()
+    assert part.onset.tolist() == whole.onset[[1, 4]].tolist()
+    assert part.related.tolist() == whole.related[[1, 4]][:, [1, 4]].tolist()

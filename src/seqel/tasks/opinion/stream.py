@@ -7,6 +7,7 @@ companies. How much of each, and when, differs from stream to stream.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from seqel.errors import ConfigError
 from seqel.tasks.opinion.sentences import SENTIMENTS
 
-__all__ = ["CALM", "TEXTBOOK", "Setting", "Stream", "draw_stream", "in_crisis"]
+__all__ = ["CALM", "TEXTBOOK", "Setting", "Stream", "draw_stream", "in_crisis", "part_of"]
 
 # shares of the sentiments in calm times, and of the messages of a crisis of full size
 CALM = np.array([0.12, 0.60, 0.28])
@@ -110,6 +111,16 @@ def draw_stream(rng: np.random.Generator, setting: Setting, hours: float, onset:
     shares = (CALM + far * (BAD - CALM)).cumsum(axis=1)
     sentiment = (rng.random(len(time))[:, None] >= shares).sum(axis=1).clip(max=len(SENTIMENTS) - 1)
     return Stream(time, company, sentiment, np.where(begins < hours, begins, NEVER), related)
+
+
+def part_of(stream: Stream, companies: Sequence[int]) -> tuple[NDArray[np.int64], Stream]:
+    """Return the places of the messages about some companies (in increasing order), and a stream of these alone."""
+    places = np.flatnonzero(np.isin(stream.company, companies))
+    company = np.searchsorted(companies, stream.company[places])
+    related = stream.related[np.ix_(companies, companies)]
+    return places, Stream(
+        stream.time[places], company, stream.sentiment[places], stream.onset[list(companies)], related
+    )
 
 
 def in_crisis(stream: Stream) -> NDArray[np.bool_]:
