@@ -16,7 +16,7 @@ TrunkName = Literal["transformer", "gru", "pretrained"]
 ValueName = Literal["scalar", "hl-gauss", "c51", "quantile"]
 GateName = Literal["residual", "gru"]
 ImageName = Literal["cnn", "patches"]
-ActionsName = Literal["outputs", "embedded", "tokens"]
+ActionsName = Literal["outputs", "embedded", "items", "tokens"]
 PolicyHeadName = Literal["none", "auxiliary", "greedy", "constraint"]
 
 
@@ -95,12 +95,22 @@ class NetworkConfig:
     actions: ActionsName = setting(
         "outputs",
         "One output per action, or one scorer MLP(h, e(a)) that takes an embedding of each action. "
+        "'items': the product of the state with the vector by which the history reads the same action, for large catalogues. "
         "'tokens': actions are the tokens of the pretrained language model that is the trunk.",
     )
     action_features: int = setting(
         0,
-        "Number of features that describe each action, if `actions` is 'embedded'. Set from the features that are given.",
+        "Number of features that describe each action, if `actions` is 'embedded' or 'items'. Set from the features that are "
+        "given.",
         ge=0,
+    )
+    forget_items: float = setting(
+        0.0,
+        "With `actions` = 'items' and features, the probability that training leaves out an item's own vector and keeps what "
+        "its features say, so that new items can be scored.",
+        unit="probability",
+        ge=0.0,
+        lt=1.0,
     )
     policy_head: PolicyHeadName = setting(
         "none",
@@ -150,7 +160,7 @@ class NetworkConfig:
                 f"network.width: expected a multiple of 2 * heads (rotary embeddings rotate pairs), got {self.width} "
                 f"with {self.heads} heads"
             )
-        if self.critics > 1 and (self.value in ("c51", "quantile") or self.actions == "tokens"):
+        if self.critics > 1 and (self.value in ("c51", "quantile") or self.actions in ("tokens", "items")):
             raise ConfigError(
                 f"network.critics: expected 1 with network.value = {self.value!r} and network.actions = {self.actions!r}, "
                 f"got {self.critics}"
@@ -162,7 +172,12 @@ class NetworkConfig:
             )
         if self.actions == "tokens" and self.trunk != "pretrained":
             raise ConfigError(f"network.actions = 'tokens' needs network.trunk = 'pretrained', got {self.trunk!r}")
-        if self.action_features and self.actions != "embedded":
+        if self.action_features and self.actions not in ("embedded", "items"):
             raise ConfigError(
-                f"network.action_features: expected 0 unless network.actions is 'embedded', got {self.action_features}"
+                "network.action_features: expected 0 unless network.actions is 'embedded' or 'items', got "
+                f"{self.action_features}"
+            )
+        if self.actions == "items" and not self.previous_action:
+            raise ConfigError(
+                "network.actions = 'items' reads the items of the history: network.previous_action is false"
             )

@@ -14,9 +14,11 @@ from seqel.errors import ConfigError
 from seqel.networks.config import NetworkConfig
 from seqel.networks.heads.action_scorer import ActionScorer
 from seqel.networks.heads.base import Head
+from seqel.networks.heads.item_scorer import ItemScorer
 from seqel.networks.heads.q import QHead
 from seqel.networks.heads.registry import HEADS, make_heads
 from seqel.networks.heads.scores import action_scores
+from seqel.networks.items import ItemTable
 from seqel.networks.tokens import TokenEncoder
 from seqel.networks.trunks.base import State
 from seqel.networks.trunks.registry import make_trunk, trunks_with
@@ -58,6 +60,10 @@ class QNetwork(nn.Module):
         for name, head in make_heads(action, config).items():
             self.add_module(name, head)
             self.other_heads += (name,)
+        for part in self.modules():
+            if isinstance(part, ItemScorer):
+                assert self.tokens.items is not None
+                part.bind(self.tokens.items)
         uneven = len(set(action.sizes)) > 1
         self.register_buffer(
             "available", torch.from_numpy(action.available) if uneven else None, persistent=False
@@ -111,13 +117,13 @@ class QNetwork(nn.Module):
             ConfigError: their number does not match `network.action_features`, or `network.actions` is not 'embedded'.
         """
         expected = (self.action_spec.actions, self.config.action_features)
-        if tuple(features.shape) != expected or self.config.actions != "embedded":
+        if tuple(features.shape) != expected or self.config.actions not in ("embedded", "items"):
             raise ConfigError(
-                f"action features: expected {list(expected)}, and network.actions = 'embedded', got "
+                f"action features: expected {list(expected)}, and network.actions = 'embedded' or 'items', got "
                 f"{list(features.shape)} and {self.config.actions!r}"
             )
         for part in self.modules():
-            if isinstance(part, ActionScorer):
+            if isinstance(part, ActionScorer | ItemTable):
                 part.describe(features.to(part.features.device))
 
     def embed(self, batch: SequenceBatch) -> Tensor:

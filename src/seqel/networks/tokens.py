@@ -13,6 +13,7 @@ from seqel.errors import SpaceError
 from seqel.networks.config import NetworkConfig
 from seqel.networks.encoders.normalised import Normalised
 from seqel.networks.encoders.registry import make_encoder
+from seqel.networks.items import ItemTable
 from seqel.networks.layers import embedding
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.values.symlog import symlog_of_data
@@ -29,6 +30,10 @@ class TokenEncoder(nn.Module):
         self.encoders = nn.ModuleList(make_encoder(leaf, config) for leaf in observation.leaves)
         # a language model's tokens have embeddings already, and would need millions of weights here
         sizes = () if config.actions == "tokens" and not config.previous_action else action.sizes
+        self.items: ItemTable | None = None
+        if config.actions == "items":
+            sizes = ()
+            self.items = ItemTable(action.actions, config.width, config.action_features, config.forget_items)
         self.actions = nn.ModuleList(nn.Embedding(size, config.width) for size in sizes)
         self.reward = nn.Linear(1, config.width, bias=False)
         self.first = nn.Parameter(torch.randn(config.width) * 0.5)
@@ -59,6 +64,8 @@ class TokenEncoder(nn.Module):
     def _before(self, action: Tensor, reward: Tensor) -> Tensor:
         """Encode the previous action and its reward.  -> (..., D), or a shape that broadcasts to it."""
         parts: list[Tensor] = []
+        if self.items is not None:
+            parts.append(self.items(action[..., 0]) * self.config.width**0.5)
         if self.config.previous_action:
             for dim, table in enumerate(self.actions):
                 assert isinstance(table, nn.Embedding)

@@ -295,7 +295,7 @@ def _with_action_features(
     assert spec is not None
     action = spec.action
     features = read_action_features(given, action_names(action, source if make is None else None))
-    return with_settings(config, settings_for(features, given)), features
+    return with_settings(config, settings_for(features, given, config.network.actions)), features
 
 
 def _new_folder(config: RunConfig, here: Path) -> RunFolder:

@@ -59,12 +59,13 @@ def read_action_features(given: str | Path | NDArray[Any], names: Sequence[str])
     return _finite(np.concatenate(columns, axis=1), str(given), names)
 
 
-def settings_for(features: Tensor | None, given: Any) -> dict[str, Any]:
+def settings_for(features: Tensor | None, given: Any, actions: str) -> dict[str, Any]:
     """Return the settings that a network with these features needs."""
     if features is None:
         return {}
     path = {"offline.action_features": str(given)} if isinstance(given, str | Path) else {}
-    return {"network.actions": "embedded", "network.action_features": features.shape[1], **path}
+    kind = {} if actions == "items" else {"network.actions": "embedded"}
+    return {**kind, "network.action_features": features.shape[1], **path}
 
 
 def _table(path: Path) -> pl.DataFrame:

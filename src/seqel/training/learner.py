@@ -127,7 +127,7 @@ class Learner:
 
     def _train(self, mode: bool) -> None:
         """Enable dropout only during the update: the same network acts in between."""
-        if self.network.config.dropout:
+        if self.network.config.dropout or self.network.config.forget_items:
             self.network.train(mode)
 
     def _backward(self, batch: SequenceBatch) -> dict[str, Tensor]:
@@ -262,6 +262,13 @@ class Learner:
         """Set the action features (A, F) of all networks. Raises ConfigError if their shape does not fit."""
         for network in self._networks():
             network.describe_actions(features)
+
+    def set_known_items(self, known: Tensor) -> None:
+        """Say which items (A,) bool the data have, in all networks: others are what their features say."""
+        for network in self._networks():
+            items = network.tokens.items
+            if items is not None and items.described is not None:
+                items.known.copy_(known.to(items.known.device))
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that an exact resume needs."""

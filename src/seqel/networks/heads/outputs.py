@@ -8,17 +8,20 @@ from torch import Tensor, nn
 from seqel.errors import ConfigError
 from seqel.networks.config import NetworkConfig
 from seqel.networks.heads.action_scorer import ActionScorer
+from seqel.networks.heads.item_scorer import ItemScorer
 from seqel.networks.heads.token_scorer import TokenScorer
 from seqel.networks.layers import linear
 from seqel.pretrained.tables import tables_of
 from seqel.spaces import ActionSpec
 
-__all__ = ["action_layer", "action_outputs", "last_layer", "select_candidates"]
+__all__ = ["ActionLayer", "action_layer", "action_outputs", "last_layer", "select_candidates"]
+
+ActionLayer = nn.Linear | ActionScorer | ItemScorer | TokenScorer
 
 
 def action_layer(
     action: ActionSpec, config: NetworkConfig, dims: int, outputs: int, is_policy: bool = False
-) -> nn.Linear | ActionScorer | TokenScorer:
+) -> ActionLayer:
     """Make the layer with `outputs` numbers for every action of `dims` dimensions: linear, or a scorer.
 
     is_policy: the numbers are logits; where actions are tokens of a language model, they begin as its own.
@@ -33,16 +36,20 @@ def action_layer(
         return TokenScorer(tables, config.width, outputs, is_policy)
     if config.actions == "embedded":
         return ActionScorer(action.actions, config.width, dims * outputs, config.action_features)
+    if config.actions == "items":
+        if action.dims != 1:
+            raise ConfigError(f"network.actions = 'items': expected one action dimension, got {action.dims}")
+        return ItemScorer(config.width, dims * outputs, is_policy)
     return nn.Linear(config.width, dims * action.actions * outputs)
 
 
-def last_layer(layer: nn.Linear | ActionScorer | TokenScorer) -> nn.Linear:
+def last_layer(layer: ActionLayer) -> nn.Linear:
     """Return the linear layer whose weights carry the unit."""
     return layer if isinstance(layer, nn.Linear) else layer.last
 
 
 def action_outputs(
-    layer: nn.Linear | ActionScorer | TokenScorer,
+    layer: ActionLayer,
     h: Tensor,
     candidates: Tensor | None,
     actions: int,
@@ -53,7 +60,7 @@ def action_outputs(
     if isinstance(layer, TokenScorer):
         found: Tensor = layer(h, candidates)
         return found[..., None, :, :]
-    if isinstance(layer, ActionScorer):
+    if isinstance(layer, ActionScorer | ItemScorer):
         scores: Tensor = layer(h, candidates)
         return torch.unflatten(scores, -1, (dims, outputs)).transpose(-3, -2)
     out = torch.unflatten(linear(layer, h), -1, (dims, actions, outputs))

@@ -82,6 +82,9 @@ class OfflineTrainer(Trainer):
         if start is not None:
             self.learner.start_from(start.network)
         self.learner.rescale(return_scale(self.training_episodes, self.config.objective.discount))
+        if self.agent.network.tokens.items is not None:
+            counts = np.bincount(self.training_episodes.actions()[:, 0], minlength=self.source.action.actions)
+            self.learner.set_known_items(torch.from_numpy(counts > 0))
         if start is not None:
             return
         statistics = {}

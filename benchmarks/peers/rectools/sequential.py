@@ -1,0 +1,108 @@
+"""SASRec and eSASRec of RecTools on a leave-one-out split, trained to their best validation loss.
+
+    python sequential.py interactions.csv lists.npz --model sasrec [--factors 64] [--length 200] [--seed 0]
+
+The table has the columns user, item and order, and `part`: 0 train, 1 validation (the last but one of a user), 2 test. The
+lists of 20 items, without those seen before, are written for validation (history: train) and test (train and validation).
+eSASRec: SASRec's objective with LiGR layers and sampled softmax, as its authors name it (RecSys 2025).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from rectools import Columns
+from rectools.dataset import Dataset
+from rectools.models import SASRecModel
+from rectools.models.nn.transformers.ligr import LiGRLayers
+
+VALIDATION: dict[str, set[int]] = {"users": set()}
+
+
+def validation_mask(interactions: pd.DataFrame, **_: object) -> np.ndarray:
+    """The last interaction of each user that has a validation item."""
+    rank = interactions.groupby(Columns.User)[Columns.Datetime].rank(method="first", ascending=False)
+    return ((rank <= 1) & interactions[Columns.User].isin(VALIDATION["users"])).to_numpy()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--model", choices=("sasrec", "esasrec"), default="sasrec")
+    parser.add_argument("--factors", type=int, default=64)
+    parser.add_argument("--blocks", type=int, default=2)
+    parser.add_argument("--heads", type=int, default=2)
+    parser.add_argument("--dropout", type=float, default=0.2)
+    parser.add_argument("--length", type=int, default=200)
+    parser.add_argument("--negatives", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--patience", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(given.seed)
+    table = pd.read_csv(given.table)
+    frame = table.rename(columns={"user": Columns.User, "item": Columns.Item})
+    frame[Columns.Datetime] = pd.Timestamp("2020-01-01") + pd.to_timedelta(frame["order"], unit="s")
+    frame[Columns.Weight] = 1.0
+    columns = [Columns.User, Columns.Item, Columns.Weight, Columns.Datetime]
+    seen = frame[frame["part"] < 2][columns]
+    VALIDATION["users"] = set(frame[frame["part"] == 1][Columns.User])
+    folder = tempfile.mkdtemp()
+    best = ModelCheckpoint(folder, monitor="val_loss", save_weights_only=True)
+    stop = EarlyStopping("val_loss", patience=given.patience)
+    log: list[list[float]] = []
+    began = time.perf_counter()
+
+    class Log(EarlyStopping):
+        def on_validation_end(self, trainer: Trainer, module: object) -> None:
+            if not trainer.sanity_checking:
+                log.append([time.perf_counter() - began, float(trainer.callback_metrics["val_loss"])])
+                print(trainer.current_epoch, *log[-1], flush=True)
+
+    def trainer() -> Trainer:
+        return Trainer(
+            accelerator="cpu", max_epochs=given.epochs, callbacks=[best, stop, Log("val_loss")], logger=False,
+            enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        )  # fmt: skip
+
+    more = {}
+    if given.model == "esasrec":
+        more = {"transformer_layers_type": LiGRLayers, "loss": "sampled_softmax", "n_negatives": given.negatives}
+    model = SASRecModel(
+        n_blocks=given.blocks, n_heads=given.heads, n_factors=given.factors, dropout_rate=given.dropout,
+        session_max_len=given.length, batch_size=given.batch, lr=given.rate, epochs=given.epochs, deterministic=False,
+        get_val_mask_func=validation_mask, get_trainer_func=trainer, recommend_n_threads=1, **more,
+    )  # fmt: skip
+    model.fit(Dataset.construct(seen))
+    seconds = time.perf_counter() - began
+    state = torch.load(best.best_model_path, weights_only=False)["state_dict"]
+    model.lightning_model.load_state_dict(state)
+    found = {}
+    for name, part in (("validation", frame[frame["part"] == 0][columns]), ("test", seen)):
+        asked = sorted(set(part[Columns.User]) & VALIDATION["users"])
+        lists = model.recommend(
+            asked, Dataset.construct(part), k=20, filter_viewed=True, on_unsupported_targets="ignore"
+        )
+        users, items = (lists[column].to_numpy() for column in (Columns.User, Columns.Item))
+        found[f"{name}_user"], found[f"{name}_item"] = users, items
+    settings = {key: value for key, value in vars(given).items() if key not in ("table", "out")}
+    facts = {"settings": settings, "seconds": seconds, "log": log, "best_loss": float(best.best_model_score)}
+    np.savez(given.out, facts=json.dumps(facts), **found)
+    print(json.dumps(facts["settings"]), f"{seconds:.0f} s, best validation loss {facts['best_loss']:.4f}")
+
+
+if __name__ == "__main__":
+    main()

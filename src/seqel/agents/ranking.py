@@ -1,0 +1,111 @@
+"""Ranks the items of a catalogue for histories: an agent's actions are the items, and its scores say their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from seqel.agents.agent import Agent
+
+__all__ = ["NO_ITEM", "exclude", "history_scores", "top_items"]
+
+NO_ITEM = -1  # fills a list where fewer items are left than were asked for
+TOKENS = 16_384  # steps of histories at once
+
+
+def exclude(scores: NDArray[np.floating], seen: Sequence[NDArray[np.integer]]) -> None:
+    """Set the scores (Q, items) of the items that each user has seen to minus infinity, in place."""
+    rows = np.repeat(np.arange(len(seen)), [len(one) for one in seen])
+    if len(rows):
+        scores[rows, np.concatenate(seen)] = -np.inf
+
+
+def top_items(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the k best items of each row of scores (Q, items), best first, and their scores; (Q, k) each.
+
+    Of equal scores, the item with the smaller code comes first. Items whose score is minus infinity are left out; what is
+    missing is `NO_ITEM`, with minus infinity.
+
+    Raises ConfigError if k is below 1.
+    """
+    if k < 1:
+        raise ConfigError(f"k: expected at least 1 item, got {k}")
+    kept = min(k, scores.shape[1])
+    # one more than asked for, to see where the last of the list equals the first that is left out
+    best, at = torch.topk(torch.from_numpy(scores), min(kept + 1, scores.shape[1]), dim=1)
+    values, found = best[:, :kept].numpy(), at[:, :kept].numpy()
+    if best.shape[1] > kept:
+        tied = np.flatnonzero((best[:, kept - 1] == best[:, kept]).numpy() & np.isfinite(values[:, -1]))
+        for row in tied.tolist():
+            least = values[row, -1]
+            first = found[row, values[row] > least]
+            found[row] = np.concatenate([first, np.flatnonzero(scores[row] == least)[: kept - len(first)]])
+    order = np.lexsort((found, -values))
+    found, values = np.take_along_axis(found, order, axis=1), np.take_along_axis(values, order, axis=1)
+    found = np.where(np.isneginf(values), NO_ITEM, found)
+    short = ((0, 0), (0, k - kept))
+    return (
+        np.pad(found, short, constant_values=NO_ITEM).astype(np.int64),
+        np.pad(values.astype(np.float32), short, constant_values=-np.inf),
+    )
+
+
+@torch.inference_mode()
+def history_scores(
+    agent: Agent,
+    items: Sequence[NDArray[np.int64]],
+    rewards: Sequence[NDArray[np.float32]] | None = None,
+    length: int = 200,
+) -> NDArray[np.float32]:
+    """Return the score of every item after each of Q histories, (Q, items), in one pass over each.
+
+    items: of each history, oldest first; rewards: such as ratings, for each of them; None: 1. The latest `length` items of
+    each are read. An observation is zeros, as of a table without observations.
+    """
+    network, spec = agent.network, agent.observation_spec
+    items = [one[-length:] for one in items]
+    if rewards is not None:
+        rewards = [one[-length:] for one in rewards]
+    sizes = np.array([len(one) for one in items], np.int64)
+    found = np.empty((len(items), agent.action_spec.actions), np.float32)
+    order = np.argsort(sizes, kind="stable")  # histories of about one length together
+    for rows in _batches(sizes, order):
+        longest = int(sizes[rows].max())
+        action = np.zeros((len(rows), longest + 1, 1), np.int64)
+        reward = np.zeros((len(rows), longest + 1), np.float32)
+        there = np.arange(longest) < sizes[rows, None]
+        if longest:
+            action[:, 1:, 0][there] = np.concatenate([items[row] for row in rows])
+            reward[:, 1:][there] = 1.0 if rewards is None else np.concatenate([rewards[row] for row in rows])
+        first = torch.zeros(len(rows), longest + 1, dtype=torch.bool, device=agent.device)
+        first[:, 0] = True
+        observation = {
+            leaf.path: torch.zeros(
+                len(rows), longest + 1, *leaf.shape, dtype=getattr(torch, leaf.dtype), device=agent.device
+            )
+            for leaf in spec.leaves
+        }
+        token = network.tokens(
+            observation, torch.from_numpy(action).to(agent.device), torch.from_numpy(reward).to(agent.device), first
+        )
+        h = network.trunk(token, first, torch.zeros(len(rows), dtype=torch.int64, device=agent.device))
+        last = h[torch.arange(len(rows)), torch.from_numpy(sizes[rows])]
+        found[rows] = network.scores(network.heads(last))[:, 0].float().cpu().numpy()
+    return found
+
+
+def _batches(sizes: NDArray[np.int64], order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Split histories, in order of their length, so that none of the padded batches has many more than `TOKENS` steps."""
+    found, first = [], 0
+    for last in range(1, len(order) + 1):
+        if last == len(order) or (last + 1 - first) * (sizes[order[last]] + 1) > TOKENS:
+            found.append(order[first:last])
+            first = last
+    return found

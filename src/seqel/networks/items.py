@@ -1,0 +1,67 @@
+"""Vectors of the items of a catalogue, with which the history is read and every item is scored.
+
+In a network with `actions = "items"`, an action is an item. The token of a step holds the vector of the action before it, and
+the score of an action is the product of its vector with one that is computed from the state, as in SASRec (Kang and McAuley
+2018, arXiv:1808.09781). Differs: an item's vector is that of its own plus a linear function of its features (text, genres),
+so an item that was never in the data has a vector too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["ItemTable"]
+
+SPREAD = 0.25  # standard deviation of a vector's length at first
+
+
+class ItemTable(nn.Module):
+    """One vector per item, (A, D).
+
+    features: (A, F) buffer, standardised. known: (A,) buffer, False for items that are not in the training data, whose own
+    part counts as zero. During training, the own part of a random share `forget` of the items is left out, so that the
+    features alone say enough (DropoutNet, Volkovs et al. 2017, NeurIPS).
+    """
+
+    features: Tensor
+    known: Tensor
+
+    def __init__(self, items: int, width: int, features: int = 0, forget: float = 0.0) -> None:
+        super().__init__()
+        self.own = nn.Embedding(items, width)
+        self.described = nn.Linear(features, width, bias=False) if features else None
+        self.forget = forget if features else 0.0
+        self.register_buffer("features", torch.zeros(items, features))
+        self.register_buffer("known", torch.ones(items, dtype=torch.bool))
+        nn.init.normal_(self.own.weight, std=SPREAD * width**-0.5)
+        if self.described is not None:
+            nn.init.normal_(self.described.weight, std=SPREAD * (width * features) ** -0.5)
+
+    @torch.no_grad()
+    def describe(self, features: Tensor) -> None:
+        """Set the features of the items, (A, F). Columns are standardised; a constant column becomes 0."""
+        mean, std = features.mean(dim=0), features.std(dim=0, unbiased=False)
+        self.features.copy_((features - mean) / torch.where(std > 1e-6, std, 1.0))
+
+    def forward(self, which: Tensor | None = None) -> Tensor:
+        """Return the vectors of all items, (A, D), or of some: which (...) -> (..., D)."""
+        if which is None:
+            return self._sum(self.own.weight, self.features, self.known)
+        own = functional.embedding(which, self.own.weight)
+        if self.described is None:
+            return own * self.known[which][..., None]
+        return self._sum(own, functional.embedding(which, self.features), self.known[which])
+
+    def _sum(self, own: Tensor, features: Tensor, known: Tensor) -> Tensor:
+        keep: Any = known
+        if self.training and self.forget:
+            keep = known & (torch.rand(known.shape, device=known.device) >= self.forget)
+        own = own * keep[..., None]
+        if self.described is None:
+            return own
+        described: Tensor = self.described(features)
+        return own + described

@@ -1,0 +1,49 @@
+"""Catalogues of items and ranked lists: interactions and their splits, baselines, measures, and data to train on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seqel import lazy
+
+if TYPE_CHECKING:
+    from seqel.ranking.baselines import ease, item_neighbours, popular, recently_popular
+    from seqel.ranking.data import RankingData, ranking_data
+    from seqel.ranking.evaluation import RankingResult, evaluate_ranker, ratio_interval
+    from seqel.ranking.interactions import Interactions, Queries, Split
+    from seqel.ranking.rank import agent_ranker
+
+__all__ = [
+    "Interactions",
+    "Queries",
+    "RankingData",
+    "RankingResult",
+    "Split",
+    "agent_ranker",
+    "ease",
+    "evaluate_ranker",
+    "item_neighbours",
+    "popular",
+    "ranking_data",
+    "ratio_interval",
+    "recently_popular",
+]
+
+__getattr__, __dir__ = lazy.attach(
+    __name__,
+    {
+        "Interactions": "seqel.ranking.interactions",
+        "Queries": "seqel.ranking.interactions",
+        "RankingData": "seqel.ranking.data",
+        "RankingResult": "seqel.ranking.evaluation",
+        "Split": "seqel.ranking.interactions",
+        "agent_ranker": "seqel.ranking.rank",
+        "ease": "seqel.ranking.baselines",
+        "evaluate_ranker": "seqel.ranking.evaluation",
+        "item_neighbours": "seqel.ranking.baselines",
+        "popular": "seqel.ranking.baselines",
+        "ranking_data": "seqel.ranking.data",
+        "ratio_interval": "seqel.ranking.evaluation",
+        "recently_popular": "seqel.ranking.baselines",
+    },
+)

@@ -1,0 +1,74 @@
+"""Evaluates a ranker on questions: the whole catalogue is ranked, without the items that a user has seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqel.agents.ranking import exclude, top_items
+from seqel.evaluation.statistics import bootstrap_interval
+from seqel.ranking import metrics
+from seqel.ranking.baselines import Ranker
+from seqel.ranking.interactions import Queries
+
+__all__ = ["RankingResult", "evaluate_ranker", "ratio_interval"]
+
+Numbers = NDArray[np.float64]
+CUTS = (5, 10, 20)
+BLOCK = 1 << 24  # scores at once, 64 MiB
+
+
+@dataclass(frozen=True, slots=True)
+class RankingResult:
+    """One number per question for each measure, such as "NDCG@10", and the lists."""
+
+    measures: dict[str, Numbers]  # (Q,) each
+    lists: NDArray[np.int64]  # (Q, 20) codes of items
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each measure."""
+        return {name: float(values.mean()) for name, values in self.measures.items()}
+
+    def interval(self, measure: str) -> tuple[float, float]:
+        """Return the bootstrap interval of a mean, over users."""
+        return bootstrap_interval(self.measures[measure])
+
+
+def evaluate_ranker(ranker: Ranker, queries: Queries, *, exclude_seen: bool = True) -> RankingResult:
+    """Rank all items for each question, and measure hit rate, NDCG and reciprocal rank at 5, 10 and 20.
+
+    Items that came next but had been seen before cannot be found if `exclude_seen`; they still count as missed.
+    """
+    lists = []
+    for part in queries.parts(max(1, BLOCK // len(queries.source.items))):
+        scores = np.array(ranker(part), np.float32)
+        if exclude_seen:
+            exclude(scores, part.histories())
+        lists.append(top_items(scores, max(CUTS))[0])
+    found, targets = np.concatenate(lists), queries.targets()
+    hit = metrics.hits(found, targets)
+    measures: dict[str, Numbers] = {}
+    for cut in CUTS:
+        measures[f"HR@{cut}"] = metrics.hit_rate(hit, cut)
+        measures[f"NDCG@{cut}"] = metrics.ndcg(hit, cut, targets)
+        measures[f"MRR@{cut}"] = metrics.mean_reciprocal_rank(hit, cut)
+    return RankingResult(measures, found)
+
+
+def ratio_interval(
+    ours: Numbers, theirs: Numbers, confidence: float = 0.95, resamples: int = 2_000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Return the ratio of two means over the same users, and its paired bootstrap interval: (ratio, low, high).
+
+    Users are drawn, and with each both numbers. Infinity where the second mean is 0.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(ours), size=(resamples, len(ours)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = ours[drawn].mean(axis=1) / theirs[drawn].mean(axis=1)
+        ratio = float(ours.mean() / theirs.mean())
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(ratios, [tail, 1.0 - tail])
+    return ratio, float(low), float(high)
