@@ -54,13 +54,15 @@ def hits(lists: Lists, targets: Sequence[NDArray[np.integer]]) -> NDArray[np.boo
 
 def hit_rate(hit: NDArray[np.bool_], k: int) -> Numbers:
     """Return 1 for each list with a hit among its first k items, else 0, (Q,)."""
-    return hit[:, :k].any(axis=1).astype(np.float64)
+    found: Numbers = np.asarray(hit[:, :k].any(axis=1), np.float64)
+    return found
 
 
 def mean_reciprocal_rank(hit: NDArray[np.bool_], k: int) -> Numbers:
     """Return 1 over the place (from 1) of the first hit among the first k items, else 0, (Q,)."""
     part = hit[:, :k]
-    return np.where(part.any(axis=1), 1.0 / (1.0 + part.argmax(axis=1)), 0.0)
+    found: Numbers = np.where(part.any(axis=1), 1.0 / (1.0 + part.argmax(axis=1)), 0.0)
+    return found
 
 
 def ndcg(hit: NDArray[np.bool_], k: int, targets: Sequence[NDArray[np.integer]] | None = None) -> Numbers:
@@ -72,12 +74,14 @@ def ndcg(hit: NDArray[np.bool_], k: int, targets: Sequence[NDArray[np.integer]] 
     count = np.ones(len(hit), np.int64) if targets is None else np.array([len(np.unique(one)) for one in targets])
     worth = _discounts(k)
     best = np.concatenate([[0.0], np.cumsum(worth)])[np.minimum(count, k)]
-    return (hit[:, :k] * worth[: hit.shape[1]]).sum(axis=1) / np.where(best > 0.0, best, 1.0)
+    found: Numbers = (hit[:, :k] * worth[: hit.shape[1]]).sum(axis=1) / np.where(best > 0.0, best, 1.0)
+    return found
 
 
 def weighted_ndcg(hit: NDArray[np.bool_], k: int, weight: NDArray[np.floating]) -> Numbers:
     """Return the discounted gain of the one item that came next, times its weight (Q,), such as its rating; (Q,)."""
-    return ndcg(hit, k) * weight
+    found: Numbers = ndcg(hit, k) * weight
+    return found
 
 
 def coverage(lists: Lists, items: int) -> float:

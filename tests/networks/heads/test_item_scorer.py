@@ -37,14 +37,18 @@ def make(**changes: Any) -> QNetwork:
     return network
 
 
+def table_of(network: QNetwork) -> ItemTable:
+    assert network.tokens.items is not None
+    return network.tokens.items
+
+
 def scorers(network: QNetwork) -> list[ItemScorer]:
     return [part for part in network.modules() if isinstance(part, ItemScorer)]
 
 
 def test_scores_are_products_with_the_vectors_of_the_history() -> None:
     network = make()
-    table = network.tokens.items
-    assert table is not None
+    table = table_of(network)
     value, policy = scorers(network)
     h = torch.randn(3, 8)
     v = value.last(h)
@@ -63,6 +67,7 @@ def test_candidates_are_columns_of_all(value: Any, dueling: bool, count: int) ->
     out = network.heads(h)
     for some in (own, alike):
         part = network.heads(h, some)
+        assert part.policy_logits is not None and out.policy_logits is not None
         torch.testing.assert_close(part.q, out.q.gather(-1, some[:, :, None]))
         torch.testing.assert_close(part.policy_logits, out.policy_logits.gather(-1, some[:, :, None]))
 
@@ -72,7 +77,7 @@ def test_the_table_is_one_and_is_copied_with_its_network() -> None:
     assert sum("own.weight" in name for name in network.state_dict()) == 1
     other = copy.deepcopy(network)
     with torch.no_grad():
-        for parameter in network.tokens.items.parameters():
+        for parameter in table_of(network).parameters():
             parameter.add_(1.0)
     h = torch.randn(1, 8)
     assert not torch.allclose(network.heads(h).q, other.heads(h).q)
@@ -97,9 +102,9 @@ def test_a_history_is_read_with_the_same_vectors() -> None:
         _, state = agent.act(np.zeros((1, 2), np.float32))
         decision, _ = agent.act(np.zeros((1, 2), np.float32), state, previous_action=np.array([item]))
         q.append(decision.q)
-    assert not np.allclose(*q)
+    assert not np.allclose(q[0], q[1])
     with torch.no_grad():
-        network.tokens.items.own.weight[3] = network.tokens.items.own.weight[4]
+        table_of(network).own.weight[3] = table_of(network).own.weight[4]
     _, state = agent.act(np.zeros((1, 2), np.float32))
     decision, _ = agent.act(np.zeros((1, 2), np.float32), state, previous_action=np.array([3]))
     np.testing.assert_allclose(np.delete(decision.q, 3), np.delete(q[1], 3), rtol=1e-5)
