@@ -67,7 +67,7 @@ def history_scores(
     """Return the score of every item after each of Q histories, (Q, items), in one pass over each.
 
     items: of each history, oldest first; rewards: such as ratings, for each of them; None: 1. The latest `length` items of
-    each are read. An observation is zeros, as of a table without observations.
+    each are read. Observations are zeros, like those of a table without observations.
     """
     network, spec = agent.network, agent.observation_spec
     items = [one[-length:] for one in items]

@@ -1,4 +1,4 @@
-"""How good ranked lists are: accuracy at what came next, and what the lists are like beyond it.
+"""How good ranked lists are: accuracy at the next items, and what the lists are like beyond it.
 
 Lists are (Q, K) codes of items, best first, `NO_ITEM` where a list is shorter. Every measure is one number per list, so that
 lists of two rankers can be compared user by user.
@@ -69,7 +69,7 @@ def ndcg(hit: NDArray[np.bool_], k: int, targets: Sequence[NDArray[np.integer]] 
     """Return the normalised discounted cumulative gain of the first k items, (Q,) in [0, 1].
 
     Jarvelin and Kekalainen 2002, with gains 0 and 1: each hit at place p counts 1 / log2(p + 1), over what the best
-    possible list would have. targets: what came next; None: one item each.
+    possible list would have. targets: the next items of each question; None: one each.
     """
     count = np.ones(len(hit), np.int64) if targets is None else np.array([len(np.unique(one)) for one in targets])
     worth = _discounts(k)
