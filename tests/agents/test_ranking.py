@@ -1,12 +1,22 @@
-"""Top lists: equal to sorting everything, with ties by code, excluded items and short catalogues."""
+"""Ranking: top lists equal to sorting everything, scores of histories equal to acting, names, and what is refused."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
+from gymnasium import spaces
 
-from seqel.agents.ranking import NO_ITEM, exclude, top_items
-from seqel.errors import ConfigError
+from seqel.agents import ranking
+from seqel.agents.agent import Agent
+from seqel.agents.ranking import NO_ITEM, exclude, history_scores, top_items
+from seqel.errors import ConfigError, SpaceError
+from seqel.networks.config import NetworkConfig
+from seqel.networks.heads.item_scorer import ItemScorer
+from seqel.networks.qnetwork import QNetwork
+from seqel.spaces import ActionSpec, ObservationSpec
 
 
 def test_it_equals_sorting_everything() -> None:
@@ -35,3 +45,72 @@ def test_items_that_were_seen_are_excluded() -> None:
 def test_a_list_without_items_is_refused() -> None:
     with pytest.raises(ConfigError, match="k: expected at least 1 item, got 0"):
         top_items(np.zeros((1, 3), np.float32), 0)
+
+
+def agent(items: int = 12, **changes: Any) -> Agent:
+    torch.manual_seed(0)
+    given: dict[str, Any] = {"width": 8, "heads": 2, "layers": 2, "context": 4, "actions": "items"}
+    spec = ObservationSpec.from_space(spaces.Box(0, 1, (1,), np.uint8))
+    network = QNetwork(NetworkConfig(**given | changes), spec, ActionSpec((items,), (0,)))
+    for part in network.modules():
+        if isinstance(part, ItemScorer):
+            torch.nn.init.normal_(part.last.weight)
+    return Agent(network)
+
+
+def test_scores_of_histories_equal_acting_step_by_step() -> None:
+    one, rng = agent(), np.random.default_rng(0)
+    histories = [rng.integers(12, size=size) for size in (0, 9, 3, 1, 9)]
+    ratings = [rng.random(len(history)).astype(np.float32) for history in histories]
+    found = history_scores(one.network, histories, ratings, length=200)
+    for row, (history, rating) in enumerate(zip(histories, ratings, strict=True)):
+        decision, state = one.act(np.zeros((1, 1), np.uint8))
+        for item, reward in zip(history, rating, strict=True):
+            decision, state = one.act(
+                np.zeros((1, 1), np.uint8), state, reward=np.array([reward]), previous_action=np.array([item])
+            )
+        np.testing.assert_allclose(found[row], decision.q[0], atol=1e-5)
+    latest = history_scores(one.network, [history[-3:] for history in histories], None, length=200)
+    np.testing.assert_array_equal(history_scores(one.network, histories, None, length=3), latest)
+
+
+def test_many_histories_are_read_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, rng = agent(), np.random.default_rng(1)
+    histories = [rng.integers(12, size=int(size)) for size in rng.integers(0, 20, size=50)]
+    whole = history_scores(one.network, histories)
+    monkeypatch.setattr(ranking, "TOKENS", 40)
+    np.testing.assert_allclose(history_scores(one.network, histories), whole, atol=1e-5)
+
+
+def test_an_agent_ranks_by_names() -> None:
+    one = agent()
+    one.info["encoding"] = {"actions": [f"film {code}" for code in range(12)]}
+    items, scores = one.rank(["film 3", "film 7"], k=4)
+    assert len(items) == 4 and not {"film 3", "film 7"} & set(items) and (np.diff(scores) <= 0).all()
+    everything, _ = one.rank(["film 3", "film 7"], k=20, exclude_seen=False)
+    assert sorted(everything) == sorted(one.info["encoding"]["actions"])
+    some, _ = one.rank(["film 3"], candidates=["film 3", "film 1", "film 2"])
+    assert sorted(some) == ["film 1", "film 2"]
+    assert one.rank(everything)[0] == [] and len(one.rank([])[0]) == 12
+    assert one.rank(["film 3"], rewards=[5.0])[1].tolist() != one.rank(["film 3"])[1].tolist()
+
+
+def test_without_names_items_are_numbers() -> None:
+    assert set(agent().rank([1, 2])[0]) == set(range(12)) - {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"history": ["film 13"]}, r"history: expected items of the catalogue of 12, got 'film 13'; did you mean"),
+        ({"history": [], "candidates": ["x"]}, "candidates: expected items of the catalogue of 12, got 'x'"),
+        ({"history": "film 1"}, "history: expected a list of items, got the text 'film 1'"),
+        ({"history": ["film 1"], "rewards": [float("nan")]}, "rewards: expected 1 finite numbers"),
+        ({"history": ["film 1"], "rewards": [1.0, 2.0]}, "rewards: expected 1 finite numbers"),
+    ],
+)
+def test_what_cannot_be_ranked(given: dict[str, Any], message: str) -> None:
+    one = agent()
+    one.info["encoding"] = {"actions": [f"film {code}" for code in range(12)]}
+    with pytest.raises(SpaceError, match=message):
+        one.rank(**given)

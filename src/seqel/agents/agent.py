@@ -7,7 +7,7 @@ one row per environment or session, so that one agent can serve many of them, in
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +21,7 @@ from seqel.action_masks import UNMASKED, mask_in, read_action_mask
 from seqel.agents import artifact
 from seqel.agents.arguments import read_candidates, read_mask, read_previous_action, read_row_values, read_rows
 from seqel.agents.info import AgentInfo
+from seqel.agents.ranking import rank_items
 from seqel.errors import ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
 from seqel.networks.trunks.base import State
@@ -210,6 +211,35 @@ class Agent:
             q = self.network.scores(out, None if mask is None else _tensor(mask, self.device))
             found: NDArray[np.float32] = q.cpu().numpy()
         return found
+
+    def rank(
+        self,
+        history: Sequence[Any],
+        k: int = 20,
+        *,
+        rewards: Sequence[float] | None = None,
+        exclude_seen: bool = True,
+        candidates: Sequence[Any] | None = None,
+        length: int = 200,
+    ) -> tuple[list[Any], NDArray[np.float32]]:
+        """Rank the items of the catalogue for one user: the k best, best first, and their scores.
+
+        Args:
+            history: what the user chose, oldest first: names of items as in the training data, or numbers of actions for
+                an agent that was not trained on a table. It may be empty. The latest `length` items are read.
+            rewards: such as ratings, one per item; None: 1 for each.
+            exclude_seen: leave out the items of the history.
+            candidates: rank only these.
+
+        Fewer than k items are returned if no more are left.
+
+        Raises:
+            SpaceError: an item is not in the catalogue; rewards do not fit. ConfigError: k is below 1.
+        """
+        names: Sequence[Any] = self.info.get("encoding", {}).get("actions") or range(
+            self.action_spec.start[0], self.action_spec.start[0] + self.action_spec.sizes[0]
+        )
+        return rank_items(self.network, names, history, k, rewards, exclude_seen, candidates, length)
 
     def predict(
         self,

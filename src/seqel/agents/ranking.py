@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqel.errors import ConfigError
+from seqel.errors import ConfigError, SpaceError
+from seqel.networks.qnetwork import QNetwork
 
-if TYPE_CHECKING:
-    from seqel.agents.agent import Agent
-
-__all__ = ["NO_ITEM", "exclude", "history_scores", "top_items"]
+__all__ = ["NO_ITEM", "exclude", "history_scores", "item_codes", "rank_items", "top_items"]
 
 NO_ITEM = -1  # fills a list where fewer items are left than were asked for
 TOKENS = 16_384  # steps of histories at once
@@ -59,7 +58,7 @@ def top_items(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], N
 
 @torch.inference_mode()
 def history_scores(
-    agent: Agent,
+    network: QNetwork,
     items: Sequence[NDArray[np.int64]],
     rewards: Sequence[NDArray[np.float32]] | None = None,
     length: int = 200,
@@ -69,12 +68,12 @@ def history_scores(
     items: of each history, oldest first; rewards: such as ratings, for each of them; None: 1. The latest `length` items of
     each are read. Observations are zeros, like those of a table without observations.
     """
-    network, spec = agent.network, agent.observation_spec
+    device, spec = network.head.scale.device, network.observation_spec
     items = [one[-length:] for one in items]
     if rewards is not None:
         rewards = [one[-length:] for one in rewards]
     sizes = np.array([len(one) for one in items], np.int64)
-    found = np.empty((len(items), agent.action_spec.actions), np.float32)
+    found = np.empty((len(items), network.action_spec.actions), np.float32)
     order = np.argsort(sizes, kind="stable")  # histories of about one length together
     for rows in _batches(sizes, order):
         longest = int(sizes[rows].max())
@@ -84,18 +83,14 @@ def history_scores(
         if longest:
             action[:, 1:, 0][there] = np.concatenate([items[row] for row in rows])
             reward[:, 1:][there] = 1.0 if rewards is None else np.concatenate([rewards[row] for row in rows])
-        first = torch.zeros(len(rows), longest + 1, dtype=torch.bool, device=agent.device)
+        first = torch.zeros(len(rows), longest + 1, dtype=torch.bool, device=device)
         first[:, 0] = True
         observation = {
-            leaf.path: torch.zeros(
-                len(rows), longest + 1, *leaf.shape, dtype=getattr(torch, leaf.dtype), device=agent.device
-            )
+            leaf.path: torch.zeros(len(rows), longest + 1, *leaf.shape, dtype=getattr(torch, leaf.dtype), device=device)
             for leaf in spec.leaves
         }
-        token = network.tokens(
-            observation, torch.from_numpy(action).to(agent.device), torch.from_numpy(reward).to(agent.device), first
-        )
-        h = network.trunk(token, first, torch.zeros(len(rows), dtype=torch.int64, device=agent.device))
+        token = network.tokens(observation, torch.from_numpy(action).to(device), torch.from_numpy(reward).to(device), first)
+        h = network.trunk(token, first, torch.zeros(len(rows), dtype=torch.int64, device=device))
         last = h[torch.arange(len(rows)), torch.from_numpy(sizes[rows])]
         found[rows] = network.scores(network.heads(last))[:, 0].float().cpu().numpy()
     return found
@@ -109,3 +104,51 @@ def _batches(sizes: NDArray[np.int64], order: NDArray[np.int64]) -> list[NDArray
             found.append(order[first:last])
             first = last
     return found
+
+
+def item_codes(given: Sequence[Any], names: Sequence[Any], what: str) -> NDArray[np.int64]:
+    """Return the codes of items, by their names, or by the text of a name (5 for "5").
+
+    Raises SpaceError for an item that is not in the catalogue; names the most similar one.
+    """
+    code = {str(name): place for place, name in enumerate(names)}
+    found = np.array([code.get(str(one), -1) for one in given], np.int64)
+    if (found < 0).any():
+        unknown = str(given[int(found.argmin())])
+        near = get_close_matches(unknown, list(code), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise SpaceError(f"{what}: expected items of the catalogue of {len(names):,}, got {unknown!r:.80}{hint}")
+    return found
+
+
+def rank_items(
+    network: QNetwork,
+    names: Sequence[Any],
+    history: Sequence[Any],
+    k: int,
+    rewards: Sequence[float] | None,
+    exclude_seen: bool,
+    candidates: Sequence[Any] | None,
+    length: int,
+) -> tuple[list[Any], NDArray[np.float32]]:
+    """Rank items for one history: see `Agent.rank`, which gives the catalogue's names."""
+    if network.action_spec.dims > 1:
+        raise ConfigError(f"rank: expected an agent with one action dimension, got {network.action_spec.dims}")
+    if isinstance(history, str):
+        raise SpaceError(f"history: expected a list of items, got the text {history!r:.80}")
+    items = item_codes(history, names, "history")
+    earned = None
+    if rewards is not None:
+        earned = np.asarray(rewards, np.float32)
+        if earned.shape != items.shape or not np.isfinite(earned).all():
+            raise SpaceError(f"rewards: expected {len(items)} finite numbers, one per item, got {rewards!r:.200}")
+    scores = history_scores(network, [items], None if earned is None else [earned], length)
+    if candidates is not None:
+        among = np.zeros(len(names), np.bool_)
+        among[item_codes(candidates, names, "candidates")] = True
+        scores[0, ~among] = -np.inf
+    if exclude_seen:
+        exclude(scores, [items])
+    found, values = top_items(scores, k)
+    left = int((found[0] != NO_ITEM).sum())
+    return [names[code] for code in found[0, :left]], values[0, :left]

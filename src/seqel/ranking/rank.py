@@ -18,6 +18,6 @@ def agent_ranker(agent: Agent, length: int = 200) -> Ranker:
 
     def scores(queries: Queries) -> NDArray[np.float32]:
         ratings = [queries.source.rating[a:b] for a, b in zip(queries.start, queries.stop, strict=True)]
-        return history_scores(agent, queries.histories(), ratings, length)
+        return history_scores(agent.network, queries.histories(), ratings, length)
 
     return scores
