@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,3 +63,16 @@ def test_the_types_load_without_torch() -> None:
     code = "import seqel.types, seqel.errors, sys; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     path = ":".join(p for p in sys.path if p)
     subprocess.run([sys.executable, "-S", "-c", code], check=True, env={"PYTHONPATH": path})
+
+
+def test_the_learned_steps_become_windows_of_one_transition() -> None:
+    batch = replace(make_batch(), weight=torch.arange(12.0).reshape(3, 4))
+    part, window, step = batch.learned_steps()
+    assert window.tolist() == [0, 1, 1, 2, 2, 2] and step.tolist() == [0, 0, 1, 0, 1, 2]
+    assert part.reward.shape == (6, 1) and bool(part.loss_mask.all()) and part.num_learned == 6
+    assert part.reward[:, 0].tolist() == batch.reward[window, step].tolist()
+    seen, whole = part.observation["observation"], batch.observation["observation"]
+    assert seen.shape == (6, 2, 1) and seen[4].tolist() == whole[2, 1:3].tolist()
+    assert part.start_step.tolist() == [0, 1, 2, 2, 3, 4]
+    assert part.weight is not None and part.weight[:, 0].tolist() == [0.0, 4.0, 5.0, 8.0, 9.0, 10.0]
+    assert part.action_mask is None

@@ -170,6 +170,29 @@ class SequenceBatch:
         part = self._map(lambda tensor: tensor[which])
         return replace(part, num_learned=int(part.loss_mask.sum()))
 
+    def learned_steps(self) -> tuple[SequenceBatch, Tensor, Tensor]:
+        """Return windows of one transition, one for each step in `loss_mask`, and the step's window and place, (N,) each."""
+        window, step = self.loss_mask.nonzero(as_tuple=True)
+        both = step[:, None] + step.new_tensor([0, 1])
+        changed: dict[str, Any] = {}
+        for one in fields(self):
+            value, axis = getattr(self, one.name), axis_of(one.name).time
+
+            def pick(tensor: Tensor, axis: str | None = axis) -> Tensor:
+                if axis is None:
+                    return tensor[window]
+                if axis == "T":
+                    return tensor[window, step][:, None]
+                return tensor[window[:, None], both]
+
+            if isinstance(value, dict):
+                value = {name: pick(leaf) for name, leaf in value.items()}
+            elif value is not None and not isinstance(value, int):
+                value = pick(value)
+            changed[one.name] = value
+        changed["start_step"] = self.start_step[window] + step
+        return SequenceBatch(**changed), window, step
+
     def _map(self, change: Callable[[Tensor], Tensor]) -> SequenceBatch:
         changed: dict[str, Any] = {}
         for one in fields(self):

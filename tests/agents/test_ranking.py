@@ -6,17 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from gymnasium import spaces
 
 from seqel.agents import ranking
-from seqel.agents.agent import Agent
 from seqel.agents.ranking import NO_ITEM, exclude, history_scores, top_items
 from seqel.errors import ConfigError, SpaceError
-from seqel.networks.config import NetworkConfig
-from seqel.networks.heads.item_scorer import ItemScorer
-from seqel.networks.qnetwork import QNetwork
-from seqel.spaces import ActionSpec, ObservationSpec
+from support_ranking import make_agent
 
 
 def test_it_equals_sorting_everything() -> None:
@@ -47,19 +41,8 @@ def test_a_list_without_items_is_refused() -> None:
         top_items(np.zeros((1, 3), np.float32), 0)
 
 
-def agent(items: int = 12, **changes: Any) -> Agent:
-    torch.manual_seed(0)
-    given: dict[str, Any] = {"width": 8, "heads": 2, "layers": 2, "context": 4, "actions": "items"}
-    spec = ObservationSpec.from_space(spaces.Box(0, 1, (1,), np.uint8))
-    network = QNetwork(NetworkConfig(**given | changes), spec, ActionSpec((items,), (0,)))
-    for part in network.modules():
-        if isinstance(part, ItemScorer):
-            torch.nn.init.normal_(part.last.weight)
-    return Agent(network)
-
-
 def test_scores_of_histories_equal_acting_step_by_step() -> None:
-    one, rng = agent(), np.random.default_rng(0)
+    one, rng = make_agent(), np.random.default_rng(0)
     histories = [rng.integers(12, size=size) for size in (0, 9, 3, 1, 9)]
     ratings = [rng.random(len(history)).astype(np.float32) for history in histories]
     found = history_scores(one.network, histories, ratings, length=200)
@@ -75,7 +58,7 @@ def test_scores_of_histories_equal_acting_step_by_step() -> None:
 
 
 def test_many_histories_are_read_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, rng = agent(), np.random.default_rng(1)
+    one, rng = make_agent(), np.random.default_rng(1)
     histories = [rng.integers(12, size=int(size)) for size in rng.integers(0, 20, size=50)]
     whole = history_scores(one.network, histories)
     monkeypatch.setattr(ranking, "TOKENS", 40)
@@ -83,7 +66,7 @@ def test_many_histories_are_read_in_batches(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_agent_ranks_by_names() -> None:
-    one = agent()
+    one = make_agent()
     one.info["encoding"] = {"actions": [f"film {code}" for code in range(12)]}
     items, scores = one.rank(["film 3", "film 7"], k=4)
     assert len(items) == 4 and not {"film 3", "film 7"} & set(items) and (np.diff(scores) <= 0).all()
@@ -96,7 +79,7 @@ def test_an_agent_ranks_by_names() -> None:
 
 
 def test_without_names_items_are_numbers() -> None:
-    assert set(agent().rank([1, 2])[0]) == set(range(12)) - {1, 2}
+    assert set(make_agent().rank([1, 2])[0]) == set(range(12)) - {1, 2}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +93,7 @@ def test_without_names_items_are_numbers() -> None:
     ],
 )
 def test_what_cannot_be_ranked(given: dict[str, Any], message: str) -> None:
-    one = agent()
+    one = make_agent()
     one.info["encoding"] = {"actions": [f"film {code}" for code in range(12)]}
     with pytest.raises(SpaceError, match=message):
         one.rank(**given)

@@ -89,7 +89,9 @@ def history_scores(
             leaf.path: torch.zeros(len(rows), longest + 1, *leaf.shape, dtype=getattr(torch, leaf.dtype), device=device)
             for leaf in spec.leaves
         }
-        token = network.tokens(observation, torch.from_numpy(action).to(device), torch.from_numpy(reward).to(device), first)
+        token = network.tokens(
+            observation, torch.from_numpy(action).to(device), torch.from_numpy(reward).to(device), first
+        )
         h = network.trunk(token, first, torch.zeros(len(rows), dtype=torch.int64, device=device))
         last = h[torch.arange(len(rows)), torch.from_numpy(sizes[rows])]
         found[rows] = network.scores(network.heads(last))[:, 0].float().cpu().numpy()

@@ -26,6 +26,7 @@ COMMANDS = {
     "evaluate": "play greedy episodes on fresh seeds and report returns with intervals",
     "generate": "write text with an agent that was trained on texts",
     "chat": "talk to an agent that was trained on recorded dialogues",
+    "rank": "rank the items of a catalogue for users, from what they chose before",
     "watch": "read messages about companies as they come and give alerts",
     "settings": "every setting with its meaning, range and default, and what the presets change",
     "tasks": "the tasks that come with Seqel",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,7 @@ from seqel.replay.layout import Layout
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.types import Episode
 
-__all__ = ["RankingData", "ranking_data"]
+__all__ = ["RankingData", "item_encoding", "ranking_data"]
 
 HISTORY = 200  # items of a history that are read, the latest
 
@@ -53,36 +55,38 @@ class RankingData:
 def ranking_data(train: Interactions, validation: Queries, history: int = HISTORY) -> RankingData:
     """Make episodes of interactions, with their ratings as rewards.
 
-    history: how many items before a question are read.
+    history: how many items before a question are read, as by `agent.rank(..., length=history)`: the first of them is taken
+    for the user's first.
 
     Raises DataError if there is no question to validate with.
     """
     if not len(validation):
         raise DataError("expected at least one question to validate with, got none: no user has enough interactions")
-    names = tuple(str(name) for name in train.items)
-    schema = Schema(session="user", action="item", reward="rating", order="time", ends="truncated", actions=names)
-    encoding = Encoding(schema, names, {}, {}, ())
-    layout = Layout(encoding.observation.storage, len(names), 1, masked=False, recorded=True)
+    encoding = item_encoding(train.items)
+    layout = Layout(encoding.observation.storage, len(train.items), 1, masked=False, recorded=True)
     starts = train.starts
     parts = [_episode(train, a, b, b - a) for a, b in pairwise(starts) if b > a]
     training = len(parts)
     source = validation.source
     for start, stop, end in zip(validation.start, validation.stop, validation.end, strict=True):
-        parts.append(_episode(source, max(start, stop - history), end, end - stop, whole_from=start))
+        parts.append(_episode(source, max(start, stop - history), end, end - stop))
     return RankingData(EpisodeBuffer.of(layout, parts), encoding, training)
 
 
-def _episode(source: Interactions, start: int, end: int, learned: int, whole_from: int | None = None) -> Episode:
+def item_encoding(items: Sequence[Any]) -> Encoding:
+    """Return what an agent keeps of a catalogue: the names of its actions, in order."""
+    names = tuple(str(name) for name in items)
+    schema = Schema(session="user", action="item", reward="rating", order="time", ends="truncated", actions=names)
+    return Encoding(schema, names, {}, {}, ())
+
+
+def _episode(source: Interactions, start: int, end: int, learned: int) -> Episode:
     """Return rows of the interactions as an episode, of which the last `learned` steps have a loss."""
     size = end - start
-    before = start - (start if whole_from is None else whole_from)
     return Episode(
         {CONSTANT: np.zeros((size + 1, 1), np.uint8)},
         source.item[start:end, None],
         source.rating[start:end],
         truncated=True,
-        start_step=before,
-        previous_action=source.item[start - 1 : start] if before else None,
-        previous_reward=float(source.rating[start - 1]) if before else 0.0,
         by_agent=np.arange(size) >= size - learned,
     )

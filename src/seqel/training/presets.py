@@ -61,6 +61,23 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         "recorded data, many actions: cloning of the recorded actions, shaped by Q-learning (SQN, Xin et al. 2020)",
         _RECORDED | {"objective.cloning_weight": 1.0, "objective.lambda_": 0.0},
     ),
+    "next-item": (
+        "recorded choices of items, from large catalogues: the most probable next item (SASRec, Kang and McAuley 2018)",
+        {
+            "objective.td_weight": 0.0,
+            "objective.cloning_weight": 1.0,
+            "objective.discount": 0.0,
+            "network.actions": "items",
+            "network.dropout": 0.2,
+            "network.heads": 2,
+            "network.previous_reward": False,
+            "replay.batch_tokens": 4_096,
+            "learner.learning_rate": 1e-3,
+            "learner.target_rate": 0.01,
+            "learner.sampled_negatives": 256,
+            "learner.weight_decay": 0.0,
+        },
+    ),
     "behaviour-cloning": (
         "recorded data: behaviour cloning, the baseline that every other preset must beat",
         _RECORDED | {"objective.td_weight": 0.0, "objective.cloning_weight": 1.0},

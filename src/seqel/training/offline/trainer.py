@@ -25,7 +25,7 @@ from seqel.training.record import Validation
 from seqel.training.resolve import for_episodes, on_this_machine
 from seqel.training.sources import Source, described, require_same_spaces
 from seqel.training.trainer import Trainer
-from seqel.types import SequenceBatch
+from seqel.types import QOutput, SequenceBatch
 
 __all__ = ["OfflineTrainer"]
 
@@ -170,8 +170,13 @@ class OfflineTrainer(Trainer):
             tokens=tokens,
         ):
             batch = self.prepare(batch)
-            slow = self.learner.target(batch)
-            sums.add(batch, slow if network is self.learner.target else network(batch), slow)
+            if config.objective.td_weight == 0.0 and 2 * batch.num_learned < int(batch.valid.sum()):
+                # each step's loss is its own: the heads need only the few steps that have one
+                batch, out = _learned_outputs(network, batch)
+                sums.add(batch, out, out)
+            else:
+                slow = self.learner.target(batch)
+                sums.add(batch, slow if network is self.learner.target else network(batch), slow)
             if self.on_update is not None:
                 self.on_update(self)
             if sums.steps >= HELD_OUT_TRANSITIONS:
@@ -206,6 +211,14 @@ class OfflineTrainer(Trainer):
             raise ValueError("expected the data that the run started with, got data with other actions or rewards")
         self.best, self.checks_since_best = state["best"], int(state["checks_since_best"])
         return super().load_state_dict(state)
+
+
+def _learned_outputs(network: QNetwork, batch: SequenceBatch) -> tuple[SequenceBatch, QOutput]:
+    """Return the steps in `loss_mask` as windows of one transition, and the outputs there, after their whole histories."""
+    h = network.trunk(network.embed(batch), batch.is_first, batch.start_step)
+    steps, window, step = batch.learned_steps()
+    both = torch.stack((h[window, step], h[window, step + 1]), dim=1)
+    return steps, network.heads(both, steps.candidates)
 
 
 def return_scale(episodes: EpisodeBuffer, discount: float) -> float:

@@ -1,0 +1,238 @@
+"""The next item for each user of MovieLens-100k and Amazon Video Games, beside baselines and the best sequential models.
+
+    SEQEL_DATA=/folder/of/data python benchmarks/recommend.py [--data movielens games] [--method seqel ease ...] [--table]
+
+Leave-one-out: the last item of each user with at least three is the test, the one before is for validation. The whole
+catalogue is ranked, without the items that a user has seen. Baselines are made from training and validation items together;
+Seqel is trained on the training items alone, and reads the validation item as part of the history when it is tested.
+
+Peers run in their own environment: `--export FOLDER` writes the tables for `benchmarks/peers/rectools/sequential.py`, and
+`--peer NAME=LISTS.npz` measures the lists that it wrote. One JSON file per method and seed in benchmarks/results/recommend/,
+with the place of each user's test item in the list (0: not among 20), so that methods are compared user by user.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import seqel
+from measured import commit, measured, show
+from seqel.agents.ranking import NO_ITEM
+from seqel.ranking import (
+    Interactions,
+    Queries,
+    RankingResult,
+    Split,
+    agent_ranker,
+    ease,
+    evaluate_ranker,
+    item_neighbours,
+    popular,
+    ranking_data,
+    ratio_interval,
+)
+from seqel.ranking import metrics as measures
+from seqel.ranking.baselines import Ranker
+from seqel.runs.run_config import CONFIG
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "recommend"
+BASELINES: dict[str, Callable[[Interactions], Ranker]] = {
+    "popularity": popular,
+    "neighbours": item_neighbours,
+    "neighbours, cosine": partial(item_neighbours, weighting="none"),
+    "ease": ease,
+}
+ASKED = 2_000  # users whose validation items choose the weights
+OWN: dict[str, dict[str, Any]] = {
+    "movielens": {
+        "network.context": 100,
+        "replay.window": 200,
+        "offline.every": 100,
+        "offline.patience": 6,
+        "threads": 1,
+        "device": "cpu",
+    },
+    "games": {
+        "network.context": 50,
+        "replay.window": 100,
+        "offline.every": 250,
+        "offline.patience": 4,
+        "threads": 1,
+        "device": "cpu",
+    },
+}
+UPDATES = {"movielens": 1_500, "games": 4_000}
+
+
+def interactions(data: str) -> Interactions:
+    """Read a data set."""
+    folder = Path(os.environ["SEQEL_DATA"])
+    if data == "movielens":
+        table = np.loadtxt(folder / "ml-100k" / "ml-100k.inter", skiprows=1)
+        user, item, rating, when = table.T
+        return Interactions.of(user.astype(np.int64), item.astype(np.int64), when, rating)
+    user, item = np.loadtxt(folder / "amazon-video-games" / "Video.txt", dtype=np.int64).T
+    return Interactions.of(user, item)
+
+
+def known_before(test: Queries) -> Interactions:
+    """Return everything but the test items."""
+    keep = np.ones(len(test.source), np.bool_)
+    keep[test.stop] = False
+    return test.source.only(keep)
+
+
+def baseline(data: str, method: str) -> dict[str, Any]:
+    test = interactions(data).leave_one_out().test
+    began = time.perf_counter()
+    ranker = BASELINES[method](known_before(test))
+    return result(evaluate_ranker(ranker, test), test, time.perf_counter() - began)
+
+
+def own(data: str, seed: int, updates: int, changes: dict[str, Any]) -> dict[str, Any]:
+    split = interactions(data).leave_one_out()
+    folder = HERE.parent / "runs" / f"recommend-{data}-{seed}"
+    asked = split.validation
+    if len(asked) > ASKED:
+        asked = asked.only(np.sort(np.random.default_rng(0).permutation(len(asked))[:ASKED]))
+    source = ranking_data(split.train, asked)
+    began = time.perf_counter()
+    if (folder / CONFIG).exists():
+        agent = seqel.resume(folder, data=source, progress=show)
+    else:
+        agent = seqel.train(
+            data=source, steps=updates, seed=seed, preset="next-item", settings=OWN[data] | changes,
+            out=folder, progress=show,
+        )  # fmt: skip
+    seconds = time.perf_counter() - began
+    ranker = agent_ranker(agent)
+    on_validation = evaluate_ranker(ranker, split.validation).means()
+    found = result(evaluate_ranker(ranker, split.test), split.test, seconds)
+    return found | {"settings": changes, "updates": updates, "validation": on_validation}
+
+
+def peer(data: str, lists: Path) -> dict[str, Any]:
+    """Measure the lists that a peer has written."""
+    split = interactions(data).leave_one_out()
+    found = np.load(lists)
+    facts = json.loads(str(found["facts"]))
+    parts = {}
+    for name, queries in (("validation", split.validation), ("test", split.test)):
+        users, items = found[f"{name}_user"], found[f"{name}_item"]
+        place = np.searchsorted(queries.user, users)
+        rank = np.arange(len(users)) - np.searchsorted(users, users)  # lists stand one after another
+        table = np.full((len(queries), 20), NO_ITEM)
+        table[place, rank] = items
+        hit = measures.hits(table, queries.targets())
+        cuts = {f"HR@{k}": measures.hit_rate(hit, k) for k in (5, 10, 20)}
+        cuts |= {f"NDCG@{k}": measures.ndcg(hit, k) for k in (5, 10, 20)}
+        cuts |= {f"MRR@{k}": measures.mean_reciprocal_rank(hit, k) for k in (5, 10, 20)}
+        parts[name] = RankingResult(cuts, table)
+    return result(parts["test"], split.test, facts["seconds"]) | {
+        "settings": facts["settings"], "log": facts["log"], "validation": parts["validation"].means(),
+    }  # fmt: skip
+
+
+def result(found: RankingResult, test: Queries, seconds: float) -> dict[str, Any]:
+    """Return the figures, and where each test item stands."""
+    hit = measures.hits(found.lists, test.targets())
+    place = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1, 0)
+    beyond = {
+        "coverage": measures.coverage(found.lists[:, :10], len(test.source.items)),
+        "novelty": float(measures.novelty(found.lists[:, :10], test.source.counts).mean()),
+        "popularity": float(measures.popularity(found.lists[:, :10], test.source.counts).mean()),
+    }
+    intervals = {name: found.interval(name) for name in ("HR@10", "NDCG@10")}
+    return {
+        "means": found.means(), "intervals": intervals, **beyond, "seconds": seconds, "commit": commit(),
+        "places": " ".join(map(str, place.tolist())),
+    }  # fmt: skip
+
+
+def gains(places: str, cut: int = 10) -> NDArray[np.float64]:
+    """Return NDCG of each user from the place of the test item."""
+    place = np.array(places.split(), np.int64)
+    found: NDArray[np.float64] = np.where((place > 0) & (place <= cut), 1.0 / np.log2(np.maximum(place, 1) + 1.0), 0.0)
+    return found
+
+
+def export(folder: Path) -> None:
+    """Write the tables for peers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for data in OWN:
+        everything = interactions(data)
+        split: Split = everything.leave_one_out()
+        part = np.zeros(len(everything), np.int64)
+        part[split.validation.stop], part[split.test.stop] = 1, 2
+        order = np.arange(len(everything)) - everything.starts[everything.user]
+        columns = np.column_stack([everything.user, everything.item, order, part])
+        np.savetxt(folder / f"{data}.csv", columns, fmt="%d", delimiter=",", header="user,item,order,part", comments="")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", choices=OWN, default=list(OWN))
+    parser.add_argument("--method", nargs="+", choices=("seqel", *BASELINES), default=["seqel", *BASELINES])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--updates", type=int)
+    parser.add_argument("--set", nargs="+", default=[], metavar="SETTING=VALUE", help="changes to the settings")
+    parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the tables for peers")
+    parser.add_argument(
+        "--peer", nargs="+", default=[], metavar="NAME=FILE", help="measure lists of a peer, for one --data"
+    )
+    parser.add_argument("--table", action="store_true", help="print what was measured instead of measuring")
+    given = parser.parse_args()
+    if given.export:
+        export(given.export)
+        return
+    changes = {key: json.loads(value) for key, _, value in (one.partition("=") for one in given.set)}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    peers = dict(one.split("=", 1) for one in given.peer)
+    for data in given.data:
+        for name, file in peers.items():
+            measured(RESULTS / f"{data}-{name}.json", False, partial(peer, data, Path(file)))
+        for method in [] if peers else given.method:
+            for seed in given.seeds if method == "seqel" else [0]:
+                run = partial(baseline, data, method)
+                if method == "seqel":
+                    run = partial(own, data, seed, given.updates or UPDATES[data], changes)
+                measured(RESULTS / f"{data}-{method.replace(', ', '-')}-seed{seed}.json", given.table, run)
+        print_table(data)
+
+
+def print_table(data: str) -> None:
+    """Print every result, with the ratio of NDCG@10 to the first run of Seqel."""
+    files = sorted(RESULTS.glob(f"{data}-*.json"))
+    found = {path.stem.removeprefix(f"{data}-"): json.loads(path.read_text()) for path in files}
+    reference = found.get("seqel-seed0")
+    print(
+        f"\n| {data} | HR@10 (95 %) | NDCG@10 (95 %) | Seqel's NDCG@10 over it (95 %) | coverage | seconds |\n"
+        + "|---" * 6
+        + "|"
+    )
+    for name, one in found.items():
+        cells = [
+            f"{one['means'][key]:.4f} ({one['intervals'][key][0]:.4f} to {one['intervals'][key][1]:.4f})"
+            for key in ("HR@10", "NDCG@10")
+        ]
+        ratio = ""
+        if reference is not None and not name.startswith("seqel"):
+            ratio = "{:.2f} ({:.2f} to {:.2f})".format(
+                *ratio_interval(gains(reference["places"]), gains(one["places"]))
+            )
+        print(f"| {name} | {' | '.join(cells)} | {ratio} | {one['coverage']:.2f} | {one['seconds']:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
