@@ -8,7 +8,8 @@ Seqel is trained on the training items alone, and reads the validation item as p
 
 Peers run in their own environment: `--export FOLDER` writes the tables for `benchmarks/peers/rectools/sequential.py`, and
 `--peer NAME=LISTS.npz` measures the lists that it wrote. One JSON file per method and seed in benchmarks/results/recommend/,
-with the place of each user's test item in the list (0: not among 20), so that methods are compared user by user.
+with the place of each user's test item in the list (0: not among 20), so that methods are compared user by user. Seconds are
+those of the processor, because a core may be shared.
 """
 
 from __future__ import annotations
@@ -95,9 +96,9 @@ def known_before(test: Queries) -> Interactions:
 
 def baseline(data: str, method: str) -> dict[str, Any]:
     test = interactions(data).leave_one_out().test
-    began = time.perf_counter()
+    began = time.process_time()
     ranker = BASELINES[method](known_before(test))
-    return result(evaluate_ranker(ranker, test), test, time.perf_counter() - began)
+    return result(evaluate_ranker(ranker, test), test, time.process_time() - began)
 
 
 def own(data: str, seed: int, updates: int, changes: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def own(data: str, seed: int, updates: int, changes: dict[str, Any]) -> dict[str
     if len(asked) > ASKED:
         asked = asked.only(np.sort(np.random.default_rng(0).permutation(len(asked))[:ASKED]))
     source = ranking_data(split.train, asked)
-    began = time.perf_counter()
+    began = time.process_time()
     if (folder / CONFIG).exists():
         agent = seqel.resume(folder, data=source, progress=show)
     else:
@@ -115,7 +116,7 @@ def own(data: str, seed: int, updates: int, changes: dict[str, Any]) -> dict[str
             data=source, steps=updates, seed=seed, preset="next-item", settings=OWN[data] | changes,
             out=folder, progress=show,
         )  # fmt: skip
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     ranker = agent_ranker(agent)
     on_validation = evaluate_ranker(ranker, split.validation).means()
     found = result(evaluate_ranker(ranker, split.test), split.test, seconds)
