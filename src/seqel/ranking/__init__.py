@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from seqel.ranking.evaluation import RankingResult, evaluate_ranker, ratio_interval
     from seqel.ranking.interactions import Interactions, Queries, Split
     from seqel.ranking.rank import agent_ranker
+    from seqel.ranking.tables import read_interactions
 
 __all__ = [
     "Interactions",
@@ -26,6 +27,7 @@ __all__ = [
     "popular",
     "ranking_data",
     "ratio_interval",
+    "read_interactions",
     "recently_popular",
 ]
 
@@ -44,6 +46,7 @@ __getattr__, __dir__ = lazy.attach(
         "popular": "seqel.ranking.baselines",
         "ranking_data": "seqel.ranking.data",
         "ratio_interval": "seqel.ranking.evaluation",
+        "read_interactions": "seqel.ranking.tables",
         "recently_popular": "seqel.ranking.baselines",
     },
 )
