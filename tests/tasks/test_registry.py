@@ -37,6 +37,7 @@ def test_table() -> None:
         "CustomerService",
         "CustomerShortlist",
         "OpinionMonitoring",
+        "Recommend",
     ]
     assert ids == [*mazes, *older, *colours, *(f"seqel/{name}-v0" for name in newer)]
     for task in TASKS:

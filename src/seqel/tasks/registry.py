@@ -198,6 +198,15 @@ TASKS: tuple[Task, ...] = (
         reference="this project; its detectors: Page 1954, Roberts 1966",
         needs="opinions=FILE.csv, sentences with their sentiments",
     ),
+    Task(
+        id="seqel/Recommend-v0",
+        entry_point="seqel.tasks.recommend.environment:Recommend",
+        summary="Find out what a user likes, and show items that are taken and after which the user stays",
+        memory=40,
+        suggested={"discount": 1.0, "context": 40},
+        reference="this project; ratings such as those of Harper & Konstan 2015, doi 10.1145/2827872",
+        needs="ratings=FILE.csv with the columns user, item and rating",
+    ),
 )
 
 
