@@ -88,6 +88,7 @@ def main() -> None:
     )  # fmt: skip
     model.fit(Dataset.construct(seen))
     seconds = time.process_time() - began
+    best = model.fit_trainer.checkpoint_callback  # the trainer that was given is copied
     state = torch.load(best.best_model_path, weights_only=False)["state_dict"]
     model.lightning_model.load_state_dict(state)
     found = {}

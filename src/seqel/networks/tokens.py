@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from seqel.errors import SpaceError
 from seqel.networks.config import NetworkConfig
@@ -65,7 +66,8 @@ class TokenEncoder(nn.Module):
         """Encode the previous action and its reward.  -> (..., D), or a shape that broadcasts to it."""
         parts: list[Tensor] = []
         if self.items is not None:
-            parts.append(self.items(action[..., 0]) * self.config.width**0.5)
+            item = self.items(action[..., 0]) * self.config.width**0.5
+            parts.append(functional.dropout(item, self.config.dropout, self.training) if self.config.dropout else item)
         if self.config.previous_action:
             for dim, table in enumerate(self.actions):
                 assert isinstance(table, nn.Embedding)

@@ -21,11 +21,12 @@ from seqel.types import QOutput, SequenceBatch
 
 __all__ = ["TITLES", "HeldOut", "Sums", "describe_validation"]
 
-Metric = Literal["unexplained", "imitation", "weighted_imitation"]
+Metric = Literal["unexplained", "imitation", "weighted_imitation", "ranking"]
 TITLES: dict[str, str] = {
     "unexplained": "held-out unexplained", "imitation": "held-out imitation",
-    "weighted_imitation": "held-out weighted imitation",
+    "weighted_imitation": "held-out weighted imitation", "ranking": "held-out 1 - NDCG@10",
 }  # fmt: skip
+LIST = 10  # items of the list that "ranking" looks at
 NOTHING = 0.01  # fraction of the chance level: a smaller improvement over chance counts as none
 
 
@@ -42,7 +43,9 @@ class HeldOut:
     first_return: float  # mean discounted return of those episodes from the first step on
     sessions: int
     # what `mean` is minus of; with `objective.awr_beta`, imitation with the weights of that loss, whose mean is 1: the policy
-    # leaves the recorded actions that it should not imitate, so how well it predicts all of them says little
+    # leaves the recorded actions that it should not imitate, so how well it predicts all of them says little. "ranking" where
+    # actions are items: 1 - the discounted gain of the recorded item in the list of the ten best, because probabilities that
+    # were learned with sampled negatives get worse while the order still improves
     metric: Metric = "unexplained"
     chance: float = 1.0  # the metric of uniform probabilities, or of predicting the mean target everywhere
     success: ClassVar[None] = None  # no episodes are played
@@ -77,11 +80,12 @@ class HeldOut:
 def describe_validation(validation: dict[str, Any], best: float | None = None) -> str:
     """Format as `HeldOut.describe` does, from a validation as a file holds it."""
     value, chance = -validation["mean"], validation.get("chance", 1.0)
-    share = validation.get("metric", "unexplained") == "unexplained"
+    metric = validation.get("metric", "unexplained")
+    share, unit = metric == "unexplained", "" if metric == "ranking" else " nats"
     parts = [f"chance: {chance:.0%}" if share else f"chance: {chance:.4g}"]
     if best is not None:
         parts.append(f"best {-best:.1%}" if share else f"best {-best:.4g}")
-    text = f"{value:.1%}" if share else f"{value:.4g} nats"
+    text = f"{value:.1%}" if share else f"{value:.4g}{unit}"
     nothing = "" if value < chance * (1.0 - NOTHING) else ", so nothing is learned yet"
     return f"{text} ({', '.join(parts)}{nothing})"
 
@@ -94,7 +98,7 @@ class Sums:
         self.lengths = torch.from_numpy(lengths)  # (episodes,)
         self.steps = 0
         self.evaluates = False  # whether batches hold policies to evaluate; then no greedy action is compared
-        self.error = self.size = self.nats = self.agree = self.even = 0.0
+        self.error = self.size = self.nats = self.agree = self.even = self.gain = 0.0
         self.weighted = self.weight = 0.0  # with `awr_beta`: the sums of weight * nats and of the weights
         self.target: torch.Tensor | float = 0.0  # (K,)  K values per step: one, or one for each of K evaluated policies
         self.square: torch.Tensor | float = 0.0
@@ -128,7 +132,10 @@ class Sums:
             self.even += float(there.clamp(min=1).double().log().sum())
         begins = batch.is_first[:, 0]
         if batch.policy is None:
-            chosen = network.scores(online, batch.allowed).argmax(dim=-1)  # (B, T+1, M)
+            scores = network.scores(online, batch.allowed)
+            chosen = scores.argmax(dim=-1)  # (B, T+1, M)
+            if network.config.actions == "items":
+                self.gain += gain_of(scores[:, :-1][batch.loss_mask], batch.action[batch.loss_mask])
             self.agree += float((chosen[:, :-1] == batch.action).all(dim=-1)[batch.loss_mask].sum())
             value = action_values(online.q, chosen)[:, 0]
         else:
@@ -161,6 +168,11 @@ class Sums:
             metric, score = "imitation", nats
             if self.weight:
                 metric, score = "weighted_imitation", self.weighted / self.weight
+            if self.network.config.actions == "items":
+                metric, score = "ranking", 1.0 - self.gain / steps
+        chance = self.even / steps if imitates else 1.0
+        if metric == "ranking":
+            chance = 1.0 - float(discounts(LIST).sum()) / self.network.action_spec.actions
         return HeldOut(
             mean=-score,
             unexplained=unexplained,
@@ -171,5 +183,17 @@ class Sums:
             first_return=float(np.mean(self.first_return)) if self.first_return else float("nan"),
             sessions=sum(len(values) for values in self.first_value),
             metric=metric,
-            chance=self.even / steps if imitates else 1.0,
+            chance=chance,
         )
+
+
+def discounts(places: int) -> torch.Tensor:
+    """Return what a hit at each place of a list counts, 1 / log2(place + 1)."""
+    return 1.0 / torch.log2(torch.arange(2.0, places + 2.0))
+
+
+def gain_of(scores: torch.Tensor, item: torch.Tensor) -> float:
+    """Return the sum of the discounted gains of items in the lists of the best: scores (N, 1, A), item (N, 1)."""
+    place = (scores > scores.gather(-1, item[..., None])).sum(dim=-1)
+    worth = torch.cat((discounts(LIST), torch.zeros(1))).to(scores.device)
+    return float(worth[place.clamp(max=LIST)].sum())
