@@ -78,6 +78,15 @@ def test_an_agent_ranks_by_names() -> None:
     assert one.rank(["film 3"], rewards=[5.0])[1].tolist() != one.rank(["film 3"])[1].tolist()
 
 
+def test_features_are_added_with_their_weights() -> None:
+    one, features = make_agent(), np.zeros((12, 2))
+    features[5] = 1.0, -1.0
+    plain = dict(zip(*one.rank([1, 2]), strict=True))
+    found = dict(zip(*one.rank([1, 2], features=features, weights=[3.0, 1.0]), strict=True))
+    assert found[5] == pytest.approx(plain[5] + 2.0, rel=1e-5)
+    assert all(found[item] == plain[item] for item in plain if item != 5)
+
+
 def test_without_names_items_are_numbers() -> None:
     assert set(make_agent().rank([1, 2])[0]) == set(range(12)) - {1, 2}
 
@@ -90,6 +99,15 @@ def test_without_names_items_are_numbers() -> None:
         ({"history": "film 1"}, "history: expected a list of items, got the text 'film 1'"),
         ({"history": ["film 1"], "rewards": [float("nan")]}, "rewards: expected 1 finite numbers"),
         ({"history": ["film 1"], "rewards": [1.0, 2.0]}, "rewards: expected 1 finite numbers"),
+        ({"history": [], "weights": [1.0]}, "expected features and weights together"),
+        (
+            {"history": [], "features": np.zeros((12, 2)), "weights": [1.0]},
+            r"expected shape \(12, 1\), items and weights",
+        ),
+        (
+            {"history": [], "features": np.full((12, 1), np.nan), "weights": [1.0]},
+            "expected finite features and weights",
+        ),
     ],
 )
 def test_what_cannot_be_ranked(given: dict[str, Any], message: str) -> None:

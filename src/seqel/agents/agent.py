@@ -220,6 +220,8 @@ class Agent:
         rewards: Sequence[float] | None = None,
         exclude_seen: bool = True,
         candidates: Sequence[Any] | None = None,
+        features: NDArray[np.floating] | None = None,
+        weights: Sequence[float] | None = None,
         length: int = 200,
     ) -> tuple[list[Any], NDArray[np.float32]]:
         """Rank the items of the catalogue for one user: the k best, best first, and their scores.
@@ -229,17 +231,19 @@ class Agent:
                 an agent that was not trained on a table. It may be empty. The latest `length` items are read.
             rewards: such as ratings, one per item; None: 1 for each.
             exclude_seen: leave out the items of the history.
-            candidates: rank only these.
+            candidates: rank only these, for instance what is in stock.
+            features, weights: (items, F) further features of the items, such as price or freshness, and (F,) their weights,
+                whose products are added to the scores; `seqel.ranking.fit_combination` learns weights.
 
         Fewer than k items are returned if no more are left.
 
         Raises:
-            SpaceError: an item is not in the catalogue; rewards do not fit. ConfigError: k is below 1.
+            SpaceError: an item is not in the catalogue; rewards or features do not fit. ConfigError: k is below 1.
         """
         names: Sequence[Any] = self.info.get("encoding", {}).get("actions") or range(
             self.action_spec.start[0], self.action_spec.start[0] + self.action_spec.sizes[0]
         )
-        return rank_items(self.network, names, history, k, rewards, exclude_seen, candidates, length)
+        return rank_items(self.network, names, history, k, rewards, exclude_seen, candidates, length, features, weights)
 
     def predict(
         self,

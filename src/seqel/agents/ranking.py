@@ -132,6 +132,8 @@ def rank_items(
     exclude_seen: bool,
     candidates: Sequence[Any] | None,
     length: int,
+    features: NDArray[np.floating] | None = None,
+    weights: Sequence[float] | None = None,
 ) -> tuple[list[Any], NDArray[np.float32]]:
     """Rank items for one history: see `Agent.rank`, which gives the catalogue's names."""
     if network.action_spec.dims > 1:
@@ -145,6 +147,8 @@ def rank_items(
         if earned.shape != items.shape or not np.isfinite(earned).all():
             raise SpaceError(f"rewards: expected {len(items)} finite numbers, one per item, got {rewards!r:.200}")
     scores = history_scores(network, [items], None if earned is None else [earned], length)
+    if features is not None or weights is not None:
+        scores += _bonus(features, weights, len(names))
     if candidates is not None:
         among = np.zeros(len(names), np.bool_)
         among[item_codes(candidates, names, "candidates")] = True
@@ -154,3 +158,16 @@ def rank_items(
     found, values = top_items(scores, k)
     left = int((found[0] != NO_ITEM).sum())
     return [names[code] for code in found[0, :left]], values[0, :left]
+
+
+def _bonus(features: Any, weights: Any, items: int) -> NDArray[np.float32]:
+    """Return what features of the items add to their scores, (items,). Raises SpaceError if they do not fit."""
+    if features is None or weights is None:
+        raise SpaceError("rank: expected features and weights together, got one of them")
+    x, w = np.asarray(features, np.float64), np.asarray(weights, np.float64)
+    if w.ndim != 1 or x.shape != (items, len(w)):
+        raise SpaceError(f"features: expected shape ({items}, {w.size}), items and weights, got {x.shape}")
+    if not np.isfinite(x).all() or not np.isfinite(w).all():
+        raise SpaceError("rank: expected finite features and weights, got NaN or infinity")
+    found: NDArray[np.float32] = (x @ w).astype(np.float32)
+    return found

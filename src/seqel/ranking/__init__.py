@@ -8,21 +8,26 @@ from seqel import lazy
 
 if TYPE_CHECKING:
     from seqel.ranking.baselines import ease, item_neighbours, popular, recently_popular
+    from seqel.ranking.combine import Combination, fit_combination
     from seqel.ranking.data import RankingData, ranking_data
+    from seqel.ranking.diversity import diversify
     from seqel.ranking.evaluation import RankingResult, evaluate_ranker, ratio_interval
     from seqel.ranking.interactions import Interactions, Queries, Split
     from seqel.ranking.rank import agent_ranker
     from seqel.ranking.tables import read_interactions
 
 __all__ = [
+    "Combination",
     "Interactions",
     "Queries",
     "RankingData",
     "RankingResult",
     "Split",
     "agent_ranker",
+    "diversify",
     "ease",
     "evaluate_ranker",
+    "fit_combination",
     "item_neighbours",
     "popular",
     "ranking_data",
@@ -34,6 +39,9 @@ __all__ = [
 __getattr__, __dir__ = lazy.attach(
     __name__,
     {
+        "Combination": "seqel.ranking.combine",
+        "fit_combination": "seqel.ranking.combine",
+        "diversify": "seqel.ranking.diversity",
         "Interactions": "seqel.ranking.interactions",
         "Queries": "seqel.ranking.interactions",
         "RankingData": "seqel.ranking.data",
