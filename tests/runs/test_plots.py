@@ -34,6 +34,25 @@ def test_every_stage_of_a_run_gives_a_plot_without_a_warning(
     assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5_000
 
 
+def test_a_run_that_ranks_items_shows_its_lists_and_no_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    seen: list[list[str]] = []
+    save = Figure.savefig
+
+    def spy(self: Figure, *arguments: Any, **options: Any) -> Any:
+        seen.append([axis.get_ylabel() for axis in self.axes])
+        assert np.asarray(self.axes[0].get_lines()[-1].get_ydata()).tolist() == [0.9]
+        return save(self, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", spy)
+    scores = {"mean": -0.9, "metric": "ranking", "chance": 0.99, "agreement": 0.1, "imitation": 5.0}
+    draw_curve(
+        [{"steps": 0, "updates": 100, "loss": 6.0, "q": 0.0, "validation": scores}], tmp_path / "c.png", "a title"
+    )
+    assert seen == [["held out: list", "held out: error", "held out: action", "loss"]]
+
+
 def test_the_best_weights_so_far_are_a_line_that_ends_in_the_kept_ones() -> None:
     from matplotlib.figure import Figure
 

@@ -26,6 +26,12 @@ HELD_OUT = {
         ("first_return", "earned by the recorded actions", TRAIN),
     ],
 }
+# of a run that ranks items, whose values are not trained
+HELD_OUT_RANKING = {
+    "held out: list": [("ranking", "1 - NDCG@10", VALIDATE)],
+    "held out: error": [("imitation", "next item, nats", "#2e8b57")],
+    "held out: action": [("agreement", "next item is the best", VALIDATE)],
+}
 
 
 def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: float = math.inf) -> None:
@@ -36,7 +42,9 @@ def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: f
     known = any(line["validation"].get("success") is not None for line in validations)
     recorded = any("agreement" in line["validation"] for line in validations)
     played = ["return", *(["success"] if known else [])]
-    panels = [*(HELD_OUT if recorded else played), "q", "loss"]
+    ranks = recorded and validations[-1]["validation"].get("metric") == "ranking"
+    held_out = HELD_OUT_RANKING if ranks else HELD_OUT
+    panels = [*(held_out if recorded else played), *([] if ranks else ["q"]), "loss"]
     figure = Figure(figsize=(7.2, 2.1 * len(panels) + 0.6), layout="constrained")
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     figure.suptitle(title)
@@ -51,9 +59,9 @@ def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: f
                 axis.axhline(threshold, color="#2e8b57", lw=1, ls=":", label=f"threshold {threshold:g}")
             axis.set_ylabel("mean return" if panel == "return" else "success")
             _legend(axis)
-        elif panel in HELD_OUT:
-            for name, label, colour in HELD_OUT[panel]:
-                points = [(_place(line), line["validation"][name]) for line in validations]
+        elif panel in held_out:
+            for name, label, colour in held_out[panel]:
+                points = [(_place(line), _held_out(line["validation"], name)) for line in validations]
                 points = [(step, value) for step, value in points if value is not None]
                 if name == validations[-1]["validation"].get("metric"):
                     axis.axhline(
@@ -100,6 +108,12 @@ def draw_comparison(runs: dict[str, list[dict[str, Any]]], path: Path, title: st
     _legend(axes[0])
     axes[-1].set_xlabel("environment steps; shaded: 95 % intervals")
     _save(figure, axes, path)
+
+
+def _held_out(validation: dict[str, Any], name: str) -> float | None:
+    """Return one of the figures of a validation on held-out episodes; None if there is none."""
+    value: float | None = -validation["mean"] if name == "ranking" else validation[name]
+    return value
 
 
 def _save(figure: Any, axes: Any, path: Path) -> None:
