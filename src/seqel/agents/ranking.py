@@ -94,7 +94,7 @@ def history_scores(
         )
         h = network.trunk(token, first, torch.zeros(len(rows), dtype=torch.int64, device=device))
         last = h[torch.arange(len(rows)), torch.from_numpy(sizes[rows])]
-        found[rows] = network.scores(network.heads(last))[:, 0].float().cpu().numpy()
+        found[rows] = network.decision_scores(last)[:, 0].float().cpu().numpy()
     return found
 
 

@@ -8,6 +8,7 @@ so an item that was never in the data has a vector too.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -23,18 +24,20 @@ class ItemTable(nn.Module):
     """One vector per item, (A, D).
 
     features: (A, F) buffer, standardised. known: (A,) buffer, False for items that are not in the training data, whose own
-    part counts as zero. During training, the own part of a random share `forget` of the items is left out, so that the
-    features alone say enough (DropoutNet, Volkovs et al. 2017, NeurIPS).
+    part counts as zero if there are features. During training, the own part of a random share `forget` of the items is left
+    out, so that the features alone say enough (DropoutNet, Volkovs et al. 2017, NeurIPS).
     """
 
     features: Tensor
     known: Tensor
+    _memory: tuple[Any, Tensor] | None
 
     def __init__(self, items: int, width: int, features: int = 0, forget: float = 0.0) -> None:
         super().__init__()
         self.own = nn.Embedding(items, width)
         self.described = nn.Linear(features, width, bias=False) if features else None
         self.forget = forget if features else 0.0
+        self._memory = None
         self.register_buffer("features", torch.zeros(items, features))
         self.register_buffer("known", torch.ones(items, dtype=torch.bool))
         nn.init.normal_(self.own.weight, std=SPREAD * width**-0.5)
@@ -49,19 +52,36 @@ class ItemTable(nn.Module):
 
     def forward(self, which: Tensor | None = None) -> Tensor:
         """Return the vectors of all items, (A, D), or of some: which (...) -> (..., D)."""
-        if which is None:
-            return self._sum(self.own.weight, self.features, self.known)
-        own = functional.embedding(which, self.own.weight)
         if self.described is None:
-            return own * self.known[which][..., None]
-        return self._sum(own, functional.embedding(which, self.features), self.known[which])
+            return self.own.weight if which is None else functional.embedding(which, self.own.weight)
+        if which is not None:
+            own, features = (functional.embedding(which, table) for table in (self.own.weight, self.features))
+            return self._sum(own, self.described(features), self.known[which])
+        if torch.is_grad_enabled() or self.training or torch.compiler.is_compiling():
+            return self._sum(self.own.weight, self.described(self.features), self.known)
+        return self._remembered()
 
-    def _sum(self, own: Tensor, features: Tensor, known: Tensor) -> Tensor:
-        keep: Any = known
+    def _sum(self, own: Tensor, described: Tensor, known: Tensor) -> Tensor:
+        keep = known
         if self.training and self.forget:
             keep = known & (torch.rand(known.shape, device=known.device) >= self.forget)
-        own = own * keep[..., None]
-        if self.described is None:
-            return own
-        described: Tensor = self.described(features)
-        return own + described
+        return own * keep[..., None] + described
+
+    def _remembered(self) -> Tensor:
+        """Return the vectors of all items, computed once for the same weights: for an agent that ranks again and again."""
+        assert self.described is not None
+        parts = (self.own.weight, self.described.weight, self.features, self.known)
+        state = tuple((part.data_ptr(), part._version) for part in parts)
+        if self._memory is None or self._memory[0] != state:
+            self._memory = state, self._sum(self.own.weight, self.described(self.features), self.known)
+        return self._memory[1]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ItemTable:
+        remembered, self._memory = self._memory, None
+        try:
+            found = type(self).__new__(type(self))
+            memo[id(self)] = found
+            found.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        finally:
+            self._memory = remembered
+        return found

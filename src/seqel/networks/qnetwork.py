@@ -24,6 +24,7 @@ from seqel.networks.trunks.base import State
 from seqel.networks.trunks.registry import make_trunk, trunks_with
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.types import QOutput, SequenceBatch
+from seqel.values.policy import log_policy
 
 __all__ = ["QNetwork"]
 
@@ -102,6 +103,13 @@ class QNetwork(nn.Module):
     def scores(self, out: QOutput, mask: Tensor | None = None) -> Tensor:
         """Return scores whose argmax is the greedy action (see `heads/scores.py`).  -> (..., M, A)."""
         return action_scores(out, self.head.scale, self.config, mask)
+
+    def decision_scores(self, h: Tensor) -> Tensor:
+        """Return the `scores` after attended states h (..., D), with only the head that decides.  -> (..., M, A)."""
+        if self.config.policy_head != "greedy":
+            return self.scores(self.heads(h))
+        logits: Tensor = getattr(self, "policy")(h, self.head.scale)  # noqa: B009 (no attribute that is declared)
+        return log_policy(logits, self.available)
 
     def rescale(self, scale: float) -> None:
         """Set the unit of value of every head. `scale` is in units of reward."""

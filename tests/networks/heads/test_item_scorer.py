@@ -121,8 +121,31 @@ def test_unknown_items_have_what_their_features_say() -> None:
     torch.testing.assert_close(table(torch.tensor([[3, 1]])), expected[[3, 1]][None])
 
 
+def test_vectors_are_remembered_until_a_weight_changes() -> None:
+    table = ItemTable(5, 4, features=2).eval()
+    table.describe(torch.randn(5, 2))
+    with torch.no_grad():
+        first = table()
+        assert table() is first
+        copied = copy.deepcopy(table)
+        table.own.weight[2] += 1.0
+        assert table() is not first
+        torch.testing.assert_close(table() - first, torch.eye(5)[2][:, None].expand(5, 4))
+        table.known[2] = False
+        assert table().equal(table(torch.arange(5)))
+        torch.testing.assert_close(copied(), first)
+    assert table().requires_grad
+
+
+def test_the_head_that_decides_is_enough() -> None:
+    for head in ("greedy", "auxiliary", "constraint"):
+        network, h = make(policy_head=head), torch.randn(3, 8)
+        torch.testing.assert_close(network.decision_scores(h), network.scores(network.heads(h)))
+
+
 def test_own_vectors_are_forgotten_in_training_alone() -> None:
     table = ItemTable(1_000, 4, features=1, forget=0.3)
+    table.describe(torch.ones(1_000, 1))
     left_out = (table() == 0.0).all(dim=1).float().mean()  # features are zero, so nothing is left
     assert 0.2 < left_out < 0.4 and not bool((table.eval()() == 0.0).all(dim=1).any())
 

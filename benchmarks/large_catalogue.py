@@ -1,0 +1,98 @@
+"""A catalogue of a million items: memory, the time of an update, and the time until the best 20 are known.
+
+    python benchmarks/large_catalogue.py [--items 1000000] [--width 64]
+
+Histories are made up, of items drawn at random: what is measured does not depend on them. The update has 4,096 steps and 256
+sampled negatives; the exact list scores every item. Seconds are those of one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from measured import commit
+from seqel.agents.agent import Agent
+from seqel.agents.ranking import exclude, history_scores, top_items
+from seqel.networks.qnetwork import QNetwork
+from seqel.ranking import Interactions, ranking_data
+from seqel.training.config import preset, with_settings
+from seqel.training.learner import Learner
+
+RESULTS = Path(__file__).parent / "results" / "large-catalogue"
+USERS, LENGTH, UPDATES, ASKED = 2_000, 50, 20, 50
+
+
+def memory() -> float:
+    """Return the process's memory in GiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**30
+
+
+def run(items: int, width: int) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    user = np.repeat(np.arange(USERS), LENGTH)
+    data = Interactions.of(user, rng.integers(items, size=len(user)), items=range(items))
+    split = data.leave_one_out()
+    source = ranking_data(split.train, split.validation.only(np.arange(50)))
+    config = with_settings(
+        preset("next-item"),
+        {
+            "network.width": width,
+            "network.context": 50,
+            "network.policy_head": "greedy",
+            "learner.target_rate": 0.01,
+            "learner.learning_rate": 1e-3,
+        },
+    )
+    before = memory()
+    torch.manual_seed(0)
+    network = QNetwork(config.network, source.observation, source.action)
+    agent, of_agent = Agent(network), memory() - before
+    learner = Learner(network, config.objective, config.learner)
+    training = source.buffer.subset(source.split(0.1, 0)[0])
+
+    def update() -> None:
+        batch = training.sample(82, window=50, context=50, discount=0.0, rng=rng, pack=True)
+        learner.update(batch)
+
+    update()
+    began = time.process_time()
+    for _ in range(UPDATES):
+        update()
+    per_update, of_training = (time.process_time() - began) / UPDATES, memory() - before
+    seconds = []
+    for history in split.test.histories()[:ASKED]:
+        began = time.perf_counter()
+        scores = history_scores(network, [history])
+        exclude(scores, [history])
+        top_items(scores, 20)
+        seconds.append(time.perf_counter() - began)
+    return {
+        "items": items, "width": width, "update": per_update, "agent_gib": of_agent, "training_gib": of_training,
+        "list_ms": 1e3 * float(np.median(seconds)), "list_p95_ms": 1e3 * float(np.quantile(seconds, 0.95)),
+        "parameters": sum(p.numel() for p in agent.network.parameters()), "commit": commit(),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--width", type=int, default=64)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    found = run(given.items, given.width)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{given.items}-{given.width}.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
