@@ -6,10 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from seqel.agents import ranking
+from seqel.agents.agent import Agent
 from seqel.agents.ranking import NO_ITEM, exclude, history_scores, top_items
+from seqel.datasets.encoding import CONSTANT
 from seqel.errors import ConfigError, SpaceError
+from seqel.networks.qnetwork import QNetwork
+from seqel.spaces import ObservationSpec
 from support_ranking import make_agent
 
 
@@ -47,10 +52,13 @@ def test_scores_of_histories_equal_acting_step_by_step() -> None:
     ratings = [rng.random(len(history)).astype(np.float32) for history in histories]
     found = history_scores(one.network, histories, ratings, length=200)
     for row, (history, rating) in enumerate(zip(histories, ratings, strict=True)):
-        decision, state = one.act(np.zeros((1, 1), np.uint8))
+        decision, state = one.act({CONSTANT: np.zeros((1, 1), np.uint8)})
         for item, reward in zip(history, rating, strict=True):
             decision, state = one.act(
-                np.zeros((1, 1), np.uint8), state, reward=np.array([reward]), previous_action=np.array([item])
+                {CONSTANT: np.zeros((1, 1), np.uint8)},
+                state,
+                reward=np.array([reward]),
+                previous_action=np.array([item]),
             )
         np.testing.assert_allclose(found[row], decision.q[0], atol=1e-5)
     latest = history_scores(one.network, [history[-3:] for history in histories], None, length=200)
@@ -115,3 +123,18 @@ def test_what_cannot_be_ranked(given: dict[str, Any], message: str) -> None:
     one.info["encoding"] = {"actions": [f"film {code}" for code in range(12)]}
     with pytest.raises(SpaceError, match=message):
         one.rank(**given)
+
+
+def test_an_agent_that_observes_more_is_refused() -> None:
+    one = make_agent()
+    spec = ObservationSpec.from_space(spaces.Box(0.0, 1.0, (3,)))
+    other = Agent(QNetwork(one.network.config, spec, one.action_spec))
+    with pytest.raises(ConfigError, match="expected an agent that observes nothing but its history"):
+        other.rank([1, 2])
+
+
+def test_a_large_catalogue_is_not_searched_for_similar_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = make_agent()
+    monkeypatch.setattr(ranking, "COMPARED", 11)
+    with pytest.raises(SpaceError, match=r"got '111'$"):
+        one.rank([111])

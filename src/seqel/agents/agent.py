@@ -21,7 +21,7 @@ from seqel.action_masks import UNMASKED, mask_in, read_action_mask
 from seqel.agents import artifact
 from seqel.agents.arguments import read_candidates, read_mask, read_previous_action, read_row_values, read_rows
 from seqel.agents.info import AgentInfo
-from seqel.agents.ranking import rank_items
+from seqel.agents.ranking import Catalogue, rank_items
 from seqel.errors import ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
 from seqel.networks.trunks.base import State
@@ -57,6 +57,7 @@ class Agent:
     def __init__(self, network: QNetwork, info: AgentInfo | Mapping[str, Any] | None = None) -> None:
         self.network = network.eval()
         self.info: AgentInfo = cast(AgentInfo, {} if info is None else info)
+        self._catalogue: Catalogue | None = None  # made when it is first needed
         self._warned = False  # whether a warning about missing masks was given
 
     # -- properties ----------------------------------------------------------------------------------------------------
@@ -238,12 +239,14 @@ class Agent:
         Fewer than k items are returned if no more are left.
 
         Raises:
-            SpaceError: an item is not in the catalogue; rewards or features do not fit. ConfigError: k is below 1.
+            SpaceError: an item is not in the catalogue; rewards or features do not fit. ConfigError: k is below 1, or
+                the agent observes more than its history.
         """
-        names: Sequence[Any] = self.info.get("encoding", {}).get("actions") or range(
-            self.action_spec.start[0], self.action_spec.start[0] + self.action_spec.sizes[0]
+        if self._catalogue is None:
+            self._catalogue = Catalogue(self.network, self.info.get("encoding", {}).get("actions"))
+        return rank_items(
+            self.network, self._catalogue, history, k, rewards, exclude_seen, candidates, features, weights, length
         )
-        return rank_items(self.network, names, history, k, rewards, exclude_seen, candidates, length, features, weights)
 
     def predict(
         self,

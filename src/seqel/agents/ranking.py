@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seqel.datasets.encoding import CONSTANT
 from seqel.errors import ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
 
-__all__ = ["NO_ITEM", "exclude", "history_scores", "item_codes", "rank_items", "top_items"]
+__all__ = ["NO_ITEM", "Catalogue", "exclude", "history_scores", "rank_items", "top_items"]
 
 NO_ITEM = -1  # fills a list where fewer items are left than were asked for
 TOKENS = 16_384  # steps of histories at once
+COMPARED = 20_000  # names at most that an unknown one is compared with
 
 
 def exclude(scores: NDArray[np.floating], seen: Sequence[NDArray[np.integer]]) -> None:
@@ -108,39 +110,58 @@ def _batches(sizes: NDArray[np.int64], order: NDArray[np.int64]) -> list[NDArray
     return found
 
 
-def item_codes(given: Sequence[Any], names: Sequence[Any], what: str) -> NDArray[np.int64]:
-    """Return the codes of items, by their names, or by the text of a name (5 for "5").
+class Catalogue:
+    """The names of an agent's items, and their codes. Made once per agent, because a catalogue may be large.
 
-    Raises SpaceError for an item that is not in the catalogue; names the most similar one.
+    Raises ConfigError: the agent observes more than its history, which `rank` could only guess; or it has several action
+    dimensions.
     """
-    code = {str(name): place for place, name in enumerate(names)}
-    found = np.array([code.get(str(one), -1) for one in given], np.int64)
-    if (found < 0).any():
-        unknown = str(given[int(found.argmin())])
-        near = get_close_matches(unknown, list(code), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise SpaceError(f"{what}: expected items of the catalogue of {len(names):,}, got {unknown!r:.80}{hint}")
-    return found
+
+    def __init__(self, network: QNetwork, names: Sequence[Any] | None) -> None:
+        leaves, action = network.observation_spec.leaves, network.action_spec
+        if [leaf.path for leaf in leaves] != [CONSTANT]:
+            raise ConfigError(
+                "rank: expected an agent that observes nothing but its history, as from a table without observations; this "
+                f"one observes {'; '.join(map(str, leaves)):.300}: use `act`, with its observation"
+            )
+        if action.dims > 1:
+            raise ConfigError(f"rank: expected an agent with one action dimension, got {action.dims}")
+        self.names = names or range(action.start[0], action.start[0] + action.sizes[0])
+        self._code = {str(name): place for place, name in enumerate(self.names)}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def codes(self, given: Sequence[Any], what: str) -> NDArray[np.int64]:
+        """Return the codes of items, by their names, or by the text of a name (5 for "5").
+
+        Raises SpaceError for an item that is not in the catalogue; names the most similar one.
+        """
+        if isinstance(given, str):
+            raise SpaceError(f"{what}: expected a list of items, got the text {given!r:.80}")
+        found = np.array([self._code.get(str(one), -1) for one in given], np.int64)
+        if (found < 0).any():
+            unknown = str(given[int(found.argmin())])
+            near = get_close_matches(unknown, self._code, n=1) if len(self) <= COMPARED else []
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise SpaceError(f"{what}: expected items of the catalogue of {len(self):,}, got {unknown!r:.80}{hint}")
+        return found
 
 
 def rank_items(
     network: QNetwork,
-    names: Sequence[Any],
+    catalogue: Catalogue,
     history: Sequence[Any],
     k: int,
     rewards: Sequence[float] | None,
     exclude_seen: bool,
     candidates: Sequence[Any] | None,
+    features: NDArray[np.floating] | None,
+    weights: Sequence[float] | None,
     length: int,
-    features: NDArray[np.floating] | None = None,
-    weights: Sequence[float] | None = None,
 ) -> tuple[list[Any], NDArray[np.float32]]:
-    """Rank items for one history: see `Agent.rank`, which gives the catalogue's names."""
-    if network.action_spec.dims > 1:
-        raise ConfigError(f"rank: expected an agent with one action dimension, got {network.action_spec.dims}")
-    if isinstance(history, str):
-        raise SpaceError(f"history: expected a list of items, got the text {history!r:.80}")
-    items = item_codes(history, names, "history")
+    """Rank items for one history: see `Agent.rank`."""
+    items = catalogue.codes(history, "history")
     earned = None
     if rewards is not None:
         earned = np.asarray(rewards, np.float32)
@@ -148,16 +169,16 @@ def rank_items(
             raise SpaceError(f"rewards: expected {len(items)} finite numbers, one per item, got {rewards!r:.200}")
     scores = history_scores(network, [items], None if earned is None else [earned], length)
     if features is not None or weights is not None:
-        scores += _bonus(features, weights, len(names))
+        scores += _bonus(features, weights, len(catalogue))
     if candidates is not None:
-        among = np.zeros(len(names), np.bool_)
-        among[item_codes(candidates, names, "candidates")] = True
+        among = np.zeros(len(catalogue), np.bool_)
+        among[catalogue.codes(candidates, "candidates")] = True
         scores[0, ~among] = -np.inf
     if exclude_seen:
         exclude(scores, [items])
     found, values = top_items(scores, k)
     left = int((found[0] != NO_ITEM).sum())
-    return [names[code] for code in found[0, :left]], values[0, :left]
+    return [catalogue.names[code] for code in found[0, :left]], values[0, :left]
 
 
 def _bonus(features: Any, weights: Any, items: int) -> NDArray[np.float32]:

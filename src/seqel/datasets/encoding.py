@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["CATEGORIES", "NUMBERS", "VOCABULARY", "Encoding", "natural"]
+__all__ = ["CATEGORIES", "CONSTANT", "NUMBERS", "VOCABULARY", "Encoding", "natural"]
 
 NUMBERS, CATEGORIES = "numbers", "categories"  # paths of the merged leaves
 CONSTANT = "constant"  # path of the only leaf of a table without observations: only the history matters then
