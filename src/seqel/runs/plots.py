@@ -28,7 +28,7 @@ HELD_OUT = {
 }
 # of a run that ranks items, whose values are not trained
 HELD_OUT_RANKING = {
-    "held out: list": [("ranking", "1 - NDCG@10", VALIDATE)],
+    "held out: list": [("ranking", "1 - NDCG", VALIDATE)],
     "held out: error": [("imitation", "next item, nats", "#2e8b57")],
     "held out: action": [("agreement", "next item is the best", VALIDATE)],
 }

@@ -24,9 +24,8 @@ __all__ = ["TITLES", "HeldOut", "Sums", "describe_validation"]
 Metric = Literal["unexplained", "imitation", "weighted_imitation", "ranking"]
 TITLES: dict[str, str] = {
     "unexplained": "held-out unexplained", "imitation": "held-out imitation",
-    "weighted_imitation": "held-out weighted imitation", "ranking": "held-out 1 - NDCG@10",
+    "weighted_imitation": "held-out weighted imitation", "ranking": "held-out 1 - NDCG",
 }  # fmt: skip
-LIST = 10  # items of the list that "ranking" looks at
 NOTHING = 0.01  # fraction of the chance level: a smaller improvement over chance counts as none
 
 
@@ -44,8 +43,9 @@ class HeldOut:
     sessions: int
     # what `mean` is minus of; with `objective.awr_beta`, imitation with the weights of that loss, whose mean is 1: the policy
     # leaves the recorded actions that it should not imitate, so how well it predicts all of them says little. "ranking" where
-    # actions are items: 1 - the discounted gain of the recorded item in the list of the ten best, because probabilities that
-    # were learned with sampled negatives get worse while the order still improves
+    # actions are items: 1 - the discounted gain of the recorded item, because probabilities that
+    # were learned with sampled negatives get worse while the order still improves. The list is the whole catalogue: a list of
+    # ten, in which most items are missed, would choose among noisy scores
     metric: Metric = "unexplained"
     chance: float = 1.0  # the metric of uniform probabilities, or of predicting the mean target everywhere
     success: ClassVar[None] = None  # no episodes are played
@@ -172,7 +172,7 @@ class Sums:
                 metric, score = "ranking", 1.0 - self.gain / steps
         chance = self.even / steps if imitates else 1.0
         if metric == "ranking":
-            chance = 1.0 - float(discounts(LIST).sum()) / self.network.action_spec.actions
+            chance = 1.0 - float(_discount(torch.arange(self.network.action_spec.actions)).mean())
         return HeldOut(
             mean=-score,
             unexplained=unexplained,
@@ -187,13 +187,12 @@ class Sums:
         )
 
 
-def discounts(places: int) -> torch.Tensor:
-    """Return what a hit at each place of a list counts, 1 / log2(place + 1)."""
-    return 1.0 / torch.log2(torch.arange(2.0, places + 2.0))
-
-
 def gain_of(scores: torch.Tensor, item: torch.Tensor) -> float:
-    """Return the sum of the discounted gains of items in the lists of the best: scores (N, 1, A), item (N, 1)."""
+    """Return the sum of the discounted gains of items in a list of all: scores (N, 1, A), item (N, 1)."""
     place = (scores > scores.gather(-1, item[..., None])).sum(dim=-1)
-    worth = torch.cat((discounts(LIST), torch.zeros(1))).to(scores.device)
-    return float(worth[place.clamp(max=LIST)].sum())
+    return float(_discount(place).sum())
+
+
+def _discount(place: torch.Tensor) -> torch.Tensor:
+    """Return what a hit at a place, from 0, counts: 1 / log2(place + 2), as in NDCG."""
+    return 1.0 / torch.log2(place.double() + 2.0)
