@@ -95,6 +95,18 @@ def test_features_are_added_with_their_weights() -> None:
     assert all(found[item] == plain[item] for item in plain if item != 5)
 
 
+def test_influence_is_what_the_score_loses_without_an_item() -> None:
+    one = make_agent()
+    score = dict(zip(*one.rank([1, 2, 3], rewards=[5.0, 1.0, 2.0]), strict=True))[7]
+    without = dict(zip(*one.rank([1, 3], rewards=[5.0, 2.0]), strict=True))[7]
+    found = one.rank_influence([1, 2, 3], [8, 7], rewards=[5.0, 1.0, 2.0])
+    assert found.shape == (2, 3) and found[1, 1] == pytest.approx(score - without, abs=1e-5)
+    assert one.rank_influence([4, 5, 6, 1, 2, 3], [7], length=2)[0, :4].tolist() == [0.0] * 4
+    assert one.rank_influence([], [7]).shape == (1, 0)
+    with pytest.raises(SpaceError, match="items: expected items of the catalogue of 12, got '99'"):
+        one.rank_influence([1], [99])
+
+
 def test_without_names_items_are_numbers() -> None:
     assert set(make_agent().rank([1, 2])[0]) == set(range(12)) - {1, 2}
 

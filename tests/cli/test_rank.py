@@ -29,6 +29,17 @@ def test_a_list_to_read(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Heat" in capsys.readouterr().out
 
 
+def test_why(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rank", run, "--item", "Heat", "--item", "Alien", "--why", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["lists"]
+    assert len(found["because"]) == len(found["items"]) == 3
+    for some in found["because"]:
+        assert {one["item"] for one in some} <= {"Heat", "Alien"} and all(one["raised"] > 0.0 for one in some)
+    assert any(found["because"])
+    assert main(["rank", run, "--item", "Heat", "--why"]) == 0
+    assert "Heat +" in capsys.readouterr().out
+
+
 def test_lists_of_a_file_as_json(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [
         {"user": "anna", "items": ["Heat", "Brazil"], "ratings": [5, 1], "candidates": ["Alien", "Solaris"]},

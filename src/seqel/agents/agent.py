@@ -21,7 +21,7 @@ from seqel.action_masks import UNMASKED, mask_in, read_action_mask
 from seqel.agents import artifact
 from seqel.agents.arguments import read_candidates, read_mask, read_previous_action, read_row_values, read_rows
 from seqel.agents.info import AgentInfo
-from seqel.agents.ranking import Catalogue, rank_items
+from seqel.agents.ranking import Catalogue, item_influence, rank_items
 from seqel.errors import ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
 from seqel.networks.trunks.base import State
@@ -242,11 +242,24 @@ class Agent:
             SpaceError: an item is not in the catalogue; rewards or features do not fit. ConfigError: k is below 1, or
                 the agent observes more than its history.
         """
+        return rank_items(
+            self.network, self._items(), history, k, rewards, exclude_seen, candidates, features, weights, length
+        )
+
+    def rank_influence(
+        self, history: Sequence[Any], items: Sequence[Any], *, rewards: Sequence[float] | None = None, length: int = 200
+    ) -> NDArray[np.float32]:
+        """Return by how much each item of a history raises the scores of K items, (K, len(history)): why they are ranked.
+
+        It is the score with the whole history less the score without that item (occlusion), 0 for items before the latest
+        `length`. Raises as `rank` does.
+        """
+        return item_influence(self.network, self._items(), history, items, rewards, length)
+
+    def _items(self) -> Catalogue:
         if self._catalogue is None:
             self._catalogue = Catalogue(self.network, self.info.get("encoding", {}).get("actions"))
-        return rank_items(
-            self.network, self._catalogue, history, k, rewards, exclude_seen, candidates, features, weights, length
-        )
+        return self._catalogue
 
     def predict(
         self,

@@ -14,7 +14,7 @@ from seqel.datasets.encoding import CONSTANT
 from seqel.errors import ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
 
-__all__ = ["NO_ITEM", "Catalogue", "exclude", "history_scores", "rank_items", "top_items"]
+__all__ = ["NO_ITEM", "Catalogue", "exclude", "history_scores", "item_influence", "rank_items", "top_items"]
 
 NO_ITEM = -1  # fills a list where fewer items are left than were asked for
 TOKENS = 16_384  # steps of histories at once
@@ -162,11 +162,7 @@ def rank_items(
 ) -> tuple[list[Any], NDArray[np.float32]]:
     """Rank items for one history: see `Agent.rank`."""
     items = catalogue.codes(history, "history")
-    earned = None
-    if rewards is not None:
-        earned = np.asarray(rewards, np.float32)
-        if earned.shape != items.shape or not np.isfinite(earned).all():
-            raise SpaceError(f"rewards: expected {len(items)} finite numbers, one per item, got {rewards!r:.200}")
+    earned = _earned(rewards, len(items))
     scores = history_scores(network, [items], None if earned is None else [earned], length)
     if features is not None or weights is not None:
         scores += _bonus(features, weights, len(catalogue))
@@ -179,6 +175,36 @@ def rank_items(
     found, values = top_items(scores, k)
     left = int((found[0] != NO_ITEM).sum())
     return [catalogue.names[code] for code in found[0, :left]], values[0, :left]
+
+
+def item_influence(
+    network: QNetwork,
+    catalogue: Catalogue,
+    history: Sequence[Any],
+    items: Sequence[Any],
+    rewards: Sequence[float] | None,
+    length: int,
+) -> NDArray[np.float32]:
+    """Return by how much each item of a history raises the scores of some items: see `Agent.rank_influence`."""
+    codes, earned = catalogue.codes(history, "history"), _earned(rewards, len(history))
+    targets = catalogue.codes(items, "items")
+    codes, earned = codes[-length:], None if earned is None else earned[-length:]
+    left_out = [np.delete(codes, place) for place in range(len(codes))]
+    ratings = None if earned is None else [earned, *(np.delete(earned, place) for place in range(len(codes)))]
+    scores = history_scores(network, [codes, *left_out], ratings, length)[:, targets].T
+    found = np.zeros((len(targets), len(history)), np.float32)
+    found[:, len(history) - len(codes) :] = scores[:, :1] - scores[:, 1:]
+    return found
+
+
+def _earned(rewards: Sequence[float] | None, items: int) -> NDArray[np.float32] | None:
+    """Return the rewards of a history's items. Raises SpaceError if they do not fit."""
+    if rewards is None:
+        return None
+    earned = np.asarray(rewards, np.float32)
+    if earned.shape != (items,) or not np.isfinite(earned).all():
+        raise SpaceError(f"rewards: expected {items} finite numbers, one per item, got {rewards!r:.200}")
+    return earned
 
 
 def _bonus(features: Any, weights: Any, items: int) -> NDArray[np.float32]:

@@ -31,8 +31,11 @@ Only "items" is required. Items of the history are not ranked again, unless --in
 
 examples:
   seqel rank runs/films --item "Toy Story" --item GoldenEye --k 10
+  seqel rank runs/films --item "Toy Story" --item GoldenEye --why
   seqel rank runs/films --history users.jsonl --json > lists.json
 """
+
+REASONS = 3  # items of the history that are named with --why
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Arguments:
     history: Annotated[Path | None, arg(metavar="FILE", help="histories, as JSON lines", help_behavior_hint="")] = None
     k: Annotated[int, arg(metavar="K", help="items per list")] = 20
     length: Annotated[int, arg(metavar="N", help="items of a history that are read, the latest")] = 200
+    why: Annotated[bool, arg(help="say which items of the history raised each item most")] = False
     include_seen: Annotated[bool, arg(help="rank the items of the history too")] = False
     json: Json = False
 
@@ -65,14 +69,32 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     for user, given in _histories(arguments):
         items, scores = _ranked(agent, given, arguments, user)
         lists.append({"user": user, "items": items, "scores": [round(float(score), 4) for score in scores]})
+        reasons = _reasons(agent, given, items, arguments) if arguments.why else []
+        if arguments.why:
+            lists[-1]["because"] = [[{"item": one, "raised": by} for one, by in some] for some in reasons]
         table = Table(box=None, header_style="bold", pad_edge=False, show_header=bool(user))
         table.add_column("", justify="right")
         table.add_column(Text(user), overflow="fold")
         table.add_column("score", justify="right")
+        if arguments.why:
+            table.add_column("because of", overflow="fold")
         for place, (item, score) in enumerate(zip(items, scores, strict=True)):
-            table.add_row(str(place + 1), Text(str(item)), f"{score:.3f}")
+            why = [Text(", ".join(f"{one} {by:+.2f}" for one, by in reasons[place]))] if arguments.why else []
+            table.add_row(str(place + 1), Text(str(item)), f"{score:.3f}", *why)
         output.show(table if items else Text(f"{user or 'this history'}: no item is left"))
     return {"lists": lists}
+
+
+def _reasons(
+    agent: Agent, given: dict[str, Any], items: list[Any], arguments: Arguments
+) -> list[list[tuple[str, float]]]:
+    """Return, for each item, those of the history that raised its score most, and by how much."""
+    history, found = given["items"], []
+    raised = agent.rank_influence(history, items, rewards=given.get("ratings"), length=arguments.length)
+    for row in raised:
+        best = sorted(range(len(history)), key=lambda place: -row[place])[:REASONS]
+        found.append([(str(history[place]), round(float(row[place]), 4)) for place in best if row[place] > 0.0])
+    return found
 
 
 def _histories(arguments: Arguments) -> Iterator[tuple[str, dict[str, Any]]]:
