@@ -65,15 +65,11 @@ OWN: dict[str, dict[str, Any]] = {
         "device": "cpu",
     },
     "games": {
-        "network.context": 50,
-        "replay.window": 100,
-        "offline.every": 250,
-        "offline.patience": 4,
-        "threads": 1,
-        "device": "cpu",
+        "network.context": 50, "replay.window": 100, "offline.every": 500, "offline.patience": 4,
+        "replay.batch_tokens": 2_048, "network.dropout": 0.3, "threads": 1, "device": "cpu",
     },
-}
-UPDATES = {"movielens": 1_500, "games": 4_000}
+}  # fmt: skip
+UPDATES = {"movielens": 1_500, "games": 8_000}
 
 
 def interactions(data: str) -> Interactions:
