@@ -195,8 +195,8 @@ def draft(files: str | Path | Sequence[str | Path], given: Mapping[str, str] | N
             unsure.append(f"{name}: {why}")
     if not observation:
         unsure.append(
-            "no column is left to observe: the agent only sees the history of actions and rewards. If the actions are items that "
-            "users chose, `--preset next-item` learns to rank them"
+            "no column is left to observe: the agent only sees the history of actions and rewards. If the actions are items "
+            "that users chose, `--preset next-item` learns to rank them"
         )
     return Draft(found, observation, open_, unsure)
 
