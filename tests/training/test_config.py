@@ -24,7 +24,7 @@ def test_every_preset_is_unchanged_by_toml(name: str, tmp_path: Path) -> None:
 def test_there_is_no_other_preset() -> None:
     assert {*PRESETS} == {
         "default", "offline-cql", "offline-iql", "offline-bcq", "supervised-q", "behaviour-cloning", "offline-online",
-        "monitoring",
+        "monitoring", "next-item",
     }  # fmt: skip
     assert preset("default") == RunConfig()
 
