@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from measured import commit
-from seqel.agents.agent import Agent
+from measured import commit, memory
 from seqel.agents.ranking import exclude, history_scores, top_items
 from seqel.networks.qnetwork import QNetwork
 from seqel.ranking import Interactions, ranking_data
@@ -28,12 +26,6 @@ from seqel.training.learner import Learner
 
 RESULTS = Path(__file__).parent / "results" / "large-catalogue"
 USERS, LENGTH, UPDATES, ASKED = 2_000, 50, 20, 50
-
-
-def memory() -> float:
-    """Return the process's memory in GiB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**30
 
 
 def run(items: int, width: int) -> dict[str, Any]:
@@ -55,7 +47,7 @@ def run(items: int, width: int) -> dict[str, Any]:
     before = memory()
     torch.manual_seed(0)
     network = QNetwork(config.network, source.observation, source.action)
-    agent, of_agent = Agent(network), memory() - before
+    of_agent = memory() - before
     learner = Learner(network, config.objective, config.learner)
     training = source.buffer.subset(source.split(0.1, 0)[0])
 
@@ -76,9 +68,10 @@ def run(items: int, width: int) -> dict[str, Any]:
         top_items(scores, 20)
         seconds.append(time.perf_counter() - began)
     return {
-        "items": items, "width": width, "update": per_update, "agent_gib": of_agent, "training_gib": of_training,
+        "items": items, "width": width, "update": per_update,
+        "agent_gib": of_agent / 1_024, "training_gib": of_training / 1_024,
         "list_ms": 1e3 * float(np.median(seconds)), "list_p95_ms": 1e3 * float(np.quantile(seconds, 0.95)),
-        "parameters": sum(p.numel() for p in agent.network.parameters()), "commit": commit(),
+        "parameters": sum(p.numel() for p in network.parameters()), "commit": commit(),
     }  # fmt: skip
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["commit", "measured", "show"]
+import seqel
+from seqel.runs.run_config import CONFIG
+
+if TYPE_CHECKING:
+    from seqel.agents.agent import Agent
+
+__all__ = ["commit", "measured", "memory", "show", "train_or_resume"]
 
 
 def commit() -> str:
@@ -31,6 +38,21 @@ def measured(path: Path, only_read: bool, measure: Callable[[], dict[str, Any]])
         path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return result
+
+
+def memory() -> float:
+    """Return the process's memory in MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def train_or_resume(folder: Path, env: Any = None, *, data: Any = None, progress: Any = None, **options: Any) -> Agent:
+    """Train in a folder, or continue there if a run was interrupted. `options` are those of `seqel.train`."""
+    progress = progress or show
+    if (folder / CONFIG).exists():
+        in_memory = None if isinstance(data, str | Path) else data
+        return seqel.resume(folder, env=env, data=in_memory, progress=progress)
+    return seqel.train(env, data=data, out=folder, progress=progress, **options)
 
 
 def show(record: Any) -> None:

@@ -20,14 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import seqel
-from measured import commit, measured, show
+from measured import commit, measured, train_or_resume
 from recommend import OWN, interactions
 from seqel.agents.ranking import history_scores, top_items
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.ranking import Interactions, Queries, ranking_data
 from seqel.ranking import metrics as measures
-from seqel.runs.run_config import CONFIG
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_reader
 from text_choice import MODEL
@@ -59,7 +57,8 @@ def hide(data: Interactions, seed: int) -> tuple[Interactions, NDArray[np.bool_]
     hidden = np.random.default_rng((seed, 71)).random(len(data.items)) < HIDDEN
     place = np.flatnonzero(hidden[data.item])
     last = place[np.append(data.user[place][1:] != data.user[place][:-1], True)]  # of each user
-    before = np.array([int((~hidden[data.item[data.starts[data.user[row]] : row]]).sum()) for row in last])
+    start = data.starts[data.user[last]]
+    before = np.array([int((~hidden[data.item[a:b]]).sum()) for a, b in zip(start, last, strict=True)])
     last = last[before >= 3]
     return data.only(~hidden[data.item]), hidden, Queries(data, data.user[last], last, last + 1)
 
@@ -72,23 +71,17 @@ def run(seed: int, updates: int, changes: dict[str, Any]) -> dict[str, Any]:
     folder, began = HERE.parent / "runs" / f"new-items-{seed}", time.process_time()
     source = ranking_data(split.train, split.validation)
     settings = OWN["movielens"] | {"network.forget_items": 0.5} | changes
-    if (folder / CONFIG).exists():
-        agent = seqel.resume(folder, data=source, progress=show)
-    else:
-        agent = seqel.train(
-            data=source, steps=updates, seed=seed, preset="next-item", settings=settings, action_features=features,
-            out=folder, progress=show,
-        )  # fmt: skip
+    agent = train_or_resume(
+        folder, data=source, steps=updates, seed=seed, preset="next-item", settings=settings, action_features=features
+    )
     seconds = time.process_time() - began
     histories = [one[~hidden[one]] for one in asked.histories()]
     ratings = [data.rating[a:b][~hidden[data.item[a:b]]] for a, b in zip(asked.start, asked.stop, strict=True)]
-    profile = np.stack([genre[one].sum(axis=0) for one in histories])
+    profile, of_film = np.stack([genre[one].sum(axis=0) for one in histories]), genre / genre.sum(axis=1, keepdims=True)
     scores = {
         "Seqel": history_scores(agent.network, histories, ratings),
-        "genres of the user": profile @ (genre / genre.sum(axis=1, keepdims=True)).T,
-        "genres in the data": np.tile(
-            known.counts @ genre @ (genre / genre.sum(axis=1, keepdims=True)).T, (len(asked), 1)
-        ),
+        "genres of the user": profile @ of_film.T,
+        "genres in the data": np.tile(known.counts @ genre @ of_film.T, (len(asked), 1)),
         "random": np.random.default_rng(seed).random((len(asked), len(data.items))),
     }
     found = {}

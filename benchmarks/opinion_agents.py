@@ -24,10 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import seqel
-from measured import commit, measured, show
+from measured import commit, measured, train_or_resume
 from opinion_detectors import BUDGETS, HEADER, HOURS, ONSET, SETTINGS, figures, row, streams
-from seqel.runs.run_config import CONFIG
 from seqel.tasks.opinion.measures import threshold_for
 from seqel.tasks.opinion.monitoring import Costs, OpinionMonitoring
 from seqel.tasks.opinion.sentences import SPLITS, Split, read_opinions
@@ -79,13 +77,9 @@ def run(setting: str, seed: int, count: int, updates: int, budget: float, change
     prepared, steps = time.perf_counter() - began, int(data.buffer.lengths.sum())
     print(f"{count} streams, {steps:,} messages, {prepared:.0f} s", file=sys.stderr, flush=True)
     folder = HERE.parent / "runs" / f"opinion-{setting}-{seed}"
-    if (folder / CONFIG).exists():
-        agent = seqel.resume(folder, data=data, progress=show)
-    else:
-        agent = seqel.train(
-            data=data, steps=updates, seed=seed, preset="offline-cql", settings=TRAINING | changes, out=folder,
-            progress=show,
-        )  # fmt: skip
+    agent = train_or_resume(
+        folder, data=data, steps=updates, seed=seed, preset="offline-cql", settings=TRAINING | changes
+    )
     seconds = time.perf_counter() - began
     calm = {split: streams(setting, split, np.inf, seed)[0] for split in SPLITS[1:]}
     struck = streams(setting, "test", ONSET, seed)[0]

@@ -26,8 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import seqel
-from measured import commit, measured, show
+from measured import commit, measured, train_or_resume
 from seqel.agents.ranking import NO_ITEM
 from seqel.ranking import (
     Interactions,
@@ -44,7 +43,7 @@ from seqel.ranking import (
 )
 from seqel.ranking import metrics as measures
 from seqel.ranking.baselines import Ranker
-from seqel.runs.run_config import CONFIG
+from seqel.ranking.evaluation import evaluate_lists
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "recommend"
@@ -105,13 +104,9 @@ def own(data: str, seed: int, updates: int, changes: dict[str, Any]) -> dict[str
         asked = asked.only(np.sort(np.random.default_rng(0).permutation(len(asked))[:ASKED]))
     source = ranking_data(split.train, asked)
     began = time.process_time()
-    if (folder / CONFIG).exists():
-        agent = seqel.resume(folder, data=source, progress=show)
-    else:
-        agent = seqel.train(
-            data=source, steps=updates, seed=seed, preset="next-item", settings=OWN[data] | changes,
-            out=folder, progress=show,
-        )  # fmt: skip
+    agent = train_or_resume(
+        folder, data=source, steps=updates, seed=seed, preset="next-item", settings=OWN[data] | changes
+    )
     seconds = time.process_time() - began
     ranker = agent_ranker(agent)
     on_validation = evaluate_ranker(ranker, split.validation).means()
@@ -131,11 +126,7 @@ def peer(data: str, lists: Path) -> dict[str, Any]:
         rank = np.arange(len(users)) - np.searchsorted(users, users)  # lists stand one after another
         table = np.full((len(queries), 20), NO_ITEM)
         table[place, rank] = items
-        hit = measures.hits(table, queries.targets())
-        cuts = {f"HR@{k}": measures.hit_rate(hit, k) for k in (5, 10, 20)}
-        cuts |= {f"NDCG@{k}": measures.ndcg(hit, k) for k in (5, 10, 20)}
-        cuts |= {f"MRR@{k}": measures.mean_reciprocal_rank(hit, k) for k in (5, 10, 20)}
-        parts[name] = RankingResult(cuts, table)
+        parts[name] = evaluate_lists(table, queries.targets())
     return result(parts["test"], split.test, facts["seconds"]) | {
         "settings": facts["settings"], "log": facts["log"], "validation": parts["validation"].means(),
     }  # fmt: skip

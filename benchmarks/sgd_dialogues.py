@@ -25,11 +25,10 @@ from typing import Any
 import numpy as np
 
 import seqel
-from measured import commit, measured
+from measured import commit, measured, train_or_resume
 from seqel.datasets import Schema, load
 from seqel.datasets.dialogues import CUSTOMER, convert_dialogues, rows_of
 from seqel.evaluation.statistics import bootstrap_interval
-from seqel.runs.run_config import CONFIG
 from text_choice import MODEL
 
 HERE = Path(__file__).parent
@@ -112,13 +111,10 @@ def run(preset: str, seed: int, updates: int) -> dict[str, Any]:
                 file=sys.stderr,
             )
 
-    if (folder / CONFIG).exists():
-        agent = seqel.resume(folder, progress=show)
-    else:
-        agent = seqel.train(
-            data=data, schema=data.with_suffix(".toml"), steps=updates, seed=seed, preset=preset, settings=SETTINGS,
-            out=folder, progress=show,
-        )  # fmt: skip
+    agent = train_or_resume(
+        folder, data=data, schema=data.with_suffix(".toml"), steps=updates, seed=seed, preset=preset, settings=SETTINGS,
+        progress=show,
+    )  # fmt: skip
     return {
         "preset": preset, "seed": seed, "updates": updates, "seconds": time.perf_counter() - began, "commit": commit(),
         **agreement(agent),

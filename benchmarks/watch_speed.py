@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from measured import commit
+from measured import commit, memory
 from seqel.agents.agent import Agent
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
@@ -51,12 +50,6 @@ def make_agent(opinions: Opinions, encoder: str, context: int) -> Agent:
     for parameter in network.head.parameters():
         torch.nn.init.normal_(parameter)
     return Agent(network)
-
-
-def memory() -> float:
-    """Return the process's memory in MiB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
 
 
 def run(messages: int, companies: int, encoder: str, context: int) -> dict[str, Any]:

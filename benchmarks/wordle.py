@@ -23,9 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import seqel
-from measured import commit, measured
+from measured import commit, measured, train_or_resume
 from seqel.replay.in_memory_dataset import InMemoryDataset
-from seqel.runs.run_config import CONFIG
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.tasks.wordle import Mask, Observe, Secrets, Wordle, codes_of, feedback, play_games, split_secrets, word_list
 from seqel.tasks.wordle.marks import UNMARKED, Knowledge, observed
@@ -170,12 +169,9 @@ def run(
             )
 
     began, folder = time.perf_counter(), Path(__file__).parent.parent / "runs" / f"wordle-{name}"
-    if (folder / CONFIG).exists():
-        agent = seqel.resume(folder, data=data, progress=show)
-    else:
-        agent = seqel.train(
-            data=data, steps=updates, seed=seed, preset=preset, settings=NETWORK | settings, out=folder, progress=show
-        )
+    agent = train_or_resume(
+        folder, data=data, steps=updates, seed=seed, preset=preset, settings=NETWORK | settings, progress=show
+    )
     seconds = time.perf_counter() - began
     return {
         "method": method, "data": consistent, "seed": seed, "games": games, "updates": updates, "commit": commit(),

@@ -19,9 +19,7 @@ from typing import Any
 
 import numpy as np
 
-import seqel
-from measured import commit, measured
-from seqel.runs.run_config import CONFIG
+from measured import commit, measured, train_or_resume
 from seqel.tasks.wordle import Mask, Observe, Wordle, play_games, split_secrets, word_list
 from wordle import NETWORK, both
 
@@ -44,12 +42,9 @@ def run(
 ) -> dict[str, Any]:
     folder, began = HERE.parent / "runs" / name, time.perf_counter()
     make = partial(Wordle, mask=mask, observe=observe)
-    if (folder / CONFIG).exists():
-        agent = seqel.resume(folder, env=make, progress=show)
-    else:
-        agent = seqel.train(
-            make, steps=steps, seed=seed, settings=NETWORK | settings, start=start, out=folder, progress=show
-        )
+    agent = train_or_resume(
+        folder, make, steps=steps, seed=seed, settings=NETWORK | settings, start=start, progress=show
+    )
     return {
         "mask": mask, "seed": seed, "steps": steps, "start": start, "settings": settings, "commit": commit(),
         "seconds": time.perf_counter() - began, "observe": observe,

@@ -108,8 +108,9 @@ class QNetwork(nn.Module):
         """Return the `scores` after attended states h (..., D), with only the head that decides.  -> (..., M, A)."""
         if self.config.policy_head != "greedy":
             return self.scores(self.heads(h))
-        logits: Tensor = getattr(self, "policy")(h, self.head.scale)  # noqa: B009 (no attribute that is declared)
-        return log_policy(logits, self.available)
+        policy = self.part("policy")
+        assert policy is not None
+        return log_policy(policy(h, self.head.scale), self.available)
 
     def rescale(self, scale: float) -> None:
         """Set the unit of value of every head. `scale` is in units of reward."""

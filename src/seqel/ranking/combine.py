@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from seqel.agents.ranking import NO_ITEM, exclude, top_items
 from seqel.errors import ConfigError, DataError
 from seqel.ranking.baselines import Ranker
 from seqel.ranking.interactions import Queries
@@ -58,28 +59,25 @@ def fit_combination(
     scaled = (features - mean) / np.where(std > 0.0, std, 1.0)
     scores, x, right = [], [], []
     for part in queries.parts(BLOCK):
-        found = np.array(ranker(part), np.float64)
-        for row, history in enumerate(part.histories()):
-            found[row, history] = -np.inf
-        best = np.argsort(-found, axis=1, kind="stable")[:, : min(candidates, items)]
-        next_item = np.array([one[0] for one in part.targets()])
-        hit = best == next_item[:, None]
-        score = np.take_along_axis(found, best, axis=1)
-        keep = hit.any(axis=1) & np.isfinite(score.sum(axis=1, where=hit))
-        scores.append(np.where(np.isfinite(score), score, FAR)[keep])  # seen items have no chance
+        found = np.array(ranker(part), np.float32)
+        exclude(found, part.histories())
+        best, score = top_items(found, min(candidates, items))
+        hit = best == np.array([one[0] for one in part.targets()])[:, None]
+        keep = hit.any(axis=1)
+        scores.append(np.where(best == NO_ITEM, FAR, score.astype(np.float64))[keep])  # seen items have no chance
         x.append(scaled[best[keep]])
         right.append(hit[keep].argmax(axis=1))
     of_item, feature, place = np.concatenate(scores), np.concatenate(x), np.concatenate(right)
     if len(place) < 10:
         raise DataError(f"expected at least 10 questions with their item among the candidates, got {len(place)}")
 
+    inputs, rows = np.concatenate([of_item[..., None], feature], axis=2), np.arange(len(place))  # (Q, C, 1 + F)
+
     def loss(w: Numbers) -> tuple[float, Numbers]:
-        inputs = np.concatenate([of_item[..., None], feature], axis=2)  # (Q, C, 1 + F)
         logits = inputs @ w
         logits -= logits.max(axis=1, keepdims=True)
         chance = np.exp(logits)
         chance /= chance.sum(axis=1, keepdims=True)
-        rows = np.arange(len(place))
         nats = -np.log(chance[rows, place]).mean() + regularisation * np.square(w[1:]).sum()
         expected = (chance[..., None] * inputs).sum(axis=1)
         slope = (expected - inputs[rows, place]).mean(axis=0)

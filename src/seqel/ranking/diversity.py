@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from seqel.agents.ranking import NO_ITEM
 from seqel.errors import ConfigError
+from seqel.ranking.metrics import unit_vectors
 
 __all__ = ["diversify"]
 
@@ -33,8 +34,7 @@ def diversify(
     if k < 1 or not 0.0 <= trade_off <= 1.0:
         raise ConfigError(f"diversify: expected k of at least 1 and trade_off from 0 to 1, got {k} and {trade_off}")
     there = lists != NO_ITEM
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = (vectors / np.where(length > 0.0, length, 1.0))[np.where(there, lists, 0)]  # (Q, N, F)
+    unit = unit_vectors(vectors)[np.where(there, lists, 0)]  # (Q, N, F)
     finite = np.where(there, scores, np.nan)
     low, high = (
         np.nanmin(finite, axis=1, keepdims=True, initial=np.inf),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from seqel.ranking import metrics
 from seqel.ranking.baselines import Ranker
 from seqel.ranking.interactions import Queries
 
-__all__ = ["RankingResult", "evaluate_ranker", "ratio_interval"]
+__all__ = ["RankingResult", "evaluate_lists", "evaluate_ranker", "ratio_interval"]
 
 Numbers = NDArray[np.float64]
 CUTS = (5, 10, 20)
@@ -47,14 +48,18 @@ def evaluate_ranker(ranker: Ranker, queries: Queries, *, exclude_seen: bool = Tr
         if exclude_seen:
             exclude(scores, part.histories())
         lists.append(top_items(scores, max(CUTS))[0])
-    found, targets = np.concatenate(lists), queries.targets()
-    hit = metrics.hits(found, targets)
+    return evaluate_lists(np.concatenate(lists), queries.targets())
+
+
+def evaluate_lists(lists: NDArray[np.int64], targets: Sequence[NDArray[np.integer]]) -> RankingResult:
+    """Measure lists (Q, 20) of codes, best first, of any origin. targets: the items that came next, of each question."""
+    hit = metrics.hits(lists, targets)
     measures: dict[str, Numbers] = {}
     for cut in CUTS:
         measures[f"HR@{cut}"] = metrics.hit_rate(hit, cut)
         measures[f"NDCG@{cut}"] = metrics.ndcg(hit, cut, targets)
         measures[f"MRR@{cut}"] = metrics.mean_reciprocal_rank(hit, cut)
-    return RankingResult(measures, found)
+    return RankingResult(measures, lists)
 
 
 def ratio_interval(

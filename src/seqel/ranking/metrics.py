@@ -23,6 +23,7 @@ __all__ = [
     "ndcg",
     "novelty",
     "popularity",
+    "unit_vectors",
     "weighted_ndcg",
 ]
 
@@ -109,8 +110,7 @@ def list_diversity(lists: Lists, vectors: NDArray[np.floating]) -> Numbers:
     Intra-list diversity: Ziegler et al. 2005, WWW. vectors (items, F): such as genres; a zero vector is at distance 1 from
     all others.
     """
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = np.where(length > 0.0, vectors / np.where(length > 0.0, length, 1.0), 0.0)
+    unit = unit_vectors(vectors)
     there = lists != NO_ITEM
     chosen = unit[np.where(there, lists, 0)] * there[..., None]  # (Q, K, F)
     n = there.sum(axis=1)
@@ -119,6 +119,13 @@ def list_diversity(lists: Lists, vectors: NDArray[np.floating]) -> Numbers:
     total = np.square(chosen.sum(axis=1)).sum(axis=1) - same
     pairs = n * (n - 1)
     found: Numbers = np.where(pairs > 0, 1.0 - total / np.where(pairs > 0, pairs, 1), 0.0)
+    return found
+
+
+def unit_vectors(vectors: NDArray[np.floating]) -> Numbers:
+    """Return vectors (items, F) with length 1; a zero vector stays as it is."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    found: Numbers = vectors / np.where(length > 0.0, length, 1.0)
     return found
 
 

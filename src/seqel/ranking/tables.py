@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seqel.datasets.reading.whole import read_whole
 from seqel.datasets.schema import nearest
 from seqel.errors import DataError
 from seqel.extras import require
@@ -38,15 +39,8 @@ def read_interactions(
         DataError: the file cannot be read; a column is missing; a value is missing, no number, or not in the catalogue.
         MissingExtraError: the extra `data` is not installed.
     """
-    polars, file = require("polars"), Path(path)
-    try:
-        table: pl.DataFrame = (
-            polars.read_parquet(file) if file.suffix == ".parquet" else polars.read_csv(file, separator=separator)
-        )
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except (OSError, polars.exceptions.PolarsError) as error:
-        raise DataError(f"{path}: expected a table of interactions (CSV or Parquet), but {error}") from error
+    polars = require("polars")
+    table = read_whole(Path(path), "interactions", separator)
     named = {"user": user, "item": item, "time": time, "rating": rating}
     for role, column in named.items():
         if column is not None and column not in table.columns:

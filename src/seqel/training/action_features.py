@@ -69,15 +69,9 @@ def settings_for(features: Tensor | None, given: Any, actions: str) -> dict[str,
 
 
 def _table(path: Path) -> pl.DataFrame:
-    from seqel.extras import require
+    from seqel.datasets.reading.whole import read_whole
 
-    pl_ = require("polars")
-    try:
-        found: pl.DataFrame = pl_.read_parquet(path) if path.suffix == ".parquet" else pl_.read_csv(path)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except (OSError, pl_.exceptions.PolarsError) as error:
-        raise DataError(f"{path}: expected a table of actions (CSV or Parquet), but {error}") from error
+    found = read_whole(path, "actions")
     if not found.height:
         raise DataError(f"{path}: expected one row per action, got an empty table")
     return found

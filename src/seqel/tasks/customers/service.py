@@ -20,6 +20,7 @@ from seqel.errors import ConfigError, EnvironmentFault, SpaceError
 from seqel.tasks.arguments import require_count
 from seqel.tasks.customers.costs import Costs
 from seqel.tasks.customers.utterances import SPLITS, Split, Utterances, read_utterances
+from seqel.tasks.splits import require_split
 from seqel.texts.classes import LabelledTexts
 
 __all__ = ["OUTCOMES", "PLAIN", "REPLIES", "CustomerService", "Setting"]
@@ -102,8 +103,7 @@ class CustomerService(gymnasium.Env[dict[str, Any], np.int64]):
             )
         if not isinstance(utterances, Utterances):
             utterances = read_utterances(utterances)
-        if split not in SPLITS:
-            raise ConfigError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+        require_split(split)
         if not isinstance(costs, Costs | None):
             costs = Costs.read(costs)
         if setting not in ("full", "plain") and not isinstance(setting, Setting | Mapping):

@@ -21,6 +21,7 @@ from seqel.errors import ConfigError, EnvironmentFault
 from seqel.tasks.arguments import require_action, require_finite
 from seqel.tasks.opinion.sentences import SENTIMENTS, SPLITS, Opinions, Split, read_opinions
 from seqel.tasks.opinion.stream import Setting, Stream, draw_stream
+from seqel.tasks.splits import require_split
 from seqel.texts.classes import LabelledTexts
 
 __all__ = ["ALERT", "LONGEST", "WAIT", "Costs", "OpinionMonitoring", "log_hours"]
@@ -87,8 +88,7 @@ class OpinionMonitoring(gymnasium.Env[dict[str, Any], np.int64]):
             )
         if not isinstance(opinions, Opinions):
             opinions = read_opinions(opinions, encoding)
-        if split not in SPLITS:
-            raise ConfigError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+        require_split(split)
         if not math.isfinite(hours) or hours < 1.0:
             raise ConfigError(f"hours: expected at least 1, got {hours}")
         if not isinstance(setting, Setting | Mapping | None):

@@ -15,7 +15,7 @@ from seqel.errors import ConfigError, EnvironmentFault
 from seqel.tasks.arguments import require_action, require_count
 from seqel.tasks.recommend.factors import Factors, read_ratings
 from seqel.tasks.recommend.users import HIGHEST, LOWEST, Behaviour, Users
-from seqel.tasks.splits import SPLITS, Split
+from seqel.tasks.splits import SPLITS, Split, require_split
 
 __all__ = ["Recommend"]
 
@@ -54,8 +54,7 @@ class Recommend(gymnasium.Env[NDArray[np.float32], np.int64]):
                 "ratings: expected a CSV file with the columns user, item and rating, got none; on the command line: "
                 "--env-arg ratings=FILE"
             )
-        if split not in SPLITS:
-            raise ConfigError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+        require_split(split)
         self.factors = ratings if isinstance(ratings, Factors) else read_ratings(ratings)
         self.behaviour = Behaviour(**behaviour) if isinstance(behaviour, Mapping) else behaviour or Behaviour()
         self.steps = require_count("steps", steps, 1)
