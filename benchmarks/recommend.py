@@ -2,13 +2,15 @@
 
     SEQEL_DATA=/folder/of/data python benchmarks/recommend.py [--data movielens games] [--method seqel ease ...] [--table]
 
-Leave-one-out: the last item of each user with at least three is the test, the one before is for validation. The whole
-catalogue is ranked, without the items that a user has seen. Baselines are made from training and validation items together;
-Seqel is trained on the training items alone, and reads the validation item as part of the history when it is tested.
+Leave-one-out: the last item of each user with at least three is the test, the one before is for validation. `timed-movielens`
+is split by time for all users: 80 % of the ratings to train on, 10 % for validation, and 10 % for the test, in which each user
+with a history is asked about once. The whole catalogue is ranked, without the items that a user has seen. Baselines are made
+from training and validation items together; Seqel is trained on the training items alone, and reads the validation items as
+part of the history when it is tested.
 
 Peers run in their own environment: `--export FOLDER` writes the tables for `benchmarks/peers/rectools/sequential.py`, and
 `--peer NAME=LISTS.npz` measures the lists that it wrote. One JSON file per method and seed in benchmarks/results/recommend/,
-with the place of each user's test item in the list (0: not among 20), so that methods are compared user by user. Seconds are
+with NDCG@10 of each user, so that methods are compared user by user. Seconds are
 those of the processor, because a core may be shared.
 """
 
@@ -40,6 +42,7 @@ from seqel.ranking import (
     popular,
     ranking_data,
     ratio_interval,
+    recently_popular,
 )
 from seqel.ranking import metrics as measures
 from seqel.ranking.baselines import Ranker
@@ -49,10 +52,12 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "recommend"
 BASELINES: dict[str, Callable[[Interactions], Ranker]] = {
     "popularity": popular,
+    "recent popularity": lambda train: recently_popular(train, WEEK),
     "neighbours": item_neighbours,
     "neighbours, cosine": partial(item_neighbours, weighting="none"),
     "ease": ease,
 }
+WEEK = 7 * 24 * 3_600.0
 ASKED = 2_000  # users whose validation items choose the weights
 OWN: dict[str, dict[str, Any]] = {
     "movielens": {
@@ -68,13 +73,14 @@ OWN: dict[str, dict[str, Any]] = {
         "replay.batch_tokens": 2_048, "network.dropout": 0.3, "threads": 1, "device": "cpu",
     },
 }  # fmt: skip
-UPDATES = {"movielens": 1_500, "games": 8_000}
+OWN["timed-movielens"] = OWN["movielens"]
+UPDATES = {"movielens": 1_500, "timed-movielens": 1_500, "games": 8_000}
 
 
 def interactions(data: str) -> Interactions:
     """Read a data set."""
     folder = Path(os.environ["SEQEL_DATA"])
-    if data == "movielens":
+    if data.endswith("movielens"):
         table = np.loadtxt(folder / "ml-100k" / "ml-100k.inter", skiprows=1)
         user, item, rating, when = table.T
         return Interactions.of(user.astype(np.int64), item.astype(np.int64), when, rating)
@@ -82,22 +88,34 @@ def interactions(data: str) -> Interactions:
     return Interactions.of(user, item)
 
 
-def known_before(test: Queries) -> Interactions:
-    """Return everything but the test items."""
-    keep = np.ones(len(test.source), np.bool_)
-    keep[test.stop] = False
-    return test.source.only(keep)
+def split_of(data: str) -> Split:
+    """Return what is trained on, validated with and tested."""
+    everything = interactions(data)
+    if data.startswith("timed"):
+        return everything.split_at(*np.quantile(everything.time, (0.8, 0.9)))
+    return everything.leave_one_out()
+
+
+def known_before(data: str, split: Split) -> Interactions:
+    """Return everything before the test."""
+    everything = split.test.source
+    if data.startswith("timed"):
+        return everything.only(everything.time < everything.time[split.test.stop].min())
+    keep = np.ones(len(everything), np.bool_)
+    keep[split.test.stop] = False
+    return everything.only(keep)
 
 
 def baseline(data: str, method: str) -> dict[str, Any]:
-    test = interactions(data).leave_one_out().test
+    split = split_of(data)
+    test = split.test
     began = time.process_time()
-    ranker = BASELINES[method](known_before(test))
+    ranker = BASELINES[method](known_before(data, split))
     return result(evaluate_ranker(ranker, test), test, time.process_time() - began)
 
 
 def own(data: str, seed: int, updates: int, changes: dict[str, Any]) -> dict[str, Any]:
-    split = interactions(data).leave_one_out()
+    split = split_of(data)
     folder = HERE.parent / "runs" / f"recommend-{data}-{seed}"
     asked = split.validation
     if len(asked) > ASKED:
@@ -116,7 +134,7 @@ def own(data: str, seed: int, updates: int, changes: dict[str, Any]) -> dict[str
 
 def peer(data: str, lists: Path) -> dict[str, Any]:
     """Measure the lists that a peer has written."""
-    split = interactions(data).leave_one_out()
+    split = split_of(data)
     found = np.load(lists)
     facts = json.loads(str(found["facts"]))
     parts = {}
@@ -133,9 +151,7 @@ def peer(data: str, lists: Path) -> dict[str, Any]:
 
 
 def result(found: RankingResult, test: Queries, seconds: float) -> dict[str, Any]:
-    """Return the figures, and where each test item stands."""
-    hit = measures.hits(found.lists, test.targets())
-    place = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1, 0)
+    """Return the figures, and NDCG@10 of each user."""
     beyond = {
         "coverage": measures.coverage(found.lists[:, :10], len(test.source.items)),
         "novelty": float(measures.novelty(found.lists[:, :10], test.source.counts).mean()),
@@ -144,25 +160,26 @@ def result(found: RankingResult, test: Queries, seconds: float) -> dict[str, Any
     intervals = {name: found.interval(name) for name in ("HR@10", "NDCG@10")}
     return {
         "means": found.means(), "intervals": intervals, **beyond, "seconds": seconds, "commit": commit(),
-        "places": " ".join(map(str, place.tolist())),
+        "gains": " ".join(f"{one:.4g}" for one in found.measures["NDCG@10"].tolist()),
     }  # fmt: skip
 
 
-def gains(places: str, cut: int = 10) -> NDArray[np.float64]:
-    """Return NDCG of each user from the place of the test item."""
-    place = np.array(places.split(), np.int64)
-    found: NDArray[np.float64] = np.where((place > 0) & (place <= cut), 1.0 / np.log2(np.maximum(place, 1) + 1.0), 0.0)
-    return found
+def gains(one: dict[str, Any]) -> NDArray[np.float64]:
+    """Return NDCG@10 of each user."""
+    return np.array(one["gains"].split(), np.float64)
 
 
 def export(folder: Path) -> None:
     """Write the tables for peers."""
     folder.mkdir(parents=True, exist_ok=True)
     for data in OWN:
-        everything = interactions(data)
-        split: Split = everything.leave_one_out()
+        split = split_of(data)
+        everything = split.test.source
         part = np.zeros(len(everything), np.int64)
-        part[split.validation.stop], part[split.test.stop] = 1, 2
+        if data.startswith("timed"):
+            part = np.searchsorted(np.quantile(everything.time, (0.8, 0.9)), everything.time, side="right")
+        else:
+            part[split.validation.stop], part[split.test.stop] = 1, 2
         order = np.arange(len(everything)) - everything.starts[everything.user]
         columns = np.column_stack([everything.user, everything.item, order, part])
         np.savetxt(folder / f"{data}.csv", columns, fmt="%d", delimiter=",", header="user,item,order,part", comments="")
@@ -191,11 +208,13 @@ def main() -> None:
         for name, file in peers.items():
             measured(RESULTS / f"{data}-{name}.json", False, partial(peer, data, Path(file)))
         for method in [] if peers else given.method:
+            if method == "recent popularity" and data == "games":  # a table without times
+                continue
             for seed in given.seeds if method == "seqel" else [0]:
                 run = partial(baseline, data, method)
                 if method == "seqel":
                     run = partial(own, data, seed, given.updates or UPDATES[data], changes)
-                measured(RESULTS / f"{data}-{method.replace(', ', '-')}-seed{seed}.json", given.table, run)
+                measured(RESULTS / f"{data}-{method.replace(', ', '-').replace(' ', '-')}-seed{seed}.json", given.table, run)
         print_table(data)
 
 
@@ -217,7 +236,7 @@ def print_table(data: str) -> None:
         ratio = ""
         if reference is not None and not name.startswith("seqel"):
             ratio = "{:.2f} ({:.2f} to {:.2f})".format(
-                *ratio_interval(gains(reference["places"]), gains(one["places"]))
+                *ratio_interval(gains(reference), gains(one))
             )
         print(f"| {name} | {' | '.join(cells)} | {ratio} | {one['coverage']:.2f} | {one['seconds']:.0f} |", flush=True)
 

@@ -1,9 +1,9 @@
-"""SASRec and eSASRec of RecTools on a leave-one-out split, trained to their best validation loss.
+"""SASRec and eSASRec of RecTools on a split of interactions, trained to their best validation loss.
 
     python sequential.py interactions.csv lists.npz --model sasrec [--factors 64] [--length 200] [--seed 0]
 
-The table has the columns user, item and order, and `part`: 0 train, 1 validation (the last but one of a user), 2 test. The
-lists of 20 items, without those seen before, are written for validation (history: train) and test (train and validation).
+The table has the columns user, item and order, and `part`: 0 train, 1 validation, 2 test. The lists of 20 items, without
+those seen before, are written for validation (history: train) and test (train and validation).
 eSASRec: SASRec's objective with LiGR layers and sampled softmax, as its authors name it (RecSys 2025).
 """
 
@@ -25,13 +25,12 @@ from rectools.dataset import Dataset
 from rectools.models import SASRecModel
 from rectools.models.nn.transformers.ligr import LiGRLayers
 
-VALIDATION: dict[str, set[int]] = {"users": set()}
+VALIDATION: dict[str, pd.MultiIndex] = {}
 
 
 def validation_mask(interactions: pd.DataFrame, **_: object) -> np.ndarray:
-    """The last interaction of each user that has a validation item."""
-    rank = interactions.groupby(Columns.User)[Columns.Datetime].rank(method="first", ascending=False)
-    return ((rank <= 1) & interactions[Columns.User].isin(VALIDATION["users"])).to_numpy()
+    """Which interactions are for validation."""
+    return pd.MultiIndex.from_frame(interactions[[Columns.User, Columns.Datetime]]).isin(VALIDATION["rows"])
 
 
 def main() -> None:
@@ -59,7 +58,7 @@ def main() -> None:
     frame[Columns.Weight] = 1.0
     columns = [Columns.User, Columns.Item, Columns.Weight, Columns.Datetime]
     seen = frame[frame["part"] < 2][columns]
-    VALIDATION["users"] = set(frame[frame["part"] == 1][Columns.User])
+    VALIDATION["rows"] = pd.MultiIndex.from_frame(frame[frame["part"] == 1][[Columns.User, Columns.Datetime]])
     folder = tempfile.mkdtemp()
     best = ModelCheckpoint(folder, monitor="val_loss", save_weights_only=True)
     stop = EarlyStopping("val_loss", patience=given.patience)
@@ -92,8 +91,9 @@ def main() -> None:
     state = torch.load(best.best_model_path, weights_only=False)["state_dict"]
     model.lightning_model.load_state_dict(state)
     found = {}
-    for name, part in (("validation", frame[frame["part"] == 0][columns]), ("test", seen)):
-        asked = sorted(set(part[Columns.User]) & VALIDATION["users"])
+    for number, name in enumerate(("validation", "test"), start=1):
+        part = frame[frame["part"] < number][columns]
+        asked = sorted(set(part[Columns.User]) & set(frame[frame["part"] == number][Columns.User]))
         lists = model.recommend(
             asked, Dataset.construct(part), k=20, filter_viewed=True, on_unsupported_targets="ignore"
         )

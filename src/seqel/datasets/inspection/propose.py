@@ -83,11 +83,14 @@ class Draft:
     observation: dict[str, str]
     open: dict[str, list[str]]  # role that has to be filled in -> possible columns
     unsure: list[str]
+    ends: str = "terminated"  # how a session ends, if no column says so
 
     @property
     def schema(self) -> Schema | None:
         """Return the schema; None while a role is open."""
-        return None if self.open else Schema(**self.roles, observation=self.observation)  # type: ignore[arg-type]
+        if self.open:
+            return None
+        return Schema(**self.roles, ends=self.ends, observation=self.observation)  # type: ignore[arg-type]
 
     def to_toml(self) -> str:
         """Return the schema as TOML; open roles are "?", with the possible columns in a comment."""
@@ -100,6 +103,8 @@ class Draft:
                 lines.append(f"{role} = {json.dumps(OPEN)}  # one of: {choices}")
             else:
                 lines.append(f"{role} = {json.dumps(self.roles[role], ensure_ascii=False)}")
+        if self.ends != "terminated":
+            lines.append(f"ends = {json.dumps(self.ends)}")
         lines += ["", "[observation]  # remove the columns that are named above"]
         lines += [
             f"{json.dumps(name, ensure_ascii=False)} = {json.dumps(kind)}" for name, kind in self.observation.items()
@@ -182,10 +187,6 @@ def draft(files: str | Path | Sequence[str | Path], given: Mapping[str, str] | N
     }
     if "order" not in found:
         unsure.append("no column looks like an order (step, time): the rows are taken in the order of the file")
-    if "terminated" not in found and "truncated" not in found:
-        unsure.append(
-            'no column says how a session ends: ends = "terminated" means that each is over after its last row'
-        )
     observation: dict[str, str] = {}
     for name, column in left.items():
         kind, why = _observed(column)
@@ -198,7 +199,12 @@ def draft(files: str | Path | Sequence[str | Path], given: Mapping[str, str] | N
             "no column is left to observe: the agent only sees the history of actions and rewards. If the actions are items "
             "that users chose, `--preset next-item` learns to rank them"
         )
-    return Draft(found, observation, open_, unsure)
+    ends = "terminated"
+    if "terminated" not in found and "truncated" not in found:
+        ends = "terminated" if observation else "truncated"
+        means = "each is over after its last row" if observation else "each could have gone on after its last row"
+        unsure.append(f'no column says how a session ends: ends = "{ends}" means that {means}')
+    return Draft(found, observation, open_, unsure, ends)
 
 
 def _described(rows: DataFrame, name: str) -> _Column:

@@ -70,6 +70,10 @@ class Users:
     def __len__(self) -> int:
         return len(self.taste)
 
+    def only(self, some: NDArray[np.bool_]) -> Users:
+        """Return the users that are chosen, some (N,)."""
+        return Users(self.taste[some], self.boredom[some], self.satisfaction[some], self.shown[some])
+
     def ratings(self, factors: Factors) -> Numbers:
         """Return the mean rating that each user would give each item now, before it is cut to 1 to 5, (N, A)."""
         found: Numbers = factors.mean + factors.bias + self.taste @ factors.items.T
