@@ -2,11 +2,12 @@
 
     SEQEL_DATA=/folder/of/data python benchmarks/recommend.py [--data movielens games] [--method seqel ease ...] [--table]
 
-Leave-one-out: the last item of each user with at least three is the test, the one before is for validation. `timed-movielens`
-is split by time for all users: 80 % of the ratings to train on, 10 % for validation, and 10 % for the test, in which each user
-with a history is asked about once. The whole catalogue is ranked, without the items that a user has seen. Baselines are made
-from training and validation items together; Seqel is trained on the training items alone, and reads the validation items as
-part of the history when it is tested.
+Leave-one-out: the last item of each user with at least three is the test, the one before is for validation.
+`timed-movielens` is split by time for all users: 80 % of the ratings to train on, 10 % for validation, and 10 % for the test,
+in which each user with a history is asked about once. The whole catalogue is ranked, without the items that a user has seen.
+Baselines are made from training and validation items together; Seqel is trained on the training items alone, and reads the
+validation items as part of the history when it is tested. `seqel-rated` learns values of the ratings as well; how much they
+count beside the probability of an item is chosen by rating-weighted NDCG@10 of the validation items.
 
 Peers run in their own environment: `--export FOLDER` writes the tables for `benchmarks/peers/rectools/sequential.py`, and
 `--peer NAME=LISTS.npz` measures the lists that it wrote. One JSON file per method and seed in benchmarks/results/recommend/,
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -74,6 +76,9 @@ OWN: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 OWN["timed-movielens"] = OWN["movielens"]
+SEQEL = ("seqel", "seqel-rated")
+RATED: dict[str, Any] = {"objective.td_weight": 1.0, "network.previous_reward": True}
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0)  # of the values
 UPDATES = {"movielens": 1_500, "timed-movielens": 1_500, "games": 8_000}
 
 
@@ -114,22 +119,38 @@ def baseline(data: str, method: str) -> dict[str, Any]:
     return result(evaluate_ranker(ranker, test), test, time.process_time() - began)
 
 
-def own(data: str, seed: int, updates: int, changes: dict[str, Any]) -> dict[str, Any]:
+def own(data: str, method: str, seed: int, updates: int, changes: dict[str, Any]) -> dict[str, Any]:
     split = split_of(data)
-    folder = HERE.parent / "runs" / f"recommend-{data}-{seed}"
+    folder = HERE.parent / "runs" / f"recommend-{data}-{method}-{seed}"
+    rated = RATED if method == "seqel-rated" else {}
     asked = split.validation
     if len(asked) > ASKED:
         asked = asked.only(np.sort(np.random.default_rng(0).permutation(len(asked))[:ASKED]))
     source = ranking_data(split.train, asked)
     began = time.process_time()
     agent = train_or_resume(
-        folder, data=source, steps=updates, seed=seed, preset="next-item", settings=OWN[data] | changes
+        folder, data=source, steps=updates, seed=seed, preset="next-item", settings=OWN[data] | rated | changes
     )
     seconds = time.process_time() - began
     ranker = agent_ranker(agent)
+    tried: dict[float, dict[str, float]] = {}
+    for weight in WEIGHTS if rated else ():
+        agent.set_value_weight(weight)
+        gain = evaluate_ranker(ranker, split.validation).measures["NDCG@10"]
+        tried[weight] = {"NDCG@10": float(gain.mean()), "weighted": float((gain * ratings(split.validation)).mean())}
+        print(f"value weight {weight}: {tried[weight]}", file=sys.stderr, flush=True)
+    if tried:
+        agent.set_value_weight(max(tried, key=lambda one: tried[one]["weighted"]))
     on_validation = evaluate_ranker(ranker, split.validation).means()
     found = result(evaluate_ranker(ranker, split.test), split.test, seconds)
-    return found | {"settings": changes, "updates": updates, "validation": on_validation}
+    found |= {"settings": changes, "updates": updates, "validation": on_validation}
+    return found | ({"value_weight": agent.network.config.value_weight, "value_weights": tried} if tried else {})
+
+
+def ratings(queries: Queries) -> NDArray[np.float64]:
+    """Return the mean rating of what came next, of each user."""
+    ends = zip(queries.stop, queries.end, strict=True)
+    return np.array([queries.source.rating[a:b].mean() for a, b in ends], np.float64)
 
 
 def peer(data: str, lists: Path) -> dict[str, Any]:
@@ -188,7 +209,7 @@ def export(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", choices=OWN, default=list(OWN))
-    parser.add_argument("--method", nargs="+", choices=("seqel", *BASELINES), default=["seqel", *BASELINES])
+    parser.add_argument("--method", nargs="+", choices=(*SEQEL, *BASELINES), default=["seqel", *BASELINES])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--updates", type=int)
     parser.add_argument("--set", nargs="+", default=[], metavar="SETTING=VALUE", help="changes to the settings")
@@ -210,35 +231,40 @@ def main() -> None:
         for method in [] if peers else given.method:
             if method == "recent popularity" and data == "games":  # a table without times
                 continue
-            for seed in given.seeds if method == "seqel" else [0]:
+            for seed in given.seeds if method in SEQEL else [0]:
                 run = partial(baseline, data, method)
-                if method == "seqel":
-                    run = partial(own, data, seed, given.updates or UPDATES[data], changes)
-                measured(RESULTS / f"{data}-{method.replace(', ', '-').replace(' ', '-')}-seed{seed}.json", given.table, run)
+                if method in SEQEL:
+                    run = partial(own, data, method, seed, given.updates or UPDATES[data], changes)
+                measured(
+                    RESULTS / f"{data}-{method.replace(', ', '-').replace(' ', '-')}-seed{seed}.json", given.table, run
+                )
         print_table(data)
 
 
 def print_table(data: str) -> None:
-    """Print every result, with the ratio of NDCG@10 to the first run of Seqel."""
+    """Print every result, with the ratio of NDCG@10, plain and weighted by ratings, to each of the runs of Seqel."""
     files = sorted(RESULTS.glob(f"{data}-*.json"))
     found = {path.stem.removeprefix(f"{data}-"): json.loads(path.read_text()) for path in files}
-    reference = found.get("seqel-seed0")
-    print(
-        f"\n| {data} | HR@10 (95 %) | NDCG@10 (95 %) | Seqel's NDCG@10 over it (95 %) | coverage | seconds |\n"
-        + "|---" * 6
-        + "|"
-    )
+    weight = ratings(split_of(data).test)
+    first = {name: gains(one) for name, one in found.items() if name in ("seqel-seed0", "seqel-rated-seed0")}
+    columns = ["HR@10 (95 %)", "NDCG@10 (95 %)", "weighted by rating", *(f"{name} over it" for name in first)]
+    columns += ["coverage", "seconds"]
+    print(f"\n| {data} | {' | '.join(columns)} |\n" + "|---" * (1 + len(columns)) + "|")
     for name, one in found.items():
+        gain = gains(one)
         cells = [
             f"{one['means'][key]:.4f} ({one['intervals'][key][0]:.4f} to {one['intervals'][key][1]:.4f})"
             for key in ("HR@10", "NDCG@10")
         ]
-        ratio = ""
-        if reference is not None and not name.startswith("seqel"):
-            ratio = "{:.2f} ({:.2f} to {:.2f})".format(
-                *ratio_interval(gains(reference), gains(one))
+        cells.append(f"{(gain * weight).mean() / weight.mean():.4f}")
+        for who, other in first.items():
+            plain, weighted = ratio_interval(other, gain), ratio_interval(other * weight, gain * weight)
+            cells.append(
+                ""
+                if who == name
+                else "{:.2f} ({:.2f} to {:.2f}); weighted {:.2f} ({:.2f} to {:.2f})".format(*plain, *weighted)
             )
-        print(f"| {name} | {' | '.join(cells)} | {ratio} | {one['coverage']:.2f} | {one['seconds']:.0f} |", flush=True)
+        print(f"| {name} | {' | '.join(cells)} | {one['coverage']:.2f} | {one['seconds']:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

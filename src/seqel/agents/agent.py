@@ -7,8 +7,8 @@ one row per environment or session, so that one agent can serve many of them, in
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ from seqel.action_masks import UNMASKED, mask_in, read_action_mask
 from seqel.agents import artifact
 from seqel.agents.arguments import read_candidates, read_mask, read_previous_action, read_row_values, read_rows
 from seqel.agents.info import AgentInfo
-from seqel.agents.ranking import Catalogue, item_influence, rank_items
+from seqel.agents.item_ranking import ItemRanking
 from seqel.errors import ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
 from seqel.networks.trunks.base import State
@@ -47,7 +47,7 @@ class AgentState:
         return len(self.fresh)
 
 
-class Agent:
+class Agent(ItemRanking):
     """Acts greedily on its network's decision scores, usually the Q-values. Exploration is added where experience is
     collected, not here.
 
@@ -57,7 +57,7 @@ class Agent:
     def __init__(self, network: QNetwork, info: AgentInfo | Mapping[str, Any] | None = None) -> None:
         self.network = network.eval()
         self.info: AgentInfo = cast(AgentInfo, {} if info is None else info)
-        self._catalogue: Catalogue | None = None  # made when it is first needed
+        self._catalogue = None
         self._warned = False  # whether a warning about missing masks was given
 
     # -- properties ----------------------------------------------------------------------------------------------------
@@ -213,54 +213,6 @@ class Agent:
             found: NDArray[np.float32] = q.cpu().numpy()
         return found
 
-    def rank(
-        self,
-        history: Sequence[Any],
-        k: int = 20,
-        *,
-        rewards: Sequence[float] | None = None,
-        exclude_seen: bool = True,
-        candidates: Sequence[Any] | None = None,
-        features: NDArray[np.floating] | None = None,
-        weights: Sequence[float] | None = None,
-        length: int = 200,
-    ) -> tuple[list[Any], NDArray[np.float32]]:
-        """Rank the items of the catalogue for one user: the k best, best first, and their scores.
-
-        Args:
-            history: what the user chose, oldest first: names of items as in the training data, or numbers of actions for
-                an agent that was not trained on a table. It may be empty. The latest `length` items are read.
-            rewards: such as ratings, one per item; None: 1 for each.
-            exclude_seen: leave out the items of the history.
-            candidates: rank only these, for instance what is in stock.
-            features, weights: (items, F) further features of the items, such as price or freshness, and (F,) their weights,
-                whose products are added to the scores; `seqel.ranking.fit_combination` learns weights.
-
-        Fewer than k items are returned if no more are left.
-
-        Raises:
-            SpaceError: an item is not in the catalogue; rewards or features do not fit. ConfigError: k is below 1, or
-                the agent observes more than its history.
-        """
-        return rank_items(
-            self.network, self._items(), history, k, rewards, exclude_seen, candidates, features, weights, length
-        )
-
-    def rank_influence(
-        self, history: Sequence[Any], items: Sequence[Any], *, rewards: Sequence[float] | None = None, length: int = 200
-    ) -> NDArray[np.float32]:
-        """Return by how much each item of a history raises the scores of K items, (K, len(history)): why they are ranked.
-
-        It is the score with the whole history less the score without that item (occlusion), 0 for items before the latest
-        `length`. Raises as `rank` does.
-        """
-        return item_influence(self.network, self._items(), history, items, rewards, length)
-
-    def _items(self) -> Catalogue:
-        if self._catalogue is None:
-            self._catalogue = Catalogue(self.network, self.info.get("encoding", {}).get("actions"))
-        return self._catalogue
-
     def predict(
         self,
         observation: Any,
@@ -305,6 +257,13 @@ class Agent:
             if len(leaf) != batch:
                 raise SpaceError(f"observation {path!r}: expected {batch} rows, got {len(leaf)}")
         return flat
+
+    def set_value_weight(self, weight: float) -> None:
+        """Set `network.value_weight`: how much values count beside the log-probabilities of a policy head that decides.
+
+        Raises ConfigError: the weight is negative, or the agent has no such head.
+        """
+        self.network.config = replace(self.network.config, value_weight=weight)
 
     # -- saving and loading ----------------------------------------------------------------------------------------------
 

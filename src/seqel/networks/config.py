@@ -117,6 +117,14 @@ class NetworkConfig:
         "A head that predicts the recorded action: none; trained in addition to the values; choosing the action in place of "
         "the values; or limiting them to likely actions (see `bcq_threshold`).",
     )
+    value_weight: float = setting(
+        0.0,
+        "With `policy_head` = 'greedy', the score of an action is its log-probability plus this many times its value: of the "
+        "policies that stay near the recorded one, the best. It can be changed after training (`Agent.set_value_weight`).",
+        unit="per return scale",
+        ge=0.0,
+        known_as=("beta", "inverse_temperature"),
+    )
     bcq_threshold: float = setting(
         0.3,
         "With `policy_head` = 'constraint', an action may be chosen if it is at least this many times as probable as the "
@@ -176,6 +184,10 @@ class NetworkConfig:
             raise ConfigError(
                 "network.action_features: expected 0 unless network.actions is 'embedded' or 'items', got "
                 f"{self.action_features}"
+            )
+        if self.value_weight and self.policy_head != "greedy":
+            raise ConfigError(
+                f"network.value_weight = {self.value_weight} needs network.policy_head = 'greedy', got {self.policy_head!r}"
             )
         if self.actions == "items" and not self.previous_action:
             raise ConfigError(

@@ -105,8 +105,8 @@ class QNetwork(nn.Module):
         return action_scores(out, self.head.scale, self.config, mask)
 
     def decision_scores(self, h: Tensor) -> Tensor:
-        """Return the `scores` after attended states h (..., D), with only the head that decides.  -> (..., M, A)."""
-        if self.config.policy_head != "greedy":
+        """Return the `scores` after attended states h (..., D), with only the heads that decide.  -> (..., M, A)."""
+        if self.config.policy_head != "greedy" or self.config.value_weight:
             return self.scores(self.heads(h))
         policy = self.part("policy")
         assert policy is not None

@@ -1,0 +1,71 @@
+"""What an agent does with a catalogue: it ranks the items for a history, and tells which past items raised their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqel.agents.info import AgentInfo
+from seqel.agents.ranking import Catalogue, item_influence, rank_items
+from seqel.networks.qnetwork import QNetwork
+
+__all__ = ["ItemRanking"]
+
+
+class ItemRanking:
+    """The part of an `Agent` that ranks items."""
+
+    network: QNetwork
+    info: AgentInfo
+    _catalogue: Catalogue | None  # made when it is first needed
+
+    def rank(
+        self,
+        history: Sequence[Any],
+        k: int = 20,
+        *,
+        rewards: Sequence[float] | None = None,
+        exclude_seen: bool = True,
+        candidates: Sequence[Any] | None = None,
+        features: NDArray[np.floating] | None = None,
+        weights: Sequence[float] | None = None,
+        length: int = 200,
+    ) -> tuple[list[Any], NDArray[np.float32]]:
+        """Rank the items of the catalogue for one user: the k best, best first, and their scores.
+
+        Args:
+            history: what the user chose, oldest first: names of items as in the training data, or numbers of actions for
+                an agent that was not trained on a table. It may be empty. The latest `length` items are read.
+            rewards: such as ratings, one per item; None: 1 for each.
+            exclude_seen: leave out the items of the history.
+            candidates: rank only these, for instance what is in stock.
+            features, weights: (items, F) further features of the items, such as price or freshness, and (F,) their weights,
+                whose products are added to the scores; `seqel.ranking.fit_combination` learns weights.
+
+        Fewer than k items are returned if no more are left.
+
+        Raises:
+            SpaceError: an item is not in the catalogue; rewards or features do not fit. ConfigError: k is below 1, or
+                the agent observes more than its history.
+        """
+        return rank_items(
+            self.network, self._items(), history, k, rewards, exclude_seen, candidates, features, weights, length
+        )
+
+    def rank_influence(
+        self, history: Sequence[Any], items: Sequence[Any], *, rewards: Sequence[float] | None = None, length: int = 200
+    ) -> NDArray[np.float32]:
+        """Return by how much each item of a history raises the scores of K items, (K, len(history)): why they are ranked.
+
+        It is the score with the whole history less the score without that item (occlusion), 0 for items before the latest
+        `length`. Raises as `rank` does.
+        """
+        return item_influence(self.network, self._items(), history, items, rewards, length)
+
+    def _items(self) -> Catalogue:
+        if self._catalogue is None:
+            self._catalogue = Catalogue(self.network, self.info.get("encoding", {}).get("actions"))
+        return self._catalogue

@@ -1,0 +1,101 @@
+"""Visits in which items were shown with known probabilities, to learn from and to estimate what other rankers would earn."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqel.errors import ConfigError
+from seqel.replay.in_memory_dataset import InMemoryDataset
+from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.tasks.recommend.environment import Recommend
+from seqel.tasks.recommend.factors import Factors
+from seqel.tasks.recommend.users import HIGHEST, LOWEST, Users
+from seqel.types import Episode
+
+__all__ = ["record_visits"]
+
+AT_ONCE = 1_000  # visits
+
+
+def record_visits(
+    env: Recommend, visits: int, seed: int = 0, sharpness: float = 1.5, random: float = 0.1
+) -> tuple[InMemoryDataset, float]:
+    """Let the users of an environment visit, and return the episodes and their mean return.
+
+    An item that was not yet shown in the visit is drawn with a probability proportional to exp(sharpness * fame), and with
+    probability `random` uniformly: most shops begin so. The probabilities of the actions are recorded.
+
+    Raises ConfigError if `visits` is below 2 (one is held out from training), `sharpness` is negative, or `random` is not
+    from 0 to 1.
+    """
+    if visits < 2 or sharpness < 0.0 or not 0.0 <= random <= 1.0:
+        raise ConfigError(
+            "expected at least 2 visits, a sharpness of at least 0 and a random share from 0 to 1, got "
+            f"{visits}, {sharpness} and {random}"
+        )
+    rng = np.random.default_rng((seed, 47))
+    episodes: list[Episode] = []
+    for start in range(0, visits, AT_ONCE):
+        episodes += _together(env, min(AT_ONCE, visits - start), rng, sharpness, random)
+    action = ActionSpec.from_space(env.action_space)
+    return InMemoryDataset.of(episodes, ObservationSpec.from_space(env.observation_space), action), float(
+        np.mean([one.reward.sum() for one in episodes])
+    )
+
+
+def _together(env: Recommend, visits: int, rng: np.random.Generator, sharpness: float, random: float) -> list[Episode]:
+    """Play visits side by side: each step is computed for all users that are still there."""
+    factors, behaviour = env.factors, env.behaviour
+    users = Users.arriving(factors.users[rng.choice(env.users, visits)], len(factors.items))
+    there = np.arange(visits)  # the visits that go on
+    item = np.zeros((visits, env.steps), np.int64)
+    chance, rating = np.zeros((visits, env.steps)), np.zeros((visits, env.steps))
+    length, left = np.zeros(visits, np.int64), np.zeros(visits, np.bool_)
+    for step in range(env.steps):
+        rows = np.arange(len(there))
+        probability = _shown_next(users, factors, sharpness, random)
+        shown = (probability.cumsum(axis=1) > rng.random((len(there), 1))).argmax(axis=1)
+        takes = users.takes(factors, behaviour)[rows, shown]
+        felt = users.ratings(factors)[rows, shown] + behaviour.noise * rng.standard_normal(len(there))
+        taken, stars = (rng.random(len(there)) < takes).astype(float), np.clip(np.round(felt), LOWEST, HIGHEST)
+        item[there, step], chance[there, step] = shown, probability[rows, shown]
+        rating[there, step] = taken * stars
+        length[there] = step + 1
+        users = users.after(shown, taken, stars, factors, behaviour, rng.standard_normal(users.taste.shape))
+        leaves = rng.random(len(there)) < users.leave(behaviour)
+        left[there[leaves]] = True
+        users, there = users.only(~leaves), there[~leaves]
+        if not len(there):
+            break
+    spec = ObservationSpec.from_space(env.observation_space)
+    return [
+        _episode(spec, item[one, :steps], rating[one, :steps], chance[one, :steps], bool(left[one]))
+        for one, steps in enumerate(length)
+    ]
+
+
+def _shown_next(users: Users, factors: Factors, sharpness: float, random: float) -> NDArray[np.float64]:
+    """Return the probability that each item is shown next, (N, A)."""
+    new = ~users.shown
+    weight = np.exp(sharpness * (factors.fame - factors.fame.max())) * new
+    found: NDArray[np.float64] = (1.0 - random) * weight / weight.sum(axis=1, keepdims=True)
+    return found + random * new / new.sum(axis=1, keepdims=True)
+
+
+def _episode(
+    spec: ObservationSpec,
+    item: NDArray[np.int64],
+    rating: NDArray[np.float64],
+    chance: NDArray[np.float64],
+    left: bool,
+) -> Episode:
+    seen = np.concatenate(([0.0], rating / HIGHEST)).astype(np.float32)[:, None]
+    return Episode(
+        dict(spec.flatten(seen, len(seen))),
+        item[:, None],
+        (rating > 0.0).astype(np.float32),
+        terminated=left,
+        truncated=not left,
+        behaviour_prob=chance.astype(np.float32),
+    )
