@@ -121,7 +121,7 @@ def baseline(data: str, method: str) -> dict[str, Any]:
 
 def own(data: str, method: str, seed: int, updates: int, changes: dict[str, Any]) -> dict[str, Any]:
     split = split_of(data)
-    folder = HERE.parent / "runs" / f"recommend-{data}-{method}-{seed}"
+    folder = HERE.parent / "runs" / f"recommend-{data}-{method}-{seed}-{updates}"
     rated = RATED if method == "seqel-rated" else {}
     asked = split.validation
     if len(asked) > ASKED:
@@ -148,7 +148,7 @@ def own(data: str, method: str, seed: int, updates: int, changes: dict[str, Any]
 
 
 def ratings(queries: Queries) -> NDArray[np.float64]:
-    """Return the mean rating of what came next, of each user."""
+    """Return the mean rating of the next items, of each user."""
     ends = zip(queries.stop, queries.end, strict=True)
     return np.array([queries.source.rating[a:b].mean() for a, b in ends], np.float64)
 

@@ -23,6 +23,7 @@ KNOWN = {
     "huggingface_hub": ("text", "a pretrained model"),
     "peft": ("text", "text.tuning = 'lora' or 'prefix'"),
     "wandb": ("wandb", "--wandb"),
+    "faiss": ("ranking", "approximate search"),
     "envpool": ("pool", "vectorization = 'envpool'"),
 }
 

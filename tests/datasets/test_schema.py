@@ -172,7 +172,9 @@ def test_a_table_without_a_session_or_a_reward(tables: Any) -> None:
 def test_a_log_of_user_item_rating_time_needs_nothing_else(tables: Any) -> None:
     rows = "".join(f"u{n // 5},film {n % 7},{n % 3 + 1},{n}\n" for n in range(50))
     proposal = propose(tables.text("user,item,rating,time\n" + rows))
-    assert proposal.schema == Schema("user", "item", "rating", order="time", ends="truncated")  # users could have gone on
+    assert proposal.schema == Schema(
+        "user", "item", "rating", order="time", ends="truncated"
+    )  # users could have continued
     assert any("the agent only sees the history" in doubt for doubt in proposal.unsure)
     dataset = load(tables.directory / "t.csv", proposal.schema)
     assert dataset.encoding is not None

@@ -57,7 +57,6 @@ class Agent(ItemRanking):
     def __init__(self, network: QNetwork, info: AgentInfo | Mapping[str, Any] | None = None) -> None:
         self.network = network.eval()
         self.info: AgentInfo = cast(AgentInfo, {} if info is None else info)
-        self._catalogue = None
         self._warned = False  # whether a warning about missing masks was given
 
     # -- properties ----------------------------------------------------------------------------------------------------

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from seqel.agents.item_index import ItemIndex, item_query
 from seqel.datasets.encoding import CONSTANT
 from seqel.errors import ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
 
-__all__ = ["NO_ITEM", "Catalogue", "exclude", "history_scores", "item_influence", "rank_items", "top_items"]
+__all__ = [
+    "NO_ITEM",
+    "Catalogue",
+    "exclude",
+    "history_scores",
+    "item_influence",
+    "rank_items",
+    "search_items",
+    "top_items",
+]
 
 NO_ITEM = -1  # fills a list where fewer items are left than were asked for
 TOKENS = 16_384  # steps of histories at once
@@ -70,12 +81,21 @@ def history_scores(
     items: of each history, oldest first; rewards: such as ratings, for each of them; None: 1. The latest `length` items of
     each are read. Observations are zeros, like those of a table without observations.
     """
+    found = np.empty((len(items), network.action_spec.actions), np.float32)
+    for rows, h in _last_states(network, items, rewards, length):
+        found[rows] = network.decision_scores(h)[:, 0].float().cpu().numpy()
+    return found
+
+
+def _last_states(
+    network: QNetwork, items: Sequence[NDArray[np.int64]], rewards: Sequence[NDArray[np.float32]] | None, length: int
+) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """Yield which histories were read together, and the attended state after each of them, (rows, D)."""
     device, spec = network.head.scale.device, network.observation_spec
     items = [one[-length:] for one in items]
     if rewards is not None:
         rewards = [one[-length:] for one in rewards]
     sizes = np.array([len(one) for one in items], np.int64)
-    found = np.empty((len(items), network.action_spec.actions), np.float32)
     order = np.argsort(sizes, kind="stable")  # histories of about one length together
     for rows in _batches(sizes, order):
         longest = int(sizes[rows].max())
@@ -95,9 +115,25 @@ def history_scores(
             observation, torch.from_numpy(action).to(device), torch.from_numpy(reward).to(device), first
         )
         h = network.trunk(token, first, torch.zeros(len(rows), dtype=torch.int64, device=device))
-        last = h[torch.arange(len(rows)), torch.from_numpy(sizes[rows])]
-        found[rows] = network.decision_scores(last)[:, 0].float().cpu().numpy()
-    return found
+        yield rows, h[torch.arange(len(rows)), torch.from_numpy(sizes[rows])]
+
+
+@torch.inference_mode()
+def search_items(
+    network: QNetwork,
+    index: ItemIndex,
+    items: NDArray[np.int64],
+    rewards: NDArray[np.float32] | None,
+    k: int,
+    exclude_seen: bool,
+    length: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return about the k best items for one history, best first, and their scores up to a constant, (k,) or fewer each."""
+    ((_, h),) = _last_states(network, [items], None if rewards is None else [rewards], length)
+    seen = np.unique(items) if exclude_seen else np.zeros(0, np.int64)
+    found, scores = index.search(item_query(network, h), k + len(seen))
+    keep = (found[0] >= 0) & ~np.isin(found[0], seen)
+    return found[0, keep][:k], scores[0, keep][:k]
 
 
 def _batches(sizes: NDArray[np.int64], order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -159,10 +195,16 @@ def rank_items(
     features: NDArray[np.floating] | None,
     weights: Sequence[float] | None,
     length: int,
+    index: ItemIndex | None = None,
 ) -> tuple[list[Any], NDArray[np.float32]]:
-    """Rank items for one history: see `Agent.rank`."""
+    """Rank items for one history: see `Agent.rank`. index: for an approximate search."""
     items = catalogue.codes(history, "history")
     earned = _earned(rewards, len(items))
+    if index is not None:
+        if k < 1:
+            raise ConfigError(f"k: expected at least 1, got {k}")
+        best, of_best = search_items(network, index, items, earned, k, exclude_seen, length)
+        return [catalogue.names[code] for code in best], of_best
     scores = history_scores(network, [items], None if earned is None else [earned], length)
     if features is not None or weights is not None:
         scores += _bonus(features, weights, len(catalogue))

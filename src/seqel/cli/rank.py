@@ -51,6 +51,9 @@ class Arguments:
     k: Annotated[int, arg(metavar="K", help="items per list")] = 20
     length: Annotated[int, arg(metavar="N", help="items of a history that are read, the latest")] = 200
     why: Annotated[bool, arg(help="say which items of the history raised each item most")] = False
+    approximate: Annotated[
+        bool, arg(help="search an index instead of scoring every item, in large catalogues (extra: ranking)")
+    ] = False
     include_seen: Annotated[bool, arg(help="rank the items of the history too")] = False
     json: Json = False
 
@@ -117,7 +120,7 @@ def _ranked(agent: Agent, given: dict[str, Any], arguments: Arguments, user: str
     try:
         return agent.rank(
             given["items"], arguments.k, rewards=given.get("ratings"), exclude_seen=not arguments.include_seen,
-            candidates=given.get("candidates"), length=arguments.length,
+            candidates=given.get("candidates"), length=arguments.length, approximate=arguments.approximate,
         )  # fmt: skip
     except (SeqelError, ValueError, TypeError) as error:
         if not user:

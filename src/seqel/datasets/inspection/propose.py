@@ -202,7 +202,7 @@ def draft(files: str | Path | Sequence[str | Path], given: Mapping[str, str] | N
     ends = "terminated"
     if "terminated" not in found and "truncated" not in found:
         ends = "terminated" if observation else "truncated"
-        means = "each is over after its last row" if observation else "each could have gone on after its last row"
+        means = "each is over after its last row" if observation else "each could have continued after its last row"
         unsure.append(f'no column says how a session ends: ends = "{ends}" means that {means}')
     return Draft(found, observation, open_, unsure, ends)
 

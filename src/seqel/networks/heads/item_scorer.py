@@ -33,10 +33,7 @@ class ItemScorer(nn.Module):
     def forward(self, h: Tensor, candidates: Tensor | None = None) -> Tensor:
         """Score: h (..., D) -> (..., A, outputs); with candidates (..., C), numbers of items: (..., C, outputs)."""
         (items,) = self._items
-        out: Tensor = self.last(h).unflatten(-1, (self.outputs, self.width + 1))
-        vectors, offset = out[..., :-1], out[..., -1:]
-        if self.is_policy:
-            vectors = vectors + h[..., None, :]
+        vectors, offset = self._linear(h)
         if candidates is None:
             scores = _product(vectors, items())
         elif _alike(candidates):
@@ -45,6 +42,16 @@ class ItemScorer(nn.Module):
         else:
             scores = _product(vectors, items(candidates))
         return (scores if self.is_policy else scores + offset).transpose(-1, -2)
+
+    def queries(self, h: Tensor) -> Tensor:
+        """Return the vectors whose products with the items' vectors order the items, h (..., D) -> (..., outputs, D)."""
+        return self._linear(h)[0]
+
+    def _linear(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Return v, with h added if it is a policy, (..., outputs, D), and b, (..., outputs, 1)."""
+        out: Tensor = self.last(h).unflatten(-1, (self.outputs, self.width + 1))
+        vectors = out[..., :-1]
+        return vectors + h[..., None, :] if self.is_policy else vectors, out[..., -1:]
 
 
 def _product(vectors: Tensor, items: Tensor) -> Tensor:

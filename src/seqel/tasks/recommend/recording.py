@@ -38,17 +38,16 @@ def record_visits(
     episodes: list[Episode] = []
     for start in range(0, visits, AT_ONCE):
         episodes += _together(env, min(AT_ONCE, visits - start), rng, sharpness, random)
-    action = ActionSpec.from_space(env.action_space)
-    return InMemoryDataset.of(episodes, ObservationSpec.from_space(env.observation_space), action), float(
-        np.mean([one.reward.sum() for one in episodes])
-    )
+    spec, action = ObservationSpec.from_space(env.observation_space), ActionSpec.from_space(env.action_space)
+    mean = float(np.mean([one.reward.sum() for one in episodes]))
+    return InMemoryDataset.of(episodes, spec, action), mean
 
 
 def _together(env: Recommend, visits: int, rng: np.random.Generator, sharpness: float, random: float) -> list[Episode]:
     """Play visits side by side: each step is computed for all users that are still there."""
     factors, behaviour = env.factors, env.behaviour
     users = Users.arriving(factors.users[rng.choice(env.users, visits)], len(factors.items))
-    there = np.arange(visits)  # the visits that go on
+    there = np.arange(visits)  # the visits that continue
     item = np.zeros((visits, env.steps), np.int64)
     chance, rating = np.zeros((visits, env.steps)), np.zeros((visits, env.steps))
     length, left = np.zeros(visits, np.int64), np.zeros(visits, np.bool_)
@@ -79,8 +78,9 @@ def _shown_next(users: Users, factors: Factors, sharpness: float, random: float)
     """Return the probability that each item is shown next, (N, A)."""
     new = ~users.shown
     weight = np.exp(sharpness * (factors.fame - factors.fame.max())) * new
-    found: NDArray[np.float64] = (1.0 - random) * weight / weight.sum(axis=1, keepdims=True)
-    return found + random * new / new.sum(axis=1, keepdims=True)
+    famous, any_of = (one / one.sum(axis=1, keepdims=True) for one in (weight, new))
+    found: NDArray[np.float64] = (1.0 - random) * famous + random * any_of
+    return found
 
 
 def _episode(
