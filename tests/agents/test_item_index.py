@@ -1,4 +1,4 @@
-"""Approximate search: it finds nearly all of what scoring every item finds, in the same order, without the items of the history."""
+"""Approximate search: it finds nearly all of what scoring every item finds, in the same order, without items seen before."""
 
 from __future__ import annotations
 
