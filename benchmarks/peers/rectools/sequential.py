@@ -48,6 +48,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--patience", type=int, default=5)
+    parser.add_argument(
+        "--seconds", type=float, default=0.0, help="of the processor, after which no epoch begins; 0: any"
+    )
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -70,6 +73,8 @@ def main() -> None:
             if not trainer.sanity_checking:
                 log.append([time.process_time() - began, float(trainer.callback_metrics["val_loss"])])
                 print(trainer.current_epoch, *log[-1], flush=True)
+                if given.seconds and log[-1][0] > given.seconds:
+                    trainer.should_stop = True
 
     def trainer() -> Trainer:
         return Trainer(

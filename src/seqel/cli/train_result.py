@@ -30,6 +30,7 @@ def show_result(folder: Path, output: Output) -> dict[str, Any]:
 
         validation = best["validation"]
         title = TITLES[validation.get("metric", "unexplained")]
+        where = escape(shlex.quote(str(folder)))
         files = " ".join(f"--data {shlex.quote(name)}" for name in summary["data"]) or "--data FILE"
         output.show(
             f"kept: the weights after {best['updates']:,} updates, {title} {describe_validation(validation)}",
@@ -38,7 +39,9 @@ def show_result(folder: Path, output: Output) -> dict[str, Any]:
             f"held-out score (larger is better)  {summary_line(curve)}",
             f"{summary['updates']:,} updates in {summary['seconds']:.0f} s; all files are in [bold]{folder}[/], the learning "
             "curve as learning-curve.png",
-            f"next: [cyan]seqel evaluate {escape(shlex.quote(str(folder)))} {escape(files)}[/]   "
+            f"next: [cyan]seqel rank {where} --item ITEM --why[/]   (the next items for a history)"
+            if validation.get("metric") == "ranking"
+            else f"next: [cyan]seqel evaluate {where} {escape(files)}[/]   "
             "(what the agent would earn, with intervals and warnings)",
         )
         return summary | {"folder": str(folder)}

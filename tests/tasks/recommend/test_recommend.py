@@ -98,6 +98,17 @@ def test_a_visit_ends_when_the_user_leaves_or_after_its_steps(factors: Factors) 
     assert terminated and not truncated and info["left"] is True
 
 
+def test_items_that_were_shown_can_be_forbidden(factors: Factors) -> None:
+    env = Recommend(factors, behaviour={"leaving": -100.0}, steps=5, repeats=False)
+    assert env.reset(seed=0)[1]["action_mask"].all()
+    for count, item in enumerate((7, 3, 9), start=1):
+        mask = env.step(np.int64(item))[4]["action_mask"]
+        assert mask.sum() == ITEMS - count and not mask[item]
+    assert "action_mask" not in Recommend(factors).reset(seed=0)[1]
+    with pytest.raises(ConfigError, match="expected more than 60 items, one for each step, got 60"):
+        Recommend(factors, steps=ITEMS, repeats=False)
+
+
 def test_users_of_the_splits_differ(factors: Factors) -> None:
     parts = [set(users_of(80, split).tolist()) for split in ("train", "validation", "test")]
     assert [len(part) for part in parts] == [56, 12, 12] and len(set.union(*parts)) == 80

@@ -43,6 +43,18 @@ def test_probabilities_are_those_of_the_rule(factors: Factors) -> None:
     np.testing.assert_array_equal(again.buffer.actions(), buffer.actions())
 
 
+def test_masks_are_recorded_where_repeats_are_forbidden(factors: Factors) -> None:
+    data, _ = record_visits(Recommend(factors, steps=6, repeats=False), 20)
+    (batch,) = data.buffer.batches(window=6, context=6, discount=1.0, tokens=10_000)
+    assert batch.allowed is not None
+    for row in range(20):
+        there = int(batch.valid[row].sum())
+        for step in range(there + 1):
+            shown = set(batch.action[row, :step, 0].tolist())
+            assert set(np.flatnonzero(~batch.allowed[row, step, 0].numpy()).tolist()) == shown
+    assert record_visits(Recommend(factors, steps=6), 20)[0].buffer.layout.masked is False
+
+
 def test_visits_are_those_of_the_environment(factors: Factors) -> None:
     env, rng, count = Recommend(factors, steps=12), np.random.default_rng(0), 600
     data, mean = record_visits(env, 4_000, sharpness=1.0, random=0.1)

@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from seqel.action_masks import MASK
 from seqel.errors import ConfigError, EnvironmentFault
 from seqel.tasks.arguments import require_action, require_count
 from seqel.tasks.recommend.factors import Factors, read_ratings
@@ -34,7 +35,8 @@ class Recommend(gymnasium.Env[NDArray[np.float32], np.int64]):
     split "train", and 15 % each in "validation" and "test". `info` has "user" and, at the end, whether
     the user left.
 
-    ratings: `Factors`, or the path of a CSV file with the columns user, item and rating.
+    ratings: `Factors`, or the path of a CSV file with the columns user, item and rating. repeats: False forbids items that
+    were shown before in a visit, by the mask `info["action_mask"]`.
 
     Raises DataError (a bad file), ConfigError (a bad argument), SpaceError (an action that does not exist), EnvironmentFault
     (a step without an open episode).
@@ -48,6 +50,7 @@ class Recommend(gymnasium.Env[NDArray[np.float32], np.int64]):
         split: Split = "train",
         behaviour: Behaviour | Mapping[str, Any] | None = None,
         steps: int = 40,
+        repeats: bool = True,
     ) -> None:
         if ratings is None:
             raise ConfigError(
@@ -57,8 +60,13 @@ class Recommend(gymnasium.Env[NDArray[np.float32], np.int64]):
         require_split(split)
         self.factors = ratings if isinstance(ratings, Factors) else read_ratings(ratings)
         self.behaviour = Behaviour(**behaviour) if isinstance(behaviour, Mapping) else behaviour or Behaviour()
-        self.steps = require_count("steps", steps, 1)
+        self.steps, self.repeats = require_count("steps", steps, 1), repeats
         self.users = users_of(len(self.factors.users), split)
+        if not repeats and len(self.factors.items) <= self.steps:
+            raise ConfigError(
+                f"ratings: expected more than {self.steps} items, one for each step, got {len(self.factors.items)}: allow "
+                "repeats, or fewer steps"
+            )
         if not len(self.users):
             raise ConfigError(f"ratings: expected at least 10 users, got {len(self.factors.users)}")
         self.observation_space = spaces.Box(0.0, 1.0, (1,), np.float32)
@@ -73,7 +81,7 @@ class Recommend(gymnasium.Env[NDArray[np.float32], np.int64]):
         super().reset(seed=seed)
         self._user, self.step_number = int(self.np_random.choice(self.users)), 0
         self.state = Users.arriving(self.factors.users[self._user][None], len(self.factors.items))
-        return np.zeros(1, np.float32), {"user": self._user}
+        return np.zeros(1, np.float32), {"user": self._user} | self._mask(self.state)
 
     def step(self, action: np.int64 | int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         state, behaviour = self.state, self.behaviour
@@ -89,8 +97,11 @@ class Recommend(gymnasium.Env[NDArray[np.float32], np.int64]):
         self.step_number += 1
         over = self.step_number >= self.steps
         self.state = None if left or over else state
-        info = {"user": self._user} | ({"left": left} if left or over else {})
+        info = {"user": self._user} | ({"left": left} if left or over else {}) | self._mask(state)
         return np.array([taken * rating / HIGHEST], np.float32), taken, left, over and not left, info
+
+    def _mask(self, state: Users) -> dict[str, NDArray[np.bool_]]:
+        return {} if self.repeats else {MASK: ~state.shown[0]}
 
 
 def users_of(count: int, split: Split) -> NDArray[np.int64]:

@@ -24,7 +24,8 @@ def record_visits(
     """Let the users of an environment visit, and return the episodes and their mean return.
 
     An item that was not yet shown in the visit is drawn with a probability proportional to exp(sharpness * fame), and with
-    probability `random` uniformly: most shops begin so. The probabilities of the actions are recorded.
+    probability `random` uniformly: most shops begin so. The probabilities of the actions are recorded; the masks of items
+    that were not yet shown as well, if the environment forbids repeats.
 
     Raises ConfigError if `visits` is below 2 (one is held out from training), `sharpness` is negative, or `random` is not
     from 0 to 1.
@@ -69,7 +70,7 @@ def _together(env: Recommend, visits: int, rng: np.random.Generator, sharpness: 
             break
     spec = ObservationSpec.from_space(env.observation_space)
     return [
-        _episode(spec, item[one, :steps], rating[one, :steps], chance[one, :steps], bool(left[one]))
+        _episode(env, spec, item[one, :steps], rating[one, :steps], chance[one, :steps], bool(left[one]))
         for one, steps in enumerate(length)
     ]
 
@@ -84,12 +85,18 @@ def _shown_next(users: Users, factors: Factors, sharpness: float, random: float)
 
 
 def _episode(
+    env: Recommend,
     spec: ObservationSpec,
     item: NDArray[np.int64],
     rating: NDArray[np.float64],
     chance: NDArray[np.float64],
     left: bool,
 ) -> Episode:
+    mask = None
+    if not env.repeats:
+        mask = np.ones((len(item) + 1, len(env.factors.items)), np.bool_)
+        for step, one in enumerate(item):
+            mask[step + 1 :, one] = False
     seen = np.concatenate(([0.0], rating / HIGHEST)).astype(np.float32)[:, None]
     return Episode(
         dict(spec.flatten(seen, len(seen))),
@@ -97,5 +104,6 @@ def _episode(
         (rating > 0.0).astype(np.float32),
         terminated=left,
         truncated=not left,
+        action_mask=mask,
         behaviour_prob=chance.astype(np.float32),
     )
