@@ -1,0 +1,170 @@
+"""Recommendation for long-term reward: Q-learning from recorded visits, beside supervised rankers of the same visits.
+
+    SEQEL_DATA=/folder/of/data python benchmarks/recommend_long_term.py [--seeds 0 1 2 3 4] [--table]
+
+`Recommend` on the ratings of MovieLens-100k: 20,000 visits of the training users are recorded, in which famous films are
+shown more often (`record_visits`). Three agents with the same network learn from them:
+
+- `next`: the next item that is taken, by cross-entropy, as SASRec does;
+- `now`: the probability that an item is taken, beside the probability that it is shown: Q-learning with discount 0;
+- `long`: the same with discount 0.95.
+
+How much values count (`network.value_weight`) is chosen for each on 500 visits of the validation users. Returns are of 2,000
+visits of the test users with the same seeds for all, and of 300 of them for the planner, which knows the simulator. One JSON
+file per seed and agent in benchmarks/results/recommend-long-term/, with the return of each visit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import seqel
+from measured import commit, measured, show
+from seqel.replay.in_memory_dataset import InMemoryDataset
+from seqel.tasks.recommend import Factors, Recommend, fit_factors, players, record_visits
+from seqel.tasks.splits import Split
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "recommend-long-term"
+VISITS, UPDATES = 20_000, 1_500
+CHOOSING, TESTED, PLANNED = 500, 2_000, 300  # visits
+WEIGHTS = (0.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+SHARED: dict[str, Any] = {
+    "network.actions": "items", "network.policy_head": "greedy", "network.width": 64, "network.layers": 2,
+    "network.heads": 2, "network.context": 40, "network.dropout": 0.1, "objective.cloning_weight": 1.0,
+    "objective.trace": "peng", "objective.lambda_": 0.0, "replay.window": 40, "replay.batch_tokens": 1_664,
+    "learner.learning_rate": 1e-3, "learner.target_rate": 0.05, "learner.weight_decay": 0.0, "threads": 1, "device": "cpu",
+    "checkpoint_every": 0,
+}  # fmt: skip
+AGENTS: dict[str, dict[str, Any]] = {
+    "next": {"objective.td_weight": 0.0, "objective.discount": 0.0},
+    "now": {"objective.discount": 0.0},
+    "long": {"objective.discount": 0.95, "objective.iql_expectile": 0.5},
+}
+
+
+def simulator() -> Factors:
+    """Fit the simulator to the ratings of MovieLens-100k."""
+    path = Path(os.environ["SEQEL_DATA"]) / "ml-100k" / "ml-100k.inter"
+    user, item, rating, _ = np.loadtxt(path, skiprows=1).T
+    codes = [np.unique(column.astype(np.int64), return_inverse=True) for column in (user, item)]
+    return fit_factors(codes[0][1], codes[1][1], rating, tuple(map(str, codes[1][0])))
+
+
+def visits_of(factors: Factors, split: Split) -> Recommend:
+    return Recommend(factors, split, repeats=False)
+
+
+def only_taken(data: InMemoryDataset) -> InMemoryDataset:
+    """Return the visits with a loss only where the item was taken."""
+    columns = data.buffer.slots.columns
+    columns["by_agent"] = columns["by_agent"] & (columns["reward"] > 0.0)
+    return data
+
+
+def train(factors: Factors, name: str, seed: int, folder: Path) -> seqel.Agent:
+    data, mean = record_visits(Recommend(factors), VISITS, seed)
+    print(f"recorded visits: {mean:.2f} items taken", file=sys.stderr, flush=True)
+    return seqel.train(
+        data=only_taken(data) if name == "next" else data, steps=UPDATES, seed=seed, out=folder, progress=show,
+        settings=SHARED | AGENTS[name],
+    )  # fmt: skip
+
+
+def returns(agent: seqel.Agent, factors: Factors, split: Split, visits: int) -> NDArray[np.float64]:
+    found = seqel.evaluate(agent, lambda: visits_of(factors, split), visits, seed=1_000_000)
+    return np.array(found.returns, np.float64)
+
+
+def run(factors: Factors, name: str, seed: int) -> dict[str, Any]:
+    began = time.process_time()
+    folder = HERE.parent / "runs" / f"recommend-long-term-{name}-{seed}"
+    agent = seqel.Agent.load(folder) if (folder / "summary.json").exists() else train(factors, name, seed, folder)
+    seconds = time.process_time() - began
+    tried: dict[float, float] = {0.0: 0.0}
+    if AGENTS[name].get("objective.td_weight", 1.0):
+        for weight in WEIGHTS:
+            agent.set_value_weight(weight)
+            tried[weight] = float(returns(agent, factors, "validation", CHOOSING).mean())
+            print(f"{name}, value weight {weight}: {tried[weight]:.2f}", file=sys.stderr, flush=True)
+        agent.set_value_weight(max(tried, key=lambda one: tried[one]))
+        agent.save(folder / "agent")
+    found = returns(agent, factors, "test", TESTED)
+    return {
+        "agent": name, "seed": seed, "value_weight": agent.network.config.value_weight, "on_validation": tried,
+        "mean": float(found.mean()), "seconds": seconds, "commit": commit(), "returns": " ".join(f"{one:g}" for one in found),
+    }  # fmt: skip
+
+
+def play(factors: Factors, name: str) -> dict[str, Any]:
+    player = getattr(players, name)
+    visits = PLANNED if name == "planned" else TESTED
+    env = visits_of(factors, "test")
+    found = [players.visit(env, player, 1_000_000 + visit) for visit in range(visits)]
+    return {
+        "agent": name,
+        "mean": float(np.mean(found)),
+        "returns": " ".join(f"{one:g}" for one in found),
+        "commit": commit(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--agents", nargs="+", choices=AGENTS, default=list(AGENTS))
+    parser.add_argument("--players", nargs="*", default=["famous", "most_taken", "best_rated", "planned"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--table", action="store_true", help="print what was measured instead of measuring")
+    given = parser.parse_args()
+    factors = simulator()
+    for seed in given.seeds:
+        for name in given.agents:
+            measured(RESULTS / f"{name}-seed{seed}.json", given.table, partial(run, factors, name, seed))
+    for name in given.players:
+        measured(RESULTS / f"{name}.json", given.table, partial(play, factors, name))
+    print_table()
+
+
+def print_table() -> None:
+    """Print mean returns, and the share of the gap between the best supervised ranker and the planner that is closed."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
+    earned = {name: np.array(one["returns"].split(), np.float64) for name, one in found.items()}
+    print("| who | items taken per visit | standard error over visits |\n|---|---|---|")
+    for name, one in earned.items():
+        print(f"| {name} | {one.mean():.2f} | {one.std() / np.sqrt(len(one)):.2f} |")
+    seeds = [name.removeprefix("long-seed") for name in earned if name.startswith("long-seed")]
+    supervised = [kind for kind in ("next", "now") if all(f"{kind}-seed{seed}" in earned for seed in seeds)]
+    if not seeds or not supervised or "planned" not in earned:
+        return
+    over = {kind: np.stack([earned[f"{kind}-seed{seed}"] for seed in seeds]) for kind in (*supervised, "long")}
+    best = max(supervised, key=lambda kind: float(over[kind].mean()))
+    rng = np.random.default_rng(0)
+    planner = earned["planned"]
+    draws = []
+    for _ in range(5_000):
+        of_seeds = rng.integers(len(seeds), size=len(seeds))
+        visits = rng.integers(over["long"].shape[1], size=over["long"].shape[1])
+        ours, theirs = (over[kind][of_seeds][:, visits].mean() for kind in ("long", best))
+        top = planner[rng.integers(len(planner), size=len(planner))].mean()
+        draws.append((ours - theirs, (ours - theirs) / (top - theirs)))
+    low, high = np.quantile(np.array(draws), [0.025, 0.975], axis=0)
+    gain = over["long"].mean() - over[best].mean()
+    share = gain / (planner.mean() - over[best].mean())
+    print(
+        f"\nlong over {best} ({len(seeds)} seeds): {gain:+.2f} items per visit ({low[0]:+.2f} to {high[0]:+.2f}); "
+        f"{share:.0%} of the gap to the planner ({low[1]:.0%} to {high[1]:.0%})"
+    )
+
+
+if __name__ == "__main__":
+    main()
