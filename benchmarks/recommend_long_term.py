@@ -36,7 +36,7 @@ from seqel.tasks.splits import Split
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "recommend-long-term"
-VISITS, UPDATES = 20_000, 1_500
+VISITS, UPDATES, SHARPNESS = 20_000, 1_500, 2.0
 CHOOSING, TESTED, PLANNED = 500, 2_000, 300  # visits
 WEIGHTS = (0.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 SHARED: dict[str, Any] = {
@@ -73,7 +73,7 @@ def only_taken(data: InMemoryDataset) -> InMemoryDataset:
 
 
 def train(factors: Factors, name: str, seed: int, folder: Path) -> seqel.Agent:
-    data, mean = record_visits(Recommend(factors), VISITS, seed)
+    data, mean = record_visits(Recommend(factors), VISITS, seed, SHARPNESS)
     print(f"recorded visits: {mean:.2f} items taken", file=sys.stderr, flush=True)
     return seqel.train(
         data=only_taken(data) if name == "next" else data, steps=UPDATES, seed=seed, out=folder, progress=show,

@@ -289,7 +289,8 @@ def test_settings_at_the_edge_of_their_range_are_accepted(settings: dict[str, An
 def test_the_defaults_are_double_q_with_watkins_returns_and_no_terms_for_recorded_data() -> None:
     assert dataclasses.asdict(ObjectiveConfig()) == {
         "discount": -math.inf, "lambda_": 0.9, "trace": "watkins", "n_step": 1, "double": True, "error": "squared",
-        "td_weight": 1.0, "cql_alpha": 0.0, "cql_temperature": 0.1, "cloning_weight": 0.0, "distillation_weight": 0.0,
+        "td_weight": 1.0, "cql_alpha": 0.0, "cql_temperature": 0.1, "cloning_weight": 0.0, "cloning_loss": "softmax",
+        "gbce_calibration": 0.75, "distillation_weight": 0.0,
         "iql_expectile": 0.0,
         "awr_beta": 0.0,
         "novelty_weight": -math.inf,  # "auto"

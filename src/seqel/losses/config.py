@@ -68,6 +68,17 @@ class ObjectiveConfig:
         "Weight of predicting the recorded action (behaviour cloning). 0: off.",
         ge=0.0,
     )
+    cloning_loss: Literal["softmax", "gbce"] = setting(
+        "softmax",
+        "The loss of predicting the recorded action: cross-entropy of a softmax (with `learner.sampled_negatives`, a sampled "
+        "softmax that is right on average), or generalised binary cross-entropy (gSASRec).",
+    )
+    gbce_calibration: float = setting(
+        0.75,
+        "Calibration (t) of gBCE with sampled negatives: 0 is the plain binary cross-entropy, which is overconfident.",
+        ge=0.0,
+        le=1.0,
+    )
     distillation_weight: float = setting(
         0.0,
         "Weight of keeping the policy head at the policy of the agent that training starts from (Kullback-Leibler "
