@@ -37,7 +37,7 @@ def gbce_loss(
     -beta log sigmoid(s+) - sum log(1 - sigmoid(s-)), where beta = alpha (t (1 - 1 / alpha) + 1 / alpha) makes up for the
     overconfidence of sampled negatives: alpha is the share of the other actions that is sampled and t the calibration, from
     0 (the plain binary cross-entropy) to 1 (calibrated). Petrov and Macdonald 2023, arXiv:2308.07192. Differs: not divided
-    by the number of actions. log_count as in `cloning_loss`; None: all actions are there, so alpha is 1.
+    by the number of actions. log_count as in `cloning_loss`; None: nothing is sampled, so alpha is 1.
     """
     positive = gather_actions(logits, action)
     of_all = softplus(logits) if mask is None else softplus(logits).masked_fill(~mask, 0.0)
