@@ -119,7 +119,7 @@ def baseline(data: str, method: str) -> dict[str, Any]:
     return result(evaluate_ranker(ranker, test), test, time.process_time() - began)
 
 
-def own(data: str, method: str, seed: int, updates: int, changes: dict[str, Any]) -> dict[str, Any]:
+def own(data: str, method: str, seed: int, updates: int, changes: dict[str, Any], label: str) -> dict[str, Any]:
     split = split_of(data)
     folder = HERE.parent / "runs" / f"recommend-{data}-{method}-{seed}-{updates}"
     rated = RATED if method == "seqel-rated" else {}
@@ -213,6 +213,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--updates", type=int)
     parser.add_argument("--set", nargs="+", default=[], metavar="SETTING=VALUE", help="changes to the settings")
+    parser.add_argument("--label", default="", help="of a run with changes, for the names of its files")
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the tables for peers")
     parser.add_argument(
         "--peer", nargs="+", default=[], metavar="NAME=FILE", help="measure lists of a peer, for one --data"
@@ -234,10 +235,9 @@ def main() -> None:
             for seed in given.seeds if method in SEQEL else [0]:
                 run = partial(baseline, data, method)
                 if method in SEQEL:
-                    run = partial(own, data, method, seed, given.updates or UPDATES[data], changes)
-                measured(
-                    RESULTS / f"{data}-{method.replace(', ', '-').replace(' ', '-')}-seed{seed}.json", given.table, run
-                )
+                    run = partial(own, data, method, seed, given.updates or UPDATES[data], changes, given.label)
+                name = method.replace(", ", "-").replace(" ", "-") + (f"-{given.label}" if given.label else "")
+                measured(RESULTS / f"{data}-{name}-seed{seed}.json", given.table, run)
         print_table(data)
 
 
