@@ -7,7 +7,8 @@ Leave-one-out: the last item of each user with at least three is the test, the o
 in which each user with a history is asked about once. The whole catalogue is ranked, without the items that a user has seen.
 Baselines are made from training and validation items together; Seqel is trained on the training items alone, and reads the
 validation items as part of the history when it is tested. `seqel-rated` learns values of the ratings as well; how much they
-count beside the probability of an item is chosen by rating-weighted NDCG@10 of the validation items.
+count beside the probability of an item is chosen by rating-weighted NDCG@10 of the validation items. `seqel-recent` adds to
+the scores of `seqel` how often an item was chosen in the last week, with a weight learned from the validation items.
 
 Peers run in their own environment: `--export FOLDER` writes the tables for `benchmarks/peers/rectools/sequential.py`, and
 `--peer NAME=LISTS.npz` measures the lists that it wrote. One JSON file per method and seed in benchmarks/results/recommend/,
@@ -40,6 +41,7 @@ from seqel.ranking import (
     agent_ranker,
     ease,
     evaluate_ranker,
+    fit_combination,
     item_neighbours,
     popular,
     ranking_data,
@@ -76,7 +78,7 @@ OWN: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 OWN["timed-movielens"] = OWN["movielens"]
-SEQEL = ("seqel", "seqel-rated")
+SEQEL = ("seqel", "seqel-rated", "seqel-recent")
 RATED: dict[str, Any] = {"objective.td_weight": 1.0, "network.previous_reward": True}
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0)  # of the values
 UPDATES = {"movielens": 1_500, "timed-movielens": 1_500, "games": 8_000}
@@ -121,7 +123,7 @@ def baseline(data: str, method: str) -> dict[str, Any]:
 
 def own(data: str, method: str, seed: int, updates: int, changes: dict[str, Any], label: str) -> dict[str, Any]:
     split = split_of(data)
-    folder = HERE.parent / "runs" / f"recommend-{data}-{method}-{seed}-{updates}"
+    folder = HERE.parent / "runs" / f"recommend-{data}-{method.removesuffix('-recent')}-{label}{seed}"
     rated = RATED if method == "seqel-rated" else {}
     asked = split.validation
     if len(asked) > ASKED:
@@ -141,10 +143,28 @@ def own(data: str, method: str, seed: int, updates: int, changes: dict[str, Any]
         print(f"value weight {weight}: {tried[weight]}", file=sys.stderr, flush=True)
     if tried:
         agent.set_value_weight(max(tried, key=lambda one: tried[one]["weighted"]))
-    on_validation = evaluate_ranker(ranker, split.validation).means()
-    found = result(evaluate_ranker(ranker, split.test), split.test, seconds)
-    found |= {"settings": changes, "updates": updates, "validation": on_validation}
-    return found | ({"value_weight": agent.network.config.value_weight, "value_weights": tried} if tried else {})
+    on_validation, found = evaluate_ranker(ranker, split.validation), evaluate_ranker(ranker, split.test)
+    if method == "seqel-recent":
+        before = [recent(split.test.source, queries) for queries in (split.validation, split.test)]
+        weights = fit_combination(ranker, before[0], split.validation).weights
+        rankers = [plus(ranker, one @ weights) for one in before]
+        on_validation = evaluate_ranker(rankers[0], split.validation)
+        found = evaluate_ranker(rankers[1], split.test)
+    figures = result(found, split.test, seconds)
+    figures |= {"settings": changes, "updates": updates, "validation": on_validation.means()}
+    return figures | ({"value_weight": agent.network.config.value_weight, "value_weights": tried} if tried else {})
+
+
+def recent(everything: Interactions, queries: Queries) -> NDArray[np.float64]:
+    """Return log(1 + how often each item was chosen in the week before the questions), (items, 1)."""
+    now = everything.time[queries.stop].min()
+    week = (everything.time < now) & (everything.time >= now - WEEK)
+    return np.log1p(np.bincount(everything.item[week], minlength=len(everything.items)))[:, None]
+
+
+def plus(ranker: Ranker, bonus: NDArray[np.float64]) -> Ranker:
+    """Return a ranker that adds a number to the score of each item."""
+    return lambda queries: ranker(queries) + bonus.astype(np.float32)
 
 
 def ratings(queries: Queries) -> NDArray[np.float64]:
@@ -230,7 +250,7 @@ def main() -> None:
         for name, file in peers.items():
             measured(RESULTS / f"{data}-{name}.json", False, partial(peer, data, Path(file)))
         for method in [] if peers else given.method:
-            if method == "recent popularity" and data == "games":  # a table without times
+            if "recent" in method and data == "games":  # a table without times
                 continue
             for seed in given.seeds if method in SEQEL else [0]:
                 run = partial(baseline, data, method)

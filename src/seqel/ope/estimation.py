@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,9 +164,11 @@ def _members(
     every: list[Policy] = [BehaviourPolicy.of(source.buffer.actions(), source.action), *policies]
     given = {} if updates is None else {"updates": updates}
     longest = int(source.buffer.lengths.max())
-    own = [policy.agent.network.config.context for policy in policies if isinstance(policy, AgentPolicy)]
-    context = max(context, min(longest + 1, LONGEST_CONTEXT), *own, 1)
-    return every, [fitted_config(discount, context, seed=seed * MEMBERS + member, **given) for member in range(MEMBERS)]
+    own = [policy.agent.network.config for policy in policies if isinstance(policy, AgentPolicy)]
+    context = max(context, min(longest + 1, LONGEST_CONTEXT), *(config.context for config in own), 1)
+    # rare items are valued through vectors that histories teach as well, as the agents do
+    more: dict[str, Any] = given | ({"actions": "items"} if any(config.actions == "items" for config in own) else {})
+    return every, [fitted_config(discount, context, seed=seed * MEMBERS + member, **more) for member in range(MEMBERS)]
 
 
 class Thinned:
