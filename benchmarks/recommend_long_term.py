@@ -1,6 +1,6 @@
 """Recommendation for long-term reward: Q-learning from recorded visits, beside supervised rankers of the same visits.
 
-    SEQEL_DATA=/folder/of/data python benchmarks/recommend_long_term.py [--seeds 0 1 2 3 4] [--table]
+    SEQEL_DATA=/folder/of/data python benchmarks/recommend_long_term.py [--seeds 0 1 2 3 4] [--estimate] [--table]
 
 `Recommend` on the ratings of MovieLens-100k: 20,000 visits of the training users are recorded, in which famous films are
 shown more often (`record_visits`). Three agents with the same network learn from them:
@@ -12,6 +12,9 @@ shown more often (`record_visits`). Three agents with the same network learn fro
 How much values count (`network.value_weight`) is chosen for each on 500 visits of the validation users. Returns are of 2,000
 visits of the test users with the same seeds for all, and of 300 of them for the planner, which knows the simulator. One JSON
 file per seed and agent in benchmarks/results/recommend-long-term/, with the return of each visit.
+
+`--estimate`: what `now` and `long` of the first seed would earn is estimated from 2,500 other recorded visits, of the test
+users, alone (`seqel.ope`), and compared with what they do earn. Both are discounted by 0.95.
 """
 
 from __future__ import annotations
@@ -25,11 +28,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
 import seqel
 from measured import commit, measured, show
+from seqel.ope.estimation import estimate_policies
+from seqel.ope.policies import AgentPolicy
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.tasks.recommend import Factors, Recommend, fit_factors, players, record_visits
 from seqel.tasks.splits import Split
@@ -37,7 +43,8 @@ from seqel.tasks.splits import Split
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "recommend-long-term"
 VISITS, UPDATES, SHARPNESS = 20_000, 1_500, 2.0
-CHOOSING, TESTED, PLANNED = 500, 2_000, 300  # visits
+CHOOSING, TESTED, PLANNED, LOGGED = 500, 2_000, 300, 2_500  # visits
+DISCOUNT = 0.95
 WEIGHTS = (0.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 SHARED: dict[str, Any] = {
     "network.actions": "items", "network.policy_head": "greedy", "network.width": 64, "network.layers": 2,
@@ -49,7 +56,7 @@ SHARED: dict[str, Any] = {
 AGENTS: dict[str, dict[str, Any]] = {
     "next": {"objective.td_weight": 0.0, "objective.discount": 0.0},
     "now": {"objective.discount": 0.0},
-    "long": {"objective.discount": 0.95, "objective.iql_expectile": 0.5},
+    "long": {"objective.discount": DISCOUNT, "objective.iql_expectile": 0.5},
 }
 
 
@@ -106,6 +113,58 @@ def run(factors: Factors, name: str, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+class Discounted(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Adds the discounted return of each visit to a list."""
+
+    def __init__(self, env: Recommend, noted: list[float]) -> None:
+        super().__init__(env)
+        self.noted = noted
+
+    def reset(self, **given: Any) -> Any:
+        self.weight, self.total = 1.0, 0.0
+        return self.env.reset(**given)
+
+    def step(self, action: Any) -> Any:
+        found = self.env.step(action)
+        self.total += self.weight * float(found[1])
+        self.weight *= DISCOUNT
+        if found[2] or found[3]:
+            self.noted.append(self.total)
+        return found
+
+
+def discounted(factors: Factors, noted: list[float]) -> Discounted:
+    return Discounted(visits_of(factors, "test"), noted)
+
+
+def estimate(factors: Factors, seed: int, updates: int) -> dict[str, Any]:
+    """Estimate what two agents earn from recorded visits, and measure it."""
+    found: dict[str, Any] = {"discount": DISCOUNT, "visits": LOGGED, "updates": updates, "commit": commit()}
+    policies = []
+    for name in ("now", "long"):
+        agent = seqel.Agent.load(HERE.parent / "runs" / f"recommend-long-term-{name}-{seed}")
+        noted: list[float] = []
+        seqel.evaluate(agent, partial(discounted, factors, noted), TESTED, seed=2_000_000)
+        found[name] = {"earns": float(np.mean(noted)), "standard_error": float(np.std(noted) / len(noted) ** 0.5)}
+        print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
+        policies.append(AgentPolicy(agent, name=name))
+    data, _ = record_visits(visits_of(factors, "test"), LOGGED, 1_000 + seed, SHARPNESS)
+    began = time.process_time()
+    table = estimate_policies(policies, data, discount=DISCOUNT, updates=updates, seed=seed)
+    for row in table.policies:
+        assert row.difference is not None
+        found[row.name] |= {
+            "estimate": row.value.value, "interval": row.value.interval, "difference": row.difference.value,
+            "difference_interval": row.difference.interval, "warnings": row.warnings, "corrected": row.value.corrected,
+            "others": {name: [one.value, one.low, one.high] for name, one in row.others.items()},
+        }  # fmt: skip
+    logged = table.recorded.value
+    return found | {
+        "logged": [logged.value, *logged.interval], "verdict": table.verdict, "seconds": time.process_time() - began,
+        "unexplained": None if table.fit is None else table.fit.unexplained,
+    }  # fmt: skip
+
+
 def play(factors: Factors, name: str) -> dict[str, Any]:
     player = getattr(players, name)
     visits = PLANNED if name == "planned" else TESTED
@@ -124,9 +183,18 @@ def main() -> None:
     parser.add_argument("--agents", nargs="+", choices=AGENTS, default=list(AGENTS))
     parser.add_argument("--players", nargs="*", default=["famous", "most_taken", "best_rated", "planned"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--estimate", action="store_true", help="estimate from recorded visits instead of training")
+    parser.add_argument("--estimate-updates", type=int, default=1_200, help="of each of four fits")
     parser.add_argument("--table", action="store_true", help="print what was measured instead of measuring")
     given = parser.parse_args()
     factors = simulator()
+    if given.estimate:
+        seed = given.seeds[0]
+        path = RESULTS / "estimates" / f"seed{seed}.json"
+        print(
+            json.dumps(measured(path, given.table, partial(estimate, factors, seed, given.estimate_updates)), indent=1)
+        )
+        return
     for seed in given.seeds:
         for name in given.agents:
             measured(RESULTS / f"{name}-seed{seed}.json", given.table, partial(run, factors, name, seed))

@@ -11,7 +11,7 @@ import torch
 from seqel.errors import DataError
 from seqel.ope.estimation import OffPolicy, estimate_policies, tabulate
 from seqel.ope.fqe import FQETrainer, fitted_config
-from seqel.ope.policies import BehaviourPolicy, ConstantAction
+from seqel.ope.policies import AgentPolicy, BehaviourPolicy, ConstantAction
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec
 from seqel.training.held_out import HeldOut
@@ -136,6 +136,24 @@ def test_the_fit_has_a_longer_context_than_a_forgetful_policy(monkeypatch: pytes
     monkeypatch.setattr(module, "fitted_config", config)
     estimate_policies(POLICIES, poor_data(1, 40), discount=GAMMA, context=1)
     assert asked == [4] * 4
+
+
+def test_the_fit_for_an_agent_that_ranks_items_shares_their_vectors() -> None:
+    from seqel.ranking.data import item_encoding
+    from seqel.types import Episode
+    from support_ranking import make_agent
+
+    rng, encoding = np.random.default_rng(0), item_encoding(range(12))
+    seen = {encoding.observation.leaves[0].path: np.zeros((6, 1), np.uint8)}
+    episodes = [
+        Episode(seen, rng.integers(12, size=(5, 1)), rng.random(5).astype(np.float32), terminated=True)
+        for _ in range(30)
+    ]
+    fits: list[FQETrainer] = []
+    data = InMemoryDataset.of(episodes, encoding.observation, encoding.action)
+    agent = make_agent(12, policy_head="greedy")
+    estimate_policies([AgentPolicy(agent)], data, discount=0.9, updates=3, on_fit=fits.append)
+    assert {fit.agent.network.config.actions for fit in fits} == {"items"}
 
 
 def test_an_empty_list_of_policies_is_refused() -> None:
