@@ -79,8 +79,8 @@ OWN: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 OWN["timed-movielens"] = OWN["movielens"]
 SEQEL = ("seqel", "seqel-rated", "seqel-recent")
-RATED: dict[str, Any] = {"objective.td_weight": 1.0, "network.previous_reward": True}
-WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0)  # of the values
+RATED: dict[str, Any] = {"objective.td_weight": 1.0, "network.value_gradient": False}
+WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # of the values, per return scale
 UPDATES = {"movielens": 1_500, "timed-movielens": 1_500, "games": 8_000}
 
 

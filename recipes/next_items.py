@@ -32,8 +32,8 @@ from seqel.ranking import (
 )
 
 SETTINGS: dict[str, Any] = {"replay.window": 200, "network.context": 100, "offline.patience": 6}
-RATED: dict[str, Any] = {"objective.td_weight": 1.0, "network.previous_reward": True}
-WEIGHTS = (0.0, 0.2, 0.5, 1.0, 1.5, 2.0)
+RATED: dict[str, Any] = {"objective.td_weight": 1.0, "network.value_gradient": False}
+WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)
 RECENT = 0.1  # share of the time for which recent popularity counts
 ASKED = 2_000  # users whose validation items choose the weights of the network
 

@@ -125,6 +125,11 @@ class NetworkConfig:
         ge=0.0,
         known_as=("beta", "inverse_temperature"),
     )
+    value_gradient: bool = setting(
+        True,
+        "Whether learning values changes the trunk, and the vectors of items. False: values are read from what the policy "
+        "head alone has learned, whose predictions stay what they would be without them.",
+    )
     bcq_threshold: float = setting(
         0.3,
         "With `policy_head` = 'constraint', an action may be chosen if it is at least this many times as probable as the "
@@ -188,6 +193,11 @@ class NetworkConfig:
         if self.value_weight and self.policy_head != "greedy":
             raise ConfigError(
                 f"network.value_weight = {self.value_weight} needs network.policy_head = 'greedy', got {self.policy_head!r}"
+            )
+        if not self.value_gradient and self.policy_head in ("none", "constraint"):
+            raise ConfigError(
+                "network.value_gradient = False needs a policy head that trains the trunk (network.policy_head = 'greedy' or "
+                f"'auxiliary'), got {self.policy_head!r}"
             )
         if self.actions == "items" and not self.previous_action:
             raise ConfigError(

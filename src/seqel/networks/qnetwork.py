@@ -29,6 +29,9 @@ from seqel.values.policy import log_policy
 __all__ = ["QNetwork"]
 
 
+VALUES = ("state_value",)  # heads that learn values, other than the Q head
+
+
 class QNetwork(nn.Module):
     """Q-values of every action at every step of a history.
 
@@ -64,7 +67,8 @@ class QNetwork(nn.Module):
         for part in self.modules():
             if isinstance(part, ItemScorer):
                 assert self.tokens.items is not None
-                part.bind(self.tokens.items)
+                trains = config.value_gradient or not any(part is one for one in self.head.modules())
+                part.bind(self.tokens.items, trains)
         uneven = len(set(action.sizes)) > 1
         self.register_buffer(
             "available", torch.from_numpy(action.available) if uneven else None, persistent=False
@@ -92,9 +96,11 @@ class QNetwork(nn.Module):
 
         taken: actions (..., M); the Q head gives their values alone.
         """
-        out: QOutput = self.head(h, candidates) if taken is None else self.head.of_taken(h, taken)
+        read = h if self.config.value_gradient else h.detach()
+        out: QOutput = self.head(read, candidates) if taken is None else self.head.of_taken(read, taken)
         more: dict[str, Any] = {
-            HEADS[name].field: getattr(self, name)(h, self.head.scale, candidates) for name in self.other_heads
+            HEADS[name].field: getattr(self, name)(read if name in VALUES else h, self.head.scale, candidates)
+            for name in self.other_heads
         }
         if self.available is not None:
             more["available"] = self.available

@@ -18,6 +18,7 @@ from seqel.networks.heads.item_scorer import ItemScorer
 from seqel.networks.items import ItemTable
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec, ObservationSpec
+from support_ranking import make_agent
 
 ITEMS = 30
 
@@ -168,3 +169,21 @@ def test_several_dimensions_are_refused() -> None:
     config = NetworkConfig(width=8, heads=2, layers=1, context=4, actions="items")
     with pytest.raises(ConfigError, match="expected one action dimension, got 2"):
         QNetwork(config, spec, ActionSpec((3, 3), (0, 0)))
+
+
+def test_values_may_leave_the_vectors_and_the_trunk_alone() -> None:
+    gradients = {}
+    for gradient in (True, False):
+        network = make_agent(policy_head="greedy", value_gradient=gradient).network
+        assert network.tokens.items is not None
+        h = network.trunk(torch.randn(2, 4, 8), torch.zeros(2, 4, dtype=torch.bool), torch.zeros(2, dtype=torch.int64))
+        out = network.heads(h)
+        out.q.square().sum().backward()
+        assert network.head.advantage.last.weight.grad is not None  # type: ignore[union-attr]
+        gradients[gradient] = [network.tokens.items.own.weight.grad, next(network.trunk.parameters()).grad]
+        assert out.policy_logits is not None
+        network.heads(h.detach()).policy_logits.sum().backward()  # type: ignore[union-attr]
+        assert network.tokens.items.own.weight.grad is not None
+    assert all(one is not None for one in gradients[True]) and gradients[False] == [None, None]
+    with pytest.raises(ConfigError, match="value_gradient = False needs a policy head"):
+        make_agent(value_gradient=False)

@@ -24,15 +24,19 @@ class ItemScorer(nn.Module):
         super().__init__()
         self.outputs, self.width, self.is_policy = outputs, width, is_policy
         self.last = nn.Linear(width, outputs * (width + 1))
-        self._items = ()
+        self._items, self.trains = (), True
 
-    def bind(self, items: ItemTable) -> None:
-        """Score with these vectors. They stay in the place where they were made: no weight of theirs is saved here."""
+    def bind(self, items: ItemTable, trains: bool = True) -> None:
+        """Score with these vectors. They stay in the place where they were made: no weight of theirs is saved here.
+
+        trains: whether the scores' gradient changes the vectors.
+        """
+        self.trains = trains
         self._items = (items,)  # not an attribute of its own, which would be registered as a part of this module
 
     def forward(self, h: Tensor, candidates: Tensor | None = None) -> Tensor:
         """Score: h (..., D) -> (..., A, outputs); with candidates (..., C), numbers of items: (..., C, outputs)."""
-        (items,) = self._items
+        items = self._vectors
         vectors, offset = self._linear(h)
         if candidates is None:
             scores = _product(vectors, items())
@@ -42,6 +46,11 @@ class ItemScorer(nn.Module):
         else:
             scores = _product(vectors, items(candidates))
         return (scores if self.is_policy else scores + offset).transpose(-1, -2)
+
+    def _vectors(self, which: Tensor | None = None) -> Tensor:
+        (items,) = self._items
+        found: Tensor = items(which)
+        return found if self.trains else found.detach()
 
     def queries(self, h: Tensor) -> Tensor:
         """Return the vectors whose products with the items' vectors order the items, h (..., D) -> (..., outputs, D)."""
