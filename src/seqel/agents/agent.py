@@ -262,7 +262,9 @@ class Agent(ItemRanking):
 
         Raises ConfigError: the weight is negative, or the agent has no such head.
         """
-        self.network.config = replace(self.network.config, value_weight=weight)
+        config = replace(self.network.config, value_weight=weight)
+        config.require_policy()
+        self.network.config = config
 
     # -- saving and loading ----------------------------------------------------------------------------------------------
 

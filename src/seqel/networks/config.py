@@ -190,6 +190,14 @@ class NetworkConfig:
                 "network.action_features: expected 0 unless network.actions is 'embedded' or 'items', got "
                 f"{self.action_features}"
             )
+        if self.actions == "items" and not self.previous_action:
+            raise ConfigError(
+                "network.actions = 'items' reads the items of the history: network.previous_action is false"
+            )
+
+    def require_policy(self) -> None:
+        """Raise ConfigError if a setting needs a policy head that is not there. A network checks it, because an objective adds
+        the head that it needs."""
         if self.value_weight and self.policy_head != "greedy":
             raise ConfigError(
                 f"network.value_weight = {self.value_weight} needs network.policy_head = 'greedy', got {self.policy_head!r}"
@@ -198,8 +206,4 @@ class NetworkConfig:
             raise ConfigError(
                 "network.value_gradient = False needs a policy head that trains the trunk (network.policy_head = 'greedy' or "
                 f"'auxiliary'), got {self.policy_head!r}"
-            )
-        if self.actions == "items" and not self.previous_action:
-            raise ConfigError(
-                "network.actions = 'items' reads the items of the history: network.previous_action is false"
             )

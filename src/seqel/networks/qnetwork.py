@@ -50,6 +50,7 @@ class QNetwork(nn.Module):
         super().__init__()
         if config.context < 1:
             raise ConfigError("network.context: expected at least 1 step when the network is built, got 0")
+        config.require_policy()
         self.config, self.observation_spec, self.action_spec = config, observation, action
         self.tokens = TokenEncoder(observation, action, config)
         self.trunk = make_trunk(config)
