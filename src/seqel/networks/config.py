@@ -196,8 +196,10 @@ class NetworkConfig:
             )
 
     def require_policy(self) -> None:
-        """Raise ConfigError if a setting needs a policy head that is not there. A network checks it, because an objective adds
-        the head that it needs."""
+        """Raise ConfigError if a setting needs a policy head that is missing.
+
+        Networks call it when they are built: the objective adds the head that it needs before that.
+        """
         if self.value_weight and self.policy_head != "greedy":
             raise ConfigError(
                 f"network.value_weight = {self.value_weight} needs network.policy_head = 'greedy', got {self.policy_head!r}"
