@@ -48,9 +48,9 @@ class ItemRanking:
             candidates: rank only these, for instance what is in stock.
             features, weights: (items, F) further features of the items, such as price or freshness, and (F,) their weights,
                 whose products are added to the scores; `seqel.ranking.fit_combination` learns weights.
-            approximate: search an index of the items instead of scoring all of them (see `seqel.ranking.ItemIndex`), in
-                catalogues of more than 20,000. It is made at the first call, and needs the extra "ranking". Of the best 20
-                of a million items, 99 % are found, 40 times as fast. Scores then lack a constant of the history.
+            approximate: in a catalogue of more than 20,000 items, search an index of their vectors instead of scoring all of
+                them. It is made at the first call, in 4 s for a million items, and needs the extra "ranking". A few percent
+                of the best items may be missed. Scores then lack a constant of the history.
 
         Fewer than k items are returned if no more are left.
 
