@@ -14,7 +14,8 @@ visits of the test users with the same seeds for all, and of 300 of them for the
 file per seed and agent in benchmarks/results/recommend-long-term/, with the return of each visit.
 
 `--estimate`: what `now` and `long` of the first seed would earn is estimated from 2,500 other recorded visits, of the test
-users, alone (`seqel.ope`), and compared with what they do earn. Both are discounted by 0.95.
+users, alone (`seqel.ope`), and compared with what they do earn. Both are discounted by 0.95. `--tried SHARE`: in this share
+of the recorded steps the first choice of one of the two agents was shown, as in a shop that tries them; 0: in none.
 """
 
 from __future__ import annotations
@@ -37,8 +38,10 @@ from measured import commit, measured, show
 from seqel.ope.estimation import estimate_policies
 from seqel.ope.policies import AgentPolicy
 from seqel.replay.in_memory_dataset import InMemoryDataset
+from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.tasks.recommend import Factors, Recommend, fit_factors, players, record_visits
 from seqel.tasks.splits import Split
+from seqel.types import Episode
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "recommend-long-term"
@@ -137,9 +140,55 @@ def discounted(factors: Factors, noted: list[float]) -> Discounted:
     return Discounted(visits_of(factors, "test"), noted)
 
 
-def estimate(factors: Factors, seed: int, updates: int) -> dict[str, Any]:
+def record_trial(env: Recommend, agents: list[seqel.Agent], visits: int, seed: int, share: float) -> InMemoryDataset:
+    """Record visits in which the agents' first choices are shown in a share of the steps, and else famous items."""
+    rng = np.random.default_rng((seed, 53))
+    spec, action = ObservationSpec.from_space(env.observation_space), ActionSpec.from_space(env.action_space)
+    episodes = []
+    for _ in range(visits):
+        seen, info = env.reset(seed=int(rng.integers(1 << 31)))
+        states: list[Any] = [None] * len(agents)
+        observations, masks, over = [seen], [info["action_mask"]], False
+        actions: list[int] = []
+        rewards: list[float] = []
+        chances: list[float] = []
+        while not over:
+            mask = masks[-1]
+            chance = (1.0 - share) * famous(env.factors, mask)
+            last = {"previous_action": np.array(actions[-1:]), "reward": np.array(rewards[-1:])} if actions else {}
+            for place, agent in enumerate(agents):
+                decision, states[place] = agent.act(seen[None], states[place], mask=mask[None], **last)
+                chance[int(decision.action[0])] += share / len(agents)
+            item = int(rng.choice(len(chance), p=chance / chance.sum()))
+            seen, reward, terminated, truncated, info = env.step(np.int64(item))
+            over = terminated or truncated
+            observations.append(seen)
+            masks.append(info["action_mask"])
+            actions.append(item)
+            rewards.append(reward)
+            chances.append(chance[item])
+        episodes.append(
+            Episode(
+                dict(spec.flatten(np.stack(observations), len(observations))), np.array(actions)[:, None],
+                np.array(rewards, np.float32), terminated, truncated, action_mask=np.stack(masks),
+                behaviour_prob=np.array(chances, np.float32),
+            )
+        )  # fmt: skip
+    return InMemoryDataset.of(episodes, spec, action)
+
+
+def famous(factors: Factors, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the probabilities of the recorded rule: 0.9 by fame, 0.1 even."""
+    weight = np.exp(SHARPNESS * (factors.fame - factors.fame.max())) * mask
+    found: NDArray[np.float64] = 0.9 * weight / weight.sum() + 0.1 * mask / mask.sum()
+    return found
+
+
+def estimate(factors: Factors, seed: int, updates: int, tried: float) -> dict[str, Any]:
     """Estimate what two agents earn from recorded visits, and measure it."""
-    found: dict[str, Any] = {"discount": DISCOUNT, "visits": LOGGED, "updates": updates, "commit": commit()}
+    found: dict[str, Any] = {
+        "discount": DISCOUNT, "visits": LOGGED, "updates": updates, "tried": tried, "commit": commit(),
+    }  # fmt: skip
     policies = []
     for name in ("now", "long"):
         agent = seqel.Agent.load(HERE.parent / "runs" / f"recommend-long-term-{name}-{seed}")
@@ -148,7 +197,11 @@ def estimate(factors: Factors, seed: int, updates: int) -> dict[str, Any]:
         found[name] = {"earns": float(np.mean(noted)), "standard_error": float(np.std(noted) / len(noted) ** 0.5)}
         print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
         policies.append(AgentPolicy(agent, name=name))
-    data, _ = record_visits(visits_of(factors, "test"), LOGGED, 1_000 + seed, SHARPNESS)
+    if tried:
+        agents = [policy.agent for policy in policies]
+        data = record_trial(visits_of(factors, "test"), agents, LOGGED, 1_000 + seed, tried)
+    else:
+        data, _ = record_visits(visits_of(factors, "test"), LOGGED, 1_000 + seed, SHARPNESS)
     began = time.process_time()
     table = estimate_policies(policies, data, discount=DISCOUNT, updates=updates, seed=seed)
     for row in table.policies:
@@ -185,15 +238,17 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--estimate", action="store_true", help="estimate from recorded visits instead of training")
     parser.add_argument("--estimate-updates", type=int, default=1_200, help="of each of four fits")
+    parser.add_argument(
+        "--tried", type=float, default=0.0, metavar="SHARE", help="of steps that show an agent's choice"
+    )
     parser.add_argument("--table", action="store_true", help="print what was measured instead of measuring")
     given = parser.parse_args()
     factors = simulator()
     if given.estimate:
         seed = given.seeds[0]
-        path = RESULTS / "estimates" / f"seed{seed}.json"
-        print(
-            json.dumps(measured(path, given.table, partial(estimate, factors, seed, given.estimate_updates)), indent=1)
-        )
+        path = RESULTS / "estimates" / f"tried{given.tried:g}-seed{seed}.json"
+        run_it = partial(estimate, factors, seed, given.estimate_updates, given.tried)
+        print(json.dumps(measured(path, given.table, run_it), indent=1))
         return
     for seed in given.seeds:
         for name in given.agents:
