@@ -86,6 +86,15 @@ def test_an_agent_ranks_by_names() -> None:
     assert one.rank(["film 3"], rewards=[5.0])[1].tolist() != one.rank(["film 3"])[1].tolist()
 
 
+def test_a_very_long_history_reads_as_its_latest_items() -> None:
+    one, history = make_agent(), np.random.default_rng(2).integers(12, size=100_000).tolist()
+    items, scores = one.rank(history, exclude_seen=False)
+    latest, expected = one.rank(history[-200:], exclude_seen=False)
+    assert items == latest
+    np.testing.assert_array_equal(scores, expected)
+    assert one.rank(history)[0] == []  # everything was seen
+
+
 def test_features_are_added_with_their_weights() -> None:
     one, features = make_agent(), np.zeros((12, 2))
     features[5] = 1.0, -1.0

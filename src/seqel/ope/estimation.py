@@ -162,13 +162,13 @@ def _members(
 ) -> tuple[list[Policy], list[RunConfig]]:
     """Return the policies, preceded by the recorded one, and the config of each fit."""
     every: list[Policy] = [BehaviourPolicy.of(source.buffer.actions(), source.action), *policies]
-    given = {} if updates is None else {"updates": updates}
+    given: dict[str, Any] = {} if updates is None else {"updates": updates}
     longest = int(source.buffer.lengths.max())
-    own = [policy.agent.network.config for policy in policies if isinstance(policy, AgentPolicy)]
-    context = max(context, min(longest + 1, LONGEST_CONTEXT), *(config.context for config in own), 1)
-    # rare items are valued through vectors that histories teach as well, as the agents do
-    more: dict[str, Any] = given | ({"actions": "items"} if any(config.actions == "items" for config in own) else {})
-    return every, [fitted_config(discount, context, seed=seed * MEMBERS + member, **more) for member in range(MEMBERS)]
+    own = [policy.agent.network.config.context for policy in policies if isinstance(policy, AgentPolicy)]
+    context = max(context, min(longest + 1, LONGEST_CONTEXT), *own, 1)
+    if any(policy.agent.network.config.actions == "items" for policy in policies if isinstance(policy, AgentPolicy)):
+        given["actions"] = "items"  # rare items are valued through vectors that histories teach as well
+    return every, [fitted_config(discount, context, seed=seed * MEMBERS + member, **given) for member in range(MEMBERS)]
 
 
 class Thinned:
