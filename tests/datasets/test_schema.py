@@ -178,6 +178,8 @@ def test_a_log_of_user_item_rating_time_needs_nothing_else(tables: Any) -> None:
     assert any("the agent only sees the history" in doubt for doubt in proposal.unsure)
     dataset = load(tables.directory / "t.csv", proposal.schema)
     assert dataset.encoding is not None
+    assert len(dataset.buffer) == 50 and set(dataset.buffer.lengths) == {5}  # the last choice of a user is kept
+    assert sum(int(batch.discount.sum()) for batch in dataset.buffer.batches(window=9, context=9, discount=1.0)) == 50
     assert [str(leaf) for leaf in dataset.observation.leaves] == ["constant: vector [1] uint8"]
     found = dataset.encoding.row({"user": "u1"})
     np.testing.assert_array_equal(found["constant"], dataset.buffer.slots.columns["observation/constant"][0])

@@ -3,9 +3,10 @@
 Each row is one step: observation, action, reward. An episode of T transitions takes T + 1 slots. The last one holds
 
 * the session's last row, if it has neither action nor reward: it is only the final observation;
-* a copy of the last observation, if the session terminated (its value is never used);
-* the last row's observation, if the session was cut off: its action and reward are dropped, because the observation after
-  them, which a target would bootstrap from, was not recorded.
+* a copy of the last observation, if the session terminated (its value is never used), or if nothing is observed at all (what
+  would be observed next is then known);
+* otherwise, if the session was cut off, the last row's observation: its action and reward are dropped, because the
+  observation after them, which a target would bootstrap from, was not recorded.
 """
 
 from __future__ import annotations
@@ -79,11 +80,12 @@ def assemble(
         over = ended
     else:
         over = (~cut if schema.truncated is not None else np.ones(len(last), bool)) & (schema.ends == "terminated")
-    length = np.where(final | ~over, size - 1, size)
+    whole = over | (not schema.observation and not schema.masked)  # the last row's action and reward can be kept
+    length = np.where(final | ~whole, size - 1, size)
     kept = length > 0
     counts.final_rows += int(final.sum())
     counts.dropped_sessions += int((~kept).sum())
-    counts.dropped_steps += int((~over & ~final).sum())
+    counts.dropped_steps += int((~whole & ~final).sum())
     counts.terminated += int((over & kept).sum())
     counts.truncated += int((~over & kept).sum())
     begins, size, length, over = begins[kept], size[kept], length[kept], over[kept]
