@@ -139,7 +139,7 @@ def own(data: str, method: str, seed: int, updates: int, changes: dict[str, Any]
     for weight in WEIGHTS if rated else ():
         agent.set_value_weight(weight)
         gain = evaluate_ranker(ranker, split.validation).measures["NDCG@10"]
-        tried[weight] = {"NDCG@10": float(gain.mean()), "weighted": float((gain * ratings(split.validation)).mean())}
+        tried[weight] = {"NDCG@10": float(gain.mean()), "weighted": float((gain * split.validation.ratings()).mean())}
         print(f"value weight {weight}: {tried[weight]}", file=sys.stderr, flush=True)
     if tried:
         agent.set_value_weight(max(tried, key=lambda one: tried[one]["weighted"]))
@@ -165,12 +165,6 @@ def recent(everything: Interactions, queries: Queries) -> NDArray[np.float64]:
 def plus(ranker: Ranker, bonus: NDArray[np.float64]) -> Ranker:
     """Return a ranker that adds a number to the score of each item."""
     return lambda queries: ranker(queries) + bonus.astype(np.float32)
-
-
-def ratings(queries: Queries) -> NDArray[np.float64]:
-    """Return the mean rating of the next items, of each user."""
-    ends = zip(queries.stop, queries.end, strict=True)
-    return np.array([queries.source.rating[a:b].mean() for a, b in ends], np.float64)
 
 
 def peer(data: str, lists: Path) -> dict[str, Any]:
@@ -265,7 +259,7 @@ def print_table(data: str) -> None:
     """Print every result, with the ratio of NDCG@10, plain and weighted by ratings, to each of the runs of Seqel."""
     files = sorted(RESULTS.glob(f"{data}-*.json"))
     found = {path.stem.removeprefix(f"{data}-"): json.loads(path.read_text()) for path in files}
-    weight = ratings(split_of(data).test)
+    weight = split_of(data).test.ratings()
     first = {name: gains(one) for name, one in found.items() if name in ("seqel-seed0", "seqel-rated-seed0")}
     columns = ["HR@10 (95 %)", "NDCG@10 (95 %)", "weighted by rating", *(f"{name} over it" for name in first)]
     columns += ["coverage", "seconds"]

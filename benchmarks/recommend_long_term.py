@@ -40,12 +40,14 @@ from seqel.ope.policies import AgentPolicy
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.tasks.recommend import Factors, Recommend, fit_factors, players, record_visits
+from seqel.tasks.recommend.recording import shown_next
 from seqel.tasks.splits import Split
 from seqel.types import Episode
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "recommend-long-term"
-VISITS, UPDATES, SHARPNESS = 20_000, 1_500, 2.0
+VISITS, UPDATES = 20_000, 1_500
+SHARPNESS, RANDOM = 2.0, 0.1  # of the rule that was recorded
 CHOOSING, TESTED, PLANNED, LOGGED = 500, 2_000, 300, 2_500  # visits
 DISCOUNT = 0.95
 WEIGHTS = (0.0, 3.0, 10.0, 30.0, 100.0, 300.0)
@@ -83,7 +85,7 @@ def only_taken(data: InMemoryDataset) -> InMemoryDataset:
 
 
 def train(factors: Factors, name: str, seed: int, folder: Path) -> seqel.Agent:
-    data, mean = record_visits(Recommend(factors), VISITS, seed, SHARPNESS)
+    data, mean = record_visits(Recommend(factors), VISITS, seed, SHARPNESS, RANDOM)
     print(f"recorded visits: {mean:.2f} items taken", file=sys.stderr, flush=True)
     return seqel.train(
         data=only_taken(data) if name == "next" else data, steps=UPDATES, seed=seed, out=folder, progress=show,
@@ -154,7 +156,7 @@ def record_trial(env: Recommend, agents: list[seqel.Agent], visits: int, seed: i
         chances: list[float] = []
         while not over:
             mask = masks[-1]
-            chance = (1.0 - share) * famous(env.factors, mask)
+            chance = (1.0 - share) * shown_next(mask[None], env.factors, SHARPNESS, RANDOM)[0]
             last = {"previous_action": np.array(actions[-1:]), "reward": np.array(rewards[-1:])} if actions else {}
             for place, agent in enumerate(agents):
                 decision, states[place] = agent.act(seen[None], states[place], mask=mask[None], **last)
@@ -177,13 +179,6 @@ def record_trial(env: Recommend, agents: list[seqel.Agent], visits: int, seed: i
     return InMemoryDataset.of(episodes, spec, action)
 
 
-def famous(factors: Factors, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the probabilities of the recorded rule: 0.9 by fame, 0.1 even."""
-    weight = np.exp(SHARPNESS * (factors.fame - factors.fame.max())) * mask
-    found: NDArray[np.float64] = 0.9 * weight / weight.sum() + 0.1 * mask / mask.sum()
-    return found
-
-
 def estimate(factors: Factors, seed: int, updates: int, tried: float) -> dict[str, Any]:
     """Estimate what two agents earn from recorded visits, and measure it."""
     found: dict[str, Any] = {
@@ -201,7 +196,7 @@ def estimate(factors: Factors, seed: int, updates: int, tried: float) -> dict[st
         agents = [policy.agent for policy in policies]
         data = record_trial(visits_of(factors, "test"), agents, LOGGED, 1_000 + seed, tried)
     else:
-        data, _ = record_visits(visits_of(factors, "test"), LOGGED, 1_000 + seed, SHARPNESS)
+        data, _ = record_visits(visits_of(factors, "test"), LOGGED, 1_000 + seed, SHARPNESS, RANDOM)
     began = time.process_time()
     table = estimate_policies(policies, data, discount=DISCOUNT, updates=updates, seed=seed)
     for row in table.policies:

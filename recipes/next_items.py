@@ -105,9 +105,7 @@ def main() -> None:
 def weighted(agent: seqel.Agent, weight: float, queries: Queries) -> float:
     """Return NDCG@10 of an agent with this weight of its values, each user weighted by the rating of what was chosen next."""
     agent.set_value_weight(weight)
-    ends = zip(queries.stop, queries.end, strict=True)
-    rating = np.array([queries.source.rating[a:b].mean() for a, b in ends])
-    return float((evaluate_ranker(agent_ranker(agent), queries).measures["NDCG@10"] * rating).mean())
+    return float((evaluate_ranker(agent_ranker(agent), queries).measures["NDCG@10"] * queries.ratings()).mean())
 
 
 if __name__ == "__main__":

@@ -97,3 +97,10 @@ def test_a_user_with_very_many_interactions() -> None:
     data = Interactions.of(np.zeros(100_000, np.int64), np.arange(100_000) % 50)
     split = data.leave_one_out()
     assert len(split.train) == 99_998 and split.test.targets()[0].tolist() == [49]
+
+
+def test_mean_ratings_of_the_next_items() -> None:
+    data = Interactions.of([0, 0, 0, 1, 1], [5, 6, 7, 5, 6], [1, 2, 3, 1, 2], [1.0, 2.0, 5.0, 4.0, 3.0])
+    split = data.split_at(1.5, 1.6)
+    assert split.test.ratings().tolist() == [3.5, 3.0]
+    assert data.leave_one_out().test.ratings().tolist() == [5.0]

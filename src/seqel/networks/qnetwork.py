@@ -29,9 +29,6 @@ from seqel.values.policy import log_policy
 __all__ = ["QNetwork"]
 
 
-VALUES = ("state_value",)  # heads that learn values, other than the Q head
-
-
 class QNetwork(nn.Module):
     """Q-values of every action at every step of a history.
 
@@ -68,7 +65,7 @@ class QNetwork(nn.Module):
         for part in self.modules():
             if isinstance(part, ItemScorer):
                 assert self.tokens.items is not None
-                trains = config.value_gradient or not any(part is one for one in self.head.modules())
+                trains = config.value_gradient or part is not self.head.advantage
                 part.bind(self.tokens.items, trains)
         uneven = len(set(action.sizes)) > 1
         self.register_buffer(
@@ -100,7 +97,9 @@ class QNetwork(nn.Module):
         read = h if self.config.value_gradient else h.detach()
         out: QOutput = self.head(read, candidates) if taken is None else self.head.of_taken(read, taken)
         more: dict[str, Any] = {
-            HEADS[name].field: getattr(self, name)(read if name in VALUES else h, self.head.scale, candidates)
+            HEADS[name].field: getattr(self, name)(
+                read if HEADS[name].learns_values else h, self.head.scale, candidates
+            )
             for name in self.other_heads
         }
         if self.available is not None:

@@ -149,6 +149,10 @@ class Queries:
         """Return the items that came next."""
         return [self.source.item[a:b] for a, b in zip(self.stop, self.end, strict=True)]
 
+    def ratings(self) -> NDArray[np.float64]:
+        """Return the mean rating of the next items, (Q,)."""
+        return np.array([self.source.rating[a:b].mean() for a, b in zip(self.stop, self.end, strict=True)], np.float64)
+
     def only(self, which: NDArray[np.bool_] | Codes) -> Queries:
         """Return some of the questions."""
         return Queries(self.source, self.user[which], self.stop[which], self.end[which])

@@ -28,6 +28,7 @@ class HeadEntry:
     field: str  # of `QOutput`
     setting: str  # how to enable it, for messages
     default: dict[str, Any]  # settings of `NetworkConfig` that enable it if a term of the objective needs it
+    learns_values: bool = False  # as the Q head does: `network.value_gradient` is about it too
 
 
 HEADS: dict[str, HeadEntry] = {
@@ -39,7 +40,12 @@ HEADS: dict[str, HeadEntry] = {
         {"policy_head": "greedy"},
     ),
     "state_value": HeadEntry(
-        StateValueHead, lambda config: config.state_value, "value", "network.state_value = true", {"state_value": True}
+        StateValueHead,
+        lambda config: config.state_value,
+        "value",
+        "network.state_value = true",
+        {"state_value": True},
+        learns_values=True,
     ),
     "novelty": HeadEntry(
         NoveltyHead, lambda config: config.novelty, "novelty", "network.novelty = true", {"novelty": True}

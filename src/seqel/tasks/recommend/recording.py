@@ -13,7 +13,7 @@ from seqel.tasks.recommend.factors import Factors
 from seqel.tasks.recommend.users import HIGHEST, LOWEST, Users
 from seqel.types import Episode
 
-__all__ = ["record_visits"]
+__all__ = ["record_visits", "shown_next"]
 
 AT_ONCE = 1_000  # visits
 
@@ -54,7 +54,7 @@ def _together(env: Recommend, visits: int, rng: np.random.Generator, sharpness: 
     length, left = np.zeros(visits, np.int64), np.zeros(visits, np.bool_)
     for step in range(env.steps):
         rows = np.arange(len(there))
-        probability = _shown_next(users, factors, sharpness, random)
+        probability = shown_next(~users.shown, factors, sharpness, random)
         shown = (probability.cumsum(axis=1) > rng.random((len(there), 1))).argmax(axis=1)
         takes = users.takes(factors, behaviour)[rows, shown]
         felt = users.ratings(factors)[rows, shown] + behaviour.noise * rng.standard_normal(len(there))
@@ -75,9 +75,8 @@ def _together(env: Recommend, visits: int, rng: np.random.Generator, sharpness: 
     ]
 
 
-def _shown_next(users: Users, factors: Factors, sharpness: float, random: float) -> NDArray[np.float64]:
-    """Return the probability that each item is shown next, (N, A)."""
-    new = ~users.shown
+def shown_next(new: NDArray[np.bool_], factors: Factors, sharpness: float, random: float) -> NDArray[np.float64]:
+    """Return the probability that each item is shown next, where `new` items were not shown yet; (N, A) each."""
     weight = np.exp(sharpness * (factors.fame - factors.fame.max())) * new
     famous, any_of = (one / one.sum(axis=1, keepdims=True) for one in (weight, new))
     found: NDArray[np.float64] = (1.0 - random) * famous + random * any_of
