@@ -51,6 +51,8 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=0.0, help="of the processor, after which no epoch begins; 0: any"
     )
+    parser.add_argument("--weights", type=Path, help="a checkpoint of an earlier run, instead of training")
+    parser.add_argument("--weights-seconds", type=float, default=0.0, help="that training it took")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -78,7 +80,7 @@ def main() -> None:
 
     def trainer() -> Trainer:
         return Trainer(
-            accelerator="cpu", max_epochs=given.epochs, callbacks=[best, stop, Log("val_loss")], logger=False,
+            accelerator="cpu", max_epochs=0 if given.weights else given.epochs, callbacks=[best, stop, Log("val_loss")], logger=False,
             enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
         )  # fmt: skip
 
@@ -93,7 +95,9 @@ def main() -> None:
     model.fit(Dataset.construct(seen))
     seconds = time.process_time() - began
     best = model.fit_trainer.checkpoint_callback  # the trainer that was given is copied
-    state = torch.load(best.best_model_path, weights_only=False)["state_dict"]
+    if given.weights:
+        seconds = given.weights_seconds
+    state = torch.load(given.weights or best.best_model_path, weights_only=False)["state_dict"]
     model.lightning_model.load_state_dict(state)
     found = {}
     for number, name in enumerate(("validation", "test"), start=1):
@@ -104,8 +108,8 @@ def main() -> None:
         )
         users, items = (lists[column].to_numpy() for column in (Columns.User, Columns.Item))
         found[f"{name}_user"], found[f"{name}_item"] = users, items
-    settings = {key: value for key, value in vars(given).items() if key not in ("table", "out")}
-    facts = {"settings": settings, "seconds": seconds, "log": log, "best_loss": float(best.best_model_score)}
+    settings = {key: value for key, value in vars(given).items() if key not in ("table", "out", "weights")}
+    facts = {"settings": settings, "seconds": seconds, "log": log, "best_loss": float(best.best_model_score or "nan")}
     np.savez(given.out, facts=json.dumps(facts), **found)
     print(json.dumps(facts["settings"]), f"{seconds:.0f} s, best validation loss {facts['best_loss']:.4f}")
 
