@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ class ExportedAgent:
             self.action_spec = ActionSpec(**{name: tuple(value) for name, value in described["action"].items()})
             ring = described["ring"]
             self.context = int(ring["context"])
-            self._ring = (int(ring["layers"]), int(ring["heads"]), int(ring["dim"]))
+            self.ring = (int(ring["layers"]), int(ring["heads"]), int(ring["dim"]))
             self.info: dict[str, Any] = described["info"]
             self._warned = False  # whether a warning about missing masks was given
         except ReaderUnavailable as error:
@@ -99,7 +100,7 @@ class ExportedAgent:
 
     def initial_state(self, batch: int) -> Memory:
         """Return empty memory for `batch` rows."""
-        layers, heads, dim = self._ring
+        layers, heads, dim = self.ring
         keys, values = (np.zeros((layers, batch, heads, self.context, dim), np.float32) for _ in range(2))
         return Memory(keys, values, np.zeros(batch, np.int64), np.zeros((batch, self.action_spec.dims), np.int64))
 
@@ -159,13 +160,23 @@ class ExportedAgent:
             "position": np.where(begins, 0, state.position),
             "mask": allowed,
         } | {PREFIX + path: np.ascontiguousarray(leaf) for path, leaf in flat.items()}
-        q, keys, values = self.session.run(None, {name: given[name] for name in self._names})
+        q, keys, values = self.run(given)
         self._remember(state, given["position"], keys, values)
         action = q.argmax(axis=-1)
         state.last_action = action
         if self.action_spec.dims == 1:
             return Decision(action[:, 0] + self.action_spec.offset, q[:, 0]), state
         return Decision(action + self.action_spec.offset, q), state
+
+    def run(
+        self, given: Mapping[str, NDArray[Any]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Run the model on its inputs (see `seqel.deployment.export`), without checks, for a caller that keeps the ring.
+
+        -> scores (R, M, A), new keys and values (R, layers, H, d). Inputs that the model does not need are left out.
+        """
+        q, keys, values = self.session.run(None, {name: given[name] for name in self._names})
+        return q, keys, values
 
     def _remember(
         self, state: Memory, position: NDArray[np.int64], keys: NDArray[np.float32], values: NDArray[np.float32]

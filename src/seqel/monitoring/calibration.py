@@ -23,11 +23,22 @@ if TYPE_CHECKING:
     from seqel.monitoring.reference import Reference
 
 __all__ = [
-    "CHECKS", "CONCURRENCY", "WINDOWS", "Surprise", "calm_rows", "calm_streams", "distribution_thresholds", "onsets",
+    "CHECKS",
+    "CONCURRENCY",
+    "WINDOWS",
+    "Surprise",
+    "calm_rows",
+    "calm_streams",
+    "distribution_thresholds",
+    "onsets",
 ]
 
 CONCURRENCY = (1, 4, 16, 64)  # sessions that take turns, for which there are thresholds
-WINDOWS = (1_000, 4_000, 16_000)  # decisions that are compared with the reference: short ones are fast, long ones sensitive
+WINDOWS = (
+    1_000,
+    4_000,
+    16_000,
+)  # decisions that are compared with the reference: short ones are fast, long ones sensitive
 CHECKS = 20  # comparisons per window length
 REPLICATES = 24  # simulated references, each with a stream of its own
 DECISIONS = 480_000  # simulated per level of concurrency, over all replicates

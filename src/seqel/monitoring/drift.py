@@ -40,7 +40,9 @@ class Drift:
     """A change that was detected."""
 
     feature: str
-    statistic: float  # population stability index, or the block mean of a stream in standard deviations of the reference
+    statistic: (
+        float  # population stability index, or the block mean of a stream in standard deviations of the reference
+    )
     threshold: float
     decision: int  # how many decisions had been seen
     window: int  # of so many decisions; 0: a sequential detector
@@ -71,8 +73,15 @@ class DriftMonitor:
         self, reference: Reference, *, false_alarms: float = FALSE_ALARMS, windows: Sequence[int] = WINDOWS
     ) -> None:
         first = windows[0] if windows else 0
-        if first < CHECKS or first % CHECKS or any(one % first for one in windows) or list(windows) != sorted({*windows}):
-            raise ConfigError(f"windows: expected growing multiples of the first one, itself of {CHECKS}, got {windows}")
+        if (
+            first < CHECKS
+            or first % CHECKS
+            or any(one % first for one in windows)
+            or list(windows) != sorted({*windows})
+        ):
+            raise ConfigError(
+                f"windows: expected growing multiples of the first one, itself of {CHECKS}, got {windows}"
+            )
         if not 0.0 < false_alarms < 1.0:
             raise ConfigError(f"false_alarms: expected a rate per decision between 0 and 1, got {false_alarms}")
         self.reference, self.windows = reference, tuple(windows)

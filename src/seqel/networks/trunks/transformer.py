@@ -73,6 +73,7 @@ class Transformer(Trunk):
     packs_rows: ClassVar[bool] = True
     has_attention: ClassVar[bool] = True
     exportable: ClassVar[bool] = True
+    row_axes: ClassVar[dict[str, int]] = {"keys": 1, "values": 1, "position": 0}
     compiles: ClassVar[bool] = True
 
     frequency: Tensor
@@ -244,6 +245,10 @@ class Transformer(Trunk):
         state["keys"][:, every, :, slot] = keys
         state["values"][:, every, :, slot] = values
         position += 1
+
+    @property
+    def receptive_field(self) -> int:
+        return self.config.layers * (self.context - 1) + 1
 
     @property
     def ring(self) -> dict[str, int]:
