@@ -324,8 +324,8 @@ class Batcher:
         histories = [
             History(
                 self.format.observation(one.records),
-                np.ascontiguousarray(one.records["previous_action"]),
-                np.ascontiguousarray(one.records["previous_reward"]),
+                one.records["previous_action"].copy(),
+                one.records["previous_reward"].copy(),
                 one.steps - len(one.records),
             )
             for one in rows
@@ -343,8 +343,8 @@ class Batcher:
     def _inputs(self, records: NDArray[np.void], mask: NDArray[np.bool_], steps: Sequence[int]) -> Inputs:
         return Inputs(
             self.format.observation(records),
-            np.ascontiguousarray(records["previous_action"]),
-            np.ascontiguousarray(records["previous_reward"]),
+            records["previous_action"].copy(),
+            records["previous_reward"].copy(),
             np.array([number == 0 for number in steps]),
             mask,
         )

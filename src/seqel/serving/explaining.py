@@ -26,11 +26,11 @@ def influence(agent: Agent, form: StepFormat, records: NDArray[np.void], start: 
 
     if len(records) < 2:
         return []
-    actions = np.ascontiguousarray(records["previous_action"][1:])  # what the agent read
+    actions = records["previous_action"][1:].copy()  # what the agent read
     episode = EpisodeTrace(
         dict(form.observation(records)),
         actions if agent.action_spec.dims > 1 else actions[:, 0],
-        np.ascontiguousarray(records["previous_reward"][1:]),
+        records["previous_reward"][1:].copy(),
         np.zeros((0, 0), np.float32),  # not needed
         None,
         start,

@@ -63,4 +63,4 @@ class StepFormat:
 
     def observation(self, records: NDArray[np.void]) -> FlatObservation:
         """Return the observations of records (T,): leaves (T, *shape)."""
-        return FlatObservation((path, np.ascontiguousarray(records[field])) for path, field in self.leaves.items())
+        return FlatObservation((path, records[field].copy()) for path, field in self.leaves.items())

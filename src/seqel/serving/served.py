@@ -46,7 +46,8 @@ class Served:
                     )
                 flat = self.encoding.row(given)
             else:
-                flat = spec.flatten(value, None)
+                with np.errstate(over="ignore"):  # infinities are refused below
+                    flat = spec.flatten(value, None)
         except InvalidRequest:
             raise
         except (SeqelError, ValueError, TypeError, OverflowError, LookupError, AttributeError) as error:
