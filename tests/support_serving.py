@@ -88,9 +88,7 @@ def redis_server(folder: Path) -> Iterator[RedisServer]:
         server.kill()
 
 
-def served(
-    service: Service, backend: Backend, version: str = "a", agent: Agent | None = None, **more: Any
-) -> Served:
+def served(service: Service, backend: Backend, version: str = "a", agent: Agent | None = None, **more: Any) -> Served:
     """Return a version for a service, without adding it."""
     observer = Observing(service.metrics, StepFormat(backend.observation_spec, backend.action_spec))
     batcher = Batcher(

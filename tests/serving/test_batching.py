@@ -50,9 +50,7 @@ def batcher_of(backend: Backend, store: SessionStore, **more: Any) -> Batcher:
     return Batcher(more.pop("agent", "a"), backend, store, observer, **more)
 
 
-async def play(
-    choose: Callable[[int, int], Batcher], store: SessionStore, seen: Any, rewards: Any
-) -> tuple[Any, Any]:
+async def play(choose: Callable[[int, int], Batcher], store: SessionStore, seen: Any, rewards: Any) -> tuple[Any, Any]:
     """Play all sessions at once, each step by the batcher that is chosen. -> actions, scores."""
     actions, scores = np.zeros(seen.shape[:2], int), np.zeros((*seen.shape[:2], 3), np.float32)
 

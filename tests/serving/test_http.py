@@ -15,10 +15,10 @@ from starlette.testclient import TestClient
 from seqel.agents.agent import Agent
 from seqel.errors import ConfigError
 from seqel.serving.backends.torch_agent import TorchBackend
+from seqel.serving.errors import TooManyRequests
 from seqel.serving.http.app import make_app
 from seqel.serving.http.keys import Keys, Rates
 from seqel.serving.http.logs import JsonLog
-from seqel.serving.errors import TooManyRequests
 from support import network
 from support_serving import expected, histories, make_service, served
 
@@ -79,7 +79,9 @@ def test_errors_are_json_with_the_requests_id(client: TestClient) -> None:
     assert "expected JSON" in error_of(client.post("/v1/act", content=b"{"), 422, "InvalidRequest")
     assert "expected JSON" in error_of(client.post("/v1/act", content=b'{"observation": NaN}'), 422, "InvalidRequest")
     assert "JSON object" in error_of(client.post("/v1/act", content=b"[]"), 422, "InvalidRequest")
-    assert "no session 'one'" in error_of(client.post("/v1/sessions/one/act", json={"observation": SEEN}), 404, "NotFound")
+    assert "no session 'one'" in error_of(
+        client.post("/v1/sessions/one/act", json={"observation": SEEN}), 404, "NotFound"
+    )
     client.post("/v1/sessions", json={"session": "one"})
     given = {"observation": SEEN, "step": 5}
     assert "expected step 0" in error_of(client.post("/v1/sessions/one/act", json=given), 409, "Conflict")
@@ -171,7 +173,7 @@ def test_a_client_above_its_rate_is_told_when_to_come_back(pair: Any) -> None:
         error_of(refused, 429, "TooManyRequests")
         assert int(refused.headers["retry-after"]) >= 1
         assert client.get("/v2/health/live").status_code == 200
-        assert 'seqel_requests_refused_total{reason="TooManyRequests"} 1.0' in client.get("/metrics").text
+        assert 'seqel_refusals_total{reason="TooManyRequests"} 1.0' in client.get("/metrics").text
 
 
 # -- operation ---------------------------------------------------------------------------------------------------------
@@ -207,7 +209,11 @@ def test_the_description_names_every_route_with_its_replies(client: TestClient) 
         text = json.dumps(operation)
         for reference in text.split("#/components/schemas/")[1:]:
             assert reference.partition('"')[0] in known
-    bodies = [one["requestBody"]["content"]["application/json"]["schema"]["$ref"] for *_, one in operations if "requestBody" in one]
+    bodies = [
+        one["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+        for *_, one in operations
+        if "requestBody" in one
+    ]
     for reference in bodies:
         assert found["components"]["schemas"][reference.rpartition("/")[2]].get("examples"), reference
 
@@ -320,7 +326,9 @@ def test_nested_observations_are_put_together(pair: Any) -> None:
         }
     )
     torch.manual_seed(0)
-    net = QNetwork(NetworkConfig(width=16, heads=2, context=4), ObservationSpec.from_space(space), ActionSpec((3, 2), (1, 0)))
+    net = QNetwork(
+        NetworkConfig(width=16, heads=2, context=4), ObservationSpec.from_space(space), ActionSpec((3, 2), (1, 0))
+    )
     with client_of(TorchBackend(Agent(net), 4)) as client:
         inputs = [
             tensor([[0.5, -0.5]], name="place"), tensor([3], "INT64", "more/room"),

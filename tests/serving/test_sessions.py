@@ -192,7 +192,9 @@ def test_a_restart_of_redis_loses_nothing(tmp_path: Path, redis: RedisServer) ->
             await store.append([step("one", 0)])
             server.kill()
             asyncio.get_running_loop().call_later(0.5, server.start)
-            assert await store.append([step("one", 1)]) == [True]  # it waits for the server, and loads the scripts again
+            assert await store.append([step("one", 1)]) == [
+                True
+            ]  # it waits for the server, and loads the scripts again
             assert (await held(store, "one")).records == [b"step 0", b"step 1"]
             await store.stop()
 

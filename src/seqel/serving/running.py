@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,20 @@ def make_service(
     return make_app(service, name=model, keys=Keys(keys), log=log, load=load, prepare=prepare), service
 
 
+@contextmanager
+def _stop_on_signals(server: Any) -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the server in good order. Uvicorn's own way raises the signal again afterwards."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, server.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def serve(application: Application, host: str, port: int) -> None:
     """Serve until SIGINT or SIGTERM; open requests are then answered first.
 
@@ -122,6 +137,7 @@ def serve(application: Application, host: str, port: int) -> None:
         "timeout_graceful_shutdown": GRACE, "timeout_keep_alive": 75, "date_header": True,
     }  # fmt: skip
     server = uvicorn.Server(uvicorn.Config(application, **settings))
+    server.capture_signals = lambda: _stop_on_signals(server)
     try:
         server.run()
     except SystemExit as error:  # uvicorn's way to say that it could not start
