@@ -182,4 +182,5 @@ async function begin() {
 at("form").addEventListener("submit", send);
 at("restart").addEventListener("click", () => restart().then(() => say(null), say));
 at("key").addEventListener("change", begin);
+at("keys").addEventListener("submit", (event) => { event.preventDefault(); begin(); });
 begin();
