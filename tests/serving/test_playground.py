@@ -82,21 +82,21 @@ def test_a_person_sends_steps_and_sees_what_happens(page: Any, maze: Running, pa
     state, actions = None, []
     for step in range(4):
         send(page, f"[{step}, 0.5, -1]", str(step / 2))
-        page.wait_for_function(f"document.querySelectorAll('#timeline tbody tr').length === {step + 1}")
+        playwright.expect(page.locator("#timeline tbody tr")).to_have_count(step + 1)
         reward = step / 2 if step else 0.0
         decision, state = pair.agent.act([[step, 0.5, -1.0]], state, reward=reward)
         actions.append(int(decision.action[0]))
-        page.wait_for_function(f"document.querySelector('#action').textContent === 'Action: {actions[-1]}'")
+        playwright.expect(page.locator("#action")).to_have_text(f"Action: {actions[-1]}")
     assert page.locator("#scores .bar").count() == 3
     assert page.locator("#scores .bar.chosen span").first.text_content() == str(actions[-1])
-    page.wait_for_function("document.querySelectorAll('#look .strip span').length === 3")
+    playwright.expect(page.locator("#look .strip span")).to_have_count(3)
     rows = page.locator("#timeline tbody tr")
     assert rows.first.locator("td").first.text_content() == "3"  # the latest first
     assert rows.nth(1).locator("td").nth(3).text_content() == "1.5"  # the reward of step 2, which came with step 3
     page.click("#restart")
-    page.wait_for_function("document.querySelectorAll('#timeline tbody tr').length === 0")
+    playwright.expect(page.locator("#timeline tbody tr")).to_have_count(0)
     send(page, "[0, 0, 0]")
-    page.wait_for_function("document.querySelectorAll('#timeline tbody tr').length === 1")
+    playwright.expect(page.locator("#timeline tbody tr")).to_have_count(1)
     assert page.messages == []
 
 
@@ -106,9 +106,9 @@ def test_mistakes_are_explained(page: Any, maze: Running) -> None:
     send(page, "[1, 2")
     assert "not valid JSON" in page.text_content("#error")
     send(page, "[1, 2]")
-    page.wait_for_function("document.querySelector('#error').textContent.includes('observation')")
+    playwright.expect(page.locator("#error")).to_contain_text("observation")
     send(page, "[1, 2, 3]")
-    page.wait_for_function("document.querySelector('#error').hidden")
+    playwright.expect(page.locator("#error")).to_be_hidden()
 
 
 def test_the_page_fits_a_phone(browser: Any, maze: Running) -> None:
@@ -117,7 +117,7 @@ def test_the_page_fits_a_phone(browser: Any, maze: Running) -> None:
     page.goto(maze.url)
     page.wait_for_selector("[data-name=observation]")
     send(page, "[1, 2, 3]")
-    page.wait_for_function("document.querySelectorAll('#timeline tbody tr').length === 1")
+    playwright.expect(page.locator("#timeline tbody tr")).to_have_count(1)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     context.close()
 

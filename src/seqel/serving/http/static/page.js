@@ -90,6 +90,12 @@ function observation() {
 
 const plain = (action) => typeof action === "object" && !Array.isArray(action) ? Object.values(action).join(", ") : String(action);
 
+function shown(observation) {
+  const leaves = Object.values(observation);
+  const value = Object.keys(observation).length === 1 && leaves.length === 1 ? leaves[0] : observation;
+  return JSON.stringify(value, (_, one) => (typeof one === "number" ? Number(one.toPrecision(6)) : one));
+}
+
 function names(count) {
   const known = state.agent.action_names ? Object.values(state.agent.action_names)[0] : null;
   const start = Number.parseInt(state.agent.actions, 10) || 0;
@@ -131,7 +137,7 @@ function showTimeline(found) {
   for (const step of found.history.slice(-200).reverse()) {
     const row = element("tr", undefined, rows);
     element("td", String(step.step), row);
-    element("td", JSON.stringify(step.observation).slice(0, 400), row);
+    element("td", shown(step.observation).slice(0, 400), row);
     element("td", plain(step.action), row);
     element("td", String(step.reward), row);
   }
