@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from seqel.agents.agent import Agent
 from seqel.monitoring.metrics import ServiceMetrics
 from seqel.serving.backends.base import Backend
-from seqel.serving.batching import Batcher, Step
+from seqel.serving.batching import Batcher
+from seqel.serving.computing import Step
 from seqel.serving.config import ServiceConfig
 from seqel.serving.observing import Observing
 from seqel.serving.records import StepFormat

@@ -15,7 +15,8 @@ from seqel.monitoring.metrics import ServiceMetrics
 from seqel.serving.backends.base import Backend
 from seqel.serving.backends.onnx_agent import OnnxBackend
 from seqel.serving.backends.torch_agent import TorchBackend
-from seqel.serving.batching import Batcher, Moved, Step
+from seqel.serving.batching import Batcher, Moved
+from seqel.serving.computing import Step
 from seqel.serving.errors import Conflict, Gone, NotFound, Overloaded, Unavailable
 from seqel.serving.observing import Observing
 from seqel.serving.records import StepFormat

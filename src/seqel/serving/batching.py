@@ -15,64 +15,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from seqel.errors import StorageError
-from seqel.serving.backends.base import Backend, History, Inputs
-from seqel.serving.errors import Conflict, Gone, NotFound, Overloaded, RequestError, Unavailable
-from seqel.serving.records import StepFormat
+from seqel.serving.backends.base import Backend
+from seqel.serving.computing import Computer, Observer, Ready, Step
+from seqel.serving.errors import Conflict, Overloaded, RequestError, Unavailable
 from seqel.serving.sessions.base import Ended, Held, NewStep, SessionStore, Wanted
-from seqel.serving.slots import Slot, Slots
+from seqel.serving.sessions.ended import ended, shown
+from seqel.serving.slots import Slot
 
-__all__ = ["Batcher", "Moved", "Observer", "Step", "ended", "shown"]
+__all__ = ["Batcher", "Moved"]
 
 CATCH_UP = 8  # steps that other replicas took, at most, that are read one by one and not by a new prefill
 TRIES = 5  # of a step, while other replicas add steps to the same session
-
-
-class Observer(Protocol):
-    """What is told of every batch, for metrics."""
-
-    def batch(self, rows: int, seconds: float) -> None:
-        """Count a batch of rows."""
-        ...
-
-    def prefill(self, rows: int, seconds: float) -> None:
-        """Count memories that were rebuilt."""
-        ...
-
-    def decided(
-        self,
-        agent: str,
-        sessions: Sequence[str],
-        steps: Sequence[int],
-        records: NDArray[np.void],
-        scores: NDArray[np.float32],
-    ) -> None:
-        """See R decisions: records (R,), scores (R, M, A)."""
-        ...
-
-
-@dataclass(slots=True)
-class Step:
-    """One step that waits. Its session is in the store, or, without one, `history` is all that is known."""
-
-    record: NDArray[np.void]  # (1,) with the observation
-    mask: NDArray[np.bool_]  # (M, A)
-    respond: Callable[
-        [int, NDArray[np.int64], NDArray[np.float32]], bytes
-    ]  # number, action (M,), scores (M, A) -> answer
-    session: str | None = None
-    number: int | None = None  # that the client expects the step to have; without a session, the steps before it
-    reward: float | None = None  # of the last action; None: as it was reported
-    previous_action: tuple[int, ...] | None = None  # (M,) if something else acted; counted from 0
-    history: NDArray[np.void] | None = None  # (T,) the latest steps, of a step without a session
-    future: asyncio.Future[bytes] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    tries: int = 0
 
 
 class Moved(Exception):
@@ -102,9 +57,9 @@ class Batcher:
         adopt: Callable[[str], bool] = lambda agent: True,
     ) -> None:
         self.agent, self.backend, self.store, self.observer, self.adopt = agent, backend, store, observer, adopt
-        self.format = StepFormat(backend.observation_spec, backend.action_spec)
+        self.computer = Computer(backend, observer)
+        self.format, self.slots = self.computer.format, self.computer.slots
         self.most, self.queue = min(most, backend.slots), queue
-        self.slots = Slots(backend.slots)
         self.pause = 0.0  # seconds that a batch took lately
         self._waiting: deque[Step] = deque()
         self._wake = asyncio.Event()
@@ -182,7 +137,7 @@ class Batcher:
         if not ready:
             return
         loop = asyncio.get_running_loop()
-        records, scores = await loop.run_in_executor(self._thread, self._compute, ready)
+        records, scores = await loop.run_in_executor(self._thread, self.computer.compute, ready)
         actions = records["action"]
         answers = [one.step.respond(one.steps, actions[row], scores[row]) for row, one in enumerate(ready)]
         new = [
@@ -207,7 +162,7 @@ class Batcher:
         sessions = [shown(one.step.session) for one in ready]
         self.observer.decided(self.agent, sessions, [one.steps for one in ready], records, scores)
 
-    async def _read(self, batch: Sequence[Step]) -> list[_Ready]:
+    async def _read(self, batch: Sequence[Step]) -> list[Ready]:
         """Read the sessions, and answer the steps that cannot be, or need not be, computed."""
         wanted, slots = [], []
         for step in batch:
@@ -221,7 +176,7 @@ class Batcher:
             if step.session is None:
                 assert step.history is not None
                 before = len(step.history) if step.number is None else step.number
-                ready.append(_Ready(step, before, step.history, step.reward or 0.0))
+                ready.append(Ready(step, before, step.history, step.reward or 0.0))
                 continue
             slot, held = next(found)
             try:
@@ -237,7 +192,7 @@ class Batcher:
                 self._again(step)
             else:
                 reward = held.reward if step.reward is None else step.reward
-                ready.append(_Ready(step, held.steps, self.format.join(held.records), reward, held.opened))
+                ready.append(Ready(step, held.steps, self.format.join(held.records), reward, held.opened))
         return ready
 
     def _check(self, step: Step, held: Held | Ended) -> None:
@@ -270,127 +225,8 @@ class Batcher:
             if not step.future.done():
                 step.future.set_exception(error)
 
-    # -- in the thread ---------------------------------------------------------------------------------------------------
-
-    def _compute(self, ready: Sequence[_Ready]) -> tuple[NDArray[np.void], NDArray[np.float32]]:
-        """Take one step of each row. -> records (R,), scores (R, M, A)."""
-        began = time.perf_counter()
-        try:
-            self._prepare(ready)
-            records = np.concatenate([one.step.record for one in ready])
-            for row, one in enumerate(ready):
-                records["previous_reward"][row] = one.reward
-                if one.steps:
-                    taken = one.step.previous_action
-                    records["previous_action"][row] = one.slot.last_action if taken is None else taken
-            inputs = self._inputs(records, np.stack([one.step.mask for one in ready]), [one.steps for one in ready])
-            scores = self.backend.step(_indices(ready), inputs)
-        except BaseException:
-            for one in ready:  # their memory may be half changed
-                self.slots.drop(one.name)
-            raise
-        records["action"] = scores.argmax(axis=-1)
-        records["time"] = time.time()
-        for row, one in enumerate(ready):
-            one.slot.steps, one.slot.opened = one.steps + 1, one.opened
-            one.slot.last_action = tuple(records["action"][row].tolist())
-            if one.step.session is None:
-                self.slots.drop(one.name)
-        self.observer.batch(len(ready), time.perf_counter() - began)
-        return records, scores
-
-    def _prepare(self, ready: Sequence[_Ready]) -> None:
-        """Give each row a slot, with the memory of all its steps so far."""
-        filled, behind = [], []
-        for row, one in enumerate(ready):
-            one.name = one.step.session or f"\0{row}"  # sessions of clients have no such names
-            slot = self.slots.find(one.name)
-            if slot is not None:
-                behind += [one] if len(one.records) else []
-            else:
-                slot = self.slots.take(one.name)
-                filled += [one] if len(one.records) else []
-            one.slot = slot
-            if len(one.records):
-                slot.last_action = tuple(one.records["action"][-1].tolist())
-        if filled:
-            self._fill(filled)
-        for step in range(max((len(one.records) for one in behind), default=0)):
-            self._catch_up([one for one in behind if step < len(one.records)], step)
-
-    def _fill(self, rows: Sequence[_Ready]) -> None:
-        """Rebuild the memory of sessions by one prefill."""
-        began = time.perf_counter()
-        histories = [
-            History(
-                self.format.observation(one.records),
-                one.records["previous_action"].copy(),
-                one.records["previous_reward"].copy(),
-                one.steps - len(one.records),
-            )
-            for one in rows
-        ]
-        self.backend.fill(_indices(rows), histories)
-        self.observer.prefill(len(rows), time.perf_counter() - began)
-
-    def _catch_up(self, rows: Sequence[_Ready], step: int) -> None:
-        """Read a step that another replica took, in memory that lacks only a few."""
-        records = np.concatenate([one.records[step : step + 1] for one in rows])
-        every = np.repeat(self.backend.action_spec.available[None], len(rows), axis=0)
-        numbers = [one.steps - len(one.records) + step for one in rows]
-        self.backend.step(_indices(rows), self._inputs(records, every, numbers))
-
-    def _inputs(self, records: NDArray[np.void], mask: NDArray[np.bool_], steps: Sequence[int]) -> Inputs:
-        return Inputs(
-            self.format.observation(records),
-            records["previous_action"].copy(),
-            records["previous_reward"].copy(),
-            np.array([number == 0 for number in steps]),
-            mask,
-        )
-
 
 def _continues(slot: Slot, held: Held) -> bool:
     """Return whether a slot has the memory of this session, but for a few steps that were read with it."""
     missing = held.steps - slot.steps
     return slot.opened == held.opened and 0 <= missing <= CATCH_UP and len(held.records) == missing
-
-
-def _indices(rows: Sequence[_Ready]) -> NDArray[np.int64]:
-    return np.array([one.slot.index for one in rows], np.int64)
-
-
-@dataclass(slots=True)
-class _Ready:
-    """A step that can be computed: the number of steps before it, and those records that its memory lacks."""
-
-    step: Step
-    steps: int
-    records: NDArray[np.void]
-    reward: float
-    opened: str = ""
-    name: str = ""
-    slot: Slot = field(default_factory=lambda: Slot(-1))  # given before it is used
-
-
-def shown(session: str | None) -> str:
-    """Return a session's name as its client knows it, without its owner."""
-    return (session or "").partition("/")[2]
-
-
-def ended(session: str, found: Ended) -> RequestError:
-    """Return the error that says why there is no such session."""
-    session = shown(session)
-    if not found.reason:
-        return NotFound(f"no session {session!r}: open one first, with POST /v1/sessions")
-    more = {
-        "expired": "it had no step for longer than the time to live",
-        "evicted": "the service held its largest number of sessions, and this one was idle longest",
-    }.get(found.reason, "")
-    return Gone(
-        f"session {session!r} was {found.reason}" if not more else f"session {session!r} {_verb(found)}: {more}"
-    )
-
-
-def _verb(found: Ended) -> str:
-    return "has expired" if found.reason == "expired" else f"was {found.reason}"

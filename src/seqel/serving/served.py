@@ -76,6 +76,23 @@ class Served:
             raise InvalidRequest(f"{name}: expected an action ({self._actions()}), got {value!r:.120}")
         return tuple(codes)
 
+    def records(self, history: list[Any]) -> NDArray[np.void]:
+        """Return earlier steps as records, the latest that decide the memory. Raises InvalidRequest."""
+        keep = self.backend.keep or len(history)
+        records = self.batcher.format.empty(min(len(history), keep))
+        action, reward = self.backend.action_spec.dims * (0,), 0.0
+        offset = len(history) - len(records)
+        for number, step in enumerate(history):
+            if not isinstance(step, dict):
+                raise InvalidRequest(f"history, step {number}: expected an object, got {type(step).__name__}")
+            taken, earned = self.action(step.get("action"), "action"), read_number("reward", step.get("reward"))
+            if number >= offset:
+                row = records[number - offset : number - offset + 1]
+                row[:] = self.batcher.format.of(self.observation(step.get("observation")))
+                row["previous_action"], row["previous_reward"], row["action"] = action, reward, taken
+            action, reward = taken, earned
+        return records
+
     def mask(self, mask: Any, candidates: Any, observation: Any) -> NDArray[np.bool_]:
         """Return which actions are allowed, (M, A), from a mask or a list of candidates; None: all are.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 import secrets
 from collections import OrderedDict
@@ -14,14 +13,18 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from seqel.errors import ConfigError, SeqelError, StorageError
+from seqel.errors import SeqelError, StorageError
 from seqel.monitoring.metrics import ServiceMetrics
-from seqel.serving.batching import Moved, Step, ended, shown
+from seqel.serving.batching import Moved
+from seqel.serving.computing import Step
 from seqel.serving.config import ServiceConfig
-from seqel.serving.errors import InvalidRequest, NotFound, TimedOut, Unavailable
+from seqel.serving.errors import InvalidRequest, TimedOut, Unavailable
 from seqel.serving.explaining import influence
 from seqel.serving.served import Served
 from seqel.serving.sessions.base import Ended, Held, SessionStore, Wanted
+from seqel.serving.sessions.ended import ended, shown
+from seqel.serving.values import read_number, read_text, read_whole
+from seqel.serving.versions import Versions
 
 __all__ = ["Service"]
 
@@ -30,68 +33,15 @@ EXPLAINED = 256  # latest steps whose influence is computed
 SWEEP = 5.0  # seconds between two looks for expired sessions
 
 
-class Service:
+class Service(Versions):
     """Serves agents with sessions. The first agent that is added is active: it decides new sessions."""
 
     def __init__(self, store: SessionStore, metrics: ServiceMetrics, config: ServiceConfig | None = None) -> None:
-        self.store, self.metrics, self.config = store, metrics, config or ServiceConfig()
-        self.agents: OrderedDict[str, Served] = OrderedDict()
-        self.active, self.previous = "", ""
+        self.store, self.config = store, config or ServiceConfig()
+        super().__init__(self.config.on_swap, metrics)
         self.stopping = False
         self._agent_of: OrderedDict[str, str] = OrderedDict()  # session -> version, as far as it is known here
         self._sweeper: asyncio.Task[None] | None = None
-
-    # -- agents ------------------------------------------------------------------------------------------------------------
-
-    def add(self, served: Served) -> None:
-        """Add a version of an agent; the first one becomes active.
-
-        Raises ConfigError if open sessions would move to it (`on_swap` = "rebuild") but it observes or acts otherwise.
-        """
-        if self.agents and self.config.on_swap == "rebuild":
-            now, new = self.agents[self.active].backend, served.backend
-            if (now.observation_spec, now.action_spec) != (new.observation_spec, new.action_spec):
-                raise ConfigError(
-                    f"agent {served.version}: expected the observations and actions of {self.active}, so that open sessions "
-                    "can move to it; or start the service with --on-swap keep"
-                )
-        self.agents[served.version] = served
-        self.active = self.active or served.version
-
-    def adopts(self, version: str, agent: str) -> bool:
-        """Return whether `version` takes over sessions of another agent: those that must move to the active one."""
-        return version == self.active and (self.config.on_swap == "rebuild" or agent not in self.agents)
-
-    def activate(self, version: str) -> None:
-        """Let a version decide new sessions, and open ones too if `on_swap` = "rebuild". Raises NotFound."""
-        self.agent(version)
-        if version != self.active:
-            self.active, self.previous = version, self.active
-            self.metrics.swap(version)
-
-    def rollback(self) -> str:
-        """Activate the version that was active before, and return its name. Raises NotFound if there is none."""
-        if self.previous not in self.agents:
-            raise NotFound("no agent was active before this one")
-        self.activate(self.previous)
-        return self.active
-
-    async def remove(self, version: str) -> None:
-        """Stop a version; its sessions move to the active one. Raises InvalidRequest if it is active itself."""
-        served = self.agent(version)
-        if version == self.active:
-            raise InvalidRequest(f"agent {version!r} is active: activate another one first")
-        del self.agents[version]
-        await served.batcher.stop()
-
-    def agent(self, version: str = "") -> Served:
-        """Return a version, by default the active one. Raises NotFound, or Unavailable while there is none."""
-        if not self.agents:
-            raise Unavailable("no agent is loaded yet")
-        found = self.agents.get(version or self.active)
-        if found is None:
-            raise NotFound(f"no agent {version!r:.80}; there are {', '.join(self.agents)}")
-        return found
 
     # -- sessions ----------------------------------------------------------------------------------------------------------
 
@@ -128,7 +78,7 @@ class Service:
                 version = self.active
             served = self.agent(version)
             step = self._step(served, request)
-            step.session, step.number = session, _whole("step", request.get("step"))
+            step.session, step.number = session, read_whole("step", request.get("step"))
 
             def respond(
                 number: int, action: NDArray[np.int64], scores: NDArray[np.float32], by: Served = served
@@ -151,17 +101,17 @@ class Service:
         Each has "observation", "action", and "reward", that of the action; "agent" chooses a version.
         """
         self._require_running()
-        served = self.agent(_text("agent", request.get("agent")) or "")
+        served = self.agent(read_text("agent", request.get("agent")) or "")
         history = request.get("history")
         history = [] if history is None else history
         if not isinstance(history, list) or len(history) > self.config.history:
             size = len(history) if isinstance(history, list) else type(history).__name__
             raise InvalidRequest(f"history: expected a list of at most {self.config.history} steps, got {size}")
         step = self._step(served, request)
-        step.history, step.number = self._records(served, history), len(history)
-        step.reward = _number("reward", request.get("reward"))
+        step.history, step.number = served.records(history), len(history)
+        step.reward = read_number("reward", request.get("reward"))
         if history and request.get("reward") is None:
-            step.reward = _number("reward", history[-1].get("reward"))
+            step.reward = read_number("reward", history[-1].get("reward"))
         step.respond = lambda number, action, scores: orjson.dumps(served.decision(number, action, scores))
         return await self._in_time(served.batcher.decide(step))
 
@@ -174,7 +124,7 @@ class Service:
             try:
                 if not isinstance(request, dict):
                     raise InvalidRequest(f"requests: expected objects, got {type(request).__name__}")
-                name = _text("session", request.get("session"))
+                name = read_text("session", request.get("session"))
                 return await (self.act_once(request) if name is None else self.act(name, request, owner))
             except SeqelError as error:
                 return error
@@ -183,7 +133,7 @@ class Service:
 
     async def feedback(self, session: str, step: Any, reward: Any, owner: str = "") -> dict[str, Any]:
         """Set the reward of step `step`, the last one of a session: the agent reads it at the next step."""
-        earned, number, key = _number("reward", reward), _whole("step", step), f"{owner}/{session}"
+        earned, number, key = read_number("reward", reward), read_whole("step", step), f"{owner}/{session}"
         (held,) = await self._stored(self.store.read([Wanted(key, 1 << 60)]))
         if isinstance(held, Ended):
             raise ended(key, held)
@@ -227,10 +177,10 @@ class Service:
 
     def rank(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Rank the items of the active agent's catalogue for a history (`Agent.rank`). Use a thread: it takes time."""
-        served = self.agent(_text("agent", request.get("agent")) or "")
+        served = self.agent(read_text("agent", request.get("agent")) or "")
         if served.agent is None:
             raise InvalidRequest(f"agent {served.version!r} is an exported file: ranking needs the agent itself")
-        k = _whole("k", request.get("k", 20))
+        k = read_whole("k", request.get("k", 20))
         history, candidates = request.get("history", []), request.get("candidates")
         if not isinstance(history, list) or len(history) > self.config.history or k is None or k > 10_000:
             raise InvalidRequest(f"expected a history of at most {self.config.history} items, and k of at most 10000")
@@ -290,25 +240,9 @@ class Service:
             served.batcher.format.of(flat),
             served.mask(request.get("mask"), request.get("candidates"), observation),
             respond=lambda number, action, scores: b"",
-            reward=None if request.get("reward") is None else _number("reward", request["reward"]),
+            reward=None if request.get("reward") is None else read_number("reward", request["reward"]),
             previous_action=None if taken is None else served.action(taken),
         )
-
-    def _records(self, served: Served, history: list[Any]) -> NDArray[np.void]:
-        keep = served.backend.keep or len(history)
-        records = served.batcher.format.empty(min(len(history), keep))
-        action, reward = served.backend.action_spec.dims * (0,), 0.0
-        offset = len(history) - len(records)
-        for number, step in enumerate(history):
-            if not isinstance(step, dict):
-                raise InvalidRequest(f"history, step {number}: expected an object, got {type(step).__name__}")
-            taken, earned = served.action(step.get("action"), "action"), _number("reward", step.get("reward"))
-            if number >= offset:
-                row = records[number - offset : number - offset + 1]
-                row[:] = served.batcher.format.of(served.observation(step.get("observation")))
-                row["previous_action"], row["previous_reward"], row["action"] = action, reward, taken
-            action, reward = taken, earned
-        return records
 
     def _timeline(self, session: str, held: Held | Ended) -> dict[str, Any]:
         if isinstance(held, Ended):
@@ -348,25 +282,3 @@ class Service:
             return await work
         except StorageError as error:
             raise Unavailable(str(error)) from error
-
-
-def _number(name: str, value: Any) -> float:
-    if value is None:
-        return 0.0
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 3.4e38 or math.isnan(value):
-        raise InvalidRequest(f"{name}: expected a finite number, got {value!r:.80}")
-    return float(value)
-
-
-def _whole(name: str, value: Any) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 62:
-        raise InvalidRequest(f"{name}: expected a whole number from 0 on, got {value!r:.80}")
-    return value
-
-
-def _text(name: str, value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    raise InvalidRequest(f"{name}: expected a text, got {type(value).__name__}")
