@@ -14,6 +14,7 @@ from seqel.errors import SeqelError
 from seqel.serving.backends.base import Backend
 from seqel.serving.batching import Batcher
 from seqel.serving.errors import InvalidRequest
+from seqel.serving.values import read_number
 from seqel.spaces import FlatObservation
 
 __all__ = ["Served"]
