@@ -27,6 +27,7 @@ class Served:
         self.version, self.backend, self.batcher, self.agent, self.source = version, backend, batcher, agent, source
         stored = backend.info.get("encoding")
         self.encoding = Encoding.from_json(stored) if stored else None
+        self._every = backend.action_spec.available
 
     # -- from JSON ---------------------------------------------------------------------------------------------------------
 
@@ -112,7 +113,7 @@ class Served:
         if mask is None:
             mask = mask_in(observation, self.backend.observation_spec)
         if mask is None:
-            return spec.available
+            return self._every
         try:
             allowed = read_action_mask(mask, spec)
             require_some(allowed[None], spec)

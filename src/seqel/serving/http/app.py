@@ -19,6 +19,7 @@ from seqel.serving.http.gate import FAILED, REQUEST_ID, Application, Gate, error
 from seqel.serving.http.keys import Keys
 from seqel.serving.http.logs import JsonLog
 from seqel.serving.http.playground import add_playground
+from seqel.serving.http.route import PlainRoute
 from seqel.serving.http.v1 import Load, add_v1
 from seqel.serving.http.v2 import add_v2
 from seqel.serving.service import Service
@@ -63,6 +64,7 @@ def make_app(
         title="Seqel", version=__version__, description=ABOUT, lifespan=lifespan, redoc_url=None, docs_url=None,
         default_response_class=JSONResponse,
     )  # fmt: skip
+    app.router.route_class = PlainRoute
     add_v1(app, service, load)
     add_v2(app, service, name)
     add_playground(app)

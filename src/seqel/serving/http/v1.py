@@ -16,6 +16,7 @@ from seqel.serving.errors import InvalidRequest
 from seqel.serving.http.describe import body, replies
 from seqel.serving.http.gate import CLIENT, REQUEST_ID, error_body
 from seqel.serving.http.keys import Client, Keys
+from seqel.serving.http.route import PlainRoute
 from seqel.serving.service import Service
 
 __all__ = ["add_v1", "client_of", "json_of", "reply"]
@@ -31,7 +32,7 @@ def add_v1(app: FastAPI, service: Service, load: Load | None) -> None:
 
 
 def _sessions(service: Service) -> APIRouter:
-    router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
+    router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=PlainRoute)
 
     @router.post(
         "", status_code=201, openapi_extra=body("NewSession", required=False), responses=replies(201, "Session", 404)
@@ -82,7 +83,7 @@ def _sessions(service: Service) -> APIRouter:
 
 
 def _decisions(service: Service) -> APIRouter:
-    router = APIRouter(prefix="/v1", tags=["decisions"])
+    router = APIRouter(prefix="/v1", tags=["decisions"], route_class=PlainRoute)
 
     @router.post("/act", openapi_extra=body("ActOnce"), responses=replies(200, "Decision", 404))
     async def act_once(request: Request) -> Response:
@@ -108,7 +109,7 @@ def _decisions(service: Service) -> APIRouter:
 
 
 def _agents(service: Service, load: Load | None) -> APIRouter:
-    router = APIRouter(prefix="/v1", tags=["agents"])
+    router = APIRouter(prefix="/v1", tags=["agents"], route_class=PlainRoute)
 
     @router.get("/agents", responses=replies(200, "Agents"))
     async def agents() -> Response:
