@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -118,7 +119,7 @@ class Bins:
             return [*(f"{code:g}" for code in limits), "other"]
         if not limits:
             return ["all"]
-        inner = [f"{low:.4g} to {high:.4g}" for low, high in zip(limits[:-1], limits[1:], strict=True)]
+        inner = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(limits)]
         return [f"below {limits[0]:.4g}", *inner, f"from {limits[-1]:.4g}"]
 
 

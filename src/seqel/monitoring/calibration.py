@@ -1,33 +1,43 @@
 """Thresholds for a given rate of false alarms, from calm streams that are drawn from the reference.
 
-Decisions of an episode are alike, so a window of 1,000 decisions says less than 1,000 independent ones. How much less depends on
-how many sessions take turns. Streams are therefore simulated: C sessions take turns, and each plays whole episodes of the
+Decisions of an episode are alike, so a window of 1,000 decisions says less than 1,000 independent ones; how much less depends
+on how many sessions take turns. Streams are therefore simulated: C sessions take turns, and each plays whole episodes of the
 reference, which are drawn with replacement. The reference is drawn again as well, because it is itself a finite sample (a
-bootstrap over episodes on both sides; Efron & Tibshirani 1993, chapter 8).
+bootstrap over episodes on both sides; Efron & Tibshirani 1993, chapter 8). Sessions are assumed to begin at different times.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from seqel.monitoring.bins import psi
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from seqel.monitoring.reference import Reference
 
 __all__ = [
-    "CHECKS", "CONCURRENCY", "WINDOWS", "Surprise", "calm_rows", "calm_streams", "distribution_thresholds", "onsets",
+    "CHECKS",
+    "CONCURRENCY",
+    "DECISIONS",
+    "WINDOWS",
+    "calm_rows",
+    "calm_streams",
+    "distribution_thresholds",
+    "onsets",
 ]
 
 CONCURRENCY = (1, 4, 16, 64)  # sessions that take turns, for which there are thresholds
-WINDOWS = (1_000, 4_000, 16_000)  # decisions that are compared with the reference: short ones are fast, long ones sensitive
+WINDOWS = (
+    1_000,
+    4_000,
+    16_000,
+)  # decisions that are compared with the reference: short ones are fast, long ones sensitive
 CHECKS = 20  # comparisons per window length
 REPLICATES = 24  # simulated references, each with a stream of its own
 DECISIONS = 480_000  # simulated per level of concurrency, over all replicates
@@ -141,47 +151,3 @@ def _indices(
         ends = np.arange(longest // block, blocks + 1, window // CHECKS // block)
         live = (total[ends] - total[ends - window // block]).astype(np.float64)
         yield psi(live, counts, bins.used, reference.effective_episodes)
-
-
-class Surprise:
-    """Scalar streams of decisions: `q_max`, and the mean over the features of -ln(share of the value's bin)."""
-
-    def __init__(self, reference: Reference) -> None:
-        bins, episodes = reference.bins, reference.effective_episodes
-        uniform = bins.used.sum(axis=1, keepdims=True)
-        totals = reference.counts.sum(axis=1, keepdims=True)
-        share = (episodes * reference.counts / totals + 0.5) / (episodes + 0.5 * uniform)
-        watched = reference.known.copy()
-        watched[reference.features.observed :] = False  # of the observation alone
-        self._table = np.where(watched[:, None], -np.log(share), 0.0) / max(1, int(watched.sum()))
-        self._features = np.arange(len(share))
-
-    def of(self, index: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Bins (R, F) -> (R,)."""
-        return np.asarray(self._table[self._features, index].sum(axis=1), np.float64)
-
-    @cached_property
-    def constant(self) -> bool:
-        """Whether nothing is observed that could be surprising."""
-        return not self._table.any()
-
-
-def strictest(
-    make: Callable[[float], Any], grid: Sequence[float], streams: Sequence[Sequence[float]], allowed: float
-) -> float:
-    """Return the first parameter of the grid, from the most to the least sensitive, with at most `allowed` alarms.
-
-    make(parameter): a detector of `river.drift`. The last parameter if none is calm enough.
-    """
-    for parameter in grid:
-        alarms = 0
-        for stream in streams:
-            detector = make(parameter)
-            for value in stream:
-                detector.update(value)
-                alarms += detector.drift_detected
-            if alarms > allowed:
-                break
-        if alarms <= allowed:
-            return parameter
-    return grid[-1]

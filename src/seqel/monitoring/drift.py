@@ -3,7 +3,7 @@
 Two kinds of detector read every decision:
 
 * the population stability index of each feature, over sliding windows of several lengths;
-* sequential detectors of `river.drift` on scalar streams (`STREAMS`), which notice a sudden change within the service.
+* sequential detectors on two scalar streams (`detectors.py`), which notice a sudden change within the service sooner.
 
 Their thresholds are calibrated for a rate of false alarms over everything together (`calibration.py`), and not taken from the
 customary 0.1 and 0.25, which hold for no particular window or autocorrelation.
@@ -19,6 +19,7 @@ import numpy as np
 from seqel.errors import ConfigError
 from seqel.monitoring.bins import psi, severity
 from seqel.monitoring.calibration import CHECKS, CONCURRENCY, WINDOWS, distribution_thresholds
+from seqel.monitoring.detectors import StreamDetectors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["FALSE_ALARMS", "Drift", "DriftMonitor"]
 
 FALSE_ALARMS = 1e-4  # per decision, over all features
+SHARE = 0.6  # of the false alarms that are for the indices; the others are for the sequential detectors
 MARGIN = 3.0  # thresholds are set for this many times fewer false alarms, because calm streams are simulated
 FLOOR = 0.02  # a smaller index is of no practical importance, however certain
 RELEASE = 0.5  # an alarm ends where the index has fallen below this share of its threshold
@@ -40,7 +42,9 @@ class Drift:
     """A change that was detected."""
 
     feature: str
-    statistic: float  # population stability index, or the block mean of a stream in standard deviations of the reference
+    statistic: (
+        float  # population stability index, or the block mean of a stream in standard deviations of the reference
+    )
     threshold: float
     decision: int  # how many decisions had been seen
     window: int  # of so many decisions; 0: a sequential detector
@@ -62,22 +66,37 @@ class DriftMonitor:
         reference: of the agent in service.
         false_alarms: per decision, over all features together.
         windows: lengths in decisions, multiples of the first one, which is a multiple of 20.
+        streams: whether to run the sequential detectors, which need river.
 
     Raises:
         ConfigError: the rate or the windows make no sense. MissingExtraError: river is not installed.
     """
 
     def __init__(
-        self, reference: Reference, *, false_alarms: float = FALSE_ALARMS, windows: Sequence[int] = WINDOWS
+        self,
+        reference: Reference,
+        *,
+        false_alarms: float = FALSE_ALARMS,
+        windows: Sequence[int] = WINDOWS,
+        streams: bool = True,
     ) -> None:
         first = windows[0] if windows else 0
-        if first < CHECKS or first % CHECKS or any(one % first for one in windows) or list(windows) != sorted({*windows}):
-            raise ConfigError(f"windows: expected growing multiples of the first one, itself of {CHECKS}, got {windows}")
+        if (
+            first < CHECKS
+            or first % CHECKS
+            or any(one % first for one in windows)
+            or list(windows) != sorted({*windows})
+        ):
+            raise ConfigError(
+                f"windows: expected growing multiples of the first one, itself of {CHECKS}, got {windows}"
+            )
         if not 0.0 < false_alarms < 1.0:
             raise ConfigError(f"false_alarms: expected a rate per decision between 0 and 1, got {false_alarms}")
         self.reference, self.windows = reference, tuple(windows)
         bins = reference.bins
-        self.thresholds = np.maximum(distribution_thresholds(reference, false_alarms / MARGIN, windows), FLOOR)
+        rate = false_alarms / MARGIN
+        self._streams = StreamDetectors(reference, (1.0 - SHARE) * rate) if streams else None
+        self.thresholds = np.maximum(distribution_thresholds(reference, SHARE * rate, windows), FLOOR)
         self.thresholds[:, :, ~reference.known] = np.inf
         self._used, self._episodes = bins.used, reference.effective_episodes
         features = len(reference.names)
@@ -87,7 +106,8 @@ class DriftMonitor:
         self._next = [one // CHECKS for one in windows]  # the decision of the next check
         self._active = np.zeros((len(windows), features), bool)
         self._psi = np.full((len(windows), features), np.nan)
-        self._sessions = 1.0
+        self._sessions = 0.0  # moving average; 0: no batch yet
+        self._level = 0  # of `CONCURRENCY`
         self.seen = 0
 
     # -- state -----------------------------------------------------------------------------------------------------------
@@ -107,10 +127,6 @@ class DriftMonitor:
     def concurrency(self) -> int:
         """For how many concurrent sessions the thresholds hold that are used now."""
         return CONCURRENCY[self._level]
-
-    @property
-    def _level(self) -> int:
-        return int(np.searchsorted(CONCURRENCY, self._sessions + 1e-9, side="right")) - 1
 
     # -- decisions -------------------------------------------------------------------------------------------------------
 
@@ -138,8 +154,13 @@ class DriftMonitor:
         shortest = self.windows[0] // CHECKS
         for start in range(0, len(rows), shortest):  # a large batch is read in parts, each up to a check
             part = rows[start : start + shortest]
-            self._sessions += 0.01 * ((len(rows) if sessions is None else max(1, sessions)) - self._sessions)
+            self._follow(len(rows) if sessions is None else max(1, sessions))
             index = self.reference.bins.index(part)
+            if self._streams is not None:
+                found += [
+                    Drift(one.stream, one.value, one.threshold, self.seen + len(part), 0, "")
+                    for one in self._streams.update(index, part[:, -1], self._level)
+                ]
             self._push(index)
             for place, window in enumerate(self.windows):
                 if self.seen >= self._next[place]:
@@ -147,6 +168,16 @@ class DriftMonitor:
                     if self.seen >= window:
                         found += self._check(place)
         return found
+
+    def _follow(self, sessions: int) -> None:
+        """Adapt the level of concurrency; it falls only where there are clearly fewer sessions."""
+        self._sessions = float(sessions) if not self._sessions else 0.99 * self._sessions + 0.01 * sessions
+        level = self._level
+        while level + 1 < len(CONCURRENCY) and self._sessions >= CONCURRENCY[level + 1] - 1e-6:
+            level += 1
+        while level and self._sessions < 0.8 * CONCURRENCY[level]:
+            level -= 1
+        self._level = level
 
     def _push(self, index: NDArray[np.uint8]) -> None:
         """Add the bins of R decisions, (R, F), to the windows, and remove those that leave them."""

@@ -67,7 +67,9 @@ class FeatureMap:
             self._parts = self._plan(columns, summarised)
         names = [name for part in self._parts for name in part.names]
         coded = [
-            part.how == "components" and part.leaf.kind in ("categories", "token") for part in self._parts for _ in part.names
+            part.how == "components" and part.leaf.kind in ("categories", "token")
+            for part in self._parts
+            for _ in part.names
         ]
         self.kinds: list[Kind] = ["category" if one else "number" for one in coded]
         dims = action.dims

@@ -64,8 +64,12 @@ class ServiceMetrics:
         self._open = Gauge("seqel_sessions_open", "open sessions", **own)
         self._limit = Gauge("seqel_sessions_limit", "largest number of open sessions", **own)
         self._created = Counter("seqel_sessions_opened", "sessions that were opened", **own)
-        self._closed = Counter("seqel_sessions_closed", "sessions that ended: closed, expired, evicted", ["reason"], **own)
-        self._prefill_rows = Counter("seqel_prefill_rows", "sessions whose memory was rebuilt from their history", **own)
+        self._closed = Counter(
+            "seqel_sessions_closed", "sessions that ended: closed, expired, evicted", ["reason"], **own
+        )
+        self._prefill_rows = Counter(
+            "seqel_prefill_rows", "sessions whose memory was rebuilt from their history", **own
+        )
         self._prefill_seconds = Histogram(
             "seqel_prefill_duration_seconds", "time to rebuild the memory of sessions", buckets=LATENCIES, **own
         )

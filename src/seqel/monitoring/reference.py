@@ -107,7 +107,9 @@ class Reference:
         if rows.ndim != 2 or rows.shape[1] != len(features) or not len(rows):
             raise DataError(f"expected rows (N, {len(features)}) of at least one decision, got {list(rows.shape)}")
         if (lengths < 1).any() or int(lengths.sum()) != len(rows):
-            raise DataError(f"expected the lengths of episodes with {len(rows):,} decisions in all, got {lengths.sum():,}")
+            raise DataError(
+                f"expected the lengths of episodes with {len(rows):,} decisions in all, got {lengths.sum():,}"
+            )
         if reward is not None and len(reward) != len(rows):
             raise DataError(f"expected one reward for each of {len(rows):,} decisions, got {len(reward):,}")
         bins = Bins.of(rows, features.kinds)
