@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from seqel.monitoring.features import Kind
 
-__all__ = ["LARGE", "MODERATE", "Bins", "psi", "severity"]
+__all__ = ["LARGE", "MODERATE", "Bins", "indices", "psi", "severity"]
 
 DECILES = 10
 FEW = 10  # distinct numbers that have a bin each
@@ -144,6 +144,19 @@ def psi(
     empty = 1.0 - used  # bins that the feature does not have: 1 on both sides, which adds nothing
     found: NDArray[np.float64] = ((p - q) * np.log((p + empty) / (q + empty))).sum(axis=-1)
     return found
+
+
+def indices(
+    live: NDArray[np.float64], reference: NDArray[np.float64], used: NDArray[np.float64], episodes: float
+) -> NDArray[np.float64]:
+    """Return the population stability index by feature, and after these, of whether a value is missing: (..., 2 F).
+
+    The latter is calm where the values themselves vary much from session to session.
+    """
+    pairs = [np.stack([part[..., :-1].sum(axis=-1), part[..., -1]], axis=-1) for part in (live, reference)]
+    return np.concatenate(
+        [psi(live, reference, used, episodes), psi(*pairs, np.ones((len(used), 2)), episodes)], axis=-1
+    )
 
 
 def _edges(values: NDArray[np.float64]) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seqel.monitoring.bins import psi
+from seqel.monitoring.bins import indices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,6 +43,7 @@ REPLICATES = 24  # simulated references, each with a stream of its own
 DECISIONS = 480_000  # simulated per level of concurrency, over all replicates
 CELLS = 60_000_000  # the same, times features: the most
 GRID = 400  # multiples that are tried
+SMALLEST = 0.005  # unit of indices that are nearly always smaller
 
 
 def calm_streams(
@@ -88,7 +89,8 @@ def distribution_thresholds(
     concurrency: Sequence[int] = CONCURRENCY,
     decisions: int = DECISIONS,
 ) -> NDArray[np.float64]:
-    """Return the thresholds of the population stability index, (levels of concurrency, windows, F).
+    """Return the thresholds of the population stability index, (levels of concurrency, windows, 2 F), of what
+    `indices` returns.
 
     Each feature has the same multiple of a high quantile of its own calm values; the multiple is the smallest with at most
     `rate` alarms per decision over all features and windows together. Fewer concurrent sessions never have a lower threshold.
@@ -106,8 +108,8 @@ def distribution_thresholds(
 
 
 def _threshold(series: list[NDArray[np.float64]], allowed: float) -> NDArray[np.float64]:
-    """Return thresholds by feature, (F,), that all of the series (checks, F) together rise above `allowed` times at most."""
-    scale = np.maximum(np.quantile(np.concatenate(series), 0.95, axis=0), 1e-9)
+    """Return thresholds, (2 F,), that all of the series (checks, 2 F) together rise above `allowed` times at most."""
+    scale = np.maximum(np.quantile(np.concatenate(series), 0.95, axis=0), SMALLEST)
     most = max(float((one / scale).max()) for one in series)
     grid = np.linspace(1.0, most * 1.02, GRID)
     alarms = sum(onsets(one / scale, grid) for one in series)
@@ -137,7 +139,7 @@ def onsets(values: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDAr
 def _indices(
     reference: Reference, rows: NDArray[np.int64], counts: NDArray[np.float64], windows: Sequence[int]
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield, for each window, the population stability indices at the checks of a stream, (checks, F).
+    """Yield, for each window, the population stability indices at the checks of a stream, (checks, 2 F).
 
     The first check of all windows is where the longest one is full.
     """
@@ -150,4 +152,4 @@ def _indices(
     for window in windows:
         ends = np.arange(longest // block, blocks + 1, window // CHECKS // block)
         live = (total[ends] - total[ends - window // block]).astype(np.float64)
-        yield psi(live, counts, bins.used, reference.effective_episodes)
+        yield indices(live, counts, bins.used, reference.effective_episodes)

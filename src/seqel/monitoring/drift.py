@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqel.errors import ConfigError
-from seqel.monitoring.bins import psi, severity
+from seqel.monitoring.bins import indices, severity
 from seqel.monitoring.calibration import CHECKS, CONCURRENCY, WINDOWS, distribution_thresholds
 from seqel.monitoring.detectors import StreamDetectors
 
@@ -48,13 +48,14 @@ class Drift:
     threshold: float
     decision: int  # how many decisions had been seen
     window: int  # of so many decisions; 0: a sequential detector
-    severity: str  # "small", "moderate", "large", by the customary limits 0.1 and 0.25; "" of a sequential detector
+    kind: str  # "small", "moderate" or "large" by the customary limits 0.1 and 0.25; "missing values"; "change of mean"
 
     def __str__(self) -> str:
         if not self.window:
             return f"{self.feature}: its mean has changed (now {self.statistic:+.2g} standard deviations)"
+        what = self.kind if self.kind == "missing values" else f"{self.kind} drift"
         return (
-            f"{self.feature}: {self.severity} drift, PSI {self.statistic:.3g} above {self.threshold:.3g} over the last "
+            f"{self.feature}: {what}, PSI {self.statistic:.3g} above {self.threshold:.3g} over the last "
             f"{self.window:,} decisions"
         )
 
@@ -97,15 +98,15 @@ class DriftMonitor:
         rate = false_alarms / MARGIN
         self._streams = StreamDetectors(reference, (1.0 - SHARE) * rate) if streams else None
         self.thresholds = np.maximum(distribution_thresholds(reference, SHARE * rate, windows), FLOOR)
-        self.thresholds[:, :, ~reference.known] = np.inf
+        self.thresholds[:, :, np.tile(~reference.known, 2)] = np.inf
         self._used, self._episodes = bins.used, reference.effective_episodes
         features = len(reference.names)
         self._offset = (np.arange(features) * bins.width).astype(np.intp)
         self._ring = np.zeros((max(windows), features), np.uint8)
         self._counts = np.zeros((len(windows), features * bins.width), np.int64)
         self._next = [one // CHECKS for one in windows]  # the decision of the next check
-        self._active = np.zeros((len(windows), features), bool)
-        self._psi = np.full((len(windows), features), np.nan)
+        self._active = np.zeros((len(windows), 2 * features), bool)
+        self._psi = np.full(features, np.nan)
         self._sessions = 0.0  # moving average; 0: no batch yet
         self._level = 0  # of `CONCURRENCY`
         self.seen = 0
@@ -114,13 +115,13 @@ class DriftMonitor:
 
     @property
     def psi(self) -> dict[str, float]:
-        """The population stability index of each feature over the shortest window that is full; NaN before."""
-        return dict(zip(self.reference.names, self._psi[0].tolist(), strict=True))
+        """The population stability index of each feature over the shortest window; NaN before it is full."""
+        return dict(zip(self.reference.names, self._psi.tolist(), strict=True))
 
     @property
     def drifting(self) -> list[str]:
         """The features with an alarm that has not ended."""
-        found = self._active.any(axis=0)
+        found = self._active.any(axis=0).reshape(2, -1).any(axis=0)
         return [name for name, one in zip(self.reference.names, found, strict=True) if one]
 
     @property
@@ -158,7 +159,7 @@ class DriftMonitor:
             index = self.reference.bins.index(part)
             if self._streams is not None:
                 found += [
-                    Drift(one.stream, one.value, one.threshold, self.seen + len(part), 0, "")
+                    Drift(one.stream, one.value, one.threshold, self.seen + len(part), 0, "change of mean")
                     for one in self._streams.update(index, part[:, -1], self._level)
                 ]
             self._push(index)
@@ -203,17 +204,19 @@ class DriftMonitor:
     def _check(self, place: int) -> list[Drift]:
         reference = self.reference
         live = self._counts[place].reshape(len(self._offset), -1).astype(np.float64)
-        values = psi(live, reference.counts, self._used, self._episodes)
+        values = indices(live, reference.counts, self._used, self._episodes)
         thresholds = self.thresholds[self._level, place]
         above = values > thresholds
         elsewhere = self._active.any(axis=0)  # another window has reported it
         new = above & ~elsewhere
-        self._psi[place] = values
+        features = len(reference.names)
+        if not place:
+            self._psi = values[:features]
         self._active[place] = above | (self._active[place] & (values > RELEASE * thresholds))
         return [
             Drift(
-                reference.names[one], float(values[one]), float(thresholds[one]), self.seen, self.windows[place],
-                severity(float(values[one])),
+                reference.names[one % features], float(values[one]), float(thresholds[one]), self.seen, self.windows[place],
+                "missing values" if one >= features else severity(float(values[one])),
             )
             for one in np.flatnonzero(new).tolist()
         ]  # fmt: skip
