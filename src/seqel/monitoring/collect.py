@@ -148,8 +148,8 @@ def recorded_decisions(
 ) -> Decisions:
     """Let the agent read recorded episodes, and return what it would have decided at each step.
 
-    Its memory follows the recorded actions. The features of actions and scores are the agent's own, because the recorded actions
-    are those of another policy.
+    Its memory follows the recorded actions. The features of actions and scores are the agent's own, because the recorded
+    actions are those of another policy.
 
     Args:
         episodes: how many are read, at most, drawn at random with `seed`.

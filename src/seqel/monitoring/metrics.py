@@ -28,6 +28,12 @@ MOST_ACTIONS = 50  # actions with a label of their own
 MOST_VERSIONS = 5  # versions of the agent whose decisions are kept, the newest ones
 MOST_LABELS = 300  # values of any other label
 OTHER = "other"  # the label of the values beyond these limits
+RECENT = 1_000  # decisions; sums of values that may be negative would be no counters, whose rate can be taken
+MEANS = {
+    "q_max": "score of the chosen action",
+    "q_spread": "by how much the chosen action's score is above another one's",
+    "reward": "reported rewards",
+}
 CODES = 4096  # actions are counted by their codes up to here, and by sorting above
 
 LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
@@ -156,12 +162,17 @@ class ServiceMetrics:
 
     # -- drift -----------------------------------------------------------------------------------------------------------
 
-    def reference(self, q_low: float, q_high: float, top_action_share: float) -> None:
-        """Set what the alert rules compare with: see `Reference.q_range` and `Reference.top_action_share`."""
+    def reference(self, q_low: float, q_high: float, top_action_share: float, features: Sequence[str] = ()) -> None:
+        """Set what the alert rules compare with: see `Reference.q_range` and `Reference.top_action_share`.
+
+        features: those that are watched; their counts of drifts begin at 0, so that the first one is seen as an increase.
+        """
         if math.isfinite(q_low) and math.isfinite(q_high):
             self._reference_q.labels("low").set(q_low)
             self._reference_q.labels("high").set(q_high)
         self._reference_top.set(top_action_share)
+        for feature in features:
+            self._detected.labels(self._bounded("feature", feature))
 
     def drift(self, feature: str, psi: float) -> None:
         """Set the population stability index of a feature."""
@@ -191,7 +202,7 @@ class ServiceMetrics:
 
 
 class _Decisions:
-    """Counts of actions, and sums of values: updated by whole arrays, which the client's own counters cannot do."""
+    """Counts of actions, and means of values: updated by whole arrays, which the client's own counters cannot do."""
 
     def __init__(self, names: Sequence[str] | None, start: int) -> None:
         self._names, self._start = names, start
@@ -199,8 +210,8 @@ class _Decisions:
         self._made: dict[str, int] = {}  # version -> decisions
         self._counts: dict[str, dict[str, int]] = {}  # version -> label of an action -> decisions
         self._labels: dict[tuple[int, int], str] = {}  # (dimension, action) -> its label
-        self._sums = {"q_max": [0, 0.0], "q_spread": [0, 0.0], "reward": [0, 0.0]}  # count, sum
-        self._unusable = 0
+        self._means: dict[str, float] = {}  # of q_max, q_spread and reward, over the last `RECENT` or so
+        self._rewards = self._unusable = 0
         self._version: str | None = None
 
     def add(self, version: str, actions: NDArray[Any], q_max: NDArray[Any], q_spread: NDArray[Any]) -> None:
@@ -214,12 +225,13 @@ class _Decisions:
             else:
                 for dimension in range(actions.shape[1]):
                     self._count(counts, actions[:, dimension], dimension, several=True)
-            self._sum("q_max", q_max)
-            self._sum("q_spread", q_spread)
+            self._average("q_max", q_max)
+            self._average("q_spread", q_spread)
 
     def reward(self, reward: NDArray[np.float64]) -> None:
         with self._lock:
-            self._sum("reward", reward)
+            self._rewards += reward.size
+            self._average("reward", reward)
 
     def use(self, version: str) -> bool:
         """Set the version in service. Returns whether it replaces another one."""
@@ -261,25 +273,24 @@ class _Decisions:
         label = self._labels[dimension, code] = f"{dimension}:{label}" if several else label
         return label
 
-    def _sum(self, name: str, values: NDArray[Any]) -> None:
-        one = self._sums[name]
-        total = float(values.sum(dtype=np.float64))
-        count = values.size
+    def _average(self, name: str, values: NDArray[Any]) -> None:
+        count, total = values.size, float(values.sum(dtype=np.float64))
         if not math.isfinite(total):
             usable = values[np.isfinite(values)]
-            self._unusable += values.size - usable.size
-            total, count = float(usable.sum(dtype=np.float64)), usable.size
-        one[0] += count
-        one[1] += total
+            self._unusable += count - usable.size
+            count, total = usable.size, float(usable.sum(dtype=np.float64))
+        if count:
+            mean = total / count
+            before = self._means.get(name, mean)
+            self._means[name] = before - math.expm1(-count / RECENT) * (mean - before)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metric families, for the registry."""
-        from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
+        from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
         with self._lock:
             made, counts = dict(self._made), {version: dict(found) for version, found in self._counts.items()}
-            sums = {name: tuple(one) for name, one in self._sums.items()}
-            unusable, version = self._unusable, self._version
+            means, rewards, unusable, version = dict(self._means), self._rewards, self._unusable, self._version
         decided = CounterMetricFamily("seqel_decisions", "decisions", labels=["version"])
         taken = CounterMetricFamily("seqel_actions", "decisions, by the chosen action", labels=["version", "action"])
         for one, found in counts.items():
@@ -288,13 +299,12 @@ class _Decisions:
                 taken.add_metric([one, action], many)
         yield decided
         yield taken
-        says = {
-            "q_max": "score of the chosen action",
-            "q_spread": "by how much the chosen action's score is above another one's",
-            "reward": "rewards that were reported",
-        }
-        for name, text in says.items():
-            yield SummaryMetricFamily(f"seqel_{name}", text, count_value=int(sums[name][0]), sum_value=sums[name][1])
+        for name, text in MEANS.items():
+            mean = GaugeMetricFamily(f"seqel_{name}_mean", f"{text}, a mean in which the last {RECENT:,} count most")
+            if name in means:
+                mean.add_metric([], means[name])
+            yield mean
+        yield CounterMetricFamily("seqel_rewards", "rewards that were reported", value=rewards)
         yield CounterMetricFamily("seqel_values_not_finite", "scores and rewards that were not finite", value=unusable)
         info = GaugeMetricFamily("seqel_agent_info", "1 for the agent in service", labels=["version"])
         if version is not None:
