@@ -1,14 +1,12 @@
 """Drift: false alarms in calm streams, and how many decisions an injected drift takes to be reported.
 
-    python benchmarks/drift.py [--seeds 0 1 2] [--tasks cartpole table] [--detectors] [--only-read]
+    python benchmarks/drift.py [--seeds 0 1 2] [--tasks cartpole table] [--only-read]
 
 Two tasks: an agent on CartPole-v1 that is trained for seconds (long episodes, in which position and velocity change slowly),
 and a table of recorded sessions that is drawn here (columns that are constant in a session, autocorrelated, independent;
-categories; missing values). A reference is made of some episodes, and the streams consist of others: C sessions take turns, and
-each plays whole episodes at random. Drift is injected into one feature after 4,000 calm decisions; the agent's actions and
-values stay those of the calm stream, so nothing but that feature can reveal it.
-
-`--detectors` compares the sequential detectors of river on the two scalar streams instead.
+categories; missing values). A reference is made of some episodes, and the streams consist of others: C sessions take turns,
+and each plays whole episodes at random. Drift is injected into one feature after 4,000 calm decisions; the actions and values
+stay those of the calm stream, so nothing but that feature can reveal it.
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ import csv
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -270,9 +269,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for task in arguments.tasks:
         for seed in arguments.seeds:
-            measured(
-                RESULTS / f"{task}-{seed}.json", arguments.only_read, lambda task=task, seed=seed: measure(task, seed)
-            )
+            measured(RESULTS / f"{task}-{seed}.json", arguments.only_read, partial(measure, task, seed))
 
 
 if __name__ == "__main__":

@@ -154,9 +154,8 @@ def indices(
     The latter is calm where the values themselves vary much from session to session.
     """
     pairs = [np.stack([part[..., :-1].sum(axis=-1), part[..., -1]], axis=-1) for part in (live, reference)]
-    return np.concatenate(
-        [psi(live, reference, used, episodes), psi(*pairs, np.ones((len(used), 2)), episodes)], axis=-1
-    )
+    absent = psi(pairs[0], pairs[1], np.ones((len(used), 2)), episodes)
+    return np.concatenate([psi(live, reference, used, episodes), absent], axis=-1)
 
 
 def _edges(values: NDArray[np.float64]) -> tuple[float, ...]:

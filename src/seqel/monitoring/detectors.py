@@ -8,7 +8,7 @@ within the service a few decisions later, but not one that was there from the st
 standard deviations of calm blocks; its threshold is calibrated on calm streams. Differs: the textbook's threshold assumes
 independent values.
 
-Page-Hinkley was chosen by measurement (`benchmarks/drift.py --detectors`): at the same rate of false alarms it is faster than
+Page-Hinkley was chosen by measurement (`benchmarks/drift_detectors.py`): at the same rate of false alarms it is faster than
 ADWIN and costs a hundredth of KSWIN.
 """
 
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
     from seqel.monitoring.reference import Reference
 
-__all__ = ["BLOCK", "STREAMS", "Change", "StreamDetectors", "Surprise", "blocks_of", "page_hinkley", "strictest"]
+__all__ = [
+    "BLOCK", "STREAMS", "THRESHOLDS", "Change", "StreamDetectors", "Surprise", "blocks_of", "page_hinkley", "strictest",
+]  # fmt: skip
 
 STREAMS = ("q_max", "surprise")
 BLOCK = 16  # decisions whose mean a detector reads

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from seqel.monitoring.reference import Reference
 
-__all__ = ["FALSE_ALARMS", "Drift", "DriftMonitor"]
+__all__ = ["FALSE_ALARMS", "MARGIN", "SHARE", "Drift", "DriftMonitor"]
 
 FALSE_ALARMS = 1e-4  # per decision, over all features
 SHARE = 0.6  # of the false alarms that are for the indices; the others are for the sequential detectors
@@ -121,7 +121,7 @@ class DriftMonitor:
     @property
     def drifting(self) -> list[str]:
         """The features with an alarm that has not ended."""
-        found = self._active.any(axis=0).reshape(2, -1).any(axis=0)
+        found: list[bool] = np.any(self._active.reshape(-1, len(self.reference.names)), axis=0).tolist()
         return [name for name, one in zip(self.reference.names, found, strict=True) if one]
 
     @property
