@@ -2,8 +2,9 @@
 
     python benchmarks/drift_detectors.py [--seeds 0 1 2] [--tasks cartpole table]
 
-Tasks and streams are those of `drift.py`. Every detector reads the means of blocks of 16 decisions and has one parameter, which
-is calibrated to the same rate of false alarms. KSWIN takes so long that it is calibrated and tested on a tenth of the streams.
+Tasks and streams are those of `drift.py`. Every detector reads the means of blocks of 16 decisions and has one parameter,
+which is calibrated to the same rate of false alarms. KSWIN takes so long that it is calibrated and tested on a tenth of the
+streams.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ STREAMS = ("q_max", "surprise")
 BLOCK = 16  # decisions whose mean a detector reads
 WARMUP = 10  # blocks before the first alarm
 TOLERATED = 0.5  # changes of the mean that do not count, in standard deviations of a block
+FARTHEST = 8.0  # standard deviations that a block counts at most, so that one alarm is enough for a large change
 THRESHOLDS = tuple(float(one) for one in np.geomspace(5.0, 5_000.0, 40))
 REPLICATES = 12  # calm streams per level of concurrency
 
@@ -47,7 +48,7 @@ class Change:
     """A change of a stream's mean that a detector has noticed."""
 
     stream: str
-    value: float  # mean of the newest block, in standard deviations of calm blocks
+    value: float  # mean of the newest block, in standard deviations of calm blocks, at most `FARTHEST`
     threshold: float
 
 
@@ -107,7 +108,7 @@ class StreamDetectors:
                 mean, std = float(np.nanmean(together)), float(np.nanstd(together))
                 if not std > 1e-9 * max(1.0, abs(mean)):  # constant: nothing to standardise by
                     continue
-                standard = [((one[np.isfinite(one)] - mean) / std).tolist() for one in series]
+                standard = [_standard(one[np.isfinite(one)], mean, std).tolist() for one in series]
                 threshold = strictest(page_hinkley, THRESHOLDS, standard, rate * DECISIONS / 2 / len(names))
                 self._scales[level, name] = _Scale(mean, std, threshold)
 
@@ -128,12 +129,16 @@ class StreamDetectors:
                 one.count += len(part)
                 if one.count < BLOCK:
                     continue
-                value = (one.total / one.count - scale.mean) / scale.std
+                value = float(_standard(one.total / one.count, scale.mean, scale.std))
                 one.total, one.count = 0.0, 0
                 one.detector.update(value)
                 if one.detector.drift_detected:
                     found.append(Change(name, value, scale.threshold))
         return found
+
+
+def _standard(value: Any, mean: float, std: float) -> Any:
+    return np.clip((value - mean) / std, -FARTHEST, FARTHEST)
 
 
 def page_hinkley(threshold: float) -> Any:
