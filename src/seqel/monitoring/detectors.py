@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from seqel.monitoring.reference import Reference
 
 __all__ = [
-    "BLOCK", "STREAMS", "THRESHOLDS", "Change", "StreamDetectors", "Surprise", "blocks_of", "page_hinkley", "strictest",
+    "BLOCK", "STREAMS", "THRESHOLDS", "Change", "StreamDetectors", "Surprise", "blocks_of", "page_hinkley", "standard", "strictest",
 ]  # fmt: skip
 
 STREAMS = ("q_max", "surprise")
@@ -39,7 +39,7 @@ BLOCK = 16  # decisions whose mean a detector reads
 WARMUP = 10  # blocks before the first alarm
 TOLERATED = 0.5  # changes of the mean that do not count, in standard deviations of a block
 FARTHEST = 8.0  # standard deviations that a block counts at most, so that one alarm is enough for a large change
-THRESHOLDS = tuple(float(one) for one in np.geomspace(5.0, 5_000.0, 40))
+THRESHOLDS = tuple(float(one) for one in np.geomspace(15.0, 5_000.0, 36))  # the first: more than one strange block
 REPLICATES = 12  # calm streams per level of concurrency
 
 
@@ -108,8 +108,8 @@ class StreamDetectors:
                 mean, std = float(np.nanmean(together)), float(np.nanstd(together))
                 if not std > 1e-9 * max(1.0, abs(mean)):  # constant: nothing to standardise by
                     continue
-                standard = [_standard(one[np.isfinite(one)], mean, std).tolist() for one in series]
-                threshold = strictest(page_hinkley, THRESHOLDS, standard, rate * DECISIONS / 2 / len(names))
+                scaled = [[standard(value, mean, std) for value in one[np.isfinite(one)].tolist()] for one in series]
+                threshold = strictest(page_hinkley, THRESHOLDS, scaled, rate * DECISIONS / 2 / len(names))
                 self._scales[level, name] = _Scale(mean, std, threshold)
 
     def update(self, index: NDArray[np.uint8], q_max: NDArray[np.float64], level: int) -> list[Change]:
@@ -129,7 +129,7 @@ class StreamDetectors:
                 one.count += len(part)
                 if one.count < BLOCK:
                     continue
-                value = float(_standard(one.total / one.count, scale.mean, scale.std))
+                value = standard(one.total / one.count, scale.mean, scale.std)
                 one.total, one.count = 0.0, 0
                 one.detector.update(value)
                 if one.detector.drift_detected:
@@ -137,8 +137,9 @@ class StreamDetectors:
         return found
 
 
-def _standard(value: Any, mean: float, std: float) -> Any:
-    return np.clip((value - mean) / std, -FARTHEST, FARTHEST)
+def standard(value: float, mean: float, std: float) -> float:
+    """Return a value in standard deviations, at most `FARTHEST` of them."""
+    return min(FARTHEST, max(-FARTHEST, (value - mean) / std))
 
 
 def page_hinkley(threshold: float) -> Any:

@@ -1,0 +1,48 @@
+"""Decisions to monitor: episodes with a slow and a fast number, a number that may be missing, and a category."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from seqel.monitoring.collect import Decisions
+from seqel.monitoring.features import FeatureMap
+from seqel.spaces import ActionSpec, ObservationSpec
+
+SPACE = gym.spaces.Dict({
+    "colour": gym.spaces.Discrete(4),
+    "seen": gym.spaces.Box(-np.inf, np.inf, (3,), np.float32),
+})  # fmt: skip
+NAMES = ["colour", "seen[0]", "seen[1]", "seen[2]", "action", "q_max"]
+SLOW, FAST, PERHAPS = 1, 2, 3  # features: autocorrelated; independent; often missing
+
+
+def feature_map() -> FeatureMap:
+    return FeatureMap(ObservationSpec.from_space(SPACE), ActionSpec((3,), (0,)))
+
+
+def decisions(episodes: int = 150, seed: int = 0) -> Decisions:
+    """Episodes of 20 to 60 steps. A first-order autoregression with coefficient 0.95, whose variance is 1, is slow."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(20, 61, size=episodes)
+    count = int(lengths.sum())
+    slow = np.empty(count)
+    place = 0
+    for length in lengths.tolist():
+        value = rng.normal()
+        for _ in range(length):
+            slow[place] = value
+            value = 0.95 * value + np.sqrt(1 - 0.95**2) * rng.normal()
+            place += 1
+    seen = np.stack([slow, rng.normal(size=count), rng.exponential(size=count)], axis=1)
+    seen[rng.random(count) < 0.05, 2] = np.nan
+    colour = rng.choice(4, size=(count, 1), p=[0.55, 0.3, 0.1, 0.05])
+    action = rng.integers(3, size=count)
+    q_max = 1.0 + 0.3 * slow + 0.1 * rng.normal(size=count)
+    rows = feature_map().rows({"colour": colour, "seen": seen}, action, q_max)
+    return Decisions(feature_map(), rows, rng.normal(size=count), lengths)
+
+
+def batches(rows: NDArray[np.float64], size: int = 16) -> list[NDArray[np.float64]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
