@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
 import gymnasium as gym
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from seqel.monitoring import detectors, drift
+from seqel.monitoring.calibration import DECISIONS
 from seqel.monitoring.collect import Decisions
 from seqel.monitoring.features import FeatureMap
 from seqel.spaces import ActionSpec, ObservationSpec
@@ -46,3 +54,39 @@ def decisions(episodes: int = 150, seed: int = 0) -> Decisions:
 
 def batches(rows: NDArray[np.float64], size: int = 16) -> list[NDArray[np.float64]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+@contextmanager
+def quick_calibration() -> Iterator[None]:
+    """Let monitors calibrate their thresholds on a quarter of the calm decisions."""
+    whole = drift.distribution_thresholds
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detectors, "DECISIONS", detectors.DECISIONS // 8)
+        patch.setattr(drift, "distribution_thresholds", lambda *given: whole(*given, decisions=DECISIONS // 4))
+        yield
+
+
+@contextmanager
+def served(answer: Callable[[], bytes], status: int = 200) -> Iterator[str]:
+    """Answer requests on the loopback interface. Yields the address, without a path."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = answer()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
+            """Be silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from seqel.monitoring.reference import Reference
 
 __all__ = [
-    "BLOCK", "STREAMS", "THRESHOLDS", "Change", "StreamDetectors", "Surprise", "blocks_of", "page_hinkley", "standard", "strictest",
+    "BLOCK", "STREAMS", "THRESHOLDS", "Change", "StreamDetectors", "Surprise", "blocks_of", "page_hinkley",
+    "standard", "strictest",
 ]  # fmt: skip
 
 STREAMS = ("q_max", "surprise")

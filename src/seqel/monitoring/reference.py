@@ -33,6 +33,7 @@ FORMAT, VERSION = "seqel-reference", 1
 LIMIT = 64 << 20  # bytes of the file
 MOST_CELLS = 4_000_000  # of the sample: decisions times features
 MOST_DECISIONS = 100_000  # of the sample
+MOST_LIMITS = 64  # of the bins of a feature
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
@@ -233,14 +234,26 @@ class Reference:
         if len(found) != len(features) or [one["kind"] for one in found] != features.kinds:
             raise ValueError(f"expected {len(features)} features, as the spaces have, got others")
         features.names = [str(one["name"]) for one in found]
-        bins = Bins(tuple(features.kinds), tuple(tuple(map(float, one["limits"])) for one in found))
+        limits = tuple(tuple(map(float, one["limits"])) for one in found)
+        if any(
+            list(one) != sorted({*one}) or len(one) > MOST_LIMITS or not all(map(math.isfinite, one)) for one in limits
+        ):
+            raise ValueError("expected growing limits of bins")
+        bins = Bins(tuple(features.kinds), limits)
         counts = np.array([one["counts"] for one in found], np.float64)
         lengths = np.array(body["sample"]["lengths"], np.int64)
         rows = int(lengths.sum())
-        if counts.shape != (len(features), bins.width) or (lengths < 1).any() or rows * len(features) > 2 * MOST_CELLS:
-            raise ValueError("the counts or the lengths of the episodes do not fit")
+        if counts.shape != (len(features), bins.width) or (counts < 0).any() or (counts[bins.used == 0] > 0).any():
+            raise ValueError("the counts do not fit the bins")
+        if (
+            not len(lengths)
+            or (lengths < 1).any()
+            or rows * len(features) > 2 * MOST_CELLS
+            or (counts.sum(axis=1) < 1).any()
+        ):
+            raise ValueError("the lengths of the episodes do not fit")
         sample = _unpacked(body["sample"]["bins"], np.uint8, (rows, len(features)))
-        if sample.size and int(sample.max()) >= bins.width:
+        if int(sample.max()) >= bins.width or not bins.used[np.arange(len(features)), sample].all():
             raise ValueError("the sample has bins that do not exist")
         reward = body["reward"]
         return cls(
