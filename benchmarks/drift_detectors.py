@@ -81,16 +81,21 @@ def measure_detectors(
             rate = FALSE_ALARMS / MARGIN * (1.0 - SHARE) / len(STREAMS)
             some = [[standard(x, mean, std) for x in one] for one in calm[: max(1, round(share * count))]]
             parameter = strictest(make, grid, some, rate * length * len(some))
-            alarms, delay, begin, values = 0, [], time.process_time(), 0
             tests = max(2, round(share * count))
-            for number in range(tests):
+            quiet = [[standard(x, mean, std) for x in series(live, stream, number)] for number in range(tests)]
+            drifting = [
+                [standard(x, mean, std) for x in series(live, stream, 100 + number, length // 2)]
+                for number in range(tests)
+            ]
+            alarms, delay, begin, values = 0, [], time.process_time(), 0
+            for calm_one, changed in zip(quiet, drifting, strict=True):
                 detector = make(parameter)
-                for value in series(live, stream, number):
-                    detector.update(standard(value, mean, std))
+                for value in calm_one:
+                    detector.update(value)
                     alarms += detector.drift_detected
                 detector, first = make(parameter), None
-                for place, value in enumerate(series(live, stream, 100 + number, length // 2)):
-                    detector.update(standard(value, mean, std))
+                for place, value in enumerate(changed):
+                    detector.update(value)
                     values += 1
                     if detector.drift_detected and (place + 1) * BLOCK > length // 2:
                         first = (place + 1) * BLOCK - length // 2

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from seqel.monitoring import detectors, drift
-from seqel.monitoring.calibration import DECISIONS
+from seqel.monitoring.calibration import DECISIONS, distribution_thresholds
 from seqel.monitoring.collect import Decisions
 from seqel.monitoring.features import FeatureMap
 from seqel.spaces import ActionSpec, ObservationSpec
@@ -59,10 +58,14 @@ def batches(rows: NDArray[np.float64], size: int = 16) -> list[NDArray[np.float6
 @contextmanager
 def quick_calibration() -> Iterator[None]:
     """Let monitors calibrate their thresholds on a quarter of the calm decisions."""
-    whole = drift.distribution_thresholds
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detectors, "DECISIONS", detectors.DECISIONS // 8)
-        patch.setattr(drift, "distribution_thresholds", lambda *given: whole(*given, decisions=DECISIONS // 4))
+        patch.setattr("seqel.monitoring.detectors.DECISIONS", DECISIONS // 8)
+        patch.setattr(
+            "seqel.monitoring.drift.distribution_thresholds",
+            lambda reference, rate, windows: distribution_thresholds(
+                reference, rate, windows, decisions=DECISIONS // 4
+            ),
+        )
         yield
 
 

@@ -82,7 +82,7 @@ def test_the_table_is_renewed_until_it_is_stopped(
     monkeypatch.setattr(time, "sleep", wait)
     assert main(["monitor", service[0], "--every", "0.25", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["decisions"] == 4 and found["actions"] == {"right": 1.0, "left": 0.0}, "since the first look"
+    assert found["decisions"] == 4 and found["actions"] == {"right": 1.0, "left": 0.0}, "since the first answer"
 
 
 def test_a_service_that_does_not_answer(capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,7 +121,7 @@ def test_a_reference_from_play_and_a_report(copied: Path, tmp_path: Path, capsys
 
 def write_log(run: Path, path: Path, least: int) -> Path:
     """Log decisions of the agent, with the angle in another unit, and one line that is none."""
-    agent, env, lines, episode = seqel.Agent.load(run), gym.make("CartPole-v1"), [], 0
+    agent, env, lines, episode = seqel.Agent.load(run), gym.make("CartPole-v1"), list[str](), 0
     while len(lines) < least:
         seen, _ = env.reset(seed=500 + episode)
         state, reward, done, step = None, 0.0, False, 0
@@ -129,9 +129,9 @@ def write_log(run: Path, path: Path, least: int) -> Path:
             decision, state = agent.act(seen[None], state, reward=reward)
             action, q = int(decision.action[0]), float(decision.q.max())
             observed = (seen * [1, 1, 57.3, 1]).tolist()
-            seen, reward, terminated, truncated, _ = env.step(action)
-            done = terminated or truncated
-            one = DecisionRecord(1.796e9 + len(lines), f"s{episode}", step, "v1", observed, action, float(reward), q)
+            seen, gained, terminated, truncated, _ = env.step(action)
+            reward, done = float(gained), terminated or truncated
+            one = DecisionRecord(1.796e9 + len(lines), f"s{episode}", step, "v1", observed, action, reward, q)
             lines.append(one.to_json())
             step += 1
         episode += 1

@@ -18,7 +18,7 @@ from seqel.types import Episode
 from support import SPACE, network
 
 
-class Walk(gym.Env[Any, int]):
+class Walk(gym.Env[Any, Any]):
     """Numbers that depend on the seed and on the actions; the reward is the action, which counts from 2."""
 
     observation_space = SPACE
@@ -30,7 +30,7 @@ class Walk(gym.Env[Any, int]):
         self.left = 3 + int(self.np_random.integers(6))
         return self.state, {}
 
-    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.state = np.roll(self.state, 1) + np.float32(0.1) * np.float32(action - 3)
         self.left -= 1
         return self.state, float(action), self.left <= 0, False, {}

@@ -14,7 +14,8 @@ pytest.importorskip("prometheus_client")
 from prometheus_client.parser import text_string_to_metric_families
 
 from seqel.errors import MissingExtraError
-from seqel.monitoring.metrics import MOST_ACTIONS, MOST_LABELS, MOST_VERSIONS, OTHER, ServiceMetrics
+from seqel.monitoring.decision_counts import MOST_ACTIONS, MOST_VERSIONS, OTHER
+from seqel.monitoring.metrics import MOST_LABELS, ServiceMetrics
 
 
 def samples(metrics: ServiceMetrics) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:

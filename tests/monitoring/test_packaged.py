@@ -101,7 +101,8 @@ def test_a_missing_metric_would_be_noticed() -> None:
 
 
 def test_the_tests_cover_every_alert_both_ways() -> None:
-    fires, silent = set(), set()
+    fires: set[str] = set()
+    silent: set[str] = set()
     for test in yaml.safe_load(ALERT_TESTS.read_text())["tests"]:
         for one in test["alert_rule_test"]:
             (fires if one["exp_alerts"] else silent).add(one["alertname"])

@@ -15,7 +15,8 @@ import pytest
 from seqel.errors import CheckpointError, DataError
 from seqel.integrity import crc32
 from seqel.monitoring import reference as module
-from seqel.monitoring.reference import FILE, QUANTILES, FeatureSummary, Reference
+from seqel.monitoring.reference import FILE, Reference
+from seqel.monitoring.summary import QUANTILES, FeatureSummary
 from support_monitoring import FAST, NAMES, PERHAPS, decisions, feature_map
 
 

@@ -26,7 +26,7 @@ def logged(shift: float = 2.0) -> LoggedDecisions:
     rows[half:, FAST] += shift
     rows[::4, PERHAPS] = np.nan
     sessions = [f"s{n}" for n, length in enumerate(given.lengths.tolist()) for _ in range(length)]
-    times = 1.796e9 + np.arange(len(rows))
+    times = 1.796e9 + np.arange(float(len(rows)))
     return LoggedDecisions(rows, given.rewards, times, sessions, ["v1"] * half + ["v2"] * (len(rows) - half), 0, [])
 
 

@@ -1,8 +1,9 @@
 """Monitoring of a service: its metrics, a reference of what the agent was trained on, drift, alert rules and reports.
 
-metrics      what a service counts, in Prometheus's format
+metrics      what a service counts, in Prometheus's format; `decision_counts` its decisions
 features     the numbers by which decisions are watched
 bins         deciles, categories, and the population stability index
+summary      statistics of a feature
 reference    the distributions of training, in `reference.json`
 collect      the decisions that a reference is made of
 calibration  thresholds for a given rate of false alarms

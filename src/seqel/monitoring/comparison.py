@@ -10,7 +10,7 @@ import numpy as np
 from seqel.errors import DataError, MissingExtraError
 from seqel.monitoring.bins import psi, severity
 from seqel.monitoring.drift import DriftMonitor
-from seqel.monitoring.reference import FeatureSummary
+from seqel.monitoring.summary import FeatureSummary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,8 +8,8 @@ within the service a few decisions later, but not one that was there from the st
 standard deviations of calm blocks; its threshold is calibrated on calm streams. Differs: the textbook's threshold assumes
 independent values.
 
-Page-Hinkley was chosen by measurement (`benchmarks/drift_detectors.py`): at the same rate of false alarms it is faster than
-ADWIN and costs a hundredth of KSWIN.
+Page-Hinkley was chosen by measurement (`benchmarks/drift_detectors.py`): at the same rate of false alarms, ADWIN is as fast
+in the median but has longer worst cases, and KSWIN costs a hundred times as much and misses changes.
 """
 
 from __future__ import annotations

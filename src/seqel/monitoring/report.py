@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seqel.monitoring.comparison import Comparison, FeatureComparison
-    from seqel.monitoring.reference import FeatureSummary, Reference
+    from seqel.monitoring.reference import Reference
+    from seqel.monitoring.summary import FeatureSummary
 
 __all__ = ["report_page"]
 
