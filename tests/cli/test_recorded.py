@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seqel.agents.agent import Agent
-from seqel.cli.estimate import _sessions
+from seqel.cli.estimate import recorded_sessions
 from seqel.cli.main import main
 from seqel.datasets.dataset import load
 from seqel.datasets.encoding import Encoding
@@ -149,8 +149,8 @@ def test_held_out_sessions_stay_held_out_if_the_table_changes(folder: Path, caps
     trained = {table.sessions[row] for row in table.split(held["share"], held["seed"])[0]}
     more = (folder / "t.csv").read_text() + "".join(f"z{n},{s},c,{s}.0,left,0.0\n" for n in range(40) for s in range(3))
     (folder / "more.csv").write_text(more)
-    found, _ = _sessions(agent, (str(folder / "more.csv"),), None, False)
-    left, _ = _sessions(agent, (str(folder / "more.csv"),), None, True)
+    found, _ = recorded_sessions(agent, (str(folder / "more.csv"),), None, False)
+    left, _ = recorded_sessions(agent, (str(folder / "more.csv"),), None, True)
     whole = load(folder / "more.csv", schema)
     names = whole.only(whole.held_out_rows(held["share"], held["seed"])).sessions
     assert not trained & set(names) and len(names) == left.buffer.episodes < found.buffer.episodes

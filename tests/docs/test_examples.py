@@ -100,6 +100,7 @@ def test_every_public_name_is_in_the_api_reference() -> None:
         "seqel.evaluation",
         "seqel.explanation",
         "seqel.language",
+        "seqel.monitoring",
         "seqel.ope",
         "seqel.tasks.customers",
         "seqel.tasks.opinion",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 from seqel.cli.evaluate_arguments import Arguments
 
-__all__ = ["EXAMPLES", "SUMMARY", "Arguments", "results_table", "run"]
+__all__ = ["EXAMPLES", "SUMMARY", "Arguments", "environment_to_play", "results_table", "run"]
 
 SUMMARY = "Play greedy episodes on fresh seeds, or estimate from recorded sessions; returns with 95 % intervals."
 
@@ -61,7 +61,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         from seqel.cli import estimate
 
         return estimate.run(agent, folder, arguments, output)
-    env, make = _environment(folder, agent.info, arguments, output)
+    env, make = environment_to_play(folder, agent.info, arguments, output)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=output.progress, transient=True) as progress:
         task = progress.add_task("playing", total=arguments.episodes)
@@ -83,7 +83,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     return dataclasses.asdict(result)
 
 
-def _environment(folder: Path, info: AgentInfo, arguments: Arguments, output: Output) -> tuple[str, EnvMaker]:
+def environment_to_play(folder: Path, info: AgentInfo, arguments: Arguments, output: Output) -> tuple[str, EnvMaker]:
     """Return the environment to play: the argument, or what the run's config or the agent's description names."""
     from seqel.environments.named import require_plain, resolve_named
     from seqel.environments.resolve import resolve

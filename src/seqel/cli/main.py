@@ -29,6 +29,7 @@ COMMANDS = {
     "rank": "rank the items of a catalogue for users, from what they chose before",
     "watch": "read messages about companies as they come and give alerts",
     "serve": "serve an agent over HTTP, with sessions",
+    "monitor": "watch a service of an agent, describe what it was trained on, report drift",
     "settings": "every setting with its meaning, range and default, and what the presets change",
     "tasks": "the tasks that come with Seqel",
     "bench": "the speed of the parts on this machine",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from seqel.monitoring.features import Kind
 
-__all__ = ["LARGE", "MODERATE", "Bins", "psi", "severity"]
+__all__ = ["LARGE", "MODERATE", "Bins", "indices", "psi", "severity"]
 
 DECILES = 10
 FEW = 10  # distinct numbers that have a bin each
@@ -118,7 +119,7 @@ class Bins:
             return [*(f"{code:g}" for code in limits), "other"]
         if not limits:
             return ["all"]
-        inner = [f"{low:.4g} to {high:.4g}" for low, high in zip(limits[:-1], limits[1:], strict=True)]
+        inner = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(limits)]
         return [f"below {limits[0]:.4g}", *inner, f"from {limits[-1]:.4g}"]
 
 
@@ -143,6 +144,18 @@ def psi(
     empty = 1.0 - used  # bins that the feature does not have: 1 on both sides, which adds nothing
     found: NDArray[np.float64] = ((p - q) * np.log((p + empty) / (q + empty))).sum(axis=-1)
     return found
+
+
+def indices(
+    live: NDArray[np.float64], reference: NDArray[np.float64], used: NDArray[np.float64], episodes: float
+) -> NDArray[np.float64]:
+    """Return the population stability index by feature, and after these, of whether a value is missing: (..., 2 F).
+
+    The latter is calm where the values themselves vary much from session to session.
+    """
+    pairs = [np.stack([part[..., :-1].sum(axis=-1), part[..., -1]], axis=-1) for part in (live, reference)]
+    absent = psi(pairs[0], pairs[1], np.ones((len(used), 2)), episodes)
+    return np.concatenate([psi(live, reference, used, episodes), absent], axis=-1)
 
 
 def _edges(values: NDArray[np.float64]) -> tuple[float, ...]:

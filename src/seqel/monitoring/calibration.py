@@ -1,22 +1,21 @@
 """Thresholds for a given rate of false alarms, from calm streams that are drawn from the reference.
 
-Decisions of an episode are alike, so a window of 1,000 decisions says less than 1,000 independent ones. How much less depends on
-how many sessions take turns. Streams are therefore simulated: C sessions take turns, and each plays whole episodes of the
+Decisions of an episode are alike, so a window of 1,000 decisions says less than 1,000 independent ones; how much less depends
+on how many sessions take turns. Streams are therefore simulated: C sessions take turns, and each plays whole episodes of the
 reference, which are drawn with replacement. The reference is drawn again as well, because it is itself a finite sample (a
-bootstrap over episodes on both sides; Efron & Tibshirani 1993, chapter 8).
+bootstrap over episodes on both sides; Efron & Tibshirani 1993, chapter 8). Sessions are assumed to begin at different times.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seqel.monitoring.bins import psi
+from seqel.monitoring.bins import indices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CHECKS",
     "CONCURRENCY",
+    "DECISIONS",
     "WINDOWS",
-    "Surprise",
     "calm_rows",
     "calm_streams",
     "distribution_thresholds",
@@ -44,6 +43,7 @@ REPLICATES = 24  # simulated references, each with a stream of its own
 DECISIONS = 480_000  # simulated per level of concurrency, over all replicates
 CELLS = 60_000_000  # the same, times features: the most
 GRID = 400  # multiples that are tried
+SMALLEST = 0.005  # unit of indices that are nearly always smaller
 
 
 def calm_streams(
@@ -89,7 +89,8 @@ def distribution_thresholds(
     concurrency: Sequence[int] = CONCURRENCY,
     decisions: int = DECISIONS,
 ) -> NDArray[np.float64]:
-    """Return the thresholds of the population stability index, (levels of concurrency, windows, F).
+    """Return the thresholds of the population stability index, (levels of concurrency, windows, 2 F), of what
+    `indices` returns.
 
     Each feature has the same multiple of a high quantile of its own calm values; the multiple is the smallest with at most
     `rate` alarms per decision over all features and windows together. Fewer concurrent sessions never have a lower threshold.
@@ -107,8 +108,8 @@ def distribution_thresholds(
 
 
 def _threshold(series: list[NDArray[np.float64]], allowed: float) -> NDArray[np.float64]:
-    """Return thresholds by feature, (F,), that all of the series (checks, F) together rise above `allowed` times at most."""
-    scale = np.maximum(np.quantile(np.concatenate(series), 0.95, axis=0), 1e-9)
+    """Return thresholds, (2 F,), that all of the series (checks, 2 F) together rise above `allowed` times at most."""
+    scale = np.maximum(np.quantile(np.concatenate(series), 0.95, axis=0), SMALLEST)
     most = max(float((one / scale).max()) for one in series)
     grid = np.linspace(1.0, most * 1.02, GRID)
     alarms = sum(onsets(one / scale, grid) for one in series)
@@ -138,7 +139,7 @@ def onsets(values: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDAr
 def _indices(
     reference: Reference, rows: NDArray[np.int64], counts: NDArray[np.float64], windows: Sequence[int]
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield, for each window, the population stability indices at the checks of a stream, (checks, F).
+    """Yield, for each window, the population stability indices at the checks of a stream, (checks, 2 F).
 
     The first check of all windows is where the longest one is full.
     """
@@ -151,48 +152,4 @@ def _indices(
     for window in windows:
         ends = np.arange(longest // block, blocks + 1, window // CHECKS // block)
         live = (total[ends] - total[ends - window // block]).astype(np.float64)
-        yield psi(live, counts, bins.used, reference.effective_episodes)
-
-
-class Surprise:
-    """Scalar streams of decisions: `q_max`, and the mean over the features of -ln(share of the value's bin)."""
-
-    def __init__(self, reference: Reference) -> None:
-        bins, episodes = reference.bins, reference.effective_episodes
-        uniform = bins.used.sum(axis=1, keepdims=True)
-        totals = reference.counts.sum(axis=1, keepdims=True)
-        share = (episodes * reference.counts / totals + 0.5) / (episodes + 0.5 * uniform)
-        watched = reference.known.copy()
-        watched[reference.features.observed :] = False  # of the observation alone
-        self._table = np.where(watched[:, None], -np.log(share), 0.0) / max(1, int(watched.sum()))
-        self._features = np.arange(len(share))
-
-    def of(self, index: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Bins (R, F) -> (R,)."""
-        return np.asarray(self._table[self._features, index].sum(axis=1), np.float64)
-
-    @cached_property
-    def constant(self) -> bool:
-        """Whether nothing is observed that could be surprising."""
-        return not self._table.any()
-
-
-def strictest(
-    make: Callable[[float], Any], grid: Sequence[float], streams: Sequence[Sequence[float]], allowed: float
-) -> float:
-    """Return the first parameter of the grid, from the most to the least sensitive, with at most `allowed` alarms.
-
-    make(parameter): a detector of `river.drift`. The last parameter if none is calm enough.
-    """
-    for parameter in grid:
-        alarms = 0
-        for stream in streams:
-            detector = make(parameter)
-            for value in stream:
-                detector.update(value)
-                alarms += detector.drift_detected
-            if alarms > allowed:
-                break
-        if alarms <= allowed:
-            return parameter
-    return grid[-1]
+        yield indices(live, counts, bins.used, reference.effective_episodes)

@@ -3,7 +3,7 @@
 Two kinds of detector read every decision:
 
 * the population stability index of each feature, over sliding windows of several lengths;
-* sequential detectors of `river.drift` on scalar streams (`STREAMS`), which notice a sudden change within the service.
+* sequential detectors on two scalar streams (`detectors.py`), which notice a sudden change within the service sooner.
 
 Their thresholds are calibrated for a rate of false alarms over everything together (`calibration.py`), and not taken from the
 customary 0.1 and 0.25, which hold for no particular window or autocorrelation.
@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqel.errors import ConfigError
-from seqel.monitoring.bins import psi, severity
+from seqel.monitoring.bins import indices, severity
 from seqel.monitoring.calibration import CHECKS, CONCURRENCY, WINDOWS, distribution_thresholds
+from seqel.monitoring.detectors import StreamDetectors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
 
     from seqel.monitoring.reference import Reference
 
-__all__ = ["FALSE_ALARMS", "Drift", "DriftMonitor"]
+__all__ = ["FALSE_ALARMS", "MARGIN", "SHARE", "Drift", "DriftMonitor"]
 
 FALSE_ALARMS = 1e-4  # per decision, over all features
+SHARE = 0.6  # of the false alarms that are for the indices; the others are for the sequential detectors
 MARGIN = 3.0  # thresholds are set for this many times fewer false alarms, because calm streams are simulated
 FLOOR = 0.02  # a smaller index is of no practical importance, however certain
 RELEASE = 0.5  # an alarm ends where the index has fallen below this share of its threshold
@@ -46,13 +48,14 @@ class Drift:
     threshold: float
     decision: int  # how many decisions had been seen
     window: int  # of so many decisions; 0: a sequential detector
-    severity: str  # "small", "moderate", "large", by the customary limits 0.1 and 0.25; "" of a sequential detector
+    kind: str  # "small", "moderate" or "large" by the customary limits 0.1 and 0.25; "missing values"; "change of mean"
 
     def __str__(self) -> str:
         if not self.window:
             return f"{self.feature}: its mean has changed (now {self.statistic:+.2g} standard deviations)"
+        what = self.kind if self.kind == "missing values" else f"{self.kind} drift"
         return (
-            f"{self.feature}: {self.severity} drift, PSI {self.statistic:.3g} above {self.threshold:.3g} over the last "
+            f"{self.feature}: {what}, PSI {self.statistic:.3g} above {self.threshold:.3g} over the last "
             f"{self.window:,} decisions"
         )
 
@@ -64,13 +67,19 @@ class DriftMonitor:
         reference: of the agent in service.
         false_alarms: per decision, over all features together.
         windows: lengths in decisions, multiples of the first one, which is a multiple of 20.
+        streams: whether to run the sequential detectors, which need river.
 
     Raises:
         ConfigError: the rate or the windows make no sense. MissingExtraError: river is not installed.
     """
 
     def __init__(
-        self, reference: Reference, *, false_alarms: float = FALSE_ALARMS, windows: Sequence[int] = WINDOWS
+        self,
+        reference: Reference,
+        *,
+        false_alarms: float = FALSE_ALARMS,
+        windows: Sequence[int] = WINDOWS,
+        streams: bool = True,
     ) -> None:
         first = windows[0] if windows else 0
         if (
@@ -86,40 +95,39 @@ class DriftMonitor:
             raise ConfigError(f"false_alarms: expected a rate per decision between 0 and 1, got {false_alarms}")
         self.reference, self.windows = reference, tuple(windows)
         bins = reference.bins
-        self.thresholds = np.maximum(distribution_thresholds(reference, false_alarms / MARGIN, windows), FLOOR)
-        self.thresholds[:, :, ~reference.known] = np.inf
+        rate = false_alarms / MARGIN
+        self._streams = StreamDetectors(reference, (1.0 - SHARE) * rate) if streams else None
+        self.thresholds = np.maximum(distribution_thresholds(reference, SHARE * rate, windows), FLOOR)
+        self.thresholds[:, :, np.tile(~reference.known, 2)] = np.inf
         self._used, self._episodes = bins.used, reference.effective_episodes
         features = len(reference.names)
         self._offset = (np.arange(features) * bins.width).astype(np.intp)
         self._ring = np.zeros((max(windows), features), np.uint8)
         self._counts = np.zeros((len(windows), features * bins.width), np.int64)
         self._next = [one // CHECKS for one in windows]  # the decision of the next check
-        self._active = np.zeros((len(windows), features), bool)
-        self._psi = np.full((len(windows), features), np.nan)
-        self._sessions = 1.0
+        self._active = np.zeros((len(windows), 2 * features), bool)
+        self._psi = np.full(features, np.nan)
+        self._sessions = 0.0  # moving average; 0: no batch yet
+        self._level = 0  # of `CONCURRENCY`
         self.seen = 0
 
     # -- state -----------------------------------------------------------------------------------------------------------
 
     @property
     def psi(self) -> dict[str, float]:
-        """The population stability index of each feature over the shortest window that is full; NaN before."""
-        return dict(zip(self.reference.names, self._psi[0].tolist(), strict=True))
+        """The population stability index of each feature over the shortest window; NaN before it is full."""
+        return dict(zip(self.reference.names, self._psi.tolist(), strict=True))
 
     @property
     def drifting(self) -> list[str]:
         """The features with an alarm that has not ended."""
-        found = self._active.any(axis=0)
+        found: list[bool] = np.any(self._active.reshape(-1, len(self.reference.names)), axis=0).tolist()
         return [name for name, one in zip(self.reference.names, found, strict=True) if one]
 
     @property
     def concurrency(self) -> int:
         """For how many concurrent sessions the thresholds hold that are used now."""
         return CONCURRENCY[self._level]
-
-    @property
-    def _level(self) -> int:
-        return int(np.searchsorted(CONCURRENCY, self._sessions + 1e-9, side="right")) - 1
 
     # -- decisions -------------------------------------------------------------------------------------------------------
 
@@ -147,8 +155,13 @@ class DriftMonitor:
         shortest = self.windows[0] // CHECKS
         for start in range(0, len(rows), shortest):  # a large batch is read in parts, each up to a check
             part = rows[start : start + shortest]
-            self._sessions += 0.01 * ((len(rows) if sessions is None else max(1, sessions)) - self._sessions)
+            self._follow(len(rows) if sessions is None else max(1, sessions))
             index = self.reference.bins.index(part)
+            if self._streams is not None:
+                found += [
+                    Drift(one.stream, one.value, one.threshold, self.seen + len(part), 0, "change of mean")
+                    for one in self._streams.update(index, part[:, -1], self._level)
+                ]
             self._push(index)
             for place, window in enumerate(self.windows):
                 if self.seen >= self._next[place]:
@@ -156,6 +169,16 @@ class DriftMonitor:
                     if self.seen >= window:
                         found += self._check(place)
         return found
+
+    def _follow(self, sessions: int) -> None:
+        """Adapt the level of concurrency; it falls only where there are clearly fewer sessions."""
+        self._sessions = float(sessions) if not self._sessions else 0.99 * self._sessions + 0.01 * sessions
+        level = self._level
+        while level + 1 < len(CONCURRENCY) and self._sessions >= CONCURRENCY[level + 1] - 1e-6:
+            level += 1
+        while level and self._sessions < 0.8 * CONCURRENCY[level]:
+            level -= 1
+        self._level = level
 
     def _push(self, index: NDArray[np.uint8]) -> None:
         """Add the bins of R decisions, (R, F), to the windows, and remove those that leave them."""
@@ -181,17 +204,19 @@ class DriftMonitor:
     def _check(self, place: int) -> list[Drift]:
         reference = self.reference
         live = self._counts[place].reshape(len(self._offset), -1).astype(np.float64)
-        values = psi(live, reference.counts, self._used, self._episodes)
+        values = indices(live, reference.counts, self._used, self._episodes)
         thresholds = self.thresholds[self._level, place]
         above = values > thresholds
         elsewhere = self._active.any(axis=0)  # another window has reported it
         new = above & ~elsewhere
-        self._psi[place] = values
+        features = len(reference.names)
+        if not place:
+            self._psi = values[:features]
         self._active[place] = above | (self._active[place] & (values > RELEASE * thresholds))
         return [
             Drift(
-                reference.names[one], float(values[one]), float(thresholds[one]), self.seen, self.windows[place],
-                severity(float(values[one])),
+                reference.names[one % features], float(values[one]), float(thresholds[one]), self.seen, self.windows[place],
+                "missing values" if one >= features else severity(float(values[one])),
             )
             for one in np.flatnonzero(new).tolist()
         ]  # fmt: skip

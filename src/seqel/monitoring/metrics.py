@@ -7,28 +7,23 @@ for counters. Every label has a bounded number of values. Methods may be called 
 from __future__ import annotations
 
 import math
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from seqel.extras import require
+from seqel.monitoring.decision_counts import OTHER, DecisionCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike, NDArray
-    from prometheus_client.metrics_core import Metric
+    from numpy.typing import ArrayLike
 
-__all__ = ["CONTENT_TYPE", "MOST_ACTIONS", "MOST_LABELS", "OTHER", "ServiceMetrics"]
+__all__ = ["CONTENT_TYPE", "MOST_LABELS", "ServiceMetrics"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # of what `render` returns
-MOST_ACTIONS = 50  # actions with a label of their own
-MOST_VERSIONS = 5  # versions of the agent whose decisions are kept, the newest ones
 MOST_LABELS = 300  # values of any other label
-OTHER = "other"  # the label of the values beyond these limits
-CODES = 4096  # actions are counted by their codes up to here, and by sorting above
 
 LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # of a batch
@@ -85,7 +80,7 @@ class ServiceMetrics:
         for reason in ("closed", "expired", "evicted"):  # so that their rates are known from the start
             self._closed.labels(reason)
         ProcessCollector(registry=registry)
-        self._decisions = _Decisions(actions, start)
+        self._decisions = DecisionCounts(actions, start)
         registry.register(self._decisions)
         self._labels: dict[str, set[str]] = {}
 
@@ -156,12 +151,17 @@ class ServiceMetrics:
 
     # -- drift -----------------------------------------------------------------------------------------------------------
 
-    def reference(self, q_low: float, q_high: float, top_action_share: float) -> None:
-        """Set what the alert rules compare with: see `Reference.q_range` and `Reference.top_action_share`."""
+    def reference(self, q_low: float, q_high: float, top_action_share: float, features: Sequence[str] = ()) -> None:
+        """Set what the alert rules compare with: see `Reference.q_range` and `Reference.top_action_share`.
+
+        features: those that are watched; their counts of drifts begin at 0, so that the first one is seen as an increase.
+        """
         if math.isfinite(q_low) and math.isfinite(q_high):
             self._reference_q.labels("low").set(q_low)
             self._reference_q.labels("high").set(q_high)
         self._reference_top.set(top_action_share)
+        for feature in features:
+            self._detected.labels(self._bounded("feature", feature))
 
     def drift(self, feature: str, psi: float) -> None:
         """Set the population stability index of a feature."""
@@ -188,119 +188,3 @@ class ServiceMetrics:
             return OTHER
         known.add(value)
         return value
-
-
-class _Decisions:
-    """Counts of actions, and sums of values: updated by whole arrays, which the client's own counters cannot do."""
-
-    def __init__(self, names: Sequence[str] | None, start: int) -> None:
-        self._names, self._start = names, start
-        self._lock = threading.Lock()
-        self._made: dict[str, int] = {}  # version -> decisions
-        self._counts: dict[str, dict[str, int]] = {}  # version -> label of an action -> decisions
-        self._labels: dict[tuple[int, int], str] = {}  # (dimension, action) -> its label
-        self._sums = {"q_max": [0, 0.0], "q_spread": [0, 0.0], "reward": [0, 0.0]}  # count, sum
-        self._unusable = 0
-        self._version: str | None = None
-
-    def add(self, version: str, actions: NDArray[Any], q_max: NDArray[Any], q_spread: NDArray[Any]) -> None:
-        with self._lock:
-            counts = self._counts.get(version)
-            if counts is None:
-                counts = self._of_version(version)
-            self._made[version] += len(q_max)
-            if actions.ndim < 2:
-                self._count(counts, actions.reshape(-1), 0)
-            else:
-                for dimension in range(actions.shape[1]):
-                    self._count(counts, actions[:, dimension], dimension, several=True)
-            self._sum("q_max", q_max)
-            self._sum("q_spread", q_spread)
-
-    def reward(self, reward: NDArray[np.float64]) -> None:
-        with self._lock:
-            self._sum("reward", reward)
-
-    def use(self, version: str) -> bool:
-        """Set the version in service. Returns whether it replaces another one."""
-        with self._lock:
-            replaced = self._version is not None and self._version != version
-            self._version = version
-            if version not in self._counts:
-                self._of_version(version)
-            return replaced
-
-    def _of_version(self, version: str) -> dict[str, int]:
-        self._counts[version], self._made[version] = {}, 0
-        while len(self._counts) > MOST_VERSIONS:
-            oldest = next(iter(self._counts))
-            del self._counts[oldest], self._made[oldest]
-        return self._counts[version]
-
-    def _count(self, counts: dict[str, int], actions: NDArray[Any], dimension: int, several: bool = False) -> None:
-        if not actions.size:
-            return
-        if actions.min() >= 0 and actions.max() < CODES:
-            found = np.bincount(actions)
-            codes = found.nonzero()[0]
-            number = found[codes]
-        else:
-            codes, number = np.unique(actions, return_counts=True)
-        for code, many in zip(codes.tolist(), number.tolist(), strict=True):
-            label = self._labels.get((dimension, code))
-            if label is None:
-                label = self._label(dimension, code, several)
-            counts[label] = counts.get(label, 0) + many
-
-    def _label(self, dimension: int, code: int, several: bool) -> str:
-        if len(self._labels) >= MOST_ACTIONS:
-            return OTHER
-        place = code - self._start
-        named = self._names is not None and not several and 0 <= place < len(self._names)
-        label = self._names[place] if named and self._names is not None else str(code)
-        label = self._labels[dimension, code] = f"{dimension}:{label}" if several else label
-        return label
-
-    def _sum(self, name: str, values: NDArray[Any]) -> None:
-        one = self._sums[name]
-        total = float(values.sum(dtype=np.float64))
-        count = values.size
-        if not math.isfinite(total):
-            usable = values[np.isfinite(values)]
-            self._unusable += values.size - usable.size
-            total, count = float(usable.sum(dtype=np.float64)), usable.size
-        one[0] += count
-        one[1] += total
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the metric families, for the registry."""
-        from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
-
-        with self._lock:
-            made, counts = dict(self._made), {version: dict(found) for version, found in self._counts.items()}
-            sums = {name: tuple(one) for name, one in self._sums.items()}
-            unusable, version = self._unusable, self._version
-        decided = CounterMetricFamily("seqel_decisions", "decisions", labels=["version"])
-        taken = CounterMetricFamily("seqel_actions", "decisions, by the chosen action", labels=["version", "action"])
-        for one, found in counts.items():
-            decided.add_metric([one], made[one])
-            for action, many in found.items():
-                taken.add_metric([one, action], many)
-        yield decided
-        yield taken
-        says = {
-            "q_max": "score of the chosen action",
-            "q_spread": "by how much the chosen action's score is above another one's",
-            "reward": "rewards that were reported",
-        }
-        for name, text in says.items():
-            yield SummaryMetricFamily(f"seqel_{name}", text, count_value=int(sums[name][0]), sum_value=sums[name][1])
-        yield CounterMetricFamily("seqel_values_not_finite", "scores and rewards that were not finite", value=unusable)
-        info = GaugeMetricFamily("seqel_agent_info", "1 for the agent in service", labels=["version"])
-        if version is not None:
-            info.add_metric([version], 1)
-        yield info
-
-    def describe(self) -> Iterator[Metric]:
-        """Yield the families without samples, so that the registry knows their names."""
-        return self.collect()

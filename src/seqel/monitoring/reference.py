@@ -20,40 +20,21 @@ from seqel.errors import CheckpointError, DataError
 from seqel.integrity import crc32, require_own, too_large
 from seqel.monitoring.bins import Bins
 from seqel.monitoring.features import Q_MAX, FeatureMap
+from seqel.monitoring.summary import QUANTILES, FeatureSummary
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.storage import atomic_write
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FILE", "FeatureSummary", "Reference"]
+__all__ = ["FILE", "Reference"]
 
 FILE = "reference.json"
 FORMAT, VERSION = "seqel-reference", 1
 LIMIT = 64 << 20  # bytes of the file
 MOST_CELLS = 4_000_000  # of the sample: decisions times features
 MOST_DECISIONS = 100_000  # of the sample
-QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureSummary:
-    """Statistics of one feature. Those of values are NaN where none is known."""
-
-    missing: float  # share of decisions without a value
-    mean: float
-    std: float
-    quantiles: tuple[float, ...]  # at `QUANTILES`
-
-    @classmethod
-    def of(cls, column: NDArray[np.float64]) -> FeatureSummary:
-        """Compute them from a column (N,), in which NaN is a missing value."""
-        known = column[np.isfinite(column)]
-        missing = float(1.0 - known.size / max(column.size, 1))
-        if not known.size:
-            return cls(missing, math.nan, math.nan, (math.nan,) * len(QUANTILES))
-        quantiles = tuple(float(one) for one in np.quantile(known, QUANTILES))
-        return cls(missing, float(known.mean()), float(known.std()), quantiles)
+MOST_LIMITS = 64  # of the bins of a feature
 
 
 @dataclass(frozen=True)
@@ -184,11 +165,11 @@ class Reference:
                     "kind": self.bins.kinds[place],
                     "limits": list(self.bins.limits[place]),
                     "counts": [int(one) for one in self.counts[place]],
-                    **_plain(self.summaries[place]),
+                    **self.summaries[place].to_json(),
                 }
                 for place, name in enumerate(self.names)
             ],
-            "reward": None if self.reward is None else _plain(self.reward),
+            "reward": None if self.reward is None else self.reward.to_json(),
             "sample": {
                 "lengths": self.lengths.tolist(), "bins": _packed(self.sample), "q_max": _packed(self.values),
             },
@@ -233,18 +214,30 @@ class Reference:
         if len(found) != len(features) or [one["kind"] for one in found] != features.kinds:
             raise ValueError(f"expected {len(features)} features, as the spaces have, got others")
         features.names = [str(one["name"]) for one in found]
-        bins = Bins(tuple(features.kinds), tuple(tuple(map(float, one["limits"])) for one in found))
+        limits = tuple(tuple(map(float, one["limits"])) for one in found)
+        if any(
+            list(one) != sorted({*one}) or len(one) > MOST_LIMITS or not all(map(math.isfinite, one)) for one in limits
+        ):
+            raise ValueError("expected growing limits of bins")
+        bins = Bins(tuple(features.kinds), limits)
         counts = np.array([one["counts"] for one in found], np.float64)
         lengths = np.array(body["sample"]["lengths"], np.int64)
         rows = int(lengths.sum())
-        if counts.shape != (len(features), bins.width) or (lengths < 1).any() or rows * len(features) > 2 * MOST_CELLS:
-            raise ValueError("the counts or the lengths of the episodes do not fit")
+        if counts.shape != (len(features), bins.width) or (counts < 0).any() or (counts[bins.used == 0] > 0).any():
+            raise ValueError("the counts do not fit the bins")
+        if (
+            not len(lengths)
+            or (lengths < 1).any()
+            or rows * len(features) > 2 * MOST_CELLS
+            or (counts.sum(axis=1) < 1).any()
+        ):
+            raise ValueError("the lengths of the episodes do not fit")
         sample = _unpacked(body["sample"]["bins"], np.uint8, (rows, len(features)))
-        if sample.size and int(sample.max()) >= bins.width:
+        if int(sample.max()) >= bins.width or not bins.used[np.arange(len(features)), sample].all():
             raise ValueError("the sample has bins that do not exist")
-        reward = body["reward"]
+        reward = None if body["reward"] is None else FeatureSummary.from_json(body["reward"])
         return cls(
-            features, bins, counts, tuple(map(_summary, found)), None if reward is None else _summary(reward), sample,
+            features, bins, counts, tuple(map(FeatureSummary.from_json, found)), reward, sample,
             _unpacked(body["sample"]["q_max"], np.float32, (rows,)), lengths, int(body["episodes"]),
             int(body["decisions"]), dict(body["made"]),
         )  # fmt: skip
@@ -266,27 +259,6 @@ def _some_episodes(lengths: NDArray[np.int64], most: int, seed: int) -> tuple[ND
     size = np.minimum(lengths[chosen], most)
     rows = np.repeat(begin[chosen] - (np.cumsum(size) - size), size) + np.arange(int(size.sum()))
     return rows, size
-
-
-def _plain(summary: FeatureSummary) -> dict[str, Any]:
-    return {
-        name: [_finite(one) for one in value] if isinstance(value, tuple) else _finite(value)
-        for name, value in asdict(summary).items()
-    }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _summary(found: dict[str, Any]) -> FeatureSummary:
-    def number(value: Any) -> float:
-        return math.nan if value is None else float(value)
-
-    quantiles = tuple(map(number, found["quantiles"]))
-    if len(quantiles) != len(QUANTILES):
-        raise ValueError(f"expected {len(QUANTILES)} quantiles, got {len(quantiles)}")
-    return FeatureSummary(number(found["missing"]), number(found["mean"]), number(found["std"]), quantiles)
 
 
 def _packed(array: NDArray[Any]) -> str:
