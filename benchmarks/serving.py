@@ -113,7 +113,7 @@ def load(kind: str, sessions: int, seconds: float) -> dict[str, Any]:
 def bare(model: Path, rows: int, seconds: float) -> dict[str, Any]:
     """Return how many rows per second the bare session decides, this process being on core 0."""
     sys.path.insert(0, str(PEERS))
-    from model import Model
+    from model import Model  # type: ignore[import-not-found]
 
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {0})

@@ -197,7 +197,7 @@ def test_a_repeated_step_gets_the_same_answer_and_counts_once(pair: Any) -> None
         store = MemoryStore(10, 60.0)
         batcher = batcher_of(TorchBackend(pair.agent, 2), store)
         await store.create("/one", "a")
-        answers = []
+        answers: list[bytes] = []
         for number in (0, 0, 1, 1, 1):
             seen = np.random.default_rng(len(answers)).standard_normal(3)  # what is repeated is not read again
             answers.append(await batcher.decide(step_of(batcher, "/one", seen, 0.0, number=number)))

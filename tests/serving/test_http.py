@@ -166,7 +166,7 @@ def test_a_rate_is_a_token_bucket() -> None:
         rates.spend("a")
 
 
-def test_a_client_above_its_rate_is_told_when_to_come_back(pair: Any) -> None:
+def test_a_client_above_its_rate_learns_when_to_come_back(pair: Any) -> None:
     with client_of(TorchBackend(pair.agent, 8), rate=1.0) as client:
         assert client.get("/v1/agents").status_code == 200
         refused = client.get("/v1/agents")

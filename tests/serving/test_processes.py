@@ -184,6 +184,30 @@ def test_the_commands_that_are_printed_work(run: Path, tmp_path: Path) -> None:
         assert errors.rstrip().endswith("stopped")
 
 
+def test_the_request_of_the_readme_works(tmp_path: Path) -> None:
+    """An agent of the demo's task decides when the README's command is sent."""
+    import torch
+
+    import seqel.tasks  # registers the demo's task
+    from seqel.agents.agent import Agent
+    from seqel.environments.resolve import resolve
+    from seqel.networks.config import NetworkConfig
+    from seqel.networks.qnetwork import QNetwork
+    from seqel.spaces import ActionSpec, ObservationSpec
+
+    assert seqel.tasks
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    command = re.search(r"^curl -X POST http://127\.0\.0\.1:8000(/\S+) -d '(.+)'$", readme, re.MULTILINE)
+    assert command is not None
+    env = resolve("seqel/TMaze50-v0")()
+    torch.manual_seed(0)
+    spec, actions = ObservationSpec.from_space(env.observation_space), ActionSpec.from_space(env.action_space)
+    folder = Agent(QNetwork(NetworkConfig(width=16, heads=2, context=8), spec, actions)).save(tmp_path / "agent")
+    with replicas(folder, 1, "--backend", "torch") as (replica,):
+        found = httpx.post(f"{replica.url}{command[1]}", content=command[2])
+        assert found.status_code == 200 and found.json()["step"] == 0, found.text
+
+
 def test_an_agent_is_loaded_again_on_a_hangup(pair: Any, run: Path, tmp_path: Path) -> None:
     import torch
 

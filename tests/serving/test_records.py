@@ -24,9 +24,9 @@ def test_records_come_back_as_they_were() -> None:
         records.append(record.tobytes())
     found = form.join(records)
     np.testing.assert_array_equal(found["action"], [[0, 0], [1, 1], [2, 0]])
-    np.testing.assert_array_equal(found["previous_reward"], np.float32([0, 0.5, 1]))
+    np.testing.assert_array_equal(found["previous_reward"], np.array([0, 0.5, 1], np.float32))
     observed = form.observation(found)
-    np.testing.assert_array_equal(observed["place"], np.float32([[0, 0], [0.25, -0.25], [0.5, -0.5]]))
+    np.testing.assert_array_equal(observed["place"], np.array([[0, 0], [0.25, -0.25], [0.5, -0.5]], np.float32))
     assert observed["room"].ravel().tolist() == [0, 1, 2]
     assert {path: leaf.dtype for path, leaf in observed.items()} == {
         path: dtype for path, (_, dtype) in spec.storage.items()

@@ -126,12 +126,13 @@ def test_many_steps_in_one_request(pair: Any) -> None:
     seen = [0.1, 0.2, 0.3]
 
     async def body() -> None:
+        wrong: Any
         await service.create("one")
         await service.create("two")
         found = await service.act_many(
             [
                 {"session": "one", "observation": seen},
-                {"session": "nobody", "observation": seen},
+                {"session": "unknown", "observation": seen},
                 {"session": "two", "observation": "text"},
                 {"observation": seen},
                 7,

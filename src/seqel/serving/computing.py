@@ -19,7 +19,7 @@ __all__ = ["Computer", "Observer", "Ready", "Step"]
 
 
 class Observer(Protocol):
-    """What is told of every batch, for metrics."""
+    """Sees every batch, for metrics."""
 
     def batch(self, rows: int, seconds: float) -> None:
         """Count a batch of rows."""

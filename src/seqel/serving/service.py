@@ -146,7 +146,7 @@ class Service(Versions):
         return {"session": session, "step": number, "reward": earned, "will_be_read": read}
 
     async def timeline(self, session: str, owner: str = "") -> dict[str, Any]:
-        """Return the latest steps of a session: what was seen, done and earned."""
+        """Return the latest steps of a session: observations, actions and rewards."""
         session = f"{owner}/{session}"
         (held,) = await self._stored(self.store.read([Wanted(session)]))
         return self._timeline(session, held)

@@ -137,7 +137,7 @@ class Gate:
 
 
 def error_body(error: BaseException, request: str) -> tuple[int, bytes, float | None]:
-    """Return status, JSON and the time after which to try again. Of a fault, only the request's id is told."""
+    """Return status, JSON and the time after which to try again. A fault is shown as the request's id alone."""
     if isinstance(error, RequestError):
         status, kind, message = error.status, type(error).__name__, str(error)
     elif isinstance(error, SeqelError):

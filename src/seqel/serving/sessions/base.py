@@ -2,7 +2,7 @@
 
 A store decides the order of a session's steps: `append` adds a step only if its number is the next one, so of two
 processes that serve the same session at once, one succeeds and the other reads again. Of each session, the latest `keep`
-records are kept, which is as far as its agent can look back; the number of steps goes on counting.
+records are kept, which is as far as its agent can look back; all steps are counted.
 """
 
 from __future__ import annotations

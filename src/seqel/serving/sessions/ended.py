@@ -1,4 +1,4 @@
-"""What clients are told of sessions: their names without their owners, and why they are not open."""
+"""Sessions as clients know them: their names without their owners, and why they are not open."""
 
 from __future__ import annotations
 
