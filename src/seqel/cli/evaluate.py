@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from seqel.cli.arguments import values
+from seqel.cli.arguments import NamesEnvironment, values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +83,9 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     return dataclasses.asdict(result)
 
 
-def environment_to_play(folder: Path, info: AgentInfo, arguments: Arguments, output: Output) -> tuple[str, EnvMaker]:
+def environment_to_play(
+    folder: Path, info: AgentInfo, arguments: NamesEnvironment, output: Output
+) -> tuple[str, EnvMaker]:
     """Return the environment to play: the argument, or what the run's config or the agent's description names."""
     from seqel.environments.named import require_plain, resolve_named
     from seqel.environments.resolve import resolve

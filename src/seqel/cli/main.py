@@ -28,6 +28,7 @@ COMMANDS = {
     "chat": "talk to an agent that was trained on recorded dialogues",
     "rank": "rank the items of a catalogue for users, from what they chose before",
     "watch": "read messages about companies as they come and give alerts",
+    "export": "export an agent to one ONNX file, and compare it with the agent",
     "serve": "serve an agent over HTTP, with sessions",
     "monitor": "watch a service of an agent, describe what it was trained on, report drift",
     "settings": "every setting with its meaning, range and default, and what the presets change",
