@@ -21,7 +21,7 @@ __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 SUMMARY = "Export an agent to one ONNX file, which acts without torch, and compare it with the agent."
 
 EXAMPLES = """
-The file has the acting step, the spaces, vocabularies and context, the versions of the programs that wrote it, and a checksum.
+The file has the acting step, spaces, vocabularies and context, the versions of what wrote it, and a checksum.
 `seqel.deployment.ExportedAgent` acts from it like the agent, and `seqel serve FILE.onnx` serves it.
 
 Both play the same episodes, and the file is kept only if their scores are equal but for rounding. The environment is that of

@@ -63,7 +63,7 @@ def compare_export(agent: Agent, exported: ExportedAgent, episodes: Sequence[Epi
 
 
 def random_episodes(agent: Agent, count: int, seed: int = 0) -> list[EpisodeTrace]:
-    """Return episodes of random observations and actions, each three times as long as the context: if there is no environment."""
+    """Return episodes of random observations and actions, three times as long as the context, for want of an environment."""
     rng, spec, actions = np.random.default_rng(seed), agent.observation_spec, agent.action_spec
     steps = min(200, 3 * agent.network.config.context)
     found = []
@@ -88,7 +88,8 @@ def _random(leaf: Leaf, steps: int, rng: np.random.Generator) -> NDArray[Any]:
     if dtype.kind == "b":
         return rng.random(shape) < 0.5
     if leaf.sizes and leaf.kind == "categories" and len(leaf.sizes) == leaf.shape[-1]:
-        return (rng.random(shape) * np.array(leaf.sizes)).astype(dtype)
+        codes: NDArray[Any] = (rng.random(shape) * np.array(leaf.sizes)).astype(dtype)
+        return codes
     most = min(leaf.sizes) if leaf.sizes else 1 + min(255, int(np.iinfo(dtype).max))
     drawn: NDArray[Any] = rng.integers(0, most, shape).astype(dtype)
     return drawn
