@@ -157,6 +157,7 @@ BOMB = base64.b64encode(zlib.compress(bytes(50_000_000))).decode()
         set_in("features", 1, "limits", value=[0.0, 2.0, 1.0]),
         set_in("features", 1, "counts", value=[1]),
         set_in("features", 1, "counts", value=[-1] * 13),
+        set_in("features", 0, "counts", 8, value=5),
         set_in("features", 1, "quantiles", value=[1]),
         set_in("observation", value=[{"path": "x"}]),
         set_in("action", value={"sizes": "many", "start": [0]}),

@@ -9,7 +9,7 @@ standard deviations of calm blocks; its threshold is calibrated on calm streams.
 independent values.
 
 Page-Hinkley was chosen by measurement (`benchmarks/drift_detectors.py`): at the same rate of false alarms, ADWIN is as fast
-in the median but has longer worst cases, and KSWIN costs a hundred times as much and misses changes.
+in the median but has longer worst cases, and KSWIN costs hundreds of times as much and misses changes.
 """
 
 from __future__ import annotations

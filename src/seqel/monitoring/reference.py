@@ -10,7 +10,7 @@ import base64
 import json
 import math
 import zlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -241,10 +241,6 @@ class Reference:
             _unpacked(body["sample"]["q_max"], np.float32, (rows,)), lengths, int(body["episodes"]),
             int(body["decisions"]), dict(body["made"]),
         )  # fmt: skip
-
-    def with_made(self, **more: Any) -> Reference:
-        """Return the reference with more said about what it was made from."""
-        return replace(self, made=self.made | more)
 
 
 def _some_episodes(lengths: NDArray[np.int64], most: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

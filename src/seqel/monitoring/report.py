@@ -36,6 +36,7 @@ svg rect.then { fill: var(--soft); opacity: 0.55; } .large { color: #b3413a; fon
 .moderate { color: #a06a00; font-weight: 600; } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 .key { display: inline-block; width: 0.8rem; height: 0.8rem; border-radius: 2px; background: var(--bar); }
 .key.then { background: var(--soft); opacity: 0.55; } .wide { overflow-x: auto; } td.course { letter-spacing: -0.05em; }
+.wide td:first-child { min-width: 9rem; }
 """
 
 
