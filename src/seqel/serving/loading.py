@@ -60,6 +60,7 @@ def load_served(
         version, made, service.store, observer, most=config.batch, queue=config.queue,
         adopt=lambda other: service.adopts(version, other),
     )  # fmt: skip
+    observer.sessions = lambda: len(batcher.slots)
     return Served(version, made, batcher, agent, str(path))
 
 
@@ -172,5 +173,7 @@ def _drift(path: Path, service: Service) -> DriftMonitor | None:
     folder = path if path.is_dir() else path.parent
     for place in (folder, folder.parent):
         if (place / REFERENCE).is_file():
-            return DriftMonitor(Reference.load(place / REFERENCE))
+            reference = Reference.load(place / REFERENCE)
+            service.metrics.reference(*reference.q_range, reference.top_action_share, reference.names)
+            return DriftMonitor(reference)
     return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from seqel.monitoring.metrics import ServiceMetrics
 from seqel.serving.records import StepFormat
 
 __all__ = ["DecisionLog", "Observing"]
+
+
+REPORTED = 256  # decisions between two reports of the indices of drift
 
 
 class DecisionLog:
@@ -63,6 +67,8 @@ class Observing:
         log: DecisionLog | None = None,
     ) -> None:
         self.metrics, self.form, self.drift, self.log = metrics, form, drift, log
+        self.sessions: Callable[[], int] = lambda: 1  # that take turns; it decides the thresholds of drift
+        self._decisions = 0  # since the indices were reported
 
     def batch(self, rows: int, seconds: float) -> None:
         """Count a batch."""
@@ -92,5 +98,12 @@ class Observing:
 
     def _watch(self, records: NDArray[np.void], actions: NDArray[Any], best: NDArray[np.float32]) -> None:
         assert self.drift is not None
-        for found in self.drift.update(self.form.observation(records), actions, best):
+        sessions = max(1, self.sessions())
+        for found in self.drift.update(self.form.observation(records), actions, best, sessions=sessions):
             self.metrics.drift_detected(found.feature)
+        self._decisions += len(records)
+        if self._decisions >= REPORTED:
+            self._decisions = 0
+            for feature, index in self.drift.psi.items():
+                if math.isfinite(index):  # there are enough decisions
+                    self.metrics.drift(feature, index)

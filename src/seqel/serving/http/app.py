@@ -74,7 +74,7 @@ def make_app(
         """Metrics for Prometheus."""
         service.metrics.queue(service.waiting)
         with contextlib.suppress(RequestError):
-            service.metrics.sessions(await service.sessions())
+            service.metrics.sessions(await service.sessions(), service.config.sessions)
         return Response(await asyncio.to_thread(service.metrics.render), media_type="text/plain; version=0.0.4")
 
     @app.exception_handler(SeqelError)
