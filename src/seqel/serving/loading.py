@@ -60,7 +60,6 @@ def load_served(
         version, made, service.store, observer, most=config.batch, queue=config.queue,
         adopt=lambda other: service.adopts(version, other),
     )  # fmt: skip
-    observer.sessions = lambda: len(batcher.slots)
     return Served(version, made, batcher, agent, str(path))
 
 

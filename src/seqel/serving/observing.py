@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = ["DecisionLog", "Observing"]
 
 
 REPORTED = 256  # decisions between two reports of the indices of drift
+RECENT = 64  # decisions by which sessions that take turns are counted
 
 
 class DecisionLog:
@@ -67,8 +69,10 @@ class Observing:
         log: DecisionLog | None = None,
     ) -> None:
         self.metrics, self.form, self.drift, self.log = metrics, form, drift, log
-        self.sessions: Callable[[], int] = lambda: 1  # that take turns; it decides the thresholds of drift
-        self._decisions = 0  # since the indices were reported
+        self._recent: OrderedDict[str, int] = (
+            OrderedDict()
+        )  # sessions of the latest decisions, and the number of each one's last
+        self._decisions = 0  # so far
 
     def batch(self, rows: int, seconds: float) -> None:
         """Count a batch."""
@@ -92,18 +96,29 @@ class Observing:
         actions = records["action"]
         self.metrics.decisions(agent, actions if actions.shape[1] > 1 else actions[:, 0], best, best - least)
         if self.drift is not None:
-            self._watch(records, actions, best)
+            self._watch(sessions, records, actions, best)
         if self.log is not None:
             self.log.write(agent, sessions, steps, self.form, records, best)
 
-    def _watch(self, records: NDArray[np.void], actions: NDArray[Any], best: NDArray[np.float32]) -> None:
+    def _watch(
+        self, sessions: Sequence[str], records: NDArray[np.void], actions: NDArray[Any], best: NDArray[np.float32]
+    ) -> None:
         assert self.drift is not None
-        sessions = max(1, self.sessions())
-        for found in self.drift.update(self.form.observation(records), actions, best, sessions=sessions):
+        together = self._together(sessions)
+        for found in self.drift.update(self.form.observation(records), actions, best, sessions=together):
             self.metrics.drift_detected(found.feature)
-        self._decisions += len(records)
-        if self._decisions >= REPORTED:
-            self._decisions = 0
+        before, self._decisions = self._decisions, self._decisions + len(records)
+        if before // REPORTED < self._decisions // REPORTED:
             for feature, index in self.drift.psi.items():
                 if math.isfinite(index):  # there are enough decisions
                     self.metrics.drift(feature, index)
+
+    def _together(self, sessions: Sequence[str]) -> int:
+        """Return how many sessions take turns: those of the latest decisions. Their number decides the thresholds."""
+        for row, session in enumerate(sessions):
+            name = session or f"\0{self._decisions + row}"  # a decision without a session
+            self._recent[name] = self._decisions + row
+            self._recent.move_to_end(name)
+        while next(iter(self._recent.values())) <= self._decisions + len(sessions) - 1 - RECENT:
+            self._recent.popitem(last=False)
+        return len(self._recent)
