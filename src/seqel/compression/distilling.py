@@ -78,10 +78,11 @@ def distil(
         torch.autograd.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(student.parameters(), config.clip)
         if not bool(torch.isfinite(norm)):
-            raise NonFiniteError(f"distillation: the loss of update {update} is not finite ({float(loss):g})")
+            raise NonFiniteError(f"distillation: the gradient of update {update} is not finite")
         optimizer.step()
+        loss = loss.detach()
         if update >= 0.9 * config.updates:
-            last.append(loss.detach())
+            last.append(loss)
         if tell is not None and (update + 1) % 10 == 0:
             tell((update + 1) / config.updates, f"{update + 1:,} updates, loss {float(loss):.2g}")
     optimizer.zero_grad(set_to_none=True)

@@ -93,8 +93,9 @@ class Played:
         """Return windows of about `tokens` steps."""
         mean = min(self.window, len(self.replay) / self.replay.episodes)
         return self.replay.sample(
-            windows_of(tokens, mean, MOST_WINDOWS), window=self.window, context=self.context, discount=1.0, rng=rng
-        )
+            windows_of(tokens, mean, MOST_WINDOWS), window=self.window, context=self.context, discount=1.0, rng=rng,
+            pack=True,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Close the environments."""
@@ -114,4 +115,4 @@ class Recorded:
     def sample(self, tokens: int, rng: np.random.Generator) -> SequenceBatch:
         """Return windows of about `tokens` steps."""
         windows = windows_of(tokens, self.episodes.mean_length(self.window), MOST_WINDOWS)
-        return self.episodes.sample(windows, window=self.window, context=self.context, discount=1.0, rng=rng)
+        return self.episodes.sample(windows, window=self.window, context=self.context, discount=1.0, rng=rng, pack=True)
