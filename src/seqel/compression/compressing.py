@@ -80,8 +80,8 @@ def compress(
         progress: called with the share of the work that is done, and a note.
 
     Raises:
-        ConfigError: an argument is out of range, neither or both of `env` and `data` are given, the trunk is not a Transformer,
-            pruning cannot reach the size, or `out` is taken.
+        ConfigError: an argument is out of range, neither or both of `env` and `data` are given, the trunk is not a
+            Transformer, pruning cannot reach the size, or `out` is taken.
         MissingExtraError: `int8` is True and the extra `serve` is not installed.
         SpaceError: environment or data have other spaces than the agent.
     """
@@ -157,9 +157,7 @@ class _Made:
 class _Work:
     """The parts of one compression. `scratch`: a folder for exported files until they are saved."""
 
-    def __init__(
-        self, agent: Agent, given: _Given, scratch: Path, exports: bool, int8: bool, tell: Tell
-    ) -> None:
+    def __init__(self, agent: Agent, given: _Given, scratch: Path, exports: bool, int8: bool, tell: Tell) -> None:
         self.agent, self.given, self.scratch, self.tell = agent, given, scratch, tell
         self.exports, self.int8 = exports, int8
         self.notes: list[str] = []

@@ -27,7 +27,7 @@ ROUNDS = 16  # times that the pruned agent plays
 class DistillationConfig:
     """How long and how fast the pruned agent is trained."""
 
-    updates: int = 3_000
+    updates: int = 2_000
     steps: int = 40_000  # environment steps, half of them of the pruned agent
     tokens: int = 1_024  # steps per update
     learning_rate: float = 2e-3  # the largest; it rises first and then falls to 0 as a cosine

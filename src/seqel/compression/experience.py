@@ -1,8 +1,9 @@
 """The histories on which an agent is compressed: its own episodes and those of the pruned agent, or recorded ones.
 
-The full agent says what to do after histories of the pruned agent too, so that this learns where it goes wrong: DAgger, Ross et
-al. 2011, arXiv:1011.0686. Differs: there is no mixture within an episode; the full agent plays a first part of the steps, the
-pruned agent the rest, and all of them stay in the replay. Seeds are those of training, which no evaluation uses.
+The full agent says what to do after histories of the pruned agent too, so that the pruned agent learns where it goes wrong:
+DAgger, Ross et al. 2011, arXiv:1011.0686. Differs: agents do not alternate within an episode; the full agent plays the first
+half of the steps, the pruned agent the rest, and all of them stay in the replay. Seeds are those of training, which no
+evaluation uses.
 """
 
 from __future__ import annotations
@@ -59,7 +60,10 @@ class Played:
         self.window, self.context = 2 * context, context
         self.envs = make_vector(make, ENVIRONMENTS)
         try:
-            found = spec.same_reading(self.envs.single_observation_space), ActionSpec.from_space(self.envs.single_action_space)
+            found = (
+                spec.same_reading(self.envs.single_observation_space),
+                ActionSpec.from_space(self.envs.single_action_space),
+            )
             require_equal_spaces("the environment", found, "the spaces that the agent was trained on", (spec, action))
             stream = VectorStream(self.envs, spec, action)
             stream.reset([seed] * ENVIRONMENTS)
@@ -94,7 +98,7 @@ class Played:
         mean = min(self.window, len(self.replay) / self.replay.episodes)
         return self.replay.sample(
             windows_of(tokens, mean, MOST_WINDOWS), window=self.window, context=self.context, discount=1.0, rng=rng,
-            pack=True,
+            pack=_share_rows(mean, self.window),
         )  # fmt: skip
 
     def close(self) -> None:
@@ -114,5 +118,13 @@ class Recorded:
 
     def sample(self, tokens: int, rng: np.random.Generator) -> SequenceBatch:
         """Return windows of about `tokens` steps."""
-        windows = windows_of(tokens, self.episodes.mean_length(self.window), MOST_WINDOWS)
-        return self.episodes.sample(windows, window=self.window, context=self.context, discount=1.0, rng=rng, pack=True)
+        mean = self.episodes.mean_length(self.window)
+        return self.episodes.sample(
+            windows_of(tokens, mean, MOST_WINDOWS), window=self.window, context=self.context, discount=1.0, rng=rng,
+            pack=_share_rows(mean, self.window),
+        )  # fmt: skip
+
+
+def _share_rows(mean: float, window: int) -> bool:
+    """Return whether two episodes of mean length fit into one row: only then does packing save padding."""
+    return 2 * (mean + 1) <= window + 1

@@ -1,14 +1,14 @@
 """How much each part of a Transformer matters for what the agent decides, after the histories that it meets.
 
-The importance of an attention head (Michel et al. 2019, arXiv:1905.10650), a hidden unit, a layer or a channel of the stream is
-the first-order Taylor estimate of Molchanov et al. 2019, arXiv:1906.10771: the squared derivative of a loss with respect to a
-factor on the part, which is the squared change of the loss if the part is removed, to first order.
+The importance of an attention head (Michel et al. 2019, arXiv:1905.10650), a hidden unit, a layer or a channel of the stream
+is the first-order Taylor estimate of Molchanov et al. 2019, arXiv:1906.10771: the squared derivative of a loss with respect
+to a factor on the part, which is the squared change of the loss if the part is removed, to first order.
 
-Differs: the loss is that of distillation, whose derivative is 0 for the agent itself. We therefore draw its targets from the
-agent: an action from its decision policy and noise on its values. The expectation of the squared derivative is then twice the
-second-order estimate of the distillation loss (the Gauss-Newton matrix; Theis et al. 2018, arXiv:1801.05787, use it for
-images). Importances of all kinds of parts have the same unit, the loss of distillation per step, so that they can be compared
-and added. Each window has its own factors, which makes the mean over windows exact instead of a square of sums.
+Differs: the loss is that of distillation (`compression/loss.py`), whose derivative is 0 for the agent itself. Its targets are
+therefore drawn from the agent: an action from its decision policy, and noise on its values. The expected squared derivative
+is then the second-order estimate of the loss of distillation after the removal of the part (the diagonal of the Gauss-Newton
+matrix; Theis et al. 2018, arXiv:1801.05787, use that of the Fisher matrix). All kinds of parts have the same unit, the loss
+per step, so importances can be compared and added. Each window has its own factors, so that one pass gives many samples.
 """
 
 from __future__ import annotations
@@ -82,4 +82,5 @@ def _sampled_loss(
     there = torch.ones_like(value, dtype=torch.bool) if mask is None else mask.expand_as(value)
     value = torch.where(there, value, 0.0).sum(dim=-1) / there.sum(dim=-1).clamp(min=1) ** 0.5
     loss = 0.5**0.5 * surprise + value.sum(dim=-1) / dims**0.5
-    return (loss[:, :-1] * batch.loss_mask).sum()
+    total: Tensor = (loss[:, :-1] * batch.loss_mask).sum()
+    return total

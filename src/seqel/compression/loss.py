@@ -5,8 +5,8 @@
 pi is the decision policy: the softmax of the scores that the greedy action maximises. Where values decide, these are the
 Q-values in units of the return scale, divided by a temperature (Rusu et al. 2015, arXiv:1511.06295, policy distillation).
 Differs: the temperature is not fixed but the median difference between the two best actions, so that it fits every scale of
-advantages; and the values are distilled too, so that they can still be explained, compared and trained further. Where a policy
-head decides, pi is its softmax. A policy head that does not decide, and a state value, have terms of their own.
+advantages; and the values are distilled too, so that they can still be explained, compared and trained further. Where a
+policy head decides, pi is its softmax. A policy head that does not decide, and a state value, have terms of their own.
 """
 
 from __future__ import annotations

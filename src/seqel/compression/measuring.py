@@ -37,7 +37,7 @@ class Drop:
         return (self.high if strict else self.value) <= most
 
 
-def drop_of(full: NDArray[np.float64], loss: NDArray[np.float64], seed: int = 0) -> Drop:
+def drop_of(full: NDArray[np.floating], loss: NDArray[np.floating], seed: int = 0) -> Drop:
     """Return mean(loss) / |mean(full)| with its percentile-bootstrap interval over episodes (Efron 1979).
 
     full (n,): the full agent's return of each episode, or what a loss is to be compared with; loss (n,): what the other agent
@@ -66,7 +66,7 @@ def agreement(tape: Tape, one: NDArray[np.int64], other: NDArray[np.int64]) -> t
     number = np.unique(episode[live], return_inverse=True)[1]
     differs = (one != other).any(axis=-1)[live].astype(np.float64)
     steps = np.bincount(number).astype(np.float64)
-    drop = drop_of(steps, np.bincount(number, weights=differs))
+    drop = drop_of(steps, np.bincount(number, weights=differs).astype(np.float64))
     return 1.0 - float(differs.mean()), drop
 
 

@@ -2,8 +2,8 @@
 
 Without heads, hidden units or layers the network computes what the full one computes with those parts set to zero (a layer:
 if blocks are joined by sums). The channels of the stream are different: the norms compute their mean and variance over the
-channels that are left, and the clock's sinusoids depend on the width. The clock is therefore fitted again, by least squares on
-the steps of an episode; the rest is left to distillation. Pruning of channels follows Muralidharan et al. 2024,
+channels that are left, and the clock's sinusoids depend on the width. The clock is therefore fitted again, by least squares
+on the steps of an episode; the rest is left to distillation. Pruning of channels follows Muralidharan et al. 2024,
 arXiv:2407.14679 (Minitron); differs: by the importance of `compression/importance.py`, not by activations.
 """
 
@@ -106,7 +106,9 @@ def prune(network: QNetwork, kept: Kept) -> QNetwork:
     require_prunable(network)
     config, width = network.config, len(kept.channels)
     if width != config.width and not width_fits(network, width):
-        raise ConfigError(f"network.width: the parts of this agent do not allow {width} channels in place of {config.width}")
+        raise ConfigError(
+            f"network.width: the parts of this agent do not allow {width} channels in place of {config.width}"
+        )
     device = network.head.scale.device
     small = QNetwork(kept.config(config), network.observation_spec, network.action_spec)
     channels = torch.from_numpy(kept.channels)
@@ -168,4 +170,5 @@ def _clock(network: QNetwork, channels: Tensor) -> Tensor:
     wanted = waves(config.width) @ trunk.clock.weight.detach().cpu().double()[:, channels]
     few = waves(len(channels))
     ridge = 1e-6 * len(steps) * torch.eye(len(channels), dtype=torch.float64)
-    return torch.linalg.solve(few.T @ few + ridge, few.T @ wanted).float()
+    found: Tensor = torch.linalg.solve(few.T @ few + ridge, few.T @ wanted)
+    return found.float()

@@ -1,8 +1,8 @@
 """An exported agent with weights in 8 bits: dynamic quantisation by onnxruntime, one scale per output channel.
 
-Weights are rounded once (Jacob et al. 2018, arXiv:1712.05877), activations at every step, by their range at that step, so that
-no calibration data is needed. Matrices that hold a small share of the parameters stay in 32 bits: they save nothing, and the
-first and last layers, which are among them, need the precision most.
+Weights are rounded once (Jacob et al. 2018, arXiv:1712.05877), activations at every step, by their range at that step, so
+that no calibration data is needed. Matrices that hold a small share of the parameters stay in 32 bits: they save nothing, and
+the first and last layers, which are among them, need the precision most.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from seqel.storage import atomic_write
 __all__ = ["quantise"]
 
 SMALL = 0.01  # share of the parameters below which a matrix stays as it is
-SEAL = "crc32"
 OPERATORS = ("MatMul", "Gemm", "Gather")
 
 
@@ -44,7 +43,9 @@ def quantise(source: str | Path, target: str | Path) -> Path:
     except OSError as error:
         raise CheckpointError(f"{source} cannot be read ({error.strerror})") from error
     if not unsealed_model(data):
-        raise CheckpointError(f"{source}: expected an exported agent with the checksum of its content, got another file")
+        raise CheckpointError(
+            f"{source}: expected an exported agent with the checksum of its content, got another file"
+        )
     model = onnx.load_from_string(data)
     described = {entry.key: entry.value for entry in model.metadata_props}
     with tempfile.TemporaryDirectory() as folder:

@@ -26,7 +26,9 @@ class Variant:
     mean: float | None = None  # mean return
     interval: tuple[float, float] | None = None  # 95 %
     success: float | None = None
-    agreement: float | None = None  # share of steps at which it decides as the full agent does, after the same histories
+    agreement: float | None = (
+        None  # share of steps at which it decides as the full agent does, after the same histories
+    )
     recorded: float | None = None  # share of steps at which it decides as in the recorded data
     held_out: float | None = None  # score on held-out episodes; larger is better
     drop: Drop | None = None  # what it loses, relative to the full agent

@@ -38,7 +38,7 @@ class Parameters:
 
     def __str__(self) -> str:
         return (
-            f"{self.total:,} parameters: {self.blocks:,} in the layers of the Transformer, {self.encoders:,} in the encoders, "
+            f"{self.total:,} parameters: {self.blocks:,} in the Transformer's layers, {self.encoders:,} in the encoders, "
             f"{self.heads:,} in the heads, the clock and the last norm"
         )
 

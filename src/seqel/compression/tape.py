@@ -80,7 +80,9 @@ def record(agent: Agent, make: EnvMaker, seed: int, decisions: int) -> Tape:
                 reward[over] = 0.0
                 episode[over] = following + np.arange(int(over.sum()))
                 following += int(over.sum())
-                stream.reset([seed + int(number) if done else None for number, done in zip(episode, over, strict=True)], over)
+                stream.reset(
+                    [seed + int(number) if done else None for number, done in zip(episode, over, strict=True)], over
+                )
         return tape
     finally:
         close_vector(envs)
@@ -108,7 +110,9 @@ def recorded_tape(episodes: EpisodeBuffer, action: ActionSpec, decisions: int) -
     for step in range(max(sizes)):
         at = np.array([min(step, len(slot) - 1) for slot, _, _ in tracks])
         live = np.array([step < len(slot) for slot, _, _ in tracks])
-        slot, time, which = (np.array([track[part][a] for track, a in zip(tracks, at, strict=True)]) for part in range(3))
+        slot, time, which = (
+            np.array([track[part][a] for track, a in zip(tracks, at, strict=True)]) for part in range(3)
+        )
         first = time == 0
         before = np.maximum(slot - 1, 0)
         tape.append(
