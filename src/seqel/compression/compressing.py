@@ -26,7 +26,7 @@ from seqel.compression.measuring import latencies
 from seqel.compression.pruning import prune, require_prunable
 from seqel.compression.quantising import quantise
 from seqel.compression.report import Compression, Variant
-from seqel.compression.shape import choose, parameters_of
+from seqel.compression.shape import choose, horizon_of, parameters_of
 from seqel.deployment.export import export
 from seqel.deployment.runtime import ExportedAgent
 from seqel.environments.resolve import EnvMaker, resolve
@@ -176,7 +176,8 @@ class _Work:
         if given.target_size >= 1.0:
             return _Made({"full": full}, shape, temperature, math.nan)
         importance = measure_importance(network, batches, temperature, given.seed)
-        pruned = Agent(prune(network, choose(network, importance, given.target_size, batches, temperature)), full.info)
+        kept = choose(network, importance, given.target_size, batches, temperature)
+        pruned = Agent(prune(network, kept, horizon_of(batches)), full.info)
         info = {**full.info, "validation": None, "success": None}  # these figures were the full agent's
         distilled = Agent(copy.deepcopy(pruned.network), info)
         between = DISTILLED - PLAYED

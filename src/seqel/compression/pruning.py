@@ -26,7 +26,6 @@ __all__ = ["Kept", "prune", "require_prunable", "shapes_of", "width_fits"]
 
 BLOCKS = "trunk.blocks."
 CLOCK = "trunk.clock.weight"
-CLOCK_STEPS = 512  # at least, on which the clock is fitted again
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +96,10 @@ def width_fits(network: QNetwork, width: int) -> bool:
 
 
 @torch.no_grad()
-def prune(network: QNetwork, kept: Kept) -> QNetwork:
+def prune(network: QNetwork, kept: Kept, horizon: int = 0) -> QNetwork:
     """Return a new network of the parts that are kept, on the same device; the given one is not changed.
+
+    horizon: the length of episodes in steps, for which the clock is fitted if channels are removed; 0: twice the context.
 
     Raises:
         ConfigError: the trunk is not a Transformer, or its width cannot be pruned so.
@@ -122,7 +123,7 @@ def prune(network: QNetwork, kept: Kept) -> QNetwork:
             heads, units = torch.from_numpy(kept.heads[new]), torch.from_numpy(kept.units[new])
             state[name] = _of_block(rest, tensor, heads, units, channels, config)
         elif name == CLOCK and width != config.width:
-            state[name] = _clock(network, channels)
+            state[name] = _clock(network, channels, horizon or 2 * config.context)
         else:
             tensor = full[name]
             for axis, (before, after) in enumerate(zip(tensor.shape, wanted.shape, strict=True)):
@@ -157,12 +158,12 @@ def _of_block(
     return tensor  # the norm of queries and keys, and gates
 
 
-def _clock(network: QNetwork, channels: Tensor) -> Tensor:
+def _clock(network: QNetwork, channels: Tensor, horizon: int) -> Tensor:
     """Return the weights with which fewer sinusoids come closest to the kept channels of the clock.  -> (D', D')."""
     trunk, config = network.trunk, network.config
     assert isinstance(trunk, Transformer)
     assert trunk.clock is not None
-    steps = torch.arange(max(CLOCK_STEPS, 2 * config.context))
+    steps = torch.arange(horizon)
 
     def waves(width: int) -> Tensor:
         return phase_cosines(steps, *StepEncoding.waves(width, config.clock_base)).double()

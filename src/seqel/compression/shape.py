@@ -20,7 +20,7 @@ from seqel.errors import ConfigError
 from seqel.networks.qnetwork import QNetwork
 from seqel.types import SequenceBatch
 
-__all__ = ["Parameters", "choose", "parameters_of"]
+__all__ = ["Parameters", "choose", "horizon_of", "parameters_of"]
 
 WIDTHS, UNITS = 8, 4  # widths and numbers of hidden units are multiples of these
 FEWEST_CHANNELS = 8
@@ -75,8 +75,14 @@ def choose(
         )
     best = []
     for removed, kept in shapes[:TRIED]:
-        best.append((_loss(network, prune(network, kept), batches, temperature), removed, kept))
+        small = prune(network, kept, horizon_of(batches))
+        best.append((_loss(network, small, batches, temperature), removed, kept))
     return min(best, key=lambda one: one[:2])[2]
+
+
+def horizon_of(batches: Sequence[SequenceBatch]) -> int:
+    """Return the number of the last step in the windows, from 1."""
+    return max(int((batch.start_step + batch.is_first.shape[1]).max()) for batch in batches)
 
 
 @torch.no_grad()

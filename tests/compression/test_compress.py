@@ -1,0 +1,197 @@
+"""The whole: what loses little is saved and loads, what loses too much leaves no file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from compression.conftest import Mirror
+from seqel.agents.agent import Agent
+from seqel.compression import DistillationConfig, compress
+from seqel.compression.experience import Played, Recorded
+from seqel.compression.shape import parameters_of
+from seqel.deployment.runtime import ExportedAgent
+from seqel.environments.seeds import TRAINING
+from seqel.errors import ConfigError, SpaceError
+from seqel.losses.config import ObjectiveConfig
+from seqel.replay.in_memory_dataset import InMemoryDataset
+from seqel.types import Episode
+from support import Dials, Scripted, network
+
+NONE = DistillationConfig(updates=0, steps=200)
+SHORT = DistillationConfig(updates=150, steps=1_600, tokens=256)
+
+
+@pytest.fixture
+def mirror(agent: Agent) -> Callable[[], Mirror]:
+    return partial(Mirror, Agent(agent.network))
+
+
+def test_distillation_wins_back_what_pruning_lost_and_the_result_is_saved(
+    agent: Agent, mirror: Callable[[], Mirror], tmp_path: Path
+) -> None:
+    shares: list[float] = []
+    before = {name: tensor.clone() for name, tensor in agent.network.state_dict().items()}
+    found = compress(
+        agent, mirror, target_size=0.5, max_drop=0.3, episodes=12, out=tmp_path / "small", distillation=SHORT,
+        progress=lambda share, note: shares.append(share),
+    )  # fmt: skip
+    assert all(torch.equal(before[name], tensor) for name, tensor in agent.network.state_dict().items())
+    rows = {row.name: row for row in found.variants}
+    assert list(rows) == ["full", "full int8", "pruned", "distilled", "distilled int8"]
+    full, pruned, distilled = rows["full"], rows["pruned"], rows["distilled"]
+    assert full.mean == 8.0 and full.agreement == 1.0 and full.drop is not None and full.drop.value == 0.0
+    assert pruned.drop is not None and distilled.drop is not None
+    assert distilled.drop.value < 0.3 and distilled.drop.value < pruned.drop.value - 0.05
+    assert distilled.agreement is not None and pruned.agreement is not None
+    assert distilled.agreement > pruned.agreement
+    assert not pruned.kept and distilled.kept
+    assert distilled.parameters <= 0.5 * full.parameters and rows["distilled int8"].bytes
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    assert sorted(path.name for path in (tmp_path / "small").iterdir()) == sorted([*found.saved, "compression.json"])
+    loaded, exported = Agent.load(tmp_path / "small"), ExportedAgent(tmp_path / "small" / "agent.onnx")
+    assert parameters_of(loaded.network).total == distilled.parameters
+    assert exported.info["validation"] is None  # the figures of the full agent are not the small one's
+    seen = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+    np.testing.assert_allclose(exported.act(seen)[0].q, loaded.act(seen)[0].q, rtol=1e-4, atol=1e-5)
+    told = json.loads((tmp_path / "small" / "compression.json").read_text())
+    assert told["variants"][0]["mean"] == 8.0 and "at most 30.0%" in told["rule"]
+
+
+def test_what_loses_too_much_leaves_no_file(agent: Agent, mirror: Callable[[], Mirror], tmp_path: Path) -> None:
+    found = compress(agent, mirror, target_size=0.2, episodes=6, out=tmp_path / "small", distillation=NONE, int8=False)
+    assert not found.anything and found.agent is None and not found.saved
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_8_bits_where_the_pruned_agent_loses_too_much(
+    agent: Agent, mirror: Callable[[], Mirror], tmp_path: Path
+) -> None:
+    found = compress(
+        agent, mirror, target_size=0.2, max_drop=0.1, episodes=12, out=tmp_path / "small", distillation=NONE
+    )
+    assert list(found.saved) == ["agent-int8.onnx"] and "full" in found.saved["agent-int8.onnx"]
+    assert sorted(path.name for path in (tmp_path / "small").iterdir()) == ["agent-int8.onnx", "compression.json"]
+    assert found.as_json()["loss"] is None
+
+
+def test_a_size_of_one_only_quantises(agent: Agent, mirror: Callable[[], Mirror]) -> None:
+    found = compress(agent, mirror, target_size=1.0, episodes=4, distillation=NONE)
+    assert [row.name for row in found.variants] == ["full", "full int8"]
+
+
+def recorded(agent: Agent, count: int = 40) -> InMemoryDataset:
+    rng = np.random.default_rng(0)
+    episodes = [
+        Episode(
+            {"observation": rng.standard_normal((9, 3)).astype(np.float32)},
+            rng.integers(0, 3, (8, 1)),
+            rng.standard_normal(8).astype(np.float32),
+            terminated=True,
+        )
+        for _ in range(count)
+    ]
+    return InMemoryDataset.of(episodes, agent.observation_spec, agent.action_spec)
+
+
+def test_recorded_data_give_agreement_and_held_out_scores_instead_of_returns(agent: Agent) -> None:
+    found = compress(
+        agent, data=recorded(agent), target_size=0.5, distillation=SHORT, int8=False, max_drop=1.0,
+        objective=ObjectiveConfig(0.9, lambda_=0.0),
+    )  # fmt: skip
+    assert found.measure == "agreement" and "no environment" in found.notes[0]
+    assert found.episodes == 4  # a tenth is held out
+    rows = {row.name: row for row in found.variants}
+    for row in rows.values():
+        assert row.mean is None and row.agreement is not None and row.drop is not None
+        assert row.drop.value == pytest.approx(1.0 - row.agreement)
+        assert row.held_out is not None and row.recorded is not None
+    distilled, pruned = rows["distilled"].agreement, rows["pruned"].agreement
+    assert distilled is not None and pruned is not None and distilled > pruned
+
+
+def test_recorded_histories_do_not_change_with_the_agent(agent: Agent) -> None:
+    data = recorded(agent).buffer
+    experience = Recorded(data, 5)
+    one = experience.sample(64, np.random.default_rng(0))
+    experience.play(agent, 100)
+    assert torch.equal(one.reward, experience.sample(64, np.random.default_rng(0)).reward)
+
+
+def test_experience_uses_seeds_of_training_only_and_both_agents_play(agent: Agent) -> None:
+    seeds: list[int] = []
+
+    class Seeded(Scripted):
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            if seed is not None:
+                seeds.append(seed)
+            return super().reset(seed=seed)
+
+    played = Played(Seeded, agent, 400, seed=0)
+    begun = len(seeds)  # the first resets only look for a mask
+    try:
+        played.play(agent, 100)
+        before = len(played.replay)
+        other = Agent(network(std=2.0))
+        played.play(other, 100)
+        assert played.collector.actors.agent is other
+        assert before >= 100 and len(played.replay) >= before + 100
+        batch = played.sample(200, np.random.default_rng(0))
+        assert 100 < int(batch.loss_mask.sum()) < 400
+    finally:
+        played.close()
+    assert all(seed in TRAINING for seed in seeds[begun:] or [TRAINING.start])
+
+
+def test_several_action_dimensions_and_masks(tmp_path: Path) -> None:
+    from seqel.environments.probe import probe
+    from seqel.networks.config import NetworkConfig
+    from seqel.networks.qnetwork import QNetwork
+
+    seen = probe(Dials)
+    torch.manual_seed(0)
+    net = QNetwork(NetworkConfig(width=16, heads=2, layers=2, context=4), seen.observation, seen.action)
+    torch.nn.init.normal_(net.head.get_parameter("advantage.weight"))
+    found = compress(Agent(net), Dials, target_size=0.5, max_drop=1.0, episodes=6, distillation=SHORT)
+    rows = {row.name: row for row in found.variants}
+    assert rows["distilled"].agreement is not None and rows["distilled"].agreement > 0.6
+    assert rows["full int8"].agreement is not None and rows["full int8"].agreement > 0.9
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"target_size": 0.0}, "target_size"),
+        ({"target_size": 1.5}, "target_size"),
+        ({"max_drop": -0.1}, "max_drop"),
+        ({"max_drop": float("nan")}, "max_drop"),
+        ({"episodes": 1}, "episodes"),
+        ({"seed": -1}, "seed"),
+        ({"env": None}, "got neither"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(agent: Agent, given: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        compress(agent, **{"env": Scripted} | given)
+
+
+def test_data_beside_an_environment_a_taken_folder_and_other_trunks_are_refused(agent: Agent, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="got both"):
+        compress(agent, Scripted, data=recorded(agent))
+    with pytest.raises(ConfigError, match="exists already"):
+        compress(agent, Scripted, out=tmp_path)
+    with pytest.raises(ConfigError, match="transformer"):
+        compress(Agent(network(trunk="gru")), Scripted)
+    with pytest.raises(SpaceError, match="trained on"):
+        compress(agent, "CartPole-v1")
+    with pytest.raises(ConfigError, match="updates"):
+        DistillationConfig(updates=-1)
+    with pytest.raises(ConfigError, match="learning_rate"):
+        DistillationConfig(learning_rate=0.0)
