@@ -26,7 +26,8 @@ class Mirror(gym.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         super().reset(seed=seed)
-        self.time, self.state, self.reward = 0, None, 0.0
+        self.time, self.reward = 0, 0.0
+        self.state: Any = None
         return self._see(), {}
 
     def _see(self) -> np.ndarray:

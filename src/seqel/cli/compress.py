@@ -1,4 +1,4 @@
-"""`seqel compress RUN`: a smaller and faster agent that decides as the trained one does, with what it costs and loses."""
+"""`seqel compress RUN`: a smaller and faster agent that decides as the trained one does, and its drop in return."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from seqel.agents.agent import Agent
     from seqel.cli.output import Output
-    from seqel.compression.report import Compression, Variant
+    from seqel.compression.report import Compression
     from seqel.training.config import RunConfig
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
@@ -29,10 +29,10 @@ EXAMPLES = """
 3. int8: the exported agent's weights are stored in 8 bits (dynamic quantisation, one scale per output channel), for the full
    and for the distilled agent, if the extra `serve` is installed. --int8 yes requires it, --int8 no leaves it out.
 
-All versions play the same --episodes on fresh seeds (seed --seed + n). The loss of a version is the mean difference from the
-full agent in the same episodes, as a share of the full agent's mean return. A version with a loss above --max-drop is not
+All versions play the same --episodes on fresh seeds (seed --seed + n). The drop of a version is the mean difference from the
+full agent in the same episodes, as a share of the full agent's mean return. A version with a drop above --max-drop is not
 saved; the estimate decides, and its 95 % interval is shown. With --strict the interval's upper end decides. If nothing may be
-saved, no file is written and the exit code is 1. For an agent from recorded data, the loss is the share of decisions on
+saved, no file is written and the exit code is 1. For an agent from recorded data, the drop is the share of decisions on
 held-out sessions that differ from the full agent's, because no return can be measured.
 
 Saved in RUN-compressed/ (or --out): agent/ (as in a run), agent.onnx, agent-int8.onnx, and compression.json with the table.
@@ -62,12 +62,12 @@ class Arguments:
         float, arg(metavar="SHARE", help="largest share of the parameters that remains; 1: no pruning")
     ] = 0.25
     max_drop: Annotated[
-        float, arg(metavar="SHARE", help="largest loss of a version that is saved, relative to the full agent")
+        float, arg(metavar="SHARE", help="largest drop of a version that is saved, relative to the full agent")
     ] = 0.02
     strict: Annotated[
         bool,
         FlagCreatePairsOff,
-        arg(help="the whole 95 %% interval of the loss must be within --max-drop", help_behavior_hint=""),
+        arg(help="the whole 95 %% interval of the drop must be within --max-drop", help_behavior_hint=""),
     ] = False
     int8: Annotated[
         str,
@@ -193,7 +193,10 @@ def _show(found: Compression, folder: Path, out: Path, output: Output) -> None:
     output.show(
         f"[bold]{escape(str(folder))}[/]: {before['total']:,} parameters ({before['blocks']:,} in the Transformer's layers, "
         f"{before['encoders']:,} in encoders)",
-        _table(found),
+        _costs(found),
+        "",
+        _drops(found),
+        "",
     )
     if len(found.variants) > 2 or any(one.name == "pruned" for one in found.variants):
         output.show(
@@ -206,45 +209,56 @@ def _show(found: Compression, folder: Path, out: Path, output: Output) -> None:
     for one in found.variants:
         if one.kept and one.drop is not None and one.drop.high > found.max_drop:
             output.show(
-                f"[yellow]note[/] {one.name}: its interval reaches a loss of {one.drop.high:.1%}; more --episodes narrow it"
+                f"[yellow]note[/] {one.name}: its interval reaches a drop of {one.drop.high:.1%}; more --episodes narrow it"
             )
     refused = [one for one in found.variants if not one.kept and one.name != "pruned"]
     for one in refused:
         assert one.drop is not None
-        output.show(f"[red]not saved[/] {one.name}: it loses {one.drop.value:.1%} of the {found.measure}")
+        output.show(f"[red]not saved[/] {one.name}: a drop of {one.drop.value:.1%} in {found.measure}")
     for name, what in found.saved.items():
         output.show(f"[green]saved[/] {escape(str(out / name))}: {what}")
     if not found.saved:
         output.show("[bold]Nothing was saved.[/] Try a larger --target-size, or more --updates and --steps.")
 
 
-def _table(found: Compression) -> Table:
+def _costs(found: Compression) -> Table:
+    """Return what each version costs."""
+    table = _table("parameters", "KiB", "torch", "onnxruntime")
+    for one in found.variants:
+        cells = (f"{one.parameters:,}", f"{one.bytes / 1024:,.0f}", _ms(one.torch_ms), _ms(one.onnx_ms))
+        table.add_row(one.name, *cells, style="" if one.kept else "dim")
+    return table
+
+
+def _drops(found: Compression) -> Table:
+    """Return how well each version does."""
+    data = found.measure != "return"
+    table = _table(*(("as recorded", "held-out") if data else ("return", "95 %")), "agrees", "drop", "95 %")
+    for one in found.variants:
+        if data:
+            cells = [_number(one.recorded, ".1%"), _number(one.held_out, ".4g")]
+        else:
+            low, high = one.interval or (None, None)
+            cells = [_number(one.mean, ".3f"), "-" if low is None else f"{low:.3f} to {high:.3f}"]
+        cells.append(_number(one.agreement, ".2%"))
+        drop = one.drop
+        cells += ["-", "-"] if drop is None else [f"{drop.value:.1%}", f"{drop.low:.1%} to {drop.high:.1%}"]
+        table.add_row(one.name, *cells, style="" if one.kept else "dim")
+    return table
+
+
+def _table(*titles: str) -> Table:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("", no_wrap=True)
-    data = found.measure != "return"
-    measured = ("as recorded", "held-out") if data else ("return", "95 %")
-    for title in ("parameters", "KiB", "torch ms", "onnx ms", *measured, "agrees", "loss", "95 %"):
+    for title in titles:
         table.add_column(title, justify="right", no_wrap=True)
-    for one in found.variants:
-        style = "" if one.kept else "dim"
-        table.add_row(one.name, *_cells(one, data), style=style)
     return table
 
 
-def _cells(one: Variant, data: bool) -> list[str]:
-    if data:
-        measured = [_number(one.recorded, ".1%"), _number(one.held_out, ".4g")]
-    else:
-        low, high = one.interval or (None, None)
-        measured = [_number(one.mean, ".3f"), "-" if low is None else f"{low:.3f} to {high:.3f}"]
-    drop = one.drop
-    lost = ["-", "-"] if drop is None else [f"{drop.value:.1%}", f"{drop.low:.1%} to {drop.high:.1%}"]
-    return [
-        f"{one.parameters:,}", f"{one.bytes / 1024:,.0f}", _number(one.torch_ms, ".2f"), _number(one.onnx_ms, ".2f"),
-        *measured, _number(one.agreement, ".2%"), *lost,
-    ]  # fmt: skip
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} ms"
 
 
 def _number(value: float | None, style: str) -> str:

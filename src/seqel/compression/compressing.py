@@ -1,4 +1,4 @@
-"""`compress`: a smaller agent that decides as a trained one does, and what it costs and loses."""
+"""`compress`: a smaller agent that decides as a trained one does, and the figures of both."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ from seqel.training.sources import Source
 __all__ = ["compress"]
 
 CALIBRATION = 8  # batches on which importance is measured
+MOST_VALUES, FEWEST_TOKENS = 1 << 24, 16  # values per tensor of a batch, and steps
 HELD_OUT = 0.1  # share of recorded episodes, if the agent does not say which were held out
 EXTRA = ("onnx", "onnxscript", "onnxruntime")
 # shares of the whole work after each part, for the display
@@ -55,6 +56,7 @@ def compress(
     strict: bool = False,
     int8: bool | None = None,
     episodes: int = 200,
+    decisions: int = 5_000,
     seed: int = 0,
     out: str | Path | None = None,
     distillation: DistillationConfig | None = None,
@@ -65,14 +67,15 @@ def compress(
 
     Args:
         agent: the trained agent. It is not changed; everything is computed on its device.
-        env: the environment it was trained on, as for `seqel.train`: it plays there, and losses are measured in return.
-        data: recorded episodes with the agent's spaces, instead of an environment. Losses are then measured as the share of
+        env: the environment it was trained on, as for `seqel.train`: it plays there, and drops are measured in return.
+        data: recorded episodes with the agent's spaces, instead of an environment. Drops are then measured as the share of
             decisions on held-out episodes that differ from the full agent's, because no return can be measured.
         target_size: the largest share of the parameters that remains. 1: only quantise.
-        max_drop: the largest loss of a version that is saved, relative to the full agent.
-        strict: whether the whole 95 % interval of the loss must be within `max_drop`, and not only its estimate.
+        max_drop: the largest drop of a version that is saved, relative to the full agent.
+        strict: whether the whole 95 % interval of the drop must be within `max_drop`, and not only its estimate.
         int8: whether to quantise. None: if the extra `serve` is installed.
         episodes: number of greedy episodes of each version, the same seeds for all.
+        decisions: about how many decisions of each version are compared with the full agent's.
         seed: seed of the first of these episodes, of distillation and of its episodes.
         out: a new folder for what is saved; nothing is written if nothing may be saved. None: nothing is written.
         distillation: how long the pruned agent is trained.
@@ -85,7 +88,7 @@ def compress(
         MissingExtraError: `int8` is True and the extra `serve` is not installed.
         SpaceError: environment or data have other spaces than the agent.
     """
-    given = _Given(target_size, max_drop, strict, episodes, seed, distillation or DistillationConfig())
+    given = _Given(target_size, max_drop, strict, episodes, decisions, seed, distillation or DistillationConfig())
     if (env is None) == (data is None):
         raise ConfigError("compress: expected an environment or recorded data, got neither" if env is None else
                           "compress: expected an environment or recorded data, got both")  # fmt: skip
@@ -109,12 +112,12 @@ def compress(
                 made = work.shrink(played)
             finally:
                 played.close()
-            judge: Judge = OnEpisodes(agent, make, episodes, seed)
+            judge: Judge = OnEpisodes(agent, make, episodes, seed, decisions)
         else:
             assert data is not None
             training, held_out = data.split(held["share"], held["seed"])
             made = work.shrink(Recorded(data.buffer.subset(training), agent.network.config.context))
-            judge = OnData(agent, data.buffer.subset(held_out), objective)
+            judge = OnData(agent, data.buffer.subset(held_out), objective, decisions)
         result = work.measure(made, judge)
         if folder is not None and result.anything:
             work.save(result, folder)
@@ -130,6 +133,7 @@ class _Given:
     max_drop: float
     strict: bool
     episodes: int
+    decisions: int
     seed: int
     distillation: DistillationConfig
 
@@ -140,6 +144,8 @@ class _Given:
             raise ConfigError(f"max_drop: expected a share of at least 0, got {self.max_drop:g}")
         if self.episodes < 2:
             raise ConfigError(f"episodes: expected at least 2, for an interval, got {self.episodes}")
+        if self.decisions < 1:
+            raise ConfigError(f"decisions: expected at least 1, got {self.decisions}")
         if self.seed < 0:
             raise ConfigError(f"seed: expected at least 0, got {self.seed}")
 
@@ -165,16 +171,18 @@ class _Work:
     def shrink(self, experience: Experience) -> _Made:
         """Prune and distil."""
         full, given = self.agent, self.given
-        config = given.distillation
+        shape = _shape_of(full)
+        if given.target_size >= 1.0:
+            return _Made({"full": full}, shape, math.nan, math.nan)
         network, device = full.network, full.device
+        values = network.action_spec.actions * network.action_spec.dims  # per step: many where the catalogue is large
+        tokens = int(np.clip(MOST_VALUES // values, FEWEST_TOKENS, given.distillation.tokens))
+        config = dataclasses.replace(given.distillation, tokens=tokens)
         self.tell(0.0, "the full agent plays")
         experience.play(full, -(-config.steps // 2))
         rng = np.random.default_rng((given.seed, 1))
         batches = [experience.sample(config.tokens, rng).to(device) for _ in range(CALIBRATION)]
         temperature = gap_temperature(network, batches[0])
-        shape = _shape_of(full)
-        if given.target_size >= 1.0:
-            return _Made({"full": full}, shape, temperature, math.nan)
         importance = measure_importance(network, batches, temperature, given.seed)
         kept = choose(network, importance, given.target_size, batches, temperature)
         pruned = Agent(prune(network, kept, horizon_of(batches)), full.info)
@@ -196,13 +204,17 @@ class _Work:
         for name, agent in made.agents.items():
             count = parameters_of(agent.network).total
             rows[name] = Variant(name, count, len(save_tensors(agent.network.state_dict())))
-            acting[name] = sides[f"{name} torch"] = agent
+            acting[name] = agent
+            sides[f"{name} torch"] = agent if agent.device.type == "cpu" else Agent(copy.deepcopy(agent.network).cpu())
             if name == "pruned" or not self.exports:
                 continue
-            path = self._export(agent, name)
-            if path is None:
+            path = self.scratch / f"{name}.onnx"
+            try:
+                export(agent, path)
+                sides[f"{name} onnx"] = ExportedAgent(path)
+            except ConfigError as error:  # a pretrained model that is trained, or a function that encodes texts
+                self.notes.append(f"{name}: there is no exported version ({error})")
                 continue
-            sides[f"{name} onnx"] = ExportedAgent(path)
             if self.int8:
                 small = quantise(path, self.scratch / f"{name}-int8.onnx")
                 acting[f"{name} int8"] = sides[f"{name} int8 onnx"] = ExportedAgent(small)
@@ -218,20 +230,21 @@ class _Work:
             self.tell(DISTILLED + (1.0 - DISTILLED) * number / len(rows), f"measuring: {name}")
             judge.fill(row, acting[name])
             row.kept = name != "pruned" and row.drop is not None and row.drop.within(given.max_drop, given.strict)
+        known = {"temperature": made.temperature, "loss": made.loss}
         return Compression(
-            list(rows.values()), made.shape, dataclasses.asdict(parameters_of(self.agent.network)), given.target_size,
-            given.max_drop, given.strict, judge.measure, judge.episodes, given.seed, made.temperature,
-            None if math.isnan(made.loss) else made.loss, notes=self.notes + judge.notes,
+            variants=list(rows.values()),
+            shape=made.shape,
+            parameters=dataclasses.asdict(parameters_of(self.agent.network)),
+            target_size=given.target_size,
+            max_drop=given.max_drop,
+            strict=given.strict,
+            measure=judge.measure,
+            episodes=judge.episodes,
+            seed=given.seed,
             agent=made.agents["distilled"] if "distilled" in rows and rows["distilled"].kept else None,
-        )  # fmt: skip
-
-    def _export(self, agent: Agent, name: str) -> Path | None:
-        try:
-            return export(agent, self.scratch / f"{name}.onnx")
-        except ConfigError as error:  # a pretrained model that is trained
-            if name == "full":
-                self.notes.append(f"{error}: there are no exported versions")
-            return None
+            notes=self.notes + judge.notes,
+            **{name: None if math.isnan(value) else value for name, value in known.items()},
+        )
 
     def save(self, result: Compression, folder: Path) -> None:
         """Write what may be saved into a new folder: the distilled agent, and the smallest int8 file."""

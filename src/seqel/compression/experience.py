@@ -17,6 +17,7 @@ from seqel.agents.config import ExplorationConfig
 from seqel.agents.exploration import Explorer
 from seqel.agents.matching import require_equal_spaces
 from seqel.environments.resolve import EnvMaker
+from seqel.environments.seeds import episode_seed
 from seqel.environments.vector import VectorStream, close_vector, make_vector
 from seqel.replay.buffer import Replay
 from seqel.replay.episode_buffer import EpisodeBuffer
@@ -58,6 +59,7 @@ class Played:
         context = agent.network.config.context
         spec, action = agent.observation_spec, agent.action_spec
         self.window, self.context = 2 * context, context
+        self._plays: Agent | None = None
         self.envs = make_vector(make, ENVIRONMENTS)
         try:
             found = (
@@ -66,7 +68,7 @@ class Played:
             )
             require_equal_spaces("the environment", found, "the spaces that the agent was trained on", (spec, action))
             stream = VectorStream(self.envs, spec, action)
-            stream.reset([seed] * ENVIRONMENTS)
+            stream.reset([episode_seed(seed + SEED_OFFSET, row, 0) for row in range(ENVIRONMENTS)])
             masked = stream.mask is not None
             if masked:
                 stream.mask = stream.unmasked()
@@ -86,12 +88,20 @@ class Played:
             raise
 
     def play(self, agent: Agent, steps: int) -> None:
-        """Let an agent play at least so many steps in all environments together; open episodes are cut off."""
-        self.collector.actors = Actors(agent, ENVIRONMENTS)
+        """Let an agent play at least so many steps in all environments together.
+
+        Its open episodes continue in the next call. Only in its first call they are cut off, so that they can be sampled.
+        """
+        begins = agent is not self._plays
+        if begins:
+            self._plays = agent
+            self.collector.interrupt()
+            self.collector.actors = Actors(agent, ENVIRONMENTS)
         last = self.collector.steps + steps
         while self.collector.steps < last:
             self.collector.step()
-        self.collector.interrupt()
+        if begins:
+            self.collector.interrupt()
 
     def sample(self, tokens: int, rng: np.random.Generator) -> SequenceBatch:
         """Return windows of about `tokens` steps."""

@@ -20,12 +20,11 @@ from seqel.training.held_out import Sums
 
 __all__ = ["Judge", "OnData", "OnEpisodes"]
 
-DECISIONS = 5_000  # on which decisions are compared
 HELD_OUT_STEPS = 50_000  # at most, of the held-out score
 
 
 class Judge(ABC):
-    """Fills in what a version loses."""
+    """Fills in how well a version does."""
 
     measure: str  # what a drop is measured in
     tape: Tape
@@ -46,13 +45,13 @@ class Judge(ABC):
 
 
 class OnEpisodes(Judge):
-    """Greedy episodes with the same seeds for every version; a loss is of mean return, by pairs of episodes."""
+    """Greedy episodes with the same seeds for every version; the drop is in mean return, over pairs of episodes."""
 
     measure = "return"
 
-    def __init__(self, agent: Agent, make: EnvMaker, episodes: int, seed: int) -> None:
+    def __init__(self, agent: Agent, make: EnvMaker, episodes: int, seed: int, decisions: int) -> None:
         self.make, self.episodes, self.seed = make, episodes, seed
-        self.tape = record(agent, make, seed, DECISIONS)
+        self.tape = record(agent, make, seed, decisions)
         self.notes = []
 
     def fill(self, row: Variant, agent: Any) -> None:
@@ -67,15 +66,17 @@ class OnEpisodes(Judge):
 
 
 class OnData(Judge):
-    """Held-out recorded episodes; a loss is the share of decisions that differ from those of the full agent."""
+    """Held-out recorded episodes; the drop is the share of decisions that differ from the full agent's."""
 
     measure = "agreement"
 
-    def __init__(self, agent: Agent, held_out: EpisodeBuffer, objective: ObjectiveConfig | None) -> None:
+    def __init__(
+        self, agent: Agent, held_out: EpisodeBuffer, objective: ObjectiveConfig | None, decisions: int
+    ) -> None:
         self.held_out, self.objective = held_out, objective
-        self.tape = recorded_tape(held_out, agent.action_spec, DECISIONS)
+        self.tape = recorded_tape(held_out, agent.action_spec, decisions)
         self.episodes = len({int(n) for step in self.tape for n in step.episode if n >= 0})
-        self.notes = ["There is no environment: losses are shares of decisions, not of return."]
+        self.notes = ["There is no environment: drops are shares of decisions, not of return."]
 
     def fill(self, row: Variant, agent: Any) -> None:
         """Compare decisions, and compute the held-out score where the network is at hand."""

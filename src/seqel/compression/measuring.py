@@ -1,4 +1,4 @@
-"""What a compressed agent costs and what it loses: latency, paired drops in return, and decisions that differ."""
+"""What a compressed agent costs: latency, drops in return in the same episodes, and decisions that differ."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ FILLED = 256  # steps at most that fill the memory first
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A loss relative to the full agent, with its 95 % interval; negative: a gain."""
+    """A drop relative to the full agent, with its 95 % interval; negative: a gain."""
 
     value: float
     low: float
     high: float
 
     def within(self, most: float, strict: bool = False) -> bool:
-        """Return whether the loss is at most `most`; with `strict`, whether its whole interval is."""
+        """Return whether the drop is at most `most`; with `strict`, whether its whole interval is."""
         return (self.high if strict else self.value) <= most
 
 
-def drop_of(full: NDArray[np.floating], loss: NDArray[np.floating], seed: int = 0) -> Drop:
-    """Return mean(loss) / |mean(full)| with its percentile-bootstrap interval over episodes (Efron 1979).
+def drop_of(full: NDArray[np.floating], less: NDArray[np.floating], seed: int = 0) -> Drop:
+    """Return mean(less) / |mean(full)| with its percentile-bootstrap interval over episodes (Efron 1979).
 
-    full (n,): the full agent's return of each episode, or what a loss is to be compared with; loss (n,): what the other agent
-    has less in the same episode. Episodes are drawn as pairs. Where the mean of `full` is 0, a loss is infinite.
+    full (n,): the full agent's return of each episode, or another number to compare with; less (n,): by how much the other
+    agent has less in the same episode. Episodes are drawn as pairs. If the mean of `full` is 0, every drop is infinite.
     """
     rng = np.random.default_rng(seed)
     rows = rng.integers(len(full), size=(RESAMPLES, len(full)))
-    resampled = [_ratio(float(loss[row].mean()), float(full[row].mean())) for row in rows]
+    resampled = [_ratio(float(less[row].mean()), float(full[row].mean())) for row in rows]
     low, high = np.quantile(resampled, [0.025, 0.975], method="nearest")
-    return Drop(_ratio(float(loss.mean()), float(full.mean())), float(low), float(high))
+    return Drop(_ratio(float(less.mean()), float(full.mean())), float(low), float(high))
 
 
-def _ratio(loss: float, full: float) -> float:
+def _ratio(less: float, full: float) -> float:
     if full == 0.0:
-        return 0.0 if loss == 0.0 else math.copysign(math.inf, loss)
-    return loss / abs(full)
+        return 0.0 if less == 0.0 else math.copysign(math.inf, less)
+    return less / abs(full)
 
 
 def agreement(tape: Tape, one: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[float, Drop]:

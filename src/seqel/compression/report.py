@@ -31,8 +31,8 @@ class Variant:
     )
     recorded: float | None = None  # share of steps at which it decides as in the recorded data
     held_out: float | None = None  # score on held-out episodes; larger is better
-    drop: Drop | None = None  # what it loses, relative to the full agent
-    kept: bool = False  # whether it lost little enough
+    drop: Drop | None = None  # in return or agreement, relative to the full agent
+    kept: bool = False  # whether the drop is small enough
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class Compression:
     measure: str  # what a drop is measured in: "return" or "agreement"
     episodes: int
     seed: int
-    temperature: float
+    temperature: float | None  # of the decision policy, in return scales
     loss: float | None  # of distillation, at its end
     agent: Agent | None = None  # the distilled agent, if it was kept
     saved: dict[str, str] = field(default_factory=dict)  # what is in which file
@@ -56,15 +56,15 @@ class Compression:
 
     @property
     def anything(self) -> bool:
-        """Whether a smaller version lost little enough."""
+        """Whether the drop of a smaller version is small enough."""
         return any(one.kept for one in self.variants[1:])
 
     @property
     def rule(self) -> str:
         """The rule by which a version is saved, as a sentence."""
         what = "mean return" if self.measure == "return" else "agreement with the full agent on recorded histories"
-        which = "the upper end of the 95 % interval of the loss" if self.strict else "the estimate of the loss"
-        return f"A version is saved if it loses at most {self.max_drop:.1%} of the {what}: {which} decides."
+        which = "the upper end of its 95 % interval" if self.strict else "the estimate"
+        return f"A version is saved if its drop in {what} is at most {self.max_drop:.1%}: {which} decides."
 
     def as_json(self) -> dict[str, Any]:
         """Return everything but the agent."""

@@ -24,7 +24,7 @@ __all__ = ["Parameters", "choose", "horizon_of", "parameters_of"]
 
 WIDTHS, UNITS = 8, 4  # widths and numbers of hidden units are multiples of these
 FEWEST_CHANNELS = 8
-TRIED = 16  # shapes that are built and compared
+TRIED, COMPARED = 16, 2  # shapes that are built and compared, and the batches on which
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +73,22 @@ def choose(
             f"target size {size:g}: expected at most {int(size * counted.total):,} parameters, which pruning cannot reach "
             f"({counted}). Choose a larger target, or train an agent with smaller encoders"
         )
+    few = batches[:COMPARED]
+    with torch.no_grad():
+        wanted = [network(batch) for batch in few]
     best = []
     for removed, kept in shapes[:TRIED]:
         small = prune(network, kept, horizon_of(batches))
-        best.append((_loss(network, small, batches, temperature), removed, kept))
+        with torch.no_grad():
+            pairs = zip(few, wanted, strict=True)
+            losses = [distillation(small, small(one), network, out, one, temperature) for one, out in pairs]
+        best.append((float(torch.stack(losses).mean()), removed, kept))
     return min(best, key=lambda one: one[:2])[2]
 
 
 def horizon_of(batches: Sequence[SequenceBatch]) -> int:
     """Return the number of the last step in the windows, from 1."""
     return max(int((batch.start_step + batch.is_first.shape[1]).max()) for batch in batches)
-
-
-@torch.no_grad()
-def _loss(full: QNetwork, small: QNetwork, batches: Sequence[SequenceBatch], temperature: float) -> float:
-    losses = [distillation(small, small(batch), full, full(batch), batch, temperature) for batch in batches]
-    return float(torch.stack(losses).mean())
 
 
 def _shapes(network: QNetwork, importance: Importance, budget: int) -> Iterator[tuple[float, Kept]]:

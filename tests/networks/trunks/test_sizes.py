@@ -33,7 +33,7 @@ def test_the_sizes_of_zero_are_those_that_width_and_feedforward_give() -> None:
 
 
 @pytest.mark.parametrize("given", [{"head_dim": 5}, {"head_dim": -2}, {"hidden": -1}, {"width": 13, "head_dim": 4}])
-def test_sizes_that_do_not_fit_are_refused(given: dict[str, int]) -> None:
+def test_sizes_that_do_not_fit_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="network"):
         NetworkConfig(**given)
 
