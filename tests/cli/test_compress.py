@@ -10,7 +10,8 @@ import pytest
 
 from seqel.agents.agent import Agent
 from seqel.cli.main import main
-from seqel.compression import compressing
+from seqel.compression import compressing, judging
+from seqel.compression.measuring import Drop
 from seqel.runs.api import train
 from support import MAZE, TINY
 
@@ -32,10 +33,13 @@ QUICK = ("--updates", "5", "--steps", "64", "--episodes", "4", "--device", "cpu"
 
 
 def test_the_run_names_its_environment_and_the_result_is_evaluated_like_a_run(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(
+        judging, "drop_of", lambda *_: Drop(0.01, 0.0, 0.03)
+    )  # of an agent that has learned nothing yet
     out = tmp_path / "small"
-    assert main(["compress", str(run), *QUICK, "--max-drop", "100", "--out", str(out), "--json"]) == 0
+    assert main(["compress", str(run), *QUICK, "--out", str(out), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in found["variants"]] == ["full", "pruned", "distilled"]
     assert found["out"] == str(out) and list(found["saved"]) == ["agent"]
@@ -58,15 +62,15 @@ def test_the_run_names_its_environment_and_the_result_is_evaluated_like_a_run(
     ]
     assert main(again) == 0  # an agent alone, which was compressed before
     text = capsys.readouterr().out
-    assert "distilled" in text and "at most 10000.0%" in text and "saved" in text
+    assert "drop in mean return is at most 2.0%: the estimate decides" in " ".join(text.split())
+    assert "its interval reaches a drop of 3.0%" in " ".join(text.split()) and "saved" in text
+    assert main([*again[:-1], str(tmp_path / "c"), "--strict"]) == 1
 
 
 def test_nothing_saved_is_said_and_is_the_exit_code_1(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from seqel.compression.measuring import Drop
-
-    monkeypatch.setattr("seqel.compression.judging.drop_of", lambda *_: Drop(0.5, 0.4, 0.6))
+    monkeypatch.setattr(judging, "drop_of", lambda *_: Drop(0.5, 0.4, 0.6))
     out = tmp_path / "small"
     assert main(["compress", str(run), *QUICK, "--out", str(out)]) == 1
     text = capsys.readouterr().out

@@ -27,7 +27,7 @@ from support import Dials, Scripted, network
 
 NONE = DistillationConfig(updates=0, steps=200, tokens=128)
 SHORT = DistillationConfig(updates=150, steps=1_200, tokens=128)
-LONGER = DistillationConfig(updates=400, steps=4_000, tokens=256)
+LONGER = DistillationConfig(updates=250, steps=2_000, tokens=256)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_distillation_wins_back_what_pruning_lost_and_the_result_is_saved(
     shares: list[float] = []
     before = {name: tensor.clone() for name, tensor in agent.network.state_dict().items()}
     found = compress(
-        agent, mirror, target_size=0.25, max_drop=0.3, episodes=20, decisions=200, distillation=LONGER,
+        agent, mirror, target_size=0.25, max_drop=0.3, episodes=12, decisions=200, distillation=LONGER,
         out=tmp_path / "small",
         progress=lambda share, note: shares.append(share),
     )  # fmt: skip

@@ -67,7 +67,7 @@ class Arguments:
     strict: Annotated[
         bool,
         FlagCreatePairsOff,
-        arg(help="the whole 95 %% interval of the drop must be within --max-drop", help_behavior_hint=""),
+        arg(help="the whole 95 % interval of the drop must be within --max-drop", help_behavior_hint=""),
     ] = False
     int8: Annotated[
         str,

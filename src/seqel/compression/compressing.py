@@ -156,8 +156,8 @@ class _Made:
 
     agents: dict[str, Agent]  # "full", and with pruning "pruned" and "distilled"
     shape: dict[str, int]
-    temperature: float
-    loss: float
+    temperature: float | None = None
+    loss: float | None = None
 
 
 class _Work:
@@ -173,7 +173,7 @@ class _Work:
         full, given = self.agent, self.given
         shape = _shape_of(full)
         if given.target_size >= 1.0:
-            return _Made({"full": full}, shape, math.nan, math.nan)
+            return _Made({"full": full}, shape)
         network, device = full.network, full.device
         values = network.action_spec.actions * network.action_spec.dims  # per step: many where the catalogue is large
         tokens = int(np.clip(MOST_VALUES // values, FEWEST_TOKENS, given.distillation.tokens))
@@ -230,7 +230,6 @@ class _Work:
             self.tell(DISTILLED + (1.0 - DISTILLED) * number / len(rows), f"measuring: {name}")
             judge.fill(row, acting[name])
             row.kept = name != "pruned" and row.drop is not None and row.drop.within(given.max_drop, given.strict)
-        known = {"temperature": made.temperature, "loss": made.loss}
         return Compression(
             variants=list(rows.values()),
             shape=made.shape,
@@ -243,7 +242,8 @@ class _Work:
             seed=given.seed,
             agent=made.agents["distilled"] if "distilled" in rows and rows["distilled"].kept else None,
             notes=self.notes + judge.notes,
-            **{name: None if math.isnan(value) else value for name, value in known.items()},
+            temperature=made.temperature,
+            loss=made.loss,
         )
 
     def save(self, result: Compression, folder: Path) -> None:

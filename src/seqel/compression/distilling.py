@@ -51,8 +51,8 @@ def distil(
     config: DistillationConfig,
     seed: int,
     tell: Tell | None = None,
-) -> float:
-    """Train `pruned` in place and return the mean loss of the last tenth of the updates (NaN without updates).
+) -> float | None:
+    """Train `pruned` in place and return the mean loss of the last tenth of the updates; None without updates.
 
     `experience` holds histories of the full agent; the pruned agent adds `config.steps` / 2 of its own.
 
@@ -86,7 +86,7 @@ def distil(
         if tell is not None and (update + 1) % 10 == 0:
             tell((update + 1) / config.updates, f"{update + 1:,} updates, loss {float(loss):.2g}")
     optimizer.zero_grad(set_to_none=True)
-    return float(torch.stack(last).mean()) if last else math.nan
+    return float(torch.stack(last).mean()) if last else None
 
 
 def _rate(progress: float) -> float:
