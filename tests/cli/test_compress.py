@@ -53,8 +53,6 @@ def test_the_run_names_its_environment_and_the_result_is_evaluated_like_a_run(
         "compress",
         str(out / "agent"),
         *QUICK,
-        "--max-drop",
-        "100",
         "--target-size",
         "0.9",
         "--out",
