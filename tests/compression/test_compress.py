@@ -16,6 +16,7 @@ from compression.conftest import Mirror
 from seqel.agents.agent import Agent
 from seqel.compression import DistillationConfig, compress, compressing
 from seqel.compression.experience import Played, Recorded
+from seqel.compression.report import Compression, Variant
 from seqel.compression.shape import parameters_of
 from seqel.deployment.runtime import ExportedAgent
 from seqel.environments.seeds import TRAINING
@@ -130,6 +131,35 @@ def test_recorded_data_give_agreement_and_held_out_scores_instead_of_returns(age
     assert distilled is not None and pruned is not None and distilled > pruned
 
 
+@pytest.mark.usefixtures("without_export")
+def test_the_same_seed_gives_the_same_agent(agent: Agent) -> None:
+    def weights(seed: int) -> dict[str, torch.Tensor]:
+        found = compress(
+            agent, Scripted, target_size=0.4, max_drop=1e9, episodes=2, decisions=32, seed=seed,
+            distillation=DistillationConfig(updates=10, steps=200, tokens=64),
+        )  # fmt: skip
+        assert found.agent is not None
+        return found.agent.network.state_dict()
+
+    one, same, other = weights(0), weights(0), weights(1)
+    assert all(torch.equal(one[name], tensor) for name, tensor in same.items())
+    assert not all(one[name].shape == tensor.shape and torch.equal(one[name], tensor) for name, tensor in other.items())
+
+
+def test_an_int8_version_alone_may_be_saved(agent: Agent, tmp_path: Path) -> None:
+    """The distilled agent is refused, its int8 version is not (its own episodes decide): there is a file of it."""
+    given = compressing._Given(0.5, 0.02, False, 2, 1, 0, NONE)
+    work = compressing._Work(agent, given, tmp_path, exports=False, int8=False, tell=lambda share, note: None)
+    (tmp_path / "distilled-int8.onnx").write_bytes(b"a model")
+    rows = [
+        Variant(name, 1, 1, kept=name.endswith("int8")) for name in ("full", "full int8", "distilled", "distilled int8")
+    ]
+    result = Compression(rows, {}, {}, 0.5, 0.02, False, "return", 2, 0, None, None)
+    work.save(result, tmp_path / "small")
+    assert (tmp_path / "small" / "agent-int8.onnx").read_bytes() == b"a model"
+    assert "distilled" in result.saved["agent-int8.onnx"]
+
+
 def test_recorded_histories_do_not_change_with_the_agent(agent: Agent) -> None:
     data = recorded(agent).buffer
     experience = Recorded(data, 5)
@@ -210,6 +240,8 @@ def test_data_beside_an_environment_a_taken_folder_and_other_trunks_are_refused(
         compress(Agent(network(trunk="gru")), Scripted)
     with pytest.raises(SpaceError, match="trained on"):
         compress(agent, "CartPole-v1")
+    with pytest.raises(SpaceError, match="recorded data"):
+        compress(Agent(network(actions=5)), data=recorded(agent))
     with pytest.raises(ConfigError, match="updates"):
         DistillationConfig(updates=-1)
     with pytest.raises(ConfigError, match="learning_rate"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
@@ -70,8 +70,7 @@ class Arguments:
         arg(help="the whole 95 % interval of the drop must be within --max-drop", help_behavior_hint=""),
     ] = False
     int8: Annotated[
-        str,
-        arg(metavar="auto|yes|no", help="weights in 8 bits; auto: if the extra `serve` is installed"),
+        Literal["auto", "yes", "no"], arg(help="weights in 8 bits; auto: if the extra `serve` is installed")
     ] = "auto"
     episodes: Annotated[int, arg(metavar="N", help="greedy episodes of each version")] = 200
     seed: Annotated[int, arg(metavar="S", help="seed of the first episode, and of the distillation")] = 0
@@ -115,8 +114,6 @@ def run(arguments: Arguments, output: Output) -> tuple[dict[str, Any], int]:
     from seqel.training.hardware.threads import choose_threads
 
     folder = Path(arguments.run)
-    if arguments.int8 not in ("auto", "yes", "no"):
-        raise ConfigError(f"--int8: expected auto, yes or no, got {arguments.int8!r}")
     out = Path(arguments.out) if arguments.out is not None else _out(folder)
     if out.exists():
         raise ConfigError(f"{out} exists already: choose another folder with --out")

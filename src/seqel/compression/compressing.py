@@ -17,6 +17,7 @@ import numpy as np
 from safetensors.torch import save as save_tensors
 
 from seqel.agents.agent import Agent
+from seqel.agents.matching import require_equal_spaces
 from seqel.compression.distilling import DistillationConfig, Tell, distil
 from seqel.compression.experience import Experience, Played, Recorded
 from seqel.compression.importance import measure_importance
@@ -115,6 +116,8 @@ def compress(
             judge: Judge = OnEpisodes(agent, make, episodes, seed, decisions)
         else:
             assert data is not None
+            spaces, wanted = (data.observation, data.action), "the spaces that the agent was trained on"
+            require_equal_spaces("the recorded data", spaces, wanted, (agent.observation_spec, agent.action_spec))
             training, held_out = data.split(held["share"], held["seed"])
             made = work.shrink(Recorded(data.buffer.subset(training), agent.network.config.context))
             judge = OnData(agent, data.buffer.subset(held_out), objective, decisions)
@@ -250,15 +253,16 @@ class _Work:
         """Write what may be saved into a new folder: the distilled agent, and the smallest int8 file."""
         kept = {one.name for one in result.variants if one.kept}
         files: dict[str, Callable[[Path], object]] = {}
-        agent, source = result.agent, "full"
+        agent = result.agent
         if agent is not None:
-            source = "distilled"
             result.saved["agent"] = "the distilled agent"
             files["agent"] = agent.save
             if (self.scratch / "distilled.onnx").exists():
                 result.saved["agent.onnx"] = "the distilled agent, for onnxruntime"
                 files["agent.onnx"] = lambda path: _copy(self.scratch / "distilled.onnx", path)
-        if f"{source} int8" in kept:
+        sources = ("distilled", "full") if agent is None else ("distilled",)
+        source = next((name for name in sources if f"{name} int8" in kept), None)
+        if source is not None:
             result.saved["agent-int8.onnx"] = f"the {source} agent with weights in 8 bits, for onnxruntime"
             files["agent-int8.onnx"] = lambda path: _copy(self.scratch / f"{source}-int8.onnx", path)
         with atomic_directory(folder) as temporary:
