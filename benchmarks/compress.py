@@ -147,7 +147,7 @@ def report() -> None:
             drop = row["drop"]
             print(
                 f"  {row['name']:<16}{row['parameters']:>9,}{row['bytes'] / 1024:>8,.0f} KiB{torch_ms:>7}{onnx_ms:>7} ms  "
-                f"return {row['mean']:.3f}, agrees {row['agreement']:.2%}, loss {drop['value']:.2%} "
+                f"return {row['mean']:.3f}, agrees {row['agreement']:.2%}, drop {drop['value']:.2%} "
                 f"({drop['low']:.2%} to {drop['high']:.2%})"
             )
 
