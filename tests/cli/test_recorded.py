@@ -127,7 +127,7 @@ def test_data_that_do_not_fit_the_agent_are_refused(folder: Path, capsys: pytest
 
 
 @pytest.mark.usefixtures("small_fits")
-def test_an_agent_can_be_evaluated_on_held_out_sessions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_agent_can_be_evaluated_on_held_outsessions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["evaluate", str(folder / "run"), "--data", str(folder / "t.csv"), "--updates", "20"]
     capsys.readouterr()
     assert main(command) == 0
@@ -140,7 +140,7 @@ def test_an_agent_can_be_evaluated_on_held_out_sessions(folder: Path, capsys: py
     assert found["sessions"] == lines[0]["validation"]["sessions"] < 40, "the sessions that training held out"
 
 
-def test_held_out_sessions_stay_held_out_if_the_table_changes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_held_outsessions_stay_held_out_if_the_table_changes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Another category gives another encoding; the names of the sessions stay the same."""
     agent, schema = Agent.load(folder / "run"), Schema.load(folder / "schema.toml")
     held = agent.info["held_out"]

@@ -95,6 +95,7 @@ def test_every_public_name_is_in_the_api_reference() -> None:
     page = (DOCS / "api.md").read_text()
     for package in (
         "seqel",
+        "seqel.compression",
         "seqel.datasets",
         "seqel.deployment",
         "seqel.evaluation",

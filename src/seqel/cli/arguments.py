@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
@@ -13,7 +13,6 @@ __all__ = [
     "EnvArguments",
     "Flag",
     "Json",
-    "NamesEnvironment",
     "OptionalEnv",
     "RequiredEnv",
     "Trust",
@@ -50,22 +49,6 @@ Json = Annotated[
     FlagCreatePairsOff,
     arg(help="one JSON object on standard output, progress on standard error", help_behavior_hint=""),
 ]
-
-
-class NamesEnvironment(Protocol):
-    """Arguments that name an environment to play."""
-
-    @property
-    def env(self) -> str | None:
-        """Its name; None: that of the run."""
-
-    @property
-    def env_arg(self) -> tuple[str, ...]:
-        """Arguments of its constructor, as "NAME=VALUE"."""
-
-    @property
-    def trust(self) -> bool:
-        """Whether what a run from another machine names may be imported."""
 
 
 def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:

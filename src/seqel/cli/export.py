@@ -97,7 +97,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
 def _episodes(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> tuple[str, Any]:
     """Return the environment's name and episodes of it; or "" and random ones."""
-    from seqel.cli.evaluate import environment_to_play
+    from seqel.cli.run_environment import run_environment
     from seqel.deployment.parity import random_episodes
     from seqel.errors import EnvironmentFault, TrustError
     from seqel.explanation.trace import record_episode
@@ -105,7 +105,7 @@ def _episodes(agent: Agent, folder: Path, arguments: Arguments, output: Output) 
     if arguments.env is None and not agent.info.get("env"):
         return "", random_episodes(agent, arguments.episodes, arguments.seed)
     try:
-        env, make = environment_to_play(folder, agent.info, arguments, output)
+        env, make = run_environment(folder, agent.info, arguments, output, "export")
     except (EnvironmentFault, TrustError, ConfigError) as error:
         if arguments.env is not None:
             raise

@@ -59,13 +59,13 @@ def run(folder: Path, arguments: Arguments, output: Output) -> dict[str, Any]:
 
 
 def _play(folder: Path, agent: Agent, arguments: Arguments, output: Output) -> tuple[Decisions, dict[str, Any]]:
-    from seqel.cli.evaluate import environment_to_play
+    from seqel.cli.run_environment import run_environment
     from seqel.cli.evaluate_arguments import Arguments as OfEvaluation
     from seqel.monitoring.collect import play_decisions
     from seqel.runs.progress_bar import sharing
 
     given = OfEvaluation(str(folder), env=arguments.env, env_arg=arguments.env_arg, trust=arguments.trust)
-    env, make = environment_to_play(folder, agent.info, given, output)
+    env, make = run_environment(folder, agent.info, given, output, "monitor reference")
     count = arguments.episodes
     with sharing(output.progress, "playing") as tell:
         decisions = play_decisions(

@@ -97,6 +97,9 @@ def export(agent: Agent, path: str | Path) -> Path:
         network.to(device).train(training)
     assert program is not None
     model = program.model_proto
+    for part in (*model.graph.node, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]  # the exporter's stack traces: paths of this machine, and a third of a small file
+    del model.graph.value_info[:]
     onnx.helper.set_model_props(model, {METADATA: json.dumps(describe(agent))})
     target = Path(path)
     atomic_write(target, sealed_model(model.SerializeToString()))
