@@ -2,10 +2,10 @@
 
     python benchmarks/serving.py [--server seqel litserve bentoml ray] [--sessions 1 16 128] [--seconds 8] [--table]
 
-The agent is untrained, because only time is measured: 6 layers, width 256, context 128 (or --layers, --width, --context). Every
-server has core 0 and one thread for the model, the load generator core 1. The others have no sessions: each request is a first
-step, without the history that ours holds; with --batch they gather requests into batches as ours does. Ray listens on all
-addresses: run it in a network namespace (`unshare -n sh -c "ip link set lo up && python benchmarks/serving.py --server ray"`).
+The agent is untrained, because only time is measured: 6 layers, width 256, context 128 (or --layers, --width, --context).
+Every server has core 0 and one thread for the model, the load generator core 1. The others have no sessions: each request is
+a first step, without the history that ours holds; with --batch they gather requests into batches as ours does. Ray listens on
+all addresses: run it in a network namespace, `unshare -n sh -c "ip link set lo up && python benchmarks/serving.py ..."`.
 Their environment: benchmarks/peers/README.md. One JSON file per run in benchmarks/results/serving/.
 """
 
@@ -29,6 +29,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "serving"
 PEERS = HERE / "peers" / "serving"
 PORT = 8_190
+SERVERS = ["seqel", "litserve", "bentoml", "ray"]
 
 
 def make_agent(folder: Path, layers: int, width: int, context: int) -> Path:
@@ -59,7 +60,15 @@ def command_of(server: str, model: Path, batch: int) -> tuple[list[str], str, di
         own["PYTHONPATH"] = str(HERE.parent / "src")
         return [sys.executable, "-m", "seqel", "serve", str(model), "--port", str(PORT)], "seqel", own
     if server == "bentoml":
-        found = [str(PEERS / ".venv" / "bin" / "bentoml"), "serve", "bento:Agent", "--port", str(PORT), "--host", "127.0.0.1"]
+        found = [
+            str(PEERS / ".venv" / "bin" / "bentoml"),
+            "serve",
+            "bento:Agent",
+            "--port",
+            str(PORT),
+            "--host",
+            "127.0.0.1",
+        ]
         return found, "plain", own
     file = {"litserve": "lit.py", "ray": "ray_app.py"}[server]
     return [python, str(PEERS / file), str(model), str(PORT), str(batch)], "plain", own
@@ -73,7 +82,12 @@ class Server:
         self.log = model.parent / f"{server}.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                ["taskset", "-c", "0", *command], stdout=log, stderr=log, env=environment, cwd=PEERS, start_new_session=True
+                ["taskset", "-c", "0", *command],
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd=PEERS,
+                start_new_session=True,
             )
         path = "/v2/health/ready" if self.kind == "seqel" else "/predict"
         body = None if self.kind == "seqel" else b'{"observation": [0.1, 0.2, 0.3, 0.4], "reward": 1.0}'
@@ -130,7 +144,7 @@ def bare(model: Path, rows: int, seconds: float) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--server", nargs="+", choices=("seqel", "litserve", "bentoml", "ray"), default=["seqel", "litserve", "bentoml"])
+    parser.add_argument("--server", nargs="+", choices=SERVERS, default=SERVERS[:3])
     parser.add_argument("--sessions", nargs="+", type=int, default=[1, 16, 128])
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--layers", type=int, default=6)

@@ -3,9 +3,9 @@
     python benchmarks/serving_load.py http://127.0.0.1:8000 --sessions 16 --seconds 10 [--kind seqel]
     python benchmarks/serving_load.py http://127.0.0.1:8000 --sessions 10000 --rate 500 --seconds 60
 
-Closed loop: each session sends its next step when the last one is answered. With --rate, requests begin at fixed times, whatever
-became of the ones before, and latency counts from these times. Requests are written and answers read by hand, in one process,
-so that the generator takes a small part of a core. Prints one JSON object.
+Closed loop: each session sends its next step when the last one is answered. With --rate, requests begin at fixed times,
+whatever became of the ones before, and latency counts from these times. Requests are written and answers read by hand, in one
+process, so that the generator takes a small part of a core. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ class Connection:
 
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         """Send a request and return status and body; a connection that was closed is opened again."""
-        head = f"POST {path} HTTP/1.1\r\nhost: {self.host}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        head = (
+            f"POST {path} HTTP/1.1\r\nhost: {self.host}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\n\r\n"
+        )
         for attempt in range(2):
             try:
                 if self.writer is None:
@@ -122,7 +125,9 @@ class Load:
             one.close()
         return time.perf_counter() - began
 
-    async def at_rate(self, sessions: int, rate: float, seconds: float, connections: int, opened: bool = False) -> float:
+    async def at_rate(
+        self, sessions: int, rate: float, seconds: float, connections: int, opened: bool = False
+    ) -> float:
         """Send requests at fixed times, each for the next session. -> the seconds that passed."""
         free = [self.connection() for _ in range(connections)]
         if not opened:
@@ -151,7 +156,9 @@ class Load:
             one.close()
         return passed
 
-    async def _lent(self, free: list[Connection], connection: Connection, session: int, number: int, due: float) -> None:
+    async def _lent(
+        self, free: list[Connection], connection: Connection, session: int, number: int, due: float
+    ) -> None:
         await self.step(connection, session, number, due)
         free.append(connection)
 
@@ -171,7 +178,9 @@ class Load:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url")
-    parser.add_argument("--kind", choices=list(PATHS), default="seqel", help="plain: a service without sessions at /predict")
+    parser.add_argument(
+        "--kind", choices=list(PATHS), default="seqel", help="plain: a service without sessions at /predict"
+    )
     parser.add_argument("--sessions", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rate", type=float, default=0.0, help="requests per second; 0: closed loop")

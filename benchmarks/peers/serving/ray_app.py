@@ -40,7 +40,9 @@ async def wait() -> None:
 
 if __name__ == "__main__":
     ray.init(include_dashboard=False, num_cpus=2, _node_ip_address="127.0.0.1", logging_level="ERROR")
-    serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[2])}, logging_config={"enable_access_log": False})
+    serve.start(
+        http_options={"host": "127.0.0.1", "port": int(sys.argv[2])}, logging_config={"enable_access_log": False}
+    )
     serve.run(Agent.bind(sys.argv[1]), route_prefix="/predict")
     print("ready", flush=True)
     asyncio.run(wait())

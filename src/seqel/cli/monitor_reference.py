@@ -59,8 +59,8 @@ def run(folder: Path, arguments: Arguments, output: Output) -> dict[str, Any]:
 
 
 def _play(folder: Path, agent: Agent, arguments: Arguments, output: Output) -> tuple[Decisions, dict[str, Any]]:
-    from seqel.cli.run_environment import run_environment
     from seqel.cli.evaluate_arguments import Arguments as OfEvaluation
+    from seqel.cli.run_environment import run_environment
     from seqel.monitoring.collect import play_decisions
     from seqel.runs.progress_bar import sharing
 
