@@ -15,6 +15,7 @@ PACKAGES = [
     "seqel.deployment",
     "seqel.evaluation",
     "seqel.explanation",
+    "seqel.monitoring",
     "seqel.ope",
     "seqel.spaces",
 ]

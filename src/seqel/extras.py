@@ -24,6 +24,8 @@ KNOWN = {
     "peft": ("text", "text.tuning = 'lora' or 'prefix'"),
     "wandb": ("wandb", "--wandb"),
     "faiss": ("ranking", "approximate search"),
+    "prometheus_client": ("serve", "a service's metrics"),
+    "river": ("monitor", "the detection of drift"),
     "envpool": ("pool", "vectorization = 'envpool'"),
 }
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seqel.agents.agent import Agent
-from seqel.cli.estimate import _sessions
+from seqel.cli.estimate import recorded_sessions
 from seqel.cli.main import main
 from seqel.datasets.dataset import load
 from seqel.datasets.encoding import Encoding
@@ -127,7 +127,7 @@ def test_data_that_do_not_fit_the_agent_are_refused(folder: Path, capsys: pytest
 
 
 @pytest.mark.usefixtures("small_fits")
-def test_an_agent_can_be_evaluated_on_held_out_sessions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_agent_can_be_evaluated_on_held_outsessions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["evaluate", str(folder / "run"), "--data", str(folder / "t.csv"), "--updates", "20"]
     capsys.readouterr()
     assert main(command) == 0
@@ -140,7 +140,7 @@ def test_an_agent_can_be_evaluated_on_held_out_sessions(folder: Path, capsys: py
     assert found["sessions"] == lines[0]["validation"]["sessions"] < 40, "the sessions that training held out"
 
 
-def test_held_out_sessions_stay_held_out_if_the_table_changes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_held_outsessions_stay_held_out_if_the_table_changes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Another category gives another encoding; the names of the sessions stay the same."""
     agent, schema = Agent.load(folder / "run"), Schema.load(folder / "schema.toml")
     held = agent.info["held_out"]
@@ -149,8 +149,8 @@ def test_held_out_sessions_stay_held_out_if_the_table_changes(folder: Path, caps
     trained = {table.sessions[row] for row in table.split(held["share"], held["seed"])[0]}
     more = (folder / "t.csv").read_text() + "".join(f"z{n},{s},c,{s}.0,left,0.0\n" for n in range(40) for s in range(3))
     (folder / "more.csv").write_text(more)
-    found, _ = _sessions(agent, (str(folder / "more.csv"),), None, False)
-    left, _ = _sessions(agent, (str(folder / "more.csv"),), None, True)
+    found, _ = recorded_sessions(agent, (str(folder / "more.csv"),), None, False)
+    left, _ = recorded_sessions(agent, (str(folder / "more.csv"),), None, True)
     whole = load(folder / "more.csv", schema)
     names = whole.only(whole.held_out_rows(held["share"], held["seed"])).sessions
     assert not trained & set(names) and len(names) == left.buffer.episodes < found.buffer.episodes

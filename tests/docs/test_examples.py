@@ -95,11 +95,13 @@ def test_every_public_name_is_in_the_api_reference() -> None:
     page = (DOCS / "api.md").read_text()
     for package in (
         "seqel",
+        "seqel.compression",
         "seqel.datasets",
         "seqel.deployment",
         "seqel.evaluation",
         "seqel.explanation",
         "seqel.language",
+        "seqel.monitoring",
         "seqel.ope",
         "seqel.tasks.customers",
         "seqel.tasks.opinion",

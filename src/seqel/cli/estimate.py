@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from seqel.ope.estimation import OffPolicy, PolicyValue
     from seqel.training.sources import Source
 
-__all__ = ["run"]
+__all__ = ["recorded_sessions", "run"]
 
 MOST_ACTIONS = 30  # constant-action policies that are shown; if there are more actions, the most frequent ones
 FEWEST, VALUES = 3, 1_000  # fewest constant-action policies, and most values: each policy has a value per action
@@ -39,7 +39,7 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
     from seqel.ope.policies import AgentPolicy, ConstantAction, Policy
     from seqel.runs.progress_bar import counting
 
-    source, names = _sessions(agent, arguments.data, arguments.schema, arguments.held_out)
+    source, names = recorded_sessions(agent, arguments.data, arguments.schema, arguments.held_out)
     policies: list[Policy] = [AgentPolicy(agent)]
     sizes, start = agent.action_spec.sizes, agent.action_spec.start
     for codes in _frequent(source.buffer.actions(), sizes):
@@ -135,7 +135,7 @@ def _frequent(recorded: NDArray[np.int64], sizes: tuple[int, ...]) -> list[tuple
     return sorted(tuple(int(code) for code in row) for row in rows[chosen])
 
 
-def _sessions(
+def recorded_sessions(
     agent: Agent, files: tuple[str, ...], schema: str | None, held_out: bool
 ) -> tuple[Source, tuple[tuple[str, ...], ...] | None]:
     """Return the data in the agent's own encoding, and the actions' names, by dimension."""

@@ -19,6 +19,7 @@ import io
 import json
 import logging
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from seqel.networks.qnetwork import QNetwork
 from seqel.networks.trunks.registry import trunks_with
 from seqel.pretrained.adapted import Adapted
 from seqel.storage import atomic_write
+from seqel.version import __version__
 
 __all__ = ["export"]
 
@@ -95,6 +97,9 @@ def export(agent: Agent, path: str | Path) -> Path:
         network.to(device).train(training)
     assert program is not None
     model = program.model_proto
+    for part in (*model.graph.node, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]  # the exporter's stack traces: paths of this machine, and a third of a small file
+    del model.graph.value_info[:]
     onnx.helper.set_model_props(model, {METADATA: json.dumps(describe(agent))})
     target = Path(path)
     atomic_write(target, sealed_model(model.SerializeToString()))
@@ -110,8 +115,18 @@ def describe(agent: Agent) -> dict[str, Any]:
         **({} if reader is None else {"text": reader.to_json()}),
         "action": dataclasses.asdict(agent.action_spec),
         "ring": agent.network.trunk.ring,
+        "versions": {"seqel": __version__, "torch": torch.__version__},
+        "weights": _checksum(agent),
         "info": agent.info,
     }
+
+
+def _checksum(agent: Agent) -> str:
+    """Return the CRC-32 of the weights, by which a file is recognised as the export of an agent."""
+    found = 0
+    for name, tensor in sorted(agent.network.state_dict().items()):
+        found = zlib.crc32(tensor.detach().cpu().contiguous().numpy().tobytes(), zlib.crc32(name.encode(), found))
+    return f"{found:08x}"
 
 
 INPUTS = ("previous_action", "previous_reward", "first", "keys", "values", "position", "mask")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqel.action_masks import UNMASKED, mask_in, read_action_mask, require_some
+from seqel.action_masks import UNMASKED, mask_in
+from seqel.agents.arguments import read_candidates, read_mask, read_previous_action, read_row_values, read_rows
 from seqel.errors import CheckpointError, ConfigError, SpaceError
 from seqel.extras import require
 from seqel.integrity import unsealed_model
@@ -89,7 +91,7 @@ class ExportedAgent:
             self.action_spec = ActionSpec(**{name: tuple(value) for name, value in described["action"].items()})
             ring = described["ring"]
             self.context = int(ring["context"])
-            self._ring = (int(ring["layers"]), int(ring["heads"]), int(ring["dim"]))
+            self.ring = (int(ring["layers"]), int(ring["heads"]), int(ring["dim"]))
             self.info: dict[str, Any] = described["info"]
             self._warned = False  # whether a warning about missing masks was given
         except ReaderUnavailable as error:
@@ -99,7 +101,7 @@ class ExportedAgent:
 
     def initial_state(self, batch: int) -> Memory:
         """Return empty memory for `batch` rows."""
-        layers, heads, dim = self._ring
+        layers, heads, dim = self.ring
         keys, values = (np.zeros((layers, batch, heads, self.context, dim), np.float32) for _ in range(2))
         return Memory(keys, values, np.zeros(batch, np.int64), np.zeros((batch, self.action_spec.dims), np.int64))
 
@@ -108,83 +110,103 @@ class ExportedAgent:
         observation: Any,
         state: Memory | None = None,
         *,
-        reward: Any = 0.0,
+        reward: Any = None,
         first: Any = None,
         previous_action: Any = None,
         mask: Any = None,
+        candidates: Any = None,
+        rows: Any = None,
     ) -> tuple[Decision, Memory]:
         """Choose the best action of each of R rows; same arguments and result as `Agent.act`.
+
+        Candidates save no time here: all actions are scored, and the scores of the candidates are returned.
 
         Raises:
             SpaceError: an argument does not fit. The state is then unchanged.
         """
-        rows = self.observation_spec.rows(observation) if state is None else len(state)
+        spec = self.action_spec
+        index = None if rows is None else read_rows(rows, None if state is None else len(state))
+        if index is not None:
+            batch = len(index)
+        else:
+            batch = self.observation_spec.rows(observation) if state is None else len(state)
         flat = observation
         if not isinstance(observation, FlatObservation):
-            flat = self.observation_spec.flatten(observation, rows)
+            flat = self.observation_spec.flatten(observation, batch)
         for path, leaf in flat.items():
-            if len(leaf) != rows:
-                raise SpaceError(f"observation {path!r}: expected {rows} rows, got {len(leaf)}")
-        state = self.initial_state(rows) if state is None else state
-        begins = state.position == 0
+            if len(leaf) != batch:
+                raise SpaceError(f"observation {path!r}: expected {batch} rows, got {len(leaf)}")
+        state = self.initial_state(batch) if state is None else state
+        here = np.arange(batch) if index is None else index
+        begins = state.position[here] == 0
         if first is not None:
-            begins = begins | _rows("first", first, np.bool_, rows)
-        last = state.last_action
+            begins = begins | read_row_values("first", first, np.bool_, batch)
+        last = state.last_action[here]
         if previous_action is not None:
-            start = np.asarray(self.action_spec.start)
-            last = _rows("previous_action", np.reshape(previous_action, (-1, len(start))), np.int64, rows) - start
-            if (last < 0).any() or (last >= np.asarray(self.action_spec.sizes)).any():
-                raise SpaceError(f"previous_action: expected actions of the action space, got {previous_action}")
-        if mask is None:
-            mask = mask_in(observation, self.observation_spec)
-        if mask is None and self.info.get("masked") and not self._warned:
-            self._warned = True
-            warnings.warn(UNMASKED, stacklevel=2)
-        if mask is None:
-            allowed = np.repeat(self.action_spec.unmasked[None], rows, axis=0)
-        else:
-            allowed = read_action_mask(mask, self.action_spec, rows)
-        require_some(allowed, self.action_spec)
-        earned = _rows("reward", 0.0 if reward is None else reward, np.float32, rows)
+            last = read_previous_action(previous_action, spec, batch)
+        allowed, among, real = self._allowed(observation, mask, candidates, batch)
+        earned = read_row_values("reward", 0.0 if reward is None else reward, np.float32, batch)
         if not (np.isfinite(earned) | begins).all():
             raise SpaceError(f"reward: expected finite numbers, got {earned.tolist()!s:.200}")
         for ring in (state.keys, state.values):  # unused slots are masked by the position, but 0 * nan is nan
-            ring[:, begins] = 0.0
-        given = {
-            "previous_action": last,
-            "previous_reward": earned,
-            "first": begins,
-            "keys": state.keys,
-            "values": state.values,
-            "position": np.where(begins, 0, state.position),
-            "mask": allowed,
-        } | {PREFIX + path: np.ascontiguousarray(leaf) for path, leaf in flat.items()}
-        q, keys, values = self.session.run(None, {name: given[name] for name in self._names})
-        self._remember(state, given["position"], keys, values)
+            ring[:, here[begins]] = 0.0
+        position = np.where(begins, 0, state.position[here])
+        q, keys, values = self.run(
+            {
+                "previous_action": last,
+                "previous_reward": earned,
+                "first": begins,
+                "keys": state.keys if index is None else state.keys[:, here],
+                "values": state.values if index is None else state.values[:, here],
+                "position": position,
+                "mask": allowed if spec.dims > 1 else allowed[:, 0],
+            }
+            | {PREFIX + path: np.ascontiguousarray(leaf) for path, leaf in flat.items()}
+        )
+        slot = position % self.context
+        state.keys[:, here, :, slot] = keys
+        state.values[:, here, :, slot] = values
+        state.position[here] = position + 1
+        if among is not None and real is not None:
+            q = np.where(real, np.take_along_axis(q, among[:, None], axis=-1), np.float32(-np.inf))
         action = q.argmax(axis=-1)
-        state.last_action = action
-        if self.action_spec.dims == 1:
-            return Decision(action[:, 0] + self.action_spec.offset, q[:, 0]), state
-        return Decision(action + self.action_spec.offset, q), state
+        if among is not None:
+            action = np.take_along_axis(among, action, axis=1)
+        state.last_action[here] = action
+        if spec.dims == 1:
+            return Decision(action[:, 0] + spec.offset, q[:, 0]), state
+        return Decision(action + spec.offset, q), state
 
-    def _remember(
-        self, state: Memory, position: NDArray[np.int64], keys: NDArray[np.float32], values: NDArray[np.float32]
-    ) -> None:
-        every, slot = np.arange(len(position)), position % self.context
-        state.keys[:, every, :, slot] = keys
-        state.values[:, every, :, slot] = values
-        state.position = position + 1
+    def _allowed(
+        self, observation: Any, mask: Any, candidates: Any, batch: int
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64] | None, NDArray[np.bool_] | None]:
+        """Return the allowed actions (R, M, A), and with candidates their codes (R, C) and which are no padding (R, 1, C)."""
+        spec = self.action_spec
+        if candidates is not None:
+            if mask is not None:
+                raise SpaceError("expected a mask or candidates, got both")
+            among, real = read_candidates(candidates, spec, batch)
+            allowed = np.zeros((batch, 1, spec.actions), bool)
+            row, place = np.nonzero(real[:, 0])
+            allowed[row, 0, among[row, place]] = True
+            return allowed, among, real
+        if mask is None:
+            mask = mask_in(observation, self.observation_spec)
+            if mask is None and self.info.get("masked") and not self._warned:
+                self._warned = True
+                warnings.warn(UNMASKED, stacklevel=3)
+        return (
+            np.repeat(spec.available[None], batch, axis=0) if mask is None else read_mask(mask, spec, batch),
+            None,
+            None,
+        )
 
+    def run(
+        self, given: Mapping[str, NDArray[Any]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Run the model on its inputs (see `seqel.deployment.export`), without checks, for a caller that keeps the ring.
 
-def _rows(name: str, value: Any, dtype: type[np.generic], rows: int) -> NDArray[Any]:
-    try:
-        array = np.asarray(value, dtype)
-    except (TypeError, ValueError) as error:
-        raise SpaceError(f"{name}: expected numbers, got {value!r:.80}") from error
-    if array.ndim == 0:
-        return np.full(rows, array)
-    if len(array) != rows:
-        raise SpaceError(f"{name}: expected {rows} rows, got {len(array)}")
-    if array.ndim != (2 if name == "previous_action" else 1):
-        raise SpaceError(f"{name}: expected one number per row, got shape {list(array.shape)}")
-    return array
+        -> scores (R, M, A), new keys and values (R, layers, H, d). Inputs that the model does not need are left out.
+        """
+        q, keys, values = self.session.run(None, {name: given[name] for name in self._names})
+        return q, keys, values

@@ -5,22 +5,42 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from seqel.agents.agent import Agent
 from seqel.agents.matching import require_equal_spaces
 from seqel.environments.resolve import EnvMaker, resolve
 from seqel.environments.seeds import require_for_reports
 from seqel.environments.vector import VectorStream, close_vector, make_vector, success_of
 from seqel.errors import ConfigError
 from seqel.evaluation.statistics import bootstrap_interval, interquartile_mean, success_interval
-from seqel.spaces import ActionSpec
+from seqel.spaces import ActionSpec, ObservationSpec
+from seqel.types import Decision
 
-__all__ = ["Evaluation", "evaluate", "play"]
+__all__ = ["Acting", "Evaluation", "evaluate", "play"]
 
 LONGEST = 100_000  # steps per episode: without a limit, a greedy agent may walk in circles forever
+
+
+class Acting(Protocol):
+    """What plays: an `Agent`, or an exported agent."""
+
+    @property
+    def observation_spec(self) -> ObservationSpec:
+        """The leaves of the observation."""
+        ...
+
+    @property
+    def action_spec(self) -> ActionSpec:
+        """The action space."""
+        ...
+
+    def act(
+        self, observation: Any, state: Any = None, *, reward: Any = ..., first: Any = ..., mask: Any = ...
+    ) -> tuple[Decision, Any]:
+        """Choose an action in each row; see `Agent.act`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +86,7 @@ class Evaluation:
 
 
 def evaluate(
-    agent: Agent,
+    agent: Acting,
     env: str | EnvMaker,
     episodes: int = 100,
     seed: int = 0,
@@ -93,7 +113,7 @@ def evaluate(
 
 
 def play(
-    agent: Agent,
+    agent: Acting,
     make: EnvMaker,
     episodes: int,
     seed: int,
@@ -117,7 +137,7 @@ def play(
 
 
 def play_on(
-    agent: Agent,
+    agent: Acting,
     stream: VectorStream,
     episodes: int,
     seed: int,
@@ -158,7 +178,7 @@ def pooled(first: Evaluation, second: Evaluation) -> Evaluation:
 
 
 def _run(
-    agent: Agent, stream: VectorStream, episodes: int, seed: int, progress: Callable[[int], None] | None, limit: int
+    agent: Acting, stream: VectorStream, episodes: int, seed: int, progress: Callable[[int], None] | None, limit: int
 ) -> tuple[Any, Any, Any, int]:
     count = stream.count
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)

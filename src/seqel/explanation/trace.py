@@ -26,13 +26,16 @@ LONGEST = 2_000  # recorded steps, at most: the memory of attention weights grow
 
 @dataclass(frozen=True, slots=True)
 class EpisodeTrace:
-    """One greedy episode of T steps, and the scores by which the agent chose at each step."""
+    """One greedy episode of T steps (or its latest part), and the scores by which the agent chose at each step."""
 
     observation: dict[str, NDArray[Any]]  # leaves (T+1, *shape)
     action: NDArray[np.int64]  # (T,), or (T, M) where M > 1, counted from 0
     reward: NDArray[np.float32]  # (T,)
     q: NDArray[np.float32]  # (T, A), or (T, M, A) if M > 1: the scores acted on; -inf for masked actions
     success: float | None  # if the environment reports it
+    start: int = 0  # number of the first step, if earlier ones are not known
+    previous_action: NDArray[np.int64] | None = None  # (M,) of the step before `start`, counted from 0
+    previous_reward: float = 0.0
 
     def __len__(self) -> int:
         return len(self.action)
@@ -109,7 +112,8 @@ def window_of(agent: Agent, episode: EpisodeTrace) -> SequenceBatch:
     """Return the episode as a batch of one window."""
     device, steps, dims = agent.device, len(episode), agent.action_spec.dims
     is_first = torch.zeros(1, steps + 1, dtype=torch.bool, device=device)
-    is_first[:, 0] = True
+    is_first[:, 0] = episode.start == 0
+    before = np.zeros(dims, np.int64) if episode.previous_action is None else episode.previous_action
     whole = torch.ones(1, steps, dtype=torch.bool, device=device)
     return SequenceBatch(
         observation={path: torch.from_numpy(leaf[None]).to(device) for path, leaf in episode.observation.items()},
@@ -119,7 +123,7 @@ def window_of(agent: Agent, episode: EpisodeTrace) -> SequenceBatch:
         is_first=is_first,
         valid=whole,
         loss_mask=whole,
-        start_step=torch.zeros(1, dtype=torch.int64, device=device),
-        previous_action=torch.zeros(1, dims, dtype=torch.int64, device=device),
-        previous_reward=torch.zeros(1, device=device),
+        start_step=torch.full((1,), episode.start, dtype=torch.int64, device=device),
+        previous_action=torch.from_numpy(before[None]).to(device),
+        previous_reward=torch.full((1,), episode.previous_reward, device=device),
     )

@@ -51,13 +51,24 @@ class NetworkConfig:
     )
     width: int = setting(
         64,
-        "Width D of tokens and layers; for a Transformer a multiple of 2 * `heads`.",
+        "Width D of tokens and layers; for a Transformer a multiple of 2 * `heads`, unless `head_dim` is set.",
         ge=2,
         known_as=("d_model", "hidden_size", "hidden_dim", "embed_dim"),
     )
     layers: int = setting(2, "Number of Transformer blocks, or of GRU layers.", ge=1, known_as=("depth", "num_layers"))
     heads: int = setting(4, "Attention heads per block.", ge=1, known_as=("num_heads", "n_heads"))
+    head_dim: int = setting(
+        0,
+        "Width of each attention head, an even number. 0: `width` / `heads`. Set when an agent is compressed.",
+        ge=0,
+    )
     feedforward: int = setting(4, "Hidden width of each block's MLP.", unit="multiples of `width`", ge=1)
+    hidden: int = setting(
+        0,
+        "Hidden units of each block's MLP. 0: `feedforward` times `width`. Set when an agent is compressed.",
+        unit="units",
+        ge=0,
+    )
     context: int = setting(
         0,
         "Number of steps, including the current one, that each layer's attention covers. 'auto': chosen from the length of "
@@ -168,11 +179,8 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         check(self, "network")
-        if self.trunk == "transformer" and (self.width % self.heads or (self.width // self.heads) % 2):
-            raise ConfigError(
-                f"network.width: expected a multiple of 2 * heads (rotary embeddings rotate pairs), got {self.width} "
-                f"with {self.heads} heads"
-            )
+        if self.trunk == "transformer":
+            self._check_heads()
         if self.critics > 1 and (self.value in ("c51", "quantile") or self.actions in ("tokens", "items")):
             raise ConfigError(
                 f"network.critics: expected 1 with network.value = {self.value!r} and network.actions = {self.actions!r}, "
@@ -194,6 +202,29 @@ class NetworkConfig:
             raise ConfigError(
                 "network.actions = 'items' reads the items of the history: network.previous_action is false"
             )
+
+    def _check_heads(self) -> None:
+        if self.head_dim:
+            if self.head_dim % 2 or self.width % 2:
+                raise ConfigError(
+                    "network.head_dim, network.width: expected even numbers (rotary embeddings rotate pairs), got "
+                    f"{self.head_dim} and {self.width}"
+                )
+        elif self.width % self.heads or (self.width // self.heads) % 2:
+            raise ConfigError(
+                f"network.width: expected a multiple of 2 * heads (rotary embeddings rotate pairs), got {self.width} "
+                f"with {self.heads} heads"
+            )
+
+    @property
+    def attention_dim(self) -> int:
+        """Width of each attention head of a Transformer: `head_dim`, or `width` / `heads`."""
+        return self.head_dim or self.width // self.heads
+
+    @property
+    def units(self) -> int:
+        """Hidden units of each block's MLP: `hidden`, or `feedforward` times `width`."""
+        return self.hidden or self.feedforward * self.width
 
     def require_policy(self) -> None:
         """Raise ConfigError if a setting needs a policy head that is missing.

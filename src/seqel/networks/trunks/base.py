@@ -13,6 +13,8 @@ A trunk also declares what it can do, so that no other file tests which trunk it
     exportable      `step_pure` is the step as a pure function, which can be exported and compiled; `remember` writes what it
                     returns, and `ring` gives the shape of the memory
     compiles        compiling the update saves time
+    row_axes        which axis of each tensor of the state is that of rows
+    receptive_field how many of the latest steps decide the state
     flops           operations of a forward pass
 
 A state is a dict of tensors with an axis of rows (one per environment or episode), so that it can be saved and moved without
@@ -41,6 +43,7 @@ class Trunk(nn.Module, ABC):
     packs_rows: ClassVar[bool]
     has_attention: ClassVar[bool] = False
     exportable: ClassVar[bool] = False
+    row_axes: ClassVar[dict[str, int]]  # of each tensor of the state
     compiles: ClassVar[bool] = False
 
     @classmethod
@@ -70,6 +73,16 @@ class Trunk(nn.Module, ABC):
     @abstractmethod
     def prefill(self, x: Tensor, first: Tensor, start: Tensor, lengths: Tensor) -> State:
         """Return the state after the first `lengths` (B,) steps of each window, as `step` would have left it."""
+
+    @property
+    @abstractmethod
+    def receptive_field(self) -> int:
+        """The latest steps of an episode that decide the state exactly; 0: all of them."""
+
+    def replace_rows(self, state: State, rows: Tensor, other: State) -> None:
+        """Replace rows (R,) of a state by the R rows of another one, in place."""
+        for name, tensor in state.items():
+            tensor.index_copy_(self.row_axes[name], rows, other[name].to(tensor.dtype))
 
     def weights(self, x: Tensor, first: Tensor, start: Tensor) -> Tensor:
         """Return the attention weights of every layer, (B, layers, H, T, T); rows are queries.

@@ -24,15 +24,16 @@ class Block(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         width = config.width
-        self.heads, self.dim = config.heads, width // config.heads
+        self.heads, self.dim = config.heads, config.attention_dim
+        attended = self.heads * self.dim
         self.dropout = config.dropout
         self.norm_attention = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.qkv = nn.Linear(width, 3 * attended, bias=False)
+        self.out = nn.Linear(attended, width, bias=False)
         self.norm = nn.RMSNorm(self.dim) if config.qk_norm else None  # shared by queries and keys
         self.norm_mlp = nn.LayerNorm(width)
-        self.mlp_in = nn.Linear(width, config.feedforward * width)
-        self.mlp_out = nn.Linear(config.feedforward * width, width)
+        self.mlp_in = nn.Linear(width, config.units)
+        self.mlp_out = nn.Linear(config.units, width)
         self.gate_attention: Join = Gate(width) if config.gate == "gru" else torch.add
         self.gate_mlp: Join = Gate(width) if config.gate == "gru" else torch.add
 
@@ -49,11 +50,14 @@ class Block(nn.Module):
         return q, k, v
 
     def merge(self, x: Tensor, attended: Tensor) -> Tensor:
-        """Join attention and MLP to the stream: x and attended (..., D) -> (..., D)."""
+        """Join attention and MLP to the stream: x (..., D), attended (..., H d) -> (..., D)."""
         x = self.gate_attention(x, self._drop(linear(self.out, attended)))
+        return self.gate_mlp(x, self._drop(linear(self.mlp_out, self.hidden(x))))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """Compute the hidden units of the MLP: (..., D) -> (..., units)."""
         hidden = linear(self.mlp_in, layer_norm(self.norm_mlp, x))
-        hidden = torch.relu_(hidden)  # in place: faster than the compiler's fusion
-        return self.gate_mlp(x, self._drop(linear(self.mlp_out, hidden)))
+        return torch.relu_(hidden)  # in place: faster than the compiler's fusion
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training) if self.dropout else x

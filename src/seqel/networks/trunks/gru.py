@@ -20,6 +20,7 @@ class GRUTrunk(Trunk):
     """
 
     packs_rows: ClassVar[bool] = False  # packed rows would have to be processed step by step
+    row_axes: ClassVar[dict[str, int]] = {"hidden": 0}
 
     @classmethod
     def flops(cls, config: NetworkConfig, rows: float, steps: int) -> float:
@@ -54,6 +55,10 @@ class GRUTrunk(Trunk):
             h, state = self.step(x[:, t], state)
             outputs.append(h)
         return torch.stack(outputs, dim=1)
+
+    @property
+    def receptive_field(self) -> int:
+        return 0
 
     def initial_state(self, batch: int, device: torch.device | None = None) -> State:
         device = device or self.norm.weight.device

@@ -32,6 +32,7 @@ class PretrainedTrunk(Trunk):
 
     packs_rows: ClassVar[bool] = True
     has_attention: ClassVar[bool] = True
+    row_axes: ClassVar[dict[str, int]] = {"keys": 1, "values": 1, "position": 0}
 
     _place: Tensor
 
@@ -90,6 +91,10 @@ class PretrainedTrunk(Trunk):
         return torch.stack(found.attentions, dim=1)[..., -x.shape[1] :]
 
     # -- one step with the ring ----------------------------------------------------------------------------------------
+
+    @property
+    def receptive_field(self) -> int:
+        return self.shape.layers * (self.context - 1) + 1
 
     def initial_state(self, batch: int, device: torch.device | None = None) -> State:
         layers, heads, context, width = self.model.shared.key_shape(self.context)

@@ -35,7 +35,7 @@ from seqel.networks.trunks.base import State, Trunk
 from seqel.networks.trunks.block import Block
 from seqel.networks.trunks.steps import ring_index, step_numbers
 
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # number of the layer, q, k, v (..., H, d) -> (..., D)
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # number of the layer, q, k, v (..., H, d) -> (..., H d)
 
 __all__ = ["StepEncoding", "Transformer"]
 
@@ -73,6 +73,7 @@ class Transformer(Trunk):
     packs_rows: ClassVar[bool] = True
     has_attention: ClassVar[bool] = True
     exportable: ClassVar[bool] = True
+    row_axes: ClassVar[dict[str, int]] = {"keys": 1, "values": 1, "position": 0}
     compiles: ClassVar[bool] = True
 
     frequency: Tensor
@@ -81,17 +82,18 @@ class Transformer(Trunk):
 
     @classmethod
     def flops(cls, config: NetworkConfig, rows: float, steps: int) -> float:
-        """Return the FLOPs: per token D^2 times 3 (qkv), 1 (out) and 2 `feedforward` (MLP), times 2; and attention."""
+        """Return the FLOPs: per token D times 3 H d (qkv), H d (out) and 2 `units` (MLP), times 2; and attention."""
         tokens = rows * steps
-        block = 2 * tokens * (4 + 2 * config.feedforward) * config.width**2
-        attention = 2 * 2 * tokens * min(steps, 2 * config.context) * config.width
+        attended = config.heads * config.attention_dim
+        block = 2 * tokens * (4 * attended + 2 * config.units) * config.width
+        attention = 2 * 2 * tokens * min(steps, 2 * config.context) * attended
         return config.layers * (block + attention)
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
         self.context = config.context
-        self.dim = config.width // config.heads
+        self.dim = config.attention_dim
         waves = [rotary(self.dim, config.rope_base)]
         if config.clock:
             waves.append(StepEncoding.waves(config.width, config.clock_base))
@@ -148,7 +150,7 @@ class Transformer(Trunk):
         return torch.stack(found, dim=1)
 
     def _banded(self, first: Tensor) -> Attend:
-        """Return attention within windows: q, k, v (B, T, H, d) -> (B, T, D)."""
+        """Return attention within windows: q, k, v (B, T, H, d) -> (B, T, H d)."""
         mask = banded_causal_mask(first, self.context)
         dropout = self.config.dropout if self.training else 0.0
 
@@ -200,7 +202,7 @@ class Transformer(Trunk):
         return torch.embedding(self.table, position)
 
     def _through_ring(self, keys: Tensor, values: Tensor, position: NDArray[np.int64], rows: Tensor | None) -> Attend:
-        """Return attention that first writes the new keys and values into the ring: q, k, v (R, H, d) -> (R, D)."""
+        """Return attention that first writes the new keys and values into the ring: q, k, v (R, H, d) -> (R, H d)."""
         used = min(int(position.max()) + 1, self.context)  # slots that hold a step of any episode
         every = np.arange(len(position)) if rows is None else rows
         every, slot, bias = (
@@ -244,6 +246,10 @@ class Transformer(Trunk):
         state["keys"][:, every, :, slot] = keys
         state["values"][:, every, :, slot] = values
         position += 1
+
+    @property
+    def receptive_field(self) -> int:
+        return self.config.layers * (self.context - 1) + 1
 
     @property
     def ring(self) -> dict[str, int]:

@@ -95,11 +95,12 @@ def memory_needed(
     network, replay, count = config.network, config.replay, config.environments
     gru, width = network.trunk == "gru", network.width
     frame = sum(_bytes(shape, dtype) for shape, dtype in observation.storage.values())
-    weights = network.layers * width**2 * (6 if gru else 4 + 2 * network.feedforward)
+    attended, units = network.heads * network.attention_dim, network.units
+    weights = network.layers * width * (6 * width if gru else 4 * attended + 2 * units)
     # copies share the weights of a pretrained model that stay as they are
     copies = 1 if network.trunk == "pretrained" and network.tuning != "full" else COPIES
     tokens = 2 * replay.batch_size or replay.batch_tokens
-    kept = width * network.layers * (4 if gru else 4 + network.feedforward)  # numbers per token for the backward pass
+    kept = network.layers * (4 * width if gru else 4 * width + units)  # numbers per token for the backward pass
     activations = tokens * (frame + kept * (2 if config.learner.precision == "bf16" else 4))
     parts = {
         "the network": (4 * copies * weights, "reduce network.width or network.layers"),
@@ -109,7 +110,7 @@ def memory_needed(
         ),
     }
     if live:
-        ring = 0 if gru else 2 * 4 * network.layers * count * network.context * width
+        ring = 0 if gru else 2 * 4 * network.layers * count * network.context * attended
         parts["the agent's memory of each environment"] = (ring, "reduce network.context or environments")
         parts["open episodes"] = (
             count * (segment_length(config) + 1) * frame,

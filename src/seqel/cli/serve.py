@@ -1,0 +1,144 @@
+"""`seqel serve`: an agent behind HTTP, with sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from seqel.cli.arguments import Json
+from seqel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from seqel.cli.output import Output
+    from seqel.serving.service import Service
+
+__all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
+
+SUMMARY = "Serves an agent over HTTP: each session's history is kept, and steps of many sessions are computed together."
+
+EXAMPLES = """
+A client opens a session and takes one step after another; the service holds what each session saw, did and earned. The page
+at http://HOST:PORT/ is for trying it by hand, /openapi.json describes the interface, /metrics is for Prometheus, and
+/v2/models/NAME/infer is the Open Inference Protocol. Ctrl-C or SIGTERM answers what is open, then stops; SIGHUP loads the
+agent again.
+
+Sessions live in this process unless --redis is given; with it, they survive it, and several replicas can serve them.
+--keys FILE has a line "NAME KEY" or "NAME KEY admin" for each client. Without it, anyone who reaches the port may ask:
+keep it on this machine (the default host), or behind a proxy.
+
+examples:
+  seqel serve runs/demo
+  seqel serve runs/demo --redis redis://localhost:6379/0 --host 0.0.0.0 --keys keys.txt
+  seqel serve runs/demo --repository agents --on-swap rebuild
+  curl -X POST localhost:8000/v1/sessions -d '{"session": "anna"}'
+  curl -X POST localhost:8000/v1/sessions/anna/act -d '{"observation": [0.1, 0.0, -0.2, 0.0]}'
+"""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of `seqel serve`."""
+
+    run: Annotated[
+        Positional[Path], arg(metavar="RUN", help="the folder of a run or of an agent, or an exported file (.onnx)")
+    ]
+    host: Annotated[str, arg(metavar="HOST", help="address to listen on; 0.0.0.0: all")] = "127.0.0.1"
+    port: Annotated[int, arg(metavar="PORT", help="port to listen on")] = 8000
+    redis: Annotated[str, arg(metavar="URL", help="store of sessions, such as redis://HOST:6379/0 (default: memory)",
+                              help_behavior_hint="")] = ""  # fmt: skip
+    keys: Annotated[Path | None, arg(metavar="FILE", help="API keys", help_behavior_hint="(default: none needed)")] = (
+        None
+    )
+    repository: Annotated[
+        Path | None,
+        arg(metavar="DIR", help="a folder of agents that can be loaded while it runs", help_behavior_hint=""),
+    ] = None
+    name: Annotated[
+        str, arg(metavar="NAME", help="of the model in /v2", help_behavior_hint="(default: of the folder)")
+    ] = ""
+    backend: Annotated[
+        Literal["auto", "onnx", "torch"],
+        arg(help="onnx: several times as fast as torch on a CPU; auto: onnx where the agent can be exported"),
+    ] = "auto"
+    device: Annotated[str, arg(metavar="DEVICE", help="of torch: cpu, cuda, auto")] = "auto"
+    threads: Annotated[int, arg(metavar="N", help="threads that compute one batch")] = 1
+    sessions: Annotated[
+        int, arg(metavar="N", help="open at once; the one that was idle longest is evicted for a new one")
+    ] = 10_000
+    time_to_live: Annotated[float, arg(metavar="SECONDS", help="after a session's last step")] = 1_800.0
+    memory: Annotated[
+        float, arg(metavar="GIB", help="for the memories of sessions; others are rebuilt when they are needed")
+    ] = 1.0
+    batch: Annotated[int, arg(metavar="N", help="steps that are computed together, at most")] = 64
+    queue: Annotated[int, arg(metavar="N", help="steps that may wait; more are refused with status 503")] = 512
+    timeout: Annotated[float, arg(metavar="SECONDS", help="for a request")] = 10.0
+    body: Annotated[int, arg(metavar="BYTES", help="of a request, at most")] = 1 << 20
+    rate: Annotated[float, arg(metavar="N", help="requests per second and client; 0: any number")] = 0.0
+    on_swap: Annotated[
+        Literal["keep", "rebuild"],
+        arg(help="open sessions stay with their agent when another one becomes active, or move to it"),
+    ] = "keep"
+    decisions: Annotated[
+        Path | None, arg(metavar="FILE", help="add every decision to this file (JSON lines)", help_behavior_hint="")
+    ] = None
+    log: Annotated[
+        Literal["debug", "info", "warning", "error"], arg(help="least level that is logged; info: every request")
+    ] = "warning"
+    json: Json = False
+
+
+def run(arguments: Arguments, output: Output) -> dict[str, Any]:
+    """Serve until Ctrl-C. Returns the counts of sessions and the agent that was active last."""
+    from seqel.extras import require
+
+    for module in ("fastapi", "uvicorn", "orjson", "prometheus_client"):
+        require(module, "serve", "a service")
+    from seqel.serving.config import ServiceConfig
+    from seqel.serving.http.logs import JsonLog
+    from seqel.serving.running import make_service, serve
+
+    if not 0 < arguments.port < 1 << 16:
+        raise ConfigError(f"--port: expected 1 to 65535, got {arguments.port}")
+    if not arguments.run.exists():
+        raise ConfigError(f"expected the folder of a run or an agent, or a file .onnx; {arguments.run} does not exist")
+    config = ServiceConfig(
+        sessions=arguments.sessions, time_to_live=arguments.time_to_live, memory=int(arguments.memory * (1 << 30)),
+        batch=arguments.batch, queue=arguments.queue, timeout=arguments.timeout, body=arguments.body, rate=arguments.rate,
+        on_swap=arguments.on_swap,
+    )  # fmt: skip
+    address = f"http://{arguments.host}:{arguments.port}"
+    output.note(f"loading {arguments.run} ...")
+
+    def ready(service: Service) -> None:
+        served = service.agent()
+        output.note(
+            f"serving {served.version} with {served.backend.name} on {address} ({served.backend.slots:,} sessions in memory, "
+            f"{served.backend.bytes_per_slot / 1024:,.1f} KiB each). Try the page at {address}/, or:"
+        )
+        for command in (
+            f'curl -X POST {address}/v1/sessions -d \'{{"session": "anna"}}\'',
+            f"curl -X POST {address}/v1/sessions/anna/act -d '{_example(service)}'",
+        ):  # in one line each, so that they can be copied
+            output.progress.print(f"  {command}", markup=False, soft_wrap=True)
+
+    application, service = make_service(
+        arguments.run, config, redis=arguments.redis, keys=arguments.keys, repository=arguments.repository,
+        backend=arguments.backend, device=arguments.device, threads=arguments.threads, log=JsonLog(level=arguments.log),
+        decisions=arguments.decisions, name=arguments.name, ready=ready,
+    )  # fmt: skip
+    serve(application, arguments.host, arguments.port)
+    output.note("stopped")
+    return {"agent": service.active, "address": address}
+
+
+def _example(service: Service) -> str:
+    """Return a first request that works as it stands."""
+    import orjson
+
+    from seqel.serving.example import example_observation
+
+    served = service.agent()
+    return orjson.dumps({"observation": example_observation(served)}).decode()

@@ -1,0 +1,35 @@
+"""Smaller agents that decide as the trained one does: pruning, distillation, weights in 8 bits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seqel import lazy
+
+if TYPE_CHECKING:
+    from seqel.compression.compressing import compress
+    from seqel.compression.distilling import DistillationConfig
+    from seqel.compression.measuring import Drop
+    from seqel.compression.quantising import quantise
+    from seqel.compression.report import Compression, Variant
+
+__all__ = [
+    "Compression",
+    "DistillationConfig",
+    "Drop",
+    "Variant",
+    "compress",
+    "quantise",
+]
+
+__getattr__, __dir__ = lazy.attach(
+    __name__,
+    {
+        "Compression": "seqel.compression.report",
+        "DistillationConfig": "seqel.compression.distilling",
+        "Drop": "seqel.compression.measuring",
+        "Variant": "seqel.compression.report",
+        "compress": "seqel.compression.compressing",
+        "quantise": "seqel.compression.quantising",
+    },
+)

@@ -1,0 +1,232 @@
+"""Micro-batching: the steps of many sessions that wait at the same time are computed together.
+
+While one batch is computed in a thread, requests gather; the next batch begins as soon as it is done, without waiting for
+more. A session's row joins whatever batch comes next (continuous batching), so no session waits for another one's end. Two
+steps of one session never share a batch.
+
+For each batch: read the sessions from the store; rebuild the memory of those whose memory is not held or is behind, by one
+prefill; compute one step; add it to the store; and only then answer. So what a client has been told is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from seqel.errors import StorageError
+from seqel.serving.backends.base import Backend
+from seqel.serving.computing import Computer, Observer, Ready, Step
+from seqel.serving.errors import Conflict, Overloaded, RequestError, Unavailable
+from seqel.serving.sessions.base import Ended, Held, NewStep, SessionStore, Wanted
+from seqel.serving.sessions.ended import ended, shown
+from seqel.serving.slots import Slot
+
+__all__ = ["Batcher", "Moved"]
+
+CATCH_UP = 8  # steps that other replicas took, at most, that are read one by one and not by a new prefill
+TRIES = 5  # of a step, while other replicas add steps to the same session
+
+
+class Moved(Exception):
+    """The session is decided by another agent: `agent`."""
+
+    def __init__(self, agent: str) -> None:
+        super().__init__(agent)
+        self.agent = agent
+
+
+class Batcher:
+    """Computes the steps of one agent's sessions.
+
+    agent: the name of its version. most: rows per batch. queue: steps that may wait. adopt: whether it also takes the
+    sessions of another agent, which this one then decides; otherwise it refuses them with `Moved`.
+    """
+
+    def __init__(
+        self,
+        agent: str,
+        backend: Backend,
+        store: SessionStore,
+        observer: Observer,
+        *,
+        most: int = 64,
+        queue: int = 1024,
+        adopt: Callable[[str], bool] = lambda agent: True,
+    ) -> None:
+        self.agent, self.backend, self.store, self.observer, self.adopt = agent, backend, store, observer, adopt
+        self.computer = Computer(backend, observer)
+        self.format, self.slots = self.computer.format, self.computer.slots
+        self.most, self.queue = min(most, backend.slots), queue
+        self.pause = 0.0  # seconds that a batch took lately
+        self._waiting: deque[Step] = deque()
+        self._wake = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"seqel-{agent}")
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def decide(self, step: Step) -> bytes:
+        """Return the answer to a step once it is computed and stored.
+
+        Raises a RequestError: too many steps wait; the session is unknown, has ended, or is at another step. Moved: see
+        `adopt`.
+        """
+        if self._stopping:
+            raise Unavailable("the service is stopping")
+        if len(self._waiting) >= self.queue:
+            raise Overloaded(
+                f"{len(self._waiting)} steps wait already", retry_after=max(1.0, self.pause * self.queue / self.most)
+            )
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"batches of {self.agent}")
+        self._waiting.append(step)
+        self._wake.set()
+        return await step.future
+
+    async def stop(self) -> None:
+        """Compute what waits, and stop."""
+        self._stopping = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+        self._thread.shutdown()
+
+    # -- one batch after another -----------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while self._waiting or not self._stopping:
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            batch = self._next()
+            began = time.perf_counter()
+            try:
+                await self._batch(batch)
+            except RequestError as error:
+                self._fail(batch, error)
+            except StorageError as error:
+                self._fail(batch, Unavailable(str(error)))
+            except Exception as error:  # noqa: BLE001  (a fault of one batch must not end the service)
+                self._fail(batch, error)
+            self.pause = 0.9 * self.pause + 0.1 * (time.perf_counter() - began)
+
+    def _next(self) -> list[Step]:
+        """Take the steps that waited longest, at most one per session, without those that no one waits for any more."""
+        batch: list[Step] = []
+        sessions, later = set(), []
+        while self._waiting and len(batch) < self.most:
+            step = self._waiting.popleft()
+            if step.future.done():
+                continue
+            if step.session is None or step.session not in sessions:
+                batch.append(step)
+                sessions.add(step.session)
+            else:
+                later.append(step)
+        self._waiting.extendleft(reversed(later))
+        return batch
+
+    async def _batch(self, batch: Sequence[Step]) -> None:
+        ready = await self._read(batch)
+        if not ready:
+            return
+        loop = asyncio.get_running_loop()
+        records, scores = await loop.run_in_executor(self._thread, self.computer.compute, ready)
+        actions = records["action"]
+        answers = [one.step.respond(one.steps, actions[row], scores[row]) for row, one in enumerate(ready)]
+        new = [
+            NewStep(
+                one.step.session,
+                one.steps,
+                records[row : row + 1].tobytes(),
+                answers[row],
+                self.agent,
+                self.backend.keep,
+            )
+            for row, one in enumerate(ready)
+            if one.step.session is not None
+        ]
+        added = iter(await self.store.append(new) if new else [])
+        for one, answer in zip(ready, answers, strict=True):
+            if one.step.session is None or next(added):
+                self._answer(one.step, answer)
+            else:  # another replica was faster, or the session has just ended
+                self.slots.drop(one.step.session)
+                self._again(one.step)
+        sessions = [shown(one.step.session) for one in ready]
+        self.observer.decided(self.agent, sessions, [one.steps for one in ready], records, scores)
+
+    async def _read(self, batch: Sequence[Step]) -> list[Ready]:
+        """Read the sessions, and answer the steps that cannot be, or need not be, computed."""
+        wanted, slots = [], []
+        for step in batch:
+            if step.session is not None:
+                slot = self.slots.find(step.session)
+                slots.append(slot)
+                wanted.append(Wanted(step.session, 0 if slot is None else slot.steps))
+        found = iter(zip(slots, await self.store.read(wanted) if wanted else [], strict=True))
+        ready = []
+        for step in batch:
+            if step.session is None:
+                assert step.history is not None
+                before = len(step.history) if step.number is None else step.number
+                ready.append(Ready(step, before, step.history, step.reward or 0.0))
+                continue
+            slot, held = next(found)
+            try:
+                self._check(step, held)
+            except (RequestError, Moved) as error:
+                self._fail([step], error)
+                continue
+            assert isinstance(held, Held)
+            if step.number is not None and step.number == held.steps - 1:  # asked again: the same answer
+                self._answer(step, held.answer)
+            elif slot is not None and not _continues(slot, held):
+                self.slots.drop(step.session)  # read all of it
+                self._again(step)
+            else:
+                reward = held.reward if step.reward is None else step.reward
+                ready.append(Ready(step, held.steps, self.format.join(held.records), reward, held.opened))
+        return ready
+
+    def _check(self, step: Step, held: Held | Ended) -> None:
+        assert step.session is not None
+        if isinstance(held, Ended):
+            self.slots.drop(step.session)
+            raise ended(step.session, held)
+        if held.agent != self.agent and not self.adopt(held.agent):
+            raise Moved(held.agent)
+        if step.number is not None and step.number not in (held.steps, held.steps - 1):
+            raise Conflict(f"session {shown(step.session)!r}: expected step {held.steps}, got step {step.number}")
+
+    def _again(self, step: Step) -> None:
+        step.tries += 1
+        if step.tries >= TRIES:
+            self._fail(
+                [step], Conflict(f"session {shown(step.session)!r}: other requests add steps to it at the same time")
+            )
+        else:
+            self._waiting.appendleft(step)
+
+    @staticmethod
+    def _answer(step: Step, answer: bytes) -> None:
+        if not step.future.done():
+            step.future.set_result(answer)
+
+    @staticmethod
+    def _fail(steps: Sequence[Step], error: BaseException) -> None:
+        for step in steps:
+            if not step.future.done():
+                step.future.set_exception(error)
+
+
+def _continues(slot: Slot, held: Held) -> bool:
+    """Return whether a slot has the memory of this session, but for a few steps that were read with it."""
+    missing = held.steps - slot.steps
+    return slot.opened == held.opened and 0 <= missing <= CATCH_UP and len(held.records) == missing

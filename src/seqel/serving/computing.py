@@ -1,0 +1,162 @@
+"""Computes batches of steps: gives each session a slot with the memory of its steps so far, and takes one step in each."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqel.serving.backends.base import Backend, History, Inputs
+from seqel.serving.records import StepFormat
+from seqel.serving.slots import Slot, Slots
+
+__all__ = ["Computer", "Observer", "Ready", "Step"]
+
+
+class Observer(Protocol):
+    """Sees every batch, for metrics."""
+
+    def batch(self, rows: int, seconds: float) -> None:
+        """Count a batch of rows."""
+        ...
+
+    def prefill(self, rows: int, seconds: float) -> None:
+        """Count memories that were rebuilt."""
+        ...
+
+    def decided(
+        self,
+        agent: str,
+        sessions: Sequence[str],
+        steps: Sequence[int],
+        records: NDArray[np.void],
+        scores: NDArray[np.float32],
+    ) -> None:
+        """See R decisions: records (R,), scores (R, M, A)."""
+        ...
+
+
+@dataclass(slots=True)
+class Step:
+    """One step that waits. Its session is in the store, or, without one, `history` is all that is known."""
+
+    record: NDArray[np.void]  # (1,) with the observation
+    mask: NDArray[np.bool_]  # (M, A)
+    respond: Callable[
+        [int, NDArray[np.int64], NDArray[np.float32]], bytes
+    ]  # number, action (M,), scores (M, A) -> answer
+    session: str | None = None
+    number: int | None = None  # that the client expects the step to have; without a session, the steps before it
+    reward: float | None = None  # of the last action; None: as it was reported
+    previous_action: tuple[int, ...] | None = None  # (M,) if something else acted; counted from 0
+    history: NDArray[np.void] | None = None  # (T,) the latest steps, of a step without a session
+    future: asyncio.Future[bytes] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    tries: int = 0
+
+
+@dataclass(slots=True)
+class Ready:
+    """A step that can be computed: the number of steps before it, and those records that its memory lacks."""
+
+    step: Step
+    steps: int
+    records: NDArray[np.void]
+    reward: float
+    opened: str = ""
+    name: str = ""
+    slot: Slot = field(default_factory=lambda: Slot(-1))  # given before it is used
+
+
+class Computer:
+    """Takes steps with a backend. One caller at a time."""
+
+    def __init__(self, backend: Backend, observer: Observer) -> None:
+        self.backend, self.observer = backend, observer
+        self.format = StepFormat(backend.observation_spec, backend.action_spec)
+        self.slots = Slots(backend.slots)
+
+    def compute(self, ready: Sequence[Ready]) -> tuple[NDArray[np.void], NDArray[np.float32]]:
+        """Take one step of each row. -> records (R,), scores (R, M, A)."""
+        began = time.perf_counter()
+        try:
+            self._prepare(ready)
+            records = np.concatenate([one.step.record for one in ready])
+            for row, one in enumerate(ready):
+                records["previous_reward"][row] = one.reward
+                if one.steps:
+                    taken = one.step.previous_action
+                    records["previous_action"][row] = one.slot.last_action if taken is None else taken
+            inputs = self._inputs(records, np.stack([one.step.mask for one in ready]), [one.steps for one in ready])
+            scores = self.backend.step(_indices(ready), inputs)
+        except BaseException:
+            for one in ready:  # their memory may be half changed
+                self.slots.drop(one.name)
+            raise
+        records["action"] = scores.argmax(axis=-1)
+        records["time"] = time.time()
+        for row, one in enumerate(ready):
+            one.slot.steps, one.slot.opened = one.steps + 1, one.opened
+            one.slot.last_action = tuple(records["action"][row].tolist())
+            if one.step.session is None:
+                self.slots.drop(one.name)
+        self.observer.batch(len(ready), time.perf_counter() - began)
+        return records, scores
+
+    def _prepare(self, ready: Sequence[Ready]) -> None:
+        """Give each row a slot, with the memory of all its steps so far."""
+        filled, behind = [], []
+        for row, one in enumerate(ready):
+            one.name = one.step.session or f"\0{row}"  # sessions of clients have no such names
+            slot = self.slots.find(one.name)
+            if slot is not None:
+                behind += [one] if len(one.records) else []
+            else:
+                slot = self.slots.take(one.name)
+                filled += [one] if len(one.records) else []
+            one.slot = slot
+            if len(one.records):
+                slot.last_action = tuple(one.records["action"][-1].tolist())
+        if filled:
+            self._fill(filled)
+        for step in range(max((len(one.records) for one in behind), default=0)):
+            self._catch_up([one for one in behind if step < len(one.records)], step)
+
+    def _fill(self, rows: Sequence[Ready]) -> None:
+        """Rebuild the memory of sessions by one prefill."""
+        began = time.perf_counter()
+        histories = [
+            History(
+                self.format.observation(one.records),
+                one.records["previous_action"].copy(),
+                one.records["previous_reward"].copy(),
+                one.steps - len(one.records),
+            )
+            for one in rows
+        ]
+        self.backend.fill(_indices(rows), histories)
+        self.observer.prefill(len(rows), time.perf_counter() - began)
+
+    def _catch_up(self, rows: Sequence[Ready], step: int) -> None:
+        """Read a step that another replica took, in memory that lacks only a few."""
+        records = np.concatenate([one.records[step : step + 1] for one in rows])
+        every = np.repeat(self.backend.action_spec.available[None], len(rows), axis=0)
+        numbers = [one.steps - len(one.records) + step for one in rows]
+        self.backend.step(_indices(rows), self._inputs(records, every, numbers))
+
+    def _inputs(self, records: NDArray[np.void], mask: NDArray[np.bool_], steps: Sequence[int]) -> Inputs:
+        return Inputs(
+            self.format.observation(records),
+            records["previous_action"].copy(),
+            records["previous_reward"].copy(),
+            np.array([number == 0 for number in steps]),
+            mask,
+        )
+
+
+def _indices(rows: Sequence[Ready]) -> NDArray[np.int64]:
+    return np.array([one.slot.index for one in rows], np.int64)

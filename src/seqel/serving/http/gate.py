@@ -1,0 +1,175 @@
+"""What every request passes first: its id, key, rate and size; and what every answer passes last: metrics and the log.
+
+A plain ASGI application around the other one. The body is read here as a whole, within a limit of bytes and seconds, so that
+no handler can be kept waiting by a slow client, and what is refused is refused before anything is parsed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import orjson
+
+from seqel.errors import SeqelError
+from seqel.monitoring.metrics import ServiceMetrics
+from seqel.serving.config import ServiceConfig
+from seqel.serving.errors import InvalidRequest, RequestError, TooLarge, TooSlow
+from seqel.serving.http.keys import Keys, Rates
+from seqel.serving.http.logs import JsonLog
+
+__all__ = ["CLIENT", "FAILED", "REQUEST_ID", "Gate", "error_body"]
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+CLIENT, REQUEST_ID, FAILED = "seqel.client", "seqel.request_id", "seqel.failed"  # in the scope
+OPEN = ("/v2/health/", "/metrics", "/openapi.json", "/docs", "/static/")  # need no key; nor does the page at "/"
+ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+class Gate:
+    """Wraps an ASGI application."""
+
+    def __init__(
+        self,
+        application: Application,
+        config: ServiceConfig,
+        keys: Keys,
+        metrics: ServiceMetrics,
+        log: JsonLog,
+        full: Callable[[], RequestError | None],
+    ) -> None:
+        self.application, self.config, self.keys, self.metrics, self.log = application, config, keys, metrics, log
+        self.rates, self.full = Rates(config.rate), full
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":  # there are none
+                await send({"type": "websocket.close", "code": 1000})
+                return
+            await self.application(scope, receive, send)
+            return
+        began = time.perf_counter()
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")
+        request = given.decode() if ID.fullmatch(given) else secrets.token_hex(8)
+        scope[REQUEST_ID] = request
+        status, started = 500, False
+
+        async def answer(message: Message) -> None:
+            nonlocal status, started
+            if message["type"] == "http.response.start":
+                status, started = message["status"], True
+                message["headers"] = [*message.get("headers", []), (b"x-request-id", request.encode())]
+            await send(message)
+
+        detail = ""
+        try:
+            body = await self._admit(scope, headers, receive)
+            await self.application(scope, _replayed(body, receive), answer)
+        except RequestError as error:
+            scope[FAILED] = error
+            await _send_error(answer, error, request)
+        except Exception as error:  # noqa: BLE001  (the last place that can answer)
+            detail = f"{type(error).__name__}: {error}"
+            self.log.write("error", "fault", request=request, error=detail)
+            if not started:
+                await _send_error(answer, error, request)
+        finally:
+            seconds, failed = time.perf_counter() - began, scope.get(FAILED)
+            if isinstance(failed, RequestError):
+                detail = str(failed)
+                if failed.status in (429, 503):
+                    self.metrics.refused(type(failed).__name__)
+            route = getattr(scope.get("route"), "path", None) or "other"
+            self.metrics.request(route, scope["method"], status, seconds)
+            client = scope.get(CLIENT)
+            more = {"error": detail} if detail else {}
+            self.log.write(
+                "info" if status < 500 else "warning", "request", request=request, method=scope["method"],
+                path=scope["path"][:200], status=status, ms=round(1e3 * seconds, 3),
+                client="" if client is None else client.name, **more,
+            )  # fmt: skip
+
+    async def _admit(self, scope: MutableMapping[str, Any], headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        """Check the request and return its body. Raises a RequestError."""
+        path = scope["path"]
+        if path != "/" and not path.startswith(OPEN):
+            client = scope[CLIENT] = self.keys.client(headers)
+            address = scope.get("client") or ("",)
+            self.rates.spend(client.name if self.keys.used else address[0])
+            if scope["method"] == "POST":
+                full = self.full()
+                if full is not None:
+                    raise full
+        return await self._body(headers, receive)
+
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit():
+            raise InvalidRequest("content-length: expected a number")
+        if int(length) > self.config.body:
+            raise TooLarge(f"body: expected at most {self.config.body} bytes, got {int(length)}")
+        if int(length) == 0 and b"transfer-encoding" not in headers:
+            return b""
+        parts, size = [], 0
+        try:
+            async with asyncio.timeout(self.config.body_time):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise InvalidRequest("the client went away")
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > self.config.body:
+                        raise TooLarge(f"body: expected at most {self.config.body} bytes, got more")
+                    if not message.get("more_body"):
+                        return b"".join(parts)
+        except TimeoutError as error:
+            raise TooSlow(f"body: expected it within {self.config.body_time:g} s") from error
+
+
+def error_body(error: BaseException, request: str) -> tuple[int, bytes, float | None]:
+    """Return status, JSON and the time after which to try again. A fault is shown as the request's id alone."""
+    if isinstance(error, RequestError):
+        status, kind, message = error.status, type(error).__name__, str(error)
+    elif isinstance(error, SeqelError):
+        status, kind, message = 422, type(error).__name__, str(error)
+    else:
+        status, kind, message = 500, "Fault", "the service failed; its log has the reason under this request's id"
+    body = orjson.dumps({"error": {"type": kind, "message": message[:2000], "request": request}})
+    return status, body, getattr(error, "retry_after", None)
+
+
+async def _send_error(send: Send, error: BaseException, request: str) -> None:
+    status, body, retry = error_body(error, request)
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if retry is not None:
+        headers.append((b"retry-after", str(max(1, round(retry))).encode()))
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if status in (408, 413):  # the rest of the body is not read
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives a body that was read already."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again

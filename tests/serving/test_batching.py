@@ -1,0 +1,341 @@
+"""Whatever is batched, dropped, rebuilt or shared between replicas, a session gets the decisions of one that was not."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seqel.agents.agent import Agent
+from seqel.monitoring.metrics import ServiceMetrics
+from seqel.serving.backends.base import Backend
+from seqel.serving.backends.onnx_agent import OnnxBackend
+from seqel.serving.backends.torch_agent import TorchBackend
+from seqel.serving.batching import Batcher, Moved
+from seqel.serving.computing import Step
+from seqel.serving.errors import Conflict, Gone, NotFound, Overloaded, Unavailable
+from seqel.serving.observing import Observing
+from seqel.serving.records import StepFormat
+from seqel.serving.sessions.base import SessionStore
+from seqel.serving.sessions.memory import MemoryStore
+from seqel.serving.sessions.redis import RedisStore
+from support import network
+from support_serving import RedisServer, expected, histories, read, step_of
+
+SESSIONS, STEPS = 5, 24
+
+
+@pytest.fixture(scope="module")
+def gru() -> Agent:
+    return Agent(network(trunk="gru"))
+
+
+@pytest.fixture(params=["torch", "onnx", "onnx without torch", "gru"])
+def make(request: pytest.FixtureRequest, pair: Any, gru: Agent) -> tuple[Agent, Callable[[int], Backend]]:
+    """An agent, and a function that makes a backend of it with so many slots."""
+    kinds: dict[str, tuple[Agent, Callable[[int], Backend]]] = {
+        "torch": (pair.agent, lambda slots: TorchBackend(pair.agent, slots)),
+        "onnx": (pair.agent, lambda slots: OnnxBackend(pair.file, slots, pair.agent)),
+        "onnx without torch": (pair.agent, lambda slots: OnnxBackend(pair.file, slots)),
+        "gru": (gru, lambda slots: TorchBackend(gru, slots)),
+    }
+    return kinds[request.param]
+
+
+def batcher_of(backend: Backend, store: SessionStore, **more: Any) -> Batcher:
+    observer = Observing(ServiceMetrics(), StepFormat(backend.observation_spec, backend.action_spec))
+    return Batcher(more.pop("agent", "a"), backend, store, observer, **more)
+
+
+async def play(choose: Callable[[int, int], Batcher], store: SessionStore, seen: Any, rewards: Any) -> tuple[Any, Any]:
+    """Play all sessions at once, each step by the batcher that is chosen. -> actions, scores."""
+    actions, scores = np.zeros(seen.shape[:2], int), np.zeros((*seen.shape[:2], 3), np.float32)
+
+    async def one(session: int) -> None:
+        for step in range(seen.shape[1]):
+            batcher = choose(session, step)
+            given = step_of(batcher, f"/{session}", seen[session, step], float(rewards[session, step]))
+            actions[session, step], scores[session, step] = read(await batcher.decide(given))
+
+    for session in range(len(seen)):
+        await store.create(f"/{session}", "a")
+    await asyncio.gather(*map(one, range(len(seen))))
+    return actions, scores
+
+
+def require_same(found: tuple[Any, Any], wanted: tuple[Any, Any]) -> None:
+    np.testing.assert_allclose(found[1], wanted[1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(found[0], wanted[0])
+
+
+def test_sessions_together_decide_as_each_alone(make: tuple[Agent, Callable[[int], Backend]]) -> None:
+    agent, backend = make
+    seen, rewards = histories(SESSIONS, STEPS)
+
+    async def body() -> tuple[Any, Any]:
+        store = MemoryStore(10, 60.0)
+        batcher = batcher_of(backend(SESSIONS), store)
+        found = await play(lambda *_: batcher, store, seen, rewards)
+        await batcher.stop()
+        return found
+
+    require_same(asyncio.run(body()), expected(agent, seen, rewards))
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3])
+def test_memory_that_was_dropped_is_rebuilt(
+    make: tuple[Agent, Callable[[int], Backend]], slots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, backend = make
+    seen, rewards = histories(SESSIONS, STEPS, seed=slots)
+    rng = np.random.default_rng(slots)
+
+    async def body() -> tuple[Any, Any]:
+        store = MemoryStore(10, 60.0)
+        batcher = batcher_of(backend(slots), store)
+        following = batcher._next
+
+        def drop() -> list[Step]:
+            if rng.random() < 0.5:
+                batcher.slots.drop(f"/{rng.integers(SESSIONS)}")
+            return following()
+
+        monkeypatch.setattr(batcher, "_next", drop)
+        found = await play(lambda *_: batcher, store, seen, rewards)
+        await batcher.stop()
+        return found
+
+    require_same(asyncio.run(body()), expected(agent, seen, rewards))
+
+
+@pytest.mark.parametrize("turns", [1, 3, 11])
+def test_replicas_share_sessions(make: tuple[Agent, Callable[[int], Backend]], redis: RedisServer, turns: int) -> None:
+    """Two replicas take turns of 1 step (each reads what the other one did), 3 and 11 (more than is caught up)."""
+    agent, backend = make
+    seen, rewards = histories(SESSIONS, STEPS, seed=turns)
+
+    async def body() -> tuple[Any, Any]:
+        store = RedisStore(redis.url, 10, 60.0, prefix=uuid.uuid4().hex)
+        replicas = [batcher_of(backend(SESSIONS), store) for _ in range(2)]
+        found = await play(lambda session, step: replicas[(session + step // turns) % 2], store, seen, rewards)
+        for one in replicas:
+            await one.stop()
+        await store.stop()
+        return found
+
+    require_same(asyncio.run(body()), expected(agent, seen, rewards))
+
+
+def test_masks_and_actions_of_others_are_read(pair: Any) -> None:
+    seen, rewards = histories(1, 12)
+    rng = np.random.default_rng(3)
+    masks = (rng.random((12, 1, 3)) < 0.6) | np.eye(3, dtype=bool)[1]
+    others = [None if number % 3 else int(rng.integers(3)) for number in range(12)]
+
+    async def body(slots: int, drop: bool) -> list[Any]:
+        store = MemoryStore(10, 60.0)
+        batcher = batcher_of(OnnxBackend(pair.file, slots, pair.agent), store)
+        await store.create("/one", "a")
+        answers = []
+        for number in range(12):
+            if drop:
+                batcher.slots.drop("/one")
+            other = others[number]
+            given = step_of(
+                batcher, "/one", seen[0, number], float(rewards[0, number]), mask=masks[number],
+                previous_action=None if other is None or not number else (other,),
+            )  # fmt: skip
+            answers.append(read(await batcher.decide(given)))
+        await batcher.stop()
+        return answers
+
+    state, wanted = None, []
+    for number in range(12):
+        other = others[number] if number else None
+        decision, state = pair.agent.act(
+            seen[:, number], state, reward=rewards[:, number], mask=masks[number],
+            previous_action=None if other is None else np.array([other]),
+        )  # fmt: skip
+        wanted.append((int(decision.action[0]), decision.q[0]))
+    for drop in (False, True):
+        for (action, scores), (right, q) in zip(asyncio.run(body(2, drop)), wanted, strict=True):
+            np.testing.assert_allclose(scores, q, rtol=1e-4, atol=1e-5)
+            assert action == right
+
+
+def test_a_session_that_was_opened_again_is_not_given_the_memory_of_the_old_one(pair: Any) -> None:
+    """Replica A keeps the memory of a session which B closes, opens again under its name, and takes as many steps of."""
+    seen, rewards = histories(2, 6)
+
+    async def body() -> tuple[int, Any]:
+        store = MemoryStore(10, 60.0)
+        a, b = (batcher_of(TorchBackend(pair.agent, 2), store) for _ in range(2))
+        await store.create("/one", "a")
+        for number in range(5):
+            await a.decide(step_of(a, "/one", seen[0, number], 0.0))
+        await store.close("/one")
+        await store.create("/one", "a")
+        for number in range(5):
+            await b.decide(step_of(b, "/one", seen[1, number], float(rewards[1, number])))
+        answer = await a.decide(step_of(a, "/one", seen[1, 5], float(rewards[1, 5])))
+        await a.stop()
+        await b.stop()
+        return read(answer)
+
+    action, scores = asyncio.run(body())
+    actions, wanted = expected(pair.agent, seen[1:], rewards[1:])
+    np.testing.assert_allclose(scores, wanted[0, 5], rtol=1e-4, atol=1e-5)
+    assert action == actions[0, 5]
+
+
+def test_a_repeated_step_gets_the_same_answer_and_counts_once(pair: Any) -> None:
+    async def body() -> None:
+        store = MemoryStore(10, 60.0)
+        batcher = batcher_of(TorchBackend(pair.agent, 2), store)
+        await store.create("/one", "a")
+        answers: list[bytes] = []
+        for number in (0, 0, 1, 1, 1):
+            seen = np.random.default_rng(len(answers)).standard_normal(3)  # what is repeated is not read again
+            answers.append(await batcher.decide(step_of(batcher, "/one", seen, 0.0, number=number)))
+        assert answers[0] == answers[1] and answers[2] == answers[3] == answers[4]
+        assert answers[0] != answers[2]
+        with pytest.raises(Conflict, match="expected step 2, got step 3"):
+            await batcher.decide(step_of(batcher, "/one", np.zeros(3), 0.0, number=3))
+        with pytest.raises(Conflict, match="expected step 2, got step 0"):
+            await batcher.decide(step_of(batcher, "/one", np.zeros(3), 0.0, number=0))
+        await batcher.stop()
+
+    asyncio.run(body())
+
+
+def test_steps_of_one_session_that_arrive_together_are_taken_one_after_another(pair: Any) -> None:
+    seen, rewards = histories(1, 8)
+
+    async def body() -> list[tuple[int, Any]]:
+        store = MemoryStore(10, 60.0)
+        batcher = batcher_of(TorchBackend(pair.agent, 4), store)
+        await store.create("/one", "a")
+        steps = [step_of(batcher, "/one", seen[0, number], float(rewards[0, number])) for number in range(8)]
+        found = [read(one) for one in await asyncio.gather(*map(batcher.decide, steps))]
+        await batcher.stop()
+        return found
+
+    found = asyncio.run(body())
+    actions, scores = expected(pair.agent, seen, rewards)
+    for number, (action, q) in enumerate(found):
+        np.testing.assert_allclose(q, scores[0, number], rtol=1e-4, atol=1e-5)
+        assert action == actions[0, number]
+
+
+def test_sessions_that_are_not_open_say_why(pair: Any) -> None:
+    async def body() -> None:
+        store = MemoryStore(1, 60.0)
+        batcher = batcher_of(TorchBackend(pair.agent, 2), store)
+        with pytest.raises(NotFound, match="no session 'one': open one first"):
+            await batcher.decide(step_of(batcher, "/one", np.zeros(3), 0.0))
+        await store.create("/one", "a")
+        await store.create("/two", "a")
+        with pytest.raises(Gone, match="'one' was evicted: the service held its largest number"):
+            await batcher.decide(step_of(batcher, "/one", np.zeros(3), 0.0))
+        await store.close("/two")
+        with pytest.raises(Gone, match="'two' was closed"):
+            await batcher.decide(step_of(batcher, "/two", np.zeros(3), 0.0))
+        await batcher.stop()
+
+    asyncio.run(body())
+
+
+def test_the_session_of_another_agent_is_refused_or_adopted(pair: Any) -> None:
+    async def body() -> None:
+        store = MemoryStore(10, 60.0)
+        await store.create("/one", "other")
+        refusing = batcher_of(TorchBackend(pair.agent, 2), store, adopt=lambda agent: False)
+        with pytest.raises(Moved, match="other"):
+            await refusing.decide(step_of(refusing, "/one", np.zeros(3), 0.0))
+        adopting = batcher_of(TorchBackend(pair.agent, 2), store, agent="new")
+        await adopting.decide(step_of(adopting, "/one", np.zeros(3), 0.0))
+        (session,) = [store._open["/one"]]
+        assert session.agent == "new"
+        await adopting.stop()
+        await refusing.stop()
+
+    asyncio.run(body())
+
+
+class Slow(TorchBackend):
+    """A backend that takes a moment, or fails."""
+
+    fails = False
+
+    def step(self, slots: Any, inputs: Any) -> Any:
+        if self.fails:
+            raise RuntimeError("out of memory")
+        import time
+
+        time.sleep(0.05)
+        return super().step(slots, inputs)
+
+
+def test_a_full_queue_refuses_at_once(pair: Any) -> None:
+    async def body() -> None:
+        store = MemoryStore(100, 60.0)
+        batcher = batcher_of(Slow(pair.agent, 50), store, most=1, queue=4)
+        for number in range(12):
+            await store.create(f"/{number}", "a")
+        found = await asyncio.gather(
+            *(batcher.decide(step_of(batcher, f"/{number}", np.zeros(3), 0.0)) for number in range(12)),
+            return_exceptions=True,
+        )
+        refused = [one for one in found if isinstance(one, Overloaded)]
+        assert len(refused) == 8 and all(one.retry_after is not None and one.retry_after >= 1 for one in refused)
+        assert sum(isinstance(one, bytes) for one in found) == 4
+        await batcher.stop()
+
+    asyncio.run(body())
+
+
+def test_after_a_fault_the_memory_is_rebuilt(pair: Any) -> None:
+    seen, rewards = histories(1, 4)
+
+    async def body() -> tuple[int, Any]:
+        store = MemoryStore(10, 60.0)
+        backend = Slow(pair.agent, 2)
+        batcher = batcher_of(backend, store)
+        await store.create("/one", "a")
+        for number in range(3):
+            await batcher.decide(step_of(batcher, "/one", seen[0, number], float(rewards[0, number])))
+        backend.fails = True
+        with pytest.raises(RuntimeError, match="out of memory"):
+            await batcher.decide(step_of(batcher, "/one", seen[0, 3], float(rewards[0, 3])))
+        backend.fails = False
+        answer = await batcher.decide(step_of(batcher, "/one", seen[0, 3], float(rewards[0, 3])))
+        await batcher.stop()
+        with pytest.raises(Unavailable, match="stopping"):
+            await batcher.decide(step_of(batcher, "/one", seen[0, 3], 0.0))
+        return read(answer)
+
+    action, scores = asyncio.run(body())
+    actions, wanted = expected(pair.agent, seen, rewards)
+    np.testing.assert_allclose(scores, wanted[0, 3], rtol=1e-4, atol=1e-5)
+    assert action == actions[0, 3]
+
+
+def test_a_step_that_no_one_waits_for_is_left_out(pair: Any) -> None:
+    async def body() -> None:
+        store = MemoryStore(10, 60.0)
+        batcher = batcher_of(Slow(pair.agent, 2), store, most=1)
+        await store.create("/one", "a")
+        await store.create("/two", "a")
+        first = asyncio.create_task(batcher.decide(step_of(batcher, "/one", np.zeros(3), 0.0)))
+        second = asyncio.create_task(batcher.decide(step_of(batcher, "/two", np.zeros(3), 0.0)))
+        await asyncio.sleep(0.01)
+        second.cancel()
+        await first
+        await batcher.stop()
+        assert store._open["/two"].steps == 0
+
+    asyncio.run(body())
