@@ -4,15 +4,18 @@
 
 Ray listens on all addresses, so this runs only where there is no network but the loopback. --python: the interpreter with Ray
 (benchmarks/peers/README.md); this one needs torch, to make the agent. Few sessions, then many until a second replica runs and
-for a while after, then few until one replica is left. Each step has a number, and is sent again after a status of 500 or more or
-a lost connection. At the end, an agent that was never interrupted decides the same steps, and the decisions are compared.
-One JSON file in benchmarks/results/serving.
+for a while after; one replica is killed, and Ray starts another one; then few sessions until one replica is left; then sessions
+are opened that do nothing, until a second replica runs, and closed. Each step has a number, and is sent again after a status of
+500 or more or a lost connection. At the end, an agent that was never interrupted decides the same steps, and the decisions are
+compared. One JSON file in benchmarks/results/serving.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -34,7 +37,11 @@ HERE = Path(__file__).parent
 RESULT = HERE / "results" / "serving" / "ray-scale.json"
 PORT, REDIS_PORT = 8_191, 8_192
 SIZE, MOST_STEPS = 4, 4_096  # numbers of an observation; steps of a session at most
-SCALING = {"max_replicas": 2, "target_ongoing_requests": 8, "upscale_delay": 3, "downscale_delay": 10, "look_back": 4, "cpus": 1}
+IDLE = 150  # sessions that are opened and do nothing
+SCALING = {
+    "max_replicas": 2, "target_ongoing_requests": 8, "sessions_per_replica": 100, "upscale_delay": 3, "downscale_delay": 10,
+    "look_back": 4, "cpus": 1,
+}  # fmt: skip
 
 
 def run_ray(arguments: list[str]) -> None:
@@ -88,6 +95,24 @@ class Sessions:
             assert answer["step"] == step
             self.actions[session, step], self.scores[session, step] = answer["action"], answer["scores"]
             self.steps[session] = step + 1
+        connection.close()
+
+    async def idle(self, count: int, method: str) -> None:
+        """Open or close sessions that take no step."""
+        await asyncio.to_thread(self._idle, count, method)
+
+    def _idle(self, count: int, method: str) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
+        for one in range(count):
+            path, body = (
+                ("/v1/sessions", json.dumps({"session": f"idle{one}"}))
+                if method == "POST"
+                else (f"/v1/sessions/idle{one}", None)
+            )
+            connection.request(method, path, body)
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status < 300, answer.status
         connection.close()
 
     async def _send(self, connection: Any, path: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -159,6 +184,22 @@ class Replicas:
         """How many replicas are running now."""
         return self.changes[-1][1] if self.changes else 0
 
+    def kill_one(self) -> None:
+        """Kill a replica's process, as if its machine had failed."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                name, pid = (folder / "cmdline").read_bytes(), int(folder.name)
+                if name.startswith(b"ray::ServeReplica") and self._started(pid):
+                    os.kill(pid, signal.SIGKILL)
+                    return
+        raise RuntimeError("no replica was found")
+
+    def _started(self, pid: int) -> bool:
+        """Return whether a process descends from ours."""
+        while pid > 1 and pid != self.process.pid:
+            pid = int((Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split())[1])
+        return pid == self.process.pid
+
     async def until(self, count: int, seconds: float) -> float:
         """Wait until `count` replicas are running, and return when."""
         end = time.time() + seconds
@@ -186,15 +227,25 @@ async def measure(replicas: Replicas, sessions: Sessions, few: int, hold: float)
     await asyncio.sleep(hold)
     fall = time.time()
     found["many, 2 replicas"] = sessions.speed(second, fall)
+    replicas.kill_one()
+    await replicas.until(1, 60)
+    found["replica_replaced_after_kill"] = round(await replicas.until(2, 90) - fall, 1)
+    found["many, 1 of 2 replicas killed"] = sessions.speed(fall, time.time())
     going["many"] = False
     await asyncio.gather(*many)
     fall = time.time()
     left = await replicas.until(1, 120)
     found["one_replica_left_after"] = round(left - fall, 1)
     await asyncio.sleep(hold / 2)
+    found["few, 1 replica again"] = sessions.speed(left, time.time())
+    began = time.time()
+    await sessions.idle(IDLE, "POST")
+    found["second_replica_runs_after_idle_sessions"] = round(await replicas.until(2, 90) - began, 1)
+    began = time.time()
+    await sessions.idle(IDLE, "DELETE")
+    found["one_replica_left_after_their_end"] = round(await replicas.until(1, 120) - began, 1)
     going["few"] = False
     await asyncio.gather(*lasting)
-    found["few, 1 replica again"] = sessions.speed(left, time.time())
     return found
 
 

@@ -153,6 +153,7 @@ def build(
         ray_actor_options={"num_cpus": scaling.cpus, "num_gpus": scaling.gpus},
         max_ongoing_requests=config.queue,
         max_queued_requests=config.queue,  # at each proxy; more are refused with 503
+        logging_config={"enable_access_log": False},  # the service writes its own
         graceful_shutdown_timeout_s=GRACE,
         graceful_shutdown_wait_loop_s=1.0,
     )
