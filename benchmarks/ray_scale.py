@@ -1,13 +1,13 @@
-"""Ray Serve adds a replica of the service under load and removes it afterwards, while sessions go on: every decision is checked.
+"""Ray Serve adds a replica of the service under load and removes it afterwards; every decision of the sessions is checked.
 
     unshare -n sh -c "ip link set lo up && python benchmarks/ray_scale.py --python benchmarks/peers/serving/.venv/bin/python"
 
 Ray listens on all addresses, so this runs only where there is no network but the loopback. --python: the interpreter with Ray
 (benchmarks/peers/README.md); this one needs torch, to make the agent. Few sessions, then many until a second replica runs and
-for a while after; one replica is killed, and Ray starts another one; then few sessions until one replica is left; then sessions
-are opened that do nothing, until a second replica runs, and closed. Each step has a number, and is sent again after a status of
-500 or more or a lost connection. At the end, an agent that was never interrupted decides the same steps, and the decisions are
-compared. One JSON file in benchmarks/results/serving.
+for a while after; one replica is killed, and Ray starts another one; few sessions until one replica is left; then sessions that
+do nothing are opened until a second replica runs, and closed. Each step has a number, and is sent again after a status of 500
+or more or a lost connection. At the end, an agent that was never interrupted decides the same steps, and the decisions are
+compared. One JSON file in benchmarks/results/serving. With unshare's --pid --fork --kill-child, nothing stays behind.
 """
 
 from __future__ import annotations
@@ -83,14 +83,14 @@ class Sessions:
 
         connection = Connection("127.0.0.1", PORT)
         if not self.steps[session]:
-            await self._send(connection, "/v1/sessions", {"session": f"s{session}"})
+            await self._send(connection, "/v1/sessions", session, {"session": f"s{session}"})
         while going() and self.steps[session] < MOST_STEPS:
             step = int(self.steps[session])
             given = {
                 "observation": self.seen[session, step].tolist(), "reward": float(self.rewards[session, step]), "step": step
             }  # fmt: skip
             began = time.time()
-            answer = await self._send(connection, f"/v1/sessions/s{session}/act", given)
+            answer = await self._send(connection, f"/v1/sessions/s{session}/act", session, given)
             self.times.append((time.time(), time.time() - began))
             assert answer["step"] == step
             self.actions[session, step], self.scores[session, step] = answer["action"], answer["scores"]
@@ -115,11 +115,11 @@ class Sessions:
             assert answer.status < 300, answer.status
         connection.close()
 
-    async def _send(self, connection: Any, path: str, given: dict[str, Any]) -> dict[str, Any]:
+    async def _send(self, connection: Any, path: str, session: int, given: dict[str, Any]) -> dict[str, Any]:
         body, until = json.dumps(given).encode(), time.time() + 60
         while time.time() < until:
             try:
-                status, answer = await connection.post(path, body)
+                status, answer = await connection.post(path, body, f"x-session-id: s{session}")
             except (OSError, asyncio.IncompleteReadError) as error:
                 self.statuses[type(error).__name__] += 1
                 await asyncio.sleep(0.05)
@@ -155,11 +155,16 @@ class Sessions:
 class Replicas:
     """The service on Ray in a process, and how many replicas were running when."""
 
-    def __init__(self, python: str, model: Path, log: Path) -> None:
+    def __init__(self, python: str, model: Path, log: Path, by_session: bool) -> None:
         environment = dict(os.environ) | {
             "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent / "src")
         }  # fmt: skip
-        arguments = {"run": model, "redis": f"redis://127.0.0.1:{REDIS_PORT}/0", **SCALING}
+        arguments = {
+            "run": model,
+            "redis": f"redis://127.0.0.1:{REDIS_PORT}/0",
+            "route_by_session": by_session,
+            **SCALING,
+        }
         self.changes: list[tuple[float, int]] = []
         self.began = time.time()
         with log.open("wb") as errors:
@@ -266,6 +271,7 @@ def main() -> None:
     parser.add_argument("--few", type=int, default=2)
     parser.add_argument("--many", type=int, default=32)
     parser.add_argument("--hold", type=float, default=12.0, help="seconds of each load once the replicas are there")
+    parser.add_argument("--any-replica", action="store_true", help="do not bring a session to the same replica")
     parser.add_argument("--log", type=Path, help="of Ray, kept if given")
     given = parser.parse_args()
     if {name for _, name in socket.if_nameindex()} != {"lo"}:
@@ -284,7 +290,7 @@ def main() -> None:
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
         log = given.log or folder / "ray.log"
-        replicas = Replicas(given.python, model, log)
+        replicas = Replicas(given.python, model, log, not given.any_replica)
         sessions = Sessions(given.few + given.many)
         try:
             found = asyncio.run(measure(replicas, sessions, given.few, given.hold))
@@ -301,13 +307,14 @@ def main() -> None:
         checked = sessions.compare(model)
     changes = [[round(when - replicas.began, 1), count] for when, count in replicas.changes]
     result = {
-        "command": f"python benchmarks/ray_scale.py --few {given.few} --many {given.many} --hold {given.hold:g}",
-        "agent": shape, "scaling": SCALING, "cores": os.cpu_count(), "load_average": os.getloadavg()[0],
+        "command": f"python benchmarks/ray_scale.py --few {given.few} --many {given.many} --hold {given.hold:g}{' --any-replica' if given.any_replica else ''}",
+        "agent": shape, "scaling": SCALING | {"route_by_session": not given.any_replica}, "cores": os.cpu_count(), "load_average": os.getloadavg()[0],
         "sessions": {"few": given.few, "many": given.many}, "seconds": found, "replicas": changes,
         "statuses": dict(sessions.statuses), "checked": checked,
     }  # fmt: skip
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    path = RESULT.with_stem("ray-scale-any-replica") if given.any_replica else RESULT
+    path.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
     if checked["differ"]:
         sys.exit(f"{checked['differ']} decisions differ")

@@ -31,9 +31,10 @@ class Connection:
         self.reader: asyncio.StreamReader | None = None
         self.writer: asyncio.StreamWriter | None = None
 
-    async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        """Send a request and return status and body; a connection that was closed is opened again."""
-        head = f"POST {path} HTTP/1.1\r\nhost: {self.host}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    async def post(self, path: str, body: bytes, header: str = "") -> tuple[int, bytes]:
+        """Send a request and return status and body; a connection that was closed is opened again. header: one more line."""
+        more = f"{header}\r\n" if header else ""
+        head = f"POST {path} HTTP/1.1\r\nhost: {self.host}\r\n{more}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         for attempt in range(2):
             try:
                 if self.writer is None:

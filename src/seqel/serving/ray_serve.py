@@ -2,8 +2,9 @@
 
     serve run seqel.serving.ray_serve:application run=agent.onnx redis=redis://HOST:6379/0 max_replicas=4
 
-Every replica can answer every session, because sessions live in Redis, so Ray needs no sticky routing. Ray's proxies take the
-requests and pass each to a replica with few ongoing ones.
+Every replica can answer every session, because sessions live in Redis. But a replica that takes a step of a session must first
+compute those that others took. So clients should send the session's name in the header X-Session-Id: Ray's consistent hashing
+then brings a session to the same replica as long as the number of replicas is the same.
 
 A replica that is scaled down gets no new requests, answers those that it has, and then stops as `seqel serve` does on
 SIGTERM. Ray checks that a replica's event loop responds, and starts another one in its place if it does not. The routes
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ __all__ = ["BySessions", "Replica", "ScaleConfig", "application", "build"]
 
 GRACE = 30.0  # seconds in which a replica that is scaled down answers what it has
 SESSIONS_OPEN = "sessions_open"
+ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class ScaleConfig:
     look_back: float = 10.0  # seconds over which ongoing requests are averaged
     cpus: float = 1.0  # that Ray reserves for a replica
     gpus: float = 0.0
+    route_by_session: bool = True  # by the header X-Session-Id; false: to a replica with few ongoing requests
 
     def __post_init__(self) -> None:
         for name, least in {
@@ -56,7 +60,7 @@ class ScaleConfig:
             if not least <= value < float("inf"):
                 raise ConfigError(f"{name}: expected at least {least}, got {value}")
 
-    def to_ray(self) -> dict[str, Any]:
+    def autoscaling(self) -> dict[str, Any]:
         """Return Ray Serve's `autoscaling_config`."""
         found: dict[str, Any] = {
             "min_replicas": self.min_replicas, "max_replicas": self.max_replicas,
@@ -69,6 +73,16 @@ class ScaleConfig:
                 "policy_kwargs": {"sessions_per_replica": self.sessions_per_replica},
             }
         return found
+
+    def router(self) -> dict[str, Any]:
+        """Return the arguments of a deployment that set its router; none where this Ray has no consistent hashing."""
+        if not self.route_by_session:
+            return {}
+        try:
+            found = find_spec(ROUTER.rpartition(".")[0])
+        except ModuleNotFoundError:
+            found = None
+        return {} if found is None else {"request_router_config": {"request_router_class": ROUTER}}
 
 
 class BySessions:
@@ -149,13 +163,14 @@ def build(
     deployment = serve.deployment(
         serve.ingress()(Replica),
         name="seqel",
-        autoscaling_config=scaling.to_ray(),
+        autoscaling_config=scaling.autoscaling(),
         ray_actor_options={"num_cpus": scaling.cpus, "num_gpus": scaling.gpus},
         max_ongoing_requests=config.queue,
         max_queued_requests=config.queue,  # at each proxy; more are refused with 503
         logging_config={"enable_access_log": False},  # the service writes its own
         graceful_shutdown_timeout_s=GRACE,
         graceful_shutdown_wait_loop_s=1.0,
+        **scaling.router(),
     )
     return deployment.bind(str(Path(run).absolute()), asdict(config), options)
 
@@ -186,6 +201,8 @@ def _read(name: str, value: Any, default: Any) -> Any:
     """Return a value with the type of its default. Raises ConfigError."""
     kind = type(default)
     try:
+        if kind is bool and isinstance(value, str):
+            return {"true": True, "false": False}[value.lower()]
         return kind(value)
-    except (TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{name}: expected {kind.__name__}, got {value!r:.80}") from error
