@@ -1,4 +1,4 @@
-"""The image, compose, the proxy, Prometheus and the systemd unit fit the service, as far as that can be seen without Docker."""
+"""The image, compose, the proxy, Prometheus and the systemd unit fit the service, as far as can be seen without Docker."""
 
 from __future__ import annotations
 
@@ -132,8 +132,11 @@ def test_an_exported_file_is_served_by_what_that_image_has(exported: Path) -> No
     assert "torch" in missing
     program = f"""
 import sys
-sys.modules.update(dict.fromkeys({sorted(missing)!r}))
-from pathlib import Path
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {sorted(missing)!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
 from seqel.cli.main import main
 import seqel.serving.running as running
 running.serve = lambda application, host, port: print("served", host, port)
