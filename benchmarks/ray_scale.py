@@ -4,10 +4,10 @@
 
 Ray listens on all addresses, so this runs only where there is no network but the loopback. --python: the interpreter with Ray
 (benchmarks/peers/README.md); this one needs torch, to make the agent. Few sessions, then many until a second replica runs and
-for a while after; one replica is killed, and Ray starts another one; few sessions until one replica is left; then sessions that
-do nothing are opened until a second replica runs, and closed. Each step has a number, and is sent again after a status of 500
-or more or a lost connection. At the end, an agent that was never interrupted decides the same steps, and the decisions are
-compared. One JSON file in benchmarks/results/serving. With unshare's --pid --fork --kill-child, nothing stays behind.
+for a while after; one replica is killed, and Ray starts another one; few sessions until one replica is left; then sessions
+without steps are opened until a second replica runs, and closed. Each step has a number, and is sent again after a status of
+500 or more or a lost connection. At the end, an agent that was never interrupted decides the same steps, and its decisions
+are compared. One JSON file in benchmarks/results/serving. With unshare's --pid --fork --kill-child, nothing stays behind.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import http.client
 import json
 import os
 import shutil
@@ -26,17 +25,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    from ray_scale_sessions import Sessions
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "serving" / "ray-scale.json"
 PORT, REDIS_PORT = 8_191, 8_192
-SIZE, MOST_STEPS = 4, 4_096  # numbers of an observation; steps of a session at most
 IDLE = 150  # sessions that are opened and do nothing
 SCALING = {
     "max_replicas": 2, "target_ongoing_requests": 8, "sessions_per_replica": 100, "upscale_delay": 3, "downscale_delay": 10,
@@ -62,94 +60,6 @@ def run_ray(arguments: list[str]) -> None:
             print(json.dumps({"time": time.time(), "states": states}), flush=True)
             before = states
         time.sleep(0.25)
-
-
-class Sessions:
-    """Sends steps of sessions, each until it is answered, and holds what was answered."""
-
-    def __init__(self, count: int) -> None:
-        rng = np.random.default_rng(0)
-        self.seen = rng.standard_normal((count, MOST_STEPS, SIZE)).astype(np.float32)
-        self.rewards = rng.standard_normal((count, MOST_STEPS)).astype(np.float32)
-        self.actions = np.full((count, MOST_STEPS), -1)
-        self.scores = np.zeros((count, MOST_STEPS, 2), np.float32)
-        self.steps = np.zeros(count, int)
-        self.statuses: Counter[str] = Counter()
-        self.times: list[tuple[float, float]] = []  # when a step was answered, and after how many seconds
-
-    async def play(self, session: int, going: Callable[[], bool]) -> None:
-        """Take steps of a session, one after another, while `going`."""
-        from serving_load import Connection
-
-        connection = Connection("127.0.0.1", PORT)
-        if not self.steps[session]:
-            await self._send(connection, "/v1/sessions", session, {"session": f"s{session}"})
-        while going() and self.steps[session] < MOST_STEPS:
-            step = int(self.steps[session])
-            given = {
-                "observation": self.seen[session, step].tolist(), "reward": float(self.rewards[session, step]), "step": step
-            }  # fmt: skip
-            began = time.time()
-            answer = await self._send(connection, f"/v1/sessions/s{session}/act", session, given)
-            self.times.append((time.time(), time.time() - began))
-            assert answer["step"] == step
-            self.actions[session, step], self.scores[session, step] = answer["action"], answer["scores"]
-            self.steps[session] = step + 1
-        connection.close()
-
-    async def idle(self, count: int, method: str) -> None:
-        """Open or close sessions that take no step."""
-        await asyncio.to_thread(self._idle, count, method)
-
-    def _idle(self, count: int, method: str) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
-        for one in range(count):
-            path, body = (
-                ("/v1/sessions", json.dumps({"session": f"idle{one}"}))
-                if method == "POST"
-                else (f"/v1/sessions/idle{one}", None)
-            )
-            connection.request(method, path, body)
-            answer = connection.getresponse()
-            answer.read()
-            assert answer.status < 300, answer.status
-        connection.close()
-
-    async def _send(self, connection: Any, path: str, session: int, given: dict[str, Any]) -> dict[str, Any]:
-        body, until = json.dumps(given).encode(), time.time() + 60
-        while time.time() < until:
-            try:
-                status, answer = await connection.post(path, body, f"x-session-id: s{session}")
-            except (OSError, asyncio.IncompleteReadError) as error:
-                self.statuses[type(error).__name__] += 1
-                await asyncio.sleep(0.05)
-                continue
-            self.statuses[str(status)] += 1
-            if status < 500:
-                assert status < 300, answer
-                return dict(json.loads(answer))
-            await asyncio.sleep(0.05)
-        raise TimeoutError(path)
-
-    def compare(self, model: Path) -> dict[str, Any]:
-        """Decide all steps again with one agent that is not interrupted, and return how many decisions differ."""
-        from seqel.deployment.runtime import ExportedAgent
-
-        agent, state = ExportedAgent(model), None
-        differ, gap = 0, 0.0
-        for step in range(int(self.steps.max())):
-            decision, state = agent.act(self.seen[:, step], state, reward=self.rewards[:, step])
-            rows = np.flatnonzero(self.steps > step)
-            differ += int((decision.action[rows] != self.actions[rows, step]).sum())
-            gap = max(gap, float(np.abs(decision.q[rows] - self.scores[rows, step]).max()))
-        return {"decisions": int(self.steps.sum()), "differ": differ, "largest_gap_of_scores": gap}
-
-    def speed(self, begin: float, end: float) -> dict[str, Any]:
-        """Return the rate and latencies of steps that were answered between two times."""
-        taken = [1e3 * seconds for when, seconds in self.times if begin <= when < end]
-        cuts = np.percentile(taken, [50, 99, 100]).round(1).tolist() if taken else []
-        found: dict[str, Any] = {"per_second": round(len(taken) / max(1e-9, end - begin), 1), "steps": len(taken)}
-        return found | {"ms": dict(zip(("p50", "p99", "most"), cuts, strict=False))}
 
 
 class Replicas:
@@ -254,11 +164,25 @@ async def measure(replicas: Replicas, sessions: Sessions, few: int, hold: float)
     return found
 
 
+def with_random_heads(folder: Path) -> Path:
+    """Export the agent in `folder` with noise added to its weights: without it, every score is 0."""
+    import torch
+
+    from seqel.agents.agent import Agent
+    from seqel.deployment.export import export
+
+    agent = Agent.load(folder / "agent", "cpu")
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in agent.network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return export(agent, folder / "noisy.onnx")
+
+
 async def _paced(sessions: Sessions, one: int, going: Callable[[], bool]) -> None:
     """Play a session with a pause after every step, so that it is a light load."""
     while going():
-        asked = iter((True, False))
-        await sessions.play(one, lambda asked=asked: next(asked))
+        await sessions.play(one, iter((True, False)).__next__)
         await asyncio.sleep(0.05)
 
 
@@ -277,13 +201,15 @@ def main() -> None:
     if {name for _, name in socket.if_nameindex()} != {"lo"}:
         sys.exit("Ray listens on all addresses: run this where the loopback is the only network; see --help")
     sys.path.insert(0, str(HERE))
+    from ray_scale_sessions import Sessions
     from serving import make_agent
 
     program = shutil.which("redis-server") or sys.exit("redis-server is not installed")
     shape = {"layers": 2, "width": 64, "context": 64}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = make_agent(folder, **shape)
+        make_agent(folder, **shape)
+        model = with_random_heads(folder)
         redis = subprocess.Popen(
             [program, "--port", str(REDIS_PORT), "--bind", "127.0.0.1", "--dir", name, "--save", "", "--appendonly", "yes",
              "--appendfsync", "everysec"],
@@ -291,7 +217,7 @@ def main() -> None:
         )  # fmt: skip
         log = given.log or folder / "ray.log"
         replicas = Replicas(given.python, model, log, not given.any_replica)
-        sessions = Sessions(given.few + given.many)
+        sessions = Sessions(given.few + given.many, PORT)
         try:
             found = asyncio.run(measure(replicas, sessions, given.few, given.hold))
         except BaseException:
@@ -306,11 +232,12 @@ def main() -> None:
             redis.terminate()
         checked = sessions.compare(model)
     changes = [[round(when - replicas.began, 1), count] for when, count in replicas.changes]
+    more = " --any-replica" if given.any_replica else ""
     result = {
-        "command": f"python benchmarks/ray_scale.py --few {given.few} --many {given.many} --hold {given.hold:g}{' --any-replica' if given.any_replica else ''}",
-        "agent": shape, "scaling": SCALING | {"route_by_session": not given.any_replica}, "cores": os.cpu_count(), "load_average": os.getloadavg()[0],
-        "sessions": {"few": given.few, "many": given.many}, "seconds": found, "replicas": changes,
-        "statuses": dict(sessions.statuses), "checked": checked,
+        "command": f"python benchmarks/ray_scale.py --few {given.few} --many {given.many} --hold {given.hold:g}{more}",
+        "agent": shape, "scaling": SCALING | {"route_by_session": not given.any_replica}, "cores": os.cpu_count(),
+        "load_average": os.getloadavg()[0], "sessions": {"few": given.few, "many": given.many, "without steps": IDLE},
+        "seconds": found, "replicas": changes, "statuses": dict(sessions.statuses), "checked": checked,
     }  # fmt: skip
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     path = RESULT.with_stem("ray-scale-any-replica") if given.any_replica else RESULT

@@ -2,8 +2,8 @@
 
     python benchmarks/serving_replicas.py [--replicas 1 2 4] [--sessions 16] [--seconds 6]
 
-Replicas are processes of `seqel serve` that share a Redis server. The measure is their processor time per step, which does not
-depend on how many cores the machine has free. The agent is untrained: 6 layers, width 256, context 128 (or --layers ...).
+Replicas are processes of `seqel serve` that share a Redis server. The measure is their processor time per step, which does
+not depend on how many cores are free. The agent is untrained: 6 layers, width 256, context 128 (or --layers ...).
 Prints a table and writes a JSON file in benchmarks/results/serving.
 """
 

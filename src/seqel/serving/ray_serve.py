@@ -2,9 +2,9 @@
 
     serve run seqel.serving.ray_serve:application run=agent.onnx redis=redis://HOST:6379/0 max_replicas=4
 
-Every replica can answer every session, because sessions live in Redis. But a replica that takes a step of a session must first
-compute those that others took. So clients should send the session's name in the header X-Session-Id: Ray's consistent hashing
-then brings a session to the same replica as long as the number of replicas is the same.
+Every replica can answer every session, because sessions live in Redis. But a replica that takes a step of a session must
+first compute those that others took. So clients should send the session's name in the header X-Session-Id: Ray's consistent
+hashing then brings a session to the same replica as long as the number of replicas is the same.
 
 A replica that is scaled down gets no new requests, answers those that it has, and then stops as `seqel serve` does on
 SIGTERM. Ray checks that a replica's event loop responds, and starts another one in its place if it does not. The routes
@@ -108,6 +108,7 @@ class Replica:
         from seqel.serving.http.logs import JsonLog
         from seqel.serving.running import make_service
 
+        options = dict(options)
         log = JsonLog(os.fdopen(os.dup(2), "wb"), options.pop("log"))  # Ray replaces sys.stderr
         keys = options.pop("keys")
         self._application, self.service = make_service(
