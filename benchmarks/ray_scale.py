@@ -120,7 +120,7 @@ class Replicas:
         end = time.time() + seconds
         while self.running != count:
             if time.time() > end or self.process.poll() is not None:
-                raise TimeoutError(f"expected {count} replicas, there are {self.running}")
+                raise TimeoutError(f"expected {count} replicas, got {self.running}")
             await asyncio.sleep(0.1)
         return self.changes[-1][0]
 
@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--python", required=True, help="with Ray")
     parser.add_argument("--few", type=int, default=2)
     parser.add_argument("--many", type=int, default=32)
-    parser.add_argument("--hold", type=float, default=12.0, help="seconds of each load once the replicas are there")
+    parser.add_argument("--hold", type=float, default=12.0, help="seconds of each load once its replicas run")
     parser.add_argument("--any-replica", action="store_true", help="do not bring a session to the same replica")
     parser.add_argument("--log", type=Path, help="of Ray, kept if given")
     given = parser.parse_args()

@@ -64,7 +64,7 @@ def requirements() -> list[str]:
 # -- the image -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_image_is_built_from_files_that_are_there_and_not_ignored() -> None:
+def test_the_image_is_built_from_files_that_exist_and_are_not_ignored() -> None:
     copied = [rest for kind, rest in instructions(DEPLOY / "Dockerfile") if kind == "COPY" and "--from" not in rest]
     sources = [source for rest in copied for source in rest.split()[:-1]]
     assert "src" in sources
@@ -188,7 +188,7 @@ def test_compose_mounts_what_is_there() -> None:
         assert re.search(r":v?\d+\.\d+\.\d+|^seqel:", image), f"{image}: expected a version"
 
 
-def test_redis_writes_what_it_was_told() -> None:
+def test_redis_keeps_every_step() -> None:
     command = compose()["services"]["redis"]["command"]
     assert command[command.index("--appendonly") + 1] == "yes"
     assert command[command.index("--appendfsync") + 1] in ("everysec", "always")

@@ -73,7 +73,7 @@ def test_the_arguments_are_those_of_seqel_serve() -> None:
     assert parsed.run == Path("/models/agent.onnx")
     assert parsed.host == "0.0.0.0"
     assert parsed.redis.startswith("redis://")
-    assert parsed.sessions == 100_000
+    assert parsed.sessions == 20_000
     used = set(re.findall(r"\$\((\w+)\)", " ".join(container()["args"])))
     assert used - {"REDIS_URL"} == set(settings()), "a setting that nothing reads, or that is not set"
 
@@ -171,12 +171,13 @@ def test_what_a_pod_mounts_is_there() -> None:
     assert str(Path(keys).parent) in [one["mountPath"] for one in container()["volumeMounts"]]
 
 
-def test_redis_keeps_what_it_was_told() -> None:
+def test_redis_keeps_every_step() -> None:
     (redis,) = pods()["redis"]["spec"]["containers"]
     given = dict(zip(redis["args"][::2], redis["args"][1::2], strict=True))
     assert given["--appendonly"] == "yes"
     assert given["--appendfsync"] in ("everysec", "always")
     assert given["--dir"] in [one["mountPath"] for one in redis["volumeMounts"]]
+    assert given["--maxmemory-policy"] == "noeviction"
     assert given["--requirepass"] == "$(REDIS_PASSWORD)"
 
 
