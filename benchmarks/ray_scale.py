@@ -1,13 +1,14 @@
 """Ray Serve adds a replica of the service under load and removes it afterwards; every decision of the sessions is checked.
 
-    unshare -n sh -c "ip link set lo up && python benchmarks/ray_scale.py --python benchmarks/peers/serving/.venv/bin/python"
+    unshare -n --pid --fork --kill-child --mount-proc sh -c \\
+        "ip link set lo up && exec python benchmarks/ray_scale.py --python RAY/bin/python"
 
-Ray listens on all addresses, so this runs only where there is no network but the loopback. --python: the interpreter with Ray
-(benchmarks/peers/README.md); this one needs torch, to make the agent. Few sessions, then many until a second replica runs and
-for a while after; one replica is killed, and Ray starts another one; few sessions until one replica is left; then sessions
-without steps are opened until a second replica runs, and closed. Each step has a number, and is sent again after a status of
-500 or more or a lost connection. At the end, an agent that was never interrupted decides the same steps, and its decisions
-are compared. One JSON file in benchmarks/results/serving. With unshare's --pid --fork --kill-child, nothing stays behind.
+Ray listens on all addresses, so this runs only where there is no network but the loopback. --python: an interpreter with
+ray[serve] and deploy/requirements-onnx.txt; this one needs torch, to make the agent. Few sessions, then many until a second
+replica runs and for a while after; one replica is killed, and Ray starts another one; few sessions until one replica is
+left; then sessions without steps are opened until a second replica runs, and closed. Each step has a number, and is sent
+again after a status of 500 or more or a lost connection. At the end, an agent that was never interrupted decides the same
+steps, and its decisions are compared. One JSON file in benchmarks/results/serving.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ PORT, REDIS_PORT = 8_191, 8_192
 IDLE = 150  # sessions that are opened and do nothing
 SCALING = {
     "max_replicas": 2, "target_ongoing_requests": 8, "sessions_per_replica": 100, "upscale_delay": 3, "downscale_delay": 10,
-    "look_back": 4, "cpus": 1,
+    "look_back": 11, "cpus": 1,
 }  # fmt: skip
 
 

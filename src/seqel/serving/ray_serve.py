@@ -17,12 +17,15 @@ import os
 from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seqel.errors import ConfigError
 from seqel.extras import require
 from seqel.serving.config import ServiceConfig
 from seqel.serving.loading import BackendName
+
+if TYPE_CHECKING:
+    from seqel.serving.http.gate import Application, Message, Receive, Send
 
 __all__ = ["BySessions", "Replica", "ScaleConfig", "application", "build"]
 
@@ -45,7 +48,9 @@ class ScaleConfig:
     sessions_per_replica: int = 0  # open sessions per replica, such as the slots of one; 0: they do not count
     upscale_delay: float = 10.0  # seconds for which more replicas must have been needed
     downscale_delay: float = 300.0  # seconds for which fewer replicas must have been enough
-    look_back: float = 10.0  # seconds over which ongoing requests are averaged
+    look_back: float = (
+        15.0  # seconds over which ongoing requests are averaged; more than the 10 after which Ray counts them
+    )
     cpus: float = 1.0  # that Ray reserves for a replica
     gpus: float = 0.0
     route_by_session: bool = True  # by the header X-Session-Id; false: to a replica with few ongoing requests
@@ -53,7 +58,7 @@ class ScaleConfig:
     def __post_init__(self) -> None:
         for name, least in {
             "min_replicas": 1, "max_replicas": self.min_replicas, "target_ongoing_requests": 1e-3,
-            "sessions_per_replica": 0, "upscale_delay": 0.0, "downscale_delay": 0.0, "look_back": 1e-3, "cpus": 0.0,
+            "sessions_per_replica": 0, "upscale_delay": 0.0, "downscale_delay": 0.0, "look_back": 10.1, "cpus": 0.0,
             "gpus": 0.0,
         }.items():  # fmt: skip
             value = getattr(self, name)
@@ -116,11 +121,25 @@ class Replica:
         )
 
     def __serve_build_asgi_app__(self) -> Any:
-        return self._application
+        return _without_id(self._application)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Return what `BySessions` decides by. Ray calls it every few seconds."""
         return {SESSIONS_OPEN: float(await self.service.sessions())}
+
+
+def _without_id(application: Application) -> Application:
+    """Return the application without the header X-Request-ID in its answers: Ray's proxy adds the same one."""
+
+    async def called(scope: Message, receive: Receive, send: Send) -> None:
+        async def passed_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [one for one in message["headers"] if one[0] != b"x-request-id"]
+            await send(message)
+
+        await application(scope, receive, passed_on)
+
+    return called
 
 
 def build(
