@@ -31,10 +31,11 @@ class Connection:
         self.reader: asyncio.StreamReader | None = None
         self.writer: asyncio.StreamWriter | None = None
 
-    async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        """Send a request and return status and body; a connection that was closed is opened again."""
+    async def post(self, path: str, body: bytes, header: str = "") -> tuple[int, bytes]:
+        """Send a request and return status and body; a connection that was closed is opened again. header: one more line."""
+        more = f"{header}\r\n" if header else ""
         head = (
-            f"POST {path} HTTP/1.1\r\nhost: {self.host}\r\ncontent-type: application/json\r\n"
+            f"POST {path} HTTP/1.1\r\nhost: {self.host}\r\n{more}content-type: application/json\r\n"
             f"content-length: {len(body)}\r\n\r\n"
         )
         for attempt in range(2):
