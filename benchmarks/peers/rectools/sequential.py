@@ -80,8 +80,8 @@ def main() -> None:
 
     def trainer() -> Trainer:
         return Trainer(
-            accelerator="cpu", max_epochs=0 if given.weights else given.epochs, callbacks=[best, stop, Log("val_loss")], logger=False,
-            enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+            accelerator="cpu", max_epochs=0 if given.weights else given.epochs, callbacks=[best, stop, Log("val_loss")],
+            logger=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
         )  # fmt: skip
 
     more = {}
