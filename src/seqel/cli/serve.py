@@ -72,7 +72,7 @@ class Arguments:
     memory: Annotated[
         float, arg(metavar="GIB", help="for the memories of sessions; others are rebuilt when they are needed")
     ] = 1.0
-    batch: Annotated[int, arg(metavar="N", help="steps that are computed together, at most")] = 64
+    batch: Annotated[int, arg(metavar="N", help="steps that are computed together, at most")] = 32
     queue: Annotated[int, arg(metavar="N", help="steps that may wait; more are refused with status 503")] = 512
     timeout: Annotated[float, arg(metavar="SECONDS", help="for a request")] = 10.0
     body: Annotated[int, arg(metavar="BYTES", help="of a request, at most")] = 1 << 20

@@ -20,7 +20,7 @@ class ServiceConfig:
     time_to_live: float = 1_800.0  # seconds after a session's last step
     slots: int = 0  # sessions whose memory is held; 0: as many as fit into `memory`
     memory: int = 1 << 30  # bytes of keys and values
-    batch: int = 64  # rows computed together
+    batch: int = 32  # rows computed together
     queue: int = 512  # steps that may wait
     timeout: float = 10.0  # seconds for a request
     body: int = 1 << 20  # bytes of a request

@@ -39,7 +39,7 @@ class OnnxBackend:
         self.info = cast(AgentInfo, exported.info)
         layers, heads, dim = exported.ring
         self.keep = layers * (exported.context - 1) + 1
-        shape = (slots, layers, heads, exported.context, dim)  # a slot's memory is one block
+        shape = (layers, slots, heads, exported.context, dim)
         self._keys, self._values = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         self._position = np.zeros(slots, np.int64)
 
@@ -50,7 +50,7 @@ class OnnxBackend:
     def step(self, slots: NDArray[np.int64], inputs: Inputs) -> NDArray[np.float32]:
         begins = slots[inputs.first]
         if len(begins):  # unused places are masked by the position, but 0 * nan is nan
-            self._keys[begins] = self._values[begins] = 0.0
+            self._keys[:, begins] = self._values[:, begins] = 0.0
             self._position[begins] = 0
         position = self._position[slots]
         mask = inputs.mask if self.action_spec.dims > 1 else inputs.mask[:, 0]
@@ -58,16 +58,16 @@ class OnnxBackend:
             "previous_action": inputs.previous_action,
             "previous_reward": inputs.previous_reward,
             "first": inputs.first,
-            "keys": self._keys[slots].swapaxes(0, 1),
-            "values": self._values[slots].swapaxes(0, 1),
+            "keys": self._keys.take(slots, axis=1),
+            "values": self._values.take(slots, axis=1),
             "position": position,
             "mask": mask,
         }
         given |= {PREFIX + path: leaf for path, leaf in inputs.observation.items()}
         scores, keys, values = self.exported.run(given)
         place = position % self.exported.context
-        self._keys[slots, :, :, place] = keys
-        self._values[slots, :, :, place] = values
+        self._keys[:, slots, :, place] = keys
+        self._values[:, slots, :, place] = values
         self._position[slots] = position + 1
         return scores
 
@@ -78,11 +78,11 @@ class OnnxBackend:
 
             assert isinstance(self.agent, Agent)
             memory = prefill(self.agent, histories).memory
-            self._keys[slots] = memory["keys"].cpu().numpy().swapaxes(0, 1)
-            self._values[slots] = memory["values"].cpu().numpy().swapaxes(0, 1)
+            self._keys[:, slots] = memory["keys"].cpu().numpy()
+            self._values[:, slots] = memory["values"].cpu().numpy()
             self._position[slots] = memory["position"].cpu().numpy()
             return
-        self._keys[slots] = self._values[slots] = 0.0
+        self._keys[:, slots] = self._values[:, slots] = 0.0
         self._position[slots] = [history.start for history in histories]
         every = np.repeat(self.action_spec.available[None], len(slots), axis=0)
         for step in range(max(map(len, histories))):
