@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import signal
 import threading
@@ -137,6 +138,8 @@ def serve(application: Application, host: str, port: int) -> None:
         "timeout_graceful_shutdown": GRACE, "timeout_keep_alive": 75, "date_header": True,
     }  # fmt: skip
     server = uvicorn.Server(uvicorn.Config(application, **settings))
+    gc.collect()
+    gc.freeze()  # what is loaded stays: looking through it for garbage would hold up all requests for 0.3 s now and then
     server.capture_signals = lambda: _stop_on_signals(server)
     try:
         server.run()
