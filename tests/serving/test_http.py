@@ -349,3 +349,15 @@ def test_a_network_of_another_kind_is_served(pair: Any) -> None:
         client.post("/v1/sessions", json={"session": "one"})
         for step in range(3):
             assert client.post("/v1/sessions/one/act", json={"observation": SEEN}).json()["step"] == step
+
+
+def test_refusals_are_reported_together(pair: Any) -> None:
+    stream = io.BytesIO()
+    service = make_service(TorchBackend(pair.agent, 8), rate=1.0)
+    with TestClient(make_app(service, log=JsonLog(stream, "warning"))) as client:
+        statuses = [client.get("/v1/agents").status_code for _ in range(6)]
+        text = client.get("/metrics").text
+    assert statuses == [200, *[429] * 5]
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["refused"]
+    assert 'seqel_refusals_total{reason="TooManyRequests"} 5.0' in text

@@ -48,6 +48,7 @@ class Gate:
     ) -> None:
         self.application, self.config, self.keys, self.metrics, self.log = application, config, keys, metrics, log
         self.rates, self.full = Rates(config.rate), full
+        self._refusals, self._reported = 0, 0.0  # since the last report, and when that was
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -87,16 +88,25 @@ class Gate:
             if isinstance(failed, RequestError):
                 detail = str(failed)
                 if failed.status in (429, 503):
-                    self.metrics.refused(type(failed).__name__)
+                    self._count_refusal(failed)
             route = getattr(scope.get("route"), "path", None) or "other"
             self.metrics.request(route, scope["method"], status, seconds)
             client = scope.get(CLIENT)
             more = {"error": detail} if detail else {}
             self.log.write(
-                "info" if status < 500 else "warning", "request", request=request, method=scope["method"],
+                "info" if status < 500 or status == 503 else "warning", "request", request=request, method=scope["method"],
                 path=scope["path"][:200], status=status, ms=round(1e3 * seconds, 3),
                 client="" if client is None else client.name, **more,
             )  # fmt: skip
+
+    def _count_refusal(self, error: RequestError) -> None:
+        """Count a refusal, and report them once per second at most: under overload, each costs as little as possible."""
+        self.metrics.refused(type(error).__name__)
+        self._refusals += 1
+        now = time.monotonic()
+        if now - self._reported >= 1.0:
+            self.log.write("warning", "refused", requests=self._refusals, last=str(error))
+            self._refusals, self._reported = 0, now
 
     async def _admit(self, scope: MutableMapping[str, Any], headers: dict[bytes, bytes], receive: Receive) -> bytes:
         """Check the request and return its body. Raises a RequestError."""
