@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -347,8 +348,6 @@ def test_a_stopped_service_refuses(pair: Any) -> None:
 def test_a_late_answer_is_given_when_the_client_asks_again(pair: Any) -> None:
     class Slow(TorchBackend):
         def step(self, slots: Any, inputs: Any) -> Any:
-            import time
-
             time.sleep(0.2)
             return super().step(slots, inputs)
 
@@ -394,6 +393,30 @@ def test_an_agent_of_a_table_reads_columns_and_answers_with_names(table_agent: A
         with pytest.raises(InvalidRequest, match="previous_action"):
             await act(service, "one", {"mood": "bad", "age": 31}, previous_action="run")
         assert service.agent().describe()["action_names"] == {"reply": ["stay", "go", "wait"]}
+
+    run(service, body)
+
+
+def test_texts_that_a_model_reads_do_not_hold_up_other_requests(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = make_service(TorchBackend(pair.agent, 4))
+    reading = service.agent()
+    genuine = reading.observation
+
+    def slow(value: Any) -> Any:
+        time.sleep(0.3)
+        return genuine(value)
+
+    async def body() -> None:
+        for name in ("one", "two"):
+            await service.create(name)
+        monkeypatch.setattr(reading, "_slow", True)
+        monkeypatch.setattr(reading, "observation", slow)
+        waiting = asyncio.create_task(act(service, "one", [0.0] * 3))
+        await asyncio.sleep(0)
+        began = time.monotonic()
+        await service.timeline("two")
+        assert time.monotonic() - began < 0.2
+        assert (await waiting)["step"] == 0
 
     run(service, body)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from seqel.spaces import FlatObservation
 
 __all__ = ["Served"]
 
+LONG = 64  # steps of a history that are read without a thread, at most
+
 
 class Served:
     """An agent, its batcher, and what a client must know of it. `source` is the folder or file that it was loaded from."""
@@ -28,8 +31,15 @@ class Served:
         stored = backend.info.get("encoding")
         self.encoding = Encoding.from_json(stored) if stored else None
         self._every = backend.action_spec.available
+        self._slow = any(leaf.reader for leaf in backend.observation_spec.texts)
 
     # -- from JSON ---------------------------------------------------------------------------------------------------------
+
+    async def read(self, value: Any) -> FlatObservation:
+        """Return `observation(value)`; in a thread if a pretrained model reads its texts, which takes long."""
+        if self._slow:
+            return await asyncio.to_thread(self.observation, value)
+        return self.observation(value)
 
     def observation(self, value: Any) -> FlatObservation:
         """Return one observation, leaves without a batch axis.
@@ -77,6 +87,12 @@ class Served:
         if not whole or not all(0 <= code < size for code, size in zip(codes, spec.sizes, strict=True)):
             raise InvalidRequest(f"{name}: expected an action ({self._actions()}), got {value!r:.120}")
         return tuple(codes)
+
+    async def read_history(self, history: list[Any]) -> NDArray[np.void]:
+        """Return `records(history)`; in a thread if that takes long."""
+        if self._slow or len(history) > LONG:
+            return await asyncio.to_thread(self.records, history)
+        return self.records(history)
 
     def records(self, history: list[Any]) -> NDArray[np.void]:
         """Return earlier steps as records, the latest that decide the memory. Raises InvalidRequest."""

@@ -77,7 +77,7 @@ class Service(Versions):
             if version not in self.agents or self.config.on_swap == "rebuild":
                 version = self.active
             served = self.agent(version)
-            step = self._step(served, request)
+            step = await self._step(served, request)
             step.session, step.number = session, read_whole("step", request.get("step"))
 
             def respond(
@@ -107,8 +107,8 @@ class Service(Versions):
         if not isinstance(history, list) or len(history) > self.config.history:
             size = len(history) if isinstance(history, list) else type(history).__name__
             raise InvalidRequest(f"history: expected a list of at most {self.config.history} steps, got {size}")
-        step = self._step(served, request)
-        step.history, step.number = served.records(history), len(history)
+        step = await self._step(served, request)
+        step.history, step.number = await served.read_history(history), len(history)
         step.reward = read_number("reward", request.get("reward"))
         if history and request.get("reward") is None:
             step.reward = read_number("reward", history[-1].get("reward"))
@@ -232,9 +232,9 @@ class Service(Versions):
         if self.stopping:
             raise Unavailable("the service is stopping")
 
-    def _step(self, served: Served, request: Mapping[str, Any]) -> Step:
+    async def _step(self, served: Served, request: Mapping[str, Any]) -> Step:
         observation = request.get("observation")
-        flat = served.observation(observation)
+        flat = await served.read(observation)
         taken = request.get("previous_action")
         return Step(
             served.batcher.format.of(flat),

@@ -30,7 +30,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 CLIENT, REQUEST_ID, FAILED = "seqel.client", "seqel.request_id", "seqel.failed"  # in the scope
-OPEN = ("/v2/health/", "/metrics", "/openapi.json", "/docs", "/static/")  # need no key; nor does the page at "/"
+OPEN = ("/v2/health/", "/metrics", "/openapi.json", "/static/")  # need no key; nor does the page at "/"
 ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 

@@ -88,8 +88,8 @@ class Rates:
         self.rate, self._clock = rate, clock
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, and when
 
-    def spend(self, client: str, requests: int = 1) -> None:
-        """Count requests of a client. Raises TooManyRequests, with the time after which the next one is allowed."""
+    def spend(self, client: str) -> None:
+        """Count a request of a client. Raises TooManyRequests, with the time after which the next one is allowed."""
         if not self.rate:
             return
         most, now = max(1.0, self.rate), self._clock()
@@ -100,7 +100,7 @@ class Rates:
             raise TooManyRequests(
                 f"expected at most {self.rate:g} requests per second", retry_after=(1.0 - left) / self.rate
             )
-        self._left[client] = (left - requests, now)
+        self._left[client] = (left - 1.0, now)
         while len(self._left) > REMEMBERED:
             self._left.popitem(last=False)
 
