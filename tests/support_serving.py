@@ -131,6 +131,7 @@ def step_of(batcher: Batcher, session: str, seen: Any, reward: float, **more: An
     """Return a step of a session whose answer is its action and scores, as bytes."""
     return Step(
         batcher.format.of({"observation": np.asarray(seen, np.float32)}),
+        seen,
         more.pop("mask", np.ones((1, ACTIONS), bool)),
         lambda number, action, scores: action.tobytes() + scores.tobytes(),
         session,

@@ -51,7 +51,7 @@ def reference_of(lines: list[dict[str, Any]], agent: Any) -> Reference:
         by_session.setdefault(line["session"], []).append(line)
     rows = [line for some in by_session.values() for line in some]
     features = FeatureMap(agent.observation_spec, agent.action_spec)
-    seen = {"observation": np.array([line["observation"]["observation"] for line in rows], np.float32)}
+    seen = {"observation": np.array([line["observation"] for line in rows], np.float32)}
     action, q_max = np.array([line["action"] for line in rows]), np.array([line["q_max"] for line in rows])
     lengths = np.array([len(some) for some in by_session.values()])
     return Reference.from_rows(features, features.rows(seen, action, q_max), lengths)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +18,12 @@ from seqel.agents.agent import Agent
 from seqel.datasets.encoding import Encoding
 from seqel.datasets.schema import Schema
 from seqel.errors import ConfigError
+from seqel.monitoring.log import read_log
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
 from seqel.serving.backends.torch_agent import TorchBackend
 from seqel.serving.errors import Gone, InvalidRequest, NotFound, TimedOut, Unavailable
+from seqel.serving.observing import DecisionLog
 from seqel.serving.service import Service
 from seqel.serving.sessions.memory import MemoryStore
 from support import network
@@ -395,6 +399,25 @@ def test_an_agent_of_a_table_reads_columns_and_answers_with_names(table_agent: A
         assert service.agent().describe()["action_names"] == {"reply": ["stay", "go", "wait"]}
 
     run(service, body)
+
+
+def test_logged_decisions_are_read_for_reports(table_agent: Agent, tmp_path: Path) -> None:
+    service = make_service(TorchBackend(table_agent, 4), agent=table_agent)
+    log = service.agent().batcher.observer.log = DecisionLog(tmp_path / "log.jsonl")  # type: ignore[attr-defined]
+
+    async def body() -> list[int]:
+        await service.create("one")
+        rows = [{"mood": "good", "age": 30}, {"mood": "bad", "age": None}, {"mood": "bad", "age": 31.5}]
+        return [(await act(service, "one", row, step / 2))["action"] for step, row in enumerate(rows)]
+
+    actions = run(service, body)
+    written = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]  # before it is closed
+    log.close()
+    assert [line["action"] for line in written] == actions
+    assert [line["reward"] for line in written] == [None, 0.5, 1.0]
+    assert written[1]["observation"] == {"mood": "bad", "age": None}
+    found = read_log([tmp_path / "log.jsonl"], table_agent)
+    assert len(found.rows) == 3
 
 
 def test_texts_that_a_model_reads_do_not_hold_up_other_requests(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from seqel.storage import atomic_directory
 from seqel.texts.embeddings import Embed
 from seqel.texts.make import ReaderUnavailable, require_reader
 
-__all__ = ["info", "load", "save"]
+__all__ = ["info", "load", "save", "weights_checksum"]
 
 FORMAT = 1
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
@@ -113,6 +113,14 @@ def info(directory: Path) -> AgentInfo:
     """Return the agent's `info` without reading the weights; folders and errors as for `load`."""
     found: AgentInfo = _read_config(*_agent_of(directory))["info"]
     return found
+
+
+def weights_checksum(network: QNetwork) -> str:
+    """Return the CRC-32 of a network's weights, as eight hexadecimal digits."""
+    crc = 0
+    for _, tensor in sorted(network.state_dict().items()):
+        crc = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes(), crc)
+    return f"{crc:08x}"
 
 
 def _agent_of(directory: Path) -> tuple[Path, Path]:

@@ -19,7 +19,6 @@ import io
 import json
 import logging
 import warnings
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from seqel.agents.agent import Agent
+from seqel.agents.artifact import weights_checksum
 from seqel.deployment.runtime import FORMAT, METADATA, PREFIX
 from seqel.errors import ConfigError
 from seqel.extras import require
@@ -116,17 +116,9 @@ def describe(agent: Agent) -> dict[str, Any]:
         "action": dataclasses.asdict(agent.action_spec),
         "ring": agent.network.trunk.ring,
         "versions": {"seqel": __version__, "torch": torch.__version__},
-        "weights": _checksum(agent),
+        "weights": weights_checksum(agent.network),
         "info": agent.info,
     }
-
-
-def _checksum(agent: Agent) -> str:
-    """Return the CRC-32 of the weights, by which a file is recognised as the export of an agent."""
-    found = 0
-    for name, tensor in sorted(agent.network.state_dict().items()):
-        found = zlib.crc32(tensor.detach().cpu().contiguous().numpy().tobytes(), zlib.crc32(name.encode(), found))
-    return f"{found:08x}"
 
 
 INPUTS = ("previous_action", "previous_reward", "first", "keys", "values", "position", "mask")

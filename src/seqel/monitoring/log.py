@@ -9,7 +9,7 @@ agent        the version that decided
 observation  as the client sent it: a row of the table for an agent that was trained on one, else the nested observation as
              numbers, lists and texts; null is a missing number
 action       the number of the action, a list of M numbers, or the name in the table
-reward       that followed, null while it is not known
+reward       that came with the observation, of the action before; null at the first step
 q_max        the score of the action, null if it was not finite
 """
 

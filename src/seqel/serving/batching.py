@@ -159,8 +159,7 @@ class Batcher:
             else:  # another replica was faster, or the session has just ended
                 self.slots.drop(one.step.session)
                 self._again(one.step)
-        sessions = [shown(one.step.session) for one in ready]
-        self.observer.decided(self.agent, sessions, [one.steps for one in ready], records, scores)
+        self.observer.decided(self.agent, ready, records, scores)
 
     async def _read(self, batch: Sequence[Step]) -> list[Ready]:
         """Read the sessions, and answer the steps that cannot be, or need not be, computed."""

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,7 @@ class Observer(Protocol):
         ...
 
     def decided(
-        self,
-        agent: str,
-        sessions: Sequence[str],
-        steps: Sequence[int],
-        records: NDArray[np.void],
-        scores: NDArray[np.float32],
+        self, agent: str, rows: Sequence[Ready], records: NDArray[np.void], scores: NDArray[np.float32]
     ) -> None:
         """See R decisions: records (R,), scores (R, M, A)."""
         ...
@@ -46,6 +41,7 @@ class Step:
     """One step that waits. Its session is in the store, or, without one, `history` is all that is known."""
 
     record: NDArray[np.void]  # (1,) with the observation
+    observation: Any  # as the client sent it
     mask: NDArray[np.bool_]  # (M, A)
     respond: Callable[
         [int, NDArray[np.int64], NDArray[np.float32]], bytes

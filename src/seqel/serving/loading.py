@@ -12,7 +12,7 @@ import numpy as np
 
 from seqel.errors import CheckpointError, ConfigError, MissingExtraError
 from seqel.monitoring.drift import DriftMonitor
-from seqel.monitoring.reference import Reference
+from seqel.monitoring.reference import FILE, Reference
 from seqel.serving.backends.base import Backend, Inputs
 from seqel.serving.batching import Batcher
 from seqel.serving.observing import DecisionLog, Observing
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["BackendName", "load_served", "make_backend"]
 
 BackendName = Literal["auto", "onnx", "torch"]
-REFERENCE = "reference.json"
 
 
 def load_served(
@@ -136,12 +135,10 @@ def _exported(agent: Agent, checksum: int) -> Path:
 
 def _checksum(agent: Agent) -> int:
     """Return a CRC-32 of everything that decides: the weights, the settings, the spaces."""
-    found = zlib.crc32(repr((agent.network.config, agent.observation_spec, agent.action_spec)).encode())
-    for name, tensor in agent.network.state_dict().items():
-        found = zlib.crc32(
-            np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes(), zlib.crc32(name.encode(), found)
-        )
-    return found
+    from seqel.agents.artifact import weights_checksum
+
+    described = agent.network.config, agent.observation_spec, agent.action_spec, weights_checksum(agent.network)
+    return zlib.crc32(repr(described).encode())
 
 
 def _slots(size: int, memory: int, least: int, most: int) -> int:
@@ -171,8 +168,8 @@ def _drift(path: Path, service: Service) -> DriftMonitor | None:
     """Return a monitor that compares live input with the run's reference, if it has one."""
     folder = path if path.is_dir() else path.parent
     for place in (folder, folder.parent):
-        if (place / REFERENCE).is_file():
-            reference = Reference.load(place / REFERENCE)
+        if (place / FILE).is_file():
+            reference = Reference.load(place)
             service.metrics.reference(*reference.q_range, reference.top_action_share, reference.names)
             return DriftMonitor(reference)
     return None

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from seqel.errors import StorageError
 from seqel.monitoring.drift import DriftMonitor
+from seqel.monitoring.log import DecisionRecord
 from seqel.monitoring.metrics import ServiceMetrics
+from seqel.serving.computing import Ready
 from seqel.serving.records import StepFormat
+from seqel.serving.sessions.ended import shown
 
 __all__ = ["DecisionLog", "Observing"]
 
@@ -34,21 +36,16 @@ class DecisionLog:
         except OSError as error:
             raise StorageError(f"cannot write {path}: {error.strerror}") from error
 
-    def write(
-        self, agent: str, sessions: Sequence[str], steps: Sequence[int], form: StepFormat, records: NDArray[np.void],
-        best: NDArray[np.float32],
-    ) -> None:  # fmt: skip
-        """Add one line per row. `reward` is that of the action before."""
-        observed = form.observation(records)
-        for row, (session, step) in enumerate(zip(sessions, steps, strict=True)):
+    def write(self, agent: str, rows: Sequence[Ready], records: NDArray[np.void], best: NDArray[np.float32]) -> None:
+        """Add one line per row, and hand them to the operating system."""
+        for row, one in enumerate(rows):
             action = records["action"][row].tolist()
-            line = {
-                "time": float(records["time"][row]), "session": session, "step": step, "agent": agent,
-                "observation": {path: leaf[row].tolist() for path, leaf in observed.items()},
-                "action": action[0] if len(action) == 1 else action,
-                "reward": float(records["previous_reward"][row]), "q_max": float(best[row]),
-            }  # fmt: skip
-            self._file.write(orjson.dumps(line) + b"\n")
+            line = DecisionRecord(
+                float(records["time"][row]), shown(one.step.session), one.steps, agent, one.step.observation,
+                action[0] if len(action) == 1 else action, float(one.reward) if one.steps else None, float(best[row]),
+            )  # fmt: skip
+            self._file.write(line.to_json().encode() + b"\n")
+        self._file.flush()
 
     def close(self) -> None:
         """Write what is buffered, and close the file."""
@@ -83,12 +80,7 @@ class Observing:
         self.metrics.prefill(rows, seconds)
 
     def decided(
-        self,
-        agent: str,
-        sessions: Sequence[str],
-        steps: Sequence[int],
-        records: NDArray[np.void],
-        scores: NDArray[np.float32],
+        self, agent: str, rows: Sequence[Ready], records: NDArray[np.void], scores: NDArray[np.float32]
     ) -> None:
         """Count decisions: records (R,), scores (R, M, A), -inf where an action is not allowed."""
         best = scores.max(axis=-1).mean(axis=-1)
@@ -96,9 +88,9 @@ class Observing:
         actions = records["action"]
         self.metrics.decisions(agent, actions if actions.shape[1] > 1 else actions[:, 0], best, best - least)
         if self.drift is not None:
-            self._watch(sessions, records, actions, best)
+            self._watch([shown(one.step.session) for one in rows], records, actions, best)
         if self.log is not None:
-            self.log.write(agent, sessions, steps, self.form, records, best)
+            self.log.write(agent, rows, records, best)
 
     def _watch(
         self, sessions: Sequence[str], records: NDArray[np.void], actions: NDArray[Any], best: NDArray[np.float32]

@@ -238,6 +238,7 @@ class Service(Versions):
         taken = request.get("previous_action")
         return Step(
             served.batcher.format.of(flat),
+            observation,
             served.mask(request.get("mask"), request.get("candidates"), observation),
             respond=lambda number, action, scores: b"",
             reward=None if request.get("reward") is None else read_number("reward", request["reward"]),

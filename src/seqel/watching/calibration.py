@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqel.agents.agent import Agent, AgentState
+from seqel.agents.artifact import weights_checksum
 from seqel.errors import ConfigError
 from seqel.spaces import FlatObservation
 from seqel.tasks.opinion.measures import threshold_for
@@ -150,10 +150,7 @@ def blank(texts: Sequence[str]) -> dict[str, Any]:
 
 def weights_of(agent: Agent) -> str:
     """Return the CRC-32 of an agent's weights."""
-    crc = 0
-    for _, tensor in sorted(agent.network.state_dict().items()):
-        crc = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes(), crc)
-    return f"{crc:08x}"
+    return weights_checksum(agent.network)
 
 
 def calibrate(agent: Agent, opinions: Opinions, setting: Setting, budget: float, seed: int = 0) -> Calibration:
