@@ -19,6 +19,7 @@ import tempfile
 import threading
 import zlib
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
@@ -28,7 +29,6 @@ from seqel.integrity import checksum, require_own, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -39,6 +39,7 @@ __all__ = [
     "atomic_create",
     "atomic_directory",
     "atomic_write",
+    "cache_folder",
     "load_tree",
     "mapped",
     "save_tree",
@@ -49,6 +50,11 @@ __all__ = [
 ARRAYS, TREE, MANIFEST = "arrays.safetensors", "tree.json", "manifest.json"
 FORMAT, VERSION = "seqel-tree", 1
 MANIFEST_LIMIT = 1 << 16  # bytes
+
+
+def cache_folder(name: str) -> Path:
+    """Return the folder `name` in the user's cache ($XDG_CACHE_HOME/seqel, by default ~/.cache/seqel). It may not exist."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqel" / name
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:

@@ -20,6 +20,7 @@ from seqel.datasets.reading.readers import open_source
 from seqel.datasets.reading.table import expand
 from seqel.errors import DataError, SeqelError
 from seqel.spaces.text_readers import HASHED, TextReader, is_registered, register
+from seqel.storage import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -242,5 +243,4 @@ def _cache(file: Path, given: Path | None) -> Path:
     beside = file.parent / ".seqel"
     if os.access(beside if beside.exists() else file.parent, os.W_OK | os.X_OK):
         return beside
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "seqel" / "datasets"
+    return cache_folder("datasets")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import zlib
 from pathlib import Path
@@ -20,6 +19,7 @@ from seqel.serving.records import StepFormat
 from seqel.serving.served import Served
 from seqel.serving.service import Service
 from seqel.spaces import FlatObservation
+from seqel.storage import cache_folder
 from seqel.version import __version__
 
 if TYPE_CHECKING:
@@ -123,12 +123,10 @@ def _exported(agent: Agent, checksum: int) -> Path:
     from seqel.deployment.export import export
     from seqel.deployment.runtime import ExportedAgent
 
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqel" / "exports"
-    path = base / f"{checksum:08x}-{__version__}.onnx"
+    path = cache_folder("exports") / f"{checksum:08x}-{__version__}.onnx"
     try:
         ExportedAgent(path)
     except CheckpointError:
-        base.mkdir(parents=True, exist_ok=True)
         export(agent, path)
     return path
 

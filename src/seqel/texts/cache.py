@@ -7,7 +7,6 @@ used is a warning, not an error.
 
 from __future__ import annotations
 
-import os
 import re
 import sqlite3
 import warnings
@@ -20,6 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seqel.storage import cache_folder
+
 __all__ = ["EmbeddingCache"]
 
 MOST = 500  # keys in one query; SQLite allows 32,766
@@ -30,8 +31,7 @@ class EmbeddingCache:
 
     def __init__(self, name: str, width: int, folder: Path | None = None) -> None:
         """name: identifies the model. folder: None: the user's cache folder."""
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqel" / "embeddings"
-        self.path = (folder or base) / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}.sqlite"
+        self.path = (folder or cache_folder("embeddings")) / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}.sqlite"
         self.width = width
         self._usable = True
 

@@ -11,10 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["Ended", "Held", "NewStep", "SessionStore", "Wanted"]
+from seqel.errors import ConfigError
+
+__all__ = ["Ended", "Held", "NewStep", "SessionStore", "Wanted", "require_bounds"]
 
 CLOSED, EXPIRED, EVICTED = "closed", "expired", "evicted"  # why a session ended
 REMEMBERED = 24 * 3600.0  # seconds for which the reason is remembered
+
+
+def require_bounds(most: int, time_to_live: float) -> None:
+    """Raise ConfigError unless a store may hold a session, for some time."""
+    if most < 1 or time_to_live <= 0:
+        raise ConfigError(f"sessions: expected at least 1 and a positive time to live, got {most} and {time_to_live} s")
 
 
 @dataclass(frozen=True, slots=True)

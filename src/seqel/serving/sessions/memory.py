@@ -7,8 +7,17 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from seqel.errors import ConfigError
-from seqel.serving.sessions.base import CLOSED, EVICTED, EXPIRED, REMEMBERED, Ended, Held, NewStep, Wanted
+from seqel.serving.sessions.base import (
+    CLOSED,
+    EVICTED,
+    EXPIRED,
+    REMEMBERED,
+    Ended,
+    Held,
+    NewStep,
+    Wanted,
+    require_bounds,
+)
 
 __all__ = ["MemoryStore"]
 
@@ -30,10 +39,7 @@ class MemoryStore:
     """
 
     def __init__(self, most: int, time_to_live: float, clock: Callable[[], float] = time.monotonic) -> None:
-        if most < 1 or time_to_live <= 0:
-            raise ConfigError(
-                f"sessions: expected at least 1 and a positive time to live, got {most} and {time_to_live} s"
-            )
+        require_bounds(most, time_to_live)
         self.most, self.time_to_live, self._clock = most, time_to_live, clock
         self._open: OrderedDict[str, _Session] = OrderedDict()  # the one that was idle longest first
         self._ended: OrderedDict[str, tuple[str, float]] = OrderedDict()  # reason and time, the oldest first

@@ -16,7 +16,17 @@ from typing import Any
 
 from seqel.errors import ConfigError, StorageError
 from seqel.extras import require
-from seqel.serving.sessions.base import CLOSED, EVICTED, EXPIRED, REMEMBERED, Ended, Held, NewStep, Wanted
+from seqel.serving.sessions.base import (
+    CLOSED,
+    EVICTED,
+    EXPIRED,
+    REMEMBERED,
+    Ended,
+    Held,
+    NewStep,
+    Wanted,
+    require_bounds,
+)
 
 __all__ = ["RedisStore"]
 
@@ -74,10 +84,7 @@ class RedisStore:
     """
 
     def __init__(self, url: str, most: int, time_to_live: float, prefix: str = "seqel") -> None:
-        if most < 1 or time_to_live <= 0:
-            raise ConfigError(
-                f"sessions: expected at least 1 and a positive time to live, got {most} and {time_to_live} s"
-            )
+        require_bounds(most, time_to_live)
         require("redis", "serve", "sessions in Redis")
         from redis import asyncio as redis
         from redis.asyncio.retry import Retry

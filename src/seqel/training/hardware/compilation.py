@@ -11,13 +11,13 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 from seqel.errors import ConfigError
 from seqel.networks.trunks.registry import trunk_class
+from seqel.storage import cache_folder
 from seqel.types import SequenceBatch
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def compiled(
 
 def keep_compiled() -> None:
     """Keep compiled code across reboots; by default, torch uses a temporary folder."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache_folder("compiled")
+    base = folder.parents[1]
     if os.access(base if base.exists() else base.parent, os.W_OK):
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(base / "seqel" / "compiled"))
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
