@@ -51,6 +51,11 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=0.0, help="of the processor, after which no epoch begins; 0: any"
     )
+    parser.add_argument(
+        "--checkpoints",
+        type=Path,
+        help="folder in which every epoch is kept, and from which a run that was cut off continues",
+    )
     parser.add_argument("--weights", type=Path, help="a checkpoint of an earlier run, instead of training")
     parser.add_argument("--weights-seconds", type=float, default=0.0, help="that training it took")
     parser.add_argument("--seed", type=int, default=0)
@@ -64,22 +69,30 @@ def main() -> None:
     columns = [Columns.User, Columns.Item, Columns.Weight, Columns.Datetime]
     seen = frame[frame["part"] < 2][columns]
     VALIDATION["rows"] = pd.MultiIndex.from_frame(frame[frame["part"] == 1][[Columns.User, Columns.Datetime]])
-    folder = tempfile.mkdtemp()
-    best = ModelCheckpoint(folder, monitor="val_loss", save_weights_only=True)
+    folder = given.checkpoints or Path(tempfile.mkdtemp())
+    last = folder / "last.ckpt"
+    best = ModelCheckpoint(folder, monitor="val_loss", save_weights_only=not given.checkpoints, save_last=True)
     stop = EarlyStopping("val_loss", patience=given.patience)
-    log: list[list[float]] = []
-    began = time.process_time()  # of a core, which others may use as well
+    record = folder / "log.json"
+    log: list[list[float]] = json.loads(record.read_text()) if given.checkpoints and last.exists() else []
+    began = time.process_time() - (log[-1][0] if log else 0.0)  # of a core, which others may use as well
 
     class Log(EarlyStopping):
         def on_validation_end(self, trainer: Trainer, module: object) -> None:
             if not trainer.sanity_checking:
                 log.append([time.process_time() - began, float(trainer.callback_metrics["val_loss"])])
                 print(trainer.current_epoch, *log[-1], flush=True)
+                if given.checkpoints:
+                    record.write_text(json.dumps(log))
                 if given.seconds and log[-1][0] > given.seconds:
                     trainer.should_stop = True
 
+    class Resuming(Trainer):
+        def fit(self, *parts: object, **named: object) -> None:
+            super().fit(*parts, **named, ckpt_path=last if given.checkpoints and last.exists() else None)
+
     def trainer() -> Trainer:
-        return Trainer(
+        return Resuming(
             accelerator="cpu", max_epochs=0 if given.weights else given.epochs, callbacks=[best, stop, Log("val_loss")],
             logger=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
         )  # fmt: skip
@@ -108,7 +121,9 @@ def main() -> None:
         )
         users, items = (lists[column].to_numpy() for column in (Columns.User, Columns.Item))
         found[f"{name}_user"], found[f"{name}_item"] = users, items
-    settings = {key: value for key, value in vars(given).items() if key not in ("table", "out", "weights")}
+    settings = {
+        key: value for key, value in vars(given).items() if key not in ("table", "out", "weights", "checkpoints")
+    }
     facts = {"settings": settings, "seconds": seconds, "log": log, "best_loss": float(best.best_model_score or "nan")}
     np.savez(given.out, facts=json.dumps(facts), **found)
     print(json.dumps(facts["settings"]), f"{seconds:.0f} s, best validation loss {facts['best_loss']:.4f}")
