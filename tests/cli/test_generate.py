@@ -37,6 +37,23 @@ def test_mistakes_are_named(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
         assert said in capsys.readouterr().err
 
 
+def test_filters(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "judge.py").write_text("def never(text):\n    return False\n\n\ndef always(text):\n    return True\n")
+    (tmp_path / "phrases.txt").write_text("a\nb\nab\nba\naa\nbb\n")
+    command = ["generate", str(run), "--n", "8", "--seed", "0", "--json"]
+    assert main([*command, "--block", "phrases.txt", "--harmful", "judge:never"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["notes"] == [] and not any(one["text"] in ("a", "b") for one in found["texts"])
+    assert main([*command, "--harmful", "judge:always"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert not any(one["text"] for one in found["texts"]) and "8 of 8 texts were withheld" in found["notes"][0]
+    assert main([*command, "--block", "nowhere.txt"]) != 0
+    assert "blocked phrases: cannot read nowhere.txt" in capsys.readouterr().err
+
+
 def test_the_dial_is_measured_and_drawn(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = [
         "generate",

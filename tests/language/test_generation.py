@@ -188,3 +188,28 @@ def test_a_training_that_was_interrupted_continues(tmp_path: Path) -> None:
     samples.write_bytes(samples.read_bytes()[:-9])
     with pytest.raises(CheckpointError, match=r"samples-1\.jsonl is damaged"):
         call(out)
+
+
+def test_blocked_phrases_are_not_written_and_the_rest_keeps_its_odds(writer: Path) -> None:
+    found = generate(writer, ["a"], dial=0.0, n=400, seed=0, blocked=["ac*"])[0]
+    assert "c" not in found and found.count("b") > 380
+
+
+def test_harmful_texts_are_written_again_and_in_the_end_withheld(writer: Path) -> None:
+    seen: list[str] = []
+
+    def harmful(text: str) -> bool:
+        seen.append(text)
+        return text == "ab"
+
+    found = generate(writer, ["a"], dial=0.0, n=200, seed=0, harmful=harmful, tries=20)[0]
+    assert "b" not in found and found.count("c") > 190
+    assert set(seen) >= {"ab", "ac"}  # with the prompt
+    with pytest.warns(UserWarning, match=r"2 of 2 texts were withheld: harmful in each of 3 tries"):
+        assert generate(writer, ["a"], n=2, seed=0, harmful=lambda text: True, tries=3) == [["", ""]]
+    with pytest.warns(UserWarning, match="1 of 1 .* in each of 1 tries"):  # all tries would be alike
+        generate(writer, ["a"], seed=0, temperature=0.0, harmful=lambda text: True)
+    with pytest.raises(DataError, match="ZeroDivisionError"):
+        generate(writer, ["a"], seed=0, harmful=lambda text: 1 / 0 > 0)
+    with pytest.raises(ConfigError, match="tries"):
+        generate(writer, ["a"], tries=0)

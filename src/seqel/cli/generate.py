@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,7 @@ is more than they know: read the texts.
 examples:
   seqel generate runs/verses --prompt "ROMEO:" --dial 2
   seqel generate runs/verses --prompt "ROMEO:" --prompt "JULIET:" --n 8 --json
+  seqel generate runs/verses --prompt "ROMEO:" --block phrases.txt --harmful my_file:is_harmful
   seqel generate runs/verses --prompt "ROMEO:" --n 100 --reward my_file:rhymes --plot dial.png
 """
 
@@ -61,6 +63,19 @@ class Arguments:
             constructor=str,
         ),
     ] = None
+    block: Annotated[
+        Path | None,
+        arg(metavar="FILE", help="phrases that are never written, one per line", help_behavior_hint=""),
+    ] = None
+    harmful: Annotated[
+        str | None,
+        arg(
+            metavar="M:F",
+            help="withhold texts of which this function says that they are harmful, after 8 tries",
+            help_behavior_hint="",
+            constructor=str,
+        ),
+    ] = None
     plot: Annotated[
         Path | None, arg(metavar="PNG", help="with --reward: draw reward against divergence", help_behavior_hint="")
     ] = None
@@ -68,7 +83,8 @@ class Arguments:
 
 
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:
-    """Show the texts, or with --reward what the dial buys. Returns {"dial": ..., "texts": [...]}, or {"points": [...]}."""
+    """Show the texts, or with --reward what the dial buys. Returns {"dial": ..., "texts": [...],
+    "notes": [...]}, or {"points": [...]}."""
     from rich.text import Text
 
     from seqel.errors import ConfigError
@@ -78,20 +94,28 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     if arguments.plot is not None:
         raise ConfigError("--plot needs --reward module:function")
 
+    from seqel.cli.functions import named_function
+    from seqel.language.blocking import read_phrases
     from seqel.language.generation import generate
 
     prompts = arguments.prompt or ("",)
-    found = generate(
-        arguments.run, prompts, dial=arguments.dial, n=arguments.n, length=arguments.length,
-        temperature=arguments.temperature, top_k=arguments.top_k, seed=arguments.seed,
-    )  # fmt: skip
+    harmful = None if arguments.harmful is None else named_function(arguments.harmful, "--harmful")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = generate(
+            arguments.run, prompts, dial=arguments.dial, n=arguments.n, length=arguments.length,
+            temperature=arguments.temperature, top_k=arguments.top_k, seed=arguments.seed,
+            blocked=None if arguments.block is None else read_phrases(arguments.block), harmful=harmful,
+        )  # fmt: skip
+    for one in said:
+        output.show(f"[yellow]note[/] {one.message}")
     for number, (prompt, texts) in enumerate(zip(prompts, found, strict=True)):
         for place, text in enumerate(texts):
             if number or place:
                 output.show("[dim]---[/]")
             output.show(Text.assemble((prompt, "cyan"), text))
     pairs = [{"prompt": prompt, "text": text} for prompt, texts in zip(prompts, found, strict=True) for text in texts]
-    return {"dial": arguments.dial, "texts": pairs}
+    return {"dial": arguments.dial, "texts": pairs, "notes": [str(one.message) for one in said]}
 
 
 def _measure(arguments: Arguments, output: Output) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from seqel.agents.agent import Agent, AgentState
 from seqel.errors import ConfigError
+from seqel.language.blocking import BlockedPhrases, Guard
 from seqel.language.episodes import TOKEN
 from seqel.language.tokenizer import BEGIN, END, Tokenizer
 from seqel.spaces import FlatObservation
@@ -91,13 +92,15 @@ def decode(
     temperature: float = 1.0,
     top_k: int = 0,
     rng: np.random.Generator | None = None,
+    guard: Guard | None = None,
 ) -> list[Written]:
     """Continue each prompt by at most `limit` tokens, all prompts in step, each with its own cache.
 
     prompts: their tokens, without `begin`, which is put before them and never drawn, unless it is also `end`, the token that
     ends a text.
     temperature: of the tilted policy; 0: the most probable token. top_k: draw among the k most probable tokens; 0: all. The
-    KL divergence is that of the tilted policy, before temperature and top_k.
+    KL divergence is that of the tilted policy, before temperature, top_k and the guard.
+    guard: refuses tokens, of these prompts; a text in which nothing may follow ends there.
 
     Raises ConfigError if a number is out of range, or the agent has no policy head.
     """
@@ -126,6 +129,15 @@ def decode(
         if begin != end:
             chances[:, begin] = -np.inf
         drawn = _draw(chances, temperature, top_k, rng)
+        if guard is not None:
+            so_far = (written[row, :place].tolist() for row in writing)
+            for at, (row, tokens) in enumerate(zip(writing.tolist(), so_far, strict=True)):
+                while not guard.allows(row, [*tokens, int(drawn[at])], drawn[at] == end):
+                    chances[at, drawn[at]] = -np.inf
+                    if not np.isfinite(chances[at]).any():
+                        drawn[at] = end
+                        break
+                    drawn[at] = _draw(chances[at : at + 1], temperature, top_k, rng)[0]
         kl[writing] += np.maximum(0.0, divergence)
         log_probability[writing] += base.cpu().numpy()[np.arange(len(drawn)), drawn]
         written[writing, place] = latest[writing] = drawn
@@ -135,9 +147,12 @@ def decode(
         length[writing] += 1
         if not len(writing):
             break
+    texts = [written[row, : length[row]].tolist() for row in range(rows)]
+    if guard is not None:
+        texts = [guard.shortened(row, tokens) for row, tokens in enumerate(texts)]
     return [
-        Written(written[row, : length[row]].tolist(), bool(ended[row]), float(kl[row]), float(log_probability[row]))
-        for row in range(rows)
+        Written(tokens, bool(ended[row]), float(kl[row]), float(log_probability[row]))
+        for row, tokens in enumerate(texts)
     ]
 
 
@@ -176,16 +191,19 @@ def write(
     tokenizer: Tokenizer,
     *,
     progress: Callable[[int], None] | None = None,
+    blocked: BlockedPhrases | None = None,
     **options: Any,
 ) -> list[Written]:
     """Continue any number of prompts, many of them in step; as `decode` otherwise.
 
-    progress: is called with the number of texts that are written.
+    progress: is called with the number of texts that are written. blocked: phrases that are never written.
     """
     options |= {"begin": tokenizer.begin, "end": tokenizer.end}
     found: list[Written] = []
     for start in range(0, len(prompts), AT_ONCE):
-        found += decode(agent, prompts[start : start + AT_ONCE], **options)
+        some = prompts[start : start + AT_ONCE]
+        guard = None if blocked is None else Guard(blocked, tokenizer, some)
+        found += decode(agent, some, guard=guard, **options)
         if progress is not None:
             progress(len(found))
     return found

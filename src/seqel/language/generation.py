@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from seqel.agents.agent import Agent
-from seqel.errors import ConfigError
+from seqel.errors import ConfigError, DataError
+from seqel.language.blocking import BlockedPhrases
 from seqel.language.decoding import Tilt, write
 from seqel.language.settings import ASKED, VALUES
 from seqel.language.tokenizer import Tokenizer, tokenizer_from_json
@@ -48,6 +50,9 @@ def generate(
     temperature: float = 1.0,
     top_k: int = 0,
     seed: int | None = None,
+    blocked: BlockedPhrases | Iterable[str] | None = None,
+    harmful: Callable[[str], bool] | None = None,
+    tries: int = 8,
 ) -> list[list[str]]:
     """Write `n` continuations of each prompt.  -> one list per prompt; the prompts are not repeated.
 
@@ -63,8 +68,12 @@ def generate(
         temperature: 0 writes the most probable token at each step.
         top_k: draw among the k most probable tokens only; 0: among all.
         seed: of the draws; None: different each time.
+        blocked: phrases that are never written (`seqel.language.BlockedPhrases`).
+        harmful: a function from a text, with its prompt, to whether it must not be shown. Such a text is written again, at
+            most `tries` times in all; if every one is harmful, the text is withheld: "" in its place, and a UserWarning.
+        tries: how often a text is written at most. With a temperature of 0 all tries are alike, so there is one.
 
-    Raises ConfigError if the agent was not trained on texts, or a number is out of range.
+    Raises ConfigError if the agent was not trained on texts, or a number is out of range; DataError if `harmful` fails.
     """
     if not isinstance(agent, Agent):
         agent = load_writer(agent)
@@ -75,8 +84,51 @@ def generate(
     every = [prompt for prompt in prompts for _ in range(n)]
     rng = np.random.default_rng(seed)
     tokens = [tokenizer.encode(prompt) for prompt in every]
-    found = write(
-        agent, tokens, tokenizer, limit=limit, rng=rng, dial=dial, tilt=tilt, temperature=temperature, top_k=top_k
-    )
-    texts = [tokenizer.decode(one.tokens) for one in found]
+    if tries < 1:
+        raise ConfigError(f"tries: expected at least 1, got {tries}")
+    if blocked is not None and not isinstance(blocked, BlockedPhrases):
+        blocked = BlockedPhrases(blocked)
+
+    def written(some: list[int]) -> list[str]:
+        found = write(
+            agent, [tokens[one] for one in some], tokenizer, blocked=blocked, limit=limit, rng=rng, dial=dial,
+            tilt=tilt, temperature=temperature, top_k=top_k,
+        )  # fmt: skip
+        return [tokenizer.decode(one.tokens) for one in found]
+
+    texts = written(list(range(len(every))))
+    if harmful is not None:
+        _rewrite(every, texts, written, harmful, tries if temperature else 1)
     return [texts[start : start + n] for start in range(0, len(texts), n)]
+
+
+def _rewrite(
+    prompts: list[str],
+    texts: list[str],
+    write_again: Callable[[list[int]], list[str]],
+    harmful: Callable[[str], bool],
+    tries: int,
+) -> None:
+    """Replace harmful texts by others, or in the end by nothing, with a warning."""
+    left = [place for place in range(len(texts)) if _is_harmful(harmful, prompts[place] + texts[place])]
+    for _ in range(tries - 1):
+        if not left:
+            return
+        for place, text in zip(left, write_again(left), strict=True):
+            texts[place] = text
+        left = [place for place in left if _is_harmful(harmful, prompts[place] + texts[place])]
+    for place in left:
+        texts[place] = ""
+    if left:
+        warnings.warn(
+            f"{len(left)} of {len(texts)} texts were withheld: harmful in each of {tries} tries",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _is_harmful(harmful: Callable[[str], bool], text: str) -> bool:
+    try:
+        return bool(harmful(text))
+    except Exception as error:  # a function of the user may raise anything
+        raise DataError(f"harmful: the function raised {type(error).__name__} for {text!r:.80}: {error}") from error
