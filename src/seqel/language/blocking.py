@@ -81,7 +81,7 @@ def _pattern(phrase: str, after: str) -> str:
 
 
 def read_phrases(file: str | Path) -> BlockedPhrases:
-    """Read phrases from a file in UTF-8, one per line; lines that begin with # are comments.
+    """Read phrases from a file in UTF-8, one per line; lines that start with # are comments.
 
     Raises StorageError if it cannot be read, ConfigError if it holds no phrase.
     """
