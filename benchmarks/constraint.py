@@ -28,7 +28,7 @@ PENALTIES = (0.5, 1.0, 1.5, 2.0)
 TASK = "seqel/Courier-v0"
 
 
-class Penalised(gymnasium.Wrapper):  # type: ignore[type-arg]
+class Penalised(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Subtracts `penalty` times the cost from the reward."""
 
     def __init__(self, penalty: float) -> None:
@@ -91,9 +91,10 @@ def main() -> None:
                 )
         if len(rows) > 1:
             reward, cost = (np.array([one[name] for one in rows]) for name in ("reward", "cost"))
+            there = best_within(float(cost.mean())).reward
             print(
                 f"| {method} | {len(rows)} seeds | {reward.mean():.2f} ({reward.min():.2f} to {reward.max():.2f}) | "
-                f"{cost.mean():.2f} ({cost.min():.2f} to {cost.max():.2f}) | {best_within(float(cost.mean())).reward:.2f} | |",
+                f"{cost.mean():.2f} ({cost.min():.2f} to {cost.max():.2f}) | {there:.2f} | |",
                 flush=True,
             )
 

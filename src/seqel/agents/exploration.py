@@ -113,7 +113,7 @@ class Explorer:
     def calm(self) -> NDArray[np.bool_]:
         """The rows that explore least, whose episodes say most about greedy ones: without novelty, in the lower half of the
         ladder.  -> (E,), at least one True."""
-        return (self.novelty == 0.0) & (self.rungs <= np.median(self.rungs))
+        return np.asarray((self.novelty == 0.0) & (self.rungs <= np.median(self.rungs)), np.bool_)
 
     def _strength(self, fraction: float) -> NDArray[np.float64]:
         if self.config.anneal == 0.0 or fraction >= self.config.anneal:

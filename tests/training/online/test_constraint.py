@@ -31,8 +31,11 @@ TINY: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Priced(gym.Env):  # type: ignore[type-arg]
-    """Counts steps; each costs a tenth of its number. `missing`: the step of training episodes without a cost; `length`: of an episode."""
+class Priced(gym.Env[Any, Any]):
+    """Counts steps; each costs a tenth of its number.
+
+    `length`: of an episode; `missing`: the step of training episodes without a cost; `cost`: of every step instead.
+    """
 
     def __init__(self, length: int = 7, missing: int | None = None, cost: Any = None) -> None:
         self.observation_space = gym.spaces.Box(0.0, 1e3, (1,), np.float32)
@@ -55,6 +58,11 @@ def config(**settings: Any) -> RunConfig:
     return preset("default", **{**TINY, **settings})
 
 
+def collect(trainer: OnlineTrainer, rounds: int) -> None:
+    for _ in range(rounds):
+        trainer.collect()
+
+
 def run(trainer: OnlineTrainer) -> list[Any]:
     trainer.begin()
     return list(records(trainer))
@@ -66,8 +74,7 @@ def test_every_stored_step_has_its_own_cost(length: int) -> None:
         config(**{"network.context": 4, "replay.window": 8, "steps": 4_000}), lambda: Priced(length)
     )
     trainer.begin()
-    for _ in range(620):
-        trainer.collect()
+    collect(trainer, 620)
     batch = trainer.replay.sample(64, window=8, context=4, discount=0.9, rng=np.random.default_rng(0))
     assert batch.cost is not None
     reached = batch.observation["observation"][:, 1:, 0]
@@ -87,8 +94,7 @@ def test_a_step_without_a_usable_cost_is_a_fault_of_the_environment(given: dict[
     trainer = OnlineTrainer(config(environments=1), lambda: Priced(7, **given))
     trainer.begin()
     with pytest.raises(EnvironmentFault, match="a finite number of at least 0, at every step"):
-        for _ in range(100):
-            trainer.collect()
+        collect(trainer, 100)
     trainer.close()
 
 
@@ -135,8 +141,7 @@ def test_resumed_equals_uninterrupted(tmp_path: Path) -> None:
 def test_the_agent_keeps_its_multiplier_and_it_decides(tmp_path: Path) -> None:
     agent = seqel.train("seqel/Courier-v0", out=tmp_path / "run", settings=TINY, seed=1)
     assert agent.cost_multiplier is not None
-    agent.network.get_submodule("cost.linear").weight.data.normal_()
-    agent.network.get_submodule("head").requires_grad_(False)
+    torch.nn.init.normal_(agent.network.get_parameter("cost.linear.weight"))
     rng = np.random.default_rng(0)
     seen = rng.uniform(size=(40, 9)).astype(np.float32)
     agent.set_cost_multiplier(0.0)
