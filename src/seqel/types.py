@@ -82,6 +82,7 @@ class Episode:
     # (T,)  sketch of the observation that each step reached; -1 if the episode had reached it before, or unknown
     first_visit: NDArray[np.int32] | None = None
     behaviour_prob: NDArray[np.float32] | None = None  # (T,)  recorded data: probability of the action; nan: unknown
+    cost: NDArray[np.float32] | None = None  # (T,)  what a constraint limits; None: no costs are reported
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -119,6 +120,8 @@ class SequenceBatch:
     novelty: Tensor | None = field(default=None, metadata=_axis("T", "zero", missing=0.0))
     # (B, T)  probability of the recorded actions; nan in padding and where unknown
     behaviour_prob: Tensor | None = field(default=None, metadata=_axis("T", "nan"))
+    # (B, T)  what a constraint limits
+    cost: Tensor | None = field(default=None, metadata=_axis("T", "zero", missing="refuse"))
     # (B, T+1, K, M, A)  probabilities of the evaluated policies; None: learn the optimal policy
     policy: Tensor | None = field(default=None, metadata=_axis("T+1", "last", missing="refuse"))
     # (B, T+1, C) int64  the scored actions; None: all
@@ -214,11 +217,20 @@ class QOutput:
     policy_logits: Tensor | None = None  # (B, T+1, M, A) if the network has a policy head
     value: Tensor | None = None  # (B, T+1) if the network has a state-value head
     novelty: Tensor | None = None  # (B, T+1, M, A) if the network has a novelty head
+    cost: Tensor | None = None  # (B, T+1, M, A) if the network has a cost head
+    penalty: Tensor | None = (
+        None  # the same times the multiplier of the constraint, in units of reward, without gradient
+    )
     available: Tensor | None = None  # (M, A) bool, if dimensions differ in size: False beyond a dimension's size
     # (B, T+1, K, M, A), and with `logits` (*each.shape, bins), if there are K critics: those of each; q is the smallest
     each: Tensor | None = None
     each_logits: Tensor | None = None
     taken: bool = False  # q and logits are those of the action taken alone, at index 0
+
+    @property
+    def preference(self) -> Tensor:
+        """What a greedy choice by values maximises: the values, minus the penalty where a constraint has one."""
+        return self.q if self.penalty is None else self.q - self.penalty
 
     def detached(self) -> QOutput:
         """Return the same values without gradient."""

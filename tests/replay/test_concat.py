@@ -70,6 +70,7 @@ def full(rows: int, steps: int) -> SequenceBatch:
         policy=torch.ones(rows, steps + 1, 2, 1, 3),
         candidates=torch.full((rows, steps + 1, 4), 2),
         log_count=torch.full((rows, steps + 1, 4), 0.5),
+        cost=torch.ones(rows, steps),
         weight=torch.full((rows, steps), 0.5),
         storage_index=torch.arange(steps).expand(rows, -1),
         episode_index=torch.arange(rows),

@@ -25,7 +25,7 @@ def test_table() -> None:
     locks = ["seqel/CombinationLock-v0", "seqel/FlatCombinationLock-v0"]
     mazes = [f"seqel/TMaze{length}-v0" for length in ("", 10, 20, 50, 100, 250, 500)]
     mazes += [f"seqel/ActiveTMaze{length}-v0" for length in ("", 10, 20, 100)]
-    older = ["seqel/CarFlag-v0", "seqel/MemoryCards-v0", *locks, "seqel/ShuffledObjects-v0"]
+    older = ["seqel/CarFlag-v0", "seqel/Courier-v0", "seqel/MemoryCards-v0", *locks, "seqel/ShuffledObjects-v0"]
     colours = [f"seqel/RecallColour{count}-v0" for count in ("", 8, 30)]
     newer = [
         "KeyToDoor",
@@ -63,7 +63,7 @@ def test_gymnasium_finds_nothing_wrong(task: registry.Task) -> None:
 @pytest.mark.parametrize("task", [task for task in TASKS if not task.needs], ids=lambda task: task.id)
 def test_an_agent_can_play_every_task(task: registry.Task) -> None:
     found = probe(resolve(task.id), steps=600, episodes=2)
-    assert found.reports_success
+    assert found.reports_success or found.reports_cost
     assert all(warning.startswith("random play got no reward") for warning in found.warnings), found.warnings
     if task.suggested:
         assert found.suggested == task.suggested

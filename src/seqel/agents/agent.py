@@ -266,6 +266,18 @@ class Agent(ItemRanking):
         config.require_policy()
         self.network.config = config
 
+    @property
+    def cost_multiplier(self) -> float | None:
+        """How much reward a unit of cost weighs in greedy choices; None: the agent was not trained with a limit of costs."""
+        return self.network.cost_multiplier
+
+    def set_cost_multiplier(self, multiplier: float) -> None:
+        """Set how much reward a unit of cost weighs in greedy choices: 0 ignores costs.
+
+        Raises ConfigError: the agent was not trained with `objective.cost_limit`, or the number is negative or not finite.
+        """
+        self.network.set_cost_multiplier(multiplier)
+
     # -- saving and loading ----------------------------------------------------------------------------------------------
 
     def save(self, directory: str | Path) -> Path:

@@ -109,6 +109,12 @@ class Explorer:
                 np.add.at(self.counts, (codes[:, None], np.arange(action.shape[1]), action), 1)
         return action
 
+    @property
+    def calm(self) -> NDArray[np.bool_]:
+        """The rows that explore least, whose episodes say most about greedy ones: without novelty, in the lower half of the
+        ladder.  -> (E,), at least one True."""
+        return np.asarray((self.novelty == 0.0) & (self.rungs <= np.median(self.rungs)), np.bool_)
+
     def _strength(self, fraction: float) -> NDArray[np.float64]:
         if self.config.anneal == 0.0 or fraction >= self.config.anneal:
             return self.rungs

@@ -85,7 +85,9 @@ def results_table(results: dict[str, Evaluation]) -> Any:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("", no_wrap=True)
     known = any(result.success is not None for result in results.values())
-    for title in (*(("success", "95 %") if known else ()), "return", "95 %", "length"):
+    priced = any(result.cost is not None for result in results.values())
+    costs = ("cost", "95 %") if priced else ()
+    for title in (*(("success", "95 %") if known else ()), "return", "95 %", *costs, "length"):
         table.add_column(title, justify="right", no_wrap=True)
     for name, result in results.items():
         cells = []
@@ -94,7 +96,11 @@ def results_table(results: dict[str, Evaluation]) -> Any:
                 ["-", "-"] if result.success is None else [f"{result.success:.1%}", _percents(result.success_interval)]
             )
         low, high = result.interval
-        cells += [f"{result.mean:.3f}", f"{low:.3f} to {high:.3f}", f"{sum(result.lengths) / len(result.lengths):.1f}"]
+        cells += [f"{result.mean:.3f}", f"{low:.3f} to {high:.3f}"]
+        if priced:
+            between = result.cost_interval
+            cells += ["-", "-"] if between is None else [f"{result.cost:.3f}", f"{between[0]:.3f} to {between[1]:.3f}"]
+        cells.append(f"{sum(result.lengths) / len(result.lengths):.1f}")
         table.add_row(name, *cells)
     return table
 

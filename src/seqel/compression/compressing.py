@@ -85,7 +85,7 @@ def compress(
 
     Raises:
         ConfigError: an argument is out of range, neither or both of `env` and `data` are given, the trunk is not a
-            Transformer, pruning cannot reach the size, or `out` is taken.
+            Transformer, the agent has a limit of costs, pruning cannot reach the size, or `out` is taken.
         MissingExtraError: `int8` is True and the extra `serve` is not installed.
         SpaceError: environment or data have other spaces than the agent.
     """
@@ -93,6 +93,10 @@ def compress(
     if (env is None) == (data is None):
         raise ConfigError("compress: expected an environment or recorded data, got neither" if env is None else
                           "compress: expected an environment or recorded data, got both")  # fmt: skip
+    if agent.cost_multiplier is not None:
+        raise ConfigError(
+            "compress: expected an agent without objective.cost_limit: a smaller agent would not be trained to keep the limit"
+        )
     require_prunable(agent.network)
     folder = None if out is None else Path(out)
     if folder is not None and folder.exists():

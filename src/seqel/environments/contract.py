@@ -2,7 +2,7 @@
 
 `CheckedEnv` wraps every environment that is used for training, validation or probing. A violation of the contract raises an
 EnvironmentFault that says what was expected and what was got. The wrapper passes on only the parts of `info` that Seqel uses:
-the action mask (from `info` or from a Dict observation) and `is_success`.
+the action mask (from `info` or from a Dict observation), `is_success` and `cost`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from seqel.environments.resolve import EnvMaker
 from seqel.errors import EnvironmentFault, SeqelError, SpaceError
 from seqel.spaces import ActionSpec
 
-__all__ = ["SUCCESS", "CheckedEnv", "SharedInstance", "make_checked"]
+__all__ = ["COST", "SUCCESS", "CheckedEnv", "SharedInstance", "make_checked"]
 
 SUCCESS = "is_success"
+COST = "cost"  # what a constraint limits, as in Safety Gymnasium
 RESET = "(observation, info)"
 STEP = "(observation, reward, terminated, truncated, info)"
 
@@ -191,6 +192,8 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
                 reported[MASK] = mask
         if stepped and SUCCESS in info:
             reported[SUCCESS] = self._success(info[SUCCESS])
+        if stepped and COST in info:
+            reported[COST] = _cost(info[COST])
         return reported
 
     def _mask(self, observation: Any, info: Mapping[str, Any], over: bool) -> NDArray[np.bool_] | None:
@@ -301,3 +304,12 @@ def _said(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it called sys.exit({'' if error.code is None else repr(error.code)})"
     return f"{type(error).__name__}: {error}"
+
+
+def _cost(value: Any) -> float:
+    """Return a cost; nan if it is not a finite number of at least 0: only a run with a constraint needs to refuse that."""
+    try:
+        number = math.nan if isinstance(value, str | bytes) or np.ndim(value) != 0 else float(value)
+    except (TypeError, ValueError):
+        return math.nan
+    return number if 0.0 <= number < math.inf else math.nan

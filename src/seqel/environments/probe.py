@@ -15,7 +15,7 @@ import numpy as np
 
 from seqel.action_masks import MASK
 from seqel.environments.conformance import Watcher, replays
-from seqel.environments.contract import SUCCESS, CheckedEnv, make_checked
+from seqel.environments.contract import COST, SUCCESS, CheckedEnv, make_checked
 from seqel.environments.resolve import EnvMaker
 from seqel.environments.seeds import REPORTS
 from seqel.environments.text_share import TextShare
@@ -49,6 +49,7 @@ class Probe:
     mask_in_observation: bool = False  # the mask is `observation["action_mask"]`
     texts: TextShare | None = None  # the texts of its observations
     rewarded: float = 0.0  # share of the steps whose reward was not 0
+    reports_cost: bool = False  # `info["cost"]` at every step
     labelled: Callable[[], LabelledTexts] | None = None  # the environment's, if it knows classes of texts
 
     @property
@@ -112,6 +113,7 @@ def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[s
     low, high, longest, taken, rewarded = np.inf, -np.inf, 0, 0, 0
     texts = TextShare(spec)
     masked = success = False
+    costs = True
     seconds = 0.0
     actions: list[Any] = []  # of the first episode, to play it again
     trace: list[Any] = []
@@ -139,6 +141,7 @@ def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[s
             low, high, total = min(low, reward), max(high, reward), total + reward
             rewarded += reward != 0.0
             success |= SUCCESS in info
+            costs &= COST in info
             texts.add(observation)
             if terminated or truncated:
                 lengths.append(length)
@@ -162,6 +165,7 @@ def _play(env: CheckedEnv, seed: int, steps: int, episodes: int, read_as: dict[s
         mask_in_observation=env.mask_in_observation,
         texts=texts,
         rewarded=rewarded / max(taken, 1),
+        reports_cost=costs and taken > 0,
         labelled=getattr(env.env.unwrapped, "labelled_texts", None),
     )
     found.warnings.extend([*watcher.warnings(), *_warnings(found, taken)])

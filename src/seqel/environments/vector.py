@@ -21,12 +21,12 @@ from gymnasium.vector.utils import create_shared_memory
 from numpy.typing import NDArray
 
 from seqel.action_masks import MASK, read_action_mask
-from seqel.environments.contract import CheckedEnv, make_checked
+from seqel.environments.contract import COST, CheckedEnv, make_checked
 from seqel.environments.resolve import EnvMaker, registered
 from seqel.errors import EnvironmentFault, SeqelError, SpaceError
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
 
-__all__ = ["StepResult", "VectorStream", "close_vector", "make_vector", "success_of"]
+__all__ = ["StepResult", "VectorStream", "close_vector", "cost_of", "make_vector", "success_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,3 +285,17 @@ def success_of(info: dict[str, Any], row: int) -> float | None:
             if present is None or present[row]:
                 return float(source["is_success"][row])
     return None
+
+
+def cost_of(info: dict[str, Any], count: int) -> NDArray[np.float64] | None:
+    """Return `cost` of each environment, (E,): nan where it is not reported; None if it is nowhere.
+
+    `final_info` is read too.
+    """
+    found = None
+    for source in (info, info.get("final_info", {})):
+        if isinstance(source, dict) and COST in source:
+            found = np.full(count, np.nan) if found is None else found
+            present = np.asarray(source.get(f"_{COST}", np.ones(count, np.bool_)))
+            found[present] = np.asarray(source[COST], np.float64)[present]
+    return found

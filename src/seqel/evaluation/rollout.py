@@ -12,7 +12,7 @@ import numpy as np
 from seqel.agents.matching import require_equal_spaces
 from seqel.environments.resolve import EnvMaker, resolve
 from seqel.environments.seeds import require_for_reports
-from seqel.environments.vector import VectorStream, close_vector, make_vector, success_of
+from seqel.environments.vector import VectorStream, close_vector, cost_of, make_vector, success_of
 from seqel.errors import ConfigError
 from seqel.evaluation.statistics import bootstrap_interval, interquartile_mean, success_interval
 from seqel.spaces import ActionSpec, ObservationSpec
@@ -57,11 +57,14 @@ class Evaluation:
     seed: int
     cut: int = 0  # number of episodes that were cut off at `limit`
     successes: list[float] | None = None  # of each episode, if the environment reports it
+    cost: float | None = None  # mean cost per episode, if the environment reports `cost` at every step
+    cost_interval: tuple[float, float] | None = None  # 95 % bootstrap interval
+    costs: list[float] | None = None  # of each episode
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures as metrics.jsonl holds them: without single episodes; None for figures that are not finite."""
         figures = {field.name: getattr(self, field.name) for field in fields(self)}
-        for single in ("returns", "lengths", "successes"):
+        for single in ("returns", "lengths", "successes", "costs"):
             del figures[single]
         figures["interval"] = [value if math.isfinite(value) else None for value in self.interval]
         return figures | {"episodes": len(self.returns)}
@@ -69,7 +72,7 @@ class Evaluation:
     def evidence(self) -> dict[str, Any]:
         """Return what a saved agent keeps about the episodes that selected it, besides the mean and the success rate."""
         figures = self.as_json()
-        return {name: figures[name] for name in ("interval", "success_interval", "episodes")}
+        return {name: figures[name] for name in ("interval", "success_interval", "cost", "episodes")}
 
     def scalars(self) -> dict[str, float]:
         """Return the mean return, and the success rate if there is one, under TensorBoard's names."""
@@ -81,6 +84,8 @@ class Evaluation:
         if self.success is not None and self.success_interval is not None:
             low, high = self.success_interval
             text += f"; success {self.success:.1%}, 95 % [{low:.1%}, {high:.1%}]"
+        if self.cost is not None and self.cost_interval is not None:
+            text += f"; cost {self.cost:.3f}, 95 % [{self.cost_interval[0]:.3f}, {self.cost_interval[1]:.3f}]"
         cut = f", {self.cut} of them cut off" if self.cut else ""
         return f"{text}; {len(self.returns)} episodes{cut}"
 
@@ -145,12 +150,13 @@ def play_on(
     limit: int = LONGEST,
 ) -> Evaluation:
     """Like `play`, in existing environments; they are left wherever the last episodes ended."""
-    returns, lengths, success, cut = _run(agent, stream, episodes, seed, progress, limit)
-    return summarise(returns, lengths, success, seed, cut)
+    returns, lengths, success, cut, costs = _run(agent, stream, episodes, seed, progress, limit)
+    return summarise(returns, lengths, success, seed, cut, costs)
 
 
-def summarise(returns: Any, lengths: Any, success: Any, seed: int, cut: int = 0) -> Evaluation:
-    """Compute an `Evaluation` from per-episode numbers; success holds NaN where none was reported."""
+def summarise(returns: Any, lengths: Any, success: Any, seed: int, cut: int = 0, costs: Any = None) -> Evaluation:
+    """Compute an `Evaluation` from per-episode numbers; success and costs hold NaN where none was reported."""
+    priced = costs is not None and not np.isnan(costs).any()
     known = not np.isnan(success).any()
     within = None
     if known:
@@ -167,6 +173,9 @@ def summarise(returns: Any, lengths: Any, success: Any, seed: int, cut: int = 0)
         seed=seed,
         cut=cut,
         successes=[float(s) for s in success] if known else None,
+        cost=float(np.mean(costs)) if priced else None,
+        cost_interval=bootstrap_interval(costs) if priced else None,
+        costs=[float(one) for one in costs] if priced else None,
     )
 
 
@@ -174,15 +183,17 @@ def pooled(first: Evaluation, second: Evaluation) -> Evaluation:
     """Return the figures of both sets of episodes together; `seed` is that of the first."""
     success = [math.nan] if first.successes is None or second.successes is None else first.successes + second.successes
     returns, lengths = first.returns + second.returns, first.lengths + second.lengths
-    return summarise(returns, lengths, success, first.seed, first.cut + second.cut)
+    costs = None if first.costs is None or second.costs is None else first.costs + second.costs
+    return summarise(returns, lengths, success, first.seed, first.cut + second.cut, costs)
 
 
 def _run(
     agent: Acting, stream: VectorStream, episodes: int, seed: int, progress: Callable[[int], None] | None, limit: int
-) -> tuple[Any, Any, Any, int]:
+) -> tuple[Any, Any, Any, int, Any]:
     count = stream.count
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
     success, cut = np.full(episodes, np.nan), np.zeros(episodes, bool)
+    costs = np.zeros(episodes)
     age = np.zeros(count, np.int64)  # steps taken in each row's episode
     number = np.arange(count)  # which episode each row plays; `episodes` and above: idle
     following = count
@@ -195,6 +206,8 @@ def _run(
         live = number < episodes
         returns[number[live]] += outcome.reward[live]
         lengths[number[live]] += 1
+        cost = cost_of(outcome.info, count)
+        costs[number[live]] += np.nan if cost is None else cost[live]
         age += 1
         over = outcome.ended | (age >= limit)
         if not over.any():
@@ -214,4 +227,4 @@ def _run(
             progress(min(done_count, episodes))
     if not np.isnan(success[~cut]).any() and not cut.all():
         success[cut & np.isnan(success)] = 0.0  # success is reported at an episode's end, which these did not reach
-    return returns, lengths, success, int(cut.sum())
+    return returns, lengths, success, int(cut.sum()), costs

@@ -81,13 +81,14 @@ def record_episode(agent: Agent, env: str | EnvMaker, seed: int = 0) -> EpisodeT
 
 
 def scores(agent: Agent, out: QOutput) -> Tensor:
-    """Return the agent's decision scores without masks: log-probabilities if its policy head decides, else Q-values.
+    """Return the agent's decision scores without masks: log-probabilities if its policy head decides, else Q-values, minus
+    the penalty of costs where there is a limit.
 
     The shape is (..., M, A). If the policy head is only a constraint, the scores are Q-values.
     """
     if agent.network.config.policy_head == "greedy":
         return agent.network.scores(out)
-    return out.q
+    return out.preference
 
 
 def decision_scores(agent: Agent, episode: EpisodeTrace) -> NDArray[np.float32]:

@@ -109,8 +109,24 @@ class ObjectiveConfig:
         auto=-math.inf,
     )
 
+    cost_limit: float = setting(
+        -1.0,
+        "Largest mean cost per episode, where the environment reports info['cost'] at every step: the agent earns as much as "
+        "it can within this limit. -1: no limit.",
+        unit="cost per episode",
+        ge=-1.0,
+        known_as=("safety_budget", "cost_threshold"),
+    )
+
     def __post_init__(self) -> None:
         check(self, "objective")
+        if -1.0 < self.cost_limit < 0.0:
+            raise ConfigError(f"objective.cost_limit: expected at least 0, or -1 for no limit, got {self.cost_limit}")
+        if self.cost_limit >= 0.0 and (self.td_weight == 0.0 or self.iql_expectile > 0.0):
+            raise ConfigError(
+                "objective.cost_limit: needs Q-learning (td_weight > 0) without an expectile (iql_expectile = 0), got "
+                f"{self.td_weight} and {self.iql_expectile}"
+            )
         if self.n_step > 1 and self.lambda_ > 0:
             raise ConfigError(
                 f"objective.n_step = {self.n_step} needs lambda_ = 0, got {self.lambda_}: set one or the other"

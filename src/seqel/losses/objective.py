@@ -52,7 +52,9 @@ def step_loss(
     term needs it. With several action dimensions there is one error per step:
     that of the joint action's value.
     """
-    goal = q_targets(batch, online, target, config, support)  # (B, T, K)
+    chooser = online if config.double else target
+    prefer = None if chooser.penalty is None else chooser.preference.detach()
+    goal = q_targets(batch, online, target, config, support, prefer)  # (B, T, K)
     action = torch.zeros_like(batch.action) if online.taken else batch.action
     critics = online.each is not None  # each has a loss of its own; K counts them
     every, every_logits = (online.each, online.each_logits) if critics else (online.q, online.logits)

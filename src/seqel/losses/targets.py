@@ -72,7 +72,12 @@ def reads_every_value(batch: SequenceBatch, config: ObjectiveConfig) -> bool:
 
 
 def q_targets(
-    batch: SequenceBatch, online: QOutput, target: QOutput, config: ObjectiveConfig, support: float = 0.0
+    batch: SequenceBatch,
+    online: QOutput,
+    target: QOutput,
+    config: ObjectiveConfig,
+    support: float = 0.0,
+    prefer: Tensor | None = None,
 ) -> Tensor:
     """Return the target of each step's value, in units of reward.  -> (B, T, K), no gradient; K = 1 unless `batch.policy`
     holds K policies to evaluate.
@@ -83,11 +88,13 @@ def q_targets(
     `batch.policy` (fitted Q evaluation); the state value (IQL); the best action, if `support` > 0 among those that the
     policy head supports (BCQ). With several action dimensions the best action is the best of each dimension, and its value
     is the mean of their values (Seyde et al. 2023, arXiv:2210.12566).
+
+    prefer (B, T+1, M, A): what the policy maximises, if not the values themselves. Both chooser and trace then follow it.
     """
     if online.taken and config.iql_expectile == 0.0:  # nothing bootstraps (`bootstraps`)
         return peng_lambda(batch.reward, batch.discount, torch.zeros_like(batch.reward), batch.valid, 1.0)[..., None]
     mask = None if online.taken else supported_actions(online, support, allowed_actions(batch, online))
-    bootstrap = _bootstrap(batch, online, target, config, mask)  # (B, T, K)
+    bootstrap = _bootstrap(batch, online, target, config, mask, prefer)  # (B, T, K)
     policies = bootstrap.shape[-1]
     # the K values are independent of each other, so they are stacked as further windows
     reward, discount, valid = (_spread(x, policies) for x in (batch.reward, batch.discount, batch.valid))
@@ -103,7 +110,7 @@ def q_targets(
         if batch.policy is not None:
             trace = _fold(_policy_trace(batch, config.lambda_))
         else:
-            trace = watkins_trace(_is_greedy(batch, online, mask), config.lambda_)
+            trace = watkins_trace(_is_greedy(batch, online.q if prefer is None else prefer, mask), config.lambda_)
         if config.trace == "watkins":
             found = peng_lambda(reward, discount, value, valid, trace)
         else:
@@ -124,7 +131,12 @@ def _spread(x: Tensor, policies: int) -> Tensor:
 
 
 def _bootstrap(
-    batch: SequenceBatch, online: QOutput, target: QOutput, config: ObjectiveConfig, mask: Tensor | None
+    batch: SequenceBatch,
+    online: QOutput,
+    target: QOutput,
+    config: ObjectiveConfig,
+    mask: Tensor | None,
+    prefer: Tensor | None,
 ) -> Tensor:
     """Return the value of each step's next observation.  -> (B, T, K), no gradient."""
     if batch.policy is not None:
@@ -134,16 +146,18 @@ def _bootstrap(
     if config.iql_expectile > 0.0:
         assert online.value is not None
         return online.value.detach()[:, 1:, None]
-    if config.double:
+    if prefer is not None:
+        found = double_q_bootstrap(prefer, target.q, mask)
+    elif config.double:
         found = double_q_bootstrap(online.q.detach(), target.q, mask)
     else:
         found = q_bootstrap(target.q, mask)
     return mean_over_dimensions(found)[..., None]
 
 
-def _is_greedy(batch: SequenceBatch, online: QOutput, mask: Tensor | None) -> Tensor:
+def _is_greedy(batch: SequenceBatch, preference: Tensor, mask: Tensor | None) -> Tensor:
     """Return whether the recorded action is greedy in every dimension.  -> (B, T) bool."""
-    q = online.q.detach()[:, :-1]
+    q = preference.detach()[:, :-1]
     best = masked_max(q, without_last(mask))
     return (gather_actions(q, batch.action) >= best).all(dim=-1)
 
@@ -195,7 +209,7 @@ def next_outputs(
     alone, and on step numbers, which tell where it bootstraps.
     """
     assert target.logits is not None
-    chooser = online.q.detach() if config.double else target.q
+    chooser = online.preference.detach() if config.double else target.preference
     mask = without_first(allowed_actions(batch, online))
     following = pick(target.logits[:, 1:], masked_argmax(chooser[:, 1:], mask))
     reward, discount, valid = batch.reward, batch.discount, batch.valid

@@ -153,6 +153,7 @@ class NetworkConfig:
     novelty: bool = setting(
         False, "Add a head for how much that is new each action leads to. Set from `objective.novelty_weight`."
     )
+    cost: bool = setting(False, "Add a head for the cost that each action leads to. Set from `objective.cost_limit`.")
     dueling: bool = setting(
         False, "Split values into a state's value and each action's advantage (Wang et al. 2016, arXiv:1511.06581)."
     )

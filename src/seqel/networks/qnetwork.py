@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from seqel.errors import ConfigError
 from seqel.networks.config import NetworkConfig
 from seqel.networks.heads.action_scorer import ActionScorer
 from seqel.networks.heads.base import Head
+from seqel.networks.heads.cost import CostHead
 from seqel.networks.heads.item_scorer import ItemScorer
 from seqel.networks.heads.q import QHead
 from seqel.networks.heads.registry import HEADS, make_heads
@@ -104,6 +106,10 @@ class QNetwork(nn.Module):
         }
         if self.available is not None:
             more["available"] = self.available
+        if "cost" in more:
+            costs = self.part("cost")
+            assert isinstance(costs, CostHead)
+            more["penalty"] = costs.penalty(more["cost"])
         return replace(out, **more) if more else out
 
     def scores(self, out: QOutput, mask: Tensor | None = None) -> Tensor:
@@ -117,6 +123,24 @@ class QNetwork(nn.Module):
         policy = self.part("policy")
         assert policy is not None
         return log_policy(policy(h, self.head.scale), self.available)
+
+    @property
+    def cost_multiplier(self) -> float | None:
+        """How much reward a unit of cost weighs in greedy choices; None: the network has no cost head."""
+        part = self.part("cost")
+        return None if part is None else float(part.multiplier)  # type: ignore[arg-type]
+
+    def set_cost_multiplier(self, multiplier: float) -> None:
+        """Set how much reward a unit of cost weighs in greedy choices.
+
+        Raises ConfigError: the network has no cost head, or the number is negative or not finite.
+        """
+        part = self.part("cost")
+        if not isinstance(part, CostHead):
+            raise ConfigError("a multiplier of costs needs network.cost = true: train with objective.cost_limit")
+        if not 0.0 <= multiplier < math.inf:
+            raise ConfigError(f"multiplier of costs: expected a finite number of at least 0, got {multiplier}")
+        part.multiplier.fill_(multiplier)
 
     def rescale(self, scale: float) -> None:
         """Set the unit of value of every head. `scale` is in units of reward."""

@@ -32,8 +32,9 @@ class Replay:
 
     leaves: observation leaf -> (shape, dtype), stored in that dtype. capacity: number of slots; an episode of T
     transitions takes T + 1. actions: A, each of the action_dims = M actions is in 0 ... A - 1. masked: whether
-    episodes have an action_mask. priority: alpha of prioritised sampling; 0 samples every step alike. With priorities,
-    `context` is the burn-in of every window. directory: keep the steps in scratch files there instead of in memory.
+    episodes have an action_mask. costs: whether steps have costs. priority: alpha of prioritised sampling; 0 samples
+    every step alike. With priorities, `context` is the burn-in of every window. directory: keep the steps in scratch
+    files there instead of in memory.
 
     Raises ConfigError on a capacity below 2, StorageError if the disk has no room.
     """
@@ -46,13 +47,14 @@ class Replay:
         actions: int,
         action_dims: int = 1,
         masked: bool = False,
+        costs: bool = False,
         priority: float = 0.0,
         context: int = 0,
         directory: Path | None = None,
     ) -> None:
         if capacity < 2:
             raise ConfigError(f"expected a capacity of at least 2 slots (one transition), got {capacity}")
-        self.layout = Layout(dict(leaves), actions, action_dims, masked)
+        self.layout = Layout(dict(leaves), actions, action_dims, masked, costs=costs)
         self._slots = Ring(self.layout.columns(), capacity, directory)
         self._table = EpisodeTable(action_dims)
         self._priorities = Priorities(capacity, priority, context) if priority else None

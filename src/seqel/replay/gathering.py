@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from seqel.errors import ConfigError
-from seqel.replay.layout import OBSERVATION, Layout
+from seqel.replay.layout import COST, OBSERVATION, Layout
 from seqel.replay.packing import Placement, place
 from seqel.replay.ring import EpisodeTable, Ring
 from seqel.replay.windows import Priorities, Windows, draw_uniform
@@ -93,12 +93,15 @@ def gather(
     now = at[:, :-1].copy()  # (R, T); contiguous once, not in each gather
     action = columns["action"].take(now, axis=0, mode="wrap").astype(np.int64)
     reward = columns["reward"].take(now, mode="wrap")
+    cost = columns[COST].take(now, mode="wrap") if layout.costs else None
     name, _, unknown = layout.extra
     extra = columns[name].take(now, mode="wrap")
     padding = ~valid
     action[padding] = 0
     reward[padding] = 0.0
     extra[padding] = unknown
+    if cost is not None:
+        cost[padding] = 0.0
     learn = columns["by_agent"].take(now, mode="wrap") & valid & past[:, :-1]
     gamma = (live[:, :-1] & valid) * np.float32(discount)
 
@@ -131,6 +134,7 @@ def gather(
         action_mask=tensor(columns["action_mask"].take(at, axis=0, mode="wrap")) if layout.masked else None,
         first_visit=None if layout.recorded else tensor(extra),
         behaviour_prob=tensor(extra) if layout.recorded else None,
+        cost=None if cost is None else tensor(cost),
         weight=weight,
         storage_index=at_slot,
         episode_index=tensor(windows.row[leader] + table.evicted),

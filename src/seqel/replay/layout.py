@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["OBSERVATION", "Layout"]
 
 OBSERVATION = "observation/"  # prefix of an observation leaf's column, so that its name cannot equal another column's
-BEHAVIOUR, FIRST_VISIT = "behaviour_prob", "first_visit"
+BEHAVIOUR, FIRST_VISIT, COST = "behaviour_prob", "first_visit", "cost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Layout:
     action_dims: int = 1
     masked: bool = False
     recorded: bool = False
+    costs: bool = False  # a step has a cost, which a constraint limits
 
     def __post_init__(self) -> None:
         if not self.leaves:
@@ -66,6 +67,8 @@ class Layout:
         columns["by_agent"] = ((), np.dtype(np.bool_))
         name, dtype, _ = self.extra
         columns[name] = ((), dtype)
+        if self.costs:
+            columns[COST] = ((), np.dtype(np.float32))
         if self.masked:
             columns["action_mask"] = (self._mask_shape, np.dtype(np.bool_))
         return columns
@@ -103,6 +106,11 @@ class Layout:
             step = _step((known <= 0.0) | (known > 1.0))
             raise DataError(f"expected a {name} in (0, 1], got {known[step]} at step {step}")
         out[name] = _closed(known, dtype, unknown)
+        if self.costs:
+            if episode.cost is None:
+                raise DataError("expected episodes with costs (the replay was made with costs=True), got one without")
+            cost = _cast(COST, _shaped(COST, episode.cost, (steps,)), np.dtype(np.float32))
+            out[COST] = _closed(_finite(COST, cost), np.dtype(np.float32), 0)
         if self.masked != (episode.action_mask is not None):
             got, want = ("a mask", "without") if episode.action_mask is not None else ("no mask", "with")
             raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from seqel.losses.terms.cost import COST
 from seqel.losses.terms.novelty import NOVELTY
 from seqel.losses.terms.registry import TERMS
 
@@ -25,6 +26,9 @@ METRICS: dict[str, tuple[str, str]] = {
     "target_variance": ("scale^2", "variance of the targets, in units of the squared return scale"),
     "td_error": ("reward", "mean absolute difference between target and Q-value"),
     NOVELTY.name: (NOVELTY.unit, NOVELTY.meaning),
+    COST.name: (COST.unit, COST.meaning),
+    "cost": ("cost", "mean undiscounted cost of the last 100 training episodes, with `objective.cost_limit`"),
+    "cost_multiplier": ("reward / cost", "how much reward a unit of cost weighs in greedy choices"),
     "gradient_norm": ("none", "before clipping"),
     "learning_rate": ("none", "mean over the updates since the last record"),
     "return_scale": ("reward", "running RMS of discounted returns: the unit of values, temperatures and bonuses"),
@@ -44,6 +48,8 @@ VALIDATION: dict[str, tuple[str, str]] = {
     "interval": ("reward", "95 % bootstrap interval of the mean"),
     "success": ("share", "of those episodes, if the environment reports it"),
     "success_interval": ("share", "95 % Wilson interval of the success rate"),
+    "cost": ("cost", "mean undiscounted cost per episode, if the environment reports `info['cost']`"),
+    "cost_interval": ("cost", "95 % bootstrap interval of the mean cost"),
     "episodes": ("episodes", "number of episodes"),
     "cut": ("episodes", "number of episodes that were cut off because they did not end"),
     "seed": ("none", "seed of the first episode; episode n has this plus n"),
@@ -57,12 +63,15 @@ BEST: dict[str, tuple[str, str]] = {
     "success": ("share", "of those episodes, if the environment reports it"),
     "interval": ("reward", "95 % bootstrap interval of the mean"),
     "success_interval": ("share", "95 % Wilson interval of the success rate"),
+    "cost": ("cost", "mean undiscounted cost of those episodes, if the environment reports it"),
     "episodes": ("episodes", "number of episodes"),
 }
 
 # On recorded data, a line has these besides METRICS, if the objective has the term ...
 OFFLINE: dict[str, tuple[str, str]] = {
-    term.name: (term.unit, term.meaning) for term in sorted(TERMS, key=lambda term: term.name) if term is not NOVELTY
+    term.name: (term.unit, term.meaning)
+    for term in sorted(TERMS, key=lambda term: term.name)
+    if term not in (NOVELTY, COST)
 }
 
 # ... and its "validation" is computed on the held-out episodes.

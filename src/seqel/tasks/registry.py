@@ -82,6 +82,14 @@ TASKS: tuple[Task, ...] = (
         reference="Nguyen 2021; Esslinger et al. 2022, arXiv:2206.01078",
     ),
     Task(
+        id="seqel/Courier-v0",
+        entry_point="seqel.tasks.courier:Courier",
+        summary="Hurry where it pays and is not dangerous, within a limit of costs (objective.cost_limit)",
+        memory=30,
+        suggested={"discount": 0.9, "context": 31},
+        reference="this project, to test constraints",
+    ),
+    Task(
         id="seqel/MemoryCards-v0",
         entry_point="seqel.tasks.memory_cards:MemoryCards",
         summary="Find the pairs among ten cards, one of which is shown at a time",

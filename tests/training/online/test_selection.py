@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -202,3 +203,15 @@ def test_better_weights_are_kept_than_those_of_the_largest_mean() -> None:
         estimated.append(made.best.evaluation.mean)
     assert np.mean(found) > np.mean([chance for chance, _ in largest]) + 0.01
     assert abs(np.mean(estimated) - np.mean(found)) < 0.5 * np.mean([mean - chance for chance, mean in largest])
+
+
+def test_weights_over_the_limit_are_kept_only_where_none_keep_it() -> None:
+    made = selection(Written([[one] * 4 for one in (5, 6, 6, 1, 1, 9)]))
+    made.cost_limit = 2.0
+    costs = iter([5.0, 4.0, 4.0, 1.0, 1.0, 8.0])
+    play = made.play
+    made.play = lambda *given: dataclasses.replace(play(*given), cost=(now := next(costs)), costs=[now] * 4)
+    assert check(made, 10).accepted and kept(made) == 10.0  # the first, over the limit by 3
+    assert check(made, 20).accepted and kept(made) == 20.0  # over by 2 in both sets, so better
+    assert check(made, 30).accepted and kept(made) == 30.0  # within the limit, whatever it earns
+    assert not check(made, 40).accepted and kept(made) == 30.0  # earns most, and costs most

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from seqel.losses.config import ObjectiveConfig
 from seqel.losses.terms.cloning import CLONING
+from seqel.losses.terms.cost import COST
 from seqel.losses.terms.cql import CQL
 from seqel.losses.terms.distillation import DISTILLATION
 from seqel.losses.terms.iql import IQL
@@ -12,7 +13,7 @@ from seqel.losses.terms.term import Term
 
 __all__ = ["TERMS", "active_terms"]
 
-TERMS: tuple[Term, ...] = (CQL, IQL, CLONING, DISTILLATION, NOVELTY)  # in the order of the sum
+TERMS: tuple[Term, ...] = (CQL, IQL, CLONING, DISTILLATION, NOVELTY, COST)  # in the order of the sum
 
 
 def active_terms(config: ObjectiveConfig) -> tuple[Term, ...]:

@@ -40,18 +40,19 @@ class Term:
     name: str  # of the metric
     unit: str  # of the metric
     meaning: str  # of the metric, for the documentation
-    setting: str  # of `ObjectiveConfig`: the term is active if this is above 0
+    setting: str  # of `ObjectiveConfig`: the term is active if this is above `disabled_at`
     head: str | None  # that it needs in addition to the Q head: its name in `networks/heads/registry.py`
     loss: Callable[[TermInput], tuple[Tensor, Tensor]]  # -> the loss and the reported number, (B, T) each
     reads_values: bool = False  # the loss needs the Q head's values of all actions
     reads_target: bool = False  # its targets come from the target network, whatever those of the Q head need
     reads_reference: bool = False  # it compares with the network that training started from
+    disabled_at: float = 0.0  # the setting must be above this number
     weighted: bool = True  # the setting is also the weight of the loss; otherwise the weight is 1
 
     def active(self, config: ObjectiveConfig) -> bool:
         """Return whether the objective has this term."""
         value: float = getattr(config, self.setting)
-        return value > 0.0
+        return value > self.disabled_at
 
     def weight(self, config: ObjectiveConfig) -> float:
         """Return the weight of its loss."""

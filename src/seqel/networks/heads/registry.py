@@ -11,6 +11,7 @@ from typing import Any
 
 from seqel.networks.config import NetworkConfig
 from seqel.networks.heads.base import Head
+from seqel.networks.heads.cost import CostHead
 from seqel.networks.heads.novelty import NoveltyHead
 from seqel.networks.heads.policy import PolicyHead
 from seqel.networks.heads.state_value import StateValueHead
@@ -50,6 +51,7 @@ HEADS: dict[str, HeadEntry] = {
     "novelty": HeadEntry(
         NoveltyHead, lambda config: config.novelty, "novelty", "network.novelty = true", {"novelty": True}
     ),
+    "cost": HeadEntry(CostHead, lambda config: config.cost, "cost", "network.cost = true", {"cost": True}),
 }
 
 

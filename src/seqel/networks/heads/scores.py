@@ -18,13 +18,13 @@ def action_scores(out: QOutput, scale: Tensor, config: NetworkConfig, mask: Tens
     """Return scores whose argmax, in each dimension, is the greedy action: (..., M, A). They are -inf where the mask (of
     that shape, or 1 for M) forbids an action, and beyond a dimension's own size.
 
-    The scores are the values; or the log-probabilities of a policy head that decides, plus `value_weight` times the values;
-    or, with discrete BCQ, the values, where actions that the policy finds too unlikely are put far below the others, ordered
-    by their probability.
+    The scores are the values, minus the penalty of costs where there is a constraint; or the log-probabilities of a policy
+    head that decides, plus `value_weight` times the values; or, with discrete BCQ, the values, where actions that the policy
+    finds too unlikely are put far below the others, ordered by their probability.
     """
     if out.available is not None:
         mask = out.available if mask is None else mask & out.available
-    found = out.q
+    found = out.preference
     if config.policy_head == "greedy":
         assert out.policy_logits is not None
         found = log_policy(out.policy_logits, mask)

@@ -13,7 +13,7 @@ from seqel.agents.exploration import Explorer
 from seqel.agents.sketch import ObservationSketch
 from seqel.agents.visits import VisitCounts
 from seqel.environments.seeds import episode_seed
-from seqel.environments.vector import VectorStream, success_of
+from seqel.environments.vector import VectorStream, cost_of, success_of
 from seqel.errors import EnvironmentFault
 from seqel.replay.buffer import Replay
 from seqel.training.online.actors import Actors
@@ -33,6 +33,7 @@ class EpisodeEnd:
     length: int  # transitions
     success: float | None  # info["is_success"], where the environment reports it
     terminated: bool
+    cost: float | None = None  # undiscounted sum of info["cost"], where a constraint needs it
 
 
 class Collector:
@@ -69,6 +70,7 @@ class Collector:
         self.before_action = np.zeros((count, dims), np.int64)  # the action before the first staged step
         self.before_reward = np.zeros(count, np.float32)
         self.total = np.zeros(count, np.float64)
+        self.total_cost = np.zeros(count, np.float64)
         self.codes = np.zeros(count, np.int64)  # sketches of the current observations
         self.visits = VisitCounts(count)
         # actions since each reset, to replay them: numbers, or lists of M numbers where M > 1
@@ -82,6 +84,7 @@ class Collector:
         self.action = np.zeros((count, room, self.stream.action_spec.dims), np.int64)
         self.reward = np.zeros((count, room), np.float32)
         self.first_visit = np.full((count, room), SEEN_BEFORE, np.int32)
+        self.cost = np.zeros((count, room if self.replay.layout.costs else 0), np.float32)
         self.mask: NDArray[np.bool_] | None = None
         if self.replay.layout.masked:
             self.mask = np.repeat(self.stream.unmasked()[:, None], room + 1, axis=1)
@@ -135,6 +138,10 @@ class Collector:
             self.staged[path][live, at + 1] = leaf[live]
         if self.mask is not None:
             self.mask[live, at + 1] = self.stream.action_spec.unmasked if outcome.mask is None else outcome.mask[live]
+        if self.replay.layout.costs:
+            cost = self._costs(outcome, live)
+            self.cost[live, at] = cost
+            self.total_cost[live] += cost
         self.cursor[live] += 1
         self.total[live] += outcome.reward[live]
         self.last_action = action.reshape(self.last_action.shape)
@@ -142,6 +149,18 @@ class Collector:
         if self.stream.seedable:
             for row, choice in zip(live.tolist(), action[live].tolist(), strict=True):
                 self.history[row].append(choice)
+
+    def _costs(self, outcome: Any, live: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the costs of the rows that took a step."""
+        found = cost_of(outcome.info, self.stream.count)
+        costs = np.full(len(live), np.nan) if found is None else found[live]
+        if np.isnan(costs).any():
+            row = int(live[np.isnan(costs)][0])
+            raise EnvironmentFault(
+                f"environment {row}: objective.cost_limit needs info['cost'], a finite number of at least 0, at every step; "
+                "after this step there was none"
+            )
+        return costs
 
     def _finish(self, outcome: Any) -> list[EpisodeEnd]:
         ended = []
@@ -151,7 +170,8 @@ class Collector:
             self.scale.observe(episode.reward)
             length = int(self.start[row] + self.cursor[row])
             success = success_of(outcome.info, row)
-            ended.append(EpisodeEnd(row, float(self.total[row]), length, success, bool(outcome.terminated[row])))
+            cost = float(self.total_cost[row]) if self.replay.layout.costs else None
+            ended.append(EpisodeEnd(row, float(self.total[row]), length, success, bool(outcome.terminated[row]), cost))
         done = outcome.ended
         self.episodes[done] += 1
         if self.stream.seedable:
@@ -177,7 +197,7 @@ class Collector:
 
     def _stage_first(self, rows: NDArray[np.bool_]) -> None:
         self.cursor[rows] = self.start[rows] = 0
-        self.total[rows] = 0.0
+        self.total[rows] = self.total_cost[rows] = 0.0
         self.before_action[rows] = 0
         self.before_reward[rows] = self.last_reward[rows] = 0.0
         for path, leaf in self.stream.current.items():
@@ -202,7 +222,8 @@ class Collector:
         self.before_reward[row] = self.reward[row, moved - 1]
         for array in (*self.staged.values(), *(() if self.mask is None else (self.mask,))):
             array[row, : self.context + 1] = array[row, moved:].copy()
-        for flat in (self.action, self.reward, self.first_visit):
+        costs = (self.cost,) if self.replay.layout.costs else ()
+        for flat in (self.action, self.reward, self.first_visit, *costs):
             flat[row, : self.context] = flat[row, moved:].copy()
         self.start[row] += moved
         self.cursor[row] = self.context
@@ -220,6 +241,7 @@ class Collector:
             previous_reward=float(self.before_reward[row]) if start else 0.0,
             action_mask=None if self.mask is None else self.mask[row, : steps + 1],
             first_visit=self.first_visit[row, :steps],
+            cost=self.cost[row, :steps] if self.replay.layout.costs else None,
         )
 
     # -- memory after a change of the weights --------------------------------------------------------------------------
@@ -276,7 +298,8 @@ class Collector:
         """
         self.steps = int(state["steps"])
         for name in ARRAYS:
-            setattr(self, name, state["arrays"][name].copy())
+            if name in state["arrays"]:  # costs are in states since 2026-11-29
+                setattr(self, name, state["arrays"][name].copy())
         self.staged = {path: leaf.copy() for path, leaf in state["staged"].items()}
         self.mask = None if state["mask"] is None else state["mask"].copy()
         self.explorer.load_state_dict(state["explorer"])
@@ -321,6 +344,8 @@ ARRAYS = (
     "before_action",
     "before_reward",
     "total",
+    "total_cost",
+    "cost",
     "action",
     "reward",
     "first_visit",

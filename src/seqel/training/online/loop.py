@@ -71,6 +71,10 @@ def summary(trainer: OnlineTrainer) -> dict[str, float]:
         known = [end.success for end in trainer.recent if end.success is not None]
         if known:
             found["success"] = float(np.mean(known))
+    costs = [end.cost for end in trainer.recent if end.cost is not None]
+    if costs:
+        found["cost"] = float(np.mean(costs))
+        found["cost_multiplier"] = trainer.learner.network.cost_multiplier or 0.0
     found["return_scale"] = trainer.scale.value
     found["replay"] = float(len(trainer.replay))
     return found

@@ -31,6 +31,7 @@ from seqel.training.record import Best
 
 __all__ = ["Selection", "Verdict"]
 
+OVER_LIMIT = 1e9  # how far weights that exceed a limit of costs are put below those that keep it
 NEAR = 0.5  # confidence of the interval that has to reach the best mean so far
 
 Play = Callable[[Agent, int, int], Evaluation]  # agent, number of episodes, seed of the first one
@@ -50,8 +51,18 @@ class Verdict:
 class Selection:
     """Validates `candidate`, whose weights training changes, and keeps its best weights in `kept`."""
 
-    def __init__(self, config: ValidationConfig, play: Play, candidate: Agent, kept: Agent, further: int) -> None:
-        """`further`: number of episodes in a second set, unless it also has to confirm the threshold."""
+    def __init__(
+        self,
+        config: ValidationConfig,
+        play: Play,
+        candidate: Agent,
+        kept: Agent,
+        further: int,
+        cost_limit: float | None = None,
+    ) -> None:
+        """`further`: number of episodes in a second set, unless it also has to confirm the threshold. `cost_limit`: weights
+        whose mean cost per episode is above it are worse than all that keep it, the worse the more."""
+        self.cost_limit = cost_limit
         self.config, self.play, self.further = config, play, further
         self.candidate, self.kept = candidate, kept
         self.best: Best | None = None  # about `kept`; None before the first validation
@@ -65,21 +76,22 @@ class Selection:
 
     def judge(self, first: Evaluation, steps: int, updates: int) -> Verdict:
         """Decide whether the weights with the validation `first` are the best so far, and keep them if they are."""
-        goal = self.config.stop and first.mean >= self.config.threshold
+        goal = self.config.stop and self._merit(first) >= self.config.threshold
         rival = None if self.best is None else self.best.evaluation
-        if not goal and (rival is None or not _reaches(first, rival.mean)):
+        if not goal and (rival is None or not self._reaches(first, rival)):
             return self._decide(Verdict(rival is None), first, steps, updates)
         count = self.config.confirm if goal else self.further
         seed = self.second_seeds.take(count)
         second = self.play(self.candidate, count, seed)
         both = pooled(first, second)
-        solved = goal and second.mean >= self.config.threshold
-        reassessed = rival is not None and not solved and both.mean < rival.mean
+        solved = goal and self._merit(second) >= self.config.threshold
+        reassessed = rival is not None and not solved and self._merit(both) < self._merit(rival)
         if reassessed:
             assert self.best is not None and rival is not None
             rival = pooled(rival, self.play(self.kept, count, seed))
             self.best = Best(self.best.steps, self.best.updates, rival)
-        accepted = solved or rival is None or both.mean >= rival.mean  # between equals, the newer weights
+        # between equals, the newer weights
+        accepted = solved or rival is None or self._merit(both) >= self._merit(rival)
         return self._decide(Verdict(accepted, solved, reassessed, both, rival), both, steps, updates)
 
     def _decide(self, verdict: Verdict, found: Evaluation, steps: int, updates: int) -> Verdict:
@@ -88,6 +100,19 @@ class Selection:
             self.best = Best(steps, updates, found)
             self.keep()
         return verdict
+
+    def _merit(self, found: Evaluation) -> float:
+        """Return the mean return; where a limit of costs is exceeded, a number below all returns."""
+        return found.mean - self._excess(found)
+
+    def _excess(self, found: Evaluation) -> float:
+        if self.cost_limit is None or found.cost is None or found.cost <= self.cost_limit:
+            return 0.0
+        return OVER_LIMIT * (1.0 + found.cost - self.cost_limit)
+
+    def _reaches(self, found: Evaluation, rival: Evaluation) -> bool:
+        merit, high = self._merit(found), bootstrap_interval(found.returns, confidence=NEAR)[1]
+        return merit >= self._merit(rival) or high - self._excess(found) >= self._merit(rival)
 
     def keep(self) -> None:
         """Copy the validated weights to `kept`."""
@@ -112,10 +137,6 @@ class Selection:
         self.best = None if state["best"] is None else _unpacked(state["best"])
 
 
-def _reaches(found: Evaluation, mean: float) -> bool:
-    return found.mean >= mean or bootstrap_interval(found.returns, confidence=NEAR)[1] >= mean
-
-
 def _packed(best: Best) -> dict[str, Any]:
     """Return the single episodes, from which every figure follows."""
     found = best.evaluation
@@ -127,10 +148,13 @@ def _packed(best: Best) -> dict[str, Any]:
         "successes": None if found.successes is None else np.array(found.successes),
         "seed": found.seed,
         "cut": found.cut,
+        "costs": None if found.costs is None else np.array(found.costs),
     }
 
 
 def _unpacked(state: dict[str, Any]) -> Best:
     success = np.array([np.nan]) if state["successes"] is None else state["successes"]
-    found = summarise(state["returns"], state["lengths"], success, int(state["seed"]), int(state["cut"]))
+    found = summarise(
+        state["returns"], state["lengths"], success, int(state["seed"]), int(state["cut"]), state.get("costs")
+    )
     return Best(int(state["steps"]), int(state["updates"]), found)

@@ -34,6 +34,7 @@ from seqel.training.online.actors import Actors
 from seqel.training.online.batches import Batches
 from seqel.training.online.collector import Collector, EpisodeEnd
 from seqel.training.online.greedy import GreedyEpisodes
+from seqel.training.online.multiplier import CostMultiplier
 from seqel.training.online.selection import Selection
 from seqel.training.record import Record, Validation
 from seqel.training.resolve import for_environment, on_this_machine
@@ -92,6 +93,11 @@ class OnlineTrainer(Trainer):
             config = dataclasses.replace(config, network=start.network.config)
         config = on_this_machine(for_environment(config, self.probe))
         spec, action = self.probe.observation, self.probe.action
+        if config.objective.cost_limit >= 0.0 and not self.probe.reports_cost:
+            raise ConfigError(
+                "objective.cost_limit: expected an environment that reports info['cost'] at every step, but random play saw "
+                "none. Add it, or leave cost_limit at -1"
+            )
         require_memory(config, spec, action, masked=self.probe.masked)
         capacity, note = capped(config)
         count, asked = config.environments, config.vectorization
@@ -118,6 +124,7 @@ class OnlineTrainer(Trainer):
             actions=action.actions,
             action_dims=action.dims,
             masked=self.probe.masked,
+            costs=config.objective.cost_limit >= 0.0,
             priority=config.replay.priority,
             context=config.network.context,
             directory=directory,
@@ -141,6 +148,8 @@ class OnlineTrainer(Trainer):
             config, self.replay, self.recorded_episodes, self.collector.visits if explores else None,
             network.trunk.packs_rows, self.note,
         )  # fmt: skip
+        limit = config.objective.cost_limit
+        self.multiplier = CostMultiplier(limit) if limit >= 0.0 else None
         self.rng = np.random.default_rng(config.seed + 2)
         self.num_learned = 0  # trained transitions, without padding and burn-in
         self.ready = False  # whether there is enough experience to learn from
@@ -148,7 +157,9 @@ class OnlineTrainer(Trainer):
         # weights that act for others are only replaced by weights that were tried as thoroughly as a result
         further = config.validation.confirm if self.has_incumbent else config.validation.episodes
         self.greedy = GreedyEpisodes(make, self.probe, count, self.collector, self.recent)
-        self.selection = Selection(config.validation, self.greedy.play, self.challenger, self._kept, further)
+        self.selection = Selection(
+            config.validation, self.greedy.play, self.challenger, self._kept, further, limit if limit >= 0.0 else None
+        )
 
     def _choose_agents(self, inherited: dict[str, Any]) -> None:
         config, learner = self.config, self.learner
@@ -201,6 +212,8 @@ class OnlineTrainer(Trainer):
         """Take one step in every environment."""
         for end in self.collector.step(self.progress):
             self.recent.append(end)
+            if self.multiplier is not None and end.cost is not None and self.collector.explorer.calm[end.environment]:
+                self.multiplier.observe(end.cost)
         if not self.ready and self.collector.steps >= self.config.replay.learning_starts and self.replay.episodes:
             if not self.has_initial_agent:
                 self._freeze_statistics()
@@ -216,6 +229,7 @@ class OnlineTrainer(Trainer):
         """Sample a batch, train on it, and move the target network. Returns the learner's metrics."""
         config = self.config
         self._follow_return_scale()
+        self._follow_costs()
         live, batch = self.batches.draw(self.rng, self.progress)
         self.num_learned += max(1, live.num_learned)
         metrics = self.learner.update(batch, self.progress)
@@ -234,6 +248,14 @@ class OnlineTrainer(Trainer):
             self.average.network.rescale(self.scale.value)
             if self.has_incumbent:
                 self.agent.network.rescale(self.scale.value)
+
+    def _follow_costs(self) -> None:
+        """Set the multiplier of the constraint in every network that learns or acts for the learned one."""
+        if self.multiplier is None:
+            return
+        value = self.multiplier.value(self.scale.value)
+        for network in (self.learner.network, self.learner.target, self.average.network):
+            network.set_cost_multiplier(value)
 
     def validate(self, episodes: int | None = None) -> Evaluation:
         """Play greedy episodes with fresh memory, on seeds that nothing else in this run and no reported figure uses."""
@@ -298,6 +320,7 @@ class OnlineTrainer(Trainer):
             "ready": self.ready,
             "recent": [dataclasses.asdict(end) for end in self.recent],
             "widened": self.batches.widened,
+            "multiplier": None if self.multiplier is None else self.multiplier.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> list[int]:
@@ -310,6 +333,8 @@ class OnlineTrainer(Trainer):
         self.recent.clear()
         self.recent.extend(EpisodeEnd(**end) for end in state["recent"])
         self.batches.widened = bool(state["widened"])
+        if self.multiplier is not None:
+            self.multiplier.load_state_dict(state["multiplier"])
         lost = self.collector.load_state_dict(state["collector"])
         super().load_state_dict(state)
         return lost
