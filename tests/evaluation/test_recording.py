@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -14,23 +13,7 @@ from seqel.evaluation.recording import PlayedEpisodes, play_recorded
 from seqel.evaluation.rollout import evaluate
 from seqel.explanation.trace import record_episode, window_of
 from seqel.spaces import ActionSpec
-from support import SPACE, Dials, network
-
-
-class Walk(gym.Env[Any, Any]):
-    """Random observations from the seed; 3 to 7 steps; odd seeds are truncated; the reward is the action plus 0.5."""
-
-    observation_space, action_space = SPACE, gym.spaces.Discrete(3)
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        super().reset(seed=seed)
-        self.left, self.odd = 3 + (seed or 0) % 5, bool((seed or 0) % 2)
-        return self.np_random.normal(size=3).astype(np.float32), {}
-
-    def step(self, action: int) -> Any:
-        self.left -= 1
-        over, seen = self.left == 0, self.np_random.normal(size=3).astype(np.float32)
-        return seen, float(action) + 0.5, over and not self.odd, over and self.odd, {}
+from support import Dials, Walk, network
 
 
 @pytest.mark.parametrize("environments", [1, 4])

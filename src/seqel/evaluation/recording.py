@@ -46,7 +46,9 @@ class PlayedEpisodes:
     def returns(self) -> NDArray[np.float64]:
         """The undiscounted return of each episode, (E,)."""
         episode = np.repeat(np.arange(len(self.lengths)), self.lengths)
-        return np.bincount(episode, self.reward)  # adds in the order of the steps, as `evaluate` does
+        return np.asarray(
+            np.bincount(episode, self.reward), np.float64
+        )  # adds in the order of the steps, as `evaluate` does
 
     def evaluation(self) -> Evaluation:
         """Return the figures of `seqel evaluate`."""

@@ -17,6 +17,7 @@ MORE_STYLE = """
 .wide { overflow-x: auto; } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } th.n { min-width: 0; }
 td, th { overflow-wrap: normal; } td code { overflow-wrap: anywhere; } code { font-size: 0.85rem; }
 .card > .keys { margin-top: 0.3rem; } .card p { font-size: 0.9rem; } td.name { min-width: 8rem; overflow-wrap: anywhere; }
+a { color: var(--bar); }
 section { border-top: 2px solid var(--line); margin-top: 2.5rem; } section > h2 { margin-top: 1rem; }
 .share { position: relative; } .share i { position: absolute; left: 0; bottom: 2px; height: 3px; background: var(--bar); }
 .cards { grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); }
@@ -106,7 +107,7 @@ def _run(run: dict[str, Any], place: int | None) -> str:
     parts.append(f'<div class="cards" style="margin-top:.8rem">{"".join(cards)}</div>')
     if run["episodes"]:
         parts += [_actions(run["actions"]), _hardest(run["hardest"])]
-    return f"<section{anchor}>{''.join(parts)}</section>"
+    return "".join(parts) if place is None else f"<section{anchor}>{''.join(parts)}</section>"
 
 
 def _facts(run: dict[str, Any]) -> str:
@@ -180,7 +181,9 @@ def _calibration(run: dict[str, Any]) -> str:
         f"mean square error {text_of(found['rmse'])}, correlation {text_of(found['correlation'])}. In units of reward, "
         f"discounted by {run['discount']:g} per step; {found['steps']:,} steps of {found['episodes']:,} episodes.{left}</p>"
     )
-    keys = legend([(0, "mean of a tenth of the steps, 95 %"), (5, "single steps")])
+    keys = legend(
+        [(0, "mean of a tenth of the steps, 95 %"), (5, "single steps; dashed: values that are exactly right")]
+    )
     return f'<div class="card">{title}{drawn}{keys}{rows}</div>'
 
 
