@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["Loss", "ascend", "margin"]
+__all__ = ["Loss", "ascend"]
 
 Loss = Callable[[dict[str, Tensor]], Tensor]  # () of inputs by name
 
@@ -54,13 +54,3 @@ def ascend(
             for (name, x), slope in zip(leaves.items(), slopes, strict=True)
         }
     return now
-
-
-def margin(scores: Tensor, action: Tensor) -> Tensor:
-    """Return the best score of another action less that of `action`: above 0 if another is greedy.
-
-    scores (..., A), -inf for masked actions; action (...) -> (...). -inf if no other action is allowed.
-    """
-    own = scores.gather(-1, action[..., None])
-    others = scores.scatter(-1, action[..., None], -torch.inf)
-    return others.amax(dim=-1) - own[..., 0]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from seqel.networks.qnetwork import QNetwork
     from seqel.spaces import Leaf
 
-__all__ = ["NUMERIC", "LeafScale", "leaf_scales", "replaced"]
+__all__ = ["NUMERIC", "LeafScale", "leaf_scales", "numeric_units", "replaced"]
 
 NUMERIC = ("vector", "image")  # kinds whose values are numbers on a scale
 
@@ -43,9 +45,21 @@ class LeafScale:
         return kept.astype(value.dtype)
 
 
+def numeric_units(network: QNetwork) -> dict[str, Tensor]:
+    """Return the unit of each number of the leaves that can be moved, by path: (n,), or (1,) for an image."""
+    encoders, device = network.tokens.vectors(), network.head.scale.device
+    return {
+        leaf.path: encoders[leaf.path].scale
+        if leaf.kind == "vector"
+        else torch.full((1,), 1.0 if leaf.dtype == "bool" else 255.0, device=device)
+        for leaf in network.observation_spec.leaves
+        if leaf.kind in NUMERIC
+    }
+
+
 def leaf_scales(network: QNetwork) -> dict[str, LeafScale]:
     """Return the scale of every leaf of the network's observation, by path."""
-    encoders = network.tokens.vectors()
+    encoders, units = network.tokens.vectors(), numeric_units(network)
     found = {}
     for leaf in network.observation_spec.leaves:
         # texts and sets of entities have no array of a fixed shape
@@ -53,14 +67,13 @@ def leaf_scales(network: QNetwork) -> dict[str, LeafScale]:
         offset = np.array(leaf.offset or 0.0)
         low, high = np.full(leaf.shape, -np.inf), np.full(leaf.shape, np.inf)
         unit, neutral = np.zeros(leaf.shape), np.zeros(leaf.shape) + offset
+        if leaf.path in units:
+            unit = np.broadcast_to(units[leaf.path].double().cpu().numpy(), leaf.shape)
         if leaf.kind == "vector":
-            encoder = encoders[leaf.path]
-            unit = encoder.scale.double().cpu().numpy()
-            neutral = encoder.mean.double().cpu().numpy() + offset
+            neutral = encoders[leaf.path].mean.double().cpu().numpy() + offset
             low, high = np.array(leaf.low) + offset, np.array(leaf.high) + offset
         elif leaf.kind == "image":
-            brightest = 1.0 if leaf.dtype == "bool" else 255.0
-            unit, low, high = np.full(leaf.shape, brightest), np.zeros(leaf.shape), np.full(leaf.shape, brightest)
+            low, high = np.zeros(leaf.shape), unit
         unit, low, high = (array.reshape(given) for array in (unit, low, high))
         found[leaf.path] = LeafScale(leaf, unit, low, high, "" if leaf.kind == "text" else neutral.reshape(given))
     return found
