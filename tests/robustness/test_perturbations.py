@@ -98,7 +98,7 @@ def test_strength_0_changes_no_bit(kind: str, scales: list[LeafScale]) -> None:
 
 
 @pytest.mark.parametrize("kind", PERTURBATIONS)
-def test_the_largest_usual_strength_changes_what_is_seen_the_same_for_the_same_seed(
+def test_the_largest_usual_strength_changes_observations_alike_for_the_same_seed(
     kind: str, scales: list[LeafScale]
 ) -> None:
     strength = PERTURBATIONS[kind].strengths[-1]
@@ -150,7 +150,7 @@ def test_noise_has_the_promised_spread_in_units_of_the_scale(scales: list[LeafSc
     assert noise({**value, "numbers": np.array([0.0, 4.0], np.float32)}, rng)["numbers"][1] <= 4.0
 
 
-def test_a_delay_shows_what_was_seen_k_steps_before(scales: list[LeafScale]) -> None:
+def test_a_delay_shows_the_observation_of_k_steps_before(scales: list[LeafScale]) -> None:
     before, late = clean(), seen("delay", 2.0, scales)
     assert [bits(one) for one in late] == [bits(before[max(0, t - 2)]) for t in range(7)]
 

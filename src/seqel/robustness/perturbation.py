@@ -70,7 +70,7 @@ class Perturbation(ABC):
 
     @abstractmethod
     def change(self, value: Any, scale: LeafScale, rng: np.random.Generator) -> Any:
-        """Return what is seen in place of the value of one leaf."""
+        """Return what the agent sees in place of the value of one leaf."""
 
 
 class PerturbedEnv(gym.Wrapper[Any, Any, Any, Any]):

@@ -20,7 +20,8 @@ __all__ = ["ROBUSTNESS", "greedy_margin", "margin_loss"]
 def greedy_margin(clean: Tensor, moved: Tensor, mask: Tensor | None = None) -> Tensor:
     """Return by how much the best other action exceeds the greedy action of `clean` in `moved`.
 
-    Values (..., M, A) -> (..., M). Above 0: the greedy action changed. -inf where no other action is allowed. `clean` gets no gradient.
+    Values (..., M, A) -> (..., M). Above 0: the greedy action changed. -inf where no other action is allowed. `clean` gets
+    no gradient.
     """
     greedy = masked_argmax(clean.detach(), mask)  # (..., M)
     own = moved.gather(-1, greedy[..., None])[..., 0]
