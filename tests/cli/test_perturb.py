@@ -81,4 +81,3 @@ def test_familiar_states_are_written_beside_the_agent(run: str, capsys: pytest.C
     states = play_states(agent, "CartPole-v1", 8, seed=100).states
     assert reference.unfamiliar(states).mean() < 0.4
     assert reference.unfamiliar(np.full((1, states.shape[1]), 50.0)).all()
-    assert main(["monitor", "reference", run, "--states", "--data", "x.csv"]) != 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -10,11 +11,15 @@ import pytest
 import torch
 
 from seqel.agents.agent import Agent
-from seqel.errors import CheckpointError, ConfigError, DataError
+from seqel.errors import CheckpointError, ConfigError, DataError, SpaceError
 from seqel.explanation.trace import record_episode, window_of
+from seqel.replay.in_memory_dataset import InMemoryDataset
+from seqel.robustness.attacks import AttackedAgent
 from seqel.robustness.detectors import Knn, Mahalanobis, auroc, max_softmax, threshold_at
 from seqel.robustness.reference import StateReference
-from seqel.robustness.states import PlayedStates, captured_states, play_states
+from seqel.robustness.states import PlayedStates, captured_states, play_states, read_states
+from seqel.spaces import ActionSpec
+from seqel.types import Episode
 from support import Walk, network
 
 
@@ -134,6 +139,39 @@ def test_wrong_input_is_refused() -> None:
         StateReference.fit(played(), "0" * 8, false_alarms=0.0)
     with pytest.raises(DataError, match="2 episodes"):
         StateReference.fit(played(count=10), "0" * 8)
+
+
+def test_recorded_episodes_are_read_with_their_own_actions() -> None:
+    """The agent reads episodes that it played itself and one of other actions: the states of a forward pass over each."""
+    agent = Agent(network())
+    traces = [record_episode(agent, Walk, seed=seed) for seed in (1, 3)]
+    other = dataclasses.replace(traces[0], action=2 - traces[0].action)
+    recorded = [Episode(one.observation, one.action[:, None], one.reward, truncated=True) for one in (*traces, other)]
+    data = InMemoryDataset.of(recorded, agent.observation_spec, agent.action_spec)
+    found = read_states(agent, data.buffer, (data.observation, data.action), 3)
+    assert np.bincount(found.episode).tolist() == sorted(map(len, recorded), reverse=True)
+    wanted = []
+    for one in (*traces, other):
+        batch = window_of(agent, one)
+        with torch.no_grad():
+            h = agent.network.trunk(agent.network.embed(batch), batch.is_first, batch.start_step)[0, :-1].numpy()
+        wanted.append((h, float(one.reward.sum())))
+    for episode in range(3):
+        states = found.states[found.episode == episode]
+        close = [h for h, earned in wanted if h.shape == states.shape and np.allclose(h, states, atol=1e-5)
+                 and earned == pytest.approx(found.returns[episode])]  # fmt: skip
+        assert len(close) == 1
+    with pytest.raises(SpaceError):
+        read_states(agent, data.buffer, (data.observation, ActionSpec((9,), (0,))), 3)
+
+
+def test_an_attack_changes_the_states() -> None:
+    agent = Agent(network())
+    plain = play_states(agent, Walk, 2, seed=1)
+    attacked = play_states(agent, Walk, 2, seed=1, attacked=AttackedAgent(agent, 0.5))
+    assert plain.states.shape == attacked.states.shape and np.abs(plain.states - attacked.states).max() > 0.1
+    unmoved = play_states(agent, Walk, 2, seed=1, attacked=AttackedAgent(agent, 0.0))
+    np.testing.assert_array_equal(unmoved.states, plain.states)
 
 
 def test_the_states_are_those_that_the_heads_read() -> None:

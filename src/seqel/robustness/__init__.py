@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from seqel.robustness.detectors import Knn, Mahalanobis, auroc, max_softmax
     from seqel.robustness.reference import StateReference
     from seqel.robustness.registry import KINDS
-    from seqel.robustness.states import PlayedStates, play_states
+    from seqel.robustness.states import PlayedStates, play_states, read_states
 
 __all__ = [
     "KINDS",
@@ -26,6 +26,7 @@ __all__ = [
     "max_softmax",
     "perturbation_curve",
     "play_states",
+    "read_states",
 ]
 
 __getattr__, __dir__ = lazy.attach(
@@ -42,5 +43,6 @@ __getattr__, __dir__ = lazy.attach(
         "max_softmax": "seqel.robustness.detectors",
         "perturbation_curve": "seqel.robustness.curve",
         "play_states": "seqel.robustness.states",
+        "read_states": "seqel.robustness.states",
     },
 )
