@@ -131,6 +131,19 @@ def test_the_figures_survive_json_and_the_page_needs_nothing_else() -> None:
     assert "NaN" not in page and "None" not in page.replace("None besides the seed", "")
 
 
+def test_a_run_on_recorded_data_shows_its_held_out_figures() -> None:
+    line = {
+        "steps": 0,
+        "updates": 7,
+        "seconds": 1.0,
+        "validation": {"mean": -0.5, "agreement": 0.9, "first_value": 2.0},
+    }
+    recorded = RunSource("a", "runs/a", "a", "", {"seed": 0}, [line, {**line, "updates": 9}], 0.9, ACTION, None)
+    page = report_page(report_figures([recorded], {"episodes": 2, "seed": 0}), "a")
+    assert "Agreement with the recorded action" in page and "Expected and earned" in page
+    assert "No episodes were played" in page and "None" not in page
+
+
 def test_numbers_that_are_not_finite_are_null() -> None:
     assert finite({"a": (np.float64("nan"), 1), "b": np.array([1.5]), "c": "x"}) == {
         "a": [None, 1],

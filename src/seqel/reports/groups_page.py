@@ -41,7 +41,7 @@ def settings_part(settings: list[dict[str, Any]], runs: list[dict[str, Any]]) ->
         return "<h2>Settings that differ</h2><p>None besides the seed.</p>"
     head = "<tr><th>setting</th>" + "".join(f"<th>{escape(run['name'])}</th>" for run in runs) + "</tr>"
     body = "".join(
-        f'<tr><td class="name">{escape(one["setting"])}</td>'
+        f'<tr><td class="setting">{escape(one["setting"]).replace(".", ".<wbr>").replace("_", "_<wbr>")}</td>'
         + "".join(f"<td>{_value(one['values'].get(run['name']))}</td>" for run in runs)
         + "</tr>"
         for one in settings[:MOST_SETTINGS]
@@ -51,7 +51,7 @@ def settings_part(settings: list[dict[str, Any]], runs: list[dict[str, Any]]) ->
 
 
 def _value(value: Any) -> str:
-    text = "-" if value is None else str(value)
+    text = "-" if value in (None, "") else str(value)
     return escape(text if len(text) <= LONGEST else f"{text[:LONGEST]} ...")
 
 

@@ -18,6 +18,7 @@ MORE_STYLE = """
 td, th { overflow-wrap: normal; } td code { overflow-wrap: anywhere; } code { font-size: 0.85rem; }
 .card > .keys { margin-top: 0.3rem; } .card p { font-size: 0.9rem; } td.name { min-width: 8rem; overflow-wrap: anywhere; }
 a { color: var(--bar); }
+.wide .n { white-space: nowrap; } td.setting { min-width: 7rem; overflow-wrap: normal; }
 section { border-top: 2px solid var(--line); margin-top: 2.5rem; } section > h2 { margin-top: 1rem; }
 .share { position: relative; } .share i { position: absolute; left: 0; bottom: 2px; height: 3px; background: var(--bar); }
 .cards { grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); }
@@ -67,22 +68,20 @@ def _known(value: Any) -> float:
 
 def _overview(runs: list[dict[str, Any]]) -> str:
     succeeds = any((run["episodes"] or {}).get("success") is not None for run in runs)
-    head = '<tr><th>run</th><th>group</th><th>task</th><th class="n">seed</th><th class="n">return</th>'
-    head += '<th class="n">95 %</th>'
+    head = '<tr><th>run</th><th class="n">return</th><th class="n">95 %</th>'
     head += '<th class="n">success</th>' if succeeds else ""
-    head += '<th class="n">length</th><th class="n">value less return</th></tr>'
+    head += '<th class="n">length</th><th class="n">value less return</th><th class="n">seed</th><th>group</th><th>task</th></tr>'
     rows = []
     for number, run in enumerate(runs):
         played, calibration = run["episodes"] or {}, run["calibration"] or {}
         success = played.get("success")
         cells = [
-            f'<td class="name"><a href="#run{number}">{escape(run["name"])}</a></td><td>{escape(run["label"])}</td>',
-            f"<td>{escape(run['task'] or '-')}</td>",
-            f'<td class="n">{text_of(run["seed"])}</td><td class="n">{text_of(played.get("mean"))}</td>',
-            f'<td class="n">{interval_of(played.get("interval"))}</td>',
+            f'<td class="name"><a href="#run{number}">{escape(run["name"])}</a></td>',
+            f'<td class="n">{text_of(played.get("mean"))}</td><td class="n">{interval_of(played.get("interval")) or "-"}</td>',
             (f'<td class="n">{"-" if success is None else f"{success:.1%}"}</td>' if succeeds else ""),
             f'<td class="n">{text_of((run["lengths"] or {}).get("mean"))}</td>',
-            f'<td class="n">{text_of(calibration.get("bias"))}</td>',
+            f'<td class="n">{text_of(calibration.get("bias"))}</td><td class="n">{text_of(run["seed"])}</td>',
+            f"<td>{escape(run['label'])}</td><td>{escape(run['task'] or '-')}</td>",
         ]
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return f'<h2>Runs</h2><div class="wide"><table>{head}{"".join(rows)}</table></div>'
@@ -91,7 +90,7 @@ def _overview(runs: list[dict[str, Any]]) -> str:
 def _run(run: dict[str, Any], place: int | None) -> str:
     """The section of a run; place: its number among several runs."""
     anchor = "" if place is None else f' id="run{place}"'
-    cards = [_curve(run["curve"])]
+    cards = [_curve(run["curve"]), *_held_out(run["curve"])]
     if run["episodes"]:
         cards += [
             _distribution("Return of an episode", run["returns"], "undiscounted return"),
@@ -143,6 +142,30 @@ def _curve(curve: dict[str, Any]) -> str:
     names += [(5, "training (exploring)")] if curve["training"] else []
     drawn = chart([training, greedy] if curve["training"] else [greedy], label="Learning curve", x=x, y=y)
     return f'<div class="card"><h3>Learning curve</h3>{drawn}{legend(names)}</div>'
+
+
+def _held_out(curve: dict[str, Any]) -> list[str]:
+    """The figures of held-out episodes, for a run on recorded data."""
+    panels = {
+        "Agreement with the recorded action": ("share of the steps", (("agreement", "agreement"),)),
+        "Expected and earned": (
+            "discounted return",
+            (("first_value", "expected from its own actions"), ("first_return", "earned by the recorded actions")),
+        ),
+    }
+    cards = []
+    for title, (y, names) in panels.items():
+        shown = [(key, name) for key, name in names if any(point.get(key) is not None for point in curve["validation"])]
+        if not curve["recorded"] or not shown:
+            continue
+        series = [
+            Series([(point["at"], _known(point.get(key))) for point in curve["validation"]], name, colour=colour)
+            for colour, (key, name) in enumerate(shown)
+        ]
+        keys = legend((colour, name) for colour, (_, name) in enumerate(shown))
+        drawn = chart(series, label=title, x=curve["unit"], y=y)
+        cards.append(f'<div class="card"><h3>{title}</h3>{drawn}{keys}</div>')
+    return cards
 
 
 def _distribution(title: str, found: dict[str, Any], x: str) -> str:
