@@ -70,14 +70,16 @@ def _overview(runs: list[dict[str, Any]]) -> str:
     succeeds = any((run["episodes"] or {}).get("success") is not None for run in runs)
     head = '<tr><th>run</th><th class="n">return</th><th class="n">95 %</th>'
     head += '<th class="n">success</th>' if succeeds else ""
-    head += '<th class="n">length</th><th class="n">value less return</th><th class="n">seed</th><th>group</th><th>task</th></tr>'
+    head += '<th class="n">length</th><th class="n">value less return</th><th class="n">seed</th><th>group</th>'
+    head += "<th>task</th></tr>"
     rows = []
     for number, run in enumerate(runs):
         played, calibration = run["episodes"] or {}, run["calibration"] or {}
         success = played.get("success")
         cells = [
             f'<td class="name"><a href="#run{number}">{escape(run["name"])}</a></td>',
-            f'<td class="n">{text_of(played.get("mean"))}</td><td class="n">{interval_of(played.get("interval")) or "-"}</td>',
+            f'<td class="n">{text_of(played.get("mean"))}</td>',
+            f'<td class="n">{interval_of(played.get("interval")) or "-"}</td>',
             (f'<td class="n">{"-" if success is None else f"{success:.1%}"}</td>' if succeeds else ""),
             f'<td class="n">{text_of((run["lengths"] or {}).get("mean"))}</td>',
             f'<td class="n">{text_of(calibration.get("bias"))}</td><td class="n">{text_of(run["seed"])}</td>',
