@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,14 @@ import seqel
 from seqel.cli.main import main
 from seqel.evaluation import recording
 from support import MAZE, TINY
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache folder of the tests' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +74,26 @@ def test_episodes_are_kept_until_something_changes(
     assert files
     files[0].write_bytes(b"damaged")
     assert report(capsys, *given) == before, "a damaged cache is played again"
+
+
+def test_the_episodes_of_a_run_from_elsewhere_are_played_again(
+    runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files may claim anything."""
+    given = ["--episodes", "3", "--out", str(tmp_path / "page.html")]
+    before = report(capsys, runs[0], *given)
+    foreign = str(shutil.copytree(runs[0], tmp_path / "run-0"))
+    played: list[int] = []
+    real = recording.play_recorded
+
+    def count(*given: Any, **named: Any) -> Any:
+        played.append(1)
+        return real(*given, **named)
+
+    monkeypatch.setattr("seqel.reports.played.play_recorded", count)
+    assert report(capsys, foreign, *given)["runs"][0]["returns"] == before["runs"][0]["returns"] and played == [1]
+    report(capsys, foreign, *given, "--trust")
+    assert played == [1]
 
 
 def test_labels_group_runs(runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

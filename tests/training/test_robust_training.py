@@ -145,6 +145,8 @@ def test_what_cannot_be_regularised_is_refused() -> None:
     codes = QNetwork(NetworkConfig(width=16, heads=2, layers=1, context=2), spec, ActionSpec((2,), (0,)))
     with pytest.raises(ConfigError, match="numbers and pictures"):
         learner(codes, **ROBUST)
+    with pytest.raises(ConfigError, match="sampled_negatives = 2"):
+        learner(None, {"sampled_negatives": 2}, **ROBUST)
     with pytest.raises(ConfigError, match="policy_head = 'greedy'"):
         learner(network(policy_head="greedy"), cloning_weight=1.0, **ROBUST)
 

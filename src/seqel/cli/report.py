@@ -154,7 +154,8 @@ def _source(name: str, label: str, path: Path, arguments: Arguments, output: Out
         replay += "".join(f" --env-arg {shlex.quote(text)}" for text in arguments.env_arg)
         with sharing(output.progress, f"playing {name}") as tell:
             played, kept = played_episodes(
-                agent, make, env, env_args, folder, arguments.episodes, arguments.seed, fresh=arguments.fresh,
+                agent, make, env, env_args, folder, arguments.episodes, arguments.seed,
+                fresh=arguments.fresh, trust=arguments.trust,
                 progress=lambda done: tell(done / arguments.episodes, f"{done:,} episodes"),
             )  # fmt: skip
         if kept:

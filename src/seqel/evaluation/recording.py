@@ -66,6 +66,9 @@ class PlayedEpisodes:
             raise CheckpointError(
                 f"episodes: expected {names}, got {list(tree) if isinstance(tree, dict) else tree!r:.80}"
             )
+        arrays = ("q", "reward", "action", "lengths", "terminated", "success")
+        if not all(isinstance(tree[name], np.ndarray) for name in arrays) or tree["action"].ndim != 2:
+            raise CheckpointError(f"episodes: expected arrays under {arrays}")
         found = cls(**tree)
         steps, episodes = len(found.reward), len(found.lengths)
         whole = episodes > 0 and bool((found.lengths > 0).all()) and int(found.lengths.sum()) == steps

@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 __all__ = ["move_observations", "require_movable"]
 
 
-def require_movable(network: QNetwork) -> None:
-    """Raise ConfigError if the observation has nothing that can be moved, or if a policy head decides."""
+def require_movable(network: QNetwork, sampled_negatives: int = 0) -> None:
+    """Raise ConfigError if the observation has nothing that can be moved, if a policy head decides, or if only some of the
+    actions are scored."""
+    if sampled_negatives:
+        raise ConfigError(
+            "objective.robust_weight > 0 compares the values of all actions, but learner.sampled_negatives = "
+            f"{sampled_negatives} scores some: set one of them to 0"
+        )
     if not numeric_units(network):
         kinds = sorted({leaf.kind for leaf in network.observation_spec.leaves})
         raise ConfigError(

@@ -71,7 +71,7 @@ class Learner:
         self._bootstraps = True  # whether the batch at hand needs the target network's values
         self._moves = any(term.reads_moved for term in active_terms(objective))
         if self._moves:
-            require_movable(network)
+            require_movable(network, config.sampled_negatives)
         self._taken = False  # whether the batch at hand needs the values of recorded actions alone
         self._reads_values = (
             config.sampled_negatives > 0
