@@ -96,6 +96,15 @@ def test_the_episodes_of_a_run_from_elsewhere_are_played_again(
     assert played == [1]
 
 
+def test_the_terminal_shows_runs_and_groups(
+    runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [f"one={runs[0]}", f"other={runs[1]}", "--episodes", "5", "--out", str(tmp_path / "page.html")]
+    assert main(["report", *given]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "one: interquartile mean" in shown and "one beats other with probability" in shown and "report:" in shown
+
+
 def test_labels_group_runs(runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = [f"one={runs[0]}", f"other={runs[1]}"]
     found = report(capsys, *given, "--episodes", "5", "--out", str(tmp_path / "page.html"))

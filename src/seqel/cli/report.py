@@ -86,7 +86,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     figures = report_figures(sources, made)
     title = names[0] if len(names) == 1 else f"{len(names)} runs: {', '.join(dict.fromkeys(s.label for s in sources))}"
     atomic_write(Path(arguments.out), report_page(figures, title[:120]))
-    output.show(_table(figures), "", f"report: {escape(arguments.out)}")
+    output.show(_table(figures), *_comparison(figures["comparison"]), "", f"report: {escape(arguments.out)}")
     return figures
 
 
@@ -205,6 +205,26 @@ def _table(figures: dict[str, Any]) -> Any:
             "-" if success is None else f"{success:.1%}", _number(calibration.get("bias")), _number(calibration.get("slope")),
         )  # fmt: skip
     return table
+
+
+def _comparison(found: dict[str, Any] | None) -> list[str]:
+    """Lines with the interquartile mean of each group, and the probabilities of improvement."""
+    from rich.markup import escape
+
+    if found is None or not found["groups"]:
+        return [] if found is None else ["", f"[yellow]note[/] {escape(found['note'])}"]
+    lines = [""]
+    for group in found["groups"]:
+        low, high = group["interval"]
+        within = "one run per task" if low is None else f"95 % {low:.3f} to {high:.3f}"
+        lines.append(f"{escape(group['label'])}: interquartile mean {group['iqm']:.3f}, {within}")
+    for one in found["improvement"]:
+        low, high = one["interval"]
+        within = "" if low is None else f", 95 % {low:.2f} to {high:.2f}"
+        lines.append(
+            f"{escape(one['first'])} beats {escape(one['second'])} with probability {one['probability']:.2f}{within}"
+        )
+    return lines
 
 
 def _number(value: float | None) -> str:
