@@ -178,3 +178,19 @@ class Scripted(gym.Env[Any, Any]):
         over = self.time >= 3 + self.episode % 4
         cut = self.episode % 3 == 2
         return self._see(), reward, over and not cut, over and cut, {}
+
+
+class Walk(gym.Env[Any, Any]):
+    """Random observations from the seed; 3 to 7 steps; odd seeds are truncated; the reward is the action plus 0.5."""
+
+    observation_space, action_space = SPACE, gym.spaces.Discrete(3)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.left, self.odd = 3 + (seed or 0) % 5, bool((seed or 0) % 2)
+        return self.np_random.normal(size=3).astype(np.float32), {}
+
+    def step(self, action: int) -> Any:
+        self.left -= 1
+        over, seen = self.left == 0, self.np_random.normal(size=3).astype(np.float32)
+        return seen, float(action) + 0.5, over and not self.odd, over and self.odd, {}

@@ -183,8 +183,10 @@ def test_a_reference_from_the_data_of_a_run(tmp_path: Path, capsys: pytest.Captu
     data, schema = str(tmp_path / "t.csv"), tmp_path / "s.toml"
     seqel.train(data=data, schema=schema, settings=settings, out=tmp_path / "run", progress=False)
     run = str(tmp_path / "run")
-    assert main(["monitor", "reference", run, "--data", data, "--episodes", "50", "--json"]) == 0
+    assert main(["monitor", "reference", run, "--data", data, "--episodes", "50", "--states", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
+    assert found["states"]["made"]["states"] == 200 and found["states"]["made"]["from"] == "data"
+    assert (tmp_path / "run" / "states.safetensors").exists()
     assert found["episodes"] == 50 and found["decisions"] == 200 and found["made"]["files"] == "t.csv"
     assert list(found["features"]) == ["x", "kind", "action", "q_max"]
     assert main(["monitor", "reference", run, "--json"]) == 0, "trained here: its files are opened"

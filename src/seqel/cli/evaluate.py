@@ -27,6 +27,7 @@ examples:
   seqel evaluate runs/mine --episodes 200
   seqel evaluate runs/mine/agent-last                   the weights at the end of training, not the best ones
   seqel evaluate runs/mine --env-arg length=100         the same agent in a longer maze
+  seqel evaluate runs/mine --perturb noise --perturb delay:0,1,3   returns against the strength of perturbations
   seqel evaluate downloaded/agent --env CartPole-v1     only an agent, without its run
   seqel evaluate runs/mine --data sessions.parquet      no environment: estimate its return from the data
   seqel evaluate runs/mine --data sessions.parquet --held-out      the same, on sessions that it was not trained on
@@ -48,8 +49,10 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError("--held-out needs --data: it selects recorded sessions")
     if arguments.out is not None and not arguments.data:
         raise ConfigError("--out needs --data: it is the folder of the estimate")
-    if arguments.plot is not None and not arguments.data:
-        raise ConfigError("--plot needs --data: it draws an estimate from recorded sessions")
+    if arguments.plot is not None and not (arguments.data or arguments.perturb):
+        raise ConfigError("--plot needs --data or --perturb: it draws an estimate, or returns against strengths")
+    if arguments.perturb and arguments.data:
+        raise ConfigError("--perturb plays, and --data estimates from recorded sessions: give one of them")
     folder = Path(arguments.run)
     agent = Agent.load(folder, arguments.device)
     if arguments.data:
@@ -57,6 +60,10 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
         return estimate.run(agent, folder, arguments, output)
     env, make = run_environment(folder, agent.info, arguments, output, "evaluate")
+    if arguments.perturb:
+        from seqel.cli import perturb
+
+        return perturb.run(agent, env, make, arguments, output)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=output.progress, transient=True) as progress:
         task = progress.add_task("playing", total=arguments.episodes)

@@ -71,10 +71,19 @@ class Arguments:
     plot: Annotated[
         str | None,
         arg(
-            metavar="PNG", help="with --data: draw the estimates into this file as well", help_behavior_hint="",
+            metavar="PNG", help="with --data or --perturb: draw the figures into this file", help_behavior_hint="",
             constructor=str,
         ),
     ] = None  # fmt: skip
+    perturb: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(
+            metavar="KIND[:S1,S2]",
+            help="play at rising strengths of a perturbation: noise, drop, delay, repeat, occlusion, typos, words, synonyms, "
+            "fgsm, pgd",
+            help_behavior_hint="(repeatable)",
+        ),
+    ] = ()
     held_out: Annotated[
         bool,
         arg(help="with --data: only the sessions that it was not trained on (train with --set offline.held_out=0.3)"),

@@ -41,7 +41,7 @@ examples:
 RATES = 30.0  # seconds over which the live table takes rates
 SHOWN = 8  # actions and features
 OF_URL = ("once", "every", "timeout")
-OF_REFERENCE = ("episodes", "seed", "env", "env_arg", "trust", "data", "schema", "out")
+OF_REFERENCE = ("states", "false_alarms", "episodes", "seed", "env", "env_arg", "trust", "data", "schema", "out")
 OF_REPORT = ("decisions", "reference", "html", "last")
 OF_BOTH = ("device",)
 

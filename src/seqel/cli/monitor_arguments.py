@@ -65,6 +65,16 @@ class Arguments:
             constructor=str,
         ),
     ] = None
+    states: Annotated[
+        Flag,
+        arg(
+            help="reference: also learn which states of the trunk are familiar (RUN/states.safetensors); plays again",
+            help_behavior_hint="",
+        ),
+    ] = False
+    false_alarms: Annotated[
+        float, arg(metavar="SHARE", help="reference --states: share of familiar states that may be reported")
+    ] = 0.01
     out: Annotated[
         Path | None,
         arg(metavar="FILE", help="reference: where to write it (RUN/reference.json)", help_behavior_hint=""),

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from seqel.agents.agent import Agent
     from seqel.cli.monitor_arguments import Arguments
     from seqel.cli.output import Output
+    from seqel.environments.resolve import EnvMaker
     from seqel.monitoring.collect import Decisions
     from seqel.monitoring.reference import Reference
+    from seqel.training.sources import Source
 
 __all__ = ["run"]
 
@@ -34,7 +36,10 @@ def run(folder: Path, arguments: Arguments, output: Output) -> dict[str, Any]:
     if arguments.data and (arguments.env is not None or arguments.env_arg):
         raise ConfigError("--data reads recorded sessions, and --env plays: give one of them")
     agent = Agent.load(folder, arguments.device)
-    if arguments.data or (arguments.env is None and not agent.info.get("env") and agent.info.get("data")):
+    reads = bool(arguments.data) or (
+        arguments.env is None and not agent.info.get("env") and bool(agent.info.get("data"))
+    )
+    if reads:
         decisions, made = _read(folder, agent, arguments, output)
     else:
         decisions, made = _play(folder, agent, arguments, output)
@@ -46,7 +51,9 @@ def run(folder: Path, arguments: Arguments, output: Output) -> dict[str, Any]:
             f"note: {reference.episodes} episodes are few: thresholds of drift will be high; more: --episodes {FEW * 4}"
         )
     output.show("", f"written: {escape(str(path))}")
+    states = _states(folder, agent, reads, arguments, output) if arguments.states else None
     return {
+        "states": states,
         "path": str(path), "made": reference.made, "episodes": reference.episodes, "decisions": reference.decisions,
         "features": {
             name: {"kind": kind, **dataclasses.asdict(summary)}
@@ -58,14 +65,54 @@ def run(folder: Path, arguments: Arguments, output: Output) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _play(folder: Path, agent: Agent, arguments: Arguments, output: Output) -> tuple[Decisions, dict[str, Any]]:
+def _states(folder: Path, agent: Agent, reads: bool, arguments: Arguments, output: Output) -> dict[str, Any]:
+    """Play or read, fit the detectors of unfamiliar states, write the file. Returns its path and thresholds."""
+    from rich.markup import escape
+
+    from seqel.agents.artifact import weights_checksum
+    from seqel.robustness.reference import FILE, StateReference
+    from seqel.robustness.states import play_states, read_states
+    from seqel.runs.progress_bar import sharing
+    from seqel.runs.run_config import run_of
+
+    count = arguments.episodes
+    if reads:
+        source, made = _source(folder, agent, arguments)
+        count = min(count, source.buffer.episodes)
+        with sharing(output.progress, "reading for the states") as tell:
+            played = read_states(
+                agent, source.buffer, (source.observation, source.action), count, arguments.seed,
+                progress=lambda done: tell(done / count, f"{done:,} sessions"),
+            )  # fmt: skip
+    else:
+        env, make = _environment(folder, agent, arguments, output)
+        made = {"from": "play", "env": env}
+        with sharing(output.progress, "playing for the states") as tell:
+            played = play_states(
+                agent, make, count, arguments.seed, progress=lambda done: tell(done / count, f"{done:,} episodes")
+            )
+    made |= {"episodes": count, "seed": arguments.seed, "states": len(played.states)}
+    checksum = weights_checksum(agent.network)
+    reference = StateReference.fit(played, checksum, arguments.false_alarms, seed=arguments.seed, made=made)
+    path = reference.save(run_of(folder) / FILE)
+    found = ", ".join(f"{name} {value:.4g}" for name, value in reference.thresholds.items())
+    output.show(f"written: {escape(str(path))}; thresholds at {reference.false_alarms:g} false alarms: {found}")
+    return {"path": str(path), "thresholds": reference.thresholds, "false_alarms": reference.false_alarms, "made": made}
+
+
+def _environment(folder: Path, agent: Agent, arguments: Arguments, output: Output) -> tuple[str, EnvMaker]:
     from seqel.cli.evaluate_arguments import Arguments as OfEvaluation
     from seqel.cli.run_environment import run_environment
+
+    given = OfEvaluation(str(folder), env=arguments.env, env_arg=arguments.env_arg, trust=arguments.trust)
+    return run_environment(folder, agent.info, given, output, "monitor reference")
+
+
+def _play(folder: Path, agent: Agent, arguments: Arguments, output: Output) -> tuple[Decisions, dict[str, Any]]:
     from seqel.monitoring.collect import play_decisions
     from seqel.runs.progress_bar import sharing
 
-    given = OfEvaluation(str(folder), env=arguments.env, env_arg=arguments.env_arg, trust=arguments.trust)
-    env, make = run_environment(folder, agent.info, given, output, "monitor reference")
+    env, make = _environment(folder, agent, arguments, output)
     count = arguments.episodes
     with sharing(output.progress, "playing") as tell:
         decisions = play_decisions(
@@ -75,18 +122,25 @@ def _play(folder: Path, agent: Agent, arguments: Arguments, output: Output) -> t
 
 
 def _read(folder: Path, agent: Agent, arguments: Arguments, output: Output) -> tuple[Decisions, dict[str, Any]]:
-    from seqel.cli.estimate import recorded_sessions
     from seqel.monitoring.collect import recorded_decisions
     from seqel.runs.progress_bar import sharing
 
-    files = arguments.data or _own_files(folder, agent, arguments.trust)
-    source, _ = recorded_sessions(agent, files, arguments.schema, held_out=False)
+    source, made = _source(folder, agent, arguments)
     count = min(arguments.episodes, source.buffer.episodes)
     with sharing(output.progress, "reading") as tell:
         decisions = recorded_decisions(
             agent, source, count, arguments.seed, progress=lambda done: tell(done / count, f"{done:,} sessions")
         )
-    return decisions, {"from": "data", "files": ", ".join(Path(name).name for name in files)}
+    return decisions, made
+
+
+def _source(folder: Path, agent: Agent, arguments: Arguments) -> tuple[Source, dict[str, Any]]:
+    """Return the recorded sessions, and what is to be said of them."""
+    from seqel.cli.estimate import recorded_sessions
+
+    files = arguments.data or _own_files(folder, agent, arguments.trust)
+    source, _ = recorded_sessions(agent, files, arguments.schema, held_out=False)
+    return source, {"from": "data", "files": ", ".join(Path(name).name for name in files)}
 
 
 def _own_files(folder: Path, agent: Agent, trust: bool) -> tuple[str, ...]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seqel.agents.matching import require_equal_spaces
 from seqel.environments.resolve import EnvMaker, resolve
 from seqel.environments.seeds import require_for_reports
-from seqel.environments.vector import VectorStream, close_vector, cost_of, make_vector, success_of
+from seqel.environments.vector import StepResult, VectorStream, close_vector, cost_of, make_vector, success_of
 from seqel.errors import ConfigError
 from seqel.evaluation.statistics import bootstrap_interval, interquartile_mean, success_interval
 from seqel.spaces import ActionSpec, ObservationSpec
@@ -20,6 +21,8 @@ from seqel.types import Decision
 
 __all__ = ["Acting", "Evaluation", "evaluate", "play"]
 
+# what sees each step: the number of the episode in each row (-1: idle), the decisions, and what they led to
+Watch = Callable[[NDArray[np.int64], Decision, StepResult], None]
 LONGEST = 100_000  # steps per episode: without a limit, a greedy agent may walk in circles forever
 
 
@@ -125,8 +128,9 @@ def play(
     environments: int,
     progress: Callable[[int], None] | None = None,
     limit: int = LONGEST,
+    watch: Watch | None = None,
 ) -> Evaluation:
-    """Like `evaluate`, without its check of the seed: validation uses the seeds above the limit."""
+    """Like `evaluate`, without its check of the seed: validation uses the seeds above the limit. `watch` sees each step."""
     envs = make_vector(make, environments)
     try:
         found = (
@@ -136,7 +140,7 @@ def play(
         trained = (agent.observation_spec, agent.action_spec)
         require_equal_spaces("the environment", found, "the spaces that the agent was trained on", trained)
         stream = VectorStream(envs, agent.observation_spec, agent.action_spec)
-        return play_on(agent, stream, episodes, seed, progress, limit)
+        return play_on(agent, stream, episodes, seed, progress, limit, watch)
     finally:
         close_vector(envs)
 
@@ -148,9 +152,10 @@ def play_on(
     seed: int,
     progress: Callable[[int], None] | None = None,
     limit: int = LONGEST,
+    watch: Watch | None = None,
 ) -> Evaluation:
     """Like `play`, in existing environments; they are left wherever the last episodes ended."""
-    returns, lengths, success, cut, costs = _run(agent, stream, episodes, seed, progress, limit)
+    returns, lengths, success, cut, costs = _run(agent, stream, episodes, seed, progress, limit, watch)
     return summarise(returns, lengths, success, seed, cut, costs)
 
 
@@ -188,7 +193,13 @@ def pooled(first: Evaluation, second: Evaluation) -> Evaluation:
 
 
 def _run(
-    agent: Acting, stream: VectorStream, episodes: int, seed: int, progress: Callable[[int], None] | None, limit: int
+    agent: Acting,
+    stream: VectorStream,
+    episodes: int,
+    seed: int,
+    progress: Callable[[int], None] | None,
+    limit: int,
+    watch: Watch | None,
 ) -> tuple[Any, Any, Any, int, Any]:
     count = stream.count
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
@@ -203,6 +214,8 @@ def _run(
         decision, state = agent.act(stream.current, state, reward=reward, first=stream.first, mask=stream.mask)
         outcome = stream.step(decision.action - agent.action_spec.offset)
         reward = outcome.reward.astype(np.float32)
+        if watch is not None:
+            watch(np.where(number < episodes, number, -1), decision, outcome)
         live = number < episodes
         returns[number[live]] += outcome.reward[live]
         lengths[number[live]] += 1

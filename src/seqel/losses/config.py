@@ -117,6 +117,30 @@ class ObjectiveConfig:
         ge=-1.0,
         known_as=("safety_budget", "cost_threshold"),
     )
+    robust_weight: float = setting(
+        0.0,
+        "Weight of keeping the lead of the greedy action when numbers and pictures are moved a little (the regulariser of "
+        "SA-DQN). An update then takes two to three times as long. 0: off.",
+        ge=0.0,
+        known_as=("kappa", "sa_dqn"),
+    )
+    robust_epsilon: float = setting(
+        0.05,
+        "With `robust_weight`: how far each number may be moved, in units of what the network divides it by (half the range, "
+        "or the standard deviation); each pixel, as a share of full brightness.",
+        unit="units of the leaf",
+        gt=0.0,
+        known_as=("epsilon_ball",),
+    )
+    robust_margin: float = setting(
+        1.0,
+        "With `robust_weight`: the lead of the greedy action beyond which nothing more is gained.",
+        unit="return scales",
+        ge=0.0,
+    )
+    robust_steps: int = setting(
+        1, "With `robust_weight`: steps along the sign of the gradient that move the observations.", unit="steps", ge=1
+    )
 
     def __post_init__(self) -> None:
         check(self, "objective")

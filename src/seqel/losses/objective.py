@@ -44,13 +44,14 @@ def step_loss(
     values: ValueKind = SCALAR,
     support: float = 0.0,
     reference: QOutput | None = None,
+    moved: QOutput | None = None,
 ) -> StepLoss:
     """Return the loss of every transition.
 
     `scale` () is the unit in which errors are measured (the head's). `values` says what the head's outputs mean. `support` is
-    the threshold of the policy head's constraint, 0 for none. `reference`: of the network that training started from, if a
-    term needs it. With several action dimensions there is one error per step:
-    that of the joint action's value.
+    the threshold of the policy head's constraint, 0 for none. `reference`: of the network that training started from, and
+    `moved`: of the online network on observations that were moved, if a term needs them. With several action dimensions
+    there is one error per step: that of the joint action's value.
     """
     chooser = online if config.double else target
     prefer = None if chooser.penalty is None else chooser.preference.detach()
@@ -72,7 +73,7 @@ def step_loss(
     loss = values.loss(q, outputs, aim, config.error)
     if config.td_weight == 0.0:
         loss = loss.detach()  # no backward pass through the Q head
-    found = term_losses(batch, online, target, scale, config, reference)
+    found = term_losses(batch, online, target, scale, config, reference, moved)
     extra = sum((term.weight(config) * learned for term, learned, _ in found), torch.zeros(())) if found else None
     return StepLoss(
         config.td_weight * loss.mean(dim=-1),
@@ -90,18 +91,23 @@ def term_losses(
     scale: Tensor,
     config: ObjectiveConfig,
     reference: QOutput | None = None,
+    moved: QOutput | None = None,
 ) -> list[tuple[Term, Tensor, Tensor]]:
     """Return the terms that the config asks for, each with its loss and the reported number, (B, T) each.
 
-    Terms that compare with a reference are left out if there is none.
+    Terms that need the outputs of a reference, or on moved observations, are left out without them.
     """
-    terms = [term for term in active_terms(config) if reference is not None or not term.reads_reference]
+    terms = [
+        term
+        for term in active_terms(config)
+        if (reference is not None or not term.reads_reference) and (moved is not None or not term.reads_moved)
+    ]
     if not terms:
         return []
     mask = without_last(allowed_actions(batch, online))
     count = None if batch.log_count is None else batch.log_count[:, :-1, None]
     advantage = recorded_advantage(batch, online, target, scale)
-    step = TermInput(batch, online, target, scale, config, mask, count, advantage, reference)
+    step = TermInput(batch, online, target, scale, config, mask, count, advantage, reference, moved)
     return [(term, *term.loss(step)) for term in terms]
 
 

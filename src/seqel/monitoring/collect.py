@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqel.agents.matching import require_equal_spaces
+from seqel.agents.reading import read_episodes
 from seqel.environments.seeds import require_for_reports
 from seqel.environments.vector import VectorStream, close_vector, make_vector
 from seqel.errors import ConfigError
 from seqel.monitoring.features import FeatureMap
 from seqel.monitoring.reference import Reference
-from seqel.spaces import ActionSpec, FlatObservation
+from seqel.spaces import ActionSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Decisions", "best_scores", "feature_map", "play_decisions", "recorded_decisions"]
 
 LONGEST = 100_000  # steps per episode
-AT_ONCE = 64  # recorded episodes that are read together
 
 
 def feature_map(agent: Agent) -> FeatureMap:
@@ -156,59 +156,15 @@ def recorded_decisions(
 
     Raises SpaceError: the data have other spaces than the agent.
     """
-    from seqel.replay.ring import EpisodeTable
-
-    if episodes < 1:
-        raise ConfigError(f"expected at least 1 episode, got {episodes}")
     given = (source.observation, source.action)
     require_equal_spaces("the data", given, "the agent's spaces", (agent.observation_spec, agent.action_spec))
     features, collected = feature_map(agent), _Collected()
-    buffer = source.buffer
-    chosen = np.random.default_rng(seed).permutation(buffer.episodes)[:episodes]
-    numbers = buffer.table.numbers[chosen]
-    begin, length = numbers[:, EpisodeTable.SLOT], numbers[:, EpisodeTable.LENGTH]
-    order = np.argsort(-length, kind="stable")  # episodes of similar length together
-    columns = buffer.slots.columns
-    for first in range(0, len(order), AT_ONCE):
-        some = order[first : first + AT_ONCE]
-        _read(agent, features, columns, begin[some], length[some], first, collected)
-        if progress is not None:
+    for step in read_episodes(agent, source.buffer, episodes, seed):
+        rows = features.rows(step.seen, step.decision.action, best_scores(step.decision.q))
+        for row, episode in enumerate(step.episode.tolist()):
+            collected.add(episode, rows[row], float(step.reward[row]))
+            if step.last[row]:
+                collected.end(episode)
+        if progress is not None and step.last.any():
             progress(len(collected.lengths))
     return collected.decisions(features)
-
-
-def _read(
-    agent: Agent,
-    features: FeatureMap,
-    columns: dict[str, NDArray[Any]],
-    begin: NDArray[np.int64],
-    length: NDArray[np.int64],
-    number: int,
-    collected: _Collected,
-) -> None:
-    """Read episodes together, in the order of decreasing length, so that those that last are the first rows."""
-    from seqel.replay.layout import OBSERVATION
-
-    state = agent.initial_state(len(begin))
-    paths = [leaf.path for leaf in agent.observation_spec.leaves]
-    offset = agent.action_spec.offset
-    for step in range(int(length.max())):
-        lasts = int((length > step).sum())
-        slot = begin[:lasts] + step
-        seen = FlatObservation({path: np.asarray(columns[OBSERVATION + path][slot]) for path in paths})
-        before = {} if not step else {
-            "reward": np.asarray(columns["reward"][slot - 1]),
-            "previous_action": _shaped(np.asarray(columns["action"][slot - 1], np.int64)) + offset,
-        }  # fmt: skip
-        mask = np.asarray(columns["action_mask"][slot]) if "action_mask" in columns else None
-        decision, state = agent.act(seen, state, mask=mask, rows=np.arange(lasts), **before)
-        rows = features.rows(seen, decision.action, best_scores(decision.q))
-        reward = np.asarray(columns["reward"][slot])
-        for row in range(lasts):
-            collected.add(number + row, rows[row], float(reward[row]))
-            if step + 1 == length[row]:
-                collected.end(number + row)
-
-
-def _shaped(action: NDArray[np.int64]) -> NDArray[np.int64]:
-    return action[:, 0] if action.shape[1] == 1 else action

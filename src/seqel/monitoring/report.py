@@ -10,7 +10,7 @@ import time
 from html import escape
 from typing import TYPE_CHECKING
 
-from seqel.datasets.inspection.report import STYLE
+from seqel.pages.frame import fact_boxes, page
 from seqel.terminal import sparkline
 
 if TYPE_CHECKING:
@@ -65,14 +65,7 @@ def report_page(
         f'<div class="cards">{"".join(map(_card, found.features[:MOST_CARDS]))}</div>',
         f"<h2>Rewards</h2>{_rewards(found)}",
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}{MORE_STYLE}</style></head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body></html>\n"
-    )
+    return page(title, body, MORE_STYLE)
 
 
 def _facts(found: Comparison) -> str:
@@ -88,11 +81,7 @@ def _facts(found: Comparison) -> str:
         "drifts": f"{len(found.drifts)}",
         "versions of the agent": ", ".join(found.agents[:3]) + (" ..." if len(found.agents) > 3 else ""),
     }
-    boxes = "".join(
-        f'<div class="fact"><b>{escape(value) or "-"}</b><span class="soft">{name}</span></div>'
-        for name, value in facts.items()
-    )
-    return f'<div class="facts">{boxes}</div>'
+    return fact_boxes(facts)
 
 
 def _drifts(found: Comparison) -> str:

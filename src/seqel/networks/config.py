@@ -85,6 +85,15 @@ class NetworkConfig:
         ge=0.0,
         lt=1.0,
     )
+    step_dropout: float = setting(
+        0.0,
+        "Probability during training that a whole step's observation is hidden from the network, which then acts on what it "
+        "remembers; previous action and reward stay. Nothing is hidden while acting.",
+        unit="probability",
+        ge=0.0,
+        lt=1.0,
+        known_as=("observation_dropout", "token_dropout"),
+    )
     gate: GateName = setting(
         "residual", "How a block's output joins the residual stream: added, or through a GRU gate (GTrXL)."
     )

@@ -57,6 +57,9 @@ class TokenEncoder(nn.Module):
             part = encoder(observation[path])
             token = part if token is None else token + part
         assert token is not None
+        if self.training and self.config.step_dropout:
+            kept = torch.rand(token.shape[:-1], device=token.device) >= self.config.step_dropout
+            token = torch.where(kept[..., None], token, 0.0)
         return token + torch.where(first[..., None], self._beginning(), self._before(previous_action, previous_reward))
 
     def _beginning(self) -> Tensor:

@@ -21,9 +21,10 @@ from seqel.agents.agent import Agent
 from seqel.agents.info import ValidationInfo
 from seqel.errors import CheckpointError, ConfigError
 from seqel.evaluation.statistics import first_reached
-from seqel.integrity import read_sealed, require_own_tree, sealed_line
+from seqel.integrity import require_own_tree, sealed_line
 from seqel.runs.checkpoints import CheckpointStore
 from seqel.runs.plots import draw_curve
+from seqel.runs.records import METRICS, read_records
 from seqel.runs.run_config import AGENT, CONFIG, LAST_AGENT, read_run_config
 from seqel.storage import Claim, atomic_create, atomic_write, writing
 from seqel.training.config import RunConfig
@@ -33,7 +34,7 @@ from seqel.training.trainer import Trainer
 
 __all__ = ["RunFolder"]
 
-METRICS, SUMMARY, PICTURE = "metrics.jsonl", "summary.json", "learning-curve.png"
+SUMMARY, PICTURE = "summary.json", "learning-curve.png"
 
 
 class RunFolder:
@@ -150,15 +151,8 @@ class RunFolder:
     def records(self) -> list[dict[str, Any]]:
         """Return every intact record so far. Damaged lines are ignored and their numbers are in `damaged`; a last line that a
         crash cut off is ignored silently."""
-        path = self.path / METRICS
-        self.damaged = []
-        if not path.exists():
-            return []
-        try:
-            found, self.damaged, _ = read_sealed(path.read_bytes())
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
-        return [line for line in found if _is_record(line)]
+        found, self.damaged = read_records(self.path)
+        return found
 
     def save_agent(self, agent: Agent, record: Record) -> None:
         """Save these weights as the best, with the figures that selected them.
@@ -268,16 +262,6 @@ def below(final: dict[str, Any], best: dict[str, Any]) -> bool | None:
 
 def _only(names: tuple[str, ...], figures: Any) -> list[Any]:
     return [figures.get(name) for name in names]
-
-
-def _is_record(line: dict[str, Any]) -> bool:
-    """Return whether a line has the fields of every record; an intact line of another program may not."""
-    validation = line.get("validation")
-    numbers = all(isinstance(line.get(name), int | float) for name in ("steps", "seconds", "updates"))
-    numbers = numbers and isinstance(line.get("best", {}), dict)
-    if validation is None:
-        return numbers
-    return numbers and isinstance(validation, dict) and isinstance(validation.get("mean"), int | float | None)
 
 
 def as_json(record: Record) -> dict[str, Any]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from seqel.losses.terms.cost import COST
 from seqel.losses.terms.novelty import NOVELTY
 from seqel.losses.terms.registry import TERMS
+from seqel.losses.terms.robustness import ROBUSTNESS
 
 __all__ = ["BEST", "HELD_OUT", "METRICS", "OFFLINE", "VALIDATION", "markdown"]
+
+EVERYWHERE = (NOVELTY, COST, ROBUSTNESS)  # terms of the objective that a run in an environment may have
 
 # name: (unit, meaning). A line of metrics.jsonl holds these side by side; TensorBoard has them under train/.
 METRICS: dict[str, tuple[str, str]] = {
@@ -25,8 +28,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "target": ("reward", "mean of the targets of those Q-values"),
     "target_variance": ("scale^2", "variance of the targets, in units of the squared return scale"),
     "td_error": ("reward", "mean absolute difference between target and Q-value"),
-    NOVELTY.name: (NOVELTY.unit, NOVELTY.meaning),
-    COST.name: (COST.unit, COST.meaning),
+    **{term.name: (term.unit, term.meaning) for term in EVERYWHERE},
     "cost": ("cost", "mean undiscounted cost of the last 100 training episodes, with `objective.cost_limit`"),
     "cost_multiplier": ("reward / cost", "how much reward a unit of cost weighs in greedy choices"),
     "gradient_norm": ("none", "before clipping"),
@@ -69,9 +71,7 @@ BEST: dict[str, tuple[str, str]] = {
 
 # On recorded data, a line has these besides METRICS, if the objective has the term ...
 OFFLINE: dict[str, tuple[str, str]] = {
-    term.name: (term.unit, term.meaning)
-    for term in sorted(TERMS, key=lambda term: term.name)
-    if term not in (NOVELTY, COST)
+    term.name: (term.unit, term.meaning) for term in sorted(TERMS, key=lambda term: term.name) if term not in EVERYWHERE
 }
 
 # ... and its "validation" is computed on the held-out episodes.

@@ -1,4 +1,4 @@
-"""Data augmentation for the learner: random shifts of images."""
+"""Data augmentation for the learner: random shifts of images, noise on numbers and images."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import dataclasses
 import torch
 import torch.nn.functional as F
 
+from seqel.networks.qnetwork import QNetwork
+from seqel.robustness.leaves import numeric_units
 from seqel.spaces import ObservationSpec
 from seqel.types import SequenceBatch
 
-__all__ = ["shift_images"]
+__all__ = ["add_noise", "shift_images"]
 
 
 def shift_images(batch: SequenceBatch, spec: ObservationSpec, pixels: int) -> SequenceBatch:
@@ -42,3 +44,26 @@ def shift_images(batch: SequenceBatch, spec: ObservationSpec, pixels: int) -> Se
             moved = moved.movedim(-1, 2)
         observation[leaf.path] = moved.contiguous()
     return dataclasses.replace(batch, observation=observation)
+
+
+def add_noise(batch: SequenceBatch, network: QNetwork, std: float) -> SequenceBatch:
+    """Add Gaussian noise with `std` units of the leaf to numbers and images, independent for each step and number.
+
+    Whole numbers stay whole, and images stay between black and full brightness. Both networks read the same noise.
+    """
+    observation = dict(batch.observation)
+    images = {leaf.path for leaf in network.observation_spec.leaves if leaf.kind == "image"}
+    for path, unit in numeric_units(network).items():
+        x = observation[path]
+        moved = x.float() + std * unit * torch.randn(x.shape, device=x.device)
+        if not x.is_floating_point():
+            ends = (0.0, float(unit)) if path in images else _range(x.dtype)
+            moved = moved.round().clamp(*ends)
+        observation[path] = moved.to(x.dtype)
+    return dataclasses.replace(batch, observation=observation)
+
+
+def _range(dtype: torch.dtype) -> tuple[float, float]:
+    """The smallest and largest number of a dtype of whole numbers."""
+    info = torch.iinfo(dtype)
+    return float(info.min), float(info.max)

@@ -17,7 +17,8 @@ from seqel.losses.td import masked_mean
 from seqel.losses.terms.registry import active_terms
 from seqel.networks.qnetwork import QNetwork
 from seqel.pretrained.adapted import Adapted
-from seqel.training.augmentation import shift_images
+from seqel.training.adversary import move_observations, require_movable
+from seqel.training.augmentation import add_noise, shift_images
 from seqel.training.hardware.compilation import compiled
 from seqel.training.learner_config import LearnerConfig
 from seqel.training.negatives import with_negatives
@@ -68,6 +69,9 @@ class Learner:
         self._slow: list[Tensor] = list(self.target.parameters())
         self._reads_target = any(term.reads_target for term in active_terms(objective))
         self._bootstraps = True  # whether the batch at hand needs the target network's values
+        self._moves = any(term.reads_moved for term in active_terms(objective))
+        if self._moves:
+            require_movable(network, config.sampled_negatives)
         self._taken = False  # whether the batch at hand needs the values of recorded actions alone
         self._reads_values = (
             config.sampled_negatives > 0
@@ -75,7 +79,8 @@ class Learner:
             or network.action_spec.actions <= FEW
             or any(term.reads_values or term.reads_target for term in active_terms(objective))
         )
-        self._loss = compiled(self._step_losses) if config.compile == "on" else self._step_losses
+        # a gradient within the loss cannot be compiled with it
+        self._loss = compiled(self._step_losses) if config.compile == "on" and not self._moves else self._step_losses
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         config = self.config
@@ -109,6 +114,8 @@ class Learner:
             group["lr"] = rate * group["share"]
         if self.config.image_shift:
             batch = shift_images(batch, self.network.observation_spec, self.config.image_shift)
+        if self.config.observation_noise:
+            batch = add_noise(batch, self.network, self.config.observation_noise)
         before = self.variance, self.variance_weight
         self._train(True)
         metrics = self._backward(batch)
@@ -127,7 +134,8 @@ class Learner:
 
     def _train(self, mode: bool) -> None:
         """Enable dropout only during the update: the same network acts in between."""
-        if self.network.config.dropout or self.network.config.forget_items:
+        config = self.network.config
+        if config.dropout or config.forget_items or config.step_dropout:
             self.network.train(mode)
 
     def _backward(self, batch: SequenceBatch) -> dict[str, Tensor]:
@@ -187,10 +195,13 @@ class Learner:
             if self.reference is not None:
                 with torch.no_grad():
                     reference = self.reference(batch, taken=self._taken)
+            moved = None
+            if self._moves:
+                moved = self.network(move_observations(self.network, batch, online, self.objective))
         head = self.network.head
         filters = self.network.config.policy_head == "constraint"
         support = self.network.config.bcq_threshold if filters else 0.0
-        found = step_loss(judged, online, slow, head.scale, self.objective, head.values, support, reference)
+        found = step_loss(judged, online, slow, head.scale, self.objective, head.values, support, reference, moved)
         weight = 1.0 if batch.weight is None else batch.weight
         loss = masked_mean(found.loss * weight, batch.loss_mask)
         extra = None if found.extra is None else masked_mean(found.extra * weight, batch.loss_mask)

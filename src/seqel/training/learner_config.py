@@ -101,6 +101,13 @@ class LearnerConfig:
         auto="auto",
     )
     image_shift: int = setting(0, "Largest random shift of images in an update (DrQ). 0: none.", unit="pixels", ge=0)
+    observation_noise: float = setting(
+        0.0,
+        "Standard deviation of Gaussian noise on numbers and pictures in an update, independent for each step. 0: none.",
+        unit="units of the leaf: half the range, the standard deviation, or full brightness",
+        ge=0.0,
+        known_as=("noise",),
+    )
     sampled_negatives: int = setting(
         0,
         "Actions that are scored at each step besides the one taken, sampled again at every update. 0: all actions.",

@@ -9,11 +9,12 @@ from seqel.losses.terms.cql import CQL
 from seqel.losses.terms.distillation import DISTILLATION
 from seqel.losses.terms.iql import IQL
 from seqel.losses.terms.novelty import NOVELTY
+from seqel.losses.terms.robustness import ROBUSTNESS
 from seqel.losses.terms.term import Term
 
 __all__ = ["TERMS", "active_terms"]
 
-TERMS: tuple[Term, ...] = (CQL, IQL, CLONING, DISTILLATION, NOVELTY, COST)  # in the order of the sum
+TERMS: tuple[Term, ...] = (CQL, IQL, CLONING, DISTILLATION, NOVELTY, COST, ROBUSTNESS)  # in the order of the sum
 
 
 def active_terms(config: ObjectiveConfig) -> tuple[Term, ...]:

@@ -31,6 +31,7 @@ class TermInput:
     # (B, T)  advantage of the recorded action: target network's Q minus the state value, in return scales; None: no V
     advantage: Tensor | None
     reference: QOutput | None = None  # of the network that training started from; None: no term needs it
+    moved: QOutput | None = None  # of the online network on observations that were moved; None: no term needs it
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,9 @@ class Term:
     reads_target: bool = False  # its targets come from the target network, whatever those of the Q head need
     reads_reference: bool = False  # it compares with the network that training started from
     disabled_at: float = 0.0  # the setting must be above this number
+    reads_moved: bool = (
+        False  # it needs a second forward pass, on observations that were moved (`training/adversary.py`)
+    )
     weighted: bool = True  # the setting is also the weight of the loss; otherwise the weight is 1
 
     def active(self, config: ObjectiveConfig) -> bool:

@@ -1,0 +1,1 @@
+"""HTML pages that open offline: one style, one frame, and charts as SVG."""
