@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+import uvloop
 
 PATHS = {"seqel": "/v1/sessions/{session}/act", "plain": "/predict"}
 
@@ -85,6 +86,8 @@ class Load:
         self.bodies = [json.dumps({"observation": row.tolist(), "reward": 1.0}).encode() for row in seen]
         self.latencies: list[float] = []
         self.refused: list[float] = []
+        self.late: list[float] = []  # seconds by which requests began after their time
+        self.until, self.within = float("inf"), 0  # when requests end; answers until then
         self.statuses: Counter[str] = Counter()
 
     def connection(self) -> Connection:
@@ -105,6 +108,7 @@ class Load:
             return
         taken = time.perf_counter() - began
         self.statuses[str(status)] += 1
+        self.within += status == 200 and began + taken <= self.until
         (self.latencies if status == 200 else self.refused).append(taken)
 
     async def closed(self, sessions: int, seconds: float) -> float:
@@ -136,6 +140,7 @@ class Load:
                 await self.open_session(free[session % connections], session)
         counts, tasks = [0] * sessions, set()
         began, session = time.perf_counter(), 0
+        self.until = began + seconds
         order = np.random.default_rng(1).permutation(sessions)
         for number in range(int(rate * seconds)):
             due = began + number / rate
@@ -146,6 +151,7 @@ class Load:
                 await asyncio.sleep(0)
             if not free:
                 free.append(self.connection())
+            self.late.append(max(0.0, time.perf_counter() - due))
             connection, session = free.pop(), int(order[number % sessions])
             counts[session] += 1
             task = asyncio.create_task(self._lent(free, connection, session, counts[session], due))
@@ -167,8 +173,12 @@ class Load:
         """Return rates and latencies in milliseconds."""
         found: dict[str, Any] = {
             "seconds": round(passed, 2), "answered": len(self.latencies),
-            "per_second": round(len(self.latencies) / passed, 1), "statuses": dict(self.statuses),
+            "answered_within": self.within, "per_second": round(len(self.latencies) / passed, 1),
+            "statuses": dict(self.statuses),
         }  # fmt: skip
+        found["generator"] = {"busy": round(time.process_time() / passed, 2)}
+        if self.late:
+            found["generator"]["late_ms_p99"] = round(1e3 * float(np.percentile(self.late, 99)), 3)
         for name, some in (("ms", self.latencies), ("refused_ms", self.refused)):
             if some:
                 cuts = np.percentile(1e3 * np.array(some), [50, 90, 99, 100]).round(3).tolist()
@@ -189,10 +199,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=4, help="numbers of an observation")
     given = parser.parse_args()
     load = Load(given.url, given.kind, given.size)
-    if given.rate:
-        passed = asyncio.run(load.at_rate(given.sessions, given.rate, given.seconds, given.connections))
-    else:
-        passed = asyncio.run(load.closed(given.sessions, given.seconds))
+    work = (
+        load.at_rate(given.sessions, given.rate, given.seconds, given.connections)
+        if given.rate
+        else load.closed(given.sessions, given.seconds)
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        passed = runner.run(work)
     print(json.dumps(load.summary(passed)))
 
 

@@ -216,6 +216,14 @@ class Service(Versions):
         """How many steps wait."""
         return sum(len(served.batcher) for served in self.agents.values())
 
+    def limit(self) -> int:
+        """Return how many requests may be open: the steps that may wait for an agent, and one batch that is computed."""
+        return max((one.batcher.limit + one.batcher.most for one in self.agents.values()), default=self.config.queue)
+
+    def wait(self) -> float:
+        """Return the seconds that as many steps take as may wait."""
+        return max((one.batcher.full_wait for one in self.agents.values()), default=0.0)
+
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP)

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from seqel.errors import SeqelError
-from seqel.serving.errors import Overloaded, RequestError
+from seqel.serving.errors import RequestError
+from seqel.serving.http.admission import Admission
 from seqel.serving.http.describe import schemas
 from seqel.serving.http.gate import FAILED, REQUEST_ID, Application, Gate, error_body
 from seqel.serving.http.keys import Keys
@@ -49,6 +50,7 @@ def make_app(
     the service is ready, to load the first agent.
     """
     keys, log = keys or Keys(), log or JsonLog(level="warning")
+    admission = Admission(service.limit, service.wait, service.metrics, log)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -72,6 +74,7 @@ def make_app(
     @app.get("/metrics", tags=["operation"], response_class=Response)
     async def metrics() -> Response:
         """Metrics for Prometheus."""
+        admission.report()
         service.metrics.queue(service.waiting)
         with contextlib.suppress(RequestError):
             service.metrics.sessions(await service.sessions(), service.config.sessions)
@@ -93,12 +96,7 @@ def make_app(
 
     _describe(app)
 
-    def full() -> RequestError | None:
-        if service.agents and all(len(one.batcher) >= one.batcher.queue for one in service.agents.values()):
-            return Overloaded(f"{service.waiting} steps wait already")
-        return None
-
-    return Gate(app, service.config, keys, service.metrics, log, full)
+    return Gate(app, service.config, keys, service.metrics, log, admission)
 
 
 def _refusal(request: Request, error: Exception, headers: Mapping[str, str] | None = None) -> Response:
