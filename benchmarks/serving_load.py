@@ -32,11 +32,11 @@ class Connection:
         self.reader: asyncio.StreamReader | None = None
         self.writer: asyncio.StreamWriter | None = None
 
-    async def post(self, path: str, body: bytes, header: str = "") -> tuple[int, bytes]:
+    async def post(self, path: str, body: bytes, header: str = "", method: str = "POST") -> tuple[int, bytes]:
         """Send a request and return status and body; a connection that was closed is opened again. header: one more line."""
         more = f"{header}\r\n" if header else ""
         head = (
-            f"POST {path} HTTP/1.1\r\nhost: {self.host}\r\n{more}content-type: application/json\r\n"
+            f"{method} {path} HTTP/1.1\r\nhost: {self.host}\r\n{more}content-type: application/json\r\n"
             f"content-length: {len(body)}\r\n\r\n"
         )
         for attempt in range(2):
@@ -108,14 +108,18 @@ class Load:
             return
         taken = time.perf_counter() - began
         self.statuses[str(status)] += 1
-        self.within += status == 200 and began + taken <= self.until
+        self.within += int(status == 200 and began + taken <= self.until)
         (self.latencies if status == 200 else self.refused).append(taken)
 
-    async def closed(self, sessions: int, seconds: float) -> float:
-        """Run sessions in a closed loop. -> the seconds that passed."""
-        connections = [self.connection() for _ in range(sessions)]
-        for number, one in enumerate(connections):
-            await self.open_session(one, number)
+    async def closed(self, sessions: int, seconds: float, free: list[Connection] | None = None) -> float:
+        """Run sessions in a closed loop. -> the seconds that passed.
+
+        free: connections that are used and left open, at least one per session; the sessions are then open already.
+        """
+        connections = free or [self.connection() for _ in range(sessions)]
+        if free is None:
+            for number, one in enumerate(connections):
+                await self.open_session(one, number)
         until = time.perf_counter() + seconds
 
         async def run(session: int) -> None:
@@ -126,16 +130,21 @@ class Load:
 
         began = time.perf_counter()
         await asyncio.gather(*map(run, range(sessions)))
-        for one in connections:
-            one.close()
+        if free is None:
+            for one in connections:
+                one.close()
         return time.perf_counter() - began
 
     async def at_rate(
-        self, sessions: int, rate: float, seconds: float, connections: int, opened: bool = False
-    ) -> float:
-        """Send requests at fixed times, each for the next session. -> the seconds that passed."""
-        free = [self.connection() for _ in range(connections)]
-        if not opened:
+        self, sessions: int, rate: float, seconds: float, connections: int = 32, opened: bool = False,
+        free: list[Connection] | None = None,
+    ) -> float:  # fmt: skip
+        """Send requests at fixed times, each for the next session. -> the seconds that passed.
+
+        free: connections that are used and left open; the sessions are then open already.
+        """
+        keep, free = free is not None, free or [self.connection() for _ in range(connections)]
+        if not (opened or keep):
             for session in range(sessions):
                 await self.open_session(free[session % connections], session)
         counts, tasks = [0] * sessions, set()
@@ -159,8 +168,9 @@ class Load:
             task.add_done_callback(tasks.discard)
         await asyncio.gather(*tasks)
         passed = time.perf_counter() - began
-        for one in free:
-            one.close()
+        if not keep:
+            for one in free:
+                one.close()
         return passed
 
     async def _lent(

@@ -112,7 +112,13 @@ def served(service: Service, backend: Backend, version: str = "a", agent: Agent 
     """Return a version for a service, without adding it."""
     observer = Observing(service.metrics, StepFormat(backend.observation_spec, backend.action_spec))
     batcher = Batcher(
-        version, backend, service.store, observer, adopt=lambda other: service.adopts(version, other), **more
+        version,
+        backend,
+        service.store,
+        observer,
+        adopt=lambda other: service.adopts(version, other),
+        idle=service.idle,
+        **more,
     )
     return Served(version, backend, batcher, agent)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import socket
@@ -18,7 +19,7 @@ from starlette.testclient import TestClient
 from seqel.monitoring.metrics import ServiceMetrics
 from seqel.serving.backends.base import Inputs
 from seqel.serving.backends.torch_agent import TorchBackend
-from seqel.serving.http.admission import Admission, request_id
+from seqel.serving.http.admission import GATHER, Admission, request_id
 from seqel.serving.http.app import make_app
 from seqel.serving.http.gate import Gate
 from seqel.serving.http.logs import JsonLog
@@ -33,7 +34,8 @@ def post(more: bytes = b"") -> bytes:
 
 
 def admission_of(limit: float, stream: io.BytesIO | None = None, retry_after: float = 0.2) -> Admission:
-    return Admission(lambda: limit, lambda: retry_after, ServiceMetrics(), JsonLog(stream or io.BytesIO(), "warning"))
+    log = JsonLog(stream or io.BytesIO(), "warning")
+    return Admission(lambda: limit, lambda: retry_after, lambda seconds: None, ServiceMetrics(), log)
 
 
 def read_answer(connection: socket.socket, data: bytes = b"") -> tuple[int, dict[str, str], Any, bytes]:
@@ -122,6 +124,44 @@ def test_refusals_are_counted_together() -> None:
     assert 'seqel_refusals_total{reason="TooManyRequests"} 1.0' in text
     assert 'seqel_requests_total{method="POST",route="other",status="503"} 5.0' in text  # the gate counts its own
     assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_refusals_gather_while_a_batch_is_computed() -> None:
+    rests: list[float] = []
+    admission = admission_of(0)
+    admission.rest = rests.append
+
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(2):
+            for _ in range(3):
+                admission.gather(loop)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    asyncio.run(body())
+    assert rests == [GATHER] * 2  # once for all that were at hand
+
+
+def test_the_event_of_a_service_is_set_unless_a_batch_is_computed(pair: Any) -> None:
+    service = make_service(TorchBackend(pair.agent, 8))
+    batcher = service.agent().batcher
+    seen: list[bool] = []
+    genuine = batcher.computer.compute
+
+    def compute(ready: Any) -> Any:
+        seen.append(service.idle.is_set())
+        if len(seen) == 2:
+            raise RuntimeError("out of memory")
+        return genuine(ready)
+
+    batcher.computer.compute = compute  # type: ignore[method-assign]
+    with TestClient(make_app(service), raise_server_exceptions=False) as client:
+        assert service.idle.is_set()
+        for status in (200, 500, 200):
+            assert client.post("/v1/act", content=BODY).status_code == status
+            assert service.idle.is_set()
+    assert seen == [False] * 3
 
 
 def test_a_full_service_refuses_and_answers_again_on_the_same_connection(full: Any) -> None:

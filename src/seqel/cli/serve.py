@@ -76,7 +76,7 @@ class Arguments:
     queue: Annotated[int, arg(metavar="N", help="steps that may wait; more are refused with status 503")] = 512
     wait: Annotated[
         float, arg(metavar="SECONDS", help="that they may wait, by what batches took lately; more are refused")
-    ] = 1.0
+    ] = 0.25
     timeout: Annotated[float, arg(metavar="SECONDS", help="for a request")] = 10.0
     body: Annotated[int, arg(metavar="BYTES", help="of a request, at most")] = 1 << 20
     rate: Annotated[float, arg(metavar="N", help="requests per second and client; 0: any number")] = 0.0

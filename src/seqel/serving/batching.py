@@ -12,10 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
 
 from seqel.errors import StorageError
 from seqel.serving.backends.base import Backend
@@ -43,8 +47,9 @@ class Batcher:
     """Computes the steps of one agent's sessions.
 
     agent: the name of its version. most: rows per batch. queue: steps that may wait. wait: seconds that they may wait, by
-    what batches took lately: if `queue` steps take longer, fewer may wait, but always one batch. adopt: whether it also takes the
-    sessions of another agent, which this one then decides; otherwise it refuses them with `Moved`.
+    what batches took lately: if `queue` steps take longer, fewer may wait, but always one batch. adopt: whether it also takes
+    the sessions of another agent, which this one then decides; otherwise it refuses them with `Moved`. idle: an event that is
+    set when a batch is done and cleared when one begins.
     """
 
     def __init__(
@@ -58,11 +63,13 @@ class Batcher:
         queue: int = 1024,
         wait: float = math.inf,
         adopt: Callable[[str], bool] = lambda agent: True,
+        idle: threading.Event | None = None,
     ) -> None:
         self.agent, self.backend, self.store, self.observer, self.adopt = agent, backend, store, observer, adopt
         self.computer = Computer(backend, observer)
         self.format, self.slots = self.computer.format, self.computer.slots
         self.most, self.queue, self.longest = min(most, backend.slots), queue, wait
+        self.idle = idle or threading.Event()
         self.pause = 0.0  # seconds that a batch took lately
         self._waiting: deque[Step] = deque()
         self._wake = asyncio.Event()
@@ -150,7 +157,8 @@ class Batcher:
         if not ready:
             return
         loop = asyncio.get_running_loop()
-        records, scores = await loop.run_in_executor(self._thread, self.computer.compute, ready)
+        self.idle.clear()
+        records, scores = await loop.run_in_executor(self._thread, self._compute, ready)
         actions = records["action"]
         answers = [one.step.respond(one.steps, actions[row], scores[row]) for row, one in enumerate(ready)]
         new = [
@@ -173,6 +181,12 @@ class Batcher:
                 self.slots.drop(one.step.session)
                 self._again(one.step)
         self.observer.decided(self.agent, ready, records, scores)
+
+    def _compute(self, ready: Sequence[Ready]) -> tuple[NDArray[np.void], NDArray[np.float32]]:
+        try:
+            return self.computer.compute(ready)
+        finally:
+            self.idle.set()
 
     async def _read(self, batch: Sequence[Step]) -> list[Ready]:
         """Read the sessions, and answer the steps that cannot be, or need not be, computed."""

@@ -22,7 +22,7 @@ class ServiceConfig:
     memory: int = 1 << 30  # bytes of keys and values
     batch: int = 32  # rows computed together
     queue: int = 512  # steps that may wait
-    wait: float = 1.0  # seconds that they may wait, by what batches took lately; more steps are refused
+    wait: float = 0.25  # seconds that they may wait, by what batches took lately; more steps are refused
     timeout: float = 10.0  # seconds for a request
     body: int = 1 << 20  # bytes of a request
     body_time: float = 5.0  # seconds in which it must arrive

@@ -57,7 +57,7 @@ def load_served(
     observer = Observing(service.metrics, form, _drift(path, service), log)
     batcher = Batcher(
         version, made, service.store, observer, most=config.batch, queue=config.queue, wait=config.wait,
-        adopt=lambda other: service.adopts(version, other),
+        adopt=lambda other: service.adopts(version, other), idle=service.idle,
     )  # fmt: skip
     return Served(version, made, batcher, agent, str(path))
 

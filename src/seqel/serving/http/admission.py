@@ -8,6 +8,7 @@ computed would be admitted as a whole, parsed, and then refused.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
@@ -23,6 +24,7 @@ __all__ = ["ADMITTED", "Admission", "request_id"]
 
 ADMITTED = "seqel.admitted"  # in the scope: the request has a place that must be given back
 ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+GATHER = 0.01  # seconds
 REPORT = 1.0  # seconds between two reports of refusals, at least
 MESSAGE = "more requests are open than can be answered in time"
 MARK = "0" * 16  # stands for the id of the request in the prepared answer
@@ -36,18 +38,20 @@ def request_id(given: bytes) -> str:
 class Admission:
     """Admits POST requests while fewer than `limit()` are open.
 
-    retry_after: returns the seconds after which a refused client should ask again.
+    retry_after: returns the seconds after which a refused client should ask again. rest: waits so many seconds, or until no
+    batch is computed.
     """
 
     def __init__(
         self,
         limit: Callable[[], float],
         retry_after: Callable[[], float],
+        rest: Callable[[float], object],
         metrics: ServiceMetrics,
         log: JsonLog,
     ) -> None:
-        self.limit, self.retry_after, self.metrics, self.log = limit, retry_after, metrics, log
-        self.open = 0
+        self.limit, self.retry_after, self.rest, self.metrics, self.log = limit, retry_after, rest, metrics, log
+        self.open, self._gathering = 0, False
         self._unreported: dict[str, int] = {}  # refusals by reason
         self._early, self._reported = 0, 0.0  # refused before the gate; when the last report was
         self._answer: tuple[bytes, bytes, bytes] | None = None  # its head; its body before and after the request's id
@@ -64,6 +68,20 @@ class Admission:
     def leave(self) -> None:
         """Give a place back."""
         self.open -= 1
+
+    def gather(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let refusals gather: after those that are at hand, handle no request for `GATHER` seconds or until a batch is done.
+
+        Each time that the event loop interrupts a batch, both threads lose the processor's caches, which costs more than a
+        refusal. So under overload, it does so rarely, and refuses many requests each time.
+        """
+        if not self._gathering:
+            self._gathering = True
+            loop.call_soon(self._rest)
+
+    def _rest(self) -> None:
+        self._gathering = False
+        self.rest(GATHER)
 
     def error(self) -> Overloaded:
         """Return why a request is refused, as an error."""

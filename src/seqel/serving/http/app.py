@@ -50,7 +50,7 @@ def make_app(
     the service is ready, to load the first agent.
     """
     keys, log = keys or Keys(), log or JsonLog(level="warning")
-    admission = Admission(service.limit, service.wait, service.metrics, log)
+    admission = Admission(service.limit, service.wait, service.idle.wait, service.metrics, log)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

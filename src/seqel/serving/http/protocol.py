@@ -62,6 +62,7 @@ class AdmittingProtocol(HttpToolsProtocol):
         given = next((value for name, value in self.headers if name == b"x-request-id"), b"")
         self.transport.write(self.admission.refuse(given, keep))
         self.server_state.total_requests += 1
+        self.admission.gather(self.loop)
         if keep:
             self._close_later()
         else:
