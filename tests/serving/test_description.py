@@ -24,7 +24,7 @@ SETTINGS = settings(
 )  # fmt: skip
 CHECKED = [
     "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance",
-    "response_headers_conformance", "unsupported_method",
+    "response_headers_conformance", "unsupported_method", "allow_header_conformance",
 ]  # fmt: skip
 THERE = {"session": "open", "model": "maze", "version": "a"}  # what paths may name
 

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import compile_path
 
 from seqel.errors import SeqelError
 from seqel.serving.errors import RequestError
@@ -88,7 +89,8 @@ def make_app(
     async def not_found(request: Request, error: HTTPException) -> Response:
         failed = RequestError(f"{request.scope['method']} {request.scope['path'][:200]}: {error.detail}")
         failed.status = error.status_code
-        return _refusal(request, failed, error.headers)
+        allowed = _methods(app, request.scope["path"]) if error.status_code == 405 else ""
+        return _refusal(request, failed, {"allow": allowed} if allowed else error.headers)
 
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> Response:
@@ -104,6 +106,14 @@ def _refusal(request: Request, error: Exception, headers: Mapping[str, str] | No
     request.scope[FAILED] = error
     more = dict(headers or {}) | ({} if retry is None else {"retry-after": str(max(1, round(retry)))})
     return Response(body, status, media_type="application/json", headers=more)
+
+
+def _methods(app: FastAPI, path: str) -> str:
+    """Return the methods of a path for the header Allow. The router names those of the first route that fits alone."""
+    routes = app.openapi()["paths"].items()
+    return ", ".join(
+        sorted({method.upper() for one, of in routes if compile_path(one)[0].match(path) for method in of})
+    )
 
 
 def _describe(app: FastAPI) -> None:
