@@ -30,7 +30,7 @@ from serving_load import Connection, Load
 
 EVERY = 5.0  # seconds between two readings of the memory
 SETTLED = 120.0  # seconds after which it should be flat
-SERVE = ["sessions", "500", "time-to-live", "30"]  # few, so that sessions also expire and are evicted
+SERVE = ["sessions", "2000", "time-to-live", "60"]  # short, so that the sessions that are left expire
 
 
 class Soak:
@@ -54,7 +54,8 @@ class Soak:
         rate, tasks = given.share * capacity, set()
         began, number = time.perf_counter(), 0
         watch = asyncio.create_task(self._watch(began))
-        while (due := number / rate) < 60 * given.minutes:
+        while time.perf_counter() - began < 60 * given.minutes:
+            due = number / rate
             ahead = began + due - time.perf_counter()
             if ahead > 0:
                 await asyncio.sleep(ahead)

@@ -223,7 +223,10 @@ class Service(Versions):
 
     def limit(self) -> int:
         """Return how many requests may be open: the steps that may wait for an agent, and one batch that is computed."""
-        return max((one.batcher.limit + one.batcher.most for one in self.agents.values()), default=self.config.queue)
+        found = 0
+        for one in self.agents.values():  # asked for each request, so without a generator
+            found = max(found, one.batcher.limit + one.batcher.most)
+        return found or self.config.queue
 
     def wait(self) -> float:
         """Return the seconds that as many steps take as may wait."""

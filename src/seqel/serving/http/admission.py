@@ -9,6 +9,7 @@ computed would be admitted as a whole, parsed, and then refused.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import secrets
 import time
@@ -52,6 +53,7 @@ class Admission:
     ) -> None:
         self.limit, self.retry_after, self.rest, self.metrics, self.log = limit, retry_after, rest, metrics, log
         self.open, self._gathering = 0, False
+        self._ids = itertools.count(secrets.randbits(60))  # of refusals: cheaper than random ones, and never secret
         self._unreported: dict[str, int] = {}  # refusals by reason
         self._early, self._reported = 0, 0.0  # refused before the gate; when the last report was
         self._answer: tuple[bytes, bytes, bytes] | None = None  # its head; its body before and after the request's id
@@ -96,7 +98,7 @@ class Admission:
             self._answer = self._prepare()
         self._early += 1
         self.count("Overloaded", MESSAGE)
-        one = request if ID.fullmatch(request) else secrets.token_hex(8).encode()
+        one = request if request and ID.fullmatch(request) else b"%016x" % next(self._ids)
         start, middle, end = self._answer
         body = b"".join((middle, one, end))
         close = b"" if keep_alive else b"connection: close\r\n"

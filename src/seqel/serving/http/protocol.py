@@ -25,6 +25,7 @@ class AdmittingProtocol(HttpToolsProtocol):
         assert isinstance(gate, Gate)
         self.admission, self.most = gate.admission, gate.config.body
         self._refused = self._waits = False  # the request that is being read is refused; the end of its body is awaited
+        self._id = b""  # that its client gave
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -37,15 +38,15 @@ class AdmittingProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         before: RequestResponseCycle | None = self.cycle
-        idle = before is None or before.response_complete
-        if not idle or self.parser.get_method() != b"POST":  # a pipelined request is admitted by the gate
-            super().on_headers_complete()
-        elif self.admission.full and self._is_short():
+        full = self.admission.full
+        if self.parser.get_method() != b"POST" or not (before is None or before.response_complete):
+            super().on_headers_complete()  # a pipelined request is admitted by the gate
+        elif full and self._is_short():
             self._refused = self._waits = True  # answered when its body has been read
-        elif self.admission.full:
-            super().on_headers_complete()  # refused by the gate
         else:
             super().on_headers_complete()
+            if full:
+                return  # it is refused by the gate
             self.scope[ADMITTED] = True  # type: ignore[literal-required]
             self.admission.enter()
 
@@ -59,8 +60,7 @@ class AdmittingProtocol(HttpToolsProtocol):
             return
         self._waits = False
         keep = self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive()
-        given = next((value for name, value in self.headers if name == b"x-request-id"), b"")
-        self.transport.write(self.admission.refuse(given, keep))
+        self.transport.write(self.admission.refuse(self._id, keep))
         self.server_state.total_requests += 1
         self.admission.gather(self.loop)
         if keep:
@@ -70,8 +70,11 @@ class AdmittingProtocol(HttpToolsProtocol):
 
     def _is_short(self) -> bool:
         """Return whether the body is known to be short and is sent without being asked for."""
+        self._id = b""
         for name, value in self.headers:
-            if name == b"transfer-encoding" or (name == b"content-length" and int(value) > self.most):
+            if name == b"x-request-id":
+                self._id = value
+            elif name == b"transfer-encoding" or (name == b"content-length" and int(value) > self.most):
                 return False
         return not self.expect_100_continue
 
