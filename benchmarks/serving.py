@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "serving"
 PEERS = HERE / "peers" / "serving"
 PORT = 8_190
+CORES = (0, 1)  # of the server, of the load generator
 SERVERS = ["seqel", "litserve", "bentoml", "ray"]
 
 
@@ -51,14 +53,20 @@ def make_agent(folder: Path, layers: int, width: int, context: int) -> Path:
     return export(agent, folder / "agent.onnx")
 
 
-def command_of(server: str, model: Path, batch: int) -> tuple[list[str], str, dict[str, str]]:
-    """Return how a server is started, the kind of its interface, and its environment."""
+def command_of(
+    server: str, model: Path, batch: int, source: Path = HERE.parent / "src", more: Sequence[str] = ()
+) -> tuple[list[str], str, dict[str, str]]:
+    """Return how a server is started, the kind of its interface, and its environment.
+
+    source: where the library is. more: names and values of further arguments of `seqel serve`.
+    """
     python, own = str(PEERS / ".venv" / "bin" / "python"), dict(os.environ)
     own |= {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "BENTOML_DO_NOT_TRACK": "True", "MOST": str(batch)}
     own |= {"MODEL": str(model), "BENTOML_HOME": str(model.parent / "bentoml"), "PYTHONPATH": str(PEERS)}
     if server == "seqel":
-        own["PYTHONPATH"] = str(HERE.parent / "src")
-        return [sys.executable, "-m", "seqel", "serve", str(model), "--port", str(PORT)], "seqel", own
+        own["PYTHONPATH"] = str(source)
+        further = [f"--{one}" if not place % 2 else one for place, one in enumerate(more)]
+        return [sys.executable, "-m", "seqel", "serve", str(model), "--port", str(PORT), *further], "seqel", own
     if server == "bentoml":
         found = [
             str(PEERS / ".venv" / "bin" / "bentoml"),
@@ -75,14 +83,16 @@ def command_of(server: str, model: Path, batch: int) -> tuple[list[str], str, di
 
 
 class Server:
-    """A server on core 0."""
+    """A server on a core of its own."""
 
-    def __init__(self, server: str, model: Path, batch: int) -> None:
-        command, self.kind, environment = command_of(server, model, batch)
+    def __init__(
+        self, server: str, model: Path, batch: int, source: Path = HERE.parent / "src", more: Sequence[str] = ()
+    ) -> None:
+        command, self.kind, environment = command_of(server, model, batch, source, more)
         self.log = model.parent / f"{server}.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                ["taskset", "-c", "0", *command],
+                ["taskset", "-c", str(CORES[0]), *command],
                 stdout=log,
                 stderr=log,
                 env=environment,
@@ -105,6 +115,12 @@ class Server:
         self.stop()
         raise TimeoutError(f"{server} is not ready: {self.log.read_text(errors='replace')[-2000:]}")
 
+    @property
+    def cpu_seconds(self) -> float:
+        """The processor time of its process so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         os.killpg(self.process.pid, signal.SIGTERM)
         try:
@@ -114,11 +130,11 @@ class Server:
             self.process.wait()
 
 
-def load(kind: str, sessions: int, seconds: float) -> dict[str, Any]:
-    """Run the load generator on core 1."""
+def load(kind: str, sessions: int, seconds: float, rate: float = 0.0) -> dict[str, Any]:
+    """Run the load generator on core 1: a closed loop, or requests at a given rate."""
     found = subprocess.run(
-        ["taskset", "-c", "1", sys.executable, str(HERE / "serving_load.py"), f"http://127.0.0.1:{PORT}", "--kind", kind,
-         "--sessions", str(sessions), "--seconds", str(seconds)],
+        ["taskset", "-c", str(CORES[1]), sys.executable, str(HERE / "serving_load.py"), f"http://127.0.0.1:{PORT}",
+         "--kind", kind, "--sessions", str(sessions), "--seconds", str(seconds), "--rate", str(rate)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     return dict(json.loads(found.stdout))
@@ -130,7 +146,7 @@ def bare(model: Path, rows: int, seconds: float) -> dict[str, Any]:
     from model import Model  # type: ignore[import-not-found]
 
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {0})
+    os.sched_setaffinity(0, {CORES[0]})
     made, seen = Model(str(model)), np.zeros((rows, 4)).tolist()
     for _ in range(20):
         made.decide(seen)

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+import uvloop
 
 PATHS = {"seqel": "/v1/sessions/{session}/act", "plain": "/predict"}
 
@@ -31,11 +32,11 @@ class Connection:
         self.reader: asyncio.StreamReader | None = None
         self.writer: asyncio.StreamWriter | None = None
 
-    async def post(self, path: str, body: bytes, header: str = "") -> tuple[int, bytes]:
+    async def post(self, path: str, body: bytes, header: str = "", method: str = "POST") -> tuple[int, bytes]:
         """Send a request and return status and body; a connection that was closed is opened again. header: one more line."""
         more = f"{header}\r\n" if header else ""
         head = (
-            f"POST {path} HTTP/1.1\r\nhost: {self.host}\r\n{more}content-type: application/json\r\n"
+            f"{method} {path} HTTP/1.1\r\nhost: {self.host}\r\n{more}content-type: application/json\r\n"
             f"content-length: {len(body)}\r\n\r\n"
         )
         for attempt in range(2):
@@ -85,6 +86,8 @@ class Load:
         self.bodies = [json.dumps({"observation": row.tolist(), "reward": 1.0}).encode() for row in seen]
         self.latencies: list[float] = []
         self.refused: list[float] = []
+        self.late: list[float] = []  # seconds by which requests began after their time
+        self.until, self.within = float("inf"), 0  # when requests end; answers until then
         self.statuses: Counter[str] = Counter()
 
     def connection(self) -> Connection:
@@ -105,13 +108,18 @@ class Load:
             return
         taken = time.perf_counter() - began
         self.statuses[str(status)] += 1
+        self.within += int(status == 200 and began + taken <= self.until)
         (self.latencies if status == 200 else self.refused).append(taken)
 
-    async def closed(self, sessions: int, seconds: float) -> float:
-        """Run sessions in a closed loop. -> the seconds that passed."""
-        connections = [self.connection() for _ in range(sessions)]
-        for number, one in enumerate(connections):
-            await self.open_session(one, number)
+    async def closed(self, sessions: int, seconds: float, free: list[Connection] | None = None) -> float:
+        """Run sessions in a closed loop. -> the seconds that passed.
+
+        free: connections that are used and left open, at least one per session; the sessions are then open already.
+        """
+        connections = free or [self.connection() for _ in range(sessions)]
+        if free is None:
+            for number, one in enumerate(connections):
+                await self.open_session(one, number)
         until = time.perf_counter() + seconds
 
         async def run(session: int) -> None:
@@ -122,20 +130,26 @@ class Load:
 
         began = time.perf_counter()
         await asyncio.gather(*map(run, range(sessions)))
-        for one in connections:
-            one.close()
+        if free is None:
+            for one in connections:
+                one.close()
         return time.perf_counter() - began
 
     async def at_rate(
-        self, sessions: int, rate: float, seconds: float, connections: int, opened: bool = False
-    ) -> float:
-        """Send requests at fixed times, each for the next session. -> the seconds that passed."""
-        free = [self.connection() for _ in range(connections)]
-        if not opened:
+        self, sessions: int, rate: float, seconds: float, connections: int = 32, opened: bool = False,
+        free: list[Connection] | None = None,
+    ) -> float:  # fmt: skip
+        """Send requests at fixed times, each for the next session. -> the seconds that passed.
+
+        free: connections that are used and left open; the sessions are then open already.
+        """
+        keep, free = free is not None, free or [self.connection() for _ in range(connections)]
+        if not (opened or keep):
             for session in range(sessions):
                 await self.open_session(free[session % connections], session)
         counts, tasks = [0] * sessions, set()
         began, session = time.perf_counter(), 0
+        self.until = began + seconds
         order = np.random.default_rng(1).permutation(sessions)
         for number in range(int(rate * seconds)):
             due = began + number / rate
@@ -146,6 +160,7 @@ class Load:
                 await asyncio.sleep(0)
             if not free:
                 free.append(self.connection())
+            self.late.append(max(0.0, time.perf_counter() - due))
             connection, session = free.pop(), int(order[number % sessions])
             counts[session] += 1
             task = asyncio.create_task(self._lent(free, connection, session, counts[session], due))
@@ -153,8 +168,9 @@ class Load:
             task.add_done_callback(tasks.discard)
         await asyncio.gather(*tasks)
         passed = time.perf_counter() - began
-        for one in free:
-            one.close()
+        if not keep:
+            for one in free:
+                one.close()
         return passed
 
     async def _lent(
@@ -167,8 +183,12 @@ class Load:
         """Return rates and latencies in milliseconds."""
         found: dict[str, Any] = {
             "seconds": round(passed, 2), "answered": len(self.latencies),
-            "per_second": round(len(self.latencies) / passed, 1), "statuses": dict(self.statuses),
+            "answered_within": self.within, "per_second": round(len(self.latencies) / passed, 1),
+            "statuses": dict(self.statuses),
         }  # fmt: skip
+        found["generator"] = {"busy": round(time.process_time() / passed, 2)}
+        if self.late:
+            found["generator"]["late_ms_p99"] = round(1e3 * float(np.percentile(self.late, 99)), 3)
         for name, some in (("ms", self.latencies), ("refused_ms", self.refused)):
             if some:
                 cuts = np.percentile(1e3 * np.array(some), [50, 90, 99, 100]).round(3).tolist()
@@ -189,10 +209,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=4, help="numbers of an observation")
     given = parser.parse_args()
     load = Load(given.url, given.kind, given.size)
-    if given.rate:
-        passed = asyncio.run(load.at_rate(given.sessions, given.rate, given.seconds, given.connections))
-    else:
-        passed = asyncio.run(load.closed(given.sessions, given.seconds))
+    work = (
+        load.at_rate(given.sessions, given.rate, given.seconds, given.connections)
+        if given.rate
+        else load.closed(given.sessions, given.seconds)
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        passed = runner.run(work)
     print(json.dumps(load.summary(passed)))
 
 

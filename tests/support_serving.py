@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +21,10 @@ from seqel.serving.backends.base import Backend
 from seqel.serving.batching import Batcher
 from seqel.serving.computing import Step
 from seqel.serving.config import ServiceConfig
+from seqel.serving.http.gate import Application
 from seqel.serving.observing import Observing
 from seqel.serving.records import StepFormat
+from seqel.serving.running import make_server
 from seqel.serving.served import Served
 from seqel.serving.service import Service
 from seqel.serving.sessions.base import SessionStore
@@ -41,6 +44,22 @@ def redis_program() -> str | None:
         except ImportError:
             return None
     return found
+
+
+@contextmanager
+def running_server(application: Application) -> Iterator[int]:
+    """Serve an application in a thread of this process, and yield its port."""
+    server = make_server(application, "127.0.0.1", port := free_port())
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    until = time.monotonic() + 20
+    while not server.started and time.monotonic() < until:
+        time.sleep(0.02)
+    try:
+        yield port
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def free_port() -> int:
@@ -93,7 +112,13 @@ def served(service: Service, backend: Backend, version: str = "a", agent: Agent 
     """Return a version for a service, without adding it."""
     observer = Observing(service.metrics, StepFormat(backend.observation_spec, backend.action_spec))
     batcher = Batcher(
-        version, backend, service.store, observer, adopt=lambda other: service.adopts(version, other), **more
+        version,
+        backend,
+        service.store,
+        observer,
+        adopt=lambda other: service.adopts(version, other),
+        idle=service.idle,
+        **more,
     )
     return Served(version, backend, batcher, agent)
 

@@ -1,4 +1,4 @@
-"""One agent and its export, which the tests of this folder share: an export takes seconds."""
+"""An agent of each trunk that can be exported, and its export, for all tests of this folder: an export takes seconds."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Pair(NamedTuple):
         return ExportedAgent(self.file)
 
 
-@pytest.fixture(scope="session")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    agent = Agent(network(), {"env": "Somewhere-v0", "masked": True})
+@pytest.fixture(scope="session", params=["transformer", "gru"])
+def pair(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Pair:
+    agent = Agent(network(trunk=request.param), {"env": "Somewhere-v0", "masked": True})
     before = {name: value.clone() for name, value in agent.network.state_dict().items()}
     return Pair(agent, before, export(agent, tmp_path_factory.mktemp("export") / "agent.onnx"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,11 +16,13 @@ import torch
 
 from seqel.agents.agent import Agent
 from seqel.deployment.export import export
+from seqel.deployment.parity import compare_export, random_episodes
 from seqel.deployment.runtime import ExportedAgent
 from seqel.errors import CheckpointError, ConfigError, SpaceError
 from seqel.integrity import sealed_model
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
+from seqel.networks.trunks.gru import GRUTrunk
 from seqel.spaces import ActionSpec, ObservationSpec
 from support import SPACE, network
 
@@ -133,13 +136,23 @@ def test_arguments_that_do_not_fit_are_refused(pair: Any) -> None:
         exported.act(seen, state, previous_action=[0, 3])
     with pytest.raises(SpaceError):
         exported.act(np.zeros((3, 3), np.float32), state)
-    assert (state.position == 0).all() and not state.keys.any(), "nothing was remembered"
+    assert (state.position == 0).all(), "nothing was remembered"
+    assert not any(array.any() for array in state.arrays.values())
 
 
-def test_a_gru_is_not_exported(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="expected trunk = 'transformer'"):
+def test_a_trunk_without_a_pure_step_is_not_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GRUTrunk, "exportable", False)
+    with pytest.raises(ConfigError, match="expected trunk = 'transformer', got an agent with 'gru'"):
         export(Agent(network(trunk="gru")), tmp_path / "agent.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_gru_of_several_layers_and_all_kinds_of_heads_is_exported(tmp_path: Path) -> None:
+    agent = Agent(network(trunk="gru", layers=3, value="hl-gauss", policy_head="constraint"))
+    exported = ExportedAgent(export(agent, tmp_path / "agent.onnx"))
+    found = compare_export(agent, exported, random_episodes(agent, 2))
+    assert found.equal and found.agreement == 1.0
+    assert exported.layout.keep == 0 and exported.layout.bytes_per_row == 4 * 3 * 16
 
 
 def test_a_file_that_is_not_an_exported_agent_is_refused(pair: Any, tmp_path: Path) -> None:
@@ -161,11 +174,15 @@ def test_a_file_that_is_not_an_exported_agent_is_refused(pair: Any, tmp_path: Pa
         path.write_bytes(content)
         with pytest.raises(CheckpointError, match="damaged, was changed by another program, or is no exported agent"):
             ExportedAgent(path)
+    described = json.loads(model.metadata_props[-2].value)
+    kind = "ring" if "ring" in described else "hidden"
     del model.metadata_props[:]
     for metadata, message in (
         ({}, "metadata 'seqel' is damaged"),
         ({"seqel": '{"format": 99}'}, "expected format 2, got 99"),
         ({"seqel": '{"format": 2, "observation": 3}'}, "metadata 'seqel' is damaged"),
+        ({"seqel": json.dumps(described | {kind: {"layers": "x"}})}, "metadata 'seqel' is damaged"),
+        ({"seqel": json.dumps(described | {kind: None})}, "metadata 'seqel' is damaged"),
     ):
         onnx.helper.set_model_props(model, metadata)
         path.write_bytes(sealed_model(model.SerializeToString()))

@@ -48,7 +48,8 @@ def test_errors_warnings_and_resets_are_those_of_the_agent(pair: Any) -> None:
         exported.act(seen[0])
     with pytest.raises(SpaceError, match="reward"):
         exported.act(seen, state, reward=np.zeros((2, 1)))
-    state.values[:, 1] = np.nan  # like a damaged memory, or one from before rewards were checked
+    for array in state.arrays.values():
+        array[:] = np.nan  # like a damaged memory, or one from before rewards were checked
     fresh = exported.act(seen, mask=np.ones((2, 3), bool))[0].q
     again, _ = exported.act(seen, state, first=[True, True], reward=[np.nan, np.nan], mask=np.ones((2, 3), bool))
     np.testing.assert_array_equal(again.q, fresh)

@@ -40,7 +40,7 @@ def test_an_export_equals_its_agent_and_that_of_another_does_not(pair: Any) -> N
     episodes = random_episodes(pair.agent, 2)
     found = compare_export(pair.agent, pair.exported, episodes)
     assert found.equal and found.agreement == 1.0 and found.steps == 30
-    other = Agent(network(std=0.31))
+    other = Agent(network(std=0.31, trunk=pair.agent.network.config.trunk))
     found = compare_export(other, pair.exported, episodes)
     assert not found.equal and found.difference > 1e-3
 

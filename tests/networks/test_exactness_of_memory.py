@@ -143,13 +143,16 @@ def test_rule_9_the_step_is_pure() -> None:
     state["position"][:] = torch.tensor([3, 12])
     before = {name: tensor.clone() for name, tensor in state.items()}
     x = torch.randn(2, 16)
-    one = net.trunk.step_pure(x, state["keys"], state["values"], state["position"])
-    other = net.trunk.step_pure(x, state["keys"], state["values"], state["position"])
-    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    one, new = net.trunk.step_pure(x, state)
+    other, again = net.trunk.step_pure(x, state)
+    assert torch.equal(one, other) and set(new) == {"keys", "values"}
+    assert all(torch.equal(new[name], again[name]) for name in new)
     assert all(torch.equal(before[name], state[name]) for name in before)
 
 
-@pytest.mark.parametrize("settings", [{}, {"gate": "gru"}, {"qk_norm": True}, {"clock": False}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"gate": "gru"}, {"qk_norm": True}, {"clock": False}, {"trunk": "gru", "layers": 3}]
+)
 def test_rule_9_the_pure_step_and_what_is_remembered_of_it_equal_the_step(settings: dict[str, Any]) -> None:
     net = network(**settings)
     windows = batch(rows=3, steps=3 * net.config.context)
@@ -166,8 +169,8 @@ def test_rule_9_the_pure_step_and_what_is_remembered_of_it_equal_the_step(settin
                 forget,
             )
             out, state = net.step(*given, state)
-            other, keys, values = net.step_pure(*given, pure["keys"], pure["values"], pure["position"])
-            net.trunk.remember(pure, keys, values)
+            other, new = net.step_pure(*given, pure)
+            net.trunk.remember(pure, new)
             same_q(other.q, out.q)
             for name, tensor in pure.items():
                 torch.testing.assert_close(tensor, state[name], atol=1e-5, rtol=1e-5)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from seqel.agents.agent import Agent
+from seqel.deployment.export import export
 from seqel.monitoring.metrics import ServiceMetrics
 from seqel.serving.backends.base import Backend
 from seqel.serving.backends.onnx_agent import OnnxBackend
@@ -34,14 +36,23 @@ def gru() -> Agent:
     return Agent(network(trunk="gru"))
 
 
-@pytest.fixture(params=["torch", "onnx", "onnx without torch", "gru"])
-def make(request: pytest.FixtureRequest, pair: Any, gru: Agent) -> tuple[Agent, Callable[[int], Backend]]:
+@pytest.fixture(scope="module")
+def gru_file(gru: Agent, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(gru, tmp_path_factory.mktemp("export") / "gru.onnx")
+
+
+@pytest.fixture(params=["torch", "onnx", "onnx without torch", "gru", "gru, onnx", "gru, onnx without torch"])
+def make(
+    request: pytest.FixtureRequest, pair: Any, gru: Agent, gru_file: Path
+) -> tuple[Agent, Callable[[int], Backend]]:
     """An agent, and a function that makes a backend of it with so many slots."""
     kinds: dict[str, tuple[Agent, Callable[[int], Backend]]] = {
         "torch": (pair.agent, lambda slots: TorchBackend(pair.agent, slots)),
         "onnx": (pair.agent, lambda slots: OnnxBackend(pair.file, slots, pair.agent)),
         "onnx without torch": (pair.agent, lambda slots: OnnxBackend(pair.file, slots)),
         "gru": (gru, lambda slots: TorchBackend(gru, slots)),
+        "gru, onnx": (gru, lambda slots: OnnxBackend(gru_file, slots, gru)),
+        "gru, onnx without torch": (gru, lambda slots: OnnxBackend(gru_file, slots)),
     }
     return kinds[request.param]
 
@@ -278,6 +289,14 @@ class Slow(TorchBackend):
 
         time.sleep(0.05)
         return super().step(slots, inputs)
+
+
+def test_as_many_steps_may_wait_as_are_taken_in_time(pair: Any) -> None:
+    batcher = batcher_of(TorchBackend(pair.agent, 8), MemoryStore(10, 60.0), most=4, queue=100, wait=2.0)
+    for pause, limit in ((0.0, 100), (0.08, 100), (0.16, 50), (1.0, 8), (50.0, 4)):
+        batcher.pause = pause  # 100 steps are 25 batches
+        assert batcher.limit == limit
+        assert batcher.full_wait == pytest.approx(pause * limit / 4)
 
 
 def test_a_full_queue_refuses_at_once(pair: Any) -> None:

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 from starlette.testclient import TestClient
 
 from seqel.serving.backends.torch_agent import TorchBackend
 from seqel.serving.http.app import make_app
-from support_serving import free_port, make_service
+from support_serving import make_service, running_server
 
 OBSERVATION = [0.1, 0.2, 0.3]
 
@@ -141,15 +140,8 @@ def test_strange_headers_are_no_fault(client: TestClient) -> None:
 @pytest.fixture
 def running(pair: Any) -> Iterator[int]:
     service = make_service(TorchBackend(pair.agent, 8), body=10_000_000, body_time=0.5)
-    server = uvicorn.Server(uvicorn.Config(make_app(service), port=(port := free_port()), log_config=None))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    until = time.monotonic() + 20
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.02)
-    yield port
-    server.should_exit = True
-    thread.join()
+    with running_server(make_app(service)) as port:
+        yield port
 
 
 def send(port: int, data: bytes, pause: float = 0.0) -> bytes:

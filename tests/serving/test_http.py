@@ -351,6 +351,16 @@ def test_a_network_of_another_kind_is_served(pair: Any) -> None:
             assert client.post("/v1/sessions/one/act", json={"observation": SEEN}).json()["step"] == step
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/v1/sessions/one", "DELETE, GET"), ("/v1/agents", "GET, POST"), ("/v1/act", "POST"), ("/v2/models/a", "GET")],
+)
+def test_a_wrong_method_is_answered_with_all_methods_of_the_path(client: TestClient, path: str, methods: str) -> None:
+    for method in ("OPTIONS", "PATCH"):
+        found = client.request(method, path)
+        assert found.status_code == 405 and found.headers["allow"] == methods
+
+
 def test_refusals_are_reported_together(pair: Any) -> None:
     stream = io.BytesIO()
     service = make_service(TorchBackend(pair.agent, 8), rate=1.0)

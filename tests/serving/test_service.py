@@ -450,6 +450,8 @@ def test_influence_names_the_steps_that_mattered(pair: Any) -> None:
 
     async def body() -> None:
         await service.create("one")
+        with pytest.raises(InvalidRequest, match="a session that has taken a step"):
+            await service.influence("one")
         await act(service, "one", seen[0, 0], rewards[0, 0])
         assert (await service.influence("one"))["influence"] == []
         for step in range(1, 5):

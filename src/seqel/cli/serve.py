@@ -74,6 +74,9 @@ class Arguments:
     ] = 1.0
     batch: Annotated[int, arg(metavar="N", help="steps that are computed together, at most")] = 32
     queue: Annotated[int, arg(metavar="N", help="steps that may wait; more are refused with status 503")] = 512
+    wait: Annotated[
+        float, arg(metavar="SECONDS", help="that they may wait, by what batches took lately; more are refused")
+    ] = 0.25
     timeout: Annotated[float, arg(metavar="SECONDS", help="for a request")] = 10.0
     body: Annotated[int, arg(metavar="BYTES", help="of a request, at most")] = 1 << 20
     rate: Annotated[float, arg(metavar="N", help="requests per second and client; 0: any number")] = 0.0
@@ -106,8 +109,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError(f"expected the folder of a run or an agent, or a file .onnx; {arguments.run} does not exist")
     config = ServiceConfig(
         sessions=arguments.sessions, time_to_live=arguments.time_to_live, memory=int(arguments.memory * (1 << 30)),
-        batch=arguments.batch, queue=arguments.queue, timeout=arguments.timeout, body=arguments.body, rate=arguments.rate,
-        on_swap=arguments.on_swap,
+        batch=arguments.batch, queue=arguments.queue, wait=arguments.wait, timeout=arguments.timeout, body=arguments.body,
+        rate=arguments.rate, on_swap=arguments.on_swap,
     )  # fmt: skip
     address = f"http://{arguments.host}:{arguments.port}"
     output.note(f"loading {arguments.run} ...")

@@ -1,12 +1,16 @@
 """Export of an agent to one ONNX file: the acting step as a pure function; metadata describe how to call it.
 
-The model reads the ring of keys and values and returns only the new ones; `deployment/runtime.py` keeps the ring. So no
-memory is copied through the model, and any program that can run ONNX models can do the same.
+The memory is an input and what is new of it an output; `deployment/layouts.py` keeps it. Of a Transformer's ring of keys
+and values, only the new ones are returned, so the memory is not copied through the model. Any program that can run ONNX
+models can do the same.
 
     inputs   one per leaf of the observation (R, *shape), previous_action (R, M) int64, previous_reward (R,),
-             first (R,) bool, keys and values (layers, R, H, context, d), position (R,) int64: number of steps so far,
-             mask (R, A) bool, or (R, M, A) if M > 1: allowed actions
-    outputs  q (R, M, A), new_keys and new_values (R, layers, H, d), to be stored in slot position % context
+             first (R,) bool, the memory, mask (R, A) bool, or (R, M, A) if M > 1: allowed actions
+    outputs  q (R, M, A), and what is new of the memory
+
+The memory of a Transformer is keys and values (layers, R, H, context, d) and position (R,) int64, the number of steps so
+far; its outputs are new_keys and new_values (R, layers, H, d), to be stored in slot position % context. That of a GRU is
+hidden (R, layers, D), which new_hidden replaces. It begins as zeros.
 
 The last metadata entry is the CRC-32 of the file up to it, which the runtime verifies.
 """
@@ -28,6 +32,7 @@ from torch import Tensor, nn
 
 from seqel.agents.agent import Agent
 from seqel.agents.artifact import weights_checksum
+from seqel.deployment.layouts import read_layout
 from seqel.deployment.runtime import FORMAT, METADATA, PREFIX
 from seqel.errors import ConfigError
 from seqel.extras import require
@@ -55,6 +60,7 @@ class Step(nn.Module):
         if any(isinstance(part, Adapted) for part in network.modules()):
             raise ConfigError("export: expected text.tuning = 'frozen', got an agent that trains a pretrained model")
         self.network = network
+        self.new = read_layout(network.trunk.memory).names  # of what it returns of the memory
 
     def forward(
         self,
@@ -62,22 +68,19 @@ class Step(nn.Module):
         previous_action: Tensor,
         previous_reward: Tensor,
         first: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        position: Tensor,
+        state: dict[str, Tensor],
         mask: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        given = (observation, previous_action, previous_reward, first)
-        out, new_keys, new_values = self.network.step_pure(*given, keys, values, position)
+    ) -> tuple[Tensor, ...]:
+        out, new = self.network.step_pure(observation, previous_action, previous_reward, first, state)
         allowed = mask if mask.ndim == 3 else mask[:, None]  # (R, M, A)
-        return self.network.scores(out, allowed), new_keys, new_values
+        return self.network.scores(out, allowed), *(new[name] for name in self.new)
 
 
 def export(agent: Agent, path: str | Path) -> Path:
     """Write the agent to `path` (.onnx) for any number of rows, and return the path. Needs the extra `serve`.
 
     Raises:
-        ConfigError: the trunk is not a Transformer, or a pretrained model that encodes texts is trained (`text.tuning`).
+        ConfigError: the trunk is a pretrained model, or a pretrained model that encodes texts is trained (`text.tuning`).
         MissingExtraError: onnx or onnxscript is not installed.
         StorageError: the file could not be written; an existing file is untouched.
     """
@@ -90,8 +93,8 @@ def export(agent: Agent, path: str | Path) -> Path:
         with _quiet():
             program = torch.onnx.export(
                 step, _example(agent), dynamo=True, dynamic_shapes=_shapes(agent), verbose=False,
-                input_names=[PREFIX + leaf.path for leaf in agent.observation_spec.leaves] + list(INPUTS),
-                output_names=["q", "new_keys", "new_values"],
+                input_names=[PREFIX + leaf.path for leaf in agent.observation_spec.leaves] + _inputs(agent),
+                output_names=["q", *(f"new_{name}" for name in step.new)],
             )  # fmt: skip
     finally:
         network.to(device).train(training)
@@ -114,14 +117,16 @@ def describe(agent: Agent) -> dict[str, Any]:
         "observation": agent.observation_spec.to_json(),
         **({} if reader is None else {"text": reader.to_json()}),
         "action": dataclasses.asdict(agent.action_spec),
-        "ring": agent.network.trunk.ring,
+        **agent.network.trunk.memory,
         "versions": {"seqel": __version__, "torch": torch.__version__},
         "weights": weights_checksum(agent.network),
         "info": agent.info,
     }
 
 
-INPUTS = ("previous_action", "previous_reward", "first", "keys", "values", "position", "mask")
+def _inputs(agent: Agent) -> list[str]:
+    state = agent.network.trunk.initial_state(1)
+    return ["previous_action", "previous_reward", "first", *state, "mask"]
 
 
 def _example(agent: Agent) -> tuple[Any, ...]:
@@ -130,14 +135,15 @@ def _example(agent: Agent) -> tuple[Any, ...]:
     action = torch.zeros(ROWS, agent.action_spec.dims, dtype=torch.int64)
     flags = torch.zeros(ROWS), torch.zeros(ROWS, dtype=torch.bool)
     mask = torch.ones(ROWS, *agent.action_spec.unmasked.shape, dtype=torch.bool)
-    return (leaves, action, *flags, state["keys"], state["values"], state["position"], mask)
+    return (leaves, action, *flags, state, mask)
 
 
 def _shapes(agent: Agent) -> tuple[Any, ...]:
     rows = torch.export.Dim("rows", min=1)
     leaves = {path: {0: rows} for path in agent.observation_spec.storage}
-    one, ring = {0: rows}, {1: rows}
-    return (leaves, one, one, one, ring, ring, one, one)
+    one, axes = {0: rows}, agent.network.trunk.row_axes
+    state = {name: {axes[name]: rows} for name in agent.network.trunk.initial_state(1)}
+    return (leaves, one, one, one, state, one)
 
 
 @contextlib.contextmanager

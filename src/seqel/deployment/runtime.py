@@ -1,4 +1,4 @@
-"""Acts from an exported agent, with onnxruntime and the ring of keys and values. Does not import torch.
+"""Acts from an exported agent, with onnxruntime and a memory of its own. Does not import torch.
 
 `act` has the same contract as in `seqel.agents.agent.Agent`, for whole batches.
 """
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from seqel.action_masks import UNMASKED, mask_in
 from seqel.agents.arguments import read_candidates, read_mask, read_previous_action, read_row_values, read_rows
+from seqel.deployment.layouts import read_layout
 from seqel.errors import CheckpointError, ConfigError, SpaceError
 from seqel.extras import require
 from seqel.integrity import unsealed_model
@@ -36,8 +37,7 @@ PREFIX = "observation."  # prefix of the names of the leaves' inputs
 class Memory:
     """The memory of an exported agent, one row per environment. Consumed by `act`."""
 
-    keys: NDArray[np.float32]  # (layers, R, H, context, d)
-    values: NDArray[np.float32]
+    arrays: dict[str, NDArray[np.float32]]  # laid out as `ExportedAgent.layout` says
     position: NDArray[np.int64]  # (R,) number of steps so far
     last_action: NDArray[np.int64]  # (R, M)
 
@@ -89,9 +89,7 @@ class ExportedAgent:
             self.observation_spec = ObservationSpec.from_json(described["observation"])
             require_reader(self.observation_spec, described.get("text"), embed)
             self.action_spec = ActionSpec(**{name: tuple(value) for name, value in described["action"].items()})
-            ring = described["ring"]
-            self.context = int(ring["context"])
-            self.ring = (int(ring["layers"]), int(ring["heads"]), int(ring["dim"]))
+            self.layout = read_layout(described)
             self.info: dict[str, Any] = described["info"]
             self._warned = False  # whether a warning about missing masks was given
         except ReaderUnavailable as error:
@@ -101,9 +99,8 @@ class ExportedAgent:
 
     def initial_state(self, batch: int) -> Memory:
         """Return empty memory for `batch` rows."""
-        layers, heads, dim = self.ring
-        keys, values = (np.zeros((layers, batch, heads, self.context, dim), np.float32) for _ in range(2))
-        return Memory(keys, values, np.zeros(batch, np.int64), np.zeros((batch, self.action_spec.dims), np.int64))
+        last_action = np.zeros((batch, self.action_spec.dims), np.int64)
+        return Memory(self.layout.empty(batch), np.zeros(batch, np.int64), last_action)
 
     def act(
         self,
@@ -148,24 +145,20 @@ class ExportedAgent:
         earned = read_row_values("reward", 0.0 if reward is None else reward, np.float32, batch)
         if not (np.isfinite(earned) | begins).all():
             raise SpaceError(f"reward: expected finite numbers, got {earned.tolist()!s:.200}")
-        for ring in (state.keys, state.values):  # unused slots are masked by the position, but 0 * nan is nan
-            ring[:, here[begins]] = 0.0
+        self.layout.clear(state.arrays, here[begins])
         position = np.where(begins, 0, state.position[here])
-        q, keys, values = self.run(
+        q, new = self.run(
             {
                 "previous_action": last,
                 "previous_reward": earned,
                 "first": begins,
-                "keys": state.keys if index is None else state.keys[:, here],
-                "values": state.values if index is None else state.values[:, here],
                 "position": position,
                 "mask": allowed if spec.dims > 1 else allowed[:, 0],
             }
+            | (state.arrays if index is None else self.layout.select(state.arrays, here))
             | {PREFIX + path: np.ascontiguousarray(leaf) for path, leaf in flat.items()}
         )
-        slot = position % self.context
-        state.keys[:, here, :, slot] = keys
-        state.values[:, here, :, slot] = values
+        self.layout.write(state.arrays, here, position, new)
         state.position[here] = position + 1
         if among is not None and real is not None:
             q = np.where(real, np.take_along_axis(q, among[:, None], axis=-1), np.float32(-np.inf))
@@ -201,12 +194,10 @@ class ExportedAgent:
             None,
         )
 
-    def run(
-        self, given: Mapping[str, NDArray[Any]]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Run the model on its inputs (see `seqel.deployment.export`), without checks, for a caller that keeps the ring.
+    def run(self, given: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """Run the model on its inputs (see `seqel.deployment.export`), without checks, for a caller that keeps the memory.
 
-        -> scores (R, M, A), new keys and values (R, layers, H, d). Inputs that the model does not need are left out.
+        -> scores (R, M, A), and what `layout.write` writes. Inputs that the model does not need are left out.
         """
-        q, keys, values = self.session.run(None, {name: given[name] for name in self._names})
-        return q, keys, values
+        q, *new = self.session.run(None, {name: given[name] for name in self._names})
+        return q, new

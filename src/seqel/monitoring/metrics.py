@@ -101,9 +101,13 @@ class ServiceMetrics:
         """Set how many requests wait."""
         self._queue.set(length)
 
-    def refused(self, reason: str) -> None:
-        """Count a refused request."""
-        self._refused.labels(self._bounded("reason", reason)).inc()
+    def unread(self, method: str, status: int, count: int) -> None:
+        """Count requests that were answered before they were read: their route and duration are not known."""
+        self._requests.labels(self._bounded("route", "other"), self._bounded("method", method), str(status)).inc(count)
+
+    def refused(self, reason: str, count: int = 1) -> None:
+        """Count refused requests."""
+        self._refused.labels(self._bounded("reason", reason)).inc(count)
 
     # -- sessions --------------------------------------------------------------------------------------------------------
 

@@ -205,21 +205,18 @@ class QNetwork(nn.Module):
         previous_action: Tensor,
         previous_reward: Tensor,
         first: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        position: Tensor,
-    ) -> tuple[QOutput, Tensor, Tensor]:
+        state: State,
+    ) -> tuple[QOutput, State]:
         """Compute `step` as a function of its arguments and the weights alone, so that it can be compiled and exported.
 
-        keys, values and position: the state of an `exportable` trunk. -> the output, new keys and values (R, layers, H, d).
+        state: of an `exportable` trunk. -> the output, and what `trunk.remember` writes into the state.
         """
-        token = self.tokens(observation, previous_action, previous_reward, first)
-        h, new_keys, new_values = self.trunk.step_pure(token, keys, values, position)
-        return self.heads(h), new_keys, new_values
+        h, new = self.trunk.step_pure(self.tokens(observation, previous_action, previous_reward, first), state)
+        return self.heads(h), new
 
     def compile_step(self, rows: int) -> None:
         """Compile the step for exactly this number of rows, if the trunk can. Compilation happens at the next such step."""
-        if self.trunk.exportable:
+        if self.trunk.exportable and self.trunk.compiles:
             self._compiled[rows] = torch.compile(_step_all, dynamic=False)
 
     @torch.no_grad()
@@ -250,7 +247,6 @@ def _step_all(
     state: State,
 ) -> QOutput:
     """`step` of every row, to be compiled: one graph computes the output and writes the memory."""
-    ring = (state["keys"], state["values"], state["position"])
-    out, keys, values = network.step_pure(observation, previous_action, previous_reward, first, *ring)
-    network.trunk.remember(state, keys, values)
+    out, new = network.step_pure(observation, previous_action, previous_reward, first, state)
+    network.trunk.remember(state, new)
     return out

@@ -11,10 +11,15 @@ prefill; compute one step; add it to the store; and only then answer. So what a 
 from __future__ import annotations
 
 import asyncio
+import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
 
 from seqel.errors import StorageError
 from seqel.serving.backends.base import Backend
@@ -41,8 +46,10 @@ class Moved(Exception):
 class Batcher:
     """Computes the steps of one agent's sessions.
 
-    agent: the name of its version. most: rows per batch. queue: steps that may wait. adopt: whether it also takes the
-    sessions of another agent, which this one then decides; otherwise it refuses them with `Moved`.
+    agent: the name of its version. most: rows per batch. queue: steps that may wait. wait: seconds that they may wait, by
+    what batches took lately: if `queue` steps take longer, fewer may wait, but always one batch. adopt: whether it also takes
+    the sessions of another agent, which this one then decides; otherwise it refuses them with `Moved`. idle: an event that is
+    set when a batch is done and cleared when one begins.
     """
 
     def __init__(
@@ -54,12 +61,15 @@ class Batcher:
         *,
         most: int = 64,
         queue: int = 1024,
+        wait: float = math.inf,
         adopt: Callable[[str], bool] = lambda agent: True,
+        idle: threading.Event | None = None,
     ) -> None:
         self.agent, self.backend, self.store, self.observer, self.adopt = agent, backend, store, observer, adopt
         self.computer = Computer(backend, observer)
         self.format, self.slots = self.computer.format, self.computer.slots
-        self.most, self.queue = min(most, backend.slots), queue
+        self.most, self.queue, self.longest = min(most, backend.slots), queue, wait
+        self.idle = idle or threading.Event()
         self.pause = 0.0  # seconds that a batch took lately
         self._waiting: deque[Step] = deque()
         self._wake = asyncio.Event()
@@ -70,6 +80,18 @@ class Batcher:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def limit(self) -> int:
+        """How many steps may wait now."""
+        if self.pause * self.queue <= self.longest * self.most:
+            return self.queue
+        return max(min(self.queue, self.most), int(self.longest / self.pause * self.most))
+
+    @property
+    def full_wait(self) -> float:
+        """Seconds that `limit` steps take, by what batches took lately."""
+        return self.pause * self.limit / self.most
+
     async def decide(self, step: Step) -> bytes:
         """Return the answer to a step once it is computed and stored.
 
@@ -78,10 +100,8 @@ class Batcher:
         """
         if self._stopping:
             raise Unavailable("the service is stopping")
-        if len(self._waiting) >= self.queue:
-            raise Overloaded(
-                f"{len(self._waiting)} steps wait already", retry_after=max(1.0, self.pause * self.queue / self.most)
-            )
+        if len(self._waiting) >= self.limit:
+            raise Overloaded(f"{len(self._waiting)} steps wait already", retry_after=max(1.0, self.full_wait))
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"batches of {self.agent}")
         self._waiting.append(step)
@@ -137,7 +157,8 @@ class Batcher:
         if not ready:
             return
         loop = asyncio.get_running_loop()
-        records, scores = await loop.run_in_executor(self._thread, self.computer.compute, ready)
+        self.idle.clear()
+        records, scores = await loop.run_in_executor(self._thread, self._compute, ready)
         actions = records["action"]
         answers = [one.step.respond(one.steps, actions[row], scores[row]) for row, one in enumerate(ready)]
         new = [
@@ -160,6 +181,12 @@ class Batcher:
                 self.slots.drop(one.step.session)
                 self._again(one.step)
         self.observer.decided(self.agent, ready, records, scores)
+
+    def _compute(self, ready: Sequence[Ready]) -> tuple[NDArray[np.void], NDArray[np.float32]]:
+        try:
+            return self.computer.compute(ready)
+        finally:
+            self.idle.set()
 
     async def _read(self, batch: Sequence[Step]) -> list[Ready]:
         """Read the sessions, and answer the steps that cannot be, or need not be, computed."""

@@ -22,6 +22,7 @@ class ServiceConfig:
     memory: int = 1 << 30  # bytes of keys and values
     batch: int = 32  # rows computed together
     queue: int = 512  # steps that may wait
+    wait: float = 0.25  # seconds that they may wait, by what batches took lately; more steps are refused
     timeout: float = 10.0  # seconds for a request
     body: int = 1 << 20  # bytes of a request
     body_time: float = 5.0  # seconds in which it must arrive
@@ -32,8 +33,8 @@ class ServiceConfig:
 
     def __post_init__(self) -> None:
         for name, least in {
-            "sessions": 1, "time_to_live": 1e-3, "slots": 0, "memory": 1, "batch": 1, "queue": 1, "timeout": 1e-3,
-            "body": 1, "body_time": 1e-3, "history": 0, "requests": 1, "rate": 0.0,
+            "sessions": 1, "time_to_live": 1e-3, "slots": 0, "memory": 1, "batch": 1, "queue": 1, "wait": 1e-3,
+            "timeout": 1e-3, "body": 1, "body_time": 1e-3, "history": 0, "requests": 1, "rate": 0.0,
         }.items():  # fmt: skip
             value = getattr(self, name)
             if not least <= value < float("inf"):

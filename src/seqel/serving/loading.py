@@ -56,8 +56,8 @@ def load_served(
     form = StepFormat(made.observation_spec, made.action_spec)
     observer = Observing(service.metrics, form, _drift(path, service), log)
     batcher = Batcher(
-        version, made, service.store, observer, most=config.batch, queue=config.queue,
-        adopt=lambda other: service.adopts(version, other),
+        version, made, service.store, observer, most=config.batch, queue=config.queue, wait=config.wait,
+        adopt=lambda other: service.adopts(version, other), idle=service.idle,
     )  # fmt: skip
     return Served(version, made, batcher, agent, str(path))
 
@@ -82,8 +82,7 @@ def make_backend(
         from seqel.serving.backends.onnx_agent import OnnxBackend
 
         exported = ExportedAgent(path, threads)
-        layers, heads, dim = exported.ring
-        size = 2 * 4 * layers * heads * exported.context * dim
+        size = exported.layout.bytes_per_row
         found: Backend = OnnxBackend(exported, slots or _slots(size, memory, least, most))
         _warm(found)
         return found, None, zlib.crc32(path.read_bytes())

@@ -132,12 +132,7 @@ def serve(application: Application, host: str, port: int) -> None:
 
     Raises ConfigError if the address cannot be used.
     """
-    uvicorn = require("uvicorn", "serve", "a service")
-    settings: dict[str, Any] = {
-        "host": host, "port": port, "log_config": None, "access_log": False, "lifespan": "on", "server_header": False,
-        "timeout_graceful_shutdown": GRACE, "timeout_keep_alive": 75, "date_header": True,
-    }  # fmt: skip
-    server = uvicorn.Server(uvicorn.Config(application, **settings))
+    server = make_server(application, host, port)
     gc.collect()
     gc.freeze()  # what is loaded stays: looking through it for garbage would hold up all requests for 0.3 s now and then
     server.capture_signals = lambda: _stop_on_signals(server)
@@ -149,3 +144,17 @@ def serve(application: Application, host: str, port: int) -> None:
         ) from error
     if not server.started:
         raise ConfigError(f"the service could not start on {host}:{port}")
+
+
+def make_server(application: Application, host: str, port: int) -> Any:
+    """Return a `uvicorn.Server` of an application from `make_service`, which is not yet running."""
+    uvicorn = require("uvicorn", "serve", "a service")
+    require("httptools", "serve", "a service")
+    from seqel.serving.http.protocol import AdmittingProtocol
+
+    settings: dict[str, Any] = {
+        "host": host, "port": port, "log_config": None, "access_log": False, "lifespan": "on", "server_header": False,
+        "timeout_graceful_shutdown": GRACE, "timeout_keep_alive": 75, "date_header": True,
+        "http": AdmittingProtocol, "ws": "none",
+    }  # fmt: skip
+    return uvicorn.Server(uvicorn.Config(application, **settings))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Mapping
 from typing import Any
@@ -40,6 +41,8 @@ class Service(Versions):
         self.store, self.config = store, config or ServiceConfig()
         super().__init__(self.config.on_swap, metrics)
         self.stopping = False
+        self.idle = threading.Event()  # no batch has been begun since one was done
+        self.idle.set()
         self._agent_of: OrderedDict[str, str] = OrderedDict()  # session -> version, as far as it is known here
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -160,6 +163,8 @@ class Service(Versions):
         served = self.agents.get(held.agent) or self.agent()
         if served.agent is None:
             raise InvalidRequest(f"agent {served.version!r} is an exported file: explanations need the agent itself")
+        if not held.steps:
+            raise InvalidRequest("expected a session that has taken a step, got one without")
         records = served.batcher.format.join(held.records[-EXPLAINED:])
         first = held.steps - len(records)
         found = await asyncio.to_thread(influence, served.agent, served.batcher.format, records, first)
@@ -215,6 +220,17 @@ class Service(Versions):
     def waiting(self) -> int:
         """How many steps wait."""
         return sum(len(served.batcher) for served in self.agents.values())
+
+    def limit(self) -> int:
+        """Return how many requests may be open: the steps that may wait for an agent, and one batch that is computed."""
+        found = 0
+        for one in self.agents.values():  # asked for each request, so without a generator
+            found = max(found, one.batcher.limit + one.batcher.most)
+        return found or self.config.queue
+
+    def wait(self) -> float:
+        """Return the seconds that as many steps take as may wait."""
+        return max((one.batcher.full_wait for one in self.agents.values()), default=0.0)
 
     async def _sweep(self) -> None:
         while True:

@@ -10,9 +10,9 @@ A trunk also declares what it can do, so that no other file tests which trunk it
 
     packs_rows      several episodes in one row of a window cost nothing extra
     has_attention   `weights` returns the attention weights
-    exportable      `step_pure` is the step as a pure function, which can be exported and compiled; `remember` writes what it
-                    returns, and `ring` gives the shape of the memory
-    compiles        compiling the update saves time
+    exportable      `step_pure` is the step as a pure function, which can be exported; `remember` writes what it returns, and
+                    `memory` gives the shape of the memory
+    compiles        compiling the update, and the step if it is `exportable`, saves time
     row_axes        which axis of each tensor of the state is that of rows
     receptive_field how many of the latest steps decide the state
     flops           operations of a forward pass
@@ -92,18 +92,18 @@ class Trunk(nn.Module, ABC):
         """
         raise ConfigError(f"attention weights: expected a trunk with attention, got {type(self).__name__}")
 
-    def step_pure(self, x: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def step_pure(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Compute the step as a function of its arguments and the weights alone, if the trunk is `exportable`.
 
-        x (R, D), keys and values (layers, R, H, C, d), position (R,) -> h (R, D), new keys and values (R, layers, H, d).
+        x (R, D), the state of R rows -> h (R, D), and what `remember` writes, by the names of the state.
 
         Raises:
             ConfigError: the trunk is not exportable.
         """
         raise ConfigError(f"export: expected a trunk that can be exported, got {type(self).__name__}")
 
-    def remember(self, state: State, keys: Tensor, values: Tensor) -> None:
-        """Write the new keys and values of every row, (E, layers, H, d), which `step_pure` returned, into the state.
+    def remember(self, state: State, new: State) -> None:
+        """Write what `step_pure` returned for every row into the state.
 
         Raises:
             ConfigError: the trunk is not exportable.
@@ -111,8 +111,8 @@ class Trunk(nn.Module, ABC):
         raise ConfigError(f"export: expected a trunk that can be exported, got {type(self).__name__}")
 
     @property
-    def ring(self) -> dict[str, int]:
-        """Return the sizes of an exportable trunk's memory: layers, heads, context, dim.
+    def memory(self) -> dict[str, dict[str, int]]:
+        """Return the kind of an exportable trunk's memory and its sizes, as `seqel.deployment.layouts` reads them.
 
         Raises:
             ConfigError: the trunk is not exportable.

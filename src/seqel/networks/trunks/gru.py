@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from seqel.networks.config import NetworkConfig
 from seqel.networks.trunks.base import State, Trunk
@@ -20,6 +21,7 @@ class GRUTrunk(Trunk):
     """
 
     packs_rows: ClassVar[bool] = False  # packed rows would have to be processed step by step
+    exportable: ClassVar[bool] = True
     row_axes: ClassVar[dict[str, int]] = {"hidden": 0}
 
     @classmethod
@@ -75,6 +77,29 @@ class GRUTrunk(Trunk):
         else:
             state["hidden"][rows] = new.transpose(0, 1)
         return self.norm(out[:, 0]), state
+
+    def step_pure(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Compute the step as a function of its arguments and the weights alone, with the equations written out.
+
+        x (R, D), hidden (R, layers, D) -> h (R, D), new hidden (R, layers, D).
+        """
+        new = []
+        for layer, (w_ih, w_hh, b_ih, b_hh) in enumerate(self.gru.all_weights):
+            before = state["hidden"][:, layer]
+            reset_x, update_x, new_x = linear(x, w_ih, b_ih).chunk(3, dim=-1)
+            reset_h, update_h, new_h = linear(before, w_hh, b_hh).chunk(3, dim=-1)
+            update = torch.sigmoid(update_x + update_h)
+            candidate = torch.tanh(new_x + torch.sigmoid(reset_x + reset_h) * new_h)
+            x = (1.0 - update) * candidate + update * before
+            new.append(x)
+        return self.norm(x), {"hidden": torch.stack(new, dim=1)}
+
+    def remember(self, state: State, new: State) -> None:
+        state["hidden"] = new["hidden"]
+
+    @property
+    def memory(self) -> dict[str, dict[str, int]]:
+        return {"hidden": {"layers": self.gru.num_layers, "width": self.gru.hidden_size}}
 
     def prefill(self, x: Tensor, first: Tensor, start: Tensor, lengths: Tensor) -> State:
         if x.shape[1] > 1 and bool(first[:, 1:].any()):

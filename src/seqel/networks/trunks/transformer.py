@@ -224,11 +224,12 @@ class Transformer(Trunk):
 
         return attend
 
-    def step_pure(self, x: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def step_pure(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Compute the step as a function of its arguments and the weights alone. `remember` then writes what it returns.
 
         x (R, D), keys and values (layers, R, H, C, d), position (R,) -> h (R, D), new keys and values (R, layers, H, d).
         """
+        keys, values, position = state["keys"], state["values"], state["position"]
         empty = ring_empty(position, self.context)
         new_keys, new_values = [], []
 
@@ -238,13 +239,13 @@ class Transformer(Trunk):
             return ring_attention(q, k, v, keys[layer], values[layer], empty).flatten(-2)
 
         h = self._run_blocks(x, self._waves(position), attend)
-        return h, torch.stack(new_keys, dim=1), torch.stack(new_values, dim=1)
+        return h, {"keys": torch.stack(new_keys, dim=1), "values": torch.stack(new_values, dim=1)}
 
-    def remember(self, state: State, keys: Tensor, values: Tensor) -> None:
+    def remember(self, state: State, new: State) -> None:
         position = state["position"]
         every, slot = torch.arange(len(position), device=position.device), position % self.context
-        state["keys"][:, every, :, slot] = keys
-        state["values"][:, every, :, slot] = values
+        state["keys"][:, every, :, slot] = new["keys"]
+        state["values"][:, every, :, slot] = new["values"]
         position += 1
 
     @property
@@ -252,8 +253,9 @@ class Transformer(Trunk):
         return self.config.layers * (self.context - 1) + 1
 
     @property
-    def ring(self) -> dict[str, int]:
-        return {"layers": self.config.layers, "heads": self.config.heads, "context": self.context, "dim": self.dim}
+    def memory(self) -> dict[str, dict[str, int]]:
+        sizes = {"layers": self.config.layers, "heads": self.config.heads, "context": self.context, "dim": self.dim}
+        return {"ring": sizes}
 
     def prefill(self, x: Tensor, first: Tensor, start: Tensor, lengths: Tensor) -> State:
         """Run one forward pass, then put the keys and values of the last `context` steps into their slots.

@@ -1,7 +1,7 @@
 """Decisions by an exported agent in onnxruntime, which takes a fraction of torch's time per step.
 
-The ring of keys and values of every slot lies in two arrays here, as in `deployment/runtime.py`. Memory is rebuilt by an
-`Agent` in one forward pass if there is one, and otherwise step by step, several sessions at once.
+The memory of every slot lies in arrays here, laid out as in `deployment/layouts.py`. It is rebuilt by an `Agent` in one
+forward pass if there is one, and otherwise step by step, several sessions at once.
 """
 
 from __future__ import annotations
@@ -37,20 +37,19 @@ class OnnxBackend:
         self.exported, self.agent, self.slots = exported, agent, slots
         self.observation_spec, self.action_spec = exported.observation_spec, exported.action_spec
         self.info = cast(AgentInfo, exported.info)
-        layers, heads, dim = exported.ring
-        self.keep = layers * (exported.context - 1) + 1
-        shape = (layers, slots, heads, exported.context, dim)
-        self._keys, self._values = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        self.layout = exported.layout
+        self.keep = self.layout.keep
+        self._arrays = self.layout.empty(slots)
         self._position = np.zeros(slots, np.int64)
 
     @property
     def bytes_per_slot(self) -> int:
-        return (self._keys.nbytes + self._values.nbytes) // self.slots
+        return self.layout.bytes_per_row
 
     def step(self, slots: NDArray[np.int64], inputs: Inputs) -> NDArray[np.float32]:
         begins = slots[inputs.first]
-        if len(begins):  # unused places are masked by the position, but 0 * nan is nan
-            self._keys[:, begins] = self._values[:, begins] = 0.0
+        if len(begins):
+            self.layout.clear(self._arrays, begins)
             self._position[begins] = 0
         position = self._position[slots]
         mask = inputs.mask if self.action_spec.dims > 1 else inputs.mask[:, 0]
@@ -58,16 +57,13 @@ class OnnxBackend:
             "previous_action": inputs.previous_action,
             "previous_reward": inputs.previous_reward,
             "first": inputs.first,
-            "keys": self._keys.take(slots, axis=1),
-            "values": self._values.take(slots, axis=1),
             "position": position,
             "mask": mask,
         }
+        given |= self.layout.select(self._arrays, slots)
         given |= {PREFIX + path: leaf for path, leaf in inputs.observation.items()}
-        scores, keys, values = self.exported.run(given)
-        place = position % self.exported.context
-        self._keys[:, slots, :, place] = keys
-        self._values[:, slots, :, place] = values
+        scores, new = self.exported.run(given)
+        self.layout.write(self._arrays, slots, position, new)
         self._position[slots] = position + 1
         return scores
 
@@ -78,11 +74,10 @@ class OnnxBackend:
 
             assert isinstance(self.agent, Agent)
             memory = prefill(self.agent, histories).memory
-            self._keys[:, slots] = memory["keys"].cpu().numpy()
-            self._values[:, slots] = memory["values"].cpu().numpy()
-            self._position[slots] = memory["position"].cpu().numpy()
+            self.layout.replace(self._arrays, slots, {name: memory[name].cpu().numpy() for name in self._arrays})
+            self._position[slots] = [history.start + len(history) for history in histories]
             return
-        self._keys[:, slots] = self._values[:, slots] = 0.0
+        self.layout.clear(self._arrays, slots)
         self._position[slots] = [history.start for history in histories]
         every = np.repeat(self.action_spec.available[None], len(slots), axis=0)
         for step in range(max(map(len, histories))):

@@ -11,9 +11,11 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import compile_path
 
 from seqel.errors import SeqelError
-from seqel.serving.errors import Overloaded, RequestError
+from seqel.serving.errors import RequestError
+from seqel.serving.http.admission import Admission
 from seqel.serving.http.describe import schemas
 from seqel.serving.http.gate import FAILED, REQUEST_ID, Application, Gate, error_body
 from seqel.serving.http.keys import Keys
@@ -49,6 +51,7 @@ def make_app(
     the service is ready, to load the first agent.
     """
     keys, log = keys or Keys(), log or JsonLog(level="warning")
+    admission = Admission(service.limit, service.wait, service.idle.wait, service.metrics, log)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -72,6 +75,7 @@ def make_app(
     @app.get("/metrics", tags=["operation"], response_class=Response)
     async def metrics() -> Response:
         """Metrics for Prometheus."""
+        admission.report()
         service.metrics.queue(service.waiting)
         with contextlib.suppress(RequestError):
             service.metrics.sessions(await service.sessions(), service.config.sessions)
@@ -85,7 +89,8 @@ def make_app(
     async def not_found(request: Request, error: HTTPException) -> Response:
         failed = RequestError(f"{request.scope['method']} {request.scope['path'][:200]}: {error.detail}")
         failed.status = error.status_code
-        return _refusal(request, failed, error.headers)
+        allowed = _methods(app, request.scope["path"]) if error.status_code == 405 else ""
+        return _refusal(request, failed, {"allow": allowed} if allowed else error.headers)
 
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> Response:
@@ -93,12 +98,7 @@ def make_app(
 
     _describe(app)
 
-    def full() -> RequestError | None:
-        if service.agents and all(len(one.batcher) >= one.batcher.queue for one in service.agents.values()):
-            return Overloaded(f"{service.waiting} steps wait already")
-        return None
-
-    return Gate(app, service.config, keys, service.metrics, log, full)
+    return Gate(app, service.config, keys, service.metrics, log, admission)
 
 
 def _refusal(request: Request, error: Exception, headers: Mapping[str, str] | None = None) -> Response:
@@ -106,6 +106,14 @@ def _refusal(request: Request, error: Exception, headers: Mapping[str, str] | No
     request.scope[FAILED] = error
     more = dict(headers or {}) | ({} if retry is None else {"retry-after": str(max(1, round(retry)))})
     return Response(body, status, media_type="application/json", headers=more)
+
+
+def _methods(app: FastAPI, path: str) -> str:
+    """Return the methods of a path for the header Allow. The router names those of the first route that fits alone."""
+    routes = app.openapi()["paths"].items()
+    return ", ".join(
+        sorted({method.upper() for one, of in routes if compile_path(one)[0].match(path) for method in of})
+    )
 
 
 def _describe(app: FastAPI) -> None:

@@ -160,6 +160,8 @@ MEANINGS = {
     503: "The service is overloaded, stopping, or without its store; see Retry-After.",
     504: "No answer in time; ask again with the same step.",
 }
+RETRIED = (429, 503)
+RETRY_AFTER = {"description": "Seconds after which to ask again.", "schema": {"type": "integer", "minimum": 1}}
 COMMON = (400, 401, 405, 408, 413, 422, 429, 503, 504)
 
 
@@ -183,4 +185,6 @@ def replies(status: int, name: str, *errors: int) -> dict[int | str, dict[str, A
     found: dict[int | str, dict[str, Any]] = {
         code: {"description": MEANINGS[code], "content": content("Error")} for code in sorted({*COMMON, *errors})
     }
+    for code in RETRIED:
+        found[code]["headers"] = {"Retry-After": RETRY_AFTER}
     return {status: {"description": "Success.", "content": content(f"{name}Reply")}} | found

@@ -7,8 +7,6 @@ no handler can be kept waiting by a slow client, and what is refused is refused 
 from __future__ import annotations
 
 import asyncio
-import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -19,6 +17,7 @@ from seqel.errors import SeqelError
 from seqel.monitoring.metrics import ServiceMetrics
 from seqel.serving.config import ServiceConfig
 from seqel.serving.errors import InvalidRequest, RequestError, TooLarge, TooSlow
+from seqel.serving.http.admission import ADMITTED, Admission, request_id
 from seqel.serving.http.keys import Keys, Rates
 from seqel.serving.http.logs import JsonLog
 
@@ -31,7 +30,6 @@ Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None
 
 CLIENT, REQUEST_ID, FAILED = "seqel.client", "seqel.request_id", "seqel.failed"  # in the scope
 OPEN = ("/v2/health/", "/metrics", "/openapi.json", "/static/")  # need no key; nor does the page at "/"
-ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 class Gate:
@@ -44,11 +42,10 @@ class Gate:
         keys: Keys,
         metrics: ServiceMetrics,
         log: JsonLog,
-        full: Callable[[], RequestError | None],
+        admission: Admission,
     ) -> None:
         self.application, self.config, self.keys, self.metrics, self.log = application, config, keys, metrics, log
-        self.rates, self.full = Rates(config.rate), full
-        self._refusals, self._reported = 0, 0.0  # since the last report, and when that was
+        self.rates, self.admission = Rates(config.rate), admission
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -59,9 +56,7 @@ class Gate:
             return
         began = time.perf_counter()
         headers = dict(scope["headers"])
-        given = headers.get(b"x-request-id", b"")
-        request = given.decode() if ID.fullmatch(given) else secrets.token_hex(8)
-        scope[REQUEST_ID] = request
+        request = scope[REQUEST_ID] = request_id(headers.get(b"x-request-id", b""))
         status, started = 500, False
 
         async def answer(message: Message) -> None:
@@ -84,11 +79,13 @@ class Gate:
             if not started:
                 await _send_error(answer, error, request)
         finally:
+            if scope.get(ADMITTED):
+                self.admission.leave()
             seconds, failed = time.perf_counter() - began, scope.get(FAILED)
             if isinstance(failed, RequestError):
                 detail = str(failed)
                 if failed.status in (429, 503):
-                    self._count_refusal(failed)
+                    self.admission.count(type(failed).__name__, detail)
             route = getattr(scope.get("route"), "path", None) or "other"
             self.metrics.request(route, scope["method"], status, seconds)
             client = scope.get(CLIENT)
@@ -99,15 +96,6 @@ class Gate:
                 client="" if client is None else client.name, **more,
             )  # fmt: skip
 
-    def _count_refusal(self, error: RequestError) -> None:
-        """Count a refusal, and report them once per second at most: under overload, each costs as little as possible."""
-        self.metrics.refused(type(error).__name__)
-        self._refusals += 1
-        now = time.monotonic()
-        if now - self._reported >= 1.0:
-            self.log.write("warning", "refused", requests=self._refusals, last=str(error))
-            self._refusals, self._reported = 0, now
-
     async def _admit(self, scope: MutableMapping[str, Any], headers: dict[bytes, bytes], receive: Receive) -> bytes:
         """Check the request and return its body. Raises a RequestError."""
         path = scope["path"]
@@ -115,10 +103,11 @@ class Gate:
             client = scope[CLIENT] = self.keys.client(headers)
             address = scope.get("client") or ("",)
             self.rates.spend(client.name if self.keys.used else address[0])
-            if scope["method"] == "POST":
-                full = self.full()
-                if full is not None:
-                    raise full
+            if scope["method"] == "POST" and ADMITTED not in scope:
+                if self.admission.full:
+                    raise self.admission.error()
+                scope[ADMITTED] = True
+                self.admission.enter()
         return await self._body(headers, receive)
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:

@@ -1,0 +1,152 @@
+"""A soak of `seqel serve`: minutes at a share of its capacity, while sessions come and go. Counts errors, watches the memory.
+
+    python benchmarks/serving_soak.py [--minutes 10] [--share 0.8] [--cores 0 0]
+
+Sessions take 5 to 60 steps at random. Half of them are then closed; the others are left and expire. The steps begin at fixed
+times, at `--share` of the rate that a closed loop reached before. Every 5 seconds, the resident memory of the server is read;
+its slope is that of a line through the values from minute 2 on. The agent is small (2 layers, width 64, context 64), so that
+most of the time goes into everything around it. JSON: benchmarks/results/serving/soak.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvloop
+
+import serving
+from serving import PORT, RESULTS, Server, make_agent
+from serving_load import Connection, Load
+
+EVERY = 5.0  # seconds between two readings of the memory
+SETTLED = 120.0  # seconds after which it should be flat
+SERVE = ["sessions", "2000", "time-to-live", "60"]  # short, so that the sessions that are left expire
+
+
+class Soak:
+    """Sends the steps of sessions that come and go to one server."""
+
+    def __init__(self, server: Server, given: argparse.Namespace) -> None:
+        self.server, self.given = server, given
+        self.load = Load(f"http://127.0.0.1:{PORT}", "seqel", 4)
+        self.rng = np.random.default_rng(0)
+        self.free = [self.load.connection() for _ in range(given.sessions)]
+        self.idle: list[list[int]] = []  # number of a session, steps taken, steps in all
+        self.sessions = 0
+        self.events: Counter[str] = Counter()
+        self.memory: list[tuple[float, float]] = []  # seconds, MiB
+
+    async def run(self) -> dict[str, Any]:
+        given = self.given
+        warm = Load(f"http://127.0.0.1:{PORT}", "seqel", 4)
+        passed = await warm.closed(given.sessions, given.closed_seconds)
+        capacity = len(warm.latencies) / passed
+        rate, tasks = given.share * capacity, set()
+        began, number = time.perf_counter(), 0
+        watch = asyncio.create_task(self._watch(began))
+        while time.perf_counter() - began < 60 * given.minutes:
+            due = number / rate
+            ahead = began + due - time.perf_counter()
+            if ahead > 0:
+                await asyncio.sleep(ahead)
+            elif number % 16 == 0:
+                await asyncio.sleep(0)
+            number += 1
+            connection = self.free.pop() if self.free else self.load.connection()
+            task = asyncio.create_task(self._step(connection, began + due))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        await asyncio.gather(*tasks)
+        watch.cancel()
+        return self._summary(capacity, rate, time.perf_counter() - began)
+
+    async def _step(self, connection: Connection, began: float) -> None:
+        try:
+            if self.idle and len(self.idle) > self.given.sessions // 4:
+                session = self.idle.pop(int(self.rng.integers(len(self.idle))))
+            else:
+                session = [self.sessions, 0, int(self.rng.integers(5, 61))]
+                self.sessions += 1
+                await self.load.open_session(connection, session[0])
+                self.events["opened"] += 1
+            await self.load.step(connection, session[0], session[1], began)
+            session[1] += 1
+            if session[1] < session[2]:
+                self.idle.append(session)
+            elif self.rng.random() < 0.5:
+                path = f"/v1/sessions/{self.load.prefix}-{session[0]}"
+                status, _ = await connection.post(path, b"", method="DELETE")
+                self.events[f"closed {status}"] += 1
+            else:
+                self.events["left"] += 1
+        except (AssertionError, OSError) as error:
+            self.events[f"{type(error).__name__}: {error!s:.80}"] += 1
+        finally:
+            self.free.append(connection)
+
+    async def _watch(self, began: float) -> None:
+        while True:
+            status = Path(f"/proc/{self.server.process.pid}/status").read_text()
+            kib = int(status.split("VmRSS:")[1].split()[0])
+            self.memory.append((round(time.perf_counter() - began, 1), round(kib / 1024, 2)))
+            await asyncio.sleep(EVERY)
+
+    def _summary(self, capacity: float, rate: float, passed: float) -> dict[str, Any]:
+        seconds, mib = np.array(self.memory).T
+        late = seconds >= min(SETTLED, seconds[-1] / 2)
+        slope = float(np.polyfit(seconds[late] / 60, mib[late], 1)[0])
+        return {
+            "capacity": round(capacity, 1), "rate": round(rate, 1), "seconds": round(passed, 1),
+            "steps": self.load.summary(passed), "sessions": dict(self.events),
+            "memory": {
+                "mib_at_2_minutes": float(mib[late][0]), "mib_at_the_end": float(mib[-1]), "most": float(mib.max()),
+                "slope_mib_per_minute": round(slope, 4), "mib_every_30_seconds": mib[::6].tolist(),
+            },
+            "load_average": round(os.getloadavg()[0], 2),
+        }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--share", type=float, default=0.8, help="of the capacity")
+    parser.add_argument(
+        "--sessions", type=int, default=128, help="of the closed loop; a quarter of them take turns later"
+    )
+    parser.add_argument("--closed-seconds", type=float, default=15.0, help="in which the capacity is measured")
+    parser.add_argument("--cores", type=int, nargs=2, default=[0, 1], help="of the server, and of the load generator")
+    parser.add_argument("--name", default="soak", help="of the JSON file")
+    given = parser.parse_args()
+    serving.CORES = (given.cores[0], given.cores[1])
+    shape = {"layers": 2, "width": 64, "context": 64}
+    with tempfile.TemporaryDirectory() as folder:
+        model = make_agent(Path(folder), **shape)
+        server = Server("seqel", model, 1, more=SERVE)
+        os.sched_setaffinity(0, {given.cores[1]})
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                found = runner.run(Soak(server, given).run())
+            log = server.log.read_text(errors="replace")
+        finally:
+            server.stop()
+    found = {
+        "command": f"python benchmarks/serving_soak.py {' '.join(sys.argv[1:])}".strip(), "agent": shape,
+        "serve": SERVE, "lines_of_log": [line for line in log.splitlines() if '"level"' in line][:20],
+    } | found  # fmt: skip
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{given.name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Admission: how many requests may be in the service at once, and the cheapest way to refuse the others.
+
+Refusing takes time of the same processor as answering. So a request that cannot be answered in time is refused before it
+is parsed, with bytes that were prepared, and refusals are counted here and reported together. Requests count from the
+moment that they are admitted, and not only once they wait for a batch: otherwise a burst that arrives while a batch is
+computed would be admitted as a whole, parsed, and then refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import secrets
+import time
+from collections.abc import Callable
+
+import orjson
+
+from seqel.monitoring.metrics import ServiceMetrics
+from seqel.serving.errors import Overloaded
+from seqel.serving.http.logs import JsonLog
+
+__all__ = ["ADMITTED", "Admission", "request_id"]
+
+ADMITTED = "seqel.admitted"  # in the scope: the request has a place that must be given back
+ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+GATHER = 0.01  # seconds
+REPORT = 1.0  # seconds between two reports of refusals, at least
+MESSAGE = "more requests are open than can be answered in time"
+MARK = "0" * 16  # stands for the id of the request in the prepared answer
+
+
+def request_id(given: bytes) -> str:
+    """Return the id that the client chose, if it is a short plain text, and otherwise a random one."""
+    return given.decode() if ID.fullmatch(given) else secrets.token_hex(8)
+
+
+class Admission:
+    """Admits POST requests while fewer than `limit()` are open.
+
+    retry_after: returns the seconds after which a refused client should ask again. rest: waits so many seconds, or until no
+    batch is computed.
+    """
+
+    def __init__(
+        self,
+        limit: Callable[[], float],
+        retry_after: Callable[[], float],
+        rest: Callable[[float], object],
+        metrics: ServiceMetrics,
+        log: JsonLog,
+    ) -> None:
+        self.limit, self.retry_after, self.rest, self.metrics, self.log = limit, retry_after, rest, metrics, log
+        self.open, self._gathering = 0, False
+        self._ids = itertools.count(secrets.randbits(60))  # of refusals: cheaper than random ones, and never secret
+        self._unreported: dict[str, int] = {}  # refusals by reason
+        self._early, self._reported = 0, 0.0  # refused before the gate; when the last report was
+        self._answer: tuple[bytes, bytes, bytes] | None = None  # its head; its body before and after the request's id
+
+    @property
+    def full(self) -> bool:
+        """Whether the next request is refused."""
+        return self.open >= self.limit()
+
+    def enter(self) -> None:
+        """Take a place."""
+        self.open += 1
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self.open -= 1
+
+    def gather(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let refusals gather: after those that are at hand, handle no request for `GATHER` seconds or until a batch is done.
+
+        Each time that the event loop interrupts a batch, both threads lose the processor's caches, which costs more than a
+        refusal. So under overload, it does so rarely, and refuses many requests each time.
+        """
+        if not self._gathering:
+            self._gathering = True
+            loop.call_soon(self._rest)
+
+    def _rest(self) -> None:
+        self._gathering = False
+        self.rest(GATHER)
+
+    def error(self) -> Overloaded:
+        """Return why a request is refused, as an error."""
+        return Overloaded(MESSAGE, retry_after=self.retry_after())
+
+    def refuse(self, request: bytes, keep_alive: bool) -> bytes:
+        """Return a whole HTTP response that refuses a request, and count it.
+
+        request: the id that its client gave, or b"".
+        """
+        if self._answer is None or time.monotonic() - self._reported >= REPORT:
+            self._answer = self._prepare()
+        self._early += 1
+        self.count("Overloaded", MESSAGE)
+        one = request if request and ID.fullmatch(request) else b"%016x" % next(self._ids)
+        start, middle, end = self._answer
+        body = b"".join((middle, one, end))
+        close = b"" if keep_alive else b"connection: close\r\n"
+        return b"%bcontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b" % (start, len(body), one, close, body)
+
+    def count(self, reason: str, message: str) -> None:
+        """Count a refusal. They are reported once per second at most, together."""
+        self._unreported[reason] = self._unreported.get(reason, 0) + 1
+        if time.monotonic() - self._reported >= REPORT:
+            self.report(message)
+
+    def report(self, message: str = "") -> None:
+        """Add the refusals that were not reported yet to the metrics, and log how many they were."""
+        refused, self._unreported = self._unreported, {}
+        early, self._early = self._early, 0
+        self._reported = time.monotonic()
+        for reason, number in refused.items():
+            self.metrics.refused(reason, number)
+        if early:
+            self.metrics.unread("POST", 503, early)
+        if refused and message:
+            self.log.write("warning", "refused", requests=sum(refused.values()), last=message)
+
+    def _prepare(self) -> tuple[bytes, bytes, bytes]:
+        error = self.error()
+        body = orjson.dumps({"error": {"type": type(error).__name__, "message": str(error), "request": MARK}})
+        middle, end = body.split(MARK.encode())
+        seconds = max(1, round(error.retry_after or 1.0))
+        head = f"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: {seconds}\r\n"
+        return head.encode(), middle, end
