@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ LETTERS = Characters("ab ")
 PAIRS = BytePairs.of(["aa ab ba bb 坏话 好话 坏 好"] * 20, 300)
 
 
-def texts(tokenizer: Tokenizer, blocked: list[str] | None, prompts: list[str], **options: object) -> list[str]:
+def texts(tokenizer: Tokenizer, blocked: list[str] | None, prompts: list[str], **options: Any) -> list[str]:
     found = write(
         agent(tokenizer.size), [tokenizer.encode(prompt) for prompt in prompts], tokenizer,
         rng=np.random.default_rng(0), blocked=None if blocked is None else BlockedPhrases(blocked), **options,

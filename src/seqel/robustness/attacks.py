@@ -112,8 +112,7 @@ class AttackedAgent:
         def scores(leaves: Mapping[str, Tensor]) -> Tensor:
             given = ({**fixed, **leaves}, *before, first_tensor)
             if network.trunk.exportable:  # its `step` writes into its memory in place, which has no gradient
-                ring = memory["keys"], memory["values"], memory["position"]
-                out, *_ = network.step_pure(*given, *ring)
+                out, _ = network.step_pure(*given, memory)
             else:
                 out, _ = network.step(*given, {name: tensor.clone() for name, tensor in memory.items()})
             found = network.scores(out, allowed)
