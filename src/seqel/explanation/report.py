@@ -1,0 +1,229 @@
+"""Everything that a page or a terminal shows of an explained episode, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from seqel.explanation.attribute import attribute
+from seqel.explanation.describe import ActionNames, step_facts
+from seqel.explanation.methods.registry import method_names, method_of
+from seqel.explanation.reading import NUMBERS, Reading, head_outputs
+from seqel.explanation.recorded import history_alone
+from seqel.explanation.target import Target, explained
+from seqel.explanation.words import WordInfluence, split_words, word_occlusion
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from seqel.agents.agent import Agent
+    from seqel.explanation.camera import Shown
+    from seqel.explanation.trace import EpisodeTrace
+
+__all__ = ["Bar", "Report", "Step", "explain_episode"]
+
+TOP = 10  # actions that are listed for a decision
+PATHS = 60_000  # steps of all decisions together, above which integrated gradients are left out unless they are asked for
+WORDS = 1_500  # words of an episode whose influence is computed
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One action of a decision."""
+
+    name: str
+    score: float
+    spread: float | None  # standard deviation of the return's distribution, if the head has one
+    chosen: bool  # the agent's choice
+    over: bool  # the action that it is compared with
+    recorded: bool  # what was done, in recorded data
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One decision."""
+
+    number: int  # in its episode
+    facts: list[tuple[str, str]]  # what was observed
+    bars: list[Bar]  # the best actions, the best first
+    actions: int  # how many there are
+    action: str  # what was done; empty if nothing was yet
+    reward: float | None  # of that
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An explained episode of S decisions."""
+
+    steps: list[Step]
+    unit: str  # of scores
+    methods: dict[str, NDArray[np.float32]]  # (S, S) each: decisions and past steps
+    interesting: int  # the decision that depends most on a past step, by its row
+    words: dict[str, list[WordInfluence]] = field(default_factory=dict)  # by leaf
+    texts: dict[str, dict[int, str]] = field(default_factory=dict)
+    frames: list[Shown] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    target: str = ""  # what is explained, in words
+
+
+def explain_episode(
+    agent: Agent,
+    trace: EpisodeTrace,
+    *,
+    methods: Sequence[str] | None = None,
+    target: Target | None = None,
+    frames: Sequence[Shown] = (),
+    texts: Mapping[str, Mapping[int, str]] | None = None,
+    rows: Sequence[Mapping[str, Any]] | None = None,
+    recorded: bool = False,
+    reading: Reading | None = None,
+) -> Report:
+    """Explain every decision of an episode by some of the methods; None: all that the trunk and the time permit.
+
+    frames, texts: what was seen, as `film_episode` returns them. rows: the rows of a recorded session, if known.
+    recorded: actions are those of the data, not the agent's.
+
+    Raises:
+        ConfigError: there is no such method or action, or a method needs attention and the trunk has none.
+    """
+    reading = reading or Reading(agent, trace)
+    target = target or Target()
+    count = len(trace) + (recorded and history_alone(agent))
+    decisions = list(range(count))
+    notes: list[str] = []
+    names = list(methods) if methods else method_names(attention=agent.network.trunk.has_attention)
+    if not methods and "integrated" in names:
+        paths = sum(step + 1 - reading.first_needed(step) for step in decisions)
+        if paths > PATHS:
+            names.remove("integrated")
+            notes.append("Integrated gradients take long in an episode of this length: name them with --method.")
+    for name in names:
+        method_of(name)  # a wrong name is reported before anything is computed
+    found = {name: attribute(agent, trace, name, decisions, target, reading=reading)[:, :count] for name in names}
+    guide = found.get("occlusion")
+    if guide is None:
+        guide = attribute(agent, trace, "occlusion", decisions, target, reading=reading)[:, :count]
+    past = np.tril(np.abs(guide), -1)
+    texts = {leaf: dict(found) for leaf, found in (texts or {}).items()}
+    words = _words(agent, trace, texts, decisions, target, reading, notes)
+    return Report(
+        _steps(agent, trace, reading, target, decisions, rows, list(texts), recorded),
+        "nats" if agent.network.config.policy_head == "greedy" else "units of reward",
+        found,
+        int(past.max(axis=1).argmax()),
+        words,
+        texts,
+        list(frames)[:count],
+        notes,
+        _in_words(agent, target),
+    )
+
+
+def _words(
+    agent: Agent, trace: EpisodeTrace, texts: dict[str, dict[int, str]], decisions: list[int], target: Target,
+    reading: Reading, notes: list[str],
+) -> dict[str, list[WordInfluence]]:  # fmt: skip
+    words: dict[str, list[WordInfluence]] = {}
+    for leaf, said in texts.items():
+        some: dict[int, str] = {}
+        total = 0
+        for step in sorted((step for step in said if step < len(decisions)), reverse=True):
+            total += len(split_words(said[step]))
+            if total > WORDS:
+                notes.append(f"Words are highlighted in the texts from step {min(some, default=0)} on.")
+                break
+            some[step] = said[step]
+        words[leaf] = word_occlusion(agent, trace, leaf, some, decisions, target, reading=reading) if some else []
+    return words
+
+
+def _in_words(agent: Agent, target: Target) -> str:
+    names = ActionNames(agent)
+    what = "the agent's choice" if target.action is None else f"action {names(target.action)}"
+    if target.over is None:
+        return f"the score of {what}"
+    return f"the score of {what}, less that of {target.over if isinstance(target.over, str) else names(target.over)}".replace(
+        "of runner-up", "of the runner-up"
+    )
+
+
+@torch.inference_mode()
+def _steps(
+    agent: Agent, trace: EpisodeTrace, reading: Reading, target: Target, decisions: list[int],
+    rows: Sequence[Mapping[str, Any]] | None, texts: list[str], recorded: bool,
+) -> list[Step]:  # fmt: skip
+    names, spec = ActionNames(agent), agent.action_spec
+    wanted = explained(reading, decisions, target)
+    h = reading.states(reading.tokens[None])[0]
+    shown = {path.removeprefix("text/") for path in texts} | set(texts)
+    size = max(1, NUMBERS // (spec.actions * spec.dims * max(1, agent.network.head.outputs)))
+    found: list[Step] = []
+    for first in range(0, len(decisions), size):
+        part = decisions[first : first + size]
+        out = head_outputs(agent.network, h[part])
+        mask = None if reading.mask is None else reading.mask[part]
+        score = agent.network.scores(out, mask).cpu().numpy()  # (n, M, A)
+        spread = _spread(agent, out.logits)
+        for row, step in enumerate(part):
+            done = tuple(np.atleast_1d(trace.action[step]).tolist()) if step < len(trace) else None
+            chosen = tuple(wanted.codes[step].tolist())
+            over = None if wanted.others is None else tuple(wanted.others[step].tolist())
+            bars = _bars(names, score[row], None if spread is None else spread[row], chosen, over, done if recorded else None)
+            facts = step_facts(agent, trace, step, rows[step] if rows and step < len(rows) else None, sorted(shown))
+            reward = float(trace.reward[step]) if step < len(trace) else None
+            found.append(
+                Step(trace.start + step, facts, bars, spec.actions, "" if done is None else names(done), reward)
+            )
+    return found
+
+
+def _bars(
+    names: ActionNames, score: NDArray[np.float32], spread: NDArray[np.float32] | None, chosen: tuple[int, ...],
+    over: tuple[int, ...] | None, done: tuple[int, ...] | None,
+) -> list[Bar]:  # fmt: skip
+    """Return the actions of one decision: score and spread (M, A). With M > 1, those that differ from the choice in one
+    dimension at most, with their mean score over dimensions."""
+    if len(score) == 1:
+        best = [(int(code),) for code in np.argsort(-score[0], kind="stable")[:TOP] if np.isfinite(score[0, code])]
+    else:
+        best = [chosen]
+        best += [
+            (*chosen[:dim], code, *chosen[dim + 1 :])
+            for dim in range(len(score))
+            for code in range(score.shape[1])
+            if code != chosen[dim] and np.isfinite(score[dim, code])
+        ]
+        best = sorted(best, key=lambda codes: -_mean(score, codes))[:TOP]
+    for codes in (chosen, over, done):
+        if codes is not None and codes not in best:
+            best.append(codes)
+    return [
+        Bar(
+            names(codes), _mean(score, codes), None if spread is None else float(spread[0, codes[0]]), codes == chosen,
+            codes == over and over != chosen, codes == done,
+        )  # fmt: skip
+        for codes in sorted(best, key=lambda codes: -_mean(score, codes))
+    ]
+
+
+def _mean(score: NDArray[np.float32], codes: tuple[int, ...]) -> float:
+    return float(np.mean([score[dim, code] for dim, code in enumerate(codes)]))
+
+
+def _spread(agent: Agent, logits: torch.Tensor | None) -> NDArray[np.float32] | None:
+    """Return the standard deviation of the returns that a distributional head expects: (..., M, A, n) -> (..., M, A); None
+    for another head, several dimensions, or scores that are not values."""
+    head = agent.network.head
+    if logits is None or logits.shape[-1] < 2 or agent.action_spec.dims > 1 or agent.network.config.policy_head == "greedy":
+        return None
+    support = head.values.support(logits)
+    if support is None:  # quantiles
+        return np.asarray((logits.float().std(dim=-1, correction=0) * head.scale).cpu().numpy(), np.float32)
+    share = logits.float().softmax(dim=-1)
+    mean = (share * support).sum(dim=-1, keepdim=True)
+    variance = (share * (support - mean) ** 2).sum(dim=-1)
+    return np.asarray((variance.sqrt() * head.scale).cpu().numpy(), np.float32)
