@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from seqel.cli.explain_source import Source
     from seqel.cli.output import Output
     from seqel.explanation.counterfactual_search import Change
+    from seqel.explanation.describe import ActionNames
     from seqel.explanation.reading import Reading
     from seqel.explanation.report import Report
     from seqel.explanation.target import Target
@@ -118,13 +119,13 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         method_of(name)
     folder = Path(arguments.run)
     agent = Agent.load(folder, arguments.device)
-    target = _target(agent, arguments)
     source = open_episode(agent, folder, arguments, output)
+    target = _target(agent, arguments, source)
     reading = Reading(agent, source.trace)
     methods = arguments.method or (() if arguments.out is not None else ("occlusion",))
     report = explain_episode(
         agent, source.trace, methods=methods or None, target=target, frames=source.frames, texts=source.texts,
-        rows=source.rows, recorded=source.recorded, reading=reading,
+        rows=source.rows, recorded=source.recorded, action_names=source.action_names, reading=reading,
     )  # fmt: skip
     report.notes[:0] = source.notes
     row = report.interesting if arguments.step is None else _row(report, arguments.step)
@@ -137,7 +138,9 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         output.show(f"[dim]drawn: {arguments.png}[/]")
     if arguments.out is not None:
         _write_page(agent, report, row, changes, source, reading, arguments, output)
-    return _result(agent, report, row, changes, source) | {"counterfactual": counterfactual_text(agent, report, row, changes, source)}
+    return _result(agent, report, row, changes, source) | {
+        "counterfactual": counterfactual_text(agent, report, row, changes, source)
+    }
 
 
 def _row(report: Report, number: int) -> int:
@@ -150,32 +153,37 @@ def _row(report: Report, number: int) -> int:
     return number - first
 
 
-def _target(agent: Agent, arguments: Arguments) -> Target:
+def _target(agent: Agent, arguments: Arguments, source: Source) -> Target:
+    from seqel.explanation.describe import ActionNames
     from seqel.explanation.target import Target
 
+    names = ActionNames(agent, source.action_names)
     over: Any = arguments.over
     if over == "none":
         over = None
     elif over != "runner-up":
-        over = _action(agent, over, "--over")
-    return Target(None if arguments.action is None else _action(agent, arguments.action, "--action"), over)
+        over = _action(names, over, "--over")
+    return Target(None if arguments.action is None else _action(names, arguments.action, "--action"), over)
 
 
-def _action(agent: Agent, text: str, option: str) -> tuple[int, ...]:
+def _action(action_names: ActionNames, text: str, option: str) -> tuple[int, ...]:
     """Return the codes of an action: names of the table's actions, or numbers as in the environment, one per dimension."""
     from seqel.errors import ConfigError
-    from seqel.explanation.describe import ActionNames
 
-    names, spec = ActionNames(agent).names, agent.action_spec
+    names, spec = action_names.names, action_names.spec
     parts = [text] if spec.dims == 1 else [part.strip() for part in text.split(",")]
     codes = []
     for dim, (part, size, start) in enumerate(zip(parts, spec.sizes, spec.start, strict=False)):
         if names is not None and part in names[dim]:
             codes.append(names[dim].index(part))
-        elif names is None and part.lstrip("-").isdecimal() and 0 <= int(part) - start < size:
+        elif part.lstrip("-").isdecimal() and 0 <= int(part) - start < size:
             codes.append(int(part) - start)
     if len(codes) != spec.dims or len(parts) != spec.dims:
-        known = ", ".join(names[0][:5]) + " ..." if names is not None else f"{spec.start[0]} to {spec.start[0] + spec.sizes[0] - 1}"
+        known = (
+            ", ".join(names[0][:5]) + " ..."
+            if names is not None
+            else f"{spec.start[0]} to {spec.start[0] + spec.sizes[0] - 1}"
+        )
         several = "" if spec.dims == 1 else f", one of {spec.dims} parts each, separated by commas"
         raise ConfigError(f"{option}: expected an action ({known}{several}), got {text!r:.80}")
     return tuple(codes)
@@ -198,7 +206,9 @@ def _write_page(
         counterfactuals={row: sentence} if sentence else {},
     )  # fmt: skip
     atomic_write(arguments.out, page)
-    output.show(f"page: {escape(str(arguments.out))} ({len(page.encode()) / 1e6:.2f} MB), {len(report.steps):,} decisions")
+    output.show(
+        f"page: {escape(str(arguments.out))} ({len(page.encode()) / 1e6:.2f} MB), {len(report.steps):,} decisions"
+    )
     for note in report.notes:
         output.show(f"[dim]{escape(note)}[/]")
 
@@ -221,7 +231,7 @@ def _result(agent: Agent, report: Report, row: int, changes: list[Change], sourc
         "changes": [
             {
                 "step": source.trace.start + one.step, "leaf": one.leaf, "element": one.element, "before": one.before,
-                "after": one.after, "action": [code for code in one.action],
+                "after": one.after, "action": list(one.action),
             }
             for one in changes[:10]
         ],

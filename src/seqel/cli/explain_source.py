@@ -32,6 +32,7 @@ class Source:
     frames: Sequence[Shown] = ()
     texts: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     rows: Sequence[Mapping[str, Any]] | None = None
+    action_names: Sequence[str] | None = None
     references: Sequence[EpisodeTrace] = ()
     notes: Sequence[str] = ()
 
@@ -48,13 +49,29 @@ def _played(agent: Agent, folder: Path, arguments: Arguments, output: Output) ->
 
     require_for_reports(arguments.seed, 1 + REFERENCES)
     env, make = run_environment(folder, agent.info, arguments, output, "explain")
-    trace, frames, texts = film_episode(agent, make, arguments.seed, arguments.limit)
+    film = film_episode(agent, make, arguments.seed, arguments.limit)
+    trace = film.trace
     others = [record_episode(agent, make, arguments.seed + 1 + n, arguments.limit) for n in range(REFERENCES)]
-    facts = [("seed", str(arguments.seed)), ("steps", f"{len(trace):,}"), ("return", f"{float(trace.reward.sum()):.4g}")]
+    facts = [
+        ("seed", str(arguments.seed)),
+        ("steps", f"{len(trace):,}"),
+        ("return", f"{float(trace.reward.sum()):.4g}"),
+    ]
     if trace.success is not None:
-        facts.append(("success", "yes" if trace.success == 1.0 else "no" if trace.success == 0.0 else f"{trace.success:.0%}"))
+        facts.append(
+            ("success", "yes" if trace.success == 1.0 else "no" if trace.success == 0.0 else f"{trace.success:.0%}")
+        )
     notes = [f"The episode was cut off after {len(trace):,} steps (--limit)."] if len(trace) == arguments.limit else []
-    return Source(trace, env, facts, frames=frames, texts=texts, references=others, notes=notes)
+    return Source(
+        trace,
+        env,
+        facts,
+        frames=film.frames,
+        texts=film.texts,
+        action_names=film.action_names,
+        references=others,
+        notes=notes,
+    )
 
 
 def _recorded(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> Source:

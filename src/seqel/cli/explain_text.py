@@ -76,7 +76,7 @@ def _strip(name: str, weights: NDArray[np.float32], at: int, step: Step, report:
 
 
 def step_text(report: Report, row: int) -> str:
-    """Return what was seen at a step in one line: its texts, its values, and what was done before it."""
+    """Return a step in one line: its texts and its values, else the action before it."""
     parts = [said[row] for said in report.texts.values() if row in said]
     parts += [f"{name}: {value}" for name, value in report.steps[row].facts]
     if row and not parts:
@@ -87,19 +87,18 @@ def step_text(report: Report, row: int) -> str:
 
 def counterfactual_text(agent: Agent, report: Report, row: int, changes: list[Change], source: Source) -> str:
     """Return the smallest change at a past step, else at the decision itself, as a sentence; "" if none was found."""
-    from seqel.explanation.describe import ActionNames, leaf_text
+    from seqel.explanation.describe import leaf_text
 
     if not changes:
         return ""
     past = [one for one in changes if one.step < row]
     change = (past or changes)[0]
-    names = ActionNames(agent)
     before, after = (
         leaf_text(agent, change.leaf, value, change.element)
         for value in (source.trace.observation[change.leaf][change.step], change.value)
     )
     number = report.steps[change.step].number if change.step < len(report.steps) else source.trace.start + change.step
     return (
-        f"With {before[0]} {after[1]} in place of {before[1]} at step {number}, and nothing else changed, the agent would have "
-        f"chosen {names(change.action)}."
+        f"With {before[0]} {after[1]} in place of {before[1]} at step {number}, and nothing else changed, the agent would "
+        f"have chosen {report.names(change.action)}."
     )

@@ -16,7 +16,6 @@ from seqel.explanation.trace import EpisodeTrace, require_past, window_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
     from torch import Tensor
 
     from seqel.agents.agent import Agent

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -16,10 +18,20 @@ from seqel.explanation.trace import LONGEST, EpisodeTrace, record_episode
 if TYPE_CHECKING:
     from seqel.agents.agent import Agent
 
-__all__ = ["Film", "film_episode"]
+__all__ = ["Film", "Filmed", "film_episode"]
 
 MODES = ("rgb_array", "ansi")  # in the order of preference
 Shown = NDArray[np.uint8] | str | None  # a picture (height, width, 3), or lines of text
+
+
+@dataclass(frozen=True, slots=True)
+class Filmed:
+    """An episode with its frames and texts."""
+
+    trace: EpisodeTrace
+    frames: list[Shown]  # one for each observation
+    texts: dict[str, dict[int, str]]  # by leaf and step
+    action_names: tuple[str, ...] | None  # if the environment says them
 
 
 class Film(gym.Wrapper[Any, Any, Any, Any]):
@@ -52,10 +64,8 @@ class Film(gym.Wrapper[Any, Any, Any, Any]):
         self.frames.append(_frame(self.env.render()) if self.env.render_mode in MODES else None)
 
 
-def film_episode(
-    agent: Agent, env: str | EnvMaker, seed: int = 0, limit: int = LONGEST
-) -> tuple[EpisodeTrace, list[Shown], dict[str, dict[int, str]]]:
-    """Play one greedy episode as `record_episode` does. -> the trace, a frame for each observation, and texts by leaf and step.
+def film_episode(agent: Agent, env: str | EnvMaker, seed: int = 0, limit: int = LONGEST) -> Filmed:
+    """Play one greedy episode as `record_episode` does, and keep frames and texts.
 
     Frames are those of the render mode "rgb_array" if the environment has it, else of "ansi", else None.
 
@@ -69,7 +79,24 @@ def film_episode(
         return films[-1]
 
     trace = record_episode(agent, filmed, seed, limit)
-    return trace, films[-1].frames, films[-1].texts
+    film = films[-1]
+    return Filmed(trace, film.frames, film.texts, _action_names(film))
+
+
+def _action_names(env: gym.Env[Any, Any]) -> tuple[str, ...] | None:
+    """Return the names of the actions: `metadata["action_names"]`, an Atari game's meanings, or MiniGrid's enumeration."""
+    count = getattr(env.action_space, "n", None)
+    own: Any = env.unwrapped
+    names: Any = (env.metadata or {}).get("action_names")
+    if names is None and callable(getattr(own, "get_action_meanings", None)):
+        names = own.get_action_meanings()
+    if names is None:
+        actions = getattr(own, "actions", None)
+        if isinstance(actions, type) and issubclass(actions, Enum):
+            names = [one.name for one in actions]
+    if count is None or not isinstance(names, list | tuple) or len(names) < count:
+        return None
+    return tuple(str(name).lower() for name in names[: int(count)])
 
 
 def _rendering(make: EnvMaker) -> EnvMaker:
@@ -84,7 +111,11 @@ def _rendering(make: EnvMaker) -> EnvMaker:
         if mode not in modes:
             continue
         name, arguments = registered(make)
-        other = resolve(name, **{**arguments, "render_mode": mode}) if name else partial(make, render_mode=mode)
+        other = (
+            resolve(name, **{**arguments, "render_mode": mode})
+            if name
+            else partial(cast("Any", make), render_mode=mode)
+        )
         try:
             env = other()
             env.reset(seed=0)

@@ -108,7 +108,8 @@ def _observed(path: str, traces: Sequence[EpisodeTrace]) -> NDArray[Any]:
         _, place = np.unique([hash(row.tobytes()) for row in flat], return_index=True)
     else:
         _, place = np.unique(keys, return_index=True)
-    return every[np.sort(place)]
+    found: NDArray[Any] = every[np.sort(place)]
+    return found
 
 
 def _values(leaf: Leaf, current: NDArray[Any], pool: NDArray[Any]) -> Iterator[tuple[int | None, NDArray[Any]]]:
@@ -133,7 +134,8 @@ def _values(leaf: Leaf, current: NDArray[Any], pool: NDArray[Any]) -> Iterator[t
 def _spread_out(values: NDArray[Any]) -> NDArray[Any]:
     if len(values) <= VALUES:
         return values
-    return values[np.linspace(0, len(values) - 1, VALUES).round().astype(int)]
+    some: NDArray[Any] = values[np.linspace(0, len(values) - 1, VALUES).round().astype(int)]
+    return some
 
 
 def _with(value: NDArray[Any], element: int, new: Any) -> NDArray[Any]:

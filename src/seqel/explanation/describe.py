@@ -22,12 +22,19 @@ SHOWN = 12  # numbers of an array
 
 
 class ActionNames:
-    """Names of actions: those of the table that the agent was trained on, else numbers as in the environment."""
+    """Names of actions: those of the table that the agent was trained on, or given ones, else numbers as in the environment.
 
-    def __init__(self, agent: Agent) -> None:
+    names: of the actions of the only dimension.
+    """
+
+    def __init__(self, agent: Agent, names: Sequence[str] | None = None) -> None:
         self.spec = agent.action_spec
         kept = agent.info.get("encoding")
-        self.names = Encoding.from_json(kept).names if kept else None
+        self.names: tuple[tuple[str, ...], ...] | None = None
+        if kept:
+            self.names = Encoding.from_json(kept).names
+        elif names is not None and self.spec.sizes == (len(names),):
+            self.names = (tuple(names),)
 
     def __call__(self, codes: int | Sequence[int]) -> str:
         """Return the name of an action, a code or M codes that count from 0."""

@@ -102,7 +102,7 @@ def _targets(
     decision = wanted.steps[row]
     tokens = reading.tokens[begin : decision + 1]
     rows = torch.where(hidden.to(tokens.device)[..., None], reading.reference, tokens)
-    h = torch.cat([reading.states(part, begin)[:, -1] for part in rows.split(256)])
+    h = torch.cat([reading.states(part, begin)[:, -1] for part in torch.split(rows, 256)])
     one = slice(row, row + 1)
     values = wanted.values(reading, h[:, None], one)[:, 0]
     actions = reading.decision_scores(h[:, None], [decision]).argmax(dim=-1)[:, 0]  # (N, M)
@@ -113,8 +113,8 @@ def _targets(
 def rank_of(weights: NDArray[np.floating], relevant: Sequence[int], decision: int) -> float:
     """Return the rank of the best relevant step among the past steps of a decision, by magnitude: 1 is the first.
 
-    weights (T+1,): a row of `attribute`. Equal weights share the mean of their ranks, so that a method that gives all steps the
-    same gets no credit.
+    weights (T+1,): a row of `attribute`. Equal weights share the mean of their ranks, so that a method that gives all steps
+    the same gets no credit.
 
     Raises:
         ConfigError: no relevant step is before the decision.

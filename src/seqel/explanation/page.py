@@ -87,7 +87,7 @@ def page_of(
 
 
 def as_script_data(data: Any) -> str:
-    """Return JSON for an element `script` of type application/json: it can end neither that element nor a line of a script."""
+    """Return JSON for an element `script` of type application/json: it cannot end that element."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")

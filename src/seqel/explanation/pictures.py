@@ -1,4 +1,4 @@
-"""Frames as data URIs, within a limit of bytes: equal ones once, each as PNG or JPEG, whichever is smaller."""
+"""Frames as data URIs, within a limit of bytes: equal ones once, those of few colours as PNG, others as JPEG."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 __all__ = ["Pictures", "encode_pictures"]
 
 LIMIT = 3_500_000  # characters of all data URIs together
+COLOURS = 128
 SIZES = ((320, 85), (240, 70), (160, 60))  # largest side in pixels, quality of JPEG; the first that fits
 
 
@@ -53,9 +54,7 @@ def encode_pictures(frames: Sequence[NDArray[np.uint8] | None], limit: int = LIM
     every = -(-sum(map(len, uris)) // limit)
     places = list(range(0, len(uris), every))
     note = f"Frames are at most {SIZES[-1][0]} pixels wide and high, and only one in {every} is kept."
-    return Pictures(
-        [uris[place] for place in places], [None if one is None else one // every for one in shown], note
-    )
+    return Pictures([uris[place] for place in places], [None if one is None else one // every for one in shown], note)
 
 
 def _uri(frame: NDArray[np.uint8], side: int, quality: int) -> str:
@@ -63,9 +62,11 @@ def _uri(frame: NDArray[np.uint8], side: int, quality: int) -> str:
 
     picture = Image.fromarray(frame)
     picture.thumbnail((side, side))
-    png = _bytes(picture.quantize(64), "PNG", optimize=True)
-    jpeg = _bytes(picture, "JPEG", quality=quality, optimize=True)
-    kind, data = ("png", png) if len(png) <= len(jpeg) else ("jpeg", jpeg)
+    kind, data = "jpeg", _bytes(picture, "JPEG", quality=quality)
+    if picture.getcolors(COLOURS) is not None:  # drawn, not photographed: small as PNG, and exact
+        png = _bytes(picture.quantize(COLOURS), "PNG")
+        if len(png) <= 2 * len(data):
+            kind, data = "png", png
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 

@@ -20,8 +20,8 @@ def randomised(agent: Agent, seed: int = 0) -> Agent:
     """Return an agent with the same network, newly initialised, for sanity checks (Adebayo et al. 2018, arXiv:1810.03292).
 
     Statistics of the observations are kept. The last layers of the heads, which training starts from zero, are drawn from a
-    normal distribution, because with zeros all actions would be equal and nothing could be explained. A pretrained model keeps
-    its own weights.
+    normal distribution, because with zeros all actions would be equal and nothing could be explained. A pretrained model
+    keeps its own weights.
     """
     network = agent.network
     devices = [agent.device] if agent.device.type == "cuda" else []

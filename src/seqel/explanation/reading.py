@@ -108,7 +108,7 @@ class Reading:
     def groups(self, decisions: Sequence[int], rows: int = 0) -> Iterator[tuple[list[int], int, int]]:
         """Yield decisions in groups, with the first step that a group needs and the one after its last.
 
-        A group has as many decisions as fit `TOKENS`, if each of them is read in a row of its own; `rows`: at most so many.
+        A group has as many decisions as fit `TOKENS`, if each of them is read in a row of its own; `rows` limits their number.
         """
         group: list[int] = []
         for step in sorted(decisions):
@@ -120,13 +120,11 @@ class Reading:
         if group:
             yield group, self.first_needed(group[0]), group[-1] + 1
 
-    def variants(
-        self, steps: Tensor, tokens: Tensor, last: int
-    ) -> Iterator[tuple[slice, int, Tensor]]:
+    def variants(self, steps: Tensor, tokens: Tensor, last: int) -> Iterator[tuple[slice, int, Tensor]]:
         """Yield attended states of episodes with one changed token each, up to the step `last`.
 
-        steps (N,) ascending: the changed step of each variant; tokens (N, D): its token instead. -> which of the variants, the
-        number of the first decision that any of them can change, and the states from there to `last` at most, (n, S, D).
+        steps (N,) ascending: the changed step of each variant; tokens (N, D): its token instead. -> which of the variants,
+        the number of the first decision that any of them can change, and the states from there to `last` at most, (n, S, D).
         """
         at = 0
         while at < len(steps):

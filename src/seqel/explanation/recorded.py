@@ -115,5 +115,7 @@ def session_rows(files: Sequence[str | Path], schema: Schema, name: str) -> list
         order = rows[schema.order]
         number = order.cast(pl.Float64, strict=False)
         key = number if number.null_count() == order.null_count() else order.cast(pl.String)
-        rows = rows[key.to_frame("key").with_row_index("row").sort("key", "row")["row"]]  # ties keep the order of the file
+        rows = rows[
+            key.to_frame("key").with_row_index("row").sort("key", "row")["row"]
+        ]  # ties keep the order of the file
     return [{column: row[column] for column in schema.observation} for row in rows.iter_rows(named=True)]

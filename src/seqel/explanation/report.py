@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "Report", "Step", "explain_episode"]
 
 TOP = 10  # actions that are listed for a decision
-PATHS = 60_000  # steps of all decisions together, above which integrated gradients are left out unless they are asked for
+PATHS = (
+    60_000  # steps of all decisions together, above which integrated gradients are left out unless they are asked for
+)
 WORDS = 1_500  # words of an episode whose influence is computed
 
 
@@ -63,11 +65,12 @@ class Report:
     unit: str  # of scores
     methods: dict[str, NDArray[np.float32]]  # (S, S) each: decisions and past steps
     interesting: int  # the decision that depends most on a past step, by its row
-    words: dict[str, list[WordInfluence]] = field(default_factory=dict)  # by leaf
-    texts: dict[str, dict[int, str]] = field(default_factory=dict)
-    frames: list[Shown] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    target: str = ""  # what is explained, in words
+    words: dict[str, list[WordInfluence]]  # by leaf
+    texts: dict[str, dict[int, str]]
+    frames: list[Shown]
+    notes: list[str]
+    target: str  # what is explained, in words
+    names: ActionNames
 
 
 def explain_episode(
@@ -80,18 +83,19 @@ def explain_episode(
     texts: Mapping[str, Mapping[int, str]] | None = None,
     rows: Sequence[Mapping[str, Any]] | None = None,
     recorded: bool = False,
+    action_names: Sequence[str] | None = None,
     reading: Reading | None = None,
 ) -> Report:
     """Explain every decision of an episode by some of the methods; None: all that the trunk and the time permit.
 
-    frames, texts: what was seen, as `film_episode` returns them. rows: the rows of a recorded session, if known.
+    frames, texts: as `film_episode` returns them. rows: the rows of a recorded session, if known.
     recorded: actions are those of the data, not the agent's.
 
     Raises:
         ConfigError: there is no such method or action, or a method needs attention and the trunk has none.
     """
     reading = reading or Reading(agent, trace)
-    target = target or Target()
+    target, names_of = target or Target(), ActionNames(agent, action_names)
     count = len(trace) + (recorded and history_alone(agent))
     decisions = list(range(count))
     notes: list[str] = []
@@ -108,18 +112,19 @@ def explain_episode(
     if guide is None:
         guide = attribute(agent, trace, "occlusion", decisions, target, reading=reading)[:, :count]
     past = np.tril(np.abs(guide), -1)
-    texts = {leaf: dict(found) for leaf, found in (texts or {}).items()}
-    words = _words(agent, trace, texts, decisions, target, reading, notes)
+    said = {leaf: dict(one) for leaf, one in (texts or {}).items()}
+    words = _words(agent, trace, said, decisions, target, reading, notes)
     return Report(
-        _steps(agent, trace, reading, target, decisions, rows, list(texts), recorded),
+        _steps(agent, trace, reading, target, names_of, rows, list(said), decisions, recorded),
         "nats" if agent.network.config.policy_head == "greedy" else "units of reward",
         found,
         int(past.max(axis=1).argmax()),
         words,
-        texts,
+        said,
         list(frames)[:count],
         notes,
-        _in_words(agent, target),
+        _in_words(names_of, target),
+        names_of,
     )
 
 
@@ -141,8 +146,7 @@ def _words(
     return words
 
 
-def _in_words(agent: Agent, target: Target) -> str:
-    names = ActionNames(agent)
+def _in_words(names: ActionNames, target: Target) -> str:
     what = "the agent's choice" if target.action is None else f"action {names(target.action)}"
     if target.over is None:
         return f"the score of {what}"
@@ -153,10 +157,10 @@ def _in_words(agent: Agent, target: Target) -> str:
 
 @torch.inference_mode()
 def _steps(
-    agent: Agent, trace: EpisodeTrace, reading: Reading, target: Target, decisions: list[int],
-    rows: Sequence[Mapping[str, Any]] | None, texts: list[str], recorded: bool,
+    agent: Agent, trace: EpisodeTrace, reading: Reading, target: Target, names: ActionNames,
+    rows: Sequence[Mapping[str, Any]] | None, texts: list[str], decisions: list[int], recorded: bool,
 ) -> list[Step]:  # fmt: skip
-    names, spec = ActionNames(agent), agent.action_spec
+    spec = agent.action_spec
     wanted = explained(reading, decisions, target)
     h = reading.states(reading.tokens[None])[0]
     shown = {path.removeprefix("text/") for path in texts} | set(texts)
@@ -172,7 +176,9 @@ def _steps(
             done = tuple(np.atleast_1d(trace.action[step]).tolist()) if step < len(trace) else None
             chosen = tuple(wanted.codes[step].tolist())
             over = None if wanted.others is None else tuple(wanted.others[step].tolist())
-            bars = _bars(names, score[row], None if spread is None else spread[row], chosen, over, done if recorded else None)
+            bars = _bars(
+                names, score[row], None if spread is None else spread[row], chosen, over, done if recorded else None
+            )
             facts = step_facts(agent, trace, step, rows[step] if rows and step < len(rows) else None, sorted(shown))
             reward = float(trace.reward[step]) if step < len(trace) else None
             found.append(
@@ -188,7 +194,9 @@ def _bars(
     """Return the actions of one decision: score and spread (M, A). With M > 1, those that differ from the choice in one
     dimension at most, with their mean score over dimensions."""
     if len(score) == 1:
-        best = [(int(code),) for code in np.argsort(-score[0], kind="stable")[:TOP] if np.isfinite(score[0, code])]
+        best: list[tuple[int, ...]] = [
+            (int(code),) for code in np.argsort(-score[0], kind="stable")[:TOP] if np.isfinite(score[0, code])
+        ]
     else:
         best = [chosen]
         best += [
@@ -203,9 +211,13 @@ def _bars(
             best.append(codes)
     return [
         Bar(
-            names(codes), _mean(score, codes), None if spread is None else float(spread[0, codes[0]]), codes == chosen,
-            codes == over and over != chosen, codes == done,
-        )  # fmt: skip
+            names(codes),
+            _mean(score, codes),
+            None if spread is None else float(spread[0, codes[0]]),
+            codes == chosen,
+            codes == over and over != chosen,
+            codes == done,
+        )
         for codes in sorted(best, key=lambda codes: -_mean(score, codes))
     ]
 
@@ -218,7 +230,12 @@ def _spread(agent: Agent, logits: torch.Tensor | None) -> NDArray[np.float32] | 
     """Return the standard deviation of the returns that a distributional head expects: (..., M, A, n) -> (..., M, A); None
     for another head, several dimensions, or scores that are not values."""
     head = agent.network.head
-    if logits is None or logits.shape[-1] < 2 or agent.action_spec.dims > 1 or agent.network.config.policy_head == "greedy":
+    if (
+        logits is None
+        or logits.shape[-1] < 2
+        or agent.action_spec.dims > 1
+        or agent.network.config.policy_head == "greedy"
+    ):
         return None
     support = head.values.support(logits)
     if support is None:  # quantiles

@@ -84,20 +84,20 @@ def _fixed(agent: Agent, action: Codes) -> Tensor:
     return torch.tensor([given], dtype=torch.int64)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: slopes need these numbers as ordinary tensors
 def _two_best(reading: Reading, steps: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return the greedy action and the second best one at each decision, (S, M) each."""
     h = reading.states(reading.tokens[None])[0]
     at = torch.tensor(list(steps), dtype=torch.int64, device=h.device)
     rows = max(1, NUMBERS // max(1, reading.agent.action_spec.actions * reading.agent.action_spec.dims))
     best, second = [], []
-    for part in at.split(rows):
+    for part in torch.split(at, rows):
         found = reading.decision_scores(h[part], part.tolist())  # (n, M, A)
         top = found.topk(min(2, found.shape[-1]), dim=-1)
         chosen = top.indices[..., 0]
         best.append(chosen)
         second.append(_runner_up(chosen, top.values, top.indices))
-    return torch.cat(best).clone(), torch.cat(second).clone()
+    return torch.cat(best), torch.cat(second)
 
 
 def _runner_up(chosen: Tensor, values: Tensor, indices: Tensor) -> Tensor:

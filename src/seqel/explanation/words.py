@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["WordInfluence", "split_words", "word_occlusion"]
 
 # Chinese, Japanese and Korean are written without spaces: each character counts as a word
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]|[^\s\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
+WORD = re.compile(
+    r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]|[^\s\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]+"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,8 @@ def word_occlusion(
 ) -> list[WordInfluence]:
     """Return what each word contributes to each of S decisions.
 
-    leaf: a text of the observation. texts: what it said at some of the steps, because a trace has only what the reader made of
-    it. steps, target, reading: as for `attribute`.
+    leaf: a text of the observation. texts: what it said at some of the steps, because a trace has only what the reader made
+    of it. steps, target, reading: as for `attribute`.
 
     Raises:
         ConfigError: the leaf is no text, or a text is not the one that the trace was read from.
