@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from support_explanation import make_agent, make_trace
 from seqel.agents.agent import Agent
 from seqel.errors import ConfigError
 from seqel.explanation import reading as reading_module
@@ -20,6 +19,7 @@ from seqel.explanation.methods.rollout import roll_out
 from seqel.explanation.reading import Reading
 from seqel.explanation.target import Target, explained
 from seqel.explanation.trace import EpisodeTrace, decision_scores, scores, window_of
+from support_explanation import make_agent, make_trace
 from support_ranking import make_agent as make_ranking_agent
 
 AGENTS: dict[str, dict[str, Any]] = {
@@ -88,7 +88,9 @@ def test_integrated_gradients_sum_to_the_difference_from_the_hidden_episode(trun
         tokens = reading.tokens
         hidden = reading.reference.expand_as(tokens)
         for step in steps:
-            difference = gap_of(agent, trace, tokens, step, *best[step]) - gap_of(agent, trace, hidden, step, *best[step])
+            difference = gap_of(agent, trace, tokens, step, *best[step]) - gap_of(
+                agent, trace, hidden, step, *best[step]
+            )
             assert float(found[step]) == pytest.approx(float(difference), abs=5e-3)
 
 
@@ -133,7 +135,9 @@ def test_attention_methods_give_shares_of_the_steps_within_reach() -> None:
 
 
 @pytest.mark.parametrize("name", method_names())
-def test_a_method_gives_the_same_for_one_decision_and_in_small_parts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_method_gives_the_same_for_one_decision_and_in_small_parts(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     agent = make_agent()
     trace = make_trace(agent, 20)
     whole = attribute(agent, trace, name)
@@ -180,7 +184,9 @@ def test_a_window_that_starts_inside_an_episode_is_explained_alike() -> None:
         {path: leaf[cut:] for path, leaf in trace.observation.items()}, trace.action[cut:], trace.reward[cut:], trace.q, None,
         cut, trace.action[cut - 1 : cut], float(trace.reward[cut - 1]),
     )  # fmt: skip
-    np.testing.assert_allclose(attribute(agent, part, "rollout")[-1], attribute(agent, trace, "rollout")[-1, cut:], atol=1e-5)
+    np.testing.assert_allclose(
+        attribute(agent, part, "rollout")[-1], attribute(agent, trace, "rollout")[-1, cut:], atol=1e-5
+    )
 
 
 def test_slopes_leave_the_weights_as_they_were() -> None:
@@ -258,10 +264,10 @@ def test_only_two_items_of_a_catalogue_are_scored() -> None:
 def test_a_pretrained_trunk_is_explained_by_every_method() -> None:
     pytest.importorskip("transformers")
     from seqel.language.episodes import text_spaces
+    from seqel.language.tokenizer import ModelTokens
     from seqel.networks.config import NetworkConfig
     from seqel.networks.qnetwork import QNetwork
     from seqel.training.base_model import with_base_model
-    from seqel.language.tokenizer import ModelTokens
     from tiny_models import tiny_causal
 
     tokens = ModelTokens.of(str(tiny_causal()))
@@ -304,5 +310,9 @@ def test_mistakes_say_what_is_expected() -> None:
 
 
 def test_methods_are_found_by_themselves() -> None:
-    assert DEFAULT == method_names()[0] and set(method_names(attention=False)) == {"occlusion", "gradient", "integrated"}
+    assert method_names()[0] == DEFAULT and set(method_names(attention=False)) == {
+        "occlusion",
+        "gradient",
+        "integrated",
+    }
     assert all(method_of(name).title and method_of(name).meaning for name in method_names())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -19,7 +19,7 @@ from support_explanation import make_agent
 class Says(gym.Env[Any, Any]):
     """Says the number of the step, and draws it as a grey level."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["human", "rgb_array"]}
+    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"]}  # noqa: RUF012 (Gymnasium's own shape)
     observation_space = gym.spaces.Dict({"said": gym.spaces.Text(20)})
     action_space = gym.spaces.Discrete(2)
 
@@ -52,7 +52,7 @@ def test_frames_and_texts_belong_to_the_observations() -> None:
     assert film.action_names is None
 
 
-@pytest.mark.parametrize("make", [partial(Says, broken=True), lambda: Says()], ids=["cannot draw", "takes no mode"])
+@pytest.mark.parametrize("make", [partial(Says, broken=True), lambda: Says(None)], ids=["cannot draw", "takes no mode"])
 def test_an_environment_that_cannot_draw_is_played_without_frames(make: Any) -> None:
     film = film_episode(says_agent(), make)
     assert film.frames == [None] * 4 and film.texts["said"][3] == "step 3"

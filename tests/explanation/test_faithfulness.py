@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -51,8 +53,8 @@ def test_a_true_order_beats_its_reverse_and_a_random_one() -> None:
         found = []
         for trace in traces:
             weights = attribute(agent, trace, "occlusion", steps)
-            weights = {"true": weights, "reverse": -weights, "random": rng.normal(size=weights.shape)}[order]
-            one = faithfulness(agent, trace, weights, steps)
+            orders: dict[str, Any] = {"true": weights, "reverse": -weights, "random": rng.normal(size=weights.shape)}
+            one = faithfulness(agent, trace, orders[order], steps)
             found.append((one.deletion.mean(), one.insertion.mean()))
         return tuple(np.mean(found, axis=0))
 

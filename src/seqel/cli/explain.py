@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from tyro.conf import Positional, UseAppendAction, arg
-
-from seqel.cli.arguments import ENV_HELP, EnvArguments, Json, Trust
+from seqel.cli.explain_arguments import Arguments
 
 if TYPE_CHECKING:
     from seqel.agents.agent import Agent
@@ -37,67 +34,6 @@ examples:
   seqel explain runs/mine --step 12 --method occlusion --method rollout
   seqel explain runs/mine --data sessions.parquet --session anna --out anna.html
 """
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """The arguments of `seqel explain`."""
-
-    run: Annotated[
-        str,
-        Positional,
-        arg(metavar="RUN", help="the folder of a run, or of an agent", help_behavior_hint=""),
-    ]
-    seed: Annotated[int, arg(metavar="S", help="seed of the episode to play")] = 0
-    data: Annotated[
-        UseAppendAction[tuple[str, ...]],
-        arg(metavar="FILE", help="recorded sessions, instead of playing", help_behavior_hint="(repeatable)"),
-    ] = ()
-    session: Annotated[
-        str | None,
-        arg(metavar="ID", help="with --data: the session (the first one)", help_behavior_hint="", constructor=str),
-    ] = None
-    schema: Annotated[
-        str | None,
-        arg(metavar="TOML", help="the schema of the data (the run's own)", help_behavior_hint="", constructor=str),
-    ] = None
-    step: Annotated[
-        int | None,
-        arg(metavar="N", help="the decision (the most interesting one)", help_behavior_hint="", constructor=int),
-    ] = None
-    method: Annotated[
-        UseAppendAction[tuple[str, ...]],
-        arg(
-            metavar="NAME",
-            help="occlusion, rollout, gradient, integrated or attention (terminal: occlusion; page: all)",
-            help_behavior_hint="(repeatable)",
-        ),
-    ] = ()
-    action: Annotated[
-        str | None,
-        arg(metavar="A", help="the action to explain, by name or number (the agent's choice)", help_behavior_hint="",
-            constructor=str),
-    ] = None  # fmt: skip
-    over: Annotated[
-        str,
-        arg(metavar="B", help="the action it is compared with, or none"),
-    ] = "runner-up"
-    limit: Annotated[int, arg(metavar="N", help="steps of the episode at most")] = 600
-    out: Annotated[
-        Path | None, arg(metavar="HTML", help="write a page of the episode into this file", help_behavior_hint="")
-    ] = None
-    png: Annotated[
-        Path | None, arg(metavar="PNG", help="draw the strips of the decision into this file", help_behavior_hint="")
-    ] = None
-    env: Annotated[
-        str | None,
-        arg(metavar="ENV", help=f"another environment than the one trained on: {ENV_HELP}", help_behavior_hint="",
-            constructor=str),
-    ] = None  # fmt: skip
-    env_arg: EnvArguments = ()
-    trust: Trust = False
-    device: Annotated[str, arg(metavar="D", help="device of the network: cpu, cuda")] = "cpu"
-    json: Json = False
 
 
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from seqel.cli.run_environment import run_environment
 
 if TYPE_CHECKING:
     from seqel.agents.agent import Agent
-    from seqel.cli.explain import Arguments
+    from seqel.cli.explain_arguments import Arguments
     from seqel.cli.output import Output
     from seqel.explanation.camera import Shown
     from seqel.explanation.trace import EpisodeTrace

@@ -108,7 +108,7 @@ class Reading:
     def groups(self, decisions: Sequence[int], rows: int = 0) -> Iterator[tuple[list[int], int, int]]:
         """Yield decisions in groups, with the first step that a group needs and the one after its last.
 
-        A group has as many decisions as fit `TOKENS`, if each of them is read in a row of its own; `rows` limits their number.
+        A group has as many decisions as fit `TOKENS`, each read in a row of its own; `rows` limits their number.
         """
         group: list[int] = []
         for step in sorted(decisions):
