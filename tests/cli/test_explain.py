@@ -76,7 +76,7 @@ def test_a_page_and_an_image_are_written(maze: Path, tmp_path: Path, capsys: pyt
     page, image = tmp_path / "page.html", tmp_path / "strips.png"
     found = explained(capsys, str(maze), "--out", str(page), "--png", str(image), "--action", "up", "--over", "none")
     assert list(found["methods"]) == ["occlusion", "rollout", "gradient", "integrated", "attention"]
-    assert found["target"] == "the score of action up"
+    assert found["question"] == "the score of action up"
     assert image.read_bytes().startswith(b"\x89PNG") and "an explained episode" in page.read_text()
     assert "@" in page.read_text()  # the maze, drawn with letters
 

@@ -16,8 +16,8 @@ from seqel.explanation.attribute import attribute
 from seqel.explanation.methods.integrated import integrated_gradients
 from seqel.explanation.methods.registry import DEFAULT, method_names, method_of
 from seqel.explanation.methods.rollout import roll_out
+from seqel.explanation.question import Question, explained
 from seqel.explanation.reading import Reading
-from seqel.explanation.target import Target, explained
 from seqel.explanation.trace import EpisodeTrace, decision_scores, scores, window_of
 from support_explanation import make_agent, make_trace
 from support_ranking import make_agent as make_ranking_agent
@@ -34,7 +34,7 @@ AGENTS: dict[str, dict[str, Any]] = {
 
 
 def gap_of(agent: Agent, trace: EpisodeTrace, tokens: Tensor, step: int, chosen: int, other: int) -> Tensor:
-    """Return the target by one pass over the whole episode and all actions."""
+    """Return the explained score by one pass over the whole episode and all actions."""
     network, window = agent.network, window_of(agent, trace)
     h = network.trunk(tokens[None], window.is_first, window.start_step)
     out = network.heads(h) if network.config.policy_head == "greedy" else network.head(h)
@@ -83,7 +83,7 @@ def test_integrated_gradients_sum_to_the_difference_from_the_hidden_episode(trun
     best = two_best(agent, trace)
     steps = list(range(len(trace)))
     reading = Reading(agent, trace)
-    found = integrated_gradients(reading, explained(reading, steps, Target()), points=256).sum(dim=1)
+    found = integrated_gradients(reading, explained(reading, steps, Question()), points=256).sum(dim=1)
     with torch.no_grad():
         tokens = reading.tokens
         hidden = reading.reference.expand_as(tokens)
@@ -100,15 +100,15 @@ def test_integrated_gradients_equal_those_of_captum() -> None:
     trace = make_trace(agent)
     best, step = two_best(agent, trace), 8
     reading = Reading(agent, trace)
-    found = integrated_gradients(reading, explained(reading, [step], Target()), points=16)[0]
+    found = integrated_gradients(reading, explained(reading, [step], Question()), points=16)[0]
 
-    def target(tokens: Tensor) -> Tensor:
+    def gap(tokens: Tensor) -> Tensor:
         h = reading.states(tokens)[:, step]
         q = agent.network.head(h).q[:, 0]
         chosen, other = best[step]
         return q[:, chosen] - q[:, other]
 
-    theirs = captum.IntegratedGradients(target).attribute(
+    theirs = captum.IntegratedGradients(gap).attribute(
         reading.tokens[None], reading.reference.expand_as(reading.tokens)[None], n_steps=16, method="gausslegendre"
     )
     np.testing.assert_allclose(found.numpy(), theirs[0].sum(dim=-1).detach().numpy(), atol=1e-5)
@@ -198,20 +198,20 @@ def test_slopes_leave_the_weights_as_they_were() -> None:
     assert all(one.requires_grad and one.grad is None for one in others)
 
 
-# -- targets -----------------------------------------------------------------------------------------------------------
+# -- questions ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_target_can_be_the_score_of_an_action_or_a_gap_between_two() -> None:
+def test_the_explained_score_can_be_the_score_of_an_action_or_a_gap_between_two() -> None:
     agent = make_agent()
     trace = make_trace(agent)
-    alone = [attribute(agent, trace, "occlusion", [7], Target(action, None))[0] for action in range(3)]
-    between = attribute(agent, trace, "occlusion", [7], Target(2, 0))[0]
+    alone = [attribute(agent, trace, "occlusion", [7], Question(action, None))[0] for action in range(3)]
+    between = attribute(agent, trace, "occlusion", [7], Question(2, 0))[0]
     np.testing.assert_allclose(between, alone[2] - alone[0], atol=1e-5)
     best, second = two_best(agent, trace)[7]
     np.testing.assert_allclose(attribute(agent, trace, steps=[7])[0], alone[best] - alone[second], atol=1e-5)
     # an action that is not the best one is compared with the best one
     np.testing.assert_allclose(
-        attribute(agent, trace, steps=[7], target=Target(int(second)))[0], alone[second] - alone[best], atol=1e-5
+        attribute(agent, trace, steps=[7], question=Question(int(second)))[0], alone[second] - alone[best], atol=1e-5
     )
 
 
@@ -225,7 +225,9 @@ def test_masked_actions_are_neither_chosen_nor_second() -> None:
     mask[5, 1] = True
     masked = make_trace(agent, action_mask=mask)
     found = attribute(agent, masked, steps=[6])
-    np.testing.assert_allclose(found, attribute(agent, trace, steps=[6], target=Target(int(order[2]), int(order[3]))))
+    np.testing.assert_allclose(
+        found, attribute(agent, trace, steps=[6], question=Question(int(order[2]), int(order[3])))
+    )
     assert (attribute(agent, masked, steps=[5]) == 0.0).all()  # there was nothing else to do
 
 
@@ -234,7 +236,7 @@ def test_with_several_actions_the_runner_up_differs_where_that_costs_least() -> 
     trace = make_trace(agent)
     reading = Reading(agent, trace)
     q = decision_scores(agent, trace)  # (T+1, M, A), -inf beyond a dimension's size
-    wanted = explained(reading, range(9), Target())
+    wanted = explained(reading, range(9), Question())
     assert wanted.others is not None
     for step in range(9):
         joint = {
@@ -245,7 +247,7 @@ def test_with_several_actions_the_runner_up_differs_where_that_costs_least() -> 
         h = reading.states(reading.tokens[None])[0, step : step + 1].detach()
         value = float(wanted.values(reading, h, slice(step, step + 1)).detach())
         assert value == pytest.approx(joint[best] - joint[second], abs=1e-5)
-    assert attribute(agent, trace, "gradient", target=Target((1, 1), (2, 0))).shape == (9, 10)
+    assert attribute(agent, trace, "gradient", question=Question((1, 1), (2, 0))).shape == (9, 10)
 
 
 def test_only_two_items_of_a_catalogue_are_scored() -> None:
@@ -254,9 +256,9 @@ def test_only_two_items_of_a_catalogue_are_scored() -> None:
     found = attribute(agent, trace, "occlusion")
     best = two_best(agent, trace)
     for step in (3, 8):
-        pair = Target(int(best[step, 0]), int(best[step, 1]))
-        np.testing.assert_allclose(found[step], attribute(agent, trace, steps=[step], target=pair)[0], atol=1e-6)
-    alone = [attribute(agent, trace, steps=[8], target=Target(int(code), None))[0] for code in best[8]]
+        pair = Question(int(best[step, 0]), int(best[step, 1]))
+        np.testing.assert_allclose(found[step], attribute(agent, trace, steps=[step], question=pair)[0], atol=1e-6)
+    alone = [attribute(agent, trace, steps=[8], question=Question(int(code), None))[0] for code in best[8]]
     np.testing.assert_allclose(found[8], alone[0] - alone[1], atol=1e-5)
     assert np.abs(attribute(agent, trace, "gradient")[8, :8]).max() > 0.0
 
@@ -303,9 +305,9 @@ def test_mistakes_say_what_is_expected() -> None:
     with pytest.raises(ConfigError, match="different ones"):
         attribute(agent, trace, steps=[1, 1])
     with pytest.raises(ConfigError, match="expected 0 to 2, counted from 0, got 3"):
-        attribute(agent, trace, target=Target(3))
+        attribute(agent, trace, question=Question(3))
     with pytest.raises(ConfigError, match="runner-up"):
-        attribute(agent, trace, target=Target(over="second"))
+        attribute(agent, trace, question=Question(over="second"))
     assert attribute(agent, trace, steps=[]).shape == (0, 10)
 
 

@@ -11,8 +11,8 @@ import torch
 from seqel.errors import ConfigError
 from seqel.explanation.attribute import attribute
 from seqel.explanation.faithfulness import faithfulness, rank_of, separation
+from seqel.explanation.question import Question, explained
 from seqel.explanation.reading import Reading
-from seqel.explanation.target import Target, explained
 from support_explanation import make_agent, make_trace
 
 
@@ -22,7 +22,7 @@ def test_the_curves_of_two_past_steps_by_hand() -> None:
     weights = np.zeros((1, 10), np.float32)
     weights[0, :3] = (1.0, 2.0, 9.0)  # of the decision at step 2: step 1 first, then step 0; its own is not hidden
     reading = Reading(agent, trace)
-    wanted = explained(reading, [2], Target())
+    wanted = explained(reading, [2], Question())
 
     def share(hidden: list[int]) -> tuple[float, float]:
         tokens = reading.tokens.clone()

@@ -13,8 +13,8 @@ import pytest
 from seqel.explanation.attribute import attribute
 from seqel.explanation.methods.registry import method_names
 from seqel.explanation.page import PAGE_LIMIT, as_script_data, page_of
+from seqel.explanation.question import Question
 from seqel.explanation.report import explain_episode
-from seqel.explanation.target import Target
 from seqel.explanation.trace import decision_scores
 from support_explanation import make_agent, make_trace
 from support_ranking import make_agent as make_ranking_agent
@@ -92,8 +92,8 @@ def test_recommendations_have_a_decision_after_the_last_item_and_the_names_of_it
     assert report.steps[4].action == f"film {trace.action[4]}" and report.steps[4].actions == 30
     assert sum(bar.recorded for bar in report.steps[4].bars) == 1
     assert all(bar.name.startswith("film ") for step in report.steps for bar in step.bars)
-    named = explain_episode(agent, trace, methods=["occlusion"], target=Target(3, 4), recorded=True)
-    assert named.target == "the score of action film 3, less that of film 4"
+    named = explain_episode(agent, trace, methods=["occlusion"], question=Question(3, 4), recorded=True)
+    assert named.question == "the score of action film 3, less that of film 4"
     assert {"film 3", "film 4"} <= {bar.name for bar in named.steps[0].bars}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seqel.errors import ConfigError
-from seqel.explanation.target import Target
+from seqel.explanation.question import Question
 from seqel.explanation.trace import EpisodeTrace, decision_scores
 from seqel.explanation.words import split_words, word_occlusion
 from seqel.spaces import ObservationSpec
@@ -31,7 +31,7 @@ def make_trace(texts: list[str]) -> EpisodeTrace:
 def test_each_word_is_left_out_once() -> None:
     agent = make_agent(spec=SPEC)
     trace = make_trace(TEXTS)
-    found = word_occlusion(agent, trace, "said", dict(enumerate(TEXTS)), range(4), Target(1, 0))
+    found = word_occlusion(agent, trace, "said", dict(enumerate(TEXTS)), range(4), Question(1, 0))
     assert [one.step for one in found] == [0, 1, 2, 3]
     now = decision_scores(agent, trace)
     for one, text in zip(found, TEXTS, strict=True):

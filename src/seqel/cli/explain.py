@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from seqel.cli.output import Output
     from seqel.explanation.counterfactual_search import Change
     from seqel.explanation.describe import ActionNames
+    from seqel.explanation.question import Question
     from seqel.explanation.reading import Reading
     from seqel.explanation.report import Report
-    from seqel.explanation.target import Target
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
@@ -56,11 +56,11 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     folder = Path(arguments.run)
     agent = Agent.load(folder, arguments.device)
     source = open_episode(agent, folder, arguments, output)
-    target = _target(agent, arguments, source)
+    question = _question(agent, arguments, source)
     reading = Reading(agent, source.trace)
     methods = arguments.method or (() if arguments.out is not None else ("occlusion",))
     report = explain_episode(
-        agent, source.trace, methods=methods or None, target=target, frames=source.frames, texts=source.texts,
+        agent, source.trace, methods=methods or None, question=question, frames=source.frames, texts=source.texts,
         rows=source.rows, recorded=source.recorded, action_names=source.action_names, reading=reading,
     )  # fmt: skip
     report.notes[:0] = source.notes
@@ -89,9 +89,9 @@ def _row(report: Report, number: int) -> int:
     return number - first
 
 
-def _target(agent: Agent, arguments: Arguments, source: Source) -> Target:
+def _question(agent: Agent, arguments: Arguments, source: Source) -> Question:
     from seqel.explanation.describe import ActionNames
-    from seqel.explanation.target import Target
+    from seqel.explanation.question import Question
 
     names = ActionNames(agent, source.action_names)
     over: Any = arguments.over
@@ -99,7 +99,7 @@ def _target(agent: Agent, arguments: Arguments, source: Source) -> Target:
         over = None
     elif over != "runner-up":
         over = _action(names, over, "--over")
-    return Target(None if arguments.action is None else _action(names, arguments.action, "--action"), over)
+    return Question(None if arguments.action is None else _action(names, arguments.action, "--action"), over)
 
 
 def _action(action_names: ActionNames, text: str, option: str) -> tuple[int, ...]:
@@ -154,7 +154,7 @@ def _result(agent: Agent, report: Report, row: int, changes: list[Change], sourc
     return {
         "episode": dict(source.facts) | {"source": source.title},
         "step": step.number,
-        "target": report.target,
+        "question": report.question,
         "unit": report.unit,
         "actions": [
             {"action": bar.name, "score": bar.score, "spread": bar.spread, "chosen": bar.chosen, "recorded": bar.recorded}

@@ -36,7 +36,7 @@ def show_decision(
     text += f"; the runner-up, {escape(others[0].name)}, has {others[0].score:.4g})" if others else ")"
     if source.recorded and step.action:
         text += f"; recorded was {escape(step.action)}"
-    output.show(text, f"[dim]explained: {escape(report.target)}, in {report.unit}[/]", "")
+    output.show(text, f"[dim]explained: {escape(report.question)}, in {report.unit}[/]", "")
     if row == 0:
         output.show("This is the first decision: it has no past.")
         return

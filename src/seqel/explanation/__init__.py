@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from seqel.explanation.methods.registry import method_names
     from seqel.explanation.occlusion import occlusion
     from seqel.explanation.page import page_of
+    from seqel.explanation.question import Question
     from seqel.explanation.randomised import randomised
     from seqel.explanation.recorded import session_place, trace_session
     from seqel.explanation.report import Report, explain_episode
-    from seqel.explanation.target import Target
     from seqel.explanation.trace import EpisodeTrace, decision_scores, record_episode
     from seqel.explanation.words import WordInfluence, word_occlusion
 
@@ -29,8 +29,8 @@ __all__ = [
     "Faithfulness",
     "Filmed",
     "Focus",
+    "Question",
     "Report",
-    "Target",
     "WordInfluence",
     "attention",
     "attribute",
@@ -62,7 +62,7 @@ __getattr__, __dir__ = lazy.attach(
         "Filmed": "seqel.explanation.camera",
         "Focus": "seqel.explanation.attention",
         "Report": "seqel.explanation.report",
-        "Target": "seqel.explanation.target",
+        "Question": "seqel.explanation.question",
         "WordInfluence": "seqel.explanation.words",
         "attention": "seqel.explanation.attention",
         "attribute": "seqel.explanation.attribute",

@@ -8,8 +8,8 @@ import numpy as np
 
 from seqel.errors import ConfigError
 from seqel.explanation.methods.registry import DEFAULT, method_of
+from seqel.explanation.question import Question, explained
 from seqel.explanation.reading import Reading, require_step
-from seqel.explanation.target import Target, explained
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ def attribute(
     trace: EpisodeTrace,
     method: str = DEFAULT,
     steps: Sequence[int] | None = None,
-    target: Target | None = None,
+    question: Question | None = None,
     *,
     reading: Reading | None = None,
 ) -> NDArray[np.float32]:
@@ -37,7 +37,7 @@ def attribute(
         method: "occlusion", "rollout", "gradient", "integrated", "attention", or the name of another module in
             `seqel.explanation.methods`.
         steps: the decisions, from 0 to T, where T is the one after the last recorded action; None: those of all T actions.
-        target: what is explained; None: by how much the agent prefers its choice to the runner-up.
+        question: what is explained; None: by how much the agent prefers its choice to the runner-up.
         reading: that of the same agent and trace, if there is one already.
 
     The decision's own step is among the columns: what it shows at present is no memory.
@@ -51,5 +51,5 @@ def attribute(
     if not chosen:
         return np.zeros((0, len(trace) + 1), np.float32)
     reading = reading or Reading(agent, trace)
-    found = method_of(method).compute(reading, explained(reading, chosen, target or Target()))
+    found = method_of(method).compute(reading, explained(reading, chosen, question or Question()))
     return np.asarray(found.float().cpu().numpy(), np.float32)

@@ -11,8 +11,8 @@ import torch
 
 from seqel.errors import ConfigError
 from seqel.explanation.methods.occlusion import changes
+from seqel.explanation.question import Question, explained
 from seqel.explanation.reading import Reading, require_step
-from seqel.explanation.target import Target, explained
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,7 +78,7 @@ def search_counterfactuals(
         raise ConfigError(f"steps: expected 0 to {decision}, the decision, got {list(steps)}")
     if not wanted:
         return []
-    now = explained(reading, [decision], Target())
+    now = explained(reading, [decision], Question())
     every = torch.tensor(sorted(wanted), device=reading.tokens.device)
     influence = changes(reading, now, every, reading.reference.expand(len(every), -1))[:, 0].abs()
     order = [sorted(wanted)[place] for place in influence.argsort(descending=True, stable=True).tolist()]

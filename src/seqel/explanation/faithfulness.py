@@ -1,7 +1,7 @@
 """Is an attribution true to the network? Steps are hidden, or shown, in its order, and the decision is computed again.
 
 Source: deletion and insertion of RISE (Petsiuk et al. 2018, arXiv:1806.07421). Differs: steps in place of pixels, a step is
-hidden by the mean token, and the curve is that of a target of `Target` in place of a class's probability.
+hidden by the mean token, and the curve is that of the explained score (`Question`) in place of a class's probability.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from seqel.errors import ConfigError
+from seqel.explanation.question import Explained, Question, explained
 from seqel.explanation.reading import Reading
-from seqel.explanation.target import Explained, Target, explained
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +33,7 @@ POINTS = 24  # of a curve at most
 class Faithfulness:
     """Areas under the curves of S decisions. A faithful attribution has a small deletion and a large insertion.
 
-    The target is divided by its value in the whole episode and clipped to -1 to 1, so areas are between -1 and 1. Kept: the
+    The score is divided by its value in the whole episode and clipped to -1 to 1, so areas are between -1 and 1. Kept: the
     share of points of a curve where the greedy action is still that of the whole episode.
     """
 
@@ -41,7 +41,9 @@ class Faithfulness:
     insertion: NDArray[np.float64]  # (S,): all past steps are hidden, and the most important ones are shown first
     deletion_kept: NDArray[np.float64]  # (S,)
     insertion_kept: NDArray[np.float64]  # (S,)
-    dropped: NDArray[np.float64]  # (S,): what hiding the first step alone takes from the target, in units of it
+    dropped: NDArray[
+        np.float64
+    ]  # (S,): what hiding the first step alone takes from the explained score, in units of it
 
 
 def faithfulness(
@@ -49,14 +51,13 @@ def faithfulness(
     trace: EpisodeTrace,
     attribution: NDArray[np.floating],
     steps: Sequence[int],
-    target: Target | None = None,
+    question: Question | None = None,
     *,
     reading: Reading | None = None,
 ) -> Faithfulness:
     """Measure an attribution (S, T+1) of S decisions, as `attribute` returns it. Only past steps are hidden.
 
-    Steps are taken in the order of their attribution, the largest first, not of its magnitude: what opposes the target comes
-    last.
+    Steps are taken in the order of their attribution, the largest first, not of its magnitude: what lowers the score is last.
 
     Raises:
         ConfigError: the attribution has another shape; or a decision has no past step.
@@ -66,7 +67,7 @@ def faithfulness(
     if not steps or min(steps) < 1:
         raise ConfigError(f"steps: expected decisions with earlier steps, from 1 on, got {list(steps)}")
     reading = reading or Reading(agent, trace)
-    wanted = explained(reading, steps, target or Target())
+    wanted = explained(reading, steps, question or Question())
     rows = [_one(reading, wanted, row, np.asarray(attribution[row], np.float64)) for row in range(len(steps))]
     return Faithfulness(*(np.array(column, np.float64) for column in zip(*rows, strict=True)))
 
@@ -83,7 +84,7 @@ def _one(
     for point, count in enumerate(counts):
         hidden[0, point, order[:count] - begin] = True
         hidden[1, point, order[count:] - begin] = True
-    values, kept = _targets(reading, wanted, row, torch.from_numpy(hidden.reshape(-1, hidden.shape[-1])), begin)
+    values, kept = _scores(reading, wanted, row, torch.from_numpy(hidden.reshape(-1, hidden.shape[-1])), begin)
     whole = float(values[0])
     share = np.clip(values / whole if abs(whole) > 1e-9 else np.zeros_like(values), -1.0, 1.0).reshape(2, -1)
     at = counts / max(1, len(order))
@@ -95,10 +96,10 @@ def _one(
 
 
 @torch.inference_mode()
-def _targets(
+def _scores(
     reading: Reading, wanted: Explained, row: int, hidden: Tensor, begin: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the target with some steps hidden, and whether the greedy action is still the same: hidden (N, S) bool."""
+    """Return the explained score with some steps hidden, and whether the greedy action is the same: hidden (N, S) bool."""
     decision = wanted.steps[row]
     tokens = reading.tokens[begin : decision + 1]
     rows = torch.where(hidden.to(tokens.device)[..., None], reading.reference, tokens)

@@ -48,7 +48,7 @@ def page_of(
         "title": title,
         "facts": [list(fact) for fact in facts],
         "unit": report.unit,
-        "target": report.target,
+        "question": report.question,
         "start": report.interesting if start is None else start,
         "notes": [*report.notes, *([pictures.note] if pictures.note else [])],
         "pictures": pictures.uris,

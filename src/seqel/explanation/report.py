@@ -12,9 +12,9 @@ import torch
 from seqel.explanation.attribute import attribute
 from seqel.explanation.describe import ActionNames, step_facts
 from seqel.explanation.methods.registry import method_names, method_of
+from seqel.explanation.question import Question, explained
 from seqel.explanation.reading import NUMBERS, Reading, head_outputs
 from seqel.explanation.recorded import history_alone
-from seqel.explanation.target import Target, explained
 from seqel.explanation.words import WordInfluence, split_words, word_occlusion
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Report:
     texts: dict[str, dict[int, str]]
     frames: list[Shown]
     notes: list[str]
-    target: str  # what is explained, in words
+    question: str  # what is explained, in words
     names: ActionNames
 
 
@@ -78,7 +78,7 @@ def explain_episode(
     trace: EpisodeTrace,
     *,
     methods: Sequence[str] | None = None,
-    target: Target | None = None,
+    question: Question | None = None,
     frames: Sequence[Shown] = (),
     texts: Mapping[str, Mapping[int, str]] | None = None,
     rows: Sequence[Mapping[str, Any]] | None = None,
@@ -95,7 +95,7 @@ def explain_episode(
         ConfigError: there is no such method or action, or a method needs attention and the trunk has none.
     """
     reading = reading or Reading(agent, trace)
-    target, names_of = target or Target(), ActionNames(agent, action_names)
+    question, names_of = question or Question(), ActionNames(agent, action_names)
     count = len(trace) + (recorded and history_alone(agent))
     decisions = list(range(count))
     notes: list[str] = []
@@ -107,15 +107,15 @@ def explain_episode(
             notes.append("Integrated gradients take long in an episode of this length: name them with --method.")
     for name in names:
         method_of(name)  # a wrong name is reported before anything is computed
-    found = {name: attribute(agent, trace, name, decisions, target, reading=reading)[:, :count] for name in names}
+    found = {name: attribute(agent, trace, name, decisions, question, reading=reading)[:, :count] for name in names}
     guide = found.get("occlusion")
     if guide is None:
-        guide = attribute(agent, trace, "occlusion", decisions, target, reading=reading)[:, :count]
+        guide = attribute(agent, trace, "occlusion", decisions, question, reading=reading)[:, :count]
     past = np.tril(np.abs(guide), -1)
     said = {leaf: dict(one) for leaf, one in (texts or {}).items()}
-    words = _words(agent, trace, said, decisions, target, reading, notes)
+    words = _words(agent, trace, said, decisions, question, reading, notes)
     return Report(
-        _steps(agent, trace, reading, target, names_of, rows, list(said), decisions, recorded),
+        _steps(agent, trace, reading, question, names_of, rows, list(said), decisions, recorded),
         "nats" if agent.network.config.policy_head == "greedy" else "units of reward",
         found,
         int(past.max(axis=1).argmax()),
@@ -123,13 +123,13 @@ def explain_episode(
         said,
         list(frames)[:count],
         notes,
-        _in_words(names_of, target),
+        _in_words(names_of, question),
         names_of,
     )
 
 
 def _words(
-    agent: Agent, trace: EpisodeTrace, texts: dict[str, dict[int, str]], decisions: list[int], target: Target,
+    agent: Agent, trace: EpisodeTrace, texts: dict[str, dict[int, str]], decisions: list[int], question: Question,
     reading: Reading, notes: list[str],
 ) -> dict[str, list[WordInfluence]]:  # fmt: skip
     words: dict[str, list[WordInfluence]] = {}
@@ -142,26 +142,25 @@ def _words(
                 notes.append(f"Words are highlighted in the texts from step {min(some, default=0)} on.")
                 break
             some[step] = said[step]
-        words[leaf] = word_occlusion(agent, trace, leaf, some, decisions, target, reading=reading) if some else []
+        words[leaf] = word_occlusion(agent, trace, leaf, some, decisions, question, reading=reading) if some else []
     return words
 
 
-def _in_words(names: ActionNames, target: Target) -> str:
-    what = "the agent's choice" if target.action is None else f"action {names(target.action)}"
-    if target.over is None:
+def _in_words(names: ActionNames, question: Question) -> str:
+    what = "the agent's choice" if question.action is None else f"action {names(question.action)}"
+    if question.over is None:
         return f"the score of {what}"
-    return f"the score of {what}, less that of {target.over if isinstance(target.over, str) else names(target.over)}".replace(
-        "of runner-up", "of the runner-up"
-    )
+    other = "the runner-up" if isinstance(question.over, str) else names(question.over)
+    return f"the score of {what}, less that of {other}"
 
 
 @torch.inference_mode()
 def _steps(
-    agent: Agent, trace: EpisodeTrace, reading: Reading, target: Target, names: ActionNames,
+    agent: Agent, trace: EpisodeTrace, reading: Reading, question: Question, names: ActionNames,
     rows: Sequence[Mapping[str, Any]] | None, texts: list[str], decisions: list[int], recorded: bool,
 ) -> list[Step]:  # fmt: skip
     spec = agent.action_spec
-    wanted = explained(reading, decisions, target)
+    wanted = explained(reading, decisions, question)
     h = reading.states(reading.tokens[None])[0]
     shown = {path.removeprefix("text/") for path in texts} | set(texts)
     size = max(1, NUMBERS // (spec.actions * spec.dims * max(1, agent.network.head.outputs)))

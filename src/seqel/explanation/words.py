@@ -1,4 +1,4 @@
-"""Word occlusion: by how much a decision's target falls if one word of a text is left out."""
+"""Word occlusion: by how much the explained score falls if one word of a text is left out."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 
 from seqel.errors import ConfigError
 from seqel.explanation.methods.occlusion import changes
+from seqel.explanation.question import Question, explained
 from seqel.explanation.reading import Reading
-from seqel.explanation.target import Target, explained
 from seqel.spaces.text_readers import reader_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class WordInfluence:
 
     step: int
     spans: tuple[tuple[int, int], ...]  # where each word begins and ends in the text
-    change: NDArray[np.float32]  # (S, words): the target less the target without the word
+    change: NDArray[np.float32]  # (S, words): the explained score less that without the word
 
 
 def split_words(text: str) -> list[tuple[int, int]]:
@@ -51,14 +51,14 @@ def word_occlusion(
     leaf: str,
     texts: Mapping[int, str],
     steps: Sequence[int] | None = None,
-    target: Target | None = None,
+    question: Question | None = None,
     *,
     reading: Reading | None = None,
 ) -> list[WordInfluence]:
     """Return what each word contributes to each of S decisions.
 
     leaf: a text of the observation. texts: what it said at some of the steps, because a trace has only what the reader made
-    of it. steps, target, reading: as for `attribute`.
+    of it. steps, question, reading: as for `attribute`.
 
     Raises:
         ConfigError: the leaf is no text, or a text is not the one that the trace was read from.
@@ -70,7 +70,7 @@ def word_occlusion(
     reader = reader_of(found)
     reading = reading or Reading(agent, trace)
     chosen = list(range(len(trace))) if steps is None else list(steps)
-    wanted = explained(reading, chosen, target or Target())
+    wanted = explained(reading, chosen, question or Question())
     places: list[tuple[int, tuple[tuple[int, int], ...]]] = []
     without: list[str] = []
     at: list[int] = []

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from seqel.explanation.attention import weights_of
 from seqel.explanation.methods.base import Method
+from seqel.explanation.question import Explained
 from seqel.explanation.reading import Reading
-from seqel.explanation.target import Explained
 
 __all__ = ["METHOD", "mean_attention"]
 
@@ -16,7 +16,7 @@ __all__ = ["METHOD", "mean_attention"]
 def mean_attention(reading: Reading, explained: Explained) -> Tensor:
     """Return the attention weights, averaged over layers and heads: (S, T+1); rows sum to 1.
 
-    The target plays no part. Weights do not say what a step's information is used for (Jain & Wallace 2019,
+    The question plays no part. Weights do not say what a step's information is used for (Jain & Wallace 2019,
     arXiv:1902.10186).
     """
     mean = weights_of(reading.agent, reading.window).mean(dim=(0, 1))

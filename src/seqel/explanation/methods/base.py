@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seqel.explanation.question import Explained
 from seqel.explanation.reading import Reading
-from seqel.explanation.target import Explained
 
 __all__ = ["Method", "decision_rows", "empty"]
 
@@ -27,7 +27,9 @@ class Method:
     title: str  # a few words, for people
     meaning: str  # what a number means, one sentence
     compute: Callable[[Reading, Explained], Tensor]
-    signed: bool  # positive numbers support the target and negative ones oppose it; else all are shares of attention
+    signed: (
+        bool  # positive numbers raise the explained score and negative ones lower it; else all are shares of attention
+    )
     needs_attention: bool = False
     order: int = 100  # place in lists
 

@@ -1,4 +1,4 @@
-"""Gradient times input: the target's slope at a step's token, times how much the token differs from the mean token."""
+"""Gradient times input: the slope of the explained score at a token, times the token's difference from the mean token."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from seqel.explanation.methods.base import Method, decision_rows, empty
+from seqel.explanation.question import Explained
 from seqel.explanation.reading import Reading
-from seqel.explanation.target import Explained
 
 __all__ = ["METHOD", "gradient_times_input", "weighted_slopes"]
 
@@ -51,7 +51,7 @@ def weighted_slopes(reading: Reading, explained: Explained, points: tuple[tuple[
 
 METHOD = Method(
     "gradient x input",
-    "the slope of the target at the step's token, times how much the token differs from the mean token",
+    "the slope of the explained score at the step's token, times how much the token differs from the mean token",
     gradient_times_input,
     signed=True,
     order=2,

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from seqel.explanation.methods.base import Method
 from seqel.explanation.methods.gradient import weighted_slopes
+from seqel.explanation.question import Explained
 from seqel.explanation.reading import Reading
-from seqel.explanation.target import Explained
 
 __all__ = ["METHOD", "POINTS", "integrated_gradients"]
 
@@ -16,7 +16,7 @@ POINTS = 32  # of the way, by Gauss-Legendre quadrature
 
 
 def integrated_gradients(reading: Reading, explained: Explained, points: int = POINTS) -> Tensor:
-    """Return each step's part of the difference between the target and the target with all steps hidden: (S, T+1).
+    """Return each step's part of the difference between the explained score and that with all steps hidden: (S, T+1).
 
     The parts of a decision sum to that difference, up to the error of the quadrature.
     Source: Sundararajan et al. 2017, arXiv:1703.01365. Differs: the inputs are tokens, and the baseline is the mean token at
@@ -30,7 +30,7 @@ def integrated_gradients(reading: Reading, explained: Explained, points: int = P
 
 METHOD = Method(
     "integrated gradients",
-    "the step's part of the difference between the target and the target with all steps hidden",
+    "the step's part of the difference between the explained score and that with all steps hidden",
     integrated_gradients,
     signed=True,
     order=3,

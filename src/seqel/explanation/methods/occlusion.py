@@ -1,4 +1,4 @@
-"""Occlusion: by how much the target falls if one step is hidden."""
+"""Occlusion: by how much the explained score falls if one step is hidden."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from seqel.explanation.methods.base import Method, decision_rows, empty
+from seqel.explanation.question import Explained
 from seqel.explanation.reading import Reading
-from seqel.explanation.target import Explained
 
 __all__ = ["METHOD", "changes", "occlude"]
 
 
 def occlude(reading: Reading, explained: Explained) -> Tensor:
-    """Return the target less the target with a step hidden, for every step up to each decision: (S, T+1).
+    """Return the explained score less that with a step hidden, for every step up to each decision: (S, T+1).
 
     Source: Zeiler & Fergus 2014, arXiv:1311.2901. Differs: a step's token is replaced by the mean token of the episode, where
     the paper covers a patch of an image with grey. One pass per step serves all decisions, because hiding a step changes only
@@ -27,7 +27,7 @@ def occlude(reading: Reading, explained: Explained) -> Tensor:
 
 @torch.inference_mode()
 def changes(reading: Reading, explained: Explained, steps: Tensor, tokens: Tensor) -> Tensor:
-    """Return the target less the target with another token at one step: steps (N,) ascending, tokens (N, D) -> (N, S).
+    """Return the explained score less that with another token at one step: steps (N,) ascending, tokens (N, D) -> (N, S).
 
     It is exactly 0 for decisions that the step cannot change.
     """
@@ -48,7 +48,7 @@ def changes(reading: Reading, explained: Explained, steps: Tensor, tokens: Tenso
 
 METHOD = Method(
     "occlusion",
-    "by how much the target falls if the step is hidden",
+    "by how much the explained score falls if the step is hidden",
     occlude,
     signed=True,
     order=0,

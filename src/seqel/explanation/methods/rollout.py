@@ -7,8 +7,8 @@ from torch import Tensor
 
 from seqel.explanation.attention import weights_of
 from seqel.explanation.methods.base import Method
+from seqel.explanation.question import Explained
 from seqel.explanation.reading import Reading
-from seqel.explanation.target import Explained
 
 __all__ = ["METHOD", "roll_out", "rollout"]
 
@@ -16,7 +16,7 @@ __all__ = ["METHOD", "roll_out", "rollout"]
 def rollout(reading: Reading, explained: Explained) -> Tensor:
     """Return the share of each step's token in each decision's state, by attention alone: (S, T+1); rows sum to 1.
 
-    Source: Abnar & Zuidema 2020, arXiv:2005.00928. The target plays no part.
+    Source: Abnar & Zuidema 2020, arXiv:2005.00928. The question plays no part.
     """
     found = roll_out(weights_of(reading.agent, reading.window))
     return found[torch.tensor(explained.steps, device=found.device)]

@@ -73,7 +73,7 @@ function build() {
   document.title = data.title;
   at("title").textContent = data.title;
   at("facts").textContent = data.facts.map(([name, value]) => name + " " + value).join(" · ");
-  at("target").textContent = "Explained: " + data.target + ". Tall bars matter most; blue supports it, orange opposes it, green has no sign.";
+  at("question").textContent = "Explained: " + data.question + ". Tall bars matter most; blue supports it, orange opposes it, green has no sign.";
   at("slider").max = last;
   for (const strip of strips) {
     const row = element("div", undefined, at("strips"), "strip");

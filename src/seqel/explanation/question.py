@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from seqel.agents.agent import Agent
 
-__all__ = ["Explained", "Target"]
+__all__ = ["Explained", "Question", "explained"]
 
 Codes = int | tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Question:
     """A number that depends on a decision. Actions are counted from 0; with M > 1 dimensions they are tuples of M numbers.
 
     action: the action in question; None: the agent's own choice, at each decision. over: "runner-up", the second best action;
@@ -38,21 +38,21 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """The actions that a target means at each of S decisions."""
+    """The actions that a question means at each of S decisions."""
 
     steps: tuple[int, ...]
     codes: Tensor  # (S, M)
     others: Tensor | None  # (S, M); None: the score of `codes` alone
 
     def values(self, reading: Reading, h: Tensor, which: Tensor | slice = slice(None)) -> Tensor:
-        """Return the target: attended states h (..., S, D) of the decisions `which` -> (..., S)."""
+        """Return the explained score: attended states h (..., S, D) of the decisions `which` -> (..., S)."""
         if self.others is None:
             return reading.joint(h, self.codes[which])
         return reading.gap(h, self.codes[which], self.others[which])
 
 
-def explained(reading: Reading, steps: Sequence[int], target: Target) -> Explained:
-    """Find the actions that the target means at these decisions.
+def explained(reading: Reading, steps: Sequence[int], question: Question) -> Explained:
+    """Find the actions that the question means at these decisions.
 
     Where only one action is allowed, there is no second best one, and the gap is that of the action to itself, 0.
 
@@ -61,16 +61,16 @@ def explained(reading: Reading, steps: Sequence[int], target: Target) -> Explain
     """
     spec = reading.agent.action_spec
     best, second = _two_best(reading, steps)
-    codes = best if target.action is None else _fixed(reading.agent, target.action).expand_as(best).to(best.device)
+    codes = best if question.action is None else _fixed(reading.agent, question.action).expand_as(best).to(best.device)
     others: Tensor | None = None
-    if target.over == "runner-up":
+    if question.over == "runner-up":
         # the best one other than `action`
         same = (codes == best).all(dim=-1, keepdim=True)
         others = torch.where(same, second, best)
-    elif isinstance(target.over, str):
-        raise ConfigError(f"target: expected over='runner-up', an action or None, got {target.over!r}")
-    elif target.over is not None:
-        others = _fixed(reading.agent, target.over).expand_as(best).to(best.device)
+    elif isinstance(question.over, str):
+        raise ConfigError(f"question: expected over='runner-up', an action or None, got {question.over!r}")
+    elif question.over is not None:
+        others = _fixed(reading.agent, question.over).expand_as(best).to(best.device)
     assert codes.shape == (len(steps), spec.dims)
     return Explained(tuple(steps), codes, others)
 
