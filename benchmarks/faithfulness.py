@@ -93,6 +93,8 @@ def known_steps(agent: Agent, decisions: list[Decision], others: list[Agent], se
                 mine = np.abs(weights[name][: one.step])
                 found["likeness"] = float(spearmanr(mine, np.abs(theirs[: one.step])).statistic)
             rows[name].append(found)
+    if not decisions:  # the agent never saw what it should remember
+        return {"decisions": 0, "decides": 0.0, "methods": {}}
     share = float(np.mean(decides))
     methods = {name: _means(some) for name, some in rows.items()}
     for found in methods.values():
@@ -134,7 +136,7 @@ def measure_task(name: str, task: Task, seed: int, episodes: int, folder: Path) 
         "task": name, "env": task.env, "args": task.args, "seed": seed, "commit": commit(),
         "network": {"layers": agent.network.config.layers, "context": agent.network.config.context},
         "validation": agent.info.get("validation"),
-        "success": float(np.mean([one.trace.success or 0.0 for one in decisions])),
+        "return": float(np.mean([one.trace.reward.sum() for one in decisions])) if decisions else None,
         "trained": known_steps(agent, decisions, others, seed),
         "random": [known_steps(other, decisions, [], seed) for other in others],
     }  # fmt: skip

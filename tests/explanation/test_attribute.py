@@ -86,7 +86,7 @@ def test_integrated_gradients_sum_to_the_difference_from_the_hidden_episode(trun
     found = integrated_gradients(reading, explained(reading, steps, Question()), points=256).sum(dim=1)
     with torch.no_grad():
         tokens = reading.tokens
-        hidden = reading.reference.expand_as(tokens)
+        hidden = reading.mean_token.expand_as(tokens)
         for step in steps:
             difference = gap_of(agent, trace, tokens, step, *best[step]) - gap_of(
                 agent, trace, hidden, step, *best[step]
@@ -109,7 +109,7 @@ def test_integrated_gradients_equal_those_of_captum() -> None:
         return q[:, chosen] - q[:, other]
 
     theirs = captum.IntegratedGradients(gap).attribute(
-        reading.tokens[None], reading.reference.expand_as(reading.tokens)[None], n_steps=16, method="gausslegendre"
+        reading.tokens[None], reading.mean_token.expand_as(reading.tokens)[None], n_steps=16, method="gausslegendre"
     )
     np.testing.assert_allclose(found.numpy(), theirs[0].sum(dim=-1).detach().numpy(), atol=1e-5)
 

@@ -28,7 +28,7 @@ def test_all_flips_are_found_and_the_smallest_comes_first(trunk: str, monkeypatc
     trace, other = make_trace(agent, 6), make_trace(agent, 3, seed=9)
     decision = 5
     now = int(decision_scores(agent, trace)[decision].argmax())
-    found = search_counterfactuals(agent, trace, decision, reference=[other])
+    found = search_counterfactuals(agent, trace, decision, others=[other])
     flips = {(one.step, one.leaf, one.value.tobytes()): one.action for one in found}
     expected = {}
     for step in range(decision + 1):

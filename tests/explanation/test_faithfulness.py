@@ -26,7 +26,7 @@ def test_the_curves_of_two_past_steps_by_hand() -> None:
 
     def share(hidden: list[int]) -> tuple[float, float]:
         tokens = reading.tokens.clone()
-        tokens[hidden] = reading.reference
+        tokens[hidden] = reading.mean_token
         with torch.no_grad():
             h = reading.states(tokens[None])[0, 2:3]
             kept = agent.network.head(h).q[0, 0].argmax() == wanted.codes[0, 0]

@@ -53,8 +53,9 @@ def test_a_report_has_the_scores_and_attributions_of_every_decision() -> None:
         assert [bar.spread for bar in step.bars] == [None] * len(order)
     for name, found in report.methods.items():
         np.testing.assert_array_equal(found, attribute(agent, trace, name)[:, :9])
-    past = np.abs(np.tril(report.methods["occlusion"], -1)).max(axis=1)
-    assert report.interesting == int(past.argmax())
+    change = np.tril(report.methods["occlusion"], -1).max(axis=1).clip(min=0.0)
+    lead = np.diff(np.sort(q[:9], axis=1)[:, -2:])[:, 0]
+    assert report.interesting == int((change * np.minimum(1.0, change / lead)).argmax())
 
 
 @pytest.mark.parametrize(("value", "more"), [("hl-gauss", {"value_range": 5.0}), ("quantile", {}), ("c51", {})])

@@ -65,7 +65,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     )  # fmt: skip
     report.notes[:0] = source.notes
     row = report.interesting if arguments.step is None else _row(report, arguments.step)
-    changes = search_counterfactuals(agent, source.trace, row, reference=source.references, reading=reading)
+    changes = search_counterfactuals(agent, source.trace, row, others=source.others, reading=reading)
     show_decision(agent, report, row, changes, source, output)
     if arguments.png is not None:
         from seqel.cli.explain_picture import draw_strips

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ class Source:
     texts: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     rows: Sequence[Mapping[str, Any]] | None = None
     action_names: Sequence[str] | None = None
-    references: Sequence[EpisodeTrace] = ()
+    others: Sequence[EpisodeTrace] = ()
     notes: Sequence[str] = ()
 
 
@@ -69,7 +70,7 @@ def _played(agent: Agent, folder: Path, arguments: Arguments, output: Output) ->
         frames=film.frames,
         texts=film.texts,
         action_names=film.action_names,
-        references=others,
+        others=others,
         notes=notes,
     )
 
@@ -80,6 +81,7 @@ def _recorded(agent: Agent, folder: Path, arguments: Arguments, output: Output) 
     from seqel.datasets.dataset import Dataset
     from seqel.errors import DataError
     from seqel.explanation.recorded import session_place, session_rows, trace_session
+    from seqel.spaces.text_readers import reader_of
     from seqel.training.sources import open_source, reencode_for_agent, require_same_spaces
 
     kept = agent.info.get("encoding")
@@ -91,15 +93,16 @@ def _recorded(agent: Agent, folder: Path, arguments: Arguments, output: Output) 
     if not isinstance(source, Dataset):
         raise DataError("--data: expected a table, or a Minari dataset's id")
     place, name = session_place(source, arguments.session)
-    others = [row for row in range(min(source.buffer.episodes, REFERENCES + 1)) if row != place][:REFERENCES]
-    one, more = source.only(np.array([place])), (source.only(np.array(others)) if others else None)
+    rows_of_others = [row for row in range(min(source.buffer.episodes, REFERENCES + 1)) if row != place][:REFERENCES]
+    one = source.only(np.array([place]))
     read = one if kept is None else reencode_for_agent(one, kept)
     require_same_spaces("the agent", agent, read.observation, read.action, "the spaces of the data")
     trace = trace_session(read.buffer, 0, arguments.limit)
-    references = []
-    if more is not None:
+    others: list[EpisodeTrace] = []
+    with suppress(DataError):  # the agent may not know the actions of any of them
+        more = source.only(np.array(rows_of_others, np.int64))
         known = more if kept is None else reencode_for_agent(more, kept)
-        references = [trace_session(known.buffer, row, arguments.limit) for row in range(known.buffer.episodes)]
+        others = [trace_session(known.buffer, row, arguments.limit) for row in range(known.buffer.episodes)]
     rows = None
     if source.schema is not None and source.schema.observation:
         rows = session_rows(arguments.data, source.schema, name)[trace.start :]
@@ -108,9 +111,12 @@ def _recorded(agent: Agent, folder: Path, arguments: Arguments, output: Output) 
             rows = None
     texts: dict[str, dict[int, str]] = {}
     if rows is not None and source.schema is not None:
-        for column in source.schema.of_kind("text"):
-            texts[f"text/{column}"] = {step: str(row[column] or "") for step, row in enumerate(rows[: len(trace)])}
+        for leaf in agent.observation_spec.texts:
+            column = leaf.path.removeprefix("text/")
+            said = [row[column] or "" for row in rows[: len(trace)]]
+            if np.allclose(reader_of(leaf).read(said), trace.observation[leaf.path][: len(said)], atol=1e-4):
+                texts[leaf.path] = dict(enumerate(said))
     facts = [("session", name), ("steps", f"{len(trace):,}"), ("recorded return", f"{float(trace.reward.sum()):.4g}")]
     notes = [f"The session is longer: its latest {len(trace):,} steps are shown (--limit)."] if trace.start else []
     title = ", ".join(Path(file).name for file in arguments.data)
-    return Source(trace, title, facts, True, texts=texts, rows=rows, references=references, notes=notes)
+    return Source(trace, title, facts, True, texts=texts, rows=rows, others=others, notes=notes)

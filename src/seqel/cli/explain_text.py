@@ -53,7 +53,7 @@ def show_decision(
     weights = report.methods[name][row, :row]
     for past in abs(weights).argsort(kind="stable")[::-1][:MOST].tolist():
         if weights[past]:
-            table.add_row(str(report.steps[past].number), f"{weights[past]:+.3g}", Text(step_text(report, past)))
+            table.add_row(str(report.steps[past].number), f"{weights[past]:+.3g}", Text(step_text(report, past, row)))
     output.show(table)
     sentence = counterfactual_text(agent, report, row, changes, source)
     if sentence:
@@ -75,11 +75,15 @@ def _strip(name: str, weights: NDArray[np.float32], at: int, step: Step, report:
     return Text(f"{method.title}: {method.meaning}\n", style="dim").append_text(text(strip, width))
 
 
-def step_text(report: Report, row: int) -> str:
-    """Return a step in one line: its texts and its values, else the action before it."""
-    parts = [said[row] for said in report.texts.values() if row in said]
-    parts += [f"{name}: {value}" for name, value in report.steps[row].facts]
-    if row and not parts:
+def step_text(report: Report, row: int, now: int) -> str:
+    """Return in one line what a step showed that the decision `now` does not show, and the action before it."""
+    shown = [
+        [said[at] for said in report.texts.values() if at in said]
+        + [f"{name}: {one}" for name, one in report.steps[at].facts]
+        for at in (row, now)
+    ]
+    parts = [part for part in shown[0] if part not in shown[1]]
+    if row:
         parts.append(f"after {report.steps[row - 1].action}")
     text = "; ".join(" ".join(part.split()) for part in parts)
     return text if len(text) <= 160 else text[:159] + "…"
@@ -97,8 +101,12 @@ def counterfactual_text(agent: Agent, report: Report, row: int, changes: list[Ch
         leaf_text(agent, change.leaf, value, change.element)
         for value in (source.trace.observation[change.leaf][change.step], change.value)
     )
+    if before[1] == after[1]:  # too large to be written out
+        what = f"another observed {before[0]}"
+    else:
+        what = f"{before[0]} {after[1]} in place of {before[1]}"
     number = report.steps[change.step].number if change.step < len(report.steps) else source.trace.start + change.step
     return (
-        f"With {before[0]} {after[1]} in place of {before[1]} at step {number}, and nothing else changed, the agent would "
+        f"With {what} at step {number}, and nothing else changed, the agent would "
         f"have chosen {report.names(change.action)}."
     )

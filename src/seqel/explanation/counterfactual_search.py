@@ -50,14 +50,14 @@ def search_counterfactuals(
     decision: int,
     *,
     steps: Sequence[int] | None = None,
-    reference: Sequence[EpisodeTrace] = (),
+    others: Sequence[EpisodeTrace] = (),
     tries: int = TRIES,
     reading: Reading | None = None,
 ) -> list[Change]:
     """Return changes of one past observation after which the greedy action at `decision` is another one, the smallest first.
 
     Categories are tried with their other values. A number is tried with values that the same element has at other steps of
-    this episode or of the `reference` episodes; and every leaf is tried with its whole values there. Changes are ordered by
+    this episode or of `others`; and every leaf is tried with its whole values there. Changes are ordered by
     the number of changed elements, then by their size. The result is empty if none of the changes that were tried is enough.
 
     Args:
@@ -80,9 +80,9 @@ def search_counterfactuals(
         return []
     now = explained(reading, [decision], Question())
     every = torch.tensor(sorted(wanted), device=reading.tokens.device)
-    influence = changes(reading, now, every, reading.reference.expand(len(every), -1))[:, 0].abs()
+    influence = changes(reading, now, every, reading.mean_token.expand(len(every), -1))[:, 0].abs()
     order = [sorted(wanted)[place] for place in influence.argsort(descending=True, stable=True).tolist()]
-    pool = {leaf.path: _observed(leaf.path, [trace, *reference]) for leaf in agent.observation_spec.leaves}
+    pool = {leaf.path: _observed(leaf.path, [trace, *others]) for leaf in agent.observation_spec.leaves}
     options: list[tuple[int, Leaf, int | None, NDArray[Any]]] = []
     for step in order:
         for leaf in agent.observation_spec.leaves:

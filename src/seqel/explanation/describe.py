@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["ActionNames", "leaf_text", "step_facts"]
 
 SHOWN = 12  # numbers of an array
+LARGE = 64  # numbers, above which an array is not written out
 
 
 class ActionNames:
@@ -45,11 +46,17 @@ class ActionNames:
 
 
 def step_facts(
-    agent: Agent, trace: EpisodeTrace, step: int, row: Mapping[str, Any] | None = None, texts: Sequence[str] = ()
+    agent: Agent,
+    trace: EpisodeTrace,
+    step: int,
+    row: Mapping[str, Any] | None = None,
+    texts: Sequence[str] = (),
+    large: bool = True,
 ) -> list[tuple[str, str]]:
     """Return the names and values of what was observed at a step.
 
     row: the row of a table, if the values are known as they were. texts: leaves that are shown elsewhere and left out.
+    large: also name leaves that are too large to be written out.
     """
     if row is not None:
         return [(name, "missing" if value is None else str(value)) for name, value in row.items() if name not in texts]
@@ -58,7 +65,7 @@ def step_facts(
     found: list[tuple[str, str]] = []
     for leaf in agent.observation_spec.leaves:
         value = trace.observation[leaf.path][step]
-        if leaf.path != CONSTANT and leaf.path not in texts:
+        if leaf.path != CONSTANT and leaf.path not in texts and (large or value.size <= LARGE):
             found += _leaf_facts(leaf, value, encoding)
     return found
 
@@ -90,7 +97,7 @@ def _leaf_facts(leaf: Leaf, value: NDArray[Any], encoding: Encoding | None) -> l
         found.append((leaf.path, _array(value + np.array(leaf.offset, value.dtype).reshape(value.shape))))
     elif leaf.kind == "text":
         found.append((leaf.path, "a text"))
-    elif value.size > 64:
+    elif value.size > LARGE:
         found.append((leaf.path, f"{leaf.kind} {' x '.join(map(str, value.shape))}"))
     else:
         found.append((leaf.path, _array(value)))

@@ -102,7 +102,7 @@ def _scores(
     """Return the explained score with some steps hidden, and whether the greedy action is the same: hidden (N, S) bool."""
     decision = wanted.steps[row]
     tokens = reading.tokens[begin : decision + 1]
-    rows = torch.where(hidden.to(tokens.device)[..., None], reading.reference, tokens)
+    rows = torch.where(hidden.to(tokens.device)[..., None], reading.mean_token, tokens)
     h = torch.cat([reading.states(part, begin)[:, -1] for part in torch.split(rows, 256)])
     one = slice(row, row + 1)
     values = wanted.values(reading, h[:, None], one)[:, 0]

@@ -31,7 +31,7 @@ NUMBERS = 1 << 24  # scores that are held at once
 class Reading:
     """The tokens of an episode of T steps, and the network's answers to changed ones.
 
-    tokens (T+1, D): one for each observation. reference (D,): their mean, which takes the place of a hidden token. It is the
+    tokens (T+1, D): one for each observation. mean_token (D,): their mean, which takes the place of a hidden token. It is the
     same for every decision, so that one forward pass with a hidden step serves all of them.
     """
 
@@ -40,7 +40,7 @@ class Reading:
         self.window = window_of(agent, trace)
         with torch.no_grad():
             self.tokens = self.network.embed(self.window)[0]
-            self.reference = self.tokens.mean(dim=0)
+            self.mean_token = self.tokens.mean(dim=0)
         self.mask: Tensor | None = None
         if trace.action_mask is not None:
             mask = torch.from_numpy(trace.action_mask).to(self.tokens.device)

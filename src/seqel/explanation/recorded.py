@@ -118,4 +118,5 @@ def session_rows(files: Sequence[str | Path], schema: Schema, name: str) -> list
         rows = rows[
             key.to_frame("key").with_row_index("row").sort("key", "row")["row"]
         ]  # ties keep the order of the file
+    rows = rows.with_columns(pl.col(name).cast(pl.String) for name in schema.of_kind("text"))
     return [{column: row[column] for column in schema.observation} for row in rows.iter_rows(named=True)]

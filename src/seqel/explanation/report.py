@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "Report", "Step", "explain_episode"]
 
 TOP = 10  # actions that are listed for a decision
-PATHS = (
-    60_000  # steps of all decisions together, above which integrated gradients are left out unless they are asked for
-)
+PATHS = 12_000  # steps of all decisions together, above which integrated gradients must be asked for
 WORDS = 1_500  # words of an episode whose influence is computed
 
 
@@ -111,14 +109,24 @@ def explain_episode(
     guide = found.get("occlusion")
     if guide is None:
         guide = attribute(agent, trace, "occlusion", decisions, question, reading=reading)[:, :count]
-    past = np.tril(np.abs(guide), -1)
     said = {leaf: dict(one) for leaf, one in (texts or {}).items()}
     words = _words(agent, trace, said, decisions, question, reading, notes)
     return Report(
-        _steps(agent, trace, reading, question, names_of, rows, list(said), decisions, recorded),
+        _steps(
+            agent,
+            trace,
+            reading,
+            question,
+            names_of,
+            rows,
+            list(said),
+            decisions,
+            recorded,
+            any(one is not None for one in frames),
+        ),
         "nats" if agent.network.config.policy_head == "greedy" else "units of reward",
         found,
-        int(past.max(axis=1).argmax()),
+        _most_interesting(reading, guide, question),
         words,
         said,
         list(frames)[:count],
@@ -126,6 +134,23 @@ def explain_episode(
         _in_words(names_of, question),
         names_of,
     )
+
+
+@torch.inference_mode()
+def _most_interesting(reading: Reading, guide: NDArray[np.float32], question: Question) -> int:
+    """Return the decision that depends most on a past step, by the occlusion (S, S).
+
+    It has the largest product of what hiding a step takes from the agent's lead over the second best action, and the share of
+    the lead that this is: neither a small change of a clear choice nor a change between actions that are worth the same.
+    """
+    decisions = list(range(len(guide)))
+    past = np.tril(guide, -1)
+    if question.over is None:
+        return int(np.abs(past).max(axis=1).argmax())
+    h = reading.states(reading.tokens[None])[0, decisions]
+    lead = explained(reading, decisions, question).values(reading, h).cpu().numpy()
+    change = np.maximum(past, 0.0).max(axis=1)
+    return int((change**2 / np.maximum(np.maximum(lead, change), 1e-12)).argmax())
 
 
 def _words(
@@ -158,6 +183,7 @@ def _in_words(names: ActionNames, question: Question) -> str:
 def _steps(
     agent: Agent, trace: EpisodeTrace, reading: Reading, question: Question, names: ActionNames,
     rows: Sequence[Mapping[str, Any]] | None, texts: list[str], decisions: list[int], recorded: bool,
+    drawn: bool,
 ) -> list[Step]:  # fmt: skip
     spec = agent.action_spec
     wanted = explained(reading, decisions, question)
@@ -178,7 +204,8 @@ def _steps(
             bars = _bars(
                 names, score[row], None if spread is None else spread[row], chosen, over, done if recorded else None
             )
-            facts = step_facts(agent, trace, step, rows[step] if rows and step < len(rows) else None, sorted(shown))
+            known = rows[step] if rows and step < len(rows) else None
+            facts = step_facts(agent, trace, step, known, sorted(shown), large=not drawn)
             reward = float(trace.reward[step]) if step < len(trace) else None
             found.append(
                 Step(trace.start + step, facts, bars, spec.actions, "" if done is None else names(done), reward)

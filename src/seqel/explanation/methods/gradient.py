@@ -26,18 +26,18 @@ def weighted_slopes(reading: Reading, explained: Explained, points: tuple[tuple[
     points: (position, weight); the slope is the weighted sum of those at mean + position (token - mean).
     """
     found = empty(reading, explained)
-    whole, reference = reading.tokens.detach().clone(), reading.reference.detach().clone()
+    whole, mean = reading.tokens.detach().clone(), reading.mean_token.detach().clone()
     parameters = [one for one in reading.network.parameters() if one.requires_grad]
     for parameter in parameters:  # slopes of weights are not needed
         parameter.requires_grad_(False)
     try:
         for decisions, begin, end in reading.groups(explained.steps):
             rows = decision_rows(explained, decisions)
-            apart = whole[begin:end] - reference
+            apart = whole[begin:end] - mean
             at = torch.tensor(decisions, device=whole.device) - begin
             slope = torch.zeros(len(decisions), end - begin, whole.shape[1], device=whole.device)
             for position, weight in points:
-                tokens = (reference + position * apart).repeat(len(decisions), 1, 1).requires_grad_()
+                tokens = (mean + position * apart).repeat(len(decisions), 1, 1).requires_grad_()
                 with torch.enable_grad():
                     h = reading.states(tokens, begin)[torch.arange(len(decisions), device=whole.device), at]
                     total = explained.values(reading, h, rows).sum()

@@ -21,7 +21,7 @@ def occlude(reading: Reading, explained: Explained) -> Tensor:
     """
     steps = torch.arange(max(explained.steps) + 1, device=reading.tokens.device)
     found = empty(reading, explained)
-    found[:, : len(steps)] = changes(reading, explained, steps, reading.reference.expand(len(steps), -1)).T
+    found[:, : len(steps)] = changes(reading, explained, steps, reading.mean_token.expand(len(steps), -1)).T
     return found
 
 

@@ -73,7 +73,6 @@ function build() {
   document.title = data.title;
   at("title").textContent = data.title;
   at("facts").textContent = data.facts.map(([name, value]) => name + " " + value).join(" · ");
-  at("question").textContent = "Explained: " + data.question + ". Tall bars matter most; blue supports it, orange opposes it, green has no sign.";
   at("slider").max = last;
   for (const strip of strips) {
     const row = element("div", undefined, at("strips"), "strip");
@@ -108,7 +107,12 @@ function showSeen(step) {
     const image = element("img", undefined, at("screen"));
     image.src = data.pictures[step.picture];
     image.alt = "the frame of step " + step.n;
-  } else if (step.screen !== null) element("pre", step.screen, at("screen"));
+  } else if (step.screen !== null) {
+    const lines = element("pre", step.screen, at("screen"));
+    const columns = Math.max(1, ...step.screen.split("\n").map((line) => line.length));
+    // so that the longest line fits: a letter is about 0.61 of the font's size wide
+    lines.style.setProperty("font-size", Math.max(5, Math.min(13, (lines.clientWidth - 24) / (0.61 * columns))) + "px");
+  }
   at("texts").replaceChildren();
   for (const text of step.texts) showText(text);
   at("observed").replaceChildren();
@@ -171,10 +175,12 @@ function showDecision(step) {
   at("bars-note").textContent = "Scores in " + data.unit + "." + spreads + (step.more ? " " + step.more.toLocaleString("en") + " other actions are not listed." : "");
 }
 
+// What a step showed that the present one does not show, and the action before it.
 function describe(past) {
-  const step = data.steps[past], parts = step.texts.map((text) => text.text).concat(step.facts.map(([name, value]) => name + ": " + value));
-  if (past > 0 && !parts.length) parts.push("after " + data.steps[past - 1].action);
-  const text = parts.join("; ");
+  const parts = (step) => step.texts.map((text) => text.text).concat(step.facts.map(([name, value]) => name + ": " + value));
+  const present = parts(data.steps[now]), found = parts(data.steps[past]).filter((part) => !present.includes(part));
+  if (past > 0) found.push("after " + data.steps[past - 1].action);
+  const text = found.join("; ");
   return text.length > 140 ? text.slice(0, 139) + "…" : text;
 }
 
@@ -183,14 +189,27 @@ function showMost() {
   if (!guide) return;
   const order = [...Array(now).keys()].sort((a, b) => Math.abs(guide.value(now, b)) - Math.abs(guide.value(now, a))).slice(0, 5);
   for (const past of order) {
-    const value = guide.value(now, past);
+    const value = guide.value(now, past), step = data.steps[past];
     if (Math.abs(value) < 1e-9) continue;
     const item = element("li", undefined, at("list"));
     const shown = guide.signed ? signed(value) : Math.round(1000 * value) / 10 + " %";
-    element("button", "step " + data.steps[past].n + ", " + shown, item).addEventListener("click", () => show(past));
+    element("button", "step " + step.n + ", " + shown, item).addEventListener("click", () => show(past));
+    if (step.picture !== null) {
+      const image = element("img", undefined, item);
+      image.src = data.pictures[step.picture];
+      image.alt = "";
+    }
     element("small", describe(past), item);
   }
   if (!at("list").children.length) element("small", now ? "No past step changes this decision." : "There are no past steps yet.", at("list"));
+}
+
+function showQuestion() {
+  const chosen = data.steps[now].bars.find((bar) => bar[3]), over = data.steps[now].bars.find((bar) => bar[4]);
+  const lead = chosen && over ? " The choice leads by " + number(chosen[1] - over[1]) + "." : "";
+  const most = guide && now ? " Hiding one past step changes it by " + number(largest(guide)) + " at most." : "";
+  const sure = guide && guide.name === "occlusion" ? most : "";
+  at("question").textContent = "Explained: " + data.question + "." + lead + sure;
 }
 
 function show(wanted) {
@@ -205,6 +224,7 @@ function show(wanted) {
     for (let past = 0; past < now; past += 1) if (Math.abs(strip.value(now, past)) > Math.abs(strip.value(now, top))) top = past;
     strip.canvas.setAttribute("aria-label", now ? "largest: " + said(strip, top) : strip.title + ": no past steps");
   }
+  showQuestion();
   at("counterfactual").textContent = data.counterfactuals[now] || "";
   showSeen(step);
   showDecision(step);
