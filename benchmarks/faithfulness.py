@@ -46,6 +46,7 @@ RESULTS = Path(__file__).parent / "results" / "faithfulness"
 FRESH = 20_000  # the seed of the first fresh episode
 RANDOM_NETWORKS = 3
 RANDOM_ORDERS = 3
+EXCHANGED = 8  # other episodes for the exchange of steps
 SEPARATED, DECIDES = 0.9, 0.5  # what passes
 
 
@@ -76,11 +77,13 @@ def known_steps(agent: Agent, decisions: list[Decision], others: list[Agent], se
     from scipy.stats import spearmanr
 
     rng = np.random.default_rng(seed)
-    names = method_names(attention=agent.network.trunk.has_attention)
+    names = method_names(agent.network.trunk.has_attention)
+    episodes = {id(one.trace): one.trace for one in decisions}
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in [*names, "random"]}
     decides = []
     for one in decisions:
-        reading = Reading(agent, one.trace)
+        elsewhere = [trace for trace in episodes.values() if trace is not one.trace][:EXCHANGED]
+        reading = Reading(agent, one.trace, elsewhere)
         areas, weights = measure_decision(reading, one.step, rng, names)
         altered = Reading(agent, one.altered)
         decides.append(float(_action(reading, one.step) != _action(altered, one.step)))
@@ -89,7 +92,7 @@ def known_steps(agent: Agent, decisions: list[Decision], others: list[Agent], se
             found |= {"rank": rank, "first": float(rank == 1.0)}
             found["separation"] = separation(weights[name], one.relevant, one.step)
             if others and name != "random" and one.step > 2:
-                theirs = attribute(others[0], one.trace, name, [one.step])[0]
+                theirs = attribute(others[0], one.trace, name, [one.step], others=elsewhere)[0]
                 mine = np.abs(weights[name][: one.step])
                 found["likeness"] = float(spearmanr(mine, np.abs(theirs[: one.step])).statistic)
             rows[name].append(found)
@@ -149,11 +152,12 @@ def measure_run(folder: Path, env_seed: int, episodes: int) -> dict[str, Any]:
 
     agent = Agent.load(folder)
     config = read_run_config(folder, trust=False)
-    names = method_names(attention=agent.network.trunk.has_attention)
+    names = method_names(agent.network.trunk.has_attention)
+    make = resolve(config.env, **config.env_args)
+    traces = [record_episode(agent, make, env_seed + episode, limit=300) for episode in range(max(2, episodes))]
     rng, rows = np.random.default_rng(0), {name: [] for name in [*names, "random"]}  # type: ignore[var-annotated]
-    for episode in range(episodes):
-        trace = record_episode(agent, resolve(config.env, **config.env_args), env_seed + episode, limit=300)
-        reading = Reading(agent, trace)
+    for trace in traces:
+        reading = Reading(agent, trace, [other for other in traces if other is not trace][:EXCHANGED])
         past = np.tril(np.abs(attribute(agent, trace, reading=reading)[:, : len(trace)]), -1).max(axis=1)
         if len(trace) < 2:
             continue

@@ -56,7 +56,7 @@ def test_the_numbers_are_those_of_the_library(maze: Path, capsys: pytest.Capture
     agent = Agent.load(maze)
     trace = record_episode(agent, resolve("seqel/TMaze-v0", length=5), 3)
     for name in ("rollout", "occlusion"):
-        np.testing.assert_allclose(found["methods"][name], attribute(agent, trace, name, [4])[0, :5], atol=1e-6)
+        np.testing.assert_allclose(found["methods"][name], attribute(agent, trace, name, [4])[0, :5], atol=1e-4)
     names = ("right", "up", "left", "down")
     assert found["taken"] == names[trace.action[4]] and found["step"] == 4 and found["unit"] == "units of reward"
     assert found["episode"]["seed"] == "3" and found["episode"]["source"] == "seqel/TMaze-v0"
@@ -75,7 +75,7 @@ def test_the_terminal_shows_a_strip_and_the_steps(maze: Path, capsys: pytest.Cap
 def test_a_page_and_an_image_are_written(maze: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page, image = tmp_path / "page.html", tmp_path / "strips.png"
     found = explained(capsys, str(maze), "--out", str(page), "--png", str(image), "--action", "up", "--over", "none")
-    assert list(found["methods"]) == ["occlusion", "rollout", "gradient", "integrated", "attention"]
+    assert list(found["methods"]) == ["occlusion", "exchange", "rollout", "gradient", "integrated", "attention"]
     assert found["question"] == "the score of action up"
     assert image.read_bytes().startswith(b"\x89PNG") and "an explained episode" in page.read_text()
     assert "@" in page.read_text()  # the maze, drawn with letters
@@ -99,7 +99,7 @@ def test_a_recorded_session_is_explained_with_its_words(
 def test_mistakes_are_explained(maze: Path, chats: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = ["--data", str(chats / "table.jsonl")]
     for arguments, text, code in (
-        ([str(maze), "--method", "shap"], "expected one of occlusion", 2),
+        ([str(maze), "--method", "shap"], "expected one of occlusion, exchange", 2),
         ([str(maze), "--step", "6"], "--step: expected 0 to 5", 2),
         ([str(maze), "--action", "jump"], "--action: expected an action (right, up", 2),
         ([str(maze), "--session", "a"], "--session needs --data", 2),

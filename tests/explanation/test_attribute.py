@@ -62,6 +62,31 @@ def test_occlusion_is_the_fall_of_the_gap_when_a_step_is_hidden(name: str) -> No
                 assert found[step, past] == pytest.approx(float(fall), abs=2e-5), (step, past)
 
 
+def test_exchange_is_the_mean_fall_with_the_steps_of_other_episodes() -> None:
+    agent = make_agent(context=16)
+    trace = make_trace(agent, 6)
+    others = [make_trace(agent, steps, seed=steps) for steps in (3, 8)]
+    late = make_trace(agent, 9, seed=3, start=4)  # its first step is step 4
+    best, step = two_best(agent, trace)[5], 5
+    found = attribute(agent, trace, "exchange", [step], others=[*others, late])[0]
+    with torch.no_grad():
+        tokens = agent.network.embed(window_of(agent, trace))[0]
+        theirs = [agent.network.embed(window_of(agent, one))[0] for one in (*others, late)]
+        now = gap_of(agent, trace, tokens, step, *best)
+        for past in range(step + 1):
+            falls = []
+            for start, other in zip((0, 0, 4), theirs, strict=True):
+                if 0 <= past - start < len(other):
+                    changed = tokens.clone()
+                    changed[past] = other[past - start]
+                    falls.append(float(now - gap_of(agent, trace, changed, step, *best)))
+            assert len(falls) == (2, 2, 2, 2, 2, 2)[past] and found[past] == pytest.approx(np.mean(falls), abs=2e-5)
+    alone = attribute(agent, trace, "exchange", [step], others=[make_trace(agent, 2)])[0]
+    np.testing.assert_allclose(alone[3:], attribute(agent, trace, "occlusion", [step])[0, 3:], atol=1e-5)
+    with pytest.raises(ConfigError, match="expected other episodes for 'exchange'"):
+        attribute(agent, trace, "exchange")
+
+
 @pytest.mark.parametrize("name", AGENTS)
 def test_gradient_is_the_slope_along_the_way_from_the_mean_token(name: str) -> None:
     agent = make_agent(**AGENTS[name])
@@ -139,14 +164,14 @@ def test_a_method_gives_the_same_for_one_decision_and_in_small_parts(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = make_agent()
-    trace = make_trace(agent, 20)
-    whole = attribute(agent, trace, name)
+    trace, others = make_trace(agent, 20), [make_trace(agent, steps, seed=steps) for steps in (7, 19)]
+    whole = attribute(agent, trace, name, others=others)
     assert whole.shape == (20, 21) and whole.dtype == np.float32
     later = np.triu(np.ones((20, 21), bool), 1)
     assert (whole[later] == 0.0).all()  # nothing of the future
-    np.testing.assert_allclose(attribute(agent, trace, name, [17, 3]), whole[[17, 3]], atol=1e-5)
+    np.testing.assert_allclose(attribute(agent, trace, name, [17, 3], others=others), whole[[17, 3]], atol=1e-5)
     monkeypatch.setattr(reading_module, "TOKENS", 30)
-    np.testing.assert_allclose(attribute(agent, trace, name), whole, atol=1e-5)
+    np.testing.assert_allclose(attribute(agent, trace, name, others=others), whole, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["occlusion", "gradient", "integrated"])
@@ -286,8 +311,9 @@ def test_a_pretrained_trunk_is_explained_by_every_method() -> None:
     codes = rng.integers(1, tokens.size, (7, 1))
     trace = EpisodeTrace({path: codes}, codes[1:, 0], np.zeros(6, np.float32), np.zeros((0, 0), np.float32), None)
     for name in method_names():
-        found = attribute(agent, trace, name)
-        assert found.shape == (6, 7) and np.isfinite(found).all() and np.abs(found[5, :5]).max() > 0.0, name
+        found = attribute(agent, trace, name, others=[trace])
+        assert found.shape == (6, 7) and np.isfinite(found).all(), name
+        assert (np.abs(found[5, :5]).max() > 1e-6) != (name == "exchange"), name  # an episode exchanged for itself
 
 
 # -- mistakes ----------------------------------------------------------------------------------------------------------
@@ -296,7 +322,7 @@ def test_a_pretrained_trunk_is_explained_by_every_method() -> None:
 def test_mistakes_say_what_is_expected() -> None:
     agent, gru = make_agent(), make_agent(trunk="gru")
     trace = make_trace(agent)
-    with pytest.raises(ConfigError, match="expected one of occlusion, rollout"):
+    with pytest.raises(ConfigError, match="expected one of occlusion, exchange"):
         attribute(agent, trace, "shap")
     with pytest.raises(ConfigError, match="transformer"):
         attribute(gru, trace, "rollout")
@@ -314,6 +340,7 @@ def test_mistakes_say_what_is_expected() -> None:
 def test_methods_are_found_by_themselves() -> None:
     assert method_names()[0] == DEFAULT and set(method_names(attention=False)) == {
         "occlusion",
+        "exchange",
         "gradient",
         "integrated",
     }

@@ -42,7 +42,9 @@ def test_a_report_has_the_scores_and_attributions_of_every_decision() -> None:
     trace = make_trace(agent, action_mask=mask)
     report = explain_episode(agent, trace)
     q = np.where(mask, decision_scores(agent, trace), -np.inf)
-    assert [step.number for step in report.steps] == list(range(9)) and list(report.methods) == method_names()
+    assert [step.number for step in report.steps] == list(range(9)) and list(report.methods) == method_names(
+        others=False
+    )
     for row, step in enumerate(report.steps):
         order = [code for code in np.argsort(-q[row]) if np.isfinite(q[row, code])]
         assert [bar.name for bar in step.bars] == [str(code) for code in order]

@@ -57,7 +57,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     agent = Agent.load(folder, arguments.device)
     source = open_episode(agent, folder, arguments, output)
     question = _question(agent, arguments, source)
-    reading = Reading(agent, source.trace)
+    reading = Reading(agent, source.trace, source.others)
     methods = arguments.method or (() if arguments.out is not None else ("occlusion",))
     report = explain_episode(
         agent, source.trace, methods=methods or None, question=question, frames=source.frames, texts=source.texts,

@@ -43,7 +43,7 @@ class Arguments:
         UseAppendAction[tuple[str, ...]],
         arg(
             metavar="NAME",
-            help="occlusion, rollout, gradient, integrated or attention (terminal: occlusion; page: all)",
+            help="occlusion, exchange, rollout, gradient, integrated or attention (terminal: occlusion; page: all)",
             help_behavior_hint="(repeatable)",
         ),
     ] = ()

@@ -32,15 +32,17 @@ class Reading:
     """The tokens of an episode of T steps, and the network's answers to changed ones.
 
     tokens (T+1, D): one for each observation. mean_token (D,): their mean, which takes the place of a hidden token. It is the
-    same for every decision, so that one forward pass with a hidden step serves all of them.
+    same for every decision, so that one forward pass with a hidden step serves all of them. others: of each of some other
+    episodes, the number of its first step, and its tokens.
     """
 
-    def __init__(self, agent: Agent, trace: EpisodeTrace) -> None:
+    def __init__(self, agent: Agent, trace: EpisodeTrace, others: Sequence[EpisodeTrace] = ()) -> None:
         self.agent, self.network, self.trace = agent, agent.network, trace
         self.window = window_of(agent, trace)
         with torch.no_grad():
             self.tokens = self.network.embed(self.window)[0]
             self.mean_token = self.tokens.mean(dim=0)
+            self.others = [(one.start, self.network.embed(window_of(agent, one))[0]) for one in others]
         self.mask: Tensor | None = None
         if trace.action_mask is not None:
             mask = torch.from_numpy(trace.action_mask).to(self.tokens.device)

@@ -87,7 +87,8 @@ def explain_episode(
     """Explain every decision of an episode by some of the methods; None: all that the trunk and the time permit.
 
     frames, texts: as `film_episode` returns them. rows: the rows of a recorded session, if known.
-    recorded: actions are those of the data, not the agent's.
+    recorded: actions are those of the data, not the agent's. reading: that of the agent and the trace, with other episodes
+    for methods that need them.
 
     Raises:
         ConfigError: there is no such method or action, or a method needs attention and the trunk has none.
@@ -97,7 +98,7 @@ def explain_episode(
     count = len(trace) + (recorded and history_alone(agent))
     decisions = list(range(count))
     notes: list[str] = []
-    names = list(methods) if methods else method_names(attention=agent.network.trunk.has_attention)
+    names = list(methods) if methods else method_names(agent.network.trunk.has_attention, bool(reading.others))
     if not methods and "integrated" in names:
         paths = sum(step + 1 - reading.first_needed(step) for step in decisions)
         if paths > PATHS:

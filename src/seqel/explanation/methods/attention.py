@@ -29,5 +29,5 @@ METHOD = Method(
     mean_attention,
     signed=False,
     needs_attention=True,
-    order=4,
+    order=5,
 )

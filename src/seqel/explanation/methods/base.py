@@ -31,6 +31,7 @@ class Method:
         bool  # positive numbers raise the explained score and negative ones lower it; else all are shares of attention
     )
     needs_attention: bool = False
+    needs_others: bool = False  # other episodes, in `reading.others`
     order: int = 100  # place in lists
 
 

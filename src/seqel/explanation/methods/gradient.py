@@ -54,5 +54,5 @@ METHOD = Method(
     "the slope of the explained score at the step's token, times how much the token differs from the mean token",
     gradient_times_input,
     signed=True,
-    order=2,
+    order=3,
 )

@@ -33,5 +33,5 @@ METHOD = Method(
     "the step's part of the difference between the explained score and that with all steps hidden",
     integrated_gradients,
     signed=True,
-    order=3,
+    order=4,
 )

@@ -25,9 +25,13 @@ def _methods() -> dict[str, Method]:
     return dict(sorted(found.items(), key=lambda one: (one[1].order, one[0])))
 
 
-def method_names(attention: bool = True) -> list[str]:
-    """Return the names of the methods. attention: also those that need a trunk with attention."""
-    return [name for name, method in _methods().items() if attention or not method.needs_attention]
+def method_names(attention: bool = True, others: bool = True) -> list[str]:
+    """Return the names of the methods. attention, others: also those that need a trunk with attention, or other episodes."""
+    return [
+        name
+        for name, method in _methods().items()
+        if (attention or not method.needs_attention) and (others or not method.needs_others)
+    ]
 
 
 def method_of(name: str) -> Method:

@@ -39,5 +39,5 @@ METHOD = Method(
     rollout,
     signed=False,
     needs_attention=True,
-    order=1,
+    order=2,
 )
