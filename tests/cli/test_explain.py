@@ -96,6 +96,15 @@ def test_a_recorded_session_is_explained_with_its_words(
     assert first["episode"]["steps"] in ("1", "2")
 
 
+def test_a_page_that_would_be_too_large_is_refused(
+    maze: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqel.explanation.page.PAGE_LIMIT", 20_000)
+    page = tmp_path / "page.html"
+    assert main(["explain", str(maze), "--method", "occlusion", "--out", str(page)]) == 2
+    assert "explain fewer steps (--limit, now 600)" in " ".join(capsys.readouterr().err.split()) and not page.exists()
+
+
 def test_mistakes_are_explained(maze: Path, chats: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = ["--data", str(chats / "table.jsonl")]
     for arguments, text, code in (

@@ -16,6 +16,7 @@ from seqel.explanation.page import PAGE_LIMIT, as_script_data, page_of
 from seqel.explanation.question import Question
 from seqel.explanation.report import explain_episode
 from seqel.explanation.trace import decision_scores
+from seqel.spaces import Leaf, ObservationSpec
 from support_explanation import make_agent, make_trace
 from support_ranking import make_agent as make_ranking_agent
 
@@ -100,9 +101,37 @@ def test_recommendations_have_a_decision_after_the_last_item_and_the_names_of_it
     assert {"film 3", "film 4"} <= {bar.name for bar in named.steps[0].bars}
 
 
+def test_with_several_actions_the_bars_are_the_choice_and_its_neighbours() -> None:
+    agent = make_agent((3, 2), trunk="gru")
+    trace = make_trace(agent, 5)
+    report = explain_episode(agent, trace, methods=["occlusion"])
+    q = decision_scores(agent, trace)
+    best = tuple(q[3].argmax(axis=1).tolist())
+    bars = {bar.name: bar for bar in report.steps[3].bars}
+    assert len(bars) == 4  # the choice, two others of the first dimension, one of the second
+    chosen = bars[f"{best[0]}, {best[1]}"]
+    assert chosen.chosen and chosen.score == pytest.approx(float(q[3].max(axis=1).mean()), abs=1e-5)
+    assert sum(bar.over for bar in bars.values()) == 1 and report.steps[3].action == ", ".join(
+        map(str, trace.action[3])
+    )
+    assert list(explain_episode(agent, trace).methods) == ["occlusion", "gradient", "integrated"]
+
+
+def test_observed_images_are_the_frames_if_the_environment_draws_none() -> None:
+    leaf = Leaf("eye", ("eye",), "image", (36, 36, 1), "uint8", (36, 36, 1))
+    agent = make_agent((3,), ObservationSpec((leaf,)))
+    trace = make_trace(agent, 2)
+    trace.observation["eye"][:] = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1) * 50
+    frames = explain_episode(agent, trace, methods=["occlusion"]).frames
+    assert [frame.shape for frame in frames if isinstance(frame, np.ndarray)] == [(36, 36, 3)] * 2
+    assert isinstance(frames[1], np.ndarray) and (frames[1] == 50).all()
+    shown: list[Any] = ["drawn"] * 3
+    assert explain_episode(agent, trace, methods=["occlusion"], frames=shown).frames == ["drawn"] * 2
+
+
 def test_a_page_holds_the_numbers_of_the_report() -> None:
     agent = make_agent((4,))
-    report = explain_episode(agent, make_trace(agent, 30))
+    report = explain_episode(agent, make_trace(agent, 30), methods=["occlusion", "rollout", "attention"])
     data = data_of(page_of(report, "title", [("seed", "3")]))
     assert data["title"] == "title" and data["facts"] == [["seed", "3"]] and data["start"] == report.interesting
     for method in data["methods"]:
@@ -114,7 +143,9 @@ def test_a_page_holds_the_numbers_of_the_report() -> None:
 
 def test_nothing_in_the_data_is_read_as_markup() -> None:
     agent = make_agent((4,))
-    report = explain_episode(agent, make_trace(agent, 3), action_names=[HOSTILE, "b", "c", "\ud800"])
+    report = explain_episode(
+        agent, make_trace(agent, 3), methods=["occlusion"], action_names=[HOSTILE, "b", "c", "\ud800"]
+    )
     page = page_of(report, HOSTILE, [(HOSTILE, HOSTILE)], counterfactuals={0: HOSTILE})
     assert page.count("</script>") == 2 and "<img" not in page and "alert(1)</script" not in page
     data = data_of(page)

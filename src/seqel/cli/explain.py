@@ -132,7 +132,8 @@ def _write_page(
     from rich.markup import escape
 
     from seqel.cli.explain_text import counterfactual_text
-    from seqel.explanation.page import page_of
+    from seqel.errors import ConfigError
+    from seqel.explanation.page import PAGE_LIMIT, page_of
     from seqel.storage import atomic_write
 
     assert arguments.out is not None
@@ -141,10 +142,14 @@ def _write_page(
         report, f"{source.title}: an explained episode", [("agent", Path(arguments.run).name), *source.facts], start=row,
         counterfactuals={row: sentence} if sentence else {},
     )  # fmt: skip
+    size = len(page.encode())
+    if size > PAGE_LIMIT:
+        raise ConfigError(
+            f"--out: expected a page of at most {PAGE_LIMIT / 1e6:.0f} MB, got {size / 1e6:.1f} MB: explain fewer steps "
+            f"(--limit, now {arguments.limit}), or name fewer methods (--method)"
+        )
     atomic_write(arguments.out, page)
-    output.show(
-        f"page: {escape(str(arguments.out))} ({len(page.encode()) / 1e6:.2f} MB), {len(report.steps):,} decisions"
-    )
+    output.show(f"page: {escape(str(arguments.out))} ({size / 1e6:.2f} MB), {len(report.steps):,} decisions")
     for note in report.notes:
         output.show(f"[dim]{escape(note)}[/]")
 

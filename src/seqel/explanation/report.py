@@ -94,6 +94,8 @@ def explain_episode(
         ConfigError: there is no such method or action, or a method needs attention and the trunk has none.
     """
     reading = reading or Reading(agent, trace)
+    if not any(frame is not None for frame in frames):
+        frames = _observed_images(agent, trace)
     question, names_of = question or Question(), ActionNames(agent, action_names)
     count = len(trace) + (recorded and history_alone(agent))
     decisions = list(range(count))
@@ -170,6 +172,21 @@ def _words(
             some[step] = said[step]
         words[leaf] = word_occlusion(agent, trace, leaf, some, decisions, question, reading=reading) if some else []
     return words
+
+
+def _observed_images(agent: Agent, trace: EpisodeTrace) -> list[Shown]:
+    """Return the first image of each observation, (height, width, 3); empty if there is none. Of stacked ones, the latest."""
+    leaf = next((one for one in agent.observation_spec.leaves if one.kind == "image"), None)
+    if leaf is None or np.dtype(leaf.dtype) != np.uint8 or len(leaf.shape) not in (2, 3):
+        return []
+    images = trace.observation[leaf.path]
+    if images.ndim == 3:
+        images = images[..., None]
+    elif not leaf.channels_last:
+        images = np.moveaxis(images, 1, -1)
+    if images.shape[-1] != 3:
+        images = np.repeat(images[..., -1:], 3, axis=-1)
+    return list(np.ascontiguousarray(images))
 
 
 def _in_words(names: ActionNames, question: Question) -> str:
