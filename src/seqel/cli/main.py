@@ -57,6 +57,7 @@ examples:
   seqel train my_project:MyEnv --out runs/mine      train on it; Ctrl-C saves
   seqel train --resume runs/mine                    continue where the run stopped
   seqel evaluate runs/mine --episodes 200           how good is it, with intervals
+  seqel explain runs/mine --out episode.html        what its decisions depend on
 """
 
 
