@@ -24,6 +24,7 @@ COMMANDS = {
     "data": "what a table of recorded sessions contains, and what an agent would be trained on",
     "train": "train an agent, or continue a run (--resume)",
     "evaluate": "play greedy episodes on fresh seeds and report returns with intervals",
+    "explain": "show which past steps a decision depends on, in the terminal or as a page",
     "report": "write a page about runs: curves, returns, calibration of values, a comparison",
     "generate": "write text with an agent that was trained on texts",
     "chat": "talk to an agent that was trained on recorded dialogues",
@@ -57,6 +58,7 @@ examples:
   seqel train my_project:MyEnv --out runs/mine      train on it; Ctrl-C saves
   seqel train --resume runs/mine                    continue where the run stopped
   seqel evaluate runs/mine --episodes 200           how good is it, with intervals
+  seqel explain runs/mine --out episode.html        what its decisions depend on
 """
 
 

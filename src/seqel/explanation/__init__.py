@@ -1,4 +1,4 @@
-"""Explanations: which past steps a decision depends on."""
+"""Explanations: which past steps a decision depends on, and how far an answer can be trusted."""
 
 from __future__ import annotations
 
@@ -8,31 +8,80 @@ from seqel import lazy
 
 if TYPE_CHECKING:
     from seqel.explanation.attention import Focus, attention, strongest_head
+    from seqel.explanation.attribute import attribute
+    from seqel.explanation.camera import Filmed, film_episode
     from seqel.explanation.counterfactual import counterfactual
+    from seqel.explanation.counterfactual_search import Change, search_counterfactuals
+    from seqel.explanation.faithfulness import Faithfulness, faithfulness, rank_of, separation
+    from seqel.explanation.methods.registry import method_names
     from seqel.explanation.occlusion import occlusion
+    from seqel.explanation.page import page_of
+    from seqel.explanation.question import Question
+    from seqel.explanation.randomised import randomised
+    from seqel.explanation.recorded import session_place, trace_session
+    from seqel.explanation.report import Report, explain_episode
     from seqel.explanation.trace import EpisodeTrace, decision_scores, record_episode
+    from seqel.explanation.words import WordInfluence, word_occlusion
 
 __all__ = [
+    "Change",
     "EpisodeTrace",
+    "Faithfulness",
+    "Filmed",
     "Focus",
+    "Question",
+    "Report",
+    "WordInfluence",
     "attention",
+    "attribute",
     "counterfactual",
     "decision_scores",
+    "explain_episode",
+    "faithfulness",
+    "film_episode",
+    "method_names",
     "occlusion",
+    "page_of",
+    "randomised",
+    "rank_of",
     "record_episode",
+    "search_counterfactuals",
+    "separation",
+    "session_place",
     "strongest_head",
+    "trace_session",
+    "word_occlusion",
 ]
 
 __getattr__, __dir__ = lazy.attach(
     __name__,
     {
+        "Change": "seqel.explanation.counterfactual_search",
         "EpisodeTrace": "seqel.explanation.trace",
+        "Faithfulness": "seqel.explanation.faithfulness",
+        "Filmed": "seqel.explanation.camera",
         "Focus": "seqel.explanation.attention",
+        "Report": "seqel.explanation.report",
+        "Question": "seqel.explanation.question",
+        "WordInfluence": "seqel.explanation.words",
         "attention": "seqel.explanation.attention",
+        "attribute": "seqel.explanation.attribute",
         "counterfactual": "seqel.explanation.counterfactual",
         "decision_scores": "seqel.explanation.trace",
+        "explain_episode": "seqel.explanation.report",
+        "faithfulness": "seqel.explanation.faithfulness",
+        "film_episode": "seqel.explanation.camera",
+        "method_names": "seqel.explanation.methods.registry",
         "occlusion": "seqel.explanation.occlusion",
+        "page_of": "seqel.explanation.page",
+        "randomised": "seqel.explanation.randomised",
+        "rank_of": "seqel.explanation.faithfulness",
         "record_episode": "seqel.explanation.trace",
+        "search_counterfactuals": "seqel.explanation.counterfactual_search",
+        "separation": "seqel.explanation.faithfulness",
+        "session_place": "seqel.explanation.recorded",
         "strongest_head": "seqel.explanation.attention",
+        "trace_session": "seqel.explanation.recorded",
+        "word_occlusion": "seqel.explanation.words",
     },
 )

@@ -1,7 +1,7 @@
 """The attention weights of an episode: which steps the network attended to.
 
 They do not show what would have changed a decision: information can be passed on from step to step, and then no head
-attends to its origin from the decision. `occlusion` and `counterfactual` answer that question; any single method can
+attends to its origin from the decision. `attribute` and `counterfactual` answer that question; any single method can
 mislead.
 """
 
@@ -16,10 +16,12 @@ from seqel.explanation.trace import EpisodeTrace, require_past, window_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from seqel.agents.agent import Agent
+    from seqel.types import SequenceBatch
 
-__all__ = ["Focus", "attention", "strongest_head"]
+__all__ = ["Focus", "attention", "strongest_head", "weights_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,12 @@ def attention(agent: Agent, episode: EpisodeTrace) -> NDArray[np.float32]:
     Raises:
         ConfigError: the trunk has no attention, as a GRU.
     """
-    weights = agent.network.attention(window_of(agent, episode))[0]
-    return np.asarray(weights.float().cpu().numpy(), np.float32)
+    return np.asarray(weights_of(agent, window_of(agent, episode)).cpu().numpy(), np.float32)
+
+
+def weights_of(agent: Agent, window: SequenceBatch) -> Tensor:
+    """Return the weights in a batch of one window, (layers, H, T+1, T+1) float32. Raises as `attention` does."""
+    return agent.network.attention(window)[0].float()
 
 
 def strongest_head(weights: NDArray[np.float32], step: int) -> Focus:

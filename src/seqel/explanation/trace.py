@@ -36,17 +36,21 @@ class EpisodeTrace:
     start: int = 0  # number of the first step, if earlier ones are not known
     previous_action: NDArray[np.int64] | None = None  # (M,) of the step before `start`, counted from 0
     previous_reward: float = 0.0
+    action_mask: NDArray[np.bool_] | None = None  # (T+1, A), or (T+1, M, A) if M > 1; None: every action is allowed
 
     def __len__(self) -> int:
         return len(self.action)
 
 
-def record_episode(agent: Agent, env: str | EnvMaker, seed: int = 0) -> EpisodeTrace:
-    """Play one greedy episode, cut off after 2,000 steps, and record everything.
+def record_episode(agent: Agent, env: str | EnvMaker, seed: int = 0, limit: int = LONGEST) -> EpisodeTrace:
+    """Play one greedy episode, cut off after `limit` steps, and record everything.
 
     Raises:
+        ConfigError: limit is below 1, or above 2,000.
         EnvironmentFault: the environment cannot be created, or fails.
     """
+    if not 1 <= limit <= LONGEST:
+        raise ConfigError(f"limit: expected 1 to {LONGEST:,} steps, got {limit}")
     envs = make_vector(resolve(env), 1)
     try:
         stream = VectorStream(envs, agent.observation_spec, agent.action_spec)
@@ -55,8 +59,9 @@ def record_episode(agent: Agent, env: str | EnvMaker, seed: int = 0) -> EpisodeT
         actions: list[NDArray[np.int64]] = []
         rewards: list[float] = []
         values: list[NDArray[np.float32]] = []
+        masks = [stream.mask]
         state, reward, success = None, np.zeros(1, np.float32), None
-        while len(actions) < LONGEST:
+        while len(actions) < limit:
             decision, state = agent.act(stream.current, state, reward=reward, first=stream.first, mask=stream.mask)
             action = decision.action - agent.action_spec.offset
             outcome = stream.step(action)
@@ -66,6 +71,7 @@ def record_episode(agent: Agent, env: str | EnvMaker, seed: int = 0) -> EpisodeT
             actions.append(action[0])
             rewards.append(float(reward[0]))
             values.append(decision.q[0])
+            masks.append(outcome.mask)
             if outcome.ended[0]:
                 success = success_of(outcome.info, 0)
                 break
@@ -77,7 +83,16 @@ def record_episode(agent: Agent, env: str | EnvMaker, seed: int = 0) -> EpisodeT
         np.array(rewards, np.float32),
         np.stack(values),
         success,
+        action_mask=_masks(masks),
     )
+
+
+def _masks(masks: list[NDArray[np.bool_] | None]) -> NDArray[np.bool_] | None:
+    """Return the masks of an episode, each (1, ...), as one array; steps that report none allow everything."""
+    known = [mask for mask in masks if mask is not None]
+    if not known:
+        return None
+    return np.concatenate([np.ones_like(known[0]) if mask is None else mask for mask in masks])
 
 
 def scores(agent: Agent, out: QOutput) -> Tensor:

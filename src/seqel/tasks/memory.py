@@ -52,7 +52,11 @@ class TMaze(gymnasium.Env["NDArray[np.float32]", np.int64]):
     step before the first reset, or after the end).
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012 (Gymnasium's own shape)
+    metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's own shape)
+        "render_modes": ["ansi"],
+        "render_fps": 4,
+        "action_names": ["right", "up", "left", "down"],
+    }
     detour: int  # steps from the start to the left, to the cue
 
     def __init__(self, length: int = 50, render_mode: str | None = None) -> None:

@@ -1,0 +1,136 @@
+"""Tasks in which it is known which past steps a decision has to use, for `faithfulness.py`.
+
+passive T-Maze     the turn at the junction: the cue at step 0
+MemoryS7           the last turn: every step at which the object in the start room is in view
+CountRecall        the count of a card: every past step at which that card was dealt
+
+Each task also says what those steps could have shown instead, after which another action is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from seqel.agents.agent import Agent
+from seqel.environments.resolve import resolve
+from seqel.explanation.trace import EpisodeTrace, record_episode
+
+__all__ = ["TASKS", "Decision", "Task"]
+
+PER_EPISODE = 4  # decisions of CountRecall that are taken from an episode
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decision, the past steps that it has to use, and the episode with those steps changed."""
+
+    trace: EpisodeTrace
+    step: int
+    relevant: tuple[int, ...]
+    altered: EpisodeTrace
+
+
+@dataclass(frozen=True)
+class Task:
+    """An environment, how long to train, and the decisions of an episode."""
+
+    env: str
+    args: dict[str, Any]
+    steps: int
+    threshold: float | None  # the mean return at which training stops
+    decisions: Callable[[Agent, Task, int], list[Decision]]
+
+
+def _with_leaf(trace: EpisodeTrace, path: str, change: Callable[[NDArray[Any]], None]) -> EpisodeTrace:
+    leaf = trace.observation[path].copy()
+    change(leaf)
+    return replace(trace, observation={**trace.observation, path: leaf})
+
+
+def tmaze(agent: Agent, task: Task, seed: int) -> list[Decision]:
+    """The last step is the turn; the other cue makes the other turn right."""
+    trace = record_episode(agent, resolve(task.env, **task.args), seed)
+
+    def other_cue(leaf: NDArray[Any]) -> None:
+        leaf[0, 1] *= -1
+
+    return [Decision(trace, len(trace) - 1, (0,), _with_leaf(trace, "observation", other_cue))]
+
+
+class _Watched(gym.Wrapper[Any, Any, Any, Any]):
+    """MiniGrid's Memory, with the place of the start room's object in each view; None where it is not in view."""
+
+    seen: list[tuple[int, int] | None]
+
+    def reset(self, **options: Any) -> Any:
+        found = self.env.reset(**options)
+        self.seen = [self._view()]
+        return found
+
+    def step(self, action: Any) -> Any:
+        found = self.env.step(action)
+        self.seen.append(self._view())
+        return found
+
+    def _view(self) -> tuple[int, int] | None:
+        maze: Any = self.env.unwrapped
+        place = 1, maze.height // 2 - 1
+        return maze.relative_coords(*place) if maze.agent_sees(*place) else None
+
+
+def memory(agent: Agent, task: Task, seed: int) -> list[Decision]:
+    """The last turn decides between the two objects; with a ball in place of the key, or the reverse, the other is right."""
+    watched: list[_Watched] = []
+
+    def make() -> _Watched:
+        watched.append(_Watched(resolve(task.env, **task.args)()))
+        return watched[-1]
+
+    trace = record_episode(agent, make, seed)
+    seen = watched[-1].seen
+    turns = [step for step, action in enumerate(trace.action.tolist()) if action in (0, 1)]
+    if not turns:
+        return []
+    relevant = tuple(step for step in range(turns[-1]) if seen[step] is not None)
+    if not relevant or len(relevant) == turns[-1]:
+        return []
+    path = next(leaf.path for leaf in agent.observation_spec.leaves if len(leaf.shape) == 3)
+
+    def swapped(leaf: NDArray[Any]) -> None:
+        for step in relevant:
+            x, y = seen[step] or (0, 0)
+            leaf[step, x, y, 0] = {5: 6, 6: 5}[int(leaf[step, x, y, 0])]  # MiniGrid's codes of key and ball
+
+    return [Decision(trace, turns[-1], relevant, _with_leaf(trace, path, swapped))]
+
+
+def count_recall(agent: Agent, task: Task, seed: int) -> list[Decision]:
+    """An observation is (card dealt, card asked for). With one of the cards counted being another, the count is one less."""
+    trace = record_episode(agent, resolve(task.env, **task.args), seed)
+    dealt, asked = trace.observation["observation"].T
+    kinds = agent.observation_spec.leaves[0].sizes[0]
+    rng = np.random.default_rng(seed)
+    found = []
+    for step in sorted(rng.permutation(np.arange(6, len(trace)))[:PER_EPISODE].tolist()):
+        relevant = tuple(past for past in range(step) if dealt[past] == asked[step])
+        if not relevant or len(relevant) == step:
+            continue
+
+        def one_less(leaf: NDArray[Any], past: int = relevant[-1]) -> None:
+            leaf[past, 0] = (leaf[past, 0] + 1) % kinds
+
+        found.append(Decision(trace, step, relevant, _with_leaf(trace, "observation", one_less)))
+    return found
+
+
+TASKS: dict[str, Task] = {
+    "tmaze": Task("seqel/TMaze-v0", {"length": 50}, 150_000, 0.99, tmaze),
+    "memory-s7": Task("MiniGrid-MemoryS7-v0", {}, 300_000, 0.93, memory),
+    "count-recall": Task("popgym-CountRecallEasy-v0", {}, 850_000, None, count_recall),
+}

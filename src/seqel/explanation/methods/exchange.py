@@ -1,0 +1,48 @@
+"""Exchange: by how much the explained score falls, on average, if a step is replaced by that step of other episodes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seqel.explanation.methods.base import Method, empty
+from seqel.explanation.methods.occlusion import changes
+from seqel.explanation.question import Explained
+from seqel.explanation.reading import Reading
+
+__all__ = ["METHOD", "exchange"]
+
+
+@torch.inference_mode()
+def exchange(reading: Reading, explained: Explained) -> Tensor:
+    """Return the explained score less its mean with a step's token taken from each of the other episodes: (S, T+1).
+
+    The step is that with the same number in its episode; where no other episode is that long, it has the mean token.
+    Occlusion compares with what the agent does without the step, which may be right by default; this compares with what it
+    does where the step shows something else.
+    Source: the marginal baseline of Strumbelj & Kononenko 2014, doi:10.1007/s10115-013-0679-x. Differs: one step at a time,
+    without sums over sets of steps.
+    """
+    last, first = max(explained.steps), reading.trace.start
+    steps: list[int] = []
+    tokens: list[Tensor] = []
+    for step in range(last + 1):
+        found = [other[place] for begin, other in reading.others if 0 <= (place := first + step - begin) < len(other)]
+        found = found or [reading.mean_token]
+        steps += [step] * len(found)
+        tokens += found
+    at = torch.tensor(steps, device=reading.tokens.device)
+    fall = changes(reading, explained, at, torch.stack(tokens))  # (N, S)
+    out = empty(reading, explained)
+    out[:, : last + 1].index_add_(1, at, fall.T)
+    return out / torch.bincount(at, minlength=len(reading)).clamp(min=1)
+
+
+METHOD = Method(
+    "exchange",
+    "by how much the explained score falls, on average, if the step is that of another episode",
+    exchange,
+    signed=True,
+    needs_others=True,
+    order=1,
+)
