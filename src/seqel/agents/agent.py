@@ -22,9 +22,11 @@ from seqel.agents import artifact
 from seqel.agents.arguments import read_candidates, read_mask, read_previous_action, read_row_values, read_rows
 from seqel.agents.info import AgentInfo
 from seqel.agents.item_ranking import ItemRanking
-from seqel.errors import ConfigError, SpaceError
+from seqel.agents.shielding import compile_shield, read_shield, shield_in
+from seqel.errors import CheckpointError, ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
 from seqel.networks.trunks.base import State
+from seqel.safety.shield import Shield
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
 from seqel.texts.embeddings import Embed
 from seqel.types import Decision, QOutput
@@ -42,6 +44,7 @@ class AgentState:
     memory: State
     last_action: NDArray[np.int64]  # (N, M)
     fresh: NDArray[np.bool_]  # (N,) no observation yet
+    shield: NDArray[np.float64] | None = None  # (N, K) what the agent's shield knows of each history
 
     def __len__(self) -> int:
         return len(self.fresh)
@@ -51,13 +54,17 @@ class Agent(ItemRanking):
     """Acts greedily on its network's decision scores, usually the Q-values. Exploration is added where experience is
     collected, not here.
 
-    The network is put into evaluation mode: dropout is for training.
+    The network is put into evaluation mode: dropout is for training. If `info` has rules under "shield", `act` never takes an
+    action that they veto.
+
+    Raises ConfigError if the rules do not fit the agent's spaces.
     """
 
     def __init__(self, network: QNetwork, info: AgentInfo | Mapping[str, Any] | None = None) -> None:
         self.network = network.eval()
         self.info: AgentInfo = cast(AgentInfo, {} if info is None else info)
         self._warned = False  # whether a warning about missing masks was given
+        self.shield: Shield | None = shield_in(self.info, self.observation_spec, self.action_spec)
 
     # -- properties ----------------------------------------------------------------------------------------------------
 
@@ -76,6 +83,15 @@ class Agent(ItemRanking):
         """The device of the weights."""
         return self.network.head.scale.device
 
+    def set_shield(self, rules: str) -> None:
+        """Replace the shield by one with these rules (TOML); "" removes it. States made before cannot be used any more.
+
+        Raises ConfigError if the rules are invalid; the agent is then unchanged.
+        """
+        self.shield = compile_shield(rules, self.observation_spec, self.action_spec, self.info) if rules else None
+        kept = {name: value for name, value in self.info.items() if name != "shield"}
+        self.info = cast(AgentInfo, kept | ({"shield": rules} if rules else {}))
+
     def __repr__(self) -> str:
         config = self.network.config
         size = sum(p.numel() for p in self.network.parameters())
@@ -93,6 +109,7 @@ class Agent(ItemRanking):
             memory=self.network.initial_state(batch),
             last_action=np.zeros((batch, self.action_spec.dims), np.int64),
             fresh=np.ones(batch, bool),
+            shield=None if self.shield is None else self.shield.initial(batch),
         )
 
     def act(
@@ -122,7 +139,8 @@ class Agent(ItemRanking):
                 decision's q holds their scores, (R, C). Use instead of a mask.
             rows: (R,) which rows of the state to use; None: all of them, in order.
 
-        An agent that was trained with masks warns (once) if it gets none.
+        An agent that was trained with masks warns (once) if it gets none. An agent with a shield also excludes the actions
+        that its rules veto; where the mask (or the candidates) leaves none of those that the rules allow, it raises.
 
         Raises:
             SpaceError: the observation does not fit; a mask is invalid or allows no action; rewards are not finite; or
@@ -159,8 +177,19 @@ class Agent(ItemRanking):
         earned = read_row_values("reward", 0.0 if reward is None else reward, np.float32, batch)
         if not (np.isfinite(earned) | begins).all():
             raise SpaceError(f"reward: expected finite numbers, got {earned.tolist()!s:.200}")
+        known = None
+        if self.shield is not None:
+            known, safe = read_shield(
+                self.shield, state.shield, here, flat, previous_action=last, reward=earned, first=begins
+            )
+            if among is None or allowed is None:
+                allowed = self.shield.combine(allowed, safe)
+            else:
+                allowed = self.shield.combine_candidates(among, allowed, safe)
         out = self.outputs(flat, state, reward=earned, first=begins, previous_action=last, candidates=among, rows=index)
         q = self.scores(out, allowed)
+        if known is not None and state.shield is not None:
+            state.shield[here] = known
         action = q.argmax(axis=-1)  # (R, M)
         if among is not None:
             action = np.take_along_axis(among, action, axis=1)
@@ -289,7 +318,10 @@ class Agent(ItemRanking):
             ConfigError: the agent's pretrained model is not known on this machine, or its text encoder is missing.
         """
         network, info = artifact.load(Path(directory), text_encoder)
-        return cls(network.to(device).eval(), info)
+        try:
+            return cls(network.to(device).eval(), info)
+        except ConfigError as error:
+            raise CheckpointError(f"{directory}: expected rules that fit the agent, but {error}") from error
 
 
 def _tensor(array: NDArray[Any], device: torch.device) -> Tensor:

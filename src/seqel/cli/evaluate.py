@@ -43,6 +43,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.agents.agent import Agent
     from seqel.errors import ConfigError
     from seqel.evaluation.rollout import evaluate
+    from seqel.safety.shield import read_rules
 
     if arguments.held_out and not arguments.data:
         raise ConfigError("--held-out needs --data: it selects recorded sessions")
@@ -52,6 +53,15 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError("--plot needs --data: it draws an estimate from recorded sessions")
     folder = Path(arguments.run)
     agent = Agent.load(folder, arguments.device)
+    if arguments.shield is not None:
+        if agent.shield is not None:
+            output.note("note: the rules that the agent was saved with are replaced for this evaluation")
+        agent.set_shield(read_rules(arguments.shield))
+    if arguments.data and agent.shield is not None:
+        raise ConfigError(
+            "--data: an estimate does not apply the rules of a shield, so it would be that of another policy; play episodes, "
+            "or evaluate an agent without a shield"
+        )
     if arguments.data:
         from seqel.cli import estimate
 

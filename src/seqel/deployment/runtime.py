@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqel.action_masks import UNMASKED, mask_in
+from seqel.agents.shielding import read_shield, shield_in
 from seqel.agents.arguments import read_candidates, read_mask, read_previous_action, read_row_values, read_rows
 from seqel.errors import CheckpointError, ConfigError, SpaceError
 from seqel.extras import require
@@ -40,6 +41,7 @@ class Memory:
     values: NDArray[np.float32]
     position: NDArray[np.int64]  # (R,) number of steps so far
     last_action: NDArray[np.int64]  # (R, M)
+    shield: NDArray[np.float64] | None = None  # (R, K) what the shield knows of each history
 
     def __len__(self) -> int:
         return len(self.position)
@@ -93,6 +95,7 @@ class ExportedAgent:
             self.context = int(ring["context"])
             self.ring = (int(ring["layers"]), int(ring["heads"]), int(ring["dim"]))
             self.info: dict[str, Any] = described["info"]
+            self.shield = shield_in(self.info, self.observation_spec, self.action_spec)
             self._warned = False  # whether a warning about missing masks was given
         except ReaderUnavailable as error:
             raise ConfigError(f"{path}: {error}") from error.__cause__
@@ -103,7 +106,9 @@ class ExportedAgent:
         """Return empty memory for `batch` rows."""
         layers, heads, dim = self.ring
         keys, values = (np.zeros((layers, batch, heads, self.context, dim), np.float32) for _ in range(2))
-        return Memory(keys, values, np.zeros(batch, np.int64), np.zeros((batch, self.action_spec.dims), np.int64))
+        shield = None if self.shield is None else self.shield.initial(batch)
+        last = np.zeros((batch, self.action_spec.dims), np.int64)
+        return Memory(keys, values, np.zeros(batch, np.int64), last, shield)
 
     def act(
         self,
@@ -117,7 +122,7 @@ class ExportedAgent:
         candidates: Any = None,
         rows: Any = None,
     ) -> tuple[Decision, Memory]:
-        """Choose the best action of each of R rows; same arguments and result as `Agent.act`.
+        """Choose the best action of each of R rows; same arguments and result as `Agent.act`, shield included.
 
         Candidates save no time here: all actions are scored, and the scores of the candidates are returned.
 
@@ -148,6 +153,14 @@ class ExportedAgent:
         earned = read_row_values("reward", 0.0 if reward is None else reward, np.float32, batch)
         if not (np.isfinite(earned) | begins).all():
             raise SpaceError(f"reward: expected finite numbers, got {earned.tolist()!s:.200}")
+        known = None
+        if self.shield is not None:
+            known, safe = read_shield(
+                self.shield, state.shield, here, flat, previous_action=last, reward=earned, first=begins
+            )
+            if among is not None and real is not None:
+                real = self.shield.combine_candidates(among, real, safe)
+            allowed = self.shield.combine(allowed, safe)
         for ring in (state.keys, state.values):  # unused slots are masked by the position, but 0 * nan is nan
             ring[:, here[begins]] = 0.0
         position = np.where(begins, 0, state.position[here])
@@ -167,6 +180,8 @@ class ExportedAgent:
         state.keys[:, here, :, slot] = keys
         state.values[:, here, :, slot] = values
         state.position[here] = position + 1
+        if known is not None and state.shield is not None:
+            state.shield[here] = known
         if among is not None and real is not None:
             q = np.where(real, np.take_along_axis(q, among[:, None], axis=-1), np.float32(-np.inf))
         action = q.argmax(axis=-1)
