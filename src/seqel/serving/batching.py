@@ -137,6 +137,14 @@ class Batcher:
         if not ready:
             return
         loop = asyncio.get_running_loop()
+        if self.computer.shield is not None:
+            problems = await loop.run_in_executor(self._thread, self.computer.screen, ready)
+            for one, problem in zip(ready, problems, strict=True):
+                if problem is not None:
+                    self._fail([one.step], problem)
+            ready = [one for one, problem in zip(ready, problems, strict=True) if problem is None]
+            if not ready:
+                return
         records, scores = await loop.run_in_executor(self._thread, self.computer.compute, ready)
         actions = records["action"]
         answers = [one.step.respond(one.steps, actions[row], scores[row]) for row, one in enumerate(ready)]
@@ -147,7 +155,7 @@ class Batcher:
                 records[row : row + 1].tobytes(),
                 answers[row],
                 self.agent,
-                self.backend.keep,
+                self.computer.keep,
             )
             for row, one in enumerate(ready)
             if one.step.session is not None

@@ -11,8 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from seqel.agents.shielding import shield_in
+from seqel.errors import ConfigError
 from seqel.serving.backends.base import Backend, History, Inputs
+from seqel.serving.errors import RequestError
 from seqel.serving.records import StepFormat
+from seqel.serving.shielding import screen
 from seqel.serving.slots import Slot, Slots
 
 __all__ = ["Computer", "Observer", "Ready", "Step"]
@@ -65,16 +69,29 @@ class Ready:
     reward: float
     opened: str = ""
     name: str = ""
+    mask: NDArray[np.bool_] | None = None  # (M, A) what the request and the agent's shield allow; None: as the request
+    shield: NDArray[np.float64] | None = None  # (K,) what the shield knows of the session, this step included
     slot: Slot = field(default_factory=lambda: Slot(-1))  # given before it is used
 
 
 class Computer:
-    """Takes steps with a backend. One caller at a time."""
+    """Takes steps with a backend. One caller at a time. Steps of an agent with a shield go through `screen` first."""
 
     def __init__(self, backend: Backend, observer: Observer) -> None:
         self.backend, self.observer = backend, observer
+        self.shield = shield_in(backend.info, backend.observation_spec, backend.action_spec)
+        self.keep = 0 if self.shield is not None else backend.keep  # records of a session to keep; 0: all
         self.format = StepFormat(backend.observation_spec, backend.action_spec)
         self.slots = Slots(backend.slots)
+
+    def screen(self, ready: Sequence[Ready]) -> list[RequestError | None]:
+        """Set the mask of each row to what its request and the agent's shield allow. -> why a row cannot be computed.
+
+        Rules count from a session's first step, so the whole history is read where the state is not held with the memory.
+        """
+        if self.shield is None:
+            return [None] * len(ready)
+        return screen(self.shield, self.format, ready, [self.slots.find(one.step.session or "") for one in ready])
 
     def compute(self, ready: Sequence[Ready]) -> tuple[NDArray[np.void], NDArray[np.float32]]:
         """Take one step of each row. -> records (R,), scores (R, M, A)."""
@@ -87,7 +104,10 @@ class Computer:
                 if one.steps:
                     taken = one.step.previous_action
                     records["previous_action"][row] = one.slot.last_action if taken is None else taken
-            inputs = self._inputs(records, np.stack([one.step.mask for one in ready]), [one.steps for one in ready])
+            masks = np.stack([one.step.mask if one.mask is None else one.mask for one in ready])
+            if self.shield is not None and any(one.mask is None for one in ready):
+                raise ConfigError("compute: expected rows that `screen` has read, because the agent has a shield")
+            inputs = self._inputs(records, masks, [one.steps for one in ready])
             scores = self.backend.step(_indices(ready), inputs)
         except BaseException:
             for one in ready:  # their memory may be half changed
@@ -96,7 +116,7 @@ class Computer:
         records["action"] = scores.argmax(axis=-1)
         records["time"] = time.time()
         for row, one in enumerate(ready):
-            one.slot.steps, one.slot.opened = one.steps + 1, one.opened
+            one.slot.steps, one.slot.opened, one.slot.shield = one.steps + 1, one.opened, one.shield
             one.slot.last_action = tuple(records["action"][row].tolist())
             if one.step.session is None:
                 self.slots.drop(one.name)
@@ -123,17 +143,19 @@ class Computer:
             self._catch_up([one for one in behind if step < len(one.records)], step)
 
     def _fill(self, rows: Sequence[Ready]) -> None:
-        """Rebuild the memory of sessions by one prefill."""
+        """Rebuild the memory of sessions by one prefill, from the latest steps that decide it."""
         began = time.perf_counter()
-        histories = [
-            History(
-                self.format.observation(one.records),
-                one.records["previous_action"].copy(),
-                one.records["previous_reward"].copy(),
-                one.steps - len(one.records),
+        histories = []
+        for one in rows:
+            records = one.records[-self.backend.keep :] if self.backend.keep else one.records
+            histories.append(
+                History(
+                    self.format.observation(records),
+                    records["previous_action"].copy(),
+                    records["previous_reward"].copy(),
+                    one.steps - len(records),
+                )
             )
-            for one in rows
-        ]
         self.backend.fill(_indices(rows), histories)
         self.observer.prefill(len(rows), time.perf_counter() - began)
 

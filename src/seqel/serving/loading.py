@@ -132,11 +132,12 @@ def _exported(agent: Agent, checksum: int) -> Path:
 
 
 def _checksum(agent: Agent) -> int:
-    """Return a CRC-32 of everything that decides: the weights, the settings, the spaces."""
+    """Return a CRC-32 of everything that decides: the weights, the settings, the spaces, and the rules of a shield."""
     from seqel.agents.artifact import weights_checksum
 
     described = agent.network.config, agent.observation_spec, agent.action_spec, weights_checksum(agent.network)
-    return zlib.crc32(repr(described).encode())
+    rules = agent.info.get("shield", "")
+    return zlib.crc32(repr((*described, rules) if rules else described).encode())
 
 
 def _slots(size: int, memory: int, least: int, most: int) -> int:

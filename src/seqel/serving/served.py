@@ -96,7 +96,7 @@ class Served:
 
     def records(self, history: list[Any]) -> NDArray[np.void]:
         """Return earlier steps as records, the latest that decide the memory. Raises InvalidRequest."""
-        keep = self.backend.keep or len(history)
+        keep = self.batcher.computer.keep or len(history)
         records = self.batcher.format.empty(min(len(history), keep))
         action, reward = self.backend.action_spec.dims * (0,), 0.0
         offset = len(history) - len(records)
@@ -167,7 +167,7 @@ class Served:
 
     def describe(self) -> dict[str, Any]:
         """Return what a client must know: the observation, the actions, and how the agent was trained."""
-        spec = self.backend.observation_spec
+        spec, shield = self.backend.observation_spec, self.batcher.computer.shield
         found: dict[str, Any] = {
             "version": self.version,
             "backend": self.backend.name,
@@ -177,6 +177,7 @@ class Served:
             ],
             "actions": self._actions(),
             "receptive_field": self.backend.keep or None,
+            "shield": None if shield is None else [rule.name for rule in shield.rules],
             "bytes_per_session": self.backend.bytes_per_slot,
             "slots": self.backend.slots,
         }

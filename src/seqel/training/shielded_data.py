@@ -31,7 +31,7 @@ def with_shield(
 
     Raises ConfigError if the rules do not fit the spaces.
     """
-    text = config.shield or str({} if start is None else start.info.get("shield", ""))
+    text = config.shield or ("" if start is None else start.info.get("shield", ""))
     if not text:
         return config, None
     info = (dict(start.info) if start is not None else {}) | ({} if source is None else described(source))
