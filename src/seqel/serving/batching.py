@@ -5,7 +5,8 @@ more. A session's row joins whatever batch comes next (continuous batching), so 
 steps of one session never share a batch.
 
 For each batch: read the sessions from the store; rebuild the memory of those whose memory is not held or is behind, by one
-prefill; compute one step; add it to the store; and only then answer. So what a client has been told is stored.
+prefill; compute one step; log it, if there is an audit log; add it to the store; and only then answer. So what a client has
+been told is stored, and logged.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from seqel.errors import StorageError
+from seqel.safety.audit import AuditLog
+from seqel.serving.auditing import decision_entries, withdrawn_entries
 from seqel.serving.backends.base import Backend
 from seqel.serving.computing import Computer, Observer, Ready, Step
 from seqel.serving.errors import Conflict, Overloaded, RequestError, Unavailable
@@ -42,7 +45,8 @@ class Batcher:
     """Computes the steps of one agent's sessions.
 
     agent: the name of its version. most: rows per batch. queue: steps that may wait. adopt: whether it also takes the
-    sessions of another agent, which this one then decides; otherwise it refuses them with `Moved`.
+    sessions of another agent, which this one then decides; otherwise it refuses them with `Moved`. audit: every decision is in
+    this log, on the disk, before it is stored and answered.
     """
 
     def __init__(
@@ -55,9 +59,10 @@ class Batcher:
         most: int = 64,
         queue: int = 1024,
         adopt: Callable[[str], bool] = lambda agent: True,
+        audit: AuditLog | None = None,
     ) -> None:
         self.agent, self.backend, self.store, self.observer, self.adopt = agent, backend, store, observer, adopt
-        self.computer = Computer(backend, observer)
+        self.computer, self.audit = Computer(backend, observer, audit is not None), audit
         self.format, self.slots = self.computer.format, self.computer.slots
         self.most, self.queue = min(most, backend.slots), queue
         self.pause = 0.0  # seconds that a batch took lately
@@ -146,6 +151,9 @@ class Batcher:
             if not ready:
                 return
         records, scores = await loop.run_in_executor(self._thread, self.computer.compute, ready)
+        if self.audit is not None:
+            entries = decision_entries(self.agent, ready, records, scores, self.backend.action_spec.sizes)
+            await loop.run_in_executor(self._thread, self.audit.append, entries)
         actions = records["action"]
         answers = [one.step.respond(one.steps, actions[row], scores[row]) for row, one in enumerate(ready)]
         new = [
@@ -160,11 +168,15 @@ class Batcher:
             for row, one in enumerate(ready)
             if one.step.session is not None
         ]
-        added = iter(await self.store.append(new) if new else [])
-        for one, answer in zip(ready, answers, strict=True):
-            if one.step.session is None or next(added):
+        stored = iter(await self.store.append(new) if new else [])
+        added = [one.step.session is None or next(stored) for one in ready]
+        if self.audit is not None and not all(added):
+            refused = withdrawn_entries(self.agent, [one for one, kept in zip(ready, added, strict=True) if not kept])
+            await loop.run_in_executor(self._thread, self.audit.append, refused)
+        for one, answer, kept in zip(ready, answers, added, strict=True):
+            if kept:
                 self._answer(one.step, answer)
-            else:  # another replica was faster, or the session has just ended
+            elif one.step.session is not None:  # another replica was faster, or the session has just ended
                 self.slots.drop(one.step.session)
                 self._again(one.step)
         self.observer.decided(self.agent, ready, records, scores)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from seqel.agents.shielding import shield_in
 from seqel.errors import ConfigError
+from seqel.serving.auditing import EMPTY, history_digest
 from seqel.serving.backends.base import Backend, History, Inputs
 from seqel.serving.errors import RequestError
 from seqel.serving.records import StepFormat
@@ -71,16 +72,22 @@ class Ready:
     name: str = ""
     mask: NDArray[np.bool_] | None = None  # (M, A) what the request and the agent's shield allow; None: as the request
     shield: NDArray[np.float64] | None = None  # (K,) what the shield knows of the session, this step included
+    digest: bytes = b""  # of the session's history for the audit log, this step included
+    digest_from: int = 0  # the first step that it covers
     slot: Slot = field(default_factory=lambda: Slot(-1))  # given before it is used
 
 
 class Computer:
-    """Takes steps with a backend. One caller at a time. Steps of an agent with a shield go through `screen` first."""
+    """Takes steps with a backend. One caller at a time. Steps of an agent with a shield go through `screen` first.
 
-    def __init__(self, backend: Backend, observer: Observer) -> None:
-        self.backend, self.observer = backend, observer
+    audited: also compute the digest of each session's history.
+    """
+
+    def __init__(self, backend: Backend, observer: Observer, audited: bool = False) -> None:
+        self.backend, self.observer, self.audited = backend, observer, audited
         self.shield = shield_in(backend.info, backend.observation_spec, backend.action_spec)
-        self.keep = 0 if self.shield is not None else backend.keep  # records of a session to keep; 0: all
+        # records of a session to keep; 0: all, where more than the agent's memory depends on them
+        self.keep = 0 if audited or self.shield is not None else backend.keep
         self.format = StepFormat(backend.observation_spec, backend.action_spec)
         self.slots = Slots(backend.slots)
 
@@ -104,6 +111,9 @@ class Computer:
                 if one.steps:
                     taken = one.step.previous_action
                     records["previous_action"][row] = one.slot.last_action if taken is None else taken
+            if self.audited:
+                for row, one in enumerate(ready):
+                    self._digest(one, records[row : row + 1])
             masks = np.stack([one.step.mask if one.mask is None else one.mask for one in ready])
             if self.shield is not None and any(one.mask is None for one in ready):
                 raise ConfigError("compute: expected rows that `screen` has read, because the agent has a shield")
@@ -118,10 +128,15 @@ class Computer:
         for row, one in enumerate(ready):
             one.slot.steps, one.slot.opened, one.slot.shield = one.steps + 1, one.opened, one.shield
             one.slot.last_action = tuple(records["action"][row].tolist())
+            one.slot.digest = (one.digest, one.digest_from)
             if one.step.session is None:
                 self.slots.drop(one.name)
         self.observer.batch(len(ready), time.perf_counter() - began)
         return records, scores
+
+    def _digest(self, one: Ready, record: NDArray[np.void]) -> None:
+        before, one.digest_from = one.slot.digest or (EMPTY, one.steps - len(one.records))
+        one.digest = history_digest(self.format, record, history_digest(self.format, one.records, before))
 
     def _prepare(self, ready: Sequence[Ready]) -> None:
         """Give each row a slot, with the memory of all its steps so far."""

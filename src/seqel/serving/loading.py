@@ -12,6 +12,7 @@ import numpy as np
 from seqel.errors import CheckpointError, ConfigError, MissingExtraError
 from seqel.monitoring.drift import DriftMonitor
 from seqel.monitoring.reference import FILE, Reference
+from seqel.safety.audit import AuditLog
 from seqel.serving.backends.base import Backend, Inputs
 from seqel.serving.batching import Batcher
 from seqel.serving.observing import DecisionLog, Observing
@@ -38,6 +39,7 @@ def load_served(
     device: str = "auto",
     threads: int = 1,
     log: DecisionLog | None = None,
+    audit: AuditLog | None = None,
 ) -> Served:
     """Load the agent in `path` for a service, without adding it. It takes seconds: use a thread.
 
@@ -57,7 +59,7 @@ def load_served(
     observer = Observing(service.metrics, form, _drift(path, service), log)
     batcher = Batcher(
         version, made, service.store, observer, most=config.batch, queue=config.queue,
-        adopt=lambda other: service.adopts(version, other),
+        adopt=lambda other: service.adopts(version, other), audit=audit,
     )  # fmt: skip
     return Served(version, made, batcher, agent, str(path))
 

@@ -22,6 +22,7 @@ class Slot:
     last_action: tuple[int, ...] = ()
     opened: str = ""  # which of the sessions of that name
     shield: NDArray[np.float64] | None = None  # (K,) what the agent's shield knows of it
+    digest: tuple[bytes, int] | None = None  # of its history for the audit log, and the first step that it covers
 
 
 class Slots:
