@@ -19,14 +19,16 @@ from torch import Tensor
 
 from seqel.action_masks import UNMASKED, mask_in, read_action_mask
 from seqel.agents import artifact
+from seqel.agents.calibration import require_calibrated
 from seqel.agents.arguments import read_candidates, read_mask, read_previous_action, read_row_values, read_rows
 from seqel.agents.info import AgentInfo
 from seqel.agents.item_ranking import ItemRanking
-from seqel.agents.shielding import compile_shield, read_shield, shield_in
+from seqel.agents.safeguards import Safeguards
+from seqel.agents.shielding import read_shield
+from seqel.agents.spread import spread_of
 from seqel.errors import CheckpointError, ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
 from seqel.networks.trunks.base import State
-from seqel.safety.shield import Shield
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
 from seqel.texts.embeddings import Embed
 from seqel.types import Decision, QOutput
@@ -50,7 +52,7 @@ class AgentState:
         return len(self.fresh)
 
 
-class Agent(ItemRanking):
+class Agent(Safeguards, ItemRanking):
     """Acts greedily on its network's decision scores, usually the Q-values. Exploration is added where experience is
     collected, not here.
 
@@ -64,7 +66,7 @@ class Agent(ItemRanking):
         self.network = network.eval()
         self.info: AgentInfo = cast(AgentInfo, {} if info is None else info)
         self._warned = False  # whether a warning about missing masks was given
-        self.shield: Shield | None = shield_in(self.info, self.observation_spec, self.action_spec)
+        self._read_safeguards()
 
     # -- properties ----------------------------------------------------------------------------------------------------
 
@@ -82,15 +84,6 @@ class Agent(ItemRanking):
     def device(self) -> torch.device:
         """The device of the weights."""
         return self.network.head.scale.device
-
-    def set_shield(self, rules: str) -> None:
-        """Replace the shield by one with these rules (TOML); "" removes it. States made before cannot be used any more.
-
-        Raises ConfigError if the rules are invalid; the agent is then unchanged.
-        """
-        self.shield = compile_shield(rules, self.observation_spec, self.action_spec, self.info) if rules else None
-        kept = {name: value for name, value in self.info.items() if name != "shield"}
-        self.info = cast(AgentInfo, kept | ({"shield": rules} if rules else {}))
 
     def __repr__(self) -> str:
         config = self.network.config
@@ -140,7 +133,8 @@ class Agent(ItemRanking):
             rows: (R,) which rows of the state to use; None: all of them, in order.
 
         An agent that was trained with masks warns (once) if it gets none. An agent with a shield also excludes the actions
-        that its rules veto; where the mask (or the candidates) leaves none of those that the rules allow, it raises.
+        that its rules veto; where the mask (or the candidates) leaves none of those that the rules allow, it raises. An agent
+        that was calibrated (`seqel calibrate`) also says where it abstains; the action is then only what it would have done.
 
         Raises:
             SpaceError: the observation does not fit; a mask is invalid or allows no action; rewards are not finite; or
@@ -194,9 +188,13 @@ class Agent(ItemRanking):
         if among is not None:
             action = np.take_along_axis(among, action, axis=1)
         state.last_action[here] = action
+        spread = abstain = None
+        if self.abstention is not None:
+            spread = spread_of(out, q, self.network.config, self.abstention.measure)
+            abstain = self.abstention.abstains(spread)
         if spec.dims == 1:
             action, q = action[:, 0], q[:, 0]
-        return Decision(action + spec.offset, q), state
+        return Decision(action + spec.offset, q, abstain, spread), state
 
     def outputs(
         self,
@@ -289,11 +287,14 @@ class Agent(ItemRanking):
     def set_value_weight(self, weight: float) -> None:
         """Set `network.value_weight`: how much values count beside the log-probabilities of a policy head that decides.
 
+        A calibration of abstention is removed.
+
         Raises ConfigError: the weight is negative, or the agent has no such head.
         """
         config = replace(self.network.config, value_weight=weight)
         config.require_policy()
         self.network.config = config
+        self.set_abstention(None)  # other scores
 
     # -- saving and loading ----------------------------------------------------------------------------------------------
 
@@ -319,9 +320,14 @@ class Agent(ItemRanking):
         """
         network, info = artifact.load(Path(directory), text_encoder)
         try:
-            return cls(network.to(device).eval(), info)
+            agent = cls(network.to(device).eval(), info)
+            if agent.abstention is not None:
+                require_calibrated(agent.abstention, artifact.weights_checksum(network), info)
         except ConfigError as error:
-            raise CheckpointError(f"{directory}: expected rules that fit the agent, but {error}") from error
+            raise CheckpointError(
+                f"{directory}: expected rules and thresholds that fit the agent, but {error}"
+            ) from error
+        return agent
 
 
 def _tensor(array: NDArray[Any], device: torch.device) -> Tensor:

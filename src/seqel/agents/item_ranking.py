@@ -25,7 +25,7 @@ class ItemRanking:
     info: AgentInfo
     _catalogue: Catalogue | None = None  # made when it is first needed
     _index: ItemIndex | None = None
-    shield: Shield | None = None
+    shield: Shield | None
 
     def rank(
         self,

@@ -9,6 +9,7 @@ from seqel.cli.evaluate_arguments import Arguments
 from seqel.cli.run_environment import run_environment
 
 if TYPE_CHECKING:
+    from seqel.agents.agent import Agent
     from seqel.cli.output import Output
     from seqel.evaluation.rollout import Evaluation
 
@@ -42,6 +43,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
     from seqel.agents.agent import Agent
     from seqel.errors import ConfigError
+    from seqel.evaluation.abstaining import played_sessions, realised
     from seqel.evaluation.rollout import evaluate
     from seqel.safety.shield import read_rules
 
@@ -57,6 +59,11 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         if agent.shield is not None:
             output.note("note: the rules that the agent was saved with are replaced for this evaluation")
         agent.set_shield(read_rules(arguments.shield))
+    report = None
+    if arguments.data and agent.abstention is not None:
+        report = _abstention_on_data(agent, arguments, output)
+        if agent.shield is not None:
+            return {"abstention": report}
     if arguments.data and agent.shield is not None:
         raise ConfigError(
             "--data: an estimate does not apply the rules of a shield, so it would be that of another policy; play episodes, "
@@ -65,7 +72,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     if arguments.data:
         from seqel.cli import estimate
 
-        return estimate.run(agent, folder, arguments, output)
+        return estimate.run(agent, folder, arguments, output) | ({} if report is None else {"abstention": report})
     env, make = run_environment(folder, agent.info, arguments, output, "evaluate")
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=output.progress, transient=True) as progress:
@@ -85,7 +92,23 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         output.show(
             f"[yellow]note[/] {result.cut} episodes had not ended after {max(result.lengths):,} steps and were cut off"
         )
-    return dataclasses.asdict(result)
+    if agent.abstention is None:
+        return dataclasses.asdict(result)
+    found = realised(agent.abstention, played_sessions(agent, make, arguments.episodes, arguments.seed))
+    output.show(escape(str(found)))
+    return dataclasses.asdict(result) | {"abstention": dataclasses.asdict(found)}
+
+
+def _abstention_on_data(agent: Agent, arguments: Arguments, output: Output) -> dict[str, Any]:
+    """Report the realised error and the coverage of a calibrated agent on recorded sessions."""
+    from seqel.cli.estimate import recorded_sessions as open_sessions
+    from seqel.evaluation.abstaining import realised, recorded_sessions
+
+    assert agent.abstention is not None
+    source, _ = open_sessions(agent, arguments.data, arguments.schema, arguments.held_out)
+    found = realised(agent.abstention, recorded_sessions(agent, source.buffer))
+    output.show(str(found))
+    return dataclasses.asdict(found)
 
 
 def results_table(results: dict[str, Evaluation]) -> Any:

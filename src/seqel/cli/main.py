@@ -24,6 +24,7 @@ COMMANDS = {
     "data": "what a table of recorded sessions contains, and what an agent would be trained on",
     "train": "train an agent, or continue a run (--resume)",
     "evaluate": "play greedy episodes on fresh seeds and report returns with intervals",
+    "calibrate": "choose when an agent abstains, so that its mean error per session stays below a bound",
     "generate": "write text with an agent that was trained on texts",
     "chat": "talk to an agent that was trained on recorded dialogues",
     "rank": "rank the items of a catalogue for users, from what they chose before",

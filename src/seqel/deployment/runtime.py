@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqel.action_masks import UNMASKED, mask_in
+from seqel.agents.calibration import abstention_in, require_calibrated
 from seqel.agents.shielding import read_shield, shield_in
 from seqel.agents.arguments import read_candidates, read_mask, read_previous_action, read_row_values, read_rows
 from seqel.errors import CheckpointError, ConfigError, SpaceError
 from seqel.extras import require
 from seqel.integrity import unsealed_model
+from seqel.safety.abstention import spread_of_scores
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
 from seqel.texts.embeddings import Embed
 from seqel.texts.make import ReaderUnavailable, require_reader
@@ -96,6 +98,10 @@ class ExportedAgent:
             self.ring = (int(ring["layers"]), int(ring["heads"]), int(ring["dim"]))
             self.info: dict[str, Any] = described["info"]
             self.shield = shield_in(self.info, self.observation_spec, self.action_spec)
+            self.abstention = abstention_in(self.info)
+            require_calibrated(self.abstention, described["weights"], self.info)
+            if self.abstention is not None and self.abstention.measure == "overlap":
+                raise ValueError("it abstains by the measure 'overlap', which an exported agent does not have")
             self._warned = False  # whether a warning about missing masks was given
         except ReaderUnavailable as error:
             raise ConfigError(f"{path}: {error}") from error.__cause__
@@ -188,9 +194,13 @@ class ExportedAgent:
         if among is not None:
             action = np.take_along_axis(among, action, axis=1)
         state.last_action[here] = action
+        spread = abstain = None
+        if self.abstention is not None:
+            spread = spread_of_scores(q, self.abstention.measure)
+            abstain = self.abstention.abstains(spread)
         if spec.dims == 1:
-            return Decision(action[:, 0] + spec.offset, q[:, 0]), state
-        return Decision(action + spec.offset, q), state
+            action, q = action[:, 0], q[:, 0]
+        return Decision(action + spec.offset, q, abstain, spread), state
 
     def _allowed(
         self, observation: Any, mask: Any, candidates: Any, batch: int
