@@ -43,8 +43,9 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
     from seqel.agents.agent import Agent
     from seqel.errors import ConfigError
-    from seqel.evaluation.abstaining import played_sessions, realised
+    from seqel.evaluation.abstaining import played_sessions, queue_entry, realised
     from seqel.evaluation.rollout import evaluate
+    from seqel.safety.review import QueueFile
     from seqel.safety.shield import read_rules
 
     if arguments.held_out and not arguments.data:
@@ -55,6 +56,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError("--plot needs --data: it draws an estimate from recorded sessions")
     folder = Path(arguments.run)
     agent = Agent.load(folder, arguments.device)
+    if arguments.review is not None and (agent.abstention is None or arguments.data):
+        raise ConfigError("--review: expected an agent that seqel calibrate has calibrated, and episodes, not --data")
     if arguments.shield is not None:
         if agent.shield is not None:
             output.note("note: the rules that the agent was saved with are replaced for this evaluation")
@@ -94,7 +97,11 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         )
     if agent.abstention is None:
         return dataclasses.asdict(result)
-    found = realised(agent.abstention, played_sessions(agent, make, arguments.episodes, arguments.seed))
+    queue = None
+    if arguments.review is not None:
+        queue = QueueFile(Path(arguments.review))
+        queue.write([queue_entry(agent)])
+    found = realised(agent.abstention, played_sessions(agent, make, arguments.episodes, arguments.seed, queue=queue))
     output.show(escape(str(found)))
     return dataclasses.asdict(result) | {"abstention": dataclasses.asdict(found)}
 

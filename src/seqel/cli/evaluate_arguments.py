@@ -86,5 +86,12 @@ class Arguments:
             constructor=str,
         ),
     ] = None  # fmt: skip
+    review: Annotated[
+        str | None,
+        arg(
+            metavar="FILE", help="add the episodes to this queue, for people to decide what a calibrated agent abstains from",
+            help_behavior_hint="", constructor=str,
+        ),
+    ] = None  # fmt: skip
     device: Annotated[str, arg(metavar="D", help="device of the network: cpu, cuda")] = "cpu"
     json: Json = False

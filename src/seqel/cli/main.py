@@ -32,6 +32,7 @@ COMMANDS = {
     "compress": "make an agent smaller and faster: pruning, distillation, weights in 8 bits",
     "export": "export an agent to one ONNX file, and compare it with the agent",
     "serve": "serve an agent over HTTP, with sessions",
+    "review": "decide what an agent abstained from, and make training data of it",
     "audit": "check the log of a service's decisions for later changes",
     "monitor": "watch a service of an agent, describe what it was trained on, report drift",
     "settings": "every setting with its meaning, range and default, and what the presets change",

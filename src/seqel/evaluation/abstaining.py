@@ -22,13 +22,15 @@ from seqel.agents.spread import choose_measure
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.safety.abstention import Abstention
 from seqel.safety.conformal import Sessions, calibrate, jumps_of
+from seqel.safety.review import QueueFile
 from seqel.spaces import FlatObservation
+from seqel.types import Decision
 
 if TYPE_CHECKING:
     from seqel.agents.agent import Agent
     from seqel.replay.episode_buffer import EpisodeBuffer
 
-__all__ = ["Realised", "calibrate_agent", "played_sessions", "realised", "recorded_sessions"]
+__all__ = ["Realised", "calibrate_agent", "played_sessions", "queue_entry", "realised", "recorded_sessions"]
 
 ROWS = 64  # sessions that are read together
 LONGEST = 100_000  # steps per episode
@@ -109,11 +111,12 @@ def realised(found: Abstention, sessions: Sessions) -> Realised:
 
 
 def played_sessions(
-    agent: Agent, make: EnvMaker, episodes: int, seed: int = 0, progress: Progress | None = None, limit: int = LONGEST
-) -> Sessions:
+    agent: Agent, make: EnvMaker, episodes: int, seed: int = 0, progress: Progress | None = None, limit: int = LONGEST,
+    queue: QueueFile | None = None,
+) -> Sessions:  # fmt: skip
     """Play greedy episodes, also through decisions that the agent abstains from, and return spreads and returns.
 
-    Episode n is reset with seed + n. Raises ConfigError: no episodes, reserved seeds, or an agent that is not calibrated.
+    Episode n is reset with seed + n. queue: every step is added to it. Raises ConfigError: no episodes, reserved seeds, or an agent that is not calibrated.
     """
     if episodes < 1:
         raise ConfigError(f"episodes: expected at least 1, got {episodes}")
@@ -128,10 +131,13 @@ def played_sessions(
         number, following, done = np.arange(count), count, 0
         stream.reset([seed + i for i in range(count)])
         state: Any = None
+        last: list[Any] = [None] * count
         reward = np.zeros(count, np.float32)
         while done < episodes:
             decision, state = agent.act(stream.current, state, reward=reward, first=stream.first, mask=stream.mask)
             assert decision.spread is not None
+            if queue is not None:
+                last = _queued(queue, agent, stream, decision, reward, number, spreads, last)
             outcome = stream.step(decision.action - agent.action_spec.offset)
             reward = outcome.reward.astype(np.float32)
             over = outcome.ended.copy()
@@ -196,3 +202,42 @@ def recorded_sessions(agent: Agent, buffer: EpisodeBuffer, progress: Progress | 
 def _require_spread(agent: Agent) -> None:
     if agent.abstention is None:
         raise ConfigError("abstention: expected an agent with a measure of its spread: see `set_abstention`")
+
+
+def _queued(
+    queue: QueueFile,
+    agent: Agent,
+    stream: VectorStream,
+    decision: Decision,
+    reward: NDArray[np.float32],
+    number: NDArray[np.int64],
+    spreads: list[list[float]],
+    last: list[Any],
+) -> list[Any]:
+    """Add the current step of each episode to a queue; returns the actions' names, to be `last` at the next step."""
+    assert decision.abstain is not None and decision.spread is not None
+    entries, names = [], []
+    for row, action in enumerate(decision.action.tolist()):
+        names.append([str(one) for one in action] if isinstance(action, list) else str(action))
+        if number[row] >= len(spreads):
+            continue
+        step, spread = len(spreads[int(number[row])]), float(decision.spread[row])
+        seen = {path: leaf[row].tolist() for path, leaf in stream.current.items()}
+        entries.append({
+            "kind": "step", "agent": QUEUED, "session": f"episode {number[row]}", "step": step, "observation": seen,
+            "previous_action": last[row] if step else None, "reward": float(reward[row]) if step else None,
+            "action": names[-1], "abstain": bool(decision.abstain[row]),
+            "spread": spread if math.isfinite(spread) else None, "best": [],
+        })  # fmt: skip
+    queue.write(entries)
+    return names
+
+
+QUEUED = "evaluated"  # in place of an agent's version
+
+
+def queue_entry(agent: Agent) -> dict[str, Any]:
+    """Return the first line of a queue of played episodes."""
+    spec = agent.action_spec
+    names = [list(map(str, range(start, start + size))) for start, size in zip(spec.start, spec.sizes, strict=True)]
+    return {"kind": "agent", "agent": QUEUED, "actions": names, "schema": None}

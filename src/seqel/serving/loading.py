@@ -13,10 +13,12 @@ from seqel.errors import CheckpointError, ConfigError, MissingExtraError
 from seqel.monitoring.drift import DriftMonitor
 from seqel.monitoring.reference import FILE, Reference
 from seqel.safety.audit import AuditLog
+from seqel.safety.review import QueueFile
 from seqel.serving.backends.base import Backend, Inputs
 from seqel.serving.batching import Batcher
 from seqel.serving.observing import DecisionLog, Observing
 from seqel.serving.records import StepFormat
+from seqel.serving.reviewing import Reviewing
 from seqel.serving.served import Served
 from seqel.serving.service import Service
 from seqel.spaces import FlatObservation
@@ -40,6 +42,7 @@ def load_served(
     threads: int = 1,
     log: DecisionLog | None = None,
     audit: AuditLog | None = None,
+    review: QueueFile | None = None,
 ) -> Served:
     """Load the agent in `path` for a service, without adding it. It takes seconds: use a thread.
 
@@ -56,7 +59,8 @@ def load_served(
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().name.removesuffix(".onnx")) or "agent"
     version = f"{name[:60]}-{checksum:08x}"
     form = StepFormat(made.observation_spec, made.action_spec)
-    observer = Observing(service.metrics, form, _drift(path, service), log)
+    queue = None if review is None else Reviewing(review, version, made)
+    observer = Observing(service.metrics, form, _drift(path, service), log, queue)
     batcher = Batcher(
         version, made, service.store, observer, most=config.batch, queue=config.queue,
         adopt=lambda other: service.adopts(version, other), audit=audit,
