@@ -38,7 +38,10 @@ name = "not when it is hot"
 never = [2, 3]
 when = { any = [
   { leaf = "observation", index = 0, above = 1.5 },
-  { all = [ { seen = { leaf = "observation", index = 1, below = -1.0 }, within = 2 }, { quantity = "last_reward", below = 0 } ] },
+  { all = [
+    { seen = { leaf = "observation", index = 1, below = -1.0 }, within = 2 },
+    { quantity = "last_reward", below = 0 },
+  ] },
 ] }
 
 [[rule]]
@@ -53,7 +56,7 @@ def shield(text: str = RULES, actions: int = 4, observation: ObservationSpec = S
 
 
 def forbidden(seen: np.ndarray, actions: list[int], rewards: list[float]) -> set[int]:
-    """Return what RULES forbid at the last of T observations (T, 3), after T - 1 actions and rewards: read from the text above."""
+    """Return what RULES forbid at the last of T observations (T, 3), after T - 1 actions and rewards."""
     found: set[int] = set()
     if actions.count(1) >= 2:
         found.add(1)

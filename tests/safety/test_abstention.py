@@ -98,11 +98,12 @@ def test_the_measure_suits_the_heads() -> None:
         and chosen(value="quantile", dims=2) == "gap"
     )
     assert chosen(policy_head="greedy", value="scalar") == "entropy"
-    for wrong in (
+    refused: tuple[dict[str, Any], ...] = (
         {"measure": "overlap", "value": "scalar"},
         {"measure": "entropy", "value": "scalar"},
         {"measure": "sum"},
-    ):
+    )
+    for wrong in refused:
         with pytest.raises(ConfigError, match="measure"):
             chosen(**wrong)
 
@@ -160,7 +161,7 @@ def test_it_is_saved_with_the_agent_and_holds_for_its_weights_and_rules_alone(tm
     decision, _ = loaded.act(seen)
     assert decision.abstain is not None and decision.spread is not None
     assert (
-        decision.abstain == (decision.spread >= loaded.abstention.threshold)
+        decision.abstain == (decision.spread >= float(loaded.abstention.threshold or 0.0))
     ).all() and 0 < decision.abstain.sum() < 50
     with torch.no_grad():
         next(loaded.network.parameters()).add_(0.1)
@@ -193,13 +194,15 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Agent, Path]:
 def test_an_export_and_a_service_abstain_where_the_agent_does(calibrated: tuple[Agent, Path]) -> None:
     one, file = calibrated
     exported = ExportedAgent(file)
-    rng, states = np.random.default_rng(1), [one.initial_state(3), exported.initial_state(3)]
+    rng = np.random.default_rng(1)
+    both: list[Any] = [one, exported]
+    states = [acting.initial_state(3) for acting in both]
     seen = rng.standard_normal((8, 3, 3)).astype(np.float32)
     expected = []
     for step in range(8):
         decisions = []
-        for number, acting in enumerate((one, exported)):
-            decision, states[number] = acting.act(seen[step], states[number])  # type: ignore[arg-type]
+        for number, acting in enumerate(both):
+            decision, states[number] = acting.act(seen[step], states[number])
             decisions.append(decision)
         assert decisions[0].abstain is not None and decisions[1].abstain is not None
         assert (decisions[0].abstain == decisions[1].abstain).all()

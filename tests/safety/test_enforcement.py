@@ -29,7 +29,6 @@ from seqel.serving.backends.onnx_agent import OnnxBackend
 from seqel.serving.backends.torch_agent import TorchBackend
 from seqel.serving.errors import Conflict, InvalidRequest
 from seqel.serving.loading import _checksum
-from seqel.serving.sessions.memory import MemoryStore
 from seqel.spaces import ActionSpec, FlatObservation
 from seqel.training.config import preset
 from seqel.training.offline.trainer import OfflineTrainer
@@ -392,7 +391,7 @@ def test_a_resumed_training_knows_the_history_of_open_episodes() -> None:
     for _ in range(40):
         one.collect()
         other.collect()
-        assert (one.stream.mask == other.stream.mask).all()
+        assert np.array_equal(np.asarray(one.stream.mask), np.asarray(other.stream.mask))
         assert (one.collector.last_action == other.collector.last_action).all()
     one.close()
     other.close()

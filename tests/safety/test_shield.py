@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -101,7 +103,7 @@ def test_rules_of_a_table_use_its_names() -> None:
     when = { all = [ { leaf = "mood", is = ["angry"] }, { leaf = "note", index = 1, at_least = 0.5 } ] }
     """
     one = compile_shield(text, encoding.observation, encoding.action, {"encoding": encoding.to_json()})
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"price": 1003, "mood": "angry", "note": [0, 1]},
         {"price": 1002, "mood": "calm", "note": [0, 1]},
         {"price": None, "mood": "angry", "note": [1, 0]},
@@ -138,8 +140,8 @@ def test_rules_of_a_table_use_its_names() -> None:
 )  # fmt: skip
 def test_what_is_unknown_or_unsafe_is_refused(rules: str, message: str) -> None:
     encoding = table()
+    text = f'fallback = "escalate"\n[[rule]]\n{rules}'
     with pytest.raises(ConfigError) as caught:
-        text = f'fallback = "escalate"\n[[rule]]\n{rules}'
         compile_shield(text, encoding.observation, encoding.action, {"encoding": encoding.to_json()})
     assert message in str(caught.value)
 

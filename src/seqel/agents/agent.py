@@ -19,8 +19,8 @@ from torch import Tensor
 
 from seqel.action_masks import UNMASKED, mask_in, read_action_mask
 from seqel.agents import artifact
-from seqel.agents.calibration import require_calibrated
 from seqel.agents.arguments import read_candidates, read_mask, read_previous_action, read_row_values, read_rows
+from seqel.agents.calibration import require_calibrated
 from seqel.agents.info import AgentInfo
 from seqel.agents.item_ranking import ItemRanking
 from seqel.agents.safeguards import Safeguards

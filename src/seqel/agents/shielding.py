@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 from seqel.datasets.encoding import CATEGORIES, NUMBERS, Encoding

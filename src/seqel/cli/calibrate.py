@@ -24,8 +24,8 @@ SUMMARY = (
 
 EXAMPLES = """
 The threshold is saved with the agent: `seqel chat`, `seqel serve`, `seqel evaluate` and Agent.act then say where it abstains.
-The bound holds on average for sessions like those that calibrate: give sessions that the agent was not trained on. It needs at
-least 1 / error - 1 sessions. An error is, with
+The bound holds on average for sessions like those that calibrate: give sessions that the agent was not trained on. It needs
+at least 1 / error - 1 sessions. An error is, with
 
   --loss share    the share of a session's steps that the agent decides otherwise than recorded (the default with --data)
   --loss any      a session with at least one such step
@@ -122,8 +122,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         else f"abstains where its {found.measure} is at least {found.threshold:.6g}"
     )
     output.show(
-        f"the agent {when}: it decides {found.coverage:.1%} of the steps of these {found.sessions:,} sessions, with a mean loss "
-        f"per session of {found.risk:.4f}. Expected for further sessions like these: at most {found.error:g}"
+        f"the agent {when}: it decides {found.coverage:.1%} of the steps of these {found.sessions:,} sessions, with a mean "
+        f"loss per session of {found.risk:.4f}. Expected for further sessions like these: at most {found.error:g}"
     )
     output.note(f"saved in {place}")
     return asdict(found)

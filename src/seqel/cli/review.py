@@ -22,9 +22,9 @@ __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 SUMMARY = "Shows what an agent abstained from, adds what a person decides, and makes training data of it."
 
 EXAMPLES = """
-`seqel serve --review FILE` and `seqel evaluate --review FILE` write the queue. In the terminal, each open case is shown with its
-history: type the name of an action, or an empty line to skip the case; the end of the input stops. Decisions are added to the
-file. `export` writes one row per step, with the person's action at reviewed steps, and a schema beside it (.toml).
+`seqel serve --review FILE` and `seqel evaluate --review FILE` write the queue. In the terminal, each open case is shown with
+its history: type the name of an action, or an empty line to skip the case; the end of the input stops. Decisions are added to
+the file. `export` writes one row per step, with the person's action at reviewed steps, and a schema beside it (.toml).
 
 examples:
   seqel review queue.jsonl

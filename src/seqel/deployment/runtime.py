@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqel.action_masks import UNMASKED, mask_in
+from seqel.agents.arguments import read_candidates, read_mask, read_previous_action, read_row_values, read_rows
 from seqel.agents.calibration import abstention_in, require_calibrated
 from seqel.agents.shielding import read_shield, shield_in
-from seqel.agents.arguments import read_candidates, read_mask, read_previous_action, read_row_values, read_rows
 from seqel.errors import CheckpointError, ConfigError, SpaceError
 from seqel.extras import require
 from seqel.integrity import unsealed_model

@@ -1,4 +1,4 @@
-"""A `VectorStream` whose masks also exclude what a shield vetoes, so that acting, replay and targets all use the same mask."""
+"""A `VectorStream` whose masks also exclude what a shield vetoes, so that acting, replay and targets use the same mask."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seqel.environments.vector import StepResult, VectorStream
 from seqel.errors import EnvironmentFault
 from seqel.safety.shield import Shield
-from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
+from seqel.spaces import ActionSpec, ObservationSpec
 
 __all__ = ["ShieldedStream"]
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqel.agents.artifact import weights_checksum
+from seqel.agents.calibration import fingerprint
+from seqel.agents.spread import choose_measure
 from seqel.environments.resolve import EnvMaker
 from seqel.environments.seeds import require_for_reports
 from seqel.environments.vector import VectorStream, close_vector, make_vector
 from seqel.errors import ConfigError
+from seqel.evaluation.statistics import bootstrap_interval
 from seqel.replay.layout import OBSERVATION
 from seqel.replay.ring import EpisodeTable
-from seqel.agents.artifact import weights_checksum
-from seqel.agents.calibration import fingerprint
-from seqel.agents.spread import choose_measure
-from seqel.evaluation.statistics import bootstrap_interval
 from seqel.safety.abstention import Abstention
 from seqel.safety.conformal import Sessions, calibrate, jumps_of
 from seqel.safety.review import QueueFile
@@ -56,8 +56,8 @@ class Realised:
             low, high = self.interval
             risk = f"mean loss per session {self.error:.3f}, 95 % [{low:.3f}, {high:.3f}]"
         return (
-            f"abstention: {risk} (calibrated for {self.bound:g}); decides {self.coverage:.1%} of the steps, abstains at least "
-            f"once in {self.handed_over:.1%} of {self.sessions:,} sessions"
+            f"abstention: {risk} (calibrated for {self.bound:g}); decides {self.coverage:.1%} of the steps, abstains at "
+            f"least once in {self.handed_over:.1%} of {self.sessions:,} sessions"
         )
 
 
@@ -116,7 +116,9 @@ def played_sessions(
 ) -> Sessions:  # fmt: skip
     """Play greedy episodes, also through decisions that the agent abstains from, and return spreads and returns.
 
-    Episode n is reset with seed + n. queue: every step is added to it. Raises ConfigError: no episodes, reserved seeds, or an agent that is not calibrated.
+    Episode n is reset with seed + n. queue: every step is added to it.
+
+    Raises ConfigError: no episodes, reserved seeds, or an agent that is not calibrated.
     """
     if episodes < 1:
         raise ConfigError(f"episodes: expected at least 1, got {episodes}")

@@ -1,4 +1,4 @@
-"""Rules that veto actions, abstention with a bound on its error, a log of decisions that shows tampering, and a review queue."""
+"""Rules that veto actions, abstention with a bound on its error, a log of decisions that shows changes, a review queue."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ The spread is a number per decision, larger where the agent is less sure:
     overlap   probability that the second best action's return exceeds the best one's, if both were independent
               (heads "c51" and "quantile")
 
-Where only one action is allowed there is nothing to be unsure of: the spread is minus infinity. With several action dimensions
-it is that of the least sure one. `safety/conformal.py` chooses the threshold.
+Where only one action is allowed there is nothing to be unsure of: the spread is minus infinity. With several action
+dimensions it is that of the least sure one. `safety/conformal.py` chooses the threshold.
 """
 
 from __future__ import annotations
@@ -70,9 +70,14 @@ class Abstention:
     agent: str  # fingerprint of the weights and rules that it holds for
 
     def __post_init__(self) -> None:
-        numbers = (self.error, self.risk, self.coverage, *(x for x in (self.threshold, self.level) if x is not None))
+        numbers: tuple[Any, ...] = (
+            self.error,
+            self.risk,
+            self.coverage,
+            *(x for x in (self.threshold, self.level) if x is not None),
+        )
         sound = all(isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in numbers)
-        if not sound or self.measure not in MEASURES or self.loss not in LOSSES or not isinstance(self.agent, str):
+        if not sound or self.measure not in MEASURES or self.loss not in LOSSES:
             raise ConfigError(f"abstention: expected finite numbers and known names, got {self!r:.200}")
 
     @classmethod

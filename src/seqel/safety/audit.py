@@ -42,7 +42,7 @@ LONGEST = 1 << 26  # bytes of a line
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a log ends: the number of its lines, and the hash of the last one. Keep it where the log's writer cannot write."""
+    """Where a log ends: the number of its lines, and the hash of the last one. Keep it where the writer cannot write."""
 
     count: int
     hash: str
@@ -60,7 +60,7 @@ class Finding:
 
 
 def key_from_environment() -> bytes | None:
-    """Return the key in the environment variable SEQEL_AUDIT_KEY; None if it is not set. Raises ConfigError if it is short."""
+    """Return the key in the environment variable SEQEL_AUDIT_KEY; None if it is not set. Raises ConfigError if short."""
     text = os.environ.get(KEY, "")
     if text and len(text.encode()) < SHORTEST_KEY:
         raise ConfigError(f"{KEY}: expected at least {SHORTEST_KEY} bytes, got {len(text.encode())}")
@@ -73,8 +73,8 @@ class AuditLog:
     key: for HMAC; the same as when the log was created. sync: whether `append` waits for the disk.
 
     Raises:
-        StorageError: the file cannot be written, or another process writes it. DataError: it is no log, or its last lines were
-            changed. ConfigError: it was created with another key, or the key is missing.
+        StorageError: the file cannot be written, or another process writes it. DataError: it is no log, or it was changed.
+            ConfigError: it was created with another key, or the key is missing.
     """
 
     def __init__(self, path: Path, key: bytes | None = None, *, sync: bool = True) -> None:

@@ -1,7 +1,7 @@
 """Conformal risk control: the largest threshold of abstention whose mean loss per session stays below a bound.
 
-Source: Angelopoulos, Bates, Fisch, Lei & Schuster 2024, "Conformal Risk Control" (ICLR; arXiv:2208.02814), eq. 4 and theorem 1.
-For n calibration sessions with losses L_i(threshold) in [0, B] that do not fall when the threshold rises, it is the largest
+Source: Angelopoulos, Bates, Fisch, Lei & Schuster 2024, "Conformal Risk Control" (ICLR; arXiv:2208.02814), theorem 1. For n
+calibration sessions with losses L_i(threshold) in [0, B] that do not fall when the threshold rises, it is the largest
 threshold with
 
     n / (n + 1) * mean L_i + B / (n + 1) <= error,    B = 1.
@@ -10,8 +10,8 @@ If the next session is exchangeable with these n, its expected loss is at most `
 calibration sessions and the next one; it is no bound for a given set of calibration sessions, and none where sessions differ
 from those that calibrated (other users, a changed environment, an agent that was trained further).
 
-The unit is the session. Steps of a session depend on each other, so they are not exchangeable, and a threshold that counts them
-as if they were does not keep its bound.
+The unit is the session. Steps of a session depend on each other, so they are not exchangeable, and a threshold that counts
+them as if they were does not keep its bound.
 
 Losses of a session, each in [0, 1]:
 
@@ -63,7 +63,7 @@ class Jumps:
     def losses(self, threshold: float) -> NDArray[np.float64]:
         """Return the loss of each session, (n,). A decision is taken where its spread is below the threshold."""
         passed = (self.spread < threshold) | (threshold == math.inf)
-        return np.bincount(self.session[passed], self.weight[passed], self.sessions)
+        return np.bincount(self.session[passed], self.weight[passed], self.sessions).astype(np.float64)
 
 
 def jumps_of(sessions: Sessions, loss: str, level: float | None = None) -> Jumps:
@@ -100,8 +100,8 @@ def calibrate(jumps: Jumps, error: float) -> float:
     """Return the largest threshold that keeps the bound; infinity: never abstain.
 
     Raises:
-        ConfigError: error is not between 0 and 1. DataError: there are too few sessions (fewer than 1 / error - 1), or the loss
-            cannot be kept below the bound, because decisions without an alternative are wrong too often.
+        ConfigError: error is not between 0 and 1. DataError: there are too few sessions (fewer than 1 / error - 1), or the
+            loss cannot be kept below the bound, because decisions without an alternative are wrong too often.
     """
     if not 0.0 < error < 1.0:
         raise ConfigError(f"error: expected a number between 0 and 1, got {error}")
@@ -118,6 +118,7 @@ def calibrate(jumps: Jumps, error: float) -> float:
     found = float(spread[over[0]])  # decisions with exactly this spread are abstained from
     if found == -math.inf:
         raise DataError(
-            f"expected a loss that abstention can keep below {error:g}; got more than that from decisions with one allowed action"
+            f"expected a loss that abstention can keep below {error:g}; got more than that from decisions with one allowed "
+            "action"
         )
     return found

@@ -1,7 +1,7 @@
 """The names that rules may use: actions, and numbers or categories in an observation.
 
-An environment's actions are numbers, and its values are the leaves of the observation. An agent that was trained on a table has
-names for its actions and columns; `agents/shielding.py` makes a `Fields` of them.
+An environment's actions are numbers, and its values are the leaves of the observation. An agent that was trained on a table
+has names for its actions and columns; `agents/shielding.py` makes a `Fields` of them.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
     {"kind": "review", "case", "action", "by", "time"}        what a person decided
 
 Lines are only added, by several processes if need be: the service adds steps, people add reviews. A case is a step with
-"abstain"; cases are numbered from 1 in the order of the file. Of several reviews of a case, the last one counts. A step 0 begins
-a new session, also under a name that was used before.
+"abstain"; cases are numbered from 1 in the order of the file. Of several reviews of a case, the last one counts. A step 0
+begins a new session, also under a name that was used before.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Queue:
         return found
 
     def decide(self, case: Case, action: Any, by: str = "") -> dict[str, Any]:
-        """Add a person's decision: the name of an action, or a list with one for each dimension. It is on the disk afterwards.
+        """Add a person's decision: the name of an action, or a list with one for each dimension. It is then on the disk.
 
         Raises ConfigError: the agent has no such action. StorageError: the file cannot be written.
         """
@@ -199,7 +199,7 @@ def read_queue(path: Path) -> Queue:
     return queue
 
 
-NEEDED = {
+NEEDED: dict[str, dict[str, type]] = {
     "agent": {"agent": str, "actions": list},
     "step": {"agent": str, "session": str, "step": int, "observation": object, "previous_action": object,
              "reward": object, "action": object, "abstain": bool},

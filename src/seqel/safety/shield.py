@@ -74,8 +74,8 @@ class Shield:
             raise ConfigError("shield: expected at least one [[rule]], got none")
         if "fallback" not in found:
             raise ConfigError(
-                "shield: expected fallback = ACTION, the safe action that no rule vetoes: without it, the rules together could "
-                "veto every action"
+                "shield: expected fallback = ACTION, the safe action that no rule vetoes: without it, the rules together "
+                "could veto every action"
             )
         fallback = _fallback(found["fallback"], fields)
         compiler = Compiler(fields)
@@ -225,8 +225,8 @@ def _rule(table: Any, number: int, compiler: Compiler, fallback: tuple[Part, ...
     safe = set(parts) & set(fallback)
     if safe:
         raise ConfigError(
-            f"{where}: vetoes the fallback {compiler.fields.names_of(tuple(safe))}, so all actions of a step could be vetoed: "
-            "choose another fallback, or other actions"
+            f"{where}: vetoes the fallback {compiler.fields.names_of(tuple(safe))}, so all actions of a step could be "
+            "vetoed: choose another fallback, or other actions"
         )
     conditions: list[Condition] = []
     if "at_most" in table:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from seqel.serving.records import StepFormat
 
 if TYPE_CHECKING:
-    from seqel.serving.computing import Ready
+    from seqel.serving.steps import Ready
 
 __all__ = ["EMPTY", "decision_entries", "history_digest", "withdrawn_entries"]
 

@@ -21,11 +21,12 @@ from seqel.errors import StorageError
 from seqel.safety.audit import AuditLog
 from seqel.serving.auditing import decision_entries, withdrawn_entries
 from seqel.serving.backends.base import Backend
-from seqel.serving.computing import Computer, Observer, Ready, Step
+from seqel.serving.computing import Computer, Observer
 from seqel.serving.errors import Conflict, Overloaded, RequestError, Unavailable
 from seqel.serving.sessions.base import Ended, Held, NewStep, SessionStore, Wanted
 from seqel.serving.sessions.ended import ended, shown
 from seqel.serving.slots import Slot
+from seqel.serving.steps import Ready, Step
 
 __all__ = ["Batcher", "Moved"]
 
@@ -45,8 +46,8 @@ class Batcher:
     """Computes the steps of one agent's sessions.
 
     agent: the name of its version. most: rows per batch. queue: steps that may wait. adopt: whether it also takes the
-    sessions of another agent, which this one then decides; otherwise it refuses them with `Moved`. audit: every decision is in
-    this log, on the disk, before it is stored and answered.
+    sessions of another agent, which this one then decides; otherwise it refuses them with `Moved`. audit: every decision is
+    in this log, on the disk, before it is stored and answered.
     """
 
     def __init__(

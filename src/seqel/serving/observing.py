@@ -15,10 +15,10 @@ from seqel.errors import StorageError
 from seqel.monitoring.drift import DriftMonitor
 from seqel.monitoring.log import DecisionRecord
 from seqel.monitoring.metrics import ServiceMetrics
-from seqel.serving.computing import Ready
 from seqel.serving.records import StepFormat
 from seqel.serving.reviewing import Reviewing
 from seqel.serving.sessions.ended import shown
+from seqel.serving.steps import Ready
 
 __all__ = ["DecisionLog", "Observing"]
 

@@ -15,7 +15,7 @@ from seqel.safety.review import QueueFile
 
 if TYPE_CHECKING:
     from seqel.serving.backends.base import Backend
-    from seqel.serving.computing import Ready
+    from seqel.serving.steps import Ready
 
 __all__ = ["Reviewing", "agent_entry"]
 

@@ -56,9 +56,9 @@ def make_service(
     """Return the application that serves the agent in `path`, and its service.
 
     redis: the address of the store of sessions; "": in this process. repository: a folder whose subfolders can be loaded by
-    name. decisions: the file that decisions are added to. audit: the log in which a change shows (`seqel.safety.audit`), signed
-    with the key in the environment variable SEQEL_AUDIT_KEY if it is set. review: the queue of what the agent
-    abstains from (`seqel.safety.review`). ready: is called when the first agent is loaded.
+    name. decisions: the file that decisions are added to. audit: the log in which a change shows (`seqel.safety.audit`),
+    signed with the key in the environment variable SEQEL_AUDIT_KEY if it is set. review: the queue of what the agent abstains
+    from (`seqel.safety.review`). ready: is called when the first agent is loaded.
     """
     log = log or JsonLog(level="warning")
     make = (lambda: RedisStore(redis, config.sessions, config.time_to_live)) if redis else (

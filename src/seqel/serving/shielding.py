@@ -14,7 +14,7 @@ from seqel.serving.records import StepFormat
 from seqel.serving.slots import Slot
 
 if TYPE_CHECKING:
-    from seqel.serving.computing import Ready
+    from seqel.serving.steps import Ready
 
 __all__ = ["screen"]
 
