@@ -31,6 +31,7 @@ examples:
   seqel evaluate downloaded/agent --env CartPole-v1     only an agent, without its run
   seqel evaluate runs/mine --data sessions.parquet      no environment: estimate its return from the data
   seqel evaluate runs/mine --data sessions.parquet --held-out      the same, on sessions that it was not trained on
+  seqel evaluate runs/mine --data sessions.csv --held-out --group gender      do its decisions differ between groups?
 """
 
 
@@ -56,6 +57,12 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError("--plot needs --data: it draws an estimate from recorded sessions")
     folder = Path(arguments.run)
     agent = Agent.load(folder, arguments.device)
+    if arguments.group is not None:
+        if not arguments.data:
+            raise ConfigError("--group needs --data: it is a column of recorded sessions")
+        from seqel.cli.groups import agent_by_group
+
+        return agent_by_group(agent, arguments, output)
     if arguments.review is not None and (agent.abstention is None or arguments.data):
         raise ConfigError("--review: expected an agent that seqel calibrate has calibrated, and episodes, not --data")
     if arguments.shield is not None:

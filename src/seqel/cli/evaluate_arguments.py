@@ -93,5 +93,12 @@ class Arguments:
             help_behavior_hint="", constructor=str,
         ),
     ] = None  # fmt: skip
+    group: Annotated[
+        str | None,
+        arg(
+            metavar="COLUMN", help="with --data: compare the agent's decisions by this column of sessions, no estimate",
+            help_behavior_hint="", constructor=str,
+        ),
+    ] = None  # fmt: skip
     device: Annotated[str, arg(metavar="D", help="device of the network: cpu, cuda")] = "cpu"
     json: Json = False

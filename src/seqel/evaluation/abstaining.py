@@ -164,8 +164,10 @@ def played_sessions(
 
 
 def recorded_sessions(agent: Agent, buffer: EpisodeBuffer, progress: Progress | None = None) -> Sessions:
-    """Let an agent decide every step of recorded episodes, after the recorded history, and compare with what was done."""
-    _require_spread(agent)
+    """Let an agent decide every step of recorded episodes, after the recorded history, and compare with what was done.
+
+    The spreads of an agent that is not calibrated are 0.
+    """
     numbers, columns = buffer.table.numbers, buffer.slots.columns
     leaves = {
         name.removeprefix(OBSERVATION): column for name, column in columns.items() if name.startswith(OBSERVATION)
@@ -173,11 +175,13 @@ def recorded_sessions(agent: Agent, buffer: EpisodeBuffer, progress: Progress | 
     order = np.argsort(-numbers[:, EpisodeTable.LENGTH], kind="stable")
     spreads: list[NDArray[Any]] = [np.zeros(0)] * len(numbers)
     wrongs: list[NDArray[np.bool_]] = [np.zeros(0, bool)] * len(numbers)
+    actions: list[NDArray[np.int64]] = [np.zeros((0, agent.action_spec.dims), np.int64)] * len(numbers)
     returns = buffer.returns()
     for begin in range(0, len(order), ROWS):
         which = order[begin : begin + ROWS]
         slot, length = numbers[which, EpisodeTable.SLOT], numbers[which, EpisodeTable.LENGTH]
         spread, wrong = np.zeros((len(which), int(length[0]))), np.zeros((len(which), int(length[0])), bool)
+        taken = np.zeros((*wrong.shape, agent.action_spec.dims), np.int64)
         state = agent.initial_state(len(which))
         for step in range(int(length[0])):
             rows = np.arange(int((length > step).sum()))  # the longest are first
@@ -190,15 +194,16 @@ def recorded_sessions(agent: Agent, buffer: EpisodeBuffer, progress: Progress | 
                 given["mask"] = columns["action_mask"][here]
             seen = FlatObservation({path: leaf[here] for path, leaf in leaves.items()})
             decision, state = agent.act(seen, state, rows=rows, **given)
-            assert decision.spread is not None
-            spread[rows, step] = decision.spread
-            taken = decision.action.reshape(len(rows), -1) - np.asarray(agent.action_spec.start)
-            wrong[rows, step] = (taken != columns["action"][here]).any(axis=1)
+            if decision.spread is not None:
+                spread[rows, step] = decision.spread
+            taken[rows, step] = decision.action.reshape(len(rows), -1) - np.asarray(agent.action_spec.start)
+            wrong[rows, step] = (taken[rows, step] != columns["action"][here]).any(axis=1)
         for row, episode in enumerate(which.tolist()):
             spreads[episode], wrongs[episode] = spread[row, : length[row]], wrong[row, : length[row]]
+            actions[episode] = taken[row, : length[row]]
         if progress is not None:
             progress(min(begin + ROWS, len(order)))
-    return Sessions(spreads, wrongs, returns)
+    return Sessions(spreads, wrongs, returns, actions)
 
 
 def _require_spread(agent: Agent) -> None:

@@ -41,6 +41,7 @@ class Sessions:
     spread: Sequence[NDArray[np.floating]]  # of each session, (T_i,)
     wrong: Sequence[NDArray[np.bool_]] | None = None  # (T_i,) the action differs from the recorded one
     returns: NDArray[np.floating] | None = None  # (n,)
+    actions: Sequence[NDArray[np.integer]] | None = None  # (T_i, M) what the agent would do, counted from 0
 
     def __len__(self) -> int:
         return len(self.spread)
