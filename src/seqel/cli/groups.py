@@ -26,31 +26,30 @@ def show_groups(
     output: Output,
 ) -> list[dict[str, Any]]:
     """Compare n sessions by a column, show a table, and return its rows. measures: see `compare_groups`."""
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.text import Text
 
     from seqel.safety.groups import compare_groups, make_groups
 
     found = compare_groups(measures, make_groups(values))
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for place, title in enumerate(("", escape(column), "value", "95 %", "difference", "95 %", "")):
-        table.add_column(title, justify="left" if place < 2 else "right", no_wrap=place != 0)
-    sizes = escape(", ".join(f"{row.group} {row.sessions:,}" for row in found if row.measure == found[0].measure))
+    wide = max(len(column), *(len(row.group) for row in found))
+    output.show("", Text(f"  {column:<{wide}}      value  {'95 %':<19}  difference  {'95 %':<19}", style="bold"))
     before = ""
     for row in found:
+        if row.measure != before:
+            output.show(Text(row.measure))
         (low, high), (below, above) = row.interval, row.difference_interval
-        table.add_row(
-            "" if row.measure == before else escape(row.measure), escape(row.group), f"{row.value:.4g}",
-            f"{low:.4g} to {high:.4g}", f"{row.difference:+.3g}", f"{below:+.3g} to {above:+.3g}",
-            "clear" if row.clear else "",
-        )  # fmt: skip
+        inside, apart = f"{low:.3g} to {high:.3g}", f"{below:+.3g} to {above:+.3g}"
+        clear = "*" if row.clear else ""
+        line = f"  {row.group:<{wide}} {row.value:>10.4g}  {inside:<19}  {row.difference:>+10.3g}  {apart:<19} {clear}"
+        output.show(Text(line.rstrip()))
         before = row.measure
-    output.show(
-        "", table,
-        f"[dim]Sessions: {sizes}. difference: to all other sessions. Intervals resample sessions. clear: beyond chance, even "
-        "if all of these comparisons together may be wrong in 5 % of cases. A difference is no proof of unfair treatment, and "
-        "none is no proof of fair treatment.[/]",
-    )  # fmt: skip
+    sizes = ", ".join(f"{row.group} {row.sessions:,}" for row in found if row.measure == found[0].measure)
+    note = (
+        f"Sessions: {sizes}. difference: to all other sessions. Intervals resample sessions. *: beyond chance, even if "
+        "all of these comparisons together may be wrong in 5 % of cases. A difference is no proof of unfair treatment, and "
+        "none is no proof of fair treatment."
+    )
+    output.show(Text(note, style="dim"))
     return [asdict(row) for row in found]
 
 

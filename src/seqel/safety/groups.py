@@ -1,10 +1,10 @@
 """Differences between groups of sessions: ratios per group, with bootstrap intervals over sessions.
 
 A measure is a ratio of sums over sessions, such as reward / steps. Sessions are resampled within each group (a stratified
-bootstrap; Efron & Tibshirani 1993, "An introduction to the bootstrap", chapter 8), because the steps of a session depend on
-each other. The difference of a group is to all other sessions together. Many differences are computed at once, so `clear` asks
-for more than a 95 % interval without 0: the difference must exceed its bootstrap standard error by the quantile of the normal
-distribution that leaves 5 % for all of them together (Bonferroni).
+bootstrap; Efron & Tibshirani 1993, "An introduction to the bootstrap", chapter 8), because the steps of a session depend
+on each other. The difference of a group is to all other sessions together. Many differences are computed at once, so `clear`
+asks for more than a 95 % interval without 0: the difference must exceed its bootstrap standard error by the quantile of the
+normal distribution that leaves 5 % for all of them together (Bonferroni).
 """
 
 from __future__ import annotations
