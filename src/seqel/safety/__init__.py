@@ -7,8 +7,36 @@ from typing import TYPE_CHECKING
 from seqel import lazy
 
 if TYPE_CHECKING:
+    from seqel.safety.abstention import Abstention
+    from seqel.safety.audit import AuditLog, verify
+    from seqel.safety.conformal import Sessions, calibrate
+    from seqel.safety.groups import compare_groups
+    from seqel.safety.review import Queue, read_queue
     from seqel.safety.shield import Shield
 
-__all__ = ["Shield"]
+__all__ = [
+    "Abstention",
+    "AuditLog",
+    "Queue",
+    "Sessions",
+    "Shield",
+    "calibrate",
+    "compare_groups",
+    "read_queue",
+    "verify",
+]
 
-__getattr__, __dir__ = lazy.attach(__name__, {"Shield": "seqel.safety.shield"})
+__getattr__, __dir__ = lazy.attach(
+    __name__,
+    {
+        "Abstention": "seqel.safety.abstention",
+        "AuditLog": "seqel.safety.audit",
+        "Queue": "seqel.safety.review",
+        "Sessions": "seqel.safety.conformal",
+        "Shield": "seqel.safety.shield",
+        "calibrate": "seqel.safety.conformal",
+        "compare_groups": "seqel.safety.groups",
+        "read_queue": "seqel.safety.review",
+        "verify": "seqel.safety.audit",
+    },
+)
