@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import seqel
 from seqel.agents.agent import Agent
@@ -138,7 +139,7 @@ def test_a_saved_agent_keeps_its_rules(tmp_path: Path) -> None:
     bad = Agent(network(FOUR))
     bad.info["shield"] = "fallback = 7\n[[rule]]\nnever = 1"
     bad.save(tmp_path / "two")
-    with pytest.raises(CheckpointError, match="rules that fit"):
+    with pytest.raises(CheckpointError, match="rules and thresholds that fit"):
         Agent.load(tmp_path / "two")
 
 
@@ -379,6 +380,50 @@ def test_the_replay_holds_the_masks_of_the_rules_so_targets_never_use_a_vetoed_a
     one.close()
 
 
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_masks_are_those_of_the_rules_however_environments_are_reset(mode: AutoresetMode) -> None:
+    envs = SyncVectorEnv([Desk] * 3, autoreset_mode=mode)
+    stream, rng = ShieldedStream(envs, SPEC, FOUR, shield()), np.random.default_rng(0)
+    stream.reset([0, 1, 2])
+    found, earned, final = Histories(3), np.zeros(3, np.float32), 0
+    for _ in range(60):
+        assert stream.mask is not None
+        mask, seen, first = stream.mask.copy(), stream.current["observation"].copy(), stream.first.copy()
+        action = np.array([rng.choice(np.flatnonzero(row)) for row in mask])
+        pending = stream._pending.copy()
+        for row in np.flatnonzero(~pending).tolist():
+            found.decide(row, bool(first[row]), seen[row], float(earned[row]), None, int(action[row]))
+            seen_so_far, taken, rewards = found.rows[row]
+            expected = forbidden(np.stack(seen_so_far), taken[:-1], rewards)
+            assert set(np.flatnonzero(~mask[row])) == expected
+        outcome = stream.step(action)
+        earned = outcome.reward.astype(np.float32)
+        for row in np.flatnonzero(outcome.ended & ~pending).tolist():  # the mask of the final observation, for targets
+            seen_so_far, taken, rewards = found.rows[row]
+            reached = np.stack([*seen_so_far, outcome.reached["observation"][row]])
+            assert outcome.mask is not None
+            assert set(np.flatnonzero(~outcome.mask[row])) == forbidden(reached, taken, [*rewards, float(earned[row])])
+            final += 1
+        if mode == AutoresetMode.DISABLED and outcome.ended.any():
+            stream.reset([7 if over else None for over in outcome.ended.tolist()], outcome.ended)
+    assert found.broken == 0 and found.decisions > 150 and final > 6
+    stream.close()
+
+
+def test_recorded_sessions_in_a_training_on_environments_have_the_masks_too() -> None:
+    make = Desks()
+    found = probe(make)
+    settings = {name.replace(".", "__"): value for name, value in (TINY | {"offline.fraction": 0.5}).items()}
+    one = OnlineTrainer(preset("default", **settings, steps=400, shield=RULES), make, found, source=recorded(longest=12))
+    make.made.clear()
+    train(one)
+    assert make.broken[0] == 0
+    assert one.recorded_episodes is not None and one.recorded_episodes.layout.masked
+    _, both = one.batches.draw(np.random.default_rng(0), 1.0)
+    assert both.action_mask is not None and not bool(both.action_mask[-1, 0, 1]), "no refund before a verification"
+    one.close()
+
+
 def test_a_resumed_training_knows_the_history_of_open_episodes() -> None:
     make = Desks()
     one = trainer(make)
@@ -397,10 +442,10 @@ def test_a_resumed_training_knows_the_history_of_open_episodes() -> None:
     other.close()
 
 
-def recorded(seed: int = 0, episodes: int = 30) -> InMemoryDataset:
+def recorded(seed: int = 0, episodes: int = 30, longest: int = 14) -> InMemoryDataset:
     rng, found = np.random.default_rng(seed), []
     for _ in range(episodes):
-        steps = int(rng.integers(3, 15))
+        steps = int(rng.integers(3, longest + 1))
         found.append(
             Episode(
                 FlatObservation({"observation": rng.standard_normal((steps + 1, 3)).astype(np.float32)}),

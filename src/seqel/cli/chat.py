@@ -85,11 +85,14 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     try:
         while not handed_over and (text := _ask("you> ")):
             answer = conversation.hear(text)
-            if answer.action in replies:
+            left_to_others = answer.abstain and ABSTAIN in arguments.hand_over
+            if left_to_others:
+                conversation.withdraw()  # it was not done
+            elif answer.action in replies:
                 conversation.said(replies[answer.action])
             _show(answer, replies, output)
             answers.append(answer.to_json(BEST))
-            handed_over = answer.action in arguments.hand_over or (answer.abstain and ABSTAIN in arguments.hand_over)
+            handed_over = left_to_others or answer.action in arguments.hand_over
     except KeyboardInterrupt:  # the conversation is over, and what was said is not lost
         interrupted = True
     if handed_over:

@@ -84,6 +84,12 @@ class Conversation:
             raise ConfigError("conversation: expected a message first: the agent has not taken an action yet")
         self.turns[-1]["text"] = text
 
+    def withdraw(self) -> None:
+        """Remove the agent's last turn, because it abstained and a person answers instead."""
+        if not self.turns or self.turns[-1]["role"] != AGENT:
+            raise ConfigError("conversation: expected a turn of the agent to withdraw")
+        self.turns.pop()
+
     def record(self, name: str, outcome: str | float | None = None) -> dict[str, Any]:
         """Return the conversation as a dialogue, with its outcome if it is known."""
         found: dict[str, Any] = {"id": name} | ({} if outcome is None else {"outcome": outcome})

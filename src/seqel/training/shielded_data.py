@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -17,7 +18,7 @@ from seqel.replay.ring import EpisodeTable
 from seqel.safety.shield import Shield
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.training.config import RunConfig
-from seqel.training.sources import Source, described
+from seqel.training.sources import Source
 
 __all__ = ["shielded", "with_shield"]
 
@@ -25,16 +26,17 @@ ROWS = 4_096  # episodes that are read together
 
 
 def with_shield(
-    config: RunConfig, observation: ObservationSpec, action: ActionSpec, start: Agent | None, source: Source | None
+    config: RunConfig, observation: ObservationSpec, action: ActionSpec, start: Agent | None, info: Mapping[str, Any]
 ) -> tuple[RunConfig, Shield | None]:
     """Return the config with the rules of the run, and the shield: the config's, else those of the agent to start from.
+
+    info: what the run's agent will say of its training data, for the names in rules.
 
     Raises ConfigError if the rules do not fit the spaces.
     """
     text = config.shield or ("" if start is None else start.info.get("shield", ""))
     if not text:
         return config, None
-    info = (dict(start.info) if start is not None else {}) | ({} if source is None else described(source))
     return dataclasses.replace(config, shield=text), compile_shield(text, observation, action, info)
 
 

@@ -56,7 +56,7 @@ class OfflineTrainer(Trainer):
                 "the agent to start from", start, source.observation, source.action, "the data's spaces"
             )
             config = dataclasses.replace(config, network=start.network.config)
-        config, shield = with_shield(config, source.observation, source.action, start, source)
+        config, shield = with_shield(config, source.observation, source.action, start, described(source))
         if shield is not None:
             source = shielded(source, shield)
         config = for_episodes(config, source.buffer)

@@ -94,7 +94,8 @@ class OnlineTrainer(Trainer):
             config = dataclasses.replace(config, network=start.network.config)
         config = on_this_machine(for_environment(config, self.probe))
         spec, action = self.probe.observation, self.probe.action
-        config, shield = with_shield(config, spec, action, start, source)
+        inherited = {} if start is None else {name: value for name, value in start.info.items() if name in INHERITED}
+        config, shield = with_shield(config, spec, action, start, inherited)
         masked = self.probe.masked or shield is not None
         require_memory(config, spec, action, masked=masked)
         capacity, note = capped(config)
@@ -111,7 +112,6 @@ class OnlineTrainer(Trainer):
             # a head that only training uses, and that the agent does not have, begins as usual
             network.load_state_dict(network.state_dict() | start.network.state_dict())
         self.learner = Learner(network, config.objective, config.learner)
-        inherited = {} if start is None else {name: value for name, value in start.info.items() if name in INHERITED}
         self._choose_agents(inherited)
         actors = Actors(self.agent, count, self.challenger if self.has_incumbent else None)
         if config.learner.compile == "on":
