@@ -255,3 +255,12 @@ def test_the_commands_calibrate_report_and_remove(tmp_path: Path, capsys: pytest
         capsys.readouterr()
         assert main(["calibrate", *where, *wrong]) in (2, 5)
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "changed", [{"threshold": "x"}, {"threshold": 10**400}, {"measure": "sum"}, {"risk": True}, {"more": 1}]
+)
+def test_a_damaged_threshold_is_refused(changed: dict[str, Any]) -> None:
+    found = Abstention(0.5, "gap", 0.1, "share", None, 9, 0.0, 1.0, "").to_json() | changed
+    with pytest.raises(ConfigError, match="abstention"):
+        Abstention.from_json(found)

@@ -188,6 +188,12 @@ def test_an_exported_agent_applies_the_rules_outside_of_its_graph(exported: Path
     assert compare_export(agent(), one, random_episodes(agent(), 3)).agreement == 1.0
 
 
+@pytest.mark.slow
+def test_an_exported_agent_never_takes_a_vetoed_action_in_a_million_steps(exported: Path) -> None:
+    found = play_adversary(ExportedAgent(exported), rows=2_000, calls=501, seed=2)
+    assert found.decisions >= 1_000_000 and found.broken == 0
+
+
 @pytest.mark.parametrize("name", ["combine", "combine_candidates"])
 def test_an_export_that_forgets_the_shield_is_noticed(
     name: str, exported: Path, monkeypatch: pytest.MonkeyPatch
@@ -210,7 +216,8 @@ def serve_adversary(backend: Any, sessions: int = 6, steps: int = 25, **settings
         for row in range(sessions):
             await service.create(f"s{row}")
         for step in range(steps):
-            for row in rng.permutation(sessions):
+            order, asked = rng.permutation(sessions).tolist(), []
+            for _ in order:
                 seen, earned = rng.standard_normal(3).astype(np.float32), float(np.float32(rng.normal(-0.2, 1.0)))
                 request: dict[str, Any] = {"observation": seen.tolist(), "reward": earned}
                 other = int(rng.integers(4)) if step % 5 == 2 else None
@@ -220,8 +227,11 @@ def serve_adversary(backend: Any, sessions: int = 6, steps: int = 25, **settings
                     request["mask"] = [True, *(rng.random(3) < 0.7).tolist()]
                 elif step % 4 == 3:
                     request["candidates"] = [0, 1, 3]
-                answer = orjson.loads(await service.act(f"s{row}", request))
-                found.decide(int(row), step == 0, seen, earned, other, answer["action"])
+                asked.append((request, seen, earned, other))
+            calls = [service.act(f"s{row}", one[0]) for row, one in zip(order, asked, strict=True)]
+            answers = await asyncio.gather(*calls)
+            for row, (_, seen, earned, other), answer in zip(order, asked, answers, strict=True):
+                found.decide(row, step == 0, seen, earned, other, orjson.loads(answer)["action"])
         await service.stop()
 
     asyncio.run(body())
@@ -234,6 +244,12 @@ def test_a_service_applies_the_rules_also_after_memories_are_rebuilt(kind: str, 
     backend: Any = TorchBackend(agent(), slots) if kind == "torch" else OnnxBackend(ExportedAgent(exported), slots)
     found = serve_adversary(backend, batch=2)
     assert found.decisions == 150 and found.broken == 0
+
+
+@pytest.mark.slow
+def test_a_service_applies_the_rules_in_a_hundred_thousand_steps() -> None:
+    found = serve_adversary(TorchBackend(agent(), 300), sessions=400, steps=250, batch=64, timeout=120.0)
+    assert found.decisions == 100_000 and found.broken == 0
 
 
 def test_a_service_that_forgets_the_shield_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,7 +430,9 @@ def test_recorded_sessions_in_a_training_on_environments_have_the_masks_too() ->
     make = Desks()
     found = probe(make)
     settings = {name.replace(".", "__"): value for name, value in (TINY | {"offline.fraction": 0.5}).items()}
-    one = OnlineTrainer(preset("default", **settings, steps=400, shield=RULES), make, found, source=recorded(longest=12))
+    one = OnlineTrainer(
+        preset("default", **settings, steps=400, shield=RULES), make, found, source=recorded(longest=12)
+    )
     make.made.clear()
     train(one)
     assert make.broken[0] == 0

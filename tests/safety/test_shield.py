@@ -179,3 +179,14 @@ def test_the_fallback_stays_allowed_and_a_mask_without_it_is_an_error() -> None:
 
 def test_the_text_of_the_rules_is_kept_as_it_was() -> None:
     assert shield().text == RULES and "two refunds" in repr(shield())
+
+
+def test_rules_of_a_hostile_file_are_refused_with_a_message() -> None:
+    deep = "{ not = " * 3_000 + '{ leaf = "observation", index = 0, above = 1 }' + " }" * 3_000
+    for condition in (
+        deep,
+        f'{{ leaf = "observation", index = 0, above = 1{"0" * 400} }}',
+        "{ quantity = 1, is = nan }",
+    ):
+        with pytest.raises(ConfigError):
+            shield(f"fallback = 0\n[[rule]]\nnever = 1\nwhen = {condition}")

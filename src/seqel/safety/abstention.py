@@ -14,6 +14,7 @@ dimensions it is that of the least sure one. `safety/conformal.py` chooses the t
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -76,7 +77,9 @@ class Abstention:
             self.coverage,
             *(x for x in (self.threshold, self.level) if x is not None),
         )
-        sound = all(isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in numbers)
+        sound = all(
+            isinstance(x, int | float) and not isinstance(x, bool) and abs(x) <= sys.float_info.max for x in numbers
+        )
         if not sound or self.measure not in MEASURES or self.loss not in LOSSES:
             raise ConfigError(f"abstention: expected finite numbers and known names, got {self!r:.200}")
 

@@ -10,6 +10,7 @@ A condition reads a `Moment`: the observations of the current step and, for each
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -185,7 +186,7 @@ def _compare(
 def _number(value: Any, where: str) -> float:
     if isinstance(value, bool):
         return float(value)
-    if not isinstance(value, int | float) or not np.isfinite(value):
+    if not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise ConfigError(f"{where}: expected a finite number, got {value!r:.80}")
     return float(value)
 

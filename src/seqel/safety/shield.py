@@ -63,9 +63,18 @@ class Shield:
         step might have no allowed action.
         """
         try:
-            found = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+            return cls._compile(tomllib.loads(text), text, fields)
+        except ConfigError:
+            raise
+        except ValueError as error:  # of tomllib, also for numbers with thousands of digits
             raise ConfigError(f"shield: expected TOML, but {error}") from error
+        except RecursionError as error:
+            raise ConfigError(
+                "shield: expected conditions within each other to a reasonable depth, got too many"
+            ) from error
+
+    @classmethod
+    def _compile(cls, found: dict[str, Any], text: str, fields: Fields) -> Shield:
         for name in found:
             if name not in ("fallback", "rule"):
                 raise ConfigError(f"shield: {unknown('key', name, ('fallback', 'rule'))}")
