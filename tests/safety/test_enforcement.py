@@ -248,7 +248,7 @@ def test_a_service_applies_the_rules_also_after_memories_are_rebuilt(kind: str, 
 
 @pytest.mark.slow
 def test_a_service_applies_the_rules_in_a_hundred_thousand_steps() -> None:
-    found = serve_adversary(TorchBackend(agent(), 300), sessions=400, steps=250, batch=64, timeout=120.0)
+    found = serve_adversary(TorchBackend(agent(), 400), sessions=400, steps=250, batch=64, timeout=120.0)
     assert found.decisions == 100_000 and found.broken == 0
 
 
