@@ -19,7 +19,6 @@ from seqel.agents.agent import Agent
 from seqel.monitoring.metrics import ServiceMetrics
 from seqel.serving.backends.base import Backend
 from seqel.serving.batching import Batcher
-from seqel.serving.computing import Step
 from seqel.serving.config import ServiceConfig
 from seqel.serving.http.gate import Application
 from seqel.serving.observing import Observing
@@ -29,6 +28,7 @@ from seqel.serving.served import Served
 from seqel.serving.service import Service
 from seqel.serving.sessions.base import SessionStore
 from seqel.serving.sessions.memory import MemoryStore
+from seqel.serving.steps import Step
 
 ACTIONS = 3
 

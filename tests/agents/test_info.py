@@ -15,7 +15,7 @@ def test_a_complete_description_passes_the_check_of_files() -> None:
     info: AgentInfo = {
         "env": "CartPole-v1", "env_args": {"length": 3}, "seed": 1, "discount": 0.9, "masked": True, "data": ["a.csv"],
         "held_out": {"share": 0.1, "seed": 0}, "validation": {"steps": 5, "updates": 2, "mean": 1.0}, "success": 0.5,
-        "language": {"length": 8},
+        "language": {"length": 8}, "shield": "fallback = 0", "abstention": {"threshold": 0.5},
     }  # fmt: skip
     assert set(info) | {"encoding"} == set(AgentInfo.__annotations__)
     check_info(info, Path("config.json"))

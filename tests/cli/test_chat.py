@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from seqel.agents.agent import Agent
+from seqel.agents.artifact import weights_checksum
+from seqel.agents.calibration import fingerprint
 from seqel.cli.main import main
 from seqel.datasets.dialogues import convert_dialogues
+from seqel.safety.abstention import Abstention
 from support_dialogues import train_support
 
 
@@ -71,6 +75,26 @@ def test_json_and_the_end_of_the_input(
     found = json.loads(capsys.readouterr().out)
     assert found["answers"][0]["action"] == "tell the balance" and not found["handed_over"]
     assert found["conversation"]["turns"][0] == {"role": "customer", "text": "what is my balance"}
+
+
+def test_a_calibrated_agent_hands_over_what_it_abstains_from(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agent = Agent.load(folder / "run")
+    assert main(["chat", str(folder / "run"), "--hand-over", "abstain"]) == 2
+    assert "run seqel calibrate first" in capsys.readouterr().err
+    weights = fingerprint(weights_checksum(agent.network), agent.info)
+    agent.set_abstention(Abstention(-1.0, "entropy", 0.1, "share", None, 9, 0.0, 1.0, weights))  # always
+    agent.save(tmp_path / "agent")
+    for hand_over, turns in ((["--hand-over", "abstain"], 1), ([], 4)):
+        monkeypatch.setattr("sys.stdin", io.StringIO("I lost my card\nin Rome\n\n"))
+        assert main(["chat", str(tmp_path / "agent"), *hand_over, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["answers"][0]["abstain"] and found["handed_over"] == bool(hand_over)
+        assert len(found["conversation"]["turns"]) == turns, "handed over: the agent did nothing"
+    monkeypatch.setattr("sys.stdin", io.StringIO("I lost my card\n"))
+    assert main(["chat", str(tmp_path / "agent"), "--hand-over", "abstain"]) == 0
+    assert "abstains; it would have said [ask]" in capsys.readouterr().out
 
 
 def test_bad_arguments_are_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

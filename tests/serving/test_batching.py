@@ -18,13 +18,13 @@ from seqel.serving.backends.base import Backend
 from seqel.serving.backends.onnx_agent import OnnxBackend
 from seqel.serving.backends.torch_agent import TorchBackend
 from seqel.serving.batching import Batcher, Moved
-from seqel.serving.computing import Step
 from seqel.serving.errors import Conflict, Gone, NotFound, Overloaded, Unavailable
 from seqel.serving.observing import Observing
 from seqel.serving.records import StepFormat
 from seqel.serving.sessions.base import SessionStore
 from seqel.serving.sessions.memory import MemoryStore
 from seqel.serving.sessions.redis import RedisStore
+from seqel.serving.steps import Step
 from support import network
 from support_serving import RedisServer, expected, histories, read, step_of
 

@@ -185,3 +185,11 @@ def test_another_agent_is_refused() -> None:
     agent = Agent(QNetwork(NetworkConfig(width=16, layers=1, heads=2, context=4), spec, action))
     with pytest.raises(ConfigError, match="expected an agent that was trained on seqel/OpinionMonitoring-v0"):
         Watcher(agent, make_watcher().calibration)
+
+
+def test_an_agent_with_rules_is_refused() -> None:
+    """Alerts are decided by a threshold, so rules would not be applied."""
+    watcher = make_watcher()
+    watcher.agent.set_shield("fallback = 0\n[[rule]]\nnever = 1\n")
+    with pytest.raises(ConfigError, match="without a shield"):
+        Watcher(watcher.agent, watcher.calibration)

@@ -20,9 +20,13 @@ from torch import Tensor
 from seqel.action_masks import UNMASKED, mask_in, read_action_mask
 from seqel.agents import artifact
 from seqel.agents.arguments import read_candidates, read_mask, read_previous_action, read_row_values, read_rows
+from seqel.agents.calibration import require_calibrated
 from seqel.agents.info import AgentInfo
 from seqel.agents.item_ranking import ItemRanking
-from seqel.errors import ConfigError, SpaceError
+from seqel.agents.safeguards import Safeguards
+from seqel.agents.shielding import read_shield
+from seqel.agents.spread import spread_of
+from seqel.errors import CheckpointError, ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
 from seqel.networks.trunks.base import State
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
@@ -42,22 +46,27 @@ class AgentState:
     memory: State
     last_action: NDArray[np.int64]  # (N, M)
     fresh: NDArray[np.bool_]  # (N,) no observation yet
+    shield: NDArray[np.float64] | None = None  # (N, K) what the agent's shield knows of each history
 
     def __len__(self) -> int:
         return len(self.fresh)
 
 
-class Agent(ItemRanking):
+class Agent(Safeguards, ItemRanking):
     """Acts greedily on its network's decision scores, usually the Q-values. Exploration is added where experience is
     collected, not here.
 
-    The network is put into evaluation mode: dropout is for training.
+    The network is put into evaluation mode: dropout is for training. If `info` has rules under "shield", `act` never takes an
+    action that they veto.
+
+    Raises ConfigError if the rules do not fit the agent's spaces.
     """
 
     def __init__(self, network: QNetwork, info: AgentInfo | Mapping[str, Any] | None = None) -> None:
         self.network = network.eval()
         self.info: AgentInfo = cast(AgentInfo, {} if info is None else info)
         self._warned = False  # whether a warning about missing masks was given
+        self._read_safeguards()
 
     # -- properties ----------------------------------------------------------------------------------------------------
 
@@ -93,6 +102,7 @@ class Agent(ItemRanking):
             memory=self.network.initial_state(batch),
             last_action=np.zeros((batch, self.action_spec.dims), np.int64),
             fresh=np.ones(batch, bool),
+            shield=None if self.shield is None else self.shield.initial(batch),
         )
 
     def act(
@@ -122,7 +132,9 @@ class Agent(ItemRanking):
                 decision's q holds their scores, (R, C). Use instead of a mask.
             rows: (R,) which rows of the state to use; None: all of them, in order.
 
-        An agent that was trained with masks warns (once) if it gets none.
+        An agent that was trained with masks warns (once) if it gets none. An agent with a shield also excludes the actions
+        that its rules veto; where the mask (or the candidates) leaves none of those that the rules allow, it raises. An agent
+        that was calibrated (`seqel calibrate`) also says where it abstains; the action is then only what it would have done.
 
         Raises:
             SpaceError: the observation does not fit; a mask is invalid or allows no action; rewards are not finite; or
@@ -159,15 +171,30 @@ class Agent(ItemRanking):
         earned = read_row_values("reward", 0.0 if reward is None else reward, np.float32, batch)
         if not (np.isfinite(earned) | begins).all():
             raise SpaceError(f"reward: expected finite numbers, got {earned.tolist()!s:.200}")
+        known = None
+        if self.shield is not None:
+            known, safe = read_shield(
+                self.shield, state.shield, here, flat, previous_action=last, reward=earned, first=begins
+            )
+            if among is None or allowed is None:
+                allowed = self.shield.combine(allowed, safe)
+            else:
+                allowed = self.shield.combine_candidates(among, allowed, safe)
         out = self.outputs(flat, state, reward=earned, first=begins, previous_action=last, candidates=among, rows=index)
         q = self.scores(out, allowed)
+        if known is not None and state.shield is not None:
+            state.shield[here] = known
         action = q.argmax(axis=-1)  # (R, M)
         if among is not None:
             action = np.take_along_axis(among, action, axis=1)
         state.last_action[here] = action
+        spread = abstain = None
+        if self.abstention is not None:
+            spread = spread_of(out, q, self.network.config, self.abstention.measure)
+            abstain = self.abstention.abstains(spread)
         if spec.dims == 1:
             action, q = action[:, 0], q[:, 0]
-        return Decision(action + spec.offset, q), state
+        return Decision(action + spec.offset, q, abstain, spread), state
 
     def outputs(
         self,
@@ -260,11 +287,14 @@ class Agent(ItemRanking):
     def set_value_weight(self, weight: float) -> None:
         """Set `network.value_weight`: how much values count beside the log-probabilities of a policy head that decides.
 
+        A calibration of abstention is removed.
+
         Raises ConfigError: the weight is negative, or the agent has no such head.
         """
         config = replace(self.network.config, value_weight=weight)
         config.require_policy()
         self.network.config = config
+        self.set_abstention(None)  # other scores
 
     @property
     def cost_multiplier(self) -> float | None:
@@ -301,7 +331,15 @@ class Agent(ItemRanking):
             ConfigError: the agent's pretrained model is not known on this machine, or its text encoder is missing.
         """
         network, info = artifact.load(Path(directory), text_encoder)
-        return cls(network.to(device).eval(), info)
+        try:
+            agent = cls(network.to(device).eval(), info)
+            if agent.abstention is not None:
+                require_calibrated(agent.abstention, artifact.weights_checksum(network), info)
+        except ConfigError as error:
+            raise CheckpointError(
+                f"{directory}: expected rules and thresholds that fit the agent, but {error}"
+            ) from error
+        return agent
 
 
 def _tensor(array: NDArray[Any], device: torch.device) -> Tensor:

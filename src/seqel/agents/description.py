@@ -45,6 +45,8 @@ def check_info(info: Any, path: Path) -> None:
         "data": not (isinstance(info.get("data", []), list) and all(isinstance(n, str) for n in info.get("data", []))),
         "encoding": not isinstance(info.get("encoding", {}), dict),
         "language": not isinstance(info.get("language", {}), dict),
+        "shield": not isinstance(info.get("shield", ""), str),
+        "abstention": not isinstance(info.get("abstention", {}), dict),
         "held_out": held is not None
         and not (
             isinstance(held, dict)

@@ -39,4 +39,6 @@ class AgentInfo(TypedDict, total=False):
     encoding: dict[str, Any]  # of a table: see `seqel.datasets.encoding.Encoding`
     language: dict[str, Any]  # of an agent that writes texts: see `seqel.language.generation`
     validation: ValidationInfo | None
+    shield: str  # rules that veto actions, as TOML: see `seqel.safety.shield`
+    abstention: dict[str, Any]  # the threshold of abstention: see `seqel.safety.abstention.Abstention`
     success: float | None  # share of that validation's episodes, where the environment reports it

@@ -13,6 +13,7 @@ from seqel.agents.item_index import FEW, ItemIndex
 from seqel.agents.ranking import Catalogue, item_influence, rank_items
 from seqel.errors import ConfigError
 from seqel.networks.qnetwork import QNetwork
+from seqel.safety.shield import Shield
 
 __all__ = ["ItemRanking"]
 
@@ -24,6 +25,7 @@ class ItemRanking:
     info: AgentInfo
     _catalogue: Catalogue | None = None  # made when it is first needed
     _index: ItemIndex | None = None
+    shield: Shield | None
 
     def rank(
         self,
@@ -56,8 +58,13 @@ class ItemRanking:
 
         Raises:
             SpaceError: an item is not in the catalogue; rewards or features do not fit. ConfigError: k is below 1, or
-                the agent observes more than its history; or candidates or features are given with `approximate`.
+                the agent observes more than its history; candidates or features are given with `approximate`; or the agent
+                has a shield, whose rules a ranking does not apply.
         """
+        if self.shield is not None:
+            raise ConfigError(
+                "rank: expected an agent without a shield, whose rules apply to `act`; use act(candidates=...)"
+            )
         index = None
         if approximate:
             if candidates is not None or features is not None or weights is not None:

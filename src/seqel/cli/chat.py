@@ -34,11 +34,13 @@ added to the file in the form that `seqel data dialogues` reads. --replies is a 
 
 examples:
   seqel chat runs/support
+  seqel chat runs/support --hand-over abstain               after: seqel calibrate runs/support --error 0.05 --data FILE
   seqel chat runs/support --replies replies.toml --hand-over escalate --log today.jsonl
   printf 'I lost my card\\n' | seqel chat runs/support --json
 """
 
 BEST = 3  # actions that are shown
+ABSTAIN = "abstain"  # of --hand-over: not an action
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Arguments:
         UseAppendAction[tuple[str, ...]],
         arg(
             metavar="ACTION",
-            help="an action that hands over to a person, with a summary",
+            help="an action that hands over to a person, with a summary; abstain: whenever a calibrated agent abstains",
             help_behavior_hint="(repeatable)",
         ),
     ] = ()
@@ -73,19 +75,24 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
     conversation = Conversation(Agent.load(arguments.run))
     replies = _replies(arguments.replies, conversation)
+    if ABSTAIN in arguments.hand_over and conversation.agent.abstention is None:
+        raise ConfigError("--hand-over abstain: expected a calibrated agent: run seqel calibrate first")
     for action in arguments.hand_over:
-        if action not in conversation.encoding.actions:
+        if action not in conversation.encoding.actions and action != ABSTAIN:
             raise ConfigError(f"--hand-over: expected an action of this agent ({_some(conversation)}), got {action!r}")
     answers: list[dict[str, Any]] = []
     handed_over = interrupted = False
     try:
         while not handed_over and (text := _ask("you> ")):
             answer = conversation.hear(text)
-            if answer.action in replies:
+            left_to_others = answer.abstain and ABSTAIN in arguments.hand_over
+            if left_to_others:
+                conversation.withdraw()  # it was not done
+            elif answer.action in replies:
                 conversation.said(replies[answer.action])
             _show(answer, replies, output)
             answers.append(answer.to_json(BEST))
-            handed_over = answer.action in arguments.hand_over
+            handed_over = left_to_others or answer.action in arguments.hand_over
     except KeyboardInterrupt:  # the conversation is over, and what was said is not lost
         interrupted = True
     if handed_over:
@@ -136,7 +143,10 @@ def _show(answer: Answer, replies: dict[str, str], output: Output) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    output.show(Text.assemble(("agent> ", "bold"), f"[{answer.action}] {replies.get(answer.action, '')}".rstrip()))
+    words = f"[{answer.action}] {replies.get(answer.action, '')}".rstrip()
+    if answer.abstain:
+        words = f"abstains; it would have said {words}"
+    output.show(Text.assemble(("agent> ", "bold"), words))
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, score in answer.ranking[:BEST]:
         table.add_row(

@@ -34,6 +34,7 @@ examples:
   seqel data check log.csv --action shown --reward clicked     propose the rest
   seqel data check sessions.csv.gz --schema schema.toml   check with the schema
   seqel data check sessions.parquet --html report.html    with plots, one page to send to a colleague
+  seqel data check sessions.csv --schema schema.toml --group gender    does what was done differ between groups?
   seqel data check "2026-*.jsonl" --schema schema.toml --json
   seqel data dialogues chats.jsonl --out table.jsonl --outcome resolved=1 --outcome lost=-1
                                                           then: seqel train --data table.jsonl --schema table.toml
@@ -89,6 +90,11 @@ class Arguments:
         Path | None,
         arg(metavar="FILE", help="write a report with plots to this file, one HTML page", help_behavior_hint=""),
     ] = None
+    group: Annotated[
+        str | None,
+        arg(metavar="COLUMN", help="compare the sessions by this column, which need not be observed", help_behavior_hint="",
+            constructor=str),
+    ] = None  # fmt: skip
     out: Annotated[
         Path | None,
         arg(metavar="FILE", help="dialogues: the table (JSON lines); its schema is next to it", help_behavior_hint=""),
@@ -148,6 +154,13 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     dataset = load(arguments.files, schema, arguments.cache, duplicates="first", progress=_progress(output))
     found = analyse(dataset)
     _show(found, dataset, output)
+    groups = {}
+    if arguments.group is not None:
+        from seqel.cli.groups import show_groups
+        from seqel.datasets.inspection.groups import column_of_sessions, session_measures
+
+        column = column_of_sessions(dataset, arguments.files, arguments.group)
+        groups = {"groups": show_groups(session_measures(dataset), column, arguments.group, output)}
     if arguments.write is not None:
         output.show("", f"written: {arguments.write}")
     if arguments.html is not None:
@@ -161,6 +174,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         "proposed": arguments.schema is None,
         "unsure": unsure,
         **found,
+        **groups,
     }
 
 

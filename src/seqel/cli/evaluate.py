@@ -9,6 +9,7 @@ from seqel.cli.evaluate_arguments import Arguments
 from seqel.cli.run_environment import run_environment
 
 if TYPE_CHECKING:
+    from seqel.agents.agent import Agent
     from seqel.cli.output import Output
     from seqel.evaluation.rollout import Evaluation
 
@@ -31,6 +32,7 @@ examples:
   seqel evaluate downloaded/agent --env CartPole-v1     only an agent, without its run
   seqel evaluate runs/mine --data sessions.parquet      no environment: estimate its return from the data
   seqel evaluate runs/mine --data sessions.parquet --held-out      the same, on sessions that it was not trained on
+  seqel evaluate runs/mine --data sessions.csv --held-out --group gender      do its decisions differ between groups?
 """
 
 
@@ -43,7 +45,10 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
     from seqel.agents.agent import Agent
     from seqel.errors import ConfigError
+    from seqel.evaluation.abstaining import played_sessions, queue_entry, realised
     from seqel.evaluation.rollout import evaluate
+    from seqel.safety.review import QueueFile
+    from seqel.safety.shield import read_rules
 
     if arguments.held_out and not arguments.data:
         raise ConfigError("--held-out needs --data: it selects recorded sessions")
@@ -55,10 +60,32 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError("--perturb plays, and --data estimates from recorded sessions: give one of them")
     folder = Path(arguments.run)
     agent = Agent.load(folder, arguments.device)
+    if arguments.group is not None:
+        if not arguments.data:
+            raise ConfigError("--group needs --data: it is a column of recorded sessions")
+        from seqel.cli.groups import agent_by_group
+
+        return agent_by_group(agent, arguments, output)
+    if arguments.review is not None and (agent.abstention is None or arguments.data):
+        raise ConfigError("--review: expected an agent that seqel calibrate has calibrated, and episodes, not --data")
+    if arguments.shield is not None:
+        if agent.shield is not None:
+            output.note("note: the rules that the agent was saved with are replaced for this evaluation")
+        agent.set_shield(read_rules(arguments.shield))
+    report = None
+    if arguments.data and agent.abstention is not None:
+        report = _abstention_on_data(agent, arguments, output)
+        if agent.shield is not None:
+            return {"abstention": report}
+    if arguments.data and agent.shield is not None:
+        raise ConfigError(
+            "--data: an estimate does not apply the rules of a shield, so it would be that of another policy; play episodes, "
+            "or evaluate an agent without a shield"
+        )
     if arguments.data:
         from seqel.cli import estimate
 
-        return estimate.run(agent, folder, arguments, output)
+        return estimate.run(agent, folder, arguments, output) | ({} if report is None else {"abstention": report})
     env, make = run_environment(folder, agent.info, arguments, output, "evaluate")
     if arguments.perturb:
         from seqel.cli import perturb
@@ -82,7 +109,27 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         output.show(
             f"[yellow]note[/] {result.cut} episodes had not ended after {max(result.lengths):,} steps and were cut off"
         )
-    return dataclasses.asdict(result)
+    if agent.abstention is None:
+        return dataclasses.asdict(result)
+    queue = None
+    if arguments.review is not None:
+        queue = QueueFile(Path(arguments.review))
+        queue.write([queue_entry(agent)])
+    found = realised(agent.abstention, played_sessions(agent, make, arguments.episodes, arguments.seed, queue=queue))
+    output.show(escape(str(found)))
+    return dataclasses.asdict(result) | {"abstention": dataclasses.asdict(found)}
+
+
+def _abstention_on_data(agent: Agent, arguments: Arguments, output: Output) -> dict[str, Any]:
+    """Report the realised error and the coverage of a calibrated agent on recorded sessions."""
+    from seqel.cli.estimate import recorded_sessions as open_sessions
+    from seqel.evaluation.abstaining import realised, recorded_sessions
+
+    assert agent.abstention is not None
+    source, _ = open_sessions(agent, arguments.data, arguments.schema, arguments.held_out)
+    found = realised(agent.abstention, recorded_sessions(agent, source.buffer))
+    output.show(str(found))
+    return dataclasses.asdict(found)
 
 
 def results_table(results: dict[str, Evaluation]) -> Any:

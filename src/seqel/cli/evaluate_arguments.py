@@ -88,5 +88,26 @@ class Arguments:
         bool,
         arg(help="with --data: only the sessions that it was not trained on (train with --set offline.held_out=0.3)"),
     ] = False
+    shield: Annotated[
+        str | None,
+        arg(
+            metavar="TOML", help="rules that veto actions, in place of those that the agent has", help_behavior_hint="",
+            constructor=str,
+        ),
+    ] = None  # fmt: skip
+    review: Annotated[
+        str | None,
+        arg(
+            metavar="FILE", help="add the episodes to this queue, for people to decide what a calibrated agent abstains from",
+            help_behavior_hint="", constructor=str,
+        ),
+    ] = None  # fmt: skip
+    group: Annotated[
+        str | None,
+        arg(
+            metavar="COLUMN", help="with --data: compare the agent's decisions by this column of sessions, no estimate",
+            help_behavior_hint="", constructor=str,
+        ),
+    ] = None  # fmt: skip
     device: Annotated[str, arg(metavar="D", help="device of the network: cpu, cuda")] = "cpu"
     json: Json = False

@@ -87,6 +87,16 @@ class Arguments:
     decisions: Annotated[
         Path | None, arg(metavar="FILE", help="add every decision to this file (JSON lines)", help_behavior_hint="")
     ] = None
+    audit: Annotated[
+        Path | None,
+        arg(metavar="FILE", help="add every decision to this log, in which a later change shows (see seqel audit)",
+            help_behavior_hint=""),
+    ] = None  # fmt: skip
+    review: Annotated[
+        Path | None,
+        arg(metavar="FILE", help="add every step to this queue, for people to decide what the agent abstains from (see seqel "
+            "review)", help_behavior_hint=""),
+    ] = None  # fmt: skip
     log: Annotated[
         Literal["debug", "info", "warning", "error"], arg(help="least level that is logged; info: every request")
     ] = "warning"
@@ -130,7 +140,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     application, service = make_service(
         arguments.run, config, redis=arguments.redis, keys=arguments.keys, repository=arguments.repository,
         backend=arguments.backend, device=arguments.device, threads=arguments.threads, log=JsonLog(level=arguments.log),
-        decisions=arguments.decisions, name=arguments.name, ready=ready,
+        decisions=arguments.decisions, audit=arguments.audit,
+        review=arguments.review, name=arguments.name, ready=ready,
     )  # fmt: skip
     serve(application, arguments.host, arguments.port)
     output.note("stopped")

@@ -37,6 +37,7 @@ examples:
   seqel train CartPole-v1 --network gru --set learner.learning_rate=3e-4 --set network.width=128
   seqel train --data sessions.parquet --schema schema.toml no environment: train on recorded sessions
   seqel train --data sessions.csv --schema schema.toml --set offline.action_features=films.csv    actions by their features
+  seqel train --data sessions.parquet --schema schema.toml --shield rules.toml      rules that veto actions
   seqel train CartPole-v1 --start runs/sessions-1          from recorded data to the environment
   seqel train --resume runs/maze --steps 120000            continue where the run stopped
   seqel train --resume runs/mine --data moved/sessions.csv the same sessions, in another place
@@ -123,6 +124,13 @@ class Arguments:
             metavar="DIR", help="an agent to start from, for instance from data", help_behavior_hint="", constructor=str
         ),
     ] = None
+    shield: Annotated[
+        str | None,
+        arg(
+            metavar="TOML", help="rules that veto actions, in training and ever after", help_behavior_hint="",
+            constructor=str,
+        ),
+    ] = None  # fmt: skip
     writing: OmitArgPrefixes[TextArguments] = field(default_factory=TextArguments)
     resume: Annotated[
         str | None, arg(metavar="DIR", help="continue the run in this folder", help_behavior_hint="", constructor=str)
@@ -179,7 +187,19 @@ def _train_on_text(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.cli.train_text import train_on_text
     from seqel.errors import ConfigError
 
-    for name in ("env", "data", "schema", "start", "preset", "config", "compare", "memoryless", "steps", "stop_at"):
+    for name in (
+        "env",
+        "data",
+        "schema",
+        "start",
+        "preset",
+        "config",
+        "compare",
+        "memoryless",
+        "steps",
+        "stop_at",
+        "shield",
+    ):
         if getattr(arguments, name) not in (None, False, ()):
             raise ConfigError(f"--text trains on texts alone: leave out {'ENV' if name == 'env' else '--' + name}")
     chosen = ({} if arguments.device is None else {"device": arguments.device}) | settings(arguments.set)
@@ -260,6 +280,7 @@ def settings_of(arguments: Arguments) -> RunConfig:
         ConfigError: an unknown or ill-typed setting, or --config together with --preset.
     """
     from seqel.errors import ConfigError
+    from seqel.safety.shield import read_rules
     from seqel.training.config import preset, with_settings
     from seqel.training.config_file import load_config
 
@@ -285,6 +306,7 @@ def settings_of(arguments: Arguments) -> RunConfig:
         "offline.schema": arguments.schema,
         "offline.updates": arguments.updates,
         "trackers": _trackers(arguments) or None,
+        "shield": None if arguments.shield is None else read_rules(arguments.shield),
     }
     chosen = {name: value for name, value in options.items() if value is not None}
     chosen |= settings(arguments.set)

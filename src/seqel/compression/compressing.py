@@ -17,6 +17,7 @@ import numpy as np
 from safetensors.torch import save as save_tensors
 
 from seqel.agents.agent import Agent
+from seqel.agents.calibration import without_calibration
 from seqel.agents.matching import require_equal_spaces
 from seqel.compression.distilling import DistillationConfig, Tell, distil
 from seqel.compression.experience import Experience, Played, Recorded
@@ -106,7 +107,7 @@ def compress(
             require(module, "serve", "int8")
     exports = all(find_spec(module) is not None for module in EXTRA)
     tell = progress or (lambda share, note: None)
-    agent = Agent(copy.deepcopy(agent.network), agent.info)
+    agent = Agent(copy.deepcopy(agent.network), without_calibration(agent.info))
     held: dict[str, Any] = dict(agent.info.get("held_out") or {"share": HELD_OUT, "seed": seed})
     with tempfile.TemporaryDirectory() as scratch:
         work = _Work(agent, given, Path(scratch), exports, exports if int8 is None else int8, tell)

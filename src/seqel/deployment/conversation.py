@@ -25,6 +25,7 @@ class Answer:
     action: str
     ranking: list[tuple[str, float]]  # all actions that may be taken and their scores, the best first
     scores: str  # what a score is: "probability", or "value" in units of reward
+    abstain: bool = False  # a calibrated agent does not decide; the action is what it would have done
 
     @property
     def score(self) -> float:
@@ -33,7 +34,8 @@ class Answer:
 
     def to_json(self, most: int = 3) -> dict[str, Any]:
         """Return plain values, with the `most` best actions."""
-        return {"action": self.action, "scores": self.scores, "ranking": [list(one) for one in self.ranking[:most]]}
+        found = {"action": self.action, "scores": self.scores, "ranking": [list(one) for one in self.ranking[:most]]}
+        return found | ({"abstain": True} if self.abstain else {})
 
 
 class Conversation:
@@ -73,13 +75,20 @@ class Conversation:
         ranking = [(names[one], float(scores[one])) for one in order]
         ranking.sort(key=lambda one: one[0] != action)  # of actions that tie, the one that is taken is the first
         self.turns += [{"role": CUSTOMER, "text": text}, {"role": AGENT, "action": action}]
-        return Answer(action, ranking, "probability" if chooses else "value")
+        abstain = decision.abstain is not None and bool(decision.abstain[0])
+        return Answer(action, ranking, "probability" if chooses else "value", abstain)
 
     def said(self, text: str) -> None:
         """Add the agent's words to its last turn."""
         if not self.turns:
             raise ConfigError("conversation: expected a message first: the agent has not taken an action yet")
         self.turns[-1]["text"] = text
+
+    def withdraw(self) -> None:
+        """Remove the agent's last turn, because it abstained and a person answers instead."""
+        if not self.turns or self.turns[-1]["role"] != AGENT:
+            raise ConfigError("conversation: expected a turn of the agent to withdraw")
+        self.turns.pop()
 
     def record(self, name: str, outcome: str | float | None = None) -> dict[str, Any]:
         """Return the conversation as a dialogue, with its outcome if it is known."""

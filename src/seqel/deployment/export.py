@@ -86,6 +86,10 @@ def export(agent: Agent, path: str | Path) -> Path:
     """
     onnx = require("onnx", "serve", "export")
     require("onnxscript", "serve", "export")  # torch's exporter uses it
+    if agent.abstention is not None and agent.abstention.measure == "overlap":
+        raise ConfigError(
+            "export: expected an agent calibrated with --measure gap: an exported agent gives no distributions"
+        )
     network = agent.network
     device, training = agent.device, network.training
     step = Step(network).to("cpu").eval()

@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 
 from seqel.action_masks import UNMASKED, mask_in
 from seqel.agents.arguments import read_candidates, read_mask, read_previous_action, read_row_values, read_rows
+from seqel.agents.calibration import abstention_in, require_calibrated
+from seqel.agents.shielding import read_shield, shield_in
 from seqel.deployment.layouts import read_layout
 from seqel.errors import CheckpointError, ConfigError, SpaceError
 from seqel.extras import require
 from seqel.integrity import unsealed_model
+from seqel.safety.abstention import spread_of_scores
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
 from seqel.texts.embeddings import Embed
 from seqel.texts.make import ReaderUnavailable, require_reader
@@ -40,6 +43,7 @@ class Memory:
     arrays: dict[str, NDArray[np.float32]]  # laid out as `ExportedAgent.layout` says
     position: NDArray[np.int64]  # (R,) number of steps so far
     last_action: NDArray[np.int64]  # (R, M)
+    shield: NDArray[np.float64] | None = None  # (R, K) what the shield knows of each history
 
     def __len__(self) -> int:
         return len(self.position)
@@ -91,6 +95,11 @@ class ExportedAgent:
             self.action_spec = ActionSpec(**{name: tuple(value) for name, value in described["action"].items()})
             self.layout = read_layout(described)
             self.info: dict[str, Any] = described["info"]
+            self.shield = shield_in(self.info, self.observation_spec, self.action_spec)
+            self.abstention = abstention_in(self.info)
+            require_calibrated(self.abstention, described["weights"], self.info)
+            if self.abstention is not None and self.abstention.measure == "overlap":
+                raise ValueError("it abstains by the measure 'overlap', which an exported agent does not have")
             self._warned = False  # whether a warning about missing masks was given
         except ReaderUnavailable as error:
             raise ConfigError(f"{path}: {error}") from error.__cause__
@@ -100,7 +109,8 @@ class ExportedAgent:
     def initial_state(self, batch: int) -> Memory:
         """Return empty memory for `batch` rows."""
         last_action = np.zeros((batch, self.action_spec.dims), np.int64)
-        return Memory(self.layout.empty(batch), np.zeros(batch, np.int64), last_action)
+        shield = None if self.shield is None else self.shield.initial(batch)
+        return Memory(self.layout.empty(batch), np.zeros(batch, np.int64), last_action, shield)
 
     def act(
         self,
@@ -114,7 +124,7 @@ class ExportedAgent:
         candidates: Any = None,
         rows: Any = None,
     ) -> tuple[Decision, Memory]:
-        """Choose the best action of each of R rows; same arguments and result as `Agent.act`.
+        """Choose the best action of each of R rows; same arguments and result as `Agent.act`, shield included.
 
         Candidates save no time here: all actions are scored, and the scores of the candidates are returned.
 
@@ -145,6 +155,14 @@ class ExportedAgent:
         earned = read_row_values("reward", 0.0 if reward is None else reward, np.float32, batch)
         if not (np.isfinite(earned) | begins).all():
             raise SpaceError(f"reward: expected finite numbers, got {earned.tolist()!s:.200}")
+        known = None
+        if self.shield is not None:
+            known, safe = read_shield(
+                self.shield, state.shield, here, flat, previous_action=last, reward=earned, first=begins
+            )
+            if among is not None and real is not None:
+                real = self.shield.combine_candidates(among, real, safe)
+            allowed = self.shield.combine(allowed, safe)
         self.layout.clear(state.arrays, here[begins])
         position = np.where(begins, 0, state.position[here])
         q, new = self.run(
@@ -160,15 +178,21 @@ class ExportedAgent:
         )
         self.layout.write(state.arrays, here, position, new)
         state.position[here] = position + 1
+        if known is not None and state.shield is not None:
+            state.shield[here] = known
         if among is not None and real is not None:
             q = np.where(real, np.take_along_axis(q, among[:, None], axis=-1), np.float32(-np.inf))
         action = q.argmax(axis=-1)
         if among is not None:
             action = np.take_along_axis(among, action, axis=1)
         state.last_action[here] = action
+        spread = abstain = None
+        if self.abstention is not None:
+            spread = spread_of_scores(q, self.abstention.measure)
+            abstain = self.abstention.abstains(spread)
         if spec.dims == 1:
-            return Decision(action[:, 0] + spec.offset, q[:, 0]), state
-        return Decision(action + spec.offset, q), state
+            action, q = action[:, 0], q[:, 0]
+        return Decision(action + spec.offset, q, abstain, spread), state
 
     def _allowed(
         self, observation: Any, mask: Any, candidates: Any, batch: int

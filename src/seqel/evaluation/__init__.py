@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 from seqel import lazy
 
 if TYPE_CHECKING:
+    from seqel.evaluation.abstaining import calibrate_agent, played_sessions, recorded_sessions
     from seqel.evaluation.rollout import Evaluation, evaluate
     from seqel.evaluation.statistics import bootstrap_interval, first_reached, interquartile_mean, success_interval
 
 __all__ = [
     "Evaluation",
     "bootstrap_interval",
+    "calibrate_agent",
     "evaluate",
     "first_reached",
     "interquartile_mean",
+    "played_sessions",
+    "recorded_sessions",
     "success_interval",
 ]
 
@@ -24,9 +28,12 @@ __getattr__, __dir__ = lazy.attach(
     {
         "Evaluation": "seqel.evaluation.rollout",
         "bootstrap_interval": "seqel.evaluation.statistics",
+        "calibrate_agent": "seqel.evaluation.abstaining",
         "evaluate": "seqel.evaluation.rollout",
         "first_reached": "seqel.evaluation.statistics",
         "interquartile_mean": "seqel.evaluation.statistics",
+        "played_sessions": "seqel.evaluation.abstaining",
+        "recorded_sessions": "seqel.evaluation.abstaining",
         "success_interval": "seqel.evaluation.statistics",
     },
 )

@@ -31,6 +31,8 @@ def tokenizer_of(agent: Agent) -> Tokenizer:
         raise ConfigError(
             "generate: expected an agent that was trained on texts (seqel.language.train_text), got another one"
         )
+    if agent.shield is not None:
+        raise ConfigError("generate: expected an agent without a shield: writing does not apply its rules")
     return tokenizer_from_json(described.get("tokenizer"))
 
 

@@ -111,15 +111,15 @@ class EpisodeBuffer:
     def returns(self, discount: float = 1.0) -> NDArray[np.float64]:
         """Return the return of each episode, discounted from its first step, (episodes,)."""
         total = np.zeros(self.episodes)
-        row, slot, time = self._steps()
+        row, slot, time = self.steps()
         np.add.at(total, row, self.slots.columns["reward"][slot].astype(np.float64) * discount**time)
         return total
 
     def actions(self) -> NDArray[np.int64]:
         """Return all actions, episode by episode, (N, M)."""
-        return self.slots.columns["action"][self._steps()[1]].astype(np.int64)
+        return self.slots.columns["action"][self.steps()[1]].astype(np.int64)
 
-    def _steps(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    def steps(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Return the episode, the slot and the number in the episode of each transition; (N,) each."""
         length = self.lengths
         row = np.repeat(np.arange(self.episodes), length)
@@ -168,11 +168,11 @@ class EpisodeBuffer:
 
     def observations(self, path: str, limit: int = 1_000_000) -> NDArray[Any]:
         """Return the first `limit` observations of one leaf, episode by episode, for statistics."""
-        slot = self._steps()[1][:limit]
+        slot = self.steps()[1][:limit]
         found: NDArray[Any] = self.slots.columns[OBSERVATION + path][slot]
         return found
 
     def behaviour(self) -> NDArray[np.float32]:
         """Return the probability of each recorded action, (N,); nan where it is not known."""
-        found: NDArray[np.float32] = self.slots.columns[BEHAVIOUR][self._steps()[1]]
+        found: NDArray[np.float32] = self.slots.columns[BEHAVIOUR][self.steps()[1]]
         return found

@@ -23,6 +23,7 @@ from seqel.runs.text_reader import load_reader, save_reader
 from seqel.runs.trackers.base import Tracker
 from seqel.runs.trackers.registry import open_trackers
 from seqel.runs.trust import Known, known, remember, require_inside
+from seqel.safety.shield import read_rules
 from seqel.spaces.text_readers import TextReader, register
 from seqel.texts.embeddings import Embed
 from seqel.texts.make import make_reader
@@ -55,6 +56,7 @@ def train(
     config: RunConfig | None = None,
     settings: dict[str, Any] | None = None,
     memoryless: bool = False,
+    shield: str | Path | None = None,
     action_features: str | Path | NDArray[Any] | None = None,
     text_encoder: Embed | None = None,
     trackers: Sequence[str | Tracker] | None = None,
@@ -76,6 +78,7 @@ def train(
         config: the complete configuration.
         settings: changes to either, by dotted name: {"learner.learning_rate": 3e-4}.
         memoryless: train the same learner without the history, to measure what memory contributes.
+        shield: a TOML file of rules that veto actions, in training and ever after (see docs/safety.md); the agent keeps them.
         action_features: (A, F) numbers that describe each action, or a table whose first column holds its name. Actions are
             then scored by their features (`network.actions = "embedded"`).
         text_encoder: a function from R texts to vectors (R, W), as which texts in observations are read. It is called once
@@ -94,6 +97,8 @@ def train(
         settings["trackers"] = tuple(one for one in trackers if isinstance(one, str))
     if memoryless:
         settings["memoryless"] = True
+    if shield is not None:
+        settings["shield"] = read_rules(shield)
     if text_encoder is not None:
         settings["text.encoder"] = "callable"
     if env is None and data is None:

@@ -5,7 +5,8 @@ more. A session's row joins whatever batch comes next (continuous batching), so 
 steps of one session never share a batch.
 
 For each batch: read the sessions from the store; rebuild the memory of those whose memory is not held or is behind, by one
-prefill; compute one step; add it to the store; and only then answer. So what a client has been told is stored.
+prefill; compute one step; log it, if there is an audit log; add it to the store; and only then answer. So what a client has
+been told is stored, and logged.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqel.errors import StorageError
+from seqel.safety.audit import AuditLog
+from seqel.serving.auditing import decision_entries, withdrawn_entries
 from seqel.serving.backends.base import Backend
-from seqel.serving.computing import Computer, Observer, Ready, Step
+from seqel.serving.computing import Computer, Observer
 from seqel.serving.errors import Conflict, Overloaded, RequestError, Unavailable
 from seqel.serving.sessions.base import Ended, Held, NewStep, SessionStore, Wanted
 from seqel.serving.sessions.ended import ended, shown
 from seqel.serving.slots import Slot
+from seqel.serving.steps import Ready, Step
 
 __all__ = ["Batcher", "Moved"]
 
@@ -49,7 +53,8 @@ class Batcher:
     agent: the name of its version. most: rows per batch. queue: steps that may wait. wait: seconds that they may wait, by
     what batches took lately: if `queue` steps take longer, fewer may wait, but always one batch. adopt: whether it also takes
     the sessions of another agent, which this one then decides; otherwise it refuses them with `Moved`. idle: an event that is
-    set when a batch is done and cleared when one begins.
+    set when a batch is done and cleared when one begins. audit: every decision is in this log, on the disk,
+    before it is stored and answered.
     """
 
     def __init__(
@@ -64,9 +69,10 @@ class Batcher:
         wait: float = math.inf,
         adopt: Callable[[str], bool] = lambda agent: True,
         idle: threading.Event | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         self.agent, self.backend, self.store, self.observer, self.adopt = agent, backend, store, observer, adopt
-        self.computer = Computer(backend, observer)
+        self.computer, self.audit = Computer(backend, observer, audit is not None), audit
         self.format, self.slots = self.computer.format, self.computer.slots
         self.most, self.queue, self.longest = min(most, backend.slots), queue, wait
         self.idle = idle or threading.Event()
@@ -157,8 +163,19 @@ class Batcher:
         if not ready:
             return
         loop = asyncio.get_running_loop()
+        if self.computer.shield is not None:
+            problems = await loop.run_in_executor(self._thread, self.computer.screen, ready)
+            for one, problem in zip(ready, problems, strict=True):
+                if problem is not None:
+                    self._fail([one.step], problem)
+            ready = [one for one, problem in zip(ready, problems, strict=True) if problem is None]
+            if not ready:
+                return
         self.idle.clear()
         records, scores = await loop.run_in_executor(self._thread, self._compute, ready)
+        if self.audit is not None:
+            entries = decision_entries(self.agent, ready, records, scores, self.backend.action_spec.sizes)
+            await loop.run_in_executor(self._thread, self.audit.append, entries)
         actions = records["action"]
         answers = [one.step.respond(one.steps, actions[row], scores[row]) for row, one in enumerate(ready)]
         new = [
@@ -168,16 +185,20 @@ class Batcher:
                 records[row : row + 1].tobytes(),
                 answers[row],
                 self.agent,
-                self.backend.keep,
+                self.computer.keep,
             )
             for row, one in enumerate(ready)
             if one.step.session is not None
         ]
-        added = iter(await self.store.append(new) if new else [])
-        for one, answer in zip(ready, answers, strict=True):
-            if one.step.session is None or next(added):
+        stored = iter(await self.store.append(new) if new else [])
+        added = [one.step.session is None or next(stored) for one in ready]
+        if self.audit is not None and not all(added):
+            refused = withdrawn_entries(self.agent, [one for one, kept in zip(ready, added, strict=True) if not kept])
+            await loop.run_in_executor(self._thread, self.audit.append, refused)
+        for one, answer, kept in zip(ready, answers, added, strict=True):
+            if kept:
                 self._answer(one.step, answer)
-            else:  # another replica was faster, or the session has just ended
+            elif one.step.session is not None:  # another replica was faster, or the session has just ended
                 self.slots.drop(one.step.session)
                 self._again(one.step)
         self.observer.decided(self.agent, ready, records, scores)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqel.agents.shielding import shield_in
+from seqel.errors import ConfigError
+from seqel.serving.auditing import EMPTY, history_digest
 from seqel.serving.backends.base import Backend, History, Inputs
+from seqel.serving.errors import RequestError
 from seqel.serving.records import StepFormat
-from seqel.serving.slots import Slot, Slots
+from seqel.serving.shielding import screen
+from seqel.serving.slots import Slots
+from seqel.serving.steps import Ready
 
-__all__ = ["Computer", "Observer", "Ready", "Step"]
+__all__ = ["Computer", "Observer"]
 
 
 class Observer(Protocol):
@@ -36,45 +40,28 @@ class Observer(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Step:
-    """One step that waits. Its session is in the store, or, without one, `history` is all that is known."""
-
-    record: NDArray[np.void]  # (1,) with the observation
-    observation: Any  # as the client sent it
-    mask: NDArray[np.bool_]  # (M, A)
-    respond: Callable[
-        [int, NDArray[np.int64], NDArray[np.float32]], bytes
-    ]  # number, action (M,), scores (M, A) -> answer
-    session: str | None = None
-    number: int | None = None  # that the client expects the step to have; without a session, the steps before it
-    reward: float | None = None  # of the last action; None: as it was reported
-    previous_action: tuple[int, ...] | None = None  # (M,) if something else acted; counted from 0
-    history: NDArray[np.void] | None = None  # (T,) the latest steps, of a step without a session
-    future: asyncio.Future[bytes] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    tries: int = 0
-
-
-@dataclass(slots=True)
-class Ready:
-    """A step that can be computed: the number of steps before it, and those records that its memory lacks."""
-
-    step: Step
-    steps: int
-    records: NDArray[np.void]
-    reward: float
-    opened: str = ""
-    name: str = ""
-    slot: Slot = field(default_factory=lambda: Slot(-1))  # given before it is used
-
-
 class Computer:
-    """Takes steps with a backend. One caller at a time."""
+    """Takes steps with a backend. One caller at a time. Steps of an agent with a shield go through `screen` first.
 
-    def __init__(self, backend: Backend, observer: Observer) -> None:
-        self.backend, self.observer = backend, observer
+    audited: also compute the digest of each session's history.
+    """
+
+    def __init__(self, backend: Backend, observer: Observer, audited: bool = False) -> None:
+        self.backend, self.observer, self.audited = backend, observer, audited
+        self.shield = shield_in(backend.info, backend.observation_spec, backend.action_spec)
+        # records of a session to keep; 0: all, where more than the agent's memory depends on them
+        self.keep = 0 if audited or self.shield is not None else backend.keep
         self.format = StepFormat(backend.observation_spec, backend.action_spec)
         self.slots = Slots(backend.slots)
+
+    def screen(self, ready: Sequence[Ready]) -> list[RequestError | None]:
+        """Set the mask of each row to what its request and the agent's shield allow. -> why a row cannot be computed.
+
+        Rules count from a session's first step, so the whole history is read where the state is not held with the memory.
+        """
+        if self.shield is None:
+            return [None] * len(ready)
+        return screen(self.shield, self.format, ready, [self.slots.find(one.step.session or "") for one in ready])
 
     def compute(self, ready: Sequence[Ready]) -> tuple[NDArray[np.void], NDArray[np.float32]]:
         """Take one step of each row. -> records (R,), scores (R, M, A)."""
@@ -87,7 +74,13 @@ class Computer:
                 if one.steps:
                     taken = one.step.previous_action
                     records["previous_action"][row] = one.slot.last_action if taken is None else taken
-            inputs = self._inputs(records, np.stack([one.step.mask for one in ready]), [one.steps for one in ready])
+            if self.audited:
+                for row, one in enumerate(ready):
+                    self._digest(one, records[row : row + 1])
+            masks = np.stack([one.step.mask if one.mask is None else one.mask for one in ready])
+            if self.shield is not None and any(one.mask is None for one in ready):
+                raise ConfigError("compute: expected rows that `screen` has read, because the agent has a shield")
+            inputs = self._inputs(records, masks, [one.steps for one in ready])
             scores = self.backend.step(_indices(ready), inputs)
         except BaseException:
             for one in ready:  # their memory may be half changed
@@ -96,12 +89,17 @@ class Computer:
         records["action"] = scores.argmax(axis=-1)
         records["time"] = time.time()
         for row, one in enumerate(ready):
-            one.slot.steps, one.slot.opened = one.steps + 1, one.opened
+            one.slot.steps, one.slot.opened, one.slot.shield = one.steps + 1, one.opened, one.shield
             one.slot.last_action = tuple(records["action"][row].tolist())
+            one.slot.digest = (one.digest, one.digest_from)
             if one.step.session is None:
                 self.slots.drop(one.name)
         self.observer.batch(len(ready), time.perf_counter() - began)
         return records, scores
+
+    def _digest(self, one: Ready, record: NDArray[np.void]) -> None:
+        before, one.digest_from = one.slot.digest or (EMPTY, one.steps - len(one.records))
+        one.digest = history_digest(self.format, record, history_digest(self.format, one.records, before))
 
     def _prepare(self, ready: Sequence[Ready]) -> None:
         """Give each row a slot, with the memory of all its steps so far."""
@@ -123,17 +121,19 @@ class Computer:
             self._catch_up([one for one in behind if step < len(one.records)], step)
 
     def _fill(self, rows: Sequence[Ready]) -> None:
-        """Rebuild the memory of sessions by one prefill."""
+        """Rebuild the memory of sessions by one prefill, from the latest steps that decide it."""
         began = time.perf_counter()
-        histories = [
-            History(
-                self.format.observation(one.records),
-                one.records["previous_action"].copy(),
-                one.records["previous_reward"].copy(),
-                one.steps - len(one.records),
+        histories = []
+        for one in rows:
+            records = one.records[-self.backend.keep :] if self.backend.keep else one.records
+            histories.append(
+                History(
+                    self.format.observation(records),
+                    records["previous_action"].copy(),
+                    records["previous_reward"].copy(),
+                    one.steps - len(records),
+                )
             )
-            for one in rows
-        ]
         self.backend.fill(_indices(rows), histories)
         self.observer.prefill(len(rows), time.perf_counter() - began)
 

@@ -12,10 +12,13 @@ import numpy as np
 from seqel.errors import CheckpointError, ConfigError, MissingExtraError
 from seqel.monitoring.drift import DriftMonitor
 from seqel.monitoring.reference import FILE, Reference
+from seqel.safety.audit import AuditLog
+from seqel.safety.review import QueueFile
 from seqel.serving.backends.base import Backend, Inputs
 from seqel.serving.batching import Batcher
 from seqel.serving.observing import DecisionLog, Observing
 from seqel.serving.records import StepFormat
+from seqel.serving.reviewing import Reviewing
 from seqel.serving.served import Served
 from seqel.serving.service import Service
 from seqel.spaces import FlatObservation
@@ -38,6 +41,8 @@ def load_served(
     device: str = "auto",
     threads: int = 1,
     log: DecisionLog | None = None,
+    audit: AuditLog | None = None,
+    review: QueueFile | None = None,
 ) -> Served:
     """Load the agent in `path` for a service, without adding it. It takes seconds: use a thread.
 
@@ -54,10 +59,11 @@ def load_served(
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().name.removesuffix(".onnx")) or "agent"
     version = f"{name[:60]}-{checksum:08x}"
     form = StepFormat(made.observation_spec, made.action_spec)
-    observer = Observing(service.metrics, form, _drift(path, service), log)
+    queue = None if review is None else Reviewing(review, version, made)
+    observer = Observing(service.metrics, form, _drift(path, service), log, queue)
     batcher = Batcher(
         version, made, service.store, observer, most=config.batch, queue=config.queue, wait=config.wait,
-        adopt=lambda other: service.adopts(version, other), idle=service.idle,
+        adopt=lambda other: service.adopts(version, other), idle=service.idle, audit=audit,
     )  # fmt: skip
     return Served(version, made, batcher, agent, str(path))
 
@@ -131,11 +137,12 @@ def _exported(agent: Agent, checksum: int) -> Path:
 
 
 def _checksum(agent: Agent) -> int:
-    """Return a CRC-32 of everything that decides: the weights, the settings, the spaces."""
+    """Return a CRC-32 of everything that decides: the weights, the settings, the spaces, and the rules of a shield."""
     from seqel.agents.artifact import weights_checksum
 
     described = agent.network.config, agent.observation_spec, agent.action_spec, weights_checksum(agent.network)
-    return zlib.crc32(repr(described).encode())
+    rules = agent.info.get("shield", "")
+    return zlib.crc32(repr((*described, rules) if rules else described).encode())
 
 
 def _slots(size: int, memory: int, least: int, most: int) -> int:

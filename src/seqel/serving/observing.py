@@ -15,9 +15,10 @@ from seqel.errors import StorageError
 from seqel.monitoring.drift import DriftMonitor
 from seqel.monitoring.log import DecisionRecord
 from seqel.monitoring.metrics import ServiceMetrics
-from seqel.serving.computing import Ready
 from seqel.serving.records import StepFormat
+from seqel.serving.reviewing import Reviewing
 from seqel.serving.sessions.ended import shown
+from seqel.serving.steps import Ready
 
 __all__ = ["DecisionLog", "Observing"]
 
@@ -56,6 +57,7 @@ class Observing:
     """What a `Batcher` tells of its batches.
 
     drift: compares live input with the training reference; None: there is no reference. log: of decisions; None: none.
+    review: the queue of what the agent abstains from; None: none.
     """
 
     def __init__(
@@ -64,8 +66,9 @@ class Observing:
         form: StepFormat,
         drift: DriftMonitor | None = None,
         log: DecisionLog | None = None,
+        review: Reviewing | None = None,
     ) -> None:
-        self.metrics, self.form, self.drift, self.log = metrics, form, drift, log
+        self.metrics, self.form, self.drift, self.log, self.review = metrics, form, drift, log, review
         self._recent: OrderedDict[str, int] = (
             OrderedDict()
         )  # sessions of the latest decisions, and the number of each one's last
@@ -91,6 +94,8 @@ class Observing:
             self._watch([shown(one.step.session) for one in rows], records, actions, best)
         if self.log is not None:
             self.log.write(agent, rows, records, best)
+        if self.review is not None:
+            self.review.write(rows, records, scores)
 
     def _watch(
         self, sessions: Sequence[str], records: NDArray[np.void], actions: NDArray[Any], best: NDArray[np.float32]

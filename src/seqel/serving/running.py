@@ -15,6 +15,8 @@ from typing import Any
 from seqel.errors import ConfigError, SeqelError
 from seqel.extras import require
 from seqel.monitoring.metrics import ServiceMetrics
+from seqel.safety.audit import AuditLog, key_from_environment
+from seqel.safety.review import QueueFile
 from seqel.serving.config import ServiceConfig
 from seqel.serving.errors import InvalidRequest, NotFound
 from seqel.serving.http.app import make_app
@@ -46,13 +48,17 @@ def make_service(
     threads: int = 1,
     log: JsonLog | None = None,
     decisions: Path | None = None,
+    audit: Path | None = None,
+    review: Path | None = None,
     name: str = "",
     ready: Callable[[Service], None] | None = None,
 ) -> tuple[Application, Service]:
     """Return the application that serves the agent in `path`, and its service.
 
     redis: the address of the store of sessions; "": in this process. repository: a folder whose subfolders can be loaded by
-    name. decisions: the file that decisions are added to. ready: is called when the first agent is loaded.
+    name. decisions: the file that decisions are added to. audit: the log in which a change shows (`seqel.safety.audit`),
+    signed with the key in the environment variable SEQEL_AUDIT_KEY if it is set. review: the queue of what the agent abstains
+    from (`seqel.safety.review`). ready: is called when the first agent is loaded.
     """
     log = log or JsonLog(level="warning")
     make = (lambda: RedisStore(redis, config.sessions, config.time_to_live)) if redis else (
@@ -60,10 +66,13 @@ def make_service(
     )  # fmt: skip
     service = Service(make(), ServiceMetrics(), config)
     written = None if decisions is None else DecisionLog(decisions)
+    chained = None if audit is None else AuditLog(audit, key_from_environment())
+    queue = None if review is None else QueueFile(review)
     lock = asyncio.Lock()
 
     def read(place: Path) -> Served:
-        return load_served(place, service, backend=backend, device=device, threads=threads, log=written)
+        return load_served(place, service, backend=backend, device=device, threads=threads, log=written,
+                           audit=chained, review=queue)  # fmt: skip
 
     def include(served: Served) -> str:
         if served.version not in service.agents:

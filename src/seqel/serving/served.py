@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqel.action_masks import mask_in, read_action_mask, require_some
+from seqel.agents.calibration import abstention_in
 from seqel.datasets.encoding import Encoding
-from seqel.errors import SeqelError
+from seqel.errors import ConfigError, SeqelError
+from seqel.safety.abstention import spread_of_scores
 from seqel.serving.backends.base import Backend
 from seqel.serving.batching import Batcher
 from seqel.serving.errors import InvalidRequest
@@ -30,6 +32,11 @@ class Served:
         self.version, self.backend, self.batcher, self.agent, self.source = version, backend, batcher, agent, source
         stored = backend.info.get("encoding")
         self.encoding = Encoding.from_json(stored) if stored else None
+        self.abstention = abstention_in(backend.info)
+        if self.abstention is not None and self.abstention.measure == "overlap":
+            raise ConfigError(
+                "expected an agent calibrated with --measure gap: a service has no distributions of values"
+            )
         self._every = backend.action_spec.available
         self._slow = any(leaf.reader for leaf in backend.observation_spec.texts)
 
@@ -96,7 +103,7 @@ class Served:
 
     def records(self, history: list[Any]) -> NDArray[np.void]:
         """Return earlier steps as records, the latest that decide the memory. Raises InvalidRequest."""
-        keep = self.backend.keep or len(history)
+        keep = self.batcher.computer.keep or len(history)
         records = self.batcher.format.empty(min(len(history), keep))
         action, reward = self.backend.action_spec.dims * (0,), 0.0
         offset = len(history) - len(records)
@@ -140,7 +147,10 @@ class Served:
     # -- to JSON -----------------------------------------------------------------------------------------------------------
 
     def decision(self, number: int, action: NDArray[np.int64], scores: NDArray[np.float32]) -> dict[str, Any]:
-        """Return a decision: the step's number, action (M,) and scores (M, A), null where an action is not allowed."""
+        """Return a decision: the step's number, action (M,) and scores (M, A), null where an action is not allowed.
+
+        A calibrated agent also says whether it abstains; "action" is then only what it would have done.
+        """
         spec = self.backend.action_spec
         lists = [
             [float(one) if np.isfinite(one) else None for one in row[:size]]
@@ -155,6 +165,9 @@ class Served:
         }
         if self.encoding is not None:
             found["name"] = self.encoding.action_of(action)
+        if self.abstention is not None:
+            spread = spread_of_scores(scores[None], self.abstention.measure)
+            found |= {"abstain": bool(self.abstention.abstains(spread)[0]), "spread": _finite(float(spread[0]))}
         return found
 
     def names(self, action: Sequence[int]) -> Any:
@@ -167,7 +180,7 @@ class Served:
 
     def describe(self) -> dict[str, Any]:
         """Return what a client must know: the observation, the actions, and how the agent was trained."""
-        spec = self.backend.observation_spec
+        spec, shield = self.backend.observation_spec, self.batcher.computer.shield
         found: dict[str, Any] = {
             "version": self.version,
             "backend": self.backend.name,
@@ -177,6 +190,7 @@ class Served:
             ],
             "actions": self._actions(),
             "receptive_field": self.backend.keep or None,
+            "shield": None if shield is None else [rule.name for rule in shield.rules],
             "bytes_per_session": self.backend.bytes_per_slot,
             "slots": self.backend.slots,
         }
@@ -194,3 +208,7 @@ class Served:
     def _actions(self) -> str:
         spec = self.backend.action_spec
         return " x ".join(f"{start} to {start + size - 1}" for size, start in zip(spec.sizes, spec.start, strict=True))
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None

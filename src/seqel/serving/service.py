@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from seqel.errors import SeqelError, StorageError
 from seqel.monitoring.metrics import ServiceMetrics
 from seqel.serving.batching import Moved
-from seqel.serving.computing import Step
 from seqel.serving.config import ServiceConfig
 from seqel.serving.errors import InvalidRequest, TimedOut, Unavailable
 from seqel.serving.explaining import influence
 from seqel.serving.served import Served
 from seqel.serving.sessions.base import Ended, Held, SessionStore, Wanted
 from seqel.serving.sessions.ended import ended, shown
+from seqel.serving.steps import Step
 from seqel.serving.values import read_number, read_text, read_whole
 from seqel.serving.versions import Versions
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from seqel.errors import ConfigError
 
 __all__ = ["Slot", "Slots"]
@@ -18,6 +21,8 @@ class Slot:
     steps: int = 0
     last_action: tuple[int, ...] = ()
     opened: str = ""  # which of the sessions of that name
+    shield: NDArray[np.float64] | None = None  # (K,) what the agent's shield knows of it
+    digest: tuple[bytes, int] | None = None  # of its history for the audit log, and the first step that it covers
 
 
 class Slots:

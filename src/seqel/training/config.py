@@ -193,6 +193,11 @@ class RunConfig:
     memoryless: bool = setting(
         False, "Train on the current observation alone, without the history, to measure what memory contributes."
     )
+    shield: str = setting(
+        "",
+        "Rules that veto actions, the text of a TOML file (`seqel train --shield FILE`). Empty: none, or those of the agent "
+        "to start from.",
+    )
     device: str = setting("auto", "The device: 'cpu', 'cuda', 'cuda:1'. 'auto': a GPU if there is one.", auto="auto")
     threads: int = setting(
         0,

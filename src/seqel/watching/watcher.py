@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqel.agents.agent import Agent, AgentState
+from seqel.errors import ConfigError
 from seqel.spaces import FlatObservation
 from seqel.tasks.opinion.monitoring import ALERT, LONGEST, WAIT
 from seqel.watching.calibration import Calibration, blank, companies_of, vectors_of
@@ -53,7 +54,7 @@ class Watcher:
 
     quiet: hours after an alert in which the same company gives no other.
 
-    Raises ConfigError if the agent was not trained on opinion monitoring.
+    Raises ConfigError if the agent was not trained on opinion monitoring, or has a shield.
     """
 
     def __init__(self, agent: Agent, calibration: Calibration, quiet: float = 24.0) -> None:
@@ -61,6 +62,10 @@ class Watcher:
         self.rows = Rows(companies_of(agent))
         self.companies, self.topics = Trends(), Trends()
         self.alerts: deque[Alert] = deque(maxlen=LATEST)
+        if agent.shield is not None:
+            raise ConfigError(
+                "watch: expected an agent without a shield: alerts are decided by a threshold, not by its rules"
+            )
         self._state: AgentState | None = None
         self._number: dict[str, float] = {}  # the latest of each company
         self._recent: dict[str, deque[tuple[float, float, str]]] = {}

@@ -112,6 +112,11 @@ DECISION = _object(
         "action": ACTION,
         "name": {"type": "object"},
         "scores": {"type": "array", "description": "Of every action; null where it is not allowed."},
+        "abstain": {
+            "type": "boolean",
+            "description": "A calibrated agent does not decide; action is what it would do.",
+        },
+        "spread": {"type": ["number", "null"], "description": "What abstaining is based on."},
     },
     ["step", "agent", "action", "scores"],
     {"session": "anna-1", "step": 3, "agent": "cartpole-1c291ca3", "action": 1, "scores": [41.2, 44.9]},

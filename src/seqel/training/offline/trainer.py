@@ -23,6 +23,7 @@ from seqel.training.held_out import HeldOut, Sums
 from seqel.training.learner import Learner
 from seqel.training.record import Validation
 from seqel.training.resolve import for_episodes, on_this_machine
+from seqel.training.shielded_data import shielded, with_shield
 from seqel.training.sources import Source, described, require_same_spaces
 from seqel.training.trainer import Trainer
 from seqel.types import QOutput, SequenceBatch
@@ -48,12 +49,16 @@ class OfflineTrainer(Trainer):
 
         Raises:
             DataError: there are fewer than two episodes. SpaceError: `start` has other spaces than the data.
+            ConfigError: the rules of `shield` do not fit the data.
         """
         if start is not None:
             require_same_spaces(
                 "the agent to start from", start, source.observation, source.action, "the data's spaces"
             )
             config = dataclasses.replace(config, network=start.network.config)
+        config, shield = with_shield(config, source.observation, source.action, start, described(source))
+        if shield is not None:
+            source = shielded(source, shield)
         config = for_episodes(config, source.buffer)
         super().__init__(on_this_machine(config, config.offline.updates))
         config, self.source = self.config, source
@@ -63,7 +68,8 @@ class OfflineTrainer(Trainer):
         network = self.make_network().to(self.device)
         info = {"data": list(config.offline.files), "seed": config.seed, "discount": config.objective.discount}
         info["held_out"] = {"share": config.offline.held_out, "seed": config.seed}  # identifies the held-out episodes
-        self.agent = Agent(network, info | described(source))
+        rules = {"shield": config.shield} if config.shield else {}
+        self.agent = Agent(network, info | described(source) | rules)
         self.learner = Learner(network, config.objective, config.learner)
         self.rng = np.random.default_rng(config.seed + 2)
         self._observe(start)

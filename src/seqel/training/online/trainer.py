@@ -20,6 +20,7 @@ from seqel.agents.sketch import ObservationSketch
 from seqel.environments.parallelism import choose_mode
 from seqel.environments.probe import Probe, probe
 from seqel.environments.resolve import EnvMaker
+from seqel.environments.shielded import ShieldedStream
 from seqel.environments.vector import VectorStream, make_vector
 from seqel.errors import ConfigError
 from seqel.evaluation.rollout import Evaluation
@@ -39,6 +40,7 @@ from seqel.training.online.selection import Selection
 from seqel.training.record import Record, Validation
 from seqel.training.resolve import for_environment, on_this_machine
 from seqel.training.return_scale import ReturnScale
+from seqel.training.shielded_data import shielded, with_shield
 from seqel.training.sources import Source, require_same_spaces
 from seqel.training.text_reading import with_text_reader
 from seqel.training.trainer import Trainer
@@ -98,7 +100,10 @@ class OnlineTrainer(Trainer):
                 "objective.cost_limit: expected an environment that reports info['cost'] at every step, but random play saw "
                 "none. Add it, or leave cost_limit at -1"
             )
-        require_memory(config, spec, action, masked=self.probe.masked)
+        inherited = {} if start is None else {name: value for name, value in start.info.items() if name in INHERITED}
+        config, shield = with_shield(config, spec, action, start, inherited)
+        masked = self.probe.masked or shield is not None
+        require_memory(config, spec, action, masked=masked)
         capacity, note = capped(config)
         count, asked = config.environments, config.vectorization
         mode = choose_mode(make, self.probe, count) if asked == "auto" else asked
@@ -113,7 +118,6 @@ class OnlineTrainer(Trainer):
             # a head that only training uses, and that the agent does not have, begins as usual
             network.load_state_dict(network.state_dict() | start.network.state_dict())
         self.learner = Learner(network, config.objective, config.learner)
-        inherited = {} if start is None else {name: value for name, value in start.info.items() if name in INHERITED}
         self._choose_agents(inherited)
         actors = Actors(self.agent, count, self.challenger if self.has_incumbent else None)
         if config.learner.compile == "on":
@@ -123,14 +127,15 @@ class OnlineTrainer(Trainer):
             capacity,
             actions=action.actions,
             action_dims=action.dims,
-            masked=self.probe.masked,
+            masked=masked,
             costs=config.objective.cost_limit >= 0.0,
             priority=config.replay.priority,
             context=config.network.context,
             directory=directory,
         )
-        self.stream = VectorStream(make_vector(make, count, mode), spec, action)
-        if self.probe.masked:  # actions are allowed unless a mask says otherwise
+        envs = make_vector(make, count, mode)
+        self.stream = VectorStream(envs, spec, action) if shield is None else ShieldedStream(envs, spec, action, shield)
+        if masked:  # actions are allowed unless a mask says otherwise
             self.stream.mask = self.stream.unmasked()
         explorer = Explorer(config.exploration, count, action, config.seed + 1, actors.challenger_rows)
         explores = network.part("novelty") is not None
@@ -138,6 +143,8 @@ class OnlineTrainer(Trainer):
         if start is not None:
             self.scale.begin(float(network.head.scale))
         self.has_initial_agent = start is not None
+        if source is not None and shield is not None:
+            source = shielded(source, shield)
         self.recorded_episodes = None if source is None else _episodes_to_learn(source, start)
         self.collector = Collector(
             self.stream, actors, explorer, self.replay, self.scale,
@@ -164,6 +171,8 @@ class OnlineTrainer(Trainer):
     def _choose_agents(self, inherited: dict[str, Any]) -> None:
         config, learner = self.config, self.learner
         info = inherited | {"env": config.env, "seed": config.seed, "discount": config.objective.discount}
+        if config.shield:
+            info["shield"] = config.shield
         if self.probe.masked:
             info["masked"] = True  # so that the agent can warn when it acts without masks
         self.average = WeightAverage(learner.network, config.learner.average_rate)

@@ -1,0 +1,86 @@
+"""Comparisons between groups of sessions, for `seqel data check --group` and `seqel evaluate --data --group`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from seqel.agents.agent import Agent
+    from seqel.cli.evaluate_arguments import Arguments
+    from seqel.cli.output import Output
+
+__all__ = ["agent_by_group", "show_groups"]
+
+
+def show_groups(
+    measures: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
+    values: Sequence[str | None],
+    column: str,
+    output: Output,
+) -> list[dict[str, Any]]:
+    """Compare n sessions by a column, show a table, and return its rows. measures: see `compare_groups`."""
+    from rich.text import Text
+
+    from seqel.safety.groups import compare_groups, make_groups
+
+    found = compare_groups(measures, make_groups(values))
+    wide = max(len(column), *(len(row.group) for row in found))
+    output.show("", Text(f"  {column:<{wide}}      value  {'95 %':<19}  difference  {'95 %':<19}", style="bold"))
+    before = ""
+    for row in found:
+        if row.measure != before:
+            output.show(Text(row.measure))
+        (low, high), (below, above) = row.interval, row.difference_interval
+        inside, apart = f"{low:.3g} to {high:.3g}", f"{below:+.3g} to {above:+.3g}"
+        clear = "*" if row.clear else ""
+        line = f"  {row.group:<{wide}} {row.value:>10.4g}  {inside:<19}  {row.difference:>+10.3g}  {apart:<19} {clear}"
+        output.show(Text(line.rstrip()))
+        before = row.measure
+    sizes = ", ".join(f"{row.group} {row.sessions:,}" for row in found if row.measure == found[0].measure)
+    note = (
+        f"Sessions: {sizes}. difference: to all other sessions. Intervals resample sessions. *: beyond chance, even if "
+        "all of these comparisons together may be wrong in 5 % of cases. A difference is no proof of unfair treatment, and "
+        "none is no proof of fair treatment."
+    )
+    output.show(Text(note, style="dim"))
+    return [asdict(row) for row in found]
+
+
+def agent_by_group(agent: Agent, arguments: Arguments, output: Output) -> dict[str, Any]:
+    """Compare an agent's decisions after recorded histories between groups. Returns the rows of the table."""
+    from seqel.cli.estimate import recorded_sessions as open_sessions
+    from seqel.datasets.dataset import Dataset
+    from seqel.datasets.inspection.groups import action_shares, column_of_sessions, session_measures
+    from seqel.errors import ConfigError
+    from seqel.evaluation.abstaining import recorded_sessions
+
+    assert arguments.group is not None
+    source, _ = open_sessions(agent, arguments.data, arguments.schema, arguments.held_out)
+    if not isinstance(source, Dataset):
+        raise ConfigError("--group: expected a table, got other data")
+    with output.progress.status("deciding the recorded steps ..."):
+        decided = recorded_sessions(agent, source.buffer)
+    assert decided.wrong is not None and decided.actions is not None
+    steps = np.array([len(one) for one in decided.wrong], np.float64)
+    same = np.array([float((~one).sum()) for one in decided.wrong])
+    recorded = session_measures(source)
+    names = [source.actions] if source.encoding is None else [list(one) for one in source.encoding.names]
+    columns = [f"agent's {name}" for name in (source.schema.action_columns if source.schema else ("action",))]
+    shares = action_shares(
+        np.concatenate(decided.actions), np.repeat(np.arange(len(steps)), steps.astype(int)), len(steps), names, columns
+    )
+    measures = {"agreement with the recorded action": (same, steps)} | shares | {
+        name: recorded[name] for name in ("reward per step", "return per session")
+    }  # fmt: skip
+    if agent.abstention is not None:
+        waits = np.array([float(agent.abstention.abstains(one).sum()) for one in decided.spread])
+        measures = {"abstains": (waits, steps)} | measures
+    values = column_of_sessions(source, list(arguments.data), arguments.group)
+    return {"groups": show_groups(measures, values, arguments.group, output)}
