@@ -12,7 +12,9 @@ been told is stored, and logged.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -79,7 +81,7 @@ class Batcher:
         self.pause = 0.0  # seconds that a batch took lately
         self._waiting: deque[Step] = deque()
         self._wake = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"seqel-{agent}")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"seqel-{agent}", initializer=_give_way)
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -277,3 +279,9 @@ def _continues(slot: Slot, held: Held) -> bool:
     """Return whether a slot has the memory of this session, but for a few steps that were read with it."""
     missing = held.steps - slot.steps
     return slot.opened == held.opened and 0 <= missing <= CATCH_UP and len(held.records) == missing
+
+
+def _give_way() -> None:
+    """Lower the priority of this thread below that of the event loop, which has little to do but should do it at once."""
+    with contextlib.suppress(OSError, AttributeError):  # not Linux, or not allowed
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
