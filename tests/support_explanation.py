@@ -26,6 +26,8 @@ def make_agent(
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
+    if network.cost_multiplier is not None:
+        network.set_cost_multiplier(2.0)
     return Agent(network, info)
 
 

@@ -218,9 +218,7 @@ class QOutput:
     value: Tensor | None = None  # (B, T+1) if the network has a state-value head
     novelty: Tensor | None = None  # (B, T+1, M, A) if the network has a novelty head
     cost: Tensor | None = None  # (B, T+1, M, A) if the network has a cost head
-    penalty: Tensor | None = (
-        None  # the same times the multiplier of the constraint, in units of reward, without gradient
-    )
+    penalty: Tensor | None = None  # the same times the multiplier of the constraint, in units of reward
     available: Tensor | None = None  # (M, A) bool, if dimensions differ in size: False beyond a dimension's size
     # (B, T+1, K, M, A), and with `logits` (*each.shape, bins), if there are K critics: those of each; q is the smallest
     each: Tensor | None = None

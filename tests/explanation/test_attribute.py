@@ -30,6 +30,7 @@ AGENTS: dict[str, dict[str, Any]] = {
     "no gradient from values": {"value_gradient": False, "policy_head": "auxiliary"},
     "distribution": {"value": "hl-gauss", "bins": 11},
     "duel": {"dueling": True},
+    "limit of costs": {"cost": True},
 }
 
 
@@ -37,7 +38,8 @@ def gap_of(agent: Agent, trace: EpisodeTrace, tokens: Tensor, step: int, chosen:
     """Return the explained score by one pass over the whole episode and all actions."""
     network, window = agent.network, window_of(agent, trace)
     h = network.trunk(tokens[None], window.is_first, window.start_step)
-    out = network.heads(h) if network.config.policy_head == "greedy" else network.head(h)
+    config = network.config
+    out = network.heads(h) if config.policy_head == "greedy" or config.cost else network.head(h)
     found = scores(agent, out)[0, step, 0]
     return found[chosen] - found[other]
 

@@ -149,12 +149,16 @@ class Reading:
 def head_outputs(network: Any, h: Tensor, candidates: Tensor | None = None) -> QOutput:
     """Return the outputs of the heads that decide, with gradient to h even where training has none (`value_gradient`).
 
-    h (..., D) -> q (..., M, A), or (..., M, C) for candidates (..., C); with the policy's logits if it plays a part.
+    h (..., D) -> q (..., M, A), or (..., M, C) for candidates (..., C); with the policy's logits and
+    the penalty of costs if they play a part.
     """
     out: QOutput = network.head(h, candidates)
     policy = network.part("policy")
     if policy is not None and network.config.policy_head in ("greedy", "constraint"):
         out = replace(out, policy_logits=policy(h, network.head.scale, candidates))
+    costs = network.part("cost")
+    if costs is not None:
+        out = replace(out, penalty=costs.penalty(costs(h, network.head.scale, candidates)))
     return out if network.available is None else replace(out, available=network.available)
 
 

@@ -54,11 +54,11 @@ def move_observations(
     inputs = {path: batch.observation[path].float() for path in units}
     radius = {path: objective.robust_epsilon * unit for path, unit in units.items()}
     mask = allowed_actions(batch, online)
-    clean = online.q.detach()
+    clean = online.preference.detach()
 
     def lead(leaves: dict[str, Tensor]) -> Tensor:
         out = network(dataclasses.replace(batch, observation={**batch.observation, **leaves}))
-        found = greedy_margin(clean, out.q, mask)[:, :-1]
+        found = greedy_margin(clean, out.preference, mask)[:, :-1]
         return torch.where(batch.loss_mask[..., None] & found.isfinite(), found, 0.0).sum()
 
     moved = ascend(lead, inputs, radius, objective.robust_steps)

@@ -37,9 +37,8 @@ def margin_loss(clean: Tensor, moved: Tensor, margin: float, mask: Tensor | None
 
 def _loss(step: TermInput) -> tuple[Tensor, Tensor]:
     assert step.moved is not None
-    loss = margin_loss(
-        step.online.q[:, :-1] / step.scale, step.moved.q[:, :-1] / step.scale, step.config.robust_margin, step.mask
-    )
+    clean, moved = (out.preference[:, :-1] / step.scale for out in (step.online, step.moved))
+    loss = margin_loss(clean, moved, step.config.robust_margin, step.mask)
     found = mean_over_dimensions(loss)
     return found, found.detach()
 

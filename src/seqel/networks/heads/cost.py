@@ -26,5 +26,5 @@ class CostHead(ActionHead):
         self.register_buffer("multiplier", torch.zeros(()))
 
     def penalty(self, cost: Tensor) -> Tensor:
-        """Return the cost in units of reward, without gradient; the shape of `cost`."""
-        return self.multiplier * cost.detach()
+        """Return the cost in units of reward; the shape of `cost`."""
+        return self.multiplier * cost
