@@ -14,6 +14,7 @@ import seqel
 from seqel.cli.main import main
 from seqel.evaluation import recording
 from support import MAZE, TINY
+from support_browser import chromium, needs_chromium
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -122,16 +123,11 @@ def test_what_cannot_be_reported_is_refused(
     assert capsys.readouterr().err
 
 
+@needs_chromium
 def test_the_page_fits_a_phone(runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium")
     out = tmp_path / "page.html"
     report(capsys, *runs, "--episodes", "5", "--out", str(out))
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=browser, args=flags)
+    with chromium() as opened:
         for width, scheme in ((390, "dark"), (1200, "light")):
             context = opened.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
             page = context.new_page()
@@ -146,4 +142,3 @@ def test_the_page_fits_a_phone(runs: list[str], tmp_path: Path, capsys: pytest.C
             dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
             assert (dark == "rgb(20, 25, 31)") == (scheme == "dark")
             context.close()
-        opened.close()

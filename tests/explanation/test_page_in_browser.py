@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,27 +15,18 @@ from seqel.explanation.report import Report, explain_episode
 from seqel.explanation.trace import EpisodeTrace
 from seqel.spaces import ObservationSpec
 from seqel.spaces.text_readers import hash_text
+from support_browser import chromium, needs_chromium
 from support_explanation import make_agent
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
+pytestmark = needs_chromium
 TEXTS = [f"step {n} </script><script>document.title='taken'</script> <b>bold</b> 🎉 {'long' * 40}" for n in range(12)]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=BROWSER, args=FLAGS)
+    with chromium() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")

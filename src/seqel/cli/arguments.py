@@ -43,6 +43,19 @@ Trust = Annotated[
         help_behavior_hint="",
     ),
 ]
+OtherEnv = Annotated[
+    str | None,
+    arg(
+        metavar="ENV",
+        help=f"another environment than the one trained on: {ENV_HELP}",
+        help_behavior_hint="",
+        constructor=str,
+    ),
+]
+OwnSchema = Annotated[
+    str | None,
+    arg(metavar="TOML", help="the schema of the data (the run's own)", help_behavior_hint="", constructor=str),
+]
 Flag = Annotated[bool, FlagCreatePairsOff]
 Json = Annotated[
     bool,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from seqel.cli.arguments import ENV_HELP, EnvArguments, Json, Trust
+from seqel.cli.arguments import ENV_HELP, EnvArguments, Json, OwnSchema, Trust
 from seqel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,10 +51,7 @@ class Arguments:
         UseAppendAction[tuple[str, ...]],
         arg(metavar="FILE", help="recorded sessions to calibrate on", help_behavior_hint="(repeatable)"),
     ] = ()
-    schema: Annotated[
-        str | None,
-        arg(metavar="TOML", help="the schema of the data (the run's own)", help_behavior_hint="", constructor=str),
-    ] = None
+    schema: OwnSchema = None
     held_out: Annotated[bool, arg(help="with --data: only the sessions that it was not trained on")] = False
     episodes: Annotated[
         int | None, arg(metavar="N", help="episodes to play instead of --data", help_behavior_hint="", constructor=int)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
-from seqel.cli.arguments import ENV_HELP, EnvArguments, Json, Trust
+from seqel.cli.arguments import ENV_HELP, EnvArguments, Json, OwnSchema, Trust
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -87,10 +87,7 @@ class Arguments:
         arg(metavar="FILE", help="recorded sessions, instead of an environment (the run's own)",
             help_behavior_hint="(repeatable)"),
     ] = ()  # fmt: skip
-    schema: Annotated[
-        str | None,
-        arg(metavar="TOML", help="the schema of the data (the run's own)", help_behavior_hint="", constructor=str),
-    ] = None
+    schema: OwnSchema = None
     out: Annotated[
         str | None,
         arg(metavar="DIR", help="a new folder for the result (RUN-compressed)", help_behavior_hint="", constructor=str),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from seqel.cli.arguments import ENV_HELP, EnvArguments, Json, Trust
+from seqel.cli.arguments import EnvArguments, Json, OtherEnv, OwnSchema, Trust
 
 __all__ = ["Arguments"]
 
@@ -27,15 +27,7 @@ class Arguments:
     ]
     episodes: Annotated[int, arg(metavar="N", help="number of episodes to play")] = 100
     seed: Annotated[int, arg(metavar="S", help="seed of the first episode")] = 0
-    env: Annotated[
-        str | None,
-        arg(
-            metavar="ENV",
-            help=f"another environment than the one trained on: {ENV_HELP}",
-            help_behavior_hint="",
-            constructor=str,
-        ),
-    ] = None
+    env: OtherEnv = None
     env_arg: EnvArguments = ()
     trust: Trust = False
     data: Annotated[
@@ -46,10 +38,7 @@ class Arguments:
             help_behavior_hint="(repeatable)",
         ),
     ] = ()
-    schema: Annotated[
-        str | None,
-        arg(metavar="TOML", help="the schema of the data (the run's own)", help_behavior_hint="", constructor=str),
-    ] = None
+    schema: OwnSchema = None
     updates: Annotated[
         int | None,
         arg(

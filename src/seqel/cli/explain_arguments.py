@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from seqel.cli.arguments import ENV_HELP, EnvArguments, Json, Trust
+from seqel.cli.arguments import EnvArguments, Json, OtherEnv, OwnSchema, Trust
 
 __all__ = ["Arguments"]
 
@@ -31,10 +31,7 @@ class Arguments:
         str | None,
         arg(metavar="ID", help="with --data: the session (the first one)", help_behavior_hint="", constructor=str),
     ] = None
-    schema: Annotated[
-        str | None,
-        arg(metavar="TOML", help="the schema of the data (the run's own)", help_behavior_hint="", constructor=str),
-    ] = None
+    schema: OwnSchema = None
     step: Annotated[
         int | None,
         arg(metavar="N", help="the decision (the most interesting one)", help_behavior_hint="", constructor=int),
@@ -63,11 +60,7 @@ class Arguments:
     png: Annotated[
         Path | None, arg(metavar="PNG", help="draw the strips of the decision into this file", help_behavior_hint="")
     ] = None
-    env: Annotated[
-        str | None,
-        arg(metavar="ENV", help=f"another environment than the one trained on: {ENV_HELP}", help_behavior_hint="",
-            constructor=str),
-    ] = None  # fmt: skip
+    env: OtherEnv = None
     env_arg: EnvArguments = ()
     trust: Trust = False
     device: Annotated[str, arg(metavar="D", help="device of the network: cpu, cuda")] = "cpu"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from seqel.cli.arguments import ENV_HELP, EnvArguments, Json, Trust
+from seqel.cli.arguments import EnvArguments, Json, OtherEnv, Trust
 
 if TYPE_CHECKING:
     from seqel.cli.output import Output
@@ -52,13 +52,7 @@ class Arguments:
         FlagCreatePairsOff,
         arg(help="play again, for instance after a change of the environment", help_behavior_hint=""),
     ] = False  # fmt: skip
-    env: Annotated[
-        str | None,
-        arg(
-            metavar="ENV", help=f"another environment than the one trained on: {ENV_HELP}", help_behavior_hint="",
-            constructor=str,
-        ),
-    ] = None  # fmt: skip
+    env: OtherEnv = None
     env_arg: EnvArguments = ()
     trust: Trust = False
     device: Annotated[str, arg(metavar="D", help="device of the network: cpu, cuda")] = "cpu"
