@@ -74,14 +74,15 @@ OWN: dict[str, dict[str, Any]] = {
     },
     "games": {
         "network.context": 50, "replay.window": 100, "offline.every": 500, "offline.patience": 4,
-        "replay.batch_tokens": 2_048, "network.dropout": 0.3, "threads": 1, "device": "cpu",
+        "replay.batch_tokens": 2_048, "network.dropout": 0.4, "learner.sampled_negatives": 2_048, "threads": 1,
+        "device": "cpu",
     },
 }  # fmt: skip
 OWN["timed-movielens"] = OWN["movielens"]
 SEQEL = ("seqel", "seqel-rated", "seqel-recent")
 RATED: dict[str, Any] = {"objective.td_weight": 1.0, "network.value_gradient": False}
 WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # of the values, per return scale
-UPDATES = {"movielens": 1_500, "timed-movielens": 1_500, "games": 8_000}
+UPDATES = {"movielens": 1_500, "timed-movielens": 1_500, "games": 4_000}
 
 
 def interactions(data: str) -> Interactions:
