@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from seqel.monitoring.metrics import ServiceMetrics
 from seqel.serving.backends.base import Inputs
 from seqel.serving.backends.torch_agent import TorchBackend
-from seqel.serving.http.admission import GATHER, Admission, request_id
+from seqel.serving.http.admission import ARRIVAL, GATHER, Admission, request_id
 from seqel.serving.http.app import make_app
 from seqel.serving.http.gate import Gate
 from seqel.serving.http.logs import JsonLog
@@ -141,6 +141,40 @@ def test_refusals_gather_while_a_batch_is_computed() -> None:
 
     asyncio.run(body())
     assert rests == [GATHER] * 2  # once for all that were at hand
+
+
+def test_refusals_do_not_gather_while_connections_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+    admission, now = admission_of(0), [100.0]
+    admission.rest = rests.append
+    monkeypatch.setattr("seqel.serving.http.admission.time.monotonic", lambda: now[0])
+    admission.connected()
+    for now[0], expected in ((100.0, 0), (100.0 + 0.9 * ARRIVAL, 0), (100.0 + 1.1 * ARRIVAL, 1)):
+        admission._rest()
+        assert len(rests) == expected
+    admission.connected()
+    admission._rest()
+    assert len(rests) == 1
+
+
+def test_connections_are_accepted_at_once_while_requests_are_refused(full: Any) -> None:
+    """The event loop accepts one connection per round, so a pause in each round would keep the last client waiting."""
+    port, gate, _ = full
+    rests: list[float] = []
+
+    def rest(seconds: float) -> None:
+        rests.append(seconds)
+        time.sleep(seconds)
+
+    gate.admission.limit, gate.admission.rest = (lambda: 0), rest
+    clients = []
+    for _ in range(100):
+        clients.append(connect(port))
+        clients[-1].sendall(post())
+    assert [read_answer(one)[0] for one in clients] == [503] * 100
+    assert len(rests) < 50  # 100 if refusals gathered in each round
+    for one in clients:
+        one.close()
 
 
 def test_the_event_of_a_service_is_set_unless_a_batch_is_computed(pair: Any) -> None:

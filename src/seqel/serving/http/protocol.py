@@ -6,6 +6,7 @@ scope, a task, and the messages of the response, several times as much (docs/exp
 
 from __future__ import annotations
 
+from asyncio import Transport
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -26,6 +27,10 @@ class AdmittingProtocol(HttpToolsProtocol):
         self.admission, self.most = gate.admission, gate.config.body
         self._refused = self._waits = False  # the request that is being read is refused; the end of its body is awaited
         self._id = b""  # that its client gave
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        self.admission.connected()
+        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
