@@ -50,7 +50,9 @@ def test_a_history_that_is_read_at_once_gives_the_same_bits(cut: int) -> None:
             )  # fmt: skip
             states.append(state[0])
 
-        def at_once(begin: int, end: int, start: np.ndarray, seen=seen, actions=actions, rewards=rewards) -> np.ndarray:
+        def at_once(
+            begin: int, end: int, start: np.ndarray, seen: Any = seen, actions: Any = actions, rewards: Any = rewards
+        ) -> np.ndarray:
             return one.read_history(
                 start, {"observation": seen[begin:end]}, previous_action=actions[begin:end], reward=rewards[begin:end],
                 first=begin == 0,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from seqel.agents.agent import Agent
+    from seqel.deployment.runtime import ExportedAgent
     from seqel.environments.resolve import EnvMaker
     from seqel.training.sources import Source
 
@@ -30,7 +31,7 @@ __all__ = ["Decisions", "best_scores", "feature_map", "play_decisions", "recorde
 LONGEST = 100_000  # steps per episode
 
 
-def feature_map(agent: Agent) -> FeatureMap:
+def feature_map(agent: Agent | ExportedAgent) -> FeatureMap:
     """Return the features of an agent's spaces, named by the columns of the table that it was trained on, if any."""
     from seqel.datasets.encoding import Encoding
 

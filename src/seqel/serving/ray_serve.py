@@ -240,7 +240,7 @@ def application(arguments: dict[str, Any]) -> Any:
         return {field.name: given.pop(field.name) for field in fields(kind) if field.name in given}
 
     made, scaled = ServiceConfig(**of(ServiceConfig)), ScaleConfig(**of(ScaleConfig))
-    files = {name: given.pop(name, None) or None for name in ("keys", *LOGS, "review")}
+    files: dict[str, Any] = {name: given.pop(name, None) or None for name in ("keys", *LOGS, "review")}
     return build(given.pop("run"), made, scaled, **files, **given)
 
 

@@ -81,8 +81,8 @@ class Admission:
         """Let refusals gather: after those that are at hand, handle no request for `GATHER` seconds or until a batch is done.
 
         Each time that the event loop interrupts a batch, both threads lose the processor's caches, which costs more than a
-        refusal. So under overload, it does so rarely, and refuses many requests each time. But not while connections arrive:
-        libuv accepts one of them per round of the event loop, so with a pause in each round, the last of 500 would wait for 5 s.
+        refusal. So under overload, it does so rarely, and refuses many requests each time. But it does not pause while
+        connections arrive: libuv accepts one per round of the event loop, so with pauses the last of 500 would wait for 5 s.
         """
         if not self._gathering:
             self._gathering = True
