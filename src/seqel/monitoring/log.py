@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqel.errors import DataError, SeqelError
-from seqel.monitoring.collect import feature_map
+from seqel.monitoring.features import feature_map
 from seqel.spaces import FlatObservation
 from seqel.spaces.kinds.registry import KINDS
 from seqel.spaces.precision import shifted
