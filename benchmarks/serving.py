@@ -26,6 +26,8 @@ from typing import Any
 
 import numpy as np
 
+from serving_load import body_of
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "serving"
 PEERS = HERE / "peers" / "serving"
@@ -77,7 +79,7 @@ def command_of(
             "--host",
             "127.0.0.1",
         ]
-        return found, "plain", own
+        return found, "lists" if batch > 1 else "plain", own
     file = {"litserve": "lit.py", "ray": "ray_app.py"}[server]
     return [python, str(PEERS / file), str(model), str(PORT), str(batch)], "plain", own
 
@@ -100,7 +102,7 @@ class Server:
                 start_new_session=True,
             )
         path = "/v2/health/ready" if self.kind == "seqel" else "/predict"
-        body = None if self.kind == "seqel" else b'{"observation": [0.1, 0.2, 0.3, 0.4], "reward": 1.0}'
+        body = None if self.kind == "seqel" else body_of(self.kind, [0.1, 0.2, 0.3, 0.4])
         until = time.monotonic() + 120
         while time.monotonic() < until:
             request = urllib.request.Request(

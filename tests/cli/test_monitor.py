@@ -164,7 +164,11 @@ def test_a_report_of_an_exported_file_needs_no_torch(copied: Path, tmp_path: Pat
     export(seqel.Agent.load(copied), folder / "agent.onnx")
     shutil.copy(copied / "reference.json", folder)
     code = (
-        "import sys; sys.modules['torch'] = None; sys.modules['polars'] = None\n"
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name.partition('.')[0] in ('torch', 'polars'): raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
         "from seqel.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     command = ["monitor", "report", str(folder / "agent.onnx"), "--decisions", str(log), "--json"]

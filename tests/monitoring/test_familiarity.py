@@ -41,7 +41,7 @@ def played(agent: Agent, sessions: int, seed: int, shift: float = 0.0) -> tuple[
             state, reward, action = None, None, 0
             for step in range(int(rng.integers(3, 14))):
                 seen = (rng.standard_normal(3) + shift).astype(np.float32)
-                before = {} if state is None else {"reward": np.array([reward], np.float32)}
+                before: dict[str, Any] = {} if state is None else {"reward": np.array([reward], np.float32)}
                 decision, state = agent.act(seen[None], state, **before)
                 action = int(decision.action[0])
                 time = 1.8e9 + 10 * step + session / 1_000

@@ -434,9 +434,12 @@ def test_logged_and_watched_actions_are_those_that_the_agent_gives(tmp_path: Pat
     watched: list[int] = []
     served = load_served(tmp_path / "shifted", service, backend="torch", log=DecisionLog(tmp_path / "log.jsonl"))
     observer: Any = served.batcher.observer
-    observer.drift = SimpleNamespace(
-        update=lambda seen, actions, best, sessions: watched.extend(actions.ravel().tolist()) or (), psi={}
-    )
+
+    def update(seen: Any, actions: Any, best: Any, sessions: int) -> tuple[()]:
+        watched.extend(actions.ravel().tolist())
+        return ()
+
+    observer.drift = SimpleNamespace(update=update, psi={})
     service.add(served)
 
     async def body() -> list[int]:
