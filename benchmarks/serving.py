@@ -33,6 +33,7 @@ RESULTS = HERE / "results" / "serving"
 PEERS = HERE / "peers" / "serving"
 PORT = 8_190
 CORES = (0, 1)  # of the server, of the load generator
+QUEUE = ("wait", "10")  # seconds: as the others, ours refuses no client of a closed loop, also on a slow machine
 SERVERS = ["seqel", "litserve", "bentoml", "ray"]
 
 
@@ -187,7 +188,7 @@ def main() -> None:
         for rows in (1, 16, 64):
             found["runs"][f"bare session, {rows} rows"] = bare(model, rows, given.seconds / 2)
         for name in given.server:
-            server = Server(name, model, given.batch)
+            server = Server(name, model, given.batch, more=QUEUE)
             try:
                 load(server.kind, 4, 2.0)  # warm
                 for sessions in given.sessions:
