@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import socket
 import threading
 import time
@@ -239,10 +240,14 @@ def test_a_burst_is_refused_by_what_is_open_and_not_by_what_waits(full: Any) -> 
             answers.append(read_answer(one)[0])
         except TimeoutError:
             answers.append(0)
-    assert answers.count(503) in (27, 28)  # of 3 that are admitted at once, the queue may take 2
+    assert answers.count(503) in (
+        27,
+        28,
+    )  # of 3 that are admitted at once, the queue may take 2; a fourth may come then
     gate.admission.report()
     text = gate.metrics.render().decode()
-    assert 'seqel_requests_total{method="POST",route="other",status="503"} 27.0' in text  # before they were read
+    unread = re.search(r'seqel_requests_total{method="POST",route="other",status="503"} ([0-9.]+)', text)
+    assert unread is not None and float(unread[1]) in (26.0, 27.0)  # the others, before they were read
     backend.open.set()
     until(lambda: gate.admission.open == 0)
     for one in connections:
