@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -71,6 +72,7 @@ class Soak:
             elif number % 16 == 0:
                 await asyncio.sleep(0)
             number += 1
+            self.load.late.append(max(0.0, time.perf_counter() - began - due))
             connection = self.free.pop() if self.free else self.load.connection()
             task = asyncio.create_task(self._lent(connection, began + due))
             tasks.add(task)
@@ -161,6 +163,8 @@ def main() -> None:
     shape = {"layers": 2, "width": 64, "context": 64}
     with tempfile.TemporaryDirectory() as folder:
         model = make_agent(Path(folder), **shape)
+        gc.collect()
+        gc.freeze()  # so that looking for garbage in torch does not hold up the generator
         server = Server("seqel", model, 1, more=SERVE)
         os.sched_setaffinity(0, {given.cores[1]})
         try:
