@@ -26,11 +26,14 @@ from typing import Any
 
 import numpy as np
 
+from serving_load import body_of
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "serving"
 PEERS = HERE / "peers" / "serving"
 PORT = 8_190
 CORES = (0, 1)  # of the server, of the load generator
+QUEUE = ("wait", "10")  # seconds: as the others, ours refuses no client of a closed loop, also on a slow machine
 SERVERS = ["seqel", "litserve", "bentoml", "ray"]
 
 
@@ -77,7 +80,7 @@ def command_of(
             "--host",
             "127.0.0.1",
         ]
-        return found, "plain", own
+        return found, "lists" if batch > 1 else "plain", own
     file = {"litserve": "lit.py", "ray": "ray_app.py"}[server]
     return [python, str(PEERS / file), str(model), str(PORT), str(batch)], "plain", own
 
@@ -100,7 +103,7 @@ class Server:
                 start_new_session=True,
             )
         path = "/v2/health/ready" if self.kind == "seqel" else "/predict"
-        body = None if self.kind == "seqel" else b'{"observation": [0.1, 0.2, 0.3, 0.4], "reward": 1.0}'
+        body = None if self.kind == "seqel" else body_of(self.kind, [0.1, 0.2, 0.3, 0.4])
         until = time.monotonic() + 120
         while time.monotonic() < until:
             request = urllib.request.Request(
@@ -185,7 +188,7 @@ def main() -> None:
         for rows in (1, 16, 64):
             found["runs"][f"bare session, {rows} rows"] = bare(model, rows, given.seconds / 2)
         for name in given.server:
-            server = Server(name, model, given.batch)
+            server = Server(name, model, given.batch, more=QUEUE)
             try:
                 load(server.kind, 4, 2.0)  # warm
                 for sessions in given.sessions:

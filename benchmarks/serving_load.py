@@ -21,7 +21,13 @@ from urllib.parse import urlsplit
 import numpy as np
 import uvloop
 
-PATHS = {"seqel": "/v1/sessions/{session}/act", "plain": "/predict"}
+PATHS = {"seqel": "/v1/sessions/{session}/act", "plain": "/predict", "lists": "/predict"}
+
+
+def body_of(kind: str, observation: list[float]) -> bytes:
+    """Return the body of a request. lists: of a list with one observation, which the server joins with those of others."""
+    given = {"observation": [observation]} if kind == "lists" else {"observation": observation, "reward": 1.0}
+    return json.dumps(given).encode()
 
 
 class Connection:
@@ -83,7 +89,7 @@ class Load:
         self.prefix = prefix or f"load{time.time_ns()}"
         rng = np.random.default_rng(seed)
         seen = rng.standard_normal((256, size)).round(4)
-        self.bodies = [json.dumps({"observation": row.tolist(), "reward": 1.0}).encode() for row in seen]
+        self.bodies = [body_of(kind, row.tolist()) for row in seen]
         self.latencies: list[float] = []
         self.refused: list[float] = []
         self.late: list[float] = []  # seconds by which requests began after their time
@@ -200,7 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url")
     parser.add_argument(
-        "--kind", choices=list(PATHS), default="seqel", help="plain: a service without sessions at /predict"
+        "--kind", choices=list(PATHS), default="seqel", help="plain, lists: without sessions, at /predict"
     )
     parser.add_argument("--sessions", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=10.0)

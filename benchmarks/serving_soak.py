@@ -2,16 +2,18 @@
 
     python benchmarks/serving_soak.py [--minutes 10] [--share 0.8] [--cores 0 0]
 
-Sessions take 5 to 60 steps at random. Half of them are then closed; the others are left and expire. The steps begin at fixed
-times, at `--share` of the rate that a closed loop reached before. Every 5 seconds, the resident memory of the server is read;
-its slope is that of a line through the values from minute 2 on. The agent is small (2 layers, width 64, context 64), so that
-most of the time goes into everything around it. JSON: benchmarks/results/serving/soak.json.
+Sessions take 5 to 60 steps at random. Half of them are then closed; the others are left and expire. First a closed loop of
+`--clients` takes such steps, and opens and closes such sessions, as fast as they are answered. Its steps per second are the
+capacity. Then the steps begin at fixed times, at `--share` of that rate, with the same mix. Every 5 seconds, the resident
+memory of the server is read; its slope is that of a line through the values from minute 2 on. The agent is small (2 layers,
+width 64, context 64), so that most of the time goes into everything around it. JSON: benchmarks/results/serving/soak.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -30,7 +32,13 @@ from serving_load import Connection, Load
 
 EVERY = 5.0  # seconds between two readings of the memory
 SETTLED = 120.0  # seconds after which it should be flat
-SERVE = ["sessions", "2000", "time-to-live", "60"]  # short, so that the sessions that are left expire
+WARM = 3.0  # seconds of the closed loop before the capacity is measured
+SERVE = [
+    "sessions",
+    "8000",
+    "time-to-live",
+    "60",
+]  # short, so that the sessions that are left expire and are not evicted
 
 
 class Soak:
@@ -38,20 +46,22 @@ class Soak:
 
     def __init__(self, server: Server, given: argparse.Namespace) -> None:
         self.server, self.given = server, given
-        self.load = Load(f"http://127.0.0.1:{PORT}", "seqel", 4)
+        self.prefix = f"soak{time.time_ns()}"
+        self.load = self._load()
         self.rng = np.random.default_rng(0)
-        self.free = [self.load.connection() for _ in range(given.sessions)]
+        self.free = [self.load.connection() for _ in range(given.clients)]
         self.idle: list[list[int]] = []  # number of a session, steps taken, steps in all
         self.sessions = 0
         self.events: Counter[str] = Counter()
         self.memory: list[tuple[float, float]] = []  # seconds, MiB
 
     async def run(self) -> dict[str, Any]:
+        """Measure the capacity, then load the server for minutes."""
         given = self.given
-        warm = Load(f"http://127.0.0.1:{PORT}", "seqel", 4)
-        passed = await warm.closed(given.sessions, given.closed_seconds)
-        capacity = len(warm.latencies) / passed
+        await self._closed(WARM)
+        capacity, closed = await self._closed(given.closed_seconds)
         rate, tasks = given.share * capacity, set()
+        self.load, self.events = self._load(), Counter()
         began, number = time.perf_counter(), 0
         watch = asyncio.create_task(self._watch(began))
         while time.perf_counter() - began < 60 * given.minutes:
@@ -62,17 +72,36 @@ class Soak:
             elif number % 16 == 0:
                 await asyncio.sleep(0)
             number += 1
+            self.load.late.append(max(0.0, time.perf_counter() - began - due))
             connection = self.free.pop() if self.free else self.load.connection()
-            task = asyncio.create_task(self._step(connection, began + due))
+            task = asyncio.create_task(self._lent(connection, began + due))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
         await asyncio.gather(*tasks)
         watch.cancel()
-        return self._summary(capacity, rate, time.perf_counter() - began)
+        return {"closed_loop": closed} | self._summary(capacity, rate, time.perf_counter() - began)
+
+    async def _closed(self, seconds: float) -> tuple[float, dict[str, Any]]:
+        """Let each connection take one step after another. -> steps per second, and what became of everything."""
+        self.load, self.events = self._load(), Counter()
+        began = time.perf_counter()
+        self.load.until = began + seconds
+
+        async def work(connection: Connection) -> None:
+            while (now := time.perf_counter()) < self.load.until:
+                await self._step(connection, now)
+
+        await asyncio.gather(*map(work, self.free))
+        found = self.load.summary(time.perf_counter() - began) | {"sessions": dict(self.events)}
+        return self.load.within / seconds, found
+
+    def _load(self) -> Load:
+        """Return a new count of what becomes of steps, of the same sessions."""
+        return Load(f"http://127.0.0.1:{PORT}", "seqel", 4, prefix=self.prefix)
 
     async def _step(self, connection: Connection, began: float) -> None:
         try:
-            if self.idle and len(self.idle) > self.given.sessions // 4:
+            if self.idle and len(self.idle) > self.given.idle:
                 session = self.idle.pop(int(self.rng.integers(len(self.idle))))
             else:
                 session = [self.sessions, 0, int(self.rng.integers(5, 61))]
@@ -91,8 +120,10 @@ class Soak:
                 self.events["left"] += 1
         except (AssertionError, OSError) as error:
             self.events[f"{type(error).__name__}: {error!s:.80}"] += 1
-        finally:
-            self.free.append(connection)
+
+    async def _lent(self, connection: Connection, began: float) -> None:
+        await self._step(connection, began)
+        self.free.append(connection)
 
     async def _watch(self, began: float) -> None:
         while True:
@@ -121,8 +152,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--share", type=float, default=0.8, help="of the capacity")
     parser.add_argument(
-        "--sessions", type=int, default=128, help="of the closed loop; a quarter of them take turns later"
+        "--clients", type=int, default=64, help="of the closed loop: one batch is computed, and one waits"
     )
+    parser.add_argument("--idle", type=int, default=32, help="sessions that wait for their turn, at least")
     parser.add_argument("--closed-seconds", type=float, default=15.0, help="in which the capacity is measured")
     parser.add_argument("--cores", type=int, nargs=2, default=[0, 1], help="of the server, and of the load generator")
     parser.add_argument("--name", default="soak", help="of the JSON file")
@@ -131,6 +163,8 @@ def main() -> None:
     shape = {"layers": 2, "width": 64, "context": 64}
     with tempfile.TemporaryDirectory() as folder:
         model = make_agent(Path(folder), **shape)
+        gc.collect()
+        gc.freeze()  # so that looking for garbage in torch does not hold up the generator
         server = Server("seqel", model, 1, more=SERVE)
         os.sched_setaffinity(0, {given.cores[1]})
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ pytest.importorskip("river")
 
 import seqel
 from seqel.cli.main import main
+from seqel.deployment.export import export
 from seqel.monitoring import DecisionRecord, Reference, ServiceMetrics
 from support import TINY
 from support_monitoring import quick_calibration, served
@@ -117,6 +120,65 @@ def test_a_reference_from_play_and_a_report(copied: Path, tmp_path: Path, capsys
     found = json.loads(capsys.readouterr().out)
     assert found["decisions"] == 300 and found["unreadable"] == 1 and found["features"][0]["name"] == "observation[2]"
     assert found["features"][0]["severity"] == "large" and log.exists()
+
+
+def test_a_report_for_a_schedule(copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the share of unfamiliar states, the last hours alone, and an exit code."""
+    assert main(["monitor", "reference", str(copied), "--episodes", "60", "--states", "--json"]) == 0
+    log = write_log(copied, tmp_path / "log.jsonl", 1_200)
+    now, lines = time.time(), log.read_text().splitlines()[:-1]
+    for number, line in enumerate(lines):
+        hours = 30.0 if number < 200 else 2.0
+        lines[number] = json.dumps(json.loads(line) | {"time": now - 3600 * hours + 0.01 * number})
+    log.write_text("\n".join(lines) + "\n")
+    capsys.readouterr()
+    command = ["monitor", "report", str(copied), "--decisions", str(log)]
+    page = tmp_path / "pages" / "drift.html"
+    with quick_calibration():
+        assert main([*command, "--hours", "24", "--html", str(page)]) == 0
+        shown = capsys.readouterr().out
+        assert main([*command, "--json", "--fail-on-drift"]) == 1
+        found = json.loads(capsys.readouterr().out)
+    assert f"{len(lines) - 200:,} decisions of" in shown and "unfamiliar states: mahalanobis" in shown.replace(
+        "\n", " "
+    )
+    assert "<h2>Unfamiliar states</h2>" in page.read_text()
+    assert found["drifted"] is True and found["decisions"] == len(lines)
+    states = found["states"]
+    assert states["states"] + states["incomplete"] == len(lines) and states["states"] > 1_000
+    assert states["large"] is True and states["expected"] == 0.01, "the angle is in another unit"
+    (copied / "states.safetensors").unlink()
+    with quick_calibration():
+        assert main([*command, "--json"]) == 0, "without --fail-on-drift"
+    assert json.loads(capsys.readouterr().out)["states"] is None
+    assert main([*command, "--hours", "1"]) == 5
+    assert "are older than asked for" in capsys.readouterr().err
+
+
+def test_a_report_of_an_exported_file_needs_no_torch(copied: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    assert main(["monitor", "reference", str(copied), "--episodes", "40", "--json"]) == 0
+    log = write_log(copied, tmp_path / "log.jsonl", 300)
+    folder = tmp_path / "models"
+    folder.mkdir()
+    export(seqel.Agent.load(copied), folder / "agent.onnx")
+    shutil.copy(copied / "reference.json", folder)
+    code = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name.partition('.')[0] in ('torch', 'polars'): raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from seqel.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = ["monitor", "report", str(folder / "agent.onnx"), "--decisions", str(log), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command, "--html", str(folder / "drift.html")],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["features"][0]["name"] == "observation[2]"
+    assert "Drift of agent" in (folder / "drift.html").read_text()
 
 
 def write_log(run: Path, path: Path, least: int) -> Path:
@@ -232,6 +294,8 @@ def test_rules_are_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (["reference", "r", "--data", "d", "--env", "e"], 2, "give one of them"),
         (["report", "none"], 2, "expected --decisions FILE"),
         (["report", "none", "--decisions", "d", "--last", "0"], 2, "--last: expected at least 1"),
+        (["report", "none", "--decisions", "d", "--hours", "0"], 2, "--hours: expected a positive number"),
+        (["reference", "r", "--hours", "1"], 2, "--hours does not apply to reference"),
         (["report", "none", "--decisions", "d"], 6, "make it with `seqel monitor reference RUN`"),
     ],
 )

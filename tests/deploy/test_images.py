@@ -16,6 +16,7 @@ import pytest
 import tyro
 import yaml
 
+from seqel.cli.monitor_arguments import Arguments as OfMonitor
 from seqel.cli.serve import Arguments
 from seqel.serving.running import GRACE
 from support_deploy import DEPLOY, ROOT, routes
@@ -107,7 +108,8 @@ def test_an_agent_is_added_where_the_service_looks_for_it() -> None:
     found = instructions(DEPLOY / "agent.Dockerfile")
     (place,) = [rest.split()[-1] for kind, rest in found if kind == "COPY"]
     (command,) = [yaml.safe_load(rest) for kind, rest in found if kind == "CMD"]
-    assert tyro.cli(Arguments, args=command).run == Path(place)
+    assert tyro.cli(Arguments, args=command).run == Path(place) / "agent.onnx"
+    assert place.endswith("/"), "a folder: AGENT may be one, and a file keeps its name"
     assert not ignored("agent.onnx")
 
 
@@ -263,3 +265,35 @@ def test_systemd_reads_the_unit(tmp_path: Path) -> None:
         pytest.skip(done.stderr.strip().splitlines()[0])
     assert done.stderr.strip() == ""
     assert done.returncode == 0
+
+
+def test_the_report_of_systemd_reads_what_the_replicas_log() -> None:
+    folder = DEPLOY / "systemd"
+    unit = dict(re.findall(r"^(\w+)=(.+)$", (folder / "seqel@.service").read_text(), re.MULTILINE))
+    more = dict(re.findall(r"^(\w+)=(.+)$", (folder / "seqel@.service.d" / "decisions.conf").read_text(), re.MULTILINE))
+    report = dict(re.findall(r"^(\w+)=(.+)$", (folder / "seqel-report.service").read_text(), re.MULTILINE))
+    assert more["ExecStart"] == unit["ExecStart"] + " --decisions %S/seqel/%i.jsonl"
+    program, *command = shlex.split(report["ExecStart"].replace("%S", "/var/lib"))
+    assert Path(program).name == "seqel" and command[0] == "monitor"
+    parsed = tyro.cli(OfMonitor, args=command[1:])
+    assert parsed.what == ("report", shlex.split(unit["ExecStart"])[2])
+    assert fnmatch.fnmatch("/var/lib/seqel/8001.jsonl", parsed.decisions[0])
+    assert parsed.html == Path("/var/lib/seqel/drift.html") and parsed.hours == 24 and parsed.fail_on_drift
+    for name in ("User", "StateDirectory"):
+        assert more[name] == report[name] == "seqel", "one user for all, or they could not read each other's files"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_reads_the_units_of_the_report(tmp_path: Path) -> None:
+    for path in (DEPLOY / "systemd").rglob("*"):
+        if path.is_file():
+            copy = tmp_path / str(path.relative_to(DEPLOY / "systemd")).replace("@", "@8001")
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_text(path.read_text().replace("/opt/seqel/bin/seqel", sys.executable))
+    units = [str(tmp_path / name) for name in ("seqel@8001.service", "seqel-report.service", "seqel-report.timer")]
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False, timeout=60
+    )
+    if "Failed to" in done.stderr:
+        pytest.skip(done.stderr.strip().splitlines()[0])
+    assert (done.stderr.strip(), done.returncode) == ("", 0)

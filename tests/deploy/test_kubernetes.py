@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import tyro
 import yaml
 
+from seqel.cli.monitor_arguments import Arguments as OfMonitor
 from seqel.cli.serve import Arguments
 from seqel.monitoring.metrics import ServiceMetrics
 from support_deploy import DEPLOY, routes
@@ -181,6 +183,34 @@ def test_redis_keeps_every_step() -> None:
     assert given["--requirepass"] == "$(REDIS_PASSWORD)"
 
 
+def test_the_report_reads_what_the_replicas_log() -> None:
+    """The command line is that of `seqel monitor`; both mount the same volume; the pod has few rights and asks no one."""
+    component = yaml.safe_load((KUBERNETES / "components" / "report" / "kustomization.yaml").read_text())
+    patch = {one["path"].split("/")[-2]: one["value"] for one in yaml.safe_load(component["patches"][0]["patch"])}
+    job = of("CronJob", "seqel-report")["spec"]["jobTemplate"]["spec"]
+    spec = job["template"]["spec"]
+    (made,) = spec["containers"]
+    assert made["command"] == ["seqel", "monitor", "report"] and made["image"] == container()["image"]
+    parsed = tyro.cli(OfMonitor, args=["report", *made["args"]])
+    assert parsed.what == ("report", container()["args"][0])
+    served = tyro.cli(Arguments, args=[*command_line(), patch["args"].replace("$(POD_NAME)", "seqel-1")])
+    assert served.decisions is not None and fnmatch.fnmatch(str(served.decisions), parsed.decisions[0])
+    assert patch["env"]["name"] == "POD_NAME"
+    assert patch["volumeMounts"] in made["volumeMounts"] and patch["volumes"] in spec["volumes"]
+    assert {one["name"] for one in made["volumeMounts"]} == {one["name"] for one in spec["volumes"]}
+    claim = of("PersistentVolumeClaim", "seqel-decisions")
+    assert patch["volumes"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert parsed.html is not None and parsed.html.is_relative_to("/decisions") and parsed.html.suffix == ".html"
+    assert parsed.fail_on_drift and job["backoffLimit"] == 0, "a second try would only find the same drift"
+    assert spec["securityContext"] == pods()["service"]["spec"]["securityContext"]
+    assert made["securityContext"] == container()["securityContext"] and made["resources"]["limits"]["memory"]
+    assert spec["automountServiceAccountToken"] is False
+    policy = of("NetworkPolicy", "seqel-report")["spec"]
+    assert policy["podSelector"]["matchLabels"] == job["template"]["metadata"]["labels"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"] and not {"ingress", "egress"} & set(policy)
+
+
 def test_no_secret_is_in_a_manifest() -> None:
     assert not [one for one in OBJECTS if one["kind"] == "Secret"]
 
@@ -212,7 +242,14 @@ def test_autoscalers_scale_the_deployment_and_never_both() -> None:
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
-@pytest.mark.parametrize(("folder", "scaler"), [("base", "HorizontalPodAutoscaler"), ("overlays/keda", "ScaledObject")])
+@pytest.mark.parametrize(
+    ("folder", "scaler"),
+    [
+        ("base", "HorizontalPodAutoscaler"),
+        ("overlays/keda", "ScaledObject"),
+        ("overlays/report", "HorizontalPodAutoscaler"),
+    ],
+)
 def test_kustomize_builds_them(folder: str, scaler: str) -> None:
     done = subprocess.run(
         ["kubectl", "kustomize", str(KUBERNETES / folder)], capture_output=True, text=True, check=False, timeout=60
@@ -227,6 +264,14 @@ def test_kustomize_builds_them(folder: str, scaler: str) -> None:
     (made,) = deployment["spec"]["template"]["spec"]["containers"]
     assert made["envFrom"] == [{"configMapRef": {"name": config}}]
     assert made["image"].endswith("/seqel-agent:1")
+    jobs = [one["spec"]["jobTemplate"]["spec"]["template"]["spec"] for one in built if one["kind"] == "CronJob"]
+    assert len(jobs) == int(folder == "overlays/report")
+    if jobs:
+        assert jobs[0]["containers"][0]["image"] == made["image"], "the agent that is served"
+        assert (
+            made["args"][-1] == "--decisions=/decisions/$(POD_NAME).jsonl" and made["args"][0] == "/models/agent.onnx"
+        )
+        assert {one["name"] for one in made["env"]} == {"REDIS_URL", "POD_NAME"}
 
 
 def test_the_proxy_is_that_of_compose() -> None:

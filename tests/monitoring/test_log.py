@@ -133,6 +133,23 @@ def test_only_the_newest_decisions_of_several_files(player: Agent, tmp_path: Pat
     assert read_log(files, player, last=9).rewards.tolist() == [15, 16, *range(20, 27)]
 
 
+def test_files_of_several_replicas_are_put_in_the_order_of_their_times(player: Agent, tmp_path: Path) -> None:
+    files = [
+        lines(tmp_path / f"{n}.jsonl", *(record(time=1e9 + 2 * s + n, step=s, reward=2.0 * s + n) for s in range(6)))
+        for n in range(2)
+    ]
+    assert read_log(files, player).rewards.tolist() == list(range(12))
+    assert read_log(files, player, last=4).rewards.tolist() == [8, 9, 10, 11]
+    found = read_log(files, player, since=1e9 + 7)
+    assert found.rewards.tolist() == [7, 8, 9, 10, 11] and found.steps == [3, 4, 4, 5, 5]
+    assert found.unreadable == 0 and found.observations == []
+    with pytest.raises(DataError, match="got none; 12 are older than asked for"):
+        read_log(files, player, since=1e9 + 12)
+    kept = read_log(files, player, observations=True)
+    assert [one.tolist() for one in kept.actions] == [[2]] * 12
+    assert kept.observations[5]["seen"].tolist() == [1.0, 2.0, 3.0]
+
+
 def test_what_cannot_be_read_at_all(player: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"none\.jsonl cannot be read \(No such file"):
         read_log([tmp_path / "none.jsonl"], player)

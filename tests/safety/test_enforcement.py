@@ -207,10 +207,17 @@ def test_an_export_that_forgets_the_shield_is_noticed(
 # -- the service -------------------------------------------------------------------------------------------------------------
 
 
-def serve_adversary(backend: Any, sessions: int = 6, steps: int = 25, **settings: Any) -> Histories:
-    """Let sessions take turns in a service with few slots, so that memories are rebuilt; some requests have masks."""
+def serve_adversary(
+    backend: Any, sessions: int = 6, steps: int = 25, watch: Callable[..., None] | None = None, **settings: Any
+) -> Histories:
+    """Let sessions take turns in a service with few slots, so that memories are rebuilt; some requests have masks.
+
+    watch: is given what the service tells its observer of every batch.
+    """
     rng, found = np.random.default_rng(3), Histories(sessions)
     service = make_service(backend, **settings)
+    if watch is not None:
+        service.agent().batcher.observer.decided = watch  # type: ignore[method-assign]
 
     async def body() -> None:
         for row in range(sessions):
@@ -246,9 +253,27 @@ def test_a_service_applies_the_rules_also_after_memories_are_rebuilt(kind: str, 
     assert found.decisions == 150 and found.broken == 0
 
 
+def test_rebuilt_counts_of_rules_are_bit_equal() -> None:
+    """Two slots for six sessions: the state of the rules is rebuilt at almost every step; with eight slots, never."""
+    states, decisions = [], []
+    for slots in (8, 2):
+        backend, kept = TorchBackend(agent(), slots), dict[tuple[str | None, int], bytes]()
+
+        def keep(name: str, rows: Any, records: Any, scores: Any, kept: Any = kept) -> None:
+            kept.update({(one.step.session, one.steps): one.shield.tobytes() for one in rows})
+
+        found = serve_adversary(backend, watch=keep, batch=2)
+        states.append(kept)
+        decisions.append([row[1] for row in found.rows])
+    assert len(states[0]) == 150 and states[0] == states[1]
+    assert decisions[0] == decisions[1]
+
+
 @pytest.mark.slow
-def test_a_service_applies_the_rules_in_a_hundred_thousand_steps() -> None:
-    found = serve_adversary(TorchBackend(agent(), 400), sessions=400, steps=250, batch=64, timeout=120.0)
+@pytest.mark.parametrize("slots", [400, 64])
+def test_a_service_applies_the_rules_in_a_hundred_thousand_steps(slots: int) -> None:
+    """With 64 slots, most steps rebuild what the rules know from up to 249 stored steps."""
+    found = serve_adversary(TorchBackend(agent(), slots), sessions=400, steps=250, batch=64, timeout=120.0)
     assert found.decisions == 100_000 and found.broken == 0
 
 

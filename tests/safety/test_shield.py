@@ -34,6 +34,37 @@ def test_it_equals_a_plain_interpreter_of_the_same_rules() -> None:
     assert vetoed == {1, 2, 3}, "every rule was needed somewhere"
 
 
+@pytest.mark.parametrize("cut", [1, 2, 17, 39])
+def test_a_history_that_is_read_at_once_gives_the_same_bits(cut: int) -> None:
+    """From the first step, and from a state that lacks the rest; the sum of the rewards depends on the order of adding."""
+    rng, one = np.random.default_rng(cut), shield()
+    for _ in range(20):
+        seen = rng.standard_normal((40, 3)).astype(np.float32)
+        actions = rng.integers(0, 4, (40, 1))
+        rewards = (rng.standard_normal(40) * 10.0 ** rng.uniform(-12, 12, 40)).astype(np.float32)
+        state, states = one.initial(1), []
+        for t in range(40):
+            state, _ = one.read(
+                state, {"observation": seen[t : t + 1]}, previous_action=actions[t : t + 1], reward=rewards[t : t + 1],
+                first=np.array([t == 0]),
+            )  # fmt: skip
+            states.append(state[0])
+
+        def at_once(
+            begin: int, end: int, start: np.ndarray, seen: Any = seen, actions: Any = actions, rewards: Any = rewards
+        ) -> np.ndarray:
+            return one.read_history(
+                start, {"observation": seen[begin:end]}, previous_action=actions[begin:end], reward=rewards[begin:end],
+                first=begin == 0,
+            )  # fmt: skip
+
+        before = at_once(0, cut, np.full(one.width, 7.0))
+        kept = before.copy()
+        assert np.array_equal(before, states[cut - 1])
+        assert np.array_equal(at_once(cut, 40, before), states[-1])
+        assert np.array_equal(before, kept), "the given state is not changed"
+
+
 def test_a_row_that_begins_again_forgets_its_history() -> None:
     one = shield("fallback = 0\n[[rule]]\nnever = 1\nat_most = 1")
     seen = {"observation": np.zeros((2, 3), np.float32)}

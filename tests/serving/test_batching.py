@@ -242,6 +242,47 @@ def test_steps_of_one_session_that_arrive_together_are_taken_one_after_another(p
         assert action == actions[0, number]
 
 
+def test_a_decision_that_was_not_given_is_not_reported(pair: Any) -> None:
+    """Two replicas compute step 0 of one session; the store takes one of them, and only that one is counted and logged."""
+    reported: list[tuple[str | None, int]] = []
+
+    class Noting(Observing):
+        def decided(self, agent: str, rows: Any, records: Any, scores: Any) -> None:
+            assert len(rows) == len(records) == len(scores)
+            reported.extend((one.step.session, one.steps) for one in rows)
+
+    async def body() -> None:
+        store, backend = MemoryStore(10, 60.0), TorchBackend(pair.agent, 4)
+        observer = Noting(ServiceMetrics(), StepFormat(backend.observation_spec, backend.action_spec))
+        replicas = [Batcher("a", one, store, observer) for one in (backend, TorchBackend(pair.agent, 4))]
+        for name in ("/a", "/b"):
+            await store.create(name, "a")
+        # The second replica computes two sessions at once, one of which the first replica has decided meanwhile.
+        slow, computed, go_on = replicas[1], asyncio.Event(), asyncio.Event()
+        append = store.append
+
+        async def append_late(steps: Any) -> list[bool]:
+            if not computed.is_set():
+                computed.set()
+                await go_on.wait()
+            return await append(steps)
+
+        store.append = append_late  # type: ignore[method-assign]
+        both = [
+            asyncio.create_task(slow.decide(step_of(slow, name, [0, 0, 0], 0.0, number=0))) for name in ("/a", "/b")
+        ]
+        await computed.wait()
+        answer = await replicas[0].decide(step_of(replicas[0], "/a", [0, 0, 0], 0.0, number=0))
+        go_on.set()
+        found = await asyncio.gather(*both)
+        assert found[0] == answer, "the same step gets the answer that was stored"
+        for one in replicas:
+            await one.stop()
+
+    asyncio.run(body())
+    assert sorted(reported) == [("/a", 0), ("/b", 0)]
+
+
 def test_sessions_that_are_not_open_say_why(pair: Any) -> None:
     async def body() -> None:
         store = MemoryStore(1, 60.0)

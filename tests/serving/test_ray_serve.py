@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,10 @@ import orjson
 import pytest
 
 from seqel.errors import ConfigError, MissingExtraError
+from seqel.monitoring.log import read_log
+from seqel.safety.audit import KEY, verify
+from seqel.safety.audit import read as read_audit
+from seqel.safety.review import read_queue
 from seqel.serving.config import ServiceConfig
 from seqel.serving.ray_serve import BySessions, Replica, ScaleConfig, application, build
 
@@ -116,10 +121,77 @@ def test_the_policy_takes_the_larger_number(requests: float, sessions: list[floa
     assert BySessions(100)(context) == (expected, {})
 
 
+def options_of(**given: Any) -> dict[str, Any]:
+    """The options that a replica gets from `build`."""
+    plain = {
+        "redis": "",
+        "name": "",
+        "backend": "auto",
+        "device": "auto",
+        "threads": 1,
+        "log": "error",
+        "signed": False,
+    }
+    return plain | dict.fromkeys(("keys", "decisions", "audit", "review")) | given
+
+
+def test_logs_and_the_queue_reach_the_replicas(
+    ray: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(KEY, raising=False)
+    application({"run": "agent.onnx", "redis": REDIS, "audit": "logs", "review": "/queue.jsonl", "decisions": ""})
+    options = ray["arguments"][2]
+    assert options["audit"] == str(tmp_path / "logs"), "nodes have other working folders"
+    assert (options["review"], options["decisions"], options["signed"]) == ("/queue.jsonl", None, False)
+    assert options.keys() == options_of().keys()
+    monkeypatch.setenv(KEY, "sixteen bytes at least")
+    build("agent.onnx", redis=REDIS, audit="logs")
+    assert ray["arguments"][2]["signed"] is True
+    build("agent.onnx", redis=REDIS)
+    assert ray["arguments"][2]["signed"] is False, "nothing to sign"
+    monkeypatch.setenv(KEY, "short")
+    with pytest.raises(ConfigError, match=KEY):
+        build("agent.onnx", redis=REDIS, audit="logs")
+
+
+def test_every_replica_logs_its_decisions_and_all_add_to_one_queue(
+    pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two replicas take turns in one session, as after a replica was added."""
+    monkeypatch.setenv(KEY, "sixteen bytes at least")
+    options = options_of(
+        audit=str(tmp_path / "audit"), decisions=str(tmp_path / "decisions"), review=str(tmp_path / "queue.jsonl"),
+        signed=True,
+    )  # fmt: skip
+    replicas = [Replica(str(pair.file), {"sessions": 10}, options) for _ in range(2)]
+    replicas[1].service.store = store = replicas[0].service.store
+    for served in replicas[1].service.agents.values():
+        served.batcher.store = store
+
+    async def run() -> None:
+        await replicas[0].service.create("anna")
+        for step in range(6):
+            await replicas[step % 2].service.act("anna", {"observation": [0.1, 0.2, 0.3], "reward": 1.0, "step": step})
+        for one in replicas:
+            await one.service.stop()
+
+    asyncio.run(run())
+    logs = sorted((tmp_path / "audit").iterdir())
+    steps = [[entry["step"] for entry in read_audit(log) if entry["kind"] == "decision"] for log in logs]
+    assert sorted(steps) == [[0, 2, 4], [1, 3, 5]]
+    assert all(verify(log, b"sixteen bytes at least").status == "intact" for log in logs)
+    assert [entry["step"] for entry in read_queue(tmp_path / "queue.jsonl").sessions[0]] == list(range(6))
+    assert len(read_log(sorted((tmp_path / "decisions").iterdir()), pair.agent)) == 6
+
+    monkeypatch.delenv(KEY)
+    with pytest.raises(ConfigError, match="on this node too"):
+        Replica(str(pair.file), {"sessions": 10}, options)
+
+
 def test_a_replica_serves_and_stops_in_good_order(pair: Any) -> None:
     """As Ray does: the lifespan, requests as ASGI messages, the statistics, the end of the lifespan."""
-    options = {"redis": "", "keys": None, "name": "", "backend": "auto", "device": "auto", "threads": 1, "log": "error"}
-    replica = Replica(str(pair.file), {"sessions": 10}, options)
+    replica = Replica(str(pair.file), {"sessions": 10}, options_of())
     app = replica.__serve_build_asgi_app__()
 
     async def request(path: str, body: dict[str, Any]) -> tuple[int, Any]:

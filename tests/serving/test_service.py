@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,16 @@ from seqel.datasets.encoding import Encoding
 from seqel.datasets.schema import Schema
 from seqel.errors import ConfigError
 from seqel.monitoring.log import read_log
+from seqel.monitoring.metrics import ServiceMetrics
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
 from seqel.serving.backends.torch_agent import TorchBackend
 from seqel.serving.errors import Gone, InvalidRequest, NotFound, TimedOut, Unavailable
+from seqel.serving.loading import load_served
 from seqel.serving.observing import DecisionLog
 from seqel.serving.service import Service
 from seqel.serving.sessions.memory import MemoryStore
+from seqel.spaces import ActionSpec
 from support import network
 from support_serving import expected, histories, make_service, served
 
@@ -418,6 +422,35 @@ def test_logged_decisions_are_read_for_reports(table_agent: Agent, tmp_path: Pat
     assert written[1]["observation"] == {"mood": "bad", "age": None}
     found = read_log([tmp_path / "log.jsonl"], table_agent)
     assert len(found.rows) == 3
+
+
+def test_logged_and_watched_actions_are_those_that_the_agent_gives(tmp_path: Path) -> None:
+    """Actions 3 to 5: what the service counts from 0 is not what references and clients know."""
+    known = network(ActionSpec((3,), (0,)))
+    shifted = QNetwork(known.config, known.observation_spec, ActionSpec((3,), (3,)))
+    shifted.load_state_dict(known.state_dict())
+    Agent(shifted).save(tmp_path / "shifted")
+    service = Service(MemoryStore(10, 60.0), ServiceMetrics())
+    watched: list[int] = []
+    served = load_served(tmp_path / "shifted", service, backend="torch", log=DecisionLog(tmp_path / "log.jsonl"))
+    observer: Any = served.batcher.observer
+
+    def update(seen: Any, actions: Any, best: Any, sessions: int) -> tuple[()]:
+        watched.extend(actions.ravel().tolist())
+        return ()
+
+    observer.drift = SimpleNamespace(update=update, psi={})
+    service.add(served)
+
+    async def body() -> list[int]:
+        await service.create("one")
+        seen = np.random.default_rng(0).standard_normal((6, 3))
+        return [(await act(service, "one", row.tolist()))["action"] for row in seen]
+
+    actions = run(service, body)
+    assert min(actions) >= 3 and len(set(actions)) > 1
+    assert watched == actions
+    assert [json.loads(line)["action"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == actions
 
 
 def test_texts_that_a_model_reads_do_not_hold_up_other_requests(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,10 @@ reached.
 
 `reference` plays episodes like `seqel evaluate`, or reads recorded sessions if the agent was trained on some (or with
 --data), and writes RUN/reference.json: the distributions of observations, actions, scores and rewards. A service compares
-what it gets with it. `report` compares a log of decisions (JSON lines) with it, as an HTML page for a schedule such as cron.
+what it gets with it. `report` compares logs of decisions (JSON lines) with it, as an HTML page for a schedule such as cron.
+If `reference --states` was run, it adds the share of unfamiliar states. For `report`, RUN may be an exported file (.onnx)
+with reference.json beside it; its states are not known. Exit code 1 with --fail-on-drift: a drift was detected, an index is
+large, or more than twice as many states are unfamiliar as expected.
 
 examples:
   seqel monitor http://localhost:8000                    requests, latency, sessions, actions, drift
@@ -35,6 +38,7 @@ examples:
   seqel monitor reference runs/mine --episodes 300       before the agent is put in service
   seqel monitor reference runs/offers --data sessions.parquet
   seqel monitor report runs/mine --decisions "logs/*.jsonl" --html drift.html
+  seqel monitor report runs/mine --decisions "logs/*.jsonl" --hours 24 --html drift.html --fail-on-drift
   seqel monitor --write-rules monitoring/                alert rules for Prometheus, a dashboard for Grafana
 """
 
@@ -42,11 +46,11 @@ RATES = 30.0  # seconds over which the live table takes rates
 SHOWN = 8  # actions and features
 OF_URL = ("once", "every", "timeout")
 OF_REFERENCE = ("states", "false_alarms", "episodes", "seed", "env", "env_arg", "trust", "data", "schema", "out")
-OF_REPORT = ("decisions", "reference", "html", "last")
+OF_REPORT = ("decisions", "reference", "html", "last", "hours", "fail_on_drift")
 OF_BOTH = ("device",)
 
 
-def run(arguments: Arguments, output: Output) -> dict[str, Any]:
+def run(arguments: Arguments, output: Output) -> dict[str, Any] | tuple[dict[str, Any], int]:
     """Do what the first argument says. Returns the summary of a service, or of a reference, or the comparison."""
     what = arguments.what
     if arguments.write_rules is not None:

@@ -95,5 +95,12 @@ class Arguments:
         Path | None, arg(metavar="FILE", help="report: write it as a page as well", help_behavior_hint="")
     ] = None
     last: Annotated[int, arg(metavar="N", help="report: only the newest decisions of the log")] = 100_000
+    hours: Annotated[
+        float | None,
+        arg(metavar="H", help="report: only decisions of the last H hours", help_behavior_hint="", constructor=float),
+    ] = None
+    fail_on_drift: Annotated[
+        Flag, arg(help="report: end with exit code 1 if there is drift, for a schedule", help_behavior_hint="")
+    ] = False
     device: Annotated[str, arg(metavar="D", help="reference, report: device of the network: cpu, cuda")] = "cpu"
     json: Json = False

@@ -12,7 +12,7 @@ from seqel.agents.reading import read_episodes
 from seqel.environments.seeds import require_for_reports
 from seqel.environments.vector import VectorStream, close_vector, make_vector
 from seqel.errors import ConfigError
-from seqel.monitoring.features import FeatureMap
+from seqel.monitoring.features import FeatureMap, feature_map
 from seqel.monitoring.reference import Reference
 from seqel.spaces import ActionSpec
 
@@ -25,18 +25,9 @@ if TYPE_CHECKING:
     from seqel.environments.resolve import EnvMaker
     from seqel.training.sources import Source
 
-__all__ = ["Decisions", "best_scores", "feature_map", "play_decisions", "recorded_decisions"]
+__all__ = ["Decisions", "best_scores", "play_decisions", "recorded_decisions"]
 
 LONGEST = 100_000  # steps per episode
-
-
-def feature_map(agent: Agent) -> FeatureMap:
-    """Return the features of an agent's spaces, named by the columns of the table that it was trained on, if any."""
-    from seqel.datasets.encoding import Encoding
-
-    kept = agent.info.get("encoding")
-    encoding = None if kept is None else Encoding.from_json(kept)
-    return FeatureMap(agent.observation_spec, agent.action_spec, encoding)
 
 
 def best_scores(q: NDArray[Any]) -> NDArray[np.float64]:

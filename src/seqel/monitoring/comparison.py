@@ -23,6 +23,7 @@ __all__ = ["Comparison", "FeatureComparison", "compare"]
 
 PARTS = 12  # of the log, for the course of the index
 FEWEST = 200  # decisions in a part
+FEWEST_FOR_INDEX = 1_000  # decisions below which an index is large by chance
 RECENT = 256  # decisions, among which the sessions are counted that take turns
 BATCH = 16
 
@@ -63,6 +64,12 @@ class Comparison:
     agents: tuple[str, ...]
     first: float  # times of the first and the last decision, seconds since 1970
     last: float
+
+    @property
+    def drifted(self) -> bool:
+        """Whether a drift was detected, or a feature has a large index over enough decisions."""
+        large = any(one.severity == "large" for one in self.features)
+        return bool(self.drifts) or (large and self.decisions >= FEWEST_FOR_INDEX)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from seqel.agents.agent import Agent
     from seqel.datasets.encoding import Encoding
+    from seqel.deployment.runtime import ExportedAgent
     from seqel.spaces import ActionSpec, ObservationSpec
     from seqel.spaces.leaf import Leaf
 
-__all__ = ["ACTION", "MOST_FEATURES", "Q_MAX", "FeatureMap"]
+__all__ = ["ACTION", "MOST_FEATURES", "Q_MAX", "FeatureMap", "feature_map"]
 
 ACTION, Q_MAX = "action", "q_max"
 MOST_FEATURES = 256  # of the observation; the longest leaves are summarised until there are no more
@@ -140,6 +142,15 @@ class FeatureMap:
             return np.stack([length, length == 0], axis=1).astype(np.float64)
         numbers = np.asarray(flat, np.float64)
         return np.stack([numbers.mean(axis=1), numbers.std(axis=1), (numbers == 0).mean(axis=1)], axis=1)
+
+
+def feature_map(agent: Agent | ExportedAgent) -> FeatureMap:
+    """Return the features of an agent's spaces, named by the columns of the table that it was trained on, if any."""
+    from seqel.datasets.encoding import Encoding
+
+    kept = agent.info.get("encoding")
+    encoding = None if kept is None else Encoding.from_json(kept)
+    return FeatureMap(agent.observation_spec, agent.action_spec, encoding)
 
 
 def _part(leaf: Leaf, columns: tuple[str, ...] | None, summarised: bool) -> _Part:

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from seqel.errors import DataError, SeqelError
-from seqel.monitoring.collect import feature_map
+from seqel.monitoring.features import feature_map
 from seqel.spaces import FlatObservation
 from seqel.spaces.kinds.registry import KINDS
 from seqel.spaces.precision import shifted
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from seqel.agents.agent import Agent
     from seqel.datasets.encoding import Encoding
+    from seqel.deployment.runtime import ExportedAgent
     from seqel.spaces.leaf import Leaf
 
 __all__ = ["DecisionRecord", "LoggedDecisions", "flat_observation", "read_log"]
@@ -85,7 +86,7 @@ class DecisionRecord:
 
 @dataclass(frozen=True)
 class LoggedDecisions:
-    """What a log holds, in the order of its lines: N decisions."""
+    """What logs hold, by time: N decisions."""
 
     rows: NDArray[np.float64]  # (N, F)
     rewards: NDArray[np.float64]  # (N,) NaN where unknown
@@ -94,57 +95,95 @@ class LoggedDecisions:
     agents: list[str]
     unreadable: int  # lines that were left out
     problems: list[str]  # the first of them: file, line, reason
+    steps: list[int] = field(default_factory=list)  # of each decision, its number in its session
+    observations: list[FlatObservation] = field(default_factory=list)  # without a batch axis; empty unless asked for
+    actions: list[NDArray[np.int64]] = field(default_factory=list)  # (M,) each, as the agent gives them; likewise
 
     def __len__(self) -> int:
         """Return N."""
         return len(self.rows)
 
 
-def read_log(files: Iterable[Path], agent: Agent, last: int = 1_000_000) -> LoggedDecisions:
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A line that was read."""
+
+    record: DecisionRecord
+    row: NDArray[np.float64]
+    action: NDArray[np.int64] | None
+    observation: FlatObservation | None
+
+
+def read_log(
+    files: Iterable[Path],
+    agent: Agent | ExportedAgent,
+    last: int = 1_000_000,
+    *,
+    since: float = -math.inf,
+    observations: bool = False,
+) -> LoggedDecisions:
     """Read logs of an agent's decisions. Lines that cannot be read are counted and left out.
 
-    Args:
-        last: only the newest decisions by the order of the lines.
+    Decisions of several files, such as those of the replicas of a service, are put in the order of their times; decisions of
+    the same time stay in the order of the lines.
 
-    Raises DataError: a file cannot be read, or no line can.
+    Args:
+        last: only the newest decisions.
+        since: only decisions from this time on, in seconds since 1970.
+        observations: whether to keep the observations and actions as well.
+
+    Raises DataError: a file cannot be read, or no decision is left.
     """
     from seqel.datasets.encoding import Encoding
 
     kept = agent.info.get("encoding")
     encoding = None if kept is None else Encoding.from_json(kept)
     features, spec = feature_map(agent), agent.observation_spec
-    rows: list[NDArray[np.float64]] = []
-    records: list[tuple[float, float, str, str]] = []
+    found: list[_Read] = []
     problems: list[str] = []
-    unreadable = 0
+    unreadable = earlier = 0
     for place, line in _lines(files):
         try:
             one = DecisionRecord.from_json(line)
+            if one.time < since:
+                earlier += 1
+                continue
             flat = flat_observation(one.observation, spec.leaves, encoding)
             batch = {path: leaf[None] for path, leaf in flat.items()}
             q_max = math.nan if one.q_max is None else one.q_max
-            rows.append(features.rows(batch, _codes(one.action, agent, encoding), [q_max])[0])
+            codes = _codes(one.action, agent, encoding)
+            row = features.rows(batch, codes, [q_max])[0]
         except (SeqelError, TypeError, ValueError, LookupError) as error:
             unreadable += 1
             if len(problems) < MOST_PROBLEMS:
                 problems.append(f"{place}: {' '.join(str(error).split())[:200]}")
             continue
-        records.append((math.nan if one.reward is None else one.reward, one.time, one.session, one.agent))
-        if len(rows) >= 2 * last:
-            del rows[:-last], records[:-last]
-    rows, records = rows[-last:], records[-last:]
-    if not rows:
-        raise DataError(f"expected at least one logged decision, got none{'; ' + problems[0] if problems else ''}")
-    rewards, times, sessions, agents = (list(column) for column in zip(*records, strict=True))
+        found.append(_Read(one, row, codes[0], flat) if observations else _Read(one, row, None, None))
+        if len(found) >= 2 * last:
+            found = _newest(found, last)
+    found = _newest(found, last)
+    if not found:
+        late = f"; {earlier:,} are older than asked for" if earlier else ""
+        raise DataError(
+            f"expected at least one logged decision, got none{'; ' + problems[0] if problems else ''}{late}"
+        )
+    records = [one.record for one in found]
     return LoggedDecisions(
-        np.stack(rows),
-        np.array(rewards, np.float64),
-        np.array(times, np.float64),
-        sessions,
-        agents,
+        np.stack([one.row for one in found]),
+        np.array([math.nan if one.reward is None else one.reward for one in records], np.float64),
+        np.array([one.time for one in records], np.float64),
+        [one.session for one in records],
+        [one.agent for one in records],
         unreadable,
         problems,
+        [one.step for one in records],
+        [one.observation for one in found if one.observation is not None],
+        [one.action for one in found if one.action is not None],
     )
+
+
+def _newest(found: list[_Read], last: int) -> list[_Read]:
+    return sorted(found, key=lambda one: one.record.time)[-last:]
 
 
 def flat_observation(value: Any, leaves: Iterable[Leaf], encoding: Encoding | None = None) -> FlatObservation:
@@ -182,7 +221,7 @@ def _row(value: Any, encoding: Encoding) -> FlatObservation:
     return row
 
 
-def _codes(action: Any, agent: Agent, encoding: Encoding | None) -> NDArray[np.int64]:
+def _codes(action: Any, agent: Agent | ExportedAgent, encoding: Encoding | None) -> NDArray[np.int64]:
     """Return an action as the agent gives it, (1, M): from numbers, or from the names in the table."""
     given = action if isinstance(action, list) else [action]
     if encoding is not None:

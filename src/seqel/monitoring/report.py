@@ -10,6 +10,7 @@ import time
 from html import escape
 from typing import TYPE_CHECKING
 
+from seqel.monitoring.comparison import FEWEST_FOR_INDEX
 from seqel.pages.frame import fact_boxes, page
 from seqel.terminal import sparkline
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seqel.monitoring.comparison import Comparison, FeatureComparison
+    from seqel.monitoring.familiarity import Familiarity
     from seqel.monitoring.reference import Reference
     from seqel.monitoring.summary import FeatureSummary
 
@@ -41,9 +43,20 @@ svg rect.then { fill: var(--soft); opacity: 0.55; } .large { color: #b3413a; fon
 
 
 def report_page(
-    found: Comparison, reference: Reference, title: str, problems: Sequence[str] = (), unreadable: int = 0
+    found: Comparison,
+    reference: Reference,
+    title: str,
+    problems: Sequence[str] = (),
+    unreadable: int = 0,
+    states: Familiarity | None = None,
 ) -> str:
-    """Return the page. title: of the log. problems, unreadable: lines that were left out, as `read_log` reports them."""
+    """Return the page.
+
+    Args:
+        title: of the log.
+        problems, unreadable: lines that were left out, as `read_log` reports them.
+        states: the share of unfamiliar states; None: it is not known.
+    """
     made = ", ".join(f"{name} {value}" for name, value in reference.made.items() if name != "version")
     what = (
         f"Report of <code>seqel monitor report</code>: {found.decisions:,} logged decisions compared with "
@@ -52,7 +65,7 @@ def report_page(
     notes = []
     if unreadable:
         notes.append(f"{unreadable:,} lines could not be read: {'; '.join(problems[:3])}")
-    if found.decisions < 1_000:
+    if found.decisions < FEWEST_FOR_INDEX:
         notes.append(f"{found.decisions:,} decisions are few: indices of 0.1 occur by chance.")
     body = [
         f"<h1>{escape(title)}</h1>",
@@ -60,6 +73,7 @@ def report_page(
         _facts(found),
         *(f'<p class="note">{escape(note)}</p>' for note in notes),
         f"<h2>Detected drifts</h2>{_drifts(found)}",
+        *([] if states is None else [f"<h2>Unfamiliar states</h2>{_states(states)}"]),
         f"<h2>Features</h2>{_table(found)}",
         f"<h2>Distributions</h2>{KEY}",
         f'<div class="cards">{"".join(map(_card, found.features[:MOST_CARDS]))}</div>',
@@ -91,6 +105,24 @@ def _drifts(found: Comparison) -> str:
         f'<tr><td class="n">{one.decision:,}</td><td>{escape(str(one))}</td></tr>' for one in found.drifts[:MOST_DRIFTS]
     )
     return f'<table><tr><th class="n">decision</th><th>what was detected</th></tr>{rows}</table>'
+
+
+def _states(found: Familiarity) -> str:
+    """Shares of states that the agent's network does not know from familiar input, by detector."""
+    head = '<tr><th>detector</th><th class="n">states</th><th class="n">expected</th><th class="n">sessions</th></tr>'
+    rows = "".join(
+        f'<tr><td>{escape(name)}</td><td class="n">{share:.2%}</td><td class="n">{found.expected:.2%}</td>'
+        f'<td class="n">{found.affected[name]:.1%}</td></tr>'
+        for name, share in found.shares.items()
+    )
+    left = f" {found.incomplete:,} decisions were left out: their session lacks its start." if found.incomplete else ""
+    verdict = '<p class="large">More than twice as many states are unfamiliar as expected.</p>' if found.large else ""
+    note = (
+        f'<p class="soft">The agent read {found.sessions:,} sessions ({found.states:,} states) again. A detector reports a '
+        "state of its network that is further from the familiar ones than its threshold; sessions: the share of them in "
+        f"which more states than expected are reported.{left}</p>"
+    )
+    return f"{verdict}<table>{head}{rows}</table>{note}"
 
 
 def _table(found: Comparison) -> str:

@@ -139,6 +139,43 @@ class Shield:
                 allowed[vetoed, part.dimension, part.code] = False
         return new, allowed
 
+    def read_history(
+        self,
+        state: NDArray[np.float64],
+        observation: Mapping[str, NDArray[Any]],
+        *,
+        previous_action: NDArray[np.int64],
+        reward: NDArray[np.floating],
+        first: bool,
+    ) -> NDArray[np.float64]:
+        """Add T steps, at least one, to one history. -> the new state (K,), bit-equal to that after T calls of `read`.
+
+        state (K,); observation: flat leaves (T, *shape); previous_action (T, M), reward (T,). first: whether the history
+        begins with the first of these steps. There is no loop over steps: whether an event happens at a step depends on the
+        observation and on the first three columns of the state, never on how often other events happened.
+        """
+        new: NDArray[np.float64] = (self.initial(1)[0] if first else state).copy()
+        earned = reward.astype(np.float64)
+        before = np.ones(len(earned), bool)
+        if first:
+            earned[0], before[0] = 0.0, False
+        past = np.repeat(new[None], len(earned), axis=0)
+        past[:, 0] += np.arange(1, len(earned) + 1)
+        past[:, 1] = earned
+        past[:, 2] = np.add.accumulate(np.concatenate([new[2:3], earned]))[1:]  # adds in the order of the steps
+        new[:EVENTS] = past[-1, :EVENTS]
+        moment = Moment(observation, past)
+        for number, event in enumerate(self.events):
+            if event.seen is None:
+                happened, step = before & _taken(previous_action, event.parts), past[:, 0] - 1.0
+            else:
+                happened, step = event.seen(moment), past[:, 0]
+            column = EVENTS + 2 * number
+            new[column] += np.count_nonzero(happened)
+            if happened.any():
+                new[column + 1] = step[happened][-1]
+        return new
+
     def vetoes(self, observation: Mapping[str, NDArray[Any]], state: NDArray[np.float64]) -> list[list[str]]:
         """Return the names of the rules that veto something, for each of R rows; `state` is that after `read`."""
         found: list[list[str]] = [[] for _ in range(len(state))]

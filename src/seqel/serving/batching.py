@@ -203,7 +203,11 @@ class Batcher:
             elif one.step.session is not None:  # another replica was faster, or the session has just ended
                 self.slots.drop(one.step.session)
                 self._again(one.step)
-        self.observer.decided(self.agent, ready, records, scores)
+        if all(added):
+            self.observer.decided(self.agent, ready, records, scores)
+        elif any(added):  # only what was answered is a decision
+            given = [one for one, kept in zip(ready, added, strict=True) if kept]
+            self.observer.decided(self.agent, given, records[added], scores[added])
 
     def _compute(self, ready: Sequence[Ready]) -> tuple[NDArray[np.void], NDArray[np.float32]]:
         try:

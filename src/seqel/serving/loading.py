@@ -60,7 +60,7 @@ def load_served(
     version = f"{name[:60]}-{checksum:08x}"
     form = StepFormat(made.observation_spec, made.action_spec)
     queue = None if review is None else Reviewing(review, version, made)
-    observer = Observing(service.metrics, form, _drift(path, service), log, queue)
+    observer = Observing(service.metrics, form, _drift(path, service), log, queue, made.action_spec.offset)
     batcher = Batcher(
         version, made, service.store, observer, most=config.batch, queue=config.queue, wait=config.wait,
         adopt=lambda other: service.adopts(version, other), idle=service.idle, audit=audit,

@@ -37,10 +37,17 @@ class DecisionLog:
         except OSError as error:
             raise StorageError(f"cannot write {path}: {error.strerror}") from error
 
-    def write(self, agent: str, rows: Sequence[Ready], records: NDArray[np.void], best: NDArray[np.float32]) -> None:
-        """Add one line per row, and hand them to the operating system."""
+    def write(
+        self,
+        agent: str,
+        rows: Sequence[Ready],
+        records: NDArray[np.void],
+        best: NDArray[np.float32],
+        actions: NDArray[np.int64],
+    ) -> None:
+        """Add one line per row, and hand them to the operating system. actions (R, M): as the agent gives them."""
         for row, one in enumerate(rows):
-            action = records["action"][row].tolist()
+            action = actions[row].tolist()
             line = DecisionRecord(
                 float(records["time"][row]), shown(one.step.session), one.steps, agent, one.step.observation,
                 action[0] if len(action) == 1 else action, float(one.reward) if one.steps else None, float(best[row]),
@@ -57,7 +64,8 @@ class Observing:
     """What a `Batcher` tells of its batches.
 
     drift: compares live input with the training reference; None: there is no reference. log: of decisions; None: none.
-    review: the queue of what the agent abstains from; None: none.
+    review: the queue of what the agent abstains from; None: none. offset: what is added to actions, which records count from
+    0, to have them as the agent gives them, in references and logs.
     """
 
     def __init__(
@@ -67,8 +75,10 @@ class Observing:
         drift: DriftMonitor | None = None,
         log: DecisionLog | None = None,
         review: Reviewing | None = None,
+        offset: NDArray[np.int64] | None = None,
     ) -> None:
         self.metrics, self.form, self.drift, self.log, self.review = metrics, form, drift, log, review
+        self.offset = np.zeros((), np.int64) if offset is None else offset
         self._recent: OrderedDict[str, int] = (
             OrderedDict()
         )  # sessions of the latest decisions, and the number of each one's last
@@ -90,10 +100,11 @@ class Observing:
         least = np.where(np.isfinite(scores), scores, np.inf).min(axis=-1).mean(axis=-1)
         actions = records["action"]
         self.metrics.decisions(agent, actions if actions.shape[1] > 1 else actions[:, 0], best, best - least)
+        given: NDArray[np.int64] = actions + self.offset
         if self.drift is not None:
-            self._watch([shown(one.step.session) for one in rows], records, actions, best)
+            self._watch([shown(one.step.session) for one in rows], records, given, best)
         if self.log is not None:
-            self.log.write(agent, rows, records, best)
+            self.log.write(agent, rows, records, best, given)
         if self.review is not None:
             self.review.write(rows, records, scores)
 

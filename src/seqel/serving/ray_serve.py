@@ -9,11 +9,17 @@ hashing then brings a session to the same replica as long as the number of repli
 A replica that is scaled down gets no new requests, answers those that it has, and then stops as `seqel serve` does on
 SIGTERM. Ray checks that a replica's event loop responds, and starts another one in its place if it does not. The routes
 /v2/health/ready and /metrics answer for one replica, the one that Ray chose for the request.
+
+An audit log has one writer, so every replica writes logs of its own into a folder; a review queue may have several, so all
+replicas add to one file.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import socket
+import time
 from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqel.errors import ConfigError
 from seqel.extras import require
+from seqel.safety.audit import KEY, key_from_environment
 from seqel.serving.config import ServiceConfig
 from seqel.serving.loading import BackendName
 
@@ -31,6 +38,7 @@ __all__ = ["BySessions", "Replica", "ScaleConfig", "application", "build"]
 
 GRACE = 30.0  # seconds in which a replica that is scaled down answers what it has
 SESSIONS_OPEN = "sessions_open"
+LOGS = ("decisions", "audit")  # written by one process each
 ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
 
 
@@ -115,10 +123,14 @@ class Replica:
 
         options = dict(options)
         log = JsonLog(os.fdopen(os.dup(2), "wb"), options.pop("log"))  # Ray replaces sys.stderr
-        keys = options.pop("keys")
-        self._application, self.service = make_service(
-            Path(run), ServiceConfig(**config), keys=None if keys is None else Path(keys), log=log, **options
-        )
+        if options.pop("signed") and key_from_environment() is None:
+            raise ConfigError(
+                f"audit: expected the key in {KEY} on this node too, as where the application was built, got none"
+            )
+        paths = {name: None if options[name] is None else Path(options[name]) for name in ("keys", *LOGS, "review")}
+        mine = own_name()
+        options |= paths | {name: path / mine for name in LOGS if (path := paths[name]) is not None}
+        self._application, self.service = make_service(Path(run), ServiceConfig(**config), log=log, **options)
 
     def __serve_build_asgi_app__(self) -> Any:
         return _without_id(self._application)
@@ -126,6 +138,12 @@ class Replica:
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Return what `BySessions` decides by. Ray calls it every few seconds."""
         return {SESSIONS_OPEN: float(await self.service.sessions())}
+
+
+def own_name() -> str:
+    """Return a file name that no other replica has: the node, the process, and when it began."""
+    node = re.sub(r"[^A-Za-z0-9.-]+", "-", socket.gethostname())[:60] or "node"
+    return f"{node}-{os.getpid()}-{time.time_ns():x}.jsonl"
 
 
 def _without_id(application: Application) -> Application:
@@ -154,6 +172,9 @@ def build(
     device: str = "auto",
     threads: int = 1,
     log: str = "warning",
+    decisions: Path | str | None = None,
+    audit: Path | str | None = None,
+    review: Path | str | None = None,
 ) -> Any:
     """Return a Ray Serve application, for `ray.serve.run`, that serves the agent in `run`.
 
@@ -165,10 +186,14 @@ def build(
         redis: the address of the store of sessions, such as redis://HOST:6379/0; "" is allowed for a single replica.
         keys: the file of API keys, on every node.
         name, backend, device, threads, log: as in `seqel serve`.
+        decisions, audit: a folder on every node, in which each replica writes a file of its own: decisions for `seqel monitor
+            report`, and audit logs for `seqel audit verify`. If SEQEL_AUDIT_KEY is set here, it must be set on every node,
+            and signs the logs.
+        review: the file of a review queue, to which all replicas add. It must be the same file on every node.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        ConfigError: there may be several replicas, but no `redis`.
+        ConfigError: there may be several replicas, but no `redis`; or SEQEL_AUDIT_KEY is too short.
     """
     serve = require("ray.serve", "scale", "Ray Serve")
     config, scaling = config or ServiceConfig(), scaling or ScaleConfig()
@@ -176,10 +201,11 @@ def build(
         raise ConfigError(
             "redis: expected an address such as redis://HOST:6379/0, because several replicas share the sessions, got none"
         )
+    files = {"keys": keys, "decisions": decisions, "audit": audit, "review": review}
     options = {
-        "redis": redis, "keys": None if keys is None else str(Path(keys).absolute()), "name": name, "backend": backend,
-        "device": device, "threads": threads, "log": log,
-    }  # fmt: skip
+        "redis": redis, "name": name, "backend": backend, "device": device, "threads": threads, "log": log,
+        "signed": audit is not None and key_from_environment() is not None,
+    } | {key: None if path is None else str(Path(path).absolute()) for key, path in files.items()}  # fmt: skip
     deployment = serve.deployment(
         serve.ingress()(Replica),
         name="seqel",
@@ -202,7 +228,7 @@ def application(arguments: dict[str, Any]) -> Any:
     for an unknown name or a value of the wrong type, and as `build`.
     """
     plain: dict[str, Any] = {"run": "", "redis": "", "keys": "", "name": "", "backend": "auto", "device": "auto"}
-    plain |= {"threads": 1, "log": "warning"}
+    plain |= {"threads": 1, "log": "warning"} | dict.fromkeys((*LOGS, "review"), "")
     config, scaling = ServiceConfig(), ScaleConfig()
     defaults: dict[str, Any] = plain | asdict(config) | asdict(scaling)
     unknown = sorted(set(arguments) - set(defaults))
@@ -214,7 +240,8 @@ def application(arguments: dict[str, Any]) -> Any:
         return {field.name: given.pop(field.name) for field in fields(kind) if field.name in given}
 
     made, scaled = ServiceConfig(**of(ServiceConfig)), ScaleConfig(**of(ScaleConfig))
-    return build(given.pop("run"), made, scaled, keys=given.pop("keys", None) or None, **given)
+    files: dict[str, Any] = {name: given.pop(name, None) or None for name in ("keys", *LOGS, "review")}
+    return build(given.pop("run"), made, scaled, **files, **given)
 
 
 def _read(name: str, value: Any, default: Any) -> Any:

@@ -40,12 +40,12 @@ def screen(
             continue
         problems.append(None)
         good.append(one)
-        states.append(_caught_up(shield, form, shield.initial(1) if held is None else held[None], one))
+        states.append(_caught_up(shield, form, shield.initial(1)[0] if held is None else held, one))
         last.append(_last_action(one, slot, len(shield.action_spec.sizes)))
     if not good:
         return problems
     new, allowed = shield.read(
-        np.concatenate(states),
+        np.stack(states),
         form.observation(np.concatenate([one.step.record for one in good])),
         previous_action=np.array(last, np.int64),
         reward=np.array([one.reward for one in good], np.float32),
@@ -63,15 +63,13 @@ def screen(
 
 
 def _caught_up(shield: Shield, form: StepFormat, state: NDArray[np.float64], one: Ready) -> NDArray[np.float64]:
-    """Return the state (1, K) after the records that it lacks."""
-    number = one.steps - len(one.records)
-    for row in range(len(one.records)):
-        record = one.records[row : row + 1]
-        state, _ = shield.read(
-            state, form.observation(record), previous_action=record["previous_action"],
-            reward=record["previous_reward"], first=np.array([number + row == 0]),
-        )  # fmt: skip
-    return state
+    """Return the state (K,) after the records that it lacks."""
+    if not len(one.records):
+        return state
+    return shield.read_history(
+        state, form.observation(one.records), previous_action=one.records["previous_action"],
+        reward=one.records["previous_reward"], first=one.steps == len(one.records),
+    )  # fmt: skip
 
 
 def _last_action(one: Ready, slot: Slot | None, dims: int) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ __all__ = ["ADMITTED", "Admission", "request_id"]
 ADMITTED = "seqel.admitted"  # in the scope: the request has a place that must be given back
 ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 GATHER = 0.01  # seconds
+ARRIVAL = 0.05  # seconds after a connection was accepted in which others may be waiting to be
 REPORT = 1.0  # seconds between two reports of refusals, at least
 MESSAGE = "more requests are open than can be answered in time"
 MARK = "0" * 16  # stands for the id of the request in the prepared answer
@@ -53,6 +54,7 @@ class Admission:
     ) -> None:
         self.limit, self.retry_after, self.rest, self.metrics, self.log = limit, retry_after, rest, metrics, log
         self.open, self._gathering = 0, False
+        self._connected = -ARRIVAL  # when a connection was accepted last
         self._ids = itertools.count(secrets.randbits(60))  # of refusals: cheaper than random ones, and never secret
         self._unreported: dict[str, int] = {}  # refusals by reason
         self._early, self._reported = 0, 0.0  # refused before the gate; when the last report was
@@ -71,11 +73,16 @@ class Admission:
         """Give a place back."""
         self.open -= 1
 
+    def connected(self) -> None:
+        """Note that a connection was accepted."""
+        self._connected = time.monotonic()
+
     def gather(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let refusals gather: after those that are at hand, handle no request for `GATHER` seconds or until a batch is done.
 
         Each time that the event loop interrupts a batch, both threads lose the processor's caches, which costs more than a
-        refusal. So under overload, it does so rarely, and refuses many requests each time.
+        refusal. So under overload, it does so rarely, and refuses many requests each time. But it does not pause while
+        connections arrive: libuv accepts one per round of the event loop, so with pauses the last of 500 would wait for 5 s.
         """
         if not self._gathering:
             self._gathering = True
@@ -83,7 +90,8 @@ class Admission:
 
     def _rest(self) -> None:
         self._gathering = False
-        self.rest(GATHER)
+        if time.monotonic() - self._connected >= ARRIVAL:
+            self.rest(GATHER)
 
     def error(self) -> Overloaded:
         """Return why a request is refused, as an error."""
