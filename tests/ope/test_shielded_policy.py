@@ -1,4 +1,4 @@
-"""An agent's rules in its policy of an estimate: as in `Agent.act`, after whole recorded histories and not windows of them."""
+"""An agent's rules in its policy of an estimate: as in `Agent.act`, after whole recorded histories not windows of them."""
 
 from __future__ import annotations
 
