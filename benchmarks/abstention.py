@@ -227,7 +227,8 @@ def measure(make: Callable[[int, int], tuple[Agent, Pool]], seed: int, updates: 
     assert agent.abstention is not None
     return {
         "seed": seed, "commit": commit(), "seconds": seconds, "measure": agent.abstention.measure, "splits": splits,
-        "sessions": int(source.sum()), "steps": sum(len(pool.decided.spread[row]) for row in np.flatnonzero(source)),
+        "sessions": int(source.sum()),
+        "steps": sum(len(one) for one, kept in zip(pool.decided.spread, source, strict=True) if kept),
         "error_without_abstention": float(undecided), "sessions_counted": usual, "steps_counted": naive, "shifts": shifted,
     }  # fmt: skip
 

@@ -32,7 +32,7 @@ GENRES = 'session = "user"\norder = "n"\naction = "genre"\nreward = "rating"\nen
 
 
 def write_tables(folder: Path) -> Path:
-    """Write ratings.csv, films.toml and genres.toml into a folder, unless they are there. Returns the path of ratings.csv.
+    """Write ratings.csv, films.toml and genres.toml into a folder, unless they exist. Returns the path of ratings.csv.
 
     Columns: user, n (how many ratings of the user came before), time (s), item, genre, rating (1 to 5), gender (F or M), age
     (years), age_band.

@@ -1,4 +1,4 @@
-"""An agent's rules in its policy of an estimate: as in `Agent.act`, after whole recorded histories not windows of them."""
+"""An agent's rules in its policy of an estimate: as in `Agent.act`, after whole histories and not windows of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seqel.errors import ConfigError, DataError
 from seqel.evaluation.abstaining import recorded_sessions
 from seqel.ope.estimation import estimate_policies
 from seqel.ope.fqe import FQETrainer
-from seqel.ope.policies import AgentPolicy, ConstantAction
+from seqel.ope.policies import AgentPolicy, ConstantAction, Policy
 from seqel.ope.saved_fits import fingerprint
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces import ActionSpec, FlatObservation
@@ -109,7 +109,11 @@ def test_an_estimate_follows_the_rules_in_this_policy_alone() -> None:
     def keep(trainer: FQETrainer) -> None:
         tables.append(trainer.table)
 
-    policies = [AgentPolicy(agent(ONLY_WAIT)), ConstantAction(0, 4, "always 0"), ConstantAction(1, 4, "always 1")]
+    policies: list[Policy] = [
+        AgentPolicy(agent(ONLY_WAIT)),
+        ConstantAction(0, 4, "always 0"),
+        ConstantAction(1, 4, "always 1"),
+    ]
     found = estimate_policies(policies, data, discount=0.9, updates=2, on_fit=keep)
     assert found.policies[0].agreement == found.policies[1].agreement
     assert found.policies[2].agreement == pytest.approx(np.mean(data.buffer.actions() == 1))
