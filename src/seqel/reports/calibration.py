@@ -56,7 +56,7 @@ class Calibration:
     intercept: float  # in units of reward
     intercept_interval: tuple[float, float]
     rmse: float  # root mean square of predicted less realised
-    # expected calibration error: mean over steps of |predicted - realised| of their bins; chance raises it, as it is never < 0
+    # expected calibration error: mean over steps of |predicted - realised| of their bins; at least 0, so chance raises it
     error: float
     error_interval: tuple[float, float]  # with the bins of all steps
     correlation: float

@@ -207,7 +207,8 @@ def _calibration(run: dict[str, Any]) -> str:
         f"<p>{verdict}</p><p class='soft'>Slope {text_of(found['slope'])}{within['slope']}, intercept "
         f"{text_of(found['intercept'])}{within['intercept']}, predicted less realised {text_of(found['bias'])}"
         f"{within['bias']}, calibration error {text_of(found['error'])}{within['error']}, root mean square error "
-        f"{text_of(found['rmse'])}, correlation {text_of(found['correlation'])}. In units of reward, discounted by {run['discount']:g} per step; {found['steps']:,} steps of {found['episodes']:,} episodes.{left}</p>"
+        f"{text_of(found['rmse'])}, correlation {text_of(found['correlation'])}. In units of reward, discounted "
+        f"by {run['discount']:g} per step; {found['steps']:,} steps of {found['episodes']:,} episodes.{left}</p>"
     )
     keys = legend(
         [(0, "mean of a tenth of the steps, 95 %"), (5, "single steps; dashed: values that are exactly right")]
