@@ -45,7 +45,7 @@ HERE = Path(__file__).parent
 RESULTS, RUNS = HERE / "results" / "abstention", HERE.parent / "runs" / "abstention"
 ERRORS, CALIBRATING = (0.05, 0.1), (50, 200)
 SHIFTED = 100  # sessions that calibrate under a shift
-GROUPS, FEWER = 20, 5  # of sessions, for the jackknife, and how many times fewer splits it has
+GROUPS, FEWER = 20, 10  # of sessions, for the jackknife, and how many times fewer splits it has
 EPISODES, LEVEL = 2_000, 0.5  # a return below LEVEL: the wrong arm
 LENGTH, NOISE, NOISIER = 5, 1.0, 1.5
 
@@ -130,7 +130,7 @@ def _first_times(table: Path) -> dict[str, float]:
 def tmaze(seed: int, updates: int) -> tuple[Agent, Pool]:
     agent = train_or_resume(
         RUNS / f"tmaze-seed{seed}", partial(NoisyTMaze, NOISE), steps=updates or 40_000, seed=seed,
-        settings={"threads": 1, "device": "cpu"},
+        settings={"threads": 1, "device": "cpu", "network.width": 32, "network.layers": 1},
     )  # fmt: skip
     _set_measure(agent)
     played = [

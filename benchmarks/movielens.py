@@ -19,7 +19,7 @@ BANDS = ((25, "under 25"), (35, "25 to 34"), (50, "35 to 49"), (200, "50 and ove
 HALF: dict[str, Any] = {"offline.held_out": 0.5, "threads": 1, "device": "cpu"}
 # name -> preset, updates, and settings; those of films are as in recommend.py, with batches of 2,048 items
 AGENTS: dict[str, tuple[str, int, dict[str, Any]]] = {
-    "films": ("next-item", 1_000, {
+    "films": ("next-item", 600, {
         "network.context": 100, "replay.window": 200, "replay.batch_tokens": 2_048, "offline.every": 100,
         "offline.patience": 6,
     }),

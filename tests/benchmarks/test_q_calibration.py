@@ -32,7 +32,7 @@ def agent() -> Agent:
 def test_one_action_of_each_episode_is_random_and_the_agent_knows_it(agent: Agent) -> None:
     """Replayed with `previous_action`, the agent chooses what was taken at every other step."""
     acting = OneRandomAction(agent, np.full(5, 12), seed=0)
-    taken: list[list[tuple[int, int, np.ndarray, np.ndarray]]] = [[] for _ in range(8)]
+    taken: list[list[Any]] = [[] for _ in range(8)]
     seen: list[np.ndarray] = []
     given = acting.act
 
@@ -44,8 +44,8 @@ def test_one_action_of_each_episode_is_random_and_the_agent_knows_it(agent: Agen
 
     def watch(rows: np.ndarray, decision: Decision, outcome: StepResult) -> None:
         for at in np.flatnonzero(rows >= 0).tolist():
-            step = (int(decision.action[at]), int(acting.chosen[at]), seen[-1][at], acting.values[at, 0])
-            taken[int(rows[at])].append(step + (float(outcome.reward[at]),))  # type: ignore[arg-type]
+            known = int(decision.action[at]), int(acting.chosen[at]), seen[-1][at], acting.values[at, 0]
+            taken[int(rows[at])].append((*known, float(outcome.reward[at])))
 
     play(acting, Desk, 8, 0, 4, None, 100, watch)
     chosen = [episode[0][1] for episode in taken]
@@ -53,7 +53,7 @@ def test_one_action_of_each_episode_is_random_and_the_agent_knows_it(agent: Agen
     random_ones = 0
     for episode in taken:
         state, last, reward = None, 0, 0.0
-        for step, (action, at, observation, values, earned) in enumerate(episode):  # type: ignore[misc]
+        for step, (action, at, observation, values, earned) in enumerate(episode):
             before = {} if step == 0 else {"previous_action": [last], "reward": [reward]}
             decision, state = agent.act(observation[None], state, **before)
             np.testing.assert_allclose(decision.q[0], values, atol=1e-5)
