@@ -157,7 +157,7 @@ def _set_measure(agent: Agent) -> None:
 def realised_error(
     pool: Pool, error: float, n: int, splits: int, source: Rows, target: Rows, kept: Rows, by_steps: bool = False
 ) -> dict[str, NDArray[np.float64]]:
-    """Return, for each split, the mean loss of the fresh sessions and the share of their steps that the agent decides.
+    """Return for each split the mean loss of fresh sessions, the share of steps decided, and that of sessions handed over.
 
     Splits are the same for any `kept`, apart from the sessions that are left out.
     """
@@ -166,7 +166,8 @@ def realised_error(
     spread = np.concatenate(list(pool.decided.spread))
     session = np.repeat(np.arange(len(lengths)), lengths)
     counted = pool.step_jumps if by_steps else pool.jumps
-    losses, shares = np.zeros(splits), np.zeros(splits)
+    highest = np.array([one.max() for one in pool.decided.spread])
+    losses, shares, handed_over = np.zeros(splits), np.zeros(splits), np.zeros(splits)
     for split in range(splits):
         order = rng.permutation(len(lengths))
         chosen = order[(source & kept)[order]][:n]
@@ -176,7 +177,8 @@ def realised_error(
         fresh = target & kept & ~calibrating
         losses[split] = pool.jumps.losses(threshold)[fresh].mean()
         shares[split] = np.mean(spread[fresh[session]] < threshold)
-    return {"loss": losses, "share": shares}
+        handed_over[split] = np.mean(highest[fresh] >= threshold)
+    return {"loss": losses, "share": shares, "handed_over": handed_over}
 
 
 def _only(jumps: Jumps, which: Rows, lengths: NDArray[np.int64] | None) -> Jumps:
@@ -203,6 +205,7 @@ def with_error(pool: Pool, error: float, n: int, splits: int, source: Rows, targ
         "error": float(found["loss"].mean()),
         "standard_error": float(np.sqrt((GROUPS - 1) * np.var(without))), "between_splits": float(found["loss"].std()),
         "splits_above": float(np.mean(found["loss"] > error)), "decides": float(found["share"].mean()),
+        "handed_over": float(found["handed_over"].mean()),
     }  # fmt: skip
 
 
