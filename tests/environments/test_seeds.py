@@ -38,7 +38,7 @@ def test_no_episode_of_a_report_leaves_the_range() -> None:
     with pytest.raises(ConfigError, match="expected 0 to"):
         require_for_reports(-1, 1)
     for episodes, limit in ((0, 5), (-1, 1), (3, 0)):
-        with pytest.raises(ConfigError, match=f"got {episodes} and {limit}"):
+        with pytest.raises(ConfigError, match=f"got episodes={episodes} and limit={limit}"):
             require_for_reports(0, episodes, limit)
 
 

@@ -315,4 +315,6 @@ def test_only_the_row_that_differs_is_lost(tmp_path: Path) -> None:
     assert second.stream.first.tolist() == [False, False, True, False]
     for name in ("action", "reward", "first_visit"):
         kept = [0, 1, 3]
-        assert np.array_equal(getattr(second.collector, name)[kept], getattr(first.collector, name)[kept])
+        assert np.array_equal(
+            getattr(second.collector.staging, name)[kept], getattr(first.collector.staging, name)[kept]
+        )

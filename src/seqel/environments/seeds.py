@@ -55,7 +55,7 @@ def require_for_reports(seed: int, episodes: int, limit: int = 1) -> None:
     limit: steps after which an episode is cut off.
     """
     if episodes < 1 or limit < 1:
-        raise ConfigError(f"expected at least 1 episode of at least 1 step, got {episodes} and {limit}")
+        raise ConfigError(f"expected at least 1 episode of at least 1 step, got episodes={episodes} and limit={limit}")
     last = REPORTS.stop - episodes
     if not 0 <= seed <= last:
         raise ConfigError(f"seed: expected 0 to {last} (higher seeds are used in training and validation), got {seed}")
