@@ -27,6 +27,7 @@ from seqel.training.config import LearnerConfig
 from seqel.training.learner import Learner
 from seqel.training.online.actors import Actors
 from seqel.training.online.collector import Collector
+from seqel.training.online.staging import Staging
 from seqel.training.return_scale import ReturnScale
 from seqel.types import Episode, QOutput, SequenceBatch
 from support import Scripted, batch, network, same_q, step_through
@@ -216,12 +217,12 @@ def bootstrap_through_termination(patch: Patch) -> None:
 
 
 def no_bootstrap_through_truncation(patch: Patch) -> None:
-    episode = Collector._episode
+    episode = Staging.episode
 
-    def dead(self: Collector, row: int, terminated: bool, truncated: bool) -> Episode:
+    def dead(self: Staging, row: int, terminated: bool, truncated: bool) -> Episode:
         return episode(self, row, terminated or truncated, False)
 
-    patch.setattr(Collector, "_episode", dead)
+    patch.setattr(Staging, "episode", dead)
 
 
 def leaky_mask(patch: Patch) -> None:

@@ -69,8 +69,8 @@ def test_masks_are_obeyed_while_exploring_and_validating(rule: dict[str, Any]) -
 def test_every_form_of_mask_is_the_same_run(form: str) -> None:
     one, other = (trained(lambda kind=kind: Dials(kind)) for kind in ("tuple", form))
     assert one.best == other.best
-    np.testing.assert_array_equal(one.collector.action, other.collector.action)
-    np.testing.assert_array_equal(one.collector.mask, other.collector.mask)
+    np.testing.assert_array_equal(one.collector.staging.action, other.collector.staging.action)
+    np.testing.assert_array_equal(one.collector.staging.mask, other.collector.staging.mask)
 
 
 def test_the_mask_of_one_dimension_at_another_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,4 +242,4 @@ def test_what_is_stored_is_what_was_done() -> None:
 
 def test_workers_are_given_actions_by_dimension() -> None:
     one, other = (trained(Dials, vectorization=mode, environments=2) for mode in ("sync", "async"))
-    np.testing.assert_array_equal(one.collector.action, other.collector.action)
+    np.testing.assert_array_equal(one.collector.staging.action, other.collector.staging.action)

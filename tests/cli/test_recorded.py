@@ -243,3 +243,24 @@ def test_sampled_negatives_are_for_one_action_column(tmp_path: Path, capsys: pyt
     command = ["train", "--data", str(data), "--schema", str(schema), "--updates", "5", "--out", str(tmp_path / "run")]
     assert main([*command, "--set", "learner.sampled_negatives=2", "--set", "objective.cloning_weight=1.0"]) == 2
     assert "learner.sampled_negatives: expected one action dimension, got 2" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("small_fits")
+def test_a_shield_vetoes_in_estimates_and_comparisons(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "rules.toml").write_text('fallback = "left"\n[[rule]]\nnever = "right"\n')
+    command = ["evaluate", str(folder / "run"), "--data", str(folder / "t.csv"), "--shield", str(folder / "rules.toml")]
+    capsys.readouterr()
+    assert main([*command, "--updates", "2", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["policies"]}
+    assert rows["this agent"]["agreement"] == rows["always left"]["agreement"]
+    assert rows["this agent"]["off_support"] == rows["always left"]["off_support"]
+    assert main([*command, "--updates", "2"]) == 0
+    assert "evaluated with its rules" in " ".join(capsys.readouterr().out.split())
+    head, *lines = (folder / "t.csv").read_text().splitlines()
+    grouped = [f"{line},{'AB'[int(line[1]) % 2]}" for line in lines]
+    (folder / "grouped.csv").write_text("\n".join([f"{head},team", *grouped]) + "\n")
+    command[3] = str(folder / "grouped.csv")
+    capsys.readouterr()
+    assert main([*command, "--group", "team", "--json"]) == 0
+    rows = {(row["measure"], row["group"]): row for row in json.loads(capsys.readouterr().out)["groups"]}
+    assert rows["agent's do = left", "A"]["value"] == 1.0 and ("agent's do = right", "A") not in rows

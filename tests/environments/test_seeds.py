@@ -37,6 +37,9 @@ def test_no_episode_of_a_report_leaves_the_range() -> None:
         require_for_reports(REPORTS.stop - 10, 11)
     with pytest.raises(ConfigError, match="expected 0 to"):
         require_for_reports(-1, 1)
+    for episodes, limit in ((0, 5), (-1, 1), (3, 0)):
+        with pytest.raises(ConfigError, match=f"got episodes={episodes} and limit={limit}"):
+            require_for_reports(0, episodes, limit)
 
 
 def test_seeds_are_handed_out_once_until_the_range_ends() -> None:

@@ -15,21 +15,13 @@ from seqel.ranking import Interactions, agent_ranker, evaluate_ranker, popular, 
 from seqel.runs.api import build
 from seqel.training.config import preset, with_settings
 from seqel.training.offline.trainer import OfflineTrainer
+from support_ranking import chains
 
 SMALL: dict[str, Any] = {
     "network.width": 16, "network.layers": 1, "network.heads": 2, "network.context": 8,
     "replay.window": 16, "replay.batch_tokens": 256, "threads": 1, "device": "cpu",
 
 }  # fmt: skip
-
-
-def chains(users: int = 60, items: int = 12, length: int = 9, seed: int = 0) -> Interactions:
-    """Each user goes through the items in a ring, from a random one on, at times with a step of two."""
-    rng = np.random.default_rng(seed)
-    start, step = rng.integers(items, size=(users, 1)), rng.choice([1, 1, 1, 2], size=(users, length - 1))
-    item = (start + np.concatenate([np.zeros((users, 1), np.int64), step.cumsum(axis=1)], axis=1)) % items
-    rating = rng.integers(1, 6, size=users * length)
-    return Interactions.of(np.arange(users).repeat(length), item.ravel(), rating=rating)
 
 
 def test_training_episodes_and_questions() -> None:

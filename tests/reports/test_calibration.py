@@ -39,6 +39,9 @@ def test_figures_worked_by_hand() -> None:
     assert found is not None
     assert found.bias == pytest.approx(1 / 3)
     assert found.slope == pytest.approx(21 / 78)
+    assert found.intercept == pytest.approx(7 / 3 - 21 / 78 * 8 / 3)
+    # episode 1 twice: errors 1 and 0; episode 2 twice: error 2; both: 1
+    assert list(found.error_interval) == pytest.approx([0.5, 2.0])
     assert found.rmse == pytest.approx(math.sqrt(5 / 3))
     assert found.error == pytest.approx(1.0)
     assert [(one.predicted, one.realised, one.steps) for one in found.bins] == [(1, 2, 1), (2, 2, 1), (5, 3, 1)]
@@ -66,6 +69,8 @@ def test_values_that_are_exact_are_calibrated_and_a_constant_offset_is_the_bias(
     )
     low, high = raised.bias_interval
     assert low == pytest.approx(2.0, abs=1e-5) and high == pytest.approx(2.0, abs=1e-5)
+    assert raised.intercept == pytest.approx(-2.0, abs=1e-4)
+    assert list(raised.error_interval) == pytest.approx([2.0, 2.0], abs=1e-5)
     doubled = calibrate(episodes((2 * exact).tolist(), reward.tolist(), lengths.tolist(), [True] * 40), 0.9)
     assert doubled is not None and doubled.slope == pytest.approx(0.5, abs=1e-5)
 
@@ -86,19 +91,52 @@ def test_the_interval_resamples_episodes_and_not_steps() -> None:
     assert width(50) == pytest.approx(width(1), rel=0.02)
 
 
+def test_intervals_of_the_line_and_of_the_error_equal_those_of_resampled_episodes() -> None:
+    """The same figures computed again on each resample of episodes, in a plain loop."""
+    rng = np.random.default_rng(2)
+    lengths = rng.integers(1, 7, 15)
+    reward = rng.normal(size=int(lengths.sum()))
+    predicted = 0.7 * returns_to_go(reward, lengths, 0.9) + 0.5 + 0.3 * rng.normal(size=len(reward))
+    found = calibrate(episodes(predicted.tolist(), reward.tolist(), lengths.tolist(), [True] * 15), 0.9, resamples=200)
+    assert found is not None
+    predicted = predicted.astype(np.float32).astype(np.float64)
+    realised = returns_to_go(reward, lengths, 0.9)
+    steps = np.split(np.arange(len(reward)), np.cumsum(lengths)[:-1])
+    cuts = np.quantile(predicted, np.arange(1, 10) / 10)
+    lines, errors = [], []
+    for counts in np.random.default_rng(0).multinomial(15, np.full(15, 1 / 15), size=200):
+        rows = np.concatenate([np.tile(part, count) for part, count in zip(steps, counts, strict=True)])
+        x, y = predicted[rows], realised[rows]
+        lines.append(np.polyfit(x, y, 1))
+        which = np.searchsorted(cuts, x, side="right")
+        errors.append(sum(abs((x - y)[which == place].sum()) for place in range(10)) / len(x))
+    slopes, intercepts = np.array(lines).T
+    for interval, values in (
+        (found.slope_interval, slopes), (found.intercept_interval, intercepts), (found.error_interval, np.array(errors)),
+    ):  # fmt: skip
+        assert interval == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=1e-9)
+
+
 def test_episodes_that_are_all_truncated_too_early_have_no_calibration() -> None:
     assert calibrate(episodes([1, 2], [1, 1], [2], [False]), 1.0) is None
 
 
 def test_equal_predictions_have_no_slope_and_one_bin() -> None:
     found = calibrate(episodes([1, 1, 1], [0, 1, 2], [1, 1, 1], [True] * 3), 0.9)
-    assert found is not None and math.isnan(found.slope) and math.isnan(found.correlation)
+    assert (
+        found is not None and math.isnan(found.slope) and math.isnan(found.intercept) and math.isnan(found.correlation)
+    )
     assert [one.steps for one in found.bins] == [3]
 
 
 def test_one_episode_has_no_interval() -> None:
     found = calibrate(episodes([1, 2], [1, 1], [2], [True]), 1.0)
-    assert found is not None and math.isnan(found.bias_interval[0]) and math.isnan(found.bins[0].low)
+    assert (
+        found is not None
+        and math.isnan(found.bias_interval[0])
+        and math.isnan(found.error_interval[1])
+        and math.isnan(found.bins[0].low)
+    )
 
 
 def test_points_are_drawn_from_the_steps_that_count() -> None:

@@ -278,10 +278,12 @@ def test_an_environment_that_does_not_repeat_loses_its_open_episodes(tmp_path: P
     stop_after(first, 55)
     list(records(first))
     stored, steps = first.replay.episodes, first.collector.steps
-    assert (first.collector.cursor > 0).all()  # every row is in mid-episode, where the observation shows nothing
+    assert (
+        first.collector.staging.cursor > 0
+    ).all()  # every row is in mid-episode, where the observation shows nothing
     second, lost = restored(first, tmp_path / "state", Private)
     assert lost == [0, 1, 2, 3]
-    assert (second.collector.cursor == 0).all()
+    assert (second.collector.staging.cursor == 0).all()
     assert second.collector.episodes.tolist() == [n + 1 for n in first.collector.episodes.tolist()]
     assert (second.replay.episodes, second.collector.steps) == (stored, steps)
     assert second.stream.first.all()
@@ -309,8 +311,10 @@ def test_only_the_row_that_differs_is_lost(tmp_path: Path) -> None:
     second = OnlineTrainer(first.config, make, probed)
     lost = second.load_state_dict(load_tree(tmp_path / "state"))
     assert lost == [2]
-    assert second.collector.cursor.tolist() == [15, 15, 0, 15]
+    assert second.collector.staging.cursor.tolist() == [15, 15, 0, 15]
     assert second.stream.first.tolist() == [False, False, True, False]
     for name in ("action", "reward", "first_visit"):
         kept = [0, 1, 3]
-        assert np.array_equal(getattr(second.collector, name)[kept], getattr(first.collector, name)[kept])
+        assert np.array_equal(
+            getattr(second.collector.staging, name)[kept], getattr(first.collector.staging, name)[kept]
+        )

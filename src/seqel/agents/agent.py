@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,16 +18,23 @@ from torch import Tensor
 
 from seqel.action_masks import UNMASKED, mask_in, read_action_mask
 from seqel.agents import artifact
-from seqel.agents.arguments import read_candidates, read_mask, read_previous_action, read_row_values, read_rows
+from seqel.agents.arguments import (
+    read_candidates,
+    read_mask,
+    read_observation,
+    read_previous_action,
+    read_row_values,
+    read_rows,
+)
 from seqel.agents.calibration import require_calibrated
 from seqel.agents.info import AgentInfo
 from seqel.agents.item_ranking import ItemRanking
-from seqel.agents.safeguards import Safeguards
+from seqel.agents.score_weights import ScoreWeights
 from seqel.agents.shielding import read_shield
 from seqel.agents.spread import spread_of
+from seqel.agents.state import AgentState
 from seqel.errors import CheckpointError, ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
-from seqel.networks.trunks.base import State
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
 from seqel.texts.embeddings import Embed
 from seqel.types import Decision, QOutput
@@ -36,23 +42,7 @@ from seqel.types import Decision, QOutput
 __all__ = ["Agent", "AgentState"]
 
 
-@dataclass(slots=True)
-class AgentState:
-    """The memory of an agent, one row per environment: the trunk's memory and the last action. Consumed by `act`.
-
-    Only the trunk's memory is on the agent's device: the rest is compared and checked at every step, on the CPU.
-    """
-
-    memory: State
-    last_action: NDArray[np.int64]  # (N, M)
-    fresh: NDArray[np.bool_]  # (N,) no observation yet
-    shield: NDArray[np.float64] | None = None  # (N, K) what the agent's shield knows of each history
-
-    def __len__(self) -> int:
-        return len(self.fresh)
-
-
-class Agent(Safeguards, ItemRanking):
+class Agent(ScoreWeights, ItemRanking):
     """Acts greedily on its network's decision scores, usually the Q-values. Exploration is added where experience is
     collected, not here.
 
@@ -147,7 +137,7 @@ class Agent(Safeguards, ItemRanking):
             batch = len(index)
         else:
             batch = self.observation_spec.rows(observation) if state is None else len(state)
-        flat = self._flat(observation, batch)
+        flat = read_observation(observation, self.observation_spec, batch)
         if state is None:
             state = self.initial_state(batch)
         if mask is None and candidates is None:
@@ -273,40 +263,6 @@ class Agent(Safeguards, ItemRanking):
         first = None if episode_start is None else np.atleast_1d(episode_start)
         decision, state = self.act(observation, state, first=first, mask=mask)
         return (decision.action[0] if single else decision.action), state
-
-    def _flat(self, observation: Any, batch: int) -> FlatObservation:
-        """Flatten a batch as the environment gives it; one that is flat already stays as it is."""
-        flat: FlatObservation = observation
-        if not isinstance(observation, FlatObservation):
-            flat = self.observation_spec.flatten(observation, batch)
-        for path, leaf in flat.items():
-            if len(leaf) != batch:
-                raise SpaceError(f"observation {path!r}: expected {batch} rows, got {len(leaf)}")
-        return flat
-
-    def set_value_weight(self, weight: float) -> None:
-        """Set `network.value_weight`: how much values count beside the log-probabilities of a policy head that decides.
-
-        A calibration of abstention is removed.
-
-        Raises ConfigError: the weight is negative, or the agent has no such head.
-        """
-        config = replace(self.network.config, value_weight=weight)
-        config.require_policy()
-        self.network.config = config
-        self.set_abstention(None)  # other scores
-
-    @property
-    def cost_multiplier(self) -> float | None:
-        """How much reward a unit of cost weighs in greedy choices; None: the agent was not trained with a limit of costs."""
-        return self.network.cost_multiplier
-
-    def set_cost_multiplier(self, multiplier: float) -> None:
-        """Set how much reward a unit of cost weighs in greedy choices: 0 ignores costs.
-
-        Raises ConfigError: the agent was not trained with `objective.cost_limit`, or the number is negative or not finite.
-        """
-        self.network.set_cost_multiplier(multiplier)
 
     # -- saving and loading ----------------------------------------------------------------------------------------------
 

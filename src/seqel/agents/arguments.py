@@ -9,9 +9,22 @@ from numpy.typing import NDArray
 
 from seqel.action_masks import read_action_mask, require_some
 from seqel.errors import ConfigError, SpaceError
-from seqel.spaces import ActionSpec
+from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
 
-__all__ = ["read_candidates", "read_mask", "read_previous_action", "read_row_values", "read_rows"]
+__all__ = ["read_candidates", "read_mask", "read_observation", "read_previous_action", "read_row_values", "read_rows"]
+
+
+def read_observation(observation: Any, spec: ObservationSpec, rows: int) -> FlatObservation:
+    """Flatten a batch of R observations as the environment gives it; one that is flat already stays as it is.
+
+    Raises:
+        SpaceError: it does not fit the spec, or has another number of rows.
+    """
+    flat = observation if isinstance(observation, FlatObservation) else spec.flatten(observation, rows)
+    for path, leaf in flat.items():
+        if len(leaf) != rows:
+            raise SpaceError(f"observation {path!r}: expected {rows} rows, got {len(leaf)}")
+    return flat
 
 
 def read_rows(rows: Any, size: int | None) -> NDArray[np.int64]:

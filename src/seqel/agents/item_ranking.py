@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from seqel.agents.info import AgentInfo
 from seqel.agents.item_index import FEW, ItemIndex
 from seqel.agents.ranking import Catalogue, item_influence, rank_items
+from seqel.datasets.encoding import CONSTANT
 from seqel.errors import ConfigError
 from seqel.networks.qnetwork import QNetwork
 from seqel.safety.shield import Shield
@@ -26,6 +27,14 @@ class ItemRanking:
     _catalogue: Catalogue | None = None  # made when it is first needed
     _index: ItemIndex | None = None
     shield: Shield | None
+
+    @property
+    def ranks_items(self) -> bool:
+        """Whether actions are items of a catalogue that `rank` can order: nothing else is observed, and no rules apply."""
+        network = self.network
+        only_history = [leaf.path for leaf in network.observation_spec.leaves] == [CONSTANT]
+        items = network.config.actions == "items" and network.action_spec.dims == 1
+        return items and only_history and self.shield is None
 
     def rank(
         self,

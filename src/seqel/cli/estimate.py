@@ -69,6 +69,10 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
         "unseen: share of its actions that are rare in the data after similar histories[/]",
         "",
     )
+    if agent.shield is not None:
+        output.show(
+            "[dim]The agent is evaluated with its rules, after the recorded histories; the other policies have none.[/]"
+        )
     if not found.known_probabilities:
         output.show(
             "[dim]The data do not say how likely each action was: that is estimated, and the intervals do not cover it.[/]"

@@ -60,31 +60,22 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError("--perturb plays, and --data estimates from recorded sessions: give one of them")
     folder = Path(arguments.run)
     agent = Agent.load(folder, arguments.device)
-    if arguments.group is not None:
-        if not arguments.data:
-            raise ConfigError("--group needs --data: it is a column of recorded sessions")
-        from seqel.cli.groups import agent_by_group
-
-        return agent_by_group(agent, arguments, output)
+    if arguments.group is not None and not arguments.data:
+        raise ConfigError("--group needs --data: it is a column of recorded sessions")
     if arguments.review is not None and (agent.abstention is None or arguments.data):
         raise ConfigError("--review: expected an agent that seqel calibrate has calibrated, and episodes, not --data")
     if arguments.shield is not None:
         if agent.shield is not None:
             output.note("note: the rules that the agent was saved with are replaced for this evaluation")
         agent.set_shield(read_rules(arguments.shield))
-    report = None
-    if arguments.data and agent.abstention is not None:
-        report = _abstention_on_data(agent, arguments, output)
-        if agent.shield is not None:
-            return {"abstention": report}
-    if arguments.data and agent.shield is not None:
-        raise ConfigError(
-            "--data: an estimate does not apply the rules of a shield, so it would be that of another policy; play episodes, "
-            "or evaluate an agent without a shield"
-        )
+    if arguments.group is not None:
+        from seqel.cli.groups import agent_by_group
+
+        return agent_by_group(agent, arguments, output)
     if arguments.data:
         from seqel.cli import estimate
 
+        report = None if agent.abstention is None else _abstention_on_data(agent, arguments, output)
         return estimate.run(agent, folder, arguments, output) | ({} if report is None else {"abstention": report})
     env, make = run_environment(folder, agent.info, arguments, output, "evaluate")
     if arguments.perturb:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from seqel.agents.agent import Agent
     from seqel.cli.evaluate_arguments import Arguments
     from seqel.cli.output import Output
+    from seqel.datasets.dataset import Dataset
 
 __all__ = ["agent_by_group", "show_groups"]
 
@@ -79,8 +80,33 @@ def agent_by_group(agent: Agent, arguments: Arguments, output: Output) -> dict[s
     measures = {"agreement with the recorded action": (same, steps)} | shares | {
         name: recorded[name] for name in ("reward per step", "return per session")
     }  # fmt: skip
+    measures |= _ranking_measures(agent, source)
     if agent.abstention is not None:
         waits = np.array([float(agent.abstention.abstains(one).sum()) for one in decided.spread])
         measures = {"abstains": (waits, steps)} | measures
     values = column_of_sessions(source, list(arguments.data), arguments.group)
     return {"groups": show_groups(measures, values, arguments.group, output)}
+
+
+def _ranking_measures(agent: Agent, source: Dataset) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return how well an agent that reads nothing but items ranks each session's last one; nothing for other agents.
+
+    The whole catalogue is ranked, without the items that the session had before.
+    """
+    from seqel.ranking.evaluation import evaluate_ranker
+    from seqel.ranking.rank import agent_ranker
+    from seqel.ranking.recorded import last_items
+
+    if not agent.ranks_items:
+        return {}
+    sessions = source.buffer.episodes
+    asked = last_items(source.buffer, source.actions)
+    found = evaluate_ranker(agent_ranker(agent), asked)
+    there = np.zeros(sessions)
+    there[asked.user] = 1.0
+    measures = {}
+    for name in ("HR@10", "NDCG@10"):
+        gain = np.zeros(sessions)
+        gain[asked.user] = found.measures[name]
+        measures[f"{name} of the last action"] = gain, there
+    return measures

@@ -49,8 +49,13 @@ def episode_seed(run: int, environment: int, number: int) -> int:
     return TRAINING.start + drawn % len(TRAINING)
 
 
-def require_for_reports(seed: int, episodes: int) -> None:
-    """Raise ConfigError unless seed to seed + episodes - 1 are all within REPORTS."""
+def require_for_reports(seed: int, episodes: int, limit: int = 1) -> None:
+    """Raise ConfigError unless there is an episode, seed to seed + episodes - 1 are all within REPORTS, and limit is a step.
+
+    limit: steps after which an episode is cut off.
+    """
+    if episodes < 1 or limit < 1:
+        raise ConfigError(f"expected at least 1 episode of at least 1 step, got episodes={episodes} and limit={limit}")
     last = REPORTS.stop - episodes
     if not 0 <= seed <= last:
         raise ConfigError(f"seed: expected 0 to {last} (higher seeds are used in training and validation), got {seed}")

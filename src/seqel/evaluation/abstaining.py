@@ -120,9 +120,7 @@ def played_sessions(
 
     Raises ConfigError: no episodes, reserved seeds, or an agent that is not calibrated.
     """
-    if episodes < 1:
-        raise ConfigError(f"episodes: expected at least 1, got {episodes}")
-    require_for_reports(seed, episodes)
+    require_for_reports(seed, episodes, limit)
     _require_spread(agent)
     count = min(ROWS // 2, episodes)
     envs = make_vector(make, count)

@@ -10,7 +10,7 @@ import numpy as np
 from seqel.agents.agent import Agent
 from seqel.environments.resolve import EnvMaker, resolve
 from seqel.environments.seeds import require_for_reports
-from seqel.errors import CheckpointError, ConfigError
+from seqel.errors import CheckpointError
 from seqel.evaluation.rollout import LONGEST, Evaluation, play, summarise
 
 if TYPE_CHECKING:
@@ -107,9 +107,7 @@ def play_recorded(
 
     Raises as `seqel.evaluate` does.
     """
-    if episodes < 1 or limit < 1:
-        raise ConfigError(f"expected at least 1 episode of at least 1 step, got {episodes} and {limit}")
-    require_for_reports(seed, episodes)
+    require_for_reports(seed, episodes, limit)
     valued = _ValuedAgent(agent)
     steps: list[list[tuple[float, float, NDArray[np.int64]]]] = [[] for _ in range(episodes)]
     terminated = np.zeros(episodes, bool)

@@ -14,7 +14,6 @@ from seqel.agents.matching import require_equal_spaces
 from seqel.environments.resolve import EnvMaker, resolve
 from seqel.environments.seeds import require_for_reports
 from seqel.environments.vector import StepResult, VectorStream, close_vector, cost_of, make_vector, success_of
-from seqel.errors import ConfigError
 from seqel.evaluation.statistics import bootstrap_interval, interquartile_mean, success_interval
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.types import Decision
@@ -112,11 +111,7 @@ def evaluate(
         ConfigError: no episodes, or seeds of 2^30 or more, which are reserved for training and validation.
         SpaceError: the environment's spaces are not those that the agent was trained on.
     """
-    if episodes < 1:
-        raise ConfigError(f"episodes: expected at least 1, got {episodes}")
-    require_for_reports(seed, episodes)
-    if limit < 1:
-        raise ConfigError(f"limit: expected at least 1 step, got {limit}")
+    require_for_reports(seed, episodes, limit)
     return play(agent, resolve(env), episodes, seed, min(environments, episodes), progress, limit)
 
 

@@ -11,7 +11,6 @@ from seqel.agents.matching import require_equal_spaces
 from seqel.agents.reading import read_episodes
 from seqel.environments.seeds import require_for_reports
 from seqel.environments.vector import VectorStream, close_vector, make_vector
-from seqel.errors import ConfigError
 from seqel.monitoring.features import FeatureMap, feature_map
 from seqel.monitoring.reference import Reference
 from seqel.spaces import ActionSpec
@@ -89,9 +88,7 @@ def play_decisions(
     Raises:
         ConfigError: no episodes, or seeds of 2^30 or more. SpaceError: the environment has other spaces than the agent.
     """
-    if episodes < 1 or limit < 1:
-        raise ConfigError(f"expected at least 1 episode of at least 1 step, got {episodes} and {limit}")
-    require_for_reports(seed, episodes)
+    require_for_reports(seed, episodes, limit)
     features, collected = feature_map(agent), _Collected()
     count = min(environments, episodes)
     envs = make_vector(make, count)

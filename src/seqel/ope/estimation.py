@@ -113,13 +113,17 @@ def estimate_policies(
     result is the same as without it.
     `on_fit`: called with the trainer of each fit that is done, for its networks.
 
+    An agent's rules veto in its policy as they do in `Agent.act`: what they know is the recorded history.
+
     Raises:
-        DataError: no policies, fewer than two sessions, or empty sessions. StorageError: a fit cannot be saved.
+        DataError: no policies, fewer than two sessions, or empty sessions; or a recorded mask forbids all that an agent's
+            rules allow. StorageError: a fit cannot be saved.
     """
     if not policies:
         raise DataError("expected at least one policy to evaluate, got none")
     wide = (len(policies) + 1) * source.action.actions * source.action.dims
     thinned = Thinned(source, seed, min(TRANSITIONS, TABLE // wide))
+    policies = [one.within_rules(thinned.buffer) if isinstance(one, AgentPolicy) else one for one in policies]
     every, configs = _members(policies, thinned, discount, updates, context, seed)
     store = None
     if saved is not None:

@@ -28,7 +28,7 @@ from seqel.losses.targets import allowed_actions
 from seqel.losses.td import action_values, gather_actions, mean_over_dimensions
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
-from seqel.ope.policies import Policy
+from seqel.ope.policies import Policy, observation_slots
 from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.replay.ring import EpisodeTable
 from seqel.training.config import LearnerConfig, OfflineConfig, ReplayConfig, RunConfig
@@ -103,7 +103,7 @@ class FQETrainer(OfflineTrainer):
         action = self.source.action
         table = torch.zeros(recorded.slots.capacity, len(self.policies), action.dims, action.actions)
         for batch in self.walk(recorded):
-            here = _slots(batch)
+            here = observation_slots(batch)
             now = torch.cat([batch.loss_mask, torch.zeros_like(batch.loss_mask[:, :1])], dim=1)  # after the burn-in
             now[:, 0] |= batch.is_first[:, 0]
             after = torch.zeros_like(now)  # observations that are bootstrapped from and are no step themselves
@@ -140,7 +140,7 @@ class FQETrainer(OfflineTrainer):
 
     def prepare(self, batch: SequenceBatch) -> SequenceBatch:
         """Add what the policies would do, and the weight of each step for this member."""
-        slots = _slots(batch)
+        slots = observation_slots(batch)
         policy, weight = self.table[slots], self.counts[slots[:, :-1]]  # (B, T+1, K, M, A), (B, T)
         return dataclasses.replace(batch, policy=policy, weight=weight).to(self.device)
 
@@ -221,12 +221,6 @@ def _any_of(chance: Tensor) -> Tensor:
 def horizon_of(batch: SequenceBatch) -> int:
     """Return T + 1."""
     return batch.is_first.shape[1]
-
-
-def _slots(batch: SequenceBatch) -> Tensor:
-    """Return the slots of all T + 1 observations, (B, T+1); padding repeats the last slot of its row."""
-    assert batch.storage_index is not None
-    return torch.cat([batch.storage_index, batch.storage_index[:, -1:] + batch.valid[:, -1:]], dim=1)
 
 
 def fitted_config(

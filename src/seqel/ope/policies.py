@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -11,14 +11,16 @@ from torch import Tensor
 
 from seqel.agents.agent import Agent
 from seqel.errors import ConfigError
+from seqel.training.shielded_data import masks_within
 from seqel.types import SequenceBatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from seqel.replay.episode_buffer import EpisodeBuffer
     from seqel.spaces import ActionSpec
 
-__all__ = ["AgentPolicy", "BehaviourPolicy", "ConstantAction", "Policy"]
+__all__ = ["AgentPolicy", "BehaviourPolicy", "ConstantAction", "Policy", "observation_slots"]
 
 
 class Policy(Protocol):
@@ -36,20 +38,42 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class AgentPolicy:
-    """An agent's greedy action; with probability `epsilon`, an action chosen uniformly."""
+    """An agent's greedy action; with probability `epsilon`, an action chosen uniformly.
+
+    What an agent's shield vetoes depends on whole histories, and a batch holds parts of them: such a policy is evaluated on
+    the episodes of a buffer, for which `within_rules` reads their histories. `estimate_policies` calls it.
+    """
 
     agent: Agent
     epsilon: float = 0.0
     name: str = "this agent"
+    # (slots, M, A) what the shield and the recorded masks allow at each slot of a buffer; None: no shield, or no buffer yet
+    allowed: NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.epsilon <= 1.0:
             raise ConfigError(f"epsilon: expected 0 to 1, got {self.epsilon}")
 
+    def within_rules(self, recorded: EpisodeBuffer) -> AgentPolicy:
+        """Return the policy for batches of a buffer: with the agent's shield, if it has one.
+
+        Raises DataError: an episode does not begin at its first step, or a recorded mask forbids all that the rules allow.
+        """
+        shield = self.agent.shield
+        return self if shield is None else replace(self, allowed=masks_within(recorded, shield)[1])
+
     @torch.no_grad()
     def probabilities(self, batch: SequenceBatch) -> Tensor:
-        """See `Policy`."""
+        """See `Policy`. Raises ConfigError: the agent has a shield, and the policy is not from `within_rules`."""
         network, spec = self.agent.network, self.agent.action_spec
+        if self.agent.shield is not None:
+            if self.allowed is None:
+                raise ConfigError(
+                    "AgentPolicy: the agent has a shield, whose vetoes depend on whole histories: expected a policy from "
+                    "`policy.within_rules(buffer)`, with the buffer of the recorded episodes"
+                )
+            mask = torch.from_numpy(self.allowed)[observation_slots(batch).cpu()]
+            batch = replace(batch, action_mask=mask.to(batch.reward.device))
         given = batch.to(self.agent.device)
         chosen = network.scores(network(given), given.allowed).argmax(dim=-1)  # (B, T+1, M)
         greedy = torch.nn.functional.one_hot(chosen, spec.actions).float()
@@ -120,6 +144,12 @@ class BehaviourPolicy:
         taken = torch.nn.functional.one_hot(batch.action, max(sizes)).float()
         known = torch.where(batch.valid[..., None, None], taken, overall[:, :-1])
         return _plain(torch.cat([known, overall[:, -1:]], dim=1))
+
+
+def observation_slots(batch: SequenceBatch) -> Tensor:
+    """Return the slots of all T + 1 observations, (B, T+1); padding repeats the last slot of its row."""
+    assert batch.storage_index is not None
+    return torch.cat([batch.storage_index, batch.storage_index[:, -1:] + batch.valid[:, -1:]], dim=1)
 
 
 def _each(value: int | tuple[int, ...]) -> tuple[int, ...]:

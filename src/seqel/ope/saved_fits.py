@@ -22,14 +22,15 @@ __all__ = ["SavedFits", "fingerprint"]
 
 
 def fingerprint(policies: Sequence[Policy], recorded: EpisodeBuffer, settings: dict[str, Any]) -> str:
-    """Return 16 digits that identify an estimate by its policies (agents by their weights), data and settings."""
+    """Return 16 digits that identify an estimate by its policies (agents by their weights and rules), data and settings."""
     found = sha256(repr(sorted(settings.items())).encode())
     for policy in policies:
         found.update(repr(policy.name).encode())
         if isinstance(policy, AgentPolicy):
             for name, value in policy.agent.network.state_dict().items():
                 found.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-            found.update(repr(policy.epsilon).encode())
+            network, rules = policy.agent.network, policy.agent.info.get("shield", "")
+            found.update(repr((policy.epsilon, network.config.value_weight, rules)).encode())
         else:  # the other policies are dataclasses with plain values
             found.update(repr(policy).encode())
     found.update(recorded.table.numbers.tobytes())

@@ -50,12 +50,15 @@ class Calibration:
     left_out: int  # steps too close to a truncation
     bias: float  # mean of predicted less realised, in units of reward; above 0: the agent expects too much
     bias_interval: tuple[float, float]
-    slope: (
-        float  # of the least-squares line of realised on predicted: 1 if calibrated; nan if all predictions are equal
-    )
+    # of the least-squares line of realised on predicted: 1 and 0 if calibrated; nan if all predictions are equal
+    slope: float
     slope_interval: tuple[float, float]
+    intercept: float  # in units of reward
+    intercept_interval: tuple[float, float]
     rmse: float  # root mean square of predicted less realised
-    error: float  # expected calibration error: mean over steps of |predicted - realised| of their bins
+    # expected calibration error: mean over steps of |predicted - realised| of their bins; at least 0, so chance raises it
+    error: float
+    error_interval: tuple[float, float]  # with the bins of all steps
     correlation: float
     bins: list[CalibrationBin]
 
@@ -131,11 +134,14 @@ def calibrate(
     drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples) if count > 1 else None  # (resamples, E)
 
     moments = _per_episode(episode, count, predicted, realised)  # (E, 5)
-    slope, bias = _line(moments.sum(axis=0)[None])
-    slopes, biases = (None, None) if drawn is None else _line(drawn @ moments)
+    slope, intercept, bias = _line(moments.sum(axis=0)[None])
+    slopes, intercepts, biases = (None, None, None) if drawn is None else _line(drawn @ moments)
     cuts = np.unique(np.quantile(predicted, np.arange(1, bins) / bins))
     which = np.searchsorted(cuts, predicted, side="right")
     found = [_bin(predicted, realised, episode, which == place, drawn) for place in np.unique(which).tolist()]
+    difference = np.zeros((count, len(cuts) + 1))  # of each episode in each bin: the sum of predicted less realised
+    np.add.at(difference, (episode, which), predicted - realised)
+    errors = None if drawn is None else np.abs(drawn @ difference).sum(axis=1) / (drawn @ moments[:, 0])
     spread = bool(np.ptp(predicted) > 0 and np.ptp(realised) > 0)
     return Calibration(
         steps=len(predicted),
@@ -145,8 +151,11 @@ def calibrate(
         bias_interval=_interval(biases),
         slope=float(slope[0]),
         slope_interval=_interval(slopes),
+        intercept=float(intercept[0]),
+        intercept_interval=_interval(intercepts),
         rmse=float(np.sqrt(np.mean((predicted - realised) ** 2))),
         error=sum(one.steps * abs(one.predicted - one.realised) for one in found) / len(predicted),
+        error_interval=_interval(errors),
         correlation=float(np.corrcoef(predicted, realised)[0, 1]) if spread else math.nan,
         bins=found,
     )
@@ -159,14 +168,14 @@ def _per_episode(
     return np.stack([np.bincount(episode, weights, count) for weights in (np.ones_like(x), x, y, x * x, x * y)], axis=1)
 
 
-def _line(sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The slope of y on x and the mean of x - y, from such sums of all steps: (R, 5) -> two (R,)."""
+def _line(sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The slope and the intercept of y on x and the mean of x - y, from such sums of all steps: (R, 5) -> three (R,)."""
     n, x, y, xx, xy = sums.T
     variance = xx / n - (x / n) ** 2
     small = 1e-12 * (xx / n)
     with np.errstate(invalid="ignore", divide="ignore"):
         slope = np.where(variance > small, (xy / n - x / n * y / n) / variance, math.nan)
-    return slope, (x - y) / n
+    return slope, y / n - slope * x / n, (x - y) / n
 
 
 def _bin(

@@ -198,13 +198,17 @@ def _calibration(run: dict[str, Any]) -> str:
         diagonal=True,
     )  # fmt: skip
     verdict = _verdict(found)
-    slope, bias = interval_of(found["slope_interval"]), interval_of(found["bias_interval"])
+    within = {
+        name: f" ({text})" if (text := interval_of(found[f"{name}_interval"])) else ""
+        for name in ("slope", "intercept", "bias", "error")
+    }
     left = f" {found['left_out']:,} steps too close to a truncation are left out." if found["left_out"] else ""
     rows = (
-        f"<p>{verdict}</p><p class='soft'>Slope {text_of(found['slope'])}{f' ({slope})' if slope else ''}, predicted less "
-        f"realised {text_of(found['bias'])}{f' ({bias})' if bias else ''}, calibration error {text_of(found['error'])}, root "
-        f"mean square error {text_of(found['rmse'])}, correlation {text_of(found['correlation'])}. In units of reward, "
-        f"discounted by {run['discount']:g} per step; {found['steps']:,} steps of {found['episodes']:,} episodes.{left}</p>"
+        f"<p>{verdict}</p><p class='soft'>Slope {text_of(found['slope'])}{within['slope']}, intercept "
+        f"{text_of(found['intercept'])}{within['intercept']}, predicted less realised {text_of(found['bias'])}"
+        f"{within['bias']}, calibration error {text_of(found['error'])}{within['error']}, root mean square error "
+        f"{text_of(found['rmse'])}, correlation {text_of(found['correlation'])}. In units of reward, discounted "
+        f"by {run['discount']:g} per step; {found['steps']:,} steps of {found['episodes']:,} episodes.{left}</p>"
     )
     keys = legend(
         [(0, "mean of a tenth of the steps, 95 %"), (5, "single steps; dashed: values that are exactly right")]

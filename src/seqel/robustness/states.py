@@ -13,7 +13,6 @@ from seqel.agents.matching import require_equal_spaces
 from seqel.agents.reading import read_episodes
 from seqel.environments.resolve import EnvMaker, resolve
 from seqel.environments.seeds import require_for_reports
-from seqel.errors import ConfigError
 from seqel.evaluation.rollout import LONGEST, Acting, play
 
 if TYPE_CHECKING:
@@ -73,9 +72,7 @@ def play_states(
 
     Raises as `seqel.evaluate` does.
     """
-    if episodes < 1 or limit < 1:
-        raise ConfigError(f"expected at least 1 episode of at least 1 step, got {episodes} and {limit}")
-    require_for_reports(seed, episodes)
+    require_for_reports(seed, episodes, limit)
     network, unit = agent.network, _unit(agent)
     steps: list[tuple[NDArray[Any], ...]] = []
     with captured_states(network) as kept:

@@ -20,7 +20,7 @@ from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.training.config import RunConfig
 from seqel.training.sources import Source
 
-__all__ = ["shielded", "with_shield"]
+__all__ = ["masks_within", "shielded", "with_shield"]
 
 ROWS = 4_096  # episodes that are read together
 
@@ -46,33 +46,44 @@ def shielded(source: Source, shield: Shield) -> Source:
     The history of each episode is the recorded one. A recorded action that is vetoed stays in the history, but it is not
     trained on (`loss_mask` is False there), because the agent can never take it.
 
-    Raises DataError: an episode does not begin at its first step, or a recorded mask forbids all that the rules allow.
+    Raises DataError: see `masks_within`.
     """
     buffer = source.buffer
-    columns = dict(buffer.slots.columns)
-    safe = _allowed(buffer, shield)
-    spec = shield.action_spec
-    shape = spec.unmasked.shape
-    mask = safe.reshape(-1, *shape)
-    if "action_mask" in columns:
-        mask = mask & columns["action_mask"]
-        empty = ~mask.any(axis=-1, keepdims=True)
-        last = np.zeros(len(mask), bool)
-        numbers = buffer.table.numbers
-        last[numbers[:, EpisodeTable.SLOT] + numbers[:, EpisodeTable.LENGTH]] = True
-        bad = np.flatnonzero(empty.reshape(len(mask), -1).any(axis=1) & ~last & _used(buffer, len(mask)))
-        if len(bad):
-            raise DataError(
-                f"shield: {len(bad):,} recorded steps have a mask that forbids every action that the rules allow: the "
-                f"fallback {shield.fallback} must be allowed in the data, too"
-            )
-        mask = np.where(empty, safe.reshape(-1, *shape), mask)
-    action = np.asarray(columns["action"], np.int64)
+    safe, mask = masks_within(buffer, shield)
+    action = np.asarray(buffer.slots.columns["action"], np.int64)
     taken = np.take_along_axis(safe, action[..., None], axis=-1)[..., 0].all(axis=-1)
-    columns |= {"action_mask": mask, "by_agent": columns["by_agent"] & taken}
+    columns = dict(buffer.slots.columns) | {
+        "action_mask": mask.reshape(-1, *shield.action_spec.unmasked.shape),
+        "by_agent": buffer.slots.columns["by_agent"] & taken,
+    }
     layout = dataclasses.replace(buffer.layout, masked=True)
     made = EpisodeBuffer(layout, columns, buffer.table.numbers, buffer.table.previous_reward)
     return cast(Source, dataclasses.replace(cast(Any, source), buffer=made))
+
+
+def masks_within(buffer: EpisodeBuffer, shield: Shield) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return what the rules allow after the recorded histories, and what both they and the recorded masks allow.
+
+    Both are (slots, M, A), for the buffer's slots. At an episode's last observation, where a recorded mask need not allow
+    anything, the second may be that of the rules alone.
+
+    Raises DataError: an episode does not begin at its first step, or a recorded mask forbids all that the rules allow.
+    """
+    safe = _allowed(buffer, shield)
+    if "action_mask" not in buffer.slots.columns:
+        return safe, safe
+    mask = safe & np.asarray(buffer.slots.columns["action_mask"]).reshape(safe.shape)
+    empty = ~mask.any(axis=-1, keepdims=True)
+    last = np.zeros(len(mask), bool)
+    numbers = buffer.table.numbers
+    last[numbers[:, EpisodeTable.SLOT] + numbers[:, EpisodeTable.LENGTH]] = True
+    bad = np.flatnonzero(empty.reshape(len(mask), -1).any(axis=1) & ~last & _used(buffer, len(mask)))
+    if len(bad):
+        raise DataError(
+            f"shield: {len(bad):,} recorded steps have a mask that forbids every action that the rules allow: the "
+            f"fallback {shield.fallback} must be allowed in the data, too"
+        )
+    return safe, np.where(empty, safe, mask)
 
 
 def _used(buffer: EpisodeBuffer, slots: int) -> NDArray[np.bool_]:

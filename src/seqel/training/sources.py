@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,15 @@ from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.spaces.text_readers import TextReader
 from seqel.texts.config import TextConfig
 
+if TYPE_CHECKING:
+    from seqel.agents.agent import Agent
+
 __all__ = [
     "Data",
     "Source",
     "action_names",
     "described",
+    "episodes_to_learn",
     "open_source",
     "reencode_for_agent",
     "require_same_spaces",
@@ -143,3 +147,11 @@ def require_same_spaces(
     of_agent = hasattr(given, "observation_spec")
     spaces = (given.observation_spec, given.action_spec) if of_agent else (given.observation, given.action)
     require_equal_spaces(what, spaces, whose, (observation, action))
+
+
+def episodes_to_learn(source: Source, start: Agent | None) -> EpisodeBuffer:
+    """Return the recorded episodes without those that were held out when `start` was trained on them."""
+    held = None if start is None else start.info.get("held_out")
+    if held is None:
+        return source.buffer
+    return source.buffer.subset(source.split(held["share"], held["seed"])[0])

@@ -226,9 +226,9 @@ def test_rule_2_refresh_gives_the_memory_of_the_current_weights() -> None:
     again = agent.network.initial_state(COUNT)
     with torch.no_grad():
         for t in range(12):
-            seen = {"observation": torch.from_numpy(collector.staged["observation"][:, t])}
-            action = torch.from_numpy(collector.action[:, max(t - 1, 0)])
-            reward = torch.from_numpy(collector.reward[:, max(t - 1, 0)])
+            seen = {"observation": torch.from_numpy(collector.staging.observation["observation"][:, t])}
+            action = torch.from_numpy(collector.staging.action[:, max(t - 1, 0)])
+            reward = torch.from_numpy(collector.staging.reward[:, max(t - 1, 0)])
             _, again = agent.network.step(seen, action, reward, torch.full((COUNT,), t == 0), again)
     memory = collector.actors.states[0].memory
     assert torch.equal(memory["position"], again["position"])
@@ -239,7 +239,7 @@ def test_rule_2_refresh_gives_the_memory_of_the_current_weights() -> None:
 def test_refresh_right_after_a_cut_segment_gives_the_memory_of_the_whole_episode() -> None:
     """One layer of 5 steps reads nothing older than what a segment keeps; the action and reward before it are kept too."""
     _, _, collector = collect(Endless, 40, segment=40, context=5, layers=1)
-    assert collector.start.tolist() == [35] * COUNT and collector.cursor.tolist() == [5] * COUNT
+    assert collector.staging.start.tolist() == [35] * COUNT and collector.staging.cursor.tolist() == [5] * COUNT
     network_ = collector.actors.agent.network
     torch.manual_seed(3)
     with torch.no_grad():

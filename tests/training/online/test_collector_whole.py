@@ -209,7 +209,9 @@ def test_masks_are_stored_for_the_right_steps(mode: AutoresetMode, segment: int)
 def test_resets_are_not_counted_as_steps(mode: AutoresetMode) -> None:
     replay, collector = collect(Scripted, 60, mode)
     stored = sum(len(part) for part in replay.came) + int(
-        collector.cursor[~collector.stream._pending].sum()  # ended rows of NEXT_STEP are still at their last step
+        collector.staging.cursor[
+            ~collector.stream._pending
+        ].sum()  # ended rows of NEXT_STEP are still at their last step
     )
     assert collector.steps == stored
     assert collector.steps == COUNT * 60 if mode != AutoresetMode.NEXT_STEP else collector.steps < COUNT * 60

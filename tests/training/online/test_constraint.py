@@ -132,7 +132,7 @@ def test_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     )
     assert text == other_text
     assert all(torch.equal(tensors[name], other_tensors[name]) for name in tensors)
-    assert whole.multiplier is not None and whole.multiplier.mean is not None
+    assert whole.costs.multiplier is not None and whole.costs.multiplier.mean is not None
     assert float(whole.learner.network.cost_multiplier or 0.0) > 0.0
     for trainer in (whole, other):
         trainer.close()

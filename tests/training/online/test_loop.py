@@ -102,7 +102,7 @@ def test_frozen_statistics_apply_to_the_memory_of_open_episodes_at_once() -> Non
     run = session(Scripted, steps=400, replay__learning_starts=200)
     while not run.ready:
         run.collect()
-    assert run.collector.cursor.max() > 0, "an episode is open"
+    assert run.collector.staging.cursor.max() > 0, "an episode is open"
     found = {name: tensor.clone() for name, tensor in run.collector.actors.states[0].memory.items()}
     run.collector.refresh()
     for name, tensor in run.collector.actors.states[0].memory.items():

@@ -70,7 +70,7 @@ def test_episodes_that_validation_interrupted_are_stored_as_truncated() -> None:
     for _ in range(8):
         session.collect()
     session.validate(2)
-    assert session.stream.first.all() and session.collector.cursor.tolist() == [0]
+    assert session.stream.first.all() and session.collector.staging.cursor.tolist() == [0]
     assert session.replay.episodes == 2 and len(session.replay) == 8, (
         "six steps, and the two of the interrupted episode"
     )

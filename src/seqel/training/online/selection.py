@@ -47,6 +47,16 @@ class Verdict:
     candidate: Evaluation | None = None  # all episodes of the validated weights, if they played a second set
     rival: Evaluation | None = None  # all episodes of the best so far, if the validated weights were compared with it
 
+    def comparison(self) -> str | None:
+        """Return a sentence on the comparison of the trained agent with the incumbent; None if there was none."""
+        if self.candidate is None or self.rival is None:
+            return None
+        return (
+            f"the trained agent {'acts from here on' if self.accepted else 'does not replace the best one'}: mean return "
+            f"{self.candidate.mean:.3f} in {len(self.candidate.returns)} episodes, against {self.rival.mean:.3f} in "
+            f"{len(self.rival.returns)}"
+        )
+
 
 class Selection:
     """Validates `candidate`, whose weights training changes, and keeps its best weights in `kept`."""

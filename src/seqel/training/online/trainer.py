@@ -5,7 +5,6 @@ The order of work is in `online/loop.py`.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections import deque
 from pathlib import Path
@@ -26,29 +25,26 @@ from seqel.errors import ConfigError
 from seqel.evaluation.rollout import Evaluation
 from seqel.networks.qnetwork import QNetwork
 from seqel.replay.buffer import Replay
-from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.spaces.text_readers import TextReader
 from seqel.training.config import RunConfig
 from seqel.training.hardware.memory import capped, require_memory, segment_length
 from seqel.training.learner import Learner
+from seqel.training.online.acting import INHERITED, RunAgents
 from seqel.training.online.actors import Actors
 from seqel.training.online.batches import Batches
 from seqel.training.online.collector import Collector, EpisodeEnd
+from seqel.training.online.costs import CostLimit
 from seqel.training.online.greedy import GreedyEpisodes
-from seqel.training.online.multiplier import CostMultiplier
 from seqel.training.online.selection import Selection
 from seqel.training.record import Record, Validation
 from seqel.training.resolve import for_environment, on_this_machine
 from seqel.training.return_scale import ReturnScale
 from seqel.training.shielded_data import shielded, with_shield
-from seqel.training.sources import Source, require_same_spaces
+from seqel.training.sources import Source, episodes_to_learn, require_same_spaces
 from seqel.training.text_reading import with_text_reader
 from seqel.training.trainer import Trainer
-from seqel.training.weight_average import WeightAverage
 
 __all__ = ["OnlineTrainer"]
-
-INHERITED = ("data", "encoding", "held_out")  # what a further trained agent keeps in `info` about its training data
 
 
 class OnlineTrainer(Trainer):
@@ -95,11 +91,7 @@ class OnlineTrainer(Trainer):
             config = dataclasses.replace(config, network=start.network.config)
         config = on_this_machine(for_environment(config, self.probe))
         spec, action = self.probe.observation, self.probe.action
-        if config.objective.cost_limit >= 0.0 and not self.probe.reports_cost:
-            raise ConfigError(
-                "objective.cost_limit: expected an environment that reports info['cost'] at every step, but random play saw "
-                "none. Add it, or leave cost_limit at -1"
-            )
+        self.costs = CostLimit(config.objective, self.probe)
         inherited = {} if start is None else {name: value for name, value in start.info.items() if name in INHERITED}
         config, shield = with_shield(config, spec, action, start, inherited)
         masked = self.probe.masked or shield is not None
@@ -118,7 +110,8 @@ class OnlineTrainer(Trainer):
             # a head that only training uses, and that the agent does not have, begins as usual
             network.load_state_dict(network.state_dict() | start.network.state_dict())
         self.learner = Learner(network, config.objective, config.learner)
-        self._choose_agents(inherited)
+        self.agents = RunAgents(config, self.probe, network, inherited)
+        self.agent, self.challenger, self.average = self.agents.acting, self.agents.challenger, self.agents.average
         actors = Actors(self.agent, count, self.challenger if self.has_incumbent else None)
         if config.learner.compile == "on":
             actors.compile()
@@ -128,7 +121,7 @@ class OnlineTrainer(Trainer):
             actions=action.actions,
             action_dims=action.dims,
             masked=masked,
-            costs=config.objective.cost_limit >= 0.0,
+            costs=self.costs.limit is not None,
             priority=config.replay.priority,
             context=config.network.context,
             directory=directory,
@@ -145,7 +138,7 @@ class OnlineTrainer(Trainer):
         self.has_initial_agent = start is not None
         if source is not None and shield is not None:
             source = shielded(source, shield)
-        self.recorded_episodes = None if source is None else _episodes_to_learn(source, start)
+        self.recorded_episodes = None if source is None else episodes_to_learn(source, start)
         self.collector = Collector(
             self.stream, actors, explorer, self.replay, self.scale,
             seed=config.seed, segment=segment_length(config), context=config.network.context,
@@ -155,8 +148,6 @@ class OnlineTrainer(Trainer):
             config, self.replay, self.recorded_episodes, self.collector.visits if explores else None,
             network.trunk.packs_rows, self.note,
         )  # fmt: skip
-        limit = config.objective.cost_limit
-        self.multiplier = CostMultiplier(limit) if limit >= 0.0 else None
         self.rng = np.random.default_rng(config.seed + 2)
         self.num_learned = 0  # trained transitions, without padding and burn-in
         self.ready = False  # whether there is enough experience to learn from
@@ -165,26 +156,13 @@ class OnlineTrainer(Trainer):
         further = config.validation.confirm if self.has_incumbent else config.validation.episodes
         self.greedy = GreedyEpisodes(make, self.probe, count, self.collector, self.recent)
         self.selection = Selection(
-            config.validation, self.greedy.play, self.challenger, self._kept, further, limit if limit >= 0.0 else None
+            config.validation, self.greedy.play, self.challenger, self.agents.kept, further, self.costs.limit
         )
-
-    def _choose_agents(self, inherited: dict[str, Any]) -> None:
-        config, learner = self.config, self.learner
-        info = inherited | {"env": config.env, "seed": config.seed, "discount": config.objective.discount}
-        if config.shield:
-            info["shield"] = config.shield
-        if self.probe.masked:
-            info["masked"] = True  # so that the agent can warn when it acts without masks
-        self.average = WeightAverage(learner.network, config.learner.average_rate)
-        self.challenger = Agent(self.average.network, info)
-        self._kept = Agent(copy.deepcopy(learner.network), info)
-        acting = {"latest": Agent(learner.network, info), "averaged": self.challenger, "incumbent": self._kept}
-        self.agent = acting[config.learner.acting_weights]
 
     @property
     def has_incumbent(self) -> bool:
         """Whether two agents act: the incumbent and the challenger."""
-        return self.config.learner.acting_weights == "incumbent"
+        return self.agents.has_incumbent
 
     # -- what the loop uses ----------------------------------------------------------------------------------------
 
@@ -221,8 +199,8 @@ class OnlineTrainer(Trainer):
         """Take one step in every environment."""
         for end in self.collector.step(self.progress):
             self.recent.append(end)
-            if self.multiplier is not None and end.cost is not None and self.collector.explorer.calm[end.environment]:
-                self.multiplier.observe(end.cost)
+            if self.collector.explorer.calm[end.environment]:
+                self.costs.observe(end.cost)
         if not self.ready and self.collector.steps >= self.config.replay.learning_starts and self.replay.episodes:
             if not self.has_initial_agent:
                 self._freeze_statistics()
@@ -238,7 +216,7 @@ class OnlineTrainer(Trainer):
         """Sample a batch, train on it, and move the target network. Returns the learner's metrics."""
         config = self.config
         self._follow_return_scale()
-        self._follow_costs()
+        self.costs.follow(self.scale.value, (self.learner.network, self.learner.target, self.average.network))
         live, batch = self.batches.draw(self.rng, self.progress)
         self.num_learned += max(1, live.num_learned)
         metrics = self.learner.update(batch, self.progress)
@@ -254,17 +232,7 @@ class OnlineTrainer(Trainer):
     def _follow_return_scale(self) -> None:
         if abs(self.scale.value / float(self.agent.network.head.scale) - 1.0) > 0.01:
             self.learner.rescale(self.scale.value)
-            self.average.network.rescale(self.scale.value)
-            if self.has_incumbent:
-                self.agent.network.rescale(self.scale.value)
-
-    def _follow_costs(self) -> None:
-        """Set the multiplier of the constraint in every network that learns or acts for the learned one."""
-        if self.multiplier is None:
-            return
-        value = self.multiplier.value(self.scale.value)
-        for network in (self.learner.network, self.learner.target, self.average.network):
-            network.set_cost_multiplier(value)
+            self.agents.rescale(self.scale.value)
 
     def validate(self, episodes: int | None = None) -> Evaluation:
         """Play greedy episodes with fresh memory, on seeds that nothing else in this run and no reported figure uses."""
@@ -278,12 +246,9 @@ class OnlineTrainer(Trainer):
         assert isinstance(validation, Evaluation)
         verdict = self.selection.judge(validation, self.steps, self.updates)
         self.solved = verdict.solved
-        if self.has_incumbent and verdict.candidate is not None and verdict.rival is not None:
-            self.notes.append(
-                f"the trained agent {'acts from here on' if verdict.accepted else 'does not replace the best one'}: mean "
-                f"return {verdict.candidate.mean:.3f} in {len(verdict.candidate.returns)} episodes, against "
-                f"{verdict.rival.mean:.3f} in {len(verdict.rival.returns)}"
-            )
+        comparison = verdict.comparison() if self.has_incumbent else None
+        if comparison is not None:
+            self.notes.append(comparison)
         if self.has_incumbent and verdict.accepted:
             self.collector.refresh()  # other weights act from here on
         return verdict.accepted
@@ -329,7 +294,7 @@ class OnlineTrainer(Trainer):
             "ready": self.ready,
             "recent": [dataclasses.asdict(end) for end in self.recent],
             "widened": self.batches.widened,
-            "multiplier": None if self.multiplier is None else self.multiplier.state_dict(),
+            "multiplier": self.costs.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> list[int]:
@@ -342,16 +307,7 @@ class OnlineTrainer(Trainer):
         self.recent.clear()
         self.recent.extend(EpisodeEnd(**end) for end in state["recent"])
         self.batches.widened = bool(state["widened"])
-        if self.multiplier is not None:
-            self.multiplier.load_state_dict(state["multiplier"])
+        self.costs.load_state_dict(state["multiplier"])
         lost = self.collector.load_state_dict(state["collector"])
         super().load_state_dict(state)
         return lost
-
-
-def _episodes_to_learn(source: Source, start: Agent | None) -> EpisodeBuffer:
-    """Return the recorded episodes without those that were held out when `start` was trained on them."""
-    held = None if start is None else start.info.get("held_out")
-    if held is None:
-        return source.buffer
-    return source.buffer.subset(source.split(held["share"], held["seed"])[0])
