@@ -150,6 +150,6 @@ def item_score(agent: Agent) -> dict[str, float]:
 
 
 DATA_TASKS: dict[str, DataTask] = {
-    "text": DataTask(2_000, 200, train_text, text_decisions, text_score),
+    "text": DataTask(2_000, 100, train_text, text_decisions, text_score),
     "recommendation": DataTask(1_500, 40, train_items, item_decisions, item_score),
 }
