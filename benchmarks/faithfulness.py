@@ -1,6 +1,6 @@
 """Which explanations are true to the network: deletion, insertion, and the rank of steps that are known to matter.
 
-    SEQEL_DATA=/folder/of/data python benchmarks/faithfulness.py [--tasks tmaze memory-s7 text recommendation count-recall]
+    SEQEL_DATA=/folder/of/data python benchmarks/faithfulness.py [--tasks tmaze memory-s7 count-recall text games]
                                                                  [--seeds 0 1 2] [--length 50]
     python benchmarks/faithfulness.py --run RUN [--env-seed 0] [--decisions 30]   a run folder: deletion and insertion alone
     python benchmarks/faithfulness.py report                                     the tables of what was measured

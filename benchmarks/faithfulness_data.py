@@ -1,9 +1,9 @@
 """Agents that read recorded sequences, and decisions on held-out ones, for `faithfulness.py`.
 
-text             a question of Banking77, one word per step; the decision is its intent, one of 77, after the last word;
-                 questions of the test part
-recommendation   the latest 200 items of a user of MovieLens-100k; the decision is the next item among those that the user has
-                 not seen; the item that came next, and the one before, were not trained on
+text              a question of Banking77, one word per step; the decision is its intent, one of 77, after the last word;
+                  questions of the test part
+games, movielens  the latest 200 items of a user of Amazon Video Games or MovieLens-100k; the decision is the next item among
+                  those that the user has not had; the item that came next, and the one before, were not trained on
 
 Which past steps these decisions have to use is not known.
 """
@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from seqel.explanation.recorded import trace_session
 from seqel.explanation.trace import EpisodeTrace, decision_scores
 from seqel.ranking import agent_ranker, evaluate_ranker, ranking_data
 from seqel.ranking.data import HISTORY
+from seqel.runs.folder import SUMMARY
 from seqel.training.sources import reencode_for_agent
 
 __all__ = ["DATA_TASKS", "DataTask"]
@@ -45,13 +46,14 @@ reward = "reward"
 word = "category"
 """
 HERE = Path(__file__).parent
-FEWEST_WORDS, FEWEST_ITEMS = 5, 20
-SCORED = 500  # questions that the accuracy is measured on
+FEWEST_WORDS, FEWEST_ITEMS = 5, 10
+SCORED = 500  # questions or users that an agent's score is measured on
 TEXT: dict[str, Any] = {
     "network.context": 48, "replay.window": 96, "network.dropout": 0.2, "learner.learning_rate": 2e-3,
     "network.previous_action": False, "network.previous_reward": False,  # the recorded action is the answer
     "learner.average_rate": 0.02, "offline.every": 250, "threads": 1, "device": "cpu",
 }  # fmt: skip
+ITEMS: dict[str, dict[str, Any]] = {"games": {"learner.sampled_negatives": 2_048}, "movielens": {}}
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ def write_table(part: str, folder: Path) -> tuple[Path, Path]:
 
 
 def train_text(folder: Path, seed: int, updates: int) -> Agent:
+    if (folder / SUMMARY).exists():
+        return Agent.load(folder)
     table, schema = write_table("train", HERE.parent / "runs" / "banking77")
     return train_or_resume(
         folder, data=table, schema=schema, steps=updates, seed=seed, preset="behaviour-cloning", settings=TEXT
@@ -120,17 +124,18 @@ def text_score(agent: Agent) -> dict[str, float]:
     return {"accuracy": round(float(np.mean(right)), 4)}
 
 
-def train_items(folder: Path, seed: int, updates: int) -> Agent:
-    split = recommend.split_of("movielens")
-    source = ranking_data(split.train, split.validation)
-    return train_or_resume(
-        folder, data=source, steps=updates, seed=seed, preset="next-item", settings=recommend.OWN["movielens"]
-    )
+def train_items(data: str, folder: Path, seed: int, updates: int) -> Agent:
+    if (folder / SUMMARY).exists():
+        return Agent.load(folder)
+    split = recommend.split_of(data)
+    source = ranking_data(split.train, recommend.asked_of(split))
+    settings = recommend.OWN[data] | ITEMS[data]
+    return train_or_resume(folder, data=source, steps=updates, seed=seed, preset="next-item", settings=settings)
 
 
-def item_decisions(agent: Agent, count: int, seed: int) -> list[Decision]:
-    """The item to recommend before each user's last one; what the user has seen is masked."""
-    test = recommend.split_of("movielens").test
+def item_decisions(data: str, agent: Agent, count: int, seed: int) -> list[Decision]:
+    """The item to recommend before each user's last one; what the user has had is masked."""
+    test = recommend.split_of(data).test
     known = test.only(np.flatnonzero(test.stop - test.start >= FEWEST_ITEMS))
     some = known.only(np.random.default_rng(seed).permutation(len(known))[:count])
     found = []
@@ -146,13 +151,22 @@ def item_decisions(agent: Agent, count: int, seed: int) -> list[Decision]:
     return found
 
 
-def item_score(agent: Agent) -> dict[str, float]:
-    """NDCG@10 and HR@10 of each user's last item."""
-    means = evaluate_ranker(agent_ranker(agent, HISTORY), recommend.split_of("movielens").test).means()
+def item_score(data: str, agent: Agent) -> dict[str, float]:
+    """NDCG@10 and HR@10 of the last item of some users."""
+    test = recommend.split_of(data).test
+    some = test.only(np.sort(np.random.default_rng(0).permutation(len(test))[:SCORED]))
+    means = evaluate_ranker(agent_ranker(agent, HISTORY), some).means()
     return {name: round(float(means[name]), 4) for name in ("NDCG@10", "HR@10")}
+
+
+def _items(data: str, updates: int, count: int) -> DataTask:
+    return DataTask(
+        updates, count, partial(train_items, data), partial(item_decisions, data), partial(item_score, data)
+    )
 
 
 DATA_TASKS: dict[str, DataTask] = {
     "text": DataTask(2_000, 100, train_text, text_decisions, text_score),
-    "recommendation": DataTask(1_500, 40, train_items, item_decisions, item_score),
+    "games": _items("games", 10_000, 100),
+    "movielens": _items("movielens", 1_500, 40),
 }

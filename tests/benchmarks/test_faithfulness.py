@@ -29,12 +29,12 @@ def test_a_recommendation_is_the_decision_before_the_users_last_item_among_unsee
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rng = np.random.default_rng(0)
-    user = np.repeat([0, 1, 2], [25, 21, 10])
-    item = np.concatenate([rng.permutation(30)[:size] for size in (25, 21, 10)])
+    user = np.repeat([0, 1, 2], [25, 21, 9])
+    item = np.concatenate([rng.permutation(30)[:size] for size in (25, 21, 9)])
     known = Interactions.of(user, item, items=range(30))
     monkeypatch.setattr(data.recommend, "split_of", lambda _: known.leave_one_out())
     agent = make_ranking_agent(30, context=64)
-    decisions = data.item_decisions(agent, 9, 0)
+    decisions = data.item_decisions("games", agent, 9, 0)
     assert sorted(one.step for one in decisions) == [20, 24]  # the third user has too few
     for one in decisions:
         first = 0 if one.step == 24 else 25
