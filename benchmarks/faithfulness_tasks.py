@@ -138,6 +138,11 @@ TASKS: dict[str, Task] = {
     "memory-s7": Task("MiniGrid-MemoryS7-v0", {}, 400_000, 0.94, memory, {"validation.every": 10_000}),
     # three seeds were solved with these settings in results/learn
     "count-recall": Task(
-        "popgym-CountRecallEasy-v0", {}, 3_000_000, 0.93, count_recall, PRESETS["immediate"] | {"validation.every": 50_000}
+        "popgym-CountRecallEasy-v0",
+        {},
+        3_000_000,
+        0.93,
+        count_recall,
+        PRESETS["immediate"] | {"validation.every": 50_000},
     ),
 }

@@ -21,6 +21,7 @@ from support_ranking import make_agent as make_ranking_agent
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import faithfulness_data as data
 import faithfulness_report as reports
+import recommend
 from faithfulness_measure import measure
 from faithfulness_tasks import Decision
 
@@ -32,7 +33,7 @@ def test_a_recommendation_is_the_decision_before_the_users_last_item_among_unsee
     user = np.repeat([0, 1, 2], [25, 21, 9])
     item = np.concatenate([rng.permutation(30)[:size] for size in (25, 21, 9)])
     known = Interactions.of(user, item, items=range(30))
-    monkeypatch.setattr(data.recommend, "split_of", lambda _: known.leave_one_out())
+    monkeypatch.setattr(recommend, "split_of", lambda _: known.leave_one_out())
     agent = make_ranking_agent(30, context=64)
     decisions = data.item_decisions("games", agent, 9, 0)
     assert sorted(one.step for one in decisions) == [20, 24]  # the third user has too few

@@ -37,7 +37,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def cloned(tmp_path_factory: pytest.TempPathFactory) -> tuple[seqel.Agent, list[EpisodeTrace]]:
-    """Clone a player that goes on, and turns at the last step as the cue of the first step said."""
+    """Clone a player that walks, and turns at the last step as the cue of the first step said."""
     folder = tmp_path_factory.mktemp("cloned")
     table, schema = folder / "sessions.csv", folder / "schema.toml"
     with table.open("w", encoding="utf-8", newline="") as file:
