@@ -104,6 +104,14 @@ def split_of(data: str) -> Split:
     return everything.leave_one_out()
 
 
+def asked_of(split: Split) -> Queries:
+    """Return the questions that training is validated with."""
+    asked = split.validation
+    if len(asked) > ASKED:
+        asked = asked.only(np.sort(np.random.default_rng(0).permutation(len(asked))[:ASKED]))
+    return asked
+
+
 def known_before(data: str, split: Split) -> Interactions:
     """Return everything before the test."""
     everything = split.test.source
@@ -126,10 +134,7 @@ def own(data: str, method: str, seed: int, updates: int, changes: dict[str, Any]
     split = split_of(data)
     folder = HERE.parent / "runs" / f"recommend-{data}-{method.removesuffix('-recent')}-{label}{seed}"
     rated = RATED if method == "seqel-rated" else {}
-    asked = split.validation
-    if len(asked) > ASKED:
-        asked = asked.only(np.sort(np.random.default_rng(0).permutation(len(asked))[:ASKED]))
-    source = ranking_data(split.train, asked)
+    source = ranking_data(split.train, asked_of(split))
     began = time.process_time()
     agent = train_or_resume(
         folder, data=source, steps=updates, seed=seed, preset="next-item", settings=OWN[data] | rated | changes

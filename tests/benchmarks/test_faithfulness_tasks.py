@@ -25,9 +25,10 @@ def agent_for(task: tasks.Task) -> Any:
 
 
 def test_the_other_cue_is_shown_at_the_first_step_alone() -> None:
-    task = tasks.Task("seqel/TMaze-v0", {"length": 5}, 0, None, tasks.tmaze)
+    task = tasks.Task("seqel/TMaze-v0", {"length": 5}, 0, 1.0, tasks.tmaze)
     (one,) = tasks.tmaze(agent_for(task), task, 3)
     assert one.step == 5 and one.relevant == (0,)
+    assert one.altered is not None
     before, after = one.trace.observation["observation"], one.altered.observation["observation"]
     np.testing.assert_array_equal(after[0], before[0] * (1, -1))
     np.testing.assert_array_equal(after[1:], before[1:])
@@ -42,6 +43,7 @@ def test_the_cards_that_count_are_those_asked_for_and_an_altered_one_no_longer_c
     assert len(found) >= 6
     for one in found:
         dealt, asked = one.trace.observation["observation"].T
+        assert one.altered is not None
         altered = one.altered.observation["observation"][:, 0]
         assert {past for past in range(one.step) if dealt[past] == asked[one.step]} == set(one.relevant)
         counts = [int((cards[: one.step + 1] == asked[one.step]).sum()) for cards in (dealt, altered)]
@@ -75,6 +77,7 @@ def test_the_object_in_the_start_room_is_the_one_that_is_swapped(monkeypatch: py
     found = [one for seed in range(8) for one in tasks.memory(agent, task, seed)]
     assert len(found) >= 4
     for one in found:
+        assert one.altered is not None
         before, after = one.trace.observation[path], one.altered.observation[path]
         differs = before != after
         assert tuple(np.unique(np.argwhere(differs)[:, 0]).tolist()) == one.relevant

@@ -43,6 +43,34 @@ def test_the_curves_of_two_past_steps_by_hand() -> None:
     assert found.dropped[0] == pytest.approx(1.0 - clipped([1]), abs=1e-5)
 
 
+def test_a_hidden_step_can_show_what_another_episode_shows_there() -> None:
+    agent = make_agent(context=16)
+    trace, short, late = make_trace(agent), make_trace(agent, 1, seed=1), make_trace(agent, 9, seed=2, start=2)
+    weights = np.zeros((1, 10), np.float32)
+    weights[0, :3] = (1.0, 9.0, 2.0)  # of the decision at step 3: step 1 first, then 2, then 0
+    reading = Reading(agent, trace, [short, late])
+    wanted = explained(reading, [3], Question())
+
+    def share(hidden: list[int], tokens: dict[int, torch.Tensor]) -> float:
+        changed = reading.tokens.clone()
+        for step in hidden:
+            changed[step] = tokens.get(step, reading.mean_token)
+        with torch.no_grad():
+            return float(wanted.values(reading, reading.states(changed[None])[0, 3:4]))
+
+    (_, first), (_, second) = reading.others
+    theirs = ({0: first[0], 1: first[1]}, {2: second[0]})  # step 2 is the first that is known of the late one
+    whole = share([], {})
+    for other, tokens in enumerate(theirs):
+        curve = [np.clip(share(hidden, tokens) / whole, -1, 1) for hidden in ([], [1], [1, 2], [0, 1, 2])]
+        found = faithfulness(agent, trace, weights, [3], reading=reading, other=other)
+        assert found.deletion[0] == pytest.approx(np.trapezoid(curve) / 3, abs=1e-5)
+    usual = faithfulness(agent, trace, weights, [3], reading=reading)
+    assert abs(usual.deletion[0] - found.deletion[0]) > 1e-4
+    with pytest.raises(ConfigError, match="one of the 2 other episodes, from 0 on, got 2"):
+        faithfulness(agent, trace, weights, [3], reading=reading, other=2)
+
+
 def test_a_true_order_beats_its_reverse_and_a_random_one() -> None:
     agent = make_agent(context=16)
     traces = [make_trace(agent, 12, seed) for seed in range(6)]

@@ -41,9 +41,7 @@ class Faithfulness:
     insertion: NDArray[np.float64]  # (S,): all past steps are hidden, and the most important ones are shown first
     deletion_kept: NDArray[np.float64]  # (S,)
     insertion_kept: NDArray[np.float64]  # (S,)
-    dropped: NDArray[
-        np.float64
-    ]  # (S,): what hiding the first step alone takes from the explained score, in units of it
+    dropped: NDArray[np.float64]  # (S,): what hiding the first step alone takes from the score, in units of the score
 
 
 def faithfulness(
@@ -54,26 +52,46 @@ def faithfulness(
     question: Question | None = None,
     *,
     reading: Reading | None = None,
+    other: int | None = None,
 ) -> Faithfulness:
     """Measure an attribution (S, T+1) of S decisions, as `attribute` returns it. Only past steps are hidden.
 
     Steps are taken in the order of their attribution, the largest first, not of its magnitude: what lowers the score is last.
 
+    other: a hidden step has the token of the same step in this one of `reading.others`, and the mean token only where that
+    episode has no such step; None: always the mean token. Methods that hide steps by the mean token themselves could be
+    favoured by a measure that hides them in the same way.
+
     Raises:
-        ConfigError: the attribution has another shape; or a decision has no past step.
+        ConfigError: the attribution has another shape; a decision has no past step; or there is no such other episode.
     """
     if attribution.shape != (len(steps), len(trace) + 1):
         raise ConfigError(f"attribution: expected {(len(steps), len(trace) + 1)}, got {attribution.shape}")
     if not steps or min(steps) < 1:
         raise ConfigError(f"steps: expected decisions with earlier steps, from 1 on, got {list(steps)}")
     reading = reading or Reading(agent, trace)
+    if other is not None and not 0 <= other < len(reading.others):
+        raise ConfigError(f"other: expected one of the {len(reading.others)} other episodes, from 0 on, got {other}")
     wanted = explained(reading, steps, question or Question())
-    rows = [_one(reading, wanted, row, np.asarray(attribution[row], np.float64)) for row in range(len(steps))]
+    instead = _instead(reading, other)
+    rows = [_one(reading, wanted, row, np.asarray(attribution[row], np.float64), instead) for row in range(len(steps))]
     return Faithfulness(*(np.array(column, np.float64) for column in zip(*rows, strict=True)))
 
 
+def _instead(reading: Reading, other: int | None) -> Tensor:
+    """Return the tokens of hidden steps: (T+1, D)."""
+    instead = reading.mean_token.expand_as(reading.tokens).clone()
+    if other is not None:
+        begin, tokens = reading.others[other]
+        first = reading.trace.start
+        low, high = max(first, begin), min(first + len(instead), begin + len(tokens))
+        if low < high:
+            instead[low - first : high - first] = tokens[low - begin : high - begin]
+    return instead
+
+
 def _one(
-    reading: Reading, wanted: Explained, row: int, weights: NDArray[np.float64]
+    reading: Reading, wanted: Explained, row: int, weights: NDArray[np.float64], instead: Tensor
 ) -> tuple[float, float, float, float, float]:
     decision = wanted.steps[row]
     begin = reading.first_needed(decision)
@@ -84,7 +102,8 @@ def _one(
     for point, count in enumerate(counts):
         hidden[0, point, order[:count] - begin] = True
         hidden[1, point, order[count:] - begin] = True
-    values, kept = _scores(reading, wanted, row, torch.from_numpy(hidden.reshape(-1, hidden.shape[-1])), begin)
+    masks = torch.from_numpy(hidden.reshape(-1, hidden.shape[-1]))
+    values, kept = _scores(reading, wanted, row, masks, begin, instead[begin : decision + 1])
     whole = float(values[0])
     share = np.clip(values / whole if abs(whole) > 1e-9 else np.zeros_like(values), -1.0, 1.0).reshape(2, -1)
     at = counts / max(1, len(order))
@@ -97,12 +116,13 @@ def _one(
 
 @torch.inference_mode()
 def _scores(
-    reading: Reading, wanted: Explained, row: int, hidden: Tensor, begin: int
+    reading: Reading, wanted: Explained, row: int, hidden: Tensor, begin: int, instead: Tensor
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the explained score with some steps hidden, and whether the greedy action is the same: hidden (N, S) bool."""
+    """Return the explained score with some steps hidden, and whether the greedy action is the same: hidden (N, S) bool,
+    instead (S, D) the tokens of hidden steps."""
     decision = wanted.steps[row]
     tokens = reading.tokens[begin : decision + 1]
-    rows = torch.where(hidden.to(tokens.device)[..., None], reading.mean_token, tokens)
+    rows = torch.where(hidden.to(tokens.device)[..., None], instead, tokens)
     h = torch.cat([reading.states(part, begin)[:, -1] for part in torch.split(rows, 256)])
     one = slice(row, row + 1)
     values = wanted.values(reading, h[:, None], one)[:, 0]

@@ -31,11 +31,14 @@ def exchange(reading: Reading, explained: Explained) -> Tensor:
         found = found or [reading.mean_token]
         steps += [step] * len(found)
         tokens += found
-    at = torch.tensor(steps, device=reading.tokens.device)
-    fall = changes(reading, explained, at, torch.stack(tokens))  # (N, S)
+    at, instead = torch.tensor(steps, device=reading.tokens.device), torch.stack(tokens)
     out = empty(reading, explained)
-    out[:, : last + 1].index_add_(1, at, fall.T)
-    return out / torch.bincount(at, minlength=len(reading)).clamp(min=1)
+    count = torch.bincount(at, minlength=len(reading)).clamp(min=1)
+    changed = (instead != reading.tokens[at]).any(dim=-1)  # the same token changes nothing
+    if changed.any():
+        fall = changes(reading, explained, at[changed], instead[changed])  # (N, S)
+        out[:, : last + 1].index_add_(1, at[changed], fall.T)
+    return out / count
 
 
 METHOD = Method(
