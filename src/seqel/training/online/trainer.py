@@ -36,6 +36,7 @@ from seqel.training.online.batches import Batches
 from seqel.training.online.collector import Collector, EpisodeEnd
 from seqel.training.online.greedy import GreedyEpisodes
 from seqel.training.online.multiplier import CostMultiplier
+from seqel.training.online.perturbed import training_envs
 from seqel.training.online.selection import Selection
 from seqel.training.record import Record, Validation
 from seqel.training.resolve import for_environment, on_this_machine
@@ -133,7 +134,7 @@ class OnlineTrainer(Trainer):
             context=config.network.context,
             directory=directory,
         )
-        envs = make_vector(make, count, mode)
+        envs = make_vector(training_envs(make, config, network), count, mode)
         self.stream = VectorStream(envs, spec, action) if shield is None else ShieldedStream(envs, spec, action, shield)
         if masked:  # actions are allowed unless a mask says otherwise
             self.stream.mask = self.stream.unmasked()
