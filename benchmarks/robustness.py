@@ -1,6 +1,6 @@
 """Robustness: perturbation curves of a plain and a robustly trained agent, and AUROC of unfamiliar states on three shifts.
 
-    SEQEL_DATA=/folder/of/data python benchmarks/robustness.py [--tasks cartpole tmaze routing] [--seeds 0 1 2] [--only-read]
+    SEQEL_DATA=/folder/of/data python benchmarks/robustness.py [--tasks tmaze recall routing] [--seeds 0 1 2] [--only-read]
 
 Both agents of a task (`robustness_tasks.py`) learn with the same settings and steps, but for what the robust one adds.
 Curves: the same episodes at each strength. Unfamiliar states: detectors are fitted on half of the episodes that an agent
@@ -75,7 +75,10 @@ def measure(name: str, agent_name: str, seed: int, runs: Path) -> dict[str, Any]
             "intervals": [list(one.interval) for one in curve.evaluations],
             "area": curve.area, "area_interval": list(curve.area_interval),
         }  # fmt: skip
-        print(f"{name} {agent_name} {seed} {kind}: {curve.area:.3f} {np.round(curves[kind]['returns'], 3)}", flush=True)
+        print(
+            f"{name} {agent_name} {seed} {kind}: {curve.area:.3f} {[round(one.mean, 3) for one in curve.evaluations]}",
+            flush=True,
+        )
     return {
         "task": name, "agent": agent_name, "seed": seed, "steps": task.steps, "episodes": task.episodes, "commit": commit(),
         "settings": settings, "seconds": seconds, "clean": [round(float(one), 4) for one in clean], "curves": curves,

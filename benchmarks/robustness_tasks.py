@@ -53,15 +53,6 @@ class RobustTask:
         return found | {self.shift: self.shifted()}
 
 
-def long_pole() -> gym.Env[Any, Any]:
-    """CartPole with a pole of twice the length and three times the mass."""
-    env = gym.make("CartPole-v1")
-    cart: Any = env.unwrapped
-    cart.length, cart.masspole = 1.0, 0.3
-    cart.total_mass, cart.polemass_length = cart.masspole + cart.masscart, cart.masspole * cart.length
-    return env
-
-
 class Routing(gym.Env[dict[str, str], np.int64]):
     """A customer says `turns` sentences about one intent, which is hidden. After each, the agent names the intent.
 
@@ -99,25 +90,10 @@ def routing(split: Split = "train", first: int = 0) -> EnvMaker:
 
 
 TASKS = {
-    "cartpole": RobustTask(
-        make=partial(resolve, "CartPole-v1"), test=partial(resolve, "CartPole-v1"), shifted=lambda: long_pole,
-        shift="long pole", steps=30_000, episodes=50,
-        settings=BASE | {
-            "network.width": 32, "network.heads": 2, "network.layers": 1, "network.context": 16, "validation.episodes": 20,
-        },
-        robust={
-            "learner.observation_noise": 0.2, "network.step_dropout": 0.2, "perturb": ("delay:4", "repeat:0.5"),
-        },
-        curves={
-            "noise": [0.0, 0.1, 0.2, 0.4], "drop": [0.0, 0.25, 0.5], "delay": [0.0, 1.0, 2.0, 4.0],
-            "repeat": [0.0, 0.25, 0.5], "fgsm": [0.0, 0.05, 0.1, 0.2], "pgd": [0.0, 0.05, 0.1, 0.2],
-        },
-        sensors={"noise": 0.2, "drop": 0.25},
-    ),
     # what is remembered is one observation, and all later ones can disturb it or the moment to act on it
     "tmaze": RobustTask(
         make=partial(resolve, "seqel/TMaze20-v0"), test=partial(resolve, "seqel/TMaze20-v0"),
-        shifted=partial(resolve, "seqel/TMaze-v0", length=30), shift="longer corridor", steps=16_000, episodes=500,
+        shifted=partial(resolve, "seqel/TMaze-v0", length=30), shift="longer corridor", steps=12_000, episodes=500,
         settings=BASE | {"network.context": 21, "validation.episodes": 100},
         robust={"perturb": ("noise:0.4", "drop:0.5", "delay:2", "repeat:0.5")},
         curves={
@@ -126,9 +102,22 @@ TASKS = {
         },
         sensors={"noise": 0.2, "drop": 0.25},
     ),
+    # the same with pictures: a colour among noise
+    "recall": RobustTask(
+        make=partial(resolve, "seqel/RecallColour-v0"), test=partial(resolve, "seqel/RecallColour-v0"),
+        shifted=partial(resolve, "seqel/RecallColour-v0", delay=27), shift="longer delay", steps=8_000, episodes=500,
+        settings=BASE | {"network.context": 20, "validation.every": 1_000, "validation.episodes": 100},
+        robust={"perturb": ("noise:0.4", "drop:0.5", "delay:2", "repeat:0.5", "occlusion:0.5")},
+        curves={
+            "noise": [0.0, 0.1, 0.2, 0.4], "occlusion": [0.0, 0.25, 0.5], "drop": [0.0, 0.25, 0.5],
+            "delay": [0.0, 1.0, 2.0], "repeat": [0.0, 0.25, 0.5], "fgsm": [0.0, 0.02, 0.05, 0.1],
+            "pgd": [0.0, 0.02, 0.05, 0.1],
+        },
+        sensors={"noise": 0.2, "drop": 0.25},
+    ),
     "routing": RobustTask(
         make=routing, test=partial(routing, "test"), shifted=partial(routing, "test", 2), shift="unknown intents",
-        steps=30_000, episodes=500,
+        steps=20_000, episodes=500,
         settings=BASE | {"network.context": 4, "validation.episodes": 200},
         robust={"perturb": ("typos:0.2", "words:0.4", "drop:0.5")},
         curves={
