@@ -1,4 +1,8 @@
-"""The environments that a run collects experience in: with perturbed observations, if `perturb` asks for it."""
+"""The environments of a run: with perturbed observations, if `perturb` asks for it.
+
+Validation plays them too. On clean episodes alone, a task that is solved keeps the first weights that solve it, which are not
+robust yet.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ __all__ = ["training_envs"]
 
 
 def training_envs(make: EnvMaker, config: RunConfig, network: QNetwork) -> EnvMaker:
-    """Return what makes the environments to collect experience in; `make` itself without `perturb`.
+    """Return what makes the environments of training and validation; `make` itself without `perturb`.
 
     Raises ConfigError: as `parse_strongest` and `randomly_perturbed`, or if envpool makes the environments.
     """

@@ -134,7 +134,8 @@ class OnlineTrainer(Trainer):
             context=config.network.context,
             directory=directory,
         )
-        envs = make_vector(training_envs(make, config, network), count, mode)
+        make = training_envs(make, config, network)
+        envs = make_vector(make, count, mode)
         self.stream = VectorStream(envs, spec, action) if shield is None else ShieldedStream(envs, spec, action, shield)
         if masked:  # actions are allowed unless a mask says otherwise
             self.stream.mask = self.stream.unmasked()
