@@ -93,7 +93,7 @@ TASKS = {
     # what is remembered is one observation, and all later ones can disturb it or the moment to act on it
     "tmaze": RobustTask(
         make=partial(resolve, "seqel/TMaze20-v0"), test=partial(resolve, "seqel/TMaze20-v0"),
-        shifted=partial(resolve, "seqel/TMaze-v0", length=30), shift="longer corridor", steps=12_000, episodes=200,
+        shifted=partial(resolve, "seqel/TMaze-v0", length=30), shift="longer corridor", steps=24_000, episodes=200,
         settings=BASE | {"network.context": 21, "validation.episodes": 100},
         robust={"perturb": ("noise:0.4", "drop:0.5", "delay:2", "repeat:0.5")},
         curves={
