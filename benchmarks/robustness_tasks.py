@@ -53,7 +53,7 @@ class RobustTask:
         return found | {self.shift: self.shifted()}
 
 
-class Routing(gym.Env[dict[str, str], np.int64]):
+class Routing(gym.Env[dict[str, Any], np.int64]):
     """A customer says `turns` sentences about one intent, which is hidden. After each, the agent names the intent.
 
     The reward of a step is 1 / `turns` for the right intent and 0 for another, so the return is the share of right answers.

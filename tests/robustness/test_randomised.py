@@ -106,7 +106,7 @@ def test_parallel_environments_have_perturbations_of_their_own_in_processes_as_w
     make = randomly_perturbed(World, [("noise", 0.5), ("typos", 0.5)], SCALES)
     played = []
     for mode in ("sync", "async"):
-        envs = make_vector(make, 3, mode)  # type: ignore[arg-type]
+        envs: Any = make_vector(make, 3, mode)
         shown = [envs.reset(seed=[1, 2, 5])[0], *(envs.step(np.zeros(3, np.int64))[0] for _ in range(4))]
         played.append([(one["number"].copy().tolist(), list(one["text"])) for one in shown])
         envs.close()

@@ -1,7 +1,6 @@
 """The environments of a run: with perturbed observations, if `perturb` asks for it.
 
-Validation plays them too. On clean episodes alone, a task that is solved keeps the first weights that solve it, which are not
-robust yet.
+Validation plays them too: clean episodes alone cannot tell the weights of a solved task apart.
 """
 
 from __future__ import annotations
