@@ -1,87 +1,49 @@
 """Robustness: perturbation curves of a plain and a robustly trained agent, and AUROC of unfamiliar states on three shifts.
 
-    python benchmarks/robustness.py [--seeds 0 1 2 3 4] [--steps 40000] [--episodes 50] [--tiny] [--only-read]
+    SEQEL_DATA=/folder/of/data python benchmarks/robustness.py [--tasks tmaze recall routing] [--seeds 0 1 2] [--only-read]
 
-Both agents learn CartPole-v1 with the same settings and steps. The robust one also has noise on observations, hidden steps,
-and the hinge of SA-DQN. Curves: the same episodes at each strength. Unfamiliar states: detectors are fitted on half of the
-episodes that an agent plays; the AUROC compares the states of other episodes with those under a shift: noise on
-observations, lost observations, and a heavier, longer pole. One file per agent and seed; what is there is not measured again.
+Both agents of a task (`robustness_tasks.py`) learn with the same settings and steps, but for what the robust one adds.
+Curves: the same episodes at each strength. Unfamiliar states: detectors are fitted on half of the episodes that an agent
+plays; the AUROC compares the states of other episodes with those under a shift: two perturbations, and a world that has
+changed. One file per task, agent and seed in benchmarks/results/robustness/; what is there is not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
 from measured import commit, measured, train_or_resume
+from robustness_tasks import TASKS, RobustTask
 from seqel.agents.agent import Agent
 from seqel.agents.artifact import weights_checksum
-from seqel.evaluation.comparison import (
-    aggregate_interval,
-    aggregate_iqm,
-    improvement_interval,
-    probability_of_improvement,
-)
+from seqel.evaluation.comparison import improvement_interval, probability_of_improvement
 from seqel.robustness import StateReference, auroc, perturbation_curve, play_states
-from seqel.robustness.leaves import leaf_scales
-from seqel.robustness.perturbation import perturbed
-from seqel.robustness.registry import PERTURBATIONS
 
 RESULTS = Path(__file__).parent / "results" / "robustness"
-ENV = "CartPole-v1"
-AGENTS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "robust": {
-        "learner.observation_noise": 0.1, "network.step_dropout": 0.1, "objective.robust_weight": 0.3,
-        "objective.robust_epsilon": 0.05,
-    },
-}  # fmt: skip
-BASE: dict[str, Any] = {
-    "network.width": 32, "network.heads": 2, "network.layers": 1, "network.context": 16, "threads": 1, "device": "cpu",
-    "environments": 8, "validation.every": 2_000, "validation.episodes": 20, "checkpoint_every": 60, "learner.compile": "off",
-}  # fmt: skip
-CURVES: dict[str, list[float]] = {
-    "noise": [0.0, 0.05, 0.1, 0.2, 0.4], "drop": [0.0, 0.1, 0.25, 0.5], "delay": [0.0, 1.0, 2.0, 4.0],
-    "repeat": [0.0, 0.1, 0.25, 0.5], "fgsm": [0.0, 0.02, 0.05, 0.1], "pgd": [0.0, 0.02, 0.05, 0.1],
-}  # fmt: skip
+AGENTS = ("plain", "robust")
 DETECTORS = ("mahalanobis", "knn", "softmax")
-FIRST = 500_000  # seeds of the episodes that detectors are fitted on begin here, those of the shifts 10,000 later
+CURVES = 100_000  # first seed of the episodes of the curves
+FIRST = 500_000  # and of those that detectors are fitted on; those of the shifts begin 10,000 later
+
+Found = dict[str, list[dict[str, Any]]]  # of each agent, one result per seed
 
 
-def long_pole() -> gym.Env[Any, Any]:
-    """CartPole with a pole of twice the length and three times the mass."""
-    env = gym.make(ENV)
-    cart: Any = env.unwrapped
-    cart.length, cart.masspole = 1.0, 0.3
-    cart.total_mass, cart.polemass_length = cart.masspole + cart.masscart, cart.masspole * cart.length
-    return env
-
-
-def shifts(agent: Agent) -> dict[str, Callable[[], gym.Env[Any, Any]]]:
-    """The environments under a shift."""
-    scales, make = list(leaf_scales(agent.network).values()), partial(gym.make, ENV)
-    return {
-        "noise 0.2": perturbed(make, PERTURBATIONS["noise"], 0.2, scales, seed=1),
-        "lost 0.25": perturbed(make, PERTURBATIONS["drop"], 0.25, scales, seed=1),
-        "long pole": long_pole,
-    }
-
-
-def familiarity(agent: Agent, episodes: int) -> dict[str, Any]:
+def familiarity(agent: Agent, task: RobustTask, episodes: int) -> dict[str, Any]:
     """The AUROC of each detector on each shift, and the share of states above its threshold."""
-    known = play_states(agent, ENV, episodes, FIRST)
+    env = task.test()
+    known = play_states(agent, env, episodes, FIRST)
     reference = StateReference.fit(known, weights_checksum(agent.network), false_alarms=0.01)
-    calm = play_states(agent, ENV, episodes, FIRST + 10_000)
+    calm = play_states(agent, env, episodes, FIRST + 10_000)
     familiar = reference.scores(calm.states, calm.scores)
     found: dict[str, Any] = {"false alarms": _above(reference, familiar)}
-    for name, make in shifts(agent).items():
+    for name, make in task.shifts(agent).items():
         played = play_states(agent, make, episodes, FIRST + 10_000)
         scores = reference.scores(played.states, played.scores)
         found[name] = {
@@ -95,72 +57,141 @@ def _above(reference: StateReference, scores: dict[str, Any]) -> dict[str, float
     return {name: float((scores[name] > reference.thresholds[name]).mean()) for name in DETECTORS}
 
 
-def measure(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+def measure(name: str, agent_name: str, seed: int, runs: Path) -> dict[str, Any]:
     """Train an agent, or continue, and measure it."""
-    folder = Path(arguments.runs) / f"{name}-{seed}-{arguments.steps}"
-    agent = train_or_resume(folder, ENV, steps=arguments.steps, seed=seed, settings=BASE | AGENTS[name])
-    curves = {}
-    for kind, strengths in CURVES.items():
-        chosen = [strengths[0], strengths[-1]] if arguments.tiny else strengths
-        curve = perturbation_curve(agent, ENV, kind, chosen, arguments.episodes)
+    task = TASKS[name]
+    settings = dict(task.settings) | (dict(task.robust) if agent_name == "robust" else {})
+    began = time.process_time()
+    folder = runs / f"{name}-{agent_name}-{seed}-{task.steps}"
+    agent = train_or_resume(folder, task.make(), steps=task.steps, seed=seed, settings=settings)
+    seconds, curves, clean = time.process_time() - began, {}, []
+    for kind, strengths in task.curves.items():
+        curve = perturbation_curve(
+            agent, task.test(), kind, strengths, task.episodes, CURVES, environments=min(task.episodes, 100)
+        )
+        clean = curve.evaluations[0].returns
         curves[kind] = {
-            "strengths": chosen, "returns": [one.mean for one in curve.evaluations],
+            "strengths": list(strengths), "returns": [one.mean for one in curve.evaluations],
             "intervals": [list(one.interval) for one in curve.evaluations],
             "area": curve.area, "area_interval": list(curve.area_interval),
         }  # fmt: skip
-        print(f"{name} {seed} {kind}: {curve.area:.1f}", flush=True)
+        print(
+            f"{name} {agent_name} {seed} {kind}: {curve.area:.3f} {[round(one.mean, 3) for one in curve.evaluations]}",
+            flush=True,
+        )
     return {
-        "agent": name, "seed": seed, "steps": arguments.steps, "episodes": arguments.episodes, "commit": commit(),
-        "settings": BASE | AGENTS[name], "curves": curves, "familiarity": familiarity(agent, arguments.episodes),
+        "task": name, "agent": agent_name, "seed": seed, "steps": task.steps, "episodes": task.episodes, "commit": commit(),
+        "settings": settings, "seconds": seconds, "clean": [round(float(one), 4) for one in clean], "curves": curves,
+        "familiarity": familiarity(agent, task, min(task.episodes, 100)),
     }  # fmt: skip
 
 
-def report(found: dict[str, list[dict[str, Any]]]) -> None:
-    """Print the areas by agent, the probability that robust training improves them, and the AUROC."""
-    for kind in CURVES:
-        areas = {name: [one["curves"][kind]["area"] for one in some] for name, some in found.items() if some}
-        parts = [
-            f"{name} {aggregate_iqm([values]):.1f}{_within(aggregate_interval([values]))}"
-            for name, values in areas.items()
-        ]
-        if len(areas) == 2:
-            both = [areas["robust"]], [areas["plain"]]
-            chance = f"{probability_of_improvement(*both):.2f}{_within(improvement_interval(*both))}"
-            parts.append(f"P(robust is better) {chance}")
-        print(f"{kind:10} area under the curve: {', '.join(parts)}")
+def clean_difference(found: Found, resamples: int = 2_000) -> tuple[float, float, float]:
+    """Return by what share the clean return of the robust agents is above that of the plain ones, and its 95 % interval.
+
+    Seeds are drawn in pairs, and the episodes of each, which both agents play, again.
+    """
+    robust, plain = (
+        np.array([one["clean"] for one in found[name]]) for name in ("robust", "plain")
+    )  # (seeds, episodes)
+    rng, (seeds, episodes) = np.random.default_rng(0), plain.shape
+    rows = rng.integers(seeds, size=(resamples, seeds, 1))
+    columns = rng.integers(episodes, size=(resamples, seeds, episodes))
+    shares = robust[rows, columns].mean(axis=(1, 2)) / plain[rows, columns].mean(axis=(1, 2)) - 1.0
+    low, high = np.quantile(shares, [0.025, 0.975])
+    return float(robust.mean() / plain.mean() - 1.0), float(low), float(high)
+
+
+def report(task: str, found: Found) -> None:
+    """Print clean returns, areas by agent, the probability that robust training improves them, and the AUROC."""
+    if all(found[name] for name in AGENTS) and len(found["plain"]) == len(found["robust"]):
+        share, low, high = clean_difference(found)
+        means = [f"{name} {_range([float(np.mean(one['clean'])) for one in found[name]])}" for name in AGENTS]
+        print(f"\n{task}: clean return {', '.join(means)}: {share:+.2%} ({low:+.2%} to {high:+.2%})\n")
+        print("| perturbation | plain, area | robust, area | difference | P(robust is better) |\n|---|---|---|---|---|")
+        everything: dict[str, list[list[float]]] = {name: [] for name in AGENTS}
+        for kind, strengths in TASKS[task].curves.items():
+            areas = {name: [one["curves"][kind]["area"] for one in found[name]] for name in AGENTS}
+            for name in AGENTS:
+                everything[name].append(areas[name])
+            print(_row(f"`{kind}` to {strengths[-1]:g}", areas))
+        print(_row("mean", {name: np.mean(some, axis=0).tolist() for name, some in everything.items()}))
+    print("\n| agent | shift | return | " + " | ".join(DETECTORS) + " |\n" + "|---" * (3 + len(DETECTORS)) + "|")
     for name, some in found.items():
         for shift in some[0]["familiarity"] if some else ():
             if shift == "false alarms":
+                shares = [f"{np.mean([run['familiarity'][shift][one] for run in some]):.1%}" for one in DETECTORS]
+                print(f"| {name} | false alarms | | {' | '.join(shares)} |")
                 continue
-            means = {one: np.mean([run["familiarity"][shift]["auroc"][one] for run in some]) for one in DETECTORS}
-            print(f"{name:8} {shift:10} AUROC: {', '.join(f'{one} {mean:.3f}' for one, mean in means.items())}")
+            results = [run["familiarity"][shift] for run in some]
+            values = [_range([one["auroc"][detector] for one in results]) for detector in DETECTORS]
+            print(f"| {name} | {shift} | {np.mean([one['return'] for one in results]):.3g} | {' | '.join(values)} |")
 
 
-def _within(interval: tuple[float, float]) -> str:
-    return " (one seed)" if math.isnan(interval[0]) else f" ({interval[0]:.2f} to {interval[1]:.2f})"
+def _row(title: str, areas: dict[str, list[float]]) -> str:
+    both = [areas["robust"]], [areas["plain"]]
+    low, high = improvement_interval(*both)
+    within = "" if math.isnan(low) else f" ({low:.2f} to {high:.2f})"
+    gain = [one - other for one, other in zip(areas["robust"], areas["plain"], strict=True)]
+    chance = f"{probability_of_improvement(*both):.2f}{within}"
+    return f"| {title} | {_range(areas['plain'])} | {_range(areas['robust'])} | {_range(gain, '+')} | {chance} |"
+
+
+def _range(values: list[float], sign: str = "") -> str:
+    """The mean and the range of the seeds."""
+    digits = 1 if max(map(abs, values)) >= 20 else 3
+    mean, low, high = (f"{one:{sign}.{digits}f}" for one in (np.mean(values), min(values), max(values)))
+    return f"{mean} ({low} to {high})"
+
+
+def draw(found: dict[str, Found], path: Path) -> None:
+    """Draw the mean return of the seeds against the strength, one row per task, with the range of the seeds."""
+    from matplotlib.figure import Figure
+
+    columns = max(len(TASKS[task].curves) for task in found)
+    figure = Figure(figsize=(2.3 * columns, 2.3 * len(found)), layout="constrained")
+    axes = figure.subplots(len(found), columns, squeeze=False)
+    for row, (task, agents) in zip(axes, found.items(), strict=True):
+        for axis in row[len(TASKS[task].curves) :]:
+            axis.set_axis_off()
+        for axis, (kind, strengths) in zip(row, TASKS[task].curves.items(), strict=False):
+            for name, colour in zip(AGENTS, ("#8a8a8a", "#1f6fb2"), strict=True):
+                lines = np.array([one["curves"][kind]["returns"] for one in agents[name]])
+                if len(lines):
+                    axis.plot(strengths, lines.mean(axis=0), color=colour, marker="o", ms=3, lw=1.5, label=name)
+                    axis.fill_between(strengths, lines.min(axis=0), lines.max(axis=0), color=colour, alpha=0.15, lw=0)
+            axis.set_title(f"{task}: {kind}", fontsize=9)
+            axis.tick_params(labelsize=7)
+            axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
+            axis.spines[["top", "right"]].set_visible(False)
+        row[0].set_ylabel("mean return", fontsize=8)
+    axes[0][0].legend(fontsize=7, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
     """Measure what is missing, and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--agents", nargs="+", choices=AGENTS, default=list(AGENTS))
-    parser.add_argument("--steps", type=int, default=40_000)
-    parser.add_argument("--episodes", type=int, default=50)
-    parser.add_argument(
-        "--tiny", action="store_true", help="two strengths per curve; results go into a folder of their own"
-    )
-    parser.add_argument("--runs", default="runs/robustness", help="where the trainings lie")
+    parser.add_argument("--runs", type=Path, default=Path("runs/robustness"), help="where the trainings lie")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--only-read", action="store_true")
-    arguments = parser.parse_args()
-    place = RESULTS / "tiny" if arguments.tiny else RESULTS
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in arguments.agents}
-    for seed in arguments.seeds:
-        for name in arguments.agents:
-            one = measured(place / f"{name}-{seed}.json", arguments.only_read, partial(measure, name, seed, arguments))
-            if one is not None:
-                found[name].append(one)
-    report(found)
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the curves into this file")
+    given = parser.parse_args()
+    found: dict[str, Found] = {task: {name: [] for name in AGENTS} for task in given.tasks}
+    for task in given.tasks:
+        for seed in given.seeds:
+            for name in given.agents:
+                path = given.results / f"{task}-{name}-{seed}.json"
+                one = measured(path, given.only_read, partial(measure, task, name, seed, given.runs))
+                if one is not None:
+                    found[task][name].append(one)
+        report(task, found[task])
+    if given.plot:
+        draw(found, given.plot)
 
 
 if __name__ == "__main__":

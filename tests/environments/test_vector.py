@@ -254,6 +254,31 @@ def test_one_process_and_many_processes_give_the_same() -> None:
     assert found[0] == found[1]
 
 
+class Speaking(gym.Env[Any, Any]):
+    """Says how many steps were taken."""
+
+    observation_space = gym.spaces.Dict({"parts": gym.spaces.Tuple((gym.spaces.Text(9), gym.spaces.Discrete(9)))})
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.time = 0
+        return {"parts": ("start", 0)}, {}
+
+    def step(self, action: int) -> Any:
+        self.time += 1
+        return {"parts": (f"step{self.time}", self.time)}, 0.0, False, False, {}
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_texts_of_every_step_come_from_other_processes_as_well(mode: Any) -> None:
+    """Gymnasium reads texts from shared memory only once, so that all later ones would be the same."""
+    envs = make_vector(Speaking, 2, mode)
+    said = [envs.reset()[0], *(envs.step(np.zeros(2, np.int64))[0] for _ in range(2))]
+    envs.close()
+    assert [list(one["parts"][0]) for one in said] == [[text] * 2 for text in ("start", "step1", "step2")]
+
+
 def test_an_environment_that_cannot_be_made_is_reported() -> None:
     def make() -> Any:
         raise RuntimeError("no licence")

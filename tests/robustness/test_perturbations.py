@@ -205,6 +205,28 @@ def test_typing_errors_are_as_frequent_as_they_should_be(scales: list[LeafScale]
     )
 
 
+def test_typing_errors_stay_within_the_space_of_the_text() -> None:
+    """The charset has "e" alone and 20 characters fit: a neighbour such as "w" is left out, and what is too long is cut."""
+
+    class Letters(gym.Env[Any, Any]):
+        observation_space = gym.spaces.Text(20, min_length=0, charset="e ")
+        action_space = gym.spaces.Discrete(2)
+
+        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+            super().reset(seed=seed)
+            return "e" * 20, {}
+
+        def step(self, action: int) -> Any:
+            return "e" * 20, 0.0, False, False, {}
+
+    spec = ObservationSpec.from_space(Letters.observation_space)
+    net = QNetwork(NetworkConfig(width=16, heads=2, layers=1, context=2), spec, ActionSpec((2,), (0,)))
+    env = perturbed(Letters, PERTURBATIONS["typos"], 0.5, list(leaf_scales(net).values()))()
+    shown = [env.reset(seed=0)[0], *(env.step(0)[0] for _ in range(30))]
+    assert all(Letters.observation_space.contains(text) for text in shown)
+    assert {len(text) for text in shown} >= {19, 20}, "shorter where a letter is missing, cut where one is doubled"
+
+
 def test_one_word_is_always_kept(scales: list[LeafScale]) -> None:
     drop, rng = PERTURBATIONS["words"](1.0, scales), np.random.default_rng(0)
     found = [drop({**clean()[0], "text": SENTENCE}, rng)["text"] for _ in range(50)]

@@ -164,6 +164,7 @@ CASES: dict[str, tuple[EnvMaker, dict[str, Any]]] = {
     "cartpole": (resolve("CartPole-v1"), {"network.context": 8, "exploration.rule": "epsilon"}),
     "gru": (resolve("CartPole-v1"), {"network.trunk": "gru", "network.context": 8, "network.value": "hl-gauss"}),
     "memoryless": (resolve("seqel/TMaze10-v0"), {"memoryless": True}),
+    "perturbed": (resolve("seqel/TMaze10-v0"), {"perturb": ("noise:0.5", "repeat:0.5", "delay:2")}),
     "widened": (resolve("seqel/TMaze10-v0"), {"network.context": 8, "replay.window": 6}),  # says so, once
     "masked": (
         resolve("Taxi-v4"),

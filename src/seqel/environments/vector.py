@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
+from gymnasium import spaces
 from gymnasium.error import CustomSpaceError
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import create_shared_memory
@@ -101,12 +102,23 @@ def close_vector(envs: VectorEnv[Any, Any, Any]) -> None:
 
 
 def _shareable(env: CheckedEnv) -> bool:
-    """Return whether observations can be in shared memory, which custom kinds of space do not support."""
+    """Return whether observations can be in shared memory. Custom kinds of space do not support it; and Gymnasium reads
+    texts from it once, when the processes start, so that every later observation would show the same text."""
+    if _has_text(env.observation_space):
+        return False
     try:
         create_shared_memory(env.observation_space, n=1)
     except (CustomSpaceError, TypeError, ValueError):
         return False
     return True
+
+
+def _has_text(space: spaces.Space[Any]) -> bool:
+    if isinstance(space, spaces.Dict):
+        return any(map(_has_text, space.values()))
+    if isinstance(space, spaces.Tuple):
+        return any(map(_has_text, space))
+    return isinstance(space, spaces.Text)
 
 
 def _in_worker(make: EnvMaker, row: int, owner: int) -> Any:

@@ -35,6 +35,7 @@ class LeafScale:
     low: NDArray[np.float64]  # (*given) infinite where there is no bound
     high: NDArray[np.float64]
     neutral: Any  # what stands for no observation: the middle of numbers, black, the first code, an empty text
+    bounded: bool = True  # False: the unit of some number is its spread, which a warm-up measures
 
     def clip(self, changed: NDArray[np.float64], value: NDArray[Any]) -> NDArray[Any]:
         """Return the changed numbers in the dtype of the value, within the bounds, or as far outside as the value was."""
@@ -75,7 +76,10 @@ def leaf_scales(network: QNetwork) -> dict[str, LeafScale]:
         elif leaf.kind == "image":
             low, high = np.zeros(leaf.shape), unit
         unit, low, high = (array.reshape(given) for array in (unit, low, high))
-        found[leaf.path] = LeafScale(leaf, unit, low, high, "" if leaf.kind == "text" else neutral.reshape(given))
+        bounded = leaf.kind != "vector" or bool(encoders[leaf.path].bounded.all())
+        found[leaf.path] = LeafScale(
+            leaf, unit, low, high, "" if leaf.kind == "text" else neutral.reshape(given), bounded
+        )
     return found
 
 

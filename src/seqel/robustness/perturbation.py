@@ -44,6 +44,7 @@ class Perturbation(ABC):
     )  # leaves that it changes
     highest: ClassVar[float] = 1.0
     whole: ClassVar[bool] = False  # whether the strength is a whole number
+    scaled: ClassVar[bool] = False  # whether it reads the mean or the spread of numbers
 
     def __init__(self, strength: float, scales: Sequence[LeafScale]) -> None:
         if not 0.0 <= strength <= self.highest or (self.whole and strength != round(strength)):
@@ -87,13 +88,35 @@ class PerturbedEnv(gym.Wrapper[Any, Any, Any, Any]):
         if seed is not None:
             self.rng = np.random.default_rng([self.seed, seed])
         observation, info = self.env.reset(seed=seed, options=options)
+        self.begin()
         self.perturbation.reset()
-        return self.perturbation(observation, self.rng), info
+        return self._seen(observation), info
+
+    def begin(self) -> None:
+        """Prepare an episode, after its randomness is seeded."""
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step; only the observation is changed."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        return self.perturbation(observation, self.rng), reward, terminated, truncated, info
+        return self._seen(observation), reward, terminated, truncated, info
+
+    def _seen(self, observation: Any) -> Any:
+        """Return the perturbed observation, with texts as their space allows: characters of its set, and not too many."""
+        seen = self.perturbation(observation, self.rng)
+        for scale in self.perturbation.scales:
+            if scale.leaf.kind != "text":
+                continue
+            text, space = scale.leaf.pick(seen), _subspace(self.env.observation_space, scale.leaf.keys)
+            if text != scale.leaf.pick(observation) and not space.contains(text):
+                kept = "".join(one for one in text if one in space.character_set)[: space.max_length]
+                seen = replaced(seen, scale.leaf.keys, kept)
+        return seen
+
+
+def _subspace(space: Any, keys: tuple[str | int, ...]) -> Any:
+    for key in keys:
+        space = space[key]
+    return space
 
 
 def perturbed(

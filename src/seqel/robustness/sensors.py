@@ -22,6 +22,7 @@ class GaussianNoise(Perturbation):
     strengths = (0.0, 0.05, 0.1, 0.2, 0.4)
     kinds = NUMERIC
     highest = math.inf
+    scaled = True
 
     def change(self, value: Any, scale: LeafScale, rng: np.random.Generator) -> Any:
         array = np.asarray(value)
@@ -36,6 +37,7 @@ class Drop(Perturbation):
     meaning = "observations lost: the middle of numbers, black pictures, empty texts"
     unit = "probability per step"
     strengths = (0.0, 0.1, 0.25, 0.5, 0.75)
+    scaled = True
 
     def __call__(self, observation: Any, rng: np.random.Generator) -> Any:
         return super().__call__(observation, rng) if rng.random() < self.strength else observation

@@ -198,6 +198,13 @@ class RunConfig:
         "Rules that veto actions, the text of a TOML file (`seqel train --shield FILE`). Empty: none, or those of the agent "
         "to start from.",
     )
+    perturb: tuple[str, ...] = setting(
+        (),
+        "Perturbations of what half of the episodes show in training and validation, as KIND:LARGEST, for instance "
+        "'typos:0.1': each such episode draws a kind and its strength. Kinds are those of `seqel evaluate --perturb` without "
+        "attacks. Empty: none.",
+        known_as=("randomisation", "domain_randomization"),
+    )
     device: str = setting("auto", "The device: 'cpu', 'cuda', 'cuda:1'. 'auto': a GPU if there is one.", auto="auto")
     threads: int = setting(
         0,

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from seqel.agents.agent import Agent
+from seqel.errors import ConfigError
 from seqel.losses.returns import discounted_return
 from seqel.networks.qnetwork import QNetwork
 from seqel.replay.episode_buffer import EpisodeBuffer
@@ -49,8 +50,10 @@ class OfflineTrainer(Trainer):
 
         Raises:
             DataError: there are fewer than two episodes. SpaceError: `start` has other spaces than the data.
-            ConfigError: the rules of `shield` do not fit the data.
+            ConfigError: the rules of `shield` do not fit the data, or `perturb` is set, which changes environments.
         """
+        if config.perturb:
+            raise ConfigError("perturb: changes what environments show, and this run has none: leave it out")
         if start is not None:
             require_same_spaces(
                 "the agent to start from", start, source.observation, source.action, "the data's spaces"

@@ -35,6 +35,7 @@ from seqel.training.online.batches import Batches
 from seqel.training.online.collector import Collector, EpisodeEnd
 from seqel.training.online.costs import CostLimit
 from seqel.training.online.greedy import GreedyEpisodes
+from seqel.training.online.perturbed import training_envs
 from seqel.training.online.selection import Selection
 from seqel.training.record import Record, Validation
 from seqel.training.resolve import for_environment, on_this_machine
@@ -126,6 +127,7 @@ class OnlineTrainer(Trainer):
             context=config.network.context,
             directory=directory,
         )
+        make = training_envs(make, config, network)
         envs = make_vector(make, count, mode)
         self.stream = VectorStream(envs, spec, action) if shield is None else ShieldedStream(envs, spec, action, shield)
         if masked:  # actions are allowed unless a mask says otherwise
