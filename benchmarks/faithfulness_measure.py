@@ -7,6 +7,7 @@ rank, first           mean rank of the best relevant step, and how often it is 1
 separation            the probability that a relevant past step has a larger magnitude than another one; chance is 0.5
 likeness              rank correlation of the magnitudes with those of the same network with random weights
 decides               how often the action changes if the relevant steps show something else, a property of the agent
+control_decides       how often it changes if a step shows something else that should not matter
 passes                a relevant step is first in at least 99 % of decisions, and the relevant steps decide in at least half
 """
 
@@ -49,7 +50,7 @@ def measure(
     names = method_names(agent.network.trunk.has_attention)
     episodes = list({id(one.trace): one.trace for one in decisions}.values())
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in [*names, "random"]}
-    decides = []
+    decides, control_decides = [], []
     for one in decisions:
         others, last = _others(episodes, one.trace)
         reading, judge = Reading(agent, one.trace, others), Reading(agent, one.trace, last)
@@ -57,6 +58,8 @@ def measure(
         orders = [rng.random(len(reading)).astype(np.float32) for _ in range(RANDOM_ORDERS)]
         if one.altered is not None:
             decides.append(float(_action(reading, one.step) != _action(Reading(agent, one.altered), one.step)))
+        if one.control is not None:
+            control_decides.append(float(_action(reading, one.step) != _action(Reading(agent, one.control), one.step)))
         theirs = _control(control, one, others, names)
         for name in rows:
             some = orders if name == "random" else [weights[name]]
@@ -72,6 +75,8 @@ def measure(
         "decisions": len(decisions),
         "methods": {name: _summary(one) for name, one in rows.items()},
     }
+    if control_decides:
+        result["control_decides"] = round(float(np.mean(control_decides)), 4)
     if decides:
         result["decides"] = round(float(np.mean(decides)), 4)
         for found in result["methods"].values():

@@ -2,9 +2,11 @@
 
 passive T-Maze     the turn at the junction: the cue at step 0
 MemoryS7           the last turn: every step at which the object in the start room is in view
-CountRecall        the count of a card: every past step at which that card was dealt
+CountRecall        the count of a colour: every past step at which that colour was dealt; but as there are two, those of the
+                   other colour say as much: the count is the number of steps less theirs. The control shows it
 
-Each task also says what those steps could have shown instead, after which another action is right.
+Each task also says what those steps could have shown instead, after which another action is right. A control is the
+episode with a step changed that is not among them, so that it should not matter.
 """
 
 from __future__ import annotations
@@ -29,12 +31,13 @@ PER_EPISODE = 4  # decisions of CountRecall that are taken from an episode
 
 @dataclass(frozen=True)
 class Decision:
-    """One decision and, where they are known, the past steps that it has to use, and the episode with those steps changed."""
+    """One decision and, where they are known, the past steps that it has to use, and episodes with changed steps."""
 
     trace: EpisodeTrace
     step: int
     relevant: tuple[int, ...] = ()
     altered: EpisodeTrace | None = None
+    control: EpisodeTrace | None = None
 
 
 @dataclass(frozen=True)
@@ -125,10 +128,14 @@ def count_recall(agent: Agent, task: Task, seed: int) -> list[Decision]:
         if not relevant or len(relevant) == step:
             continue
 
-        def one_less(leaf: NDArray[Any], past: int = relevant[-1]) -> None:
-            leaf[past, 0] = (leaf[past, 0] + 1) % kinds
+        def changed(past: int) -> EpisodeTrace:
+            def next_kind(leaf: NDArray[Any]) -> None:
+                leaf[past, 0] = (leaf[past, 0] + 1) % kinds
 
-        found.append(Decision(trace, step, relevant, _with_leaf(trace, "observation", one_less)))
+            return _with_leaf(trace, "observation", next_kind)
+
+        another = max(set(range(step)) - set(relevant))
+        found.append(Decision(trace, step, relevant, changed(relevant[-1]), changed(another)))
     return found
 
 
