@@ -4,7 +4,8 @@
 
 Sessions take 5 to 60 steps at random. Half of them are then closed; the others are left and expire. First a closed loop of
 `--clients` takes such steps, and opens and closes such sessions, as fast as they are answered. Its steps per second are the
-capacity. Then the steps begin at fixed times, at `--share` of that rate, with the same mix. Every 5 seconds, the resident
+capacity. Then the steps begin at fixed times, at `--share` of that rate, which is reached after 10 seconds, with the same mix: a
+session without a step open waits for its turn among `--idle` others. Every 5 seconds, the resident
 memory of the server is read; its slope is that of a line through the values from minute 2 on. The agent is small (2 layers,
 width 64, context 64), so that most of the time goes into everything around it. JSON: benchmarks/results/serving/soak.json.
 """
@@ -15,6 +16,7 @@ import argparse
 import asyncio
 import gc
 import json
+import math
 import os
 import sys
 import tempfile
@@ -30,6 +32,7 @@ import serving
 from serving import PORT, RESULTS, Server, make_agent
 from serving_load import Connection, Load
 
+RISE = 10.0  # seconds in which the rate rises
 EVERY = 5.0  # seconds between two readings of the memory
 SETTLED = 120.0  # seconds after which it should be flat
 WARM = 3.0  # seconds of the closed loop before the capacity is measured
@@ -65,7 +68,7 @@ class Soak:
         began, number = time.perf_counter(), 0
         watch = asyncio.create_task(self._watch(began))
         while time.perf_counter() - began < 60 * given.minutes:
-            due = number / rate
+            due = _due(number, rate)
             ahead = began + due - time.perf_counter()
             if ahead > 0:
                 await asyncio.sleep(ahead)
@@ -147,6 +150,12 @@ class Soak:
         }  # fmt: skip
 
 
+def _due(number: int, rate: float) -> float:
+    """Return when the step of this number begins: the rate rises linearly in the first `RISE` seconds."""
+    rising = rate * RISE / 2  # steps
+    return math.sqrt(2 * RISE * number / rate) if number < rising else RISE / 2 + number / rate
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
@@ -154,7 +163,7 @@ def main() -> None:
     parser.add_argument(
         "--clients", type=int, default=64, help="of the closed loop: one batch is computed, and one waits"
     )
-    parser.add_argument("--idle", type=int, default=32, help="sessions that wait for their turn, at least")
+    parser.add_argument("--idle", type=int, default=500, help="sessions that wait for their turn, at least")
     parser.add_argument("--closed-seconds", type=float, default=15.0, help="in which the capacity is measured")
     parser.add_argument("--cores", type=int, nargs=2, default=[0, 1], help="of the server, and of the load generator")
     parser.add_argument("--name", default="soak", help="of the JSON file")
