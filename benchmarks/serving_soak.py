@@ -4,10 +4,10 @@
 
 Sessions take 5 to 60 steps at random. Half of them are then closed; the others are left and expire. First a closed loop of
 `--clients` takes such steps, and opens and closes such sessions, as fast as they are answered. Its steps per second are the
-capacity. Then the steps begin at fixed times, at `--share` of that rate, which is reached after 10 seconds, with the same mix: a
-session without a step open waits for its turn among `--idle` others. Every 5 seconds, the resident
-memory of the server is read; its slope is that of a line through the values from minute 2 on. The agent is small (2 layers,
-width 64, context 64), so that most of the time goes into everything around it. JSON: benchmarks/results/serving/soak.json.
+capacity. Then the steps begin at fixed times, at `--share` of that rate, which is reached after 10 seconds, with the same
+mix: a session without an open step waits for its turn among `--idle` others. Every 5 seconds, the resident memory of the
+server is read; its slope is that of a line through the values from minute 2 on. The agent is small (2 layers, width 64,
+context 64), so that most of the time goes into everything around it. JSON: benchmarks/results/serving/soak.json.
 """
 
 from __future__ import annotations
