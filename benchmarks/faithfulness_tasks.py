@@ -1,7 +1,7 @@
 """Tasks in which it is known which past steps a decision has to use, for `faithfulness.py`.
 
 passive T-Maze     the turn at the junction: the cue at step 0
-MemoryS7           the last turn: every step at which the object in the start room is in view
+MemoryS7           the first action that another object in the start room would have changed: every step with it in view
 CountRecall        the count of a colour: every past step at which that colour was dealt; but as there are two, those of the
                    other colour say as much: the count is the number of steps less theirs. The control shows it
 
@@ -17,10 +17,12 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from seqel.agents.agent import Agent
 from seqel.environments.resolve import resolve
+from seqel.explanation.reading import Reading
 from seqel.explanation.trace import EpisodeTrace, record_episode
 from version_01 import PRESETS
 
@@ -91,7 +93,10 @@ class _Watched(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def memory(agent: Agent, task: Task, seed: int) -> list[Decision]:
-    """The last turn decides between the two objects; with a ball in place of the key, or the reverse, the other is right."""
+    """The first step, without the object in view, at which the agent acts differently if it was the other object.
+
+    It decides between the two ways. The object is a ball in place of the key, or the reverse, wherever it was in view.
+    """
     watched: list[_Watched] = []
 
     def make() -> _Watched:
@@ -100,20 +105,30 @@ def memory(agent: Agent, task: Task, seed: int) -> list[Decision]:
 
     trace = record_episode(agent, make, seed)
     seen = watched[-1].seen
-    turns = [step for step, action in enumerate(trace.action.tolist()) if action in (0, 1)]
-    if not turns:
-        return []
-    relevant = tuple(step for step in range(turns[-1]) if seen[step] is not None)
-    if not relevant or len(relevant) == turns[-1]:
-        return []
+    shown = [step for step in range(len(trace)) if seen[step] is not None]
     path = next(leaf.path for leaf in agent.observation_spec.leaves if len(leaf.shape) == 3)
 
     def swapped(leaf: NDArray[Any]) -> None:
-        for step in relevant:
+        for step in shown:
             x, y = seen[step] or (0, 0)
             leaf[step, x, y, 0] = {5: 6, 6: 5}[int(leaf[step, x, y, 0])]  # MiniGrid's codes of key and ball
 
-    return [Decision(trace, turns[-1], relevant, _with_leaf(trace, path, swapped))]
+    altered = _with_leaf(trace, path, swapped)
+    changed = _actions(agent, trace) != _actions(agent, altered)
+    decisive = [step for step in np.flatnonzero(changed).tolist() if seen[step] is None]
+    relevant = tuple(step for step in shown if decisive and step < decisive[0])
+    if not relevant or len(relevant) == decisive[0]:
+        return []
+    return [Decision(trace, decisive[0], relevant, altered)]
+
+
+def _actions(agent: Agent, trace: EpisodeTrace) -> NDArray[np.int64]:
+    """Return the greedy action at each step of the history, (T,)."""
+    reading, steps = Reading(agent, trace), slice(len(trace))
+    with torch.no_grad():
+        h = reading.states(reading.tokens[None])[0, steps]
+        found: NDArray[np.int64] = reading.decision_scores(h, steps).argmax(dim=-1)[:, 0].numpy()
+    return found
 
 
 def count_recall(agent: Agent, task: Task, seed: int) -> list[Decision]:
