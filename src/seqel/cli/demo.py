@@ -118,7 +118,7 @@ def _expected(steps: int, done: int, seconds: float, limit: float | None) -> str
     from seqel.terminal import duration
 
     most = min(seconds * steps / done, math.inf if limit is None else limit)
-    return f"at most {steps:,} steps, about {duration(most)} minutes here; the demo ends as soon as the agent remembers"
+    return f"at most {steps:,} steps, about {duration(most)} minutes here; usually it ends earlier"
 
 
 # -- the two processes -------------------------------------------------------------------------------------------------
