@@ -17,10 +17,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from faithfulness_tasks import Decision
+from faithfulness_tasks import Decision, greedy_actions
 from seqel.agents.agent import Agent
 from seqel.explanation.attribute import attribute
 from seqel.explanation.faithfulness import faithfulness, rank_of, separation
@@ -57,9 +56,9 @@ def measure(
         weights = {name: attribute(agent, one.trace, name, [one.step], reading=reading)[0] for name in names}
         orders = [rng.random(len(reading)).astype(np.float32) for _ in range(RANDOM_ORDERS)]
         if one.altered is not None:
-            decides.append(float(_action(reading, one.step) != _action(Reading(agent, one.altered), one.step)))
+            decides.append(_changes(reading, one.altered, one.step))
         if one.control is not None:
-            control_decides.append(float(_action(reading, one.step) != _action(Reading(agent, one.control), one.step)))
+            control_decides.append(_changes(reading, one.control, one.step))
         theirs = _control(control, one, others, names)
         for name in rows:
             some = orders if name == "random" else [weights[name]]
@@ -123,11 +122,11 @@ def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float(spearmanr(one, other).statistic)
 
 
-def _action(reading: Reading, step: int) -> list[int]:
-    with torch.no_grad():
-        h = reading.states(reading.tokens[None])[0, step : step + 1]
-        found: list[int] = reading.decision_scores(h, [step]).argmax(dim=-1)[0].tolist()
-    return found
+def _changes(reading: Reading, altered: EpisodeTrace, step: int) -> float:
+    """Return 1 if the agent acts differently at a step of another history, else 0."""
+    here = slice(step, step + 1)
+    other = greedy_actions(Reading(reading.agent, altered), here)
+    return float((greedy_actions(reading, here) != other).any())
 
 
 def _summary(rows: list[dict[str, float]]) -> dict[str, Any]:

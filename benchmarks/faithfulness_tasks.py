@@ -26,7 +26,7 @@ from seqel.explanation.reading import Reading
 from seqel.explanation.trace import EpisodeTrace, record_episode
 from version_01 import PRESETS
 
-__all__ = ["TASKS", "Decision", "Task"]
+__all__ = ["TASKS", "Decision", "Task", "greedy_actions"]
 
 PER_EPISODE = 4  # decisions of CountRecall that are taken from an episode
 
@@ -114,20 +114,20 @@ def memory(agent: Agent, task: Task, seed: int) -> list[Decision]:
             leaf[step, x, y, 0] = {5: 6, 6: 5}[int(leaf[step, x, y, 0])]  # MiniGrid's codes of key and ball
 
     altered = _with_leaf(trace, path, swapped)
-    changed = _actions(agent, trace) != _actions(agent, altered)
-    decisive = [step for step in np.flatnonzero(changed).tolist() if seen[step] is None]
+    steps = slice(len(trace))
+    changed = greedy_actions(Reading(agent, trace), steps) != greedy_actions(Reading(agent, altered), steps)
+    decisive = [step for step in np.flatnonzero(changed.any(axis=1)).tolist() if seen[step] is None]
     relevant = tuple(step for step in shown if decisive and step < decisive[0])
     if not relevant or len(relevant) == decisive[0]:
         return []
     return [Decision(trace, decisive[0], relevant, altered)]
 
 
-def _actions(agent: Agent, trace: EpisodeTrace) -> NDArray[np.int64]:
-    """Return the greedy action at each step of the history, (T,)."""
-    reading, steps = Reading(agent, trace), slice(len(trace))
+def greedy_actions(reading: Reading, steps: slice) -> NDArray[np.int64]:
+    """Return the greedy action at S steps of a history, (S, M)."""
     with torch.no_grad():
         h = reading.states(reading.tokens[None])[0, steps]
-        found: NDArray[np.int64] = reading.decision_scores(h, steps).argmax(dim=-1)[:, 0].numpy()
+        found: NDArray[np.int64] = reading.decision_scores(h, steps).argmax(dim=-1).numpy()
     return found
 
 
