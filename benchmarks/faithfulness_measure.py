@@ -1,5 +1,7 @@
 """Measures every method of attribution on decisions of one agent, for `faithfulness.py`.
 
+question              the gap of the trained agent's action to the one it takes if the relevant steps show something else,
+                      where that is another one; else of the network's own action to the runner-up
 deletion, insertion   areas under the curves of `seqel.explanation.faithfulness`; random is the mean of random orders of past
                       steps; `exchanged` if a hidden step shows what another episode shows there, in place of the mean token:
                       one that the method `exchange` does not use
@@ -53,16 +55,16 @@ def measure(
     for one in decisions:
         others, last = _others(episodes, one.trace)
         reading, judge = Reading(agent, one.trace, others), Reading(agent, one.trace, last)
-        weights = {name: attribute(agent, one.trace, name, [one.step], reading=reading)[0] for name in names}
+        weights = _weights(agent, one, names, reading)
         orders = [rng.random(len(reading)).astype(np.float32) for _ in range(RANDOM_ORDERS)]
         if one.altered is not None:
             decides.append(_changes(reading, one.altered, one.step))
         if one.control is not None:
             control_decides.append(_changes(reading, one.control, one.step))
-        theirs = _control(control, one, others, names)
+        theirs = {} if control is None else _weights(control, one, names, Reading(control, one.trace, others))
         for name in rows:
             some = orders if name == "random" else [weights[name]]
-            found = _areas(judge, some, one.step) if areas else {}
+            found = _areas(judge, some, one) if areas else {}
             if one.relevant:
                 rank = rank_of(some[0], one.relevant, one.step)
                 found |= {"rank": rank, "first": float(rank == 1.0)}
@@ -90,12 +92,14 @@ def _others(episodes: list[EpisodeTrace], trace: EpisodeTrace) -> tuple[list[Epi
     return found[:EXCHANGED], found[EXCHANGED : EXCHANGED + 1]
 
 
-def _areas(reading: Reading, rows: list[NDArray[np.float32]], step: int) -> dict[str, float]:
+def _areas(reading: Reading, rows: list[NDArray[np.float32]], of: Decision) -> dict[str, float]:
     """Return the areas, of several orders their means. Without another episode there is nothing to exchange steps with."""
     found: dict[str, list[float]] = {name: [] for name in AREAS}
     for row in rows:
         for other in [None, 0] if reading.others else [None]:
-            one = faithfulness(reading.agent, reading.trace, row[None], [step], reading=reading, other=other)
+            one = faithfulness(
+                reading.agent, reading.trace, row[None], [of.step], of.question, reading=reading, other=other
+            )
             end = "" if other is None else "_exchanged"
             found[f"deletion{end}"].append(float(one.deletion[0]))
             found[f"insertion{end}"].append(float(one.insertion[0]))
@@ -104,13 +108,8 @@ def _areas(reading: Reading, rows: list[NDArray[np.float32]], step: int) -> dict
     return {name: float(np.mean(values)) for name, values in found.items() if values}
 
 
-def _control(
-    agent: Agent | None, one: Decision, others: list[EpisodeTrace], names: list[str]
-) -> dict[str, NDArray[np.float32]]:
-    if agent is None:
-        return {}
-    reading = Reading(agent, one.trace, others)
-    return {name: attribute(agent, one.trace, name, [one.step], reading=reading)[0] for name in names}
+def _weights(agent: Agent, one: Decision, names: list[str], reading: Reading) -> dict[str, NDArray[np.float32]]:
+    return {name: attribute(agent, one.trace, name, [one.step], one.question, reading=reading)[0] for name in names}
 
 
 def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

@@ -1,12 +1,14 @@
 """Tasks in which it is known which past steps a decision has to use, for `faithfulness.py`.
 
 passive T-Maze     the turn at the junction: the cue at step 0
+RepeatPrevious     the suit of the card dealt 31 steps ago, while other cards were dealt at every step
 MemoryS7           the first action that another object in the start room would have changed: every step with it in view
 CountRecall        the count of a colour: every past step at which that colour was dealt; but as there are two, those of the
                    other colour say as much: the count is the number of steps less theirs. The control shows it
 
-Each task also says what those steps could have shown instead, after which another action is right. A control is the
-episode with a step changed that is not among them, so that it should not matter.
+Each task also says what those steps could have shown instead, after which another action is right; if the agent then takes
+another one, the question is why it does not in the episode as it was. A control is the episode with a step changed that is
+not among them, so that it should not matter.
 """
 
 from __future__ import annotations
@@ -22,13 +24,15 @@ from numpy.typing import NDArray
 
 from seqel.agents.agent import Agent
 from seqel.environments.resolve import resolve
+from seqel.explanation.question import Question
 from seqel.explanation.reading import Reading
 from seqel.explanation.trace import EpisodeTrace, record_episode
 from version_01 import PRESETS
 
 __all__ = ["TASKS", "Decision", "Task", "greedy_actions"]
 
-PER_EPISODE = 4  # decisions of CountRecall that are taken from an episode
+PER_EPISODE = 4  # decisions that are taken from an episode of cards
+BACK = 31  # steps, in RepeatPreviousMedium
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Decision:
     step: int
     relevant: tuple[int, ...] = ()
     altered: EpisodeTrace | None = None
+    question: Question = Question()  # noqa: RUF009 - immutable
     control: EpisodeTrace | None = None
 
 
@@ -68,7 +73,20 @@ def tmaze(agent: Agent, task: Task, seed: int) -> list[Decision]:
     def other_cue(leaf: NDArray[Any]) -> None:
         leaf[0, 1] *= -1
 
-    return [Decision(trace, len(trace) - 1, (0,), _with_leaf(trace, "observation", other_cue))]
+    return [_decision(agent, trace, len(trace) - 1, (0,), _with_leaf(trace, "observation", other_cue))]
+
+
+def _decision(
+    agent: Agent,
+    trace: EpisodeTrace,
+    step: int,
+    relevant: tuple[int, ...],
+    altered: EpisodeTrace,
+    control: EpisodeTrace | None = None,
+) -> Decision:
+    here = slice(step, step + 1)
+    before, after = (int(greedy_actions(Reading(agent, one), here)[0, 0]) for one in (trace, altered))
+    return Decision(trace, step, relevant, altered, Question() if after == before else Question(before, after), control)
 
 
 class _Watched(gym.Wrapper[Any, Any, Any, Any]):
@@ -120,7 +138,7 @@ def memory(agent: Agent, task: Task, seed: int) -> list[Decision]:
     relevant = tuple(step for step in shown if decisive and step < decisive[0])
     if not relevant or len(relevant) == decisive[0]:
         return []
-    return [Decision(trace, decisive[0], relevant, altered)]
+    return [_decision(agent, trace, decisive[0], relevant, altered)]
 
 
 def greedy_actions(reading: Reading, steps: slice) -> NDArray[np.int64]:
@@ -150,7 +168,27 @@ def count_recall(agent: Agent, task: Task, seed: int) -> list[Decision]:
             return _with_leaf(trace, "observation", next_kind)
 
         another = max(set(range(step)) - set(relevant))
-        found.append(Decision(trace, step, relevant, changed(relevant[-1]), changed(another)))
+        found.append(_decision(agent, trace, step, relevant, changed(relevant[-1]), changed(another)))
+    return found
+
+
+def repeat_previous(agent: Agent, task: Task, seed: int) -> list[Decision]:
+    """An observation is the suit that is dealt. Another suit `BACK` steps ago makes another action right."""
+    trace = record_episode(agent, resolve(task.env, **task.args), seed)
+    suits = agent.observation_spec.leaves[0].sizes[0]
+    rng = np.random.default_rng(seed)
+
+    def other_suit(past: int) -> EpisodeTrace:
+        def next_suit(leaf: NDArray[Any]) -> None:
+            leaf[past] = (leaf[past] + 1) % suits
+
+        return _with_leaf(trace, "observation", next_suit)
+
+    found = []
+    for step in sorted(rng.permutation(np.arange(BACK, len(trace)))[:PER_EPISODE].tolist()):
+        past = step - BACK
+        another = int(rng.choice(np.delete(np.arange(step), past)))
+        found.append(_decision(agent, trace, step, (past,), other_suit(past), other_suit(another)))
     return found
 
 
@@ -158,7 +196,15 @@ TASKS: dict[str, Task] = {
     "tmaze": Task("seqel/TMaze-v0", {"length": 50}, 150_000, 0.99, tmaze, count=30),
     # the default solved it in results/one-default
     "memory-s7": Task("MiniGrid-MemoryS7-v0", {}, 400_000, 0.94, memory, {"validation.every": 10_000}),
-    # three seeds were solved with these settings in results/learn
+    # three seeds of each were solved with these settings in results/learn
+    "repeat-previous": Task(
+        "popgym-RepeatPreviousMedium-v0",
+        {},
+        400_000,
+        0.98,
+        repeat_previous,
+        PRESETS["immediate"] | {"validation.every": 10_000},
+    ),
     "count-recall": Task(
         "popgym-CountRecallEasy-v0",
         {},

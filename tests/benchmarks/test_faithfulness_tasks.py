@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from seqel.environments.resolve import resolve
+from seqel.explanation.question import Question
+from seqel.explanation.reading import Reading
 from seqel.explanation.trace import EpisodeTrace
 from seqel.spaces import ActionSpec, ObservationSpec
 from support_explanation import make_agent
@@ -58,8 +60,31 @@ def test_the_cards_that_count_are_those_asked_for_and_an_altered_one_no_longer_c
     assert min(rewards) > 0
 
 
+def test_the_card_dealt_31_steps_ago_is_the_one_that_the_game_asks_for() -> None:
+    pytest.importorskip("popgym")
+    task = tasks.TASKS["repeat-previous"]
+    agent = agent_for(task)
+    found = [one for seed in range(2) for one in tasks.repeat_previous(agent, task, seed)]
+    assert len(found) == 2 * tasks.PER_EPISODE
+    for one in found:
+        (past,), (again,) = (np.flatnonzero(_suits(one.trace) != _suits(other)) for other in (one.altered, one.control))
+        assert one.relevant == (int(past),) and again != past
+    env: Any = resolve(task.env)()
+    suits, rewards = [env.reset(seed=0)[0]], []
+    for step in range(60):
+        seen, reward, *_ = env.step(suits[step - tasks.BACK] if step >= tasks.BACK else 0)
+        suits.append(seen)
+        rewards.append(reward)
+    assert max(rewards[: tasks.BACK]) == 0 < min(rewards[tasks.BACK :])
+
+
+def _suits(trace: EpisodeTrace | None) -> Any:
+    assert trace is not None
+    return next(iter(trace.observation.values())).reshape(len(trace) + 1)
+
+
 def test_the_object_in_the_start_room_is_the_one_that_is_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The player turns around, looks at the object, and comes back; not an agent's, whose episodes would take long."""
+    """The player turns around, looks at the object, and comes back, and then acts by which object it has seen more often."""
     pytest.importorskip("minigrid")
     task = tasks.TASKS["memory-s7"]
     agent = agent_for(task)
@@ -72,14 +97,23 @@ def test_the_object_in_the_start_room_is_the_one_that_is_swapped(monkeypatch: py
         observation = {path: np.stack([one[path] for one in flat]) for path in flat[0]}
         return EpisodeTrace(observation, np.array(actions), np.zeros(6, np.float32), np.zeros((0, 0), np.float32), None)
 
-    monkeypatch.setattr(tasks, "record_episode", played)
     path = next(leaf.path for leaf in agent.observation_spec.leaves if len(leaf.shape) == 3)
+
+    def chosen(reading: Any, steps: slice) -> Any:
+        cells = reading.trace.observation[path][..., 0]  # (T+1, 7, 7)
+        keys, balls = ((cells == code).sum(axis=(1, 2)).cumsum() for code in (5, 6))
+        return (keys > balls).astype(np.int64)[steps, None]
+
+    monkeypatch.setattr(tasks, "record_episode", played)
+    monkeypatch.setattr(tasks, "greedy_actions", chosen)
     found = [one for seed in range(8) for one in tasks.memory(agent, task, seed)]
     assert len(found) >= 4
     for one in found:
         assert one.altered is not None
+        seen = chosen(Reading(agent, one.trace), slice(one.step, one.step + 1)).item()
+        assert one.question == Question(seen, 1 - seen)
         before, after = one.trace.observation[path], one.altered.observation[path]
         differs = before != after
         assert tuple(np.unique(np.argwhere(differs)[:, 0]).tolist()) == one.relevant
-        assert one.step == 5 and len(one.relevant) < 5
+        assert one.step not in one.relevant and len(one.relevant) < one.step
         assert set(before[differs].tolist()) | set(after[differs].tolist()) == {5, 6}  # a key, a ball
