@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -34,6 +36,22 @@ def curves_drawn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(folder, "draw_curve", plots.draw_curve)
         yield
+
+
+def names(directory: Path) -> list[str]:
+    """Return the names of what is in a directory, sorted."""
+    return sorted(path.name for path in directory.iterdir())
+
+
+@contextmanager
+def files_at_most(size: int) -> Iterator[None]:
+    """Limit the size of files of this process to `size` bytes in the kernel, which acts like a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def network(actions: int | ActionSpec = 3, std: float = 0.3, **settings: Any) -> QNetwork:

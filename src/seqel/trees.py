@@ -1,6 +1,6 @@
 """Converts a nested tree of arrays and plain values to JSON for the structure and named tensors for the arrays.
 
-A pure conversion, exact in both directions, for `seqel.storage` to write. JSON's own types represent themselves; every
+A pure conversion, exact in both directions, for `seqel.stored_trees` to write. JSON's own types represent themselves; every
 other value is {kind: content}, where the content of a tensor, an array or a numpy scalar is its name.
 """
 

@@ -196,7 +196,7 @@ def test_a_full_disk_is_reported_and_the_previous_checkpoint_is_untouched(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(seqel.storage, "_write", full)
+        patch.setattr(Path, "write_bytes", full)
         with pytest.raises(StorageError, match="No space left"):
             seqel.resume(folder, progress=False)
     seqel.resume(folder, steps=600, progress=False)
@@ -253,7 +253,7 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
 STAGES = ["arrays.safetensors", "rename", "end"]  # of the fourth checkpoint, at which a run is killed
 KILLED = """
 import itertools, os, signal, sys
-import seqel, seqel.storage, seqel.runs.checkpoints as checkpoint, seqel.runs.loop as driving
+import seqel, seqel.stored_trees, seqel.runs.checkpoints as checkpoint, seqel.runs.loop as driving
 seconds = itertools.count()
 driving.time = type("Clock", (), {"monotonic": staticmethod(lambda: next(seconds))})  # a checkpoint at every record
 saves = itertools.count(1)
@@ -262,7 +262,7 @@ def save_tree(directory, tree, *, replace=False, fault=None):
     def kill(stage):
         if doomed and stage == last:
             os.kill(os.getpid(), signal.SIGKILL)
-    seqel.storage.save_tree(directory, tree, replace=replace, fault=kill)
+    seqel.stored_trees.save_tree(directory, tree, replace=replace, fault=kill)
 checkpoint.save_tree = save_tree
 out, env, settings, *stages = sys.argv[1:]
 for last in stages:

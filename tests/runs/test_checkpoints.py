@@ -18,6 +18,7 @@ import torch
 import seqel.storage
 from seqel.errors import CheckpointError, ConfigError, StorageError
 from seqel.runs.checkpoints import CheckpointStore
+from support import names
 
 # Forks a child for each line on its input, so that torch is imported once; the child is what gets killed.
 WORKER = """
@@ -80,10 +81,6 @@ class Worker:
 
 def tree(step: int) -> dict[str, Any]:
     return {"step": step, "weights": torch.full((4,), float(step))}
-
-
-def names(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir())
 
 
 def test_kill_at_every_stage(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 
 from seqel.environments.probe import probe
 from seqel.environments.resolve import EnvMaker, resolve
-from seqel.storage import load_tree, save_tree
+from seqel.stored_trees import load_tree, save_tree
 from seqel.training.config import RunConfig, preset
 from seqel.training.online.loop import records
 from seqel.training.online.trainer import OnlineTrainer

@@ -140,7 +140,7 @@ def test_when_the_last_alert_was() -> None:
 
 @pytest.mark.parametrize("trunk", ["transformer", "gru"])
 def test_it_continues_from_its_state(trunk: str, tmp_path: Any) -> None:
-    from seqel.storage import load_tree, save_tree
+    from seqel.stored_trees import load_tree, save_tree
 
     some = messages(400, 30)
     whole = make_watcher(threshold=-1.6 if trunk == "transformer" else -0.2, quiet=1.0, trunk=trunk)

@@ -55,7 +55,7 @@ class PlayedEpisodes:
         return summarise(self.returns, self.lengths, self.success, self.seed, self.cut)
 
     def as_tree(self) -> dict[str, Any]:
-        """Return the fields by name, for `storage.save_tree`."""
+        """Return the fields by name, for `stored_trees.save_tree`."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @classmethod

@@ -15,7 +15,7 @@ from seqel.errors import CheckpointError
 from seqel.ope.fqe import StepEstimates
 from seqel.ope.policies import AgentPolicy, Policy
 from seqel.replay.episode_buffer import EpisodeBuffer
-from seqel.storage import load_tree, save_tree
+from seqel.stored_trees import load_tree, save_tree
 from seqel.training.held_out import HeldOut
 
 __all__ = ["SavedFits", "fingerprint"]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from seqel.agents.artifact import weights_checksum
 from seqel.errors import CheckpointError, StorageError
 from seqel.evaluation.recording import PlayedEpisodes, play_recorded
-from seqel.storage import atomic_write, cache_folder, load_tree, save_tree
+from seqel.storage import atomic_write, cache_folder
+from seqel.stored_trees import load_tree, save_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable

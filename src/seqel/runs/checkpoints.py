@@ -1,6 +1,6 @@
 """A folder of checkpoints. Each is complete or absent; the last few are kept; loading finds the newest intact one.
 
-A checkpoint is a directory `step-000000123` that `seqel.storage.save_tree` wrote.
+A checkpoint is a directory `step-000000123` that `seqel.stored_trees.save_tree` wrote.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from seqel.errors import CheckpointError, ConfigError, StorageError
-from seqel.storage import load_tree, save_tree, verify_tree
+from seqel.stored_trees import load_tree, save_tree, verify_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable

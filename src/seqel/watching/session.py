@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from seqel.errors import CheckpointError, DataError
-from seqel.storage import Claim, load_tree, save_tree, writing
+from seqel.storage import Claim, writing
+from seqel.stored_trees import load_tree, save_tree
 from seqel.texts.readout import Readout
 from seqel.watching.calibration import Calibration
 from seqel.watching.messages import Filter, Message, parse

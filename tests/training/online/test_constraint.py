@@ -17,7 +17,7 @@ from seqel.environments.resolve import resolve
 from seqel.environments.seeds import REPORTS
 from seqel.errors import ConfigError, EnvironmentFault
 from seqel.evaluation.rollout import summarise
-from seqel.storage import load_tree, save_tree
+from seqel.stored_trees import load_tree, save_tree
 from seqel.training.config import RunConfig, preset
 from seqel.training.online.loop import records
 from seqel.training.online.trainer import OnlineTrainer

@@ -13,7 +13,7 @@ import torch
 
 from seqel.environments.seeds import CONFIRMATION, VALIDATION
 from seqel.evaluation.rollout import Evaluation, summarise
-from seqel.storage import load_tree, save_tree
+from seqel.stored_trees import load_tree, save_tree
 from seqel.training.config import ValidationConfig
 from seqel.training.online.selection import Selection, Verdict
 
