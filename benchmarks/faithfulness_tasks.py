@@ -2,7 +2,8 @@
 
 passive T-Maze     the turn at the junction: the cue at step 0
 RepeatPrevious     the suit of the card dealt 31 steps ago, while other cards were dealt at every step
-MemoryS7           the first action that another object in the start room would have changed: every step with it in view
+MemoryS7           the first action that another object in the start room would have changed and that is worth a tenth of the
+                   reward: every step with it in view
 CountRecall        the count of a colour: every past step at which that colour was dealt; but as there are two, those of the
                    other colour say as much: the count is the number of steps less theirs. The control shows it
 
@@ -33,6 +34,7 @@ __all__ = ["TASKS", "Decision", "Task", "greedy_actions"]
 
 PER_EPISODE = 4  # decisions that are taken from an episode of cards
 BACK = 31  # steps, in RepeatPreviousMedium
+MATTERS = 0.1  # of the reward of MemoryS7, which is 1 less what the steps take; a step takes less than 0.004
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,10 @@ class _Watched(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def memory(agent: Agent, task: Task, seed: int) -> list[Decision]:
-    """The first step, without the object in view, at which the agent acts differently if it was the other object.
+    """The first step, without the object in view, at which another object would have made another action better by `MATTERS`.
 
-    It decides between the two ways. The object is a ball in place of the key, or the reverse, wherever it was in view.
+    It decides between the two ways; other changes are between actions of nearly equal values, like two that do nothing. The
+    object is a ball in place of the key, or the reverse, wherever it was in view.
     """
     watched: list[_Watched] = []
 
@@ -132,9 +135,11 @@ def memory(agent: Agent, task: Task, seed: int) -> list[Decision]:
             leaf[step, x, y, 0] = {5: 6, 6: 5}[int(leaf[step, x, y, 0])]  # MiniGrid's codes of key and ball
 
     altered = _with_leaf(trace, path, swapped)
-    steps = slice(len(trace))
-    changed = greedy_actions(Reading(agent, trace), steps) != greedy_actions(Reading(agent, altered), steps)
-    decisive = [step for step in np.flatnonzero(changed.any(axis=1)).tolist() if seen[step] is None]
+    every = np.arange(len(trace))
+    values, others = (action_scores(Reading(agent, one), slice(len(trace)))[:, 0] for one in (trace, altered))
+    act, other = values.argmax(axis=1), others.argmax(axis=1)
+    lost = np.minimum(values[every, act] - values[every, other], others[every, other] - others[every, act])
+    decisive = [step for step in np.flatnonzero(lost >= MATTERS).tolist() if seen[step] is None]
     relevant = tuple(step for step in shown if decisive and step < decisive[0])
     if not relevant or len(relevant) == decisive[0]:
         return []
@@ -143,9 +148,14 @@ def memory(agent: Agent, task: Task, seed: int) -> list[Decision]:
 
 def greedy_actions(reading: Reading, steps: slice) -> NDArray[np.int64]:
     """Return the greedy action at S steps of a history, (S, M)."""
+    return action_scores(reading, steps).argmax(axis=-1)
+
+
+def action_scores(reading: Reading, steps: slice) -> NDArray[np.float32]:
+    """Return the scores whose argmax is the greedy action at S steps of a history, (S, M, A)."""
     with torch.no_grad():
         h = reading.states(reading.tokens[None])[0, steps]
-        found: NDArray[np.int64] = reading.decision_scores(h, steps).argmax(dim=-1).numpy()
+        found: NDArray[np.float32] = reading.decision_scores(h, steps).float().numpy()
     return found
 
 
