@@ -40,10 +40,10 @@ for line in sys.stdin:
     step, wanted = line.split()
     child = os.fork()
     if child == 0:
+        print(os.getpid(), flush=True)
         for number in range(int(step), 10**6 if wanted == "never" else int(step) + 1):
             store.save(number, tree(number), fault=fault)
         os._exit(0)
-    print(child, flush=True)
     os.waitpid(child, 0)
     print("dead", flush=True)
 """
