@@ -205,7 +205,7 @@ def _calibration(run: dict[str, Any]) -> str:
     left = f" {found['left_out']:,} steps too close to a truncation are left out." if found["left_out"] else ""
     rows = (
         f"<p>{verdict}</p><p class='soft'>Slope {text_of(found['slope'])}{within['slope']}, intercept "
-        f"{text_of(found['intercept'])}{within['intercept']}, predicted less realised {text_of(found['bias'])}"
+        f"{text_of(found['intercept'])}{within['intercept']}, predicted minus realised {text_of(found['bias'])}"
         f"{within['bias']}, calibration error {text_of(found['error'])}{within['error']}, root mean square error "
         f"{text_of(found['rmse'])}, correlation {text_of(found['correlation'])}. In units of reward, discounted "
         f"by {run['discount']:g} per step; {found['steps']:,} steps of {found['episodes']:,} episodes.{left}</p>"
