@@ -71,7 +71,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.training.hardware.processor import busy, describe_processor
 
     if (arguments.env is not None) != (arguments.what == "env"):
-        raise ConfigError("--env: needed by `seqel bench env`, and only by that")
+        raise ConfigError("--env: expected with `seqel bench env`, and only with it")
     if arguments.repeats < 1:
         raise ConfigError(f"--repeats: expected at least 1, got {arguments.repeats}")
     if arguments.threads > 0:

@@ -104,7 +104,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         output.show("removed: the agent does not abstain any more")
         return {"threshold": None}
     if bool(arguments.data) == (arguments.episodes is not None):
-        raise ConfigError("expected --data FILE or --episodes N, one of them")
+        raise ConfigError("expected either --data FILE or --episodes N")
     loss = arguments.loss or ("share" if arguments.data else "return")
     if (loss == "return") != (arguments.level is not None):
         raise ConfigError("expected --level together with --loss return: the return below which a session is an error")

@@ -66,7 +66,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError("--review: expected an agent that seqel calibrate has calibrated, and episodes, not --data")
     if arguments.shield is not None:
         if agent.shield is not None:
-            output.note("note: the rules that the agent was saved with are replaced for this evaluation")
+            output.note("note: --shield replaces the rules of the agent for this evaluation")
         agent.set_shield(read_rules(arguments.shield))
     if arguments.group is not None:
         from seqel.cli.groups import agent_by_group
@@ -98,7 +98,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     )
     if result.cut:
         output.show(
-            f"[yellow]note[/] {result.cut} episodes had not ended after {max(result.lengths):,} steps and were cut off"
+            f"[yellow]note[/] {result.cut} episodes had not ended after {max(result.lengths):,} steps and were truncated"
         )
     if agent.abstention is None:
         return dataclasses.asdict(result)

@@ -109,7 +109,7 @@ def _histories(arguments: Arguments) -> Iterator[tuple[str, dict[str, Any]]]:
 
     for where, text, line in json_lines([arguments.history], 'an object with "items"'):
         if not isinstance(line, dict) or not isinstance(line.get("items"), list):
-            raise DataError(f'{where}: expected an object with "items", a list of what was chosen, got {text!r:.120}')
+            raise DataError(f'{where}: expected an object with "items", a list of items, got {text!r:.120}')
         for name in ("ratings", "candidates"):
             if not isinstance(line.get(name, []), list):
                 raise DataError(f"{where}: expected {name!r} to be a list, got {line[name]!r:.120}")

@@ -89,7 +89,7 @@ def probe(
 
     Raises:
         SpaceError: a space is not supported, or its numbers do not fit float32. ConfigError: `read_as` is invalid.
-        EnvironmentFault: the environment cannot be made, or breaks Gymnasium's contract.
+        EnvironmentFault: the environment cannot be created, or breaks Gymnasium's contract.
     """
     env = make_checked(make)
     try:

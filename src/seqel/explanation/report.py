@@ -105,7 +105,10 @@ def explain_episode(
         paths = sum(step + 1 - reading.first_needed(step) for step in decisions)
         if paths > PATHS:
             names.remove("integrated")
-            notes.append("Integrated gradients take long in an episode of this length: name them with --method.")
+            notes.append(
+                "Integrated gradients are left out, because they are slow for an episode of this length: add --method "
+                "integrated to compute them."
+            )
     for name in names:
         method_of(name)  # a wrong name is reported before anything is computed
     found = {name: attribute(agent, trace, name, decisions, question, reading=reading)[:, :count] for name in names}

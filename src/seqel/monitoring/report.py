@@ -66,7 +66,7 @@ def report_page(
     if unreadable:
         notes.append(f"{unreadable:,} lines could not be read: {'; '.join(problems[:3])}")
     if found.decisions < FEWEST_FOR_INDEX:
-        notes.append(f"{found.decisions:,} decisions are few: indices of 0.1 occur by chance.")
+        notes.append(f"{found.decisions:,} decisions are few: an index of 0.1 can occur by chance.")
     body = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="soft">{what}</p>',

@@ -69,9 +69,7 @@ class Shield:
         except ValueError as error:  # of tomllib, also for numbers with thousands of digits
             raise ConfigError(f"shield: expected TOML, but {error}") from error
         except RecursionError as error:
-            raise ConfigError(
-                "shield: expected conditions within each other to a reasonable depth, got too many"
-            ) from error
+            raise ConfigError("shield: expected conditions with less nesting") from error
 
     @classmethod
     def _compile(cls, found: dict[str, Any], text: str, fields: Fields) -> Shield:

@@ -154,7 +154,7 @@ class Session:
         except OSError as error:
             raise DataError(f"{self.source}: expected a file of JSON lines, but {error}") from error
         if self._start and (size < self._offset - 1 or _first_line(self.source) != self._start):
-            self.note(f"{self.source} is another file than in the last session: it is read from its beginning")
+            self.note(f"{self.source} is not the file of the last session: it is read from its beginning")
             self._offset, self._start, self.lines = 0, "", 0
         stream.seek(min(self._offset, size))
         return stream
