@@ -35,7 +35,7 @@ class PlayedEpisodes:
     terminated: NDArray[np.bool_]  # (E,) False: truncated by the environment, or cut off
     success: NDArray[np.float64]  # (E,) nan: not reported
     seed: int
-    cut: int = 0  # number of episodes that were cut off
+    cut: int = 0  # number of episodes that were truncated at the limit
 
     @property
     def starts(self) -> NDArray[np.int64]:
