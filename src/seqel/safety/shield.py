@@ -2,8 +2,8 @@
 
 Source: Alshiekh et al. 2018, "Safe Reinforcement Learning via Shielding" (arXiv:1708.08611), the preemptive shield, which
 gives the agent the set of safe actions at each step. Differs: the shield is written as rules over counts of past events
-and the current observation, not synthesised from a temporal logic formula and a model of the environment. So it guarantees
-that no vetoed action is taken; it does not guarantee that what follows from allowed actions is safe.
+and the current observation, not synthesised from a temporal logic formula and a model of the environment. It therefore
+guarantees that no vetoed action is taken, but not that the consequences of allowed actions are safe.
 """
 
 from __future__ import annotations
