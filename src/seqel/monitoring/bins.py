@@ -3,7 +3,7 @@
     PSI = sum over bins of (p - q) ln(p / q)
 
 for the shares p of the live decisions and q of the reference: the symmetrised Kullback-Leibler divergence, known by this name
-from credit scoring (Siddiqi 2006, Credit Risk Scorecards). By convention, 0.1 to 0.25 is a moderate change, and more is large.
+from credit scoring (Siddiqi 2006, Credit Risk Scorecards). By convention, 0.1 to 0.25 is a moderate change; more is large.
 """
 
 from __future__ import annotations
