@@ -90,7 +90,7 @@ class Played:
     def play(self, agent: Agent, steps: int) -> None:
         """Let an agent play at least so many steps in all environments together.
 
-        Its open episodes continue in the next call. Only in its first call they are cut off, so that they can be sampled.
+        Its open episodes continue in the next call. The first call truncates them, because there must be steps to sample.
         """
         begins = agent is not self._plays
         if begins:

@@ -88,7 +88,7 @@ class Evaluation:
             text += f"; success {self.success:.1%}, 95 % [{low:.1%}, {high:.1%}]"
         if self.cost is not None and self.cost_interval is not None:
             text += f"; cost {self.cost:.3f}, 95 % [{self.cost_interval[0]:.3f}, {self.cost_interval[1]:.3f}]"
-        cut = f", {self.cut} of them cut off" if self.cut else ""
+        cut = f", {self.cut} of them truncated" if self.cut else ""
         return f"{text}; {len(self.returns)} episodes{cut}"
 
 

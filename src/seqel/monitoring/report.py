@@ -138,8 +138,8 @@ def _table(found: Comparison) -> str:
         for one in found.features
     )
     note = (
-        '<p class="soft">PSI: population stability index, 0 for equal distributions. By custom, 0.1 to 0.25 is a moderate '
-        "change and more a large one.</p>"
+        '<p class="soft">PSI: population stability index, 0 for equal distributions. By convention, 0.1 to 0.25 is a '
+        "moderate change; more is large.</p>"
     )
     return f'{note}<div class="wide"><table>{head}{rows}</table></div>'
 
