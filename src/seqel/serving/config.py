@@ -16,20 +16,20 @@ OnSwap = Literal["keep", "rebuild"]
 class ServiceConfig:
     """Limits and choices of a service. Raises ConfigError if one is out of range."""
 
-    sessions: int = 10_000  # maximum number of open sessions
-    time_to_live: float = 1_800.0  # seconds after its last step at which a session expires
+    sessions: int = 10_000  # open at once
+    time_to_live: float = 1_800.0  # seconds after a session's last step
     slots: int = 0  # sessions whose memory is held; 0: as many as fit into `memory`
     memory: int = 1 << 30  # bytes of keys and values
-    batch: int = 32  # maximum number of steps per batch
+    batch: int = 32  # rows computed together
     queue: int = 512  # steps that may wait
-    wait: float = 0.25  # longest expected wait in seconds, by recent batches; more steps are refused
-    timeout: float = 10.0  # longest time of a request in seconds
-    body: int = 1 << 20  # maximum size of a request in bytes
-    body_time: float = 5.0  # seconds in which the body must arrive
-    history: int = 4_096  # maximum number of steps in a request without a session
-    requests: int = 256  # maximum number of sub-requests of one batch call
-    rate: float = 0.0  # requests per second and key (or address, without keys); 0: unlimited
-    on_swap: OnSwap = "keep"  # open sessions keep their agent, or are rebuilt for the new one
+    wait: float = 0.25  # seconds that they may wait, by what batches took lately; more steps are refused
+    timeout: float = 10.0  # seconds for a request
+    body: int = 1 << 20  # bytes of a request
+    body_time: float = 5.0  # seconds in which it must arrive
+    history: int = 4_096  # steps that a request without a session may bring
+    requests: int = 256  # sub-requests of one batch call
+    rate: float = 0.0  # requests per second and key (or address, without keys); 0: no limit
+    on_swap: OnSwap = "keep"  # open sessions stay with their agent, or move to the new one
 
     def __post_init__(self) -> None:
         for name, least in {
