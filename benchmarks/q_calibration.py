@@ -144,7 +144,7 @@ def main() -> None:
     for folder in given.runs:
         path = RESULTS / f"{folder.resolve().name}.json"
         measured(path, given.table, partial(measure, folder, given.episodes, given.seed))
-    columns = ("run", "return", "actions", "slope", "intercept", "predicted less realised", "calibration error")
+    columns = ("run", "return", "actions", "slope", "intercept", "predicted minus realised", "calibration error")
     print(f"| {' | '.join(columns)} | rmse | correlation |\n" + "|---" * 9 + "|")
     for path in sorted(RESULTS.glob("*.json")):
         found = measured(path, True, dict)

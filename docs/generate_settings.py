@@ -25,12 +25,13 @@ Every setting has a dotted name, which is the same on the command line (`--set l
 learning_rate = 3e-4
 ```
 
-`config.toml` in a run folder contains the values of that run. A value out of its range is refused with a `ConfigError`.
+"Other names" are names of the same setting in other libraries and papers. `config.toml` in a run folder contains the values
+of that run. A value outside its range raises a `ConfigError`.
 """
 PRESETS_HEAD = """## Presets
 
-`seqel train --preset NAME`, `seqel.train(preset="NAME")` or `preset = "NAME"` in a TOML file. What follows is all that each
-preset changes; `seqel settings --presets` shows the same.
+To use a preset, pass `seqel train --preset NAME` or `seqel.train(preset="NAME")`, or write `preset = "NAME"` into a TOML
+file. The tables list everything that each preset changes; `seqel settings --presets` shows the same.
 """
 SECTIONS = {
     "": "The run",
@@ -48,7 +49,7 @@ def row(info: SettingInfo) -> str:
     """One line of a table."""
     meaning = info.meaning + (f" Unit: {info.unit}." if info.unit else "")
     if info.known_as:
-        meaning += f" Elsewhere: {', '.join(f'`{name}`' for name in info.known_as)}."
+        meaning += f" Other names: {', '.join(f'`{name}`' for name in info.known_as)}."
     cells = (f"`{info.name}`", f"`{as_toml(info.default)}`", info.expected, meaning)
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 

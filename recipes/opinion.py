@@ -3,7 +3,7 @@
     python recipes/opinion.py SENTENCES.csv [--out runs/opinion] [--streams 6000] [--updates 15000]
 
 The file has the columns result (negative, neutral or positive) and content. A classifier of the sentiments is fitted on the
-training sentences; a rule (CUSUM with random thresholds) gives alerts in simulated streams, and the agent learns from these
+training sentences; a rule (CUSUM with random thresholds) raises alerts in simulated streams, and the agent learns from these
 what an alert is worth. `seqel watch` then reads your own messages.
 """
 

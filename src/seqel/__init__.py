@@ -1,8 +1,7 @@
 """Seqel: Q-learning with a memory.
 
-Most users only need the names below. They are imported on first access (PEP 562), so that `import seqel`
-costs nothing beyond Python itself and `seqel --help` does not wait for torch. No module of the package imports
-this one.
+Most users only need the names below. Each is imported on first access (PEP 562), so `import seqel` is fast and
+`seqel --help` does not wait for torch. No module of the package imports this one.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def require_own(path: Path, root: Path) -> None:
             return
         mode = path.stat().st_mode
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is a link to nothing, expected a file") from error
+        raise CheckpointError(f"{path} is a broken link; expected a file") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if os.path.commonpath([real, top]) != top:

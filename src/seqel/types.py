@@ -11,9 +11,9 @@ K  policies that are evaluated together
 If M > 1, A is the size of the largest dimension, and the value of an action is the mean of its parts' values. An action
 mask is (B, T+1, M, A); (B, T+1, A) is allowed only if M = 1. `SequenceBatch.allowed` gives the full form.
 
-`context` is how many steps attention reaches back in each layer; `window` is how many transitions a training
-sequence has. They are different things. An observation is a flat dict, with one array per leaf of the (possibly nested)
-space, keyed by its path ("observation" for a space that is a single leaf, "camera/left" for a nested one).
+`context` is the number of steps that attention covers in each layer; `window` is the number of transitions in a training
+sequence. They are different things. An observation is a flat dict, with one array per leaf of the (possibly nested) space,
+keyed by its path ("observation" for a space that is a single leaf, "camera/left" for a nested one).
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ class QOutput:
 
     @property
     def preference(self) -> Tensor:
-        """What a greedy choice by values maximises: the values, minus the penalty where a constraint has one."""
+        """The scores that a greedy choice by values maximises: the values, minus a constraint's penalty if there is one."""
         return self.q if self.penalty is None else self.q - self.penalty
 
     def detached(self) -> QOutput:

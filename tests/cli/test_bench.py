@@ -33,8 +33,8 @@ def test_environments_are_compared_side_by_side(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["bench", "env"], "--env: needed by"),
-        (["bench", "act", "--env", "CartPole-v1"], "--env: needed by"),
+        (["bench", "env"], "--env: expected with"),
+        (["bench", "act", "--env", "CartPole-v1"], "--env: expected with"),
         (["bench", "act", "--repeats", "0"], "at least 1"),
         (["bench", "update", "--batch", "0"], "batch: expected at least 1"),
     ],

@@ -103,7 +103,7 @@ def test_columns_say_how_a_session_ends(tables: Any) -> None:
     assert (episode(dataset, "ann")["length"], episode(dataset, "ann")["terminated"]) == (3, 1)
     assert (episode(dataset, "cé")["length"], episode(dataset, "cé")["terminated"]) == (3, 0)
     assert "bo" not in dataset.sessions
-    dataset = load(tables.csv(rows), tables.schema(truncated="cut"))  # sessions that are not cut off have ended
+    dataset = load(tables.csv(rows), tables.schema(truncated="cut"))  # sessions that are not truncated have ended
     assert (episode(dataset, "bo")["length"], episode(dataset, "bo")["terminated"]) == (1, 1)
     assert (episode(dataset, "cé")["length"], episode(dataset, "cé")["terminated"]) == (3, 0)
     with pytest.raises(DataError, match=r"t\.csv, line 2, column 'over': the session ends here, but it has rows after"):

@@ -111,7 +111,7 @@ def test_a_violation_of_the_contract_is_refused() -> None:
         probe(Shapeless)
     with pytest.raises(EnvironmentFault, match="finite"):
         probe(Infinite)
-    with pytest.raises(EnvironmentFault, match="cannot be made"):
+    with pytest.raises(EnvironmentFault, match="cannot be created"):
         probe(lambda: 1 / 0)  # type: ignore[arg-type,return-value]
     with pytest.raises(EnvironmentFault, match=r"expected a gymnasium\.Env"):
         probe(type("Thing", (), {"close": lambda self: None}))

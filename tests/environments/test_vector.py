@@ -283,5 +283,5 @@ def test_an_environment_that_cannot_be_made_is_reported() -> None:
     def make() -> Any:
         raise RuntimeError("no licence")
 
-    with pytest.raises(EnvironmentFault, match="cannot be made: RuntimeError: no licence"):
+    with pytest.raises(EnvironmentFault, match="cannot be created: RuntimeError: no licence"):
         make_vector(make, 2)

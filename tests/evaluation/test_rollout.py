@@ -69,8 +69,8 @@ def test_an_episode_that_never_ends_is_cut_off_and_reported(environments: int) -
     result = evaluate(Agent(network()), Circles, episodes=6, seed=40, environments=environments, limit=20)
     assert result.lengths == [2, 20, 2, 20, 2, 20] and result.cut == 3
     assert result.returns[1] == 20.0 + 41.0, "its return so far counts"
-    assert result.success == 2 / 6, "40 and 44; episodes that were cut off are no success"
-    assert "3 of them cut off" in str(result)
+    assert result.success == 2 / 6, "40 and 44; truncated episodes are no success"
+    assert "3 of them truncated" in str(result)
     with pytest.raises(ConfigError, match="limit"):
         evaluate(Agent(network()), Circles, episodes=1, limit=0)
 

@@ -1,4 +1,4 @@
-"""Recorded streams: where the rule gives alerts, what is refused, and that an agent learns from them to find crises."""
+"""Recorded streams: where the rule raises alerts, what is refused, and that an agent learns from them to find crises."""
 
 from __future__ import annotations
 

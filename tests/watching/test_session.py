@@ -133,7 +133,7 @@ def test_a_file_that_is_replaced(tmp_path: Path) -> None:
         if one.messages == 150:
             break
     one.close()
-    assert notes == [f"{path} is another file than in the last session: it is read from its beginning"]
+    assert notes == [f"{path} is not the file of the last session: it is read from its beginning"]
 
 
 def test_standard_input(tmp_path: Path, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """The acting object: a Q-network, its spaces, and how it is saved.
 
 Everything after training takes an `Agent` and nothing else. Memory is a value: `act` returns it and takes it back, with
-one row per environment or session, so that one agent can serve many of them, in partial batches as well.
+one row per environment or session. One agent can therefore serve many of them, also in partial batches.
 """
 
 from __future__ import annotations
@@ -43,11 +43,10 @@ __all__ = ["Agent", "AgentState"]
 
 
 class Agent(ScoreWeights, ItemRanking):
-    """Acts greedily on its network's decision scores, usually the Q-values. Exploration is added where experience is
-    collected, not here.
+    """A trained network that acts greedily on its decision scores, usually the Q-values.
 
-    The network is put into evaluation mode: dropout is for training. If `info` has rules under "shield", `act` never takes an
-    action that they veto.
+    The agent does not explore: training adds exploration where it collects experience. The network is put into evaluation
+    mode, without dropout. If `info` has rules under "shield", `act` never takes an action that they veto.
 
     Raises ConfigError if the rules do not fit the agent's spaces.
     """
@@ -110,25 +109,30 @@ class Agent(ScoreWeights, ItemRanking):
         """Choose the best action of each of R rows.
 
         Args:
-            observation: a batch as from Gymnasium vector environments, R first in every leaf, or a `FlatObservation`.
-            state: the last state that `act` returned; None: new rows, one for each in `observation`. It is
+            observation: a batch as from Gymnasium vector environments, with R as the first axis of every leaf, or a
+                `FlatObservation`.
+            state: the state that the last call returned; None: a new state with one row per row of `observation`. It is
                 overwritten: do not use it again.
             reward: (R,) the reward of the last action, or one number for all rows; None: 0.
             first: (R,) bool, True where an episode starts and memory is reset; None: only in rows without observation.
             previous_action: (R,) or (R, M), if something else (a shield, a person) acted instead of the agent.
             mask: (R, A) bool (or 0 and 1), True = allowed; None: `observation["action_mask"]`, if there is one.
                 If M > 1: (R, M, A), False beyond a dimension's own size, or a tuple of M arrays (R, sizes[m]).
-            candidates: (R, C) numbers of the actions to choose among; -1 pads a shorter row. Only they are scored, and the
-                decision's q holds their scores, (R, C). Use instead of a mask.
-            rows: (R,) which rows of the state to use; None: all of them, in order.
+            candidates: (R, C) indices of the actions to choose among; -1 pads a shorter row. Only these are scored, and the
+                decision's q holds their scores, (R, C). Use either candidates or a mask.
+            rows: (R,) indices of the rows of the state to use; None: all of them, in order.
 
-        An agent that was trained with masks warns (once) if it gets none. An agent with a shield also excludes the actions
-        that its rules veto; where the mask (or the candidates) leaves none of those that the rules allow, it raises. An agent
-        that was calibrated (`seqel calibrate`) also says where it abstains; the action is then only what it would have done.
+        An agent that was trained with masks issues a warning (once) if it gets none. An agent with a shield also excludes the
+        actions that its rules veto. A calibrated agent (`seqel calibrate`) says in `Decision.abstain` where it abstains; the
+        action is then only the one that it would have taken.
+
+        Returns:
+            The decision for each row, and the state for the next call.
 
         Raises:
-            SpaceError: the observation does not fit; a mask is invalid or allows no action; rewards are not finite; or
-                candidates, rows or previous actions are invalid. The state is then unchanged.
+            SpaceError: the observation does not fit; a mask is invalid or allows no action; the rules allow no action of the
+                mask or the candidates; rewards are not finite; or candidates, rows or previous actions are invalid. The state
+                is then unchanged.
         """
         spec, index = self.action_spec, None
         if rows is not None:
@@ -197,10 +201,10 @@ class Agent(ScoreWeights, ItemRanking):
         candidates: NDArray[np.int64] | None = None,
         rows: NDArray[np.int64] | None = None,
     ) -> QOutput:
-        """Take the step of `act` without its checks, and return what the network's heads say: q (R, M, A or C).
+        """Take the step of `act` without its checks, and return the outputs of the network's heads: q (R, M, A or C).
 
-        For a caller that has checked its arrays, as vector environments do. Rows that have no observation yet must be
-        `first`. `previous_action` (R, M) and `candidates` (R, C) count from 0.
+        For a caller that has checked its arrays, as vector environments do. `first` must be True in rows that have no
+        observation yet. `previous_action` (R, M) and `candidates` (R, C) count from 0.
         """
         network, device = self.network, self.device
         with torch.inference_mode():
@@ -223,7 +227,7 @@ class Agent(ScoreWeights, ItemRanking):
         return out
 
     def scores(self, out: QOutput, mask: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
-        """Return the scores that a decision is based on: the outputs of R rows, mask (R, M, A or C) -> (R, M, A or C)."""
+        """Return the scores whose argmax is the greedy action: outputs of R rows, mask (R, M, A or C) -> (R, M, A or C)."""
         with torch.inference_mode():
             q = self.network.scores(out, None if mask is None else _tensor(mask, self.device))
             found: NDArray[np.float32] = q.cpu().numpy()
@@ -239,9 +243,9 @@ class Agent(ScoreWeights, ItemRanking):
     ) -> tuple[NDArray[np.int64], AgentState]:
         """Choose actions for Stable-Baselines3's `evaluate_policy`; `action_masks` (R, A) or (A,) as in sb3-contrib.
 
-        Its tools pass no reward, so the token's previous reward is 0; for tasks that need it, use `act`. An observation
-        without a batch axis gives one action; a batch of one gives an array of one. If M > 1, masks are as for `act`, or the
-        dimensions' masks end to end, as in sb3-contrib.
+        Stable-Baselines3 passes no reward, so the token's previous reward is 0; for tasks that need it, use `act`. An
+        observation without a batch axis gives one action; a batch of one gives an array of one. If M > 1, masks are as for
+        `act`, or the concatenated masks of all dimensions, as in sb3-contrib.
 
         Raises:
             ConfigError: `deterministic` is False (the agent is greedy).
@@ -270,7 +274,7 @@ class Agent(ScoreWeights, ItemRanking):
         """Write `weights.safetensors` and `config.json`. Nothing is pickled.
 
         Raises:
-            StorageError: it could not be written; an existing agent is untouched.
+            StorageError: the files could not be written; an existing agent is untouched.
         """
         return artifact.save(Path(directory), self.network, self.info)
 
@@ -278,9 +282,12 @@ class Agent(ScoreWeights, ItemRanking):
     def load(
         cls, directory: str | Path, device: str | torch.device = "cpu", *, text_encoder: Embed | None = None
     ) -> Agent:
-        """Load what `save` wrote. For a run's folder, its `agent/` is loaded.
+        """Load an agent that `save` wrote, or the one in `agent/` of a run's folder.
 
-        text_encoder: the function from texts to vectors, if the agent was trained with one.
+        Args:
+            directory: the folder of the agent, or of the run.
+            device: the device of the weights.
+            text_encoder: the function from texts to vectors, if the agent was trained with one.
 
         Raises:
             CheckpointError: a file is missing, truncated, or of another version.

@@ -55,16 +55,15 @@ class ExplorationConfig:
     )
     novelty: float = setting(
         1.0,
-        "Weight of novelty in the environment that follows it most: how many observations that are new in the episode an "
-        "action is expected to lead to. Every second environment has such a weight, the smallest a hundredth of this one. "
-        "0: off.",
+        "Largest weight of the novelty value, which is the expected number of observations that are new in the episode and "
+        "that an action leads to. Every second environment has a weight, the smallest a hundredth of this one. 0: off.",
         unit="return scales per observation",
         ge=0.0,
         known_as=("curiosity", "intrinsic_reward", "rnd"),
     )
     bonus: float = setting(
         1.0,
-        "Weight c of the count bonus c / (1 + n) for an action that was taken n times at this observation. 0: no bonus.",
+        "Weight c of the count bonus c / (1 + n) of an action that was taken n times at this observation. 0: no bonus.",
         unit="return scales",
         ge=0.0,
     )

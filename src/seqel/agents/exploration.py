@@ -9,9 +9,9 @@ a table of fixed size, indexed by a sketch of the observation (`agents/sketch.py
 In every second environment, the values that the novelty head has learned (`losses/terms/novelty.py`) are added as well, with
 a weight from a ladder of its own.
 
-`persist` holds the random part of a choice for a random number of steps (Dabney et al. 2020, arXiv:2006.01782, for epsilon):
-a push in the same direction for a while gets further than a new one at each step. Differs: with Boltzmann exploration, the
-noise on the values is held instead of the action, so values that differ clearly still decide.
+`persist` holds the random part of a choice for a random number of steps (Dabney et al. 2020, arXiv:2006.01782, for epsilon),
+because a sustained push in one direction reaches further than a new direction at each step. Differs: with Boltzmann
+exploration, the noise on the values is held instead of the action, so clear differences between values still decide.
 
 If an action has M dimensions, each is chosen by its own values at the row's temperature (or with the row's epsilon), and has
 its own counts. `persist` holds all dimensions of a row together.

@@ -1,4 +1,4 @@
-"""What an agent says of itself besides its network: where it was trained, on what, and how well it did. No torch here."""
+"""The description of an agent besides its network: where it was trained, on what, and how well it did. No torch here."""
 
 from __future__ import annotations
 

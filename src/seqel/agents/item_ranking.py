@@ -1,4 +1,4 @@
-"""What an agent does with a catalogue: it ranks the items for a history, and tells which past items raised their scores."""
+"""Ranking of the items of a catalogue for a history, and which past items raised their scores."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ class ItemRanking:
         """Rank the items of the catalogue for one user: the k best, best first, and their scores.
 
         Args:
-            history: what the user chose, oldest first: names of items as in the training data, or numbers of actions for
+            history: the items that the user chose, oldest first: names as in the training data, or action indices for
                 an agent that was not trained on a table. It may be empty. The latest `length` items are read.
             rewards: such as ratings, one per item; None: 1 for each.
             exclude_seen: leave out the items of the history.
             candidates: rank only these, for instance what is in stock.
-            features, weights: (items, F) further features of the items, such as price or freshness, and (F,) their weights,
-                whose products are added to the scores; `seqel.ranking.fit_combination` learns weights.
+            features, weights: (items, F) further features of the items, such as price or freshness, and (F,) their weights.
+                features @ weights is added to the scores; `seqel.ranking.fit_combination` fits weights.
             approximate: in a catalogue of more than 20,000 items, search an index of their vectors instead of scoring all of
-                them. It is made at the first call, in 4 s for a million items, and needs the extra "ranking". A few percent
-                of the best items may be missed. Scores then lack a constant of the history.
+                them. It is built at the first call, in 4 s for a million items, and needs the extra "ranking". A few percent
+                of the best items may be missed. Scores then lack a constant that depends on the history.
 
         Fewer than k items are returned if no more are left.
 
@@ -88,10 +88,10 @@ class ItemRanking:
     def rank_influence(
         self, history: Sequence[Any], items: Sequence[Any], *, rewards: Sequence[float] | None = None, length: int = 200
     ) -> NDArray[np.float32]:
-        """Return by how much each item of a history raises the scores of K items, (K, len(history)): why they are ranked.
+        """Return by how much each item of a history raises the scores of K items, (K, len(history)), by occlusion.
 
-        It is the score with the whole history less the score without that item (occlusion), 0 for items before the latest
-        `length`. Raises as `rank` does.
+        This is the score with the whole history minus the score without that item; 0 for items before the latest `length`.
+        Raises as `rank` does.
         """
         return item_influence(self.network, self._items(), history, items, rewards, length)
 

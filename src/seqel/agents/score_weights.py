@@ -26,7 +26,7 @@ class ScoreWeights(Safeguards):
 
     @property
     def cost_multiplier(self) -> float | None:
-        """How much reward a unit of cost weighs in greedy choices; None: the agent was not trained with a limit of costs."""
+        """How much reward a unit of cost weighs in greedy choices; None: the agent was not trained with a cost limit."""
         return self.network.cost_multiplier
 
     def set_cost_multiplier(self, multiplier: float) -> None:

@@ -1,7 +1,7 @@
 """Sketches of observations: a number from a fixed range that similar observations share.
 
 Exact for codes, rounded for a few numbers, signs of random projections for many (Tang et al. 2017, arXiv:1611.04717). The
-number is a hash, so that different observations share one as well now and then.
+number is a hash, so different observations occasionally share one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How unsure an agent is of a decision, from its scores or from the distributions that its head gives."""
+"""The uncertainty of a decision, from the agent's scores or from the return distributions of its head."""
 
 from __future__ import annotations
 

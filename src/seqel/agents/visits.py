@@ -1,7 +1,7 @@
 """How new observations are: which were reached in the current episode, and in how many episodes so far.
 
-An observation is rewarded with novelty once per episode, the first time that it is reached, and the less the more often it
-was reached in earlier episodes: 1 in the first FAMILIAR episodes, then 1 / sqrt(episodes / FAMILIAR). This is the product of
+An observation has novelty once per episode, the first time that it is reached. The novelty decreases with the number of
+episodes that reached it before: 1 in the first FAMILIAR episodes, then 1 / sqrt(episodes / FAMILIAR). This is the product of
 an episodic and a lifelong novelty (Badia et al. 2020, arXiv:2002.06038; Zhang et al. 2020, arXiv:2012.08621). Differs: both
 are counts of sketches, not the errors of a network.
 """

@@ -39,7 +39,7 @@ Trust = Annotated[
     bool,
     FlagCreatePairsOff,
     arg(
-        help="import and open what a run from another machine names; read its config.toml first",
+        help="allow a run from another machine to import and open what it names; read its config.toml first",
         help_behavior_hint="",
     ),
 ]

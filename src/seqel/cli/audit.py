@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
 SUMMARY = (
-    "Checks the log of a service's decisions: each line holds the hash of the line before, so a later change shows."
+    "Check that the log of a service's decisions was not changed: each line contains the hash of the previous line."
 )
 
 EXAMPLES = """
 `verify` names the first bad line and says why. The exit code is 0 if the log is intact, else 1; "torn" means that only the
-last line is incomplete, as after a crash. Lines that were removed at the end show only against a head that was kept
-elsewhere: `head` prints it. If the service had a key in SEQEL_AUDIT_KEY, both need the same key.
+last line is incomplete, as after a crash. Lines that were removed at the end are detected only with a head, which `head`
+prints: keep it elsewhere. If the service had a key in SEQEL_AUDIT_KEY, both need the same key.
 
 examples:
   seqel serve runs/mine --audit decisions.log
-  seqel audit head decisions.log                              keep what it prints in another place
-  seqel audit verify decisions.log --count 1200 --head 5f0c...  later: the log continues what it was then
+  seqel audit head decisions.log                              keep its output in another place
+  seqel audit verify decisions.log --count 1200 --head 5f0c...  later: are these lines still the same?
   seqel audit verify decisions.log --json
 """
 
@@ -45,10 +45,15 @@ class Arguments:
     file: Annotated[Path, Positional, arg(metavar="FILE", help="the log", help_behavior_hint="")]
     count: Annotated[
         int | None,
-        arg(metavar="N", help="with --head: the number of lines then", help_behavior_hint="", constructor=int),
+        arg(
+            metavar="N",
+            help="with --head: the number of lines that `head` printed",
+            help_behavior_hint="",
+            constructor=int,
+        ),
     ] = None
     head: Annotated[
-        str | None, arg(metavar="HASH", help="the hash of line N then", help_behavior_hint="", constructor=str)
+        str | None, arg(metavar="HASH", help="the hash that `head` printed", help_behavior_hint="", constructor=str)
     ] = None
     json: Json = False
 

@@ -17,13 +17,13 @@ __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 SUMMARY = "Time an update, an acting step, sampling from the replay, or an environment, at sizes of your choice."
 
 EXAMPLES = """
-Medians of wall time on random numbers of these shapes. Times on one machine say little about another: compare within one
-run. --json prints `ms` or `steps_per_s`, with shapes, parameters, versions and processor.
+The times are medians of wall time on random data of the given shapes. Compare times only on the same machine. --json prints
+`ms` or `steps_per_s`, with shapes, parameters, versions and processor.
 
 examples:
   seqel bench update --width 128 --heads 8              ms per update, and its share of the processor's peak
   seqel bench update --precision bf16 --compile         is compilation worth its minute here?
-  seqel bench act --envs 16                             compared with recomputing the whole window
+  seqel bench act --envs 16                             also times recomputing the whole window
   seqel bench env --env CartPole-v1                     one process, or one per environment?
 """
 
@@ -38,15 +38,15 @@ class Arguments:
         arg(metavar="WHAT", help="update, act, replay or env", help_behavior_hint=""),
     ]
     width: Annotated[int, arg(metavar="D", help="width of the network")] = 64
-    layers: Annotated[int, arg(metavar="N")] = 2
-    heads: Annotated[int, arg(metavar="N")] = 4
-    context: Annotated[int, arg(metavar="N", help="steps that attention reaches back, also the window's length")] = 50
+    layers: Annotated[int, arg(metavar="N", help="number of layers")] = 2
+    heads: Annotated[int, arg(metavar="N", help="attention heads per layer")] = 4
+    context: Annotated[int, arg(metavar="N", help="steps that attention covers, and length of the window")] = 50
     batch: Annotated[int, arg(metavar="N", help="windows per update")] = 32
     envs: Annotated[int, arg(metavar="N", help="parallel environments")] = 16
     steps: Annotated[int, arg(metavar="N", help="transitions in the replay")] = 100_000
     priority: Annotated[float, arg(metavar="ALPHA", help="exponent of prioritised sampling; 0: uniform")] = 0.0
-    trunk: Literal["transformer", "gru"] = "transformer"
-    precision: Literal["float32", "bf16"] = "float32"
+    trunk: Annotated[Literal["transformer", "gru"], arg(help="the network over the history")] = "transformer"
+    precision: Annotated[Literal["float32", "bf16"], arg(help="number format of matrix products")] = "float32"
     backend: Annotated[
         Literal["torch", "onnxruntime"], arg(help="for `act`: the runtime (onnxruntime: the extra `serve`)")
     ] = "torch"
@@ -71,7 +71,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.training.hardware.processor import busy, describe_processor
 
     if (arguments.env is not None) != (arguments.what == "env"):
-        raise ConfigError("--env: needed by `seqel bench env`, and only by that")
+        raise ConfigError("--env: expected with `seqel bench env`, and only with it")
     if arguments.repeats < 1:
         raise ConfigError(f"--repeats: expected at least 1, got {arguments.repeats}")
     if arguments.threads > 0:

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
 SUMMARY = (
-    "Chooses when an agent abstains, so that its mean error per session stays below a bound (conformal risk control)."
+    "Choose when an agent abstains, so that its mean error per session stays below a bound (conformal risk control)."
 )
 
 EXAMPLES = """
-The threshold is saved with the agent: `seqel chat`, `seqel serve`, `seqel evaluate` and Agent.act then say where it abstains.
-The bound holds on average for sessions like those that calibrate: give sessions that the agent was not trained on. It needs
-at least 1 / error - 1 sessions. An error is, with
+The threshold is saved with the agent: `seqel chat`, `seqel serve`, `seqel evaluate` and Agent.act then say when it abstains.
+The bound holds on average for sessions like the calibration sessions, so use sessions that the agent was not trained on. At
+least 1 / error - 1 sessions are needed. The loss of a session is
 
-  --loss share    the share of a session's steps that the agent decides otherwise than recorded (the default with --data)
-  --loss any      a session with at least one such step
-  --loss return   a session whose return is below --level and in which the agent never abstained (with --episodes)
+  --loss share    the share of its steps at which the agent decides, and differs from the record (the default with --data)
+  --loss any      1 if there is at least one such step
+  --loss return   1 if its return is below --level and the agent never abstained (with --episodes)
 
 examples:
   seqel calibrate runs/support --error 0.05 --data chats.jsonl --held-out
@@ -52,7 +52,7 @@ class Arguments:
         arg(metavar="FILE", help="recorded sessions to calibrate on", help_behavior_hint="(repeatable)"),
     ] = ()
     schema: OwnSchema = None
-    held_out: Annotated[bool, arg(help="with --data: only the sessions that it was not trained on")] = False
+    held_out: Annotated[bool, arg(help="with --data: only sessions that the agent was not trained on")] = False
     episodes: Annotated[
         int | None, arg(metavar="N", help="episodes to play instead of --data", help_behavior_hint="", constructor=int)
     ] = None
@@ -61,7 +61,7 @@ class Arguments:
         Literal["share", "any", "return"] | None,
         arg(
             metavar="L",
-            help="what an error is: share, any or return (see below)",
+            help="the loss of a session: share, any or return (see below)",
             help_behavior_hint="",
             constructor=str,
         ),
@@ -69,12 +69,15 @@ class Arguments:
     level: Annotated[
         float | None,
         arg(
-            metavar="R", help="with --loss return: a lower return is an error", help_behavior_hint="", constructor=float
+            metavar="R",
+            help="with --loss return: a lower return has a loss of 1",
+            help_behavior_hint="",
+            constructor=float,
         ),
     ] = None
     measure: Annotated[
         Literal["auto", "gap", "entropy", "overlap"],
-        arg(help="what the spread of a decision is; overlap has no export and no service"),
+        arg(help="how uncertainty is measured; overlap works neither in exports nor in services"),
     ] = "auto"
     env: Annotated[
         str | None,
@@ -82,7 +85,7 @@ class Arguments:
     ] = None
     env_arg: EnvArguments = ()
     trust: Trust = False
-    remove: Annotated[bool, arg(help="remove the threshold: the agent decides everything again")] = False
+    remove: Annotated[bool, arg(help="remove the threshold: the agent never abstains")] = False
     json: Json = False
 
 
@@ -101,7 +104,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         output.show("removed: the agent does not abstain any more")
         return {"threshold": None}
     if bool(arguments.data) == (arguments.episodes is not None):
-        raise ConfigError("expected --data FILE or --episodes N, one of them")
+        raise ConfigError("expected either --data FILE or --episodes N")
     loss = arguments.loss or ("share" if arguments.data else "return")
     if (loss == "return") != (arguments.level is not None):
         raise ConfigError("expected --level together with --loss return: the return below which a session is an error")

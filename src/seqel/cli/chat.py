@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "Talks to an agent that was trained on recorded dialogues: what it does, and what else it considered."
+SUMMARY = "Talk to an agent that was trained on recorded dialogues, and see which other actions it considered."
 
 EXAMPLES = """
-Type what a customer would say; an empty line ends the conversation. With --log, you are then asked how it ended, and it is
-added to the file in the form that `seqel data dialogues` reads. --replies is a TOML file with the words of each action:
+Type what a customer would say; an empty line ends the conversation. With --log, you are then asked for its outcome, and the
+conversation is appended to the file in the form that `seqel data dialogues` reads. --replies is a TOML file with the text of
+each action:
 
   greet = "Hello! How can I help?"
   "answer: card lost" = "I have blocked your card."
@@ -50,17 +51,18 @@ class Arguments:
     run: Annotated[
         Positional[Path], arg(metavar="RUN", help="the folder of a run on a table of dialogues, or of its agent")
     ]
-    replies: Annotated[Path | None, arg(metavar="TOML", help="the words of each action", help_behavior_hint="")] = None
+    replies: Annotated[Path | None, arg(metavar="TOML", help="the text of each action", help_behavior_hint="")] = None
     hand_over: Annotated[
         UseAppendAction[tuple[str, ...]],
         arg(
             metavar="ACTION",
-            help="an action that hands over to a person, with a summary; abstain: whenever a calibrated agent abstains",
+            help="an action that hands over to a person, with a summary; abstain: also when a calibrated agent abstains",
             help_behavior_hint="(repeatable)",
         ),
     ] = ()
     log: Annotated[
-        Path | None, arg(metavar="FILE", help="add the conversation to this file (JSON lines)", help_behavior_hint="")
+        Path | None,
+        arg(metavar="FILE", help="append the conversation to this file (JSON lines)", help_behavior_hint=""),
     ] = None
     json: Json = False
 

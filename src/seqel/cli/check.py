@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "How Seqel reads an environment: spaces, tokens, episodes, rewards, and the time training would take."
+SUMMARY = "Show how Seqel reads an environment: spaces, tokens, episodes, rewards, and the expected time of training."
 
 EXAMPLES = """
 Plays a few random episodes, builds the network of a run with the default settings (and --set), and times a few updates.

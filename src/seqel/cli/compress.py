@@ -20,30 +20,32 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "Make a trained agent smaller and faster, and say what it costs: pruning, distillation, weights in 8 bits."
+SUMMARY = (
+    "Make a trained agent smaller and faster (pruning, distillation, 8-bit weights), and report the loss of return."
+)
 
 EXAMPLES = """
-1. Pruning: attention heads, hidden units, layers and channels that matter least for the agent's decisions are removed, until
+1. Pruning removes the attention heads, hidden units, layers and channels that matter least for the agent's decisions, until
    at most --target-size of the parameters remain. The result is a smaller network, not one with zeros.
-2. Distillation: the pruned agent learns the full agent's decisions and values, on episodes of both, or on the run's data.
-3. int8: the exported agent's weights are stored in 8 bits (dynamic quantisation, one scale per output channel), for the full
-   and for the distilled agent, if the extra `serve` is installed. --int8 yes requires it, --int8 no leaves it out.
+2. Distillation trains the pruned agent on the full agent's decisions and values, in episodes of both or on the run's data.
+3. int8 stores the exported weights in 8 bits (dynamic quantisation, one scale per output channel), for the full and for the
+   distilled agent, if the extra `serve` is installed. --int8 yes requires this, --int8 no turns it off.
 
 All versions play the same --episodes on fresh seeds (seed --seed + n). The drop of a version is the mean difference from the
-full agent in the same episodes, as a share of the full agent's mean return. A version with a drop above --max-drop is not
-saved; the estimate decides, and its 95 % interval is shown. With --strict the interval's upper end decides. If nothing may be
-saved, no file is written and the exit code is 1. For an agent from recorded data, the drop is the share of decisions on
-held-out sessions that differ from the full agent's, because no return can be measured.
+full agent in the same episodes, as a share of the full agent's mean return. A version is saved if its estimated drop is at
+most --max-drop; with --strict, the upper end of its 95 % interval must be. If no version qualifies, nothing is written and
+the exit code is 1. If an agent was trained on recorded data, its return cannot be measured: the drop is then the share of
+decisions on held-out sessions that differ from the full agent's.
 
-Saved in RUN-compressed/ (or --out): agent/ (as in a run), agent.onnx, agent-int8.onnx, and compression.json with the table.
-Times are medians of single decisions on one core with full memory, in PyTorch (uncompiled) and in onnxruntime.
+RUN-compressed/ (or --out) contains agent/ (as in a run), agent.onnx, agent-int8.onnx, and compression.json with the table.
+Times are medians of single decisions on one core with a full context, in PyTorch (uncompiled) and in onnxruntime.
 
 examples:
   seqel compress runs/mine                                 a quarter of the parameters, at most 2 % lost
   seqel compress runs/mine --target-size 0.5 --max-drop 0.01 --strict
-  seqel compress runs/mine --target-size 1                 only weights in 8 bits
+  seqel compress runs/mine --target-size 1                 only 8-bit weights
   seqel compress downloaded/agent --env CartPole-v1        an agent without its run
-  seqel compress runs/table --data sessions.parquet        an agent from recorded sessions
+  seqel compress runs/table --data sessions.parquet        an agent that was trained on recorded sessions
   seqel evaluate runs/mine-compressed                      the smaller agent is used like any other
 """
 
@@ -59,10 +61,10 @@ class Arguments:
             help_behavior_hint=""),
     ]  # fmt: skip
     target_size: Annotated[
-        float, arg(metavar="SHARE", help="largest share of the parameters that remains; 1: no pruning")
+        float, arg(metavar="SHARE", help="largest share of the parameters that may remain; 1: no pruning")
     ] = 0.25
     max_drop: Annotated[
-        float, arg(metavar="SHARE", help="largest drop of a version that is saved, relative to the full agent")
+        float, arg(metavar="SHARE", help="largest drop at which a version is saved, relative to the full agent")
     ] = 0.02
     strict: Annotated[
         bool,
@@ -70,12 +72,12 @@ class Arguments:
         arg(help="the whole 95 % interval of the drop must be within --max-drop", help_behavior_hint=""),
     ] = False
     int8: Annotated[
-        Literal["auto", "yes", "no"], arg(help="weights in 8 bits; auto: if the extra `serve` is installed")
+        Literal["auto", "yes", "no"], arg(help="8-bit weights; auto: if the extra `serve` is installed")
     ] = "auto"
     episodes: Annotated[int, arg(metavar="N", help="greedy episodes of each version")] = 200
-    seed: Annotated[int, arg(metavar="S", help="seed of the first episode, and of the distillation")] = 0
-    updates: Annotated[int, arg(metavar="N", help="updates of the distillation")] = 2_000
-    steps: Annotated[int, arg(metavar="N", help="environment steps that the distillation learns from")] = 40_000
+    seed: Annotated[int, arg(metavar="S", help="seed of the first episode, and of distillation")] = 0
+    updates: Annotated[int, arg(metavar="N", help="updates of distillation")] = 2_000
+    steps: Annotated[int, arg(metavar="N", help="environment steps that distillation learns from")] = 40_000
     env: Annotated[
         str | None,
         arg(metavar="ENV", help=f"the environment, if the run does not name it: {ENV_HELP}", help_behavior_hint="",

@@ -23,18 +23,20 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "What a table of recorded sessions contains, and what an agent would be trained on; tables of dialogues."
+SUMMARY = (
+    "Check a table of recorded sessions and show what an agent would be trained on, or make a table from dialogues."
+)
 
 EXAMPLES = """
-Without --schema, proposes a schema from the columns' names and types, and checks with it. The table is imported into a
-folder .seqel next to the first file, so that the next command that reads it starts quickly.
+Without --schema, `check` proposes a schema from the columns' names and types, and uses it. The table is imported into a
+folder .seqel next to the first file, and the next command that reads it starts quickly.
 
 examples:
   seqel data check sessions.parquet --write schema.toml   propose a schema, for you to correct
   seqel data check log.csv --action shown --reward clicked     propose the rest
   seqel data check sessions.csv.gz --schema schema.toml   check with the schema
-  seqel data check sessions.parquet --html report.html    with plots, one page to send to a colleague
-  seqel data check sessions.csv --schema schema.toml --group gender    does what was done differ between groups?
+  seqel data check sessions.parquet --html report.html    write a page with plots
+  seqel data check sessions.csv --schema schema.toml --group gender    do the recorded actions differ between groups?
   seqel data check "2026-*.jsonl" --schema schema.toml --json
   seqel data dialogues chats.jsonl --out table.jsonl --outcome resolved=1 --outcome lost=-1
                                                           then: seqel train --data table.jsonl --schema table.toml
@@ -54,14 +56,14 @@ class Arguments:
         Literal["check", "dialogues"],
         Positional,
         arg(
-            help="check: read the table and report its content; dialogues: make a table of dialogues",
+            help="check: read a table and report its content; dialogues: make a table from dialogues",
             help_behavior_hint="",
         ),
     ]
     files: Annotated[
         tuple[str, ...],
         Positional,
-        arg(metavar="FILE", help="CSV, JSON lines (both also .gz) or Parquet; or a pattern", help_behavior_hint=""),
+        arg(metavar="FILE", help="CSV, JSON lines (both also .gz) or Parquet, or a pattern", help_behavior_hint=""),
     ]
     schema: Annotated[
         Path | None,
@@ -88,7 +90,7 @@ class Arguments:
     ] = None
     html: Annotated[
         Path | None,
-        arg(metavar="FILE", help="write a report with plots to this file, one HTML page", help_behavior_hint=""),
+        arg(metavar="FILE", help="write an HTML report with plots to this file", help_behavior_hint=""),
     ] = None
     group: Annotated[
         str | None,
@@ -97,11 +99,15 @@ class Arguments:
     ] = None  # fmt: skip
     out: Annotated[
         Path | None,
-        arg(metavar="FILE", help="dialogues: the table (JSON lines); its schema is next to it", help_behavior_hint=""),
+        arg(
+            metavar="FILE",
+            help="dialogues: the table to write (JSON lines), with a schema beside it",
+            help_behavior_hint="",
+        ),
     ] = None
     outcome: Annotated[
         UseAppendAction[tuple[str, ...]],
-        arg(metavar="NAME=REWARD", help="dialogues: what an outcome is worth", help_behavior_hint="(repeatable)"),
+        arg(metavar="NAME=REWARD", help="dialogues: the reward of an outcome", help_behavior_hint="(repeatable)"),
     ] = ()
     json: Json = False
 

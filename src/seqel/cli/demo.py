@@ -27,11 +27,11 @@ __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 SUMMARY = "Watch an agent learn a task that needs memory, in parallel with the same agent without memory."
 
 EXAMPLES = """
-The passive T-Maze: a cue at the first step shows which arm holds the reward; after a corridor, it must choose.
-Without memory, more than 50 % success is impossible. Both agents train at the same time, each on one core, with the same
-network, learner and exploration. One sees its history, the other only the current observation, and it trains at least as
-long. At the end, each plays 100 fresh episodes, and a strip shows which past step the choice depended on.
-The exit code is 1 if the agent has not learned the task in its steps. A slow machine only takes longer.
+The task is the passive T-Maze: a cue at the first step shows which arm holds the reward, and after a corridor the agent must
+choose. Without memory, more than 50 % success is impossible. Both agents train at the same time, each on one core, with the
+same network, learner and exploration. One sees its history; the other sees only the current observation, and trains at least
+as long. At the end, each plays 100 fresh episodes, and a strip shows which past step the choice depended on.
+The exit code is 1 if the agent has not learned the task within --steps. On a slow machine, it only takes longer.
 
 examples:
   seqel demo
@@ -52,7 +52,7 @@ EPISODES = 100
 FRESH = 10_000  # the seed of the first fresh episode, as in the documentation
 
 NEXT = """[bold]Next steps[/]
-  [cyan]seqel check CartPole-v1[/]             how Seqel sees any Gymnasium id
+  [cyan]seqel check CartPole-v1[/]             how Seqel reads any Gymnasium id
   [cyan]seqel check my_file:MyEnv[/]           or your own gymnasium.Env, in my_file.py
   [cyan]seqel train my_file:MyEnv --compare[/] train, and see whether memory helps
 In Python, three lines:
@@ -118,7 +118,7 @@ def _expected(steps: int, done: int, seconds: float, limit: float | None) -> str
     from seqel.terminal import duration
 
     most = min(seconds * steps / done, math.inf if limit is None else limit)
-    return f"at most {steps:,} steps, about {duration(most)} minutes here; usually it ends earlier"
+    return f"at most {steps:,} steps, about {duration(most)} minutes here; the demo usually ends earlier"
 
 
 # -- the two processes -------------------------------------------------------------------------------------------------

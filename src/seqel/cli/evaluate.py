@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "results_table", "run"]
 
-SUMMARY = "Play greedy episodes on fresh seeds, or estimate from recorded sessions; returns with 95 % intervals."
+SUMMARY = "Play greedy episodes on fresh seeds, or estimate the return from recorded sessions, with 95 % intervals."
 
 EXAMPLES = """
 Episode n is reset with the seed SEED + n, however many are played in parallel. Seeds up to 2^30 - 1 are never used
 in training. --json prints the keys of seqel.Evaluation (mean, iqm, interval, success, success_interval, returns,
 lengths, seed ...); unknown values are null.
-A run or an agent from another machine is only data: the environment that it names is imported only if it is an id of an
-installed package. Otherwise, give it with --env, or read its config.toml and add --trust.
+If a run or an agent comes from another machine, its environment is imported only if it is an id of an installed package.
+Otherwise, name the environment with --env, or read the run's config.toml and add --trust.
 
 examples:
   seqel evaluate runs/mine --episodes 200
   seqel evaluate runs/mine/agent-last                   the weights at the end of training, not the best ones
   seqel evaluate runs/mine --env-arg length=100         the same agent in a longer maze
   seqel evaluate runs/mine --perturb noise --perturb delay:0,1,3   returns against the strength of perturbations
-  seqel evaluate downloaded/agent --env CartPole-v1     only an agent, without its run
+  seqel evaluate downloaded/agent --env CartPole-v1     an agent without its run
   seqel evaluate runs/mine --data sessions.parquet      no environment: estimate its return from the data
   seqel evaluate runs/mine --data sessions.parquet --held-out      the same, on sessions that it was not trained on
   seqel evaluate runs/mine --data sessions.csv --held-out --group gender      do its decisions differ between groups?
@@ -66,7 +66,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError("--review: expected an agent that seqel calibrate has calibrated, and episodes, not --data")
     if arguments.shield is not None:
         if agent.shield is not None:
-            output.note("note: the rules that the agent was saved with are replaced for this evaluation")
+            output.note("note: --shield replaces the rules of the agent for this evaluation")
         agent.set_shield(read_rules(arguments.shield))
     if arguments.group is not None:
         from seqel.cli.groups import agent_by_group
@@ -98,7 +98,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     )
     if result.cut:
         output.show(
-            f"[yellow]note[/] {result.cut} episodes had not ended after {max(result.lengths):,} steps and were cut off"
+            f"[yellow]note[/] {result.cut} episodes had not ended after {max(result.lengths):,} steps and were truncated"
         )
     if agent.abstention is None:
         return dataclasses.asdict(result)

@@ -75,26 +75,28 @@ class Arguments:
     ] = ()
     held_out: Annotated[
         bool,
-        arg(help="with --data: only the sessions that it was not trained on (train with --set offline.held_out=0.3)"),
+        arg(
+            help="with --data: only sessions that the agent was not trained on (train with --set offline.held_out=0.3)"
+        ),
     ] = False
     shield: Annotated[
         str | None,
         arg(
-            metavar="TOML", help="rules that veto actions, in place of those that the agent has", help_behavior_hint="",
+            metavar="TOML", help="rules that veto actions, in place of the agent's own", help_behavior_hint="",
             constructor=str,
         ),
     ] = None  # fmt: skip
     review: Annotated[
         str | None,
         arg(
-            metavar="FILE", help="add the episodes to this queue, for people to decide what a calibrated agent abstains from",
+            metavar="FILE", help="append the episodes to this queue, for people to decide where a calibrated agent abstains",
             help_behavior_hint="", constructor=str,
         ),
     ] = None  # fmt: skip
     group: Annotated[
         str | None,
         arg(
-            metavar="COLUMN", help="with --data: compare the agent's decisions by this column of sessions, no estimate",
+            metavar="COLUMN", help="with --data: compare the agent's decisions between the values of this column",
             help_behavior_hint="", constructor=str,
         ),
     ] = None  # fmt: skip

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "Shows which past steps a decision depends on, in one episode or recorded session."
+SUMMARY = "Show which past steps a decision depends on, in one episode or recorded session."
 
 EXAMPLES = """
-The agent plays the episode with this seed, or a recorded session is read. The decision that is shown is the one of --step, or
-the one that depends most on a past step. --out writes a page with every decision, which needs no network and no server.
+The agent plays an episode with the given seed, or reads a recorded session. The command shows the decision at --step, or the
+one that depends most on a past step. --out writes a page with every decision, which needs no network and no server.
 
-What is explained is by how much the agent prefers its choice to the second best action: --action and --over name others, and
---over none explains the score of one action alone. docs/explain.md says what each method measures, and how far to trust it.
+The explained score is by how much the agent prefers its choice to the second-best action. --action and --over name other
+actions; --over none explains the score of one action alone. docs/explain.md says what each method measures, and how far to
+trust it.
 
 examples:
   seqel explain runs/mine                                   a strip of the most interesting decision of episode 0

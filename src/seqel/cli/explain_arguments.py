@@ -51,9 +51,9 @@ class Arguments:
     ] = None  # fmt: skip
     over: Annotated[
         str,
-        arg(metavar="B", help="the action it is compared with, or none"),
+        arg(metavar="B", help="the action to compare it with, or none"),
     ] = "runner-up"
-    limit: Annotated[int, arg(metavar="N", help="steps of the episode at most")] = 600
+    limit: Annotated[int, arg(metavar="N", help="maximum number of steps of the episode")] = 600
     out: Annotated[
         Path | None, arg(metavar="HTML", help="write a page of the episode into this file", help_behavior_hint="")
     ] = None

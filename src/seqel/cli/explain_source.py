@@ -62,7 +62,9 @@ def _played(agent: Agent, folder: Path, arguments: Arguments, output: Output) ->
         facts.append(
             ("success", "yes" if trace.success == 1.0 else "no" if trace.success == 0.0 else f"{trace.success:.0%}")
         )
-    notes = [f"The episode was cut off after {len(trace):,} steps (--limit)."] if len(trace) == arguments.limit else []
+    notes = (
+        [f"The episode was truncated after {len(trace):,} steps (--limit)."] if len(trace) == arguments.limit else []
+    )
     return Source(
         trace,
         env,

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "Export an agent to one ONNX file, which acts without torch, and compare it with the agent."
+SUMMARY = "Export an agent to one ONNX file, which acts without torch, and compare the file with the agent."
 
 EXAMPLES = """
-The file has the acting step, spaces, vocabularies and context, the versions of what wrote it, and a checksum.
-`seqel.deployment.ExportedAgent` acts from it like the agent, and `seqel serve FILE.onnx` serves it.
+The file contains the acting step, spaces, vocabularies and context, the versions of the libraries that wrote it, and a
+checksum. `seqel.deployment.ExportedAgent` acts from it like the agent, and `seqel serve FILE.onnx` serves it.
 
-Both play the same episodes, and the file is kept only if their scores are equal but for rounding. The environment is that of
-the run; an agent of recorded data, or one whose environment is not known here, is compared on random observations.
+The agent and the file play the same episodes, and the file is kept only if their scores are equal up to rounding. They play
+the run's environment; an agent that was trained on recorded data, or whose environment is not known here, is compared on
+random observations.
 
 examples:
   seqel export runs/mine                          writes runs/mine/agent.onnx
@@ -44,7 +45,7 @@ class Arguments:
     out: Annotated[
         Path | None, arg(metavar="FILE", help="the file to write (default: RUN/agent.onnx)", help_behavior_hint="")
     ] = None
-    episodes: Annotated[int, arg(metavar="N", help="episodes that both play before the file is kept")] = 5
+    episodes: Annotated[int, arg(metavar="N", help="episodes that the agent and the file play for comparison")] = 5
     seed: Annotated[int, arg(metavar="S", help="seed of the first episode")] = 0
     env: Annotated[
         str | None, arg(metavar="ENV", help=f"another environment: {ENV_HELP}", help_behavior_hint="", constructor=str)

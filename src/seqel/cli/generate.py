@@ -16,16 +16,14 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = (
-    "Writes text with an agent that was trained on texts, turned from its base policy towards reward by one number."
-)
+SUMMARY = "Write text with an agent that was trained on texts; --dial says how strongly reward counts."
 
 EXAMPLES = """
-With --reward, one text per prompt is written with each of several dials, and 8 with the base policy, of which the best is
-kept. --n repeats each prompt.
+With --reward, one text per prompt is written with each of several dials, and compared with best-of-8 sampling from the base
+policy. --n repeats each prompt.
 
---dial 0 writes as the texts of the training do; larger numbers turn towards reward. Large ones follow the values alone, which
-is more than they know: read the texts.
+--dial 0 writes as the base policy does; larger numbers move towards reward. With very large ones, the agent follows the
+values where they are least reliable: read what it writes.
 
 examples:
   seqel generate runs/verses --prompt "ROMEO:" --dial 2
@@ -42,23 +40,23 @@ class Arguments:
     run: Annotated[Positional[Path], arg(metavar="RUN", help="the folder of a training on texts, or of an agent")]
     prompt: Annotated[
         UseAppendAction[tuple[str, ...]],
-        arg(metavar="TEXT", help="what the text begins with (repeatable; default: nothing)", help_behavior_hint=""),
+        arg(metavar="TEXT", help="the beginning of the text (repeatable; default: empty)", help_behavior_hint=""),
     ] = ()
-    dial: Annotated[float, arg(metavar="X", help="how far to turn towards reward, in 1 / return scales")] = 1.0
+    dial: Annotated[float, arg(metavar="X", help="how strongly reward counts, in 1 / return scales")] = 1.0
     n: Annotated[int, arg(metavar="N", help="continuations per prompt")] = 1
     length: Annotated[
-        int | None, arg(metavar="N", help="most tokens of each (default: as in training)", help_behavior_hint="")
+        int | None, arg(metavar="N", help="maximum tokens of each (default: as in training)", help_behavior_hint="")
     ] = None
-    temperature: Annotated[float, arg(metavar="T", help="0: the most probable token at each step")] = 1.0
-    top_k: Annotated[int, arg(metavar="K", help="draw among the K most probable tokens; 0: among all")] = 0
+    temperature: Annotated[float, arg(metavar="T", help="of sampling; 0: the most probable token at each step")] = 1.0
+    top_k: Annotated[int, arg(metavar="K", help="sample among the K most probable tokens; 0: among all")] = 0
     seed: Annotated[
-        int | None, arg(metavar="S", help="seed of the draws (default: different each time)", help_behavior_hint="")
+        int | None, arg(metavar="S", help="seed of the sampling (default: different each time)", help_behavior_hint="")
     ] = None
     reward: Annotated[
         str | None,
         arg(
             metavar="M:F",
-            help="measure texts by this function, for several dials",
+            help="measure the reward of this function, for several dials",
             help_behavior_hint="",
             constructor=str,
         ),
@@ -71,7 +69,7 @@ class Arguments:
         str | None,
         arg(
             metavar="M:F",
-            help="withhold texts of which this function says that they are harmful, after 8 tries",
+            help="withhold texts that this function calls harmful, after 8 tries",
             help_behavior_hint="",
             constructor=str,
         ),

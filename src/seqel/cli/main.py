@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
-    "check": "how Seqel reads an environment, and what to expect of training: start here",
-    "data": "what a table of recorded sessions contains, and what an agent would be trained on",
+    "check": "show how Seqel reads an environment, and what to expect of training: start here",
+    "data": "check a table of recorded sessions, or make one from dialogues",
     "train": "train an agent, or continue a run (--resume)",
-    "evaluate": "play greedy episodes on fresh seeds and report returns with intervals",
+    "evaluate": "play greedy episodes on fresh seeds, or estimate the return from recorded sessions",
     "explain": "show which past steps a decision depends on, in the terminal or as a page",
     "report": "write a page about runs: curves, returns, calibration of values, a comparison",
     "calibrate": "choose when an agent abstains, so that its mean error per session stays below a bound",
     "generate": "write text with an agent that was trained on texts",
     "chat": "talk to an agent that was trained on recorded dialogues",
-    "rank": "rank the items of a catalogue for users, from what they chose before",
-    "watch": "read messages about companies as they come and give alerts",
-    "compress": "make an agent smaller and faster: pruning, distillation, weights in 8 bits",
-    "export": "export an agent to one ONNX file, and compare it with the agent",
+    "rank": "rank the items of a catalogue for users, from the items that they chose before",
+    "watch": "read messages about companies as they arrive, and raise alerts",
+    "compress": "make an agent smaller and faster: pruning, distillation, 8-bit weights",
+    "export": "export an agent to one ONNX file, and compare the file with the agent",
     "serve": "serve an agent over HTTP, with sessions",
-    "review": "decide what an agent abstained from, and make training data of it",
-    "audit": "check the log of a service's decisions for later changes",
-    "monitor": "watch a service of an agent, describe what it was trained on, report drift",
-    "settings": "every setting with its meaning, range and default, and what the presets change",
-    "tasks": "the tasks that come with Seqel",
-    "bench": "the speed of the parts on this machine",
+    "review": "take the decisions that an agent abstained from, and export them as training data",
+    "audit": "check that the log of a service's decisions was not changed later",
+    "monitor": "monitor a service in the terminal, write the reference of an agent, report drift",
+    "settings": "list every setting with its meaning, range and default, and what the presets change",
+    "tasks": "list the tasks that come with Seqel",
+    "bench": "time updates, acting, replay sampling and environments on this machine",
     "demo": "watch an agent learn to remember, in parallel with the same agent without memory",
 }
 
@@ -55,7 +55,7 @@ ENV is a registered id (CartPole-v1), module:Id-v0, or your own class as module:
 Every command takes --help, and --json for one JSON object on standard output.
 
 examples:
-  seqel demo                                        a few minutes, nothing to prepare
+  seqel demo                                        takes a few minutes, needs no preparation
   seqel check my_project:MyEnv                      how does Seqel read my environment?
   seqel data check sessions.parquet                 recorded sessions: what do they contain?
   seqel train my_project:MyEnv --out runs/mine      train on it; Ctrl-C saves

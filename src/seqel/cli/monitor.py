@@ -18,24 +18,26 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "Watch a service of an agent in the terminal; describe what the agent was trained on; report drift."
+SUMMARY = "Monitor a service in the terminal, write the reference of an agent, or report drift."
 
 EXAMPLES = """
-URL is that of a service with Prometheus metrics at /metrics. Without --once, the table is renewed until Ctrl-C, and rates are
-those of the last 30 seconds; with --once, they are means since the service started. Exit code 1: the service cannot be
-reached.
+URL is the address of a service with Prometheus metrics at /metrics. Without --once, the table is refreshed until Ctrl-C, and
+rates are those of the last 30 seconds; with --once, they are means since the service started. Exit code 1: the service cannot
+be reached.
 
-`reference` plays episodes like `seqel evaluate`, or reads recorded sessions if the agent was trained on some (or with
---data), and writes RUN/reference.json: the distributions of observations, actions, scores and rewards. A service compares
-what it gets with it. `report` compares logs of decisions (JSON lines) with it, as an HTML page for a schedule such as cron.
-If `reference --states` was run, it adds the share of unfamiliar states. For `report`, RUN may be an exported file (.onnx)
-with reference.json beside it; its states are not known. Exit code 1 with --fail-on-drift: a drift was detected, an index is
-large, or more than twice as many states are unfamiliar as expected.
+`reference` plays episodes as `seqel evaluate` does, or reads recorded sessions if the agent was trained on some (or with
+--data). It writes RUN/reference.json: the distributions of observations, actions, scores and rewards. A service compares its
+decisions with this file.
+
+`report` compares logs of decisions (JSON lines) with the reference. It can write an HTML page, for instance on a schedule. If
+`reference --states` was run, it adds the share of unfamiliar states. RUN may be an exported file (.onnx) with reference.json
+beside it; the report then has no states. Exit code 1 with --fail-on-drift: a drift was detected, an index is large, or more
+than twice as many states are unfamiliar as expected.
 
 examples:
   seqel monitor http://localhost:8000                    requests, latency, sessions, actions, drift
   seqel monitor localhost:8000 --once --json             the same for programs
-  seqel monitor reference runs/mine --episodes 300       before the agent is put in service
+  seqel monitor reference runs/mine --episodes 300       do this before you put the agent in service
   seqel monitor reference runs/offers --data sessions.parquet
   seqel monitor report runs/mine --decisions "logs/*.jsonl" --html drift.html
   seqel monitor report runs/mine --decisions "logs/*.jsonl" --hours 24 --html drift.html --fail-on-drift

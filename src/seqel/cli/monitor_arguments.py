@@ -22,14 +22,14 @@ class Arguments:
         Positional,
         arg(metavar="WHAT", help="URL; or: reference RUN; or: report RUN", help_behavior_hint=""),
     ] = ()
-    once: Annotated[Flag, arg(help="URL: look once, and end", help_behavior_hint="")] = False
-    every: Annotated[float, arg(metavar="SECONDS", help="URL: time between two looks")] = 2.0
+    once: Annotated[Flag, arg(help="URL: show the metrics once, and exit", help_behavior_hint="")] = False
+    every: Annotated[float, arg(metavar="SECONDS", help="URL: time between two refreshes")] = 2.0
     timeout: Annotated[float, arg(metavar="SECONDS", help="URL: how long to wait for an answer")] = 5.0
     write_rules: Annotated[
         Path | None,
         arg(
             metavar="FOLDER",
-            help="copy the alert rules for Prometheus, their tests, and the dashboard for Grafana there",
+            help="write the alert rules for Prometheus, their tests, and the dashboard for Grafana into this folder",
             help_behavior_hint="",
         ),
     ] = None
@@ -68,16 +68,17 @@ class Arguments:
     states: Annotated[
         Flag,
         arg(
-            help="reference: also learn which states of the trunk are familiar (RUN/states.safetensors); plays again",
+            help="reference: also learn which states of the network are familiar (RUN/states.safetensors)",
             help_behavior_hint="",
         ),
     ] = False
     false_alarms: Annotated[
-        float, arg(metavar="SHARE", help="reference --states: share of familiar states that may be reported")
+        float,
+        arg(metavar="SHARE", help="reference --states: share of familiar states that may be reported as unfamiliar"),
     ] = 0.01
     out: Annotated[
         Path | None,
-        arg(metavar="FILE", help="reference: where to write it (RUN/reference.json)", help_behavior_hint=""),
+        arg(metavar="FILE", help="reference: the file to write (RUN/reference.json)", help_behavior_hint=""),
     ] = None
     decisions: Annotated[
         UseAppendAction[tuple[str, ...]],
@@ -89,18 +90,18 @@ class Arguments:
     ] = ()
     reference: Annotated[
         Path | None,
-        arg(metavar="FILE", help="report: the reference (RUN/reference.json)", help_behavior_hint=""),
+        arg(metavar="FILE", help="report: the reference to compare with (RUN/reference.json)", help_behavior_hint=""),
     ] = None
     html: Annotated[
-        Path | None, arg(metavar="FILE", help="report: write it as a page as well", help_behavior_hint="")
+        Path | None, arg(metavar="FILE", help="report: also write the report as a page", help_behavior_hint="")
     ] = None
-    last: Annotated[int, arg(metavar="N", help="report: only the newest decisions of the log")] = 100_000
+    last: Annotated[int, arg(metavar="N", help="report: only the newest N decisions of the log")] = 100_000
     hours: Annotated[
         float | None,
         arg(metavar="H", help="report: only decisions of the last H hours", help_behavior_hint="", constructor=float),
     ] = None
-    fail_on_drift: Annotated[
-        Flag, arg(help="report: end with exit code 1 if there is drift, for a schedule", help_behavior_hint="")
-    ] = False
+    fail_on_drift: Annotated[Flag, arg(help="report: exit with code 1 if there is drift", help_behavior_hint="")] = (
+        False
+    )
     device: Annotated[str, arg(metavar="D", help="reference, report: device of the network: cpu, cuda")] = "cpu"
     json: Json = False

@@ -48,7 +48,8 @@ def run(folder: Path, arguments: Arguments, output: Output) -> dict[str, Any]:
     _show(reference, output)
     if reference.episodes < FEW:
         output.note(
-            f"note: {reference.episodes} episodes are few: thresholds of drift will be high; more: --episodes {FEW * 4}"
+            f"note: {reference.episodes} episodes are few, so the thresholds of drift will be high; use more, for "
+            f"instance --episodes {FEW * 4}"
         )
     output.show("", f"written: {escape(str(path))}")
     states = _states(folder, agent, reads, arguments, output) if arguments.states else None

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "Ranks the items of a catalogue for users, from what they chose before."
+SUMMARY = "Rank the items of a catalogue for users, from the items that they chose before."
 
 EXAMPLES = """
 RUN was trained on a table with one row per interaction, where the action is the item. Items have the names of that table.
-A history is given item by item, oldest first, or in a file with one line of JSON per user:
+Give a history item by item, oldest first, or in a file with one line of JSON per user:
 
   {"user": "anna", "items": ["Toy Story", "GoldenEye"], "ratings": [5, 3], "candidates": ["Heat", "Alien"]}
 
@@ -49,12 +49,12 @@ class Arguments:
     ] = ()
     history: Annotated[Path | None, arg(metavar="FILE", help="histories, as JSON lines", help_behavior_hint="")] = None
     k: Annotated[int, arg(metavar="K", help="items per list")] = 20
-    length: Annotated[int, arg(metavar="N", help="items of a history that are read, the latest")] = 200
-    why: Annotated[bool, arg(help="say which items of the history raised each item most")] = False
+    length: Annotated[int, arg(metavar="N", help="read only the latest N items of a history")] = 200
+    why: Annotated[bool, arg(help="show which items of the history raised each score most")] = False
     approximate: Annotated[
-        bool, arg(help="search an index instead of scoring every item, in large catalogues (extra: ranking)")
+        bool, arg(help="search an index instead of scoring every item, for large catalogues (extra: ranking)")
     ] = False
-    include_seen: Annotated[bool, arg(help="rank the items of the history too")] = False
+    include_seen: Annotated[bool, arg(help="also rank the items of the history")] = False
     json: Json = False
 
 
@@ -109,7 +109,7 @@ def _histories(arguments: Arguments) -> Iterator[tuple[str, dict[str, Any]]]:
 
     for where, text, line in json_lines([arguments.history], 'an object with "items"'):
         if not isinstance(line, dict) or not isinstance(line.get("items"), list):
-            raise DataError(f'{where}: expected an object with "items", a list of what was chosen, got {text!r:.120}')
+            raise DataError(f'{where}: expected an object with "items", a list of items, got {text!r:.120}')
         for name in ("ratings", "candidates"):
             if not isinstance(line.get(name, []), list):
                 raise DataError(f"{where}: expected {name!r} to be a list, got {line[name]!r:.120}")

@@ -19,9 +19,9 @@ __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 SUMMARY = "Write a report on one or more runs as an HTML page: learning curves, returns, calibration, a comparison."
 
 EXAMPLES = """
-The page needs no network: charts are drawn into it. Each agent plays N greedy episodes on fresh seeds, which are kept in
-RUN/report, so that another report takes seconds. --json prints every figure that the page shows.
-Runs whose settings differ by the seed alone form a group. LABEL=RUN names the group: give several tasks the same labels.
+The page is self-contained and needs no network. Each agent plays N greedy episodes on fresh seeds, which are kept in
+RUN/report, so another report takes seconds. --json prints every figure on the page.
+Runs whose settings differ only in the seed form a group. LABEL=RUN names a group; use the same labels across tasks.
 
 examples:
   seqel report runs/mine --out report.html
@@ -188,7 +188,7 @@ def _table(figures: dict[str, Any]) -> Any:
 
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("run")
-    for title in ("return", "95 %", "success", "value less return", "slope"):
+    for title in ("return", "95 %", "success", "value minus return", "slope"):
         table.add_column(title, justify="right", no_wrap=True)
     for one in figures["runs"]:
         played, calibration = one["episodes"] or {}, one["calibration"] or {}

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "Shows what an agent abstained from, adds what a person decides, and makes training data of it."
+SUMMARY = "Show the cases that an agent abstained from, record a person's decisions, and export them as training data."
 
 EXAMPLES = """
 `seqel serve --review FILE` and `seqel evaluate --review FILE` write the queue. In the terminal, each open case is shown with
-its history: type the name of an action, or an empty line to skip the case; the end of the input stops. Decisions are added to
+its history. Type the name of an action, or an empty line to skip the case; Ctrl-D ends the review. Decisions are appended to
 the file. `export` writes one row per step, with the person's action at reviewed steps, and a schema beside it (.toml).
 
 examples:
@@ -61,7 +61,7 @@ class Arguments:
     out: Annotated[Path | None, arg(metavar="TABLE", help="with export: the table to write", help_behavior_hint="")] = (
         None
     )
-    reward: Annotated[float, arg(metavar="R", help="with export: of steps whose reward is not known")] = 0.0
+    reward: Annotated[float, arg(metavar="R", help="with export: reward of steps at which it is not known")] = 0.0
     json: Json = False
 
 

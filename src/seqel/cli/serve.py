@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "Serves an agent over HTTP: each session's history is kept, and steps of many sessions are computed together."
+SUMMARY = "Serve an agent over HTTP. The service keeps each session's history, and batches the steps of many sessions."
 
 EXAMPLES = """
-A client opens a session and takes one step after another; the service holds what each session saw, did and earned. The page
-at http://HOST:PORT/ is for trying it by hand, /openapi.json describes the interface, /metrics is for Prometheus, and
-/v2/models/NAME/infer is the Open Inference Protocol. Ctrl-C or SIGTERM answers what is open, then stops; SIGHUP loads the
-agent again.
+A client opens a session and takes one step after another; the service keeps the history of each session. Use the page at
+http://HOST:PORT/ to try the agent by hand. /openapi.json describes the interface, /metrics is for Prometheus, and
+/v2/models/NAME/infer is the Open Inference Protocol. On Ctrl-C or SIGTERM, the service answers open requests and stops; on
+SIGHUP, it loads the agent again.
 
-Sessions live in this process unless --redis is given; with it, they survive it, and several replicas can serve them.
---keys FILE has a line "NAME KEY" or "NAME KEY admin" for each client. Without it, anyone who reaches the port may ask:
-keep it on this machine (the default host), or behind a proxy.
+Sessions are kept in this process. With --redis they survive the process, and several replicas can serve them.
+--keys FILE has a line "NAME KEY" or "NAME KEY admin" for each client. Without it, anyone who can reach the port can use the
+service: keep it on this machine (the default host), or behind a proxy.
 
 examples:
   seqel serve runs/demo
@@ -47,58 +47,60 @@ class Arguments:
     ]
     host: Annotated[str, arg(metavar="HOST", help="address to listen on; 0.0.0.0: all")] = "127.0.0.1"
     port: Annotated[int, arg(metavar="PORT", help="port to listen on")] = 8000
-    redis: Annotated[str, arg(metavar="URL", help="store of sessions, such as redis://HOST:6379/0 (default: memory)",
+    redis: Annotated[str, arg(metavar="URL", help="store of sessions, such as redis://HOST:6379/0 (default: in memory)",
                               help_behavior_hint="")] = ""  # fmt: skip
     keys: Annotated[Path | None, arg(metavar="FILE", help="API keys", help_behavior_hint="(default: none needed)")] = (
         None
     )
     repository: Annotated[
         Path | None,
-        arg(metavar="DIR", help="a folder of agents that can be loaded while it runs", help_behavior_hint=""),
+        arg(metavar="DIR", help="a folder of agents that can be loaded while the service runs", help_behavior_hint=""),
     ] = None
     name: Annotated[
-        str, arg(metavar="NAME", help="of the model in /v2", help_behavior_hint="(default: of the folder)")
+        str, arg(metavar="NAME", help="name of the model in /v2", help_behavior_hint="(default: that of the folder)")
     ] = ""
     backend: Annotated[
         Literal["auto", "onnx", "torch"],
-        arg(help="onnx: several times as fast as torch on a CPU; auto: onnx where the agent can be exported"),
+        arg(help="onnx: several times as fast as torch on a CPU; auto: onnx if the agent can be exported"),
     ] = "auto"
-    device: Annotated[str, arg(metavar="DEVICE", help="of torch: cpu, cuda, auto")] = "auto"
+    device: Annotated[str, arg(metavar="DEVICE", help="device of torch: cpu, cuda, auto")] = "auto"
     threads: Annotated[int, arg(metavar="N", help="threads that compute one batch")] = 1
     sessions: Annotated[
-        int, arg(metavar="N", help="open at once; the one that was idle longest is evicted for a new one")
+        int, arg(metavar="N", help="maximum of open sessions; a new one evicts the one that was idle longest")
     ] = 10_000
-    time_to_live: Annotated[float, arg(metavar="SECONDS", help="after a session's last step")] = 1_800.0
+    time_to_live: Annotated[
+        float, arg(metavar="SECONDS", help="time after its last step at which a session expires")
+    ] = 1_800.0
     memory: Annotated[
-        float, arg(metavar="GIB", help="for the memories of sessions; others are rebuilt when they are needed")
+        float, arg(metavar="GIB", help="size of the cache of keys and values; others are rebuilt when needed")
     ] = 1.0
-    batch: Annotated[int, arg(metavar="N", help="steps that are computed together, at most")] = 32
+    batch: Annotated[int, arg(metavar="N", help="maximum number of steps per batch")] = 32
     queue: Annotated[int, arg(metavar="N", help="steps that may wait; more are refused with status 503")] = 512
     wait: Annotated[
-        float, arg(metavar="SECONDS", help="that they may wait, by what batches took lately; more are refused")
+        float, arg(metavar="SECONDS", help="longest expected wait, by recent batches; more steps are refused")
     ] = 0.25
-    timeout: Annotated[float, arg(metavar="SECONDS", help="for a request")] = 10.0
-    body: Annotated[int, arg(metavar="BYTES", help="of a request, at most")] = 1 << 20
-    rate: Annotated[float, arg(metavar="N", help="requests per second and client; 0: any number")] = 0.0
+    timeout: Annotated[float, arg(metavar="SECONDS", help="longest time of a request")] = 10.0
+    body: Annotated[int, arg(metavar="BYTES", help="maximum size of a request")] = 1 << 20
+    rate: Annotated[float, arg(metavar="N", help="requests per second and client; 0: unlimited")] = 0.0
     on_swap: Annotated[
         Literal["keep", "rebuild"],
-        arg(help="open sessions stay with their agent when another one becomes active, or move to it"),
+        arg(help="when another agent becomes active, open sessions keep theirs, or are rebuilt for the new one"),
     ] = "keep"
     decisions: Annotated[
-        Path | None, arg(metavar="FILE", help="add every decision to this file (JSON lines)", help_behavior_hint="")
+        Path | None, arg(metavar="FILE", help="append every decision to this file (JSON lines)", help_behavior_hint="")
     ] = None
     audit: Annotated[
         Path | None,
-        arg(metavar="FILE", help="add every decision to this log, in which a later change shows (see seqel audit)",
+        arg(metavar="FILE", help="append every decision to this tamper-evident log (see seqel audit)",
             help_behavior_hint=""),
     ] = None  # fmt: skip
     review: Annotated[
         Path | None,
-        arg(metavar="FILE", help="add every step to this queue, for people to decide what the agent abstains from (see seqel "
+        arg(metavar="FILE", help="append every step to this queue, for people to decide where the agent abstains (see seqel "
             "review)", help_behavior_hint=""),
     ] = None  # fmt: skip
     log: Annotated[
-        Literal["debug", "info", "warning", "error"], arg(help="least level that is logged; info: every request")
+        Literal["debug", "info", "warning", "error"], arg(help="lowest level that is logged; info: every request")
     ] = "warning"
     json: Json = False
 

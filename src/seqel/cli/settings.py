@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "Every setting: what it means, its unit, its range and its default; and what each preset changes."
+SUMMARY = "List every setting with its meaning, unit, range and default, and what each preset changes."
 
 EXAMPLES = """
-A setting is changed by --set NAME=VALUE of `seqel train`, by settings={"NAME": VALUE} of `seqel.train`, or in the TOML file
-that --config reads.
+To change a setting, use --set NAME=VALUE of `seqel train`, settings={"NAME": VALUE} of `seqel.train`, or a TOML file with
+--config.
 
 examples:
   seqel settings                                    all of them
   seqel settings learner                            one section
   seqel settings learner.learning_rate              one setting
-  seqel settings gamma                              by the name that another library uses
+  seqel settings gamma                              find it by its name in another library
   seqel settings --presets                          what each preset is for, and what it changes
   seqel settings --preset offline-cql               one of them
   seqel settings learner --preset offline-online    a section under a preset
@@ -36,7 +36,7 @@ examples:
 
 @dataclass(frozen=True)
 class Arguments:
-    """What `seqel settings` takes."""
+    """The arguments of `seqel settings`."""
 
     name: Annotated[
         str | None,
@@ -47,10 +47,10 @@ class Arguments:
         ),
     ] = None  # fmt: skip
     preset: Annotated[
-        str | None, arg(metavar="P", help="what this preset changes", help_behavior_hint="", constructor=str)
+        str | None, arg(metavar="P", help="show what this preset changes", help_behavior_hint="", constructor=str)
     ] = None
     presets: Annotated[
-        bool, FlagCreatePairsOff, arg(help="what each preset is for and changes", help_behavior_hint="")
+        bool, FlagCreatePairsOff, arg(help="show what each preset is for, and what it changes", help_behavior_hint="")
     ] = False
     json: Json = False
 
@@ -151,7 +151,7 @@ def _show_one(info: SettingInfo, changed: dict[str, Any], output: Output) -> Non
         ("default", _value(info, changed)),
         ("expected", info.expected),
         ("unit", info.unit),
-        ("elsewhere", ", ".join(info.known_as)),
+        ("other names", ", ".join(info.known_as)),
     ):
         if text:
             table.add_row(title, escape(text))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "The tasks that come with Seqel, how many steps each requires to remember, and its solved threshold."
+SUMMARY = "List the tasks that come with Seqel, over how many steps each needs memory, and when it counts as solved."
 
 EXAMPLES = """
 examples:

@@ -24,11 +24,14 @@ SUMMARY = "Train an agent on an environment or on recorded sessions, or continue
 
 EXAMPLES = """
 A run's folder holds config.toml (every setting), metrics.jsonl (one line per record), checkpoints (for exact resume),
-agent/ (the best weights by validation), agent-last/ (the weights at the end) and learning-curve.png. With an environment, the
-default settings are for rewards that come at once as well as for late ones. Presets for --data: `offline-cql` (the default),
-`offline-iql`, `offline-bcq`, `supervised-q`, `behaviour-cloning` (a baseline); to continue from data with an environment (ENV
---start RUN --data FILE): `offline-online`. For streams in which wrong actions cost much: `monitoring`.
-`seqel data check` checks the data first; `seqel evaluate RUN --data FILE` estimates what the agent would earn.
+agent/ (the best weights by validation), agent-last/ (the weights at the end) and learning-curve.png.
+
+The default settings are for immediate and for delayed rewards in an environment. Presets for --data: `offline-cql` (the
+default), `offline-iql`, `offline-bcq`, `supervised-q`, `behaviour-cloning` (a baseline). To continue in an environment after
+recorded data (ENV --start RUN --data FILE): `offline-online`. For streams in which wrong actions are costly: `monitoring`.
+
+Check recorded data first with `seqel data check`. Afterwards, `seqel evaluate RUN --data FILE` estimates the return of the
+agent.
 
 examples:
   seqel train seqel/TMaze-v0 --steps 60000 --out runs/maze
@@ -65,12 +68,12 @@ class Arguments:
     ] = None
     config: Annotated[
         str | None,
-        arg(metavar="RUN.TOML", help="a file of settings like config.toml", help_behavior_hint="", constructor=str),
+        arg(metavar="RUN.TOML", help="a settings file, such as a config.toml", help_behavior_hint="", constructor=str),
     ] = None
     preset: Annotated[
         str | None,
         arg(
-            help="a named starting point (default; with --data: offline-cql)",
+            help="a named set of settings (default; with --data: offline-cql)",
             metavar="P",
             help_behavior_hint="",
             constructor=str,
@@ -80,7 +83,7 @@ class Arguments:
         Literal["transformer", "gru"] | None,
         arg(help="the trunk: transformer or gru", metavar="T", help_behavior_hint="", constructor=str),
     ] = None
-    memoryless: Annotated[Flag, arg(help="the same learner without the history", help_behavior_hint="")] = False
+    memoryless: Annotated[Flag, arg(help="train the same learner without the history", help_behavior_hint="")] = False
     compare: Annotated[
         Flag,
         arg(
@@ -90,7 +93,7 @@ class Arguments:
     ] = False
     stop_at: Annotated[
         float | None,
-        arg(metavar="R", help="end when this mean return is confirmed", help_behavior_hint="", constructor=float),
+        arg(metavar="R", help="stop when this mean return is confirmed", help_behavior_hint="", constructor=float),
     ] = None
     environments: Annotated[
         int | None, arg(metavar="N", help="parallel environments (16)", help_behavior_hint="", constructor=int)
@@ -105,7 +108,11 @@ class Arguments:
     env_arg: EnvArguments = ()
     data: Annotated[
         UseAppendAction[tuple[str, ...]],
-        arg(metavar="FILE", help="sessions, one row per step, or a Minari id", help_behavior_hint="(repeatable)"),
+        arg(
+            metavar="FILE",
+            help="recorded sessions, one row per step, or a Minari id",
+            help_behavior_hint="(repeatable)",
+        ),
     ] = ()
     schema: Annotated[
         str | None,
@@ -120,14 +127,12 @@ class Arguments:
     ] = None
     start: Annotated[
         str | None,
-        arg(
-            metavar="DIR", help="an agent to start from, for instance from data", help_behavior_hint="", constructor=str
-        ),
+        arg(metavar="DIR", help="an agent to start from, or its run", help_behavior_hint="", constructor=str),
     ] = None
     shield: Annotated[
         str | None,
         arg(
-            metavar="TOML", help="rules that veto actions, in training and ever after", help_behavior_hint="",
+            metavar="TOML", help="rules that veto actions, in training and in use", help_behavior_hint="",
             constructor=str,
         ),
     ] = None  # fmt: skip
@@ -136,11 +141,9 @@ class Arguments:
         str | None, arg(metavar="DIR", help="continue the run in this folder", help_behavior_hint="", constructor=str)
     ] = None
     tensorboard: Annotated[
-        Flag, arg(help="write TensorBoard events into the run's folder as well", help_behavior_hint="")
+        Flag, arg(help="also write TensorBoard events into the run's folder", help_behavior_hint="")
     ] = False
-    wandb: Annotated[Flag, arg(help="log to Weights & Biases (WANDB_MODE=offline works)", help_behavior_hint="")] = (
-        False
-    )
+    wandb: Annotated[Flag, arg(help="log to Weights & Biases (also WANDB_MODE=offline)", help_behavior_hint="")] = False
     trust: Trust = False
     json: Json = False
 

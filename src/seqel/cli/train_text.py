@@ -27,7 +27,7 @@ class TextArguments:
         UseAppendAction[tuple[str, ...]],
         arg(
             metavar="FILE",
-            help="texts to learn to write, in paragraphs; or *.jsonl with a prompt and a text per line",
+            help="texts to learn from, in paragraphs; or *.jsonl with a prompt and a text per line",
             help_behavior_hint="(repeatable)",
         ),
     ] = ()
@@ -42,32 +42,45 @@ class TextArguments:
     ] = None
     prompt_length: Annotated[
         int | None,
-        arg(metavar="N", help="with --text: characters that are given (16)", help_behavior_hint="", constructor=int),
+        arg(
+            metavar="N",
+            help="with --text: characters of each text used as its prompt (16)",
+            help_behavior_hint="",
+            constructor=int,
+        ),
     ] = None
     text_length: Annotated[
         int | None,
-        arg(metavar="N", help="with --text: most tokens of a text (200)", help_behavior_hint="", constructor=int),
+        arg(metavar="N", help="with --text: maximum tokens of a text (200)", help_behavior_hint="", constructor=int),
     ] = None
     vocabulary: Annotated[
         int | None,
-        arg(metavar="N", help="with --text: byte pairs (characters)", help_behavior_hint="", constructor=int),
+        arg(
+            metavar="N",
+            help="with --text: number of byte-pair tokens (default: characters)",
+            help_behavior_hint="",
+            constructor=int,
+        ),
     ] = None
     samples: Annotated[
         int | None,
         arg(
-            metavar="N", help="with --text: texts to learn values from (2,000)", help_behavior_hint="", constructor=int
+            metavar="N",
+            help="with --text: texts that are written to learn values from (2,000)",
+            help_behavior_hint="",
+            constructor=int,
         ),
     ] = None
     partial: Annotated[
         Flag,
         arg(
-            help="with --text: the reward of an unfinished text means something; compute it after every token",
+            help="with --text: compute the reward after every token, because that of an unfinished text is meaningful",
             help_behavior_hint="",
         ),
     ] = False
     method: Annotated[
         Literal["q-sharp", "ilql"] | None,
-        arg(metavar="NAME", help="with --text: q-sharp, or ilql (from these texts alone)", help_behavior_hint=""),
+        arg(metavar="NAME", help="with --text: q-sharp, or ilql (from the given texts alone)", help_behavior_hint=""),
     ] = None
     rounds: Annotated[
         int | None,

@@ -1,4 +1,4 @@
-"""`seqel watch RUN`: reads messages about companies as they come and gives alerts."""
+"""`seqel watch RUN`: reads messages about companies as they arrive, and raises alerts."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "Reads messages about companies as they come, gives alerts at a budget of false alarms, and shows trends."
+SUMMARY = (
+    "Read messages about companies as they arrive, raise alerts at a chosen rate of false alarms, and show trends."
+)
 
 EXAMPLES = """
-A message is a line of JSON: {"time": "2026-11-28T09:30:00Z", "company": "Acme", "text": "..."}. "group" (of related
-companies, which are read together: a crisis may spread), "topic" and "id" (by which a copy is recognised) may be added. RUN
-was trained with
+A message is a line of JSON: {"time": "2026-11-28T09:30:00Z", "company": "Acme", "text": "..."}. Optional keys are "group" (of
+related companies, which are read together, because a crisis may spread), "topic", and "id" (to detect duplicates). RUN was
+trained with
 
   seqel train seqel/OpinionMonitoring-v0 --env-arg opinions=sentences.csv --preset monitoring
 
-The thresholds are set so that calm streams of the validation sentences give as many false alarms as the budget allows. The
+The thresholds are set on calm streams of the validation sentences, to the number of false alarms that the budget allows. The
 state is kept in RUN/watch: a second call continues where the first stopped.
 
 examples:
@@ -49,21 +51,23 @@ class Arguments:
 
     run: Annotated[Positional[Path], arg(metavar="RUN", help="the folder of a run on seqel/OpinionMonitoring-v0")]
     input: Annotated[str, arg(metavar="FILE", help="the messages; -: standard input")] = "-"
-    follow: Annotated[bool, arg(help="wait for more at the end of the file")] = False
+    follow: Annotated[bool, arg(help="wait for more messages at the end of the file")] = False
     alerts: Annotated[
-        Path | None, arg(metavar="FILE", help="add alerts to this file (JSON lines)", help_behavior_hint="")
+        Path | None, arg(metavar="FILE", help="append alerts to this file (JSON lines)", help_behavior_hint="")
     ] = None
-    budget: Annotated[str, arg(metavar="TEXT", help="false alarms about one company")] = "1 false alarm per month"
-    quiet: Annotated[float, arg(metavar="HOURS", help="after an alert, none about the same company for so long")] = 24.0
+    budget: Annotated[str, arg(metavar="TEXT", help="allowed false alarms about one company")] = (
+        "1 false alarm per month"
+    )
+    quiet: Annotated[float, arg(metavar="HOURS", help="shortest time between alerts about the same company")] = 24.0
     page: Annotated[
-        Path | None, arg(metavar="HTML", help="write the day as a page at the end", help_behavior_hint="")
+        Path | None, arg(metavar="HTML", help="write a page about the last day at the end", help_behavior_hint="")
     ] = None
     state: Annotated[
         Path | None, arg(metavar="DIR", help="where the state is kept (default: RUN/watch)", help_behavior_hint="")
     ] = None
     sentences: Annotated[
         Path | None,
-        arg(metavar="CSV", help="labelled sentences (default: those of the training)", help_behavior_hint=""),
+        arg(metavar="CSV", help="labelled sentences (default: those of training)", help_behavior_hint=""),
     ] = None
     json: Json = False
 

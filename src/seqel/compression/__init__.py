@@ -1,4 +1,4 @@
-"""Smaller agents that decide as the trained one does: pruning, distillation, weights in 8 bits."""
+"""Smaller agents that decide as the trained one does: pruning, distillation, 8-bit weights."""
 
 from __future__ import annotations
 

@@ -65,28 +65,28 @@ def compress(
     objective: ObjectiveConfig | None = None,
     progress: Tell | None = None,
 ) -> Compression:
-    """Prune a Transformer agent, distil the full agent into what is left, quantise both, and measure every version.
+    """Prune a Transformer agent, distil the full agent into the smaller network, quantise both, and measure every version.
 
     Args:
         agent: the trained agent. It is not changed; everything is computed on its device.
         env: the environment it was trained on, as for `seqel.train`: it plays there, and drops are measured in return.
         data: recorded episodes with the agent's spaces, instead of an environment. Drops are then measured as the share of
             decisions on held-out episodes that differ from the full agent's, because no return can be measured.
-        target_size: the largest share of the parameters that remains. 1: only quantise.
-        max_drop: the largest drop of a version that is saved, relative to the full agent.
+        target_size: the largest share of the parameters that may remain. 1: only quantise.
+        max_drop: the largest drop at which a version is saved, relative to the full agent.
         strict: whether the whole 95 % interval of the drop must be within `max_drop`, and not only its estimate.
         int8: whether to quantise. None: if the extra `serve` is installed.
         episodes: number of greedy episodes of each version, the same seeds for all.
         decisions: about how many decisions of each version are compared with the full agent's.
         seed: seed of the first of these episodes, of distillation and of its episodes.
-        out: a new folder for what is saved; nothing is written if nothing may be saved. None: nothing is written.
+        out: a new folder for the versions that are saved, not created if no version qualifies. None: nothing is written.
         distillation: how long the pruned agent is trained.
         objective: the objective of the agent's run: with data, the held-out score is then reported too.
         progress: called with the share of the work that is done, and a note.
 
     Raises:
         ConfigError: an argument is out of range, neither or both of `env` and `data` are given, the trunk is not a
-            Transformer, the agent has a limit of costs, pruning cannot reach the size, or `out` is taken.
+            Transformer, the agent has a cost limit, pruning cannot reach the size, or `out` exists.
         MissingExtraError: `int8` is True and the extra `serve` is not installed.
         SpaceError: environment or data have other spaces than the agent.
     """

@@ -1,9 +1,9 @@
 """The histories on which an agent is compressed: its own episodes and those of the pruned agent, or recorded ones.
 
-The full agent says what to do after histories of the pruned agent too, so that the pruned agent learns where it goes wrong:
-DAgger, Ross et al. 2011, arXiv:1011.0686. Differs: agents do not alternate within an episode; the full agent plays the first
-half of the steps, the pruned agent the rest, and all of them stay in the replay. Seeds are those of training, which no
-evaluation uses.
+The full agent also labels the histories of the pruned agent, so the pruned agent learns to correct its own mistakes: DAgger,
+Ross et al. 2011, arXiv:1011.0686. Differs: agents do not alternate within an episode; the full agent plays the first half of
+the steps, the pruned agent the rest, and all of them stay in the replay. Seeds are those of training, which no evaluation
+uses.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Played:
     def play(self, agent: Agent, steps: int) -> None:
         """Let an agent play at least so many steps in all environments together.
 
-        Its open episodes continue in the next call. Only in its first call they are cut off, so that they can be sampled.
+        Its open episodes continue in the next call. The first call truncates them, because there must be steps to sample.
         """
         begins = agent is not self._plays
         if begins:

@@ -1,4 +1,4 @@
-"""How much each part of a Transformer matters for what the agent decides, after the histories that it meets.
+"""The importance of each part of a Transformer for the agent's decisions, after histories of the agent.
 
 The importance of an attention head (Michel et al. 2019, arXiv:1905.10650), a hidden unit, a layer or a channel of the stream
 is the first-order Taylor estimate of Molchanov et al. 2019, arXiv:1906.10771: the squared derivative of a loss with respect

@@ -1,8 +1,8 @@
-"""An exported agent with weights in 8 bits: dynamic quantisation by onnxruntime, one scale per output channel.
+"""An exported agent with 8-bit weights: dynamic quantisation by onnxruntime, one scale per output channel.
 
-Weights are rounded once (Jacob et al. 2018, arXiv:1712.05877), activations at every step, by their range at that step, so
-that no calibration data is needed. Matrices that hold a small share of the parameters stay in 32 bits: they save nothing, and
-the first and last layers, which are among them, need the precision most.
+Weights are rounded once (Jacob et al. 2018, arXiv:1712.05877), activations at every step, by their range at that step, so no
+calibration data are needed. Matrices with a small share of the parameters stay in 32 bits: to quantise them would save
+nothing, and the first and last layers, which are among them, need the precision most.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OPERATORS = ("MatMul", "Gemm", "Gather")
 
 
 def quantise(source: str | Path, target: str | Path) -> Path:
-    """Write the exported agent `source` with weights in 8 bits to `target` and return its path. Needs the extra `serve`.
+    """Write the exported agent `source` with 8-bit weights to `target` and return its path. Needs the extra `serve`.
 
     The description in the file is the same, and so is the memory that a caller keeps; the seal is computed again.
 

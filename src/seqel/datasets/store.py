@@ -147,7 +147,7 @@ def _write(directory: Path, imported: Imported, table: Table) -> tuple[dict[str,
     if not slots:
         raise DataError(
             f"no transition is left of {imported.rows:,} rows: each of the {len(rank):,} sessions has a single row and was "
-            'cut off there (ends = "truncated", or its terminated column says no): check that the session column is right'
+            'truncated there (ends = "truncated", or its terminated column says no): check that the session column is right'
         )
     _write_sessions(directory, imported, np.concatenate(numbers), np.concatenate(sessions))
     report = {"rows": imported.rows, "table_sessions": len(rank), **asdict(counts), "missing": imported.missing}

@@ -1,6 +1,6 @@
-"""A conversation with an agent that was trained on recorded dialogues: what it does, how sure it is, and a record of it.
+"""A conversation with an agent that was trained on recorded dialogues: its actions, their scores, and a record.
 
-The record has the form that training reads (`seqel.datasets.dialogues`), so what is said today can be trained on tomorrow.
+The record has the form that training reads (`seqel.datasets.dialogues`), so it can be used for further training.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Answer", "Conversation"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an agent does after a message."""
+    """The agent's action after a message."""
 
     action: str
     ranking: list[tuple[str, float]]  # all actions that may be taken and their scores, the best first
@@ -59,9 +59,9 @@ class Conversation:
         self._state: AgentState | None = None
 
     def hear(self, text: str, reward: float = 0.0) -> Answer:
-        """Return what the agent does after a message.
+        """Return the agent's action after a message.
 
-        reward: of the action before, where it is already known.
+        reward: of the previous action, if it is already known.
         """
         decision, self._state = self.agent.act(self.encoding.rows([{self.column: text}]), self._state, reward=reward)
         scores = decision.q[0].astype(np.float64)
@@ -96,7 +96,7 @@ class Conversation:
         return found | {"turns": [dict(turn) for turn in self.turns]}
 
     def summary(self) -> str:
-        """Return what was said and done, one line per turn: what a person who takes over should read."""
+        """Return the messages and actions, one line per turn, for a person who takes over."""
         lines = []
         for turn in self.turns:
             words = turn.get("text", "")

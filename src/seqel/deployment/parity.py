@@ -30,7 +30,7 @@ class Parity:
 
     @property
     def equal(self) -> bool:
-        """Whether the scores are equal but for rounding. Actions may then differ only where two actions tie."""
+        """Whether the scores are equal up to rounding. Actions may then differ only where two actions tie."""
         return self.difference <= TOLERANCE
 
 

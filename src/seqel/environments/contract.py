@@ -41,7 +41,7 @@ def make_checked(make: EnvMaker, row: int | None = None) -> CheckedEnv:
     """Make a new, checked environment; `row` is its number among parallel environments.
 
     Raises:
-        EnvironmentFault: it cannot be made, or is not a `gymnasium.Env` with spaces.
+        EnvironmentFault: it cannot be created, or is not a `gymnasium.Env` with spaces.
         SpaceError: its observation has an "action_mask" that is not a valid mask.
         SharedInstance: the instance is already in use.
     """
@@ -50,7 +50,7 @@ def make_checked(make: EnvMaker, row: int | None = None) -> CheckedEnv:
     except SeqelError:
         raise
     except (Exception, SystemExit) as error:
-        raise EnvironmentFault(f"the environment cannot be made: {_said(error)}") from error
+        raise EnvironmentFault(f"the environment cannot be created: {_said(error)}") from error
     return CheckedEnv(env, row)
 
 

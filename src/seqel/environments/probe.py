@@ -89,7 +89,7 @@ def probe(
 
     Raises:
         SpaceError: a space is not supported, or its numbers do not fit float32. ConfigError: `read_as` is invalid.
-        EnvironmentFault: the environment cannot be made, or breaks Gymnasium's contract.
+        EnvironmentFault: the environment cannot be created, or breaks Gymnasium's contract.
     """
     env = make_checked(make)
     try:
@@ -192,9 +192,9 @@ def _warnings(found: Probe, taken: int) -> list[str]:
         if found.episode_limit is None:
             said.append(
                 "no time limit is declared: if the agent can avoid the end forever, training episodes never end and every "
-                "validation episode is cut off. Add one (gymnasium.wrappers.TimeLimit, or max_episode_steps where it is "
+                "validation episode is truncated. Add one (gymnasium.wrappers.TimeLimit, or max_episode_steps where it is "
                 "registered)"
             )
     if found.reward_range == (0.0, 0.0):
-        said.append("random play got no reward at all: the first one must be found by chance, which may take long")
+        said.append("random play got no reward at all: the first reward must be found by chance, which may take long")
     return said

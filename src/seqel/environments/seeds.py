@@ -52,7 +52,7 @@ def episode_seed(run: int, environment: int, number: int) -> int:
 def require_for_reports(seed: int, episodes: int, limit: int = 1) -> None:
     """Raise ConfigError unless there is an episode, seed to seed + episodes - 1 are all within REPORTS, and limit is a step.
 
-    limit: steps after which an episode is cut off.
+    limit: steps after which an episode is truncated.
     """
     if episodes < 1 or limit < 1:
         raise ConfigError(f"expected at least 1 episode of at least 1 step, got episodes={episodes} and limit={limit}")

@@ -55,7 +55,7 @@ def make_vector(
     """Make a vector of `environments` checked copies without autoreset; or envpool's engine for the id that `make` makes.
 
     Raises:
-        EnvironmentFault: an environment cannot be made, or `make` returns the same instance twice.
+        EnvironmentFault: an environment cannot be created, or `make` returns the same instance twice.
         ConfigError, SpaceError: envpool has no such id, or one with other spaces.
     """
     if mode == "envpool":
@@ -80,7 +80,7 @@ def make_vector(
         if isinstance(error, SeqelError) or not isinstance(error, Exception):
             raise
         reason = _reason(error, None)
-        raise EnvironmentFault(f"the environment cannot be made: {reason}") from error
+        raise EnvironmentFault(f"the environment cannot be created: {reason}") from error
     finally:
         if mode == "async":
             first.shut()

@@ -72,8 +72,8 @@ def calibrate_agent(
 ) -> Abstention:
     """Choose the threshold that bounds the mean loss of a session, and set it in the agent. See `seqel.safety.conformal`.
 
-    sessions: makes the decisions to calibrate on, with `played_sessions` or `recorded_sessions`; it is called once the agent
-    has a measure. Sessions must be those that the agent will meet, and none that it was trained on.
+    sessions: returns the decisions to calibrate on, from `played_sessions` or `recorded_sessions`; it is called once the
+    agent has a measure. The sessions must be like those that the agent will meet, and not those that it was trained on.
 
     Raises:
         ConfigError, DataError: see `choose_measure` and `calibrate`; the agent is then not calibrated.
@@ -162,7 +162,7 @@ def played_sessions(
 
 
 def recorded_sessions(agent: Agent, buffer: EpisodeBuffer, progress: Progress | None = None) -> Sessions:
-    """Let an agent decide every step of recorded episodes, after the recorded history, and compare with what was done.
+    """Let an agent decide every step of recorded episodes, after the recorded history, and compare with the recorded actions.
 
     The spreads of an agent that is not calibrated are 0.
     """

@@ -2,8 +2,9 @@
 
 The scores of an algorithm are one array of returns per task, with one return per run (seed): the arrays may differ in length.
 Resampling is stratified: runs are drawn with replacement within each task, so that every task keeps its number of runs.
-Differs: rliable needs the same number of runs in every task; here, tasks count alike in the profile and in the probability of
-improvement, and every run counts alike in the interquartile mean, which is the same where the numbers are equal.
+Differs: rliable needs the same number of runs in every task. Here, tasks have equal weights in the profile and in the
+probability of improvement, and runs have equal weights in the interquartile mean; with equal numbers of runs, the results are
+the same.
 """
 
 from __future__ import annotations

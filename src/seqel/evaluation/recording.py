@@ -32,10 +32,10 @@ class PlayedEpisodes:
     reward: NDArray[np.float64]  # (N,)
     action: NDArray[np.int64]  # (N, M), counted from 0
     lengths: NDArray[np.int64]  # (E,)
-    terminated: NDArray[np.bool_]  # (E,) False: truncated by the environment, or cut off
+    terminated: NDArray[np.bool_]  # (E,) False: truncated by the environment, or by the limit
     success: NDArray[np.float64]  # (E,) nan: not reported
     seed: int
-    cut: int = 0  # number of episodes that were cut off
+    cut: int = 0  # number of episodes that were truncated at the limit
 
     @property
     def starts(self) -> NDArray[np.int64]:

@@ -26,7 +26,7 @@ LONGEST = 100_000  # steps per episode: without a limit, a greedy agent may walk
 
 
 class Acting(Protocol):
-    """What plays: an `Agent`, or an exported agent."""
+    """An object that can play episodes: an `Agent`, or an exported agent."""
 
     @property
     def observation_spec(self) -> ObservationSpec:
@@ -57,7 +57,7 @@ class Evaluation:
     returns: list[float]
     lengths: list[int]
     seed: int
-    cut: int = 0  # number of episodes that were cut off at `limit`
+    cut: int = 0  # number of episodes that were truncated at `limit`
     successes: list[float] | None = None  # of each episode, if the environment reports it
     cost: float | None = None  # mean cost per episode, if the environment reports `cost` at every step
     cost_interval: tuple[float, float] | None = None  # 95 % bootstrap interval
@@ -88,7 +88,7 @@ class Evaluation:
             text += f"; success {self.success:.1%}, 95 % [{low:.1%}, {high:.1%}]"
         if self.cost is not None and self.cost_interval is not None:
             text += f"; cost {self.cost:.3f}, 95 % [{self.cost_interval[0]:.3f}, {self.cost_interval[1]:.3f}]"
-        cut = f", {self.cut} of them cut off" if self.cut else ""
+        cut = f", {self.cut} of them truncated" if self.cut else ""
         return f"{text}; {len(self.returns)} episodes{cut}"
 
 
@@ -102,10 +102,19 @@ def evaluate(
     limit: int = LONGEST,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Play `episodes` greedy episodes and report their returns with intervals.
+    """Play greedy episodes and return their statistics.
 
-    Episode n is reset with seed + n whatever the parallelism, so short episodes are not over-counted. An episode that has
-    not ended after `limit` steps is cut off: its return so far counts, it is no success, and `cut` counts it.
+    Episode n is reset with seed + n, however many are played in parallel, so short episodes are not over-counted.
+
+    Args:
+        agent: an `Agent`, or an exported agent.
+        env: an id, "module:Class", or a function (or class) without arguments that creates an environment.
+        episodes: number of episodes.
+        seed: seed of the first episode.
+        environments: maximum number of parallel environments.
+        limit: steps after which an episode is truncated. Its return so far counts, it is not a success, and
+            `Evaluation.cut` counts it.
+        progress: a function to call with the number of finished episodes.
 
     Raises:
         ConfigError: no episodes, or seeds of 2^30 or more, which are reserved for training and validation.
@@ -125,7 +134,7 @@ def play(
     limit: int = LONGEST,
     watch: Watch | None = None,
 ) -> Evaluation:
-    """Like `evaluate`, without its check of the seed: validation uses the seeds above the limit. `watch` sees each step."""
+    """Like `evaluate`, but without its check of the seed, because validation uses reserved seeds. `watch` gets each step."""
     envs = make_vector(make, environments)
     try:
         found = (

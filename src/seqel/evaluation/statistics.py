@@ -44,9 +44,9 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Return the percentile-bootstrap interval (low, high) of a statistic of independent numbers (Efron 1979).
 
-    The same seed gives the same interval. Its width is 0 if all numbers are equal, which is overconfident for a
-    proportion: use `success_interval` there. A single number says nothing about spread: (nan, nan). The interval is somewhat
-    too narrow below about 20 numbers. Any statistic works; `mean` and `interquartile_mean` are computed in bulk.
+    The same seed gives the same interval. For a single number, the result is (nan, nan). If all numbers are equal, the width
+    is 0, which is overconfident for a proportion: use `success_interval` there. With fewer than about 20 numbers, the
+    interval is somewhat too narrow. Any statistic works; `mean` and `interquartile_mean` are computed in bulk.
 
     Raises DataError as `mean` does, ConfigError if `confidence` is not between 0 and 1 or `resamples` < 1.
     """
@@ -76,7 +76,7 @@ def bootstrap_interval(
 def success_interval(successes: int, episodes: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return Wilson's score interval (low, high) of a proportion, within 0..1 (Wilson 1927).
 
-    Realistic at the ends: 100 successes in 100 episodes give (0.963, 1), where a bootstrap gives (1, 1).
+    Unlike a bootstrap interval, it has a width at the ends: 100 successes in 100 episodes give (0.963, 1) and not (1, 1).
 
     Raises DataError if `episodes` < 1 or `successes` is not one of 0..episodes, ConfigError as `bootstrap_interval`.
     """

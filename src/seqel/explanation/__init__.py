@@ -1,4 +1,4 @@
-"""Explanations: which past steps a decision depends on, and how far an answer can be trusted."""
+"""Explanations: which past steps a decision depends on, and how far to trust an attribution."""
 
 from __future__ import annotations
 

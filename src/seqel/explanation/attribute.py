@@ -42,7 +42,7 @@ def attribute(
         others: other episodes, which "exchange" needs.
         reading: that of the same agent, trace and others, if there is one already; as in `Reading(agent, trace, others)`.
 
-    The decision's own step is among the columns: what it shows at present is no memory.
+    The columns include the decision's own step, whose contribution is not memory.
 
     Raises:
         ConfigError: there is no such method, step or action; or the method needs attention, and the trunk has none, or

@@ -1,4 +1,4 @@
-"""Keeps what an environment shows of an episode: rendered frames, and the texts that it was observed in."""
+"""Records the rendered frames of an episode, and the texts of its observations."""
 
 from __future__ import annotations
 

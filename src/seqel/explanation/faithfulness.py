@@ -1,4 +1,4 @@
-"""Is an attribution true to the network? Steps are hidden, or shown, in its order, and the decision is computed again.
+"""Faithfulness of an attribution: steps are hidden, or shown, in its order, and the decision is computed again.
 
 Source: deletion and insertion of RISE (Petsiuk et al. 2018, arXiv:1806.07421). Differs: steps in place of pixels, a step is
 hidden by the mean token, and the curve is that of the explained score (`Question`) in place of a class's probability.
@@ -56,11 +56,12 @@ def faithfulness(
 ) -> Faithfulness:
     """Measure an attribution (S, T+1) of S decisions, as `attribute` returns it. Only past steps are hidden.
 
-    Steps are taken in the order of their attribution, the largest first, not of its magnitude: what lowers the score is last.
+    Steps are taken in the order of their attribution, the largest first, and not of its magnitude: steps that lower the score
+    are last.
 
-    other: a hidden step has the token of the same step in this one of `reading.others`, and the mean token only where that
-    episode has no such step; None: always the mean token. Methods that hide steps by the mean token themselves could be
-    favoured by a measure that hides them in the same way.
+    other: the index of an episode in `reading.others`. A hidden step then has the token of the same step in that episode, or
+    the mean token if the episode has no such step; None: always the mean token. A measure that hides steps by the mean token
+    could favour methods that do the same.
 
     Raises:
         ConfigError: the attribution has another shape; a decision has no past step; or there is no such other episode.

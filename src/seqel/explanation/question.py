@@ -1,4 +1,4 @@
-"""What an explanation explains: the score of one action, or by how much it exceeds that of another."""
+"""The explained score: the score of one action, or by how much it exceeds that of another."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Question:
     another action; or None for the score of `action` alone. Scores are values in units of reward, or log-probabilities in
     nats where the policy head decides.
 
-    A gap is the better question in most tasks: a value also contains what every action would earn from here on.
+    In most tasks, ask for a gap: a value also contains the return that every action would have.
     """
 
     action: Codes | None = None
@@ -54,7 +54,7 @@ class Explained:
 def explained(reading: Reading, steps: Sequence[int], question: Question) -> Explained:
     """Find the actions that the question means at these decisions.
 
-    Where only one action is allowed, there is no second best one, and the gap is that of the action to itself, 0.
+    If only one action is allowed, there is no second-best action, and the gap is 0.
 
     Raises:
         ConfigError: there is no such action.

@@ -1,4 +1,4 @@
-"""The same agent with random weights: an explanation that does not change with the weights explains nothing of them."""
+"""The same agent with random weights: an explanation that does not change with the weights does not explain the network."""
 
 from __future__ import annotations
 

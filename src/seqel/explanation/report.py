@@ -105,7 +105,10 @@ def explain_episode(
         paths = sum(step + 1 - reading.first_needed(step) for step in decisions)
         if paths > PATHS:
             names.remove("integrated")
-            notes.append("Integrated gradients take long in an episode of this length: name them with --method.")
+            notes.append(
+                "Integrated gradients are left out, because they are slow for an episode of this length: add --method "
+                "integrated to compute them."
+            )
     for name in names:
         method_of(name)  # a wrong name is reported before anything is computed
     found = {name: attribute(agent, trace, name, decisions, question, reading=reading)[:, :count] for name in names}
@@ -143,8 +146,8 @@ def explain_episode(
 def _most_interesting(reading: Reading, guide: NDArray[np.float32], question: Question) -> int:
     """Return the decision that depends most on a past step, by the occlusion (S, S).
 
-    It has the largest product of what hiding a step takes from the agent's lead over the second best action, and the share of
-    the lead that this is: neither a small change of a clear choice nor a change between actions that are worth the same.
+    It has the largest product of the reduction of the agent's lead over the second-best action if a step is hidden, and the
+    share of the lead that this is. This excludes small changes of a clear choice, and changes between equally good actions.
     """
     decisions = list(range(len(guide)))
     past = np.tril(guide, -1)

@@ -43,7 +43,7 @@ class EpisodeTrace:
 
 
 def record_episode(agent: Agent, env: str | EnvMaker, seed: int = 0, limit: int = LONGEST) -> EpisodeTrace:
-    """Play one greedy episode, cut off after `limit` steps, and record everything.
+    """Play one greedy episode, truncated after `limit` steps, and record everything.
 
     Raises:
         ConfigError: limit is below 1, or above 2,000.

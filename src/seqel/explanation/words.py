@@ -57,8 +57,8 @@ def word_occlusion(
 ) -> list[WordInfluence]:
     """Return what each word contributes to each of S decisions.
 
-    leaf: a text of the observation. texts: what it said at some of the steps, because a trace has only what the reader made
-    of it. steps, question, reading: as for `attribute`.
+    leaf: a text of the observation. texts: the text at some of the steps, because a trace only has its encoding. steps,
+    question, reading: as for `attribute`.
 
     Raises:
         ConfigError: the leaf is no text, or a text is not the one that the trace was read from.

@@ -1,4 +1,4 @@
-"""Text generation by Q-learning: a language model, values of what it writes, and one number that turns it towards reward."""
+"""Text generation by Q-learning: a language model, values of its texts, and a dial that says how strongly reward counts."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Phrases that are never written, and texts that are withheld: two filters against harmful output.
 
-A blocked phrase is prevented while a text is written: a token that would complete it is not drawn, and another one is drawn
-from the same distribution without it. That costs no further pass through the network, and nothing has to be written again. It
-catches what is listed, in any case and any compatibility form of Unicode, and nothing else: paraphrases need a function that
-judges complete texts (`generate(..., harmful=...)`), and a policy that has learned not to write them (`penalised`).
+A blocked phrase is prevented while a text is written: a token that would complete it is never sampled; the other tokens keep
+their proportions. This needs no further pass through the network, and nothing has to be written again. Only the listed
+phrases are blocked, in any case and any compatibility form of Unicode. Against paraphrases, use a function that judges
+complete texts (`generate(..., harmful=...)`), and a policy that has learned not to write them (`penalised`).
 """
 
 from __future__ import annotations

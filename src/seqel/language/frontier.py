@@ -1,4 +1,4 @@
-"""What the dial buys: reward against divergence from the base policy, beside the best of N texts of the base policy."""
+"""Reward against divergence from the base policy for several dials, compared with best-of-n sampling."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DIALS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One way to write texts, and what it gives; means over the prompts."""
+    """One way to write texts, and its figures; means over the prompts."""
 
     name: str  # "dial 2" or "best of 8"
     dial: float  # of the policy that draws
@@ -52,10 +52,10 @@ def frontier(
     length: int | None = None,
     seed: int = 0,
 ) -> list[Point]:
-    """Write one text per prompt with each dial, and the best of N by the base policy, and measure them.
+    """Write one text per prompt with each dial and by best-of-n sampling from the base policy, and measure them.
 
-    Best of N draws N texts of the base policy and keeps the one with the largest reward, which therefore has to be known when
-    text is written. Its divergence is at most log N - (N - 1) / N (Beirami et al. 2024, arXiv:2401.01879).
+    Best-of-n samples n texts from the base policy and keeps the one with the largest reward, so the reward has to be known
+    when text is written. Its divergence is at most log n - (n - 1) / n (Beirami et al. 2024, arXiv:2401.01879).
 
     reward: as for `train_text`: a function of a complete text or, if the agent was trained on pairs, of a prompt and a text.
 

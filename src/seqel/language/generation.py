@@ -37,7 +37,7 @@ def tokenizer_of(agent: Agent) -> Tokenizer:
 
 
 def limit_of(agent: Agent, length: int | None) -> int:
-    """Return the most tokens to write: `length`, or as many as in training."""
+    """Return the maximum number of tokens to write: `length`, or as in training."""
     return length if length is not None else int(agent.info["language"]["length"])
 
 
@@ -60,20 +60,20 @@ def generate(
 
     Args:
         agent: an agent that was trained on texts, its folder, or that of its training.
-        prompts: what each text begins with.
-        dial: how far to turn from the base policy (0) towards return, in 1 / return scales. Large numbers follow the values
-            alone, which is more than they know: look at the texts.
+        prompts: the beginning of each text.
+        dial: how strongly reward counts against staying close to the base policy (0: not at all), in 1 / return scales. With
+            large numbers, the agent follows the values where they are least reliable: read the texts.
         tilt: "mean" follows the expected return; "distribution" follows its exponential moment, which is the optimum for
-            reward minus KL / dial where the agent knows the distribution well (`seqel.language.decoding`).
-        n: continuations per prompt.
-        length: most tokens of each; None: as in training.
-        temperature: 0 writes the most probable token at each step.
-        top_k: draw among the k most probable tokens only; 0: among all.
-        seed: of the draws; None: different each time.
+            reward minus KL / dial if the agent knows the distribution well (`seqel.language.decoding`).
+        n: number of continuations per prompt.
+        length: maximum number of tokens of each; None: as in training.
+        temperature: of sampling; 0: the most probable token at each step.
+        top_k: sample among the k most probable tokens; 0: among all.
+        seed: of the sampling; None: different each time.
         blocked: phrases that are never written (`seqel.language.BlockedPhrases`).
-        harmful: a function from a text, with its prompt, to whether it must not be shown. Such a text is written again, at
-            most `tries` times in all; if every one is harmful, the text is withheld: "" in its place, and a UserWarning.
-        tries: how often a text is written at most. With a temperature of 0 all tries are alike, so there is one.
+        harmful: a function from a text, with its prompt, to whether it must not be shown. Such a text is written again, up to
+            `tries` times in all. If all tries are harmful, the text is withheld: the result is "", with a UserWarning.
+        tries: maximum number of times that a text is written. With a temperature of 0 all tries are equal, so there is one.
 
     Raises ConfigError if the agent was not trained on texts, or a number is out of range; DataError if `harmful` fails.
     """
@@ -111,7 +111,7 @@ def _rewrite(
     harmful: Callable[[str], bool],
     tries: int,
 ) -> None:
-    """Replace harmful texts by others, or in the end by nothing, with a warning."""
+    """Replace harmful texts by new ones or, after the last try, by "" with a warning."""
     left = [place for place in range(len(texts)) if _is_harmful(harmful, prompts[place] + texts[place])]
     for _ in range(tries - 1):
         if not left:

@@ -19,10 +19,10 @@ class DialProcessor:
 
         model.generate(**inputs, logits_processor=[DialProcessor(agent, dial=2.0)], do_sample=True)
 
-    The agent must have been trained with the tokens of `model` (`train_text(..., model=...)`), which then is the base policy
-    that is turned; it need not be the agent's own. Like any processor it sees the tokens alone, without an attention mask:
-    padding at the left of a prompt is recognised by the tokenizer's padding token. One object serves one call of `generate`
-    at a time. Beams that are reordered are read again from their beginning.
+    The agent must have been trained with the tokens of `model` (`train_text(..., model=...)`). `model` is then the base
+    policy; it need not be the agent's own. Like any processor, this one gets the tokens without an attention mask: it detects
+    padding at the left of a prompt by the tokenizer's padding token. Use one object for one call of `generate` at a time.
+    Beams that are reordered are read again from their beginning.
     """
 
     def __init__(self, agent: Agent, dial: float = 1.0) -> None:

@@ -1,4 +1,4 @@
-"""Reads what to learn to write from files: texts, or prompts with what to write after them."""
+"""Reads training texts from files: texts, or pairs of a prompt and a text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read_texts(files: Sequence[str | Path]) -> list[str]:
 
 
 def read_pairs(files: Sequence[str | Path]) -> list[tuple[str, str]]:
-    """Read prompts and what to write after them from JSON lines: {"prompt": "...", "text": "..."}.
+    """Read pairs of a prompt and a text from JSON lines: {"prompt": "...", "text": "..."}.
 
     Raises DataError, which names the line, if one is something else.
     """
@@ -51,7 +51,7 @@ def read_pairs(files: Sequence[str | Path]) -> list[tuple[str, str]]:
 def split_prompts(texts: Sequence[Text], characters: int) -> list[Sample]:
     """Split each text into a prompt of so many characters and the rest, and each pair into its two parts.
 
-    What has nothing to write is left out.
+    Texts without anything after the prompt are left out.
     """
     pairs = [(text[:characters], text[characters:]) if isinstance(text, str) else text for text in texts]
     return [Sample(prompt, text) for prompt, text in pairs if text]

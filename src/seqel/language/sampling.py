@@ -39,7 +39,7 @@ class Sampling:
     partial: bool = False  # the reward of an unfinished text means something: it is computed after every token
 
     def texts(self, agent: Agent, number: int, tell: Tell | None = None) -> list[Sample]:
-        """Write the texts of a round: in the first, with the base policy; in the others, it ends what the agent began.
+        """Write the texts of a round: by the base policy; after the first round, it completes texts that the agent started.
 
         tell: takes the share that is done, and a note. Raises DataError if the reward function fails.
         """
@@ -92,7 +92,7 @@ class Sampling:
 
 
 def compared(samples: Sequence[Sample], group: int) -> list[Sample]:
-    """Return samples with their rewards less the mean of their group's, so many neighbours; alone, as they are.
+    """Return samples with the mean reward of their group subtracted; a group is `group` neighbours. With 1, rewards stay.
 
     What does not depend on the text alters no choice (as in REINFORCE's leave-one-out baseline, arXiv:2402.14740), and the
     variance between prompts is gone. Of rewards by token, the last one is changed.

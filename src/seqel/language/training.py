@@ -6,9 +6,9 @@ Training has these parts, whose results are in one folder:
     imitation/        a run: the base policy, a language model of the texts (behaviour cloning)
     base/             the same agent, with a support for the values that fits the rewards
     samples-1.jsonl   texts that the base policy wrote, with their rewards
-    values-1/         a run: the distribution of the return of these texts, after every token (no bootstrap, unless rewards
-                      come by token), beside further cloning of them, which leaves the base policy as it is
-    samples-2.jsonl   in each further round, texts that the agent began, turned towards reward, and the base policy ended
+    values-1/         a run: the distribution of the return of these texts, after every token (no bootstrap, unless there are
+                      rewards per token), and further cloning of them (for pairs: distillation), to keep the base policy
+    samples-2.jsonl   in each further round, texts that the agent started with some dial and the base policy completed
     values-2/         a run: the same, from all samples so far
     values/agent      the agent of the last round
 
@@ -72,33 +72,33 @@ def train_text(
     settings: dict[str, Any] | None = None,
     progress: bool | OnRecord | None = True,
 ) -> Agent:
-    """Train an agent that writes texts like these, and can be turned towards higher reward.
+    """Train an agent that writes texts like the given ones, with a dial that says how strongly reward counts.
 
-    If it is interrupted, the same call continues: a part that is complete is not repeated, and a run continues from its last
+    To continue an interrupted training, repeat the call: complete parts are not repeated, and a run continues from its last
     checkpoint.
 
     Args:
-        texts: one text per entry (`read_texts` reads them from files); or pairs of a prompt and what to write after it, such
-            as a sentence and its translation. A prompt should end with a separator, such as a line break, that shows where
-            it ends.
-        reward: a function from a complete text, with its prompt, to a number. For pairs, from a prompt and what was written
-            after it.
+        texts: one text per entry (`read_texts` reads them from files); or pairs of a prompt and the text that follows it,
+            such as a sentence and its translation. A prompt should end with a separator, such as a line break, that shows
+            where it ends.
+        reward: a function from a complete text, with its prompt, to a number. For pairs, from a prompt and the text that was
+            written after it.
         out: a folder for all parts; the agent is in `values/agent`.
-        prompt: characters at the beginning of each text that are given, not written. Not used with pairs.
-        length: tokens that are written after a prompt; longer texts are cut off.
-        tokens: 0: one token per character; else the size of a vocabulary of byte pairs.
+        prompt: number of characters at the beginning of each text that serve as its prompt. Not used with pairs.
+        length: maximum number of tokens after a prompt; longer texts are truncated.
+        tokens: 0: one token per character; otherwise the size of a vocabulary of byte pairs.
         model: a pretrained causal language model (a folder, a GGUF file, or a hub id) to start from, with its own tokens and
             low-rank adapters; None: a network from scratch.
-        updates: of imitation, and of fitting values in each round.
-        samples: texts that are written in each round to fit values on.
-        per_prompt: of these, how many for the same prompt; their rewards are then compared with their mean, so that values
-            need not learn which prompts are hard. None: 4 for pairs, else 1, where rewards stay as they are.
-        rounds: the first round's texts are the base policy's; in each further one, the agent begins texts with different
-            dials and the base policy ends them, so that values are known where the agent goes.
-        partial: the reward of an unfinished text means something, such as a number of rhymes. It is then computed after every
-            token, and values are of the reward that is still to come, which is learned from far fewer texts.
+        updates: number of updates for the base policy, and for the values in each round.
+        samples: number of texts that are written in each round to fit the values on.
+        per_prompt: how many of them are written for the same prompt. The mean reward of these is subtracted from each, so the
+            values need not learn which prompts are hard. None: 4 for pairs; otherwise 1, and nothing is subtracted.
+        rounds: the texts of the first round are the base policy's. In each further round, the agent starts texts with
+            different dials and the base policy completes them, to learn values of the texts that the agent writes.
+        partial: whether the reward of an unfinished text is meaningful, such as a number of rhymes. It is then computed after
+            every token, and a value is the reward still to come, which is learned from far fewer texts.
         method: "q-sharp", as above; or "ilql": implicit Q-learning on the given texts alone (Snell et al. 2022,
-            arXiv:2206.11871), which writes no samples. It suits texts of known, different quality that are expensive to
+            arXiv:2206.11871), which writes no samples. Use it for texts of known, different quality that are expensive to
             judge; `samples`, `rounds` and `per_prompt` are not used.
         seed: of all random numbers.
         settings: changes to the settings of all runs, by dotted name.

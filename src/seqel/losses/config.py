@@ -29,8 +29,8 @@ class ObjectiveConfig:
     )
     lambda_: float = setting(
         0.9,
-        "Lambda of the returns that values are trained on: the higher it is, the further back a reward reaches in one "
-        "update. 0: use `n_step` targets.",
+        "Lambda of the lambda-returns that values are trained on. The larger it is, the further back a reward propagates in "
+        "one update. 0: use `n_step` targets.",
         ge=0.0,
         le=1.0,
         known_as=("lambda", "lam", "td_lambda", "gae_lambda"),
@@ -49,7 +49,7 @@ class ObjectiveConfig:
     error: Literal["squared", "huber"] = setting(
         "squared", "Loss of scalar values. Distributional values have a loss of their own."
     )
-    td_weight: float = setting(1.0, "Weight of the Q-learning loss. 0: only imitate the recorded actions.", ge=0.0)
+    td_weight: float = setting(1.0, "Weight of the Q-learning loss. 0: only clone the recorded actions.", ge=0.0)
     cql_alpha: float = setting(
         0.0,
         "Weight (alpha) of the conservative Q-learning penalty, which pushes down the values of actions that were not "
@@ -65,13 +65,13 @@ class ObjectiveConfig:
     )
     cloning_weight: float = setting(
         0.0,
-        "Weight of predicting the recorded action (behaviour cloning). 0: off.",
+        "Weight of the loss of predicting the recorded action (behaviour cloning). 0: off.",
         ge=0.0,
     )
     cloning_loss: Literal["softmax", "gbce"] = setting(
         "softmax",
         "The loss of predicting the recorded action: cross-entropy of a softmax (with `learner.sampled_negatives`, a sampled "
-        "softmax that is right on average), or generalised binary cross-entropy (gSASRec).",
+        "softmax with a correction for the sampling), or generalised binary cross-entropy (gSASRec).",
     )
     gbce_calibration: float = setting(
         0.75,
@@ -81,8 +81,8 @@ class ObjectiveConfig:
     )
     distillation_weight: float = setting(
         0.0,
-        "Weight of keeping the policy head at the policy of the agent that training starts from (Kullback-Leibler "
-        "divergence). 0: off.",
+        "Weight of the Kullback-Leibler divergence of the policy head from the policy of the agent that training starts "
+        "from. 0: off.",
         ge=0.0,
     )
     iql_expectile: float = setting(
@@ -95,24 +95,25 @@ class ObjectiveConfig:
     )
     awr_beta: float = setting(
         0.0,
-        "Inverse temperature (beta) of advantage-weighted imitation: recorded actions that did better than the value of "
-        "their state get more weight. 0: all get the same weight.",
+        "Inverse temperature (beta) of advantage-weighted cloning: recorded actions that did better than the value of their "
+        "state get more weight. 0: all get the same weight.",
         unit="per mean absolute advantage",
         ge=0.0,
     )
 
     novelty_weight: float = setting(
         -math.inf,
-        "Weight of learning how many new observations each action leads to, for `exploration.novelty`. 0: off. 'auto': 0.1 "
-        "if that is above 0 in a run with an environment, but 0 with a discount of 0 or `learner.accumulate` above 1.",
+        "Weight of the loss of the novelty head, which learns how many new observations each action leads to. 0: off. "
+        "'auto': 0.1 in a run with an environment and `exploration.novelty` above 0, but 0 with a discount of 0 or "
+        "`learner.accumulate` above 1.",
         ge=0.0,
         auto=-math.inf,
     )
 
     cost_limit: float = setting(
         -1.0,
-        "Largest mean cost per episode, where the environment reports info['cost'] at every step: the agent earns as much as "
-        "it can within this limit. -1: no limit.",
+        "Largest mean cost per episode, if the environment reports info['cost'] at every step: the agent maximises the "
+        "return within this limit. -1: no limit.",
         unit="cost per episode",
         ge=-1.0,
         known_as=("safety_budget", "cost_threshold"),

@@ -23,7 +23,7 @@ SCALAR = Scalar()
 
 @dataclass(frozen=True, slots=True)
 class StepLoss:
-    """The loss of each step and what is reported about it; (B, T) each, meaningful where `batch.loss_mask` is True.
+    """The loss of each step and the numbers to report; (B, T) each, meaningful where `batch.loss_mask` is True.
 
     If several policies are evaluated, the values are means over them.
     """
@@ -48,10 +48,10 @@ def step_loss(
 ) -> StepLoss:
     """Return the loss of every transition.
 
-    `scale` () is the unit in which errors are measured (the head's). `values` says what the head's outputs mean. `support` is
-    the threshold of the policy head's constraint, 0 for none. `reference`: of the network that training started from, and
-    `moved`: of the online network on observations that were moved, if a term needs them. With several action dimensions
-    there is one error per step: that of the joint action's value.
+    `scale` () is the unit in which errors are measured (the head's). `values` is the kind of value that the head's outputs
+    represent. `support` is the threshold of the policy head's constraint, 0 for none. `reference`: outputs of the network
+    that training started from; `moved`: outputs of the online network on perturbed observations; both only if a term needs
+    them. With several action dimensions there is one error per step, that of the joint action's value.
     """
     chooser = online if config.double else target
     prefer = None if chooser.penalty is None else chooser.preference.detach()
@@ -112,7 +112,7 @@ def term_losses(
 
 
 def recorded_advantage(batch: SequenceBatch, online: QOutput, target: QOutput, scale: Tensor) -> Tensor | None:
-    """Return the target network's Q of the recorded action less the state value, in return scales, (B, T); None: no V."""
+    """Return the target network's Q of the recorded action minus V, in return scales, (B, T); None if there is no V."""
     if online.value is None:
         return None
     action = torch.zeros_like(batch.action) if target.taken else batch.action

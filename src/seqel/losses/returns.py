@@ -3,7 +3,7 @@
 All tensors are (B, T), indexed by the transition t: `reward[t]` and `discount[t]` belong to it, and `bootstrap[t]` is the
 value estimate of observation t + 1. `discount` is gamma * (1 - terminated), so no return reaches past a termination.
 Where an episode was truncated or the window ends, the last valid transition bootstraps. `valid` is False for padding.
-The result is 0 there, and whatever the padding holds (even NaN) never reaches a valid step.
+The result is 0 in padding, and the content of padding (even NaN) never reaches a valid step.
 
 All of these returns are linear recurrences G_t = a_t + b_t G_{t+1}. Composing the affine maps x -> a_t + b_t x is
 associative, so spans of 1, 2, 4, ... steps are joined in log2(T) whole-tensor operations. There is no division: unlike
@@ -44,7 +44,7 @@ def linear_recurrence(a: Tensor, b: Tensor) -> Tensor:
 
 
 def one_step(reward: Tensor, discount: Tensor, bootstrap: Tensor) -> Tensor:
-    """Return r_t + d_t bootstrap_t; all (B, T). It needs no `valid`, because no step reads another one.
+    """Return r_t + d_t bootstrap_t; all (B, T). `valid` is not needed, because no step depends on another one.
 
     Raises ValueError unless all are (B, T).
     """
@@ -126,8 +126,8 @@ def watkins_trace(greedy: Tensor, lambda_: float) -> Tensor:
     """Return the coefficients that turn `peng_lambda` into Watkins's Q(lambda): lambda_ if action[t+1] was greedy, else 0.
 
     `greedy` (B, T) bool says whether action[t], the action of transition t itself, maximises the values of the
-    bootstrapping policy at observation t. The shift to t + 1 is made here, so column 0 is not read: the first action may
-    be any, because its own value is being trained. The last column of the result is 0. The result is float32 (B, T).
+    bootstrapping policy at observation t. The shift to t + 1 is made here, so column 0 is not read: the first action need
+    not be greedy, because its own value is being trained. The result is float32 (B, T); its last column is 0.
     Source: Watkins 1989; Sutton & Barto 2018, 12.10.
 
     Raises ValueError unless `greedy` is (B, T) bool and lambda_ in [0, 1].

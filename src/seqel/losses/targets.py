@@ -46,8 +46,8 @@ def allowed_actions(batch: SequenceBatch, online: QOutput) -> Tensor | None:
 def bootstraps(batch: SequenceBatch, config: ObjectiveConfig) -> bool:
     """Return whether any target of a batch depends on the target network's values.
 
-    None does with cloning alone or with discount 0, or where returns are complete: with lambda 1 and no cut, if each window
-    ends with a termination. An expectile of the values (IQL) needs them always.
+    No target does with cloning alone, with discount 0, or if all returns are complete (lambda 1 without cuts, and every
+    window ends with a termination). An expectile of the values (IQL) always needs them.
     """
     if config.td_weight == 0.0:
         return False
@@ -89,7 +89,8 @@ def q_targets(
     policy head supports (BCQ). With several action dimensions the best action is the best of each dimension, and its value
     is the mean of their values (Seyde et al. 2023, arXiv:2210.12566).
 
-    prefer (B, T+1, M, A): what the policy maximises, if not the values themselves. Both chooser and trace then follow it.
+    prefer (B, T+1, M, A): the scores that the policy maximises, if not the values themselves. The choice of the next action
+    and the trace then use these scores.
     """
     if online.taken and config.iql_expectile == 0.0:  # nothing bootstraps (`bootstraps`)
         return peng_lambda(batch.reward, batch.discount, torch.zeros_like(batch.reward), batch.valid, 1.0)[..., None]

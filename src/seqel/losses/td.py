@@ -2,9 +2,9 @@
 
 q is (..., M, A): M action dimensions (1 for Discrete), A actions. The value of an action with several dimensions is the mean
 of the values of its parts, Q(s, a) = 1/M sum_m Q_m(s, a_m), so its maximum is the mean of the maxima (decoupled Q-networks:
-Seyde et al. 2023, arXiv:2210.12566). A mask is bool, True = allowed, and says for each dimension what may be chosen at that
-observation. Padding often has a mask that allows nothing. Raising there would make the host wait for the device on every
-update, so such a row gets the value 0 and the action 0, both finite, and `masked_mean` drops it.
+Seyde et al. 2023, arXiv:2210.12566). A mask is bool, True = allowed, for each action of each dimension at that observation.
+Padding often has a mask that allows nothing. To raise an error there, the host would have to wait for the device at every
+update. Instead, such a row gets the value 0 and the action 0, and `masked_mean` drops it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Monitoring of a service: its metrics, a reference of what the agent was trained on, drift, alert rules and reports.
 
 metrics      what a service counts, in Prometheus's format; `decision_counts` its decisions
-features     the numbers by which decisions are watched
+features     the numbers by which decisions are monitored
 bins         deciles, categories, and the population stability index
 summary      statistics of a feature
 reference    the distributions of training, in `reference.json`

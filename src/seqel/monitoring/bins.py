@@ -3,7 +3,7 @@
     PSI = sum over bins of (p - q) ln(p / q)
 
 for the shares p of the live decisions and q of the reference: the symmetrised Kullback-Leibler divergence, known by this name
-from credit scoring (Siddiqi 2006, Credit Risk Scorecards). By custom, 0.1 to 0.25 is a moderate change and more a large one.
+from credit scoring (Siddiqi 2006, Credit Risk Scorecards). By convention, 0.1 to 0.25 is a moderate change; more is large.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PSEUDO = 0.5  # added per bin, in units of reference episodes
 
 
 def severity(value: float) -> str:
-    """Return "small", "moderate" or "large", by the customary limits."""
+    """Return "small", "moderate" or "large", by the conventional limits."""
     return "large" if value >= LARGE else "moderate" if value >= MODERATE else "small"
 
 

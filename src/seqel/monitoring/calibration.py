@@ -1,9 +1,10 @@
 """Thresholds for a given rate of false alarms, from calm streams that are drawn from the reference.
 
-Decisions of an episode are alike, so a window of 1,000 decisions says less than 1,000 independent ones; how much less depends
-on how many sessions take turns. Streams are therefore simulated: C sessions take turns, and each plays whole episodes of the
-reference, which are drawn with replacement. The reference is drawn again as well, because it is itself a finite sample (a
-bootstrap over episodes on both sides; Efron & Tibshirani 1993, chapter 8). Sessions are assumed to begin at different times.
+Decisions of an episode are similar, so a window of 1,000 decisions contains less information than 1,000 independent ones; how
+much less depends on the number of interleaved sessions. Streams are therefore simulated: C interleaved sessions play whole
+episodes of the reference, which are drawn with replacement. The reference is resampled as well, because it is itself a
+finite sample (a bootstrap over episodes on both sides; Efron & Tibshirani 1993, chapter 8). Sessions are assumed to begin at
+different times.
 """
 
 from __future__ import annotations

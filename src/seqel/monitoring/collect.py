@@ -83,7 +83,7 @@ def play_decisions(
 ) -> Decisions:
     """Play greedy episodes, as `seqel.evaluate` does, and return their decisions.
 
-    Episode n is reset with seed + n. An episode that has not ended after `limit` steps is cut off there.
+    Episode n is reset with seed + n. An episode that has not ended after `limit` steps is truncated there.
 
     Raises:
         ConfigError: no episodes, or seeds of 2^30 or more. SpaceError: the environment has other spaces than the agent.

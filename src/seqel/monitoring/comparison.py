@@ -43,7 +43,7 @@ class FeatureComparison:
 
     @property
     def severity(self) -> str:
-        """By the customary limits."""
+        """The severity of the index, by the conventional limits."""
         return severity(self.psi)
 
     def as_json(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Comparison:
 
 
 def compare(reference: Reference, logged: LoggedDecisions, *, detect: bool = True) -> Comparison:
-    """Compare.
+    """Compare logged decisions with a reference.
 
     Args:
         detect: whether to read the log with a `DriftMonitor` as well, in the order of its lines.

@@ -5,8 +5,8 @@ Two kinds of detector read every decision:
 * the population stability index of each feature, over sliding windows of several lengths;
 * sequential detectors on two scalar streams (`detectors.py`), which notice a sudden change within the service sooner.
 
-Their thresholds are calibrated for a rate of false alarms over everything together (`calibration.py`), and not taken from the
-customary 0.1 and 0.25, which hold for no particular window or autocorrelation.
+Their thresholds are calibrated for a rate of false alarms over everything together (`calibration.py`). The conventional
+thresholds of 0.1 and 0.25 ignore the size of the window and the autocorrelation.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class DriftMonitor:
         streams: whether to run the sequential detectors, which need river.
 
     Raises:
-        ConfigError: the rate or the windows make no sense. MissingExtraError: river is not installed.
+        ConfigError: the rate or the windows are invalid. MissingExtraError: river is not installed.
     """
 
     def __init__(
@@ -120,13 +120,13 @@ class DriftMonitor:
 
     @property
     def drifting(self) -> list[str]:
-        """The features with an alarm that has not ended."""
+        """The features with an active alarm."""
         found: list[bool] = np.any(self._active.reshape(-1, len(self.reference.names)), axis=0).tolist()
         return [name for name, one in zip(self.reference.names, found, strict=True) if one]
 
     @property
     def concurrency(self) -> int:
-        """For how many concurrent sessions the thresholds hold that are used now."""
+        """The number of concurrent sessions that the current thresholds are for."""
         return CONCURRENCY[self._level]
 
     # -- decisions -------------------------------------------------------------------------------------------------------
@@ -139,8 +139,8 @@ class DriftMonitor:
         Args:
             observation: a flat observation, each leaf (R, *shape); NaN where a number is missing.
             action: (R,) or (R, M). q_max: (R,) their scores.
-            sessions: how many sessions currently take decisions, in turns. Few sessions need higher thresholds, because
-                decisions of one session are alike. None: the mean size of the batches, which is never more.
+            sessions: number of interleaved sessions. Few sessions need higher thresholds, because decisions of one session
+                are similar. None: the mean batch size, which is never larger than this number.
 
         Raises SpaceError: the arrays do not fit the reference's spaces.
         """

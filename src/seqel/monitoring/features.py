@@ -1,4 +1,4 @@
-"""The numbers by which decisions are watched: from flat observations, actions and scores to one row of features each.
+"""The features by which decisions are monitored: from flat observations, actions and scores to one row of numbers each.
 
 Each component of a short vector and each category is a feature. An image, a grid and a long vector are described by their
 mean, standard deviation and share of zeros; a text by its length, and by whether it is empty; entities by how many are

@@ -66,7 +66,7 @@ def report_page(
     if unreadable:
         notes.append(f"{unreadable:,} lines could not be read: {'; '.join(problems[:3])}")
     if found.decisions < FEWEST_FOR_INDEX:
-        notes.append(f"{found.decisions:,} decisions are few: indices of 0.1 occur by chance.")
+        notes.append(f"{found.decisions:,} decisions are few: an index of 0.1 can occur by chance.")
     body = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="soft">{what}</p>',
@@ -138,8 +138,8 @@ def _table(found: Comparison) -> str:
         for one in found.features
     )
     note = (
-        '<p class="soft">PSI: population stability index, 0 for equal distributions. By custom, 0.1 to 0.25 is a moderate '
-        "change and more a large one.</p>"
+        '<p class="soft">PSI: population stability index, 0 for equal distributions. By convention, 0.1 to 0.25 is a '
+        "moderate change; more is large.</p>"
     )
     return f'{note}<div class="wide"><table>{head}{rows}</table></div>'
 

@@ -1,4 +1,4 @@
-"""Reads the metrics of a service over HTTP, and says what they mean: rates, quantiles, and what needs attention."""
+"""Reads the metrics of a service over HTTP and summarises them: rates, quantiles, and conditions that need attention."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def read_metrics(url: str, timeout: float = 5.0) -> Scrape:
 
 
 def summarise(now: Scrape, before: Scrape | None = None) -> dict[str, Any]:
-    """Return what the metrics say. Rates, quantiles and shares are those since `before`, or since the service started."""
+    """Return a summary of the metrics. Rates, quantiles and shares are those since `before`, or since the service started."""
     start = now.value("seqel_start_timestamp_seconds")
     if before is not None and before.value("seqel_start_timestamp_seconds") != start:
         before = None  # the service was started again
@@ -161,7 +161,7 @@ def summarise(now: Scrape, before: Scrape | None = None) -> dict[str, Any]:
 
 
 def _alerts(found: dict[str, Any], requests: float, top: float) -> list[str]:
-    """Return what needs attention: the conditions of rules/alerts.yaml that one look at the metrics can tell."""
+    """Return what needs attention: the conditions of rules/alerts.yaml that a single scrape can show."""
     refused, evicted = sum(found["refusals"].values()), found["sessions_closed"].get("evicted", 0.0)
     limit, (low, high) = found["sessions_limit"], found["q_range"]
     action, share = next(iter(found["actions"].items()), ("", 0.0))

@@ -38,11 +38,11 @@ class NetworkConfig:
         "Face hub. Width and layers are set from it.",
         known_as=("pretrained", "base_model", "model_name_or_path"),
     )
-    model_checksum: str = setting("", "SHA-256 of the pretrained model. Set when the run begins.")
+    model_checksum: str = setting("", "SHA-256 of the pretrained model. Set at the start of the run.")
     tuning: TuningName = setting(
         "lora",
-        "What is trained of the pretrained model: low-rank adapters (LoRA), prefixes of keys and values, all of it, or "
-        "nothing.",
+        "Which weights of the pretrained model are trained: low-rank adapters (LoRA), prefixes of keys and values, all, or "
+        "none.",
         known_as=("peft", "finetune", "fine_tuning"),
     )
     rank: int = setting(8, "Rank of the low-rank adapters.", ge=1, known_as=("lora_r", "r"))
@@ -114,9 +114,9 @@ class NetworkConfig:
     )
     actions: ActionsName = setting(
         "outputs",
-        "One output per action, or one scorer MLP(h, e(a)) that takes an embedding of each action. "
-        "'items': the product of the state with the vector by which the history reads the same action, for large catalogues. "
-        "'tokens': actions are the tokens of the pretrained language model that is the trunk.",
+        "'outputs': one output per action. 'embedded': one scorer MLP(h, e(a)) of the trunk's output and an embedding of the "
+        "action. 'items': the product of the trunk's output and the embedding with which the history reads the action, for "
+        "large catalogues. 'tokens': actions are the tokens of the pretrained language model that is the trunk.",
     )
     action_features: int = setting(
         0,
@@ -126,8 +126,8 @@ class NetworkConfig:
     )
     forget_items: float = setting(
         0.0,
-        "With `actions` = 'items' and features, the probability that training leaves out an item's own vector and keeps what "
-        "its features say, so that new items can be scored.",
+        "With `actions` = 'items' and features, the probability in training that an item is represented by its features "
+        "alone, without its own embedding. New items can then be scored.",
         unit="probability",
         ge=0.0,
         lt=1.0,
@@ -139,16 +139,17 @@ class NetworkConfig:
     )
     value_weight: float = setting(
         0.0,
-        "With `policy_head` = 'greedy', the score of an action is its log-probability plus this many times its value: of the "
-        "policies that stay near the recorded one, the best. It can be changed after training (`Agent.set_value_weight`).",
+        "With `policy_head` = 'greedy', the score of an action is its log-probability plus this many times its value, as in "
+        "a policy that maximises the value under a KL penalty towards the recorded one. It can be changed after training "
+        "(`Agent.set_value_weight`).",
         unit="per return scale",
         ge=0.0,
         known_as=("beta", "inverse_temperature"),
     )
     value_gradient: bool = setting(
         True,
-        "Whether learning values changes the trunk, and the vectors of items. False: values are read from what the policy "
-        "head alone has learned, whose predictions stay what they would be without them.",
+        "Whether the gradient of the values changes the trunk and the item embeddings. False: only the policy head trains "
+        "them, and learning values does not change its predictions.",
     )
     bcq_threshold: float = setting(
         0.3,
@@ -160,7 +161,7 @@ class NetworkConfig:
     )
     state_value: bool = setting(False, "Add a head for the value of the state itself, which implicit Q-learning needs.")
     novelty: bool = setting(
-        False, "Add a head for how much that is new each action leads to. Set from `objective.novelty_weight`."
+        False, "Add a head for the novelty that each action leads to. Set from `objective.novelty_weight`."
     )
     cost: bool = setting(False, "Add a head for the cost that each action leads to. Set from `objective.cost_limit`.")
     dueling: bool = setting(
@@ -168,8 +169,8 @@ class NetworkConfig:
     )
     critics: int = setting(
         1,
-        "Q heads that are trained on their own; the value of an action is the smallest of theirs (clipped double Q-learning, "
-        "Fujimoto et al. 2018, arXiv:1802.09477).",
+        "Number of independently trained Q heads; the value of an action is the smallest of theirs (clipped double "
+        "Q-learning, Fujimoto et al. 2018, arXiv:1802.09477).",
         ge=1,
     )
     value: ValueName = setting(

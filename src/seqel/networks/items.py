@@ -2,7 +2,7 @@
 
 In a network with `actions = "items"`, an action is an item. The token of a step holds the vector of the action before it, and
 the score of an action is the product of its vector with one that is computed from the state, as in SASRec (Kang and McAuley
-2018, arXiv:1808.09781). Differs: an item's vector is that of its own plus a linear function of its features (text, genres),
+2018, arXiv:1808.09781). Differs: an item's vector is its own embedding plus a linear function of its features (text, genres),
 so an item that was never in the data has a vector too.
 """
 
@@ -24,8 +24,8 @@ class ItemTable(nn.Module):
     """One vector per item, (A, D).
 
     features: (A, F) buffer, standardised. known: (A,) buffer, False for items that are not in the training data, whose own
-    part counts as zero if there are features. During training, the own part of a random share `forget` of the items is left
-    out, so that the features alone say enough (DropoutNet, Volkovs et al. 2017, NeurIPS).
+    embedding counts as zero if there are features. During training, the embeddings of a random share `forget` of the items
+    are dropped, so the network learns to use the features alone (DropoutNet, Volkovs et al. 2017, NeurIPS).
     """
 
     features: Tensor

@@ -34,7 +34,7 @@ __all__ = ["QNetwork"]
 class QNetwork(nn.Module):
     """Q-values of every action at every step of a history.
 
-    policies: K to learn the values of K policies on one trunk (fitted Q evaluation); None for those of the best policy.
+    policies: K, to learn the values of K given policies on one trunk (fitted Q evaluation); None: those of the best policy.
 
     Raises:
         ConfigError: `config.context` is still 0 (not chosen), or there are several action dimensions and the values are
@@ -126,12 +126,12 @@ class QNetwork(nn.Module):
 
     @property
     def cost_multiplier(self) -> float | None:
-        """How much reward a unit of cost weighs in greedy choices; None: the network has no cost head."""
+        """The Lagrange multiplier, in reward per unit of cost; None: the network has no cost head."""
         part = self.part("cost")
         return None if part is None else float(part.multiplier)  # type: ignore[arg-type]
 
     def set_cost_multiplier(self, multiplier: float) -> None:
-        """Set how much reward a unit of cost weighs in greedy choices.
+        """Set the Lagrange multiplier: how much reward a unit of cost is worth in greedy choices.
 
         Raises ConfigError: the network has no cost head, or the number is negative or not finite.
         """

@@ -79,7 +79,7 @@ def locate(model: str) -> Path:
     except Exception as error:  # the hub's errors, and those of the network below it
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(
-            f"text.model: {model!r} is neither a path here nor to be had from the hub ({reason})"
+            f"text.model: {model!r} is neither a path on this machine nor available from the hub ({reason})"
         ) from error
     _weights(found)
     return found

@@ -1,6 +1,6 @@
-"""Rankers without a network, which any other has to beat: popularity, neighbours, and a linear model.
+"""Baseline rankers without a network: popularity, item neighbours, and a linear model.
 
-Each is made from the training interactions, and called with questions it returns the score of every item, (Q, items).
+Each is created from the training interactions. Called with questions, it returns the score of every item, (Q, items).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def recently_popular(train: Interactions, span: float) -> Ranker:
 
 
 def item_neighbours(train: Interactions, neighbours: int = 100, weighting: str = "tf-idf") -> Ranker:
-    """Score items by their similarity to those of the history: cosine of their columns of users.
+    """Score items by their similarity to those of the history: the cosine between the items' columns of users.
 
     weighting: "tf-idf" weights users by how few items they know, "none" counts all alike. Each item keeps its nearest
     `neighbours`. Sarwar et al. 2001, WWW.
@@ -66,7 +66,7 @@ def item_neighbours(train: Interactions, neighbours: int = 100, weighting: str =
 
 
 def ease(train: Interactions, regularisation: float = 500.0) -> Ranker:
-    """Score items by a linear model of which items go together, without an item for itself.
+    """Score items by a linear item-item model (EASE), in which no item predicts itself.
 
     Steck 2019, arXiv:1905.03375: B = I - P / diag(P), where P is the inverse of X'X + lambda I. Holds two dense
     (items, items) matrices.

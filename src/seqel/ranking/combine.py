@@ -44,8 +44,8 @@ def fit_combination(
 ) -> Combination:
     """Fit weights of features (items, F) by the conditional logit model (McFadden 1974).
 
-    Of each question, the item that came next is chosen among the `candidates` best by the ranker, with a probability
-    proportional to exp(score / temperature + features . weights). Questions whose item is not among them are left out.
+    For each question, the model chooses the next item among the ranker's `candidates` best, with a probability proportional
+    to exp(score / temperature + features . weights). Questions whose next item is not among them are left out.
     regularisation: of the squared weights of standardised features.
 
     Raises ConfigError: features do not fit the catalogue, or one is not finite. DataError: fewer than ten questions have

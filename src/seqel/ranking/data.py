@@ -28,8 +28,8 @@ HISTORY = 200  # items of a history that are read, the latest
 class RankingData:
     """Episodes to train on, and questions to validate with, as `seqel.train(data=...)` takes them.
 
-    What is held out are not users: the training episodes of all users, and of the questions the history, which has no loss,
-    and the item that came next.
+    No users are held out. There are training episodes of all users; the held-out episodes are the questions: a history, which
+    has no loss, and the item that came next.
     """
 
     buffer: EpisodeBuffer

@@ -40,7 +40,7 @@ class RankingResult:
 def evaluate_ranker(ranker: Ranker, queries: Queries, *, exclude_seen: bool = True) -> RankingResult:
     """Rank all items for each question, and measure hit rate, NDCG and reciprocal rank at 5, 10 and 20.
 
-    Items that came next but had been seen before cannot be found if `exclude_seen`; they still count as missed.
+    With `exclude_seen`, next items that are also in the history cannot be found; they still count as missed.
     """
     lists = []
     for part in queries.parts(max(1, BLOCK // len(queries.source.items))):

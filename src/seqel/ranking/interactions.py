@@ -1,4 +1,4 @@
-"""What users did with items, in order of time, and splits of it that keep the future out of training."""
+"""Interactions of users with items, in order of time, and splits that keep the future out of training."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Interactions:
         time: interactions of a user at the same time stay in the order in which they are given; None: all do.
         items: the catalogue, in the order of its codes; None: the items that occur, sorted.
 
-        Raises DataError: there are none, lengths differ, a time or rating is not finite, an item is not in the catalogue or
-        stands in it twice.
+        Raises DataError: there are none, lengths differ, a time or rating is not finite, an item is not in the catalogue, or
+        the catalogue contains an item twice.
         """
         columns = {"user": np.asarray(user), "item": np.asarray(item)}
         columns |= {name: np.asarray(x) for name, x in (("time", time), ("rating", rating)) if x is not None}
@@ -100,8 +100,8 @@ class Interactions:
     def split_at(self, validation: float, test: float) -> Split:
         """Split by time, for all users: training before `validation`, the test from `test` on.
 
-        A user is asked about if anything came before and anything comes in the interval. Interactions at exactly one of
-        the two times fall in the later part, so none of them is in two parts.
+        There is a question for each user with interactions before and in the interval. Interactions at exactly one of the two
+        times belong to the later part, so none is in two parts.
 
         Raises DataError: the times are not in order, or nothing is left to train on.
         """
@@ -126,7 +126,7 @@ class Interactions:
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """Q questions: what comes next for a user, after a part of what the user did."""
+    """Q questions: which items come next for a user, after a part of the user's history."""
 
     source: Interactions
     user: Codes  # (Q,)

@@ -1,4 +1,4 @@
-"""How good ranked lists are: accuracy at the next items, and what the lists are like beyond it.
+"""Measures of ranked lists: accuracy, coverage, novelty, popularity and diversity.
 
 Lists are (Q, K) codes of items, best first, `NO_ITEM` where a list is shorter. Every measure is one number per list, so that
 lists of two rankers can be compared user by user.
@@ -34,7 +34,7 @@ Numbers = NDArray[np.float64]
 def hits(lists: Lists, targets: Sequence[NDArray[np.integer]]) -> NDArray[np.bool_]:
     """Return which items of each list are among those that came next, (Q, K).
 
-    Raises DataError: there is not one list per question, or an item stands in a list twice.
+    Raises DataError: there is not one list per question, or a list contains an item twice.
     """
     if len(lists) != len(targets):
         raise DataError(f"expected a list for each of {len(targets)} questions, got {len(lists)}")
@@ -86,7 +86,7 @@ def weighted_ndcg(hit: NDArray[np.bool_], k: int, weight: NDArray[np.floating]) 
 
 
 def coverage(lists: Lists, items: int) -> float:
-    """Return the share of the catalogue that stands in some list."""
+    """Return the share of the catalogue that occurs in at least one list."""
     return len(np.unique(lists[lists != NO_ITEM])) / items
 
 

@@ -36,7 +36,7 @@ class Replay:
     every step alike. With priorities, `context` is the burn-in of every window. directory: keep the steps in scratch
     files there instead of in memory.
 
-    Raises ConfigError on a capacity below 2, StorageError if the disk has no room.
+    Raises ConfigError if the capacity is below 2, StorageError if the disk has no room.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Replay:
     def update_priorities(self, batch: SequenceBatch, error: NDArray[np.floating]) -> None:
         """Set the priorities of the batch's trained steps to the size of their errors, (B, T) in return scales.
 
-        Call it before anything is added: the batch's slots must still hold its steps. Without priorities it does nothing.
+        Call it before `add`, because the batch's slots must still hold its steps. Without priorities it does nothing.
 
         Raises DataError if an error is not finite.
         """
@@ -153,7 +153,7 @@ class Replay:
         valid and loss_mask False. `seqel.replay.ring.window_units` documents how windows are chosen, and how uniformly.
         With priorities, `weight` corrects for them to the power of `importance` (beta): 0 not at all, 1 fully.
 
-        Raises DataError if the stored episodes hold nothing to train on, ConfigError on arguments out of range.
+        Raises DataError if the stored episodes hold nothing to train on, ConfigError if an argument is out of range.
         """
         return sample_windows(
             self.layout, self._slots, self._table, self._priorities, batch,
@@ -175,7 +175,7 @@ class Replay:
         return state | {f"step/{name}": column for name, column in self._slots.live().items()}
 
     def load_state_dict(self, state: Mapping[str, NDArray[Any] | int]) -> None:
-        """Restore `state`: the same draws then give the same batches, and with the same capacity `add` evicts the same.
+        """Restore `state`: the same draws then give the same batches; with the same capacity, `add` evicts the same episodes.
 
         The capacity may differ, for instance if a run is extended. Raises CheckpointError, and changes nothing, if
         `state` belongs to another kind of replay, holds more than fits, or is damaged.

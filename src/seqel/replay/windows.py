@@ -34,7 +34,7 @@ class Windows:
 
 
 def draw_uniform(table: EpisodeTable, batch: int, window: int, context: int, rng: np.random.Generator) -> Windows:
-    """Draw windows so that every step is trained about equally often.
+    """Draw windows such that every step is trained on about equally often.
 
     Raises DataError if the stored episodes hold nothing to train on.
     """

@@ -48,14 +48,14 @@ class Calibration:
     steps: int
     episodes: int  # with at least one counted step
     left_out: int  # steps too close to a truncation
-    bias: float  # mean of predicted less realised, in units of reward; above 0: the agent expects too much
+    bias: float  # mean of predicted minus realised, in units of reward; above 0: the agent overestimates
     bias_interval: tuple[float, float]
     # of the least-squares line of realised on predicted: 1 and 0 if calibrated; nan if all predictions are equal
     slope: float
     slope_interval: tuple[float, float]
     intercept: float  # in units of reward
     intercept_interval: tuple[float, float]
-    rmse: float  # root mean square of predicted less realised
+    rmse: float  # root mean square of predicted minus realised
     # expected calibration error: mean over steps of |predicted - realised| of their bins; at least 0, so chance raises it
     error: float
     error_interval: tuple[float, float]  # with the bins of all steps
@@ -139,7 +139,7 @@ def calibrate(
     cuts = np.unique(np.quantile(predicted, np.arange(1, bins) / bins))
     which = np.searchsorted(cuts, predicted, side="right")
     found = [_bin(predicted, realised, episode, which == place, drawn) for place in np.unique(which).tolist()]
-    difference = np.zeros((count, len(cuts) + 1))  # of each episode in each bin: the sum of predicted less realised
+    difference = np.zeros((count, len(cuts) + 1))  # of each episode in each bin: the sum of predicted minus realised
     np.add.at(difference, (episode, which), predicted - realised)
     errors = None if drawn is None else np.abs(drawn @ difference).sum(axis=1) / (drawn @ moments[:, 0])
     spread = bool(np.ptp(predicted) > 0 and np.ptp(realised) > 0)

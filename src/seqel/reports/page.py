@@ -41,8 +41,8 @@ def report_page(figures: dict[str, Any], title: str) -> str:
     parts = [f"<h1>{escape(title)}</h1>", f'<p class="soft">{what}</p>']
     if any(run["episodes"] for run in runs) and made["episodes"] < SHORTEST:
         parts.append(
-            f'<p class="note">{made["episodes"]} episodes are few: the intervals are wide. More: '
-            f"--episodes {10 * SHORTEST}</p>"
+            f'<p class="note">{made["episodes"]} episodes are few, so the intervals are wide. Use, for instance, '
+            f"--episodes {10 * SHORTEST}.</p>"
         )
     if len(runs) > 1:
         parts += [_overview(runs), comparison_part(figures), settings_part(figures["settings"], runs)]
@@ -70,7 +70,7 @@ def _overview(runs: list[dict[str, Any]]) -> str:
     succeeds = any((run["episodes"] or {}).get("success") is not None for run in runs)
     head = '<tr><th>run</th><th class="n">return</th><th class="n">95 %</th>'
     head += '<th class="n">success</th>' if succeeds else ""
-    head += '<th class="n">length</th><th class="n">value less return</th><th class="n">seed</th><th>group</th>'
+    head += '<th class="n">length</th><th class="n">value minus return</th><th class="n">seed</th><th>group</th>'
     head += "<th>task</th></tr>"
     rows = []
     for number, run in enumerate(runs):
@@ -205,7 +205,7 @@ def _calibration(run: dict[str, Any]) -> str:
     left = f" {found['left_out']:,} steps too close to a truncation are left out." if found["left_out"] else ""
     rows = (
         f"<p>{verdict}</p><p class='soft'>Slope {text_of(found['slope'])}{within['slope']}, intercept "
-        f"{text_of(found['intercept'])}{within['intercept']}, predicted less realised {text_of(found['bias'])}"
+        f"{text_of(found['intercept'])}{within['intercept']}, predicted minus realised {text_of(found['bias'])}"
         f"{within['bias']}, calibration error {text_of(found['error'])}{within['error']}, root mean square error "
         f"{text_of(found['rmse'])}, correlation {text_of(found['correlation'])}. In units of reward, discounted "
         f"by {run['discount']:g} per step; {found['steps']:,} steps of {found['episodes']:,} episodes.{left}</p>"

@@ -62,35 +62,46 @@ def train(
     trackers: Sequence[str | Tracker] | None = None,
     progress: bool | OnRecord | None = True,
 ) -> Agent:
-    """Train an agent on an environment, or on recorded data, and return it with the weights that did best in validation.
+    """Train an agent on an environment or on recorded data, and return it with the weights that did best in validation.
 
     Args:
-        env: an id ("CartPole-v1"), "module:Class", or a function (or class) without arguments that makes one.
+        env: an id ("CartPole-v1"), "module:Class", or a function (or class) without arguments that creates an environment.
         data: recorded sessions: tables (one row per step), a Minari dataset's id, or a `seqel.datasets` object.
-            Without `env`, training uses only these, and `steps` are updates; with it, `offline.fraction` of each batch.
+            Without `env`, training uses these data alone, and `steps` counts updates. With `env`, `offline.fraction` of
+            each batch is sampled from them.
         schema: the TOML file that describes a table's columns; `seqel data check` proposes one.
         start: an agent, or the folder of one, whose weights training starts from (for instance, trained on recorded data).
         steps: total number of environment steps; None: the config's (200,000).
         seed: seed of all random numbers in the run; None: the config's (0).
         out: the run's folder, new or empty; None: runs/NAME-N.
-        preset: a named starting point, see `seqel.preset`; None: "default", or "offline-cql" for data without `env`. Ignored
-            if `config` is given.
+        preset: a named set of settings, see `seqel.preset`; None: "default", or "offline-cql" for data without `env`.
+            Ignored if `config` is given.
         config: the complete configuration.
-        settings: changes to either, by dotted name: {"learner.learning_rate": 3e-4}.
+        settings: changes to the preset or the config, by dotted name: {"learner.learning_rate": 3e-4}.
         memoryless: train the same learner without the history, to measure what memory contributes.
-        shield: a TOML file of rules that veto actions, in training and ever after (see docs/safety.md); the agent keeps them.
-        action_features: (A, F) numbers that describe each action, or a table whose first column holds its name. Actions are
-            then scored by their features (`network.actions = "embedded"`).
-        text_encoder: a function from R texts to vectors (R, W), as which texts in observations are read. It is called once
-            per different text and is not trained.
-        trackers: experiment trackers, "tensorboard" or "wandb", or objects with the methods of
-            `seqel.runs.trackers.base.Tracker`; None: those of the config. One that fails is a warning.
+        shield: a TOML file of rules that veto actions, in training and in use (see docs/safety.md). The agent keeps the
+            rules.
+        action_features: an array (A, F) of numbers that describe the actions, or a table whose first column holds the names
+            of the actions. Actions are then scored by their features (`network.actions = "embedded"`).
+        text_encoder: a function from R texts to vectors (R, W), which encodes the texts in observations. It is called once
+            per distinct text and is not trained.
+        trackers: experiment trackers: "tensorboard", "wandb", or objects with the methods of
+            `seqel.runs.trackers.base.Tracker`; None: those of the config. If one fails, a warning is issued.
         progress: True: a live display on standard error; False or None: none; or a function to call with each `Record`.
 
+    Returns:
+        The agent with the best weights; it is also in the run's folder, in `agent/`.
+
     Raises:
-        ConfigError, SpaceError, EnvironmentFault, StorageError: see `seqel.errors`.
-        NonFiniteError: training produced a NaN; the message names the last good checkpoint, `agent/` holds the best weights.
-        KeyboardInterrupt: after a checkpoint was written; `resume` continues exactly there.
+        ConfigError: a setting or an argument is invalid, or settings contradict each other.
+        SpaceError: a space is not supported, or `start` or `data` has other spaces than the environment.
+        EnvironmentFault: the environment cannot be created, or breaks Gymnasium's contract.
+        DataError: the recorded data are empty, malformed or not finite.
+        StorageError: the run's folder cannot be written.
+        MissingExtraError: an optional dependency is missing.
+        NonFiniteError: training produced a NaN or an infinity. The message names the last good checkpoint, and `agent/` has
+            the best weights.
+        KeyboardInterrupt: Ctrl-C or SIGTERM. A checkpoint was written, and `resume` continues exactly there.
     """
     settings = dict(settings or {})
     if trackers is not None:
@@ -170,17 +181,17 @@ def resume(
 
     Args:
         folder: the run's folder. If there is no checkpoint yet, the run starts again from its config.toml.
-        env: the environment, as for `train`: needed if the run got it as a function, or to replace the environment that the
-            config.toml of a run from another machine names.
+        env: the environment, as for `train`. Needed if the run was started with a function, or to replace the environment
+            that the config.toml of a run from another machine names.
         data: the recorded data, if they were passed in memory and not as files.
-        steps: a new total (of updates, for a run on recorded data only), to continue a finished run or to extend one.
-            The learning-rate schedule follows. None: a finished run only returns its agent.
+        steps: a new total (of updates, for a run on recorded data alone), to extend the run. The learning-rate schedule
+            follows. None: the total of the run; a finished run then only returns its agent.
         trust: import and open what the run's config.toml names even if the run was not started on this machine, and
             accept an edited config.toml. A run from another machine may name code that does anything: read the file
             first.
-        text_encoder: the function that the run reads texts with, if it was trained with one.
-        trackers: as for `train`; None: those of the run, without "wandb" if the run is from another machine: a file must
-            not decide that data is sent.
+        text_encoder: the function that encodes texts, if the run was started with one.
+        trackers: as for `train`; None: those of the run, without "wandb" if the run is from another machine, because a file
+            must not decide that data are sent.
 
     Raises:
         TrustError: the run is from another machine and names code, or files outside its folder; nothing was imported or

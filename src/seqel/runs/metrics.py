@@ -14,15 +14,15 @@ EVERYWHERE = (NOVELTY, COST, ROBUSTNESS)  # terms of the objective that a run in
 # name: (unit, meaning). A line of metrics.jsonl holds these side by side; TensorBoard has them under train/.
 METRICS: dict[str, tuple[str, str]] = {
     "steps": ("steps", "environment steps so far, over all environments; 0 for a run on recorded data"),
-    "seconds": ("seconds", "of training and validation so far, including those before a resume"),
-    "updates": ("updates", "so far"),
+    "seconds": ("seconds", "time of training and validation so far, including the time before a resume"),
+    "updates": ("updates", "updates so far"),
     "steps_per_second": (
         "steps / second",
-        "since the last record, including updates and validation; updates per second in a run on recorded data",
+        "speed since the last record, including updates and validation; updates per second in a run on recorded data",
     ),
     "return": ("reward", "mean undiscounted return of the last 100 training episodes, exploration included"),
     "length": ("steps", "mean length of those episodes"),
-    "success": ("share", "of those episodes, if the environment reports `info['is_success']`"),
+    "success": ("share", "success rate of those episodes, if the environment reports `info['is_success']`"),
     "loss": ("none", "squared error over the running variance of the targets (scalar values), or nats (HL-Gauss)"),
     "q": ("reward", "mean Q-value of the actions taken in the sampled windows"),
     "target": ("reward", "mean of the targets of those Q-values"),
@@ -31,13 +31,13 @@ METRICS: dict[str, tuple[str, str]] = {
     **{term.name: (term.unit, term.meaning) for term in EVERYWHERE},
     "cost": ("cost", "mean undiscounted cost of the last 100 training episodes, with `objective.cost_limit`"),
     "cost_multiplier": ("reward / cost", "how much reward a unit of cost weighs in greedy choices"),
-    "gradient_norm": ("none", "before clipping"),
+    "gradient_norm": ("none", "norm of the gradient before clipping"),
     "learning_rate": ("none", "mean over the updates since the last record"),
     "return_scale": ("reward", "running RMS of discounted returns: the unit of values, temperatures and bonuses"),
-    "replay": ("transitions", "stored"),
+    "replay": ("transitions", "transitions in the replay"),
     "solved": ("yes or no", "the threshold was confirmed: the run ended here"),
     "notes": ("text", "messages, for instance that a checkpoint was skipped or that a resume lost episodes"),
-    "crc32": ("none", "checksum of the line up to this entry: a damaged line is ignored and reported"),
+    "crc32": ("none", "checksum of the line up to this entry; a damaged line is ignored and reported"),
 }
 
 # The keys of a line's "validation", if there was one. TensorBoard has the mean as validation/return, and success.
@@ -48,21 +48,21 @@ VALIDATION: dict[str, tuple[str, str]] = {
     ),
     "iqm": ("reward", "interquartile mean of those returns"),
     "interval": ("reward", "95 % bootstrap interval of the mean"),
-    "success": ("share", "of those episodes, if the environment reports it"),
+    "success": ("share", "success rate of those episodes, if the environment reports it"),
     "success_interval": ("share", "95 % Wilson interval of the success rate"),
     "cost": ("cost", "mean undiscounted cost per episode, if the environment reports `info['cost']`"),
     "cost_interval": ("cost", "95 % bootstrap interval of the mean cost"),
     "episodes": ("episodes", "number of episodes"),
-    "cut": ("episodes", "number of episodes that were cut off because they did not end"),
-    "seed": ("none", "seed of the first episode; episode n has this plus n"),
+    "cut": ("episodes", "number of episodes that were truncated because they did not end"),
+    "seed": ("none", "seed of the first episode; episode n has this seed plus n"),
 }
 
 # The keys of a line's "best": the best weights so far, after that validation. TensorBoard has validation/best_return.
 BEST: dict[str, tuple[str, str]] = {
     "steps": ("steps", "environment steps at which these weights were reached"),
-    "updates": ("updates", "at which these weights were reached"),
+    "updates": ("updates", "updates at which these weights were reached"),
     "mean": ("reward", "mean undiscounted return of all validation episodes that these weights have played"),
-    "success": ("share", "of those episodes, if the environment reports it"),
+    "success": ("share", "success rate of those episodes, if the environment reports it"),
     "interval": ("reward", "95 % bootstrap interval of the mean"),
     "success_interval": ("share", "95 % Wilson interval of the success rate"),
     "cost": ("cost", "mean undiscounted cost of those episodes, if the environment reports it"),
@@ -78,29 +78,29 @@ OFFLINE: dict[str, tuple[str, str]] = {
 HELD_OUT: dict[str, tuple[str, str]] = {
     "mean": (
         "none",
-        "the score by which weights are kept, larger is better: minus the metric that `metric` names",
+        "held-out score, by which weights are kept; larger is better: minus the metric that `metric` names",
     ),
     "unexplained": (
         "share",
-        "of the variance of the targets that the Q-values do not explain; 1: like predicting the mean",
+        "share of the variance of the targets that the Q-values do not explain; 1: as good as predicting the mean",
     ),
     "td_error": ("reward", "mean absolute difference between target and Q-value"),
     "imitation": ("nats", "mean negative log-probability of the recorded action, if there is a policy head"),
-    "agreement": ("share", "of the steps at which the agent agrees with the recorded action"),
+    "agreement": ("share", "share of the steps at which the agent agrees with the recorded action"),
     "first_value": ("reward", "mean value of the agent's action at the first step: its expected discounted return"),
     "first_return": ("reward", "mean discounted return of those episodes"),
-    "sessions": ("sessions", "held-out episodes"),
+    "sessions": ("sessions", "number of held-out episodes"),
     "metric": (
         "none",
-        "`imitation` if the policy head decides, weighted with `awr_beta`, else `unexplained`; `mean` is minus it",
+        "`imitation` if the policy head decides, weighted with `awr_beta`, else `unexplained`; `mean` is minus this metric",
     ),
-    "chance": ("of `metric`", "its value without any knowledge: the log of the number of actions, or 1"),
+    "chance": ("of `metric`", "value of that metric without any knowledge: the log of the number of actions, or 1"),
 }
 
 BETWEEN = """
 ## A run on recorded data
 
-`steps` is 0: the run counts in `updates`, which are also the horizontal axis of its plots and trackers. Validation measures
+`steps` is 0: the run counts in `updates`, which are also the horizontal axis of its plots and trackers. Validation uses
 held-out episodes instead of playing. If `first_value` is far above `first_return`, the agent expects more than the data
 support: run `seqel evaluate RUN --data FILE`.
 

@@ -1,14 +1,14 @@
-"""Abstention: an agent says that it does not decide where a decision's spread reaches a threshold.
+"""Abstention: an agent leaves a decision to others if the decision's spread reaches a threshold.
 
-The spread is a number per decision, larger where the agent is less sure:
+The spread is a number per decision that measures its uncertainty:
 
     gap       minus the difference between the two best scores (values, in units of reward)
     entropy   of the policy's probabilities over the allowed actions, in nats (a policy head that decides)
     overlap   probability that the second best action's return exceeds the best one's, if both were independent
               (heads "c51" and "quantile")
 
-Where only one action is allowed there is nothing to be unsure of: the spread is minus infinity. With several action
-dimensions it is that of the least sure one. `safety/conformal.py` chooses the threshold.
+If only one action is allowed, the spread is minus infinity. With several action dimensions, it is the largest spread of a
+dimension. `safety/conformal.py` chooses the threshold.
 """
 
 from __future__ import annotations

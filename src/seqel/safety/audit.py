@@ -1,14 +1,14 @@
-"""An append-only log in which every line holds the hash of the line before it, so that a later change shows.
+"""A tamper-evident, append-only log: every line contains the hash of the previous line.
 
 One JSON object per line. The last entry, "hash", is the SHA-256 of everything before it in the line, which includes
 "previous", the hash of the line before; so a line that is changed, removed, inserted or moved breaks the chain there. With a
 key, it is an HMAC-SHA256 instead, which no one without the key can compute.
 
-What it cannot show: without a key, someone who may write the file can compute a new chain from the changed line on, and with
-or without one, can remove lines at the end. Both show if the head (`Head`: the number of lines, and the last hash) was kept
-elsewhere and is compared (`verify`). Source of the construction: Haber & Stornetta 1991, "How to time-stamp a digital
-document"; Schneier & Kelsey 1999, "Secure audit logs to support computer forensics". Differs from the latter: one key for all
-lines, so whoever has it can rewrite the past.
+Two changes are not detected by the chain alone: without a key, someone who can write the file can recompute the chain from a
+changed line on; with or without a key, they can remove lines at the end. Both are detected if the head (`Head`: the number of
+lines, and the last hash) was kept elsewhere and is compared (`verify`). Source of the construction: Haber & Stornetta 1991,
+"How to time-stamp a digital document"; Schneier & Kelsey 1999, "Secure audit logs to support computer forensics". Differs
+from the latter: one key for all lines, so whoever has it can rewrite the whole log.
 
 Durability: `append` returns when its lines are on the disk (one fsync for all lines of a call), unless `sync` is False. A
 crash can leave the last line incomplete (torn). The next writer keeps those bytes and says so in a line "recovered", with

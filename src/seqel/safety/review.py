@@ -127,9 +127,9 @@ class Queue:
     def export(self, reward: float = 0.0) -> list[ReviewedSession]:
         """Return the sessions with reviewed cases, for training.
 
-        At a reviewed step, the action is the person's. Where something else was done at that step, what followed did not
-        follow from the person's action: a session ends there, with `reward` for that step; the next such step of the same
-        session begins a further session, with the same history. A last step without a reported reward has `reward`, too.
+        At a reviewed step, the action is the person's. If another action was taken at that step, the later steps are not a
+        consequence of the person's action: a session ends there, with `reward` for that step. Each such step gives a session
+        of its own, with the recorded history. A last step without a reported reward has `reward`, too.
         """
         found = []
         for number, steps in enumerate(self.sessions):

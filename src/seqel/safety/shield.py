@@ -2,8 +2,8 @@
 
 Source: Alshiekh et al. 2018, "Safe Reinforcement Learning via Shielding" (arXiv:1708.08611), the preemptive shield, which
 gives the agent the set of safe actions at each step. Differs: the shield is written as rules over counts of past events
-and the current observation, not synthesised from a temporal logic formula and a model of the environment. So it guarantees
-that no vetoed action is taken; it does not guarantee that what follows from allowed actions is safe.
+and the current observation, not synthesised from a temporal logic formula and a model of the environment. It therefore
+guarantees that no vetoed action is taken, but not that the consequences of allowed actions are safe.
 """
 
 from __future__ import annotations
@@ -69,9 +69,7 @@ class Shield:
         except ValueError as error:  # of tomllib, also for numbers with thousands of digits
             raise ConfigError(f"shield: expected TOML, but {error}") from error
         except RecursionError as error:
-            raise ConfigError(
-                "shield: expected conditions within each other to a reasonable depth, got too many"
-            ) from error
+            raise ConfigError("shield: expected conditions with less nesting") from error
 
     @classmethod
     def _compile(cls, found: dict[str, Any], text: str, fields: Fields) -> Shield:

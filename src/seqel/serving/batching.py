@@ -5,8 +5,8 @@ more. A session's row joins whatever batch comes next (continuous batching), so 
 steps of one session never share a batch.
 
 For each batch: read the sessions from the store; rebuild the memory of those whose memory is not held or is behind, by one
-prefill; compute one step; log it, if there is an audit log; add it to the store; and only then answer. So what a client has
-been told is stored, and logged.
+prefill; compute one step; log it, if there is an audit log; add it to the store; and only then answer. Every answer that a
+client has received is therefore stored, and logged.
 """
 
 from __future__ import annotations

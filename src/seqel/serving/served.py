@@ -1,4 +1,4 @@
-"""One version of an agent in service: it reads observations from JSON, and says decisions in JSON."""
+"""One version of an agent in service: it reads observations from JSON, and returns decisions as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Applies an agent's shield to the steps of sessions, from the records of what each session saw, did and earned."""
+"""Applies an agent's shield to the steps of sessions, from the records of their observations, actions and rewards."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def screen(
         if held is None and len(one.records) != one.steps:
             problems.append(
                 Conflict(
-                    "the agent's rules count from a session's first step, and of this session only the latest "
+                    "the agent's rules count from a session's first step, but of this session only the latest "
                     f"{len(one.records)} of {one.steps} steps are kept: open a new session"
                 )
             )

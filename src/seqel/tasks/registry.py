@@ -25,7 +25,7 @@ class Task:
     threshold: float | None = None  # mean return that counts as solved
     limit: int | None = None  # steps after which an episode is truncated
     reference: str = ""  # its source
-    needs: str = ""  # an argument without which it cannot be made, and what it is
+    needs: str = ""  # an argument without which it cannot be created, and what it is
 
 
 def _tmaze(name: str, length: int) -> Task:
@@ -84,7 +84,7 @@ TASKS: tuple[Task, ...] = (
     Task(
         id="seqel/Courier-v0",
         entry_point="seqel.tasks.courier:Courier",
-        summary="Hurry where it pays and is not dangerous, within a limit of costs (objective.cost_limit)",
+        summary="Hurry where it pays and is not dangerous, within a cost limit (objective.cost_limit)",
         memory=30,
         suggested={"discount": 0.9, "context": 31},
         reference="this project, to test constraints",
@@ -128,7 +128,7 @@ TASKS: tuple[Task, ...] = (
     Task(
         id="seqel/KeyToDoor-v0",
         entry_point="seqel.tasks.key_to_door:KeyToDoor",
-        summary="Fetch a key, eat apples for 30 steps, open a door: the credit for the key comes late and among noise",
+        summary="Fetch a key, eat apples for 30 steps, open a door: the reward for the key is late and hidden by noise",
         memory=0,  # to act; its values need to remember the key
         suggested={"discount": 1.0, "context": 50},
         reference="Hung et al. 2019, arXiv:1810.06721",
@@ -191,7 +191,7 @@ TASKS: tuple[Task, ...] = (
     Task(
         id="seqel/CustomerShortlist-v0",
         entry_point="seqel.tasks.customers.shortlist:make_shortlist",
-        summary="The same with a classifier in front: what to do about the most probable intents",
+        summary="The same with a classifier in front: choose among the most probable intents",
         memory=32,
         suggested={"discount": 1.0, "context": 32},
         reference="this project",
@@ -200,7 +200,7 @@ TASKS: tuple[Task, ...] = (
     Task(
         id="seqel/OpinionMonitoring-v0",
         entry_point="seqel.tasks.opinion.monitoring:OpinionMonitoring",
-        summary="Read messages about companies as they come, and give an alert soon after a crisis begins",
+        summary="Read messages about companies as they arrive, and raise an alert soon after a crisis begins",
         memory=250,
         suggested={"discount": 0.99, "context": 256},
         reference="this project; its detectors: Page 1954, Roberts 1966",
@@ -209,7 +209,7 @@ TASKS: tuple[Task, ...] = (
     Task(
         id="seqel/Recommend-v0",
         entry_point="seqel.tasks.recommend.environment:Recommend",
-        summary="Find out what a user likes, and show items that are taken and after which the user stays",
+        summary="Find out what a user likes, and show items that the user takes and that make the user stay",
         memory=40,
         suggested={"discount": 1.0, "context": 40},
         reference="this project; ratings such as those of Harper & Konstan 2015, doi 10.1145/2827872",

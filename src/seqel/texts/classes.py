@@ -1,7 +1,7 @@
 """Texts as log-probabilities of classes: logistic regression on the vectors of a frozen encoder, fitted on labelled texts.
 
-An agent needs many rewards to find out what a vector of several hundred numbers says about, for instance, the intent of a
-customer. Where some texts have known classes, a classifier finds it in seconds, before training.
+An agent needs many rewards to learn what a vector of several hundred numbers means, for instance the intent of a customer. If
+some texts have known classes, a classifier learns this in seconds, before training.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class LabelledTexts:
 class ClassReader(RememberingReader):
     """Reads a text as the log-probabilities of C classes, float32.
 
-    It holds one classifier per fold. A text belongs to the fold that its CRC-32 says, and is read by the classifier that was
-    fitted without the texts of this fold. So the texts that it was fitted on are read as reliably as new ones, and what an
-    agent learns from the former holds for the latter (cross-fitting: Wolpert 1992, Neural Networks 5, 241-259).
+    There is one classifier per fold. The CRC-32 of a text determines its fold, and the text is classified by the classifier
+    that was fitted without this fold. Training texts are therefore classified as reliably as new ones, and what an agent
+    learns from the former holds for the latter (cross-fitting: Wolpert 1992, Neural Networks 5, 241-259).
     """
 
     dtype = "float32"

@@ -16,7 +16,7 @@ TuningName = Literal["frozen", "lora", "prefix", "full"]
 
 @dataclass(frozen=True, slots=True)
 class TextConfig:
-    """How texts in observations are encoded; each becomes one vector of its step's token.
+    """How texts in observations are encoded; each becomes one vector, a part of its step's token.
 
     Raises ConfigError if a value is out of range, or if two settings contradict each other.
     """
@@ -35,8 +35,8 @@ class TextConfig:
     )
     tuning: TuningName = setting(
         "frozen",
-        "What is trained of a pretrained Transformer: nothing (each text is encoded once and its vector is cached on the "
-        "disk); low-rank adapters (LoRA); prefixes of keys and values; or all of it.",
+        "Which weights of a pretrained Transformer are trained: none (each text is encoded once, and its vector is cached on "
+        "disk); low-rank adapters (LoRA); prefixes of keys and values; or all.",
         known_as=("peft", "finetune", "fine_tuning"),
     )
     length: int = setting(
@@ -55,9 +55,9 @@ class TextConfig:
     )  # fmt: skip
     classes: bool = setting(
         False,
-        "Whether the network gets, of each text, the log-probabilities of classes, by logistic regression on the vector of a "
-        "frozen encoder. It is fitted before training on the texts whose classes the environment knows, such as the intents "
-        "of customers or the sentiments of opinions (`labelled_texts`).",
+        "Whether the network observes the log-probabilities of the classes of each text, from a logistic regression on the "
+        "vector of a frozen encoder. The regression is fitted before training, on texts whose classes the environment knows, "
+        "such as the intents of customers or the sentiments of opinions (`labelled_texts`).",
         known_as=("labels",),
     )
     rank: int = setting(8, "Rank of the low-rank adapters.", ge=1, known_as=("lora_r", "r"))

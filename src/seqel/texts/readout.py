@@ -20,7 +20,7 @@ STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # of the penalty, per example, among
 
 @dataclass(frozen=True, slots=True)
 class Readout:
-    """Chances of classes, of vectors."""
+    """A classifier of vectors: the probability of each class."""
 
     names: tuple[str, ...]
     weight: Numbers  # (C, W)
@@ -30,7 +30,7 @@ class Readout:
     strength: float = math.nan  # of the penalty, per example; NaN: not known
 
     def chances(self, vectors: NDArray[np.floating[Any]]) -> Numbers:
-        """Return the chance of each class, (N, W) -> (N, C)."""
+        """Return the probability of each class, (N, W) -> (N, C)."""
         from scipy.special import softmax  # here, because readers of classes are known to every training
 
         found: Numbers = softmax(vectors @ self.weight.T + self.bias, axis=1)
@@ -44,7 +44,7 @@ def fit_readout(
     strengths: Sequence[float] = STRENGTHS,
     start: Readout | None = None,
 ) -> Readout:
-    """Fit on vectors (N, W) and classes (N,). Of `strengths` of the penalty, the one with the lowest loss on validation.
+    """Fit on vectors (N, W) and classes (N,), with the one of `strengths` of the penalty that has the lowest validation loss.
 
     start: where the search begins, for instance what was fitted on most of the same examples.
 

@@ -75,7 +75,7 @@ class ReplayConfig:
         le=1.0,
         known_as=("alpha", "per_alpha"),
     )
-    directory: str = setting("", "Folder for files that hold the experience. Empty: the experience is held in memory.")
+    directory: str = setting("", "Folder for files that hold the experience. Empty: the experience is held in RAM.")
     importance: float = setting(
         0.4,
         "Initial exponent beta of the importance weights that correct for prioritised sampling; it grows to 1 over the run.",
@@ -108,8 +108,8 @@ class ValidationConfig:
     stop: bool = setting(False, "End the run once `threshold` is also reached in `confirm` further episodes.")
     confirm: int = setting(
         100,
-        "Greedy episodes that confirm the threshold, or that the weights that act have been surpassed where "
-        "`learner.acting_weights` is 'incumbent'.",
+        "Greedy episodes that confirm the threshold or, if `learner.acting_weights` is 'incumbent', that a challenger is at "
+        "least as good as the incumbent.",
         unit="episodes",
         ge=1,
     )
@@ -125,7 +125,7 @@ class OfflineConfig:
     files: tuple[str, ...] = setting(
         (), "Tables of recorded sessions (CSV, Parquet, JSONL), or one Minari dataset's id."
     )
-    schema: str = setting("", "The TOML file that says what the tables' columns mean.")
+    schema: str = setting("", "The TOML file that describes the columns of the tables.")
     action_features: str = setting(
         "", "A table that describes each action: its name in the first column, then numbers or categories. Empty: none."
     )
@@ -161,7 +161,7 @@ class RunConfig:
     """One training run."""
 
     env: str = setting(
-        "", "The environment to train on: a Gymnasium id, or module:Class. Empty: learn from recorded data alone.",
+        "", "The environment to train on: a Gymnasium id, or module:Class. Empty: train on recorded data alone.",
         known_as=("env_id", "environment"),
     )  # fmt: skip
     env_args: dict[str, Any] = setting(
@@ -169,12 +169,12 @@ class RunConfig:
     )
     observation: dict[str, Any] = setting(
         factory=dict,
-        meaning="How parts of the observation are read: a table from their path to 'pixels' or 'codes' (integer grids), or "
-        "to the largest number of entities (a Sequence), or to the number of bytes that are read (a Text). Empty: as their "
-        "space says.",
+        meaning="How leaves of the observation are read: a table from the path of a leaf to 'pixels' or 'codes' (integer "
+        "grids), the largest number of entities (a Sequence), or the number of bytes to read (a Text). Other leaves are read "
+        "as their space says.",
     )
     init_from: str = setting(
-        "", "A run or agent whose weights training starts from; the shape of its network is used as well."
+        "", "A run or agent whose weights training starts from. The shape of its network is used as well."
     )
     steps: int = setting(
         200_000, "Total number of environment steps, over all environments.", unit="environment steps", ge=1,
@@ -195,14 +195,14 @@ class RunConfig:
     )
     shield: str = setting(
         "",
-        "Rules that veto actions, the text of a TOML file (`seqel train --shield FILE`). Empty: none, or those of the agent "
-        "to start from.",
+        "Rules that veto actions, as the text of a TOML file (`seqel train --shield FILE`). Empty: none, or those of the "
+        "agent to start from.",
     )
     perturb: tuple[str, ...] = setting(
         (),
-        "Perturbations of what half of the episodes show in training and validation, as KIND:LARGEST, for instance "
-        "'typos:0.1': each such episode draws a kind and its strength. Kinds are those of `seqel evaluate --perturb` without "
-        "attacks. Empty: none.",
+        "Perturbations of the observations in half of the episodes, in training and validation, as KIND:LARGEST, for "
+        "instance 'typos:0.1'. Each of these episodes draws a kind and a strength. The kinds are those of `seqel evaluate "
+        "--perturb` without attacks. Empty: none.",
         known_as=("randomisation", "domain_randomization"),
     )
     device: str = setting("auto", "The device: 'cpu', 'cuda', 'cuda:1'. 'auto': a GPU if there is one.", auto="auto")
@@ -216,7 +216,7 @@ class RunConfig:
     )
     refresh_every: int = setting(
         0,
-        "Updates between recomputations of the agent's memory of open episodes with the current weights. 0: never.",
+        "Updates after which the agent's memory of open episodes is recomputed with the current weights. 0: never.",
         unit="updates",
         ge=0,
     )

@@ -194,5 +194,5 @@ def gain_of(scores: torch.Tensor, item: torch.Tensor) -> float:
 
 
 def _discount(place: torch.Tensor) -> torch.Tensor:
-    """Return what a hit at a place, from 0, counts: 1 / log2(place + 2), as in NDCG."""
+    """Return the discount of a hit at `place`, from 0: 1 / log2(place + 2), as in NDCG."""
     return 1.0 / torch.log2(place.double() + 2.0)

@@ -101,7 +101,7 @@ class Learner:
     def update(self, batch: SequenceBatch, progress: float = 0.0) -> dict[str, Tensor]:
         """Take one optimiser step on one batch; the metrics are tensors, so that nothing waits for the device.
 
-        `progress` is the fraction of the run that is over; the learning-rate schedule follows it.
+        `progress` is the fraction of the run that is over, for the learning-rate schedule.
 
         Raises:
             NonFiniteError: the loss or a gradient is not finite; the weights are left as they were before this update.
@@ -265,7 +265,7 @@ class Learner:
                     encoder.observe(*(value.to(self.device) for value in statistics[path]))
 
     def start_from(self, network: QNetwork) -> None:
-        """Take the weights of another network, in all networks. A head that it does not have begins as usual."""
+        """Copy the weights of another network into all networks. A head that it lacks keeps its initial weights."""
         for mine in self._networks():
             mine.load_state_dict(mine.state_dict() | network.state_dict())
 
@@ -275,7 +275,7 @@ class Learner:
             network.describe_actions(features)
 
     def set_known_items(self, known: Tensor) -> None:
-        """Say which items (A,) bool the data have, in all networks: others are what their features say."""
+        """Set which items (A,) bool occur in the data, in all networks; others are represented by their features alone."""
         for network in self._networks():
             items = network.tokens.items
             if items is not None and items.described is not None:

@@ -25,7 +25,7 @@ class LearnerConfig:
     )
     pretrained_rate: float = setting(
         -math.inf,
-        "Learning rate of the weights of a pretrained Transformer that are trained. 'auto': 0.2 for adapters and prefixes "
+        "Learning rate of the trained weights of a pretrained Transformer. 'auto': 0.2 for adapters and prefixes "
         "(`text.tuning`), 0.02 if all of it is trained.",
         unit="share of `learning_rate`",
         ge=0.0,
@@ -56,7 +56,7 @@ class LearnerConfig:
         known_as=("max_grad_norm", "grad_clip", "gradient_clip"),
     )
     accumulate: int = setting(
-        1, "Micro-batches per update: more of them need less memory.", ge=1, known_as=("gradient_accumulation_steps",)
+        1, "Micro-batches per update; more of them need less RAM.", ge=1, known_as=("gradient_accumulation_steps",)
     )
     target: Literal["average", "copy"] = setting(
         "average", "How the target network follows: as a moving average of the weights, or by periodic copies."
@@ -72,13 +72,13 @@ class LearnerConfig:
         known_as=("tau", "polyak"),
     )
     target_every: int = setting(
-        500, "Updates between copies, where `target` is 'copy'.", unit="updates", ge=1,
+        500, "Updates between copies, if `target` is 'copy'.", unit="updates", ge=1,
         known_as=("target_update_interval", "target_update_freq"),
     )  # fmt: skip
     average_rate: float = setting(
         0.005,
-        "Fraction by which the moving average of the weights, which is validated and kept, moves towards the current weights "
-        "at each update on an environment. 1: the latest weights are validated and kept.",
+        "Fraction by which the moving average of the weights moves towards the current weights at each update on an "
+        "environment. The average is validated and kept. 1: the latest weights are validated and kept.",
         unit="fraction per update",
         gt=0.0,
         le=1.0,
@@ -92,8 +92,8 @@ class LearnerConfig:
     )
     precision: Literal["float32", "bf16"] = setting(
         "float32",
-        "Number format of the matrix products during updates. 'bf16' needs a processor or GPU with instructions for it, as "
-        "`seqel check` tells. Without them it can be several times slower, and a new run is refused.",
+        "Number format of the matrix products during updates. 'bf16' needs a processor or GPU with instructions for it, "
+        "which `seqel check` reports. Without them it can be several times slower, and a new run is refused.",
     )
     compile: Literal["auto", "on", "off"] = setting(
         "auto",
@@ -103,14 +103,14 @@ class LearnerConfig:
     image_shift: int = setting(0, "Largest random shift of images in an update (DrQ). 0: none.", unit="pixels", ge=0)
     observation_noise: float = setting(
         0.0,
-        "Standard deviation of Gaussian noise on numbers and pictures in an update, independent for each step. 0: none.",
+        "Standard deviation of Gaussian noise on numbers and images in an update, independent for each step. 0: none.",
         unit="units of the leaf: half the range, the standard deviation, or full brightness",
         ge=0.0,
         known_as=("noise",),
     )
     sampled_negatives: int = setting(
         0,
-        "Actions that are scored at each step besides the one taken, sampled again at every update. 0: all actions.",
+        "Number of actions, sampled at every update, that are scored at each step besides the one taken. 0: all actions.",
         unit="actions",
         ge=0,
     )

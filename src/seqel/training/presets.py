@@ -19,9 +19,9 @@ _RECORDED: dict[str, Any] = {
 
 # name -> (what it is for, settings by dotted name)
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
-    "default": ("training in an environment, whether rewards come at once or late", {}),
+    "default": ("training in an environment, with immediate or delayed rewards", {}),
     "monitoring": (
-        "streams in which few actions are worth taking and wrong ones cost much: little exploration, rewards not observed",
+        "streams in which few actions are worth taking and wrong ones are costly: little exploration, rewards not observed",
         {
             "network.previous_reward": False,
             "exploration.novelty": 0.0,
@@ -34,7 +34,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         _RECORDED | {"objective.cql_alpha": 0.05},
     ),
     "offline-online": (
-        "from recorded data to an environment (with --start and --data): the incumbent acts, a challenger is tried",
+        "training that continues in an environment (with --start and --data): the incumbent acts, a challenger is tried",
         _RECORDED
         | {
             "replay.replay_ratio": 32.0,
@@ -50,7 +50,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "offline-iql": (
-        "recorded data: implicit Q-learning (Kostrikov et al. 2021), which only ever values recorded actions",
+        "recorded data: implicit Q-learning (Kostrikov et al. 2021), which evaluates recorded actions only",
         _RECORDED | {"objective.iql_expectile": 0.9, "objective.cloning_weight": 1.0, "objective.awr_beta": 3.0},
     ),
     "offline-bcq": (

@@ -47,7 +47,7 @@ class Record:
 
     @property
     def count(self) -> int:
-        """How far the run is, in the unit that it counts in: environment steps, or updates where there is no environment."""
+        """How far the run is: in environment steps, or in updates if there is no environment."""
         return count(self.steps, self.updates)
 
 

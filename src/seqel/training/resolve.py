@@ -137,12 +137,12 @@ def resumed_here(config: RunConfig) -> tuple[RunConfig, list[str]]:
         chosen = str(choose_device("auto"))
         notes.append(
             f"the run was on {config.device}, which is not available here: it continues on {chosen}, where sums are "
-            "rounded differently, so that it will differ from an uninterrupted run"
+            "rounded differently, so it will differ from an uninterrupted run"
         )
         config = dataclasses.replace(config, device=chosen)
     slow = slow_precision(config)
     if slow is not None:
-        notes.append(f"{slow.partition('. Set ')[0]}. The run continues in bf16, which it began in")
+        notes.append(f"{slow.partition('. Set ')[0]}. The run continues in bf16, as it started")
     return config, notes
 
 

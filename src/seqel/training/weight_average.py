@@ -1,6 +1,6 @@
-"""A moving average of the trained network's weights: what is validated and kept.
+"""A moving average of the trained network's weights, which is validated and kept.
 
-Single updates of Q-learning change the greedy policy back and forth; their average is steadier (Polyak & Juditsky 1992;
+Single updates of Q-learning change the greedy policy back and forth; the average is more stable (Polyak & Juditsky 1992;
 Izmailov et al. 2018, arXiv:1803.05407). It is separate from the target network, which should follow faster.
 """
 

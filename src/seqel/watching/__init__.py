@@ -1,4 +1,4 @@
-"""Watches messages about companies with a trained agent: reads them as they come, gives alerts, keeps its state.
+"""Watches messages about companies with a trained agent: reads them as they arrive, raises alerts, keeps its state.
 
 messages     a line of JSON as a message; duplicates; clocks that go backwards
 recording    streams in which a rule gave the alerts, to learn from

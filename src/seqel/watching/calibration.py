@@ -1,4 +1,4 @@
-"""What a watcher has to know beside the agent: the threshold that keeps a budget of false alarms, and sentiments of texts.
+"""Calibration of a watcher: the threshold that keeps a budget of false alarms, and a classifier of sentiments.
 
 Both come from sentences that the agent was not trained on: calm streams of validation sentences, and their labels.
 """
@@ -154,10 +154,10 @@ def weights_of(agent: Agent) -> str:
 
 
 def calibrate(agent: Agent, opinions: Opinions, setting: Setting, budget: float, seed: int = 0) -> Calibration:
-    """Set the thresholds on calm streams of validation sentences, and fit the reader of sentiments.
+    """Set the thresholds on calm streams of validation sentences, and fit the classifier of sentiments.
 
-    A company without a group is read alone, where the agent sees less: its threshold is set on the same streams, split into
-    their companies.
+    A company without a group is read alone, and the agent then observes less. Its threshold is set on the same streams, split
+    into their companies.
 
     budget: hours between two false alarms about one company.
 

@@ -1,4 +1,4 @@
-"""A line of JSON as a message about a company; messages that come twice, and clocks that go backwards."""
+"""A line of JSON as a message about a company; duplicate messages, and clocks that run backwards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EARLIEST, LATEST = 0.0, 253_402_300_799.0  # of the years 1970 to 9999, in secon
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What somebody wrote about a company."""
+    """A text about a company, with its time."""
 
     time: float  # hours since 1970
     company: str
@@ -84,10 +84,10 @@ def when(hours: float) -> str:
 
 
 class Filter:
-    """Recognises messages that came before, and keeps time from going backwards.
+    """Detects duplicate messages, and keeps time from running backwards.
 
-    The last `keeps` messages are remembered. A message that is older than the one before it is taken to come at the same
-    time as that one: messages are read in the order in which they arrive.
+    The last `keeps` messages are remembered. Messages are read in the order in which they arrive; one that is older than its
+    predecessor gets the predecessor's time.
     """
 
     def __init__(self, keeps: int = 100_000) -> None:
@@ -97,7 +97,7 @@ class Filter:
         self._seen: OrderedDict[int, None] = OrderedDict()
 
     def admit(self, message: Message) -> Message | None:
-        """Return a message with its time corrected, or None if it came before."""
+        """Return a message with its time corrected, or None if it is a duplicate."""
         name = message.id or f"{message.time!r}\n{message.company}\n{message.text}"
         key = int.from_bytes(hashlib.blake2b(f"{bool(message.id)}{name}".encode(), digest_size=8).digest())
         if key in self._seen:

@@ -1,7 +1,7 @@
-"""Streams in which a rule gave the alerts, to learn from: millions of messages are recorded in minutes.
+"""Recorded streams in which a rule raised the alerts, for training: millions of messages are recorded in minutes.
 
-What an agent does has no effect on the messages that come. So it learns as much from recorded streams as from its own, and
-thirty times as many are played in the same time.
+An agent's actions do not influence which messages arrive. It therefore learns as much from recorded streams as from its own,
+and thirty times as many are simulated in the same time.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ SILENT = 0.5
 def record_streams(env: OpinionMonitoring, reader: TextReader, streams: int, seed: int = 0) -> InMemoryDataset:
     """Play streams and return them as episodes, with texts as `reader` reads them.
 
-    The rule is Page's CUSUM on the log-likelihood ratios of the messages (`seqel.tasks.opinion.detectors`): it gives an alert
-    at random, the more probably the further its statistic is above a threshold. The threshold, and how eager the rule is,
-    differ between streams, so alerts are early in some and late in others, and right or wrong. In half of the streams the
-    rule is silent, and alerts are rare and random.
+    The rule is Page's CUSUM on the log-likelihood ratios of the messages (`seqel.tasks.opinion.detectors`). It raises an
+    alert at random, with a probability that rises with the distance of its statistic above a threshold. The threshold and
+    this probability differ between streams, so alerts are early in some and late in others, and right or wrong. In half of
+    the streams the rule is silent, and alerts are rare and random.
 
     reader: of the log-probabilities of sentiments (`seqel.texts.classes.fit_classes`), because the rule needs them.
 

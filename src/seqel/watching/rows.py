@@ -1,8 +1,8 @@
 """Which companies share a row of the agent's memory, and what the agent observes of their messages.
 
-The agent was trained on streams of a few companies, which have numbers. Here there may be thousands, so each row of the
-agent's memory holds at most as many as a stream had, all of one group. A company without a group has a row of its own: in one
-with strangers, their crises would raise its numbers.
+The agent was trained on streams of a few numbered companies. Here there may be thousands, so each row of the agent's memory
+holds at most as many companies as a stream had, all of one group. A company without a group has a row of its own, because
+the crises of unrelated companies in the same row would raise its scores.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Watches a file or standard input from where the last session stopped, so that no message is read twice and none is lost.
 
-The state is saved together with the place in the input and the size of the file of alerts. After a crash, messages since the
-last save are read again, and the alerts about them, which are cut off first, given again. Standard input cannot be read
-again: there, messages after the last save are lost with the process, and those that are sent twice are recognised.
+The state is saved together with the position in the input and the size of the file of alerts. After a crash, messages since
+the last save are read again; alerts about them are removed from the file first, and raised again. Standard input cannot be
+read again: messages after the last save are lost with the process, and messages that are sent twice are detected.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Session:
         watcher: a new one; it gets the state that was saved.
         folder: of the state. One process at a time.
         source: the file of messages; None: standard input.
-        alerts: the file that alerts are added to, as JSON lines; None: none.
+        alerts: the file that alerts are appended to, as JSON lines; None: none.
         note: called with what the user should know, such as a malformed line.
 
     Raises:
@@ -155,7 +155,7 @@ class Session:
         except OSError as error:
             raise DataError(f"{self.source}: expected a file of JSON lines, but {error}") from error
         if self._start and (size < self._offset - 1 or _first_line(self.source) != self._start):
-            self.note(f"{self.source} is another file than in the last session: it is read from its beginning")
+            self.note(f"{self.source} is not the file of the last session: it is read from its beginning")
             self._offset, self._start, self.lines = 0, "", 0
         stream.seek(min(self._offset, size))
         return stream
@@ -223,7 +223,7 @@ class Session:
                 self._cut(tree["alerts"][1])
 
     def _cut(self, size: int) -> None:
-        """Remove the alerts that were given after the last save: they will be given again."""
+        """Remove the alerts that were raised after the last save: they will be raised again."""
         assert self.alerts is not None
         if self.alerts.exists() and self.alerts.stat().st_size > size:
             with writing(self.alerts):

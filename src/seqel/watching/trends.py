@@ -1,6 +1,6 @@
 """Messages and sentiments per hour, of each company or topic, for the last eight days; and how they change.
 
-Memory is fixed per name: a ring of hours. So a stream of any length needs no more of it.
+RAM is constant per name (a ring buffer of hours), whatever the length of the stream.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ LATEST = 200  # alerts that are kept, for the page
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """That the agent thinks a company is in a crisis."""
+    """An alert: the agent's score says that a company is in a crisis."""
 
     time: float  # hours since 1970
     company: str
@@ -49,10 +49,11 @@ class Alert:
 class Watcher:
     """Reads messages in order of time, about groups of related companies and about single ones; up to many thousands.
 
-    The agent is not shown its own alerts: it acts as if it had only ever waited, as when the threshold was set. An agent that
-    has given a false alarm and sees it takes the crisis for found, and is silent when one comes (docs/experiments.md).
+    The agent does not observe its own alerts: it acts as if it had always waited, as when the threshold was set. After a
+    false alarm, it would otherwise assume that the crisis is reported, and raise no alert when one begins
+    (docs/experiments.md).
 
-    quiet: hours after an alert in which the same company gives no other.
+    quiet: hours after an alert without a further alert about the same company.
 
     Raises ConfigError if the agent was not trained on opinion monitoring, or has a shield.
     """
@@ -71,7 +72,7 @@ class Watcher:
         self._recent: dict[str, deque[tuple[float, float, str]]] = {}
 
     def read(self, messages: Sequence[Message]) -> list[Alert]:
-        """Take messages, which come after those before, in order of time, and return the alerts about them.
+        """Read further messages, in order of time, and return the alerts about them.
 
         Messages in different rows of the memory are taken in one step of the network; those in one row, one after another.
         """

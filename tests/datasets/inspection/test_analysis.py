@@ -116,7 +116,7 @@ def test_suspicious_data_give_warnings(tables: Any) -> None:
     odd = clean().with_columns(kind=pl.when(pl.int_range(pl.len()) == 7).then(pl.lit("zz")).otherwise("kind"))
     assert any("kind: 1 of 5" in text for text in found(tables, odd)["warnings"])
     cut = found(tables, clean(), ends="truncated")
-    assert any("400 sessions are cut off without a final observation" in text for text in cut["warnings"])
+    assert any("400 sessions are truncated without a final observation" in text for text in cut["warnings"])
 
 
 def test_the_share_of_long_texts_that_is_read_is_reported(tables: Any) -> None:

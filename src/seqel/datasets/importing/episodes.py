@@ -5,7 +5,7 @@ Each row is one step: observation, action, reward. An episode of T transitions t
 * the session's last row, if it has neither action nor reward: it is only the final observation;
 * a copy of the last observation, if the session terminated (its value is never used), or if nothing is observed at all (what
   would be observed next is then known);
-* otherwise, if the session was cut off, the last row's observation: its action and reward are dropped, because the
+* otherwise, if the session was truncated, the last row's observation: its action and reward are dropped, because the
   observation after them, which a target would bootstrap from, was not recorded.
 """
 
@@ -42,7 +42,7 @@ class Counts:
     final_rows: int = 0  # sessions whose last row is a final observation
     terminated: int = 0  # episodes
     truncated: int = 0
-    dropped_steps: int = 0  # last steps of sessions that were cut off
+    dropped_steps: int = 0  # last steps of sessions that were truncated
     dropped_sessions: int = 0  # sessions without any step left
 
 

@@ -203,12 +203,12 @@ def _warnings(found: dict[str, Any]) -> list[str]:
         out.append("there is a single session: nothing can be held out, so the result cannot be estimated")
     if found["dropped_sessions"]:
         out.append(
-            f"{found['dropped_sessions']:,} sessions have no transition (a single row that was cut off): left out"
+            f"{found['dropped_sessions']:,} sessions have no transition (a single row that was truncated): left out"
         )
     if found["dropped_steps"]:
         out.append(
-            f"{found['dropped_steps']:,} sessions are cut off without a final observation: their last action and reward are "
-            "dropped, because the observation after them is not known"
+            f"{found['dropped_steps']:,} sessions are truncated without a final observation: their last action and reward "
+            "are dropped, because the observation after them is not known"
         )
     if len(found["actions"]) == 1:
         out.append(f"there is a single action, {found['actions'][0]['name']!r}: there is nothing to decide")

@@ -16,8 +16,8 @@ __all__ = ["METHOD", "mean_attention"]
 def mean_attention(reading: Reading, explained: Explained) -> Tensor:
     """Return the attention weights, averaged over layers and heads: (S, T+1); rows sum to 1.
 
-    The question plays no part. Weights do not say what a step's information is used for (Jain & Wallace 2019,
-    arXiv:1902.10186).
+    The result does not depend on the question. Attention weights do not show what a step's information is used for (Jain &
+    Wallace 2019, arXiv:1902.10186).
     """
     mean = weights_of(reading.agent, reading.window).mean(dim=(0, 1))
     return mean[torch.tensor(explained.steps, device=mean.device)]

@@ -17,9 +17,9 @@ __all__ = ["METHOD", "exchange"]
 def exchange(reading: Reading, explained: Explained) -> Tensor:
     """Return the explained score less its mean with a step's token taken from each of the other episodes: (S, T+1).
 
-    The step is that with the same number in its episode; where no other episode is that long, it has the mean token.
-    Occlusion compares with what the agent does without the step, which may be right by default; this compares with what it
-    does where the step shows something else.
+    The step of another episode is the one with the same number; if no other episode is that long, the mean token is used.
+    Occlusion compares with the decision without the step, which may be right by default; exchange compares with the decision
+    if the step shows something else.
     Source: the marginal baseline of Strumbelj & Kononenko 2014, doi:10.1007/s10115-013-0679-x. Differs: one step at a time,
     without sums over sets of steps.
     """

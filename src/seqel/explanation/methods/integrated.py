@@ -1,4 +1,4 @@
-"""Integrated gradients: slopes along the straight way from an episode of hidden steps to the real one."""
+"""Integrated gradients: slopes along the straight line from an episode of hidden steps to the real one."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """Q-learning on costs: a second value of each action, so that a constraint can weigh it against the value of reward.
 
-The greedy action maximises Q - multiplier * C, where C is the discounted cost ahead. Both values are those of this one
-policy, so the targets of both continue with its action. The multiplier is set outside of the gradient step
-(`training/online/multiplier.py`). Two values instead of one of reward - multiplier * cost: neither depends on the multiplier
-except through the policy, so old targets do not become wrong when it changes, and it may be changed after training.
+The greedy action maximises Q - multiplier * C, where C is the discounted cost ahead. Both are values of this greedy policy,
+so the targets of both continue with its action. The multiplier is set outside of the gradient step
+(`training/online/multiplier.py`). There are two values instead of one value of reward - multiplier * cost, because neither
+depends on the multiplier except through the policy: old targets stay valid when the multiplier changes, and it may be
+changed after training.
 Source: Borkar 2005, "An actor-critic algorithm for constrained Markov decision processes". Differs: Q-learning on replayed
 sequences, and a greedy policy.
 """

@@ -15,13 +15,13 @@ __all__ = ["CQL", "cql_penalty"]
 def cql_penalty(
     q: Tensor, action: Tensor, temperature: float, mask: Tensor | None = None, log_count: Tensor | None = None
 ) -> Tensor:
-    """Return t logsumexp(q / t) - q(a): how far the values of all actions are above that of the recorded one.  -> (..., M).
+    """Return t logsumexp(q / t) - q(a): how far the values of all actions exceed that of the recorded one.  -> (..., M).
 
     q (..., M, A) is in return scales, action (..., M); the result is never below 0. The term of discrete CQL(H): Kumar et
     al. 2020, arXiv:2006.04779, eq. 4. Differs: q is measured in return scales and has a `temperature`, because the values
     of two actions differ by a small part of the return; with 1 and rewards of the paper's size it is the paper's term.
-    With several action dimensions each has a term of its own (Beeson, Ireland & Montana 2024, arXiv:2411.11088).
-    log_count, of q's shape: the log of how many actions each column represents, where the other actions were sampled.
+    Each action dimension has a term of its own (Beeson, Ireland & Montana 2024, arXiv:2411.11088). log_count, of q's shape:
+    the log of the number of actions that each column represents, if the other actions were sampled.
 
     Raises ValueError unless temperature > 0, or on other shapes.
     """

@@ -1,9 +1,9 @@
-"""Distillation: keep the policy head's distribution at that of the agent which training started from.
+"""Distillation: keep the policy head's distribution close to that of the agent that training started from.
 
-Cloning the texts (or actions) that a policy drew keeps that policy only in expectation: with few samples it overfits to
-these. Its whole distribution has no such noise. Hinton et al. 2015, arXiv:1503.02531, with temperature 1; a
-penalty on the divergence from the initial policy, as in the fine-tuning of language models (Ziegler et al. 2019,
-arXiv:1909.08593), but on recorded steps.
+Cloning texts (or actions) that were sampled from a policy preserves that policy only in expectation, and overfits if there
+are few samples. The full distribution as a target has no sampling noise. Hinton et al. 2015, arXiv:1503.02531, with
+temperature 1; a penalty on the divergence from the initial policy, as in the fine-tuning of language models (Ziegler et al.
+2019, arXiv:1909.08593), but on recorded steps.
 """
 
 from __future__ import annotations

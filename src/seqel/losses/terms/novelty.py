@@ -1,13 +1,13 @@
 """Q-learning on the novelty of observations instead of the reward: a second value of each action, for exploration.
 
-Novelty is given by `SequenceBatch.novelty`: how new the observation that a step reached was, in the episode and over the
-run. Its values are learned by Watkins's Q(lambda) with double Q-learning, like those of the reward, but by a head of their
-own, so that the values of the task do not change and the weight of novelty may differ between environments (Badia et al.
-2020, arXiv:2002.06038).
+`SequenceBatch.novelty` is the novelty of the observation that a step reached, in the episode and over the run. Values of
+novelty are learned by Watkins's Q(lambda) with double Q-learning, like those of the reward. They have a head of their own, so
+the values of the task do not change, and the weight of novelty may differ between environments (Badia et al. 2020,
+arXiv:2002.06038).
 
 A termination is followed by another episode, in which everything is new again: its value is the mean value of first
-observations. Otherwise an agent that looks for novelty would avoid every end, and never see the reward that comes with it.
-Non-episodic novelty is due to Burda et al. 2019, arXiv:1810.12894. Differs: what was reached is forgotten with each episode.
+observations. Otherwise an agent that looks for novelty would avoid the end of an episode, and the reward that follows there.
+Non-episodic novelty is due to Burda et al. 2019, arXiv:1810.12894. Differs: visits are counted again in each episode.
 """
 
 from __future__ import annotations

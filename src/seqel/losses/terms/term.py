@@ -1,7 +1,7 @@
 """The interface of a term of the objective: a loss in addition to that of Q-learning, and the number reported for it.
 
-Recorded data do not say what another action would have earned. Each term keeps the learner close to the recorded actions in
-its own way. A term is a file in this folder that ends with its `Term`, and a line in `registry.py`.
+Recorded data do not show what another action would have earned, so most terms keep the learner close to the recorded
+actions, each in its own way. A term is a file in this folder that ends with its `Term`, and a line in `registry.py`.
 """
 
 from __future__ import annotations
@@ -59,5 +59,5 @@ class Term:
         return value > self.disabled_at
 
     def weight(self, config: ObjectiveConfig) -> float:
-        """Return the weight of its loss."""
+        """Return the weight of the term's loss."""
         return float(getattr(config, self.setting)) if self.weighted else 1.0

@@ -19,7 +19,7 @@ LAYERS = 1
 
 
 class EntitiesEncoder(Normalised):
-    """Rows of features, absent ones left out, their order without effect (beyond rounding).
+    """Encodes a set of rows of features. Absent rows are ignored, and the order has no effect (up to rounding).
 
     Lee et al. 2019, arXiv:1810.00825 (Set Transformer): self-attention blocks, then pooling by attention with one seed.
     Differs: layer norm comes before each sublayer, as in the trunk; one block, without inducing points; the set has one

@@ -1,4 +1,4 @@
-"""Numbers on a scale that a network likes: by their bounds, else by statistics that freeze after a warm-up."""
+"""Normalisation of numbers: by their bounds, or else by statistics that are frozen after the warm-up."""
 
 from __future__ import annotations
 

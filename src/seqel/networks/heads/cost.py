@@ -16,7 +16,7 @@ class CostHead(ActionHead):
     """The discounted sum of costs after each action (`losses/terms/cost.py`), in the environment's unit of cost.
 
     `multiplier` () is the Lagrange multiplier, in units of reward per unit of cost: greedy choices maximise the value minus
-    the multiplier times the cost. It is saved with the weights and is not learned by gradient.
+    the multiplier times the cost. It is saved with the weights, and is not trained by gradient descent.
     """
 
     multiplier: Tensor

@@ -8,7 +8,7 @@ __all__ = ["body", "replies", "schemas"]
 
 NUMBERS = {"type": "array", "items": {"type": ["number", "null"]}}
 ANY: dict[str, Any] = {
-    "description": "As in the environment's observation space, with lists for arrays; or an object of columns."
+    "description": "As in the environment's observation space, with lists for arrays, or a row as an object of columns."
 }
 ACTION = {
     "oneOf": [
@@ -26,9 +26,9 @@ ACT = {
     "observation": ANY,
     "reward": REWARD,
     "step": STEP,
-    "previous_action": ACTION | {"description": "What was done last, if it was not the agent's decision."},
+    "previous_action": ACTION | {"description": "The last action, if it was not the agent's decision."},
     "mask": MASK,
-    "candidates": {"type": "array", "minItems": 1, "items": ACTION, "description": "Decide among these actions only."},
+    "candidates": {"type": "array", "minItems": 1, "items": ACTION, "description": "The actions to choose among."},
 }
 PAST = {
     "type": "object",
@@ -114,9 +114,9 @@ DECISION = _object(
         "scores": {"type": "array", "description": "Of every action; null where it is not allowed."},
         "abstain": {
             "type": "boolean",
-            "description": "A calibrated agent does not decide; action is what it would do.",
+            "description": "Whether a calibrated agent abstains; action is then what it would have done.",
         },
-        "spread": {"type": ["number", "null"], "description": "What abstaining is based on."},
+        "spread": {"type": ["number", "null"], "description": "The uncertainty that abstention is based on."},
     },
     ["step", "agent", "action", "scores"],
     {"session": "anna-1", "step": 3, "agent": "cartpole-1c291ca3", "action": 1, "scores": [41.2, 44.9]},

@@ -37,7 +37,7 @@ class ServiceMetrics:
         """Return the figures of customers as `info["customer"]` describes them. Raises DataError if there is none."""
         customers = list(customers)
         if not customers:
-            raise DataError("customers: expected at least one who is done, got none")
+            raise DataError("customers: expected at least one finished customer, got none")
         outcome = np.array([one["outcome"] for one in customers])
         asked = np.array([one["asked"] for one in customers], np.float64)
         right, wrong, left = (outcome == name for name in ("right", "wrong", "left"))

@@ -1,4 +1,4 @@
-"""Opinion monitoring: read messages about companies as they come, and give an alert soon after a crisis begins.
+"""Opinion monitoring: read messages about companies as they arrive, and raise an alert soon after a crisis begins.
 
 The sentences are real ones (`seqel.tasks.opinion.sentences`); when they come, and when a crisis begins, is simulated
 (`seqel.tasks.opinion.stream`). What is hidden is whether a company is in a crisis.
@@ -51,7 +51,7 @@ class Costs:
 
 
 class OpinionMonitoring(gymnasium.Env[dict[str, Any], np.int64]):
-    """A stream of messages about several companies; after each, wait, or give an alert about the company that it is about.
+    """A stream of messages about several companies; after each, wait, or raise an alert about the company that it is about.
 
     Observation: "text", the message; "company", its number; "gap", the logarithm of 1 + the hours since the message before;
     "same", likewise since the last message about this company; "alerted", hours since the last alert about it, likewise
@@ -155,14 +155,14 @@ class OpinionMonitoring(gymnasium.Env[dict[str, Any], np.int64]):
         return self._observe(), reward, False, False, self._info()
 
     def _wait(self, time: float, company: int) -> float:
-        """Return what it costs to give no alert: hours of a crisis until the next message about the company, or the end."""
+        """Return the cost of no alert: hours of a crisis until the next message about the company, or the end."""
         assert self._stream is not None
         if time < self._stream.onset[company] or self._found[company]:
             return 0.0
         return self.costs.late * (float(self._next[self._place]) - time)
 
     def _alert(self, time: float, company: int) -> float:
-        """Give an alert and return what it is worth."""
+        """Raise an alert and return its reward."""
         assert self._stream is not None
         costs = self.costs
         self._alerts = [one for one in self._alerts if time - one < 24.0]

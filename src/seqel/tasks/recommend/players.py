@@ -17,7 +17,7 @@ Player = Callable[[Recommend], int]
 
 
 def famous(env: Recommend) -> int:
-    """Return the most famous item of those not yet shown: for a user of whom nothing is known."""
+    """Return the most popular item of those not yet shown: for a user of whom nothing is known."""
     assert env.state is not None
     return int(np.where(env.state.shown[0], -np.inf, env.factors.fame).argmax())
 
@@ -39,7 +39,7 @@ def planned(env: Recommend, weights: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 4.
 
     A rule shows the item with the largest p (1 + weight * stars above neutral), where p is the probability that it is taken.
     Each rule's `candidates` best items are compared by what is earned on average in the rest of the visit, if the same rule
-    decides from then on. Knows taste, boredom and satisfaction. What it earns is a lower bound on the best player's return.
+    decides from then on. Knows taste, boredom and satisfaction. Its return is a lower bound on that of the best player.
     """
     state, factors, behaviour = env.state, env.factors, env.behaviour
     assert state is not None

@@ -29,8 +29,8 @@ class Behaviour:
     more than those that do not (docs/experiments.md).
     """
 
-    interest: float = 0.0  # log-odds of taking an item of average fame that would be rated 3 stars
-    fame: float = 0.8  # by how much they rise with a standard deviation of fame
+    interest: float = 0.0  # log-odds of taking an item of average popularity that would be rated 3 stars
+    fame: float = 0.8  # by how much they rise with a standard deviation of popularity
     liking: float = 0.1  # and with a star of the rating
     boredom: float = 0.3  # by how much they fall per item of the same direction of taste that was taken lately
     forgetting: float = 0.8  # what is left of boredom after a step

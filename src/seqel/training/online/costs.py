@@ -1,4 +1,4 @@
-"""A limit of costs in training on environments: the costs of steps, and the multiplier that follows those of episodes."""
+"""The cost limit in training on environments: the costs of steps, and the multiplier that follows the costs of episodes."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class GreedyEpisodes:
 
     @property
     def limit(self) -> int:
-        """Steps after which an episode is cut off, if the environment declares no limit."""
+        """Steps after which an episode is truncated, if the environment declares no limit."""
         if self.probe.episode_limit is not None:
             return max(LONGEST, self.probe.episode_limit)
         ended = max([*self.probe.lengths, *(end.length for end in self.recent)], default=0)

@@ -57,7 +57,7 @@ def _check(trainer: OnlineTrainer) -> tuple[Evaluation, bool]:
     if validation.cut:
         trainer.notes.append(
             f"{validation.cut} of {len(validation.returns)} validation episodes had not ended after "
-            f"{max(validation.lengths):,} steps and were cut off: give the environment a time limit"
+            f"{max(validation.lengths):,} steps and were truncated: give the environment a time limit"
         )
     return validation, trainer.accept(validation)
 

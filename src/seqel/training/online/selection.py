@@ -1,13 +1,13 @@
 """Which weights are kept: validation on fresh episodes, and a second set of them before the best weights are replaced.
 
-The largest of many noisy means is too high, and the weights that got it were in part lucky (Cawley & Talbot 2010, "On
-over-fitting in model selection"; Van Hasselt 2013, arXiv:1302.7175). So no validation repeats the episodes of another, and
+The largest of many noisy means is biased upwards, and the weights that reached it were partly lucky (Cawley & Talbot 2010,
+"On over-fitting in model selection"; Van Hasselt 2013, arXiv:1302.7175). Therefore every validation plays new episodes, and
 three rules decide:
 
 1. Weights are a candidate if the 50 % interval of their validation's mean reaches the best mean so far.
 2. A candidate plays a second set of episodes. It replaces the best weights unless its mean over both sets is lower.
-3. If it is lower, the best weights play that second set as well, and all episodes of both are compared again: the best
-   weights are not protected by their own luck.
+3. If it is lower, the best weights play that second set as well, and all episodes of both are compared again. A lucky
+   validation therefore does not protect the best weights.
 
 Rule 3 follows the incumbent of SMAC, which plays again whenever it is challenged (Hutter, Hoos & Leyton-Brown 2011,
 "Sequential model-based optimization for general algorithm configuration"). Differs: it plays only if it would otherwise
@@ -39,7 +39,7 @@ Play = Callable[[Agent, int, int], Evaluation]  # agent, number of episodes, see
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of validated weights."""
+    """The result of validating weights: whether they are kept, and why."""
 
     accepted: bool  # they are the best from here on
     solved: bool = False  # the run may end: the threshold is reached, also in further episodes
