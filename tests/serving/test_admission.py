@@ -242,7 +242,7 @@ def test_a_burst_is_refused_by_what_is_open_and_not_by_what_waits(full: Any) -> 
         28,
     )  # of 3 that are admitted at once, the queue may take 2; a fourth may come then
     gate.admission.report()
-    text = gate.metrics.render().decode()
+    text = gate.accounting.metrics.render().decode()
     unread = re.search(r'seqel_requests_total{method="POST",route="other",status="503"} ([0-9.]+)', text)
     assert unread is not None and float(unread[1]) in (26.0, 27.0)  # the others, before they were read
     backend.open.set()

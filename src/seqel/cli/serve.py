@@ -73,7 +73,7 @@ class Arguments:
         float, arg(metavar="GIB", help="for the memories of sessions; others are rebuilt when they are needed")
     ] = 1.0
     batch: Annotated[int, arg(metavar="N", help="steps that are computed together, at most")] = 32
-    queue: Annotated[int, arg(metavar="N", help="steps that may wait; more are refused with status 503")] = 512
+    queue: Annotated[int, arg(metavar="N", help="steps that may wait; more are refused with status 503")] = 2_048
     wait: Annotated[
         float, arg(metavar="SECONDS", help="that they may wait, by what batches took lately; more are refused")
     ] = 0.25

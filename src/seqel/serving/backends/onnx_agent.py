@@ -41,6 +41,9 @@ class OnnxBackend:
         self.keep = self.layout.keep
         self._arrays = self.layout.empty(slots)
         self._position = np.zeros(slots, np.int64)
+        self._flat: dict[str, NDArray[np.float32]] = {}
+        self._batch: dict[int, dict[str, NDArray[np.float32]]] = {}  # the memory of one batch, by its number of rows
+        self._most = 0  # rows of the largest one
 
     @property
     def bytes_per_slot(self) -> int:
@@ -60,12 +63,29 @@ class OnnxBackend:
             "position": position,
             "mask": mask,
         }
-        given |= self.layout.select(self._arrays, slots)
+        given |= self.layout.select(self._arrays, slots, self._batch_of(len(slots)))
         given |= {PREFIX + path: leaf for path, leaf in inputs.observation.items()}
         scores, new = self.exported.run(given)
         self.layout.write(self._arrays, slots, position, new)
         self._position[slots] = position + 1
         return scores
+
+    def _batch_of(self, rows: int) -> dict[str, NDArray[np.float32]]:
+        """Return arrays for the memory of one batch, which the next one overwrites.
+
+        New arrays of many megabytes would be mapped and cleared by the system for each batch, which took longer than the
+        model. All sizes of batches share the same memory.
+        """
+        if rows > self._most:
+            self._most, self._batch = rows, {}
+            self._flat = {name: array.reshape(-1) for name, array in self.layout.empty(rows).items()}
+        found = self._batch.get(rows)
+        if found is None:
+            shape = list(self.layout.shape)
+            shape.insert(self.layout.row_axis, rows)
+            size = int(np.prod(shape))
+            found = self._batch[rows] = {name: flat[:size].reshape(shape) for name, flat in self._flat.items()}
+        return found
 
     def fill(self, slots: NDArray[np.int64], histories: Sequence[History]) -> None:
         if self.agent is not None:
