@@ -97,7 +97,7 @@ def answered(gate: Gate) -> list[str]:
     genuine = gate.direct.answer
 
     def answer(route: Any, *more: Any) -> Any:
-        found.append(route.route.template)
+        found.append(route.found.route.template)
         return genuine(route, *more)
 
     gate.direct.answer = answer  # type: ignore[assignment, method-assign]
@@ -317,6 +317,90 @@ def test_a_body_in_many_parts_has_no_more_time_than_another(pair: Any) -> None:
         assert client.read()[0] == 408
         client.close()
         until(lambda: gate.admission.open == 0)
+
+
+# -- the line ------------------------------------------------------------------------------------------------------------
+
+IN_WORK, OPEN = 6, 21  # of a service that computes one step at a time, and lets 20 wait
+
+
+def line_of(pair: Any, **settings: Any) -> tuple[Gate, Waits, list[str]]:
+    """Return an application, its backend, and the sessions in the order in which they are computed."""
+    backend = Waits(pair.agent, 30)
+    backend.open = threading.Event()
+    service = make_service(backend, batching={"most": 1, "queue": OPEN - 1}, **settings)
+    computer, computed = service.agent().batcher.computer, list[str]()
+    genuine = computer.compute
+
+    def compute(ready: Any) -> Any:
+        computed.extend((one.step.session or "/")[1:] for one in ready)
+        return genuine(ready)
+
+    computer.compute = compute  # type: ignore[method-assign]
+    gate = make_app(service)
+    assert isinstance(gate, Gate)
+    return gate, backend, computed
+
+
+def ask(port: int, gate: Gate, number: int) -> list[Client]:
+    """Open sessions, and ask for a step of each in turn; return the connections when all requests have arrived."""
+    clients = [Client(port) for _ in range(number)]
+    for session, one in enumerate(clients):
+        assert one.post("/v1/sessions", {"session": str(session)})[0] == 201
+    for session, one in enumerate(clients):
+        one.send(f"/v1/sessions/{session}/act", SEEN)
+        until(lambda most=session + 1: gate.admission.open + len(gate.admission.line) == most)
+    return clients
+
+
+def test_requests_wait_in_line_up_to_a_bound_and_are_answered_in_order(pair: Any) -> None:
+    gate, backend, computed = line_of(pair)
+    with running_server(gate) as port:
+        clients = ask(port, gate, OPEN)
+        assert (gate.admission.open, len(gate.admission.line)) == (IN_WORK, OPEN - IN_WORK)
+        other = Client(port)
+        for way in ((), (OTHER_WAY,)):
+            status, headers, body = other.post("/v1/act", SEEN, *way)
+            assert status == 503 and body["error"]["type"] == "Overloaded" and int(headers["retry-after"]) >= 1
+        began = time.monotonic()
+        other.socket.sendall(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert re.search(rb"seqel_queue_length (\d+)", other.file.read())[1] == b"%d" % (OPEN - 1)  # type: ignore[index]
+        assert time.monotonic() - began < 2.0
+        clients.pop(IN_WORK + 3).close()  # leaves the line
+        clients.pop(1).close()  # its step is taken
+        time.sleep(0.1)
+        backend.open.set()
+        assert [one.read()[0] for one in clients] == [200] * (OPEN - 2)
+        assert computed == [str(session) for session in range(OPEN) if session != IN_WORK + 3]
+        until(lambda: gate.admission.open == 0)
+        assert not gate.admission.line
+        other = Client(port)
+        assert other.post("/v1/act", SEEN)[0] == 200
+        for one in (*clients, other):
+            one.close()
+
+
+def test_who_waits_in_line_is_answered_when_the_service_stops(pair: Any) -> None:
+    gate, backend, _ = line_of(pair)
+    with running_server(gate) as port:
+        clients = ask(port, gate, 12)
+        threading.Timer(0.5, backend.open.set).start()
+    for one in clients:
+        status, headers, _ = one.read()
+        assert status == 200 and headers["connection"] == "close"
+        one.close()
+
+
+def test_no_one_waits_in_line_for_longer_than_the_time_limit(pair: Any) -> None:
+    gate, backend, _ = line_of(pair, timeout=0.4)
+    with running_server(gate) as port:
+        clients = ask(port, gate, OPEN)
+        began = time.monotonic()
+        assert [one.read()[0] for one in clients] == [504] * OPEN
+        assert time.monotonic() - began < 2.0
+        backend.open.set()
+        for one in clients:
+            one.close()
 
 
 def test_what_is_open_is_answered_when_the_service_stops(pair: Any) -> None:

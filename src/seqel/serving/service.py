@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from seqel.errors import SeqelError, StorageError
 from seqel.monitoring.metrics import ServiceMetrics
-from seqel.serving.batching import Moved
+from seqel.serving.batching import LONG, Moved
 from seqel.serving.config import ServiceConfig
 from seqel.serving.deadlines import Deadlines
 from seqel.serving.errors import InvalidRequest, TimedOut, Unavailable
@@ -229,6 +229,10 @@ class Service(Versions):
         for one in self.agents.values():  # asked for each request, so without a generator
             found = max(found, one.batcher.limit + one.batcher.most)
         return found or self.config.queue
+
+    def room(self) -> int:
+        """Return how many requests may be in work: a long line of steps (`LONG`), and two batches that are computed."""
+        return max((LONG + 2) * one.batcher.most for one in self.agents.values()) if self.agents else 1
 
     def wait(self) -> float:
         """Return the seconds that as many steps take as may wait."""

@@ -52,7 +52,7 @@ def make_app(
     the service is ready, to load the first agent.
     """
     keys, log = keys or Keys(), log or JsonLog(level="warning")
-    admission = Admission(service.limit, service.wait, service.idle.wait, service.metrics, log)
+    admission = Admission(service.limit, service.wait, service.idle.wait, service.metrics, log, service.room)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -76,7 +76,7 @@ def make_app(
     async def metrics() -> Response:
         """Metrics for Prometheus."""
         admission.report()
-        service.metrics.queue(service.waiting)
+        service.metrics.queue(service.waiting + len(admission.line))
         with contextlib.suppress(RequestError):
             service.metrics.sessions(await service.sessions(), service.config.sessions)
         return Response(await asyncio.to_thread(service.metrics.render), media_type="text/plain; version=0.0.4")

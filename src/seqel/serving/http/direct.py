@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
+from seqel.serving.errors import TimedOut
 from seqel.serving.http.admission import request_id
 from seqel.serving.http.answers import error_body, error_headers
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from seqel.serving.http.accounting import Accounting
     from seqel.serving.http.heads import Head
 
-__all__ = ["Direct", "Found", "HotRoute"]
+__all__ = ["Direct", "Found", "HotRoute", "Wanted"]
 
 Handler = Callable[..., Awaitable[bytes]]  # body, client, parameters of the path -> JSON
 
@@ -40,11 +41,24 @@ class Found(NamedTuple):
     parameters: tuple[str, ...]
 
 
-class Direct:
-    """Answers requests to hot routes as the application behind a `Gate` does."""
+class Wanted(NamedTuple):
+    """A request to a hot route."""
 
-    def __init__(self, accounting: Accounting, routes: Sequence[HotRoute]) -> None:
-        self.accounting = accounting
+    found: Found
+    head: Head
+    body: bytes
+    address: str  # of the client, by which its rate is known
+    came: float  # when, in the time of `perf_counter`
+
+
+class Direct:
+    """Answers requests to hot routes as the application behind a `Gate` does.
+
+    timeout: seconds after which a request that waited in line is no longer begun.
+    """
+
+    def __init__(self, accounting: Accounting, routes: Sequence[HotRoute], timeout: float) -> None:
+        self.accounting, self.timeout = accounting, timeout
         self._routes = [(re.compile(re.sub(r"\{\w+\}", "([^/]+)", one.template).encode()), one) for one in routes]
 
     def find(self, path: bytes) -> Found | None:
@@ -54,31 +68,25 @@ class Direct:
                 return Found(route, tuple(one.decode() for one in match.groups()))
         return None
 
-    async def answer(
-        self,
-        found: Found,
-        head: Head,
-        body: bytes,
-        address: str,
-        default: Sequence[tuple[bytes, bytes]],
-        keep: Callable[[], bool],
-    ) -> bytes:
+    async def answer(self, wanted: Wanted, default: Sequence[tuple[bytes, bytes]], keep: Callable[[], bool]) -> bytes:
         """Return the whole response.
 
-        address: of the client, by which its rate is known. default: headers of every response. keep: returns whether the
-        connection stays open.
+        default: headers of every response. keep: returns whether the connection stays open.
         """
-        accounting, route, began = self.accounting, found.route, time.perf_counter()
+        (route, parameters), head, body, address, came = wanted
+        accounting = self.accounting
         request, client, failed = request_id(head.request), None, None
         status, headers = route.status, default
         try:
+            if time.perf_counter() - came > self.timeout:
+                raise TimedOut(f"no answer within {self.timeout:g} s: too many requests were open")
             client = accounting.identify(head.headers, address)
-            answer = await route.handler(body, client, *found.parameters)
+            answer = await route.handler(body, client, *parameters)
         except Exception as error:  # noqa: BLE001  (the last place that can answer)
             failed = error
             status, answer, retry = error_body(error, request)
             headers = [*default, *error_headers(status, retry)]
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - came
         accounting.conclude(request, "POST", route.template, head.path.decode(), client, status, seconds, failed)
         if not keep():
             headers = [*headers, (b"connection", b"close")]

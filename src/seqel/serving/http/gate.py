@@ -51,7 +51,7 @@ class Gate:
     ) -> None:
         self.application, self.config, self.admission = application, config, admission
         self.accounting = Accounting(keys, Rates(config.rate), metrics, log, admission)
-        self.direct, self.heads = Direct(self.accounting, hot), Heads(config.body)
+        self.direct, self.heads = Direct(self.accounting, hot, config.timeout), Heads(config.body)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

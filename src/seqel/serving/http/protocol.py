@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from asyncio import Transport
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from seqel.serving.http.admission import ADMITTED
-from seqel.serving.http.direct import Found
+from seqel.serving.http.direct import Wanted
 from seqel.serving.http.gate import Gate
 from seqel.serving.http.heads import Head
 
@@ -37,7 +38,8 @@ class AdmittingProtocol(HttpToolsProtocol):
         self._between = True  # no part of a request has been read
         self._id = b""  # that its client gave
         self._last = -math.inf  # time of the last answer without a parser
-        self._task: asyncio.Task[None] | None = None  # answers a request without the application
+        self._wanted: Wanted | None = None  # a request that is to be answered without the application
+        self._task: asyncio.Task[None] | None = None  # answers it
         self._held = bytearray()  # bytes that followed it
         self._part = b""  # of a request whose body is incomplete
         self._rest: asyncio.TimerHandle | None = None  # ends the wait for it
@@ -53,7 +55,7 @@ class AdmittingProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._task is not None or self._held:
+        if self._wanted is not None or self._held:
             self._hold(data)
             return
         first = self._take_part() if self._part else b""
@@ -72,7 +74,7 @@ class AdmittingProtocol(HttpToolsProtocol):
         self._release()
 
     def shutdown(self) -> None:
-        if self._task is None:
+        if self._wanted is None:
             super().shutdown()
         else:
             self._stopping = True
@@ -114,7 +116,7 @@ class AdmittingProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         left = self._last + self.timeout_keep_alive - self.loop.time()
-        if self._task is not None or self._part:
+        if self._wanted is not None or self._part:
             left = self.timeout_keep_alive
         if left > 0.0:  # requests were answered since the timer was set, or one is
             self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
@@ -144,9 +146,17 @@ class AdmittingProtocol(HttpToolsProtocol):
         found = self.direct.find(head.path)
         if found is None:
             return False
-        self.admission.enter()
-        self._task = task = self.loop.create_task(self._answer(found, head, data[len(data) - head.length :]))
-        self.tasks.add(task)
+        address = "" if self.client is None else self.client[0]
+        self._wanted = Wanted(found, head, data[len(data) - head.length :], address, time.perf_counter())
+        self.admission.admit(self)
+        return True
+
+    def begin(self) -> bool:
+        """Answer the request that waited. -> False: its client has gone."""
+        if self._wanted is None or self.transport.is_closing():
+            return False
+        self._task = self.loop.create_task(self._answer(self._wanted))
+        self.tasks.add(self._task)
         return True
 
     def _keep_part(self, data: bytes, head: Head) -> bool:
@@ -167,17 +177,16 @@ class AdmittingProtocol(HttpToolsProtocol):
             self._rest = None
         return data
 
-    async def _answer(self, found: Found, head: Head, body: bytes) -> None:
-        address = "" if self.client is None else self.client[0]
+    async def _answer(self, wanted: Wanted) -> None:
         try:
-            answer = await self.direct.answer(found, head, body, address, self.server_state.default_headers, self._keep)
+            answer = await self.direct.answer(wanted, self.server_state.default_headers, self._keep)
         except BaseException:
             self.transport.close()
             raise
         finally:
+            self.tasks.discard(self._task)
+            self._wanted = self._task = None
             self.admission.leave()
-            task, self._task = self._task, None
-            self.tasks.discard(task)
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -205,7 +214,7 @@ class AdmittingProtocol(HttpToolsProtocol):
 
     def _release(self) -> None:
         """Read what was held, unless the client does not read its answers."""
-        if self._held and self._task is None and not self.flow.write_paused:
+        if self._held and self._wanted is None and not self.flow.write_paused:
             data = bytes(self._held)
             self._held.clear()
             self.flow.resume_reading()
