@@ -186,7 +186,7 @@ class AdmittingProtocol(HttpToolsProtocol):
         finally:
             self.tasks.discard(self._task)
             self._wanted = self._task = None
-            self.admission.leave()
+            self.admission.end()
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
