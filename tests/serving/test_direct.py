@@ -321,7 +321,7 @@ def test_a_body_in_many_parts_has_no_more_time_than_another(pair: Any) -> None:
 
 # -- the line ------------------------------------------------------------------------------------------------------------
 
-IN_WORK, OPEN = 6, 21  # of a service that computes one step at a time, and lets 20 wait
+IN_WORK, OPEN = 4, 21  # of a service that computes one step at a time, and lets 20 wait
 
 
 def line_of(pair: Any, **settings: Any) -> tuple[Gate, Waits, list[str]]:

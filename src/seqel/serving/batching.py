@@ -38,7 +38,7 @@ from seqel.serving.steps import Ready, Step
 __all__ = ["LONG", "Batcher", "Moved"]
 
 CATCH_UP = 8  # steps that other replicas took, at most, that are read one by one and not by a new prefill
-LONG = 4  # batches that wait, so that two are computed together
+LONG = 2  # batches that wait, so that two are computed together
 TRIES = 5  # of a step, while other replicas add steps to the same session
 
 
