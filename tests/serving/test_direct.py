@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import re
@@ -342,6 +343,10 @@ def line_of(pair: Any, **settings: Any) -> tuple[Gate, Waits, list[str]]:
     return gate, backend, computed
 
 
+def _has(gate: Gate, number: int) -> bool:
+    return gate.admission.open == number
+
+
 def ask(port: int, gate: Gate, number: int) -> list[Client]:
     """Open sessions, and ask for a step of each in turn; return the connections when all requests have arrived."""
     clients = [Client(port) for _ in range(number)]
@@ -349,7 +354,7 @@ def ask(port: int, gate: Gate, number: int) -> list[Client]:
         assert one.post("/v1/sessions", {"session": str(session)})[0] == 201
     for session, one in enumerate(clients):
         one.send(f"/v1/sessions/{session}/act", SEEN)
-        until(lambda most=session + 1: gate.admission.open == most)
+        until(functools.partial(_has, gate, session + 1))
     return clients
 
 

@@ -72,7 +72,7 @@ class Arguments:
     memory: Annotated[
         float, arg(metavar="GIB", help="for the memories of sessions; others are rebuilt when they are needed")
     ] = 1.0
-    batch: Annotated[int, arg(metavar="N", help="steps that are computed together; 2 N where a long line waits")] = 32
+    batch: Annotated[int, arg(metavar="N", help="steps that are computed together; 2 N where as many wait")] = 32
     queue: Annotated[int, arg(metavar="N", help="steps that may wait; more are refused with status 503")] = 2_048
     wait: Annotated[
         float, arg(metavar="SECONDS", help="that they may wait, by what batches took lately; more are refused")

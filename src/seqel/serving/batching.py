@@ -1,7 +1,7 @@
 """Micro-batching: the steps of many sessions that wait at the same time are computed together.
 
 While one batch is computed in a thread, requests gather; the next batch begins as soon as it is done, without waiting for
-more. Where a long line waits, two batches are computed together. A session's row joins whatever batch comes next (continuous
+more. Where two batches wait, they are computed together. A session's row joins whatever batch comes next (continuous
 batching), so no session waits for another one's end. Two steps of one session never share a batch.
 
 For each batch: read the sessions from the store; rebuild the memory of those whose memory is not held or is behind, by one

@@ -231,7 +231,7 @@ class Service(Versions):
         return found or self.config.queue
 
     def room(self) -> int:
-        """Return how many requests may be in work: a long line of steps (`LONG`), and two batches that are computed."""
+        """Return how many requests may be in work: `LONG` batches that wait, and two that are computed."""
         return max((LONG + 2) * one.batcher.most for one in self.agents.values()) if self.agents else 1
 
     def wait(self) -> float:
