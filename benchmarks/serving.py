@@ -85,6 +85,13 @@ def command_of(
     return [python, str(PEERS / file), str(model), str(PORT), str(batch)], "plain", own
 
 
+def busy_seconds(core: int) -> float:
+    """Return the processor time that all processes together have had of a core, as far as the system counts it."""
+    lines = Path("/proc/stat").read_text().splitlines()
+    fields = next(line for line in lines if line.startswith(f"cpu{core} ")).split()[1:]
+    return sum(map(int, fields[:3] + fields[5:8])) / os.sysconf("SC_CLK_TCK")
+
+
 class Server:
     """A server on a core of its own."""
 

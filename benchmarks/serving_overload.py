@@ -19,6 +19,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ import numpy as np
 import uvloop
 
 import serving
-from serving import HERE, PORT, RESULTS, Server, make_agent
+from serving import HERE, PORT, RESULTS, Server, busy_seconds, make_agent
 from serving_load import Connection, Load
 
 CUTS = {"p50": 50, "p90": 90, "p99": 99, "most": 100}
@@ -55,6 +56,7 @@ class Rounds:
             await first.open_session(free[session], session)
         await first.closed(given.sessions, 2.0, free)  # warm
         for _ in range(given.rounds):
+            used, began = busy_seconds(serving.CORES[0]) - self.server.cpu_seconds, time.perf_counter()
             closed, passed, spent = await self._phase(first.prefix, free)
             capacity = len(closed.latencies) / passed
             rate = given.rate or round(given.times * capacity)
@@ -70,6 +72,9 @@ class Rounds:
                     "refused_ms": cuts(over.refused), "answered_ms": cuts(over.latencies),
                     "closed_loop_ms": cuts(closed.latencies),
                     "server_busy": [round(spent / passed, 2), round(spent_over / passed_over, 2)],
+                    "others_share_of_core": round(
+                        (busy_seconds(serving.CORES[0]) - self.server.cpu_seconds - used) / (time.perf_counter() - began), 3
+                    ),
                     "generator_late_ms_p99": cuts(over.late)["p99"], "load_average": round(os.getloadavg()[0], 2),
                 }
             )  # fmt: skip

@@ -29,7 +29,7 @@ import numpy as np
 import uvloop
 
 import serving
-from serving import PORT, RESULTS, Server, make_agent
+from serving import PORT, RESULTS, Server, busy_seconds, make_agent
 from serving_load import Connection, Load
 
 RISE = 10.0  # seconds in which the rate rises
@@ -65,6 +65,7 @@ class Soak:
         capacity, closed = await self._closed(given.closed_seconds)
         rate, tasks = given.share * capacity, set()
         self.load, self.events = self._load(), Counter()
+        used = self._others()
         began, number = time.perf_counter(), 0
         watch = asyncio.create_task(self._watch(began))
         while time.perf_counter() - began < 60 * given.minutes:
@@ -82,7 +83,17 @@ class Soak:
             task.add_done_callback(tasks.discard)
         await asyncio.gather(*tasks)
         watch.cancel()
-        return {"closed_loop": closed} | self._summary(capacity, rate, time.perf_counter() - began)
+        passed = time.perf_counter() - began
+        others = [round((now - then) / passed, 3) for now, then in zip(self._others(), used, strict=True)]
+        return {"closed_loop": closed, "others_share_of_cores": others} | self._summary(capacity, rate, passed)
+
+    def _others(self) -> tuple[float, float]:
+        """Return the processor time that other processes have had of the cores of server and generator."""
+        server, generator = serving.CORES
+        return (
+            busy_seconds(server) - self.server.cpu_seconds,
+            busy_seconds(generator) - time.process_time(),
+        )
 
     async def _closed(self, seconds: float) -> tuple[float, dict[str, Any]]:
         """Let each connection take one step after another. -> steps per second, and what became of everything."""

@@ -98,6 +98,41 @@ def test_places_are_counted() -> None:
     assert not admission.full
 
 
+class Asks:
+    """A request that notes when it begins."""
+
+    def __init__(self, name: str, began: list[str], gone: bool = False) -> None:
+        self.name, self.began, self.gone = name, began, gone
+
+    def begin(self) -> bool:
+        self.began += [] if self.gone else [self.name]
+        return not self.gone
+
+
+def test_requests_begin_in_their_turn() -> None:
+    began: list[str] = []
+    admission = admission_of(6)
+    admission.room = lambda: 2
+    for name in "abcdef":
+        assert not admission.full
+        admission.admit(Asks(name, began, gone=name in "cd"))
+    assert admission.full and began == ["a", "b"]
+    admission.enter()  # what the parser reads needs a place, and does not wait
+    admission.end()
+    assert began == ["a", "b", "e"] and (admission.open, admission.working) == (
+        4,
+        2,
+    )  # the clients of c and d have gone
+    admission.leave()
+    assert began == ["a", "b", "e"]
+    admission.admit(Asks("g", began))
+    assert not admission.full and began == ["a", "b", "e"]  # f came before
+    for _ in range(4):
+        admission.end()
+    assert began == ["a", "b", "e", "f", "g"]
+    assert (admission.open, admission.working, len(admission.line)) == (0, 0, 0)
+
+
 def test_the_prepared_answer_is_the_one_of_the_error() -> None:
     admission = admission_of(0, retry_after=2.4)
     head, _, body = admission.refuse(b"my-id", True).partition(b"\r\n\r\n")
@@ -242,7 +277,7 @@ def test_a_burst_is_refused_by_what_is_open_and_not_by_what_waits(full: Any) -> 
         28,
     )  # of 3 that are admitted at once, the queue may take 2; a fourth may come then
     gate.admission.report()
-    text = gate.metrics.render().decode()
+    text = gate.accounting.metrics.render().decode()
     unread = re.search(r'seqel_requests_total{method="POST",route="other",status="503"} ([0-9.]+)', text)
     assert unread is not None and float(unread[1]) in (26.0, 27.0)  # the others, before they were read
     backend.open.set()

@@ -340,6 +340,33 @@ def test_as_many_steps_may_wait_as_are_taken_in_time(pair: Any) -> None:
         assert batcher.full_wait == pytest.approx(pause * limit / 4)
 
 
+def test_where_a_long_line_waits_two_batches_are_computed_together(pair: Any) -> None:
+    """In the order in which they came, and no batch is larger than the slots."""
+
+    async def body(slots: int) -> list[list[str]]:
+        backend, store = TorchBackend(pair.agent, slots), MemoryStore(100, 60.0)
+        batcher = batcher_of(backend, store, most=4, queue=100)
+        genuine, batches = batcher.computer.compute, list[list[str]]()
+
+        def compute(ready: Any) -> Any:
+            batches.append([one.step.session for one in ready])
+            return genuine(ready)
+
+        batcher.computer.compute = compute  # type: ignore[method-assign]
+        for number in range(30):
+            await store.create(f"/{number}", "a")
+        await asyncio.gather(
+            *(batcher.decide(step_of(batcher, f"/{number}", np.zeros(3), 0.0)) for number in range(30))
+        )
+        await batcher.stop()
+        return batches
+
+    for slots, sizes in ((40, [8, 8, 8, 4, 2]), (6, [6, 6, 6, 6, 4, 2])):
+        batches = asyncio.run(body(slots))
+        assert [len(one) for one in batches] == sizes
+        assert [one for batch in batches for one in batch] == [f"/{number}" for number in range(30)]
+
+
 def test_a_full_queue_refuses_at_once(pair: Any) -> None:
     async def body() -> None:
         store = MemoryStore(100, 60.0)
@@ -391,6 +418,7 @@ def test_a_step_that_no_one_waits_for_is_left_out(pair: Any) -> None:
         await store.create("/one", "a")
         await store.create("/two", "a")
         first = asyncio.create_task(batcher.decide(step_of(batcher, "/one", np.zeros(3), 0.0)))
+        await asyncio.sleep(0.01)  # it is computed
         second = asyncio.create_task(batcher.decide(step_of(batcher, "/two", np.zeros(3), 0.0)))
         await asyncio.sleep(0.01)
         second.cancel()

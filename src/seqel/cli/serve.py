@@ -74,8 +74,8 @@ class Arguments:
     memory: Annotated[
         float, arg(metavar="GIB", help="size of the cache of keys and values; others are rebuilt when needed")
     ] = 1.0
-    batch: Annotated[int, arg(metavar="N", help="maximum number of steps per batch")] = 32
-    queue: Annotated[int, arg(metavar="N", help="steps that may wait; more are refused with status 503")] = 512
+    batch: Annotated[int, arg(metavar="N", help="steps computed together; 2 N if more wait")] = 32
+    queue: Annotated[int, arg(metavar="N", help="steps that may wait; more are refused with status 503")] = 2_048
     wait: Annotated[
         float, arg(metavar="SECONDS", help="longest expected wait, by recent batches; more steps are refused")
     ] = 0.25

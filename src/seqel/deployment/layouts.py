@@ -47,9 +47,17 @@ class Layout(ABC):
         shape.insert(self.row_axis, rows)
         return {name: np.zeros(shape, np.float32) for name in self.names}
 
-    def select(self, arrays: Arrays, rows: NDArray[np.int64]) -> Arrays:
-        """Return a copy of some rows, (R,), for the model."""
-        return {name: array.take(rows, axis=self.row_axis) for name, array in arrays.items()}
+    def select(self, arrays: Arrays, rows: NDArray[np.int64], out: Arrays | None = None) -> Arrays:
+        """Return a copy of some rows, (R,), for the model.
+
+        out: memory of R rows, which is overwritten, instead of new arrays.
+        """
+        if out is None:
+            return {name: array.take(rows, axis=self.row_axis) for name, array in arrays.items()}
+        # with mode="raise", NumPy copies twice
+        return {
+            name: array.take(rows, axis=self.row_axis, out=out[name], mode="clip") for name, array in arrays.items()
+        }
 
     def clear(self, arrays: Arrays, rows: NDArray[np.int64]) -> None:
         """Forget some rows, in place. Places that are masked are cleared as well, because 0 * nan is nan."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike
+    from prometheus_client import Counter, Histogram
 
 __all__ = ["CONTENT_TYPE", "MOST_LABELS", "ServiceMetrics"]
 
@@ -83,14 +84,21 @@ class ServiceMetrics:
         self._decisions = DecisionCounts(actions, start)
         registry.register(self._decisions)
         self._labels: dict[str, set[str]] = {}
+        self._of_requests: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}  # by route, method and status
 
     # -- requests and batches --------------------------------------------------------------------------------------------
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answered request. `route` is its template ("/sessions/{id}"), not the path."""
-        route = self._bounded("route", route)
-        self._requests.labels(route, self._bounded("method", method), str(status)).inc()
-        self._latency.labels(route).observe(seconds)
+        found = self._of_requests.get((route, method, status))
+        if found is None:
+            labels = self._bounded("route", route), self._bounded("method", method)
+            found = self._requests.labels(*labels, str(status)), self._latency.labels(labels[0])
+            if labels == (route, method):  # of a bounded number
+                self._of_requests[route, method, status] = found
+        counted, latency = found
+        counted.inc()
+        latency.observe(seconds)
 
     def batch(self, rows: int, seconds: float) -> None:
         """Count a batch of `rows` decisions that took `seconds`."""

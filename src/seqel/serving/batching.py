@@ -1,8 +1,8 @@
 """Micro-batching: the steps of many sessions that wait at the same time are computed together.
 
 While one batch is computed in a thread, requests gather; the next batch begins as soon as it is done, without waiting for
-more. A session's row joins whatever batch comes next (continuous batching), so no session waits for another one's end. Two
-steps of one session never share a batch.
+more. Where two batches wait, they are computed together. A session's row joins whatever batch comes next (continuous
+batching), so no session waits for another one's end. Two steps of one session never share a batch.
 
 For each batch: read the sessions from the store; rebuild the memory of those whose memory is not held or is behind, by one
 prefill; compute one step; log it, if there is an audit log; add it to the store; and only then answer. Every answer that a
@@ -35,9 +35,10 @@ from seqel.serving.sessions.ended import ended, shown
 from seqel.serving.slots import Slot
 from seqel.serving.steps import Ready, Step
 
-__all__ = ["Batcher", "Moved"]
+__all__ = ["LONG", "Batcher", "Moved"]
 
 CATCH_UP = 8  # steps that other replicas took, at most, that are read one by one and not by a new prefill
+LONG = 2  # batches that wait, so that two are computed together
 TRIES = 5  # of a step, while other replicas add steps to the same session
 
 
@@ -78,7 +79,7 @@ class Batcher:
         self.format, self.slots = self.computer.format, self.computer.slots
         self.most, self.queue, self.longest = min(most, backend.slots), queue, wait
         self.idle = idle or threading.Event()
-        self.pause = 0.0  # seconds that a batch took lately
+        self.pause = 0.0  # see below
         self._waiting: deque[Step] = deque()
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"seqel-{agent}", initializer=_give_way)
@@ -89,11 +90,15 @@ class Batcher:
         return len(self._waiting)
 
     @property
-    def limit(self) -> int:
-        """How many steps may wait now."""
-        if self.pause * self.queue <= self.longest * self.most:
-            return self.queue
-        return max(min(self.queue, self.most), int(self.longest / self.pause * self.most))
+    def pause(self) -> float:
+        """Seconds that a batch of `most` rows took lately."""
+        return self._pause
+
+    @pause.setter
+    def pause(self, seconds: float) -> None:
+        self._pause, self.limit = seconds, self.queue  # `limit`: how many steps may wait now
+        if seconds * self.queue > self.longest * self.most:
+            self.limit = max(min(self.queue, self.most), int(self.longest / seconds * self.most))
 
     @property
     def full_wait(self) -> float:
@@ -106,6 +111,13 @@ class Batcher:
         Raises a RequestError: too many steps wait; the session is unknown, has ended, or is at another step. Moved: see
         `adopt`.
         """
+        return await self.submit(step)
+
+    def submit(self, step: Step) -> asyncio.Future[bytes]:
+        """Let a step wait for a batch. -> its future, whose result or error is that of `decide`.
+
+        Raises Unavailable while the batcher stops, and Overloaded if too many steps wait.
+        """
         if self._stopping:
             raise Unavailable("the service is stopping")
         if len(self._waiting) >= self.limit:
@@ -114,7 +126,7 @@ class Batcher:
             self._task = asyncio.create_task(self._run(), name=f"batches of {self.agent}")
         self._waiting.append(step)
         self._wake.set()
-        return await step.future
+        return step.future
 
     async def stop(self) -> None:
         """Compute what waits, and stop."""
@@ -142,13 +154,20 @@ class Batcher:
                 self._fail(batch, Unavailable(str(error)))
             except Exception as error:  # noqa: BLE001  (a fault of one batch must not end the service)
                 self._fail(batch, error)
-            self.pause = 0.9 * self.pause + 0.1 * (time.perf_counter() - began)
+            taken = (time.perf_counter() - began) / max(1.0, len(batch) / self.most)
+            self.pause = 0.9 * self.pause + 0.1 * taken
 
     def _next(self) -> list[Step]:
-        """Take the steps that waited longest, at most one per session, without those that no one waits for any more."""
+        """Take the steps that waited longest, at most one per session, without those that no one waits for any more.
+
+        While `LONG` batches wait, two are computed together: the answer comes later, but more are answered.
+        """
         batch: list[Step] = []
         sessions, later = set(), []
-        while self._waiting and len(batch) < self.most:
+        most = self.most
+        if len(self._waiting) >= LONG * most:
+            most = min(2 * most, self.backend.slots)
+        while self._waiting and len(batch) < most:
             step = self._waiting.popleft()
             if step.future.done():
                 continue

@@ -69,11 +69,8 @@ class Computer:
         try:
             self._prepare(ready)
             records = np.concatenate([one.step.record for one in ready])
-            for row, one in enumerate(ready):
-                records["previous_reward"][row] = one.reward
-                if one.steps:
-                    taken = one.step.previous_action
-                    records["previous_action"][row] = one.slot.last_action if taken is None else taken
+            records["previous_reward"] = [one.reward for one in ready]
+            records["previous_action"] = [self._previous_action(one) for one in ready]
             if self.audited:
                 for row, one in enumerate(ready):
                     self._digest(one, records[row : row + 1])
@@ -88,14 +85,19 @@ class Computer:
             raise
         records["action"] = scores.argmax(axis=-1)
         records["time"] = time.time()
-        for row, one in enumerate(ready):
+        for one, action in zip(ready, records["action"].tolist(), strict=True):
             one.slot.steps, one.slot.opened, one.slot.shield = one.steps + 1, one.opened, one.shield
-            one.slot.last_action = tuple(records["action"][row].tolist())
+            one.slot.last_action = tuple(action)
             one.slot.digest = (one.digest, one.digest_from)
             if one.step.session is None:
                 self.slots.drop(one.name)
         self.observer.batch(len(ready), time.perf_counter() - began)
         return records, scores
+
+    def _previous_action(self, one: Ready) -> tuple[int, ...]:
+        if not one.steps:
+            return (0,) * self.backend.action_spec.dims
+        return one.slot.last_action if one.step.previous_action is None else one.step.previous_action
 
     def _digest(self, one: Ready, record: NDArray[np.void]) -> None:
         before, one.digest_from = one.slot.digest or (EMPTY, one.steps - len(one.records))

@@ -90,7 +90,7 @@ def make_backend(
         exported = ExportedAgent(path, threads)
         size = exported.layout.bytes_per_row
         found: Backend = OnnxBackend(exported, slots or _slots(size, memory, least, most))
-        _warm(found)
+        _warm(found, 2 * least)
         return found, None, zlib.crc32(path.read_bytes())
     import torch
 
@@ -103,7 +103,7 @@ def make_backend(
     size = sum(tensor.nbytes for tensor in agent.network.initial_state(1).values())
     slots = slots or _slots(size, memory, least, most)
     found = _of_agent(agent, slots, backend, checksum, threads)
-    _warm(found)
+    _warm(found, 2 * least)
     return found, agent, checksum
 
 
@@ -149,9 +149,12 @@ def _slots(size: int, memory: int, least: int, most: int) -> int:
     return max(least, min(most, memory // max(1, size)))
 
 
-def _warm(backend: Backend) -> None:
-    """Take a few steps, so that the first request is not slower than others."""
-    spec, rows = backend.action_spec, min(2, backend.slots)
+def _warm(backend: Backend, most: int) -> None:
+    """Take a few steps of the largest batch, so that the first requests are not slower than others.
+
+    The system gives a process its memory page by page, at its first use: half a second for a large agent.
+    """
+    spec, rows = backend.action_spec, min(most, backend.slots)
     for first in (True, False):
         observation: dict[str, Any] = {
             path: np.zeros((rows, *shape), dtype) for path, (shape, dtype) in backend.observation_spec.storage.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -153,7 +154,7 @@ class Served:
         """
         spec = self.backend.action_spec
         lists = [
-            [float(one) if np.isfinite(one) else None for one in row[:size]]
+            [one if math.isfinite(one) else None for one in row[:size]]
             for row, size in zip(scores.tolist(), spec.sizes, strict=True)
         ]
         single = spec.dims == 1

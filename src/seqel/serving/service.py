@@ -7,7 +7,7 @@ import re
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from seqel.errors import SeqelError, StorageError
 from seqel.monitoring.metrics import ServiceMetrics
-from seqel.serving.batching import Moved
+from seqel.serving.batching import LONG, Moved
 from seqel.serving.config import ServiceConfig
+from seqel.serving.deadlines import Deadlines
 from seqel.serving.errors import InvalidRequest, TimedOut, Unavailable
 from seqel.serving.explaining import influence
 from seqel.serving.served import Served
@@ -45,6 +46,7 @@ class Service(Versions):
         self.idle.set()
         self._agent_of: OrderedDict[str, str] = OrderedDict()  # session -> version, as far as it is known here
         self._sweeper: asyncio.Task[None] | None = None
+        self._deadlines = Deadlines(self.config.timeout, self._timed_out)
 
     # -- sessions ----------------------------------------------------------------------------------------------------------
 
@@ -90,7 +92,7 @@ class Service(Versions):
 
             step.respond = respond
             try:
-                answer = await self._in_time(served.batcher.decide(step))
+                answer = await self._decide(served, step)
             except Moved as moved:
                 self._note(session, moved.agent if moved.agent in self.agents else self.active)
                 continue
@@ -116,7 +118,7 @@ class Service(Versions):
         if history and request.get("reward") is None:
             step.reward = read_number("reward", history[-1].get("reward"))
         step.respond = lambda number, action, scores: orjson.dumps(served.decision(number, action, scores))
-        return await self._in_time(served.batcher.decide(step))
+        return await self._decide(served, step)
 
     async def act_many(self, requests: Any, owner: str = "") -> list[bytes | SeqelError]:
         """Take one step in each of several sessions ("session" in each request), computed together where possible."""
@@ -228,6 +230,10 @@ class Service(Versions):
             found = max(found, one.batcher.limit + one.batcher.most)
         return found or self.config.queue
 
+    def room(self) -> int:
+        """Return how many requests may be in work: `LONG` batches that wait, and two that are computed."""
+        return max((LONG + 2) * one.batcher.most for one in self.agents.values()) if self.agents else 1
+
     def wait(self) -> float:
         """Return the seconds that as many steps take as may wait."""
         return max((one.batcher.full_wait for one in self.agents.values()), default=0.0)
@@ -286,13 +292,13 @@ class Service(Versions):
         while len(self._agent_of) > 2 * self.config.sessions:
             self._agent_of.popitem(last=False)
 
-    async def _in_time(self, work: Awaitable[bytes]) -> bytes:
-        try:
-            return await asyncio.wait_for(work, self.config.timeout)
-        except TimeoutError as error:
-            raise TimedOut(
-                f"no answer within {self.config.timeout:g} s; ask again with the same step number"
-            ) from error
+    async def _decide(self, served: Served, step: Step) -> bytes:
+        future = served.batcher.submit(step)
+        self._deadlines.watch(future)
+        return await future
+
+    def _timed_out(self) -> TimedOut:
+        return TimedOut(f"no answer within {self.config.timeout:g} s; ask again with the same step number")
 
     async def _stored(self, work: Any) -> Any:
         try:

@@ -16,8 +16,9 @@ from starlette.routing import compile_path
 from seqel.errors import SeqelError
 from seqel.serving.errors import RequestError
 from seqel.serving.http.admission import Admission
+from seqel.serving.http.answers import error_body
 from seqel.serving.http.describe import schemas
-from seqel.serving.http.gate import FAILED, REQUEST_ID, Application, Gate, error_body
+from seqel.serving.http.gate import FAILED, REQUEST_ID, Application, Gate
 from seqel.serving.http.keys import Keys
 from seqel.serving.http.logs import JsonLog
 from seqel.serving.http.playground import add_playground
@@ -51,7 +52,7 @@ def make_app(
     the service is ready, to load the first agent.
     """
     keys, log = keys or Keys(), log or JsonLog(level="warning")
-    admission = Admission(service.limit, service.wait, service.idle.wait, service.metrics, log)
+    admission = Admission(service.limit, service.wait, service.idle.wait, service.metrics, log, service.room)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -68,15 +69,14 @@ def make_app(
         default_response_class=JSONResponse,
     )  # fmt: skip
     app.router.route_class = PlainRoute
-    add_v1(app, service, load)
-    add_v2(app, service, name)
+    hot = [*add_v1(app, service, load), *add_v2(app, service, name)]
     add_playground(app)
 
     @app.get("/metrics", tags=["operation"], response_class=Response)
     async def metrics() -> Response:
         """Metrics for Prometheus."""
         admission.report()
-        service.metrics.queue(service.waiting)
+        service.metrics.queue(service.waiting + len(admission.line))
         with contextlib.suppress(RequestError):
             service.metrics.sessions(await service.sessions(), service.config.sessions)
         return Response(await asyncio.to_thread(service.metrics.render), media_type="text/plain; version=0.0.4")
@@ -98,7 +98,7 @@ def make_app(
 
     _describe(app)
 
-    return Gate(app, service.config, keys, service.metrics, log, admission)
+    return Gate(app, service.config, keys, service.metrics, log, admission, hot)
 
 
 def _refusal(request: Request, error: Exception, headers: Mapping[str, str] | None = None) -> Response:

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
-import orjson
-
-from seqel.errors import SeqelError
 from seqel.monitoring.metrics import ServiceMetrics
 from seqel.serving.config import ServiceConfig
 from seqel.serving.errors import InvalidRequest, RequestError, TooLarge, TooSlow
+from seqel.serving.http.accounting import Accounting
 from seqel.serving.http.admission import ADMITTED, Admission, request_id
+from seqel.serving.http.answers import error_body, error_headers
+from seqel.serving.http.direct import Direct, HotRoute
+from seqel.serving.http.heads import Heads
 from seqel.serving.http.keys import Keys, Rates
 from seqel.serving.http.logs import JsonLog
 
-__all__ = ["CLIENT", "FAILED", "REQUEST_ID", "Gate", "error_body"]
+__all__ = ["CLIENT", "FAILED", "REQUEST_ID", "Gate"]
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -33,7 +34,10 @@ OPEN = ("/v2/health/", "/metrics", "/openapi.json", "/static/")  # need no key; 
 
 
 class Gate:
-    """Wraps an ASGI application."""
+    """Wraps an ASGI application.
+
+    hot: routes of the application that the protocol may answer without it, with `direct`.
+    """
 
     def __init__(
         self,
@@ -43,9 +47,11 @@ class Gate:
         metrics: ServiceMetrics,
         log: JsonLog,
         admission: Admission,
+        hot: Sequence[HotRoute] = (),
     ) -> None:
-        self.application, self.config, self.keys, self.metrics, self.log = application, config, keys, metrics, log
-        self.rates, self.admission = Rates(config.rate), admission
+        self.application, self.config, self.admission = application, config, admission
+        self.accounting = Accounting(keys, Rates(config.rate), metrics, log, admission)
+        self.direct, self.heads = Direct(self.accounting, hot, config.timeout), Heads(config.body)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,7 +72,7 @@ class Gate:
                 message["headers"] = [*message.get("headers", []), (b"x-request-id", request.encode())]
             await send(message)
 
-        detail = ""
+        fault: Exception | None = None
         try:
             body = await self._admit(scope, headers, receive)
             await self.application(scope, _replayed(body, receive), answer)
@@ -74,35 +80,23 @@ class Gate:
             scope[FAILED] = error
             await _send_error(answer, error, request)
         except Exception as error:  # noqa: BLE001  (the last place that can answer)
-            detail = f"{type(error).__name__}: {error}"
-            self.log.write("error", "fault", request=request, error=detail)
+            fault = error
             if not started:
                 await _send_error(answer, error, request)
         finally:
             if scope.get(ADMITTED):
                 self.admission.leave()
-            seconds, failed = time.perf_counter() - began, scope.get(FAILED)
-            if isinstance(failed, RequestError):
-                detail = str(failed)
-                if failed.status in (429, 503):
-                    self.admission.count(type(failed).__name__, detail)
             route = getattr(scope.get("route"), "path", None) or "other"
-            self.metrics.request(route, scope["method"], status, seconds)
-            client = scope.get(CLIENT)
-            more = {"error": detail} if detail else {}
-            self.log.write(
-                "info" if status < 500 or status == 503 else "warning", "request", request=request, method=scope["method"],
-                path=scope["path"][:200], status=status, ms=round(1e3 * seconds, 3),
-                client="" if client is None else client.name, **more,
+            self.accounting.conclude(
+                request, scope["method"], route, scope["path"], scope.get(CLIENT), status, time.perf_counter() - began,
+                scope.get(FAILED) or fault,
             )  # fmt: skip
 
     async def _admit(self, scope: MutableMapping[str, Any], headers: dict[bytes, bytes], receive: Receive) -> bytes:
         """Check the request and return its body. Raises a RequestError."""
         path = scope["path"]
         if path != "/" and not path.startswith(OPEN):
-            client = scope[CLIENT] = self.keys.client(headers)
-            address = scope.get("client") or ("",)
-            self.rates.spend(client.name if self.keys.used else address[0])
+            scope[CLIENT] = self.accounting.identify(headers, (scope.get("client") or ("",))[0])
             if scope["method"] == "POST" and ADMITTED not in scope:
                 if self.admission.full:
                     raise self.admission.error()
@@ -135,25 +129,10 @@ class Gate:
             raise TooSlow(f"body: expected it within {self.config.body_time:g} s") from error
 
 
-def error_body(error: BaseException, request: str) -> tuple[int, bytes, float | None]:
-    """Return status, JSON and the time after which to try again. A fault is shown as the request's id alone."""
-    if isinstance(error, RequestError):
-        status, kind, message = error.status, type(error).__name__, str(error)
-    elif isinstance(error, SeqelError):
-        status, kind, message = 422, type(error).__name__, str(error)
-    else:
-        status, kind, message = 500, "Fault", "the service failed; its log has the reason under this request's id"
-    body = orjson.dumps({"error": {"type": kind, "message": message[:2000], "request": request}})
-    return status, body, getattr(error, "retry_after", None)
-
-
 async def _send_error(send: Send, error: BaseException, request: str) -> None:
     status, body, retry = error_body(error, request)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if retry is not None:
-        headers.append((b"retry-after", str(max(1, round(retry))).encode()))
-    if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
+    headers += error_headers(status, retry)
     if status in (408, 413):  # the rest of the body is not read
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})

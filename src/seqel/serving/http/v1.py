@@ -13,8 +13,10 @@ from starlette.responses import Response
 
 from seqel.errors import SeqelError
 from seqel.serving.errors import InvalidRequest
+from seqel.serving.http.answers import error_body
 from seqel.serving.http.describe import body, replies
-from seqel.serving.http.gate import CLIENT, REQUEST_ID, error_body
+from seqel.serving.http.direct import HotRoute
+from seqel.serving.http.gate import CLIENT, REQUEST_ID
 from seqel.serving.http.keys import Client, Keys
 from seqel.serving.http.route import PlainRoute
 from seqel.serving.service import Service
@@ -24,14 +26,47 @@ __all__ = ["add_v1", "client_of", "json_of", "reply"]
 Load = Callable[[str | None], Awaitable[str]]  # the name of a folder, or the folder that was served first -> version
 
 
-def add_v1(app: FastAPI, service: Service, load: Load | None) -> None:
-    """Add the routes. `load` makes a version of an agent from a folder, for POST /v1/agents."""
-    app.include_router(_sessions(service))
-    app.include_router(_decisions(service))
+def add_v1(app: FastAPI, service: Service, load: Load | None) -> list[HotRoute]:
+    """Add the routes, and return those that most requests take. load: see POST /v1/agents: folder -> version of an agent."""
+    hot = Hot(service)
+    app.include_router(_sessions(service, hot))
+    app.include_router(_decisions(service, hot))
     app.include_router(_agents(service, load))
+    return [
+        HotRoute("/v1/sessions/{session}/act", hot.act),
+        HotRoute("/v1/sessions/{session}/feedback", hot.feedback),
+        HotRoute("/v1/sessions", hot.open_session, 201),
+        HotRoute("/v1/act", hot.act_once),
+    ]
 
 
-def _sessions(service: Service) -> APIRouter:
+class Hot:
+    """Handlers of the requests that a service gets most: the body, who asks, and the parameters of the path -> JSON."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+
+    async def open_session(self, data: bytes, client: Client) -> bytes:
+        given = json_of(data, optional=True)
+        name, agent = given.get("session"), given.get("agent", "")
+        if not isinstance(name, str | None) or not isinstance(agent, str):
+            raise InvalidRequest("expected texts: session, agent")
+        return orjson.dumps(await self.service.create(name, agent, client.name))
+
+    async def act(self, data: bytes, client: Client, session: str) -> bytes:
+        return await self.service.act(session, json_of(data), client.name)
+
+    async def feedback(self, data: bytes, client: Client, session: str) -> bytes:
+        given = json_of(data)
+        if "reward" not in given:
+            raise InvalidRequest("reward: expected a number, got none")
+        return orjson.dumps(await self.service.feedback(session, given.get("step"), given["reward"], client.name))
+
+    async def act_once(self, data: bytes, client: Client) -> bytes:
+        return await self.service.act_once(json_of(data))
+
+
+def _sessions(service: Service, hot: Hot) -> APIRouter:
     router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=PlainRoute)
 
     @router.post(
@@ -39,11 +74,7 @@ def _sessions(service: Service) -> APIRouter:
     )
     async def open_session(request: Request) -> Response:
         """Open a session. The service holds its history from now on; `session` names it (otherwise a random name is made)."""
-        given = json_of(await request.body(), optional=True)
-        name, agent = given.get("session"), given.get("agent", "")
-        if not isinstance(name, str | None) or not isinstance(agent, str):
-            raise InvalidRequest("expected texts: session, agent")
-        return reply(await service.create(name, agent, client_of(request).name), 201)
+        return _json(await hot.open_session(await request.body(), client_of(request)), 201)
 
     @router.post("/{session}/act", openapi_extra=body("Act"), responses=replies(200, "Decision", 404, 409, 410))
     async def act(session: str, request: Request) -> Response:
@@ -51,18 +82,12 @@ def _sessions(service: Service) -> APIRouter:
 
         With `step`, the number of this step from 0 on, a request may be repeated safely: the same step gets the same answer.
         """
-        return Response(
-            await service.act(session, json_of(await request.body()), client_of(request).name),
-            media_type="application/json",
-        )
+        return _json(await hot.act(await request.body(), client_of(request), session))
 
     @router.post("/{session}/feedback", openapi_extra=body("Feedback"), responses=replies(200, "Feedback", 404, 410))
     async def feedback(session: str, request: Request) -> Response:
         """Report the reward of a step. That of the last step is read by the agent at the next one."""
-        given = json_of(await request.body())
-        if "reward" not in given:
-            raise InvalidRequest("reward: expected a number, got none")
-        return reply(await service.feedback(session, given.get("step"), given["reward"], client_of(request).name))
+        return _json(await hot.feedback(await request.body(), client_of(request), session))
 
     @router.get("/{session}", responses=replies(200, "Timeline", 404, 410))
     async def timeline(session: str, request: Request) -> Response:
@@ -82,13 +107,13 @@ def _sessions(service: Service) -> APIRouter:
     return router
 
 
-def _decisions(service: Service) -> APIRouter:
+def _decisions(service: Service, hot: Hot) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["decisions"], route_class=PlainRoute)
 
     @router.post("/act", openapi_extra=body("ActOnce"), responses=replies(200, "Decision", 404))
     async def act_once(request: Request) -> Response:
         """Decide without a session: the request brings its history."""
-        return Response(await service.act_once(json_of(await request.body())), media_type="application/json")
+        return _json(await hot.act_once(await request.body(), client_of(request)))
 
     @router.post("/batch", openapi_extra=body("Batch"), responses=replies(200, "Batch"))
     async def batch(request: Request) -> Response:
@@ -176,4 +201,8 @@ def json_of(data: bytes, optional: bool = False) -> dict[str, Any]:
 
 def reply(value: Any, status: int = 200) -> Response:
     """Return a value as a JSON response."""
-    return Response(orjson.dumps(value), status, media_type="application/json")
+    return _json(orjson.dumps(value), status)
+
+
+def _json(data: bytes, status: int = 200) -> Response:
+    return Response(data, status, media_type="application/json")

@@ -20,6 +20,8 @@ from starlette.responses import Response
 
 from seqel.serving.errors import InvalidRequest, NotFound, Unavailable
 from seqel.serving.http.describe import body, replies
+from seqel.serving.http.direct import HotRoute
+from seqel.serving.http.keys import Client
 from seqel.serving.http.v1 import client_of, json_of, reply
 from seqel.serving.served import Served
 from seqel.serving.service import Service
@@ -36,8 +38,11 @@ EXTRA = ("reward", "action_mask", "previous_action")
 MOST_ROWS = 1_024
 
 
-def add_v2(app: FastAPI, service: Service, name: str) -> None:
-    """Add the routes for a model of this name; its versions are those of the service's agents."""
+def add_v2(app: FastAPI, service: Service, name: str) -> list[HotRoute]:
+    """Add the routes for a model of this name, and return the one that most requests take.
+
+    The versions of the model are those of the service's agents.
+    """
 
     @app.get("/v2/health/live", tags=["v2"], responses=replies(200, "Any"))
     async def live() -> Response:
@@ -84,13 +89,18 @@ def add_v2(app: FastAPI, service: Service, name: str) -> None:
     )  # fmt: skip
     async def infer(model: str, request: Request, version: str = "") -> Response:
         """Decide: one step of a sequence, or independent first steps."""
+        found = await decide(await request.body(), client_of(request), model, version)
+        return Response(found, media_type="application/json")
+
+    async def decide(data: bytes, client: Client, model: str, version: str = "") -> bytes:
         served = _served(service, name, model, version)
-        given = json_of(await request.body())
-        owner = client_of(request).name
-        found, served = await _infer(service, served, given, owner, version)
-        return reply(
+        given = json_of(data)
+        found, served = await _infer(service, served, given, client.name, version)
+        return orjson.dumps(
             {"model_name": name, "model_version": served.version, "id": str(given.get("id", "")), "outputs": found}
         )
+
+    return [HotRoute("/v2/models/{model}/infer", decide)]
 
 
 def _served(service: Service, name: str, model: str, version: str) -> Served:
