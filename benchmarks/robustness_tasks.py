@@ -117,8 +117,8 @@ TASKS = {
     ),
     "routing": RobustTask(
         make=routing, test=partial(routing, "test"), shifted=partial(routing, "test", 2), shift="unknown intents",
-        steps=20_000, episodes=500,
-        settings=BASE | {"network.context": 4, "validation.episodes": 200},
+        steps=60_000, episodes=500,
+        settings=BASE | {"network.context": 4, "validation.every": 4_000, "validation.episodes": 200},
         robust={"perturb": ("typos:0.2", "words:0.4", "drop:0.5")},
         curves={
             "typos": [0.0, 0.05, 0.1, 0.2], "words": [0.0, 0.2, 0.4], "synonyms": [0.0, 0.5, 1.0], "drop": [0.0, 0.25, 0.5],
