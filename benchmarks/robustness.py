@@ -1,6 +1,6 @@
 """Robustness: perturbation curves of a plain and of robustly trained agents, and AUROC of unfamiliar states on three shifts.
 
-    SEQEL_DATA=/folder/of/data python benchmarks/robustness.py [--tasks tmaze carflag] [--seeds 0 1 2] [--only-read]
+    SEQEL_DATA=/folder/of/data python benchmarks/robustness.py [--tasks tmaze recall routing] [--seeds 0 1 2] [--only-read]
 
 The agents of a task (`robustness_tasks.py`) learn with the same settings and steps, but for what each robust one adds.
 Curves: the same episodes at each strength. Unfamiliar states: detectors are fitted on half of the episodes that an agent
@@ -62,12 +62,9 @@ def measure(name: str, agent_name: str, seed: int, runs: Path) -> dict[str, Any]
     """Train an agent, or continue, and measure it."""
     task = TASKS[name]
     settings = dict(task.settings) | dict(task.agents.get(agent_name, {}))
-    options: dict[str, Any] = {"steps": task.steps, "seed": seed, "settings": settings}
-    if task.start:
-        options["start"] = runs / f"{name}-start-{seed}-{task.start}"
-        train_or_resume(options["start"], task.make(), steps=task.start, seed=seed, settings=dict(task.settings))
     began = time.process_time()
-    agent = train_or_resume(runs / f"{name}-{agent_name}-{seed}-{task.steps}", task.make(), **options)
+    folder = runs / f"{name}-{agent_name}-{seed}-{task.steps}"
+    agent = train_or_resume(folder, task.make(), steps=task.steps, seed=seed, settings=settings)
     seconds, curves, clean = time.process_time() - began, {}, []
     for kind, strengths in task.curves.items():
         curve = perturbation_curve(
@@ -84,8 +81,7 @@ def measure(name: str, agent_name: str, seed: int, runs: Path) -> dict[str, Any]
             flush=True,
         )
     return {
-        "task": name, "agent": agent_name, "seed": seed, "start": task.start, "steps": task.steps,
-        "episodes": task.episodes, "commit": commit(),
+        "task": name, "agent": agent_name, "seed": seed, "steps": task.steps, "episodes": task.episodes, "commit": commit(),
         "settings": settings, "seconds": seconds, "clean": [round(float(one), 4) for one in clean], "curves": curves,
         "familiarity": familiarity(agent, task, min(task.episodes, 100)),
     }  # fmt: skip

@@ -12,7 +12,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.wrappers import StickyAction
 
 from seqel.agents.agent import Agent
 from seqel.environments.resolve import EnvMaker, resolve
@@ -43,7 +42,6 @@ class RobustTask:
     agents: Mapping[str, Mapping[str, Any]]  # what each trained for robustness has in addition
     curves: Mapping[str, Sequence[float]]
     sensors: Mapping[str, float]  # two more shifts
-    start: int = 0  # steps of a plain agent from whose weights all agents of a seed start
 
     def shifts(self, agent: Agent) -> dict[str, EnvMaker]:
         """Return the environments under each shift."""
@@ -91,11 +89,6 @@ def routing(split: Split = "train", first: int = 0) -> EnvMaker:
     return partial(Routing, data, range(first, 76, 4), split)
 
 
-def sticky(name: str, probability: float) -> EnvMaker:
-    """An environment in which the previous action is taken again with this probability (Machado et al. 2018)."""
-    return lambda: StickyAction(resolve(name)(), probability)
-
-
 TASKS = {
     # what is remembered is one observation, and all later ones can disturb it or the moment to act on it
     "tmaze": RobustTask(
@@ -114,23 +107,11 @@ TASKS = {
         },
         sensors={"noise": 0.2, "drop": 0.25},
     ),
-    # control: where the car is and how fast, and which side the sign named, must be inferred from what is seen
-    "carflag": RobustTask(
-        make=partial(resolve, "seqel/CarFlag-v0"), test=partial(resolve, "seqel/CarFlag-v0"),
-        shifted=partial(sticky, "seqel/CarFlag-v0", 0.5), shift="sticky actions", start=30_000, steps=30_000, episodes=200,
-        settings=BASE | {"validation.episodes": 100},
-        agents={"robust": {"perturb": ("noise:0.8", "drop:0.5", "delay:4", "repeat:0.75")}},
-        curves={
-            "noise": [0.0, 0.2, 0.4, 0.8], "drop": [0.0, 0.25, 0.5], "delay": [0.0, 2.0, 4.0], "repeat": [0.0, 0.5, 0.75],
-            "fgsm": [0.0, 0.1, 0.2, 0.4], "pgd": [0.0, 0.2, 0.4],
-        },
-        sensors={"noise": 0.4, "drop": 0.25},
-    ),
     # as the T-Maze, with pictures: a colour among noise
     "recall": RobustTask(
         make=partial(resolve, "seqel/RecallColour-v0"), test=partial(resolve, "seqel/RecallColour-v0"),
-        shifted=partial(resolve, "seqel/RecallColour-v0", delay=27), shift="longer delay", steps=8_000, episodes=200,
-        settings=BASE | {"network.context": 20, "validation.every": 1_000, "validation.episodes": 100},
+        shifted=partial(resolve, "seqel/RecallColour-v0", delay=27), shift="longer delay", steps=40_000, episodes=200,
+        settings=BASE | {"network.context": 20, "validation.episodes": 100},
         agents={"robust": {"perturb": ("noise:0.4", "drop:0.5", "delay:2", "repeat:0.5", "occlusion:0.5")}},
         curves={
             "noise": [0.0, 0.1, 0.2, 0.4], "occlusion": [0.0, 0.25, 0.5], "drop": [0.0, 0.25, 0.5],
