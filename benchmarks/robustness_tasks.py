@@ -110,7 +110,7 @@ TASKS = {
     # as the T-Maze, with pictures: a colour among noise
     "recall": RobustTask(
         make=partial(resolve, "seqel/RecallColour-v0"), test=partial(resolve, "seqel/RecallColour-v0"),
-        shifted=partial(resolve, "seqel/RecallColour-v0", delay=27), shift="longer delay", steps=40_000, episodes=200,
+        shifted=partial(resolve, "seqel/RecallColour-v0", delay=27), shift="longer delay", steps=24_000, episodes=200,
         settings=BASE | {"network.context": 20, "validation.episodes": 100},
         agents={"robust": {"perturb": ("noise:0.4", "drop:0.5", "delay:2", "repeat:0.5", "occlusion:0.5")}},
         curves={
