@@ -104,7 +104,7 @@ def clean_difference(found: Found, name: str, resamples: int = 2_000) -> tuple[f
 def report(task: str, found: Found) -> None:
     """Print clean returns, areas by agent, the probability that robust training improves them, and the AUROC."""
     for name in found:
-        if name != PLAIN and 0 < len(found[name]) == len(found[PLAIN]):
+        if name != PLAIN and 0 < len(found[name]) == len(found.get(PLAIN, [])):
             _compare(task, found, name)
     print("\n| agent | shift | return | " + " | ".join(DETECTORS) + " |\n" + "|---" * (3 + len(DETECTORS)) + "|")
     for name, some in found.items():

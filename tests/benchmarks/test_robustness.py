@@ -39,6 +39,11 @@ def test_each_robust_agent_is_compared_with_the_plain_one(capsys: pytest.Capture
     assert rows == [f"| `noise` to 0.4 | {plain} | {robust} | {gain} | 1.00 (1.00 to 1.00) |"]
 
 
+def test_nothing_is_compared_without_plain_agents(capsys: pytest.CaptureFixture[str]) -> None:
+    robustness.report("tmaze", {"hinge": [_run("tmaze", [1.0], 0.5)]})
+    assert "P(" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_settings_and_curves_of_each_task_are_valid(name: str) -> None:
     task = TASKS[name]
