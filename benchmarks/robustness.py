@@ -1,8 +1,8 @@
-"""Robustness: perturbation curves of a plain and a robustly trained agent, and AUROC of unfamiliar states on three shifts.
+"""Robustness: perturbation curves of a plain and of robustly trained agents, and AUROC of unfamiliar states on three shifts.
 
     SEQEL_DATA=/folder/of/data python benchmarks/robustness.py [--tasks tmaze recall routing] [--seeds 0 1 2] [--only-read]
 
-Both agents of a task (`robustness_tasks.py`) learn with the same settings and steps, but for what the robust one adds.
+The agents of a task (`robustness_tasks.py`) learn with the same settings and steps, but for what each robust one adds.
 Curves: the same episodes at each strength. Unfamiliar states: detectors are fitted on half of the episodes that an agent
 plays; the AUROC compares the states of other episodes with those under a shift: two perturbations, and a world that has
 changed. One file per task, agent and seed in benchmarks/results/robustness/; what is there is not measured again.
@@ -27,7 +27,8 @@ from seqel.evaluation.comparison import improvement_interval, probability_of_imp
 from seqel.robustness import StateReference, auroc, perturbation_curve, play_states
 
 RESULTS = Path(__file__).parent / "results" / "robustness"
-AGENTS = ("plain", "robust")
+PLAIN = "plain"
+COLOURS = {PLAIN: "#8a8a8a", "robust": "#1f6fb2", "hinge": "#c8641b"}  # of all agents
 DETECTORS = ("mahalanobis", "knn", "softmax")
 CURVES = 100_000  # first seed of the episodes of the curves
 FIRST = 500_000  # and of those that detectors are fitted on; those of the shifts begin 10,000 later
@@ -60,7 +61,7 @@ def _above(reference: StateReference, scores: dict[str, Any]) -> dict[str, float
 def measure(name: str, agent_name: str, seed: int, runs: Path) -> dict[str, Any]:
     """Train an agent, or continue, and measure it."""
     task = TASKS[name]
-    settings = dict(task.settings) | (dict(task.robust) if agent_name == "robust" else {})
+    settings = dict(task.settings) | dict(task.agents.get(agent_name, {}))
     began = time.process_time()
     folder = runs / f"{name}-{agent_name}-{seed}-{task.steps}"
     agent = train_or_resume(folder, task.make(), steps=task.steps, seed=seed, settings=settings)
@@ -86,14 +87,12 @@ def measure(name: str, agent_name: str, seed: int, runs: Path) -> dict[str, Any]
     }  # fmt: skip
 
 
-def clean_difference(found: Found, resamples: int = 2_000) -> tuple[float, float, float]:
-    """Return by what share the clean return of the robust agents is above that of the plain ones, and its 95 % interval.
+def clean_difference(found: Found, name: str, resamples: int = 2_000) -> tuple[float, float, float]:
+    """Return by what share the clean return of the agents `name` is above that of the plain ones, and its 95 % interval.
 
     Seeds are drawn in pairs, and the episodes of each, which both agents play, again.
     """
-    robust, plain = (
-        np.array([one["clean"] for one in found[name]]) for name in ("robust", "plain")
-    )  # (seeds, episodes)
+    robust, plain = (np.array([one["clean"] for one in found[agent]]) for agent in (name, PLAIN))  # (seeds, episodes)
     rng, (seeds, episodes) = np.random.default_rng(0), plain.shape
     rows = rng.integers(seeds, size=(resamples, seeds, 1))
     columns = rng.integers(episodes, size=(resamples, seeds, episodes))
@@ -104,18 +103,9 @@ def clean_difference(found: Found, resamples: int = 2_000) -> tuple[float, float
 
 def report(task: str, found: Found) -> None:
     """Print clean returns, areas by agent, the probability that robust training improves them, and the AUROC."""
-    if all(found[name] for name in AGENTS) and len(found["plain"]) == len(found["robust"]):
-        share, low, high = clean_difference(found)
-        means = [f"{name} {_range([float(np.mean(one['clean'])) for one in found[name]])}" for name in AGENTS]
-        print(f"\n{task}: clean return {', '.join(means)}: {share:+.2%} ({low:+.2%} to {high:+.2%})\n")
-        print("| perturbation | plain, area | robust, area | difference | P(robust is better) |\n|---|---|---|---|---|")
-        everything: dict[str, list[list[float]]] = {name: [] for name in AGENTS}
-        for kind, strengths in TASKS[task].curves.items():
-            areas = {name: [one["curves"][kind]["area"] for one in found[name]] for name in AGENTS}
-            for name in AGENTS:
-                everything[name].append(areas[name])
-            print(_row(f"`{kind}` to {strengths[-1]:g}", areas))
-        print(_row("mean", {name: np.mean(some, axis=0).tolist() for name, some in everything.items()}))
+    for name in found:
+        if name != PLAIN and 0 < len(found[name]) == len(found.get(PLAIN, [])):
+            _compare(task, found, name)
     print("\n| agent | shift | return | " + " | ".join(DETECTORS) + " |\n" + "|---" * (3 + len(DETECTORS)) + "|")
     for name, some in found.items():
         for shift in some[0]["familiarity"] if some else ():
@@ -128,13 +118,27 @@ def report(task: str, found: Found) -> None:
             print(f"| {name} | {shift} | {np.mean([one['return'] for one in results]):.3g} | {' | '.join(values)} |")
 
 
-def _row(title: str, areas: dict[str, list[float]]) -> str:
-    both = [areas["robust"]], [areas["plain"]]
-    low, high = improvement_interval(*both)
+def _compare(task: str, found: Found, name: str) -> None:
+    share, low, high = clean_difference(found, name)
+    pair = (PLAIN, name)
+    means = [f"{agent} {_range([float(np.mean(one['clean'])) for one in found[agent]])}" for agent in pair]
+    print(f"\n{task}: clean return {', '.join(means)}: {share:+.2%} ({low:+.2%} to {high:+.2%})\n")
+    print(f"| perturbation | plain, area | {name}, area | difference | P({name} is better) |\n|---|---|---|---|---|")
+    everything: dict[str, list[list[float]]] = {agent: [] for agent in pair}
+    for kind, strengths in TASKS[task].curves.items():
+        areas = {agent: [one["curves"][kind]["area"] for one in found[agent]] for agent in pair}
+        for agent in pair:
+            everything[agent].append(areas[agent])
+        print(_row(f"`{kind}` to {strengths[-1]:g}", areas[name], areas[PLAIN]))
+    print(_row("mean", *(np.mean(everything[agent], axis=0).tolist() for agent in (name, PLAIN))))
+
+
+def _row(title: str, robust: list[float], plain: list[float]) -> str:
+    low, high = improvement_interval([robust], [plain])
     within = "" if math.isnan(low) else f" ({low:.2f} to {high:.2f})"
-    gain = [one - other for one, other in zip(areas["robust"], areas["plain"], strict=True)]
-    chance = f"{probability_of_improvement(*both):.2f}{within}"
-    return f"| {title} | {_range(areas['plain'])} | {_range(areas['robust'])} | {_range(gain, '+')} | {chance} |"
+    gain = [one - other for one, other in zip(robust, plain, strict=True)]
+    chance = f"{probability_of_improvement([robust], [plain]):.2f}{within}"
+    return f"| {title} | {_range(plain)} | {_range(robust)} | {_range(gain, '+')} | {chance} |"
 
 
 def _range(values: list[float], sign: str = "") -> str:
@@ -155,8 +159,8 @@ def draw(found: dict[str, Found], path: Path) -> None:
         for axis in row[len(TASKS[task].curves) :]:
             axis.set_axis_off()
         for axis, (kind, strengths) in zip(row, TASKS[task].curves.items(), strict=False):
-            for name, colour in zip(AGENTS, ("#8a8a8a", "#1f6fb2"), strict=True):
-                lines = np.array([one["curves"][kind]["returns"] for one in agents[name]])
+            for name, some in agents.items():
+                lines, colour = np.array([one["curves"][kind]["returns"] for one in some]), COLOURS[name]
                 if len(lines):
                     axis.plot(strengths, lines.mean(axis=0), color=colour, marker="o", ms=3, lw=1.5, label=name)
                     axis.fill_between(strengths, lines.min(axis=0), lines.max(axis=0), color=colour, alpha=0.15, lw=0)
@@ -175,16 +179,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--agents", nargs="+", choices=AGENTS, default=list(AGENTS))
+    parser.add_argument("--agents", nargs="+", choices=COLOURS, default=list(COLOURS))
     parser.add_argument("--runs", type=Path, default=Path("runs/robustness"), help="where the trainings lie")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--only-read", action="store_true")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the curves into this file")
     given = parser.parse_args()
-    found: dict[str, Found] = {task: {name: [] for name in AGENTS} for task in given.tasks}
+    found: dict[str, Found] = {
+        task: {name: [] for name in given.agents if name == PLAIN or name in TASKS[task].agents} for task in given.tasks
+    }
     for task in given.tasks:
         for seed in given.seeds:
-            for name in given.agents:
+            for name in found[task]:
                 path = given.results / f"{task}-{name}-{seed}.json"
                 one = measured(path, given.only_read, partial(measure, task, name, seed, given.runs))
                 if one is not None:

@@ -39,7 +39,7 @@ class RobustTask:
     steps: int
     episodes: int  # per strength
     settings: Mapping[str, Any]
-    robust: Mapping[str, Any]  # in addition
+    agents: Mapping[str, Mapping[str, Any]]  # what each trained for robustness has in addition
     curves: Mapping[str, Sequence[float]]
     sensors: Mapping[str, float]  # two more shifts
 
@@ -95,19 +95,24 @@ TASKS = {
         make=partial(resolve, "seqel/TMaze20-v0"), test=partial(resolve, "seqel/TMaze20-v0"),
         shifted=partial(resolve, "seqel/TMaze-v0", length=30), shift="longer corridor", steps=24_000, episodes=200,
         settings=BASE | {"network.context": 21, "validation.episodes": 100},
-        robust={"perturb": ("noise:0.4", "drop:0.5", "delay:2", "repeat:0.5")},
+        agents={
+            "robust": {"perturb": ("noise:0.4", "drop:0.5", "delay:2", "repeat:0.5")},
+            "hinge": {
+                "objective.robust_weight": 0.3, "objective.robust_epsilon": 0.4, "objective.robust_margin": 0.2,
+            },
+        },
         curves={
             "noise": [0.0, 0.1, 0.2, 0.4], "drop": [0.0, 0.25, 0.5], "delay": [0.0, 1.0, 2.0], "repeat": [0.0, 0.25, 0.5],
             "fgsm": [0.0, 0.1, 0.2, 0.4], "pgd": [0.0, 0.2, 0.4],
         },
         sensors={"noise": 0.2, "drop": 0.25},
     ),
-    # the same with pictures: a colour among noise
+    # as the T-Maze, with pictures: a colour among noise
     "recall": RobustTask(
         make=partial(resolve, "seqel/RecallColour-v0"), test=partial(resolve, "seqel/RecallColour-v0"),
-        shifted=partial(resolve, "seqel/RecallColour-v0", delay=27), shift="longer delay", steps=8_000, episodes=200,
-        settings=BASE | {"network.context": 20, "validation.every": 1_000, "validation.episodes": 100},
-        robust={"perturb": ("noise:0.4", "drop:0.5", "delay:2", "repeat:0.5", "occlusion:0.5")},
+        shifted=partial(resolve, "seqel/RecallColour-v0", delay=27), shift="longer delay", steps=24_000, episodes=200,
+        settings=BASE | {"network.context": 20, "validation.episodes": 100},
+        agents={"robust": {"perturb": ("noise:0.4", "drop:0.5", "delay:2", "repeat:0.5", "occlusion:0.5")}},
         curves={
             "noise": [0.0, 0.1, 0.2, 0.4], "occlusion": [0.0, 0.25, 0.5], "drop": [0.0, 0.25, 0.5],
             "delay": [0.0, 1.0, 2.0], "repeat": [0.0, 0.25, 0.5], "fgsm": [0.0, 0.02, 0.05, 0.1],
@@ -117,9 +122,9 @@ TASKS = {
     ),
     "routing": RobustTask(
         make=routing, test=partial(routing, "test"), shifted=partial(routing, "test", 2), shift="unknown intents",
-        steps=20_000, episodes=500,
-        settings=BASE | {"network.context": 4, "validation.episodes": 200},
-        robust={"perturb": ("typos:0.2", "words:0.4", "drop:0.5")},
+        steps=60_000, episodes=500,
+        settings=BASE | {"network.context": 4, "validation.every": 4_000, "validation.episodes": 200},
+        agents={"robust": {"perturb": ("typos:0.2", "words:0.4", "drop:0.5")}},
         curves={
             "typos": [0.0, 0.05, 0.1, 0.2], "words": [0.0, 0.2, 0.4], "synonyms": [0.0, 0.5, 1.0], "drop": [0.0, 0.25, 0.5],
         },

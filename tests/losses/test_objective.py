@@ -295,7 +295,7 @@ def test_the_defaults_are_double_q_with_watkins_returns_and_no_terms_for_recorde
         "awr_beta": 0.0,
         "novelty_weight": -math.inf,  # "auto"
         "cost_limit": -1.0,
-        "robust_weight": 0.0, "robust_epsilon": 0.05, "robust_margin": 1.0, "robust_steps": 1,
+        "robust_weight": 0.0, "robust_epsilon": 0.05, "robust_margin": 0.2, "robust_steps": 1,
     }  # fmt: skip
 
 

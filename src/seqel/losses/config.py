@@ -134,8 +134,9 @@ class ObjectiveConfig:
         known_as=("epsilon_ball",),
     )
     robust_margin: float = setting(
-        1.0,
-        "With `robust_weight`: the lead of the greedy action beyond which nothing more is gained.",
+        0.2,
+        "With `robust_weight`: the lead of the greedy action beyond which nothing more is gained. A margin above the usual "
+        "difference between two actions' values works against the values themselves.",
         unit="return scales",
         ge=0.0,
     )
