@@ -143,7 +143,8 @@ def memory(agent: Agent, task: Task, seed: int) -> list[Decision]:
     relevant = tuple(step for step in shown if decisive and step < decisive[0])
     if not relevant or len(relevant) == decisive[0]:
         return []
-    return [_decision(agent, trace, decisive[0], relevant, altered)]
+    question = Question(int(act[decisive[0]]), int(other[decisive[0]]))
+    return [Decision(trace, decisive[0], relevant, altered, question)]
 
 
 def greedy_actions(reading: Reading, steps: slice) -> NDArray[np.int64]:
@@ -163,42 +164,38 @@ def count_recall(agent: Agent, task: Task, seed: int) -> list[Decision]:
     """An observation is (card dealt, card asked for). With one of the cards counted being another, the count is one less."""
     trace = record_episode(agent, resolve(task.env, **task.args), seed)
     dealt, asked = trace.observation["observation"].T
-    kinds = agent.observation_spec.leaves[0].sizes[0]
     rng = np.random.default_rng(seed)
     found = []
     for step in sorted(rng.permutation(np.arange(6, len(trace)))[:PER_EPISODE].tolist()):
         relevant = tuple(past for past in range(step) if dealt[past] == asked[step])
         if not relevant or len(relevant) == step:
             continue
-
-        def changed(past: int) -> EpisodeTrace:
-            def next_kind(leaf: NDArray[Any]) -> None:
-                leaf[past, 0] = (leaf[past, 0] + 1) % kinds
-
-            return _with_leaf(trace, "observation", next_kind)
-
         another = max(set(range(step)) - set(relevant))
-        found.append(_decision(agent, trace, step, relevant, changed(relevant[-1]), changed(another)))
+        altered, control = (_other_card(agent, trace, past) for past in (relevant[-1], another))
+        found.append(_decision(agent, trace, step, relevant, altered, control))
     return found
+
+
+def _other_card(agent: Agent, trace: EpisodeTrace, past: int) -> EpisodeTrace:
+    """Return the episode in which the card dealt at a step is of the next kind."""
+    kinds = agent.observation_spec.leaves[0].sizes[0]
+
+    def next_kind(leaf: NDArray[Any]) -> None:
+        leaf[past, 0] = (leaf[past, 0] + 1) % kinds
+
+    return _with_leaf(trace, "observation", next_kind)
 
 
 def repeat_previous(agent: Agent, task: Task, seed: int) -> list[Decision]:
     """An observation is the suit that is dealt. Another suit `BACK` steps ago makes another action right."""
     trace = record_episode(agent, resolve(task.env, **task.args), seed)
-    suits = agent.observation_spec.leaves[0].sizes[0]
     rng = np.random.default_rng(seed)
-
-    def other_suit(past: int) -> EpisodeTrace:
-        def next_suit(leaf: NDArray[Any]) -> None:
-            leaf[past] = (leaf[past] + 1) % suits
-
-        return _with_leaf(trace, "observation", next_suit)
-
     found = []
     for step in sorted(rng.permutation(np.arange(BACK, len(trace)))[:PER_EPISODE].tolist()):
         past = step - BACK
         another = int(rng.choice(np.delete(np.arange(step), past)))
-        found.append(_decision(agent, trace, step, (past,), other_suit(past), other_suit(another)))
+        altered, control = (_other_card(agent, trace, one) for one in (past, another))
+        found.append(_decision(agent, trace, step, (past,), altered, control))
     return found
 
 
