@@ -57,6 +57,10 @@ def make(
     return kinds[request.param]
 
 
+async def decide(batcher: Batcher, step: Step) -> bytes:
+    return await batcher.submit(step)
+
+
 def batcher_of(backend: Backend, store: SessionStore, **more: Any) -> Batcher:
     observer = Observing(ServiceMetrics(), StepFormat(backend.observation_spec, backend.action_spec))
     return Batcher(more.pop("agent", "a"), backend, store, observer, **more)
@@ -70,7 +74,7 @@ async def play(choose: Callable[[int, int], Batcher], store: SessionStore, seen:
         for step in range(seen.shape[1]):
             batcher = choose(session, step)
             given = step_of(batcher, f"/{session}", seen[session, step], float(rewards[session, step]))
-            actions[session, step], scores[session, step] = read(await batcher.decide(given))
+            actions[session, step], scores[session, step] = read(await decide(batcher, given))
 
     for session in range(len(seen)):
         await store.create(f"/{session}", "a")
@@ -160,7 +164,7 @@ def test_masks_and_actions_of_others_are_read(pair: Any) -> None:
                 batcher, "/one", seen[0, number], float(rewards[0, number]), mask=masks[number],
                 previous_action=None if other is None or not number else (other,),
             )  # fmt: skip
-            answers.append(read(await batcher.decide(given)))
+            answers.append(read(await decide(batcher, given)))
         await batcher.stop()
         return answers
 
@@ -187,12 +191,12 @@ def test_a_session_that_was_opened_again_is_not_given_the_memory_of_the_old_one(
         a, b = (batcher_of(TorchBackend(pair.agent, 2), store) for _ in range(2))
         await store.create("/one", "a")
         for number in range(5):
-            await a.decide(step_of(a, "/one", seen[0, number], 0.0))
+            await decide(a, step_of(a, "/one", seen[0, number], 0.0))
         await store.close("/one")
         await store.create("/one", "a")
         for number in range(5):
-            await b.decide(step_of(b, "/one", seen[1, number], float(rewards[1, number])))
-        answer = await a.decide(step_of(a, "/one", seen[1, 5], float(rewards[1, 5])))
+            await decide(b, step_of(b, "/one", seen[1, number], float(rewards[1, number])))
+        answer = await decide(a, step_of(a, "/one", seen[1, 5], float(rewards[1, 5])))
         await a.stop()
         await b.stop()
         return read(answer)
@@ -211,13 +215,13 @@ def test_a_repeated_step_gets_the_same_answer_and_counts_once(pair: Any) -> None
         answers: list[bytes] = []
         for number in (0, 0, 1, 1, 1):
             seen = np.random.default_rng(len(answers)).standard_normal(3)  # what is repeated is not read again
-            answers.append(await batcher.decide(step_of(batcher, "/one", seen, 0.0, number=number)))
+            answers.append(await decide(batcher, step_of(batcher, "/one", seen, 0.0, number=number)))
         assert answers[0] == answers[1] and answers[2] == answers[3] == answers[4]
         assert answers[0] != answers[2]
         with pytest.raises(Conflict, match="expected step 2, got step 3"):
-            await batcher.decide(step_of(batcher, "/one", np.zeros(3), 0.0, number=3))
+            await decide(batcher, step_of(batcher, "/one", np.zeros(3), 0.0, number=3))
         with pytest.raises(Conflict, match="expected step 2, got step 0"):
-            await batcher.decide(step_of(batcher, "/one", np.zeros(3), 0.0, number=0))
+            await decide(batcher, step_of(batcher, "/one", np.zeros(3), 0.0, number=0))
         await batcher.stop()
 
     asyncio.run(body())
@@ -231,7 +235,7 @@ def test_steps_of_one_session_that_arrive_together_are_taken_one_after_another(p
         batcher = batcher_of(TorchBackend(pair.agent, 4), store)
         await store.create("/one", "a")
         steps = [step_of(batcher, "/one", seen[0, number], float(rewards[0, number])) for number in range(8)]
-        found = [read(one) for one in await asyncio.gather(*map(batcher.decide, steps))]
+        found = [read(one) for one in await asyncio.gather(*map(batcher.submit, steps))]
         await batcher.stop()
         return found
 
@@ -269,10 +273,10 @@ def test_a_decision_that_was_not_given_is_not_reported(pair: Any) -> None:
 
         store.append = append_late  # type: ignore[method-assign]
         both = [
-            asyncio.create_task(slow.decide(step_of(slow, name, [0, 0, 0], 0.0, number=0))) for name in ("/a", "/b")
+            asyncio.create_task(decide(slow, step_of(slow, name, [0, 0, 0], 0.0, number=0))) for name in ("/a", "/b")
         ]
         await computed.wait()
-        answer = await replicas[0].decide(step_of(replicas[0], "/a", [0, 0, 0], 0.0, number=0))
+        answer = await decide(replicas[0], step_of(replicas[0], "/a", [0, 0, 0], 0.0, number=0))
         go_on.set()
         found = await asyncio.gather(*both)
         assert found[0] == answer, "the same step gets the answer that was stored"
@@ -288,14 +292,14 @@ def test_sessions_that_are_not_open_say_why(pair: Any) -> None:
         store = MemoryStore(1, 60.0)
         batcher = batcher_of(TorchBackend(pair.agent, 2), store)
         with pytest.raises(NotFound, match="no session 'one': open one first"):
-            await batcher.decide(step_of(batcher, "/one", np.zeros(3), 0.0))
+            await decide(batcher, step_of(batcher, "/one", np.zeros(3), 0.0))
         await store.create("/one", "a")
         await store.create("/two", "a")
         with pytest.raises(Gone, match="'one' was evicted: the service held its largest number"):
-            await batcher.decide(step_of(batcher, "/one", np.zeros(3), 0.0))
+            await decide(batcher, step_of(batcher, "/one", np.zeros(3), 0.0))
         await store.close("/two")
         with pytest.raises(Gone, match="'two' was closed"):
-            await batcher.decide(step_of(batcher, "/two", np.zeros(3), 0.0))
+            await decide(batcher, step_of(batcher, "/two", np.zeros(3), 0.0))
         await batcher.stop()
 
     asyncio.run(body())
@@ -307,9 +311,9 @@ def test_the_session_of_another_agent_is_refused_or_adopted(pair: Any) -> None:
         await store.create("/one", "other")
         refusing = batcher_of(TorchBackend(pair.agent, 2), store, adopt=lambda agent: False)
         with pytest.raises(Moved, match="other"):
-            await refusing.decide(step_of(refusing, "/one", np.zeros(3), 0.0))
+            await decide(refusing, step_of(refusing, "/one", np.zeros(3), 0.0))
         adopting = batcher_of(TorchBackend(pair.agent, 2), store, agent="new")
-        await adopting.decide(step_of(adopting, "/one", np.zeros(3), 0.0))
+        await decide(adopting, step_of(adopting, "/one", np.zeros(3), 0.0))
         (session,) = [store._open["/one"]]
         assert session.agent == "new"
         await adopting.stop()
@@ -335,7 +339,7 @@ class Slow(TorchBackend):
 def test_as_many_steps_may_wait_as_are_taken_in_time(pair: Any) -> None:
     batcher = batcher_of(TorchBackend(pair.agent, 8), MemoryStore(10, 60.0), most=4, queue=100, wait=2.0)
     for pause, limit in ((0.0, 100), (0.08, 100), (0.16, 50), (1.0, 8), (50.0, 4)):
-        batcher.pause = pause  # 100 steps are 25 batches
+        batcher.took(pause)  # 100 steps are 25 batches
         assert batcher.limit == limit
         assert batcher.full_wait == pytest.approx(pause * limit / 4)
 
@@ -356,7 +360,7 @@ def test_where_a_long_line_waits_two_batches_are_computed_together(pair: Any) ->
         for number in range(30):
             await store.create(f"/{number}", "a")
         await asyncio.gather(
-            *(batcher.decide(step_of(batcher, f"/{number}", np.zeros(3), 0.0)) for number in range(30))
+            *(decide(batcher, step_of(batcher, f"/{number}", np.zeros(3), 0.0)) for number in range(30))
         )
         await batcher.stop()
         return batches
@@ -374,7 +378,7 @@ def test_a_full_queue_refuses_at_once(pair: Any) -> None:
         for number in range(12):
             await store.create(f"/{number}", "a")
         found = await asyncio.gather(
-            *(batcher.decide(step_of(batcher, f"/{number}", np.zeros(3), 0.0)) for number in range(12)),
+            *(decide(batcher, step_of(batcher, f"/{number}", np.zeros(3), 0.0)) for number in range(12)),
             return_exceptions=True,
         )
         refused = [one for one in found if isinstance(one, Overloaded)]
@@ -394,15 +398,15 @@ def test_after_a_fault_the_memory_is_rebuilt(pair: Any) -> None:
         batcher = batcher_of(backend, store)
         await store.create("/one", "a")
         for number in range(3):
-            await batcher.decide(step_of(batcher, "/one", seen[0, number], float(rewards[0, number])))
+            await decide(batcher, step_of(batcher, "/one", seen[0, number], float(rewards[0, number])))
         backend.fails = True
         with pytest.raises(RuntimeError, match="out of memory"):
-            await batcher.decide(step_of(batcher, "/one", seen[0, 3], float(rewards[0, 3])))
+            await decide(batcher, step_of(batcher, "/one", seen[0, 3], float(rewards[0, 3])))
         backend.fails = False
-        answer = await batcher.decide(step_of(batcher, "/one", seen[0, 3], float(rewards[0, 3])))
+        answer = await decide(batcher, step_of(batcher, "/one", seen[0, 3], float(rewards[0, 3])))
         await batcher.stop()
         with pytest.raises(Unavailable, match="stopping"):
-            await batcher.decide(step_of(batcher, "/one", seen[0, 3], 0.0))
+            await decide(batcher, step_of(batcher, "/one", seen[0, 3], 0.0))
         return read(answer)
 
     action, scores = asyncio.run(body())
@@ -417,9 +421,9 @@ def test_a_step_that_no_one_waits_for_is_left_out(pair: Any) -> None:
         batcher = batcher_of(Slow(pair.agent, 2), store, most=1)
         await store.create("/one", "a")
         await store.create("/two", "a")
-        first = asyncio.create_task(batcher.decide(step_of(batcher, "/one", np.zeros(3), 0.0)))
+        first = asyncio.create_task(decide(batcher, step_of(batcher, "/one", np.zeros(3), 0.0)))
         await asyncio.sleep(0.01)  # it is computed
-        second = asyncio.create_task(batcher.decide(step_of(batcher, "/two", np.zeros(3), 0.0)))
+        second = asyncio.create_task(decide(batcher, step_of(batcher, "/two", np.zeros(3), 0.0)))
         await asyncio.sleep(0.01)
         second.cancel()
         await first

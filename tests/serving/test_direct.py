@@ -85,6 +85,15 @@ def until(condition: Callable[[], Any]) -> None:
         time.sleep(0.01)
 
 
+def acting(port: int, gate: Gate) -> Client:
+    """Return a client whose session has its first step in work."""
+    client = Client(port)
+    assert client.post("/v1/sessions", {"session": "one"})[0] == 201
+    client.send(ACT, SEEN)
+    until(lambda: gate.admission.open == 1)
+    return client
+
+
 def gate_of(backend: Any, log: io.BytesIO | None = None, keys: Keys | None = None, **settings: Any) -> Gate:
     service = make_service(backend, **settings)
     gate = make_app(service, name="maze", keys=keys, log=JsonLog(log or io.BytesIO(), "info"))
@@ -213,10 +222,7 @@ def test_a_fault_is_named_by_its_id_alone(pair: Any) -> None:
 
 def test_requests_behind_one_that_is_answered_are_answered_in_order(waiting: Any) -> None:
     port, gate, backend = waiting
-    client = Client(port)
-    assert client.post("/v1/sessions", {"session": "one"})[0] == 201
-    client.send(ACT, SEEN)
-    until(lambda: gate.admission.open == 1)
+    client = acting(port, gate)
     client.send(ACT, SEEN | {"reward": 0.5})
     client.socket.sendall(b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n")
     client.send(ACT, SEEN | {"reward": 0.5})
@@ -263,11 +269,7 @@ def test_health_and_metrics_do_not_wait_for_steps(waiting: Any) -> None:
 
 def test_a_client_that_leaves_gives_its_place_back_and_its_step_is_taken(waiting: Any) -> None:
     port, gate, backend = waiting
-    client = Client(port)
-    assert client.post("/v1/sessions", {"session": "one"})[0] == 201
-    client.send(ACT, SEEN)
-    until(lambda: gate.admission.open == 1)
-    client.close()
+    acting(port, gate).close()
     other = Client(port)
     other.send(ACT, SEEN | {"step": 0})
     until(lambda: gate.admission.open == 2)

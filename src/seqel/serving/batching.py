@@ -79,7 +79,7 @@ class Batcher:
         self.format, self.slots = self.computer.format, self.computer.slots
         self.most, self.queue, self.longest = min(most, backend.slots), queue, wait
         self.idle = idle or threading.Event()
-        self.pause = 0.0  # see below
+        self.took(0.0)
         self._waiting: deque[Step] = deque()
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"seqel-{agent}", initializer=_give_way)
@@ -89,14 +89,9 @@ class Batcher:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    @property
-    def pause(self) -> float:
-        """Seconds that a batch of `most` rows took lately."""
-        return self._pause
-
-    @pause.setter
-    def pause(self, seconds: float) -> None:
-        self._pause, self.limit = seconds, self.queue  # `limit`: how many steps may wait now
+    def took(self, seconds: float) -> None:
+        """Note what a batch of `most` rows takes now, and set `limit`, the number of steps that may wait."""
+        self.pause, self.limit = seconds, self.queue
         if seconds * self.queue > self.longest * self.most:
             self.limit = max(min(self.queue, self.most), int(self.longest / seconds * self.most))
 
@@ -105,16 +100,11 @@ class Batcher:
         """Seconds that `limit` steps take, by what batches took lately."""
         return self.pause * self.limit / self.most
 
-    async def decide(self, step: Step) -> bytes:
-        """Return the answer to a step once it is computed and stored.
-
-        Raises a RequestError: too many steps wait; the session is unknown, has ended, or is at another step. Moved: see
-        `adopt`.
-        """
-        return await self.submit(step)
-
     def submit(self, step: Step) -> asyncio.Future[bytes]:
-        """Let a step wait for a batch. -> its future, whose result or error is that of `decide`.
+        """Let a step wait for a batch. -> the future of its answer, which is there once the step is computed and stored.
+
+        The future fails with a RequestError if the session is unknown, has ended, or is at another step, and with Moved:
+        see `adopt`.
 
         Raises Unavailable while the batcher stops, and Overloaded if too many steps wait.
         """
@@ -155,7 +145,7 @@ class Batcher:
             except Exception as error:  # noqa: BLE001  (a fault of one batch must not end the service)
                 self._fail(batch, error)
             taken = (time.perf_counter() - began) / max(1.0, len(batch) / self.most)
-            self.pause = 0.9 * self.pause + 0.1 * taken
+            self.took(0.9 * self.pause + 0.1 * taken)
 
     def _next(self) -> list[Step]:
         """Take the steps that waited longest, at most one per session, without those that no one waits for any more.
