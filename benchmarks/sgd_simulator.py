@@ -5,7 +5,9 @@
 Run `sgd_dialogues.py` first: its agents are read from runs/sgd. Services that occur in no training dialogue are measured
 apart. Beside the agents: what people got in the same dialogues, the decisions of people with a share of random ones, always
 the most frequent decision, always the notification that pays, and random decisions. Return: successes, less 0.05 per
-decision. The simulator has never seen the training dialogues, and the agents have never seen those of the simulator.
+decision. The simulator has never seen the training dialogues, and the agents have never seen those of the simulator. How far
+to trust it: the correlation of what followed each recorded decision with what followed the decision of another dialogue that
+the simulator would retrieve for it.
 Results: benchmarks/results/sgd-simulator/.
 """
 
@@ -44,6 +46,21 @@ def simulator(actions: tuple[str, ...]) -> tuple[RetrievedCustomers, dict[str, N
     seen = np.array([one for _, one in some])
     env = RetrievedCustomers([rows for rows, _ in some], lambda texts: reader.read(list(texts)), actions)
     return env, {"known services": np.flatnonzero(seen), "a new service": np.flatnonzero(~seen)}
+
+
+def check(env: RetrievedCustomers) -> dict[str, float]:
+    """Compare what is retrieved from other dialogues with what followed: the return that was still to come."""
+    total = np.concatenate([[0.0], np.cumsum(env.reward)])
+    to_come = total[np.flatnonzero(env.last)[env.dialogue] + 1] - total[:-1]
+    found, similarity = env.nearest_of_another()
+    some = similarity >= env.least
+    average = np.array([to_come[env.action == code].mean() for code in range(len(env.actions))])[env.action]
+    return {
+        "decisions": len(found), "supported": float(some.mean()),
+        "correlation of the return to come": float(np.corrcoef(to_come[some], to_come[found[some]])[0, 1]),
+        "correlation with the decision's mean": float(np.corrcoef(to_come[some], average[some])[0, 1]),
+        "mean return to come": float(to_come[some].mean()), "retrieved": float(to_come[found[some]].mean()),
+    }  # fmt: skip
 
 
 def decide(player: str, env: RetrievedCustomers, rng: np.random.Generator) -> int:
@@ -102,10 +119,12 @@ def run(who: str, seed: int, episodes: int) -> dict[str, Any]:
     stored = seqel.Agent.load(next(WORK.glob("*-0"))) if agent is None else agent
     env, parts = simulator(Encoding.from_json(stored.info["encoding"]).actions)
     chosen = {name: np.random.default_rng(0).permutation(these)[:episodes] for name, these in parts.items()}
-    found = {
+    found: dict[str, Any] = {
         name: play(env, who, these) if agent is None else play_agent(env, agent, these)
         for name, these in chosen.items()
     }
+    if who == "people":
+        found["retrieval"] = check(env)
     return {
         "who": who,
         "seed": seed,

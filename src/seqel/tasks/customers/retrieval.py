@@ -95,7 +95,7 @@ class RetrievedCustomers(gymnasium.Env[dict[str, Any], np.int64]):
         self.turns_of = [np.flatnonzero(self.action == code) for code in range(len(names))]
         situations = self._recorded_situations()
         self.situations_of = [situations[some] for some in self.turns_of]
-        self.least = self._support()
+        self.least = float(np.quantile(self.nearest_of_another()[1], UNSUPPORTED))
         characters = frozenset("".join(self.said)) or frozenset("a")
         self.observation_space = spaces.Dict({"text/said": spaces.Text(LONGEST, min_length=0, charset=characters)})
         self.action_space = spaces.Discrete(len(names))
@@ -171,17 +171,22 @@ class RetrievedCustomers(gymnasium.Env[dict[str, Any], np.int64]):
         decided = np.hstack([decided, np.ones((turns, 1), np.float32)])
         return _joined(self.words, _units(_sums(self.words, start)), _units(np.sqrt(decided)))
 
-    def _support(self) -> float:
-        """Return the least similarity that counts: most recorded decisions have as much with one of another dialogue."""
-        most = np.full(len(self.action), -1.0)
+    def nearest_of_another(self) -> tuple[NDArray[np.int64], Vectors]:
+        """Return the most similar turn with the same decision in another dialogue for each recorded turn, and how similar.
+
+        Two arrays, (turns,). The similarity is -1 if no other dialogue has the decision; the turn is then the turn itself.
+        """
+        found, most = np.arange(len(self.action)), np.full(len(self.action), -1.0, np.float32)
         for turns, situations in zip(self.turns_of, self.situations_of, strict=True):
             if not len(turns):
                 continue
-            for block in np.array_split(np.arange(len(turns)), max(1, len(turns) // 512)):
+            for block in np.array_split(np.arange(len(turns)), len(turns) // 512 + 1):
                 similar = situations[block] @ situations.T
                 similar[self.dialogue[turns[block]][:, None] == self.dialogue[turns][None]] = -1.0
-                most[turns[block]] = similar.max(axis=1)
-        return float(np.quantile(most, UNSUPPORTED))
+                best = similar.argmax(axis=1)
+                most[turns[block]] = similar[np.arange(len(block)), best]
+                found[turns[block]] = np.where(most[turns[block]] > -1.0, turns[best], turns[block])
+        return found, most
 
 
 def read_turns(path: str | Path) -> list[list[dict[str, Any]]]:
