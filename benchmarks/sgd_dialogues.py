@@ -1,6 +1,6 @@
 """Recorded conversations as the only source: the task-oriented dialogues of the Schema-Guided Dialogue dataset.
 
-    SEQEL_DATA=/folder/of/data python benchmarks/sgd_dialogues.py [--preset NAME ...] [--seeds 0] [--table]
+    SEQEL_DATA=/folder/of/data python benchmarks/sgd_dialogues.py [--method NAME ...] [--seeds 0] [--table]
 
 Each dialogue becomes a line for `convert_dialogues`, so this is also an example of how to prepare your own. The action of a
 turn is the kind of what the system did (ask for a value, offer, confirm, inform, ...). The outcome is built from these acts,
@@ -38,6 +38,12 @@ SETTINGS: dict[str, Any] = {
     "network.context": 24, "objective.discount": 0.98, "threads": 1, "device": "cpu",
 }  # fmt: skip
 Dialogue = dict[str, Any]
+# name -> preset and settings; "mild" weighs actions less by their advantages
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "behaviour-cloning": ("behaviour-cloning", {}),
+    "offline-iql": ("offline-iql", {}),
+    "offline-iql-mild": ("offline-iql", {"objective.awr_beta": 1.0, "objective.iql_expectile": 0.7}),
+}
 
 
 def read(part: str) -> Iterator[tuple[Dialogue, set[str]]]:
@@ -101,45 +107,46 @@ def agreement(agent: seqel.Agent) -> dict[str, Any]:
     }
 
 
-def run(preset: str, seed: int, updates: int) -> dict[str, Any]:
-    data, folder, began = table(), WORK / f"{preset}-{seed}", time.perf_counter()
+def run(method: str, seed: int, updates: int) -> dict[str, Any]:
+    data, folder, began = table(), WORK / f"{method}-{seed}", time.perf_counter()
+    preset, changes = METHODS[method]
 
     def show(record: Any) -> None:
         if record.validation is not None:
             print(
-                f"{preset}: {record.updates} updates, {record.seconds:.0f} s: {record.validation.mean:.4f}",
+                f"{method}: {record.updates} updates, {record.seconds:.0f} s: {record.validation.mean:.4f}",
                 file=sys.stderr,
             )
 
     agent = train_or_resume(
-        folder, data=data, schema=data.with_suffix(".toml"), steps=updates, seed=seed, preset=preset, settings=SETTINGS,
-        progress=show,
+        folder, data=data, schema=data.with_suffix(".toml"), steps=updates, seed=seed, preset=preset,
+        settings=SETTINGS | changes, progress=show,
     )  # fmt: skip
     return {
-        "preset": preset, "seed": seed, "updates": updates, "seconds": time.perf_counter() - began, "commit": commit(),
+        "method": method, "seed": seed, "updates": updates, "seconds": time.perf_counter() - began, "commit": commit(),
         **agreement(agent),
     }  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", nargs="+", default=["behaviour-cloning", "offline-iql"])
+    parser.add_argument("--method", nargs="+", choices=METHODS, default=["behaviour-cloning", "offline-iql"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--updates", type=int, default=3_000)
     parser.add_argument("--table", action="store_true", help="print the finished runs instead of running any")
     given = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
-    print("| preset | seed | agrees, known services (95 %) | a new service (95 %) | seconds |\n" + "|---" * 5 + "|")
+    print("| method | seed | agrees, known services (95 %) | a new service (95 %) | seconds |\n" + "|---" * 5 + "|")
     for seed in given.seeds:
-        for preset in given.preset:
-            path = RESULTS / f"{preset}-seed{seed}.json"
-            one = measured(path, given.table, partial(run, preset, seed, given.updates))
+        for method in given.method:
+            path = RESULTS / f"{method}-seed{seed}.json"
+            one = measured(path, given.table, partial(run, method, seed, given.updates))
             if one is not None:
                 shares = [
                     f"{part['agrees']:.1%} ({part['interval'][0]:.1%} to {part['interval'][1]:.1%})"
                     for part in (one["known services"], one["a new service"])
                 ]
-                print(f"| {preset} | {seed} | {' | '.join(shares)} | {one['seconds']:.0f} |", flush=True)
+                print(f"| {method} | {seed} | {' | '.join(shares)} | {one['seconds']:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

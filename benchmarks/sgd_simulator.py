@@ -1,13 +1,13 @@
 """Agents of `sgd_dialogues.py` in a simulator of customers that retrieves what they say from the dialogues of the test split.
 
-    SEQEL_DATA=/folder/of/data python benchmarks/sgd_simulator.py [--preset NAME ...] [--seeds 0] [--episodes 1000] [--table]
+    SEQEL_DATA=/folder/of/data python benchmarks/sgd_simulator.py [--who NAME ...] [--split dev] [--seeds 0] [--table]
 
-Run `sgd_dialogues.py` first: its agents are read from runs/sgd. Services that occur in no training dialogue are measured
-apart. Beside the agents: what people got in the same dialogues, the decisions of people with a share of random ones, always
-the most frequent decision, always the notification that pays, and random decisions. Return: successes, less 0.05 per
-decision. The simulator has never seen the training dialogues, and the agents have never seen those of the simulator. How far
-to trust it: the correlation of what followed each recorded decision with what followed the decision of another dialogue that
-the simulator would retrieve for it.
+Run `sgd_dialogues.py` first: its agents are read from runs/sgd. `--split dev` has other customers, for choices. Services that
+occur in no training dialogue are measured apart. Beside the agents: what people got in the same dialogues, the decisions of
+people with a share of random ones, always the most frequent decision, always the notification that pays, and random
+decisions. Return: successes, less 0.05 per decision. The simulator has never seen the training dialogues, and the agents have
+never seen those of the simulator. How far to trust it: the correlation of what followed each recorded decision with what
+followed the decision of another dialogue that the simulator would retrieve for it.
 Results: benchmarks/results/sgd-simulator/.
 """
 
@@ -30,19 +30,19 @@ from seqel.evaluation.statistics import bootstrap_interval
 from seqel.tasks.customers.retrieval import RetrievedCustomers
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_reader
-from sgd_dialogues import WORK, read
+from sgd_dialogues import METHODS, WORK, read
 from text_choice import MODEL
 
 RESULTS = Path(__file__).parent / "results" / "sgd-simulator"
 PLAYERS = ("people", "people, 0.2 random", "most frequent", "notify", "random")
 
 
-def simulator(actions: tuple[str, ...]) -> tuple[RetrievedCustomers, dict[str, NDArray[np.int64]]]:
-    """Return the simulator of all test dialogues, and which of them are about known and about new services."""
+def simulator(actions: tuple[str, ...], split: str = "test") -> tuple[RetrievedCustomers, dict[str, NDArray[np.int64]]]:
+    """Return the simulator of all dialogues of a split, and which of them are about known and about new services."""
     reader = make_reader(TextConfig(encoder="pretrained", model=MODEL, length=64))
     assert reader is not None
     known = set().union(*(services for _, services in read("train")))
-    some = [(rows_of(one, "", {}), services <= known) for one, services in read("test")]
+    some = [(rows_of(one, "", {}), services <= known) for one, services in read(split)]
     seen = np.array([one for _, one in some])
     env = RetrievedCustomers([rows for rows, _ in some], lambda texts: reader.read(list(texts)), actions)
     return env, {"known services": np.flatnonzero(seen), "a new service": np.flatnonzero(~seen)}
@@ -113,11 +113,11 @@ def summary(returns: list[float], steps: list[int], understood: list[bool]) -> d
     }  # fmt: skip
 
 
-def run(who: str, seed: int, episodes: int) -> dict[str, Any]:
+def run(who: str, seed: int, split: str, episodes: int) -> dict[str, Any]:
     began = time.perf_counter()
     agent = None if who in PLAYERS else seqel.Agent.load(WORK / f"{who}-{seed}")
     stored = seqel.Agent.load(next(WORK.glob("*-0"))) if agent is None else agent
-    env, parts = simulator(Encoding.from_json(stored.info["encoding"]).actions)
+    env, parts = simulator(Encoding.from_json(stored.info["encoding"]).actions, split)
     chosen = {name: np.random.default_rng(0).permutation(these)[:episodes] for name, these in parts.items()}
     found: dict[str, Any] = {
         name: play(env, who, these) if agent is None else play_agent(env, agent, these)
@@ -127,6 +127,7 @@ def run(who: str, seed: int, episodes: int) -> dict[str, Any]:
         found["retrieval"] = check(env)
     return {
         "who": who,
+        "split": split,
         "seed": seed,
         "least": env.least,
         **found,
@@ -137,17 +138,20 @@ def run(who: str, seed: int, episodes: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", nargs="+", default=[*PLAYERS, "behaviour-cloning", "offline-iql"])
+    parser.add_argument(
+        "--who", nargs="+", choices=(*PLAYERS, *METHODS), default=[*PLAYERS, "behaviour-cloning", "offline-iql"]
+    )
+    parser.add_argument("--split", choices=("dev", "test"), default="test")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--episodes", type=int, default=1_000, help="at most, of known and of new services each")
     parser.add_argument("--table", action="store_true", help="print the finished runs instead of running any")
     given = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     print("| who | seed | services | return (95 %) | successes | decisions | understood |\n" + "|---" * 7 + "|")
-    for who in given.preset:
+    for who in given.who:
         for seed in [0] if who in PLAYERS else given.seeds:
-            path = RESULTS / f"{who.replace(', ', '-').replace(' ', '-')}-seed{seed}.json"
-            one = measured(path, given.table, partial(run, who, seed, given.episodes))
+            path = RESULTS / f"{given.split}-{who.replace(', ', '-').replace(' ', '-')}-seed{seed}.json"
+            one = measured(path, given.table, partial(run, who, seed, given.split, given.episodes))
             if one is None:
                 continue
             for name in ("known services", "a new service"):
