@@ -102,6 +102,7 @@ def test_bad_arguments_are_refused(folder: Path, tmp_path: Path, capsys: pytest.
     (tmp_path / "b.toml").write_text("ask = 3\n")
     for arguments, said in (
         (["--hand-over", "dance"], "expected an action of this agent (ask, block the card"),
+        (["--hand-over", "Block card"], "got 'Block card'; did you mean 'block the card'?"),
         (["--replies", str(tmp_path / "a.toml")], "expected actions of this agent"),
         (["--replies", str(tmp_path / "b.toml")], "ask: expected a text"),
         (["--replies", str(tmp_path / "c.toml")], "--replies: expected a TOML file"),

@@ -81,7 +81,9 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError("--hand-over abstain: expected a calibrated agent: run seqel calibrate first")
     for action in arguments.hand_over:
         if action not in conversation.encoding.actions and action != ABSTAIN:
-            raise ConfigError(f"--hand-over: expected an action of this agent ({_some(conversation)}), got {action!r}")
+            raise ConfigError(
+                f"--hand-over: expected an action of this agent ({_some(conversation)}), {_got(action, conversation)}"
+            )
     answers: list[dict[str, Any]] = []
     handed_over = interrupted = False
     try:
@@ -120,7 +122,9 @@ def _replies(path: Path | None, conversation: Conversation) -> dict[str, str]:
         raise ConfigError(f"--replies: expected a TOML file, but {path}: {error}") from error
     for action, words in found.items():
         if action not in conversation.encoding.actions:
-            raise ConfigError(f"{path}: expected actions of this agent ({_some(conversation)}), got {action!r}")
+            raise ConfigError(
+                f"{path}: expected actions of this agent ({_some(conversation)}), {_got(action, conversation)}"
+            )
         if not isinstance(words, str):
             raise ConfigError(f"{path}: {action}: expected a text, got {words!r:.80}")
     return found
@@ -129,6 +133,12 @@ def _replies(path: Path | None, conversation: Conversation) -> dict[str, str]:
 def _some(conversation: Conversation) -> str:
     names = conversation.encoding.actions
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _got(action: str, conversation: Conversation) -> str:
+    from seqel.datasets.schema import nearest
+
+    return f"got {action!r}{nearest(action, conversation.encoding.actions)}"
 
 
 def _ask(question: str) -> str:
