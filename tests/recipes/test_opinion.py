@@ -42,7 +42,7 @@ def test_from_sentences_to_alerts(
     said = capsys.readouterr().out
     assert "messages recorded in" in said and f"seqel watch {out} --input MESSAGES.jsonl" in said
     lines = [
-        json.dumps({"time": 1_796_000_000 + 900 * n, "company": "Acme", "text": f"Losses grow at plant {n}"})
+        json.dumps({"time": 1_750_000_000 + 900 * n, "company": "Acme", "text": f"Losses grow at plant {n}"})
         for n in range(40)
     ]
     messages.write_text("\n".join(lines) + "\n")

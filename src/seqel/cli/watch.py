@@ -77,7 +77,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.agents.agent import Agent
     from seqel.watching.calibration import calibrate, parse_budget, weights_of
     from seqel.watching.page import write_page
-    from seqel.watching.session import Session, read_calibration
+    from seqel.watching.session import Session, read_calibration, require_messages
     from seqel.watching.watcher import Watcher
 
     if arguments.follow and arguments.input == "-":
@@ -88,7 +88,10 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     if source is not None and not source.is_file():  # before anything that takes time
         raise ConfigError(f"--input: expected a file of messages (JSON lines), got {source}, which does not exist")
     budget = parse_budget(arguments.budget)
-    agent, folder = Agent.load(arguments.run), arguments.state or arguments.run / "watch"
+    folder = arguments.state or arguments.run / "watch"
+    if source is not None and not folder.exists():
+        require_messages(source)
+    agent = Agent.load(arguments.run)
     calibration = read_calibration(folder, weights_of(agent), budget)
     if calibration is None:
         output.note("setting the threshold on calm streams, once for this agent and budget ...")

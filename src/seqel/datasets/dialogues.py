@@ -64,13 +64,13 @@ def convert_dialogues(
     dialogues = without = open_ = 0
     for where, dialogue in _read(files):
         outcome = dialogue.get("outcome")
-        unrewarded = isinstance(outcome, str) and outcome not in worth
-        rows = rows_of(dialogue, where, worth | {outcome: 0.0} if unrewarded else worth)
+        new = [outcome] if isinstance(outcome, str) and outcome not in worth else []
+        rows = rows_of(dialogue, where, worth | dict.fromkeys(new, 0.0))
         if not rows:
             without += 1
             continue
-        if unrewarded:
-            unknown.setdefault(outcome, where)  # all of them are named at once, at the end
+        for one in new:
+            unknown.setdefault(one, where)  # all of them are named at once, at the end
         name = rows[0]["dialogue"]
         if name in seen:
             raise DataError(f"{where}: expected an identifier that no other dialogue has, got {name!r:.80} again")
