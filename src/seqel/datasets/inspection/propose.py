@@ -40,8 +40,8 @@ LIKE = {  # names, the most specific first; compared without case, "_", "-" and 
         "agentact systemaction agentaction response itemid item productid product bought purchased skillid skill label intent"
     ),
     "reward": (
-        "reward rewards r payoff score rating clicked click bought purchased converted conversion correct iscorrect revenue "
-        "profit pnl profitandloss outcome gain"
+        "reward rewards r payoff score rating stars clicked click bought purchased converted conversion correct iscorrect "
+        "revenue profit pnl profitandloss outcome gain"
     ),
     "terminated": "terminated terminal isterminal done end",
     "truncated": "truncated timeout timelimit censored",
@@ -115,7 +115,8 @@ class Draft:
 @dataclass(frozen=True)
 class _Column:
     name: str
-    kind: str  # number, flag, text, date, list (of numbers), lists (of such lists), names (list of names), empty
+    kind: str  # number, flag, text, date, list (of numbers), lists (of such lists), names (list of names),
+    # objects (list of JSON objects), empty
     whole: bool
     distinct: int
     rows: int
@@ -177,6 +178,8 @@ def draft(files: str | Path | Sequence[str | Path], given: Mapping[str, str] | N
         del left[name]
     for role in ("session", "reward", "order", "terminated", "truncated", "behaviour_probability", "mask", "action"):
         picked = None if role in found else _pick(role, left, unsure)
+        if picked is None and role == "order" and "order" not in found:
+            picked = _only_date(left, unsure)
         if picked is not None:
             found[role] = picked
             del left[picked]
@@ -245,6 +248,8 @@ def _kind(there: Series) -> tuple[str, bool]:
         return "number", bool((real == real.floor()).all())
     if text.str.to_lowercase().is_in(["true", "false", "yes", "no"]).all():
         return "flag", True
+    if text.str.contains(r"^\[\s*\{.*\]$").all():
+        return "objects", False
     if text.str.contains(r"^\[.*\]$").all():
         if text.str.contains(r"^\[\s*(\[|\])").all():
             return "lists", False
@@ -287,6 +292,15 @@ def _pick(role: str, left: dict[str, _Column], unsure: list[str]) -> str | None:
     return None
 
 
+def _only_date(left: dict[str, _Column], unsure: list[str]) -> str | None:
+    """Return the one column of dates, whatever its name."""
+    dates = [name for name, column in left.items() if column.kind == "date" and not column.key.startswith("next")]
+    if len(dates) != 1:
+        return None
+    unsure.append(f"order: {dates[0]} was chosen, the only column of dates")
+    return dates[0]
+
+
 def _possible(role: str, column: _Column) -> bool:
     if column.kind == "empty":
         return False
@@ -318,6 +332,9 @@ def _observed(column: _Column) -> tuple[str | None, str]:
             None,
             'left out: a list of names; if these are the available actions, set candidates and actions = ["...", ...]',
         )
+    if column.kind == "objects":
+        why = "left out: a list of objects; if these are turns of conversations, make a table of them: seqel data dialogues"
+        return None, why
     if column.kind == "list":
         return "vector", ""
     if column.kind == "lists":
