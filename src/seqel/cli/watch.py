@@ -69,6 +69,9 @@ class Arguments:
         Path | None,
         arg(metavar="CSV", help="labelled sentences (default: those of training)", help_behavior_hint=""),
     ] = None
+    encoding: Annotated[
+        str, arg(metavar="NAME", help="encoding of the labelled sentences (Financial PhraseBank: latin-1)")
+    ] = "utf-8"
     json: Json = False
 
 
@@ -153,7 +156,7 @@ def _task(agent: Agent, arguments: Arguments) -> OpinionMonitoring:
         named, trusted = config.env_args, known(run, config, False).trusted
     chosen: dict[str, Any] = {"setting": named.get("setting") or {"companies": companies_of(agent)}}
     if arguments.sentences is not None:
-        chosen |= {"opinions": arguments.sentences}
+        chosen |= {"opinions": arguments.sentences, "encoding": arguments.encoding}
     elif trusted:  # a path that a foreign run names is not opened
         chosen |= {name: named[name] for name in ("opinions", "encoding") if name in named}
     if "opinions" not in chosen:
