@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,10 +58,13 @@ class Typed:
         return True
 
 
-def test_an_interrupted_conversation_is_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_conversation_is_kept(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("sys.stdin", Typed("I lost my card \udcff"))
     assert main(["chat", str(folder / "run"), "--log", str(tmp_path / "log.jsonl")]) == 0
     (found,) = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert "type what a customer would say" in capsys.readouterr().err
     assert found["turns"][0]["text"] == "I lost my card ?" and "outcome" not in found
     monkeypatch.setattr("sys.stdin", Typed("hello", "", "nan"))
     assert main(["chat", str(folder / "run"), "--log", str(tmp_path / "log.jsonl")]) == 0
@@ -94,7 +98,20 @@ def test_a_calibrated_agent_hands_over_what_it_abstains_from(
         assert len(found["conversation"]["turns"]) == turns, "handed over: the agent did nothing"
     monkeypatch.setattr("sys.stdin", io.StringIO("I lost my card\n"))
     assert main(["chat", str(tmp_path / "agent"), "--hand-over", "abstain"]) == 0
-    assert "abstains; it would have said [ask]" in capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "abstains; it would have said [ask]" in shown
+    assert f"uncertainty (entropy) {found['answers'][0]['uncertainty']:.3g}; abstains from -1" in shown
+
+
+def test_a_calibration_on_sessions_of_training_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    Agent.load("run").save(tmp_path / "agent")
+    other = shutil.copy("table.jsonl", tmp_path / "other.jsonl")
+    for data, named in (("table.jsonl", True), (str(other), False)):
+        assert main(["calibrate", str(tmp_path / "agent"), "--error", "0.2", "--data", data]) == 0
+        assert ("the agent was trained on these sessions" in " ".join(capsys.readouterr().err.split())) == named
 
 
 def test_bad_arguments_are_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,6 +84,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
             raise ConfigError(
                 f"--hand-over: expected an action of this agent ({_some(conversation)}), {_got(action, conversation)}"
             )
+    if sys.stdin.isatty():
+        output.note("type what a customer would say; an empty line ends the conversation")
     answers: list[dict[str, Any]] = []
     handed_over = interrupted = False
     try:
@@ -94,7 +96,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
                 conversation.withdraw()  # it was not done
             elif answer.action in replies:
                 conversation.said(replies[answer.action])
-            _show(answer, replies, output)
+            _show(answer, conversation, replies, output)
             answers.append(answer.to_json(BEST))
             handed_over = left_to_others or answer.action in arguments.hand_over
     except KeyboardInterrupt:  # the conversation is over, and what was said is not lost
@@ -151,7 +153,7 @@ def _ask(question: str) -> str:
     return line.encode("utf-8", "replace").decode().strip()
 
 
-def _show(answer: Answer, replies: dict[str, str], output: Output) -> None:
+def _show(answer: Answer, conversation: Conversation, replies: dict[str, str], output: Output) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -167,6 +169,10 @@ def _show(answer: Answer, replies: dict[str, str], output: Output) -> None:
             f"{answer.scores} {score:.1%}" if answer.scores == "probability" else f"{answer.scores} {score:.3g}",
         )
     output.show(table)
+    limits = conversation.agent.abstention
+    if answer.uncertainty is not None and limits is not None:
+        limit = "never abstains" if limits.threshold is None else f"abstains from {limits.threshold:.3g}"
+        output.show(Text(f"      uncertainty ({limits.measure}) {answer.uncertainty:.3g}; {limit}", "dim"))
 
 
 def _outcome(text: str) -> str | float | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from seqel.ope.estimation import OffPolicy, PolicyValue
     from seqel.training.sources import Source
 
-__all__ = ["recorded_sessions", "run"]
+__all__ = ["recorded_sessions", "run", "trained_on"]
 
 MOST_ACTIONS = 30  # constant-action policies that are shown; if there are more actions, the most frequent ones
 FEWEST, VALUES = 3, 1_000  # fewest constant-action policies, and most values: each policy has a value per action
@@ -82,7 +82,7 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
             f"[dim]The fitted values leave {found.fit.unexplained:.1%} of their targets' variance unexplained on "
             "held-out episodes.[/]"
         )
-    if not arguments.held_out and _trained_on(agent, arguments.data):
+    if not arguments.held_out and trained_on(agent, arguments.data):
         output.show(
             "[dim]The agent was trained on these sessions and may be overfitted to them: the estimate is then too high. If "
             "there are enough sessions, train with --set offline.held_out=0.3 and evaluate with --held-out.[/]"
@@ -167,7 +167,7 @@ def recorded_sessions(
     return source, names
 
 
-def _trained_on(agent: Agent, files: tuple[str, ...]) -> bool:
+def trained_on(agent: Agent, files: tuple[str, ...]) -> bool:
     trained = {Path(name).resolve() for name in agent.info.get("data", ())}
     return any(Path(name).resolve() in trained for name in files)
 
