@@ -272,6 +272,11 @@ def test_the_only_column_of_dates_is_the_order(tables: Any) -> None:
     assert proposal.schema.order is None and any("no column looks like an order" in doubt for doubt in proposal.unsure)
 
 
+def test_choices_without_a_reward(tables: Any) -> None:
+    found = draft(tables.text("user,item,time\n" + "".join(f"u{n // 5},lamp {n % 7},{n}\n" for n in range(50))))
+    assert found.open == {"reward": []} and any("seqel.ranking.read_interactions" in doubt for doubt in found.unsure)
+
+
 def test_recorded_conversations_are_no_table_yet(tables: Any) -> None:
     turns = [{"role": "customer", "text": "hi"}, {"role": "agent", "action": "greet"}]
     found = draft(tables.jsonl([{"id": f"c{n}", "outcome": n % 2, "turns": turns} for n in range(20)]))
