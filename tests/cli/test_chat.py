@@ -12,6 +12,7 @@ import pytest
 from seqel.agents.agent import Agent
 from seqel.agents.artifact import weights_checksum
 from seqel.agents.calibration import fingerprint
+from seqel.cli.chat import _certainty
 from seqel.cli.main import main
 from seqel.datasets.dialogues import convert_dialogues
 from seqel.safety.abstention import Abstention
@@ -101,6 +102,18 @@ def test_a_calibrated_agent_hands_over_what_it_abstains_from(
     shown = " ".join(capsys.readouterr().out.split())
     assert "abstains; it would have said [ask]" in shown
     assert f"uncertainty (entropy) {found['answers'][0]['uncertainty']:.3g}; abstains from -1" in shown
+
+
+@pytest.mark.parametrize(
+    ("measure", "threshold", "said"),
+    [
+        ("gap", -0.2, "ahead of the second by 0.5; abstains at 0.2 or less"),
+        ("gap", None, "ahead of the second by 0.5"),
+        ("overlap", 0.3, "uncertainty (overlap) -0.5; abstains from 0.3"),
+    ],
+)
+def test_how_certain_an_answer_is(measure: str, threshold: float | None, said: str) -> None:
+    assert _certainty(-0.5, Abstention(threshold, measure, 0.1, "share", None, 9, 0.0, 1.0, "")) == said
 
 
 def test_a_calibration_on_sessions_of_training_is_named(

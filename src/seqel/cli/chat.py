@@ -20,6 +20,7 @@ from seqel.errors import ConfigError
 if TYPE_CHECKING:
     from seqel.cli.output import Output
     from seqel.deployment.conversation import Answer, Conversation
+    from seqel.safety.abstention import Abstention
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
@@ -171,8 +172,15 @@ def _show(answer: Answer, conversation: Conversation, replies: dict[str, str], o
     output.show(table)
     limits = conversation.agent.abstention
     if answer.uncertainty is not None and limits is not None:
-        limit = "never abstains" if limits.threshold is None else f"abstains from {limits.threshold:.3g}"
-        output.show(Text(f"      uncertainty ({limits.measure}) {answer.uncertainty:.3g}; {limit}", "dim"))
+        output.show(Text(f"      {_certainty(answer.uncertainty, limits)}", "dim"))
+
+
+def _certainty(uncertainty: float, limits: Abstention) -> str:
+    if limits.measure == "gap":  # minus the difference between the two best scores
+        limit = "" if limits.threshold is None else f"; abstains at {-limits.threshold:.3g} or less"
+        return f"ahead of the second by {-uncertainty:.3g}{limit}"
+    limit = "" if limits.threshold is None else f"; abstains from {limits.threshold:.3g}"
+    return f"uncertainty ({limits.measure}) {uncertainty:.3g}{limit}"
 
 
 def _outcome(text: str) -> str | float | None:

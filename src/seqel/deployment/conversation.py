@@ -57,7 +57,7 @@ class Conversation:
         if encoding is None or list(columns.values()) != ["text"] or encoding.more_actions:
             raise ConfigError(
                 "conversation: expected an agent that was trained on a table of dialogues, which observes one column of text "
-                f"and takes one action, got {agent!r}"
+                f"and takes one action (seqel data dialogues makes such a table), got {agent!r:.200}"
             )
         self.agent, self.encoding = agent, encoding
         (self.column,) = columns
