@@ -58,7 +58,7 @@ def run(messages: int, companies: int, encoder: str, context: int) -> dict[str, 
     agent = make_agent(opinions, encoder, context)
     texts = [text for split in opinions.sentences.values() for some in split for text in some]
     rng = np.random.default_rng(0)
-    times = 1.8e9 + np.sort(rng.uniform(0.0, 7 * 86_400.0, messages))
+    times = 1.75e9 + np.sort(rng.uniform(0.0, 7 * 86_400.0, messages))
     about, what = rng.integers(companies, size=messages), rng.integers(len(texts), size=messages)
     calibration = Calibration(6.0, 6.0, 500.0, sentiments_of(agent, opinions), weights_of(agent))
     seen: list[tuple[int, float, float]] = []

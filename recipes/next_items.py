@@ -11,12 +11,14 @@ much they count is chosen by rating-weighted NDCG@10 of the validation items.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import seqel
+from seqel.errors import SeqelError
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.ranking import (
     Queries,
@@ -49,6 +51,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/items"))
     parser.add_argument("--updates", type=int, default=1_500)
     given = parser.parse_args()
+    if given.out.exists() and any(given.out.iterdir()):
+        parser.error(f"--out: expected a new folder, got {given.out}, which is not empty")
+    if given.test_share is not None and not 0.0 < given.test_share < 0.5:
+        parser.error(f"--test-share: expected a share above 0 and below 0.5, got {given.test_share}")
     table = read_interactions(given.table, given.user, given.item, given.time or None, given.rating)
     print(table)
     if given.test_share:
@@ -96,9 +102,10 @@ def main() -> None:
         chosen = [names[code] for code in history]
         items, _ = agent.rank(chosen, k=5)
         raised = agent.rank_influence(chosen, items)
-        print(f"\nafter {', '.join(map(str, chosen[-3:]))}:")
+        print(f"\nafter {' | '.join(map(str, chosen[-3:]))}:")
+        width = max(map(len, map(str, items)))
         for item, by in zip(items, raised, strict=True):
-            print(f"  {item}  because of {', '.join(str(chosen[place]) for place in np.argsort(-by)[:2])}")
+            print(f"  {item!s:<{width}}  because of {' | '.join(str(chosen[place]) for place in np.argsort(-by)[:2])}")
     print(f"\nlists for any history: seqel rank {given.out} --item ITEM --why")
 
 
@@ -109,4 +116,7 @@ def weighted(agent: seqel.Agent, weight: float, queries: Queries) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SeqelError as error:
+        sys.exit(f"{error}")

@@ -10,11 +10,13 @@ what an alert is worth. `seqel watch` then reads your own messages.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import seqel
+from seqel.errors import SeqelError
 from seqel.tasks.opinion import Costs, OpinionMonitoring
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_class_reader
@@ -40,6 +42,8 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=6_000, help="of 192 hours each")
     parser.add_argument("--updates", type=int, default=15_000)
     options = parser.parse_args()
+    if options.out.exists() and any(options.out.iterdir()):  # before minutes of recording
+        parser.error(f"--out: expected a new folder, got {options.out}, which is not empty")
     env = OpinionMonitoring(
         options.sentences, setting={"companies": options.companies}, costs=COSTS, hours=192.0, encoding=options.encoding
     )
@@ -48,8 +52,12 @@ def main() -> None:
     data = record_streams(env, make_class_reader(text, env.labelled_texts()), options.streams)
     print(f"{data.buffer.lengths.sum():,} messages recorded in {time.perf_counter() - began:.0f} s", flush=True)
     seqel.train(data=data, steps=options.updates, settings=SETTINGS, out=options.out)
-    print(f"now: seqel watch {options.out} --input MESSAGES.jsonl --sentences {options.sentences}")
+    encoding = "" if options.encoding == "utf-8" else f" --encoding {options.encoding}"
+    print(f"now: seqel watch {options.out} --input MESSAGES.jsonl --sentences {options.sentences}{encoding}")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SeqelError as error:
+        sys.exit(f"{error}")

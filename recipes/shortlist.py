@@ -11,6 +11,7 @@ simulator.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from functools import partial
 from itertools import chain
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 import seqel
+from seqel.errors import SeqelError
 from seqel.tasks.customers import CustomerService, Ledger, ServiceMetrics, Shortlist, classifier_of, read_utterances
 from seqel.tasks.customers.players import Evidence, Lookahead, play
 from seqel.tasks.customers.recording import record_shifts
@@ -44,6 +46,8 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=3_000)
     parser.add_argument("--test-shifts", type=int, default=400)
     options = parser.parse_args()
+    if options.out.exists() and any(options.out.iterdir()):  # before minutes of recording
+        parser.error(f"--out: expected a new folder, got {options.out}, which is not empty")
     data, began = read_utterances(options.sentences), time.perf_counter()
     text = TextConfig(encoder="pretrained", model=options.model, length=48)
     reader = make_class_reader(text, CustomerService(data, costs=options.costs).labelled_texts())
@@ -72,4 +76,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SeqelError as error:
+        sys.exit(f"{error}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["BARS", "PLAIN_EVERY", "below_here", "duration", "sparkline", "summary_line"]
+__all__ = ["BARS", "PLAIN_EVERY", "below_here", "duration", "percent", "sparkline", "summary_line"]
 
 PLAIN_EVERY = 10.0  # seconds between lines if standard error is not a terminal
 BARS = "▁▂▃▄▅▆▇█"
@@ -40,3 +40,8 @@ def duration(seconds: float) -> str:
     whole = int(max(0.0, min(seconds, 359_999)))
     hours, minutes = whole // 3600, whole // 60 % 60
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+
+
+def percent(share: float) -> str:
+    """Format a share: 0.125 -> "12%"; below one percent with two decimals, 0.0024 -> "0.24%"."""
+    return f"{share:.0%}" if share >= 0.01 or share == 0.0 else f"{share:.2%}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from seqel.agents.agent import Agent
 from seqel.agents.artifact import weights_checksum
 from seqel.agents.calibration import fingerprint
+from seqel.cli.chat import _certainty
 from seqel.cli.main import main
 from seqel.datasets.dialogues import convert_dialogues
 from seqel.safety.abstention import Abstention
@@ -57,10 +59,13 @@ class Typed:
         return True
 
 
-def test_an_interrupted_conversation_is_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_conversation_is_kept(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("sys.stdin", Typed("I lost my card \udcff"))
     assert main(["chat", str(folder / "run"), "--log", str(tmp_path / "log.jsonl")]) == 0
     (found,) = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert "type what a customer would say" in capsys.readouterr().err
     assert found["turns"][0]["text"] == "I lost my card ?" and "outcome" not in found
     monkeypatch.setattr("sys.stdin", Typed("hello", "", "nan"))
     assert main(["chat", str(folder / "run"), "--log", str(tmp_path / "log.jsonl")]) == 0
@@ -94,7 +99,32 @@ def test_a_calibrated_agent_hands_over_what_it_abstains_from(
         assert len(found["conversation"]["turns"]) == turns, "handed over: the agent did nothing"
     monkeypatch.setattr("sys.stdin", io.StringIO("I lost my card\n"))
     assert main(["chat", str(tmp_path / "agent"), "--hand-over", "abstain"]) == 0
-    assert "abstains; it would have said [ask]" in capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "abstains; it would have said [ask]" in shown
+    assert f"uncertainty (entropy) {found['answers'][0]['uncertainty']:.3g}; abstains from -1" in shown
+
+
+@pytest.mark.parametrize(
+    ("measure", "threshold", "said"),
+    [
+        ("gap", -0.2, "ahead of the second by 0.5; abstains at 0.2 or less"),
+        ("gap", None, "ahead of the second by 0.5"),
+        ("overlap", 0.3, "uncertainty (overlap) -0.5; abstains from 0.3"),
+    ],
+)
+def test_how_certain_an_answer_is(measure: str, threshold: float | None, said: str) -> None:
+    assert _certainty(-0.5, Abstention(threshold, measure, 0.1, "share", None, 9, 0.0, 1.0, "")) == said
+
+
+def test_a_calibration_on_sessions_of_training_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    Agent.load("run").save(tmp_path / "agent")
+    other = shutil.copy("table.jsonl", tmp_path / "other.jsonl")
+    for data, named in (("table.jsonl", True), (str(other), False)):
+        assert main(["calibrate", str(tmp_path / "agent"), "--error", "0.2", "--data", data]) == 0
+        assert ("the agent was trained on these sessions" in " ".join(capsys.readouterr().err.split())) == named
 
 
 def test_bad_arguments_are_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,6 +132,7 @@ def test_bad_arguments_are_refused(folder: Path, tmp_path: Path, capsys: pytest.
     (tmp_path / "b.toml").write_text("ask = 3\n")
     for arguments, said in (
         (["--hand-over", "dance"], "expected an action of this agent (ask, block the card"),
+        (["--hand-over", "Block card"], "got 'Block card'; did you mean 'block the card'?"),
         (["--replies", str(tmp_path / "a.toml")], "expected actions of this agent"),
         (["--replies", str(tmp_path / "b.toml")], "ask: expected a text"),
         (["--replies", str(tmp_path / "c.toml")], "--replies: expected a TOML file"),

@@ -16,14 +16,20 @@ def test_a_table_of_dialogues(
     monkeypatch.chdir(tmp_path)
     turns = [{"role": "customer", "text": "hi"}, {"role": "agent", "action": "greet"}]
     lines = [{"id": number, "turns": turns, "outcome": "good" if number % 2 else "bad"} for number in range(10)]
+    del lines[0]["outcome"]
     Path("chats.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
     command = ["data", "dialogues", "chats.jsonl", "--out", "table.jsonl", "--outcome", "good=1", "--outcome", "bad=-1"]
     assert main(command) == 0
     shown = capsys.readouterr().out
-    assert "10 with 10 decisions" in shown and "greet" in shown and "5 times, worth -1" in shown
+    assert (
+        "10 with 10 decisions" in shown
+        and "greet" in shown
+        and "4 times, worth -1" in shown
+        and "not known  1 time," in shown
+    )
     assert main([*command, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["rows"] == 10 and found["schema"] == "table.toml" and found["outcomes"] == {"good": 5, "bad": 5}
+    assert found["rows"] == 10 and found["schema"] == "table.toml" and found["outcomes"] == {"good": 5, "bad": 4}
     assert main(["data", "check", found["table"], "--schema", found["schema"]]) == 0
     assert "10 sessions" in capsys.readouterr().out
     for arguments, said in (

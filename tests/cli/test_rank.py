@@ -37,7 +37,8 @@ def test_why(run: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert {one["item"] for one in some} <= {"Heat", "Alien"} and all(one["raised"] > 0.0 for one in some)
     assert any(found["because"])
     assert main(["rank", run, "--item", "Heat", "--why"]) == 0
-    assert "Heat +" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Heat +" in shown and "because of" in shown
 
 
 def test_lists_of_a_file_as_json(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

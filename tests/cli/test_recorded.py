@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from seqel.agents.agent import Agent
 from seqel.cli.estimate import recorded_sessions
 from seqel.cli.main import main
+from seqel.cli.output import Output
+from seqel.cli.train_result import show_result
 from seqel.datasets.dataset import load
 from seqel.datasets.encoding import Encoding
 from seqel.datasets.schema import Schema
@@ -70,6 +73,22 @@ def test_the_run_folder_describes_the_run(folder: Path) -> None:
     assert summary["data"] == [str(folder / "t.csv")] and summary["updates"] == 200 and summary["env"] == ""
     config = json.loads((folder / "run" / "agent" / "config.json").read_text())
     assert config["info"]["encoding"]["actions"] == ["left", "right"]
+
+
+def test_the_next_command_evaluates_on_held_out_episodes(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for share, named in ((0.3, True), (0.1, False)):
+        copy = tmp_path / str(share)
+        shutil.copytree(folder / "run", copy)
+        config = json.loads((copy / "agent" / "config.json").read_text())
+        assert config["info"]["held_out"]["share"] == 0.3
+        config["info"]["held_out"]["share"] = share
+        (copy / "agent" / "config.json").write_text(json.dumps(config))
+        capsys.readouterr()
+        show_result(copy, Output(as_json=False))
+        shown = " ".join(capsys.readouterr().out.split())
+        assert ("t.csv --held-out (what the agent" in shown) == named
 
 
 def test_resume_needs_no_further_arguments(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

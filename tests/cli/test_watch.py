@@ -86,6 +86,7 @@ def test_watching(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
             ["--input", "none.jsonl"],
             "--input: expected a file of messages (JSON lines), got none.jsonl, which does not exist",
         ),
+        (["--input", "sentences.csv"], "sentences.csv, line 1: expected a JSON object, got 'result,content'"),
     ],
 )
 def test_what_is_refused(here: Path, changes: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

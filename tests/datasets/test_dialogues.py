@@ -81,7 +81,8 @@ def test_a_table_is_written_with_its_schema_and_trained_on(tmp_path: Path) -> No
         ('{"turns": [{"role": "agent", "action": 3}]}', "action: expected a name"),
         ('{"turns": [{"role": "agent", "action": "a", "reward": "much"}]}', "reward: expected a finite number"),
         ('{"turns": [{"role": "agent", "action": "a", "reward": NaN}]}', "reward: expected a finite number"),
-        ('{"turns": [{"role": "agent", "action": "a"}], "outcome": "lost"}', r"is known \(resolved\), got 'lost'"),
+        ('{"turns": [{"role": "agent", "action": "a"}], "outcome": "lost"}',
+         r"\(--outcome NAME=REWARD\), got none for 'lost' \(.*line 2\)$"),
         ('{"id": "a17", "turns": [{"role": "agent", "action": "a"}]}', "that no other dialogue has, got 'a17'"),
     ],
 )  # fmt: skip
@@ -92,6 +93,25 @@ def test_what_is_no_dialogue_is_refused_and_nothing_written(line: str, said: str
     with pytest.raises(DataError, match=said):
         convert_dialogues([tmp_path / "chats.jsonl"], tmp_path / "table.jsonl", {"resolved": 1.0})
     assert not (tmp_path / "table.jsonl").exists() and not (tmp_path / "table.toml").exists()
+
+
+def test_all_outcomes_without_a_reward_are_named_at_once(tmp_path: Path) -> None:
+    names = ["won", "lost", "won", *(f"odd {number}" for number in range(9))]
+    chats = write(
+        tmp_path / "a.jsonl",
+        *({"turns": [agent("a")], "outcome": name} for name in names),
+        {"turns": [customer("hello?")], "outcome": "left"},  # no decision: its outcome does not matter
+    )
+    with pytest.raises(DataError, match=r"'won' \(.*line 1\), 'lost' \(.*line 2\), 'odd 0' .* and 3 more"):
+        convert_dialogues([chats], tmp_path / "table.jsonl")
+    assert not (tmp_path / "table.jsonl").exists()
+
+
+def test_an_outcome_that_is_not_known_counts_as_zero(tmp_path: Path) -> None:
+    chats = write(tmp_path / "a.jsonl", {"turns": [agent("a")]}, {"turns": [agent("a")], "outcome": None}, LOST)
+    assert convert_dialogues([chats], tmp_path / "table.jsonl", {"resolved": 1.0}).without_outcome == 2
+    rows = [json.loads(line) for line in (tmp_path / "table.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["reward"] for row in rows] == [0.0, 0.0, -0.1, 1.0]
 
 
 def test_lone_surrogates_are_replaced(tmp_path: Path) -> None:

@@ -258,3 +258,29 @@ def test_a_list_of_names_is_no_mask(tables: Any, kind: str) -> None:
     proposal = propose(path)
     assert proposal.schema.mask is None and "available_actions" not in proposal.schema.observation
     assert any("set candidates" in doubt for doubt in proposal.unsure)
+
+
+def test_the_only_column_of_dates_is_the_order(tables: Any) -> None:
+    """A table of purchases: nothing is left to observe, and each choice has a rating."""
+    rows = [f"u{n // 5},lamp {n % 7},2026-{12 - n % 5:02}-01T10:00:00,{n % 5}" for n in range(50)]
+    proposal = propose(tables.text("\n".join(["customer_id,product,bought_at,stars", *rows]) + "\n"))
+    assert proposal.schema == Schema("customer_id", "product", "stars", order="bought_at", ends="truncated")
+    assert any("order: bought_at was chosen, the only column of dates" in doubt for doubt in proposal.unsure)
+    assert any("--preset next-item" in doubt for doubt in proposal.unsure)
+    two = [f"{row},2026-01-01" for row in rows]
+    proposal = propose(tables.text("\n".join(["customer_id,product,bought_at,stars,sent_at", *two]) + "\n"))
+    assert proposal.schema.order is None and any("no column looks like an order" in doubt for doubt in proposal.unsure)
+
+
+def test_choices_without_a_reward(tables: Any) -> None:
+    found = draft(tables.text("user,item,time\n" + "".join(f"u{n // 5},lamp {n % 7},{n}\n" for n in range(50))))
+    assert found.open == {"reward": []} and any("seqel.ranking.read_interactions" in doubt for doubt in found.unsure)
+
+
+def test_recorded_conversations_are_no_table_yet(tables: Any) -> None:
+    turns = [{"role": "customer", "text": "hi"}, {"role": "agent", "action": "greet"}]
+    found = draft(tables.jsonl([{"id": f"c{n}", "outcome": n % 2, "turns": turns} for n in range(20)]))
+    assert found.schema is None and "turns" not in found.observation
+    assert any(
+        "turns: left out: a list of objects" in doubt and "seqel data dialogues" in doubt for doubt in found.unsure
+    )

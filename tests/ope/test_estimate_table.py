@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from seqel.agents.agent import Agent
+from seqel.cli.estimate import _cells, _unsupported
 from seqel.ope import estimation as offpolicy
 from seqel.ope.estimation import PolicyValue, Thinned, tabulate
 from seqel.ope.estimators import Estimate
@@ -153,6 +154,16 @@ def test_there_is_a_warning_about_choices_that_are_rarely_recorded() -> None:
     outside[1, 20:, 0] = 0.0
     assert row(one_step(200, off_support=outside)).off_support == pytest.approx(0.1)
     assert row(one_step(200, off_support=outside)).warnings == ()
+
+
+def test_the_shown_table_marks_what_is_not_supported_and_says_why_once() -> None:
+    outside = np.zeros((2, 200, 2))
+    outside[1, :, 0] = np.where(np.arange(200) < 22, 1.0, 0.0)
+    outside[:, :, 1] = 1.0
+    supported, rare = row(one_step(200)), replace(row(one_step(200, off_support=outside)), name="rare")
+    assert _cells(supported)[0] == "better" and _cells(rare)[0] == "rare (?)"
+    found = _unsupported([supported, rare, replace(rare, name="rarer")])
+    assert found == {"11% of its actions are rare": ["rare", "rarer"]}
 
 
 def test_values_that_explain_little_are_not_used() -> None:

@@ -32,6 +32,34 @@ def test_accuracy() -> None:
     assert metrics.ndcg(hit, 10)[2] == 0.0  # a list may be shorter than the cut
 
 
+@pytest.mark.parametrize("cut", [1, 5, 20])
+def test_figures_equal_those_of_scikit_learn(cut: int) -> None:
+    """NDCG for one to five targets; reciprocal rank and hit rate for one target."""
+    sklearn = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    scores = rng.random((50, 30))
+    lists = np.argsort(-scores, axis=1)[:, :20]
+    many = [rng.choice(30, size=rng.integers(1, 6), replace=False) for _ in scores]
+    relevant = np.zeros_like(scores)
+    for row, targets in enumerate(many):
+        relevant[row, targets] = 1.0
+    expected = [sklearn.ndcg_score(relevant[[row]], scores[[row]], k=cut) for row in range(len(scores))]
+    np.testing.assert_allclose(metrics.ndcg(metrics.hits(lists, many), cut, many), expected, atol=1e-12)
+    single = [targets[:1] for targets in many]
+    first = np.array([one[0] for one in single])
+    hit = metrics.hits(lists, single)
+    expected_rate = sklearn.top_k_accuracy_score(first, scores, k=cut, labels=np.arange(30))
+    assert metrics.hit_rate(hit, cut).mean() == pytest.approx(expected_rate)
+    found = metrics.mean_reciprocal_rank(hit, cut)
+    within = found > 0.0  # scikit-learn's has no cut: of one target, its precision is the reciprocal rank
+    truth = np.eye(30)[first]
+    expected_ranks = [
+        sklearn.label_ranking_average_precision_score(truth[[row]], scores[[row]]) for row in np.flatnonzero(within)
+    ]
+    np.testing.assert_allclose(found[within], expected_ranks)
+    assert within.sum() == metrics.hit_rate(hit, cut).sum()
+
+
 def test_a_target_that_comes_twice_counts_once() -> None:
     hit = metrics.hits(LISTS[:1], [np.array([3, 3])])
     assert metrics.ndcg(hit, 3, [np.array([3, 3])]).tolist() == [1.0]

@@ -44,7 +44,15 @@ def test_parquet(tmp_path: Path) -> None:
     [
         ("user,items,time\n1,2,3\n", r"expected a column 'item' \(item\), got user, items, time"),
         ("user,item,time\n1,2,3\n1,,4\n", "column 'item': expected a value in every row, got none in row 2"),
-        ("user,item,time\n1,2,soon\n", "column 'time': expected numbers or dates in ISO 8601"),
+        (
+            "user,item,time\n1,2,soon\n",
+            "column 'time': expected numbers or dates in ISO 8601, the year first, got 'soon' in row 1$",
+        ),
+        ("user,item,time\n1,2,2026-01-02\n1,3,2026-13-02\n", "the year first, got '2026-13-02' in row 2$"),
+        ("user,item,time\n1,2,2026-01-02\n1,3,02/01/2026\n", "the year first, got '02/01/2026' in row 2$"),
+        ("user,item,time\n1,2,2026-01-02T10:00Z\n1,3,2026-01-02T10:00\n", "the year first, all in the same form, but "),
+        ("user,item,time\n1,2,3,4\n", r"t\.csv: expected a table of interactions \(CSV or Parquet\), but [^\n]+$"),
+        ("user;item;time\n1;2;3\n", "got user;item;time; is the separator ';'"),
         ("user,item,time\n", "expected at least one, got none"),
         ("", "expected a table of interactions"),
     ],
@@ -53,6 +61,13 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(DataError, match=message):
         read_interactions(tmp_path / "t.csv")
+
+
+def test_a_rating_that_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("user,item,time,stars\n1,2,3,4\n1,3,4,\n")
+    with pytest.raises(DataError, match="got none in row 2; leave these rows out, or read the table without ratings"):
+        read_interactions(tmp_path / "t.csv", rating="stars")
+    assert read_interactions(tmp_path / "t.csv").rating.tolist() == [1, 1]
 
 
 def test_a_file_that_is_missing(tmp_path: Path) -> None:

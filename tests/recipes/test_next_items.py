@@ -42,7 +42,26 @@ def test_it_compares_and_explains(
     shown = capsys.readouterr().out
     for name in ("popularity", "recent popularity", "neighbours", "EASE", "Seqel"):
         assert f"\n{name} " in shown
-    assert "because of F" in shown and ("value weight chosen" in shown) == bool(more)
+    assert "  because of F" in shown and ("value weight chosen" in shown) == bool(more)
     found = Agent.load(out)
     items, _ = found.rank(["F1", "F2"], k=3)
     assert len(items) == 3 and not {"F1", "F2"} & set(items)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--test-share", "0.5"], "--test-share: expected a share above 0 and below 0.5"),
+        ([], "--out: expected a new folder"),
+    ],
+)
+def test_arguments_that_are_refused(
+    tmp_path: Path, more: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not more:
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "notes.txt").write_text("")
+    monkeypatch.setattr(sys, "argv", ["next_items.py", "none.csv", "--out", str(tmp_path / "run"), *more])
+    with pytest.raises(SystemExit):
+        load_recipe("next_items").main()
+    assert message in capsys.readouterr().err

@@ -22,9 +22,10 @@ def test_from_sentences_to_alerts(
     monkeypatch.setenv("SEQEL_MODELS", str(tiny_encoder().parent))
     sentences, messages, out = tmp_path / "sentences.csv", tmp_path / "messages.jsonl", tmp_path / "run"
     some = opinions().sentences
-    with sentences.open("w", encoding="utf-8", newline="") as file:
+    with sentences.open("w", encoding="latin-1", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["result", "content"])
+        rows.writerow(["neutral", "The Société Générale meets"])  # no UTF-8
         for place, name in enumerate(("negative", "neutral", "positive")):
             rows.writerows([name, text] for split in some for text in some[split][place])
     recipe = load_recipe("opinion")
@@ -37,15 +38,21 @@ def test_from_sentences_to_alerts(
     }
     monkeypatch.setattr(recipe, "SETTINGS", recipe.SETTINGS | small | {"replay.batch_tokens": 256})
     given = ["--model", str(tiny_encoder()), "--out", str(out), "--companies", "2", "--streams", "6", "--updates", "40"]
+    given += ["--encoding", "latin-1"]
     monkeypatch.setattr(sys, "argv", ["opinion.py", str(sentences), *given])
     recipe.main()
     said = capsys.readouterr().out
-    assert "messages recorded in" in said and f"seqel watch {out} --input MESSAGES.jsonl" in said
+    assert "messages recorded in" in said
+    command = f"seqel watch {out} --input MESSAGES.jsonl --sentences {sentences} --encoding latin-1"
+    assert command in said
     lines = [
-        json.dumps({"time": 1_796_000_000 + 900 * n, "company": "Acme", "text": f"Losses grow at plant {n}"})
+        json.dumps({"time": 1_750_000_000 + 900 * n, "company": "Acme", "text": f"Losses grow at plant {n}"})
         for n in range(40)
     ]
     messages.write_text("\n".join(lines) + "\n")
-    watch = ["watch", str(out), "--input", str(messages), "--sentences", str(sentences), "--budget", "1 per day"]
-    assert main(watch) == 0
+    watch = command.replace("MESSAGES.jsonl", str(messages)).split()[1:]
+    assert main([*watch, "--budget", "1 per day"]) == 0
     assert "40 messages" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        recipe.main()
+    assert f"--out: expected a new folder, got {out}" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from rich.console import Console
 from seqel.evaluation.rollout import summarise
 from seqel.runs.display import Progress
 from seqel.runs.progress_bar import counting
-from seqel.terminal import duration, sparkline, summary_line
+from seqel.terminal import duration, percent, sparkline, summary_line
 from seqel.training.config import preset
 from seqel.training.record import Best, Record
 
@@ -26,6 +26,12 @@ def record(steps: int, mean: float | None = None, notes: tuple[str, ...] = ()) -
     validation = None if mean is None else summarise([mean, mean], [5, 5], [1.0, 0.0], 0)
     metrics = {"return": 0.25, "success": 0.125, "q": 0.5, "loss": 0.0625}
     return Record(steps, 2.0, 7, 50.0, metrics, validation, notes=notes)
+
+
+def test_small_shares_are_not_zero() -> None:
+    assert [percent(share) for share in (0.0, 0.0007, 0.00999, 0.01, 0.125, 1.0)] == [
+        "0%", "0.07%", "1.00%", "1%", "12%", "100%",
+    ]  # fmt: skip
 
 
 def test_plain_lines_go_to_standard_error_if_it_is_not_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqel.runs.plots import _best, draw_comparison, draw_curve
+from seqel.runs.plots import _best, _curve, draw_comparison, draw_curve
 
 EARLY: dict[str, Any] = {"steps": 100, "loss": 0.0}  # a run that was stopped before any episode ended
 LATER: dict[str, Any] = {
@@ -64,6 +64,16 @@ def test_the_best_weights_so_far_are_a_line_that_ends_in_the_kept_ones() -> None
     assert np.asarray(star.get_xydata()).tolist() == [[200.0, 0.7]], (
         "where they were reached, with all that is known now"
     )
+
+
+def test_a_single_record_is_a_point() -> None:
+    """A line through one point would not be seen; one through two needs no marks."""
+    from matplotlib.figure import Figure
+
+    for lines, seen in (([LATER], True), ([EARLY | {"loss": 0.2}, LATER], False)):
+        axis = Figure().subplots()
+        _curve(axis, lines, "loss", "red", "loss")
+        assert (axis.get_lines()[0].get_marker() == "o") == seen
 
 
 @pytest.mark.parametrize("runs", [([LATER], [LATER]), ([EARLY, LATER], [EARLY]), ([], [])])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from support_watching import START, make_watcher
 
 
 def test_the_page(tmp_path: Path) -> None:
-    watcher = make_watcher(threshold=-np.inf)
+    watcher = make_watcher()
+    watcher.calibration = replace(watcher.calibration, alone=-np.inf)  # of companies without a group, as these
     write_page(watcher, tmp_path / "empty.html")
     assert "0 messages about 0 companies, 0 alerts" in (tmp_path / "empty.html").read_text()
     watcher.read(
@@ -27,6 +29,8 @@ def test_the_page(tmp_path: Path) -> None:
     assert (
         "<script" not in text and "&lt;script&gt;" in text and "Losses &amp; &lt;b&gt;more" in text and "宝洁" in text
     )
+    assert "Threshold -inf, in groups inf: one false alarm" in text and "hour (UTC)" in text
+    assert "<h1>Messages of the 24 hours to 2025-11-24 18:00 UTC</h1>" in text
     assert "2 messages about 2 companies, 2 alerts" in text and "A&amp;B" in text and text.count("<svg") == 1
     # names of XML vocabularies are the only addresses
     assert set(re.findall(r"https?://[^\"'<> ]+", text)) <= {
@@ -36,6 +40,9 @@ def test_the_page(tmp_path: Path) -> None:
     }  # fmt: skip
     write_page(watcher, tmp_path / "again.html")
     assert (tmp_path / "again.html").read_text(encoding="utf-8") == text
+    watcher.read([Message(START + 40.0, "宝洁", "Profits grow at 3")])
+    write_page(watcher, tmp_path / "later.html")
+    assert "1 message about 1 company, 1 alert. " in (tmp_path / "later.html").read_text(encoding="utf-8")
 
 
 def test_bars() -> None:

@@ -6,13 +6,14 @@ import json
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from seqel.errors import CheckpointError, DataError, StorageError
 from seqel.watching.messages import Message, when
-from seqel.watching.session import Session, read_calibration
+from seqel.watching.session import Session, read_calibration, require_messages
 from support_watching import make_watcher, messages
 
 SOME = messages(240, 12)
@@ -95,6 +96,30 @@ def test_malformed_lines_are_named_and_skipped(tmp_path: Path) -> None:
     assert len(notes) == 20 and notes[0].startswith(f"{tmp_path / 'in.jsonl'}, line 2: skipped: expected a JSON object")
     assert "line 3: skipped: company: expected a text, got nothing" in notes[1]
     assert notes[-1].endswith("(further ones are only counted)")
+
+
+def test_a_message_from_a_far_future_does_not_set_the_clock(tmp_path: Path) -> None:
+    late = [replace(SOME[1], time=time.time() / 3600.0 + hours, text=f"late {hours}") for hours in (24.0, 24.0 * 400)]
+    write(tmp_path / "in.jsonl", line(SOME[0]), line(late[1]), line(SOME[2]), line(late[0]))
+    notes: list[str] = []
+    found = watched(session(tmp_path, notes))
+    assert (found.messages, found.malformed, found.filter.backwards) == (3, 1, 0)
+    assert "in.jsonl, line 2: skipped: time: expected at most 168 hours from now, got 20" in notes[0]
+
+
+def test_a_file_without_messages_is_recognised_by_its_first_lines(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    write(path, "published,firm\n", *["2026-11-20,Acme\n"] * 30)
+    with pytest.raises(DataError, match=r"in\.csv, line 1: expected a JSON object, got 'published,firm'.* such as {"):
+        require_messages(path)
+    write(path, "\n", '{"firm": "Acme"}\n')
+    with pytest.raises(DataError, match=r"in\.csv, line 2: company: expected a text, got nothing; the keys are 'firm'"):
+        require_messages(path)
+    with pytest.raises(DataError, match="expected a file of JSON lines"):
+        require_messages(tmp_path)
+    for lines in ([], ["\n"], ["oops\n"] * 19 + [line(SOME[0])]):
+        write(path, *lines)
+        require_messages(path)
 
 
 def test_a_file_that_grows(tmp_path: Path, expected: str) -> None:

@@ -125,6 +125,14 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         f"the agent {when}: it decides {found.coverage:.1%} of the steps of these {found.sessions:,} sessions, with a mean "
         f"loss per session of {found.risk:.4f}. Expected for further sessions like these: at most {found.error:g}"
     )
+    if arguments.data and not arguments.held_out:
+        from seqel.cli.estimate import trained_on
+
+        if trained_on(agent, arguments.data):
+            output.note(
+                "note: the agent was trained on these sessions and errs less there than on others: the bound may not hold; "
+                "give other sessions, or --held-out"
+            )
     output.note(f"saved in {place}")
     return asdict(found)
 

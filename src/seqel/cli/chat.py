@@ -20,6 +20,7 @@ from seqel.errors import ConfigError
 if TYPE_CHECKING:
     from seqel.cli.output import Output
     from seqel.deployment.conversation import Answer, Conversation
+    from seqel.safety.abstention import Abstention
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
@@ -81,7 +82,11 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError("--hand-over abstain: expected a calibrated agent: run seqel calibrate first")
     for action in arguments.hand_over:
         if action not in conversation.encoding.actions and action != ABSTAIN:
-            raise ConfigError(f"--hand-over: expected an action of this agent ({_some(conversation)}), got {action!r}")
+            raise ConfigError(
+                f"--hand-over: expected an action of this agent ({_some(conversation)}), {_got(action, conversation)}"
+            )
+    if sys.stdin.isatty():
+        output.note("type what a customer would say; an empty line ends the conversation")
     answers: list[dict[str, Any]] = []
     handed_over = interrupted = False
     try:
@@ -92,7 +97,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
                 conversation.withdraw()  # it was not done
             elif answer.action in replies:
                 conversation.said(replies[answer.action])
-            _show(answer, replies, output)
+            _show(answer, conversation, replies, output)
             answers.append(answer.to_json(BEST))
             handed_over = left_to_others or answer.action in arguments.hand_over
     except KeyboardInterrupt:  # the conversation is over, and what was said is not lost
@@ -120,7 +125,9 @@ def _replies(path: Path | None, conversation: Conversation) -> dict[str, str]:
         raise ConfigError(f"--replies: expected a TOML file, but {path}: {error}") from error
     for action, words in found.items():
         if action not in conversation.encoding.actions:
-            raise ConfigError(f"{path}: expected actions of this agent ({_some(conversation)}), got {action!r}")
+            raise ConfigError(
+                f"{path}: expected actions of this agent ({_some(conversation)}), {_got(action, conversation)}"
+            )
         if not isinstance(words, str):
             raise ConfigError(f"{path}: {action}: expected a text, got {words!r:.80}")
     return found
@@ -129,6 +136,12 @@ def _replies(path: Path | None, conversation: Conversation) -> dict[str, str]:
 def _some(conversation: Conversation) -> str:
     names = conversation.encoding.actions
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _got(action: str, conversation: Conversation) -> str:
+    from seqel.datasets.schema import nearest
+
+    return f"got {action!r}{nearest(action, conversation.encoding.actions)}"
 
 
 def _ask(question: str) -> str:
@@ -141,7 +154,7 @@ def _ask(question: str) -> str:
     return line.encode("utf-8", "replace").decode().strip()
 
 
-def _show(answer: Answer, replies: dict[str, str], output: Output) -> None:
+def _show(answer: Answer, conversation: Conversation, replies: dict[str, str], output: Output) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -157,6 +170,17 @@ def _show(answer: Answer, replies: dict[str, str], output: Output) -> None:
             f"{answer.scores} {score:.1%}" if answer.scores == "probability" else f"{answer.scores} {score:.3g}",
         )
     output.show(table)
+    limits = conversation.agent.abstention
+    if answer.uncertainty is not None and limits is not None:
+        output.show(Text(f"      {_certainty(answer.uncertainty, limits)}", "dim"))
+
+
+def _certainty(uncertainty: float, limits: Abstention) -> str:
+    if limits.measure == "gap":  # minus the difference between the two best scores
+        limit = "" if limits.threshold is None else f"; abstains at {-limits.threshold:.3g} or less"
+        return f"ahead of the second by {-uncertainty:.3g}{limit}"
+    limit = "" if limits.threshold is None else f"; abstains from {limits.threshold:.3g}"
+    return f"uncertainty ({limits.measure}) {uncertainty:.3g}{limit}"
 
 
 def _outcome(text: str) -> str | float | None:

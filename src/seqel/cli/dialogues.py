@@ -54,8 +54,16 @@ def convert(files: tuple[str, ...], out: Path | None, outcome: tuple[str, ...], 
     if len(found.actions) > MOST:
         table.add_row("", f"{'':>24}  and {len(found.actions) - MOST} more")
     for place, (name, count) in enumerate(found.outcomes.items()):
-        table.add_row("" if place else "outcomes", f"{escape(name):>24}  {count:,} times, worth {outcomes[name]:g}")
+        table.add_row("" if place else "outcomes", f"{escape(name):>24}  {_times(count)}, worth {outcomes[name]:g}")
+    if found.without_outcome:
+        table.add_row(
+            "" if found.outcomes else "outcomes", f"{'not known':>24}  {_times(found.without_outcome)}, worth 0"
+        )
     output.show(table)
     output.show("", f"written: {out} and {schema}")
     output.show(f"next: seqel data check {out} --schema {schema}")
     return {"table": str(out), "schema": str(schema), **asdict(found)}
+
+
+def _times(count: int) -> str:
+    return f"{count:,} time{'' if count == 1 else 's'}"

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
     from rich.table import Table
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from seqel.ope.estimation import OffPolicy, PolicyValue
     from seqel.training.sources import Source
 
-__all__ = ["recorded_sessions", "run"]
+__all__ = ["recorded_sessions", "run", "trained_on"]
 
 MOST_ACTIONS = 30  # constant-action policies that are shown; if there are more actions, the most frequent ones
 FEWEST, VALUES = 3, 1_000  # fewest constant-action policies, and most values: each policy has a value per action
@@ -34,6 +36,7 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
             not fit the agent.
     """
     from rich.markup import escape
+    from rich.text import Text
 
     from seqel.ope.estimation import estimate_policies
     from seqel.ope.policies import AgentPolicy, ConstantAction, Policy
@@ -82,19 +85,19 @@ def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dic
             f"[dim]The fitted values leave {found.fit.unexplained:.1%} of their targets' variance unexplained on "
             "held-out episodes.[/]"
         )
-    if not arguments.held_out and _trained_on(agent, arguments.data):
+    if not arguments.held_out and trained_on(agent, arguments.data):
         output.show(
             "[dim]The agent was trained on these sessions and may be overfitted to them: the estimate is then too high. If "
             "there are enough sessions, train with --set offline.held_out=0.3 and evaluate with --held-out.[/]"
         )
-    agent_row, *others = found.policies
+    agent_row = found.policies[0]
     for text in agent_row.warnings:
         output.show(f"[yellow]warning[/] {escape(agent_row.name)}: {text}")
-    if any(not row.supported for row in others):
+    if any(not row.supported for row in found.policies):
         more = "--json" if place is None else str(place / "estimate.json")
-        output.show(
-            f"[dim](?) the data do not support this estimate, for the reason below its name; {escape(more)} has all[/]"
-        )
+        output.show(f"[dim](?) the data do not support these estimates; {escape(more)} has all reasons[/]")
+        for reason, marked in _unsupported(found.policies).items():
+            output.show(Text(f"{reason}: {', '.join(marked)}", "dim"))
     output.show("", f"[bold]{escape(found.verdict)}[/]")
     if place is not None:
         output.show(f"[dim]saved: {escape(str(place / 'estimate.json'))}, {escape(str(place / 'estimate.png'))}[/]")
@@ -167,7 +170,7 @@ def recorded_sessions(
     return source, names
 
 
-def _trained_on(agent: Agent, files: tuple[str, ...]) -> bool:
+def trained_on(agent: Agent, files: tuple[str, ...]) -> bool:
     trained = {Path(name).resolve() for name in agent.info.get("data", ())}
     return any(Path(name).resolve() in trained for name in files)
 
@@ -206,9 +209,18 @@ def _table(found: OffPolicy) -> Table:
     return table
 
 
+def _unsupported(policies: Sequence[PolicyValue]) -> dict[str, list[str]]:
+    """Return the policies whose estimates the data do not support, by the first reason."""
+    found: dict[str, list[str]] = {}
+    for row in policies:
+        if not row.supported:
+            found.setdefault(row.reason, []).append(row.name)
+    return found
+
+
 def _cells(row: PolicyValue) -> list[str]:
     over = "" if row.difference is None else f"{row.difference.low:+.3g} to {row.difference.high:+.3g}"
     return [
-        row.name if row.supported else f"{row.name}\n(?) {row.reason}", f"{row.value.value:.4g}",
+        row.name if row.supported else f"{row.name} (?)", f"{row.value.value:.4g}",
         f"{row.value.low:.4g} to {row.value.high:.4g}", over, f"{row.agreement:.0%}", f"{row.off_support:.0%}",
     ]  # fmt: skip

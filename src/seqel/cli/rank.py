@@ -75,7 +75,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         reasons = _reasons(agent, given, items, arguments) if arguments.why else []
         if arguments.why:
             lists[-1]["because"] = [[{"item": one, "raised": by} for one, by in some] for some in reasons]
-        table = Table(box=None, header_style="bold", pad_edge=False, show_header=bool(user))
+        table = Table(box=None, header_style="bold", pad_edge=False, show_header=bool(user) or arguments.why)
         table.add_column("", justify="right")
         table.add_column(Text(user), overflow="fold")
         table.add_column("score", justify="right")

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 __all__ = ["show_result"]
 
+MANY_HELD_OUT = 0.2  # share of the sessions that was held out for an estimate, and not only for early stopping
+
 
 def show_result(folder: Path, output: Output) -> dict[str, Any]:
     """Show what a run achieved and which command comes next. Returns its summary with its folder."""
@@ -32,6 +34,8 @@ def show_result(folder: Path, output: Output) -> dict[str, Any]:
         title = TITLES[validation.get("metric", "unexplained")]
         where = escape(shlex.quote(str(folder)))
         files = " ".join(f"--data {shlex.quote(name)}" for name in summary["data"]) or "--data FILE"
+        if summary["data"] and _held_out_share(place / AGENT) >= MANY_HELD_OUT:
+            files += " --held-out"
         output.show(
             f"kept: the weights after {best['updates']:,} updates, {title} {describe_validation(validation)}",
             f"the agent agrees with the recorded action in {validation['agreement']:.0%} of the steps of "
@@ -58,6 +62,17 @@ def show_result(folder: Path, output: Output) -> dict[str, Any]:
         f"next: [cyan]seqel evaluate {folder}[/]   (fresh seeds, with intervals); plot: {folder}/learning-curve.png",
     )
     return summary | {"folder": str(folder)}
+
+
+def _held_out_share(agent: Path) -> float:
+    """Return the share of the sessions that an agent was not trained on; 0 if it is not known."""
+    import json
+
+    try:
+        held = json.loads((agent / "config.json").read_text(encoding="utf-8"))["info"]["held_out"]
+        return float(held["share"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0.0
 
 
 def _described(line: dict[str, Any]) -> str:

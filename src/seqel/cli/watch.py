@@ -69,6 +69,9 @@ class Arguments:
         Path | None,
         arg(metavar="CSV", help="labelled sentences (default: those of training)", help_behavior_hint=""),
     ] = None
+    encoding: Annotated[
+        str, arg(metavar="NAME", help="encoding of the labelled sentences (Financial PhraseBank: latin-1)")
+    ] = "utf-8"
     json: Json = False
 
 
@@ -77,7 +80,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.agents.agent import Agent
     from seqel.watching.calibration import calibrate, parse_budget, weights_of
     from seqel.watching.page import write_page
-    from seqel.watching.session import Session, read_calibration
+    from seqel.watching.session import Session, read_calibration, require_messages
     from seqel.watching.watcher import Watcher
 
     if arguments.follow and arguments.input == "-":
@@ -88,7 +91,10 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     if source is not None and not source.is_file():  # before anything that takes time
         raise ConfigError(f"--input: expected a file of messages (JSON lines), got {source}, which does not exist")
     budget = parse_budget(arguments.budget)
-    agent, folder = Agent.load(arguments.run), arguments.state or arguments.run / "watch"
+    folder = arguments.state or arguments.run / "watch"
+    if source is not None and not folder.exists():
+        require_messages(source)
+    agent = Agent.load(arguments.run)
     calibration = read_calibration(folder, weights_of(agent), budget)
     if calibration is None:
         output.note("setting the threshold on calm streams, once for this agent and budget ...")
@@ -150,7 +156,7 @@ def _task(agent: Agent, arguments: Arguments) -> OpinionMonitoring:
         named, trusted = config.env_args, known(run, config, False).trusted
     chosen: dict[str, Any] = {"setting": named.get("setting") or {"companies": companies_of(agent)}}
     if arguments.sentences is not None:
-        chosen |= {"opinions": arguments.sentences}
+        chosen |= {"opinions": arguments.sentences, "encoding": arguments.encoding}
     elif trusted:  # a path that a foreign run names is not opened
         chosen |= {name: named[name] for name in ("opinions", "encoding") if name in named}
     if "opinions" not in chosen:

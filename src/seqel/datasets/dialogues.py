@@ -29,6 +29,7 @@ from seqel.storage import atomic_write
 __all__ = ["AGENT", "CUSTOMER", "DIALOGUES", "Converted", "convert_dialogues", "rows_of"]
 
 CUSTOMER, AGENT = "customer", "agent"
+NAMED = 8  # outcomes without a reward that an error names
 # the columns of the table
 DIALOGUES = Schema("dialogue", "action", "reward", {"said": "text"}, order="turn", text_length=256)
 
@@ -42,6 +43,7 @@ class Converted:
     without_decision: int  # dialogues that were left out, because no turn has an action
     actions: dict[str, int]  # how often each was taken, the most frequent first
     outcomes: dict[str, int]  # how many dialogues have each outcome that has a name
+    without_outcome: int  # dialogues with a decision whose outcome is not known: it counts as 0
 
 
 def convert_dialogues(
@@ -52,35 +54,47 @@ def convert_dialogues(
     outcomes: the reward of each outcome that has a name. An outcome that is a number is its own reward.
 
     Raises DataError, which names the line, if one is no dialogue or an identifier occurs twice, and if no dialogue has a
-    decision. StorageError: the table cannot be written.
+    decision, or outcomes with a name lack a reward. StorageError: the table cannot be written.
     """
+    worth, unknown = dict(outcomes or {}), dict[str, str]()  # and where an outcome without a reward occurs first
     seen: set[str] = set()
     actions: dict[str, int] = {}
     named: dict[str, int] = {}
     lines: list[str] = []
-    dialogues = without = 0
+    dialogues = without = open_ = 0
     for where, dialogue in _read(files):
-        rows = rows_of(dialogue, where, outcomes or {})
+        outcome = dialogue.get("outcome")
+        new = [outcome] if isinstance(outcome, str) and outcome not in worth else []
+        rows = rows_of(dialogue, where, worth | dict.fromkeys(new, 0.0))
         if not rows:
             without += 1
             continue
+        for one in new:
+            unknown.setdefault(one, where)  # all of them are named at once, at the end
         name = rows[0]["dialogue"]
         if name in seen:
             raise DataError(f"{where}: expected an identifier that no other dialogue has, got {name!r:.80} again")
         seen.add(name)
         dialogues += 1
-        if isinstance(dialogue.get("outcome"), str):
-            named[dialogue["outcome"]] = named.get(dialogue["outcome"], 0) + 1
+        if isinstance(outcome, str):
+            named[outcome] = named.get(outcome, 0) + 1
+        open_ += outcome is None
         for row in rows:
             actions[row["action"]] = actions.get(row["action"], 0) + 1
         lines += [json.dumps(row, ensure_ascii=False) for row in rows]
+    if unknown:
+        more = ", ".join(f"{name!r:.80} ({where})" for name, where in list(unknown.items())[:NAMED])
+        raise DataError(
+            f"outcome: expected the reward of each outcome that has a name (--outcome NAME=REWARD), got none for {more}"
+            + (f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else "")
+        )
     if not lines:
         raise DataError(f"expected at least one dialogue in which a turn of the {AGENT} has an action, got none")
     # escapes of JSON can hold lone surrogates, which no file can
     atomic_write(Path(out), ("\n".join(lines) + "\n").encode("utf-8", "replace"))
     atomic_write(Path(out).with_suffix(".toml"), DIALOGUES.to_toml())
     return Converted(
-        dialogues, len(lines), without, dict(sorted(actions.items(), key=lambda one: (-one[1], one[0]))), named
+        dialogues, len(lines), without, dict(sorted(actions.items(), key=lambda one: (-one[1], one[0]))), named, open_
     )
 
 
@@ -117,7 +131,8 @@ def rows_of(dialogue: Mapping[str, Any], where: str, outcomes: Mapping[str, floa
             )
             said = []
     if rows:
-        rows[-1]["reward"] += _worth(dialogue.get("outcome", 0.0), where, outcomes)
+        outcome = dialogue.get("outcome")
+        rows[-1]["reward"] += _worth(0.0 if outcome is None else outcome, where, outcomes)
     return rows
 
 

@@ -26,6 +26,7 @@ class Answer:
     ranking: list[tuple[str, float]]  # all actions that may be taken and their scores, the best first
     scores: str  # what a score is: "probability", or "value" in units of reward
     abstain: bool = False  # a calibrated agent does not decide; the action is what it would have done
+    uncertainty: float | None = None  # of the decision, in the measure of the calibration; None: not calibrated
 
     @property
     def score(self) -> float:
@@ -34,7 +35,12 @@ class Answer:
 
     def to_json(self, most: int = 3) -> dict[str, Any]:
         """Return plain values, with the `most` best actions."""
-        found = {"action": self.action, "scores": self.scores, "ranking": [list(one) for one in self.ranking[:most]]}
+        found: dict[str, Any] = {
+            "action": self.action,
+            "scores": self.scores,
+            "ranking": [list(one) for one in self.ranking[:most]],
+        }
+        found |= {} if self.uncertainty is None else {"uncertainty": self.uncertainty}
         return found | ({"abstain": True} if self.abstain else {})
 
 
@@ -51,7 +57,7 @@ class Conversation:
         if encoding is None or list(columns.values()) != ["text"] or encoding.more_actions:
             raise ConfigError(
                 "conversation: expected an agent that was trained on a table of dialogues, which observes one column of text "
-                f"and takes one action, got {agent!r}"
+                f"and takes one action (seqel data dialogues makes such a table), got {agent!r:.200}"
             )
         self.agent, self.encoding = agent, encoding
         (self.column,) = columns
@@ -76,7 +82,8 @@ class Conversation:
         ranking.sort(key=lambda one: one[0] != action)  # of actions that tie, the one that is taken is the first
         self.turns += [{"role": CUSTOMER, "text": text}, {"role": AGENT, "action": action}]
         abstain = decision.abstain is not None and bool(decision.abstain[0])
-        return Answer(action, ranking, "probability" if chooses else "value", abstain)
+        uncertainty = None if decision.spread is None else float(decision.spread[0])
+        return Answer(action, ranking, "probability" if chooses else "value", abstain, uncertainty)
 
     def said(self, text: str) -> None:
         """Add the agent's words to its last turn."""

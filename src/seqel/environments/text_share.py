@@ -8,6 +8,7 @@ from typing import Any
 
 from seqel.spaces import ObservationSpec
 from seqel.spaces.text_readers import HASHED, reader_of
+from seqel.terminal import percent
 
 __all__ = ["TextShare"]
 
@@ -56,7 +57,7 @@ class TextShare:
             what = f"the {length} {unit} that are read" if length else "what is read of them"
             more = f". To read more: --set {name}={2 * length}" if length else ". To read more: increase text.length"
             said.append(
-                f"observation {leaf.path!r}: {cut / counts.total():.0%} of the texts are longer than {what}, and "
-                f"{unread / size:.0%} of all text is not read: texts that differ only there look the same{more}"
+                f"observation {leaf.path!r}: {percent(cut / counts.total())} of the texts are longer than {what}, and "
+                f"{percent(unread / size)} of all text is not read: texts that differ only there look the same{more}"
             )
         return said

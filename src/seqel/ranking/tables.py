@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["read_interactions"]
+
+YEAR_FIRST = r"^\s*\d{4}\D"
 
 
 def read_interactions(
@@ -45,10 +48,15 @@ def read_interactions(
     for role, column in named.items():
         if column is not None and column not in table.columns:
             near = nearest(column, table.columns)
-            raise DataError(f"{path}: expected a column {column!r} ({role}), got {', '.join(table.columns)}{near}")
+            other = next((one for one in ";\t|" if table.width == 1 and one in table.columns[0]), None)
+            more = near if other is None else f"; is the separator {other!r}?"
+            raise DataError(f"{path}: expected a column {column!r} ({role}), got {', '.join(table.columns)}{more}")
         if column is not None and table[column].null_count():
             row = int(table[column].is_null().arg_max() or 0)
-            raise DataError(f"{path}: column {column!r}: expected a value in every row, got none in row {row + 1}")
+            more = "; leave these rows out, or read the table without ratings" if role == "rating" else ""
+            raise DataError(
+                f"{path}: column {column!r}: expected a value in every row, got none in row {row + 1}{more}"
+            )
     try:
         return Interactions.of(
             table[user].cast(polars.String).to_list(),
@@ -64,12 +72,26 @@ def read_interactions(
 def _numbers(column: pl.Series, polars: Any) -> Any:
     """Return times as numbers; dates, also as ISO 8601 texts, in seconds."""
     if column.dtype == polars.String:
+        expected = f"column {column.name!r}: expected numbers or dates in ISO 8601, the year first"
+        other = ~column.str.contains(YEAR_FIRST)  # 02/01/2026 is a day in January or in February
+        if other.any():
+            row = int(other.arg_max() or 0)
+            raise DataError(f"{expected}, got {column[row]!r:.80} in row {row + 1}")
         try:
             column = column.str.to_datetime()
         except polars.exceptions.PolarsError as error:
-            raise DataError(f"column {column.name!r}: expected numbers or dates in ISO 8601: {error}") from error
+            raise DataError(f"{expected}, {_first_that_is_no_date(column, error)}") from error
     if column.dtype.is_temporal():
         return (
             column.dt.epoch("us").to_numpy() / 1e6 if column.dtype != polars.Date else column.to_physical().to_numpy()
         )
     return np.asarray(column.to_numpy())
+
+
+def _first_that_is_no_date(column: pl.Series, error: Exception) -> str:
+    for row, text in enumerate(column.to_list(), 1):
+        try:
+            datetime.fromisoformat(text)
+        except ValueError:
+            return f"got {text!r:.80} in row {row}"
+    return f"all in the same form, but {str(error).splitlines()[0]}"

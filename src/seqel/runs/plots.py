@@ -37,6 +37,7 @@ HELD_OUT_RANKING = {
 def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: float = math.inf) -> None:
     """Draw the records of metrics.jsonl. Raises StorageError."""
     from matplotlib.figure import Figure  # no pyplot: nothing global, no window, no display needed
+    from matplotlib.ticker import LogFormatter
 
     validations = [line for line in lines if "validation" in line]
     known = any(line["validation"].get("success") is not None for line in validations)
@@ -81,6 +82,10 @@ def draw_curve(lines: list[dict[str, Any]], path: Path, title: str, threshold: f
             axis.set_ylabel("loss")
             if any(line.get("loss", 0.0) > 0 for line in lines):
                 axis.set_yscale("log")
+                axis.yaxis.set_major_formatter("{x:g}")
+                axis.yaxis.set_minor_formatter(
+                    LogFormatter(minor_thresholds=(2, 0.4))
+                )  # within a decade: 1.6, not 1.6 * 10^0
     axes[-1].set_xlabel("updates" if recorded else "environment steps")
     _save(figure, axes, path)
 
@@ -137,7 +142,8 @@ def _place(line: dict[str, Any]) -> int:
 def _curve(axis: Any, lines: list[dict[str, Any]], name: str, colour: str, label: str) -> None:
     points = [(_place(line), line[name]) for line in lines if line.get(name) is not None]
     if points:
-        axis.plot(*zip(*points, strict=True), color=colour, lw=1.2, label=label)
+        marker = "o" if len(points) == 1 else ""  # a line through one point would not be seen
+        axis.plot(*zip(*points, strict=True), color=colour, lw=1.2, marker=marker, ms=3, label=label)
 
 
 def _best(axis: Any, validations: list[dict[str, Any]], panel: str) -> None:

@@ -57,6 +57,9 @@ def parse(line: str) -> Message:
 
 def _text(found: dict[str, Any], name: str, default: str | None = None) -> str:
     value = found.get(name, default)
+    if name not in found and default is None:
+        keys = ", ".join(map(repr, found)) or "none"
+        raise DataError(f"{name}: expected a text, got nothing; the keys are {keys:.200}")
     if not isinstance(value, str):
         raise DataError(f"{name}: expected a text, got {'nothing' if value is None else repr(value)[:80]}")
     return value.encode("utf-8", "replace").decode()  # a lone surrogate, which no file can hold
@@ -74,7 +77,9 @@ def _hours(value: Any) -> float:
         got = "nothing" if value is None else repr(value)[:80]
         raise DataError(f"time: expected seconds since 1970 or ISO 8601, got {got}")
     if not EARLIEST <= seconds <= LATEST:
-        raise DataError(f"time: expected one from 1970 to 9999, got {value!r:.80}")
+        in_milliseconds = not isinstance(value, str) and LATEST < seconds <= 1000.0 * LATEST
+        more = "; are these milliseconds? Divide by 1,000" if in_milliseconds else ""
+        raise DataError(f"time: expected one from 1970 to 9999, got {value!r:.80}{more}")
     return float(seconds) / 3600.0
 
 

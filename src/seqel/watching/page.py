@@ -42,14 +42,17 @@ def write_page(watcher: Watcher, path: Path, most: int = 30) -> None:
     end = (watcher.companies.now + 1.0) if watcher.companies.now >= 0 else 0.0
     alerts = [alert for alert in watcher.alerts if alert.time >= end - 24.0]
     day = watcher.companies.day()
+    limits = watcher.calibration
     note = (
-        f'<p class="note">{int(day.sum()):,} messages about {len(watcher.companies.places):,} companies, '
-        f"{len(alerts)} alerts. Threshold {watcher.calibration.threshold:.3g}: one false alarm about a company in "
-        f"{watcher.calibration.budget:,.0f} hours. Sentiments are read by a classifier (validation accuracy "
-        f"{watcher.calibration.sentiment.accuracy:.1%}).</p>"
+        f'<p class="note">{_count(int(day.sum()), "message", "messages")} about '
+        f"{_count(watcher.companies.active, 'company', 'companies')}, {_count(len(alerts), 'alert', 'alerts')}. "
+        f"Threshold {limits.alone:.3g}, in groups {limits.threshold:.3g}: one false alarm about a company in "
+        f"{limits.budget:,.0f} hours. Sentiments are read by a classifier (validation accuracy "
+        f"{limits.sentiment.accuracy:.1%}).</p>"
     )
+    title = f"Messages of the 24 hours to {when(end)[:16].replace('T', ' ')} UTC"
     parts = [
-        f"<h1>Messages of the day to {when(end)}</h1>", note,
+        f"<h1>{title}</h1>", note,
         _picture(day, alerts, end) if day.sum() else "",
         "<h2>Alerts</h2>", _alerts(alerts),
         "<h2>Companies</h2>", _table("company", watcher.companies.busiest(most)),
@@ -58,10 +61,14 @@ def write_page(watcher: Watcher, path: Path, most: int = 30) -> None:
         parts += ["<h2>Topics</h2>", _table("topic", watcher.topics.busiest(most))]
     body = "\n".join(parts)
     page = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Messages of the day to {when(end)}</title>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n'
     )
     atomic_write(path, page)
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def _alerts(alerts: list[Alert]) -> str:
@@ -99,6 +106,7 @@ def _picture(day: Any, alerts: list[Alert], end: float) -> str:
     """Return an SVG of the messages by hour and sentiment, with a line at each alert."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure  # no pyplot: nothing global, no window, no display needed
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(9.0, 2.6), layout="constrained")
     axes = figure.subplots()
@@ -109,8 +117,12 @@ def _picture(day: Any, alerts: list[Alert], end: float) -> str:
         base = base + day[:, place]
     for number, alert in enumerate(alerts):
         axes.axvline(alert.time, color="#10344f", lw=1.2, ls=":", label="alert" if not number else None)
-    axes.set_xticks(hours[::3], [when(hour)[11:16] for hour in hours[::3]])
+    ticks = [*hours[::3], hours[-1] + 1]
+    axes.set_xticks(ticks, [when(hour)[11:16] for hour in ticks])
+    axes.set_xlim(hours[0], hours[-1] + 1)
+    axes.set_xlabel("hour (UTC)")
     axes.set_ylabel("messages per hour")
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, ncols=4, loc="upper left", bbox_to_anchor=(0.0, 1.18))
     picture = io.StringIO()

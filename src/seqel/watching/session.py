@@ -15,6 +15,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,10 +24,10 @@ from seqel.storage import Claim, writing
 from seqel.stored_trees import load_tree, save_tree
 from seqel.texts.readout import Readout
 from seqel.watching.calibration import Calibration
-from seqel.watching.messages import Filter, Message, parse
+from seqel.watching.messages import Filter, Message, parse, when
 from seqel.watching.watcher import Alert, Watcher
 
-__all__ = ["Session", "read_calibration"]
+__all__ = ["Session", "read_calibration", "require_messages"]
 
 VERSION = 2
 BLOCK = 1 << 18  # bytes that are read at once
@@ -34,6 +35,9 @@ POLL = 0.25  # seconds between two looks at a file that grows
 SAVE = 10.0  # seconds between two saves, at least; and ten times as long as one takes
 NAMED = 20  # malformed lines that are named one by one
 LONGEST_LINE = 1 << 20  # bytes
+# Hours by which a message may be later than this machine's clock. Time does not run backwards here, so a single message from
+# a far future would otherwise give its time to all that follow.
+AHEAD = 168.0
 
 
 class Session:
@@ -84,6 +88,7 @@ class Session:
 
     def _read(self, lines: list[bytes]) -> list[Alert]:
         messages: list[Message] = []
+        latest = time.time() / 3600.0 + AHEAD
         for line in lines:
             self.lines += 1
             text = line.strip()
@@ -92,7 +97,10 @@ class Session:
             try:
                 if len(text) > LONGEST_LINE:
                     raise DataError(f"expected a line of at most {LONGEST_LINE:,} bytes, got {len(text):,}")
-                message = self.filter.admit(parse(text.decode("utf-8-sig")))
+                found = parse(text.decode("utf-8-sig"))
+                if found.time > latest:
+                    raise DataError(f"time: expected at most {AHEAD:.0f} hours from now, got {when(found.time)}")
+                message = self.filter.admit(found)
             except (DataError, UnicodeDecodeError) as error:
                 self.malformed += 1
                 if self.malformed <= NAMED:
@@ -235,6 +243,32 @@ class Session:
             self._out.close()
             self._out = None
         self._claim.release()
+
+
+def require_messages(path: Path) -> None:
+    """Raise DataError if the first lines of a file are all malformed: it is no file of messages, or has other keys.
+
+    A file without lines may still grow.
+    """
+    first = ""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(islice(file, NAMED), 1):
+                if not line.strip():
+                    continue
+                try:
+                    parse(line.strip().decode("utf-8-sig"))
+                except (DataError, UnicodeDecodeError) as error:
+                    first = first or f"{path}, line {number}: {error}"
+                else:
+                    return
+    except OSError as error:
+        raise DataError(f"{path}: expected a file of JSON lines, but {error}") from error
+    if first:
+        raise DataError(
+            f"{first}. None of the first lines is a message; expected lines such as "
+            '{"time": "2026-11-28T09:30:00Z", "company": "Acme", "text": "..."}'
+        )
 
 
 def read_calibration(folder: Path, agent: str, budget: float) -> Calibration | None:

@@ -86,6 +86,12 @@ class Trends:
         """The latest hour, since 1970; -1 before the first message."""
         return self._now
 
+    @property
+    def active(self) -> int:
+        """The number of names with a message in the last 24 hours."""
+        hours = (self._now - 23 + np.arange(24)) % HOURS
+        return int(np.count_nonzero(self._counts[:, hours].any(axis=(1, 2))))
+
     def day(self) -> NDArray[np.int64]:
         """Return the messages of the last 24 hours by hour and sentiment, of all names together, (24, 3)."""
         hours = (self._now - 23 + np.arange(24)) % HOURS

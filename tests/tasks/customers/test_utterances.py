@@ -119,6 +119,12 @@ def test_own_files(tmp_path: Path) -> None:
     write("text,category,split", *rows, "one,a,dev")
     with pytest.raises(DataError, match=r"own\.csv, line 8: split: expected one of train, validation, test, got 'dev'"):
         read_utterances(path)
+    write("text,category", "one,a", "two,b")
+    with pytest.raises(DataError, match=r"own\.csv: utterances: .*; add different sentences, or a column `split`"):
+        read_utterances(path)
+    write("text,category,split", "one,a,train")
+    with pytest.raises(DataError, match=r"got none in 'validation'$"):
+        read_utterances(path)
     write("text,intent", "one,a")
     with pytest.raises(DataError, match="expected a CSV file with the columns text and category"):
         read_utterances(path)

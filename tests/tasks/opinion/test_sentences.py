@@ -51,3 +51,12 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     for name in ("d.csv", "missing.csv"):
         with pytest.raises(DataError, match="expected a CSV file"):
             read_opinions(tmp_path / name)
+
+
+def test_too_few_different_sentences_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "few.csv"
+    path.write_text("result,content\n" + "".join(f'{name},"{text}"\n' for text, name in _rows() if name != "negative"))
+    with path.open("a") as file:
+        file.writelines(f"negative,Sales fell by {number} percent.\n" for number in range(50))
+    with pytest.raises(DataError, match=r"few\.csv: opinions: .* of 50 negative sentences, 1 differ in their words"):
+        read_opinions(path)

@@ -9,6 +9,7 @@ import numpy as np
 
 from seqel.datasets.inspection.leakage import suspicious
 from seqel.replay.layout import BEHAVIOUR
+from seqel.terminal import percent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -242,10 +243,10 @@ def _warnings(found: dict[str, Any]) -> list[str]:
             out.append(f"column {name!r} is missing in {share:.0%} of the rows")
     for name, read in found["texts"].items():
         if read["cut"]:
+            cut, unread = percent(read["cut"] / read["texts"]), percent(read["unread"] / read["bytes"])
             out.append(
-                f"column {name!r}: {read['cut'] / read['texts']:.0%} of the texts are longer than the {read['length']} bytes "
-                f"that are read, and {read['unread'] / read['bytes']:.0%} of all text is not read: texts that differ only "
-                "there look the same; set text_length in the schema to read more"
+                f"column {name!r}: {cut} of the texts are longer than the {read['length']} bytes that are read, and {unread} "
+                "of all text is not read: texts that differ only there look the same; text_length in the schema sets how much"
             )
     for name, step in found["resolution"].items():
         out.append(

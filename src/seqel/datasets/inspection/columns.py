@@ -19,7 +19,9 @@ __all__ = ["Column", "describe"]
 @dataclass(frozen=True)
 class Column:
     name: str
-    kind: str  # number, flag, text, date, list (of numbers), lists (of such lists), names (list of names), empty
+    # number, flag, text, date, list (of numbers), lists (of such lists), names (list of names), objects (list of JSON
+    # objects), empty
+    kind: str
     whole: bool
     distinct: int
     rows: int
@@ -75,6 +77,8 @@ def kind_of(there: Series) -> tuple[str, bool]:
         return "number", bool((real == real.floor()).all())
     if text.str.to_lowercase().is_in(["true", "false", "yes", "no"]).all():
         return "flag", True
+    if text.str.contains(r"^\[\s*\{.*\]$").all():
+        return "objects", False
     if text.str.contains(r"^\[.*\]$").all():
         if text.str.contains(r"^\[\s*(\[|\])").all():
             return "lists", False

@@ -137,6 +137,11 @@ def draft(files: str | Path | Sequence[str | Path], given: Mapping[str, str] | N
             "no column is left to observe: the agent only sees the history of actions and rewards. If the actions are items "
             "that users chose, `--preset next-item` learns to rank them"
         )
+    if "reward" in open_ and {"session", "action"} <= found.keys():
+        unsure.append(
+            f"no column looks like a reward: if {found['action']} is an item that a user chose, "
+            "seqel.ranking.read_interactions reads the table without one, and so does recipes/next_items.py"
+        )
     ends = "terminated"
     if "terminated" not in found and "truncated" not in found:
         ends = "terminated" if observation else "truncated"

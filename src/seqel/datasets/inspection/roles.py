@@ -20,8 +20,8 @@ LIKE = {  # names, the most specific first; compared without case, "_", "-" and 
         "agentact systemaction agentaction response itemid item productid product bought purchased skillid skill label intent"
     ),
     "reward": (
-        "reward rewards r payoff score rating clicked click bought purchased converted conversion correct iscorrect revenue "
-        "profit pnl profitandloss outcome gain"
+        "reward rewards r payoff score rating stars clicked click bought purchased converted conversion correct iscorrect "
+        "revenue profit pnl profitandloss outcome gain"
     ),
     "terminated": "terminated terminal isterminal done end",
     "truncated": "truncated timeout timelimit censored",
@@ -74,7 +74,16 @@ def pick_column(role: str, left: dict[str, Column], unsure: list[str]) -> str | 
             more = f", and so does {', '.join(others[:3])}" if others else ""
             unsure.append(f"{role}: {name} was chosen, but its name only resembles {telling[rank]!r}{more}")
             return name
-    return None
+    return only_date(left, unsure) if role == "order" else None
+
+
+def only_date(left: dict[str, Column], unsure: list[str]) -> str | None:
+    """Return the one column of dates, whatever its name."""
+    dates = [name for name, column in left.items() if column.kind == "date" and not column.key.startswith("next")]
+    if len(dates) != 1:
+        return None
+    unsure.append(f"order: {dates[0]} was chosen, the only column of dates")
+    return dates[0]
 
 
 def is_possible(role: str, column: Column) -> bool:
@@ -109,6 +118,9 @@ def observed_as(column: Column) -> tuple[str | None, str]:
             None,
             'left out: a list of names; if these are the available actions, set candidates and actions = ["...", ...]',
         )
+    if column.kind == "objects":
+        why = "left out: a list of objects; if these are turns of conversations, make a table of them: seqel data dialogues"
+        return None, why
     if column.kind == "list":
         return "vector", ""
     if column.kind == "lists":

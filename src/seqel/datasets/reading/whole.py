@@ -27,5 +27,6 @@ def read_whole(path: Path, of: str, separator: str = ",") -> DataFrame:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except (OSError, polars.exceptions.PolarsError) as error:
-        raise DataError(f"{path}: expected a table of {of} (CSV or Parquet), but {error}") from error
+        reason = str(error).split("\n", 1)[0]  # what follows is advice about the functions of polars
+        raise DataError(f"{path}: expected a table of {of} (CSV or Parquet), but {reason}") from error
     return found

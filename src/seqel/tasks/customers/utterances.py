@@ -5,7 +5,6 @@ A corpus has three splits, of which no sentence is shared. Sentences of no inten
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
@@ -22,10 +21,12 @@ from numpy.typing import NDArray
 
 from seqel.datasets.json_lines import json_lines
 from seqel.errors import DataError
+from seqel.tasks.csv_files import read_columns
 from seqel.tasks.splits import SPLITS, Split
 
 __all__ = ["SPLITS", "Split", "Utterances", "read_banking77", "read_clinc150", "read_tnews", "read_utterances"]
 
+COLUMNS = ("text", "category")  # of a CSV file
 # what spaces separate, and each Chinese character
 _WORD = re.compile(r"[\u4e00-\u9fff]|[^\s\u4e00-\u9fff]+")
 
@@ -129,9 +130,11 @@ def read_utterances(path: str | Path, encoding: str = "utf-8") -> Utterances:
     """
     said: dict[Split, list[Said]] = {split: [] for split in SPLITS}
     outside: dict[Split, list[str]] = {split: [] for split in SPLITS}
-    for number, row in enumerate(_rows(Path(path), encoding), 2):
-        sentence, intent, split = row["text"].strip(), row["category"].strip(), row.get("split")
+    by_hash = False
+    for number, row in enumerate(read_columns(path, COLUMNS, encoding), 2):
+        sentence, intent, split = row["text"], row["category"], row.get("split")
         if split is None:
+            by_hash = True
             share = zlib.crc32(sentence.encode()) / 2**32
             split = "validation" if share < 0.1 else "test" if share < 0.3 else "train"
         if split not in SPLITS:
@@ -140,7 +143,11 @@ def read_utterances(path: str | Path, encoding: str = "utf-8") -> Utterances:
             said[split].append((sentence, intent))
         else:
             outside[split].append(sentence)
-    return Utterances.of(said, outside)
+    try:
+        return Utterances.of(said, outside)
+    except DataError as error:
+        more = "; add different sentences, or a column `split` (train, validation, test)" if by_hash else ""
+        raise DataError(f"{path}: {error}{more}") from error
 
 
 def read_banking77(folder: str | Path) -> Utterances:
@@ -204,15 +211,4 @@ def _json_lines(path: Path) -> list[Said]:
 
 
 def _csv(path: Path) -> list[Said]:
-    return [(row["text"].strip(), row["category"]) for row in _rows(path)]
-
-
-def _rows(path: Path, encoding: str = "utf-8") -> list[dict[str, str]]:
-    try:
-        with path.open(encoding=encoding, newline="") as file:
-            rows = list(csv.DictReader(file))
-        for row in rows:
-            row["text"].strip(), row["category"].strip()
-    except (OSError, UnicodeDecodeError, LookupError, AttributeError, csv.Error) as error:
-        raise DataError(f"{path}: expected a CSV file with the columns text and category, but {error!r}") from error
-    return rows
+    return [(row["text"], row["category"]) for row in read_columns(path, COLUMNS)]

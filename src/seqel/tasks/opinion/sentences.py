@@ -6,7 +6,6 @@ split: what a classifier has learned is then never what it is tested on.
 
 from __future__ import annotations
 
-import csv
 import re
 import zlib
 from collections.abc import Iterable, Mapping
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqel.errors import DataError
+from seqel.tasks.csv_files import read_columns
 from seqel.tasks.splits import SPLITS, Split
 
 __all__ = ["NEGATIVE", "NEUTRAL", "POSITIVE", "SENTIMENTS", "SPLITS", "Opinions", "Split", "read_opinions"]
@@ -38,7 +38,12 @@ class Opinions:
         for split in SPLITS:
             for name, some in zip(SENTIMENTS, self.sentences[split], strict=True):
                 if not some:
-                    raise DataError(f"opinions: expected a {name} sentence in each split, got none in {split!r}")
+                    every = [text for one in SPLITS for text in self.sentences[one][SENTIMENTS.index(name)]]
+                    raise DataError(
+                        f"opinions: expected {name} sentences in each split, got none in {split!r}: of {len(every):,} {name} "
+                        f"sentences, {len({_words(text) for text in every}):,} differ in their words (numbers do not count), "
+                        "and those with the same words share a split; add different ones"
+                    )
 
     @classmethod
     def of(cls, rows: Iterable[tuple[str, str]]) -> Opinions:
@@ -78,16 +83,18 @@ def read_opinions(path: str | Path, encoding: str = "utf-8") -> Opinions:
 
     Raises DataError if the file cannot be read, or a sentiment is not known.
     """
-    path = Path(path)
+    rows = [(row["content"], row["result"]) for row in read_columns(path, ("result", "content"), encoding)]
     try:
-        with path.open(encoding=encoding, newline="") as file:
-            rows = [(row["content"].strip(), row["result"].strip()) for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, KeyError, AttributeError, csv.Error) as error:
-        raise DataError(f"{path}: expected a CSV file with the columns result and content, but {error!r}") from error
-    return Opinions.of(rows)
+        return Opinions.of(rows)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def _split_of(text: str) -> Split:
-    words = re.findall(r"[^\W\d_]+", text.lower())
-    share = zlib.crc32(" ".join(words).encode()) / 2**32
+    share = zlib.crc32(_words(text).encode()) / 2**32
     return "validation" if share < VALIDATION else "test" if share < VALIDATION + TEST else "train"
+
+
+def _words(text: str) -> str:
+    """Return what near duplicates have in common: the words without numbers, case and punctuation."""
+    return " ".join(re.findall(r"[^\W\d_]+", text.lower()))
