@@ -70,7 +70,7 @@ def run(seed: int, updates: int, changes: dict[str, Any]) -> dict[str, Any]:
     genre, features = films(data.items)
     folder, began = HERE.parent / "runs" / f"new-items-{seed}", time.process_time()
     source = ranking_data(split.train, split.validation)
-    settings = OWN["movielens"] | {"network.forget_items": 0.5} | changes
+    settings = OWN["movielens"] | {"network.item_dropout": 0.5} | changes
     agent = train_or_resume(
         folder, data=source, steps=updates, seed=seed, preset="next-item", settings=settings, action_features=features
     )

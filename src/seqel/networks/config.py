@@ -124,13 +124,14 @@ class NetworkConfig:
         "given.",
         ge=0,
     )
-    forget_items: float = setting(
+    item_dropout: float = setting(
         0.0,
         "With `actions` = 'items' and features, the probability in training that an item is represented by its features "
         "alone, without its own embedding. New items can then be scored.",
         unit="probability",
         ge=0.0,
         lt=1.0,
+        renamed_from=("forget_items",),
     )
     policy_head: PolicyHeadName = setting(
         "none",

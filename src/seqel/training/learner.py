@@ -135,7 +135,7 @@ class Learner:
     def _train(self, mode: bool) -> None:
         """Enable dropout only during the update: the same network acts in between."""
         config = self.network.config
-        if config.dropout or config.forget_items or config.step_dropout:
+        if config.dropout or config.item_dropout or config.step_dropout:
             self.network.train(mode)
 
     def _backward(self, batch: SequenceBatch) -> dict[str, Tensor]:
