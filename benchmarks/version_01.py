@@ -20,7 +20,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "control": DEFAULT
     | {
         "replay.batch_tokens": 416, "learner.learning_rate": 5e-4, "replay.priority": 0.6, "exploration.bonus": 0.02,
-        "exploration.persist": 2.0, "network.clock": False,
+        "exploration.duration_exponent": 2.0, "network.clock": False,
     },
     "search": DEFAULT
     | {

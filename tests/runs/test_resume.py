@@ -188,7 +188,7 @@ CASES: dict[str, tuple[EnvMaker, dict[str, Any]]] = {
     ),
     "several actions": (
         Dials,
-        {"network.context": 4, "replay.priority": 0.5, "exploration.persist": 2.0, "exploration.bonus": 0.1},
+        {"network.context": 4, "replay.priority": 0.5, "exploration.duration_exponent": 2.0, "exploration.bonus": 0.1},
     ),
     "several actions, no masks": (
         lambda: Dials("none"),
