@@ -2,7 +2,7 @@
 
     SEQEL_DATA=/folder/of/data python benchmarks/recommend_long_term.py [--seeds 0 1 2 3 4] [--estimate] [--table]
 
-`Recommend` on the ratings of MovieLens-100k: 20,000 visits of the training users are recorded, in which famous films are
+`Recommend` on the ratings of MovieLens-100k: 20,000 visits of the training users are recorded, in which popular films are
 shown more often (`record_visits`). Three agents with the same network learn from them:
 
 - `next`: the next item that is taken, by cross-entropy, as SASRec does;
@@ -143,7 +143,7 @@ def discounted(factors: Factors, noted: list[float]) -> Discounted:
 
 
 def record_trial(env: Recommend, agents: list[seqel.Agent], visits: int, seed: int, share: float) -> InMemoryDataset:
-    """Record visits in which the agents' first choices are shown in a share of the steps, and else famous items."""
+    """Record visits in which the agents' first choices are shown in a share of the steps, and else popular items."""
     rng = np.random.default_rng((seed, 53))
     spec, action = ObservationSpec.from_space(env.observation_space), ActionSpec.from_space(env.action_space)
     episodes = []
@@ -229,7 +229,7 @@ def play(factors: Factors, name: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agents", nargs="+", choices=AGENTS, default=list(AGENTS))
-    parser.add_argument("--players", nargs="*", default=["famous", "most_taken", "best_rated", "planned"])
+    parser.add_argument("--players", nargs="*", default=["popular", "most_taken", "best_rated", "planned"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--estimate", action="store_true", help="estimate from recorded visits instead of training")
     parser.add_argument("--estimate-updates", type=int, default=1_200, help="of each of four fits")
