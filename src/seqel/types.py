@@ -245,4 +245,4 @@ class Decision:
     q: NDArray[np.float32]  # (E, A), or (E, M, A) if M > 1; -inf for masked actions. Log-probabilities if
     # the agent's policy head decides; far below all others for actions that a policy constraint excludes
     abstain: NDArray[np.bool_] | None = None  # (E,) the agent does not decide; None: it was not calibrated
-    spread: NDArray[np.float64] | None = None  # (E,) what that is based on: see `seqel.safety.abstention`
+    uncertainty: NDArray[np.float64] | None = None  # (E,) what that is based on: see `seqel.safety.abstention`

@@ -43,7 +43,7 @@ def step(
 ) -> dict[str, Any]:
     return {
         "kind": "step", "agent": "a", "session": session, "step": number, "observation": {"x": number, "y": [1, 2]},
-        "previous_action": previous, "reward": reward, "action": action, "abstain": abstain, "spread": -0.1,
+        "previous_action": previous, "reward": reward, "action": action, "abstain": abstain, "uncertainty": -0.1,
         "best": [["wait", 1.5]],
     }  # fmt: skip
 

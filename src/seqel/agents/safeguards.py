@@ -7,7 +7,7 @@ from typing import Any, cast
 from seqel.agents.calibration import ABSTENTION, abstention_in
 from seqel.agents.info import AgentInfo
 from seqel.agents.shielding import compile_shield, shield_in
-from seqel.agents.spread import choose_measure
+from seqel.agents.uncertainty import choose_measure
 from seqel.networks.qnetwork import QNetwork
 from seqel.safety.abstention import Abstention
 from seqel.safety.shield import Shield

@@ -82,7 +82,7 @@ def agent_by_group(agent: Agent, arguments: Arguments, output: Output) -> dict[s
     }  # fmt: skip
     measures |= _ranking_measures(agent, source)
     if agent.abstention is not None:
-        waits = np.array([float(agent.abstention.abstains(one).sum()) for one in decided.spread])
+        waits = np.array([float(agent.abstention.abstains(one).sum()) for one in decided.uncertainty])
         measures = {"abstains": (waits, steps)} | measures
     values = column_of_sessions(source, list(arguments.data), arguments.group)
     return {"groups": show_groups(measures, values, arguments.group, output)}

@@ -2,7 +2,7 @@
 
     {"kind": "agent", "agent": "maze-1f", "actions": [["left", "right"]], "schema": {...}}   what its actions are called
     {"kind": "step", "agent", "session", "step", "time", "observation", "previous_action", "reward", "action", "abstain",
-     "spread", "best"}                                        every step of a session, so that a case has its history
+     "uncertainty", "best"}                                   every step of a session, so that a case has its history
     {"kind": "review", "case", "action", "by", "time"}        what a person decided
 
 Lines are only added, by several processes if need be: the service adds steps, people add reviews. A case is a step with
