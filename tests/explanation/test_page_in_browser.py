@@ -81,7 +81,7 @@ def test_it_opens_at_the_decision_in_question(page: Any, report: Report) -> None
     bars = page.locator("#bars .bar")
     assert bars.count() == 3
     assert page.locator("#bars .bar.chosen span").first.text_content() == next(
-        b.name for b in report.steps[8].bars if b.chosen
+        b.name for b in report.steps[8].scores if b.chosen
     )
     assert "±" in page.text_content("#bars") and page.locator("#bars u").count() == 3
     assert page.locator(".strip canvas").count() == len(report.methods) == 5

@@ -163,8 +163,8 @@ def _result(agent: Agent, report: Report, row: int, changes: list[Change], sourc
         "question": report.question,
         "unit": report.unit,
         "actions": [
-            {"action": bar.name, "score": bar.score, "spread": bar.spread, "chosen": bar.chosen, "recorded": bar.recorded}
-            for bar in step.bars
+            {"action": one.name, "score": one.score, "std": one.std, "chosen": one.chosen, "recorded": one.recorded}
+            for one in step.scores
         ],
         "taken": step.action,
         "reward": step.reward,

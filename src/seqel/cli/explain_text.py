@@ -30,8 +30,8 @@ def show_decision(
     step = report.steps[row]
     facts = ", ".join(f"{name} {value}" for name, value in source.facts)
     output.show(f"[bold]{escape(source.title)}[/], {escape(facts)}")
-    chosen = next(bar for bar in step.bars if bar.chosen)
-    others = [bar for bar in step.bars if bar.over]
+    chosen = next(one for one in step.scores if one.chosen)
+    others = [one for one in step.scores if one.over]
     text = f"step {step.number}: the agent chooses [bold]{escape(chosen.name)}[/] ({chosen.score:.4g}"
     text += f"; the runner-up, {escape(others[0].name)}, has {others[0].score:.4g})" if others else ")"
     if source.recorded and step.action:
@@ -70,7 +70,7 @@ def _strip(name: str, weights: NDArray[np.float32], at: int, step: Step, report:
     value = f"{weights[at]:+.3g}" if method.signed else f"{weights[at]:.1%}"
     ago = len(weights) - 1 - at
     pointed = f"step {report.steps[at].number}, {ago} step{'s' * (ago != 1)} earlier: {value}"
-    chosen = next(bar.name for bar in step.bars if bar.chosen)
+    chosen = next(one.name for one in step.scores if one.chosen)
     strip = Strip([abs(float(one)) for one in weights], at, pointed, chosen if len(chosen) <= 24 else chosen[:23] + "…")
     return Text(f"{method.title}: {method.meaning}\n", style="dim").append_text(text(strip, width))
 
