@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from seqel.agents.agent import Agent
     from seqel.cli.explain_arguments import Arguments
     from seqel.cli.output import Output
-    from seqel.explanation.camera import Shown
+    from seqel.explanation.rendering import Shown
     from seqel.explanation.trace import EpisodeTrace
 
 __all__ = ["Source", "open_episode"]
@@ -45,13 +45,13 @@ def open_episode(agent: Agent, folder: Path, arguments: Arguments, output: Outpu
 
 def _played(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> Source:
     from seqel.environments.seeds import require_for_reports
-    from seqel.explanation.camera import film_episode
+    from seqel.explanation.rendering import render_episode
     from seqel.explanation.trace import record_episode
 
     require_for_reports(arguments.seed, 1 + REFERENCES)
     env, make = run_environment(folder, agent.info, arguments, output, "explain")
-    film = film_episode(agent, make, arguments.seed, arguments.limit)
-    trace = film.trace
+    episode = render_episode(agent, make, arguments.seed, arguments.limit)
+    trace = episode.trace
     others = [record_episode(agent, make, arguments.seed + 1 + n, arguments.limit) for n in range(REFERENCES)]
     facts = [
         ("seed", str(arguments.seed)),
@@ -69,9 +69,9 @@ def _played(agent: Agent, folder: Path, arguments: Arguments, output: Output) ->
         trace,
         env,
         facts,
-        frames=film.frames,
-        texts=film.texts,
-        action_names=film.action_names,
+        frames=episode.frames,
+        texts=episode.texts,
+        action_names=episode.action_names,
         others=others,
         notes=notes,
     )

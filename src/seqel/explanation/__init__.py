@@ -9,7 +9,6 @@ from seqel import lazy
 if TYPE_CHECKING:
     from seqel.explanation.attention import Focus, attention, strongest_head
     from seqel.explanation.attribute import attribute
-    from seqel.explanation.camera import Filmed, film_episode
     from seqel.explanation.counterfactual import counterfactual
     from seqel.explanation.counterfactual_search import Change, search_counterfactuals
     from seqel.explanation.faithfulness import Faithfulness, faithfulness, rank_of, separation
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from seqel.explanation.question import Question
     from seqel.explanation.randomised import randomised
     from seqel.explanation.recorded import session_place, trace_session
+    from seqel.explanation.rendering import RenderedEpisode, render_episode
     from seqel.explanation.report import Report, explain_episode
     from seqel.explanation.trace import EpisodeTrace, decision_scores, record_episode
     from seqel.explanation.words import WordInfluence, word_occlusion
@@ -27,9 +27,9 @@ __all__ = [
     "Change",
     "EpisodeTrace",
     "Faithfulness",
-    "Filmed",
     "Focus",
     "Question",
+    "RenderedEpisode",
     "Report",
     "WordInfluence",
     "attention",
@@ -38,13 +38,13 @@ __all__ = [
     "decision_scores",
     "explain_episode",
     "faithfulness",
-    "film_episode",
     "method_names",
     "occlusion",
     "page_of",
     "randomised",
     "rank_of",
     "record_episode",
+    "render_episode",
     "search_counterfactuals",
     "separation",
     "session_place",
@@ -59,10 +59,10 @@ __getattr__, __dir__ = lazy.attach(
         "Change": "seqel.explanation.counterfactual_search",
         "EpisodeTrace": "seqel.explanation.trace",
         "Faithfulness": "seqel.explanation.faithfulness",
-        "Filmed": "seqel.explanation.camera",
         "Focus": "seqel.explanation.attention",
-        "Report": "seqel.explanation.report",
         "Question": "seqel.explanation.question",
+        "RenderedEpisode": "seqel.explanation.rendering",
+        "Report": "seqel.explanation.report",
         "WordInfluence": "seqel.explanation.words",
         "attention": "seqel.explanation.attention",
         "attribute": "seqel.explanation.attribute",
@@ -70,13 +70,13 @@ __getattr__, __dir__ = lazy.attach(
         "decision_scores": "seqel.explanation.trace",
         "explain_episode": "seqel.explanation.report",
         "faithfulness": "seqel.explanation.faithfulness",
-        "film_episode": "seqel.explanation.camera",
         "method_names": "seqel.explanation.methods.registry",
         "occlusion": "seqel.explanation.occlusion",
         "page_of": "seqel.explanation.page",
         "randomised": "seqel.explanation.randomised",
         "rank_of": "seqel.explanation.faithfulness",
         "record_episode": "seqel.explanation.trace",
+        "render_episode": "seqel.explanation.rendering",
         "search_counterfactuals": "seqel.explanation.counterfactual_search",
         "separation": "seqel.explanation.faithfulness",
         "session_place": "seqel.explanation.recorded",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from seqel.agents.agent import Agent
-    from seqel.explanation.camera import Shown
+    from seqel.explanation.rendering import Shown
     from seqel.explanation.trace import EpisodeTrace
 
 __all__ = ["ActionScore", "Report", "Step", "explain_episode"]
@@ -86,7 +86,7 @@ def explain_episode(
 ) -> Report:
     """Explain every decision of an episode by some of the methods; None: all that the trunk and the time permit.
 
-    frames, texts: as `film_episode` returns them. rows: the rows of a recorded session, if known.
+    frames, texts: as `render_episode` returns them. rows: the rows of a recorded session, if known.
     recorded: actions are those of the data, not the agent's. reading: that of the agent and the trace, with other episodes
     for methods that need them.
 
