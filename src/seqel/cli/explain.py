@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from seqel.agents.agent import Agent
     from seqel.cli.explain_source import Source
     from seqel.cli.output import Output
-    from seqel.explanation.counterfactual_search import Change
+    from seqel.explanation.counterfactual_search import Counterfactual
     from seqel.explanation.describe import ActionNames
     from seqel.explanation.question import Question
     from seqel.explanation.reading import Reading
@@ -127,7 +127,7 @@ def _action(action_names: ActionNames, text: str, option: str) -> tuple[int, ...
 
 
 def _write_page(
-    agent: Agent, report: Report, row: int, changes: list[Change], source: Source, reading: Reading, arguments: Arguments,
+    agent: Agent, report: Report, row: int, changes: list[Counterfactual], source: Source, reading: Reading, arguments: Arguments,
     output: Output,
 ) -> None:  # fmt: skip
     from rich.markup import escape
@@ -155,7 +155,7 @@ def _write_page(
         output.show(f"[dim]{escape(note)}[/]")
 
 
-def _result(agent: Agent, report: Report, row: int, changes: list[Change], source: Source) -> dict[str, Any]:
+def _result(agent: Agent, report: Report, row: int, changes: list[Counterfactual], source: Source) -> dict[str, Any]:
     step = report.steps[row]
     return {
         "episode": dict(source.facts) | {"source": source.title},

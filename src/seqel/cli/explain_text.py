@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from seqel.agents.agent import Agent
     from seqel.cli.explain_source import Source
     from seqel.cli.output import Output
-    from seqel.explanation.counterfactual_search import Change
+    from seqel.explanation.counterfactual_search import Counterfactual
     from seqel.explanation.report import Report, Step
 
 __all__ = ["counterfactual_text", "show_decision", "step_text"]
@@ -20,7 +20,7 @@ MOST = 5  # past steps that are listed
 
 
 def show_decision(
-    agent: Agent, report: Report, row: int, changes: list[Change], source: Source, output: Output
+    agent: Agent, report: Report, row: int, changes: list[Counterfactual], source: Source, output: Output
 ) -> None:
     """Show one decision: its actions, a strip for each method, the steps that matter most."""
     from rich.markup import escape
@@ -89,7 +89,7 @@ def step_text(report: Report, row: int, now: int) -> str:
     return text if len(text) <= 160 else text[:159] + "…"
 
 
-def counterfactual_text(agent: Agent, report: Report, row: int, changes: list[Change], source: Source) -> str:
+def counterfactual_text(agent: Agent, report: Report, row: int, changes: list[Counterfactual], source: Source) -> str:
     """Return the smallest change at a past step, else at the decision itself, as a sentence; "" if none was found."""
     from seqel.explanation.describe import leaf_text
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from seqel.explanation.attention import Focus, attention, strongest_head
     from seqel.explanation.attribute import attribute
     from seqel.explanation.counterfactual import counterfactual
-    from seqel.explanation.counterfactual_search import Change, search_counterfactuals
+    from seqel.explanation.counterfactual_search import Counterfactual, search_counterfactuals
     from seqel.explanation.faithfulness import Faithfulness, faithfulness, rank_of, separation
     from seqel.explanation.methods.registry import method_names
     from seqel.explanation.occlusion import occlusion
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from seqel.explanation.words import WordInfluence, word_occlusion
 
 __all__ = [
-    "Change",
+    "Counterfactual",
     "EpisodeTrace",
     "Faithfulness",
     "Focus",
@@ -56,7 +56,7 @@ __all__ = [
 __getattr__, __dir__ = lazy.attach(
     __name__,
     {
-        "Change": "seqel.explanation.counterfactual_search",
+        "Counterfactual": "seqel.explanation.counterfactual_search",
         "EpisodeTrace": "seqel.explanation.trace",
         "Faithfulness": "seqel.explanation.faithfulness",
         "Focus": "seqel.explanation.attention",
