@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from seqel.explanation.page import page_of
+from seqel.explanation.page import report_page
 from seqel.explanation.report import Report, explain_episode
 from seqel.explanation.trace import EpisodeTrace
 from seqel.spaces import ObservationSpec
@@ -54,7 +54,7 @@ def report() -> Report:
 def file(report: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "page.html"
     path.write_text(
-        page_of(report, "An <b>episode</b>", [("seed", "0")], start=8, counterfactuals={8: "With <x> ..."}), "utf-8"
+        report_page(report, "An <b>episode</b>", [("seed", "0")], start=8, counterfactuals={8: "With <x> ..."}), "utf-8"
     )
     return path
 

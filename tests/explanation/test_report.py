@@ -12,7 +12,7 @@ import pytest
 
 from seqel.explanation.attribute import attribute
 from seqel.explanation.methods.registry import method_names
-from seqel.explanation.page import PAGE_LIMIT, as_script_data, page_of
+from seqel.explanation.page import PAGE_LIMIT, as_script_data, report_page
 from seqel.explanation.question import Question
 from seqel.explanation.report import explain_episode
 from seqel.explanation.trace import decision_scores
@@ -132,13 +132,13 @@ def test_observed_images_are_the_frames_if_the_environment_draws_none() -> None:
 def test_a_page_holds_the_numbers_of_the_report() -> None:
     agent = make_agent((4,))
     report = explain_episode(agent, make_trace(agent, 30), methods=["occlusion", "rollout", "attention"])
-    data = data_of(page_of(report, "title", [("seed", "3")]))
+    data = data_of(report_page(report, "title", [("seed", "3")]))
     assert data["title"] == "title" and data["facts"] == [["seed", "3"]] and data["start"] == report.interesting
     for method in data["methods"]:
         found = np.tril(report.methods[method["name"]])
         most = np.abs(found).max(axis=1, keepdims=True)
         assert (np.abs(unpacked(method, 30) - found) <= 5e-4 * most + 1e-9).all()
-    assert data_of(page_of(report, "title", start=7))["start"] == 7
+    assert data_of(report_page(report, "title", start=7))["start"] == 7
 
 
 def test_nothing_in_the_data_is_read_as_markup() -> None:
@@ -146,7 +146,7 @@ def test_nothing_in_the_data_is_read_as_markup() -> None:
     report = explain_episode(
         agent, make_trace(agent, 3), methods=["occlusion"], action_names=[HOSTILE, "b", "c", "\ud800"]
     )
-    page = page_of(report, HOSTILE, [(HOSTILE, HOSTILE)], counterfactuals={0: HOSTILE})
+    page = report_page(report, HOSTILE, [(HOSTILE, HOSTILE)], counterfactuals={0: HOSTILE})
     assert page.count("</script>") == 2 and "<img" not in page and "alert(1)</script" not in page
     data = data_of(page)
     assert data["title"] == HOSTILE and data["counterfactuals"]["0"] == HOSTILE
@@ -160,7 +160,7 @@ def test_a_page_needs_nothing_from_elsewhere_and_is_small() -> None:
     trace = make_trace(agent, 300)
     frames: list[Any] = list(rng.integers(0, 256, (300, 84, 84, 3)).astype(np.uint8))
     report = explain_episode(agent, trace, methods=["occlusion", "rollout", "gradient", "attention"], frames=frames)
-    page = page_of(report, "long")
+    page = report_page(report, "long")
     assert len(page.encode()) < PAGE_LIMIT
     assert (
         not re.findall(r"""(?:src|href)=["'](?!data:)""", page)

@@ -127,19 +127,20 @@ def _action(action_names: ActionNames, text: str, option: str) -> tuple[int, ...
 
 
 def _write_page(
-    agent: Agent, report: Report, row: int, changes: list[Counterfactual], source: Source, reading: Reading, arguments: Arguments,
+    agent: Agent, report: Report, row: int, changes: list[Counterfactual], source: Source, reading: Reading,
+    arguments: Arguments,
     output: Output,
 ) -> None:  # fmt: skip
     from rich.markup import escape
 
     from seqel.cli.explain_text import counterfactual_text
     from seqel.errors import ConfigError
-    from seqel.explanation.page import PAGE_LIMIT, page_of
+    from seqel.explanation.page import PAGE_LIMIT, report_page
     from seqel.storage import atomic_write
 
     assert arguments.out is not None
     sentence = counterfactual_text(agent, report, row, changes, source)
-    page = page_of(
+    page = report_page(
         report, f"{source.title}: an explained episode", [("agent", Path(arguments.run).name), *source.facts], start=row,
         counterfactuals={row: sentence} if sentence else {},
     )  # fmt: skip

@@ -82,7 +82,7 @@ def _recorded(agent: Agent, folder: Path, arguments: Arguments, output: Output) 
 
     from seqel.datasets.dataset import Dataset
     from seqel.errors import DataError
-    from seqel.explanation.recorded import session_place, session_rows, trace_session
+    from seqel.explanation.recorded import find_session, session_rows, trace_session
     from seqel.spaces.text_readers import reader_of
     from seqel.training.sources import open_source, reencode_for_agent, require_same_spaces
 
@@ -94,7 +94,7 @@ def _recorded(agent: Agent, folder: Path, arguments: Arguments, output: Output) 
     )
     if not isinstance(source, Dataset):
         raise DataError("--data: expected a table, or a Minari dataset's id")
-    place, name = session_place(source, arguments.session)
+    place, name = find_session(source, arguments.session)
     rows_of_others = [row for row in range(min(source.buffer.episodes, REFERENCES + 1)) if row != place][:REFERENCES]
     one = source.only(np.array([place]))
     read = one if kept is None else reencode_for_agent(one, kept)

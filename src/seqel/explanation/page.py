@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from seqel.explanation.report import Report
     from seqel.explanation.words import WordInfluence
 
-__all__ = ["PAGE_LIMIT", "page_of"]
+__all__ = ["PAGE_LIMIT", "report_page"]
 
 PAGE_LIMIT = 6_000_000  # bytes
 MARK = re.compile("@@([A-Z]+)@@")
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 
 
-def page_of(
+def report_page(
     report: Report,
     title: str,
     facts: Sequence[tuple[str, str]] = (),

@@ -238,8 +238,8 @@ def _action_scores(
     names: ActionNames, score: NDArray[np.float32], std: NDArray[np.float32] | None, chosen: tuple[int, ...],
     over: tuple[int, ...] | None, done: tuple[int, ...] | None,
 ) -> list[ActionScore]:  # fmt: skip
-    """Return the actions of one decision: score and standard deviation (M, A). With M > 1, those that differ from the choice in one
-    dimension at most, with their mean score over dimensions."""
+    """Return the actions of one decision: score and standard deviation (M, A). With M > 1, those that differ from the choice
+    in one dimension at most, with their mean score over dimensions."""
     if len(score) == 1:
         best: list[tuple[int, ...]] = [
             (int(code),) for code in np.argsort(-score[0], kind="stable")[:TOP] if np.isfinite(score[0, code])
