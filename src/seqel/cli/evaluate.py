@@ -96,9 +96,10 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         f"[bold]{escape(arguments.run)}[/] on [cyan]{escape(env)}[/], {arguments.episodes} episodes",
         results_table({"": result}),
     )
-    if result.cut:
+    if result.truncated:
         output.show(
-            f"[yellow]note[/] {result.cut} episodes had not ended after {max(result.lengths):,} steps and were truncated"
+            f"[yellow]note[/] {result.truncated} episodes had not ended after {max(result.lengths):,} steps and were "
+            "truncated"
         )
     if agent.abstention is None:
         return dataclasses.asdict(result)

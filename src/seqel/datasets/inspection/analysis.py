@@ -241,11 +241,11 @@ def _warnings(found: dict[str, Any]) -> list[str]:
         if share > 0.5:
             out.append(f"column {name!r} is missing in {share:.0%} of the rows")
     for name, read in found["texts"].items():
-        if read["cut"]:
+        if read["truncated"]:
             out.append(
-                f"column {name!r}: {read['cut'] / read['texts']:.0%} of the texts are longer than the {read['length']} bytes "
-                f"that are read, and {read['unread'] / read['bytes']:.0%} of all text is not read: texts that differ only "
-                "there look the same; set text_length in the schema to read more"
+                f"column {name!r}: {read['truncated'] / read['texts']:.0%} of the texts are longer than the {read['length']} "
+                f"bytes that are read, and {read['unread'] / read['bytes']:.0%} of all text is not read: texts that "
+                "differ only there look the same; set text_length in the schema to read more"
             )
     for name, step in found["resolution"].items():
         out.append(
