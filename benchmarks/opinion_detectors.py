@@ -24,7 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from measured import commit, measured
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.tasks.opinion import detectors
-from seqel.tasks.opinion.detectors import Detector, Read
+from seqel.tasks.opinion.detectors import ClassifiedMessages, Detector
 from seqel.tasks.opinion.measures import Alerts, hours_between_false_alarms, measure, threshold_for
 from seqel.tasks.opinion.monitoring import Costs
 from seqel.tasks.opinion.sentences import SENTIMENTS, SPLITS, Split, read_opinions
@@ -42,7 +42,7 @@ STREAMS = {"full": 100, "textbook": 800}  # of each kind
 
 @cache
 def classified() -> tuple[dict[Split, list[NDArray[np.float64]]], NDArray[np.float64]]:
-    """Return the chances of the sentiments of all sentences, by split and true sentiment, and their shares in training."""
+    """Return the probabilities of the sentiments of all sentences, by split and true sentiment; their shares in training."""
     opinions = read_opinions(
         next((Path(os.environ["SEQEL_DATA"]) / "financial-phrasebank").glob("*.csv")), encoding="latin-1"
     )
@@ -61,18 +61,18 @@ def classified() -> tuple[dict[Split, list[NDArray[np.float64]]], NDArray[np.flo
     return {split: [best.predict_proba(one) for one in some] for split, some in vectors.items()}, share
 
 
-def streams(setting: str, split: Split, onset: float, seed: int) -> tuple[list[Stream], list[Read]]:
+def streams(setting: str, split: Split, onset: float, seed: int) -> tuple[list[Stream], list[ClassifiedMessages]]:
     """Draw streams, and what the classifier says of a sentence that is drawn for each message."""
-    chances, _ = classified()
+    probabilities, _ = classified()
     rng = np.random.default_rng((seed, SPLITS.index(split), int(np.isfinite(onset))))
     found = [draw_stream(rng, SETTINGS[setting], HOURS, onset) for _ in range(STREAMS[setting])]
     reads = []
     for one in found:
         said = np.empty((len(one.time), len(SENTIMENTS)))
-        for sentiment, some in enumerate(chances[split]):
+        for sentiment, some in enumerate(probabilities[split]):
             places = np.flatnonzero(one.sentiment == sentiment)
             said[places] = some[rng.integers(len(some), size=len(places))]
-        reads.append(Read(one.time, one.company, said))
+        reads.append(ClassifiedMessages(one.time, one.company, said))
     return found, reads
 
 

@@ -153,7 +153,7 @@ def record_trial(env: Recommend, agents: list[seqel.Agent], visits: int, seed: i
         observations, masks, over = [seen], [info["action_mask"]], False
         actions: list[int] = []
         rewards: list[float] = []
-        chances: list[float] = []
+        probabilities: list[float] = []
         while not over:
             mask = masks[-1]
             chance = (1.0 - share) * shown_next(mask[None], env.factors, SHARPNESS, RANDOM)[0]
@@ -168,12 +168,12 @@ def record_trial(env: Recommend, agents: list[seqel.Agent], visits: int, seed: i
             masks.append(info["action_mask"])
             actions.append(item)
             rewards.append(reward)
-            chances.append(chance[item])
+            probabilities.append(chance[item])
         episodes.append(
             Episode(
                 dict(spec.flatten(np.stack(observations), len(observations))), np.array(actions)[:, None],
                 np.array(rewards, np.float32), terminated, truncated, action_mask=np.stack(masks),
-                behaviour_prob=np.array(chances, np.float32),
+                behaviour_prob=np.array(probabilities, np.float32),
             )
         )  # fmt: skip
     return InMemoryDataset.of(episodes, spec, action)

@@ -83,8 +83,8 @@ class Watcher:
         time = np.array([message.time for message in messages])
         seen = blank([message.text[:LONGEST] for message in messages])
         flat = self.agent.observation_spec.flatten(seen, len(messages))
-        chances = self.calibration.sentiment.chances(vectors_of(self.agent, flat))
-        sentiments = chances.argmax(axis=1)
+        probabilities = self.calibration.sentiment.probabilities(vectors_of(self.agent, flat))
+        sentiments = probabilities.argmax(axis=1)
         self.companies.add([message.company for message in messages], time, sentiments)
         about = [place for place, message in enumerate(messages) if message.topic]
         self.topics.add([messages[place].topic for place in about], time[about], sentiments[about])
