@@ -47,7 +47,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.errors import ConfigError
     from seqel.evaluation.abstaining import played_sessions, queue_entry, realised
     from seqel.evaluation.rollout import evaluate
-    from seqel.safety.review import QueueFile
+    from seqel.safety.review import ReviewQueueFile
     from seqel.safety.shield import read_rules
 
     if arguments.held_out and not arguments.data:
@@ -105,7 +105,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         return dataclasses.asdict(result)
     queue = None
     if arguments.review is not None:
-        queue = QueueFile(Path(arguments.review))
+        queue = ReviewQueueFile(Path(arguments.review))
         queue.write([queue_entry(agent)])
     found = realised(agent.abstention, played_sessions(agent, make, arguments.episodes, arguments.seed, queue=queue))
     output.show(escape(str(found)))

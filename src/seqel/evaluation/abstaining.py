@@ -22,7 +22,7 @@ from seqel.replay.layout import OBSERVATION
 from seqel.replay.ring import EpisodeTable
 from seqel.safety.abstention import Abstention
 from seqel.safety.conformal import Sessions, calibrate, jumps_of
-from seqel.safety.review import QueueFile
+from seqel.safety.review import ReviewQueueFile
 from seqel.spaces import FlatObservation
 from seqel.types import Decision
 
@@ -112,7 +112,7 @@ def realised(found: Abstention, sessions: Sessions) -> Realised:
 
 def played_sessions(
     agent: Agent, make: EnvMaker, episodes: int, seed: int = 0, progress: Progress | None = None, limit: int = LONGEST,
-    queue: QueueFile | None = None,
+    queue: ReviewQueueFile | None = None,
 ) -> Sessions:  # fmt: skip
     """Play greedy episodes, also through decisions that the agent abstains from, and return uncertainties and returns.
 
@@ -210,7 +210,7 @@ def _require_spread(agent: Agent) -> None:
 
 
 def _queued(
-    queue: QueueFile,
+    queue: ReviewQueueFile,
     agent: Agent,
     stream: VectorStream,
     decision: Decision,

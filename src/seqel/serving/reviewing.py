@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seqel.agents.calibration import abstention_in
 from seqel.datasets.encoding import Encoding
 from seqel.safety.abstention import uncertainty_of_scores
-from seqel.safety.review import QueueFile
+from seqel.safety.review import ReviewQueueFile
 
 if TYPE_CHECKING:
     from seqel.serving.backends.base import Backend
@@ -25,7 +25,7 @@ BEST = 3  # actions that a person is shown
 class Reviewing:
     """Writes the decisions of one version of an agent; decisions without a session are left out."""
 
-    def __init__(self, file: QueueFile, version: str, backend: Backend) -> None:
+    def __init__(self, file: ReviewQueueFile, version: str, backend: Backend) -> None:
         self.file, self.version = file, version
         self.abstention = abstention_in(backend.info)
         entry = agent_entry(version, backend.info, backend.action_spec)
