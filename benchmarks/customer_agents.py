@@ -30,7 +30,15 @@ import seqel
 from customer_service import PARTS, READ, folder_of
 from measured import commit, measured, show
 from seqel.evaluation.statistics import bootstrap_interval
-from seqel.tasks.customers import Costs, CustomerService, Ledger, ServiceMetrics, Setting, Shortlist, classifier_of
+from seqel.tasks.customers import (
+    Costs,
+    CustomerService,
+    CustomerServiceMetrics,
+    RecordCustomers,
+    Setting,
+    Shortlist,
+    classifier_of,
+)
 from seqel.tasks.customers.players import Lookahead, play
 from seqel.tasks.customers.recording import record_shifts
 from seqel.tasks.customers.utterances import Split
@@ -88,8 +96,8 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
     customers = service("test").customers
     stages: dict[str, Any] = {}
 
-    def ledger(how: Setting, noted: dict[int, list[dict[str, Any]]]) -> Ledger:
-        return Ledger(shortlist("test", how), noted)
+    def ledger(how: Setting, noted: dict[int, list[dict[str, Any]]]) -> RecordCustomers:
+        return RecordCustomers(shortlist("test", how), noted)
 
     settings = {"": setting, DRIFTING: faster}
     looked: dict[str, list[float]] = {}
@@ -98,7 +106,7 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
         looked[drift] = played.rewards
         stages[f"lookahead{drift}"] = {
             "reward": played.reward, "interval": bootstrap_interval(played.rewards), "trust": trust,
-            "metrics": asdict(ServiceMetrics.of(played.customers, costs)),
+            "metrics": asdict(CustomerServiceMetrics.of(played.customers, costs)),
         }  # fmt: skip
 
     def measure(stage: str, found: seqel.Agent) -> None:
@@ -110,7 +118,7 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
             stages[stage + drift] = {
                 "reward": float(np.mean(rewards)), "interval": bootstrap_interval(rewards), "gain": float(np.mean(gain)),
                 "gain_interval": bootstrap_interval(gain),
-                "metrics": asdict(ServiceMetrics.of(chain(*noted.values()), costs)),
+                "metrics": asdict(CustomerServiceMetrics.of(chain(*noted.values()), costs)),
             }  # fmt: skip
             print(f"{stage}{drift}: {stages[stage + drift]}", file=sys.stderr, flush=True)
 

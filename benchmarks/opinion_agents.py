@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from measured import commit, measured, train_or_resume
 from opinion_detectors import BUDGETS, HEADER, HOURS, ONSET, SETTINGS, figures, row, streams
-from seqel.tasks.opinion.measures import threshold_for
+from seqel.tasks.opinion.metrics import threshold_for
 from seqel.tasks.opinion.monitoring import Costs, OpinionMonitoring
 from seqel.tasks.opinion.sentences import SPLITS, Split, read_opinions
 from seqel.tasks.opinion.stream import Stream, part_of

@@ -25,7 +25,7 @@ from measured import commit, measured
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.tasks.opinion import detectors
 from seqel.tasks.opinion.detectors import ClassifiedMessages, Detector
-from seqel.tasks.opinion.measures import Alerts, hours_between_false_alarms, measure, threshold_for
+from seqel.tasks.opinion.metrics import Alerts, evaluate_alerts, hours_between_false_alarms, threshold_for
 from seqel.tasks.opinion.monitoring import Costs
 from seqel.tasks.opinion.sentences import SENTIMENTS, SPLITS, Split, read_opinions
 from seqel.tasks.opinion.stream import TEXTBOOK, Setting, Stream, draw_stream
@@ -102,8 +102,10 @@ def figures(
             "before": alerts.before, "missed": alerts.missed / len(alerts.delays),
         }  # fmt: skip
 
-    alerts = measure(struck, found, threshold, HOURS)
-    equal = {f"{one:g}": of(measure(struck, found, threshold_for(one, calm, quiet, HOURS), HOURS)) for one in BUDGETS}
+    alerts = evaluate_alerts(struck, found, threshold, HOURS)
+    equal = {
+        f"{one:g}": of(evaluate_alerts(struck, found, threshold_for(one, calm, quiet, HOURS), HOURS)) for one in BUDGETS
+    }
     return {
         **of(alerts), "median": float(np.median(alerts.delays)), "crises": len(alerts.delays), "threshold": threshold,
         "between": hours_between_false_alarms(calm, quiet, threshold, HOURS), "equal": equal,
@@ -134,7 +136,9 @@ def run(setting: str, seed: int, budget: float) -> dict[str, Any]:
             threshold = threshold_for(
                 budget, calm["validation"][0], [one(read) for read in calm["validation"][1]], HOURS
             )
-            alerts = measure(struck["validation"][0], [one(read) for read in struck["validation"][1]], threshold, HOURS)
+            alerts = evaluate_alerts(
+                struck["validation"][0], [one(read) for read in struck["validation"][1]], threshold, HOURS
+            )
             if best is None or alerts.mean < best[0]:
                 best = (alerts.mean, threshold, one)
         assert best is not None

@@ -19,7 +19,7 @@ from seqel.agents.agent import Agent, AgentState
 from seqel.agents.artifact import weights_checksum
 from seqel.errors import ConfigError
 from seqel.spaces import FlatObservation
-from seqel.tasks.opinion.measures import threshold_for
+from seqel.tasks.opinion.metrics import threshold_for
 from seqel.tasks.opinion.monitoring import ALERT, WAIT, OpinionMonitoring
 from seqel.tasks.opinion.sentences import SENTIMENTS, Opinions, Split
 from seqel.tasks.opinion.stream import Setting, Stream, draw_stream, part_of

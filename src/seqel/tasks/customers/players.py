@@ -250,7 +250,7 @@ class Played:
 
     reward: float
     rewards: list[float]  # of each shift, per customer
-    customers: list[dict[str, Any]]  # as `info["customer"]` describes them, for `ServiceMetrics`
+    customers: list[dict[str, Any]]  # as `info["customer"]` describes them, for `CustomerServiceMetrics`
 
     @property
     def outcomes(self) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Detectors of a crisis that look at one company at a time: the charts of statistics, and the rules that firms use.
 
 Each takes the messages of a stream in order of time and gives a number after each message, for the company that it is about.
-An alert is raised where the number exceeds a threshold, chosen for a false-alarm rate (`seqel.tasks.opinion.measures`).
+An alert is raised where the number exceeds a threshold, chosen for a false-alarm rate (`seqel.tasks.opinion.metrics`).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from seqel.errors import ConfigError
 from seqel.tasks.opinion.stream import Stream, in_crisis
 
-__all__ = ["Alerts", "hours_between_false_alarms", "measure", "threshold_for"]
+__all__ = ["Alerts", "evaluate_alerts", "hours_between_false_alarms", "threshold_for"]
 
 Numbers = NDArray[np.float64]
 
@@ -75,7 +75,7 @@ def threshold_for(budget: float, streams: Sequence[Stream], found: Sequence[Numb
     return float(highs[low])
 
 
-def measure(streams: Sequence[Stream], found: Sequence[Numbers], threshold: float, hours: float) -> Alerts:
+def evaluate_alerts(streams: Sequence[Stream], found: Sequence[Numbers], threshold: float, hours: float) -> Alerts:
     """Return delays and errors of alerts in streams of so many hours. An alert before a crisis does not count for it."""
     delays: list[float] = []
     missed = before = 0
