@@ -43,12 +43,12 @@ from seqel.ranking import (
     evaluate_ranker,
     fit_combination,
     item_neighbours,
+    metrics,
     popular,
     ranking_data,
     ratio_interval,
     recently_popular,
 )
-from seqel.ranking import metrics as measures
 from seqel.ranking.baselines import Ranker
 from seqel.ranking.evaluation import evaluate_lists
 
@@ -144,7 +144,7 @@ def own(data: str, method: str, seed: int, updates: int, changes: dict[str, Any]
     tried: dict[float, dict[str, float]] = {}
     for weight in WEIGHTS if rated else ():
         agent.set_value_weight(weight)
-        gain = evaluate_ranker(ranker, split.validation).measures["NDCG@10"]
+        gain = evaluate_ranker(ranker, split.validation).metrics["NDCG@10"]
         tried[weight] = {"NDCG@10": float(gain.mean()), "weighted": float((gain * split.validation.ratings()).mean())}
         print(f"value weight {weight}: {tried[weight]}", file=sys.stderr, flush=True)
     if tried:
@@ -194,14 +194,14 @@ def peer(data: str, lists: Path) -> dict[str, Any]:
 def result(found: RankingResult, test: Queries, seconds: float) -> dict[str, Any]:
     """Return the figures, and NDCG@10 of each user."""
     beyond = {
-        "coverage": measures.coverage(found.lists[:, :10], len(test.source.items)),
-        "novelty": float(measures.novelty(found.lists[:, :10], test.source.counts).mean()),
-        "popularity": float(measures.popularity(found.lists[:, :10], test.source.counts).mean()),
+        "coverage": metrics.coverage(found.lists[:, :10], len(test.source.items)),
+        "novelty": float(metrics.novelty(found.lists[:, :10], test.source.counts).mean()),
+        "popularity": float(metrics.popularity(found.lists[:, :10], test.source.counts).mean()),
     }
     intervals = {name: found.interval(name) for name in ("HR@10", "NDCG@10")}
     return {
         "means": found.means(), "intervals": intervals, **beyond, "seconds": seconds, "commit": commit(),
-        "gains": " ".join(f"{one:.4g}" for one in found.measures["NDCG@10"].tolist()),
+        "gains": " ".join(f"{one:.4g}" for one in found.metrics["NDCG@10"].tolist()),
     }  # fmt: skip
 
 

@@ -262,5 +262,5 @@ def test_a_shield_vetoes_in_estimates_and_comparisons(folder: Path, capsys: pyte
     command[3] = str(folder / "grouped.csv")
     capsys.readouterr()
     assert main([*command, "--group", "team", "--json"]) == 0
-    rows = {(row["measure"], row["group"]): row for row in json.loads(capsys.readouterr().out)["groups"]}
+    rows = {(row["metric"], row["group"]): row for row in json.loads(capsys.readouterr().out)["groups"]}
     assert rows["agent's do = left", "A"]["value"] == 1.0 and ("agent's do = right", "A") not in rows
