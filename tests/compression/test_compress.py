@@ -120,7 +120,7 @@ def test_recorded_data_give_agreement_and_held_out_scores_instead_of_returns(age
         agent, data=recorded(agent), target_size=0.5, distillation=SHORT, max_drop=1.0,
         objective=ObjectiveConfig(0.9, lambda_=0.0),
     )  # fmt: skip
-    assert found.measure == "agreement" and "no environment" in found.notes[0]
+    assert found.metric == "agreement" and "no environment" in found.notes[0]
     assert found.episodes == 4  # a tenth is held out
     rows = {row.name: row for row in found.variants}
     for row in rows.values():

@@ -245,7 +245,7 @@ class _Work:
             target_size=given.target_size,
             max_drop=given.max_drop,
             strict=given.strict,
-            measure=judge.measure,
+            metric=judge.metric,
             episodes=judge.episodes,
             seed=given.seed,
             agent=made.agents["distilled"] if "distilled" in rows and rows["distilled"].kept else None,
