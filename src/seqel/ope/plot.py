@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from seqel.storage import atomic_write
 
 if TYPE_CHECKING:
-    from seqel.ope.estimation import OffPolicy
+    from seqel.ope.estimation import OffPolicyEvaluation
 
 __all__ = ["draw_estimate"]
 
@@ -26,7 +26,7 @@ FONTS = (
 AGENT, OTHER, DOUBTFUL = "#1f6fb2", "#4a5568", "#b8c2cc"
 
 
-def draw_estimate(found: OffPolicy, path: Path, title: str) -> None:
+def draw_estimate(found: OffPolicyEvaluation, path: Path, title: str) -> None:
     """Write a PNG. The first policy is the agent; unsupported estimates are pale, with the reason. Raises StorageError."""
     from matplotlib.figure import Figure  # no pyplot: nothing global, no window, no display needed
 
