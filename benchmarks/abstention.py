@@ -38,7 +38,7 @@ from seqel.datasets.dataset import Dataset
 from seqel.datasets.inspection.groups import column_of_sessions
 from seqel.evaluation.abstaining import played_sessions, recorded_sessions
 from seqel.safety.abstention import Abstention
-from seqel.safety.conformal import Jumps, Sessions, calibrate, jumps_of
+from seqel.safety.conformal import Jumps, SessionDecisions, calibrate, jumps_of
 from seqel.tasks.registry import register
 
 HERE = Path(__file__).parent
@@ -70,13 +70,15 @@ class NoisyTMaze(gymnasium.ObservationWrapper[Any, Any, Any]):
 class Pool:
     """Decisions of sessions that the agent was not trained on, their losses, and which of them a shift is about."""
 
-    decided: Sessions
+    decided: SessionDecisions
     jumps: Jumps
     step_jumps: Jumps  # the same losses, if each step is taken for a session
     shifts: dict[str, tuple[Rows, Rows]]  # name -> which sessions may calibrate, and which are fresh
 
     @classmethod
-    def of(cls, decided: Sessions, loss: str, level: float | None, shifts: dict[str, tuple[Rows, Rows]]) -> Pool:
+    def of(
+        cls, decided: SessionDecisions, loss: str, level: float | None, shifts: dict[str, tuple[Rows, Rows]]
+    ) -> Pool:
         lengths = [len(one) for one in decided.uncertainty]
         if decided.wrong is not None:
             wrong = np.concatenate(list(decided.wrong))
@@ -147,7 +149,7 @@ def tmaze(seed: int, updates: int) -> tuple[Agent, Pool]:
         f"noise of {NOISE:g}, then {NOISIER:g}": (usual, ~usual),
         f"noise of {NOISIER:g}, then {NOISE:g}": (~usual, usual),
     }
-    return agent, Pool.of(Sessions(uncertainty, returns=returns), "return", LEVEL, shifts)
+    return agent, Pool.of(SessionDecisions(uncertainty, returns=returns), "return", LEVEL, shifts)
 
 
 def _set_measure(agent: Agent) -> None:

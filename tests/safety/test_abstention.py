@@ -23,7 +23,7 @@ from seqel.evaluation.abstaining import calibrate_agent, played_sessions, realis
 from seqel.networks.config import NetworkConfig
 from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.safety.abstention import Abstention, uncertainty_of_scores
-from seqel.safety.conformal import Sessions
+from seqel.safety.conformal import SessionDecisions
 from seqel.serving.backends.onnx_agent import OnnxBackend
 from seqel.serving.backends.torch_agent import TorchBackend
 from seqel.spaces import ActionSpec, FlatObservation
@@ -176,7 +176,7 @@ def test_it_is_saved_with_the_agent_and_holds_for_its_weights_and_rules_alone(tm
 def test_a_failed_calibration_leaves_the_agent_without_one() -> None:
     one = agent()
 
-    def interrupted() -> Sessions:
+    def interrupted() -> SessionDecisions:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

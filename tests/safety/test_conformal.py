@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from seqel.errors import ConfigError, DataError
-from seqel.safety.conformal import Jumps, Sessions, calibrate, jumps_of
+from seqel.safety.conformal import Jumps, SessionDecisions, calibrate, jumps_of
 
 
-def draw(rng: np.random.Generator, sessions: int, shift: float = 0.0) -> Sessions:
+def draw(rng: np.random.Generator, sessions: int, shift: float = 0.0) -> SessionDecisions:
     """Sessions of 1 to 30 steps. A session is hard or easy as a whole, so its steps depend on each other: in a hard one most
     decisions are wrong, with uncertainties that are large but overlap those of easy sessions."""
     uncertainty, wrong = [], []
@@ -22,11 +22,11 @@ def draw(rng: np.random.Generator, sessions: int, shift: float = 0.0) -> Session
         level = rng.normal(1.0 if hard else 0.0, 0.7)
         uncertainty.append(level + 0.1 * rng.standard_normal(steps))
         wrong.append(rng.random(steps) < (0.8 if hard else 0.02))
-    return Sessions(uncertainty, wrong, returns=np.array([-float(one.sum()) for one in wrong]))
+    return SessionDecisions(uncertainty, wrong, returns=np.array([-float(one.sum()) for one in wrong]))
 
 
 @cache
-def population(shift: float) -> Sessions:
+def population(shift: float) -> SessionDecisions:
     """The sessions that losses are measured on."""
     return draw(np.random.default_rng(0), 20_000, shift)
 
@@ -120,7 +120,7 @@ def test_a_threshold_worked_by_hand() -> None:
 
 
 def test_losses_worked_by_hand() -> None:
-    sessions = Sessions(
+    sessions = SessionDecisions(
         [np.array([0.1, 0.6, 0.2, 0.9]), np.array([0.3])], [np.array([True, True, False, False]), np.array([False])],
         np.array([1.0, -2.0]),
     )  # fmt: skip

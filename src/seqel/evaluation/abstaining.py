@@ -21,7 +21,7 @@ from seqel.evaluation.statistics import bootstrap_interval
 from seqel.replay.layout import OBSERVATION
 from seqel.replay.ring import EpisodeTable
 from seqel.safety.abstention import Abstention
-from seqel.safety.conformal import Sessions, calibrate, jumps_of
+from seqel.safety.conformal import SessionDecisions, calibrate, jumps_of
 from seqel.safety.review import ReviewQueueFile
 from seqel.spaces import FlatObservation
 from seqel.types import Decision
@@ -63,7 +63,7 @@ class Realised:
 
 def calibrate_agent(
     agent: Agent,
-    sessions: Callable[[], Sessions],
+    sessions: Callable[[], SessionDecisions],
     error: float,
     *,
     loss: str,
@@ -97,7 +97,7 @@ def calibrate_agent(
     return found
 
 
-def realised(found: Abstention, sessions: Sessions) -> Realised:
+def realised(found: Abstention, sessions: SessionDecisions) -> Realised:
     """Return the mean loss and the coverage of a threshold in sessions."""
     threshold = math.inf if found.threshold is None else found.threshold
     known = (sessions.returns is not None) if found.loss == "return" else (sessions.wrong is not None)
@@ -113,7 +113,7 @@ def realised(found: Abstention, sessions: Sessions) -> Realised:
 def played_sessions(
     agent: Agent, make: EnvMaker, episodes: int, seed: int = 0, progress: Progress | None = None, limit: int = LONGEST,
     queue: ReviewQueueFile | None = None,
-) -> Sessions:  # fmt: skip
+) -> SessionDecisions:  # fmt: skip
     """Play greedy episodes, also through decisions that the agent abstains from, and return uncertainties and returns.
 
     Episode n is reset with seed + n. queue: every step is added to it.
@@ -156,12 +156,12 @@ def played_sessions(
             reward[over] = 0.0
             if progress is not None:
                 progress(min(done, episodes))
-        return Sessions([np.array(one) for one in uncertainties], returns=returns)
+        return SessionDecisions([np.array(one) for one in uncertainties], returns=returns)
     finally:
         close_vector(envs)
 
 
-def recorded_sessions(agent: Agent, buffer: EpisodeBuffer, progress: Progress | None = None) -> Sessions:
+def recorded_sessions(agent: Agent, buffer: EpisodeBuffer, progress: Progress | None = None) -> SessionDecisions:
     """Let an agent decide every step of recorded episodes, after the recorded history, and compare with the recorded actions.
 
     The uncertainties of an agent that is not calibrated are 0.
@@ -201,7 +201,7 @@ def recorded_sessions(agent: Agent, buffer: EpisodeBuffer, progress: Progress | 
             actions[episode] = taken[row, : length[row]]
         if progress is not None:
             progress(min(begin + ROWS, len(order)))
-    return Sessions(uncertainties, wrongs, returns, actions)
+    return SessionDecisions(uncertainties, wrongs, returns, actions)
 
 
 def _require_spread(agent: Agent) -> None:

@@ -9,7 +9,7 @@ from seqel import lazy
 if TYPE_CHECKING:
     from seqel.safety.abstention import Abstention
     from seqel.safety.audit import AuditLog, verify
-    from seqel.safety.conformal import Sessions, calibrate
+    from seqel.safety.conformal import SessionDecisions, calibrate
     from seqel.safety.groups import compare_groups
     from seqel.safety.review import ReviewQueue, read_review_queue
     from seqel.safety.shield import Shield
@@ -18,7 +18,7 @@ __all__ = [
     "Abstention",
     "AuditLog",
     "ReviewQueue",
-    "Sessions",
+    "SessionDecisions",
     "Shield",
     "calibrate",
     "compare_groups",
@@ -32,7 +32,7 @@ __getattr__, __dir__ = lazy.attach(
         "Abstention": "seqel.safety.abstention",
         "AuditLog": "seqel.safety.audit",
         "ReviewQueue": "seqel.safety.review",
-        "Sessions": "seqel.safety.conformal",
+        "SessionDecisions": "seqel.safety.conformal",
         "Shield": "seqel.safety.shield",
         "calibrate": "seqel.safety.conformal",
         "compare_groups": "seqel.safety.groups",

@@ -31,11 +31,11 @@ from numpy.typing import NDArray
 
 from seqel.errors import ConfigError, DataError
 
-__all__ = ["Jumps", "Sessions", "calibrate", "jumps_of"]
+__all__ = ["Jumps", "SessionDecisions", "calibrate", "jumps_of"]
 
 
 @dataclass(frozen=True)
-class Sessions:
+class SessionDecisions:
     """Decisions of n sessions in which the agent did not abstain."""
 
     uncertainty: Sequence[NDArray[np.floating]]  # of each session, (T_i,)
@@ -67,7 +67,7 @@ class Jumps:
         return np.bincount(self.session[passed], self.weight[passed], self.sessions).astype(np.float64)
 
 
-def jumps_of(sessions: Sessions, loss: str, level: float | None = None) -> Jumps:
+def jumps_of(sessions: SessionDecisions, loss: str, level: float | None = None) -> Jumps:
     """Return the losses of sessions. Raises ConfigError if they lack what the loss needs."""
     uncertainties: list[NDArray[np.float64]] = []
     weights: list[NDArray[np.float64]] = []
