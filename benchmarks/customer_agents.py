@@ -88,7 +88,7 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
     print(f"recorded in {time.perf_counter() - began:.0f} s: {behaviour:.3f} per customer", file=sys.stderr, flush=True)
     on_validation = {
         trust: play(
-            service("validation"), Lookahead(service("validation"), classify, trust=trust), SHIFTS // 5, 1
+            service("validation"), Lookahead(service("validation"), classify, inverse_temperature=trust), SHIFTS // 5, 1
         ).reward
         for trust in TRUSTS
     }
@@ -102,7 +102,12 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
     settings = {"": setting, DRIFTING: faster}
     looked: dict[str, list[float]] = {}
     for drift, how in settings.items():
-        played = play(service("test", how), Lookahead(service("test", how), classify, trust=trust), SHIFTS, 1_000_000)
+        played = play(
+            service("test", how),
+            Lookahead(service("test", how), classify, inverse_temperature=trust),
+            SHIFTS,
+            1_000_000,
+        )
         looked[drift] = played.rewards
         stages[f"lookahead{drift}"] = {
             "reward": played.reward, "interval": bootstrap_interval(played.rewards), "trust": trust,
