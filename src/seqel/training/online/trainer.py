@@ -123,7 +123,7 @@ class OnlineTrainer(Trainer):
             action_dims=action.dims,
             masked=masked,
             costs=self.costs.limit is not None,
-            priority=config.replay.priority,
+            priority_exponent=config.replay.priority_exponent,
             context=config.network.context,
             directory=directory,
         )
@@ -224,7 +224,7 @@ class OnlineTrainer(Trainer):
         metrics = self.learner.update(batch, self.progress)
         self.average.follow(self.learner.updates)
         self.after_update()
-        if config.replay.priority:
+        if config.replay.priority_exponent:
             error = self.learner.errors[: len(live.reward), : live.reward.shape[1]]  # of the run's own windows
             self.replay.update_priorities(live, error.cpu().numpy())
         if config.refresh_every and self.learner.updates % config.refresh_every == 0:
