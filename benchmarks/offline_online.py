@@ -32,8 +32,8 @@ OFFLINE: dict[str, dict[str, Any]] = {"cartpole-hidden": {"network.clock": False
 ONLINE: dict[str, dict[str, Any]] = {
     "acrobot": {  # as learned from scratch (learn.py): many small updates, what is tried is held
         "replay.batch_tokens": 416, "replay.replay_ratio": 64.0, "replay.priority_exponent": 0.6,
-        "learner.learning_rate": 5e-4,
-        "objective.lambda_": 0.5, "exploration.duration_exponent": 2.0, "exploration.bonus": 0.02,
+        "learner.learning_rate": 5e-4, "objective.lambda_": 0.5, "exploration.duration_exponent": 2.0,
+        "exploration.bonus": 0.02,
     },
 }  # fmt: skip
 STEPS, EVERY = 60_000, 1_000

@@ -180,7 +180,7 @@ CASES: dict[str, tuple[EnvMaker, dict[str, Any]]] = {
     ),
     "prioritised": (
         resolve("seqel/TMaze10-v0"),
-        {"replay.priority_exponent": 0.7, "replay.capacity": 400, "learner.accumulate": 2},
+        {"replay.priority_exponent": 0.7, "replay.capacity": 400, "learner.gradient_accumulation_steps": 2},
     ),
     "quantiles": (
         resolve("seqel/TMaze10-v0"),

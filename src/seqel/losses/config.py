@@ -105,7 +105,7 @@ class ObjectiveConfig:
         -math.inf,
         "Weight of the loss of the novelty head, which learns how many new observations each action leads to. 0: off. "
         "'auto': 0.1 in a run with an environment and `exploration.novelty` above 0, but 0 with a discount of 0 or "
-        "`learner.accumulate` above 1.",
+        "`learner.gradient_accumulation_steps` above 1.",
         ge=0.0,
         auto=-math.inf,
     )

@@ -120,7 +120,7 @@ class Learner:
         self._train(True)
         metrics = self._backward(batch)
         self._train(False)
-        norm = torch.nn.utils.clip_grad_norm_(self._online, self.config.clip or math.inf)
+        norm = torch.nn.utils.clip_grad_norm_(self._online, self.config.max_grad_norm or math.inf)
         try:
             self._require_finite(metrics["loss"], norm, batch)
         except NonFiniteError:
@@ -139,8 +139,8 @@ class Learner:
             self.network.train(mode)
 
     def _backward(self, batch: SequenceBatch) -> dict[str, Tensor]:
-        if self.config.accumulate > 1:
-            return self._backward_in_parts(split(batch, self.config.accumulate))
+        if self.config.gradient_accumulation_steps > 1:
+            return self._backward_in_parts(split(batch, self.config.gradient_accumulation_steps))
         loss, extra, metrics, self.errors = self._loss(batch)
         if self.network.head.values.divide_by_variance:
             loss = loss / self._track_variance(metrics["target_variance"])

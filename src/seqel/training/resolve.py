@@ -89,7 +89,11 @@ def for_length(config: RunConfig) -> RunConfig:
 
 def _novelty_weight(config: RunConfig) -> float:
     """Return the weight of novelty for a run on an environment. Needs the discount."""
-    learns = config.exploration.novelty > 0.0 and config.objective.discount > 0.0 and config.learner.accumulate == 1
+    learns = (
+        config.exploration.novelty > 0.0
+        and config.objective.discount > 0.0
+        and config.learner.gradient_accumulation_steps == 1
+    )
     return NOVELTY_WEIGHT if learns else 0.0
 
 

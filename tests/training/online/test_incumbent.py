@@ -95,7 +95,7 @@ def test_a_broken_learner_does_not_harm_the_incumbent(begun: Path, tmp_path: Pat
     """The planted fault: the learner produces noise. The acting and the saved agent stay unchanged."""
     before = seqel.evaluate(Agent.load(begun / "agent"), Echo, 20, seed=50).mean
     assert before > 7.5
-    breaking = {"learner.learning_rate": 5.0, "learner.warmup": 0, "learner.clip": 0.0}
+    breaking = {"learner.learning_rate": 5.0, "learner.warmup": 0, "learner.max_grad_norm": 0.0}
     for acts in ("incumbent", "averaged"):
         settings = (
             PROVEN | breaking | {"learner.acting_weights": acts, "exploration.bonus": 0.0, "exploration.high": 1e-4}
@@ -124,7 +124,12 @@ def test_a_resumed_run_equals_the_uninterrupted_one(begun: Path, tmp_path: Path)
 
 
 def test_a_lost_agent_is_restored_from_the_checkpoint_not_from_the_learner(begun: Path, tmp_path: Path) -> None:
-    breaking = {"learner.learning_rate": 5.0, "learner.warmup": 0, "learner.clip": 0.0, "learner.schedule": "constant"}
+    breaking = {
+        "learner.learning_rate": 5.0,
+        "learner.warmup": 0,
+        "learner.max_grad_norm": 0.0,
+        "learner.schedule": "constant",
+    }
     out = tmp_path / "run"
     kept = seqel.train(Echo, start=begun, steps=600, settings=PROVEN | breaking, out=out, progress=False)
     weights = out / "agent" / "weights.safetensors"

@@ -105,8 +105,8 @@ def memory_needed(
     parts = {
         "the network": (4 * copies * weights, "reduce network.width or network.layers"),
         "one update": (
-            activations // config.learner.accumulate,
-            "reduce replay.batch_tokens (or replay.batch_size), or increase learner.accumulate",
+            activations // config.learner.gradient_accumulation_steps,
+            "reduce replay.batch_tokens (or replay.batch_size), or increase learner.gradient_accumulation_steps",
         ),
     }
     if live:
