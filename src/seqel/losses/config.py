@@ -46,8 +46,10 @@ class ObjectiveConfig:
     double: bool = setting(
         True, "Double Q-learning: the online network selects the next action, the target network evaluates it."
     )
-    error: Literal["squared", "huber"] = setting(
-        "squared", "Loss of scalar values. Distributional values have a loss of their own."
+    td_loss: Literal["squared", "huber"] = setting(
+        "squared",
+        "Loss of the temporal-difference errors of scalar values. Distributional values have a loss of their own.",
+        renamed_from=("error",),
     )
     td_weight: float = setting(1.0, "Weight of the Q-learning loss. 0: only clone the recorded actions.", ge=0.0)
     cql_alpha: float = setting(

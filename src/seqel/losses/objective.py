@@ -70,7 +70,7 @@ def step_loss(
     if values.needs_next_outputs:
         following, offset, factor = next_outputs(batch, online, target, config)
         aim = Target(goal, scale, following, (offset / scale)[..., None], factor[..., None])
-    loss = values.loss(q, outputs, aim, config.error)
+    loss = values.loss(q, outputs, aim, config.td_loss)
     if config.td_weight == 0.0:
         loss = loss.detach()  # no backward pass through the Q head
     found = term_losses(batch, online, target, scale, config, reference, moved)

@@ -109,8 +109,10 @@ class NetworkConfig:
     previous_action: bool = setting(True, "Make the previous action part of each step's token.")
     previous_reward: bool = setting(True, "Make the previous reward part of each step's token, as its symlog.")
     first_step: bool = setting(True, "Mark an episode's first step in its token.")
-    image: ImageName = setting(
-        "cnn", "How an image becomes part of its step's token: by a small convolutional network, or from patches."
+    image_encoder: ImageName = setting(
+        "cnn",
+        "How an image becomes part of its step's token: by a small convolutional network, or from patches.",
+        renamed_from=("image",),
     )
     actions: ActionsName = setting(
         "outputs",
