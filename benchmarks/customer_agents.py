@@ -135,7 +135,7 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
         measure("offline", agent)
         if given.online:
             agent = seqel.train(
-                lambda: shortlist("train"), start=agent, steps=given.online, seed=seed,
+                lambda: shortlist("train"), init_from=agent, steps=given.online, seed=seed,
                 settings=TRAINING | {"exploration.novelty": 0.0}, out=Path(folder) / "online", progress=show,
             )  # fmt: skip
             measure("online", agent)

@@ -78,7 +78,8 @@ def run(name: str, data: Path, seed: int, settings: dict[str, Any]) -> dict[str,
         curves = Curves(env, out / "online" / "agent")
         online = COMMON | {"log_every": EVERY} | ONLINE.get(name, {}) | settings
         after = seqel.train(
-            env, start=out / "offline", data=sessions, steps=STEPS, seed=seed, out=out / "online", preset="offline-online",
+            env, init_from=out / "offline", data=sessions, steps=STEPS, seed=seed, out=out / "online",
+            preset="offline-online",
             settings=online, progress=curves,
         )  # fmt: skip
         seconds = time.perf_counter() - began

@@ -259,7 +259,7 @@ def test_a_classified_value_is_trained_on_the_histogram_of_its_target_in_units_o
     "settings",
     [
         {"discount": 1.1}, {"discount": -0.1}, {"discount": math.nan}, {"lambda_": -0.1}, {"lambda_": 1.1}, {"n_step": 0},
-        {"n_step": 2, "lambda_": 0.5}, {"trace": "none"}, {"error": "absolute"}, {"td_weight": -1.0}, {"cql_alpha": -0.1},
+        {"n_step": 2, "lambda_": 0.5}, {"trace": "none"}, {"td_loss": "absolute"}, {"td_weight": -1.0}, {"cql_alpha": -0.1},
         {"cloning_weight": math.inf}, {"awr_beta": -1.0}, {"cql_temperature": 0.0}, {"cql_temperature": math.inf},
         {"iql_expectile": 1.0}, {"iql_expectile": -0.1}, {"td_weight": 0.0}, {"awr_beta": 1.0},
         {"awr_beta": 1.0, "cloning_weight": 1.0}, {"awr_beta": 1.0, "iql_expectile": 0.5},

@@ -17,7 +17,7 @@ __all__ = ["with_text_reader"]
 
 
 def with_text_reader(
-    found: Probe, config: RunConfig, reader: TextReader | None, start: Agent | None, source: Source | None
+    found: Probe, config: RunConfig, reader: TextReader | None, initial_agent: Agent | None, source: Source | None
 ) -> Probe:
     """Return the probe's result with texts read by `reader`, else as the agent to start from or the recorded data read them,
     else as `config.text` says. With `text.classes`, a classifier is fitted on what a new reader makes of the texts.
@@ -26,12 +26,12 @@ def with_text_reader(
     """
     if not found.observation.texts:
         return found
-    if reader is None and start is not None:
-        reader = start.observation_spec.text_reader
+    if reader is None and initial_agent is not None:
+        reader = initial_agent.observation_spec.text_reader
         if reader is None and config.text.encoder != "hashed":
             raise ConfigError(
                 f"text.encoder = {config.text.encoder!r}: the agent to start from reads texts as hashed trigrams, and a "
-                "further run reads them as it does; leave out text.encoder, or train without `start`"
+                "further run reads them as it does; leave out text.encoder, or train without `init_from`"
             )
     elif reader is None and source is not None:
         reader = source.observation.text_reader
@@ -40,10 +40,10 @@ def with_text_reader(
     if reader is None:
         return found
     if config.text.classes and not isinstance(reader, ClassReader):
-        if start is not None:
+        if initial_agent is not None:
             raise ConfigError(
                 f"text.classes: the agent to start from reads {reader.reads}, and a further run reads texts as it does; "
-                "leave out text.classes, or train without `start`"
+                "leave out text.classes, or train without `init_from`"
             )
         if found.labelled is None:
             raise ConfigError(
