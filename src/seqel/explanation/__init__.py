@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from seqel import lazy
 
 if TYPE_CHECKING:
-    from seqel.explanation.attention import Focus, attention, strongest_head
+    from seqel.explanation.attention import AttentionPeak, attention, strongest_head
     from seqel.explanation.attribute import attribute
     from seqel.explanation.counterfactual import counterfactual
     from seqel.explanation.counterfactual_search import Counterfactual, search_counterfactuals
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from seqel.explanation.words import WordInfluence, word_occlusion
 
 __all__ = [
+    "AttentionPeak",
     "Counterfactual",
     "EpisodeTrace",
     "Faithfulness",
-    "Focus",
     "Question",
     "RenderedEpisode",
     "Report",
@@ -56,10 +56,10 @@ __all__ = [
 __getattr__, __dir__ = lazy.attach(
     __name__,
     {
+        "AttentionPeak": "seqel.explanation.attention",
         "Counterfactual": "seqel.explanation.counterfactual_search",
         "EpisodeTrace": "seqel.explanation.trace",
         "Faithfulness": "seqel.explanation.faithfulness",
-        "Focus": "seqel.explanation.attention",
         "Question": "seqel.explanation.question",
         "RenderedEpisode": "seqel.explanation.rendering",
         "Report": "seqel.explanation.report",
