@@ -60,7 +60,7 @@ def hide(data: Interactions, seed: int) -> tuple[Interactions, NDArray[np.bool_]
     start = data.starts[data.user[last]]
     before = np.array([int((~hidden[data.item[a:b]]).sum()) for a, b in zip(start, last, strict=True)])
     last = last[before >= 3]
-    return data.only(~hidden[data.item]), hidden, Queries(data, data.user[last], last, last + 1)
+    return data.subset(~hidden[data.item]), hidden, Queries(data, data.user[last], last, last + 1)
 
 
 def run(seed: int, updates: int, changes: dict[str, Any]) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def asked_of(split: Split) -> Queries:
     """Return the questions that training is validated with."""
     asked = split.validation
     if len(asked) > ASKED:
-        asked = asked.only(np.sort(np.random.default_rng(0).permutation(len(asked))[:ASKED]))
+        asked = asked.subset(np.sort(np.random.default_rng(0).permutation(len(asked))[:ASKED]))
     return asked
 
 
@@ -116,10 +116,10 @@ def known_before(data: str, split: Split) -> Interactions:
     """Return everything before the test."""
     everything = split.test.source
     if data.startswith("timed"):
-        return everything.only(everything.time < everything.time[split.test.stop].min())
+        return everything.subset(everything.time < everything.time[split.test.stop].min())
     keep = np.ones(len(everything), np.bool_)
     keep[split.test.stop] = False
-    return everything.only(keep)
+    return everything.subset(keep)
 
 
 def baseline(data: str, method: str) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def main() -> None:
         split = table.leave_one_out()
     asked = split.validation
     if len(asked) > ASKED:
-        asked = asked.only(np.sort(np.random.default_rng(0).permutation(len(asked))[:ASKED]))
+        asked = asked.subset(np.sort(np.random.default_rng(0).permutation(len(asked))[:ASKED]))
     agent = seqel.train(
         data=ranking_data(split.train, asked), steps=given.updates, preset="next-item", out=given.out,
         settings=SETTINGS | (RATED if given.rating else {}),

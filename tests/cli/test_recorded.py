@@ -152,7 +152,7 @@ def test_held_outsessions_stay_held_out_if_the_table_changes(folder: Path, capsy
     found, _ = recorded_sessions(agent, (str(folder / "more.csv"),), None, False)
     left, _ = recorded_sessions(agent, (str(folder / "more.csv"),), None, True)
     whole = load(folder / "more.csv", schema)
-    names = whole.only(whole.held_out_rows(held["share"], held["seed"])).sessions
+    names = whole.subset(whole.held_out_rows(held["share"], held["seed"])).sessions
     assert not trained & set(names) and len(names) == left.buffer.episodes < found.buffer.episodes
     few = folder / "few.csv"
     few.write_text("\n".join((folder / "t.csv").read_text().splitlines()[:31]) + "\n")

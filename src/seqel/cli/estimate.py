@@ -189,7 +189,7 @@ def _only_held_out(agent: Agent, source: Source) -> Source:
             f"--held-out: only {len(rows)} of {source.buffer.episodes:,} sessions were held out in training, "
             "too few for an estimate: train with --set offline.held_out=0.3, or record more"
         )
-    return source.only(rows)
+    return source.subset(rows)
 
 
 def _table(found: OffPolicyEvaluation) -> Table:

@@ -96,13 +96,13 @@ def _recorded(agent: Agent, folder: Path, arguments: Arguments, output: Output) 
         raise DataError("--data: expected a table, or a Minari dataset's id")
     place, name = find_session(source, arguments.session)
     rows_of_others = [row for row in range(min(source.buffer.episodes, REFERENCES + 1)) if row != place][:REFERENCES]
-    one = source.only(np.array([place]))
+    one = source.subset(np.array([place]))
     read = one if kept is None else reencode_for_agent(one, kept)
     require_same_spaces("the agent", agent, read.observation, read.action, "the spaces of the data")
     trace = trace_session(read.buffer, 0, arguments.limit)
     others: list[EpisodeTrace] = []
     with suppress(DataError):  # the agent may not know the actions of any of them
-        more = source.only(np.array(rows_of_others, np.int64))
+        more = source.subset(np.array(rows_of_others, np.int64))
         known = more if kept is None else reencode_for_agent(more, kept)
         others = [trace_session(known.buffer, row, arguments.limit) for row in range(known.buffer.episodes)]
     rows = None

@@ -65,7 +65,7 @@ def _together(env: Recommend, visits: int, rng: np.random.Generator, sharpness: 
         users = users.after(shown, taken, stars, factors, behaviour, rng.standard_normal(users.taste.shape))
         leaves = rng.random(len(there)) < users.leave(behaviour)
         left[there[leaves]] = True
-        users, there = users.only(~leaves), there[~leaves]
+        users, there = users.subset(~leaves), there[~leaves]
         if not len(there):
             break
     spec = ObservationSpec.from_space(env.observation_space)

@@ -70,7 +70,7 @@ class Users:
     def __len__(self) -> int:
         return len(self.taste)
 
-    def only(self, some: NDArray[np.bool_]) -> Users:
+    def subset(self, some: NDArray[np.bool_]) -> Users:
         """Return the users that are chosen, some (N,)."""
         return Users(self.taste[some], self.boredom[some], self.satisfaction[some], self.shown[some])
 
