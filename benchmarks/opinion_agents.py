@@ -71,7 +71,7 @@ def run(setting: str, seed: int, count: int, updates: int, budget: float, change
     )
     related = replace(SETTINGS[setting], companies=min(GROUP, SETTINGS[setting].companies), crises=CRISES)
     began = time.perf_counter()
-    env = OpinionMonitoring(opinions, "train", related, Costs(late=LATE), hours=LASTS)
+    env = OpinionMonitoring(opinions, "train", related, Costs(delay=LATE), hours=LASTS)
     reader = make_class_reader(TextConfig(encoder="pretrained", model=MODEL, length=64), env.labelled_texts())
     data = record_streams(env, reader, count, seed)
     prepared, steps = time.perf_counter() - began, int(data.buffer.lengths.sum())

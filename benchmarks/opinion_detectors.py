@@ -87,13 +87,13 @@ def figures(
 
     "equal": for each of `BUDGETS`, with the threshold that has exactly this budget on the calm test streams, for comparing
     detectors whose false alarms on test sentences differ. "reward": what the alerts in streams with a crisis are worth, per
-    stream, in units of `Costs`, without tiredness.
+    stream, in units of `Costs`, without fatigue.
     """
     costs = Costs()
 
     def worth(alerts: Alerts) -> float:
         caught = len(alerts.delays) - alerts.missed
-        total = costs.found * caught + costs.late * sum(alerts.delays) + costs.false_alarm * alerts.before
+        total = costs.detection * caught + costs.delay * sum(alerts.delays) + costs.false_alarm * alerts.before
         return total / len(struck)
 
     def of(alerts: Alerts) -> dict[str, Any]:
