@@ -79,7 +79,7 @@ def test_what_loses_too_much_leaves_no_file(agent: Agent, mirror: Callable[[], M
     found = compress(
         agent, mirror, target_size=0.2, episodes=4, decisions=100, out=tmp_path / "small", distillation=NONE, int8=False
     )
-    assert not found.anything and found.agent is None and not found.saved
+    assert not found.any_kept and found.agent is None and not found.saved
     assert list(tmp_path.iterdir()) == []
 
 

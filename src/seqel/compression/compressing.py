@@ -127,7 +127,7 @@ def compress(
             made = work.shrink(Recorded(data.buffer.subset(training), agent.network.config.context))
             judge = OnData(agent, data.buffer.subset(held_out), objective, decisions)
         result = work.measure(made, judge)
-        if folder is not None and result.anything:
+        if folder is not None and result.any_kept:
             work.save(result, folder)
     tell(1.0, "done")
     return result

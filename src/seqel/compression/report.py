@@ -55,7 +55,7 @@ class Compression:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def anything(self) -> bool:
+    def any_kept(self) -> bool:
         """Whether the drop of a smaller version is small enough."""
         return any(one.kept for one in self.variants[1:])
 
