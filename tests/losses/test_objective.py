@@ -302,7 +302,7 @@ def test_the_defaults_are_double_q_with_watkins_returns_and_no_terms_for_recorde
 def test_each_critic_has_its_own_loss_towards_one_target() -> None:
     """Two critics, one transition that ends with the reward 3: values 1 and 5 of the action give the mean of 4 and 4."""
     each = torch.tensor([[[[1.0, 9.0]], [[5.0, 0.0]]], [[[0.0, 0.0]], [[0.0, 0.0]]]])[None]  # (1, T+1, K, 1, A)
-    online = QOutput(each.amin(dim=2).detach(), each=each.requires_grad_())
+    online = QOutput(each.amin(dim=2).detach(), per_critic=each.requires_grad_())
     batch = windows([3.0], [0.0], [0])
     found = step_loss(batch, online, values([[0.0, 0.0], [0.0, 0.0]]), ONE, ObjectiveConfig(0.5, lambda_=0.0))
     assert found.loss.tolist() == [[pytest.approx(0.5 * (0.5 * 2.0**2 + 0.5 * 2.0**2))]]
