@@ -7,7 +7,8 @@ Leave-one-out: the last item of each user with at least three is the test, the o
 in which each user with a history is asked about once. The whole catalogue is ranked, without the items that a user has seen.
 Baselines are made from training and validation items together; Seqel is trained on the training items alone, and reads the
 validation items as part of the history when it is tested. `seqel-rated` learns values of the ratings as well; how much they
-count beside the probability of an item is chosen by rating-weighted NDCG@10 of the validation items. `seqel-recent` adds to
+count beside the probability of an item is chosen by rating-weighted NDCG@10 of the validation items, and the result is
+compared with the policy alone, in which values do not count. `seqel-recent` adds to
 the scores of `seqel` how often an item was chosen in the last week, with a weight learned from the validation items.
 
 Peers run in their own environment: `--export FOLDER` writes the tables for `benchmarks/peers/rectools/sequential.py`, and
@@ -81,7 +82,13 @@ OWN: dict[str, dict[str, Any]] = {
 OWN["timed-movielens"] = OWN["movielens"]
 SEQEL = ("seqel", "seqel-rated", "seqel-recent")
 RATED: dict[str, Any] = {"objective.td_weight": 1.0, "network.value_gradient": False}
-WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # of the values, per return scale
+WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)  # of the values, per return scale
+# what a rating r of an item adds to NDCG: linear (Jarvelin and Kekalainen 2002), exponential (Burges et al. 2005)
+WORTHS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "r": lambda r: r,
+    "2^r - 1": lambda r: 2**r - 1,
+}
+ACCURATE = 0.98  # of the policy's NDCG@10 of validation items, at least, if values count
 UPDATES = {"movielens": 1_500, "timed-movielens": 1_500, "games": 4_000}
 
 
@@ -142,13 +149,19 @@ def own(data: str, method: str, seed: int, updates: int, changes: dict[str, Any]
     seconds = time.process_time() - began
     ranker = agent_ranker(agent)
     tried: dict[float, dict[str, float]] = {}
+    policy: dict[str, Any] = {}
     for weight in WEIGHTS if rated else ():
         agent.set_value_weight(weight)
+        if not tried:
+            policy = result(evaluate_ranker(ranker, split.test), split.test, seconds)
         gain = evaluate_ranker(ranker, split.validation).metrics["NDCG@10"]
-        tried[weight] = {"NDCG@10": float(gain.mean()), "weighted": float((gain * split.validation.ratings()).mean())}
+        tried[weight] = {"NDCG@10": float(gain.mean())} | {
+            name: float((gain * worth(split.validation.ratings())).mean()) for name, worth in WORTHS.items()
+        }
         print(f"value weight {weight}: {tried[weight]}", file=sys.stderr, flush=True)
     if tried:
-        agent.set_value_weight(max(tried, key=lambda one: tried[one]["weighted"]))
+        accurate = [one for one in tried if tried[one]["NDCG@10"] >= ACCURATE * tried[0.0]["NDCG@10"]]
+        agent.set_value_weight(max(accurate, key=lambda one: tried[one]["2^r - 1"]))
     on_validation, found = evaluate_ranker(ranker, split.validation), evaluate_ranker(ranker, split.test)
     if method == "seqel-recent":
         before = [recent(split.test.source, queries) for queries in (split.validation, split.test)]
@@ -158,7 +171,9 @@ def own(data: str, method: str, seed: int, updates: int, changes: dict[str, Any]
         found = evaluate_ranker(rankers[1], split.test)
     figures = result(found, split.test, seconds)
     figures |= {"settings": changes, "updates": updates, "validation": on_validation.means()}
-    return figures | ({"value_weight": agent.network.config.value_weight, "value_weights": tried} if tried else {})
+    if tried:
+        figures |= {"value_weight": agent.network.config.value_weight, "value_weights": tried, "policy": policy}
+    return figures
 
 
 def recent(everything: Interactions, queries: Queries) -> NDArray[np.float64]:
@@ -259,6 +274,7 @@ def main() -> None:
                 name = method.replace(", ", "-").replace(" ", "-") + (f"-{given.label}" if given.label else "")
                 measured(RESULTS / f"{data}-{name}-seed{seed}.json", given.table, run)
         print_table(data)
+        print_rated(data)
 
 
 def print_table(data: str) -> None:
@@ -285,6 +301,27 @@ def print_table(data: str) -> None:
                 else "{:.2f} ({:.2f} to {:.2f}); weighted {:.2f} ({:.2f} to {:.2f})".format(*plain, *weighted)
             )
         print(f"| {name} | {' | '.join(cells)} | {one['coverage']:.2f} | {one['seconds']:.0f} |", flush=True)
+
+
+def print_rated(data: str) -> None:
+    """Print what values of ratings change: NDCG@10 over that of the policy alone, plain and weighted, paired by users."""
+    files = sorted(RESULTS.glob(f"{data}-seqel-rated-seed*.json"))
+    runs = [one for one in (json.loads(path.read_text()) for path in files) if "policy" in one]
+    if not runs:
+        return
+    rating = split_of(data).test.ratings()
+    worths = {"plain": np.ones_like(rating)} | {name: worth(rating) for name, worth in WORTHS.items()}
+    print(
+        f"\n| with values, over the policy alone | value weight | {' | '.join(worths)} |\n"
+        + "|---" * (2 + len(worths))
+        + "|"
+    )
+    pairs = [(gains(one), gains(one["policy"])) for one in runs]
+    rows = [(path.stem.rpartition("-")[2], [one], [pair]) for path, one, pair in zip(files, runs, pairs, strict=True)]
+    for name, some, these in [*rows, ("mean of the seeds", runs, pairs)]:
+        ours, alone = (np.mean(one, axis=0) for one in zip(*these, strict=True))
+        cells = ["{:.3f} ({:.3f} to {:.3f})".format(*ratio_interval(ours * w, alone * w)) for w in worths.values()]
+        print(f"| {name} | {', '.join(str(one['value_weight']) for one in some)} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from seqel.agents.agent import Agent
     from seqel.errors import SeqelError
     from seqel.evaluation.rollout import Evaluation, evaluate
-    from seqel.runs.api import resume, train
+    from seqel.runs.api import train
+    from seqel.runs.resuming import resume
     from seqel.training.config import RunConfig, preset
     from seqel.training.hardware.allocator import tune_memory
     from seqel.training.record import Record
@@ -44,7 +45,7 @@ __getattr__, __dir__ = lazy.attach(
         "SeqelError": "seqel.errors",
         "evaluate": "seqel.evaluation.rollout",
         "preset": "seqel.training.config",
-        "resume": "seqel.runs.api",
+        "resume": "seqel.runs.resuming",
         "train": "seqel.runs.api",
         "tune_memory": "seqel.training.hardware.allocator",
     },

@@ -15,8 +15,8 @@ import seqel
 from seqel.environments.resolve import resolve
 from seqel.errors import CheckpointError, ConfigError, SpaceError
 from seqel.replay.in_memory_dataset import InMemoryDataset
-from seqel.runs.api import resume
 from seqel.runs.metrics import HELD_OUT, METRICS, OFFLINE
+from seqel.runs.resuming import resume
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.training.config import with_settings
 from seqel.training.held_out import HeldOut

@@ -36,6 +36,7 @@ def test_table() -> None:
         "Wordle",
         "CustomerService",
         "CustomerShortlist",
+        "RetrievedCustomers",
         "OpinionMonitoring",
         "Recommend",
     ]

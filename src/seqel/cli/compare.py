@@ -32,7 +32,8 @@ def learn(tell: Tell, config: RunConfig | None, folder: str, pace: Pace, leads: 
     import signal
 
     from seqel.cli.side_by_side import as_message
-    from seqel.runs.api import resume, train
+    from seqel.runs.api import train
+    from seqel.runs.resuming import resume
     from seqel.training.record import Record
 
     asked = watching = False

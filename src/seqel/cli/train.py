@@ -233,7 +233,7 @@ def _resume(arguments: Arguments, output: Output) -> dict[str, Any]:
         from seqel.cli.compare import resume_comparison
 
         return resume_comparison(folder, arguments.steps, output)
-    from seqel.runs.api import resume
+    from seqel.runs.resuming import resume
 
     steps = arguments.steps if arguments.steps is not None else arguments.updates
     data = _moved(arguments, folder) if arguments.data else None

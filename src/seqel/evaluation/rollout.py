@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from seqel.agents.matching import require_equal_spaces
+from seqel.agents.matching import require_equal_names, require_equal_spaces
 from seqel.environments.resolve import EnvMaker, resolve
 from seqel.environments.seeds import require_for_reports
 from seqel.environments.vector import StepResult, VectorStream, close_vector, cost_of, make_vector, success_of
@@ -143,6 +143,7 @@ def play(
         )  # fmt: skip
         trained = (agent.observation_spec, agent.action_spec)
         require_equal_spaces("the environment", found, "the spaces that the agent was trained on", trained)
+        require_equal_names(envs.metadata, agent)
         stream = VectorStream(envs, agent.observation_spec, agent.action_spec)
         return play_on(agent, stream, episodes, seed, progress, limit, watch)
     finally:

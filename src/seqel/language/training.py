@@ -46,7 +46,9 @@ from seqel.language.settings import (
 )
 from seqel.language.tokenizer import ModelTokens, Tokenizer, make_tokenizer, tokenizer_from_json
 from seqel.networks.qnetwork import QNetwork
-from seqel.runs.api import OnRecord, resume, train
+from seqel.runs.api import train
+from seqel.runs.loop import OnRecord
+from seqel.runs.resuming import resume
 from seqel.runs.run_config import CONFIG
 from seqel.storage import atomic_write
 

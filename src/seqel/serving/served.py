@@ -71,7 +71,8 @@ class Served:
         except InvalidRequest:
             raise
         except (SeqelError, ValueError, TypeError, OverflowError, LookupError, AttributeError) as error:
-            raise InvalidRequest(f"observation: {' '.join(str(error).split())[:500]}") from error
+            what = " ".join(str(error).split())[:500]
+            raise InvalidRequest(what if what.startswith("observation ") else f"observation: {what}") from error
         for path, leaf in flat.items():
             if leaf.dtype.kind == "f" and not np.isfinite(leaf).all():
                 raise InvalidRequest(f"observation {path!r}: expected finite numbers, got NaN or infinity")

@@ -198,6 +198,15 @@ TASKS: tuple[Task, ...] = (
         needs="utterances=FILE.csv, sentences with their intents, and model=MODEL, the encoder of the classifier",
     ),
     Task(
+        id="seqel/RetrievedCustomers-v0",
+        entry_point="seqel.tasks.customers.retrieval:make_retrieved_customers",
+        summary="Evaluate an agent of recorded dialogues on customers who say what others said in similar situations",
+        memory=20,
+        suggested={"discount": 0.98, "context": 24},
+        reference="this project, after Ormoneit & Sen 2002",
+        needs="dialogues=FILE.jsonl, a table of dialogues, and model=MODEL, the encoder that compares situations",
+    ),
+    Task(
         id="seqel/OpinionMonitoring-v0",
         entry_point="seqel.tasks.opinion.monitoring:OpinionMonitoring",
         summary="Read messages about companies as they arrive, and raise an alert soon after a crisis begins",

@@ -15,7 +15,7 @@ import seqel
 from seqel.agents.agent import Agent
 from seqel.environments.resolve import resolve
 from seqel.errors import ConfigError
-from seqel.runs.api import resume
+from seqel.runs.resuming import resume
 from seqel.training.config import preset, with_settings
 from seqel.training.online.trainer import OnlineTrainer
 from support import TINY
