@@ -175,7 +175,8 @@ def test_initials_and_the_names_of_other_libraries_are_understood() -> None:
     meant = {
         "learner.lr": "learner.learning_rate", "gamma": "objective.discount", "buffer_size": "replay.capacity",
         "n_envs": "environments", "tau": "learner.target_rate", "learner.tau": "learner.target_rate",
-        "total_timesteps": "steps", "learner.grad_clip": "learner.max_grad_norm", "replay.bs": "replay.batch_size",
+        "total_timesteps": "steps", "learner.grad_clip": "learner.max_grad_norm",
+        "clip": "learner.max_grad_norm", "replay.bs": "replay.batch_size",
     }  # fmt: skip
     assert {name: suggest(name, RunConfig) for name in meant} == meant
 
