@@ -56,7 +56,7 @@ def _ratio(less: float, full: float) -> float:
     return less / abs(full)
 
 
-def agreement(tape: Tape, one: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[float, RelativeDrop]:
+def agreement(tape: Tape, first: NDArray[np.int64], second: NDArray[np.int64]) -> tuple[float, RelativeDrop]:
     """Return the share of the tape's steps with the same actions, and the drop of that share with an interval over episodes.
 
     one, other (steps, R, M).
@@ -64,7 +64,7 @@ def agreement(tape: Tape, one: NDArray[np.int64], other: NDArray[np.int64]) -> t
     episode = np.stack([step.episode for step in tape])
     live = episode >= 0
     number = np.unique(episode[live], return_inverse=True)[1]
-    differs = (one != other).any(axis=-1)[live].astype(np.float64)
+    differs = (first != second).any(axis=-1)[live].astype(np.float64)
     steps = np.bincount(number).astype(np.float64)
     drop = relative_drop(steps, np.bincount(number, weights=differs).astype(np.float64))
     return 1.0 - float(differs.mean()), drop

@@ -218,10 +218,10 @@ class ExportedAgent:
             None,
         )
 
-    def run(self, given: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
         """Run the model on its inputs (see `seqel.deployment.export`), without checks, for a caller that keeps the memory.
 
         -> scores (R, M, A), and what `layout.write` writes. Inputs that the model does not need are left out.
         """
-        q, *new = self.session.run(None, {name: given[name] for name in self._names})
+        q, *new = self.session.run(None, {name: inputs[name] for name in self._names})
         return q, new

@@ -97,15 +97,15 @@ def calibrate_agent(
     return found
 
 
-def realised(found: Abstention, sessions: SessionDecisions) -> Realised:
+def realised(abstention: Abstention, sessions: SessionDecisions) -> Realised:
     """Return the mean loss and the coverage of a threshold in sessions."""
-    threshold = math.inf if found.threshold is None else found.threshold
-    known = (sessions.returns is not None) if found.loss == "return" else (sessions.wrong is not None)
-    losses = jumps_of(sessions, found.loss, found.level).losses(threshold) if known else None
-    handed_over = [bool(found.abstains(one).any()) for one in sessions.uncertainty]
+    threshold = math.inf if abstention.threshold is None else abstention.threshold
+    known = (sessions.returns is not None) if abstention.loss == "return" else (sessions.wrong is not None)
+    losses = jumps_of(sessions, abstention.loss, abstention.level).losses(threshold) if known else None
+    handed_over = [bool(abstention.abstains(one).any()) for one in sessions.uncertainty]
     return Realised(
         len(sessions), None if losses is None else float(losses.mean()),
-        None if losses is None else bootstrap_interval(losses), found.error, sessions.coverage(threshold),
+        None if losses is None else bootstrap_interval(losses), abstention.error, sessions.coverage(threshold),
         float(np.mean(handed_over)),
     )  # fmt: skip
 

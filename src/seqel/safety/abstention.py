@@ -84,12 +84,12 @@ class Abstention:
             raise ConfigError(f"abstention: expected finite numbers and known names, got {self!r:.200}")
 
     @classmethod
-    def from_json(cls, found: Any) -> Abstention:
+    def from_json(cls, data: Any) -> Abstention:
         """Read what `to_json` returned. Raises ConfigError if it does not fit."""
-        if not isinstance(found, Mapping):
-            raise ConfigError(f"abstention: expected an object, got {found!r:.80}")
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"abstention: expected an object, got {data!r:.80}")
         try:
-            return cls(**found)
+            return cls(**data)
         except TypeError as error:
             raise ConfigError(f"abstention: expected its entries, but {error}") from error
 

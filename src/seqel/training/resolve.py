@@ -40,11 +40,11 @@ NOVELTY_WEIGHT = 0.1  # with 1, the novelty of a task in which it does not matte
 LONGEST_CONTEXT = 128  # steps; chosen for recorded episodes that are longer
 
 
-def for_environment(config: RunConfig, found: Probe) -> RunConfig:
+def for_environment(config: RunConfig, probed: Probe) -> RunConfig:
     """Return the config with context, window, discount and heads chosen for an environment, and `for_length`."""
-    context, horizon = config.network.context or found.context, found.horizon
+    context, horizon = config.network.context or probed.context, probed.horizon
     window = horizon if horizon is not None and horizon <= 2 * context else 2 * context
-    return _with_lengths(config, context, window, float(found.suggested.get("discount", DISCOUNT)), explores=True)
+    return _with_lengths(config, context, window, float(probed.suggested.get("discount", DISCOUNT)), explores=True)
 
 
 def for_episodes(config: RunConfig, episodes: EpisodeBuffer) -> RunConfig:

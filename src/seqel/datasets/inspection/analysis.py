@@ -92,9 +92,9 @@ def _actions(dataset: Dataset, taken: NDArray[Any]) -> list[dict[str, Any]]:
     return out
 
 
-def by_column(found: dict[str, Any]) -> list[list[dict[str, Any]]]:
+def by_column(analysis: dict[str, Any]) -> list[list[dict[str, Any]]]:
     """Return the `actions` of an analysis, a list for each action column, the most frequent first."""
-    actions, sizes = found["actions"], found["trained_on"]["actions"]
+    actions, sizes = analysis["actions"], analysis["trained_on"]["actions"]
     ends = np.cumsum(sizes if isinstance(sizes, list) else [len(actions)]).tolist()
     parts = [actions[start:end] for start, end in zip([0, *ends], ends, strict=False)]
     return [sorted(part, key=lambda one: -one["count"]) for part in parts]

@@ -62,14 +62,14 @@ class OnlineTrainer(Trainer):
         self,
         config: RunConfig,
         make: EnvMaker,
-        found: Probe | None = None,
+        probed: Probe | None = None,
         *,
         initial_agent: Agent | None = None,
         source: Source | None = None,
         reader: TextReader | None = None,
     ) -> None:
         """Args:
-            found: the result of `probe(make)`, if it is already known.
+            probed: the result of `probe(make)`, if it is already known.
             initial_agent: an agent whose weights and network config the run starts from.
             reader: what reads texts, if it is known already (of a resumed run, or a function); None: that of `initial_agent`
                 or of `source`, else a new one according to `config.text`.
@@ -88,7 +88,7 @@ class OnlineTrainer(Trainer):
             )
         directory = Path(config.replay.directory).absolute() if config.replay.directory else None
         self.probe = with_text_reader(
-            found or probe(make, read_as=config.observation), config, reader, initial_agent, source
+            probed or probe(make, read_as=config.observation), config, reader, initial_agent, source
         )
         if initial_agent is not None:
             config = dataclasses.replace(config, network=initial_agent.network.config)
