@@ -32,13 +32,13 @@ from numpy.typing import NDArray
 from measured import commit, measured, train_or_resume
 from movielens import BANDS, train_agent, write_tables
 from seqel.agents.agent import Agent
-from seqel.agents.spread import choose_measure
+from seqel.agents.uncertainty import choose_measure
 from seqel.cli.estimate import recorded_sessions as open_sessions
 from seqel.datasets.dataset import Dataset
 from seqel.datasets.inspection.groups import column_of_sessions
 from seqel.evaluation.abstaining import played_sessions, recorded_sessions
 from seqel.safety.abstention import Abstention
-from seqel.safety.conformal import Jumps, Sessions, calibrate, jumps_of
+from seqel.safety.conformal import Jumps, SessionDecisions, calibrate, jumps_of
 from seqel.tasks.registry import register
 
 HERE = Path(__file__).parent
@@ -70,21 +70,25 @@ class NoisyTMaze(gymnasium.ObservationWrapper[Any, Any, Any]):
 class Pool:
     """Decisions of sessions that the agent was not trained on, their losses, and which of them a shift is about."""
 
-    decided: Sessions
+    decided: SessionDecisions
     jumps: Jumps
     step_jumps: Jumps  # the same losses, if each step is taken for a session
     shifts: dict[str, tuple[Rows, Rows]]  # name -> which sessions may calibrate, and which are fresh
 
     @classmethod
-    def of(cls, decided: Sessions, loss: str, level: float | None, shifts: dict[str, tuple[Rows, Rows]]) -> Pool:
-        lengths = [len(one) for one in decided.spread]
+    def of(
+        cls, decided: SessionDecisions, loss: str, level: float | None, shifts: dict[str, tuple[Rows, Rows]]
+    ) -> Pool:
+        lengths = [len(one) for one in decided.uncertainty]
         if decided.wrong is not None:
             wrong = np.concatenate(list(decided.wrong))
         else:
             assert decided.returns is not None and level is not None
             wrong = np.repeat(decided.returns < level, lengths)
         session = np.repeat(np.arange(len(lengths)), lengths)[wrong]
-        steps = Jumps(np.concatenate(list(decided.spread))[wrong], np.ones(int(wrong.sum())), session, len(lengths))
+        steps = Jumps(
+            np.concatenate(list(decided.uncertainty))[wrong], np.ones(int(wrong.sum())), session, len(lengths)
+        )
         return cls(decided, jumps_of(decided, loss, level), steps, shifts)
 
 
@@ -137,7 +141,7 @@ def tmaze(seed: int, updates: int) -> tuple[Agent, Pool]:
         played_sessions(agent, partial(NoisyTMaze, noise), EPISODES, 1_000_000 * place)
         for place, noise in enumerate((NOISE, NOISIER))
     ]
-    spread = [*played[0].spread, *played[1].spread]
+    uncertainty = [*played[0].uncertainty, *played[1].uncertainty]
     returns = np.concatenate([one.returns for one in played if one.returns is not None])
     usual = np.arange(2 * EPISODES) < EPISODES
     shifts = {
@@ -145,11 +149,11 @@ def tmaze(seed: int, updates: int) -> tuple[Agent, Pool]:
         f"noise of {NOISE:g}, then {NOISIER:g}": (usual, ~usual),
         f"noise of {NOISIER:g}, then {NOISE:g}": (~usual, usual),
     }
-    return agent, Pool.of(Sessions(spread, returns=returns), "return", LEVEL, shifts)
+    return agent, Pool.of(SessionDecisions(uncertainty, returns=returns), "return", LEVEL, shifts)
 
 
 def _set_measure(agent: Agent) -> None:
-    """Let an agent report spreads without a threshold."""
+    """Let an agent report uncertainties without a threshold."""
     measure = choose_measure(agent.network.config, agent.action_spec.dims, "auto")
     agent.set_abstention(Abstention(None, measure, 0.1, "share", None, 0, 0.0, 1.0, ""))
 
@@ -162,11 +166,11 @@ def realised_error(
     Splits are the same for any `kept`, apart from the sessions that are left out.
     """
     rng = np.random.default_rng(0)
-    lengths = np.array([len(one) for one in pool.decided.spread])
-    spread = np.concatenate(list(pool.decided.spread))
+    lengths = np.array([len(one) for one in pool.decided.uncertainty])
+    uncertainty = np.concatenate(list(pool.decided.uncertainty))
     session = np.repeat(np.arange(len(lengths)), lengths)
     counted = pool.step_jumps if by_steps else pool.jumps
-    highest = np.array([one.max() for one in pool.decided.spread])
+    highest = np.array([one.max() for one in pool.decided.uncertainty])
     losses, shares, handed_over = np.zeros(splits), np.zeros(splits), np.zeros(splits)
     for split in range(splits):
         order = rng.permutation(len(lengths))
@@ -176,7 +180,7 @@ def realised_error(
         threshold = calibrate(_only(counted, calibrating, lengths if by_steps else None), error)
         fresh = target & kept & ~calibrating
         losses[split] = pool.jumps.losses(threshold)[fresh].mean()
-        shares[split] = np.mean(spread[fresh[session]] < threshold)
+        shares[split] = np.mean(uncertainty[fresh[session]] < threshold)
         handed_over[split] = np.mean(highest[fresh] >= threshold)
     return {"loss": losses, "share": shares, "handed_over": handed_over}
 
@@ -186,9 +190,9 @@ def _only(jumps: Jumps, which: Rows, lengths: NDArray[np.int64] | None) -> Jumps
     there = which[jumps.session]
     number = np.cumsum(which) - 1
     if lengths is None:
-        return Jumps(jumps.spread[there], jumps.weight[there], number[jumps.session[there]], int(which.sum()))
+        return Jumps(jumps.uncertainty[there], jumps.weight[there], number[jumps.session[there]], int(which.sum()))
     steps = int(lengths[which].sum())
-    return Jumps(jumps.spread[there], jumps.weight[there], np.zeros(int(there.sum()), np.int64), steps)
+    return Jumps(jumps.uncertainty[there], jumps.weight[there], np.zeros(int(there.sum()), np.int64), steps)
 
 
 def with_error(pool: Pool, error: float, n: int, splits: int, source: Rows, target: Rows, **options: Any) -> Any:
@@ -231,7 +235,7 @@ def measure(make: Callable[[int, int], tuple[Agent, Pool]], seed: int, updates: 
     return {
         "seed": seed, "commit": commit(), "seconds": seconds, "measure": agent.abstention.measure, "splits": splits,
         "sessions": int(source.sum()),
-        "steps": sum(len(one) for one, kept in zip(pool.decided.spread, source, strict=True) if kept),
+        "steps": sum(len(one) for one, kept in zip(pool.decided.uncertainty, source, strict=True) if kept),
         "error_without_abstention": float(undecided), "sessions_counted": usual, "steps_counted": naive, "shifts": shifted,
     }  # fmt: skip
 

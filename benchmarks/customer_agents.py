@@ -30,7 +30,15 @@ import seqel
 from customer_service import PARTS, READ, folder_of
 from measured import commit, measured, show
 from seqel.evaluation.statistics import bootstrap_interval
-from seqel.tasks.customers import Costs, CustomerService, Ledger, ServiceMetrics, Setting, Shortlist, classifier_of
+from seqel.tasks.customers import (
+    Costs,
+    CustomerService,
+    CustomerServiceMetrics,
+    RecordCustomers,
+    Setting,
+    Shortlist,
+    classifier_of,
+)
 from seqel.tasks.customers.players import Lookahead, play
 from seqel.tasks.customers.recording import record_shifts
 from seqel.tasks.customers.utterances import Split
@@ -80,7 +88,7 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
     print(f"recorded in {time.perf_counter() - began:.0f} s: {behaviour:.3f} per customer", file=sys.stderr, flush=True)
     on_validation = {
         trust: play(
-            service("validation"), Lookahead(service("validation"), classify, trust=trust), SHIFTS // 5, 1
+            service("validation"), Lookahead(service("validation"), classify, inverse_temperature=trust), SHIFTS // 5, 1
         ).reward
         for trust in TRUSTS
     }
@@ -88,17 +96,22 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
     customers = service("test").customers
     stages: dict[str, Any] = {}
 
-    def ledger(how: Setting, noted: dict[int, list[dict[str, Any]]]) -> Ledger:
-        return Ledger(shortlist("test", how), noted)
+    def ledger(how: Setting, noted: dict[int, list[dict[str, Any]]]) -> RecordCustomers:
+        return RecordCustomers(shortlist("test", how), noted)
 
     settings = {"": setting, DRIFTING: faster}
     looked: dict[str, list[float]] = {}
     for drift, how in settings.items():
-        played = play(service("test", how), Lookahead(service("test", how), classify, trust=trust), SHIFTS, 1_000_000)
+        played = play(
+            service("test", how),
+            Lookahead(service("test", how), classify, inverse_temperature=trust),
+            SHIFTS,
+            1_000_000,
+        )
         looked[drift] = played.rewards
         stages[f"lookahead{drift}"] = {
             "reward": played.reward, "interval": bootstrap_interval(played.rewards), "trust": trust,
-            "metrics": asdict(ServiceMetrics.of(played.customers, costs)),
+            "metrics": asdict(CustomerServiceMetrics.of(played.customers, costs)),
         }  # fmt: skip
 
     def measure(stage: str, found: seqel.Agent) -> None:
@@ -110,7 +123,7 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
             stages[stage + drift] = {
                 "reward": float(np.mean(rewards)), "interval": bootstrap_interval(rewards), "gain": float(np.mean(gain)),
                 "gain_interval": bootstrap_interval(gain),
-                "metrics": asdict(ServiceMetrics.of(chain(*noted.values()), costs)),
+                "metrics": asdict(CustomerServiceMetrics.of(chain(*noted.values()), costs)),
             }  # fmt: skip
             print(f"{stage}{drift}: {stages[stage + drift]}", file=sys.stderr, flush=True)
 
@@ -122,7 +135,7 @@ def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[s
         measure("offline", agent)
         if given.online:
             agent = seqel.train(
-                lambda: shortlist("train"), start=agent, steps=given.online, seed=seed,
+                lambda: shortlist("train"), init_from=agent, steps=given.online, seed=seed,
                 settings=TRAINING | {"exploration.novelty": 0.0}, out=Path(folder) / "online", progress=show,
             )  # fmt: skip
             measure("online", agent)

@@ -84,10 +84,10 @@ def players() -> dict[str, list[Make]]:
             partial(Thresholds, sure=sure, most=most) for sure in (0.2, 0.4, 0.6, 0.8) for most in (0, 1, 3)
         ],
         "summed evidence and costs": [
-            partial(Evidence, least=least, most=most, trust=trust, pairs=pairs)
-            for least in (0.2, 0.5, 0.7, 0.85) for most in (1, 3) for trust in (0.6, 1.0) for pairs in (False, True)
+            partial(Evidence, least=least, most=most, inverse_temperature=scale, pairs=pairs)
+            for least in (0.2, 0.5, 0.7, 0.85) for most in (1, 3) for scale in (0.6, 1.0) for pairs in (False, True)
         ],
-        "one-step lookahead": [partial(Lookahead, trust=trust) for trust in (0.6, 1.0)],
+        "one-step lookahead": [partial(Lookahead, inverse_temperature=scale) for scale in (0.6, 1.0)],
     }  # fmt: skip
 
 

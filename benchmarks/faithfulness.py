@@ -33,9 +33,9 @@ from faithfulness_tasks import TASKS, Decision, Task
 from measured import commit, measured, show, train_or_resume
 from seqel.agents.agent import Agent
 from seqel.explanation.attribute import attribute
-from seqel.explanation.randomised import randomised
 from seqel.explanation.reading import Reading
 from seqel.explanation.trace import record_episode
+from seqel.explanation.weight_randomisation import randomise_weights
 from seqel.runs.run_config import read_run_config
 
 RESULTS = Path(__file__).parent / "results" / "faithfulness"
@@ -58,7 +58,7 @@ def played(name: str, task: Task, seed: int, count: int, folder: Path) -> dict[s
         decisions += task.decisions(agent, task, FRESH + episodes)
         episodes += 1
     decisions = decisions[:count]
-    others = [randomised(agent, 1_000 * seed + number) for number in range(RANDOM_NETWORKS)]
+    others = [randomise_weights(agent, 1_000 * seed + number) for number in range(RANDOM_NETWORKS)]
     returns = [float(one.trace.reward.sum()) for one in decisions]
     return facts(name, agent, seed) | {
         "env": task.env, "args": task.args, "validation": agent.info.get("validation"), "episodes": episodes,
@@ -76,7 +76,7 @@ def recorded(name: str, task: DataTask, seed: int, count: int, folder: Path) -> 
     decisions = task.decisions(agent, count, seed)
     return facts(name, agent, seed) | {
         "updates": task.updates, **task.score(agent),
-        "trained": measure(agent, decisions, seed, randomised(agent, 1_000 * seed)),
+        "trained": measure(agent, decisions, seed, randomise_weights(agent, 1_000 * seed)),
         "seconds": round(time.process_time() - began, 1),
     }  # fmt: skip
 

@@ -136,8 +136,8 @@ def train_items(data: str, folder: Path, seed: int, updates: int) -> Agent:
 def item_decisions(data: str, agent: Agent, count: int, seed: int) -> list[Decision]:
     """The item to recommend before each user's last one; what the user has had is masked."""
     test = recommend.split_of(data).test
-    known = test.only(np.flatnonzero(test.stop - test.start >= FEWEST_ITEMS))
-    some = known.only(np.random.default_rng(seed).permutation(len(known))[:count])
+    known = test.subset(np.flatnonzero(test.stop - test.start >= FEWEST_ITEMS))
+    some = known.subset(np.random.default_rng(seed).permutation(len(known))[:count])
     found = []
     for items, stop in zip(some.histories(), some.stop, strict=True):
         read = items[-HISTORY:]
@@ -154,7 +154,7 @@ def item_decisions(data: str, agent: Agent, count: int, seed: int) -> list[Decis
 def item_score(data: str, agent: Agent) -> dict[str, float]:
     """NDCG@10 and HR@10 of the last item of some users."""
     test = recommend.split_of(data).test
-    some = test.only(np.sort(np.random.default_rng(0).permutation(len(test))[:SCORED]))
+    some = test.subset(np.sort(np.random.default_rng(0).permutation(len(test))[:SCORED]))
     means = evaluate_ranker(agent_ranker(agent, HISTORY), some).means()
     return {name: round(float(means[name]), 4) for name in ("NDCG@10", "HR@10")}
 

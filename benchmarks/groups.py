@@ -53,7 +53,7 @@ def print_table(title: str, rows: list[dict[str, Any]], every: bool) -> None:
     print(f"\n| {title} | group | sessions | value (95 %) | difference to all others (95 %) |\n" + "|---" * 5 + "|")
     shares: list[str] = []
     for row in rows:
-        name = row["measure"]
+        name = row["metric"]
         if " = " in name and name not in shares:
             shares.append(name)
         if not every and name in shares[SHARES:]:

@@ -35,7 +35,7 @@ def run(items: int, width: int) -> dict[str, Any]:
     user = np.repeat(np.arange(USERS), LENGTH)
     data = Interactions.of(user, rng.integers(items, size=len(user)), items=range(items))
     split = data.leave_one_out()
-    source = ranking_data(split.train, split.validation.only(np.arange(50)))
+    source = ranking_data(split.train, split.validation.subset(np.arange(50)))
     config = with_settings(
         preset("next-item"),
         {

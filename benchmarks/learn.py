@@ -104,7 +104,7 @@ TASKS: dict[str, tuple[str | Callable[[], gym.Env[Any, Any]], str, dict[str, Any
     "memory-cards": (  # only the card named now matters; a hit is rare and has to be sampled often
         "seqel/MemoryCards-v0", "immediate",
         {
-            "steps": 400_000, "validation.every": 10_000, "objective.discount": 0.0, "replay.priority": 0.6,
+            "steps": 400_000, "validation.every": 10_000, "objective.discount": 0.0, "replay.priority_exponent": 0.6,
             "replay.batch_tokens": 416, "replay.replay_ratio": 8.0, "network.value": "hl-gauss", "network.bins": 21,
             "network.value_range": 1.5,
         }, -6.5, 100,

@@ -60,7 +60,7 @@ def hide(data: Interactions, seed: int) -> tuple[Interactions, NDArray[np.bool_]
     start = data.starts[data.user[last]]
     before = np.array([int((~hidden[data.item[a:b]]).sum()) for a, b in zip(start, last, strict=True)])
     last = last[before >= 3]
-    return data.only(~hidden[data.item]), hidden, Queries(data, data.user[last], last, last + 1)
+    return data.subset(~hidden[data.item]), hidden, Queries(data, data.user[last], last, last + 1)
 
 
 def run(seed: int, updates: int, changes: dict[str, Any]) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def run(seed: int, updates: int, changes: dict[str, Any]) -> dict[str, Any]:
     genre, features = films(data.items)
     folder, began = HERE.parent / "runs" / f"new-items-{seed}", time.process_time()
     source = ranking_data(split.train, split.validation)
-    settings = OWN["movielens"] | {"network.forget_items": 0.5} | changes
+    settings = OWN["movielens"] | {"network.item_dropout": 0.5} | changes
     agent = train_or_resume(
         folder, data=source, steps=updates, seed=seed, preset="next-item", settings=settings, action_features=features
     )

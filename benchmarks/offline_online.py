@@ -31,8 +31,9 @@ BEFORE: dict[str, Any] = {"learner.target_rate": 0.05}
 OFFLINE: dict[str, dict[str, Any]] = {"cartpole-hidden": {"network.clock": False}}
 ONLINE: dict[str, dict[str, Any]] = {
     "acrobot": {  # as learned from scratch (learn.py): many small updates, what is tried is held
-        "replay.batch_tokens": 416, "replay.replay_ratio": 64.0, "replay.priority": 0.6, "learner.learning_rate": 5e-4,
-        "objective.lambda_": 0.5, "exploration.persist": 2.0, "exploration.bonus": 0.02,
+        "replay.batch_tokens": 416, "replay.replay_ratio": 64.0, "replay.priority_exponent": 0.6,
+        "learner.learning_rate": 5e-4, "objective.lambda_": 0.5, "exploration.duration_exponent": 2.0,
+        "exploration.bonus": 0.02,
     },
 }  # fmt: skip
 STEPS, EVERY = 60_000, 1_000
@@ -77,7 +78,8 @@ def run(name: str, data: Path, seed: int, settings: dict[str, Any]) -> dict[str,
         curves = Curves(env, out / "online" / "agent")
         online = COMMON | {"log_every": EVERY} | ONLINE.get(name, {}) | settings
         after = seqel.train(
-            env, start=out / "offline", data=sessions, steps=STEPS, seed=seed, out=out / "online", preset="offline-online",
+            env, init_from=out / "offline", data=sessions, steps=STEPS, seed=seed, out=out / "online",
+            preset="offline-online",
             settings=online, progress=curves,
         )  # fmt: skip
         seconds = time.perf_counter() - began

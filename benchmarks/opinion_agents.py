@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from measured import commit, measured, train_or_resume
 from opinion_detectors import BUDGETS, HEADER, HOURS, ONSET, SETTINGS, figures, row, streams
-from seqel.tasks.opinion.measures import threshold_for
+from seqel.tasks.opinion.metrics import threshold_for
 from seqel.tasks.opinion.monitoring import Costs, OpinionMonitoring
 from seqel.tasks.opinion.sentences import SPLITS, Split, read_opinions
 from seqel.tasks.opinion.stream import Stream, part_of
@@ -71,7 +71,7 @@ def run(setting: str, seed: int, count: int, updates: int, budget: float, change
     )
     related = replace(SETTINGS[setting], companies=min(GROUP, SETTINGS[setting].companies), crises=CRISES)
     began = time.perf_counter()
-    env = OpinionMonitoring(opinions, "train", related, Costs(late=LATE), hours=LASTS)
+    env = OpinionMonitoring(opinions, "train", related, Costs(delay=LATE), hours=LASTS)
     reader = make_class_reader(TextConfig(encoder="pretrained", model=MODEL, length=64), env.labelled_texts())
     data = record_streams(env, reader, count, seed)
     prepared, steps = time.perf_counter() - began, int(data.buffer.lengths.sum())

@@ -24,8 +24,8 @@ from sklearn.linear_model import LogisticRegression
 from measured import commit, measured
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.tasks.opinion import detectors
-from seqel.tasks.opinion.detectors import Detector, Read
-from seqel.tasks.opinion.measures import Alerts, hours_between_false_alarms, measure, threshold_for
+from seqel.tasks.opinion.detectors import ClassifiedMessages, Detector
+from seqel.tasks.opinion.metrics import Alerts, evaluate_alerts, hours_between_false_alarms, threshold_for
 from seqel.tasks.opinion.monitoring import Costs
 from seqel.tasks.opinion.sentences import SENTIMENTS, SPLITS, Split, read_opinions
 from seqel.tasks.opinion.stream import TEXTBOOK, Setting, Stream, draw_stream
@@ -42,7 +42,7 @@ STREAMS = {"full": 100, "textbook": 800}  # of each kind
 
 @cache
 def classified() -> tuple[dict[Split, list[NDArray[np.float64]]], NDArray[np.float64]]:
-    """Return the chances of the sentiments of all sentences, by split and true sentiment, and their shares in training."""
+    """Return the probabilities of the sentiments of all sentences, by split and true sentiment; their shares in training."""
     opinions = read_opinions(
         next((Path(os.environ["SEQEL_DATA"]) / "financial-phrasebank").glob("*.csv")), encoding="latin-1"
     )
@@ -61,18 +61,18 @@ def classified() -> tuple[dict[Split, list[NDArray[np.float64]]], NDArray[np.flo
     return {split: [best.predict_proba(one) for one in some] for split, some in vectors.items()}, share
 
 
-def streams(setting: str, split: Split, onset: float, seed: int) -> tuple[list[Stream], list[Read]]:
+def streams(setting: str, split: Split, onset: float, seed: int) -> tuple[list[Stream], list[ClassifiedMessages]]:
     """Draw streams, and what the classifier says of a sentence that is drawn for each message."""
-    chances, _ = classified()
+    probabilities, _ = classified()
     rng = np.random.default_rng((seed, SPLITS.index(split), int(np.isfinite(onset))))
     found = [draw_stream(rng, SETTINGS[setting], HOURS, onset) for _ in range(STREAMS[setting])]
     reads = []
     for one in found:
         said = np.empty((len(one.time), len(SENTIMENTS)))
-        for sentiment, some in enumerate(chances[split]):
+        for sentiment, some in enumerate(probabilities[split]):
             places = np.flatnonzero(one.sentiment == sentiment)
             said[places] = some[rng.integers(len(some), size=len(places))]
-        reads.append(Read(one.time, one.company, said))
+        reads.append(ClassifiedMessages(one.time, one.company, said))
     return found, reads
 
 
@@ -87,13 +87,13 @@ def figures(
 
     "equal": for each of `BUDGETS`, with the threshold that has exactly this budget on the calm test streams, for comparing
     detectors whose false alarms on test sentences differ. "reward": what the alerts in streams with a crisis are worth, per
-    stream, in units of `Costs`, without tiredness.
+    stream, in units of `Costs`, without fatigue.
     """
     costs = Costs()
 
     def worth(alerts: Alerts) -> float:
         caught = len(alerts.delays) - alerts.missed
-        total = costs.found * caught + costs.late * sum(alerts.delays) + costs.false_alarm * alerts.before
+        total = costs.detection * caught + costs.delay * sum(alerts.delays) + costs.false_alarm * alerts.before
         return total / len(struck)
 
     def of(alerts: Alerts) -> dict[str, Any]:
@@ -102,8 +102,10 @@ def figures(
             "before": alerts.before, "missed": alerts.missed / len(alerts.delays),
         }  # fmt: skip
 
-    alerts = measure(struck, found, threshold, HOURS)
-    equal = {f"{one:g}": of(measure(struck, found, threshold_for(one, calm, quiet, HOURS), HOURS)) for one in BUDGETS}
+    alerts = evaluate_alerts(struck, found, threshold, HOURS)
+    equal = {
+        f"{one:g}": of(evaluate_alerts(struck, found, threshold_for(one, calm, quiet, HOURS), HOURS)) for one in BUDGETS
+    }
     return {
         **of(alerts), "median": float(np.median(alerts.delays)), "crises": len(alerts.delays), "threshold": threshold,
         "between": hours_between_false_alarms(calm, quiet, threshold, HOURS), "equal": equal,
@@ -134,7 +136,9 @@ def run(setting: str, seed: int, budget: float) -> dict[str, Any]:
             threshold = threshold_for(
                 budget, calm["validation"][0], [one(read) for read in calm["validation"][1]], HOURS
             )
-            alerts = measure(struck["validation"][0], [one(read) for read in struck["validation"][1]], threshold, HOURS)
+            alerts = evaluate_alerts(
+                struck["validation"][0], [one(read) for read in struck["validation"][1]], threshold, HOURS
+            )
             if best is None or alerts.mean < best[0]:
                 best = (alerts.mean, threshold, one)
         assert best is not None

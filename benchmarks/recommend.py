@@ -44,12 +44,12 @@ from seqel.ranking import (
     evaluate_ranker,
     fit_combination,
     item_neighbours,
+    metrics,
     popular,
     ranking_data,
     ratio_interval,
     recently_popular,
 )
-from seqel.ranking import metrics as measures
 from seqel.ranking.baselines import Ranker
 from seqel.ranking.evaluation import evaluate_lists
 
@@ -115,7 +115,7 @@ def asked_of(split: Split) -> Queries:
     """Return the questions that training is validated with."""
     asked = split.validation
     if len(asked) > ASKED:
-        asked = asked.only(np.sort(np.random.default_rng(0).permutation(len(asked))[:ASKED]))
+        asked = asked.subset(np.sort(np.random.default_rng(0).permutation(len(asked))[:ASKED]))
     return asked
 
 
@@ -123,10 +123,10 @@ def known_before(data: str, split: Split) -> Interactions:
     """Return everything before the test."""
     everything = split.test.source
     if data.startswith("timed"):
-        return everything.only(everything.time < everything.time[split.test.stop].min())
+        return everything.subset(everything.time < everything.time[split.test.stop].min())
     keep = np.ones(len(everything), np.bool_)
     keep[split.test.stop] = False
-    return everything.only(keep)
+    return everything.subset(keep)
 
 
 def baseline(data: str, method: str) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def own(data: str, method: str, seed: int, updates: int, changes: dict[str, Any]
         agent.set_value_weight(weight)
         if not tried:
             policy = result(evaluate_ranker(ranker, split.test), split.test, seconds)
-        gain = evaluate_ranker(ranker, split.validation).measures["NDCG@10"]
+        gain = evaluate_ranker(ranker, split.validation).metrics["NDCG@10"]
         tried[weight] = {"NDCG@10": float(gain.mean())} | {
             name: float((gain * worth(split.validation.ratings())).mean()) for name, worth in WORTHS.items()
         }
@@ -209,14 +209,14 @@ def peer(data: str, lists: Path) -> dict[str, Any]:
 def result(found: RankingResult, test: Queries, seconds: float) -> dict[str, Any]:
     """Return the figures, and NDCG@10 of each user."""
     beyond = {
-        "coverage": measures.coverage(found.lists[:, :10], len(test.source.items)),
-        "novelty": float(measures.novelty(found.lists[:, :10], test.source.counts).mean()),
-        "popularity": float(measures.popularity(found.lists[:, :10], test.source.counts).mean()),
+        "coverage": metrics.coverage(found.lists[:, :10], len(test.source.items)),
+        "novelty": float(metrics.novelty(found.lists[:, :10], test.source.counts).mean()),
+        "popularity": float(metrics.popularity(found.lists[:, :10], test.source.counts).mean()),
     }
     intervals = {name: found.interval(name) for name in ("HR@10", "NDCG@10")}
     return {
         "means": found.means(), "intervals": intervals, **beyond, "seconds": seconds, "commit": commit(),
-        "gains": " ".join(f"{one:.4g}" for one in found.measures["NDCG@10"].tolist()),
+        "gains": " ".join(f"{one:.4g}" for one in found.metrics["NDCG@10"].tolist()),
     }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
     SEQEL_DATA=/folder/of/data python benchmarks/recommend_long_term.py [--seeds 0 1 2 3 4] [--estimate] [--table]
 
-`Recommend` on the ratings of MovieLens-100k: 20,000 visits of the training users are recorded, in which famous films are
+`Recommend` on the ratings of MovieLens-100k: 20,000 visits of the training users are recorded, in which popular films are
 shown more often (`record_visits`). Three agents with the same network learn from them:
 
 - `next`: the next item that is taken, by cross-entropy, as SASRec does;
@@ -143,7 +143,7 @@ def discounted(factors: Factors, noted: list[float]) -> Discounted:
 
 
 def record_trial(env: Recommend, agents: list[seqel.Agent], visits: int, seed: int, share: float) -> InMemoryDataset:
-    """Record visits in which the agents' first choices are shown in a share of the steps, and else famous items."""
+    """Record visits in which the agents' first choices are shown in a share of the steps, and else popular items."""
     rng = np.random.default_rng((seed, 53))
     spec, action = ObservationSpec.from_space(env.observation_space), ActionSpec.from_space(env.action_space)
     episodes = []
@@ -153,7 +153,7 @@ def record_trial(env: Recommend, agents: list[seqel.Agent], visits: int, seed: i
         observations, masks, over = [seen], [info["action_mask"]], False
         actions: list[int] = []
         rewards: list[float] = []
-        chances: list[float] = []
+        probabilities: list[float] = []
         while not over:
             mask = masks[-1]
             chance = (1.0 - share) * shown_next(mask[None], env.factors, SHARPNESS, RANDOM)[0]
@@ -168,12 +168,12 @@ def record_trial(env: Recommend, agents: list[seqel.Agent], visits: int, seed: i
             masks.append(info["action_mask"])
             actions.append(item)
             rewards.append(reward)
-            chances.append(chance[item])
+            probabilities.append(chance[item])
         episodes.append(
             Episode(
                 dict(spec.flatten(np.stack(observations), len(observations))), np.array(actions)[:, None],
                 np.array(rewards, np.float32), terminated, truncated, action_mask=np.stack(masks),
-                behaviour_prob=np.array(chances, np.float32),
+                behaviour_prob=np.array(probabilities, np.float32),
             )
         )  # fmt: skip
     return InMemoryDataset.of(episodes, spec, action)
@@ -229,7 +229,7 @@ def play(factors: Factors, name: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agents", nargs="+", choices=AGENTS, default=list(AGENTS))
-    parser.add_argument("--players", nargs="*", default=["famous", "most_taken", "best_rated", "planned"])
+    parser.add_argument("--players", nargs="*", default=["popular", "most_taken", "best_rated", "planned"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--estimate", action="store_true", help="estimate from recorded visits instead of training")
     parser.add_argument("--estimate-updates", type=int, default=1_200, help="of each of four fits")

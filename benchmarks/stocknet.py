@@ -30,8 +30,8 @@ from scipy.stats import rankdata
 from measured import commit, measured
 from seqel.tasks.opinion.sentences import NEGATIVE, SENTIMENTS, Split, read_opinions
 from seqel.texts.config import TextConfig
+from seqel.texts.logistic_regression import fit_logistic_regression
 from seqel.texts.make import make_reader
-from seqel.texts.readout import fit_readout
 from text_choice import MODEL
 
 RESULTS = Path(__file__).parent / "results" / "stocknet"
@@ -43,7 +43,7 @@ def data(name: str) -> Path:
     return Path(os.environ["SEQEL_DATA"]) / name
 
 
-def negative_chances(texts: list[str]) -> Numbers:
+def negative_probability(texts: list[str]) -> Numbers:
     """Return the chance that each text is negative."""
     reader = make_reader(TextConfig(encoder="pretrained", model=MODEL, length=64))
     assert reader is not None
@@ -54,21 +54,21 @@ def negative_chances(texts: list[str]) -> Numbers:
         known, labels = opinions.labelled(split)
         return np.asarray(reader.read(known)), labels
 
-    readout = fit_readout(SENTIMENTS, pairs("train"), pairs("validation"))
+    classifier = fit_logistic_regression(SENTIMENTS, pairs("train"), pairs("validation"))
     found = np.empty(len(texts))
     for start in range(0, len(texts), 4_096):
-        found[start : start + 4_096] = readout.chances(reader.read(texts[start : start + 4_096]))[:, NEGATIVE]
+        found[start : start + 4_096] = classifier.probabilities(reader.read(texts[start : start + 4_096]))[:, NEGATIVE]
         print(f"{start + 4_096:,} tweets", flush=True)
     return found
 
 
 def tweets_by_day(most: int) -> dict[str, dict[date, list[float]]]:
-    """Return the chances that tweets are negative, by stock and by the date of the session that they come before."""
+    """Return the probabilities that tweets are negative, by stock and by the date of the session that they come before."""
     with (data("stocknet") / "tweets.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     rows = rows[:: max(1, len(rows) // most)]
     distinct = list(dict.fromkeys(row["text"] for row in rows))
-    chance = dict(zip(distinct, negative_chances(distinct).tolist(), strict=True))
+    chance = dict(zip(distinct, negative_probability(distinct).tolist(), strict=True))
     found: dict[str, dict[date, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         moment = datetime.fromisoformat(row["time"])

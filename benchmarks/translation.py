@@ -91,8 +91,8 @@ def logits_of(agent: Agent, rows: list[list[int]]) -> torch.Tensor:
     token = network.tokens({TOKEN: ids}, ids, torch.zeros(ids.shape[:2]), first)
     out = network.heads(network.trunk(token, first, torch.zeros(len(rows), dtype=torch.int64)))
     assert out.policy_logits is not None
-    chances = torch.log_softmax(out.policy_logits[:, :-1, 0].float(), dim=-1)
-    return chances.gather(-1, ids[:, 1:])[..., 0]
+    log_probabilities = torch.log_softmax(out.policy_logits[:, :-1, 0].float(), dim=-1)
+    return log_probabilities.gather(-1, ids[:, 1:])[..., 0]
 
 
 def minimum_risk(
@@ -113,10 +113,10 @@ def minimum_risk(
             start = [tokenizer.begin, *tokenizer.encode(one["prompt"])]
             rows.append([*start, *one["tokens"]])
             starts.append(len(start) - 1)
-        chances = logits_of(agent, rows)
-        steps = torch.arange(chances.shape[1])
+        log_probabilities = logits_of(agent, rows)
+        steps = torch.arange(log_probabilities.shape[1])
         mask = (steps >= torch.tensor(starts)[:, None]) & (steps < torch.tensor([len(r) - 1 for r in rows])[:, None])
-        total = (chances * mask).sum(dim=1).view(-1, 4)
+        total = (log_probabilities * mask).sum(dim=1).view(-1, 4)
         reward = torch.tensor([one["reward"] for one in chosen]).view(-1, 4)
         loss = -(torch.softmax(0.1 * total, dim=1) * reward).sum(dim=1).mean()  # its sharpness of 0.1 as well
         optimizer.zero_grad()

@@ -19,8 +19,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     | {"objective.lambda_": 0.0, "exploration.bonus": 0.02, "environments": 32, "replay.replay_ratio": 4.0},
     "control": DEFAULT
     | {
-        "replay.batch_tokens": 416, "learner.learning_rate": 5e-4, "replay.priority": 0.6, "exploration.bonus": 0.02,
-        "exploration.persist": 2.0, "network.clock": False,
+        "replay.batch_tokens": 416, "learner.learning_rate": 5e-4, "replay.priority_exponent": 0.6, "exploration.bonus": 0.02,
+        "exploration.duration_exponent": 2.0, "network.clock": False,
     },
     "search": DEFAULT
     | {

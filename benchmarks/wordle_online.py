@@ -1,6 +1,7 @@
 """Wordle in the environment: Q-learning from nothing, or continued from recorded games, with either mask.
 
-    python benchmarks/wordle_online.py [--mask words consistent] [--start RUN/agent] [--steps 2000000] [--seeds 0] [--table]
+    python benchmarks/wordle_online.py [--mask words consistent] [--init-from RUN/agent] [--steps 2000000] [--seeds 0]
+        [--table]
 
 With the mask "consistent" the agent may only guess words that agree with all marks, as the player that draws among them does,
 which it is compared with: both then know the same words and the same rule. Secrets are drawn from four fifths of the answers.
@@ -43,7 +44,7 @@ def run(
     folder, began = HERE.parent / "runs" / name, time.perf_counter()
     make = partial(Wordle, mask=mask, observe=observe)
     agent = train_or_resume(
-        folder, make, steps=steps, seed=seed, settings=NETWORK | settings, start=start, progress=show
+        folder, make, steps=steps, seed=seed, settings=NETWORK | settings, init_from=start, progress=show
     )
     return {
         "mask": mask, "seed": seed, "steps": steps, "start": start, "settings": settings, "commit": commit(),
@@ -71,7 +72,7 @@ def main() -> None:
     parser.add_argument("--observe", choices=("guess", "knowledge"), default="knowledge")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--steps", type=int, default=2_000_000)
-    parser.add_argument("--start", help="the folder of an agent that was trained on recorded games")
+    parser.add_argument("--init-from", help="the folder of an agent that was trained on recorded games")
     parser.add_argument("--name", default="", help="added to the names of runs and results")
     parser.add_argument("--set", nargs="+", default=[], metavar="SETTING=VALUE", help="changes to the settings")
     parser.add_argument("--table", action="store_true", help="print the finished runs instead of running any")
@@ -87,10 +88,12 @@ def main() -> None:
     )
     for mask in given.mask:
         for seed in given.seeds:
-            name = f"wordle-{mask}-{given.observe}-{'recorded' if given.start else 'nothing'}{given.name}-seed{seed}"
+            name = (
+                f"wordle-{mask}-{given.observe}-{'recorded' if given.init_from else 'nothing'}{given.name}-seed{seed}"
+            )
             path = RESULTS / f"{name}.json"
             found = measured(
-                path, given.table, partial(run, mask, given.observe, seed, given.steps, given.start, name, settings)
+                path, given.table, partial(run, mask, given.observe, seed, given.steps, given.init_from, name, settings)
             )
             if found is not None:
                 figures = [f"{one['won']:.1%} | {one['guesses']:.2f}" for one in (found["seen"], found["held_out"])]

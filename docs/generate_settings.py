@@ -25,7 +25,8 @@ Every setting has a dotted name, which is the same on the command line (`--set l
 learning_rate = 3e-4
 ```
 
-"Other names" are names of the same setting in other libraries and papers. `config.toml` in a run folder contains the values
+"Other names" are names of the same setting in other libraries and papers. The names of earlier versions are still read in
+files and on the command line. `config.toml` in a run folder contains the values
 of that run. A value outside its range raises a `ConfigError`.
 """
 PRESETS_HEAD = """## Presets

@@ -63,7 +63,7 @@ def main() -> None:
         split = table.leave_one_out()
     asked = split.validation
     if len(asked) > ASKED:
-        asked = asked.only(np.sort(np.random.default_rng(0).permutation(len(asked))[:ASKED]))
+        asked = asked.subset(np.sort(np.random.default_rng(0).permutation(len(asked))[:ASKED]))
     agent = seqel.train(
         data=ranking_data(split.train, asked), steps=given.updates, preset="next-item", out=given.out,
         settings=SETTINGS | (RATED if given.rating else {}),
@@ -87,14 +87,14 @@ def main() -> None:
         f"\n{len(split.test):,} users asked; 95 % intervals\n"
         f"{'':<18} {'HR@10':<21}  {'NDCG@10':<21}  ratio of Seqel's NDCG@10 to it"
     )
-    own = found["Seqel"].measures["NDCG@10"]
+    own = found["Seqel"].metrics["NDCG@10"]
     for name, result in found.items():
         cells = []
-        for measure in ("HR@10", "NDCG@10"):
-            low, high = bootstrap_interval(result.measures[measure])
-            cells.append(f"{result.means()[measure]:.3f} ({low:.3f} to {high:.3f})")
+        for metric in ("HR@10", "NDCG@10"):
+            low, high = bootstrap_interval(result.metrics[metric])
+            cells.append(f"{result.means()[metric]:.3f} ({low:.3f} to {high:.3f})")
         if name != "Seqel":
-            cells.append("{:.2f} ({:.2f} to {:.2f})".format(*ratio_interval(own, result.measures["NDCG@10"])))
+            cells.append("{:.2f} ({:.2f} to {:.2f})".format(*ratio_interval(own, result.metrics["NDCG@10"])))
         print(f"{name:<18} " + "  ".join(f"{cell:<21}" for cell in cells))
 
     names = split.test.source.items
@@ -112,7 +112,7 @@ def main() -> None:
 def weighted(agent: seqel.Agent, weight: float, queries: Queries) -> float:
     """Return NDCG@10 of an agent with this weight of its values, each user weighted by the rating of what was chosen next."""
     agent.set_value_weight(weight)
-    return float((evaluate_ranker(agent_ranker(agent), queries).measures["NDCG@10"] * queries.ratings()).mean())
+    return float((evaluate_ranker(agent_ranker(agent), queries).metrics["NDCG@10"] * queries.ratings()).mean())
 
 
 if __name__ == "__main__":

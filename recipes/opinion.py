@@ -29,7 +29,7 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 # An hour of delay costs more than by default, so that each message teaches the network how probable a crisis is, and not only
 # the few at which an alert was given. The order of Q(alert) - Q(wait) stays the same; its threshold is set by `seqel watch`.
-COSTS = Costs(late=-0.5)
+COSTS = Costs(delay=-0.5)
 
 
 def main() -> None:

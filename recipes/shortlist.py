@@ -22,7 +22,14 @@ import numpy as np
 
 import seqel
 from seqel.errors import SeqelError
-from seqel.tasks.customers import CustomerService, Ledger, ServiceMetrics, Shortlist, classifier_of, read_utterances
+from seqel.tasks.customers import (
+    CustomerService,
+    CustomerServiceMetrics,
+    RecordCustomers,
+    Shortlist,
+    classifier_of,
+    read_utterances,
+)
 from seqel.tasks.customers.players import Evidence, Lookahead, play
 from seqel.tasks.customers.recording import record_shifts
 from seqel.tasks.customers.utterances import Split
@@ -65,14 +72,14 @@ def main() -> None:
     agent = seqel.train(data=recorded, steps=options.updates, settings=SETTINGS, out=options.out)
     env, seed, noted = service("test"), 1_000_000, dict[int, list[dict[str, Any]]]()
     rule, lookahead = Evidence(env, classify, least=-np.inf, most=0), Lookahead(env, classify)
-    seqel.evaluate(agent, lambda: Ledger(shortlist("test"), noted), options.test_shifts, seed=seed)
+    seqel.evaluate(agent, lambda: RecordCustomers(shortlist("test"), noted), options.test_shifts, seed=seed)
     served = {
         "always answers": play(env, rule, options.test_shifts, seed).customers,
         "one-step lookahead": play(env, lookahead, options.test_shifts, seed).customers,
         "agent": list(chain(*noted.values())),
     }  # fmt: skip
     for name, customers in served.items():
-        print(f"\n{name}\n{ServiceMetrics.of(customers, env.costs)}")
+        print(f"\n{name}\n{CustomerServiceMetrics.of(customers, env.costs)}")
 
 
 if __name__ == "__main__":

@@ -34,10 +34,10 @@ def make_agent(**changes: Any) -> Agent:
     return Agent(network)
 
 
-def make_watcher(threshold: float = np.inf, quiet: float = 24.0, **changes: Any) -> Watcher:
+def make_watcher(threshold: float = np.inf, cooldown: float = 24.0, **changes: Any) -> Watcher:
     agent = make_agent(**changes)
     sentiment = sentiments_of(agent, opinions())
-    return Watcher(agent, Calibration(threshold, threshold, 500.0, sentiment, weights_of(agent)), quiet)
+    return Watcher(agent, Calibration(threshold, threshold, 500.0, sentiment, weights_of(agent)), cooldown)
 
 
 def messages(count: int, companies: int, seed: int = 0) -> list[Message]:

@@ -96,7 +96,7 @@ ONE_STEP = ObjectiveConfig(GAMMA, lambda_=0.0)
         ),  # learns more slowly at first
         (ONE_STEP, {"value": "c51", "value_range": 3.0, "bins": 61, "updates": 600}),
         (ONE_STEP, {"value": "quantile", "bins": 11}),
-        (ObjectiveConfig(GAMMA, lambda_=0.0, double=False, error="huber"), {}),
+        (ObjectiveConfig(GAMMA, lambda_=0.0, double=False, td_loss="huber"), {}),
         (ObjectiveConfig(GAMMA, lambda_=0.9, trace="watkins"), {"updates": 320}),
     ],
     ids=["default", "dueling", "gru", "hl-gauss", "c51", "quantile", "huber", "watkins"],

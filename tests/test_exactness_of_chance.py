@@ -151,7 +151,7 @@ ONE_OF_TWO = ActionSpec((2,), (0,))
         {"value": "hl-gauss", "value_range": 3.0, "bins": 61, "layers": 2, "updates": 450},
         {"value": "hl-gauss", "value_range": 3.0, "bins": 61, "trunk": "gru", "updates": 600},
         {"learner_settings": {"target": "copy", "target_every": 15}, "updates": 300},
-        {"learner_settings": {"accumulate": 2}},
+        {"learner_settings": {"gradient_accumulation_steps": 2}},
     ],
     ids=["default", "packed", "gru", "dueling", "hl-gauss", "hl-gauss-gru", "copied-target", "accumulated"],
 )

@@ -26,6 +26,7 @@ from seqel.settings import (
     section,
     setting,
     suggest,
+    under_present_names,
     unresolved,
 )  # fmt: skip
 from seqel.texts.config import TextConfig
@@ -40,7 +41,7 @@ FIELDS = [(kind, field) for kind in SECTIONS for field in dataclasses.fields(kin
 
 @dataclass(frozen=True, slots=True)
 class Inner:
-    rate: float = setting(0.5, "A share.", unit="share", ge=0.0, le=1.0, known_as=("speed",))
+    rate: float = setting(0.5, "A share.", unit="share", ge=0.0, le=1.0, known_as=("speed",), renamed_from=("pace",))
 
     def __post_init__(self) -> None:
         check(self, "inner")
@@ -134,6 +135,24 @@ def test_a_string_that_is_no_toml_value_is_kept() -> None:
     assert [parse(text) for text in ("3", "true", "[1, 2]", "easy", digits)] == [3, True, [1, 2], "easy", digits]
 
 
+def test_a_former_name_is_read_as_the_present_one() -> None:
+    assert replace(Outer(), {"inner": {"pace": 0.25}}) == Outer(inner=Inner(0.25))
+    for both in ({"pace": 0.25, "rate": 0.25}, {"rate": 0.25, "pace": 0.25}):
+        with pytest.raises(
+            ConfigError, match=r"inner\.pace is now called inner\.rate: expected one of the two, got both"
+        ):
+            replace(Outer(), {"inner": both})
+    assert under_present_names(Inner, {"pace": 1.0, "other": 2}) == {"rate": 1.0, "other": 2}
+
+
+@pytest.mark.parametrize("kind", SECTIONS, ids=lambda kind: kind.__name__)
+def test_no_former_name_is_used_again(kind: type[Any]) -> None:
+    """A file of an earlier version would otherwise be read as something else."""
+    present = {field.name for field in dataclasses.fields(kind)}
+    former = [name for field in dataclasses.fields(kind) for name in field.metadata["setting"].renamed_from]
+    assert len(set(former)) == len(former) and not present & set(former)
+
+
 def test_what_is_still_to_be_chosen_is_listed_by_name() -> None:
     assert unresolved(Outer()) == ["reach"] and unresolved(Outer(reach=2)) == []
     assert unresolved(RunConfig()) == [
@@ -156,7 +175,8 @@ def test_initials_and_the_names_of_other_libraries_are_understood() -> None:
     meant = {
         "learner.lr": "learner.learning_rate", "gamma": "objective.discount", "buffer_size": "replay.capacity",
         "n_envs": "environments", "tau": "learner.target_rate", "learner.tau": "learner.target_rate",
-        "total_timesteps": "steps", "learner.max_grad_norm": "learner.clip", "replay.bs": "replay.batch_size",
+        "total_timesteps": "steps", "learner.grad_clip": "learner.max_grad_norm",
+        "clip": "learner.max_grad_norm", "replay.bs": "replay.batch_size",
     }  # fmt: skip
     assert {name: suggest(name, RunConfig) for name in meant} == meant
 

@@ -50,7 +50,7 @@ def trained(make: Any, **settings: Any) -> OnlineTrainer:
 
 
 RULES: list[dict[str, Any]] = [
-    {"exploration.bonus": 0.1, "exploration.persist": 2.0},
+    {"exploration.bonus": 0.1, "exploration.duration_exponent": 2.0},
     {"exploration.rule": "epsilon", "exploration.low": 0.3, "exploration.high": 0.9},
     {"exploration.rule": "greedy", "exploration.bonus": 0.1},
     {"network.value": "quantile", "network.bins": 5, "objective.lambda_": 0.0},

@@ -220,9 +220,9 @@ class QOutput:
     cost: Tensor | None = None  # (B, T+1, M, A) if the network has a cost head
     penalty: Tensor | None = None  # the same times the multiplier of the constraint, in units of reward
     available: Tensor | None = None  # (M, A) bool, if dimensions differ in size: False beyond a dimension's size
-    # (B, T+1, K, M, A), and with `logits` (*each.shape, bins), if there are K critics: those of each; q is the smallest
-    each: Tensor | None = None
-    each_logits: Tensor | None = None
+    # (B, T+1, K, M, A), and with `logits` (*per_critic.shape, bins), if there are K critics: those of each; q is the smallest
+    per_critic: Tensor | None = None
+    per_critic_logits: Tensor | None = None
     taken: bool = False  # q and logits are those of the action taken alone, at index 0
 
     @property
@@ -245,4 +245,4 @@ class Decision:
     q: NDArray[np.float32]  # (E, A), or (E, M, A) if M > 1; -inf for masked actions. Log-probabilities if
     # the agent's policy head decides; far below all others for actions that a policy constraint excludes
     abstain: NDArray[np.bool_] | None = None  # (E,) the agent does not decide; None: it was not calibrated
-    spread: NDArray[np.float64] | None = None  # (E,) what that is based on: see `seqel.safety.abstention`
+    uncertainty: NDArray[np.float64] | None = None  # (E,) what that is based on: see `seqel.safety.abstention`

@@ -65,6 +65,16 @@ def test_every_tensor_and_setting_is_restored(settings: dict[str, Any], tmp_path
     assert "head.scale" in one and any(name.endswith(".mean") for name in one), "unit and statistics are included"
 
 
+def test_an_agent_whose_settings_have_their_former_names_is_read(folder: Path) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    assert config["network"].pop("item_dropout") == 0.0
+    config["network"]["forget_items"] = 0.25
+    config["crc32"]["config.json"] = artifact._sum(config)
+    path.write_text(json.dumps(config))
+    assert artifact.load(folder)[0].config.item_dropout == 0.25
+
+
 def test_the_info_of_an_agent_is_read_without_its_weights(folder: Path) -> None:
     (folder / "weights.safetensors").unlink()
     assert artifact.info(folder) == {"env": "somewhere"}

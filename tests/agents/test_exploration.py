@@ -78,7 +78,7 @@ def test_persistent_choices_have_the_stated_durations_and_frequencies(rule: str)
     """Durations follow n^-2 (a zeta distribution); the shares of the actions are the same as without it."""
     q = np.tile(np.array([0.0, 1.0, 0.5], np.float32), (ROWS, 1))
     settings: dict[str, Any] = {"rule": rule, "low": 0.5, "high": 0.5}
-    one, held = explorer(**settings), explorer(persist=2.0, **settings)
+    one, held = explorer(**settings), explorer(duration_exponent=2.0, **settings)
     plain = np.stack([one.select(q, at(0), None, 1.0) for _ in range(60)])
     kept, begins = [], []
     for _ in range(60):
@@ -95,7 +95,7 @@ def test_persistent_choices_have_the_stated_durations_and_frequencies(rule: str)
 
 
 def test_clearly_different_values_decide_despite_held_noise() -> None:
-    held = explorer(persist=2.0, low=0.1, high=0.1)
+    held = explorer(duration_exponent=2.0, low=0.1, high=0.1)
     flat, steep = np.zeros((ROWS, 3), np.float32), np.tile(np.array([0.0, 50.0, 0.0], np.float32), (ROWS, 1))
     held.select(flat, at(0), None, 1.0)
     assert (held.select(steep, at(0), None, 1.0) == 1).all()
@@ -103,9 +103,12 @@ def test_clearly_different_values_decide_despite_held_noise() -> None:
     assert (held.select(steep, at(0), mask, 1.0) != 1).all(), "and masks do"
 
 
-@pytest.mark.parametrize("persist", [0.0, 2.0])
-def test_a_restored_explorer_chooses_the_same(persist: float) -> None:
-    one, other = explorer(bonus=0.5, persist=persist), explorer(bonus=0.5, persist=persist)
+@pytest.mark.parametrize("duration_exponent", [0.0, 2.0])
+def test_a_restored_explorer_chooses_the_same(duration_exponent: float) -> None:
+    one, other = (
+        explorer(bonus=0.5, duration_exponent=duration_exponent),
+        explorer(bonus=0.5, duration_exponent=duration_exponent),
+    )
     q = np.random.default_rng(0).standard_normal((ROWS, 3)).astype(np.float32)
     one.select(q, at(3), None, 1.0)
     other.load_state_dict(one.state_dict())
@@ -121,7 +124,7 @@ def test_a_restored_explorer_chooses_the_same(persist: float) -> None:
         {"rule": "epsilon", "high": 2.0},
         {"anneal": 0.5},
         {"bonus": -1.0},
-        {"persist": 0.5},
+        {"duration_exponent": 0.5},
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
@@ -256,7 +259,7 @@ def test_annealing_is_geometric_also_from_a_start_that_is_not_one() -> None:
 
 
 def test_held_noise_is_sampled_again_when_its_time_is_over() -> None:
-    made = explorer(rows=200, rule="boltzmann", low=1.0, high=1.0, persist=2.0)
+    made = explorer(rows=200, rule="boltzmann", low=1.0, high=1.0, duration_exponent=2.0)
     q = np.zeros((200, 3), np.float32)
     first = made.select(q, at(0, 200), None, scale=1.0)
     held = made.left.copy()

@@ -8,22 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqel.safety.conformal import Sessions
+from seqel.safety.conformal import SessionDecisions
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from abstention import NoisyTMaze, Pool, realised_error, with_error
 
 
 def pool(sessions: int = 300, seed: int = 0) -> Pool:
-    """Sessions of 1 to 20 steps, a third of them hard: spreads are larger, and most decisions wrong. Hard ones come last."""
+    """Sessions of 1 to 20 steps, a third of them hard: more uncertainty, and most decisions wrong. Hard ones come last."""
     rng = np.random.default_rng(seed)
     hard = np.arange(sessions) >= sessions * 2 // 3
-    spread, wrong = [], []
+    uncertainty, wrong = [], []
     for one in hard:
         steps = int(rng.integers(1, 21))
-        spread.append(rng.normal(1.0 if one else 0.0, 0.7) + 0.1 * rng.standard_normal(steps))
+        uncertainty.append(rng.normal(1.0 if one else 0.0, 0.7) + 0.1 * rng.standard_normal(steps))
         wrong.append(rng.random(steps) < (0.8 if one else 0.02))
-    return Pool.of(Sessions(spread, wrong), "share", None, {"easy, then hard": (~hard, hard)})
+    return Pool.of(SessionDecisions(uncertainty, wrong), "share", None, {"easy, then hard": (~hard, hard)})
 
 
 def test_the_bound_is_kept_on_fresh_sessions_and_lost_after_a_shift() -> None:
@@ -51,12 +51,14 @@ def test_calibrating_sessions_are_not_fresh_and_those_left_out_are_neither() -> 
 
 def test_steps_as_sessions_worked_by_hand() -> None:
     """Two sessions of 10 and 1 steps, all decisions of the first wrong: 10 of 11 steps, half of the sessions."""
-    decided = Sessions([np.arange(10.0), np.zeros(1)], [np.ones(10, bool), np.zeros(1, bool)])
+    decided = SessionDecisions([np.arange(10.0), np.zeros(1)], [np.ones(10, bool), np.zeros(1, bool)])
     found = Pool.of(decided, "share", None, {})
-    assert found.step_jumps.spread.tolist() == list(range(10)) and found.jumps.losses(np.inf) == pytest.approx([1, 0])
-    episodes = Sessions([np.zeros(3), np.zeros(2)], returns=np.array([0.0, 1.0]))
+    assert found.step_jumps.uncertainty.tolist() == list(range(10)) and found.jumps.losses(np.inf) == pytest.approx(
+        [1, 0]
+    )
+    episodes = SessionDecisions([np.zeros(3), np.zeros(2)], returns=np.array([0.0, 1.0]))
     both = Pool.of(episodes, "return", 0.5, {})
-    assert len(both.step_jumps.spread) == 3 and both.jumps.losses(np.inf).tolist() == [1.0, 0.0]
+    assert len(both.step_jumps.uncertainty) == 3 and both.jumps.losses(np.inf).tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("noise", [0.0, 1.0])

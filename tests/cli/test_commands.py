@@ -64,7 +64,7 @@ def test_a_run_writes_everything_a_user_needs(run: Path) -> None:
 def test_the_json_of_evaluate_has_the_keys_of_evaluation(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, found = call_json(capsys, "evaluate", str(run), "--episodes", "6", "--seed", "3")
     assert code == 0
-    figures = {"mean", "iqm", "interval", "success", "success_interval", "seed", "cut", "cost", "cost_interval"}
+    figures = {"mean", "iqm", "interval", "success", "success_interval", "seed", "truncated", "cost", "cost_interval"}
     assert set(found) == figures | {"returns", "lengths", "successes", "costs"}
     assert len(found["returns"]) == 6 and found["seed"] == 3
     code, out, _ = call(capsys, "evaluate", str(run), "--episodes", "2", "--env-arg", "length=12")

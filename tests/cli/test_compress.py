@@ -11,7 +11,7 @@ import pytest
 from seqel.agents.agent import Agent
 from seqel.cli.main import main
 from seqel.compression import compressing, judging
-from seqel.compression.measuring import Drop
+from seqel.compression.measuring import RelativeDrop
 from seqel.runs.api import train
 from support import MAZE, TINY
 
@@ -36,7 +36,7 @@ def test_the_run_names_its_environment_and_the_result_is_evaluated_like_a_run(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        judging, "drop_of", lambda *_: Drop(0.01, 0.0, 0.03)
+        judging, "relative_drop", lambda *_: RelativeDrop(0.01, 0.0, 0.03)
     )  # of an agent that has learned nothing yet
     out = tmp_path / "small"
     assert main(["compress", str(run), *QUICK, "--out", str(out), "--json"]) == 0
@@ -68,7 +68,7 @@ def test_the_run_names_its_environment_and_the_result_is_evaluated_like_a_run(
 def test_nothing_saved_is_said_and_is_the_exit_code_1(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judging, "drop_of", lambda *_: Drop(0.5, 0.4, 0.6))
+    monkeypatch.setattr(judging, "relative_drop", lambda *_: RelativeDrop(0.5, 0.4, 0.6))
     out = tmp_path / "small"
     assert main(["compress", str(run), *QUICK, "--out", str(out)]) == 1
     text = capsys.readouterr().out
@@ -123,7 +123,7 @@ def test_a_run_on_a_table_is_compressed_on_its_own_sessions(
     train(data="table.csv", schema="schema.toml", out="run", settings=small, progress=False)
     assert main(["compress", "run", *QUICK, "--max-drop", "1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["measure"] == "agreement" and found["variants"][0]["held_out"] is not None
+    assert found["metric"] == "agreement" and found["variants"][0]["held_out"] is not None
     assert Path("run-compressed/agent/config.json").exists()
     assert main(["compress", "run/agent", *QUICK, "--max-drop", "1", "--data", "table.csv", "--out", "other"]) == 0
     assert "as recorded" in capsys.readouterr().out

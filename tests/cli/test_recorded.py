@@ -171,7 +171,7 @@ def test_held_outsessions_stay_held_out_if_the_table_changes(folder: Path, capsy
     found, _ = recorded_sessions(agent, (str(folder / "more.csv"),), None, False)
     left, _ = recorded_sessions(agent, (str(folder / "more.csv"),), None, True)
     whole = load(folder / "more.csv", schema)
-    names = whole.only(whole.held_out_rows(held["share"], held["seed"])).sessions
+    names = whole.subset(whole.held_out_rows(held["share"], held["seed"])).sessions
     assert not trained & set(names) and len(names) == left.buffer.episodes < found.buffer.episodes
     few = folder / "few.csv"
     few.write_text("\n".join((folder / "t.csv").read_text().splitlines()[:31]) + "\n")
@@ -281,5 +281,5 @@ def test_a_shield_vetoes_in_estimates_and_comparisons(folder: Path, capsys: pyte
     command[3] = str(folder / "grouped.csv")
     capsys.readouterr()
     assert main([*command, "--group", "team", "--json"]) == 0
-    rows = {(row["measure"], row["group"]): row for row in json.loads(capsys.readouterr().out)["groups"]}
+    rows = {(row["metric"], row["group"]): row for row in json.loads(capsys.readouterr().out)["groups"]}
     assert rows["agent's do = left", "A"]["value"] == 1.0 and ("agent's do = right", "A") not in rows

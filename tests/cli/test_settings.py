@@ -67,7 +67,7 @@ def test_a_section_under_a_preset_has_the_presets_values(capsys: pytest.CaptureF
     values = {
         one["name"]: one["value"] for one in shown_by(capsys, "learner", "--preset", "offline-online")["settings"]
     }
-    assert values["learner.acting_weights"] == "incumbent" and values["learner.clip"] == 1.0
+    assert values["learner.acting_weights"] == "incumbent" and values["learner.max_grad_norm"] == 1.0
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,8 +79,8 @@ def test_watching(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--budget", "often"], "budget: expected a number of false alarms about one company"),
         (["--input", "-", "--follow"], "--follow: expected --input FILE"),
-        (["--quiet", "-1"], "--quiet: expected a number of hours of at least 0, got -1"),
-        (["--quiet", "nan"], "--quiet: expected a number of hours of at least 0, got nan"),
+        (["--cooldown", "-1"], "--cooldown: expected a number of hours of at least 0, got -1"),
+        (["--cooldown", "nan"], "--cooldown: expected a number of hours of at least 0, got nan"),
         (["--sentences", "none.csv"], "none.csv: expected a CSV file with the columns result and content"),
         (
             ["--input", "none.jsonl"],

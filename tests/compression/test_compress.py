@@ -79,7 +79,7 @@ def test_what_loses_too_much_leaves_no_file(agent: Agent, mirror: Callable[[], M
     found = compress(
         agent, mirror, target_size=0.2, episodes=4, decisions=100, out=tmp_path / "small", distillation=NONE, int8=False
     )
-    assert not found.anything and found.agent is None and not found.saved
+    assert not found.any_kept and found.agent is None and not found.saved
     assert list(tmp_path.iterdir()) == []
 
 
@@ -120,7 +120,7 @@ def test_recorded_data_give_agreement_and_held_out_scores_instead_of_returns(age
         agent, data=recorded(agent), target_size=0.5, distillation=SHORT, max_drop=1.0,
         objective=ObjectiveConfig(0.9, lambda_=0.0),
     )  # fmt: skip
-    assert found.measure == "agreement" and "no environment" in found.notes[0]
+    assert found.metric == "agreement" and "no environment" in found.notes[0]
     assert found.episodes == 4  # a tenth is held out
     rows = {row.name: row for row in found.variants}
     for row in rows.values():

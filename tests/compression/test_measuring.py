@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from seqel.agents.agent import Agent
-from seqel.compression.measuring import Drop, agreement, drop_of, latencies, one_thread
+from seqel.compression.measuring import RelativeDrop, agreement, latencies, one_thread, relative_drop
 from seqel.compression.tape import decisions, record, recorded_tape
 from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.replay.layout import Layout
@@ -20,10 +20,10 @@ from support import Scripted, network
 
 def test_a_drop_is_the_mean_difference_over_the_size_of_the_full_mean() -> None:
     full = np.array([1.0, 1.0, 0.0, 2.0])
-    found = drop_of(full, full - np.array([1.0, 0.5, 0.0, 2.1]))
+    found = relative_drop(full, full - np.array([1.0, 0.5, 0.0, 2.1]))
     assert found.value == pytest.approx(0.1)
     assert found.low <= found.value <= found.high
-    negative = drop_of(-full, np.full(4, 0.1))
+    negative = relative_drop(-full, np.full(4, 0.1))
     assert negative.value == pytest.approx(0.1)  # 0.1 less than -1 is a loss as well
     assert negative.low > 0.0
 
@@ -31,18 +31,18 @@ def test_a_drop_is_the_mean_difference_over_the_size_of_the_full_mean() -> None:
 def test_equal_returns_lose_nothing_however_noisy_the_episodes_are() -> None:
     """The point of pairs: the spread of the returns cancels."""
     returns = np.random.default_rng(0).normal(1.0, 10.0, 50)
-    assert drop_of(returns, returns - returns) == Drop(0.0, 0.0, 0.0)
+    assert relative_drop(returns, returns - returns) == RelativeDrop(0.0, 0.0, 0.0)
 
 
 def test_where_the_full_agent_earns_nothing_every_loss_is_infinite() -> None:
     none = np.zeros(5)
-    assert drop_of(none, np.zeros(5)).value == 0.0
-    assert drop_of(none, np.ones(5)).value == math.inf
-    assert not drop_of(none, np.ones(5)).within(0.5)
+    assert relative_drop(none, np.zeros(5)).value == 0.0
+    assert relative_drop(none, np.ones(5)).value == math.inf
+    assert not relative_drop(none, np.ones(5)).within(0.5)
 
 
 def test_the_estimate_decides_or_the_whole_interval() -> None:
-    drop = Drop(0.01, -0.02, 0.04)
+    drop = RelativeDrop(0.01, -0.02, 0.04)
     assert drop.within(0.02) and not drop.within(0.02, strict=True) and drop.within(0.04, strict=True)
 
 

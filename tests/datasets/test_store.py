@@ -501,11 +501,11 @@ def test_a_part_of_the_sessions_is_split_as_the_whole_is(tables: Any) -> None:
     whole = load(tables.csv(rows), tables.schema())
     held = {whole.sessions[row] for row in whole.split(0.3, 7)[1]}
     some = np.arange(3, 200, 2)
-    part = whole.only(some)
+    part = whole.subset(some)
     assert part.sessions == [whole.sessions[row] for row in some]
     learned, left = part.split(0.3, 7)
     assert {part.sessions[row] for row in left} == held & set(part.sessions)
     assert {part.sessions[row] for row in learned} == set(part.sessions) - held
     assert {part.sessions[row] for row in part.held_out_rows(0.3, 7)} == held & set(part.sessions)
-    twice = part.only(np.arange(1, len(some), 3))
+    twice = part.subset(np.arange(1, len(some), 3))
     assert {twice.sessions[row] for row in twice.split(0.3, 7)[1]} == held & set(twice.sessions)

@@ -90,4 +90,4 @@ def test_an_agents_reader_reads_other_tables(table: Path) -> None:
 
 def test_the_share_that_is_not_read_is_reported(table: Path) -> None:
     report = load(table, SCHEMA, text=configs()[0]).report["texts"]["said"]
-    assert report["length"] == 8 and report["cut"] >= 4 and 0 < report["unread"] < report["bytes"]
+    assert report["length"] == 8 and report["truncated"] >= 4 and 0 < report["unread"] < report["bytes"]

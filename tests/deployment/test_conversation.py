@@ -24,7 +24,7 @@ def agent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_it_answers_as_the_agent_does_with_its_history(agent: Agent) -> None:
     conversation, state = Conversation(agent), None
     for text in ("I lost my card", "in Rome", "", "hello 😀"):
-        answer = conversation.hear(text)
+        answer = conversation.respond(text)
         decision, state = agent.act({"text/said": [text]}, state, reward=0.0)
         names = conversation.encoding.actions
         assert answer.action == names[int(decision.action[0])] == answer.ranking[0][0]
@@ -41,16 +41,16 @@ def test_it_answers_as_the_agent_does_with_its_history(agent: Agent) -> None:
 
 def test_what_was_learned_is_said(agent: Agent) -> None:
     conversation = Conversation(agent)
-    assert conversation.hear("I lost my card").action == "ask"
-    assert conversation.hear("in Rome").action == "block the card"
-    assert Conversation(agent).hear("what is my balance").action == "tell the balance"
+    assert conversation.respond("I lost my card").action == "ask"
+    assert conversation.respond("in Rome").action == "block the card"
+    assert Conversation(agent).respond("what is my balance").action == "tell the balance"
 
 
 def test_the_record_is_a_dialogue(agent: Agent, tmp_path: Path) -> None:
     conversation = Conversation(agent)
-    first = conversation.hear("I lost my card")
-    conversation.said("Where?")
-    second = conversation.hear("in Rome")
+    first = conversation.respond("I lost my card")
+    conversation.add_reply("Where?")
+    second = conversation.respond("in Rome")
     found = conversation.record("a", "good")
     assert [row["action"] for row in rows_of(found, "", {"good": 1.0})] == [first.action, second.action]
     assert found["turns"][1]["text"] == "Where?" and "outcome" not in conversation.record("a")
@@ -68,4 +68,4 @@ def test_agents_that_do_not_converse_are_refused(tmp_path: Path) -> None:
 
 def test_words_need_an_action(agent: Agent) -> None:
     with pytest.raises(ConfigError, match="expected a message first"):
-        Conversation(agent).said("hello")
+        Conversation(agent).add_reply("hello")

@@ -50,7 +50,7 @@ def test_the_value_of_several_dimensions_is_their_mean() -> None:
 def test_a_limit_cuts_episodes_off_and_they_are_not_terminated() -> None:
     """Seeds 4, 5, 6, 7 last 7, 3, 4 and 5 steps, and 5 is truncated by the environment: three are cut at 3 steps."""
     played = play_recorded(Agent(network()), Walk, 4, seed=4, limit=3)
-    assert played.lengths.tolist() == [3, 3, 3, 3] and played.cut == 3
+    assert played.lengths.tolist() == [3, 3, 3, 3] and played.truncated == 3
     assert not played.terminated.any()
 
 

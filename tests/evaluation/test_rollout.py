@@ -67,7 +67,7 @@ class Circles(Seeded):
 @pytest.mark.parametrize("environments", [1, 3, 8])
 def test_an_episode_that_never_ends_is_cut_off_and_reported(environments: int) -> None:
     result = evaluate(Agent(network()), Circles, episodes=6, seed=40, environments=environments, limit=20)
-    assert result.lengths == [2, 20, 2, 20, 2, 20] and result.cut == 3
+    assert result.lengths == [2, 20, 2, 20, 2, 20] and result.truncated == 3
     assert result.returns[1] == 20.0 + 41.0, "its return so far counts"
     assert result.success == 2 / 6, "40 and 44; truncated episodes are no success"
     assert "3 of them truncated" in str(result)
@@ -76,10 +76,10 @@ def test_an_episode_that_never_ends_is_cut_off_and_reported(environments: int) -
 
 
 def test_pooled_sets_are_summarised_as_one() -> None:
-    first = summarise([1.0, 2.0], [3, 4], np.array([0.0, 1.0]), seed=10, cut=1)
+    first = summarise([1.0, 2.0], [3, 4], np.array([0.0, 1.0]), seed=10, truncated=1)
     second = summarise([6.0], [5], np.array([1.0]), seed=90)
     both = pooled(first, second)
-    assert both == summarise([1.0, 2.0, 6.0], [3, 4, 5], np.array([0.0, 1.0, 1.0]), seed=10, cut=1)
-    assert (both.mean, both.success, both.successes, both.cut) == (3.0, 2 / 3, [0.0, 1.0, 1.0], 1)
+    assert both == summarise([1.0, 2.0, 6.0], [3, 4, 5], np.array([0.0, 1.0, 1.0]), seed=10, truncated=1)
+    assert (both.mean, both.success, both.successes, both.truncated) == (3.0, 2 / 3, [0.0, 1.0, 1.0], 1)
     unknown = summarise([6.0], [5], np.array([np.nan]), seed=90)
     assert pooled(first, unknown).success is None and pooled(unknown, first).successes is None

@@ -11,7 +11,7 @@ import torch
 from seqel.agents.agent import Agent
 from seqel.environments.resolve import resolve
 from seqel.errors import ConfigError
-from seqel.explanation.attention import Focus, attention, strongest_head
+from seqel.explanation.attention import AttentionPeak, attention, strongest_head
 from seqel.explanation.counterfactual import counterfactual
 from seqel.explanation.occlusion import occlusion
 from seqel.explanation.trace import decision_scores, record_episode, window_of
@@ -66,7 +66,7 @@ def test_the_strongest_head_looks_at_the_past_not_at_itself() -> None:
     weights[0, 0, 3, 3] = 0.9  # the current step is not memory
     weights[1, 0, 3, 1] = 0.7
     weights[1, 1, 2, 0] = 0.8  # at another step
-    assert strongest_head(weights, 3) == Focus(layer=1, head=0, step=1, share=pytest.approx(0.7))  # type: ignore[arg-type]
+    assert strongest_head(weights, 3) == AttentionPeak(layer=1, head=0, step=1, share=pytest.approx(0.7))  # type: ignore[arg-type]
     for step in (0, 4):
         with pytest.raises(ConfigError, match="with earlier steps"):
             strongest_head(weights, step)

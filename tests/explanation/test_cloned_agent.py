@@ -64,8 +64,8 @@ def test_the_cue_is_first_in_log_probabilities(cloned: tuple[seqel.Agent, list[E
         report = explain_episode(agent, trace, recorded=True, reading=reading)
         assert report.unit == "nats"
         last = report.steps[STEPS - 1]
-        assert np.exp([bar.score for bar in last.bars]).sum() == pytest.approx(1.0, abs=1e-5)
-        assert last.bars[0].recorded and last.bars[0].score > np.log(0.8)  # it learned to turn
+        assert np.exp([bar.score for bar in last.scores]).sum() == pytest.approx(1.0, abs=1e-5)
+        assert last.scores[0].recorded and last.scores[0].score > np.log(0.8)  # it learned to turn
         assert np.abs(report.methods["exchange"][STEPS - 1, : STEPS - 1]).argmax() == 0
     with torch.no_grad():  # the values know nothing: an explanation of them would be empty
         q = agent.network.head(reading.states(reading.tokens[None])).q

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from seqel.explanation.page import page_of
+from seqel.explanation.page import report_page
 from seqel.explanation.report import Report, explain_episode
 from seqel.explanation.trace import EpisodeTrace
 from seqel.spaces import ObservationSpec
@@ -54,7 +54,7 @@ def report() -> Report:
 def file(report: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "page.html"
     path.write_text(
-        page_of(report, "An <b>episode</b>", [("seed", "0")], start=8, counterfactuals={8: "With <x> ..."}), "utf-8"
+        report_page(report, "An <b>episode</b>", [("seed", "0")], start=8, counterfactuals={8: "With <x> ..."}), "utf-8"
     )
     return path
 
@@ -81,7 +81,7 @@ def test_it_opens_at_the_decision_in_question(page: Any, report: Report) -> None
     bars = page.locator("#bars .bar")
     assert bars.count() == 3
     assert page.locator("#bars .bar.chosen span").first.text_content() == next(
-        b.name for b in report.steps[8].bars if b.chosen
+        b.name for b in report.steps[8].scores if b.chosen
     )
     assert "±" in page.text_content("#bars") and page.locator("#bars u").count() == 3
     assert page.locator(".strip canvas").count() == len(report.methods) == 5

@@ -12,7 +12,7 @@ import pytest
 
 from seqel.explanation.attribute import attribute
 from seqel.explanation.methods.registry import method_names
-from seqel.explanation.page import PAGE_LIMIT, as_script_data, page_of
+from seqel.explanation.page import PAGE_LIMIT, as_script_data, report_page
 from seqel.explanation.question import Question
 from seqel.explanation.report import explain_episode
 from seqel.explanation.trace import decision_scores
@@ -48,12 +48,12 @@ def test_a_report_has_the_scores_and_attributions_of_every_decision() -> None:
     )
     for row, step in enumerate(report.steps):
         order = [code for code in np.argsort(-q[row]) if np.isfinite(q[row, code])]
-        assert [bar.name for bar in step.bars] == [str(code) for code in order]
-        np.testing.assert_allclose([bar.score for bar in step.bars], q[row, order], atol=1e-5)
-        assert [bar.chosen for bar in step.bars] == [place == 0 for place in range(len(order))]
-        assert [bar.over for bar in step.bars] == [place == 1 for place in range(len(order))]
+        assert [bar.name for bar in step.scores] == [str(code) for code in order]
+        np.testing.assert_allclose([bar.score for bar in step.scores], q[row, order], atol=1e-5)
+        assert [bar.chosen for bar in step.scores] == [place == 0 for place in range(len(order))]
+        assert [bar.over for bar in step.scores] == [place == 1 for place in range(len(order))]
         assert step.action == str(trace.action[row]) and step.reward == pytest.approx(float(trace.reward[row]))
-        assert [bar.spread for bar in step.bars] == [None] * len(order)
+        assert [one.std for one in step.scores] == [None] * len(order)
     for name, found in report.methods.items():
         np.testing.assert_array_equal(found, attribute(agent, trace, name)[:, :9])
     change = np.tril(report.methods["occlusion"], -1).max(axis=1).clip(min=0.0)
@@ -62,11 +62,11 @@ def test_a_report_has_the_scores_and_attributions_of_every_decision() -> None:
 
 
 @pytest.mark.parametrize(("value", "more"), [("hl-gauss", {"value_range": 5.0}), ("quantile", {}), ("c51", {})])
-def test_the_spread_is_the_standard_deviation_of_the_return(value: str, more: dict[str, Any]) -> None:
+def test_std_is_the_standard_deviation_of_the_return(value: str, more: dict[str, Any]) -> None:
     agent = make_agent((3,), value=value, bins=9, **more)
     agent.network.head.scale.fill_(2.0)
     trace = make_trace(agent, 4)
-    bars = {bar.name: bar for bar in explain_episode(agent, trace, methods=["occlusion"]).steps[3].bars}
+    bars = {bar.name: bar for bar in explain_episode(agent, trace, methods=["occlusion"]).steps[3].scores}
     import torch
 
     from seqel.explanation.trace import window_of
@@ -82,7 +82,7 @@ def test_the_spread_is_the_standard_deviation_of_the_return(value: str, more: di
             support = agent.network.head.values.support(outputs)
             share = outputs.softmax(dim=0)
             expected = float(((support - (share * support).sum()) ** 2 * share).sum().sqrt())
-        assert bars[str(code)].spread == pytest.approx(2.0 * expected, rel=1e-4)
+        assert bars[str(code)].std == pytest.approx(2.0 * expected, rel=1e-4)
 
 
 def test_recommendations_have_a_decision_after_the_last_item_and_the_names_of_items() -> None:
@@ -94,11 +94,11 @@ def test_recommendations_have_a_decision_after_the_last_item_and_the_names_of_it
     report = explain_episode(agent, trace, methods=["occlusion"], recorded=True)
     assert len(report.steps) == 6 and report.steps[5].action == "" and report.steps[5].reward is None
     assert report.steps[4].action == f"film {trace.action[4]}" and report.steps[4].actions == 30
-    assert sum(bar.recorded for bar in report.steps[4].bars) == 1
-    assert all(bar.name.startswith("film ") for step in report.steps for bar in step.bars)
+    assert sum(bar.recorded for bar in report.steps[4].scores) == 1
+    assert all(bar.name.startswith("film ") for step in report.steps for bar in step.scores)
     named = explain_episode(agent, trace, methods=["occlusion"], question=Question(3, 4), recorded=True)
     assert named.question == "the score of action film 3, less that of film 4"
-    assert {"film 3", "film 4"} <= {bar.name for bar in named.steps[0].bars}
+    assert {"film 3", "film 4"} <= {bar.name for bar in named.steps[0].scores}
 
 
 def test_with_several_actions_the_bars_are_the_choice_and_its_neighbours() -> None:
@@ -107,7 +107,7 @@ def test_with_several_actions_the_bars_are_the_choice_and_its_neighbours() -> No
     report = explain_episode(agent, trace, methods=["occlusion"])
     q = decision_scores(agent, trace)
     best = tuple(q[3].argmax(axis=1).tolist())
-    bars = {bar.name: bar for bar in report.steps[3].bars}
+    bars = {bar.name: bar for bar in report.steps[3].scores}
     assert len(bars) == 4  # the choice, two others of the first dimension, one of the second
     chosen = bars[f"{best[0]}, {best[1]}"]
     assert chosen.chosen and chosen.score == pytest.approx(float(q[3].max(axis=1).mean()), abs=1e-5)
@@ -132,13 +132,13 @@ def test_observed_images_are_the_frames_if_the_environment_draws_none() -> None:
 def test_a_page_holds_the_numbers_of_the_report() -> None:
     agent = make_agent((4,))
     report = explain_episode(agent, make_trace(agent, 30), methods=["occlusion", "rollout", "attention"])
-    data = data_of(page_of(report, "title", [("seed", "3")]))
+    data = data_of(report_page(report, "title", [("seed", "3")]))
     assert data["title"] == "title" and data["facts"] == [["seed", "3"]] and data["start"] == report.interesting
     for method in data["methods"]:
         found = np.tril(report.methods[method["name"]])
         most = np.abs(found).max(axis=1, keepdims=True)
         assert (np.abs(unpacked(method, 30) - found) <= 5e-4 * most + 1e-9).all()
-    assert data_of(page_of(report, "title", start=7))["start"] == 7
+    assert data_of(report_page(report, "title", start=7))["start"] == 7
 
 
 def test_nothing_in_the_data_is_read_as_markup() -> None:
@@ -146,7 +146,7 @@ def test_nothing_in_the_data_is_read_as_markup() -> None:
     report = explain_episode(
         agent, make_trace(agent, 3), methods=["occlusion"], action_names=[HOSTILE, "b", "c", "\ud800"]
     )
-    page = page_of(report, HOSTILE, [(HOSTILE, HOSTILE)], counterfactuals={0: HOSTILE})
+    page = report_page(report, HOSTILE, [(HOSTILE, HOSTILE)], counterfactuals={0: HOSTILE})
     assert page.count("</script>") == 2 and "<img" not in page and "alert(1)</script" not in page
     data = data_of(page)
     assert data["title"] == HOSTILE and data["counterfactuals"]["0"] == HOSTILE
@@ -160,7 +160,7 @@ def test_a_page_needs_nothing_from_elsewhere_and_is_small() -> None:
     trace = make_trace(agent, 300)
     frames: list[Any] = list(rng.integers(0, 256, (300, 84, 84, 3)).astype(np.uint8))
     report = explain_episode(agent, trace, methods=["occlusion", "rollout", "gradient", "attention"], frames=frames)
-    page = page_of(report, "long")
+    page = report_page(report, "long")
     assert len(page.encode()) < PAGE_LIMIT
     assert (
         not re.findall(r"""(?:src|href)=["'](?!data:)""", page)

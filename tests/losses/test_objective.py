@@ -221,7 +221,7 @@ def test_squared_and_huber_errors_are_measured_in_units_of_the_scale() -> None:
     found = step_loss(PLAIN, online, SLOW, scale, ObjectiveConfig(lambda_=0.0))
     assert found.q.tolist() == [[2.0, 1.0]] and found.target.tolist() == [[2.5, 12.0]]
     assert found.loss.tolist() == [[0.5 * 0.25**2, 0.5 * 5.5**2]]
-    huber = step_loss(PLAIN, online, SLOW, scale, ObjectiveConfig(lambda_=0.0, error="huber"))
+    huber = step_loss(PLAIN, online, SLOW, scale, ObjectiveConfig(lambda_=0.0, td_loss="huber"))
     assert huber.loss.tolist() == [[0.5 * 0.25**2, 5.5 - 0.5]]
 
 
@@ -259,7 +259,7 @@ def test_a_classified_value_is_trained_on_the_histogram_of_its_target_in_units_o
     "settings",
     [
         {"discount": 1.1}, {"discount": -0.1}, {"discount": math.nan}, {"lambda_": -0.1}, {"lambda_": 1.1}, {"n_step": 0},
-        {"n_step": 2, "lambda_": 0.5}, {"trace": "none"}, {"error": "absolute"}, {"td_weight": -1.0}, {"cql_alpha": -0.1},
+        {"n_step": 2, "lambda_": 0.5}, {"trace": "none"}, {"td_loss": "absolute"}, {"td_weight": -1.0}, {"cql_alpha": -0.1},
         {"cloning_weight": math.inf}, {"awr_beta": -1.0}, {"cql_temperature": 0.0}, {"cql_temperature": math.inf},
         {"iql_expectile": 1.0}, {"iql_expectile": -0.1}, {"td_weight": 0.0}, {"awr_beta": 1.0},
         {"awr_beta": 1.0, "cloning_weight": 1.0}, {"awr_beta": 1.0, "iql_expectile": 0.5},
@@ -276,7 +276,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     "settings",
     [
         {"discount": 0.0}, {"discount": 1.0}, {"lambda_": 0.0}, {"lambda_": 1.0}, {"n_step": 2, "lambda_": 0.0},
-        {"trace": "retrace"}, {"error": "huber"}, {"td_weight": 0.0, "cloning_weight": 0.1}, {"iql_expectile": 0.99},
+        {"trace": "retrace"}, {"td_loss": "huber"}, {"td_weight": 0.0, "cloning_weight": 0.1}, {"iql_expectile": 0.99},
         {"awr_beta": 0.5, "iql_expectile": 0.5, "cloning_weight": 0.5}, {"cql_alpha": 10.0, "cql_temperature": 10.0},
     ],
     ids=str,
@@ -288,7 +288,7 @@ def test_settings_at_the_edge_of_their_range_are_accepted(settings: dict[str, An
 
 def test_the_defaults_are_double_q_with_watkins_returns_and_no_terms_for_recorded_data() -> None:
     assert dataclasses.asdict(ObjectiveConfig()) == {
-        "discount": -math.inf, "lambda_": 0.9, "trace": "watkins", "n_step": 1, "double": True, "error": "squared",
+        "discount": -math.inf, "lambda_": 0.9, "trace": "watkins", "n_step": 1, "double": True, "td_loss": "squared",
         "td_weight": 1.0, "cql_alpha": 0.0, "cql_temperature": 0.1, "cloning_weight": 0.0, "cloning_loss": "softmax",
         "gbce_calibration": 0.75, "distillation_weight": 0.0,
         "iql_expectile": 0.0,
@@ -302,7 +302,7 @@ def test_the_defaults_are_double_q_with_watkins_returns_and_no_terms_for_recorde
 def test_each_critic_has_its_own_loss_towards_one_target() -> None:
     """Two critics, one transition that ends with the reward 3: values 1 and 5 of the action give the mean of 4 and 4."""
     each = torch.tensor([[[[1.0, 9.0]], [[5.0, 0.0]]], [[[0.0, 0.0]], [[0.0, 0.0]]]])[None]  # (1, T+1, K, 1, A)
-    online = QOutput(each.amin(dim=2).detach(), each=each.requires_grad_())
+    online = QOutput(each.amin(dim=2).detach(), per_critic=each.requires_grad_())
     batch = windows([3.0], [0.0], [0])
     found = step_loss(batch, online, values([[0.0, 0.0], [0.0, 0.0]]), ONE, ObjectiveConfig(0.5, lambda_=0.0))
     assert found.loss.tolist() == [[pytest.approx(0.5 * (0.5 * 2.0**2 + 0.5 * 2.0**2))]]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from seqel.errors import DataError
-from seqel.ope.estimation import OffPolicy, estimate_policies, tabulate
+from seqel.ope.estimation import OffPolicyEvaluation, estimate_policies, tabulate
 from seqel.ope.fqe import FQETrainer, fitted_config
 from seqel.ope.policies import AgentPolicy, BehaviourPolicy, ConstantAction
 from seqel.replay.in_memory_dataset import InMemoryDataset
@@ -71,7 +71,7 @@ def test_the_fit_ends_before_it_memorises_single_sessions() -> None:
 
 
 @pytest.fixture(scope="module")
-def table() -> OffPolicy:
+def table() -> OffPolicyEvaluation:
     import seqel.ope.estimation as module
 
     with pytest.MonkeyPatch.context() as patch:
@@ -79,7 +79,7 @@ def table() -> OffPolicy:
         return estimate_policies(POLICIES, poor_data(1, 2_000), discount=GAMMA)
 
 
-def test_the_table_holds_the_true_values(table: OffPolicy) -> None:
+def test_the_table_holds_the_true_values(table: OffPolicyEvaluation) -> None:
     for k, row in enumerate(table.policies):
         exact = float(np.mean(EXACT[k]))
         assert row.value.low - 0.02 <= exact <= row.value.high + 0.02, "the cue is uniform, the sample nearly so"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seqel.cli.main import main
-from seqel.ope.estimation import OffPolicy, PolicyValue
+from seqel.ope.estimation import OffPolicyEvaluation, PolicyValue
 from seqel.ope.estimators import Estimate
 from seqel.ope.plot import WIDEST, _escaped, _label, draw_estimate
 
@@ -27,7 +27,7 @@ def test_a_label_is_never_wider_than_its_column() -> None:
 
 
 def test_names_with_dollars_and_reasons_are_drawn(tmp_path: Path) -> None:
-    found = OffPolicy(
+    found = OffPolicyEvaluation(
         row("recorded", 2.0), (row("agent", 3.0), row("always $x$ \\frac{", 1.0, "few sessions"), row("中" * 60, 0.5)),
         0.9, 50, 500, True, None,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqel.ope.estimation import OffPolicy, estimate_policies
+from seqel.ope.estimation import OffPolicyEvaluation, estimate_policies
 from seqel.ope.fqe import FQETrainer
 from seqel.ope.plot import draw_estimate
 from seqel.ope.policies import ConstantAction
@@ -33,7 +33,7 @@ def fits(monkeypatch: pytest.MonkeyPatch, small_fits: None) -> list[int]:
     return begun
 
 
-def estimated(saved: Path | None, **changes: Any) -> OffPolicy:
+def estimated(saved: Path | None, **changes: Any) -> OffPolicyEvaluation:
     return estimate_policies(POLICIES, poor_data(1, 60), discount=GAMMA, saved=saved, **{"updates": 20, **changes})
 
 

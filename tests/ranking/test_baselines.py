@@ -36,7 +36,7 @@ def matrix(source: Interactions) -> np.ndarray:
 
 def test_popularity() -> None:
     source = Interactions.of([0, 0, 1, 1, 2], ["b", "c", "b", "a", "c"], time=[0, 1, 2, 9, 10])
-    asked = questions(source).only(np.array([0, 1]))
+    asked = questions(source).subset(np.array([0, 1]))
     assert popular(source)(asked).tolist() == [[1, 2, 2]] * 2
     recent = recently_popular(source, 2.0)(asked)
     assert recent[0].argsort().tolist() == [1, 0, 2]  # a and c once each in the last two, c more often before; b never

@@ -57,4 +57,4 @@ def test_what_cannot_be_fitted() -> None:
     with pytest.raises(ConfigError, match=r"expected \(items, F\)"):
         fit_combination(ranker, score, asked(data))
     with pytest.raises(DataError, match="expected at least 10 questions"):
-        fit_combination(ranker, np.nan_to_num(features), asked(data).only(np.arange(3)))
+        fit_combination(ranker, np.nan_to_num(features), asked(data).subset(np.arange(3)))

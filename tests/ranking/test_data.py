@@ -76,7 +76,7 @@ def test_the_next_item_is_learned(tmp_path: Path) -> None:
     found = evaluate_ranker(agent_ranker(agent), split.test, exclude_seen=False)
     # the next item is the following one in three of four cases, else the one after it
     assert 0.6 < (found.lists[:, 0] == np.concatenate(split.test.targets())).mean() < 0.9
-    assert found.measures["HR@5"].mean() > 0.97
+    assert found.metrics["HR@5"].mean() > 0.97
     baseline = evaluate_ranker(popular(split.train), split.test, exclude_seen=False)
     assert baseline.means()["HR@5"] < 0.7 < found.interval("NDCG@10")[0]
     items, _ = agent.rank([3, 4, 5], k=2)

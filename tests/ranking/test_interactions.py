@@ -74,7 +74,7 @@ def test_times_that_leave_nothing(times: tuple[float, float], message: str) -> N
 def test_parts_and_choices_of_questions() -> None:
     test = some().leave_one_out().test
     assert [part.user.tolist() for part in test.parts(1)] == [[0], [1]]
-    assert test.only(np.array([False, True])).targets()[0].tolist() == [3]
+    assert test.subset(np.array([False, True])).targets()[0].tolist() == [3]
 
 
 @pytest.mark.parametrize(

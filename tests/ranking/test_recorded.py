@@ -36,8 +36,8 @@ def test_the_questions_are_those_of_leave_one_out() -> None:
     ranker = agent_ranker(make_agent())
     expected = evaluate_ranker(ranker, split.test)
     found = evaluate_ranker(ranker, last_items(whole.subset(np.arange(12)), everything.items))
-    for name, values in expected.measures.items():
-        assert found.measures[name].tolist() == values.tolist()
+    for name, values in expected.metrics.items():
+        assert found.metrics[name].tolist() == values.tolist()
 
 
 def test_episodes_of_one_step_are_not_asked_about() -> None:
@@ -80,7 +80,7 @@ def test_the_command_compares_how_well_an_agent_ranks_for_groups(
     capsys.readouterr()
     command = ["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "t.csv"), "--held-out", "--group", "team"]
     assert main([*command, "--json"]) == 0
-    rows = {(row["measure"], row["group"]): row for row in json.loads(capsys.readouterr().out)["groups"]}
+    rows = {(row["metric"], row["group"]): row for row in json.loads(capsys.readouterr().out)["groups"]}
     for measure in ("NDCG@10 of the last action", "agreement with the recorded action"):
         assert rows[measure, "A"]["clear"] and rows[measure, "A"]["difference"] > 0.2
         assert rows[measure, "A"]["difference_interval"][0] > 0.0

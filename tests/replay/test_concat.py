@@ -18,7 +18,7 @@ def learner() -> Learner:
     return Learner(
         network(),
         ObjectiveConfig(0.9, lambda_=0.9),
-        LearnerConfig(learning_rate=1e-3, target_rate=0.01, warmup=1, optimizer="sgd", clip=0.0),
+        LearnerConfig(learning_rate=1e-3, target_rate=0.01, warmup=1, optimizer="sgd", max_grad_norm=0.0),
     )
 
 

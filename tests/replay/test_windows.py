@@ -31,15 +31,23 @@ def episode(length: int, start: int = 0, own: Any = None) -> Episode:
 
 
 def replay(*lengths: int, capacity: int = 200, alpha: float = 0.6) -> Replay:
-    memory = Replay(LEAVES, capacity, actions=2, priority=alpha, context=CONTEXT)
+    memory = Replay(LEAVES, capacity, actions=2, priority_exponent=alpha, context=CONTEXT)
     for length in lengths:
         memory.add(episode(length))
     return memory
 
 
-def draw(memory: Replay, count: int, rng: np.random.Generator, importance: float = 1.0, **settings: Any) -> Any:
+def draw(
+    memory: Replay, count: int, rng: np.random.Generator, importance_exponent: float = 1.0, **settings: Any
+) -> Any:
     return memory.sample(
-        count, window=WINDOW, context=CONTEXT, discount=0.9, rng=rng, importance=importance, **settings
+        count,
+        window=WINDOW,
+        context=CONTEXT,
+        discount=0.9,
+        rng=rng,
+        importance_exponent=importance_exponent,
+        **settings,
     )
 
 

@@ -134,7 +134,7 @@ def test_a_line_that_a_crash_cut_off_is_ignored(tmp_path: Path) -> None:
     lines = [sealed_line({"steps": steps, "seconds": 1.0, "updates": 0}) + "\n" for steps in (100, 200, 300)]
     metrics.write_text("".join(lines) + '{"steps": 4')
     assert [line["steps"] for line in run.records()] == [100, 200, 300]
-    assert run.cut(200) == [], "a crash needs no report"
+    assert run.truncate(200) == [], "a crash needs no report"
     assert metrics.read_text() == "".join(lines[:2])
 
 
@@ -148,7 +148,7 @@ def test_a_damaged_line_is_ignored_and_reported(tmp_path: Path) -> None:
             metrics.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << bit)]) + whole[at + 1 :])
             assert [line["steps"] for line in run.records()] == [100, 300, 400], (at, bit)
             assert run.damaged in ([2], [2, 3])  # a newline in the middle makes it two lines
-    (note,) = run.cut(300)
+    (note,) = run.truncate(300)
     assert "damaged lines were ignored (line 2" in note and "2 other records" in note
     assert metrics.read_bytes() == lines[0] + lines[2]
 

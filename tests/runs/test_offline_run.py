@@ -127,7 +127,9 @@ def test_from_data_to_the_environment(tmp_path: Path) -> None:
     settings = QUICK | {"offline.updates": 20}
     start = seqel.train(data=data, preset="offline-cql", settings=settings, out=tmp_path / "old", progress=False)
     online = TINY | {"exploration.bonus": 0.0, "objective.cql_alpha": 0.1}
-    agent = seqel.train(MAZE, start=start, data=data, steps=400, settings=online, out=tmp_path / "new", progress=False)
+    agent = seqel.train(
+        MAZE, init_from=start, data=data, steps=400, settings=online, out=tmp_path / "new", progress=False
+    )
     assert agent.network.config == dataclasses.replace(start.network.config, novelty=True), (
         "the shape is the starting agent's, whatever the settings say, but for the head that exploration needs"
     )
@@ -145,7 +147,7 @@ def test_a_further_trained_agent_is_never_trained_on_its_held_out_sessions() -> 
     )
     assert len(held) and begun.agent.info["held_out"] == {"share": 0.3, "seed": 5}
     config = with_settings(seqel.preset("default"), TINY | {"env": "maze", "seed": 6})
-    gone_on = OnlineTrainer(config, resolve(MAZE), start=begun.agent, source=data)
+    gone_on = OnlineTrainer(config, resolve(MAZE), initial_agent=begun.agent, source=data)
     assert gone_on.recorded_episodes is not None
     slot = gone_on.recorded_episodes.table.SLOT
     left = data.buffer.table.numbers
@@ -308,7 +310,7 @@ def test_values_are_learned_and_the_policy_is_kept(tmp_path: Path) -> None:
         if weight == 0.0:
             settings |= {"objective.cloning_weight": 1e-6}  # a head has to be trained by something
         found = seqel.train(
-            data=data, start=start, settings=settings, preset="offline-bcq", out=tmp_path / name, progress=False
+            data=data, init_from=start, settings=settings, preset="offline-bcq", out=tmp_path / name, progress=False
         )
         return float((policy(found).exp() * (policy(found) - policy(start))).sum(dim=-1).mean())
 

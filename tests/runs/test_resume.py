@@ -180,7 +180,7 @@ CASES: dict[str, tuple[EnvMaker, dict[str, Any]]] = {
     ),
     "prioritised": (
         resolve("seqel/TMaze10-v0"),
-        {"replay.priority": 0.7, "replay.capacity": 400, "learner.accumulate": 2},
+        {"replay.priority_exponent": 0.7, "replay.capacity": 400, "learner.gradient_accumulation_steps": 2},
     ),
     "quantiles": (
         resolve("seqel/TMaze10-v0"),
@@ -188,7 +188,10 @@ CASES: dict[str, tuple[EnvMaker, dict[str, Any]]] = {
     ),
     "several actions": (
         Dials,
-        {"network.context": 4, "replay.priority": 0.5, "exploration.persist": 2.0, "exploration.bonus": 0.1},
+        {
+            "network.context": 4, "replay.priority_exponent": 0.5, "exploration.duration_exponent": 2.0,
+            "exploration.bonus": 0.1,
+        },
     ),
     "several actions, no masks": (
         lambda: Dials("none"),

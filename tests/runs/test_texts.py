@@ -164,7 +164,7 @@ def test_a_foreign_run_cannot_have_a_model_opened(tmp_path: Path, monkeypatch: p
 
 def test_further_training_reads_texts_as_before(tmp_path: Path) -> None:
     agent = trained("tokens", tmp_path / "first")
-    further = seqel.train(Order, steps=300, start=agent, out=tmp_path / "second", settings=TINY, progress=False)
+    further = seqel.train(Order, steps=300, init_from=agent, out=tmp_path / "second", settings=TINY, progress=False)
     assert further.observation_spec == agent.observation_spec
 
 
@@ -172,7 +172,7 @@ def test_a_start_that_reads_texts_in_another_way_is_named(tmp_path: Path) -> Non
     start = seqel.train(Order, steps=100, out=tmp_path / "first", settings=TINY, progress=False)
     with pytest.raises(ConfigError, match="the agent to start from reads texts as hashed trigrams"):
         seqel.train(
-            Order, steps=100, start=start, out=tmp_path / "second", settings=TINY | KINDS["tokens"], progress=False
+            Order, steps=100, init_from=start, out=tmp_path / "second", settings=TINY | KINDS["tokens"], progress=False
         )
 
 

@@ -1,4 +1,4 @@
-"""Agents that abstain: the spread of each head, calibrated agents on disk, in exports, services and chats, and reports."""
+"""Agents that abstain: the uncertainty of each head, calibrated agents on disk, exported, served, in chats and reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from seqel.agents.agent import Agent
-from seqel.agents.spread import choose_measure, spread_of
+from seqel.agents.uncertainty import choose_measure, uncertainty_of
 from seqel.cli.main import main
 from seqel.deployment.export import export
 from seqel.deployment.runtime import ExportedAgent
@@ -22,8 +22,8 @@ from seqel.errors import CheckpointError, ConfigError
 from seqel.evaluation.abstaining import calibrate_agent, played_sessions, realised, recorded_sessions
 from seqel.networks.config import NetworkConfig
 from seqel.replay.in_memory_dataset import InMemoryDataset
-from seqel.safety.abstention import Abstention, spread_of_scores
-from seqel.safety.conformal import Sessions
+from seqel.safety.abstention import Abstention, uncertainty_of_scores
+from seqel.safety.conformal import SessionDecisions
 from seqel.serving.backends.onnx_agent import OnnxBackend
 from seqel.serving.backends.torch_agent import TorchBackend
 from seqel.spaces import ActionSpec, FlatObservation
@@ -51,14 +51,14 @@ def agent(**settings: Any) -> Agent:
 
 def test_spreads_of_scores_worked_by_hand() -> None:
     scores = np.array([[[1.0, 3.0, 2.5]], [[-np.inf, 3.0, -np.inf]], [[0.0, 0.0, -np.inf]]])
-    assert spread_of_scores(scores, "gap").tolist() == [-0.5, -np.inf, 0.0]
+    assert uncertainty_of_scores(scores, "gap").tolist() == [-0.5, -np.inf, 0.0]
     logs = np.log(np.array([[[0.5, 0.25, 0.25]], [[1.0, 1e-300, 1e-300]]]))
-    found = spread_of_scores(logs, "entropy")
+    found = uncertainty_of_scores(logs, "entropy")
     assert found == pytest.approx([1.5 * np.log(2), 0.0], abs=1e-12)
-    assert spread_of_scores(scores[1:2], "entropy").tolist() == [-np.inf]
+    assert uncertainty_of_scores(scores[1:2], "entropy").tolist() == [-np.inf]
     two = np.array([[[1.0, 0.0], [0.2, 0.0]]])
-    assert spread_of_scores(two, "gap").tolist() == [-0.2], "that of the least sure dimension"
-    assert spread_of_scores(np.zeros((2, 1, 1)), "gap").tolist() == [-np.inf] * 2
+    assert uncertainty_of_scores(two, "gap").tolist() == [-0.2], "that of the least sure dimension"
+    assert uncertainty_of_scores(np.zeros((2, 1, 1)), "gap").tolist() == [-np.inf] * 2
 
 
 def test_the_overlap_of_distributions_equals_a_plain_sum_over_pairs() -> None:
@@ -68,7 +68,7 @@ def test_the_overlap_of_distributions_equals_a_plain_sum_over_pairs() -> None:
         outputs = torch.from_numpy(rng.standard_normal((6, 1, 3, 5)).astype(np.float32))
         scores = rng.standard_normal((6, 1, 3)).astype(np.float32)
         scores[5, 0, :2] = -np.inf
-        found = spread_of(QOutput(torch.zeros(6, 1, 3), logits=outputs), scores, config, "overlap")
+        found = uncertainty_of(QOutput(torch.zeros(6, 1, 3), logits=outputs), scores, config, "overlap")
         for row in range(5):
             best, second = np.argsort(-scores[row, 0])[:2]
             if value == "quantile":
@@ -121,7 +121,7 @@ def test_a_calibrated_agent_keeps_its_bound_on_recorded_sessions(settings: dict[
 
 
 def test_recorded_sessions_are_read_as_they_were_recorded() -> None:
-    """The spread of a step is that after the recorded history, whatever the agent would have done before."""
+    """The uncertainty of a step is that after the recorded history, whatever the agent would have done before."""
     one, data = agent(), recorded(20)
     one.set_abstention(Abstention(None, "gap", 0.1, "share", None, 0, 0.0, 1.0, ""))
     found = recorded_sessions(one, data.buffer)
@@ -136,8 +136,8 @@ def test_recorded_sessions_are_read_as_they_were_recorded() -> None:
                 else {"reward": columns["reward"][at - 1 : at], "previous_action": columns["action"][at - 1]}
             )
             decision, state = one.act(columns["observation/observation"][at : at + 1], state, **before)
-            assert decision.spread is not None and found.wrong is not None
-            assert found.spread[episode][step] == pytest.approx(decision.spread[0], abs=1e-5)
+            assert decision.uncertainty is not None and found.wrong is not None
+            assert found.uncertainty[episode][step] == pytest.approx(decision.uncertainty[0], abs=1e-5)
             assert found.wrong[episode][step] == (decision.action[0] != columns["action"][at, 0])
 
 
@@ -148,7 +148,7 @@ def test_played_sessions_are_those_of_an_evaluation() -> None:
     one.set_abstention(Abstention(None, "gap", 0.1, "return", 2.0, 0, 0.0, 1.0, ""))
     found, result = played_sessions(one, Desk, 9, seed=3), evaluate(one, Desk, 9, seed=3)
     assert found.returns is not None and found.returns.tolist() == pytest.approx(result.returns)
-    assert [len(spread) for spread in found.spread] == result.lengths
+    assert [len(uncertainty) for uncertainty in found.uncertainty] == result.lengths
 
 
 def test_it_is_saved_with_the_agent_and_holds_for_its_weights_and_rules_alone(tmp_path: Path) -> None:
@@ -159,9 +159,9 @@ def test_it_is_saved_with_the_agent_and_holds_for_its_weights_and_rules_alone(tm
     assert loaded.abstention == one.abstention and loaded.abstention is not None
     seen = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
     decision, _ = loaded.act(seen)
-    assert decision.abstain is not None and decision.spread is not None
+    assert decision.abstain is not None and decision.uncertainty is not None
     assert (
-        decision.abstain == (decision.spread >= float(loaded.abstention.threshold or 0.0))
+        decision.abstain == (decision.uncertainty >= float(loaded.abstention.threshold or 0.0))
     ).all() and 0 < decision.abstain.sum() < 50
     with torch.no_grad():
         next(loaded.network.parameters()).add_(0.1)
@@ -176,7 +176,7 @@ def test_it_is_saved_with_the_agent_and_holds_for_its_weights_and_rules_alone(tm
 def test_a_failed_calibration_leaves_the_agent_without_one() -> None:
     one = agent()
 
-    def interrupted() -> Sessions:
+    def interrupted() -> SessionDecisions:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

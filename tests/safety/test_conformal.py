@@ -9,24 +9,24 @@ import numpy as np
 import pytest
 
 from seqel.errors import ConfigError, DataError
-from seqel.safety.conformal import Jumps, Sessions, calibrate, jumps_of
+from seqel.safety.conformal import Jumps, SessionDecisions, calibrate, jumps_of
 
 
-def draw(rng: np.random.Generator, sessions: int, shift: float = 0.0) -> Sessions:
+def draw(rng: np.random.Generator, sessions: int, shift: float = 0.0) -> SessionDecisions:
     """Sessions of 1 to 30 steps. A session is hard or easy as a whole, so its steps depend on each other: in a hard one most
-    decisions are wrong, with spreads that are large but overlap those of easy sessions."""
-    spread, wrong = [], []
+    decisions are wrong, with uncertainties that are large but overlap those of easy sessions."""
+    uncertainty, wrong = [], []
     for _ in range(sessions):
         hard = rng.random() < 0.3 + shift
         steps = int(rng.integers(1, 31))
         level = rng.normal(1.0 if hard else 0.0, 0.7)
-        spread.append(level + 0.1 * rng.standard_normal(steps))
+        uncertainty.append(level + 0.1 * rng.standard_normal(steps))
         wrong.append(rng.random(steps) < (0.8 if hard else 0.02))
-    return Sessions(spread, wrong, returns=np.array([-float(one.sum()) for one in wrong]))
+    return SessionDecisions(uncertainty, wrong, returns=np.array([-float(one.sum()) for one in wrong]))
 
 
 @cache
-def population(shift: float) -> Sessions:
+def population(shift: float) -> SessionDecisions:
     """The sessions that losses are measured on."""
     return draw(np.random.default_rng(0), 20_000, shift)
 
@@ -43,11 +43,12 @@ def mean_risk(
         found = draw(rng, n)
         jumps = jumps_of(found, loss, level)
         if broken == "off by one":  # n / (n + 1) mean + 1 / (n + 1) replaced by the mean
-            jumps = Jumps(np.append(jumps.spread, np.inf), np.append(jumps.weight, 0.0), np.append(jumps.session, 0), n)
+            more = np.append(jumps.uncertainty, np.inf), np.append(jumps.weight, 0.0), np.append(jumps.session, 0)
+            jumps = Jumps(*more, n)
             threshold = _uncorrected(jumps, error)
         elif broken == "steps":  # steps as if they were sessions
             assert found.wrong is not None
-            every = np.concatenate(list(found.spread))
+            every = np.concatenate(list(found.uncertainty))
             bad = np.concatenate(list(found.wrong))
             threshold = calibrate(Jumps(every[bad], np.ones(int(bad.sum())), np.flatnonzero(bad), len(every)), error)
         else:
@@ -58,9 +59,9 @@ def mean_risk(
 
 
 def _uncorrected(jumps: Jumps, error: float) -> float:
-    order = np.argsort(jumps.spread)
+    order = np.argsort(jumps.uncertainty)
     over = np.flatnonzero(np.cumsum(jumps.weight[order]) / jumps.sessions > error)
-    return float(jumps.spread[order][over[0]]) if len(over) else math.inf
+    return float(jumps.uncertainty[order][over[0]]) if len(over) else math.inf
 
 
 @pytest.mark.parametrize("loss", ["share", "any", "return"])
@@ -71,7 +72,7 @@ def test_the_mean_loss_of_a_next_session_is_within_the_bound(loss: str, error: f
 
 
 def test_the_bound_is_tight_where_it_can_be() -> None:
-    """The mean loss is at least error - 2 / (n + 1) (theorem 2 of the paper; spreads are continuous)."""
+    """The mean loss is at least error - 2 / (n + 1) (theorem 2 of the paper; uncertainties are continuous)."""
     risk, deviation = mean_risk("any", 0.1, 99)
     assert 0.1 - 2 / 100 - 3 * deviation <= risk <= 0.1 + 3 * deviation
 
@@ -100,16 +101,18 @@ def test_under_a_shift_the_bound_is_lost() -> None:
 
 def test_a_threshold_worked_by_hand() -> None:
     """Nine sessions, error 0.3: errors may add up to 0.3 * 10 - 1 = 2."""
-    spread = np.array([0.5, 0.1, 0.9, 0.9, 0.3])
-    jumps = Jumps(spread, np.ones(5), np.arange(5), 9)
+    uncertainty = np.array([0.5, 0.1, 0.9, 0.9, 0.3])
+    jumps = Jumps(uncertainty, np.ones(5), np.arange(5), 9)
     assert calibrate(jumps, 0.3) == 0.5, "0.1 and 0.3 may pass, 0.5 is abstained from"
     assert jumps.losses(0.5).tolist() == [0, 1, 0, 0, 1, 0, 0, 0, 0]
-    assert calibrate(Jumps(spread, np.full(5, 0.5), np.arange(5), 9), 0.3) == 0.9, "ties are abstained from together"
-    assert calibrate(Jumps(spread, np.full(5, 0.4), np.arange(5), 9), 0.3) == math.inf
+    assert calibrate(Jumps(uncertainty, np.full(5, 0.5), np.arange(5), 9), 0.3) == 0.9, (
+        "ties are abstained from together"
+    )
+    assert calibrate(Jumps(uncertainty, np.full(5, 0.4), np.arange(5), 9), 0.3) == math.inf
     for error, n in ((0.05, 18), (0.1, 8)):
         with pytest.raises(DataError, match=f"at least {n + 1} sessions"):
-            calibrate(Jumps(spread[:0], spread[:0], np.zeros(0, int), n), error)
-        assert calibrate(Jumps(spread[:0], spread[:0], np.zeros(0, int), n + 1), error) == math.inf
+            calibrate(Jumps(uncertainty[:0], uncertainty[:0], np.zeros(0, int), n), error)
+        assert calibrate(Jumps(uncertainty[:0], uncertainty[:0], np.zeros(0, int), n + 1), error) == math.inf
     with pytest.raises(DataError, match="one allowed action"):
         calibrate(Jumps(np.full(5, -np.inf), np.ones(5), np.arange(5), 9), 0.3)
     with pytest.raises(ConfigError, match="between 0 and 1"):
@@ -117,7 +120,7 @@ def test_a_threshold_worked_by_hand() -> None:
 
 
 def test_losses_worked_by_hand() -> None:
-    sessions = Sessions(
+    sessions = SessionDecisions(
         [np.array([0.1, 0.6, 0.2, 0.9]), np.array([0.3])], [np.array([True, True, False, False]), np.array([False])],
         np.array([1.0, -2.0]),
     )  # fmt: skip

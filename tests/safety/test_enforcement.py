@@ -528,7 +528,9 @@ def test_a_run_keeps_its_rules_when_it_is_continued_from(tmp_path: Path) -> None
         Desk, steps=300, out=tmp_path / "a", settings=settings, shield=tmp_path / "rules.toml", progress=False
     )
     assert first.info["shield"] == RULES and "two refunds" in (tmp_path / "a" / "config.toml").read_text()
-    second = seqel.train(Desk, start=tmp_path / "a", steps=300, out=tmp_path / "b", settings=settings, progress=False)
+    second = seqel.train(
+        Desk, init_from=tmp_path / "a", steps=300, out=tmp_path / "b", settings=settings, progress=False
+    )
     assert second.info["shield"] == RULES
     resumed = seqel.resume(tmp_path / "b", env=Desk, steps=400, progress=False)
     assert resumed.info["shield"] == RULES and resumed.shield is not None

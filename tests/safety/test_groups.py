@@ -119,7 +119,7 @@ def test_the_commands_compare_data_and_decisions(
 ) -> None:
     where = ["--schema", str(table / "schema.toml"), "--group"]
     assert main(["data", "check", str(table / "log.jsonl"), *where, "gender", "--json"]) == 0
-    rows = {(row["measure"], row["group"]): row for row in json.loads(capsys.readouterr().out)["groups"]}
+    rows = {(row["metric"], row["group"]): row for row in json.loads(capsys.readouterr().out)["groups"]}
     assert (
         rows["act = b", "F"]["value"] > 0.8
         and rows["act = b", "F"]["clear"]
@@ -141,7 +141,7 @@ def test_the_commands_compare_data_and_decisions(
         main(["evaluate", str(tmp_path / "run"), "--data", str(table / "log.jsonl"), "--group", "gender", "--json"])
         == 0
     )
-    rows = {(row["measure"], row["group"]): row for row in json.loads(capsys.readouterr().out)["groups"]}
+    rows = {(row["metric"], row["group"]): row for row in json.loads(capsys.readouterr().out)["groups"]}
     assert {name for name, _ in rows} >= {"agreement with the recorded action", "reward per step"}
     assert sum(
         rows[name, "F"]["value"] for name, _ in rows if _ == "F" and name.startswith("agent's")

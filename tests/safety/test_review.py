@@ -20,7 +20,7 @@ from seqel.datasets.schema import Schema
 from seqel.errors import ConfigError, DataError
 from seqel.monitoring.metrics import ServiceMetrics
 from seqel.safety.abstention import Abstention
-from seqel.safety.review import QueueFile, read_queue
+from seqel.safety.review import ReviewQueueFile, read_review_queue
 from seqel.serving.backends.torch_agent import TorchBackend
 from seqel.serving.batching import Batcher
 from seqel.serving.observing import Observing
@@ -43,14 +43,14 @@ def step(
 ) -> dict[str, Any]:
     return {
         "kind": "step", "agent": "a", "session": session, "step": number, "observation": {"x": number, "y": [1, 2]},
-        "previous_action": previous, "reward": reward, "action": action, "abstain": abstain, "spread": -0.1,
+        "previous_action": previous, "reward": reward, "action": action, "abstain": abstain, "uncertainty": -0.1,
         "best": [["wait", 1.5]],
     }  # fmt: skip
 
 
 def queue(path: Path) -> Path:
     """Session s: at step 1 it abstains, and a person acts at once ("go"); at step 3 the agent's action is taken anyway."""
-    file = QueueFile(path)
+    file = ReviewQueueFile(path)
     file.write([{"kind": "agent", "agent": "a", "actions": [["wait", "go"]], "schema": None}])
     file.write(
         [step("s", 0), step("t", 0, abstain=True), step("s", 1, True, "wait", 1.0), step("s", 2, False, "go", 2.0)]
@@ -63,7 +63,7 @@ def queue(path: Path) -> Path:
 
 
 def test_cases_have_their_history_and_names_may_be_used_again(tmp_path: Path) -> None:
-    found = read_queue(queue(tmp_path / "q.jsonl"))
+    found = read_review_queue(queue(tmp_path / "q.jsonl"))
     assert [(case.step["session"], case.step["step"], len(case.steps)) for case in found.cases] == [
         ("t", 0, 1), ("s", 1, 2), ("s", 3, 4), ("s", 1, 2),
     ]  # fmt: skip
@@ -73,11 +73,11 @@ def test_cases_have_their_history_and_names_may_be_used_again(tmp_path: Path) ->
 def test_decisions_are_added_and_the_last_one_counts(tmp_path: Path) -> None:
     path = queue(tmp_path / "q.jsonl")
     before = path.read_bytes()
-    found = read_queue(path)
+    found = read_review_queue(path)
     found.decide(found.case(2), "wait", "anna")
     found.decide(found.case(2), "go", "bert")
     assert path.read_bytes().startswith(before)
-    again = read_queue(path)
+    again = read_review_queue(path)
     review = again.case(2).review
     assert review is not None and (review["action"], review["by"]) == ("go", "bert") and len(again.open) == 3
     with pytest.raises(ConfigError, match=r"unknown action 'gone'; did you mean 'go'\?"):
@@ -88,10 +88,10 @@ def test_decisions_are_added_and_the_last_one_counts(tmp_path: Path) -> None:
 
 def test_the_export_worked_by_hand(tmp_path: Path) -> None:
     path = queue(tmp_path / "q.jsonl")
-    found = read_queue(path)
+    found = read_review_queue(path)
     for case, action in ((2, "go"), (3, "go"), (4, "go")):
         found.decide(found.case(case), action)
-    sessions = read_queue(path).export(reward=-7.0)
+    sessions = read_review_queue(path).export(reward=-7.0)
     plain = {one.name: [(seen["x"], action, reward) for seen, action, reward in one.steps] for one in sessions}
     assert plain == {
         # the person's action at step 1 was taken; that at step 3 was not, so the session ends there
@@ -103,16 +103,16 @@ def test_the_export_worked_by_hand(tmp_path: Path) -> None:
 def test_a_line_that_a_crash_cut_off_is_skipped_and_later_lines_are_not(tmp_path: Path) -> None:
     path = queue(tmp_path / "q.jsonl")
     path.write_bytes(path.read_bytes() + b'{"kind": "st')
-    file = QueueFile(path)
+    file = ReviewQueueFile(path)
     file.write([step("u", 0, True)])
-    found = read_queue(path)
+    found = read_review_queue(path)
     assert found.skipped == 1 and len(found.cases) == 5
     path.write_bytes(
         path.read_bytes() + b'{"kind":"review","case":99,"action":"go"}\n[1]\n{"kind":"step","agent":"zz"}\n'
     )
-    assert read_queue(path).skipped == 4
+    assert read_review_queue(path).skipped == 4
     with pytest.raises(DataError, match="cannot be read"):
-        read_queue(tmp_path / "none")
+        read_review_queue(tmp_path / "none")
 
 
 def test_the_commands_list_decide_ask_and_export_for_training(
@@ -137,7 +137,7 @@ def test_the_commands_list_decide_ask_and_export_for_training(
     assert main(["review", "export", path]) == 2 and main(["review", "x", path]) == 2
 
 
-def served_with_queue(agent: Agent, file: QueueFile) -> Service:
+def served_with_queue(agent: Agent, file: ReviewQueueFile) -> Service:
     backend = TorchBackend(agent, 4)
     service = Service(MemoryStore(100, 60.0), ServiceMetrics())
     form = StepFormat(backend.observation_spec, backend.action_spec)
@@ -164,7 +164,7 @@ def test_what_a_service_abstains_from_is_reviewed_and_trained_on(tmp_path: Path)
     )
     agent.set_abstention(Abstention(-1e9, "gap", 0.1, "share", None, 9, 0.0, 1.0, ""))  # always
     path = tmp_path / "queue.jsonl"
-    service = served_with_queue(agent, QueueFile(path))
+    service = served_with_queue(agent, ReviewQueueFile(path))
 
     async def body() -> None:
         await service.create("anna")
@@ -177,7 +177,7 @@ def test_what_a_service_abstains_from_is_reviewed_and_trained_on(tmp_path: Path)
         await service.stop()
 
     asyncio.run(body())
-    found = read_queue(path)
+    found = read_review_queue(path)
     assert len(found.cases) == 3 and found.actions_of(found.case(1)) == [["close", "refund", "wait"]]
     assert found.case(3).steps[2]["previous_action"] == "refund" and found.case(3).steps[2]["reward"] == 1.0
     found.decide(found.case(2), "refund")
@@ -197,7 +197,7 @@ def test_episodes_of_an_evaluation_fill_a_queue(tmp_path: Path, capsys: pytest.C
     assert main(["evaluate", *where, "--episodes", "4", "--review", str(path)]) == 2
     assert main(["calibrate", *where, "--error", "0.1", "--episodes", "40", "--level", "5.0"]) == 0
     assert main(["evaluate", *where, "--episodes", "20", "--review", str(path)]) == 0
-    found = read_queue(path)
+    found = read_review_queue(path)
     assert len(found.sessions) == 20 and all(len(one) == 12 for one in found.sessions) and found.cases
     assert {one["previous_action"] for one in found.sessions[0][1:]} == {
         one["action"] for one in found.sessions[0][:-1]

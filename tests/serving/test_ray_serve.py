@@ -18,7 +18,7 @@ from seqel.errors import ConfigError, MissingExtraError
 from seqel.monitoring.log import read_log
 from seqel.safety.audit import KEY, verify
 from seqel.safety.audit import read as read_audit
-from seqel.safety.review import read_queue
+from seqel.safety.review import read_review_queue
 from seqel.serving.config import ServiceConfig
 from seqel.serving.ray_serve import BySessions, Replica, ScaleConfig, application, build
 
@@ -181,7 +181,7 @@ def test_every_replica_logs_its_decisions_and_all_add_to_one_queue(
     steps = [[entry["step"] for entry in read_audit(log) if entry["kind"] == "decision"] for log in logs]
     assert sorted(steps) == [[0, 2, 4], [1, 3, 5]]
     assert all(verify(log, b"sixteen bytes at least").status == "intact" for log in logs)
-    assert [entry["step"] for entry in read_queue(tmp_path / "queue.jsonl").sessions[0]] == list(range(6))
+    assert [entry["step"] for entry in read_review_queue(tmp_path / "queue.jsonl").sessions[0]] == list(range(6))
     assert len(read_log(sorted((tmp_path / "decisions").iterdir()), pair.agent)) == 6
 
     monkeypatch.delenv(KEY)

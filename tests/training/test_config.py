@@ -71,7 +71,10 @@ def test_a_file_may_name_a_preset(tmp_path: Path) -> None:
         ({"learner.momentum": -0.1}, "learner.momentum: expected a finite number of at least 0"),
         ({"learner.target_rate": 0.0}, "target_rate: expected a finite number above 0 and at most 1"),
         ({"learner.final_fraction": 1.5}, "final_fraction: expected a finite number from 0 to 1"),
-        ({"learner.accumulate": 0}, "learner.accumulate: expected an integer of at least 1"),
+        (
+            {"learner.gradient_accumulation_steps": 0},
+            "learner.gradient_accumulation_steps: expected an integer of at least 1",
+        ),
         ({"network": 3}, "a table of settings"),
         ({"network.trunk": "lstm"}, "one of 'transformer', 'gru', 'pretrained'"),
         ({"network.width": 63}, "multiple of 2"),

@@ -42,7 +42,7 @@ def test_overfitting_one_batch_lowers_its_error(optimizer: str, precision: str) 
 @pytest.mark.parametrize("parts", [2, 3, 8])
 def test_accumulation_equals_the_whole_batch(parts: int) -> None:
     """Micro-batches of unequal weight, and rewards of unequal size: the variance is that of the whole batch."""
-    whole, cut = (learner(optimizer="sgd", accumulate=n, clip=0.0) for n in (1, parts))
+    whole, cut = (learner(optimizer="sgd", gradient_accumulation_steps=n, max_grad_norm=0.0) for n in (1, parts))
     for seed in range(3):
         windows = batch(rows=8, seed=seed)
         learn = windows.loss_mask.clone()
@@ -212,8 +212,8 @@ def test_frozen_statistics_are_shared_by_both_networks() -> None:
 
 
 def test_clipping_bounds_the_step_and_momentum_is_sgds_own() -> None:
-    """Without momentum and decay an SGD step is rate * gradient, so its length is at most rate * clip."""
-    one = learner(optimizer="sgd", learning_rate=0.1, clip=0.01, momentum=0.0, weight_decay=0.0)
+    """Without momentum and decay an SGD step is rate * gradient, so its length is at most rate * max_grad_norm."""
+    one = learner(optimizer="sgd", learning_rate=0.1, max_grad_norm=0.01, momentum=0.0, weight_decay=0.0)
     before = [p.clone() for p in one.network.parameters()]
     metrics = one.update(batch())
     moved = (

@@ -213,7 +213,7 @@ def test_novelty_is_learned_where_it_can_be_and_somebody_explores(maze: Probe) -
     found = for_environment(preset(), maze)
     assert found.objective.novelty_weight == 0.1 and found.network.novelty
     for settings in (
-        {"exploration.novelty": 0.0}, {"objective.discount": 0.0}, {"learner.accumulate": 2},
+        {"exploration.novelty": 0.0}, {"objective.discount": 0.0}, {"learner.gradient_accumulation_steps": 2},
         {"objective.novelty_weight": 0.0},
     ):  # fmt: skip
         found = for_environment(preset(**settings), maze)

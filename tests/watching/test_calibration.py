@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seqel.errors import ConfigError
-from seqel.tasks.opinion.measures import hours_between_false_alarms
+from seqel.tasks.opinion.metrics import hours_between_false_alarms
 from seqel.tasks.opinion.monitoring import WAIT, OpinionMonitoring
 from seqel.tasks.opinion.stream import draw_stream, part_of
 from seqel.watching.calibration import STREAM, blank, calibrate, numbers_of, parse_budget, vectors_of, weights_of

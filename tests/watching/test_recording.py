@@ -12,7 +12,7 @@ import pytest
 import seqel
 from seqel.errors import ConfigError
 from seqel.tasks.opinion import TEXTBOOK, OpinionMonitoring, draw_stream
-from seqel.tasks.opinion.measures import measure, threshold_for
+from seqel.tasks.opinion.metrics import evaluate_alerts, threshold_for
 from seqel.texts.classes import ClassReader, fit_classes
 from seqel.texts.config import TextConfig
 from seqel.texts.make import make_reader
@@ -73,7 +73,7 @@ def test_an_agent_learns_to_find_crises(tmp_path: Any) -> None:
     struck = [draw_stream(rng, SETTING, 48.0, 24.0) for _ in range(60)]
 
     def delay(found: Any) -> float:
-        return measure(struck, found(struck), threshold_for(100.0, calm, found(calm), 48.0), 48.0).mean
+        return evaluate_alerts(struck, found(struck), threshold_for(100.0, calm, found(calm), 48.0), 48.0).mean
 
     learned = delay(lambda some: numbers_of(agent, opinions(), "test", SETTING, some, 48.0))
     latest = delay(lambda some: [(one.sentiment == 0) + 0.01 * rng.random(len(one.time)) for one in some])

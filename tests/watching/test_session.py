@@ -28,7 +28,7 @@ def session(
     folder: Path, notes: list[str] | None = None, source: str | None = "in.jsonl", name: str = "state"
 ) -> Session:
     """A session whose agent gives many alerts."""
-    watcher = make_watcher(threshold=-1.8, quiet=1.0)
+    watcher = make_watcher(threshold=-1.8, cooldown=1.0)
     path, heard = None if source is None else folder / source, [] if notes is None else notes
     return Session(watcher, folder / name, path, folder / f"{name}.alerts", heard.append)
 

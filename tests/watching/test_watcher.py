@@ -103,13 +103,13 @@ def test_single_companies_have_their_own_threshold(monkeypatch: pytest.MonkeyPat
 
 
 def test_alerts_name_what_raised_the_score(monkeypatch: pytest.MonkeyPatch) -> None:
-    watcher = make_watcher(threshold=1.0, quiet=2.0)
+    watcher = make_watcher(threshold=1.0, cooldown=2.0)
     scores = iter([0.2, 0.1, 0.9, 0.8, 1.5, 1.6, 1.7, 0.4, 1.2])
     monkeypatch.setattr(watcher, "_step", lambda *_: np.array([next(scores)]))
     times = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
     some = [Message(START + time, "Acme", f"text {place}") for place, time in enumerate(times)]
     alerts = watcher.read(some)
-    assert [alert.time - START for alert in alerts] == [4.0, 6.0, 8.0]  # not at 5: the company is quiet for two hours
+    assert [alert.time - START for alert in alerts] == [4.0, 6.0, 8.0]  # not at 5: no alert for two hours
     first = alerts[0]
     assert [text for *_, text in first.causes] == ["text 0", "text 2", "text 4"] and first.score == 1.5
     np.testing.assert_allclose([raised for _, raised, _ in first.causes], [0.2, 0.8, 0.7])
@@ -122,7 +122,7 @@ def test_the_agent_does_not_observe_its_alerts(monkeypatch: pytest.MonkeyPatch) 
     some, found = messages(60, 24), []
     for threshold in (-np.inf, np.inf):
         numbers = heard(monkeypatch)
-        watcher = make_watcher(threshold=threshold, quiet=1.0)
+        watcher = make_watcher(threshold=threshold, cooldown=1.0)
         alerts = watcher.read(some)
         found.append([number for _, number in numbers])
         assert bool(alerts) == (threshold == -np.inf)
@@ -131,7 +131,7 @@ def test_the_agent_does_not_observe_its_alerts(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_when_the_last_alert_was() -> None:
-    watcher = make_watcher(threshold=-np.inf, quiet=10.0)
+    watcher = make_watcher(threshold=-np.inf, cooldown=10.0)
     watcher.read([Message(START, "Acme", "a"), Message(START + 1.0, "Bolt", "b"), Message(START + 2.0, "Acme", "c")])
     assert watcher.rows.alerted[:2, 0].tolist() == [START, START + 1.0]
     watcher.read([Message(START + 10.0, "Acme", "d")])
@@ -143,12 +143,12 @@ def test_it_continues_from_its_state(trunk: str, tmp_path: Any) -> None:
     from seqel.stored_trees import load_tree, save_tree
 
     some = messages(400, 30)
-    whole = make_watcher(threshold=-1.6 if trunk == "transformer" else -0.2, quiet=1.0, trunk=trunk)
+    whole = make_watcher(threshold=-1.6 if trunk == "transformer" else -0.2, cooldown=1.0, trunk=trunk)
     expected = [alert for piece in in_pieces(some, 50) for alert in whole.read(piece)]
-    first = make_watcher(threshold=-1.6 if trunk == "transformer" else -0.2, quiet=1.0, trunk=trunk)
+    first = make_watcher(threshold=-1.6 if trunk == "transformer" else -0.2, cooldown=1.0, trunk=trunk)
     found = [alert for piece in in_pieces(some[:200], 50) for alert in first.read(piece)]
     save_tree(tmp_path / "state", first.state())
-    second = make_watcher(threshold=-1.6 if trunk == "transformer" else -0.2, quiet=1.0, trunk=trunk)
+    second = make_watcher(threshold=-1.6 if trunk == "transformer" else -0.2, cooldown=1.0, trunk=trunk)
     second.restore(load_tree(tmp_path / "state"))
     found += [alert for piece in in_pieces(some[200:], 50) for alert in second.read(piece)]
     assert found == expected and len(found) > 20 and second.companies.busiest(40) == whole.companies.busiest(40)
@@ -162,7 +162,7 @@ def test_memory_does_not_grow_with_messages() -> None:
         structure, tensors = flatten(watcher.state())
         return sum(one.nbytes for one in tensors.values()) + len(str(structure)) // 1_000
 
-    watcher = make_watcher(threshold=-np.inf, quiet=0.0)
+    watcher = make_watcher(threshold=-np.inf, cooldown=0.0)
     sizes = []
     for round_ in range(3):
         for piece in in_pieces(messages(1_200, 40, seed=round_), 200):

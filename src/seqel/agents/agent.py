@@ -31,8 +31,8 @@ from seqel.agents.info import AgentInfo
 from seqel.agents.item_ranking import ItemRanking
 from seqel.agents.score_weights import ScoreWeights
 from seqel.agents.shielding import read_shield
-from seqel.agents.spread import spread_of
 from seqel.agents.state import AgentState
+from seqel.agents.uncertainty import uncertainty_of
 from seqel.errors import CheckpointError, ConfigError, SpaceError
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
@@ -182,13 +182,13 @@ class Agent(ScoreWeights, ItemRanking):
         if among is not None:
             action = np.take_along_axis(among, action, axis=1)
         state.last_action[here] = action
-        spread = abstain = None
+        uncertainty = abstain = None
         if self.abstention is not None:
-            spread = spread_of(out, q, self.network.config, self.abstention.measure)
-            abstain = self.abstention.abstains(spread)
+            uncertainty = uncertainty_of(out, q, self.network.config, self.abstention.measure)
+            abstain = self.abstention.abstains(uncertainty)
         if spec.dims == 1:
             action, q = action[:, 0], q[:, 0]
-        return Decision(action + spec.offset, q, abstain, spread), state
+        return Decision(action + spec.offset, q, abstain, uncertainty), state
 
     def outputs(
         self,

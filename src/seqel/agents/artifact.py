@@ -21,6 +21,7 @@ from seqel.errors import CheckpointError, ConfigError, SeqelError, StorageError
 from seqel.integrity import require_own, too_large
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
+from seqel.settings import under_present_names
 from seqel.spaces import ActionSpec, ObservationSpec
 from seqel.storage import atomic_directory
 from seqel.texts.embeddings import Embed
@@ -91,7 +92,7 @@ def load(directory: Path, embed: Embed | None = None) -> tuple[QNetwork, AgentIn
         check_leaves(spec)
         require_reader(spec, config.get(TEXT), embed)
         action = ActionSpec(**{name: tuple(value) for name, value in config["action"].items()})
-        described = NetworkConfig(**config["network"])
+        described = NetworkConfig(**under_present_names(NetworkConfig, config["network"]))
         require_same_weights(described, spec, action, weights)
         network = QNetwork(described, spec, action)
     except ReaderUnavailable as error:

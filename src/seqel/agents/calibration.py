@@ -25,9 +25,9 @@ def fingerprint(weights: str, info: Mapping[str, Any]) -> str:
     return f"{weights}-{zlib.crc32(str(info.get('shield', '')).encode()):08x}"
 
 
-def require_calibrated(found: Abstention | None, weights: str, info: Mapping[str, Any]) -> None:
+def require_calibrated(abstention: Abstention | None, weights: str, info: Mapping[str, Any]) -> None:
     """Raise ConfigError if a threshold was calibrated for other weights or rules."""
-    if found is not None and found.agent != fingerprint(weights, info):
+    if abstention is not None and abstention.agent != fingerprint(weights, info):
         raise ConfigError("abstention: it was calibrated for other weights or rules: run `seqel calibrate` again")
 
 

@@ -46,12 +46,14 @@ class ExplorationConfig:
         ge=0.0,
         le=1.0,
     )
-    persist: float = setting(
+    duration_exponent: float = setting(
         0.0,
-        "Random choices are held for n steps, with probability proportional to n to the power of minus this value. 0: a new "
-        "choice at every step.",
+        "Random choices are held for n steps, with probability proportional to n to the power of minus this value (a zeta "
+        "distribution, as in ez-greedy exploration, Dabney et al. 2020, arXiv:2006.01782). 0: a new choice at every step.",
         gt=1.0,
         or_zero=True,
+        known_as=("mu", "zeta", "ez_greedy", "persistence"),
+        renamed_from=("persist",),
     )
     novelty: float = setting(
         1.0,

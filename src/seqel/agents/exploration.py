@@ -9,12 +9,13 @@ a table of fixed size, indexed by a sketch of the observation (`agents/sketch.py
 In every second environment, the values that the novelty head has learned (`losses/terms/novelty.py`) are added as well, with
 a weight from a ladder of its own.
 
-`persist` holds the random part of a choice for a random number of steps (Dabney et al. 2020, arXiv:2006.01782, for epsilon),
-because a sustained push in one direction reaches further than a new direction at each step. Differs: with Boltzmann
-exploration, the noise on the values is held instead of the action, so clear differences between values still decide.
+With `duration_exponent`, the random part of a choice is held for a random number of steps (ez-greedy exploration, Dabney et
+al. 2020, arXiv:2006.01782), because a sustained push in one direction reaches further than a new direction at each step.
+Differs: with Boltzmann exploration, the noise on the values is held instead of the action, so clear differences between
+values still decide.
 
 If an action has M dimensions, each is chosen by its own values at the row's temperature (or with the row's epsilon), and has
-its own counts. `persist` holds all dimensions of a row together.
+its own counts. All dimensions of a row are held together.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ class Explorer:
     def _choose(
         self, value: NDArray[np.float64], allowed: NDArray[np.bool_], strength: NDArray[np.float64]
     ) -> NDArray[np.int64]:
-        if self.config.persist:
+        if self.config.duration_exponent:
             self._pass_time(len(value))
         noise = self._held("noise", self.rng.gumbel(size=value.shape))
         if self.config.rule == "boltzmann":  # Gumbel trick: the argmax of logits + noise is a sample of the softmax
@@ -145,12 +146,12 @@ class Explorer:
     def _pass_time(self, count: int) -> None:
         """Determine which rows sample again, and for how many steps."""
         self.over = self.left == 0
-        lengths = np.minimum(self.rng.zipf(self.config.persist, count), LONGEST)
+        lengths = np.minimum(self.rng.zipf(self.config.duration_exponent, count), LONGEST)
         self.left = np.where(self.over, lengths, self.left) - 1
 
     def _held(self, name: str, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return one random draw per environment; with `persist`, the one that the row still holds."""
-        if self.config.persist:
+        """Return one random draw per environment; with `duration_exponent`, the one that the row still holds."""
+        if self.config.duration_exponent:
             if name in self.held:
                 drawn = np.where(_by_row(self.over, drawn), drawn, self.held[name])
             self.held[name] = drawn
@@ -159,7 +160,7 @@ class Explorer:
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a resumed run needs to choose the same actions."""
         state: dict[str, Any] = {"rng": self.rng.bit_generator.state}
-        if self.config.persist:
+        if self.config.duration_exponent:
             state |= {"left": self.left, "held": dict(self.held)}
         if self.counts is not None:
             tried = np.flatnonzero(self.counts)
@@ -169,7 +170,7 @@ class Explorer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.rng.bit_generator.state = state["rng"]
-        if self.config.persist:
+        if self.config.duration_exponent:
             self.left = state["left"].copy()
             self.held = {name: held.copy() for name, held in state["held"].items()}
         if self.counts is not None:

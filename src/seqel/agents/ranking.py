@@ -168,16 +168,16 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.names)
 
-    def codes(self, given: Sequence[Any], what: str) -> NDArray[np.int64]:
+    def codes(self, items: Sequence[Any], what: str) -> NDArray[np.int64]:
         """Return the codes of items, by their names, or by the text of a name (5 for "5").
 
         Raises SpaceError for an item that is not in the catalogue; names the most similar one.
         """
-        if isinstance(given, str):
-            raise SpaceError(f"{what}: expected a list of items, got the text {given!r:.80}")
-        found = np.array([self._code.get(str(one), -1) for one in given], np.int64)
+        if isinstance(items, str):
+            raise SpaceError(f"{what}: expected a list of items, got the text {items!r:.80}")
+        found = np.array([self._code.get(str(one), -1) for one in items], np.int64)
         if (found < 0).any():
-            unknown = str(given[int(found.argmin())])
+            unknown = str(items[int(found.argmin())])
             near = get_close_matches(unknown, self._code, n=1) if len(self) <= COMPARED else []
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise SpaceError(f"{what}: expected items of the catalogue of {len(self):,}, got {unknown!r:.80}{hint}")

@@ -7,7 +7,7 @@ from typing import Any, cast
 from seqel.agents.calibration import ABSTENTION, abstention_in
 from seqel.agents.info import AgentInfo
 from seqel.agents.shielding import compile_shield, shield_in
-from seqel.agents.spread import choose_measure
+from seqel.agents.uncertainty import choose_measure
 from seqel.networks.qnetwork import QNetwork
 from seqel.safety.abstention import Abstention
 from seqel.safety.shield import Shield
@@ -42,12 +42,12 @@ class Safeguards:
         self._describe("shield", rules or None)
         self.set_abstention(None)
 
-    def set_abstention(self, found: Abstention | None) -> None:
+    def set_abstention(self, abstention: Abstention | None) -> None:
         """Replace the threshold of abstention; None removes it. Raises ConfigError if the network lacks its measure."""
-        if found is not None:
-            choose_measure(self.network.config, self.network.action_spec.dims, found.measure)
-        self.abstention = found
-        self._describe(ABSTENTION, None if found is None else found.to_json())
+        if abstention is not None:
+            choose_measure(self.network.config, self.network.action_spec.dims, abstention.measure)
+        self.abstention = abstention
+        self._describe(ABSTENTION, None if abstention is None else abstention.to_json())
 
     def _describe(self, name: str, value: Any) -> None:
         kept = {key: one for key, one in self.info.items() if key != name}

@@ -14,7 +14,7 @@ from seqel.errors import ConfigError
 if TYPE_CHECKING:
     from seqel.agents.agent import Agent
     from seqel.cli.output import Output
-    from seqel.safety.conformal import Sessions
+    from seqel.safety.conformal import SessionDecisions
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
@@ -137,7 +137,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     return asdict(found)
 
 
-def _sessions(agent: Agent, arguments: Arguments, output: Output) -> Sessions:
+def _sessions(agent: Agent, arguments: Arguments, output: Output) -> SessionDecisions:
     from seqel.evaluation.abstaining import played_sessions, recorded_sessions
 
     if arguments.data:

@@ -91,12 +91,12 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     handed_over = interrupted = False
     try:
         while not handed_over and (text := _ask("you> ")):
-            answer = conversation.hear(text)
+            answer = conversation.respond(text)
             left_to_others = answer.abstain and ABSTAIN in arguments.hand_over
             if left_to_others:
                 conversation.withdraw()  # it was not done
             elif answer.action in replies:
-                conversation.said(replies[answer.action])
+                conversation.add_reply(replies[answer.action])
             _show(answer, conversation, replies, output)
             answers.append(answer.to_json(BEST))
             handed_over = left_to_others or answer.action in arguments.hand_over

@@ -206,14 +206,14 @@ def learning_seconds(config: RunConfig, times: dict[str, float]) -> float:
     return config.steps / config.environments * times["collect"] + updates * times["update"]
 
 
-def validation_steps(config: RunConfig, found: Probe, patience: int) -> tuple[int, int]:
+def validation_steps(config: RunConfig, probed: Probe, patience: int) -> tuple[int, int]:
     """Return (number of validation episodes in the whole run, maximum steps of each).
 
     The maximum is the longest known episode; if none has ended yet and no limit is declared, it is the number of steps
     after which validation cuts an episode off.
     """
     validations = -(-config.steps // config.validation.every)
-    longest = found.episode_limit or (max(found.lengths) if found.lengths else patience)
+    longest = probed.episode_limit or (max(probed.lengths) if probed.lengths else patience)
     return validations * config.validation.episodes, min(longest, patience)
 
 

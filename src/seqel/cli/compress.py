@@ -210,7 +210,7 @@ def _show(found: Compression, folder: Path, out: Path, output: Output) -> None:
     refused = [one for one in found.variants if not one.kept and one.name != "pruned"]
     for one in refused:
         assert one.drop is not None
-        output.show(f"[red]not saved[/] {one.name}: a drop of {one.drop.value:.1%} in {found.measure}")
+        output.show(f"[red]not saved[/] {one.name}: a drop of {one.drop.value:.1%} in {found.metric}")
     for name, what in found.saved.items():
         output.show(f"[green]saved[/] {escape(str(out / name))}: {what}")
     if not found.saved:
@@ -228,7 +228,7 @@ def _costs(found: Compression) -> Table:
 
 def _drops(found: Compression) -> Table:
     """Return how well each version does."""
-    data = found.measure != "return"
+    data = found.metric != "return"
     table = _table(*(("as recorded", "held-out") if data else ("return", "95 %")), "agrees", "drop", "95 %")
     for one in found.variants:
         if data:

@@ -163,10 +163,10 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     groups = {}
     if arguments.group is not None:
         from seqel.cli.groups import show_groups
-        from seqel.datasets.inspection.groups import column_of_sessions, session_measures
+        from seqel.datasets.inspection.groups import column_of_sessions, session_metrics
 
         column = column_of_sessions(dataset, arguments.files, arguments.group)
-        groups = {"groups": show_groups(session_measures(dataset), column, arguments.group, output)}
+        groups = {"groups": show_groups(session_metrics(dataset), column, arguments.group, output)}
     if arguments.write is not None:
         output.show("", f"written: {arguments.write}")
     if arguments.html is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from seqel.agents.agent import Agent
     from seqel.cli.evaluate_arguments import Arguments
     from seqel.cli.output import Output
-    from seqel.ope.estimation import OffPolicy, PolicyValue
+    from seqel.ope.estimation import OffPolicyEvaluation, PolicyValue
     from seqel.training.sources import Source
 
 __all__ = ["recorded_sessions", "run", "trained_on"]
@@ -29,7 +29,7 @@ FEWEST_SESSIONS = 10  # fewest sessions for an estimate
 
 
 def run(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> dict[str, Any]:
-    """Fit, estimate, and show the table. Returns `OffPolicy` as a dict, with the verdict.
+    """Fit, estimate, and show the table. Returns `OffPolicyEvaluation` as a dict, with the verdict.
 
     Raises:
         ConfigError: no schema is known for a table, or it is not known which sessions were held out. DataError: the data do
@@ -113,7 +113,7 @@ def _place(folder: Path, arguments: Arguments) -> Path | None:
     return folder / "estimate" if (folder / "agent").is_dir() else None
 
 
-def _save(found: OffPolicy, result: dict[str, Any], place: Path, folder: Path) -> None:
+def _save(found: OffPolicyEvaluation, result: dict[str, Any], place: Path, folder: Path) -> None:
     """Save the table as JSON and as a plot, and remove the fits, which are no longer needed."""
     import json
     import shutil
@@ -192,10 +192,10 @@ def _only_held_out(agent: Agent, source: Source) -> Source:
             f"--held-out: only {len(rows)} of {source.buffer.episodes:,} sessions were held out in training, "
             "too few for an estimate: train with --set offline.held_out=0.3, or record more"
         )
-    return source.only(rows)
+    return source.subset(rows)
 
 
-def _table(found: OffPolicy) -> Table:
+def _table(found: OffPolicyEvaluation) -> Table:
     from rich.markup import escape
     from rich.table import Table
 

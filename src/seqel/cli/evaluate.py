@@ -47,7 +47,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.errors import ConfigError
     from seqel.evaluation.abstaining import played_sessions, queue_entry, realised
     from seqel.evaluation.rollout import evaluate
-    from seqel.safety.review import QueueFile
+    from seqel.safety.review import ReviewQueueFile
     from seqel.safety.shield import read_rules
 
     if arguments.held_out and not arguments.data:
@@ -96,15 +96,16 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         f"[bold]{escape(arguments.run)}[/] on [cyan]{escape(env)}[/], {arguments.episodes} episodes",
         results_table({"": result}),
     )
-    if result.cut:
+    if result.truncated:
         output.show(
-            f"[yellow]note[/] {result.cut} episodes had not ended after {max(result.lengths):,} steps and were truncated"
+            f"[yellow]note[/] {result.truncated} episodes had not ended after {max(result.lengths):,} steps and were "
+            "truncated"
         )
     if agent.abstention is None:
         return dataclasses.asdict(result)
     queue = None
     if arguments.review is not None:
-        queue = QueueFile(Path(arguments.review))
+        queue = ReviewQueueFile(Path(arguments.review))
         queue.write([queue_entry(agent)])
     found = realised(agent.abstention, played_sessions(agent, make, arguments.episodes, arguments.seed, queue=queue))
     output.show(escape(str(found)))

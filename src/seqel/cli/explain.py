@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from seqel.agents.agent import Agent
     from seqel.cli.explain_source import Source
     from seqel.cli.output import Output
-    from seqel.explanation.counterfactual_search import Change
+    from seqel.explanation.counterfactual_search import Counterfactual
     from seqel.explanation.describe import ActionNames
     from seqel.explanation.question import Question
     from seqel.explanation.reading import Reading
@@ -127,19 +127,20 @@ def _action(action_names: ActionNames, text: str, option: str) -> tuple[int, ...
 
 
 def _write_page(
-    agent: Agent, report: Report, row: int, changes: list[Change], source: Source, reading: Reading, arguments: Arguments,
+    agent: Agent, report: Report, row: int, changes: list[Counterfactual], source: Source, reading: Reading,
+    arguments: Arguments,
     output: Output,
 ) -> None:  # fmt: skip
     from rich.markup import escape
 
     from seqel.cli.explain_text import counterfactual_text
     from seqel.errors import ConfigError
-    from seqel.explanation.page import PAGE_LIMIT, page_of
+    from seqel.explanation.page import PAGE_LIMIT, report_page
     from seqel.storage import atomic_write
 
     assert arguments.out is not None
     sentence = counterfactual_text(agent, report, row, changes, source)
-    page = page_of(
+    page = report_page(
         report, f"{source.title}: an explained episode", [("agent", Path(arguments.run).name), *source.facts], start=row,
         counterfactuals={row: sentence} if sentence else {},
     )  # fmt: skip
@@ -155,7 +156,7 @@ def _write_page(
         output.show(f"[dim]{escape(note)}[/]")
 
 
-def _result(agent: Agent, report: Report, row: int, changes: list[Change], source: Source) -> dict[str, Any]:
+def _result(agent: Agent, report: Report, row: int, changes: list[Counterfactual], source: Source) -> dict[str, Any]:
     step = report.steps[row]
     return {
         "episode": dict(source.facts) | {"source": source.title},
@@ -163,8 +164,8 @@ def _result(agent: Agent, report: Report, row: int, changes: list[Change], sourc
         "question": report.question,
         "unit": report.unit,
         "actions": [
-            {"action": bar.name, "score": bar.score, "spread": bar.spread, "chosen": bar.chosen, "recorded": bar.recorded}
-            for bar in step.bars
+            {"action": one.name, "score": one.score, "std": one.std, "chosen": one.chosen, "recorded": one.recorded}
+            for one in step.scores
         ],
         "taken": step.action,
         "reward": step.reward,

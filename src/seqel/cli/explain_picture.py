@@ -41,7 +41,7 @@ def draw_strips(path: Path, report: Report, row: int, title: str) -> None:
         axis.spines[["top", "right", "left"]].set_visible(False)
     axes[-1].set_xlabel("step; blue supports the choice, orange opposes it")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    chosen = next(bar.name for bar in report.steps[row].bars if bar.chosen)
+    chosen = next(one.name for one in report.steps[row].scores if one.chosen)
     figure.suptitle(f"{title}: what the choice {chosen} at step {report.steps[row].number} depends on", fontsize=11)
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=130)

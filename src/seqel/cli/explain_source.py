@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from seqel.agents.agent import Agent
     from seqel.cli.explain_arguments import Arguments
     from seqel.cli.output import Output
-    from seqel.explanation.camera import Shown
+    from seqel.explanation.rendering import Shown
     from seqel.explanation.trace import EpisodeTrace
 
 __all__ = ["Source", "open_episode"]
@@ -45,13 +45,13 @@ def open_episode(agent: Agent, folder: Path, arguments: Arguments, output: Outpu
 
 def _played(agent: Agent, folder: Path, arguments: Arguments, output: Output) -> Source:
     from seqel.environments.seeds import require_for_reports
-    from seqel.explanation.camera import film_episode
+    from seqel.explanation.rendering import render_episode
     from seqel.explanation.trace import record_episode
 
     require_for_reports(arguments.seed, 1 + REFERENCES)
     env, make = run_environment(folder, agent.info, arguments, output, "explain")
-    film = film_episode(agent, make, arguments.seed, arguments.limit)
-    trace = film.trace
+    episode = render_episode(agent, make, arguments.seed, arguments.limit)
+    trace = episode.trace
     others = [record_episode(agent, make, arguments.seed + 1 + n, arguments.limit) for n in range(REFERENCES)]
     facts = [
         ("seed", str(arguments.seed)),
@@ -69,9 +69,9 @@ def _played(agent: Agent, folder: Path, arguments: Arguments, output: Output) ->
         trace,
         env,
         facts,
-        frames=film.frames,
-        texts=film.texts,
-        action_names=film.action_names,
+        frames=episode.frames,
+        texts=episode.texts,
+        action_names=episode.action_names,
         others=others,
         notes=notes,
     )
@@ -82,7 +82,7 @@ def _recorded(agent: Agent, folder: Path, arguments: Arguments, output: Output) 
 
     from seqel.datasets.dataset import Dataset
     from seqel.errors import DataError
-    from seqel.explanation.recorded import session_place, session_rows, trace_session
+    from seqel.explanation.recorded import find_session, session_rows, trace_session
     from seqel.spaces.text_readers import reader_of
     from seqel.training.sources import open_source, reencode_for_agent, require_same_spaces
 
@@ -94,15 +94,15 @@ def _recorded(agent: Agent, folder: Path, arguments: Arguments, output: Output) 
     )
     if not isinstance(source, Dataset):
         raise DataError("--data: expected a table, or a Minari dataset's id")
-    place, name = session_place(source, arguments.session)
+    place, name = find_session(source, arguments.session)
     rows_of_others = [row for row in range(min(source.buffer.episodes, REFERENCES + 1)) if row != place][:REFERENCES]
-    one = source.only(np.array([place]))
+    one = source.subset(np.array([place]))
     read = one if kept is None else reencode_for_agent(one, kept)
     require_same_spaces("the agent", agent, read.observation, read.action, "the spaces of the data")
     trace = trace_session(read.buffer, 0, arguments.limit)
     others: list[EpisodeTrace] = []
     with suppress(DataError):  # the agent may not know the actions of any of them
-        more = source.only(np.array(rows_of_others, np.int64))
+        more = source.subset(np.array(rows_of_others, np.int64))
         known = more if kept is None else reencode_for_agent(more, kept)
         others = [trace_session(known.buffer, row, arguments.limit) for row in range(known.buffer.episodes)]
     rows = None

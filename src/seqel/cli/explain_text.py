@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from seqel.agents.agent import Agent
     from seqel.cli.explain_source import Source
     from seqel.cli.output import Output
-    from seqel.explanation.counterfactual_search import Change
+    from seqel.explanation.counterfactual_search import Counterfactual
     from seqel.explanation.report import Report, Step
 
 __all__ = ["counterfactual_text", "show_decision", "step_text"]
@@ -20,7 +20,7 @@ MOST = 5  # past steps that are listed
 
 
 def show_decision(
-    agent: Agent, report: Report, row: int, changes: list[Change], source: Source, output: Output
+    agent: Agent, report: Report, row: int, changes: list[Counterfactual], source: Source, output: Output
 ) -> None:
     """Show one decision: its actions, a strip for each method, the steps that matter most."""
     from rich.markup import escape
@@ -30,8 +30,8 @@ def show_decision(
     step = report.steps[row]
     facts = ", ".join(f"{name} {value}" for name, value in source.facts)
     output.show(f"[bold]{escape(source.title)}[/], {escape(facts)}")
-    chosen = next(bar for bar in step.bars if bar.chosen)
-    others = [bar for bar in step.bars if bar.over]
+    chosen = next(one for one in step.scores if one.chosen)
+    others = [one for one in step.scores if one.over]
     text = f"step {step.number}: the agent chooses [bold]{escape(chosen.name)}[/] ({chosen.score:.4g}"
     text += f"; the runner-up, {escape(others[0].name)}, has {others[0].score:.4g})" if others else ")"
     if source.recorded and step.action:
@@ -70,7 +70,7 @@ def _strip(name: str, weights: NDArray[np.float32], at: int, step: Step, report:
     value = f"{weights[at]:+.3g}" if method.signed else f"{weights[at]:.1%}"
     ago = len(weights) - 1 - at
     pointed = f"step {report.steps[at].number}, {ago} step{'s' * (ago != 1)} earlier: {value}"
-    chosen = next(bar.name for bar in step.bars if bar.chosen)
+    chosen = next(one.name for one in step.scores if one.chosen)
     strip = Strip([abs(float(one)) for one in weights], at, pointed, chosen if len(chosen) <= 24 else chosen[:23] + "…")
     return Text(f"{method.title}: {method.meaning}\n", style="dim").append_text(text(strip, width))
 
@@ -89,7 +89,7 @@ def step_text(report: Report, row: int, now: int) -> str:
     return text if len(text) <= 160 else text[:159] + "…"
 
 
-def counterfactual_text(agent: Agent, report: Report, row: int, changes: list[Change], source: Source) -> str:
+def counterfactual_text(agent: Agent, report: Report, row: int, changes: list[Counterfactual], source: Source) -> str:
     """Return the smallest change at a past step, else at the decision itself, as a sentence; "" if none was found."""
     from seqel.explanation.describe import leaf_text
 

@@ -21,30 +21,30 @@ __all__ = ["agent_by_group", "show_groups"]
 
 
 def show_groups(
-    measures: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
+    metrics: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
     values: Sequence[str | None],
     column: str,
     output: Output,
 ) -> list[dict[str, Any]]:
-    """Compare n sessions by a column, show a table, and return its rows. measures: see `compare_groups`."""
+    """Compare n sessions by a column, show a table, and return its rows. metrics: see `compare_groups`."""
     from rich.text import Text
 
     from seqel.safety.groups import compare_groups, make_groups
 
-    found = compare_groups(measures, make_groups(values))
+    found = compare_groups(metrics, make_groups(values))
     wide = max(len(column), *(len(row.group) for row in found))
     output.show("", Text(f"  {column:<{wide}}      value  {'95 %':<19}  difference  {'95 %':<19}", style="bold"))
     before = ""
     for row in found:
-        if row.measure != before:
-            output.show(Text(row.measure))
+        if row.metric != before:
+            output.show(Text(row.metric))
         (low, high), (below, above) = row.interval, row.difference_interval
         inside, apart = f"{low:.3g} to {high:.3g}", f"{below:+.3g} to {above:+.3g}"
         clear = "*" if row.clear else ""
         line = f"  {row.group:<{wide}} {row.value:>10.4g}  {inside:<19}  {row.difference:>+10.3g}  {apart:<19} {clear}"
         output.show(Text(line.rstrip()))
-        before = row.measure
-    sizes = ", ".join(f"{row.group} {row.sessions:,}" for row in found if row.measure == found[0].measure)
+        before = row.metric
+    sizes = ", ".join(f"{row.group} {row.sessions:,}" for row in found if row.metric == found[0].metric)
     note = (
         f"Sessions: {sizes}. difference: to all other sessions. Intervals resample sessions. *: beyond chance, even if "
         "all of these comparisons together may be wrong in 5 % of cases. A difference is no proof of unfair treatment, and "
@@ -58,7 +58,7 @@ def agent_by_group(agent: Agent, arguments: Arguments, output: Output) -> dict[s
     """Compare an agent's decisions after recorded histories between groups. Returns the rows of the table."""
     from seqel.cli.estimate import recorded_sessions as open_sessions
     from seqel.datasets.dataset import Dataset
-    from seqel.datasets.inspection.groups import action_shares, column_of_sessions, session_measures
+    from seqel.datasets.inspection.groups import action_shares, column_of_sessions, session_metrics
     from seqel.errors import ConfigError
     from seqel.evaluation.abstaining import recorded_sessions
 
@@ -71,24 +71,24 @@ def agent_by_group(agent: Agent, arguments: Arguments, output: Output) -> dict[s
     assert decided.wrong is not None and decided.actions is not None
     steps = np.array([len(one) for one in decided.wrong], np.float64)
     same = np.array([float((~one).sum()) for one in decided.wrong])
-    recorded = session_measures(source)
+    recorded = session_metrics(source)
     names = [source.actions] if source.encoding is None else [list(one) for one in source.encoding.names]
     columns = [f"agent's {name}" for name in (source.schema.action_columns if source.schema else ("action",))]
     shares = action_shares(
         np.concatenate(decided.actions), np.repeat(np.arange(len(steps)), steps.astype(int)), len(steps), names, columns
     )
-    measures = {"agreement with the recorded action": (same, steps)} | shares | {
+    metrics = {"agreement with the recorded action": (same, steps)} | shares | {
         name: recorded[name] for name in ("reward per step", "return per session")
     }  # fmt: skip
-    measures |= _ranking_measures(agent, source)
+    metrics |= _ranking_metrics(agent, source)
     if agent.abstention is not None:
-        waits = np.array([float(agent.abstention.abstains(one).sum()) for one in decided.spread])
-        measures = {"abstains": (waits, steps)} | measures
+        waits = np.array([float(agent.abstention.abstains(one).sum()) for one in decided.uncertainty])
+        metrics = {"abstains": (waits, steps)} | metrics
     values = column_of_sessions(source, list(arguments.data), arguments.group)
-    return {"groups": show_groups(measures, values, arguments.group, output)}
+    return {"groups": show_groups(metrics, values, arguments.group, output)}
 
 
-def _ranking_measures(agent: Agent, source: Dataset) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+def _ranking_metrics(agent: Agent, source: Dataset) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Return how well an agent that reads nothing but items ranks each session's last one; nothing for other agents.
 
     The whole catalogue is ranked, without the items that the session had before.
@@ -104,9 +104,9 @@ def _ranking_measures(agent: Agent, source: Dataset) -> dict[str, tuple[NDArray[
     found = evaluate_ranker(agent_ranker(agent), asked)
     there = np.zeros(sessions)
     there[asked.user] = 1.0
-    measures = {}
+    metrics = {}
     for name in ("HR@10", "NDCG@10"):
         gain = np.zeros(sessions)
-        gain[asked.user] = found.measures[name]
-        measures[f"{name} of the last action"] = gain, there
-    return measures
+        gain[asked.user] = found.metrics[name]
+        metrics[f"{name} of the last action"] = gain, there
+    return metrics

@@ -155,7 +155,7 @@ def _screen(url: str, found: dict[str, Any]) -> RenderableType:
         "decisions": f"{found['decisions_per_second']:,.1f} per second",
         "actions": ", ".join(f"{name} {share:.0%}" for name, share in list(found["actions"].items())[:SHOWN]) or "-",
         "q_max": f"{_number(found['q_max'])} (reference {_number(low)} to {_number(high)})",
-        "spread": _number(found["q_spread"]),
+        "gap": _number(found["q_gap"]),
         "reward": f"{_number(found['reward'])}, known for {_percent(found['rewards_per_decision'])} of the decisions",
         "PSI": ", ".join(f"{name} {_number(value)}" for name, value in list(found["psi"].items())[:SHOWN]) or "-",
     }  # fmt: skip

@@ -15,7 +15,7 @@ from seqel.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from seqel.cli.output import Output
-    from seqel.safety.review import Case, Queue
+    from seqel.safety.review import Case, ReviewQueue
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
@@ -67,13 +67,13 @@ class Arguments:
 
 def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     """Decide, list or export. Returns counts, and the cases for `list`."""
-    from seqel.safety.review import default_name, read_queue
+    from seqel.safety.review import default_name, read_review_queue
 
     words = arguments.words
     what, file = ("decide", words[0]) if len(words) == 1 else (words[0], words[1]) if len(words) == 2 else ("", "")
     if what not in DOING:
         raise ConfigError(f"expected FILE, list FILE or export FILE, got {' '.join(words)!r:.80}")
-    queue = read_queue(Path(file))
+    queue = read_review_queue(Path(file))
     if queue.skipped:
         output.note(f"note: {queue.skipped} lines could not be read and are left out")
     by = default_name() if arguments.by is None else arguments.by
@@ -95,7 +95,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     return _counts(queue, output)
 
 
-def _ask_all(queue: Queue, by: str, output: Output) -> None:
+def _ask_all(queue: ReviewQueue, by: str, output: Output) -> None:
     for case in queue.open:
         _show(queue, case, output)
         while True:
@@ -116,7 +116,7 @@ def _given(action: tuple[str, ...]) -> Any:
     return action[0] if len(action) == 1 else list(action)
 
 
-def _show(queue: Queue, case: Case, output: Output) -> None:
+def _show(queue: ReviewQueue, case: Case, output: Output) -> None:
     from rich.text import Text
 
     step = case.step
@@ -140,13 +140,13 @@ def _short(observation: Any) -> str:
     return text if len(text) <= 200 else text[:197] + "..."
 
 
-def _counts(queue: Queue, output: Output) -> dict[str, Any]:
+def _counts(queue: ReviewQueue, output: Output) -> dict[str, Any]:
     decided = len(queue.cases) - len(queue.open)
     output.show(f"{len(queue.cases):,} cases, {decided:,} decided")
     return {"file": str(queue.path), "all": len(queue.cases), "decided": decided, "skipped": queue.skipped}
 
 
-def _export(queue: Queue, arguments: Arguments, output: Output) -> dict[str, Any]:
+def _export(queue: ReviewQueue, arguments: Arguments, output: Output) -> dict[str, Any]:
     from seqel.datasets.schema import Schema
     from seqel.storage import atomic_write
 

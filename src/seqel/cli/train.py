@@ -28,7 +28,7 @@ agent/ (the best weights by validation), agent-last/ (the weights at the end) an
 
 The default settings are for immediate and for delayed rewards in an environment. Presets for --data: `offline-cql` (the
 default), `offline-iql`, `offline-bcq`, `supervised-q`, `behaviour-cloning` (a baseline). To continue in an environment after
-recorded data (ENV --start RUN --data FILE): `offline-online`. For streams in which wrong actions are costly: `monitoring`.
+recorded data (ENV --init-from RUN --data FILE): `offline-online`. For streams whose wrong actions are costly: `monitoring`.
 
 Check recorded data first with `seqel data check`. Afterwards, `seqel evaluate RUN --data FILE` estimates the return of the
 agent.
@@ -41,7 +41,7 @@ examples:
   seqel train --data sessions.parquet --schema schema.toml no environment: train on recorded sessions
   seqel train --data sessions.csv --schema schema.toml --set offline.action_features=films.csv    actions by their features
   seqel train --data sessions.parquet --schema schema.toml --shield rules.toml      rules that veto actions
-  seqel train CartPole-v1 --start runs/sessions-1          from recorded data to the environment
+  seqel train CartPole-v1 --init-from runs/sessions-1      from recorded data to the environment
   seqel train --resume runs/maze --steps 120000            continue where the run stopped
   seqel train --resume runs/mine --data moved/sessions.csv the same sessions, in another place
   seqel train --compare --resume runs/mine                 continue both runs of a comparison
@@ -125,7 +125,7 @@ class Arguments:
         int | None,
         arg(metavar="N", help="number of updates, with --data (20,000)", help_behavior_hint="", constructor=int),
     ] = None
-    start: Annotated[
+    init_from: Annotated[
         str | None,
         arg(metavar="DIR", help="an agent to start from, or its run", help_behavior_hint="", constructor=str),
     ] = None
@@ -170,8 +170,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         raise ConfigError("--schema needs --data, and --updates needs --data without ENV")
     if not config.env:
         raise ConfigError("expected ENV, or a config that names one, got neither")
-    if arguments.compare and (arguments.start or config.init_from):
-        raise ConfigError("--compare trains both from scratch: leave out --start")
+    if arguments.compare and (arguments.init_from or config.init_from):
+        raise ConfigError("--compare trains both from scratch: leave out --init-from")
     if arguments.compare and config.memoryless:
         raise ConfigError("--compare trains the memoryless agent itself: leave out --memoryless")
     # imported only now, because it takes seconds: a wrong setting is refused at once
@@ -182,7 +182,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         from seqel.cli.compare import compare
 
         return compare(config, folder, output)
-    train(config.env, out=folder, config=config, start=arguments.start, **_recorded(config))
+    train(config.env, out=folder, config=config, init_from=arguments.init_from, **_recorded(config))
     return show_result(folder, output)
 
 
@@ -194,7 +194,7 @@ def _train_on_text(arguments: Arguments, output: Output) -> dict[str, Any]:
         "env",
         "data",
         "schema",
-        "start",
+        "init_from",
         "preset",
         "config",
         "compare",
@@ -204,7 +204,9 @@ def _train_on_text(arguments: Arguments, output: Output) -> dict[str, Any]:
         "shield",
     ):
         if getattr(arguments, name) not in (None, False, ()):
-            raise ConfigError(f"--text trains on texts alone: leave out {'ENV' if name == 'env' else '--' + name}")
+            raise ConfigError(
+                f"--text trains on texts alone: leave out {'ENV' if name == 'env' else '--' + name.replace('_', '-')}"
+            )
     chosen = ({} if arguments.device is None else {"device": arguments.device}) | settings(arguments.set)
     return train_on_text(arguments.writing, output, arguments.out, chosen, arguments.updates, arguments.seed)
 
@@ -267,7 +269,7 @@ def _learn_recorded(config: RunConfig, arguments: Arguments, output: Output) -> 
     from seqel.runs.api import free_folder, train
 
     folder = Path(arguments.out) if arguments.out else free_folder(Path(config.offline.files[0]).stem)
-    train(out=folder, config=config, start=arguments.start, **_recorded(config))
+    train(out=folder, config=config, init_from=arguments.init_from, **_recorded(config))
     return show_result(folder, output)
 
 

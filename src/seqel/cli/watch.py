@@ -58,7 +58,7 @@ class Arguments:
     budget: Annotated[str, arg(metavar="TEXT", help="allowed false alarms about one company")] = (
         "1 false alarm per month"
     )
-    quiet: Annotated[float, arg(metavar="HOURS", help="shortest time between alerts about the same company")] = 24.0
+    cooldown: Annotated[float, arg(metavar="HOURS", help="shortest time between alerts about the same company")] = 24.0
     page: Annotated[
         Path | None, arg(metavar="HTML", help="write a page about the last day at the end", help_behavior_hint="")
     ] = None
@@ -85,8 +85,8 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
 
     if arguments.follow and arguments.input == "-":
         raise ConfigError("--follow: expected --input FILE: standard input is read until it ends")
-    if not arguments.quiet >= 0.0:
-        raise ConfigError(f"--quiet: expected a number of hours of at least 0, got {arguments.quiet}")
+    if not arguments.cooldown >= 0.0:
+        raise ConfigError(f"--cooldown: expected a number of hours of at least 0, got {arguments.cooldown}")
     source = None if arguments.input == "-" else Path(arguments.input)
     if source is not None and not source.is_file():  # before anything that takes time
         raise ConfigError(f"--input: expected a file of messages (JSON lines), got {source}, which does not exist")
@@ -110,7 +110,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
         f"{budget:,.0f} hours"
     )
     output.note(f"sentiments: {reader.accuracy:.1%} of validation sentences right, macro-F1 {reader.f1:.3f}")
-    session = Session(Watcher(agent, calibration, arguments.quiet), folder, source, arguments.alerts, output.note)
+    session = Session(Watcher(agent, calibration, arguments.cooldown), folder, source, arguments.alerts, output.note)
     if session.messages:
         output.note(f"continuing after {session.messages:,} messages")
     if source is None and sys.stdin.isatty():

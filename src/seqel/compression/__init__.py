@@ -9,14 +9,14 @@ from seqel import lazy
 if TYPE_CHECKING:
     from seqel.compression.compressing import compress
     from seqel.compression.distilling import DistillationConfig
-    from seqel.compression.measuring import Drop
+    from seqel.compression.measuring import RelativeDrop
     from seqel.compression.quantising import quantise
     from seqel.compression.report import Compression, Variant
 
 __all__ = [
     "Compression",
     "DistillationConfig",
-    "Drop",
+    "RelativeDrop",
     "Variant",
     "compress",
     "quantise",
@@ -27,7 +27,7 @@ __getattr__, __dir__ = lazy.attach(
     {
         "Compression": "seqel.compression.report",
         "DistillationConfig": "seqel.compression.distilling",
-        "Drop": "seqel.compression.measuring",
+        "RelativeDrop": "seqel.compression.measuring",
         "Variant": "seqel.compression.report",
         "compress": "seqel.compression.compressing",
         "quantise": "seqel.compression.quantising",

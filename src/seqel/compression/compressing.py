@@ -127,7 +127,7 @@ def compress(
             made = work.shrink(Recorded(data.buffer.subset(training), agent.network.config.context))
             judge = OnData(agent, data.buffer.subset(held_out), objective, decisions)
         result = work.measure(made, judge)
-        if folder is not None and result.anything:
+        if folder is not None and result.any_kept:
             work.save(result, folder)
     tell(1.0, "done")
     return result
@@ -245,7 +245,7 @@ class _Work:
             target_size=given.target_size,
             max_drop=given.max_drop,
             strict=given.strict,
-            measure=judge.measure,
+            metric=judge.metric,
             episodes=judge.episodes,
             seed=given.seed,
             agent=made.agents["distilled"] if "distilled" in rows and rows["distilled"].kept else None,

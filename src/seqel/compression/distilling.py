@@ -31,15 +31,15 @@ class DistillationConfig:
     steps: int = 40_000  # environment steps, half of them of the pruned agent
     tokens: int = 1_024  # steps per update
     learning_rate: float = 2e-3  # the largest; it rises first and then falls to 0 as a cosine
-    clip: float = 1.0  # the largest norm of a gradient
+    max_grad_norm: float = 1.0  # the largest norm of a gradient
 
     def __post_init__(self) -> None:
         for name, least in (("updates", 0), ("steps", 1), ("tokens", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name}: expected at least {least}, got {getattr(self, name)}")
-        if not self.learning_rate > 0.0 or not self.clip > 0.0:
+        if not self.learning_rate > 0.0 or not self.max_grad_norm > 0.0:
             raise ConfigError(
-                f"learning_rate, clip: expected numbers above 0, got {self.learning_rate} and {self.clip}"
+                f"learning_rate, max_grad_norm: expected numbers above 0, got {self.learning_rate} and {self.max_grad_norm}"
             )
 
 
@@ -76,7 +76,7 @@ def distil(
         loss = distillation(student, student(batch), teacher, wanted, batch, temperature)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_(student.parameters(), config.clip)
+        norm = torch.nn.utils.clip_grad_norm_(student.parameters(), config.max_grad_norm)
         if not bool(torch.isfinite(norm)):
             raise NonFiniteError(f"distillation: the gradient of update {update} is not finite")
         optimizer.step()

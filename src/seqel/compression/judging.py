@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from seqel.agents.agent import Agent
-from seqel.compression.measuring import agreement, drop_of
+from seqel.compression.measuring import agreement, relative_drop
 from seqel.compression.report import Variant
 from seqel.compression.tape import Tape, decisions, record, recorded_tape
 from seqel.environments.resolve import EnvMaker
@@ -26,7 +26,7 @@ HELD_OUT_STEPS = 50_000  # at most, of the held-out score
 class Judge(ABC):
     """Fills in how well a version does."""
 
-    measure: str  # what a drop is measured in
+    metric: str  # what a drop is measured in
     tape: Tape
     episodes: int  # on which the drop is measured
     notes: list[str]
@@ -40,14 +40,14 @@ class Judge(ABC):
         if row.name == "full":
             self.reference = found
         row.agreement, drop = agreement(self.tape, found, self.reference)
-        if self.measure == "agreement":
+        if self.metric == "agreement":
             row.drop = drop
 
 
 class OnEpisodes(Judge):
     """Greedy episodes with the same seeds for every version; the drop is in mean return, over pairs of episodes."""
 
-    measure = "return"
+    metric = "return"
 
     def __init__(self, agent: Agent, make: EnvMaker, episodes: int, seed: int, decisions: int) -> None:
         self.make, self.episodes, self.seed = make, episodes, seed
@@ -61,14 +61,14 @@ class OnEpisodes(Judge):
         if row.name == "full":
             self.returns = returns
         row.mean, row.interval, row.success = result.mean, result.interval, result.success
-        row.drop = drop_of(self.returns, self.returns - returns)
+        row.drop = relative_drop(self.returns, self.returns - returns)
         self._compare(row, agent)
 
 
 class OnData(Judge):
     """Held-out recorded episodes; the drop is the share of decisions that differ from the full agent's."""
 
-    measure = "agreement"
+    metric = "agreement"
 
     def __init__(
         self, agent: Agent, held_out: EpisodeBuffer, objective: ObjectiveConfig | None, decisions: int

@@ -72,7 +72,11 @@ def distillation(
         assert found.policy_logits is not None
         assert wanted.policy_logits is not None
         loss = loss + _nats(found.policy_logits, wanted.policy_logits, batch, mask)
-    pairs = [(found.q, wanted.q) if found.each is None or wanted.each is None else (found.each, wanted.each)]
+    pairs = [
+        (found.q, wanted.q)
+        if found.per_critic is None or wanted.per_critic is None
+        else (found.per_critic, wanted.per_critic)
+    ]
     for one, other in pairs:
         square = ((one - other) / scale).square()  # (B, T+1, M, A), or (B, T+1, K, M, A) of K critics
         where = torch.ones_like(square, dtype=torch.bool)

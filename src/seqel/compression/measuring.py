@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from seqel.compression.tape import Follows, Tape, TapeStep
 from seqel.spaces import FlatObservation
 
-__all__ = ["Drop", "agreement", "drop_of", "latencies", "one_thread"]
+__all__ = ["RelativeDrop", "agreement", "latencies", "one_thread", "relative_drop"]
 
 RESAMPLES = 2_000
 TIMED, ROUNDS = 40, 5  # decisions per round, and rounds, in which the agents take turns
@@ -25,7 +25,7 @@ FILLED = 256  # steps at most that fill the memory first
 
 
 @dataclass(frozen=True, slots=True)
-class Drop:
+class RelativeDrop:
     """A drop relative to the full agent, with its 95 % interval; negative: a gain."""
 
     value: float
@@ -37,7 +37,7 @@ class Drop:
         return (self.high if strict else self.value) <= most
 
 
-def drop_of(full: NDArray[np.floating], less: NDArray[np.floating], seed: int = 0) -> Drop:
+def relative_drop(full: NDArray[np.floating], less: NDArray[np.floating], seed: int = 0) -> RelativeDrop:
     """Return mean(less) / |mean(full)| with its percentile-bootstrap interval over episodes (Efron 1979).
 
     full (n,): the full agent's return of each episode, or another number to compare with; less (n,): by how much the other
@@ -47,7 +47,7 @@ def drop_of(full: NDArray[np.floating], less: NDArray[np.floating], seed: int = 
     rows = rng.integers(len(full), size=(RESAMPLES, len(full)))
     resampled = [_ratio(float(less[row].mean()), float(full[row].mean())) for row in rows]
     low, high = np.quantile(resampled, [0.025, 0.975], method="nearest")
-    return Drop(_ratio(float(less.mean()), float(full.mean())), float(low), float(high))
+    return RelativeDrop(_ratio(float(less.mean()), float(full.mean())), float(low), float(high))
 
 
 def _ratio(less: float, full: float) -> float:
@@ -56,7 +56,7 @@ def _ratio(less: float, full: float) -> float:
     return less / abs(full)
 
 
-def agreement(tape: Tape, one: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[float, Drop]:
+def agreement(tape: Tape, first: NDArray[np.int64], second: NDArray[np.int64]) -> tuple[float, RelativeDrop]:
     """Return the share of the tape's steps with the same actions, and the drop of that share with an interval over episodes.
 
     one, other (steps, R, M).
@@ -64,9 +64,9 @@ def agreement(tape: Tape, one: NDArray[np.int64], other: NDArray[np.int64]) -> t
     episode = np.stack([step.episode for step in tape])
     live = episode >= 0
     number = np.unique(episode[live], return_inverse=True)[1]
-    differs = (one != other).any(axis=-1)[live].astype(np.float64)
+    differs = (first != second).any(axis=-1)[live].astype(np.float64)
     steps = np.bincount(number).astype(np.float64)
-    drop = drop_of(steps, np.bincount(number, weights=differs).astype(np.float64))
+    drop = relative_drop(steps, np.bincount(number, weights=differs).astype(np.float64))
     return 1.0 - float(differs.mean()), drop
 
 

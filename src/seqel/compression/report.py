@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from seqel.compression.measuring import Drop
+from seqel.compression.measuring import RelativeDrop
 
 if TYPE_CHECKING:
     from seqel.agents.agent import Agent
@@ -31,7 +31,7 @@ class Variant:
     )
     recorded: float | None = None  # share of steps at which it decides as in the recorded data
     held_out: float | None = None  # score on held-out episodes; larger is better
-    drop: Drop | None = None  # in return or agreement, relative to the full agent
+    drop: RelativeDrop | None = None  # in return or agreement, relative to the full agent
     kept: bool = False  # whether the drop is small enough
 
 
@@ -45,7 +45,7 @@ class Compression:
     target_size: float
     max_drop: float
     strict: bool
-    measure: str  # what a drop is measured in: "return" or "agreement"
+    metric: str  # what a drop is measured in: "return" or "agreement"
     episodes: int
     seed: int
     temperature: float | None  # of the decision policy, in return scales
@@ -55,14 +55,14 @@ class Compression:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def anything(self) -> bool:
+    def any_kept(self) -> bool:
         """Whether the drop of a smaller version is small enough."""
         return any(one.kept for one in self.variants[1:])
 
     @property
     def rule(self) -> str:
         """The rule by which a version is saved, as a sentence."""
-        what = "mean return" if self.measure == "return" else "agreement with the full agent on recorded histories"
+        what = "mean return" if self.metric == "return" else "agreement with the full agent on recorded histories"
         which = "the upper end of its 95 % interval" if self.strict else "the estimate"
         return f"A version is saved if its drop in {what} is at most {self.max_drop:.1%}: {which} decides."
 

@@ -100,7 +100,7 @@ class Dataset:
         """Return the rows of the held-out sessions, which an agent trained on `split` has not seen; may be empty."""
         return np.flatnonzero(self._draws(held_out, seed)[1])
 
-    def only(self, rows: NDArray[np.int64]) -> Dataset:
+    def subset(self, rows: NDArray[np.int64]) -> Dataset:
         """Return a dataset of some of the sessions. Raises DataError if `rows` is empty."""
         part = self.buffer.subset(rows)
         return replace(self, buffer=part, hashes=self.hashes[rows], names=lambda: [self.sessions[n] for n in rows])

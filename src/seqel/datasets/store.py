@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VERSION", "build", "layout_of", "open_columns", "read_meta"]
 
-VERSION = 4
+VERSION = 5
 META, ENCODING = "meta.json", "encoding.json"
 READER = "reader.json"  # how texts are read, if not as hashed trigrams
 SIDE = (

@@ -20,7 +20,7 @@ class TextsRead:
 
     reader: TextReader
     texts: int = 0
-    cut: int = 0
+    truncated: int = 0
     bytes: int = 0
     unread: int = 0
 
@@ -33,11 +33,11 @@ class TextsRead:
         else:
             beyond = require("polars").Series([self.reader.unread(text) for text in known], dtype=size.dtype)
         self.texts += len(size)
-        self.cut += int((beyond > 0).sum())
+        self.truncated += int((beyond > 0).sum())
         self.bytes += int(size.sum())
         self.unread += int(beyond.sum())
 
     def to_json(self) -> dict[str, int]:
         """Return the counts, for the report; `length` is the number of bytes or tokens that are read of a text."""
-        counts = {"texts": self.texts, "cut": self.cut, "bytes": self.bytes, "unread": self.unread}
+        counts = {"texts": self.texts, "truncated": self.truncated, "bytes": self.bytes, "unread": self.unread}
         return {"length": self.reader.shape[0] if self.reader.sizes else 0, **counts}

@@ -64,7 +64,7 @@ class Conversation:
         self.turns: list[dict[str, Any]] = []
         self._state: AgentState | None = None
 
-    def hear(self, text: str, reward: float = 0.0) -> Answer:
+    def respond(self, text: str, reward: float = 0.0) -> Answer:
         """Return the agent's action after a message.
 
         reward: of the previous action, if it is already known.
@@ -82,10 +82,10 @@ class Conversation:
         ranking.sort(key=lambda one: one[0] != action)  # of actions that tie, the one that is taken is the first
         self.turns += [{"role": CUSTOMER, "text": text}, {"role": AGENT, "action": action}]
         abstain = decision.abstain is not None and bool(decision.abstain[0])
-        uncertainty = None if decision.spread is None else float(decision.spread[0])
+        uncertainty = None if decision.uncertainty is None else float(decision.uncertainty[0])
         return Answer(action, ranking, "probability" if chooses else "value", abstain, uncertainty)
 
-    def said(self, text: str) -> None:
+    def add_reply(self, text: str) -> None:
         """Add the agent's words to its last turn."""
         if not self.turns:
             raise ConfigError("conversation: expected a message first: the agent has not taken an action yet")

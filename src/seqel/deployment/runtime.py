@@ -23,7 +23,7 @@ from seqel.deployment.layouts import read_layout
 from seqel.errors import CheckpointError, ConfigError, SpaceError
 from seqel.extras import require
 from seqel.integrity import unsealed_model
-from seqel.safety.abstention import spread_of_scores
+from seqel.safety.abstention import uncertainty_of_scores
 from seqel.spaces import ActionSpec, FlatObservation, ObservationSpec
 from seqel.texts.embeddings import Embed
 from seqel.texts.make import ReaderUnavailable, require_reader
@@ -186,13 +186,13 @@ class ExportedAgent:
         if among is not None:
             action = np.take_along_axis(among, action, axis=1)
         state.last_action[here] = action
-        spread = abstain = None
+        uncertainty = abstain = None
         if self.abstention is not None:
-            spread = spread_of_scores(q, self.abstention.measure)
-            abstain = self.abstention.abstains(spread)
+            uncertainty = uncertainty_of_scores(q, self.abstention.measure)
+            abstain = self.abstention.abstains(uncertainty)
         if spec.dims == 1:
             action, q = action[:, 0], q[:, 0]
-        return Decision(action + spec.offset, q, abstain, spread), state
+        return Decision(action + spec.offset, q, abstain, uncertainty), state
 
     def _allowed(
         self, observation: Any, mask: Any, candidates: Any, batch: int
@@ -218,10 +218,10 @@ class ExportedAgent:
             None,
         )
 
-    def run(self, given: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
         """Run the model on its inputs (see `seqel.deployment.export`), without checks, for a caller that keeps the memory.
 
         -> scores (R, M, A), and what `layout.write` writes. Inputs that the model does not need are left out.
         """
-        q, *new = self.session.run(None, {name: given[name] for name in self._names})
+        q, *new = self.session.run(None, {name: inputs[name] for name in self._names})
         return q, new

@@ -21,16 +21,18 @@ FAST = 2_000.0  # steps/s of one environment; above this, passing a step to anot
 TRIAL = 1.0  # seconds for which each mode is tried
 
 
-def choose_mode(make: EnvMaker, found: Probe, envs: int) -> Mode:
+def choose_mode(make: EnvMaker, probed: Probe, envs: int) -> Mode:
     """Choose "sync" or "async" by trying each for a second, if the environment is slow enough for it to matter.
 
     Both play the same episodes from the same seeds, so the choice only changes how long a run takes.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if found.steps_per_second >= FAST or cores < 2 or envs < 2:
+    if probed.steps_per_second >= FAST or cores < 2 or envs < 2:
         return "sync"
     modes: tuple[Mode, ...] = ("sync", "async")
-    speed = {mode: time_env(make, found.observation, found.action, envs, mode, TRIAL)["steps_per_s"] for mode in modes}
+    speed = {
+        mode: time_env(make, probed.observation, probed.action, envs, mode, TRIAL)["steps_per_s"] for mode in modes
+    }
     return max(modes, key=lambda mode: speed[mode])
 
 

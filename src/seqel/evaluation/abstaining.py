@@ -1,4 +1,4 @@
-"""The decisions of an agent in whole sessions, with their spreads: what abstention is calibrated on and measured by."""
+"""The decisions of an agent in whole sessions, with their uncertainties: what abstention is calibrated on and measured by."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seqel.agents.artifact import weights_checksum
 from seqel.agents.calibration import fingerprint
-from seqel.agents.spread import choose_measure
+from seqel.agents.uncertainty import choose_measure
 from seqel.environments.resolve import EnvMaker
 from seqel.environments.seeds import require_for_reports
 from seqel.environments.vector import VectorStream, close_vector, make_vector
@@ -21,8 +21,8 @@ from seqel.evaluation.statistics import bootstrap_interval
 from seqel.replay.layout import OBSERVATION
 from seqel.replay.ring import EpisodeTable
 from seqel.safety.abstention import Abstention
-from seqel.safety.conformal import Sessions, calibrate, jumps_of
-from seqel.safety.review import QueueFile
+from seqel.safety.conformal import SessionDecisions, calibrate, jumps_of
+from seqel.safety.review import ReviewQueueFile
 from seqel.spaces import FlatObservation
 from seqel.types import Decision
 
@@ -63,7 +63,7 @@ class Realised:
 
 def calibrate_agent(
     agent: Agent,
-    sessions: Callable[[], Sessions],
+    sessions: Callable[[], SessionDecisions],
     error: float,
     *,
     loss: str,
@@ -78,9 +78,9 @@ def calibrate_agent(
     Raises:
         ConfigError, DataError: see `choose_measure` and `calibrate`; the agent is then not calibrated.
     """
-    spread = choose_measure(agent.network.config, agent.action_spec.dims, measure)
+    chosen = choose_measure(agent.network.config, agent.action_spec.dims, measure)
     holds_for = fingerprint(weights_checksum(agent.network), agent.info)
-    found = Abstention(None, spread, error, loss, level, 0, 0.0, 1.0, holds_for)
+    found = Abstention(None, chosen, error, loss, level, 0, 0.0, 1.0, holds_for)
     agent.set_abstention(found)
     try:
         decided = sessions()
@@ -97,24 +97,24 @@ def calibrate_agent(
     return found
 
 
-def realised(found: Abstention, sessions: Sessions) -> Realised:
+def realised(abstention: Abstention, sessions: SessionDecisions) -> Realised:
     """Return the mean loss and the coverage of a threshold in sessions."""
-    threshold = math.inf if found.threshold is None else found.threshold
-    known = (sessions.returns is not None) if found.loss == "return" else (sessions.wrong is not None)
-    losses = jumps_of(sessions, found.loss, found.level).losses(threshold) if known else None
-    handed_over = [bool(found.abstains(one).any()) for one in sessions.spread]
+    threshold = math.inf if abstention.threshold is None else abstention.threshold
+    known = (sessions.returns is not None) if abstention.loss == "return" else (sessions.wrong is not None)
+    losses = jumps_of(sessions, abstention.loss, abstention.level).losses(threshold) if known else None
+    handed_over = [bool(abstention.abstains(one).any()) for one in sessions.uncertainty]
     return Realised(
         len(sessions), None if losses is None else float(losses.mean()),
-        None if losses is None else bootstrap_interval(losses), found.error, sessions.coverage(threshold),
+        None if losses is None else bootstrap_interval(losses), abstention.error, sessions.coverage(threshold),
         float(np.mean(handed_over)),
     )  # fmt: skip
 
 
 def played_sessions(
     agent: Agent, make: EnvMaker, episodes: int, seed: int = 0, progress: Progress | None = None, limit: int = LONGEST,
-    queue: QueueFile | None = None,
-) -> Sessions:  # fmt: skip
-    """Play greedy episodes, also through decisions that the agent abstains from, and return spreads and returns.
+    queue: ReviewQueueFile | None = None,
+) -> SessionDecisions:  # fmt: skip
+    """Play greedy episodes, also through decisions that the agent abstains from, and return uncertainties and returns.
 
     Episode n is reset with seed + n. queue: every step is added to it.
 
@@ -126,7 +126,7 @@ def played_sessions(
     envs = make_vector(make, count)
     try:
         stream = VectorStream(envs, agent.observation_spec, agent.action_spec)
-        spreads: list[list[float]] = [[] for _ in range(episodes)]
+        uncertainties: list[list[float]] = [[] for _ in range(episodes)]
         returns = np.zeros(episodes)
         number, following, done = np.arange(count), count, 0
         stream.reset([seed + i for i in range(count)])
@@ -135,15 +135,15 @@ def played_sessions(
         reward = np.zeros(count, np.float32)
         while done < episodes:
             decision, state = agent.act(stream.current, state, reward=reward, first=stream.first, mask=stream.mask)
-            assert decision.spread is not None
+            assert decision.uncertainty is not None
             if queue is not None:
-                last = _queued(queue, agent, stream, decision, reward, number, spreads, last)
+                last = _queued(queue, agent, stream, decision, reward, number, uncertainties, last)
             outcome = stream.step(decision.action - agent.action_spec.offset)
             reward = outcome.reward.astype(np.float32)
             over = outcome.ended.copy()
             for row in np.flatnonzero(number < episodes).tolist():
-                episode = spreads[int(number[row])]
-                episode.append(float(decision.spread[row]))
+                episode = uncertainties[int(number[row])]
+                episode.append(float(decision.uncertainty[row]))
                 returns[number[row]] += outcome.reward[row]
                 over[row] |= len(episode) >= limit
             if not over.any():
@@ -156,29 +156,29 @@ def played_sessions(
             reward[over] = 0.0
             if progress is not None:
                 progress(min(done, episodes))
-        return Sessions([np.array(one) for one in spreads], returns=returns)
+        return SessionDecisions([np.array(one) for one in uncertainties], returns=returns)
     finally:
         close_vector(envs)
 
 
-def recorded_sessions(agent: Agent, buffer: EpisodeBuffer, progress: Progress | None = None) -> Sessions:
+def recorded_sessions(agent: Agent, buffer: EpisodeBuffer, progress: Progress | None = None) -> SessionDecisions:
     """Let an agent decide every step of recorded episodes, after the recorded history, and compare with the recorded actions.
 
-    The spreads of an agent that is not calibrated are 0.
+    The uncertainties of an agent that is not calibrated are 0.
     """
     numbers, columns = buffer.table.numbers, buffer.slots.columns
     leaves = {
         name.removeprefix(OBSERVATION): column for name, column in columns.items() if name.startswith(OBSERVATION)
     }
     order = np.argsort(-numbers[:, EpisodeTable.LENGTH], kind="stable")
-    spreads: list[NDArray[Any]] = [np.zeros(0)] * len(numbers)
+    uncertainties: list[NDArray[Any]] = [np.zeros(0)] * len(numbers)
     wrongs: list[NDArray[np.bool_]] = [np.zeros(0, bool)] * len(numbers)
     actions: list[NDArray[np.int64]] = [np.zeros((0, agent.action_spec.dims), np.int64)] * len(numbers)
     returns = buffer.returns()
     for begin in range(0, len(order), ROWS):
         which = order[begin : begin + ROWS]
         slot, length = numbers[which, EpisodeTable.SLOT], numbers[which, EpisodeTable.LENGTH]
-        spread, wrong = np.zeros((len(which), int(length[0]))), np.zeros((len(which), int(length[0])), bool)
+        uncertainty, wrong = np.zeros((len(which), int(length[0]))), np.zeros((len(which), int(length[0])), bool)
         taken = np.zeros((*wrong.shape, agent.action_spec.dims), np.int64)
         state = agent.initial_state(len(which))
         for step in range(int(length[0])):
@@ -192,47 +192,47 @@ def recorded_sessions(agent: Agent, buffer: EpisodeBuffer, progress: Progress | 
                 given["mask"] = columns["action_mask"][here]
             seen = FlatObservation({path: leaf[here] for path, leaf in leaves.items()})
             decision, state = agent.act(seen, state, rows=rows, **given)
-            if decision.spread is not None:
-                spread[rows, step] = decision.spread
+            if decision.uncertainty is not None:
+                uncertainty[rows, step] = decision.uncertainty
             taken[rows, step] = decision.action.reshape(len(rows), -1) - np.asarray(agent.action_spec.start)
             wrong[rows, step] = (taken[rows, step] != columns["action"][here]).any(axis=1)
         for row, episode in enumerate(which.tolist()):
-            spreads[episode], wrongs[episode] = spread[row, : length[row]], wrong[row, : length[row]]
+            uncertainties[episode], wrongs[episode] = uncertainty[row, : length[row]], wrong[row, : length[row]]
             actions[episode] = taken[row, : length[row]]
         if progress is not None:
             progress(min(begin + ROWS, len(order)))
-    return Sessions(spreads, wrongs, returns, actions)
+    return SessionDecisions(uncertainties, wrongs, returns, actions)
 
 
 def _require_spread(agent: Agent) -> None:
     if agent.abstention is None:
-        raise ConfigError("abstention: expected an agent with a measure of its spread: see `set_abstention`")
+        raise ConfigError("abstention: expected an agent with a measure of its uncertainty: see `set_abstention`")
 
 
 def _queued(
-    queue: QueueFile,
+    queue: ReviewQueueFile,
     agent: Agent,
     stream: VectorStream,
     decision: Decision,
     reward: NDArray[np.float32],
     number: NDArray[np.int64],
-    spreads: list[list[float]],
+    uncertainties: list[list[float]],
     last: list[Any],
 ) -> list[Any]:
     """Add the current step of each episode to a queue; returns the actions' names, to be `last` at the next step."""
-    assert decision.abstain is not None and decision.spread is not None
+    assert decision.abstain is not None and decision.uncertainty is not None
     entries, names = [], []
     for row, action in enumerate(decision.action.tolist()):
         names.append([str(one) for one in action] if isinstance(action, list) else str(action))
-        if number[row] >= len(spreads):
+        if number[row] >= len(uncertainties):
             continue
-        step, spread = len(spreads[int(number[row])]), float(decision.spread[row])
+        step, uncertainty = len(uncertainties[int(number[row])]), float(decision.uncertainty[row])
         seen = {path: leaf[row].tolist() for path, leaf in stream.current.items()}
         entries.append({
             "kind": "step", "agent": QUEUED, "session": f"episode {number[row]}", "step": step, "observation": seen,
             "previous_action": last[row] if step else None, "reward": float(reward[row]) if step else None,
             "action": names[-1], "abstain": bool(decision.abstain[row]),
-            "spread": spread if math.isfinite(spread) else None, "best": [],
+            "uncertainty": uncertainty if math.isfinite(uncertainty) else None, "best": [],
         })  # fmt: skip
     queue.write(entries)
     return names

@@ -35,7 +35,7 @@ class PlayedEpisodes:
     terminated: NDArray[np.bool_]  # (E,) False: truncated by the environment, or by the limit
     success: NDArray[np.float64]  # (E,) nan: not reported
     seed: int
-    cut: int = 0  # number of episodes that were truncated at the limit
+    truncated: int = 0  # number of episodes that were truncated at the limit
 
     @property
     def starts(self) -> NDArray[np.int64]:
@@ -52,7 +52,7 @@ class PlayedEpisodes:
 
     def evaluation(self) -> Evaluation:
         """Return the figures of `seqel evaluate`."""
-        return summarise(self.returns, self.lengths, self.success, self.seed, self.cut)
+        return summarise(self.returns, self.lengths, self.success, self.seed, self.truncated)
 
     def as_tree(self) -> dict[str, Any]:
         """Return the fields by name, for `stored_trees.save_tree`."""
@@ -132,5 +132,5 @@ def play_recorded(
         terminated=terminated,
         success=success,
         seed=seed,
-        cut=found.cut,
+        truncated=found.truncated,
     )

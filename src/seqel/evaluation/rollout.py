@@ -57,7 +57,7 @@ class Evaluation:
     returns: list[float]
     lengths: list[int]
     seed: int
-    cut: int = 0  # number of episodes that were truncated at `limit`
+    truncated: int = 0  # number of episodes that were truncated at `limit`
     successes: list[float] | None = None  # of each episode, if the environment reports it
     cost: float | None = None  # mean cost per episode, if the environment reports `cost` at every step
     cost_interval: tuple[float, float] | None = None  # 95 % bootstrap interval
@@ -88,8 +88,8 @@ class Evaluation:
             text += f"; success {self.success:.1%}, 95 % [{low:.1%}, {high:.1%}]"
         if self.cost is not None and self.cost_interval is not None:
             text += f"; cost {self.cost:.3f}, 95 % [{self.cost_interval[0]:.3f}, {self.cost_interval[1]:.3f}]"
-        cut = f", {self.cut} of them truncated" if self.cut else ""
-        return f"{text}; {len(self.returns)} episodes{cut}"
+        truncated = f", {self.truncated} of them truncated" if self.truncated else ""
+        return f"{text}; {len(self.returns)} episodes{truncated}"
 
 
 def evaluate(
@@ -113,7 +113,7 @@ def evaluate(
         seed: seed of the first episode.
         environments: maximum number of parallel environments.
         limit: steps after which an episode is truncated. Its return so far counts, it is not a success, and
-            `Evaluation.cut` counts it.
+            `Evaluation.truncated` counts it.
         progress: a function to call with the number of finished episodes.
 
     Raises:
@@ -160,11 +160,11 @@ def play_on(
     watch: Watch | None = None,
 ) -> Evaluation:
     """Like `play`, in existing environments; they are left wherever the last episodes ended."""
-    returns, lengths, success, cut, costs = _run(agent, stream, episodes, seed, progress, limit, watch)
-    return summarise(returns, lengths, success, seed, cut, costs)
+    returns, lengths, success, truncated, costs = _run(agent, stream, episodes, seed, progress, limit, watch)
+    return summarise(returns, lengths, success, seed, truncated, costs)
 
 
-def summarise(returns: Any, lengths: Any, success: Any, seed: int, cut: int = 0, costs: Any = None) -> Evaluation:
+def summarise(returns: Any, lengths: Any, success: Any, seed: int, truncated: int = 0, costs: Any = None) -> Evaluation:
     """Compute an `Evaluation` from per-episode numbers; success and costs hold NaN where none was reported."""
     priced = costs is not None and not np.isnan(costs).any()
     known = not np.isnan(success).any()
@@ -181,7 +181,7 @@ def summarise(returns: Any, lengths: Any, success: Any, seed: int, cut: int = 0,
         returns=[float(r) for r in returns],
         lengths=[int(n) for n in lengths],
         seed=seed,
-        cut=cut,
+        truncated=truncated,
         successes=[float(s) for s in success] if known else None,
         cost=float(np.mean(costs)) if priced else None,
         cost_interval=bootstrap_interval(costs) if priced else None,
@@ -194,7 +194,7 @@ def pooled(first: Evaluation, second: Evaluation) -> Evaluation:
     success = [math.nan] if first.successes is None or second.successes is None else first.successes + second.successes
     returns, lengths = first.returns + second.returns, first.lengths + second.lengths
     costs = None if first.costs is None or second.costs is None else first.costs + second.costs
-    return summarise(returns, lengths, success, first.seed, first.cut + second.cut, costs)
+    return summarise(returns, lengths, success, first.seed, first.truncated + second.truncated, costs)
 
 
 def _run(
@@ -208,7 +208,7 @@ def _run(
 ) -> tuple[Any, Any, Any, int, Any]:
     count = stream.count
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
-    success, cut = np.full(episodes, np.nan), np.zeros(episodes, bool)
+    success, truncated = np.full(episodes, np.nan), np.zeros(episodes, bool)
     costs = np.zeros(episodes)
     age = np.zeros(count, np.int64)  # steps taken in each row's episode
     number = np.arange(count)  # which episode each row plays; `episodes` and above: idle
@@ -232,7 +232,7 @@ def _run(
             continue
         for row in np.flatnonzero(over).tolist():
             if number[row] < episodes:
-                cut[number[row]] = not outcome.ended[row]
+                truncated[number[row]] = not outcome.ended[row]
                 reported = success_of(outcome.info, row)
                 success[number[row]] = np.nan if reported is None else reported
                 done_count += 1
@@ -243,6 +243,8 @@ def _run(
         age[over], reward[over] = 0, 0.0
         if progress is not None:
             progress(min(done_count, episodes))
-    if not np.isnan(success[~cut]).any() and not cut.all():
-        success[cut & np.isnan(success)] = 0.0  # success is reported at an episode's end, which these did not reach
-    return returns, lengths, success, int(cut.sum()), costs
+    if not np.isnan(success[~truncated]).any() and not truncated.all():
+        success[truncated & np.isnan(success)] = (
+            0.0  # success is reported at an episode's end, which these did not reach
+        )
+    return returns, lengths, success, int(truncated.sum()), costs

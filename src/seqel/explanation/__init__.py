@@ -7,29 +7,29 @@ from typing import TYPE_CHECKING
 from seqel import lazy
 
 if TYPE_CHECKING:
-    from seqel.explanation.attention import Focus, attention, strongest_head
+    from seqel.explanation.attention import AttentionPeak, attention, strongest_head
     from seqel.explanation.attribute import attribute
-    from seqel.explanation.camera import Filmed, film_episode
     from seqel.explanation.counterfactual import counterfactual
-    from seqel.explanation.counterfactual_search import Change, search_counterfactuals
+    from seqel.explanation.counterfactual_search import Counterfactual, search_counterfactuals
     from seqel.explanation.faithfulness import Faithfulness, faithfulness, rank_of, separation
     from seqel.explanation.methods.registry import method_names
     from seqel.explanation.occlusion import occlusion
-    from seqel.explanation.page import page_of
+    from seqel.explanation.page import report_page
     from seqel.explanation.question import Question
-    from seqel.explanation.randomised import randomised
-    from seqel.explanation.recorded import session_place, trace_session
+    from seqel.explanation.recorded import find_session, trace_session
+    from seqel.explanation.rendering import RenderedEpisode, render_episode
     from seqel.explanation.report import Report, explain_episode
     from seqel.explanation.trace import EpisodeTrace, decision_scores, record_episode
+    from seqel.explanation.weight_randomisation import randomise_weights
     from seqel.explanation.words import WordInfluence, word_occlusion
 
 __all__ = [
-    "Change",
+    "AttentionPeak",
+    "Counterfactual",
     "EpisodeTrace",
     "Faithfulness",
-    "Filmed",
-    "Focus",
     "Question",
+    "RenderedEpisode",
     "Report",
     "WordInfluence",
     "attention",
@@ -38,16 +38,16 @@ __all__ = [
     "decision_scores",
     "explain_episode",
     "faithfulness",
-    "film_episode",
+    "find_session",
     "method_names",
     "occlusion",
-    "page_of",
-    "randomised",
+    "randomise_weights",
     "rank_of",
     "record_episode",
+    "render_episode",
+    "report_page",
     "search_counterfactuals",
     "separation",
-    "session_place",
     "strongest_head",
     "trace_session",
     "word_occlusion",
@@ -56,13 +56,13 @@ __all__ = [
 __getattr__, __dir__ = lazy.attach(
     __name__,
     {
-        "Change": "seqel.explanation.counterfactual_search",
+        "AttentionPeak": "seqel.explanation.attention",
+        "Counterfactual": "seqel.explanation.counterfactual_search",
         "EpisodeTrace": "seqel.explanation.trace",
         "Faithfulness": "seqel.explanation.faithfulness",
-        "Filmed": "seqel.explanation.camera",
-        "Focus": "seqel.explanation.attention",
-        "Report": "seqel.explanation.report",
         "Question": "seqel.explanation.question",
+        "RenderedEpisode": "seqel.explanation.rendering",
+        "Report": "seqel.explanation.report",
         "WordInfluence": "seqel.explanation.words",
         "attention": "seqel.explanation.attention",
         "attribute": "seqel.explanation.attribute",
@@ -70,16 +70,16 @@ __getattr__, __dir__ = lazy.attach(
         "decision_scores": "seqel.explanation.trace",
         "explain_episode": "seqel.explanation.report",
         "faithfulness": "seqel.explanation.faithfulness",
-        "film_episode": "seqel.explanation.camera",
+        "find_session": "seqel.explanation.recorded",
         "method_names": "seqel.explanation.methods.registry",
         "occlusion": "seqel.explanation.occlusion",
-        "page_of": "seqel.explanation.page",
-        "randomised": "seqel.explanation.randomised",
+        "randomise_weights": "seqel.explanation.weight_randomisation",
         "rank_of": "seqel.explanation.faithfulness",
         "record_episode": "seqel.explanation.trace",
+        "render_episode": "seqel.explanation.rendering",
+        "report_page": "seqel.explanation.page",
         "search_counterfactuals": "seqel.explanation.counterfactual_search",
         "separation": "seqel.explanation.faithfulness",
-        "session_place": "seqel.explanation.recorded",
         "strongest_head": "seqel.explanation.attention",
         "trace_session": "seqel.explanation.recorded",
         "word_occlusion": "seqel.explanation.words",

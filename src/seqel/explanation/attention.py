@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from seqel.agents.agent import Agent
     from seqel.types import SequenceBatch
 
-__all__ = ["Focus", "attention", "strongest_head", "weights_of"]
+__all__ = ["AttentionPeak", "attention", "strongest_head", "weights_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Focus:
+class AttentionPeak:
     """The step that one attention head attends to most, with its `share` of the weight. All numbers count from 0."""
 
     layer: int
@@ -48,7 +48,7 @@ def weights_of(agent: Agent, window: SequenceBatch) -> Tensor:
     return agent.network.attention(window)[0].float()
 
 
-def strongest_head(weights: NDArray[np.float32], step: int) -> Focus:
+def strongest_head(weights: NDArray[np.float32], step: int) -> AttentionPeak:
     """Return the head that puts the most weight on a single past step, seen from `step`.
 
     weights (layers, H, T, T). The step itself does not count as past.
@@ -59,4 +59,4 @@ def strongest_head(weights: NDArray[np.float32], step: int) -> Focus:
     require_past(step, weights.shape[-1])
     past = weights[:, :, step, :step]  # (layers, H, step)
     layer, head, best = (int(n) for n in np.unravel_index(int(past.argmax()), past.shape))
-    return Focus(layer, head, best, float(past[layer, head, best]))
+    return AttentionPeak(layer, head, best, float(past[layer, head, best]))

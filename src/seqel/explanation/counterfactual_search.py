@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from seqel.explanation.trace import EpisodeTrace
     from seqel.spaces import Leaf
 
-__all__ = ["Change", "search_counterfactuals"]
+__all__ = ["Counterfactual", "search_counterfactuals"]
 
 TRIES = 4_096  # changed observations that are tried
 CODES = 64  # values of a category that are tried at one place
@@ -30,8 +30,8 @@ ELEMENTS = 64  # a leaf with more elements is changed as a whole
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A change of one observation, and what it does to the decision."""
+class Counterfactual:
+    """A change of one past observation after which the decision is another one."""
 
     step: int
     leaf: str
@@ -53,7 +53,7 @@ def search_counterfactuals(
     others: Sequence[EpisodeTrace] = (),
     tries: int = TRIES,
     reading: Reading | None = None,
-) -> list[Change]:
+) -> list[Counterfactual]:
     """Return changes of one past observation after which the greedy action at `decision` is another one, the smallest first.
 
     Categories are tried with their other values. A number is tried with values that the same element has at other steps of
@@ -170,7 +170,7 @@ def _choices(
 def _described(
     trace: EpisodeTrace, option: tuple[int, Leaf, int | None, NDArray[Any]], action: tuple[int, ...],
     pool: dict[str, NDArray[Any]],
-) -> Change:  # fmt: skip
+) -> Counterfactual:  # fmt: skip
     step, leaf, element, value = option
     before = trace.observation[leaf.path][step]
     differs = (value != before).reshape(-1)
@@ -184,4 +184,4 @@ def _described(
         old, new = before.reshape(-1)[element].item(), value.reshape(-1)[element].item()
     else:
         old, new = before, value
-    return Change(step, leaf.path, element, old, new, int(differs.sum()), size, action, value)
+    return Counterfactual(step, leaf.path, element, old, new, int(differs.sum()), size, action, value)

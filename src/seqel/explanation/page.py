@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from seqel.explanation.report import Report
     from seqel.explanation.words import WordInfluence
 
-__all__ = ["PAGE_LIMIT", "page_of"]
+__all__ = ["PAGE_LIMIT", "report_page"]
 
 PAGE_LIMIT = 6_000_000  # bytes
 MARK = re.compile("@@([A-Z]+)@@")
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 
 
-def page_of(
+def report_page(
     report: Report,
     title: str,
     facts: Sequence[tuple[str, str]] = (),
@@ -56,9 +56,9 @@ def page_of(
             {
                 "n": step.number,
                 "facts": [list(fact) for fact in step.facts],
-                "bars": [[bar.name, _rounded(bar.score), _rounded(bar.spread), bar.chosen, bar.over, bar.recorded]
-                         for bar in step.bars],
-                "more": max(0, step.actions - len(step.bars)),
+                "bars": [[one.name, _rounded(one.score), _rounded(one.std), one.chosen, one.over, one.recorded]
+                         for one in step.scores],
+                "more": max(0, step.actions - len(step.scores)),
                 "action": step.action,
                 "reward": _rounded(step.reward),
                 "picture": pictures.shown[row] if row < len(pictures.shown) else None,

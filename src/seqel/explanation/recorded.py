@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from seqel.datasets.schema import Schema
     from seqel.replay.episode_buffer import EpisodeBuffer
 
-__all__ = ["history_alone", "session_place", "session_rows", "trace_session"]
+__all__ = ["find_session", "history_alone", "session_rows", "trace_session"]
 
 COMPARED = 20_000  # names at most that an unknown one is compared with
 
@@ -74,7 +74,7 @@ def history_alone(agent: Agent) -> bool:
     return [leaf.path for leaf in agent.observation_spec.leaves] == [CONSTANT]
 
 
-def session_place(dataset: Dataset, name: str | None) -> tuple[int, str]:
+def find_session(dataset: Dataset, name: str | None) -> tuple[int, str]:
     """Return the row of a session and its name; None: the first one.
 
     Raises:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from seqel.agents.agent import Agent
-    from seqel.explanation.camera import Shown
+    from seqel.explanation.rendering import Shown
     from seqel.explanation.trace import EpisodeTrace
 
-__all__ = ["Bar", "Report", "Step", "explain_episode"]
+__all__ = ["ActionScore", "Report", "Step", "explain_episode"]
 
 TOP = 10  # actions that are listed for a decision
 PATHS = 12_000  # steps of all decisions together, above which integrated gradients must be asked for
@@ -32,12 +32,12 @@ WORDS = 1_500  # words of an episode whose influence is computed
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class ActionScore:
     """One action of a decision."""
 
     name: str
     score: float
-    spread: float | None  # standard deviation of the return's distribution, if the head has one
+    std: float | None  # standard deviation of the return's distribution, if the head has one
     chosen: bool  # the agent's choice
     over: bool  # the action that it is compared with
     recorded: bool  # what was done, in recorded data
@@ -49,7 +49,7 @@ class Step:
 
     number: int  # in its episode
     facts: list[tuple[str, str]]  # what was observed
-    bars: list[Bar]  # the best actions, the best first
+    scores: list[ActionScore]  # the best actions, the best first
     actions: int  # how many there are
     action: str  # what was done; empty if nothing was yet
     reward: float | None  # of that
@@ -86,7 +86,7 @@ def explain_episode(
 ) -> Report:
     """Explain every decision of an episode by some of the methods; None: all that the trunk and the time permit.
 
-    frames, texts: as `film_episode` returns them. rows: the rows of a recorded session, if known.
+    frames, texts: as `render_episode` returns them. rows: the rows of a recorded session, if known.
     recorded: actions are those of the data, not the agent's. reading: that of the agent and the trace, with other episodes
     for methods that need them.
 
@@ -217,29 +217,29 @@ def _steps(
         out = head_outputs(agent.network, h[part])
         mask = None if reading.mask is None else reading.mask[part]
         score = agent.network.scores(out, mask).cpu().numpy()  # (n, M, A)
-        spread = _spread(agent, out.logits)
+        std = _std(agent, out.logits)
         for row, step in enumerate(part):
             done = tuple(np.atleast_1d(trace.action[step]).tolist()) if step < len(trace) else None
             chosen = tuple(wanted.codes[step].tolist())
             over = None if wanted.others is None else tuple(wanted.others[step].tolist())
-            bars = _bars(
-                names, score[row], None if spread is None else spread[row], chosen, over, done if recorded else None
+            scores = _action_scores(
+                names, score[row], None if std is None else std[row], chosen, over, done if recorded else None
             )
             known = rows[step] if rows and step < len(rows) else None
             facts = step_facts(agent, trace, step, known, sorted(shown), large=not drawn)
             reward = float(trace.reward[step]) if step < len(trace) else None
             found.append(
-                Step(trace.start + step, facts, bars, spec.actions, "" if done is None else names(done), reward)
+                Step(trace.start + step, facts, scores, spec.actions, "" if done is None else names(done), reward)
             )
     return found
 
 
-def _bars(
-    names: ActionNames, score: NDArray[np.float32], spread: NDArray[np.float32] | None, chosen: tuple[int, ...],
+def _action_scores(
+    names: ActionNames, score: NDArray[np.float32], std: NDArray[np.float32] | None, chosen: tuple[int, ...],
     over: tuple[int, ...] | None, done: tuple[int, ...] | None,
-) -> list[Bar]:  # fmt: skip
-    """Return the actions of one decision: score and spread (M, A). With M > 1, those that differ from the choice in one
-    dimension at most, with their mean score over dimensions."""
+) -> list[ActionScore]:  # fmt: skip
+    """Return the actions of one decision: score and standard deviation (M, A). With M > 1, those that differ from the choice
+    in one dimension at most, with their mean score over dimensions."""
     if len(score) == 1:
         best: list[tuple[int, ...]] = [
             (int(code),) for code in np.argsort(-score[0], kind="stable")[:TOP] if np.isfinite(score[0, code])
@@ -257,10 +257,10 @@ def _bars(
         if codes is not None and codes not in best:
             best.append(codes)
     return [
-        Bar(
+        ActionScore(
             names(codes),
             _mean(score, codes),
-            None if spread is None else float(spread[0, codes[0]]),
+            None if std is None else float(std[0, codes[0]]),
             codes == chosen,
             codes == over and over != chosen,
             codes == done,
@@ -273,7 +273,7 @@ def _mean(score: NDArray[np.float32], codes: tuple[int, ...]) -> float:
     return float(np.mean([score[dim, code] for dim, code in enumerate(codes)]))
 
 
-def _spread(agent: Agent, logits: torch.Tensor | None) -> NDArray[np.float32] | None:
+def _std(agent: Agent, logits: torch.Tensor | None) -> NDArray[np.float32] | None:
     """Return the standard deviation of the returns that a distributional head expects: (..., M, A, n) -> (..., M, A); None
     for another head, several dimensions, or scores that are not values."""
     head = agent.network.head

@@ -125,19 +125,19 @@ def decode(
         with torch.inference_mode():
             base, policy = tilted(out, network.head.values, network.head.scale, dial, tilt)
             divergence = (policy.exp() * (policy - base)).sum(dim=-1).double().cpu().numpy()
-        chances = policy.cpu().numpy().astype(np.float64)
+        log_probabilities = policy.cpu().numpy().astype(np.float64)
         if begin != end:
-            chances[:, begin] = -np.inf
-        drawn = _draw(chances, temperature, top_k, rng)
+            log_probabilities[:, begin] = -np.inf
+        drawn = _draw(log_probabilities, temperature, top_k, rng)
         if guard is not None:
             so_far = (written[row, :place].tolist() for row in writing)
             for at, (row, tokens) in enumerate(zip(writing.tolist(), so_far, strict=True)):
                 while not guard.allows(row, [*tokens, int(drawn[at])], drawn[at] == end):
-                    chances[at, drawn[at]] = -np.inf
-                    if not np.isfinite(chances[at]).any():
+                    log_probabilities[at, drawn[at]] = -np.inf
+                    if not np.isfinite(log_probabilities[at]).any():
                         drawn[at] = end
                         break
-                    drawn[at] = _draw(chances[at : at + 1], temperature, top_k, rng)[0]
+                    drawn[at] = _draw(log_probabilities[at : at + 1], temperature, top_k, rng)[0]
         kl[writing] += np.maximum(0.0, divergence)
         log_probability[writing] += base.cpu().numpy()[np.arange(len(drawn)), drawn]
         written[writing, place] = latest[writing] = drawn

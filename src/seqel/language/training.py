@@ -221,6 +221,6 @@ def _run(
     if (folder / CONFIG).exists():
         return resume(folder, data=data, progress=progress)
     return train(
-        data=data, out=folder, seed=seed, steps=updates, start=start, preset="behaviour-cloning", settings=settings,
+        data=data, out=folder, seed=seed, steps=updates, init_from=start, preset="behaviour-cloning", settings=settings,
         progress=progress,
     )  # fmt: skip

@@ -46,8 +46,10 @@ class ObjectiveConfig:
     double: bool = setting(
         True, "Double Q-learning: the online network selects the next action, the target network evaluates it."
     )
-    error: Literal["squared", "huber"] = setting(
-        "squared", "Loss of scalar values. Distributional values have a loss of their own."
+    td_loss: Literal["squared", "huber"] = setting(
+        "squared",
+        "Loss of the temporal-difference errors of scalar values. Distributional values have a loss of their own.",
+        renamed_from=("error",),
     )
     td_weight: float = setting(1.0, "Weight of the Q-learning loss. 0: only clone the recorded actions.", ge=0.0)
     cql_alpha: float = setting(
@@ -105,7 +107,7 @@ class ObjectiveConfig:
         -math.inf,
         "Weight of the loss of the novelty head, which learns how many new observations each action leads to. 0: off. "
         "'auto': 0.1 in a run with an environment and `exploration.novelty` above 0, but 0 with a discount of 0 or "
-        "`learner.accumulate` above 1.",
+        "`learner.gradient_accumulation_steps` above 1.",
         ge=0.0,
         auto=-math.inf,
     )

@@ -57,8 +57,8 @@ def step_loss(
     prefer = None if chooser.penalty is None else chooser.preference.detach()
     goal = q_targets(batch, online, target, config, support, prefer)  # (B, T, K)
     action = torch.zeros_like(batch.action) if online.taken else batch.action
-    critics = online.each is not None  # each has a loss of its own; K counts them
-    every, every_logits = (online.each, online.each_logits) if critics else (online.q, online.logits)
+    critics = online.per_critic is not None  # each has a loss of its own; K counts them
+    every, every_logits = (online.per_critic, online.per_critic_logits) if critics else (online.q, online.logits)
     assert every is not None
     q = action_values(every[:, :-1], action)  # (B, T, K)
     goal = goal.expand_as(q)
@@ -70,7 +70,7 @@ def step_loss(
     if values.needs_next_outputs:
         following, offset, factor = next_outputs(batch, online, target, config)
         aim = Target(goal, scale, following, (offset / scale)[..., None], factor[..., None])
-    loss = values.loss(q, outputs, aim, config.error)
+    loss = values.loss(q, outputs, aim, config.td_loss)
     if config.td_weight == 0.0:
         loss = loss.detach()  # no backward pass through the Q head
     found = term_losses(batch, online, target, scale, config, reference, moved)

@@ -171,8 +171,8 @@ def _policy_trace(batch: SequenceBatch, lambda_: float) -> Tensor:
     """
     assert batch.policy is not None
     action = batch.action[:, :, None].expand(-1, -1, batch.policy.shape[2], -1)
-    chances = gather_actions(batch.policy[:, :-1], action)  # (B, T, K, M)
-    pi = chances[..., 0] if chances.shape[-1] == 1 else chances.prod(dim=-1)
+    probabilities = gather_actions(batch.policy[:, :-1], action)  # (B, T, K, M)
+    pi = probabilities[..., 0] if probabilities.shape[-1] == 1 else probabilities.prod(dim=-1)
     mu = torch.ones_like(batch.reward) if batch.behaviour_prob is None else batch.behaviour_prob.nan_to_num(nan=1.0)
     return lambda_ * pad((pi / mu[..., None]).clamp(max=1.0)[:, 1:], (0, 0, 0, 1))
 

@@ -22,7 +22,7 @@ OTHER = "other"  # the label of the values beyond a limit
 RECENT = 1_000  # decisions; sums of values that may be negative would be no counters, whose rate can be taken
 MEANS = {
     "q_max": "score of the chosen action",
-    "q_spread": "by how much the chosen action's score is above another one's",
+    "q_gap": "by how much the chosen action's score is above another one's",
     "reward": "reported rewards",
 }
 CODES = 4096  # actions are counted by their codes up to here, and by sorting above
@@ -37,11 +37,11 @@ class DecisionCounts:
         self._made: dict[str, int] = {}  # version -> decisions
         self._counts: dict[str, dict[str, int]] = {}  # version -> label of an action -> decisions
         self._labels: dict[tuple[int, int], str] = {}  # (dimension, action) -> its label
-        self._means: dict[str, float] = {}  # of q_max, q_spread and reward, over the last `RECENT` or so
+        self._means: dict[str, float] = {}  # of q_max, q_gap and reward, over the last `RECENT` or so
         self._rewards = self._unusable = 0
         self._version: str | None = None
 
-    def add(self, version: str, actions: NDArray[Any], q_max: NDArray[Any], q_spread: NDArray[Any]) -> None:
+    def add(self, version: str, actions: NDArray[Any], q_max: NDArray[Any], q_gap: NDArray[Any]) -> None:
         with self._lock:
             counts = self._counts.get(version)
             if counts is None:
@@ -53,7 +53,7 @@ class DecisionCounts:
                 for dimension in range(actions.shape[1]):
                     self._count(counts, actions[:, dimension], dimension, several=True)
             self._average("q_max", q_max)
-            self._average("q_spread", q_spread)
+            self._average("q_gap", q_gap)
 
     def reward(self, reward: NDArray[np.float64]) -> None:
         with self._lock:

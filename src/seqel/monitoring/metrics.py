@@ -140,16 +140,16 @@ class ServiceMetrics:
 
     # -- decisions -------------------------------------------------------------------------------------------------------
 
-    def decisions(self, version: str, actions: ArrayLike, q_max: ArrayLike, q_spread: ArrayLike) -> None:
+    def decisions(self, version: str, actions: ArrayLike, q_max: ArrayLike, q_gap: ArrayLike) -> None:
         """Count a batch of R decisions.
 
         Args:
             version: of the agent.
             actions: (R,), or (R, M) for several dimensions.
             q_max: (R,) the score of each action. Scores that are not finite are counted apart.
-            q_spread: (R,) by how much it is above the score of another action, such as the second best or the mean.
+            q_gap: (R,) by how much it is above the score of another action, such as the second best or the mean.
         """
-        self._decisions.add(version, np.asarray(actions), np.asarray(q_max), np.asarray(q_spread))
+        self._decisions.add(version, np.asarray(actions), np.asarray(q_max), np.asarray(q_gap))
 
     def feedback(self, reward: ArrayLike) -> None:
         """Count the rewards of one or more decisions."""

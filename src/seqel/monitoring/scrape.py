@@ -149,7 +149,7 @@ def summarise(now: Scrape, before: Scrape | None = None) -> dict[str, Any]:
         "actions": dict(sorted(actions.items(), key=lambda one: -one[1])),
         "q_max": now.value("seqel_q_max_mean"),
         "q_range": [now.value("seqel_reference_q_max", bound=bound) for bound in ("low", "high")],
-        "q_spread": now.value("seqel_q_spread_mean"),
+        "q_gap": now.value("seqel_q_gap_mean"),
         "reward": now.value("seqel_reward_mean"),
         "rewards_per_decision": _ratio(grown("seqel_rewards_total"), decisions),
         "psi": dict(sorted(psi.items(), key=lambda one: -_order(one[1]))[:SHOWN]),

@@ -45,12 +45,12 @@ class FeatureSummary:
         }
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> FeatureSummary:
+    def from_json(cls, data: Mapping[str, Any]) -> FeatureSummary:
         """The inverse of `to_json`. Raises ValueError, TypeError or KeyError: the values are others."""
-        quantiles = tuple(map(_number, found["quantiles"]))
+        quantiles = tuple(map(_number, data["quantiles"]))
         if len(quantiles) != len(QUANTILES):
             raise ValueError(f"expected {len(QUANTILES)} quantiles, got {len(quantiles)}")
-        return cls(_number(found["missing"]), _number(found["mean"]), _number(found["std"]), quantiles)
+        return cls(_number(data["missing"]), _number(data["mean"]), _number(data["std"]), quantiles)
 
 
 def _finite(value: float) -> float | None:

@@ -109,8 +109,10 @@ class NetworkConfig:
     previous_action: bool = setting(True, "Make the previous action part of each step's token.")
     previous_reward: bool = setting(True, "Make the previous reward part of each step's token, as its symlog.")
     first_step: bool = setting(True, "Mark an episode's first step in its token.")
-    image: ImageName = setting(
-        "cnn", "How an image becomes part of its step's token: by a small convolutional network, or from patches."
+    image_encoder: ImageName = setting(
+        "cnn",
+        "How an image becomes part of its step's token: by a small convolutional network, or from patches.",
+        renamed_from=("image",),
     )
     actions: ActionsName = setting(
         "outputs",
@@ -124,13 +126,14 @@ class NetworkConfig:
         "given.",
         ge=0,
     )
-    forget_items: float = setting(
+    item_dropout: float = setting(
         0.0,
         "With `actions` = 'items' and features, the probability in training that an item is represented by its features "
         "alone, without its own embedding. New items can then be scored.",
         unit="probability",
         ge=0.0,
         lt=1.0,
+        renamed_from=("forget_items",),
     )
     policy_head: PolicyHeadName = setting(
         "none",

@@ -24,7 +24,7 @@ class ItemTable(nn.Module):
     """One vector per item, (A, D).
 
     features: (A, F) buffer, standardised. known: (A,) buffer, False for items that are not in the training data, whose own
-    embedding counts as zero if there are features. During training, the embeddings of a random share `forget` of the items
+    embedding counts as zero if there are features. During training, the embeddings of a random share `dropout` of the items
     are dropped, so the network learns to use the features alone (DropoutNet, Volkovs et al. 2017, NeurIPS).
     """
 
@@ -32,11 +32,11 @@ class ItemTable(nn.Module):
     known: Tensor
     _memory: tuple[Any, Tensor] | None
 
-    def __init__(self, items: int, width: int, features: int = 0, forget: float = 0.0) -> None:
+    def __init__(self, items: int, width: int, features: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
         self.own = nn.Embedding(items, width)
         self.described = nn.Linear(features, width, bias=False) if features else None
-        self.forget = forget if features else 0.0
+        self.dropout = dropout if features else 0.0
         self._memory = None
         self.register_buffer("features", torch.zeros(items, features))
         self.register_buffer("known", torch.ones(items, dtype=torch.bool))
@@ -63,8 +63,8 @@ class ItemTable(nn.Module):
 
     def _sum(self, own: Tensor, described: Tensor, known: Tensor) -> Tensor:
         keep = known
-        if self.training and self.forget:
-            keep = known & (torch.rand(known.shape, device=known.device) >= self.forget)
+        if self.training and self.dropout:
+            keep = known & (torch.rand(known.shape, device=known.device) >= self.dropout)
         return own * keep[..., None] + described
 
     def _remembered(self) -> Tensor:

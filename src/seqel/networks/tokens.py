@@ -34,7 +34,7 @@ class TokenEncoder(nn.Module):
         self.items: ItemTable | None = None
         if config.actions == "items":
             sizes = ()
-            self.items = ItemTable(action.actions, config.width, config.action_features, config.forget_items)
+            self.items = ItemTable(action.actions, config.width, config.action_features, config.item_dropout)
         self.actions = nn.ModuleList(nn.Embedding(size, config.width) for size in sizes)
         self.reward = nn.Linear(1, config.width, bias=False)
         self.first = nn.Parameter(torch.randn(config.width) * 0.5)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from seqel import lazy
 
 if TYPE_CHECKING:
-    from seqel.ope.estimation import OffPolicy, PolicyValue
+    from seqel.ope.estimation import OffPolicyEvaluation, PolicyValue
     from seqel.ope.estimation import estimate_policies as estimate
     from seqel.ope.policies import AgentPolicy, BehaviourPolicy, ConstantAction, Policy
 
@@ -15,7 +15,7 @@ __all__ = [
     "AgentPolicy",
     "BehaviourPolicy",
     "ConstantAction",
-    "OffPolicy",
+    "OffPolicyEvaluation",
     "Policy",
     "PolicyValue",
     "estimate",
@@ -27,7 +27,7 @@ __getattr__, __dir__ = lazy.attach(
         "AgentPolicy": "seqel.ope.policies",
         "BehaviourPolicy": "seqel.ope.policies",
         "ConstantAction": "seqel.ope.policies",
-        "OffPolicy": "seqel.ope.estimation",
+        "OffPolicyEvaluation": "seqel.ope.estimation",
         "Policy": "seqel.ope.policies",
         "PolicyValue": "seqel.ope.estimation",
         "estimate": "seqel.ope.estimation:estimate_policies",

@@ -29,7 +29,7 @@ from seqel.training.record import Record
 from seqel.training.resolve import LONGEST_CONTEXT
 from seqel.training.sources import Source
 
-__all__ = ["OffPolicy", "PolicyValue", "estimate_policies", "tabulate"]
+__all__ = ["OffPolicyEvaluation", "PolicyValue", "estimate_policies", "tabulate"]
 
 LEAST_SESSIONS = 30.0  # effective number of sessions that a corrected step needs
 LEAST_SHARE = 0.05  # the same, as a share of all sessions
@@ -66,7 +66,7 @@ class PolicyValue:
 
 
 @dataclass(frozen=True, slots=True)
-class OffPolicy:
+class OffPolicyEvaluation:
     """The whole table. Values are discounted returns from the first step of a session."""
 
     recorded: PolicyValue
@@ -103,7 +103,7 @@ def estimate_policies(
     progress: Callable[[Record], None] | None = None,
     saved: Path | None = None,
     on_fit: Callable[[FQETrainer], None] | None = None,
-) -> OffPolicy:
+) -> OffPolicyEvaluation:
     """Fit Q-values, compute importance weights, correct the Q-values by recorded rewards, and bootstrap.
 
     `context`: the minimum context of the fitted network, in steps. Its context covers whole sessions up to 128 steps, and the
@@ -199,14 +199,14 @@ def tabulate(
     fit: HeldOut | None = None,
     known: bool = False,
     seed: int = 0,
-) -> OffPolicy:
+) -> OffPolicyEvaluation:
     """Compute the table from the estimates of every step. The first policy in `steps` is the recorded one."""
     doubts = []
     if fit is not None and fit.unexplained > UNEXPLAINED:
         doubts.append(f"the fitted values are inaccurate ({fit.unexplained:.0%} unexplained): use more updates")
     recorded, earned = _recorded(steps, discount, seed)
     rows = [_row(steps, k + 1, name, discount, earned, seed, doubts) for k, name in enumerate(names)]
-    return OffPolicy(recorded, tuple(rows), discount, len(earned), int(steps.valid.sum()), known, fit)
+    return OffPolicyEvaluation(recorded, tuple(rows), discount, len(earned), int(steps.valid.sum()), known, fit)
 
 
 def _recorded(steps: StepEstimates, discount: float, seed: int) -> tuple[PolicyValue, NDArray[np.float64]]:

@@ -109,10 +109,12 @@ class FQETrainer(OfflineTrainer):
             after = torch.zeros_like(now)  # observations that are bootstrapped from and are no step themselves
             after[:, 1:] = batch.loss_mask
             for number, policy in enumerate(self.policies):
-                chances = policy.probabilities(batch).float().cpu()
-                chances = chances.unsqueeze(2) if chances.ndim == 3 else chances  # (B, T+1, M, A)
+                probabilities = policy.probabilities(batch).float().cpu()
+                probabilities = (
+                    probabilities.unsqueeze(2) if probabilities.ndim == 3 else probabilities
+                )  # (B, T+1, M, A)
                 for steps in (after, now):
-                    table[here[steps], number] = chances[steps]
+                    table[here[steps], number] = probabilities[steps]
         return table
 
     def _resample(self, recorded: EpisodeBuffer) -> Tensor:

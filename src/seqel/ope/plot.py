@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from seqel.storage import atomic_write
 
 if TYPE_CHECKING:
-    from seqel.ope.estimation import OffPolicy
+    from seqel.ope.estimation import OffPolicyEvaluation
 
 __all__ = ["draw_estimate"]
 
@@ -26,11 +26,11 @@ FONTS = (
 AGENT, OTHER, DOUBTFUL = "#1f6fb2", "#4a5568", "#b8c2cc"
 
 
-def draw_estimate(found: OffPolicy, path: Path, title: str) -> None:
+def draw_estimate(evaluation: OffPolicyEvaluation, path: Path, title: str) -> None:
     """Write a PNG. The first policy is the agent; unsupported estimates are pale, with the reason. Raises StorageError."""
     from matplotlib.figure import Figure  # no pyplot: nothing global, no window, no display needed
 
-    first, *others = found.policies
+    first, *others = evaluation.policies
     rows = [first, *sorted(others, key=lambda row: -row.value.value)]
     families, known = _installed()
     names = [_label(_escaped(row.name, known), None if row.supported else row.reason) for row in rows]
@@ -38,7 +38,7 @@ def draw_estimate(found: OffPolicy, path: Path, title: str) -> None:
     figure = Figure(figsize=(7.2, 0.22 * lines + 0.12 * len(rows) + 1.7), layout="constrained")
     axis = figure.subplots()
     figure.suptitle(_shortened(_escaped(title, known)), fontsize=11, fontfamily=families, parse_math=False)
-    own = found.recorded.value
+    own = evaluation.recorded.value
     axis.axvspan(own.low, own.high, color="#2e8b57", alpha=0.15, lw=0)
     axis.axvline(own.value, color="#2e8b57", lw=1, label=f"as recorded: {own.value:.4g}")
     for place, row in enumerate(rows):
@@ -48,7 +48,7 @@ def draw_estimate(found: OffPolicy, path: Path, title: str) -> None:
         axis.plot([value.value], [place], color=colour, marker="o", ms=5)
     axis.set_yticks(range(len(rows)), names, fontsize=8, fontfamily=families, parse_math=False)
     axis.invert_yaxis()
-    axis.set_xlabel(f"discounted return of a session (discount {found.discount:g}), 95 % interval")
+    axis.set_xlabel(f"discounted return of a session (discount {evaluation.discount:g}), 95 % interval")
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(fontsize=8, frameon=False, loc="outside lower right")

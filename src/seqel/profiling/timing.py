@@ -86,7 +86,7 @@ class Shapes:
             self.observations.storage,
             2 * self.steps,
             actions=self.actions,
-            priority=self.priority,
+            priority_exponent=self.priority,
             context=self.context,
         )
         for _ in range(self.steps // self.context):

@@ -1,4 +1,4 @@
-"""Catalogues of items and ranked lists: interactions and their splits, baselines, measures, and data to train on."""
+"""Catalogues of items and ranked lists: interactions and their splits, baselines, metrics, and data to train on."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ __getattr__, __dir__ = lazy.attach(
     __name__,
     {
         "Combination": "seqel.ranking.combine",
-        "fit_combination": "seqel.ranking.combine",
-        "diversify": "seqel.ranking.diversity",
         "Interactions": "seqel.ranking.interactions",
         "Queries": "seqel.ranking.interactions",
         "RankingData": "seqel.ranking.data",
         "RankingResult": "seqel.ranking.evaluation",
         "Split": "seqel.ranking.interactions",
         "agent_ranker": "seqel.ranking.rank",
+        "diversify": "seqel.ranking.diversity",
         "ease": "seqel.ranking.baselines",
         "evaluate_ranker": "seqel.ranking.evaluation",
+        "fit_combination": "seqel.ranking.combine",
         "item_neighbours": "seqel.ranking.baselines",
         "popular": "seqel.ranking.baselines",
         "ranking_data": "seqel.ranking.data",

@@ -29,7 +29,7 @@ def popular(train: Interactions) -> Ranker:
 
 def recently_popular(train: Interactions, span: float) -> Ranker:
     """Score items by how often they occur in the last `span` (in the unit of the times) of the training data."""
-    latest = train.only(train.time > train.time.max() - span)
+    latest = train.subset(train.time > train.time.max() - span)
     tie = train.counts / (train.counts.max() + 1.0)  # items that do not occur there: by all of the data
     counts = (latest.counts + tie).astype(np.float32)
     return lambda queries: np.tile(counts, (len(queries), 1))

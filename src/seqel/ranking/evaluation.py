@@ -10,31 +10,31 @@ from numpy.typing import NDArray
 
 from seqel.agents.ranking import exclude, top_items
 from seqel.evaluation.statistics import bootstrap_interval
-from seqel.ranking import metrics
 from seqel.ranking.baselines import Ranker
 from seqel.ranking.interactions import Queries
+from seqel.ranking.metrics import hit_rate, hits, mean_reciprocal_rank, ndcg
 
 __all__ = ["RankingResult", "evaluate_lists", "evaluate_ranker", "ratio_interval"]
 
 Numbers = NDArray[np.float64]
-CUTS = (5, 10, 20)
+CUTOFFS = (5, 10, 20)
 BLOCK = 1 << 24  # scores at once, 64 MiB
 
 
 @dataclass(frozen=True, slots=True)
 class RankingResult:
-    """One number per question for each measure, such as "NDCG@10", and the lists."""
+    """One number per question for each metric, such as "NDCG@10", and the lists."""
 
-    measures: dict[str, Numbers]  # (Q,) each
+    metrics: dict[str, Numbers]  # (Q,) each
     lists: NDArray[np.int64]  # (Q, 20) codes of items
 
     def means(self) -> dict[str, float]:
-        """Return the mean of each measure."""
-        return {name: float(values.mean()) for name, values in self.measures.items()}
+        """Return the mean of each metric."""
+        return {name: float(values.mean()) for name, values in self.metrics.items()}
 
-    def interval(self, measure: str) -> tuple[float, float]:
+    def interval(self, metric: str) -> tuple[float, float]:
         """Return the bootstrap interval of a mean, over users."""
-        return bootstrap_interval(self.measures[measure])
+        return bootstrap_interval(self.metrics[metric])
 
 
 def evaluate_ranker(ranker: Ranker, queries: Queries, *, exclude_seen: bool = True) -> RankingResult:
@@ -47,19 +47,19 @@ def evaluate_ranker(ranker: Ranker, queries: Queries, *, exclude_seen: bool = Tr
         scores = np.array(ranker(part), np.float32)
         if exclude_seen:
             exclude(scores, part.histories())
-        lists.append(top_items(scores, max(CUTS))[0])
+        lists.append(top_items(scores, max(CUTOFFS))[0])
     return evaluate_lists(np.concatenate(lists), queries.targets())
 
 
 def evaluate_lists(lists: NDArray[np.int64], targets: Sequence[NDArray[np.integer]]) -> RankingResult:
     """Measure lists (Q, 20) of codes, best first, of any origin. targets: the items that came next, of each question."""
-    hit = metrics.hits(lists, targets)
-    measures: dict[str, Numbers] = {}
-    for cut in CUTS:
-        measures[f"HR@{cut}"] = metrics.hit_rate(hit, cut)
-        measures[f"NDCG@{cut}"] = metrics.ndcg(hit, cut, targets)
-        measures[f"MRR@{cut}"] = metrics.mean_reciprocal_rank(hit, cut)
-    return RankingResult(measures, lists)
+    hit = hits(lists, targets)
+    metrics: dict[str, Numbers] = {}
+    for k in CUTOFFS:
+        metrics[f"HR@{k}"] = hit_rate(hit, k)
+        metrics[f"NDCG@{k}"] = ndcg(hit, k, targets)
+        metrics[f"MRR@{k}"] = mean_reciprocal_rank(hit, k)
+    return RankingResult(metrics, lists)
 
 
 def ratio_interval(

@@ -78,7 +78,7 @@ class Interactions:
         """How often each item occurs, (items,)."""
         return np.bincount(self.item, minlength=len(self.items)).astype(np.int64)
 
-    def only(self, rows: NDArray[np.bool_] | Codes) -> Interactions:
+    def subset(self, rows: NDArray[np.bool_] | Codes) -> Interactions:
         """Return some of the interactions, in the same order, with the same users and items."""
         return Interactions(
             self.user[rows], self.item[rows], self.time[rows], self.rating[rows], self.users, self.items
@@ -95,7 +95,7 @@ class Interactions:
         last = ends[users]
         keep = np.ones(len(self), np.bool_)
         keep[last - 1] = keep[last - 2] = False
-        return Split(self.only(keep), Queries(self, users, last - 2, last - 1), Queries(self, users, last - 1, last))
+        return Split(self.subset(keep), Queries(self, users, last - 2, last - 1), Queries(self, users, last - 1, last))
 
     def split_at(self, validation: float, test: float) -> Split:
         """Split by time, for all users: training before `validation`, the test from `test` on.
@@ -117,7 +117,7 @@ class Interactions:
             users = np.flatnonzero((begin > starts) & (end > begin))
             return Queries(self, users, begin[users], end[users])
 
-        return Split(self.only(keep), asked(starts + inner, starts + outer), asked(starts + outer, ends))
+        return Split(self.subset(keep), asked(starts + inner, starts + outer), asked(starts + outer, ends))
 
     def count_before(self, time: float) -> Codes:
         """Return how many interactions each user had before this time, (users,)."""
@@ -153,13 +153,13 @@ class Queries:
         """Return the mean rating of the next items, (Q,)."""
         return np.array([self.source.rating[a:b].mean() for a, b in zip(self.stop, self.end, strict=True)], np.float64)
 
-    def only(self, which: NDArray[np.bool_] | Codes) -> Queries:
+    def subset(self, which: NDArray[np.bool_] | Codes) -> Queries:
         """Return some of the questions."""
         return Queries(self.source, self.user[which], self.stop[which], self.end[which])
 
     def parts(self, size: int) -> Iterator[Queries]:
         """Yield the questions in parts of at most `size`."""
-        return (self.only(np.arange(a, min(a + size, len(self)))) for a in range(0, len(self), size))
+        return (self.subset(np.arange(a, min(a + size, len(self)))) for a in range(0, len(self), size))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Measures of ranked lists: accuracy, coverage, novelty, popularity and diversity.
 
-Lists are (Q, K) codes of items, best first, `NO_ITEM` where a list is shorter. Every measure is one number per list, so that
+Lists are (Q, K) codes of items, best first, `NO_ITEM` where a list is shorter. Every metric is one number per list, so that
 lists of two rankers can be compared user by user.
 """
 

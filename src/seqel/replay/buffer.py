@@ -32,7 +32,7 @@ class Replay:
 
     leaves: observation leaf -> (shape, dtype), stored in that dtype. capacity: number of slots; an episode of T
     transitions takes T + 1. actions: A, each of the action_dims = M actions is in 0 ... A - 1. masked: whether
-    episodes have an action_mask. costs: whether steps have costs. priority: alpha of prioritised sampling; 0 samples
+    episodes have an action_mask. costs: whether steps have costs. priority_exponent: alpha of prioritised sampling; 0 samples
     every step alike. With priorities, `context` is the burn-in of every window. directory: keep the steps in scratch
     files there instead of in memory.
 
@@ -48,7 +48,7 @@ class Replay:
         action_dims: int = 1,
         masked: bool = False,
         costs: bool = False,
-        priority: float = 0.0,
+        priority_exponent: float = 0.0,
         context: int = 0,
         directory: Path | None = None,
     ) -> None:
@@ -57,7 +57,7 @@ class Replay:
         self.layout = Layout(dict(leaves), actions, action_dims, masked, costs=costs)
         self._slots = Ring(self.layout.columns(), capacity, directory)
         self._table = EpisodeTable(action_dims)
-        self._priorities = Priorities(capacity, priority, context) if priority else None
+        self._priorities = Priorities(capacity, priority_exponent, context) if priority_exponent else None
 
     def __len__(self) -> int:
         """Return the number of stored transitions."""
@@ -142,7 +142,7 @@ class Replay:
         rng: np.random.Generator,
         pad_to: int | None = None,
         pack: bool = False,
-        importance: float = 1.0,
+        importance_exponent: float = 1.0,
     ) -> SequenceBatch:
         """Sample B = `batch` windows of at most `window` transitions, with replacement, every step about equally often.
 
@@ -151,13 +151,14 @@ class Replay:
         fewer rows than windows and less padding; `episode_index` is then that of a row's first window.
         Padding repeats the last observation (and mask); its action, reward and discount are 0, its q_acted nan, its
         valid and loss_mask False. `seqel.replay.ring.window_units` documents how windows are chosen, and how uniformly.
-        With priorities, `weight` corrects for them to the power of `importance` (beta): 0 not at all, 1 fully.
+        With priorities, `weight` corrects for them to the power of `importance_exponent` (beta): 0 not at all, 1 fully.
 
         Raises DataError if the stored episodes hold nothing to train on, ConfigError if an argument is out of range.
         """
         return sample_windows(
             self.layout, self._slots, self._table, self._priorities, batch,
-            window=window, context=context, discount=discount, rng=rng, pad_to=pad_to, pack=pack, importance=importance,
+            window=window, context=context, discount=discount, rng=rng, pad_to=pad_to, pack=pack,
+            importance_exponent=importance_exponent,
         )  # fmt: skip
 
     def state_dict(self) -> dict[str, NDArray[Any] | int]:

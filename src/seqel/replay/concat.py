@@ -18,8 +18,8 @@ __all__ = ["concat", "pad_to"]
 FILLING = {"zero": 0.0, "nan": torch.nan}
 
 
-def concat(one: SequenceBatch, two: SequenceBatch) -> SequenceBatch:
-    """Return a batch with the rows of `one`, then those of `two`; the shorter is padded as a replay pads.
+def concat(first: SequenceBatch, second: SequenceBatch) -> SequenceBatch:
+    """Return a batch with the rows of `first`, then those of `second`; the shorter is padded as a replay pads.
 
     If only one batch has a field, the field's `Axis.missing` says what replaces it in the other: a weight counts as 1, a
     mask allows everything, and fields known for one batch only (`q_acted`, `behaviour_prob`) are dropped. The places
@@ -27,8 +27,8 @@ def concat(one: SequenceBatch, two: SequenceBatch) -> SequenceBatch:
 
     Raises ValueError if only one of them has candidates or policies to evaluate.
     """
-    steps = max(one.reward.shape[1], two.reward.shape[1])
-    left, right = pad_to(one, steps), pad_to(two, steps)
+    steps = max(first.reward.shape[1], second.reward.shape[1])
+    left, right = pad_to(first, steps), pad_to(second, steps)
     joined: dict[str, Any] = {}
     for each in fields(SequenceBatch):
         joined[each.name] = _join(each.name, left, right)

@@ -36,7 +36,7 @@ def sample_windows(
     rng: np.random.Generator,
     pad_to: int | None = None,
     pack: bool = False,
-    importance: float = 1.0,
+    importance_exponent: float = 1.0,
 ) -> SequenceBatch:
     """Sample windows; see `Replay.sample`."""
     if batch < 1 or window < 1 or context < 0:
@@ -46,7 +46,7 @@ def sample_windows(
     if priorities is None:
         windows = draw_uniform(table, batch, window, context, rng)
     elif context == priorities.context:
-        windows = priorities.draw(table, batch, window, importance, rng)
+        windows = priorities.draw(table, batch, window, importance_exponent, rng)
     else:
         raise ConfigError(f"expected context = {priorities.context}, which the priorities were made for, got {context}")
     longest = int(windows.length.max())

@@ -102,9 +102,9 @@ class Priorities:
             self._largest = max(self._largest, float(weight.max()))
 
     def draw(
-        self, table: EpisodeTable, batch: int, window: int, importance: float, rng: np.random.Generator
+        self, table: EpisodeTable, batch: int, window: int, importance_exponent: float, rng: np.random.Generator
     ) -> Windows:
-        """Draw windows, with weights (uniform probability / this probability)^importance.
+        """Draw windows, with weights (uniform probability / this probability)^importance_exponent.
 
         Raises DataError if the stored episodes hold nothing to train on.
         """
@@ -122,7 +122,7 @@ class Priorities:
         offset = np.minimum(np.maximum(raw, 0), last)
         here = self.probability(numbers, offset, window)
         even = even_units(length, offset, window, context) / float(before[-1] - before[0])
-        weight = (even / here) ** importance
+        weight = (even / here) ** importance_exponent
         weight = (weight / weight.max()).astype(np.float32)
         return Windows(row, offset, numbers, np.minimum(length, window), weight)
 

@@ -44,7 +44,7 @@ def train(
     *,
     data: Data | None = None,
     schema: str | Path | None = None,
-    start: str | Path | Agent | None = None,
+    init_from: str | Path | Agent | None = None,
     steps: int | None = None,
     seed: int | None = None,
     out: str | Path | None = None,
@@ -66,7 +66,7 @@ def train(
             Without `env`, training uses these data alone, and `steps` counts updates. With `env`, `offline.fraction` of
             each batch is sampled from them.
         schema: the TOML file that describes a table's columns; `seqel data check` proposes one.
-        start: an agent, or the folder of one, whose weights training starts from (for instance, trained on recorded data).
+        init_from: an agent, or the folder of one, whose weights training starts from (for instance, of recorded data).
         steps: total number of environment steps; None: the config's (200,000).
         seed: seed of all random numbers in the run; None: the config's (0).
         out: the run's folder, new or empty; None: runs/NAME-N.
@@ -90,7 +90,7 @@ def train(
 
     Raises:
         ConfigError: a setting or an argument is invalid, or settings contradict each other.
-        SpaceError: a space is not supported, or `start` or `data` has other spaces than the environment.
+        SpaceError: a space is not supported, or `init_from` or `data` has other spaces than the environment.
         EnvironmentFault: the environment cannot be created, or breaks Gymnasium's contract.
         DataError: the recorded data are empty, malformed or not finite.
         StorageError: the run's folder cannot be written.
@@ -114,18 +114,18 @@ def train(
         settings = {"offline.files": source_names(data) or (), "offline.schema": str(schema or "")} | settings
     if env is None and steps is not None:
         settings, steps = settings | {"offline.updates": steps}, None
-    if start is not None:
-        settings["init_from"] = str(start) if isinstance(start, str | Path) else "an agent in memory"
+    if init_from is not None:
+        settings["init_from"] = str(init_from) if isinstance(init_from, str | Path) else "an agent in memory"
     config = _config(env, steps, seed, preset or ("default" if env is not None else "offline-cql"), config, settings)
     require_fast_precision(config)
     opened = open_trackers(config.trackers if trackers is None else trackers)
     here = Path.cwd()  # an environment may change it
     reader = None if text_encoder is None else make_reader(config.text, embed=text_encoder)
     source = None if data is None else open_source(data, config.offline.schema, reader or config.text)
-    initial = load_agent(start if start is not None else config.init_from or None)
+    initial = load_agent(init_from if init_from is not None else config.init_from or None)
     if initial is None and config.objective.distillation_weight > 0.0:
         raise ConfigError(
-            "objective.distillation_weight > 0: needs an agent to start from, whose policy is kept: `start`"
+            "objective.distillation_weight > 0: needs an agent to start from, whose policy is kept: `init_from`"
         )
     make = None if env is None else resolve(env, **config.env_args)
     config, features = _with_action_features(config, action_features, make, source, here)
@@ -142,24 +142,24 @@ def train(
         trainer.close()
 
 
-def load_agent(start: str | Path | Agent | None) -> Agent | None:
+def load_agent(given: str | Path | Agent | None) -> Agent | None:
     """Load an agent from a folder; an agent, or None, is returned as it is."""
-    return Agent.load(start) if isinstance(start, str | Path) else start
+    return Agent.load(given) if isinstance(given, str | Path) else given
 
 
 def build(
     config: RunConfig,
     make: EnvMaker | None,
     source: Source | None,
-    start: Agent | None = None,
+    initial_agent: Agent | None = None,
     reader: TextReader | None = None,
 ) -> tuple[Trainer, Iterator[Record]]:
     """Return the trainer for a config, and its loop: online if there is an environment, otherwise offline."""
     if make is None:
         assert source is not None
-        offline_trainer = OfflineTrainer(config, source, start)
+        offline_trainer = OfflineTrainer(config, source, initial_agent)
         return offline_trainer, offline.records(offline_trainer)
-    online_trainer = OnlineTrainer(config, make, start=start, source=source, reader=reader)
+    online_trainer = OnlineTrainer(config, make, initial_agent=initial_agent, source=source, reader=reader)
     return online_trainer, online.records(online_trainer)
 
 

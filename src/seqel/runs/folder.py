@@ -130,7 +130,7 @@ class RunFolder:
                 config.validation.threshold,
             )
 
-    def cut(self, done: int) -> list[str]:
+    def truncate(self, done: int) -> list[str]:
         """Remove the records after `done` (in the run's unit), because a resumed run writes them again.
 
         Returns a note about damaged lines.

@@ -53,7 +53,7 @@ VALIDATION: dict[str, tuple[str, str]] = {
     "cost": ("cost", "mean undiscounted cost per episode, if the environment reports `info['cost']`"),
     "cost_interval": ("cost", "95 % bootstrap interval of the mean cost"),
     "episodes": ("episodes", "number of episodes"),
-    "cut": ("episodes", "number of episodes that were truncated because they did not end"),
+    "truncated": ("episodes", "number of episodes that were truncated because they did not end"),
     "seed": ("none", "seed of the first episode; episode n has this seed plus n"),
 }
 

@@ -95,7 +95,7 @@ def resume(
             if steps is not None:
                 _extend(trainer, steps)
                 save_config(trainer.config, run.path / CONFIG)
-            trainer.notes.extend([*notes, *run.cut(trainer.count if restored else -1)])
+            trainer.notes.extend([*notes, *run.truncate(trainer.count if restored else -1)])
             return run_to_end(trainer, records, run, progress, opened)
         finally:
             trainer.close()

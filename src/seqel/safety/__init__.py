@@ -9,20 +9,20 @@ from seqel import lazy
 if TYPE_CHECKING:
     from seqel.safety.abstention import Abstention
     from seqel.safety.audit import AuditLog, verify
-    from seqel.safety.conformal import Sessions, calibrate
+    from seqel.safety.conformal import SessionDecisions, calibrate
     from seqel.safety.groups import compare_groups
-    from seqel.safety.review import Queue, read_queue
+    from seqel.safety.review import ReviewQueue, read_review_queue
     from seqel.safety.shield import Shield
 
 __all__ = [
     "Abstention",
     "AuditLog",
-    "Queue",
-    "Sessions",
+    "ReviewQueue",
+    "SessionDecisions",
     "Shield",
     "calibrate",
     "compare_groups",
-    "read_queue",
+    "read_review_queue",
     "verify",
 ]
 
@@ -31,12 +31,12 @@ __getattr__, __dir__ = lazy.attach(
     {
         "Abstention": "seqel.safety.abstention",
         "AuditLog": "seqel.safety.audit",
-        "Queue": "seqel.safety.review",
-        "Sessions": "seqel.safety.conformal",
+        "ReviewQueue": "seqel.safety.review",
+        "SessionDecisions": "seqel.safety.conformal",
         "Shield": "seqel.safety.shield",
         "calibrate": "seqel.safety.conformal",
         "compare_groups": "seqel.safety.groups",
-        "read_queue": "seqel.safety.review",
+        "read_review_queue": "seqel.safety.review",
         "verify": "seqel.safety.audit",
     },
 )

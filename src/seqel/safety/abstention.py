@@ -1,14 +1,14 @@
-"""Abstention: an agent leaves a decision to others if the decision's spread reaches a threshold.
+"""Abstention: an agent leaves a decision to others if the decision's uncertainty reaches a threshold.
 
-The spread is a number per decision that measures its uncertainty:
+The uncertainty of a decision is one of these measures:
 
     gap       minus the difference between the two best scores (values, in units of reward)
     entropy   of the policy's probabilities over the allowed actions, in nats (a policy head that decides)
     overlap   probability that the second best action's return exceeds the best one's, if both were independent
               (heads "c51" and "quantile")
 
-If only one action is allowed, the spread is minus infinity. With several action dimensions, it is the largest spread of a
-dimension. `safety/conformal.py` chooses the threshold.
+If only one action is allowed, the uncertainty is minus infinity. With several action dimensions, it is that of the most
+uncertain dimension. `safety/conformal.py` chooses the threshold.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 
 from seqel.errors import ConfigError
 
-__all__ = ["LOSSES", "MEASURES", "Abstention", "spread_of_scores"]
+__all__ = ["LOSSES", "MEASURES", "Abstention", "uncertainty_of_scores"]
 
 MEASURES = ("gap", "entropy", "overlap")
 LOSSES = ("share", "any", "return")
 
 
-def spread_of_scores(scores: NDArray[np.floating], measure: str) -> NDArray[np.float64]:
-    """Return the spread "gap" or "entropy" of R decisions: scores (R, M, A), -inf where not allowed -> (R,).
+def uncertainty_of_scores(scores: NDArray[np.floating], measure: str) -> NDArray[np.float64]:
+    """Return the uncertainty "gap" or "entropy" of R decisions: scores (R, M, A), -inf where not allowed -> (R,).
 
     Raises ConfigError for another measure, which needs the network's outputs.
     """
@@ -51,7 +51,7 @@ def spread_of_scores(scores: NDArray[np.floating], measure: str) -> NDArray[np.f
         found = np.where(np.isfinite(scores).sum(axis=-1) > 1, found, -np.inf)
     else:
         raise ConfigError(
-            f"spread: expected 'gap' or 'entropy' for scores, got {measure!r}: calibrate with another measure"
+            f"measure: expected 'gap' or 'entropy' for scores, got {measure!r}: calibrate with another measure"
         )
     return np.asarray(found.max(axis=-1))
 
@@ -60,7 +60,7 @@ def spread_of_scores(scores: NDArray[np.floating], measure: str) -> NDArray[np.f
 class Abstention:
     """The threshold of an agent, and how it was found; part of the agent's description."""
 
-    threshold: float | None  # abstain where the spread is at least this; None: never
+    threshold: float | None  # abstain where the uncertainty is at least this; None: never
     measure: str
     error: float  # the bound on the mean loss of a session
     loss: str  # "share", "any" or "return", see `safety/conformal.py`
@@ -84,12 +84,12 @@ class Abstention:
             raise ConfigError(f"abstention: expected finite numbers and known names, got {self!r:.200}")
 
     @classmethod
-    def from_json(cls, found: Any) -> Abstention:
+    def from_json(cls, data: Any) -> Abstention:
         """Read what `to_json` returned. Raises ConfigError if it does not fit."""
-        if not isinstance(found, Mapping):
-            raise ConfigError(f"abstention: expected an object, got {found!r:.80}")
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"abstention: expected an object, got {data!r:.80}")
         try:
-            return cls(**found)
+            return cls(**data)
         except TypeError as error:
             raise ConfigError(f"abstention: expected its entries, but {error}") from error
 
@@ -97,8 +97,8 @@ class Abstention:
         """Return plain values."""
         return asdict(self)
 
-    def abstains(self, spread: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Return where the agent abstains, for spreads of any shape."""
+    def abstains(self, uncertainty: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Return where the agent abstains, for uncertainties of any shape."""
         limit = math.inf if self.threshold is None else self.threshold
-        found: NDArray[np.bool_] = spread >= limit
-        return found if self.threshold is not None else np.zeros(spread.shape, bool)
+        found: NDArray[np.bool_] = uncertainty >= limit
+        return found if self.threshold is not None else np.zeros(uncertainty.shape, bool)

@@ -31,68 +31,68 @@ from numpy.typing import NDArray
 
 from seqel.errors import ConfigError, DataError
 
-__all__ = ["Jumps", "Sessions", "calibrate", "jumps_of"]
+__all__ = ["Jumps", "SessionDecisions", "calibrate", "jumps_of"]
 
 
 @dataclass(frozen=True)
-class Sessions:
+class SessionDecisions:
     """Decisions of n sessions in which the agent did not abstain."""
 
-    spread: Sequence[NDArray[np.floating]]  # of each session, (T_i,)
+    uncertainty: Sequence[NDArray[np.floating]]  # of each session, (T_i,)
     wrong: Sequence[NDArray[np.bool_]] | None = None  # (T_i,) the action differs from the recorded one
     returns: NDArray[np.floating] | None = None  # (n,)
     actions: Sequence[NDArray[np.integer]] | None = None  # (T_i, M) what the agent would do, counted from 0
 
     def __len__(self) -> int:
-        return len(self.spread)
+        return len(self.uncertainty)
 
     def coverage(self, threshold: float) -> float:
         """Return the share of decisions that are not abstained from."""
-        every = np.concatenate(list(self.spread))
+        every = np.concatenate(list(self.uncertainty))
         return float(np.mean(every < threshold)) if threshold < math.inf else 1.0
 
 
 @dataclass(frozen=True)
 class Jumps:
-    """The losses of n sessions as functions of the threshold: each rises by `weight` where the threshold passes `spread`."""
+    """The losses of n sessions as functions of the threshold: each rises by `weight` where that passes `uncertainty`."""
 
-    spread: NDArray[np.float64]  # (J,)
+    uncertainty: NDArray[np.float64]  # (J,)
     weight: NDArray[np.float64]  # (J,) positive; those of a session add up to at most 1
     session: NDArray[np.int64]  # (J,)
     sessions: int
 
     def losses(self, threshold: float) -> NDArray[np.float64]:
-        """Return the loss of each session, (n,). A decision is taken where its spread is below the threshold."""
-        passed = (self.spread < threshold) | (threshold == math.inf)
+        """Return the loss of each session, (n,). A decision is taken where its uncertainty is below the threshold."""
+        passed = (self.uncertainty < threshold) | (threshold == math.inf)
         return np.bincount(self.session[passed], self.weight[passed], self.sessions).astype(np.float64)
 
 
-def jumps_of(sessions: Sessions, loss: str, level: float | None = None) -> Jumps:
+def jumps_of(sessions: SessionDecisions, loss: str, level: float | None = None) -> Jumps:
     """Return the losses of sessions. Raises ConfigError if they lack what the loss needs."""
-    spreads: list[NDArray[np.float64]] = []
+    uncertainties: list[NDArray[np.float64]] = []
     weights: list[NDArray[np.float64]] = []
     if loss == "return":
         if sessions.returns is None or level is None:
             raise ConfigError("loss 'return': expected the returns of sessions, and a level")
-        for spread, total in zip(sessions.spread, sessions.returns, strict=True):
-            bad = total < level and len(spread) > 0
-            spreads.append(np.array([np.max(spread)], np.float64) if bad else np.zeros(0))
+        for uncertainty, total in zip(sessions.uncertainty, sessions.returns, strict=True):
+            bad = total < level and len(uncertainty) > 0
+            uncertainties.append(np.array([np.max(uncertainty)], np.float64) if bad else np.zeros(0))
             weights.append(np.ones(int(bad)))
     elif loss in ("share", "any"):
         if sessions.wrong is None:
             raise ConfigError(f"loss {loss!r}: expected recorded actions to compare with")
-        for spread, wrong in zip(sessions.spread, sessions.wrong, strict=True):
-            at = np.asarray(spread, np.float64)[wrong]
+        for uncertainty, wrong in zip(sessions.uncertainty, sessions.wrong, strict=True):
+            at = np.asarray(uncertainty, np.float64)[wrong]
             if loss == "any":
                 at = at[:0] if not len(at) else np.array([at.min()])
-            spreads.append(at)
-            weights.append(np.full(len(at), 1.0 if loss == "any" else 1.0 / max(1, len(spread))))
+            uncertainties.append(at)
+            weights.append(np.full(len(at), 1.0 if loss == "any" else 1.0 / max(1, len(uncertainty))))
     else:
         raise ConfigError(f"loss: expected 'share', 'any' or 'return', got {loss!r}")
-    counts = [len(one) for one in spreads]
+    counts = [len(one) for one in uncertainties]
     empty = np.zeros(0)
     return Jumps(
-        np.concatenate([empty, *spreads]), np.concatenate([empty, *weights]),
+        np.concatenate([empty, *uncertainties]), np.concatenate([empty, *weights]),
         np.repeat(np.arange(len(counts)), counts), len(counts),
     )  # fmt: skip
 
@@ -110,13 +110,13 @@ def calibrate(jumps: Jumps, error: float) -> float:
     least = math.ceil(round(1.0 / error - 1.0, 9))
     if n < least:
         raise DataError(f"expected at least {least} sessions to bound the error by {error:g}, got {n}")
-    order = np.argsort(jumps.spread, kind="stable")
-    spread, total = jumps.spread[order], np.cumsum(jumps.weight[order])
+    order = np.argsort(jumps.uncertainty, kind="stable")
+    uncertainty, total = jumps.uncertainty[order], np.cumsum(jumps.weight[order])
     room = error * (n + 1) - 1.0
     over = np.flatnonzero(total > room + 1e-9 * (n + 1))
     if not len(over):
         return math.inf
-    found = float(spread[over[0]])  # decisions with exactly this spread are abstained from
+    found = float(uncertainty[over[0]])  # decisions with exactly this uncertainty are abstained from
     if found == -math.inf:
         raise DataError(
             f"expected a loss that abstention can keep below {error:g}; got more than that from decisions with one allowed "

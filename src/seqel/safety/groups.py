@@ -1,6 +1,6 @@
 """Differences between groups of sessions: ratios per group, with bootstrap intervals over sessions.
 
-A measure is a ratio of sums over sessions, such as reward / steps. Sessions are resampled within each group (a stratified
+A metric is a ratio of sums over sessions, such as reward / steps. Sessions are resampled within each group (a stratified
 bootstrap; Efron & Tibshirani 1993, "An introduction to the bootstrap", chapter 8), because the steps of a session depend
 on each other. The difference of a group is to all other sessions together. Many differences are computed at once, so `clear`
 asks for more than a 95 % interval without 0: the difference must exceed its bootstrap standard error by the quantile of the
@@ -29,9 +29,9 @@ BLOCK = 4_000_000  # resampled counts held at once
 
 @dataclass(frozen=True, slots=True)
 class GroupValue:
-    """One measure of one group."""
+    """One metric of one group."""
 
-    measure: str
+    metric: str
     group: str
     sessions: int
     value: float
@@ -42,13 +42,13 @@ class GroupValue:
 
 
 def compare_groups(
-    measures: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
+    metrics: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
     groups: Sequence[str],
     *,
     resamples: int = 1_000,
     seed: int = 0,
 ) -> list[GroupValue]:
-    """Compare groups of n sessions. measures: name -> numerator (n,) and denominator (n,) of each session.
+    """Compare groups of n sessions. metrics: name -> numerator (n,) and denominator (n,) of each session.
 
     Raises DataError if there are fewer than two groups.
     """
@@ -56,8 +56,8 @@ def compare_groups(
     found = sorted(set(groups), key=lambda name: (name == UNKNOWN, name))
     if len(found) < 2:
         raise DataError(f"group: expected at least two groups, got {found}")
-    names = list(measures)
-    sums = np.stack([np.stack(measures[name], axis=1) for name in names], axis=1).astype(np.float64)  # (n, K, 2)
+    names = list(metrics)
+    sums = np.stack([np.stack(metrics[name], axis=1) for name in names], axis=1).astype(np.float64)  # (n, K, 2)
     rng = np.random.default_rng(seed)
     exact = {group: sums[named == group].sum(axis=0) for group in found}  # (K, 2)
     drawn = {group: _resampled(sums[named == group], resamples, rng) for group in found}  # (B, K, 2)

@@ -2,7 +2,7 @@
 
     {"kind": "agent", "agent": "maze-1f", "actions": [["left", "right"]], "schema": {...}}   what its actions are called
     {"kind": "step", "agent", "session", "step", "time", "observation", "previous_action", "reward", "action", "abstain",
-     "spread", "best"}                                        every step of a session, so that a case has its history
+     "uncertainty", "best"}                                   every step of a session, so that a case has its history
     {"kind": "review", "case", "action", "by", "time"}        what a person decided
 
 Lines are only added, by several processes if need be: the service adds steps, people add reviews. A case is a step with
@@ -24,11 +24,11 @@ from seqel.errors import ConfigError, DataError, StorageError
 from seqel.safety.fields import unknown
 from seqel.storage import append_line
 
-__all__ = ["Case", "Queue", "QueueFile", "ReviewedSession", "read_queue"]
+__all__ = ["Case", "ReviewQueue", "ReviewQueueFile", "ReviewedSession", "read_review_queue"]
 
 
-class QueueFile:
-    """Adds steps to a queue. Each call is one write to a file opened for appending, so lines of processes do not mix.
+class ReviewQueueFile:
+    """Adds steps to a review queue. Each call is one write to a file opened for appending, so lines of processes do not mix.
 
     Raises StorageError if the file cannot be written.
     """
@@ -81,8 +81,8 @@ class ReviewedSession:
 
 
 @dataclass
-class Queue:
-    """The content of a queue."""
+class ReviewQueue:
+    """The content of a review queue."""
 
     path: Path
     agents: dict[str, dict[str, Any]] = field(default_factory=dict)  # version -> its line
@@ -163,13 +163,13 @@ def _row(steps: list[dict[str, Any]], at: int, reward: float) -> tuple[Any, Any,
     return steps[at]["observation"], taken, reward if earned is None else float(earned)
 
 
-def read_queue(path: Path) -> Queue:
+def read_review_queue(path: Path) -> ReviewQueue:
     """Read a queue. Lines that are cut off are skipped and counted. Raises DataError if there is no such file."""
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    queue, current = Queue(path), dict[str, list[dict[str, Any]]]()
+    queue, current = ReviewQueue(path), dict[str, list[dict[str, Any]]]()
     reviews: list[dict[str, Any]] = []
     for line in lines:
         if not line.strip():

@@ -13,7 +13,7 @@ from seqel.errors import CheckpointError, ConfigError, MissingExtraError
 from seqel.monitoring.drift import DriftMonitor
 from seqel.monitoring.reference import FILE, Reference
 from seqel.safety.audit import AuditLog
-from seqel.safety.review import QueueFile
+from seqel.safety.review import ReviewQueueFile
 from seqel.serving.backends.base import Backend, Inputs
 from seqel.serving.batching import Batcher
 from seqel.serving.observing import DecisionLog, Observing
@@ -42,7 +42,7 @@ def load_served(
     threads: int = 1,
     log: DecisionLog | None = None,
     audit: AuditLog | None = None,
-    review: QueueFile | None = None,
+    review: ReviewQueueFile | None = None,
 ) -> Served:
     """Load the agent in `path` for a service, without adding it. It takes seconds: use a thread.
 

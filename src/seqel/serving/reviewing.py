@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from seqel.agents.calibration import abstention_in
 from seqel.datasets.encoding import Encoding
-from seqel.safety.abstention import spread_of_scores
-from seqel.safety.review import QueueFile
+from seqel.safety.abstention import uncertainty_of_scores
+from seqel.safety.review import ReviewQueueFile
 
 if TYPE_CHECKING:
     from seqel.serving.backends.base import Backend
@@ -25,7 +25,7 @@ BEST = 3  # actions that a person is shown
 class Reviewing:
     """Writes the decisions of one version of an agent; decisions without a session are left out."""
 
-    def __init__(self, file: QueueFile, version: str, backend: Backend) -> None:
+    def __init__(self, file: ReviewQueueFile, version: str, backend: Backend) -> None:
         self.file, self.version = file, version
         self.abstention = abstention_in(backend.info)
         entry = agent_entry(version, backend.info, backend.action_spec)
@@ -35,11 +35,14 @@ class Reviewing:
     def write(self, rows: Sequence[Ready], records: NDArray[np.void], scores: NDArray[np.float32]) -> None:
         """Add R steps: records (R,), scores (R, M, A)."""
         entries = []
-        spread = None if self.abstention is None else spread_of_scores(scores, self.abstention.measure)
+        uncertainty = None if self.abstention is None else uncertainty_of_scores(scores, self.abstention.measure)
         for row, one in enumerate(rows):
             if one.step.session is None:
                 continue
-            abstain = self.abstention is not None and spread is not None and bool(self.abstention.abstains(spread)[row])
+            abstain, known = False, None
+            if self.abstention is not None and uncertainty is not None:
+                abstain = bool(self.abstention.abstains(uncertainty)[row])
+                known = float(uncertainty[row]) if np.isfinite(uncertainty[row]) else None
             order = np.argsort(-scores[row, 0], kind="stable")[:BEST]
             best = [[self.names[0][at], float(scores[row, 0, at])] for at in order if np.isfinite(scores[row, 0, at])]
             entries.append({
@@ -47,8 +50,7 @@ class Reviewing:
                 "time": round(float(records["time"][row]), 3), "observation": one.step.observation,
                 "previous_action": self._named(records["previous_action"][row]) if one.steps else None,
                 "reward": float(one.reward) if one.steps else None, "action": self._named(records["action"][row]),
-                "abstain": abstain,
-                "spread": None if spread is None or not np.isfinite(spread[row]) else float(spread[row]), "best": best,
+                "abstain": abstain, "uncertainty": known, "best": best,
             })  # fmt: skip
         self.file.write(entries)
 

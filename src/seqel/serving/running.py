@@ -16,7 +16,7 @@ from seqel.errors import ConfigError, SeqelError
 from seqel.extras import require
 from seqel.monitoring.metrics import ServiceMetrics
 from seqel.safety.audit import AuditLog, key_from_environment
-from seqel.safety.review import QueueFile
+from seqel.safety.review import ReviewQueueFile
 from seqel.serving.config import ServiceConfig
 from seqel.serving.errors import InvalidRequest, NotFound
 from seqel.serving.http.app import make_app
@@ -70,7 +70,7 @@ def make_service(
     service = Service(make(), ServiceMetrics(), config)
     written = None if decisions is None else DecisionLog(decisions)
     chained = None if audit is None else AuditLog(audit, key_from_environment())
-    queue = None if review is None else QueueFile(review)
+    queue = None if review is None else ReviewQueueFile(review)
     lock = asyncio.Lock()
 
     def read(place: Path) -> Served:

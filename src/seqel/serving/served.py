@@ -14,7 +14,7 @@ from seqel.action_masks import mask_in, read_action_mask, require_some
 from seqel.agents.calibration import abstention_in
 from seqel.datasets.encoding import Encoding
 from seqel.errors import ConfigError, SeqelError
-from seqel.safety.abstention import spread_of_scores
+from seqel.safety.abstention import uncertainty_of_scores
 from seqel.serving.backends.base import Backend
 from seqel.serving.batching import Batcher
 from seqel.serving.errors import InvalidRequest
@@ -168,8 +168,9 @@ class Served:
         if self.encoding is not None:
             found["name"] = self.encoding.action_of(action)
         if self.abstention is not None:
-            spread = spread_of_scores(scores[None], self.abstention.measure)
-            found |= {"abstain": bool(self.abstention.abstains(spread)[0]), "spread": _finite(float(spread[0]))}
+            uncertainty = uncertainty_of_scores(scores[None], self.abstention.measure)
+            found["abstain"] = bool(self.abstention.abstains(uncertainty)[0])
+            found["uncertainty"] = _finite(float(uncertainty[0]))
         return found
 
     def names(self, action: Sequence[int]) -> Any:

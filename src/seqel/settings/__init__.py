@@ -16,12 +16,12 @@ section's `__post_init__`. Does not import torch.
 
 from __future__ import annotations
 
-from seqel.settings.changes import as_dict, parse, replace, unresolved
+from seqel.settings.changes import as_dict, parse, replace, under_present_names, unresolved
 from seqel.settings.checks import check
 from seqel.settings.declaration import Setting, section, setting
 from seqel.settings.listing import SettingInfo, as_toml, list_sections, list_settings, suggest
 
 __all__ = [
     "Setting", "SettingInfo", "as_dict", "as_toml", "check", "list_sections", "list_settings", "parse", "replace",
-    "section", "setting", "suggest", "unresolved",
+    "section", "setting", "suggest", "under_present_names", "unresolved",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from seqel.errors import ConfigError
 from seqel.settings.declaration import declared, dotted, fields, in_words
 from seqel.settings.listing import suggest
 
-__all__ = ["as_dict", "parse", "replace", "unresolved"]
+__all__ = ["as_dict", "parse", "replace", "under_present_names", "unresolved"]
 
 Config = TypeVar("Config")
 
@@ -28,7 +28,7 @@ def _replace(config: Config, changes: dict[str, Any], prefix: str, root: type[An
     kind: Any = type(config)
     kinds = {field.name: annotation for field, annotation in fields(kind)}
     changed: dict[str, Any] = {}
-    for name, value in changes.items():
+    for name, value in under_present_names(kind, changes, prefix).items():
         full = dotted(prefix, name)
         if name not in kinds:
             near = suggest(full, root)
@@ -45,6 +45,25 @@ def _replace(config: Config, changes: dict[str, Any], prefix: str, root: type[An
         changed[name] = value
     copy: Config = dataclasses.replace(config, **changed)  # type: ignore[type-var]
     return copy
+
+
+def under_present_names(kind: Any, values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of a section with the settings that were renamed since under their present names.
+
+    Raises:
+        ConfigError: a setting is given under both names.
+    """
+    present = {former: field.name for field, _ in fields(kind) for former in declared(field).renamed_from}
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        current = present.get(name, name)
+        if current in found or (current != name and current in values):
+            former = next(old for old in values if old != current and present.get(old) == current)
+            raise ConfigError(
+                f"{dotted(prefix, former)} is now called {dotted(prefix, current)}: expected one of the two, got both"
+            )
+        found[current] = value
+    return found
 
 
 def as_dict(config: Any) -> dict[str, Any]:

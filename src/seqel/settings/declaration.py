@@ -28,6 +28,7 @@ class Setting:
     or_zero: bool = False  # 0 is also allowed, outside the range: it switches something off
     words: tuple[tuple[str, Any], ...] = ()  # values with a name, allowed outside the range: (("auto", 0),)
     known_as: tuple[str, ...] = ()  # its names in other libraries, for "did you mean"
+    renamed_from: tuple[str, ...] = ()  # its names in earlier versions, under which files may still have it
 
     def word(self, value: Any) -> str | None:
         """Return the name of a value; None if it has none."""
@@ -48,15 +49,17 @@ def setting(
     auto: Any = None,
     none: Any = None,
     known_as: tuple[str, ...] = (),
+    renamed_from: tuple[str, ...] = (),
 ) -> Any:
     """Declare a dataclass field with its meaning, unit and range. Bounds apply to each number of a tuple.
 
     `auto`: the value that stands for "chosen when the run begins"; users write it as "auto", and `unresolved` lists the
     settings that have it. `none`: the value that stands for "there is none", which users write as "none".
     Both may lie outside the range. They are ordinary values of the setting's type, so no code has to handle None.
+    `renamed_from`: its names in earlier versions, so that configs and agents written by those can still be read.
     """
     words = tuple((word, value) for word, value in (("auto", auto), ("none", none)) if value is not None)
-    metadata = {_KEY: Setting(meaning, unit, ge, gt, le, lt, or_zero, words, known_as)}
+    metadata = {_KEY: Setting(meaning, unit, ge, gt, le, lt, or_zero, words, known_as, renamed_from)}
     if factory is not None:
         return dataclasses.field(default_factory=factory, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

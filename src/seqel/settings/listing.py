@@ -24,6 +24,7 @@ class SettingInfo:
     meaning: str
     unit: str
     known_as: tuple[str, ...]
+    renamed_from: tuple[str, ...]
 
 
 def list_settings(kind: Any, prefix: str = "") -> Iterator[SettingInfo]:
@@ -38,7 +39,7 @@ def list_settings(kind: Any, prefix: str = "") -> Iterator[SettingInfo]:
             default = field.default_factory()
         yield SettingInfo(
             name, describe(annotation, Setting("")), describe(annotation, facts), in_words(field, default), facts.meaning,
-            facts.unit, facts.known_as,
+            facts.unit, facts.known_as, facts.renamed_from,
         )  # fmt: skip
 
 
@@ -65,7 +66,8 @@ def as_toml(value: Any) -> str:
 def suggest(name: str, kind: Any) -> str | None:
     """Return the setting that was probably meant by an unknown dotted name; None if none is similar.
 
-    In this order: the same last part in another section, a name that other libraries use, initials ("lr"), a similar name.
+    In this order: the same last part in another section, a name that other libraries or earlier versions use, initials
+    ("lr"), a similar name.
     """
     from difflib import get_close_matches
 
@@ -74,7 +76,7 @@ def suggest(name: str, kind: Any) -> str | None:
     ends = {full: full.rpartition(".")[2] for full in known}
     for found in (
         [full for full, end in ends.items() if end.strip("_") == last],
-        [full for full, info in known.items() if last in info.known_as],
+        [full for full, info in known.items() if last in info.known_as + info.renamed_from],
         [full for full, end in ends.items() if len(last) > 1 and "".join(w[:1] for w in end.split("_")) == last],
         get_close_matches(name, known, n=1, cutoff=0.75),
         [full for end in get_close_matches(last, [*ends.values()], n=1) for full in ends if ends[full] == end],

@@ -7,7 +7,7 @@ subwords      the codes of a pretrained model's tokenizer, for a model that is t
 pretrained    the vectors of a frozen pretrained model
 embeddings    vectors of any encoder that is not trained
 classes       log-probabilities of classes, read from such vectors
-readout       logistic regression
+logistic_regression  what classifies the vectors
 cache         vectors on the disk
 remembering   arrays of the latest texts in memory
 """

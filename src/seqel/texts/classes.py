@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from seqel.errors import ConfigError
 from seqel.spaces.text_readers import TextReader
-from seqel.texts.readout import Readout, fit_readout
+from seqel.texts.logistic_regression import LogisticRegression, fit_logistic_regression
 from seqel.texts.remembering import RememberingReader
 
 __all__ = ["ClassReader", "LabelledTexts", "fit_classes"]
@@ -105,15 +105,15 @@ def fit_classes(base: TextReader, labelled: LabelledTexts) -> ClassReader:
         )
     texts, labels = list(labelled.train[0]), np.asarray(labelled.train[1])
     x, held = base.read(texts), (base.read(list(labelled.validation[0])), np.asarray(labelled.validation[1]))
-    fold, found = _folds(texts, FOLDS), list[Readout]()
+    fold, found = _folds(texts, FOLDS), list[LogisticRegression]()
     for one in range(FOLDS):
         others = fold != one
         known = (x[others], labels[others])
         if found:  # the folds differ little: the strength of the penalty is chosen once, and each starts from the first
             first = found[0]
-            found.append(fit_readout(labelled.names, known, held, (first.strength,), first))
+            found.append(fit_logistic_regression(labelled.names, known, held, (first.strength,), first))
         else:
-            found.append(fit_readout(labelled.names, known, held))
+            found.append(fit_logistic_regression(labelled.names, known, held))
     weight = np.stack([np.concatenate([one.weight, one.bias[:, None]], axis=1) for one in found])
     return ClassReader(base, labelled.names, weight.astype(np.float32))
 

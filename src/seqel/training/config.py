@@ -68,20 +68,22 @@ class ReplayConfig:
     learning_starts: int = setting(
         1_000, "Environment steps before the first update.", unit="environment steps", ge=1, known_as=("warmup_steps",)
     )
-    priority: float = setting(
+    priority_exponent: float = setting(
         0.0,
         "Exponent alpha of prioritised replay: steps are sampled in proportion to their error to this power. 0: uniformly.",
         ge=0.0,
         le=1.0,
         known_as=("alpha", "per_alpha"),
+        renamed_from=("priority",),
     )
     directory: str = setting("", "Folder for files that hold the experience. Empty: the experience is held in RAM.")
-    importance: float = setting(
+    importance_exponent: float = setting(
         0.4,
         "Initial exponent beta of the importance weights that correct for prioritised sampling; it grows to 1 over the run.",
         ge=0.0,
         le=1.0,
         known_as=("beta", "per_beta"),
+        renamed_from=("importance",),
     )
 
     def __post_init__(self) -> None:

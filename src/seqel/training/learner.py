@@ -120,7 +120,7 @@ class Learner:
         self._train(True)
         metrics = self._backward(batch)
         self._train(False)
-        norm = torch.nn.utils.clip_grad_norm_(self._online, self.config.clip or math.inf)
+        norm = torch.nn.utils.clip_grad_norm_(self._online, self.config.max_grad_norm or math.inf)
         try:
             self._require_finite(metrics["loss"], norm, batch)
         except NonFiniteError:
@@ -135,12 +135,12 @@ class Learner:
     def _train(self, mode: bool) -> None:
         """Enable dropout only during the update: the same network acts in between."""
         config = self.network.config
-        if config.dropout or config.forget_items or config.step_dropout:
+        if config.dropout or config.item_dropout or config.step_dropout:
             self.network.train(mode)
 
     def _backward(self, batch: SequenceBatch) -> dict[str, Tensor]:
-        if self.config.accumulate > 1:
-            return self._backward_in_parts(split(batch, self.config.accumulate))
+        if self.config.gradient_accumulation_steps > 1:
+            return self._backward_in_parts(split(batch, self.config.gradient_accumulation_steps))
         loss, extra, metrics, self.errors = self._loss(batch)
         if self.network.head.values.divide_by_variance:
             loss = loss / self._track_variance(metrics["target_variance"])

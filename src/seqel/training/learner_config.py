@@ -49,14 +49,15 @@ class LearnerConfig:
     )
     momentum: float = setting(0.9, "SGD's momentum; AdamW does not use it.", ge=0.0, lt=1.0)
     weight_decay: float = setting(0.01, "Decoupled weight decay of the matrices.", ge=0.0, known_as=("wd", "l2"))
-    clip: float = setting(
+    max_grad_norm: float = setting(
         1.0,
         "Largest norm of the gradient; a larger one is scaled down. 0: no clipping.",
         ge=0.0,
-        known_as=("max_grad_norm", "grad_clip", "gradient_clip"),
+        known_as=("grad_clip", "gradient_clip"),
+        renamed_from=("clip",),
     )
-    accumulate: int = setting(
-        1, "Micro-batches per update; more of them need less RAM.", ge=1, known_as=("gradient_accumulation_steps",)
+    gradient_accumulation_steps: int = setting(
+        1, "Micro-batches per update; more of them need less RAM.", ge=1, renamed_from=("accumulate",)
     )
     target: Literal["average", "copy"] = setting(
         "average", "How the target network follows: as a moving average of the weights, or by periodic copies."

@@ -34,7 +34,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         _RECORDED | {"objective.cql_alpha": 0.05},
     ),
     "offline-online": (
-        "training that continues in an environment (with --start and --data): the incumbent acts, a challenger is tried",
+        "training that continues in an environment (with --init-from and --data): the incumbent acts, a challenger is tried",
         _RECORDED
         | {
             "replay.replay_ratio": 32.0,

@@ -56,9 +56,9 @@ def require_heads(network: QNetwork, objective: ObjectiveConfig, config: Learner
             f"learner.sampled_negatives: expected one action dimension, got {network.action_spec.dims}: set it to 0. With "
             "several dimensions the values to compute are a sum over dimensions already, not a product"
         )
-    if terms and config.accumulate > 1 and network.head.values.divide_by_variance:
+    if terms and config.gradient_accumulation_steps > 1 and network.head.values.divide_by_variance:
         names = " and ".join(f"objective.{term.setting}" for term in terms)
         raise ConfigError(
-            "learner.accumulate > 1 divides all gradients by the variance of scalar targets, a unit that "
-            f"{names} do not share: set accumulate = 1, or network.value = 'hl-gauss'"
+            "learner.gradient_accumulation_steps > 1 divides all gradients by the variance of scalar targets, a unit that "
+            f"{names} do not share: set it to 1, or network.value = 'hl-gauss'"
         )

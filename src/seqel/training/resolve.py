@@ -40,11 +40,11 @@ NOVELTY_WEIGHT = 0.1  # with 1, the novelty of a task in which it does not matte
 LONGEST_CONTEXT = 128  # steps; chosen for recorded episodes that are longer
 
 
-def for_environment(config: RunConfig, found: Probe) -> RunConfig:
+def for_environment(config: RunConfig, probed: Probe) -> RunConfig:
     """Return the config with context, window, discount and heads chosen for an environment, and `for_length`."""
-    context, horizon = config.network.context or found.context, found.horizon
+    context, horizon = config.network.context or probed.context, probed.horizon
     window = horizon if horizon is not None and horizon <= 2 * context else 2 * context
-    return _with_lengths(config, context, window, float(found.suggested.get("discount", DISCOUNT)), explores=True)
+    return _with_lengths(config, context, window, float(probed.suggested.get("discount", DISCOUNT)), explores=True)
 
 
 def for_episodes(config: RunConfig, episodes: EpisodeBuffer) -> RunConfig:
@@ -89,7 +89,11 @@ def for_length(config: RunConfig) -> RunConfig:
 
 def _novelty_weight(config: RunConfig) -> float:
     """Return the weight of novelty for a run on an environment. Needs the discount."""
-    learns = config.exploration.novelty > 0.0 and config.objective.discount > 0.0 and config.learner.accumulate == 1
+    learns = (
+        config.exploration.novelty > 0.0
+        and config.objective.discount > 0.0
+        and config.learner.gradient_accumulation_steps == 1
+    )
     return NOVELTY_WEIGHT if learns else 0.0
 
 

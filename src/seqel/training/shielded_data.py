@@ -26,7 +26,11 @@ ROWS = 4_096  # episodes that are read together
 
 
 def with_shield(
-    config: RunConfig, observation: ObservationSpec, action: ActionSpec, start: Agent | None, info: Mapping[str, Any]
+    config: RunConfig,
+    observation: ObservationSpec,
+    action: ActionSpec,
+    initial_agent: Agent | None,
+    info: Mapping[str, Any],
 ) -> tuple[RunConfig, Shield | None]:
     """Return the config with the rules of the run, and the shield: the config's, else those of the agent to start from.
 
@@ -34,7 +38,7 @@ def with_shield(
 
     Raises ConfigError if the rules do not fit the spaces.
     """
-    text = config.shield or ("" if start is None else start.info.get("shield", ""))
+    text = config.shield or ("" if initial_agent is None else initial_agent.info.get("shield", ""))
     if not text:
         return config, None
     return dataclasses.replace(config, shield=text), compile_shield(text, observation, action, info)

@@ -149,9 +149,9 @@ def require_same_spaces(
     require_equal_spaces(what, spaces, whose, (observation, action))
 
 
-def episodes_to_learn(source: Source, start: Agent | None) -> EpisodeBuffer:
-    """Return the recorded episodes without those that were held out when `start` was trained on them."""
-    held = None if start is None else start.info.get("held_out")
+def episodes_to_learn(source: Source, initial_agent: Agent | None) -> EpisodeBuffer:
+    """Return the recorded episodes without those that were held out when `initial_agent` was trained on them."""
+    held = None if initial_agent is None else initial_agent.info.get("held_out")
     if held is None:
         return source.buffer
     return source.buffer.subset(source.split(held["share"], held["seed"])[0])

@@ -17,38 +17,38 @@ __all__ = ["with_text_reader"]
 
 
 def with_text_reader(
-    found: Probe, config: RunConfig, reader: TextReader | None, start: Agent | None, source: Source | None
+    probed: Probe, config: RunConfig, reader: TextReader | None, initial_agent: Agent | None, source: Source | None
 ) -> Probe:
     """Return the probe's result with texts read by `reader`, else as the agent to start from or the recorded data read them,
     else as `config.text` says. With `text.classes`, a classifier is fitted on what a new reader makes of the texts.
 
     Raises ConfigError or MissingExtraError as `make_reader`, and ConfigError if nothing is known of the classes of texts.
     """
-    if not found.observation.texts:
-        return found
-    if reader is None and start is not None:
-        reader = start.observation_spec.text_reader
+    if not probed.observation.texts:
+        return probed
+    if reader is None and initial_agent is not None:
+        reader = initial_agent.observation_spec.text_reader
         if reader is None and config.text.encoder != "hashed":
             raise ConfigError(
                 f"text.encoder = {config.text.encoder!r}: the agent to start from reads texts as hashed trigrams, and a "
-                "further run reads them as it does; leave out text.encoder, or train without `start`"
+                "further run reads them as it does; leave out text.encoder, or train without `init_from`"
             )
     elif reader is None and source is not None:
         reader = source.observation.text_reader
     elif reader is None:
-        reader = make_reader(config.text, () if found.texts is None else found.texts.texts())
+        reader = make_reader(config.text, () if probed.texts is None else probed.texts.texts())
     if reader is None:
-        return found
+        return probed
     if config.text.classes and not isinstance(reader, ClassReader):
-        if start is not None:
+        if initial_agent is not None:
             raise ConfigError(
                 f"text.classes: the agent to start from reads {reader.reads}, and a further run reads texts as it does; "
-                "leave out text.classes, or train without `start`"
+                "leave out text.classes, or train without `init_from`"
             )
-        if found.labelled is None:
+        if probed.labelled is None:
             raise ConfigError(
                 "text.classes: expected an environment that knows the classes of some texts (a method labelled_texts(), "
                 "which returns seqel.texts.LabelledTexts), got one without it"
             )
-        reader = fit_classes(reader, found.labelled())
-    return dataclasses.replace(found, observation=found.observation.with_text_reader(reader))
+        reader = fit_classes(reader, probed.labelled())
+    return dataclasses.replace(probed, observation=probed.observation.with_text_reader(reader))

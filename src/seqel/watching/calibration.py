@@ -19,11 +19,11 @@ from seqel.agents.agent import Agent, AgentState
 from seqel.agents.artifact import weights_checksum
 from seqel.errors import ConfigError
 from seqel.spaces import FlatObservation
-from seqel.tasks.opinion.measures import threshold_for
+from seqel.tasks.opinion.metrics import threshold_for
 from seqel.tasks.opinion.monitoring import ALERT, WAIT, OpinionMonitoring
 from seqel.tasks.opinion.sentences import SENTIMENTS, Opinions, Split
 from seqel.tasks.opinion.stream import Setting, Stream, draw_stream, part_of
-from seqel.texts.readout import Readout, fit_readout
+from seqel.texts.logistic_regression import LogisticRegression, fit_logistic_regression
 
 __all__ = [
     "Calibration", "calibrate", "companies_of", "numbers_of", "parse_budget", "sentiments_of", "vectors_of",
@@ -48,7 +48,7 @@ class Calibration:
     threshold: float  # of Q(alert) - Q(wait), for companies of a group
     alone: float  # likewise, for companies without one
     budget: float  # hours between two false alarms about one company
-    sentiment: Readout
+    sentiment: LogisticRegression
     agent: str  # the CRC-32 of its weights
 
 
@@ -106,14 +106,14 @@ def numbers_of(
     return found
 
 
-def sentiments_of(agent: Agent, opinions: Opinions) -> Readout:
+def sentiments_of(agent: Agent, opinions: Opinions) -> LogisticRegression:
     """Fit a reader of sentiments on the training sentences."""
 
     def pairs(split: Split) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         texts, labels = opinions.labelled(split)
         return vectors_of(agent, blank(texts)), labels
 
-    return fit_readout(SENTIMENTS, pairs("train"), pairs("validation"))
+    return fit_logistic_regression(SENTIMENTS, pairs("train"), pairs("validation"))
 
 
 def vectors_of(agent: Agent, observation: dict[str, Any] | FlatObservation) -> NDArray[np.float32]:

@@ -47,8 +47,8 @@ def record_streams(env: OpinionMonitoring, reader: TextReader, streams: int, see
     texts, labels = env.labelled_texts().train
     if reader.dtype != "float32" or reader.shape != (int(labels.max()) + 1,):
         raise ConfigError(f"reader: expected log-probabilities of {labels.max() + 1} sentiments, got {reader.reads}")
-    chances, prior = np.exp(reader.read(texts).astype(np.float64)), np.bincount(labels) / len(labels)
-    evidence = dict(zip(texts, likelihood_ratios(chances, prior, SIZE).tolist(), strict=True))
+    probabilities, prior = np.exp(reader.read(texts).astype(np.float64)), np.bincount(labels) / len(labels)
+    evidence = dict(zip(texts, likelihood_ratios(probabilities, prior, SIZE).tolist(), strict=True))
     spec = ObservationSpec.from_space(env.observation_space).with_text_reader(reader)
     rng = np.random.default_rng((seed, 51))
     episodes = [_play(env, evidence, spec, rng) for _ in range(streams)]

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from seqel.errors import CheckpointError, DataError
 from seqel.storage import Claim, writing
 from seqel.stored_trees import load_tree, save_tree
-from seqel.texts.readout import Readout
+from seqel.texts.logistic_regression import LogisticRegression
 from seqel.watching.calibration import Calibration
 from seqel.watching.messages import Filter, Message, parse, when
 from seqel.watching.watcher import Alert, Watcher
@@ -288,7 +288,7 @@ def _calibration_to_tree(one: Calibration) -> dict[str, Any]:
 
 
 def _calibration_of_tree(tree: dict[str, Any]) -> Calibration:
-    reader = Readout(tuple(tree["names"]), tree["weight"], tree["bias"], tree["accuracy"], tree["f1"])
+    reader = LogisticRegression(tuple(tree["names"]), tree["weight"], tree["bias"], tree["accuracy"], tree["f1"])
     return Calibration(tree["threshold"], tree["alone"], tree["budget"], reader, tree["agent"])
 
 

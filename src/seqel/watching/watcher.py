@@ -53,13 +53,13 @@ class Watcher:
     false alarm, it would otherwise assume that the crisis is reported, and raise no alert when one begins
     (docs/experiments.md).
 
-    quiet: hours after an alert without a further alert about the same company.
+    cooldown: hours after an alert without a further alert about the same company.
 
     Raises ConfigError if the agent was not trained on opinion monitoring, or has a shield.
     """
 
-    def __init__(self, agent: Agent, calibration: Calibration, quiet: float = 24.0) -> None:
-        self.agent, self.calibration, self.quiet = agent, calibration, quiet
+    def __init__(self, agent: Agent, calibration: Calibration, cooldown: float = 24.0) -> None:
+        self.agent, self.calibration, self.cooldown = agent, calibration, cooldown
         self.rows = Rows(companies_of(agent))
         self.companies, self.topics = Trends(), Trends()
         self.alerts: deque[Alert] = deque(maxlen=LATEST)
@@ -83,8 +83,8 @@ class Watcher:
         time = np.array([message.time for message in messages])
         seen = blank([message.text[:LONGEST] for message in messages])
         flat = self.agent.observation_spec.flatten(seen, len(messages))
-        chances = self.calibration.sentiment.chances(vectors_of(self.agent, flat))
-        sentiments = chances.argmax(axis=1)
+        probabilities = self.calibration.sentiment.probabilities(vectors_of(self.agent, flat))
+        sentiments = probabilities.argmax(axis=1)
         self.companies.add([message.company for message in messages], time, sentiments)
         about = [place for place, message in enumerate(messages) if message.topic]
         self.topics.add([messages[place].topic for place in about], time[about], sentiments[about])
@@ -119,7 +119,7 @@ class Watcher:
         recent.append((message.time, number - self._number.get(message.company, 0.0), message.text[:LONGEST]))
         self._number[message.company] = number
         threshold = self.calibration.alone if row in self.rows.alone else self.calibration.threshold
-        if number <= threshold or message.time - self.rows.alerted[row, company] < self.quiet:
+        if number <= threshold or message.time - self.rows.alerted[row, company] < self.cooldown:
             return None
         self.rows.alerted[row, company] = message.time
         causes = sorted(recent, key=lambda one: -one[1])[:CAUSES]

@@ -123,7 +123,7 @@ def test_the_share_of_long_texts_that_is_read_is_reported(tables: Any) -> None:
     say = ["short", "x" * 96, "é" * 64, "y" * 64] * (ROWS // 4)
     report = found(tables, clean(say=say))
     assert report["texts"]["say"] == {
-        "length": 64, "texts": ROWS, "cut": ROWS // 2, "bytes": 293 * ROWS // 4, "unread": 96 * ROWS // 4,
+        "length": 64, "texts": ROWS, "truncated": ROWS // 2, "bytes": 293 * ROWS // 4, "unread": 96 * ROWS // 4,
     }  # fmt: skip
     assert any(
         "column 'say': 50% of the texts are longer than the 64 bytes that are read, and 33%" in t

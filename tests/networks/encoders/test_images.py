@@ -76,7 +76,7 @@ def test_patches_attend_to_each_other() -> None:
 @pytest.mark.parametrize("image", ["cnn", "patches"])
 def test_an_image_is_one_token_and_every_weight_gets_a_gradient(image: str) -> None:
     spec = ObservationSpec.from_space(gym.spaces.Box(0, 255, (20, 20, 3), np.uint8))
-    net = QNetwork(NetworkConfig(width=16, heads=2, context=4, image=image), spec, ActionSpec((3,), (0,)))  # type: ignore[arg-type]
+    net = QNetwork(NetworkConfig(width=16, heads=2, context=4, image_encoder=image), spec, ActionSpec((3,), (0,)))  # type: ignore[arg-type]
     torch.nn.init.normal_(net.get_parameter("head.advantage.weight"))
     x = torch.randint(0, 256, (5, 20, 20, 3), dtype=torch.uint8)
     state = net.initial_state(5)

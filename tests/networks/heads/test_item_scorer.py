@@ -145,7 +145,7 @@ def test_the_head_that_decides_is_enough() -> None:
 
 
 def test_own_vectors_are_forgotten_in_training_alone() -> None:
-    table = ItemTable(1_000, 4, features=1, forget=0.3)
+    table = ItemTable(1_000, 4, features=1, dropout=0.3)
     table.describe(torch.ones(1_000, 1))
     left_out = (table() == 0.0).all(dim=1).float().mean()  # features are zero, so nothing is left
     assert 0.2 < left_out < 0.4 and not bool((table.eval()() == 0.0).all(dim=1).any())

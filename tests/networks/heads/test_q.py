@@ -80,17 +80,23 @@ def test_the_value_is_the_smallest_of_the_critics(value: str, dueling: bool) -> 
     made = head((3, 5), value=value, dueling=dueling, bins=11, critics=3)
     made.rescale(2.0)
     out = made(torch.randn(2, 7, 16))
-    assert out.each is not None and out.each.shape == (2, 7, 3, 2, 5)
-    assert torch.equal(out.q, out.each.amin(dim=2)) and not torch.equal(out.each[:, :, 0], out.each[:, :, 1])
+    assert out.per_critic is not None and out.per_critic.shape == (2, 7, 3, 2, 5)
+    assert torch.equal(out.q, out.per_critic.amin(dim=2)) and not torch.equal(
+        out.per_critic[:, :, 0], out.per_critic[:, :, 1]
+    )
     if value == "hl-gauss":
-        assert out.logits is not None and out.each_logits is not None and out.each_logits.shape == (2, 7, 3, 2, 5, 11)
+        assert (
+            out.logits is not None
+            and out.per_critic_logits is not None
+            and out.per_critic_logits.shape == (2, 7, 3, 2, 5, 11)
+        )
         torch.testing.assert_close(made.values.expectation(out.logits) * 2.0, out.q)
 
 
 def test_critics_start_at_different_small_values() -> None:
     out = head(std=0.0, critics=2)(torch.randn(50, 16))
-    assert out.each is not None and not torch.equal(out.each[:, 0], out.each[:, 1])
-    assert float(out.each.detach().abs().max()) < 1.0
+    assert out.per_critic is not None and not torch.equal(out.per_critic[:, 0], out.per_critic[:, 1])
+    assert float(out.per_critic.detach().abs().max()) < 1.0
 
 
 def test_several_critics_need_values_with_one_target() -> None:
@@ -120,9 +126,9 @@ def test_the_action_taken_alone_has_the_same_value(
         index = action[..., None, None].expand(*action.shape, 1, 11)
         torch.testing.assert_close(one.logits, every.logits.gather(-2, index), rtol=1e-4, atol=1e-4)
     if critics > 1:
-        assert one.each is not None and every.each is not None
+        assert one.per_critic is not None and every.per_critic is not None
         index = action[..., None, :, None].expand(*action.shape[:-1], 2, len(sizes), 1)
-        torch.testing.assert_close(one.each, every.each.gather(-1, index), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(one.per_critic, every.per_critic.gather(-1, index), rtol=1e-4, atol=1e-4)
 
 
 def test_the_weights_of_each_action_are_applied_to_its_steps() -> None:

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from seqel.tasks.opinion import detectors
-from seqel.tasks.opinion.detectors import Read, likelihood_ratios
+from seqel.tasks.opinion.detectors import ClassifiedMessages, likelihood_ratios
 from seqel.tasks.opinion.sentences import NEGATIVE
 from seqel.tasks.opinion.stream import BAD, CALM, Setting, draw_stream
 
 PRIOR = np.full(3, 1 / 3)
 
 
-def read(time: list[float], company: list[int], sentiment: list[int]) -> Read:
+def read(time: list[float], company: list[int], sentiment: list[int]) -> ClassifiedMessages:
     """Messages whose sentiment is known."""
-    return Read(np.array(time), np.array(company), np.eye(3)[sentiment])
+    return ClassifiedMessages(np.array(time), np.array(company), np.eye(3)[sentiment])
 
 
 def test_likelihood_ratios_of_known_sentiments() -> None:
@@ -43,14 +43,14 @@ def test_charts_by_hand() -> None:
 def test_windows_by_definition() -> None:
     rng = np.random.default_rng(0)
     stream = draw_stream(rng, Setting(companies=3, rate=0.5), 24.0 * 12, onset=200.0)
-    chances = rng.dirichlet(np.ones(3), len(stream.time))
-    some = Read(stream.time, stream.company, chances)
+    probabilities = rng.dirichlet(np.ones(3), len(stream.time))
+    some = ClassifiedMessages(stream.time, stream.company, probabilities)
 
     def total(place: int, newest: float, oldest: float, weight: np.ndarray) -> float:
         age = stream.time[place] - stream.time
         return float(weight[(stream.company == stream.company[place]) & (age >= newest) & (age < oldest)].sum())
 
-    negative, ones = chances[:, NEGATIVE], np.ones(len(chances))
+    negative, ones = probabilities[:, NEGATIVE], np.ones(len(probabilities))
     last, half, loud, days = (
         rule(some)
         for rule in (detectors.last_hour, detectors.seven_days_and_a_half, detectors.volume, detectors.seven_days)

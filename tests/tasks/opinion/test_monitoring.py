@@ -14,7 +14,7 @@ from seqel.tasks.opinion.monitoring import ALERT, WAIT, Costs, OpinionMonitoring
 from seqel.tasks.opinion.stream import Setting, Stream
 from support_opinion import WORDS, opinions
 
-COSTS = Costs(found=1.0, late=-0.02, false_alarm=-0.5, tired=-0.1)
+COSTS = Costs(detection=1.0, delay=-0.02, false_alarm=-0.5, fatigue=-0.1)
 # two companies; the second is in a crisis from hour 2 on
 TIMES = np.array([0.5, 1.0, 2.0, 8.0, 9.0, 40.0])
 STREAM = Stream(
@@ -104,8 +104,8 @@ def test_bad_arguments_are_refused() -> None:
         environment(hours=0.5)
     for bad, said in (
         ({"false_alarm": 0.5}, "of at most 0"),
-        ({"late": 0.1}, "of at most 0"),
-        ({"found": math.nan}, "finite"),
+        ({"delay": 0.1}, "of at most 0"),
+        ({"detection": math.nan}, "finite"),
     ):
         with pytest.raises(ConfigError, match=said):
             Costs(**bad)

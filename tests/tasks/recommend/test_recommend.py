@@ -21,7 +21,7 @@ def made_up(seed: int = 0) -> tuple[Any, Any, Any]:
     """Ratings of 80 users, from vectors of rank 3."""
     rng = np.random.default_rng(seed)
     of_users, of_items = rng.normal(size=(80, RANK)), rng.normal(size=(ITEMS, RANK))
-    user, item = np.nonzero(rng.random((80, ITEMS)) < np.linspace(0.2, 0.9, ITEMS))  # later items are more famous
+    user, item = np.nonzero(rng.random((80, ITEMS)) < np.linspace(0.2, 0.9, ITEMS))  # later items are more popular
     return user, item, 3.0 + (of_users[user] * of_items[item]).sum(axis=1)
 
 
@@ -34,8 +34,8 @@ def test_factors_predict_the_ratings(factors: Factors) -> None:
     user, item, rating = made_up()
     predicted = factors.mean + factors.bias[item] + (factors.users[user] * factors.items[item]).sum(axis=1)
     assert np.sqrt(np.square(predicted - rating).mean()) < 0.15 < np.std(rating)
-    assert abs(factors.fame.mean()) < 1e-9 and abs(factors.fame.std() - 1.0) < 1e-9
-    assert factors.fame[-10:].mean() > 0.5 > -0.5 > factors.fame[:10].mean()
+    assert abs(factors.popularity.mean()) < 1e-9 and abs(factors.popularity.std() - 1.0) < 1e-9
+    assert factors.popularity[-10:].mean() > 0.5 > -0.5 > factors.popularity[:10].mean()
 
 
 def arriving(factors: Factors, count: int = 2) -> Users:
@@ -80,7 +80,7 @@ def test_it_follows_gymnasiums_rules(factors: Factors) -> None:
 
 
 def test_the_same_seed_gives_the_same_visit(factors: Factors) -> None:
-    found = [players.visit(Recommend(factors), players.famous, seed=3) for _ in range(2)]
+    found = [players.visit(Recommend(factors), players.popular, seed=3) for _ in range(2)]
     assert found[0] == found[1]
 
 
@@ -123,9 +123,9 @@ def test_players_that_know_more_earn_more(factors: Factors) -> None:
         return float(np.mean([players.visit(env, player, seed) for seed in range(visits)]))
 
     rng = np.random.default_rng(0)
-    by_chance, famous = mean(lambda _: int(rng.integers(ITEMS))), mean(players.famous)
+    by_chance, popular = mean(lambda _: int(rng.integers(ITEMS))), mean(players.popular)
     taken, planned = mean(players.most_taken), mean(players.planned)
-    assert by_chance < famous < planned and by_chance < taken < planned
+    assert by_chance < popular < planned and by_chance < taken < planned
     assert mean(players.best_rated) < planned
 
 
@@ -162,6 +162,7 @@ def test_files_that_are_wrong(tmp_path: Path, text: str, message: str) -> None:
         ({"split": "all"}, "split: expected one of train, validation, test, got 'all'"),
         ({"steps": 0}, "steps: expected an integer of at least 1"),
         ({"behaviour": {"boredom": -1.0}}, "behaviour: boredom: expected a number from 0 to 100, got -1.0"),
+        ({"behaviour": {"fame": 1.0}}, "behaviour: expected names among interest, popularity, .*, got 'fame'"),
     ],
 )
 def test_arguments_that_are_wrong(factors: Factors, given: dict[str, Any], message: str) -> None:

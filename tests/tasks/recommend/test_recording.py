@@ -25,7 +25,7 @@ def factors() -> Factors:
 def probabilities(factors: Factors, shown: list[int], sharpness: float, random: float) -> Any:
     new = np.ones(ITEMS)
     new[shown] = 0.0
-    weight = np.exp(sharpness * factors.fame) * new
+    weight = np.exp(sharpness * factors.popularity) * new
     return (1.0 - random) * weight / weight.sum() + random * new / new.sum()
 
 

@@ -64,8 +64,8 @@ def test_nothing_is_refused_if_the_memory_size_is_unknown(monkeypatch: pytest.Mo
 def test_the_estimate_is_at_most_the_size_of_the_arrays() -> None:
     from seqel.replay.buffer import Replay
 
-    made = config(**{"replay.capacity": 5_000, "replay.priority": 0.5, "steps": 5_000})
-    replay = Replay(NUMBERS.storage, 5_000, actions=4, priority=0.5, context=50)
+    made = config(**{"replay.capacity": 5_000, "replay.priority_exponent": 0.5, "steps": 5_000})
+    replay = Replay(NUMBERS.storage, 5_000, actions=4, priority_exponent=0.5, context=50)
     counted = memory_needed(made, NUMBERS, FOUR)["the replay"][0]
     assert 0.8 * replay.nbytes <= counted <= replay.nbytes
 

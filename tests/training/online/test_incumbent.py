@@ -53,7 +53,9 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_training_changes_only_the_challenger(begun: Path) -> None:
     session = OnlineTrainer(
-        with_settings(preset("default"), PROVEN | {"env": "echo"}), resolve(Echo), start=Agent.load(begun / "agent")
+        with_settings(preset("default"), PROVEN | {"env": "echo"}),
+        resolve(Echo),
+        initial_agent=Agent.load(begun / "agent"),
     )
     session.collector.begin()
     while session.learner.updates < 5:
@@ -74,7 +76,9 @@ def test_training_changes_only_the_challenger(begun: Path) -> None:
 
 def test_open_episodes_continue_with_the_memory_of_the_promoted_weights(begun: Path) -> None:
     session = OnlineTrainer(
-        with_settings(preset("default"), PROVEN | {"env": "echo"}), resolve(Echo), start=Agent.load(begun / "agent")
+        with_settings(preset("default"), PROVEN | {"env": "echo"}),
+        resolve(Echo),
+        initial_agent=Agent.load(begun / "agent"),
     )
     session.collector.begin()
     for _ in range(3):
@@ -95,13 +99,13 @@ def test_a_broken_learner_does_not_harm_the_incumbent(begun: Path, tmp_path: Pat
     """The planted fault: the learner produces noise. The acting and the saved agent stay unchanged."""
     before = seqel.evaluate(Agent.load(begun / "agent"), Echo, 20, seed=50).mean
     assert before > 7.5
-    breaking = {"learner.learning_rate": 5.0, "learner.warmup": 0, "learner.clip": 0.0}
+    breaking = {"learner.learning_rate": 5.0, "learner.warmup": 0, "learner.max_grad_norm": 0.0}
     for acts in ("incumbent", "averaged"):
         settings = (
             PROVEN | breaking | {"learner.acting_weights": acts, "exploration.bonus": 0.0, "exploration.high": 1e-4}
         )
         out = tmp_path / acts
-        kept = seqel.train(Echo, start=begun, steps=2_000, settings=settings, out=out, progress=False)
+        kept = seqel.train(Echo, init_from=begun, steps=2_000, settings=settings, out=out, progress=False)
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         assert lines[0]["steps"] == 0 and "validation" in lines[0], "the starting agent is validated first"
         assert seqel.evaluate(kept, Echo, 20, seed=50).mean >= before, (
@@ -116,17 +120,22 @@ def test_a_broken_learner_does_not_harm_the_incumbent(begun: Path, tmp_path: Pat
 
 def test_a_resumed_run_equals_the_uninterrupted_one(begun: Path, tmp_path: Path) -> None:
     settings = PROVEN | {"learner.schedule": "constant"}
-    whole = seqel.train(Echo, start=begun, steps=600, settings=settings, out=tmp_path / "a", progress=False)
-    seqel.train(Echo, start=begun, steps=300, settings=settings, out=tmp_path / "b", progress=False)
+    whole = seqel.train(Echo, init_from=begun, steps=600, settings=settings, out=tmp_path / "a", progress=False)
+    seqel.train(Echo, init_from=begun, steps=300, settings=settings, out=tmp_path / "b", progress=False)
     halves = resume(tmp_path / "b", env=resolve(Echo), steps=600, progress=False)
     other = halves.network.state_dict()
     assert all(torch.equal(value, other[name]) for name, value in whole.network.state_dict().items())
 
 
 def test_a_lost_agent_is_restored_from_the_checkpoint_not_from_the_learner(begun: Path, tmp_path: Path) -> None:
-    breaking = {"learner.learning_rate": 5.0, "learner.warmup": 0, "learner.clip": 0.0, "learner.schedule": "constant"}
+    breaking = {
+        "learner.learning_rate": 5.0,
+        "learner.warmup": 0,
+        "learner.max_grad_norm": 0.0,
+        "learner.schedule": "constant",
+    }
     out = tmp_path / "run"
-    kept = seqel.train(Echo, start=begun, steps=600, settings=PROVEN | breaking, out=out, progress=False)
+    kept = seqel.train(Echo, init_from=begun, steps=600, settings=PROVEN | breaking, out=out, progress=False)
     weights = out / "agent" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     again = resume(out, env=resolve(Echo), steps=1_000, progress=False)
@@ -139,13 +148,13 @@ def test_a_lost_agent_is_restored_from_the_checkpoint_not_from_the_learner(begun
 
 def test_a_run_started_from_an_agent_in_memory_can_be_continued(begun: Path, tmp_path: Path) -> None:
     agent = Agent.load(begun / "agent")
-    seqel.train(Echo, start=agent, steps=300, settings=PROVEN, out=tmp_path / "run", progress=False)
+    seqel.train(Echo, init_from=agent, steps=300, settings=PROVEN, out=tmp_path / "run", progress=False)
     assert seqel.evaluate(resume(tmp_path / "run", env=resolve(Echo), steps=500, progress=False), Echo, 4).mean > 4
 
 
 def test_a_restarted_run_drops_its_first_validation(begun: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    seqel.train(Echo, start=begun, steps=300, settings=PROVEN, out=out, progress=False)
+    seqel.train(Echo, init_from=begun, steps=300, settings=PROVEN, out=out, progress=False)
     shutil.rmtree(out / "checkpoints")
     resume(out, env=resolve(Echo), steps=400, progress=False)
     steps = [json.loads(line)["steps"] for line in (out / "metrics.jsonl").read_text().splitlines()]
@@ -162,7 +171,7 @@ def test_a_starting_agent_that_meets_the_threshold_is_kept_and_ends_the_run(begu
 
 def test_an_agent_with_memory_is_refused_as_the_start_of_a_memoryless_twin(begun: Path) -> None:
     with pytest.raises(ConfigError, match="the agent to start from has a memory"):
-        seqel.train(Echo, start=begun, memoryless=True, settings=PROVEN, progress=False)
+        seqel.train(Echo, init_from=begun, memoryless=True, settings=PROVEN, progress=False)
 
 
 def test_an_incumbent_needs_a_starting_agent_and_two_environments() -> None:

@@ -80,14 +80,14 @@ def test_the_importance_exponent_grows_to_one_over_the_run() -> None:
         steps=400,
         replay__learning_starts=40,
         replay__batch_tokens=64,
-        replay__priority=0.6,
-        replay__importance=0.4,
+        replay__priority_exponent=0.6,
+        replay__importance_exponent=0.4,
     )
     asked, sample = [], run.replay.sample
 
-    def watched(count: int, *, importance: float, **given: Any) -> Any:
-        asked.append(importance)
-        return sample(count, importance=importance, **given)
+    def watched(count: int, *, importance_exponent: float, **given: Any) -> Any:
+        asked.append(importance_exponent)
+        return sample(count, importance_exponent=importance_exponent, **given)
 
     run.replay.sample = watched  # type: ignore[method-assign, assignment]
     for steps in (100, 200, 400):

@@ -98,7 +98,7 @@ def test_an_environment_that_changes_the_directory_does_not_move_the_run(
     os.chdir(tmp_path)
     seqel.resume("run", env=lambda: Counts(elsewhere), steps=300, progress=None)
     os.chdir(tmp_path)
-    seqel.train(lambda: Counts(elsewhere), steps=200, start="run", settings=SMALL, progress=None)
+    seqel.train(lambda: Counts(elsewhere), steps=200, init_from="run", settings=SMALL, progress=None)
     assert [path.name for path in (tmp_path / "runs").iterdir()] and not list(elsewhere.iterdir())
 
 

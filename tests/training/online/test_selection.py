@@ -178,6 +178,19 @@ def test_episodes_without_a_report_of_success_are_restored(tmp_path: Path) -> No
     assert other.best == made.best and other.best is not None and other.best.evaluation.success is None
 
 
+def test_a_state_of_an_earlier_version_is_read() -> None:
+    made = selection(Written([[1.0] * 4, [1.0] * 4], []))
+    check(made, 10)
+    state = made.state_dict()
+    state["best"]["cut"] = state["best"].pop("truncated") + 2
+    other = selection(Written([], []))
+    other.load_state_dict(state)
+    assert made.best is not None and other.best is not None
+    assert other.best == dataclasses.replace(
+        made.best, evaluation=dataclasses.replace(made.best.evaluation, truncated=2)
+    )
+
+
 def test_better_weights_are_kept_than_those_of_the_largest_mean() -> None:
     """40 runs of 30 validations, with successes whose probability varies by 0.1 between the weights."""
     true = np.clip(0.6 + 0.1 * np.random.default_rng(1).normal(size=(40, 30)), 0.0, 1.0)

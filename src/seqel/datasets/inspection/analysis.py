@@ -93,9 +93,9 @@ def _actions(dataset: Dataset, taken: NDArray[Any]) -> list[dict[str, Any]]:
     return out
 
 
-def by_column(found: dict[str, Any]) -> list[list[dict[str, Any]]]:
+def by_column(analysis: dict[str, Any]) -> list[list[dict[str, Any]]]:
     """Return the `actions` of an analysis, a list for each action column, the most frequent first."""
-    actions, sizes = found["actions"], found["trained_on"]["actions"]
+    actions, sizes = analysis["actions"], analysis["trained_on"]["actions"]
     ends = np.cumsum(sizes if isinstance(sizes, list) else [len(actions)]).tolist()
     parts = [actions[start:end] for start, end in zip([0, *ends], ends, strict=False)]
     return [sorted(part, key=lambda one: -one["count"]) for part in parts]
@@ -242,11 +242,12 @@ def _warnings(found: dict[str, Any]) -> list[str]:
         if share > 0.5:
             out.append(f"column {name!r} is missing in {share:.0%} of the rows")
     for name, read in found["texts"].items():
-        if read["cut"]:
-            cut, unread = percent(read["cut"] / read["texts"]), percent(read["unread"] / read["bytes"])
+        if read["truncated"]:
+            truncated, unread = percent(read["truncated"] / read["texts"]), percent(read["unread"] / read["bytes"])
             out.append(
-                f"column {name!r}: {cut} of the texts are longer than the {read['length']} bytes that are read, and {unread} "
-                "of all text is not read: texts that differ only there look the same; text_length in the schema sets how much"
+                f"column {name!r}: {truncated} of the texts are longer than the {read['length']} bytes that are read, and "
+                f"{unread} of all text is not read: texts that differ only there look the same; text_length in the schema "
+                "sets how much"
             )
     for name, step in found["resolution"].items():
         out.append(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from seqel.datasets.dataset import Dataset
 
-__all__ = ["action_shares", "column_of_sessions", "session_measures"]
+__all__ = ["action_shares", "column_of_sessions", "session_metrics"]
 
 MOST_ACTIONS = 8  # whose shares are compared, the most frequent ones
 
@@ -50,7 +50,7 @@ def column_of_sessions(dataset: Dataset, files: str | Path | Sequence[str | Path
     return [found.get(name) for name in dataset.sessions]
 
 
-def session_measures(dataset: Dataset) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+def session_metrics(dataset: Dataset) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Return what is compared between groups: name -> numerator and denominator of each session, (n,) each."""
     buffer = dataset.buffer
     row, slot, _ = buffer.steps()
@@ -73,7 +73,7 @@ def action_shares(
     actions: NDArray[np.int64], session: NDArray[np.int64], sessions: int, names: Sequence[Sequence[str]],
     columns: Sequence[str],
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:  # fmt: skip
-    """Return the shares of the most frequent actions as measures: actions (N, M) of steps, session (N,) of each."""
+    """Return the shares of the most frequent actions as metrics: actions (N, M) of steps, session (N,) of each."""
     steps = np.bincount(session, minlength=sessions).astype(np.float64)
     found: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     for dimension, (known, column) in enumerate(zip(names, columns, strict=True)):

@@ -32,20 +32,20 @@ LONGEST = 120  # characters of a name; the whole of it is in the tooltip
 WIDTH, HEIGHT = 320, 110  # of a histogram, in the units of its view box
 
 
-def html_page(found: dict[str, Any], dataset: Dataset, files: Sequence[str], schema: str) -> str:
+def html_page(analysis: dict[str, Any], dataset: Dataset, files: Sequence[str], schema: str) -> str:
     """The page. found: what `analyse` returned. schema: as TOML."""
     title = ", ".join(Path(name).name for name in files) or "recorded sessions"
     parts = [
         f"<h1>{_name(title)}</h1>",
         '<p class="soft">Report of <code>seqel data check</code> on recorded sessions</p>',
-        _facts(found),
-        *(f'<p class="note">{escape(warning)}</p>' for warning in found["warnings"]),
-        f'<h2>Distributions</h2><div class="cards">{"".join(_distributions(found, dataset))}</div>',
-        f"<h2>Actions</h2>{_actions(found)}",
+        _facts(analysis),
+        *(f'<p class="note">{escape(warning)}</p>' for warning in analysis["warnings"]),
+        f'<h2>Distributions</h2><div class="cards">{"".join(_distributions(analysis, dataset))}</div>',
+        f"<h2>Actions</h2>{_actions(analysis)}",
         *_columns(dataset),
-        f"<h2>Missing values</h2>{_missing(found)}",
-        f"<h2>The table itself</h2>{_facts_of_import(found)}",
-        f"<h2>What an agent would observe</h2>{_leaves(dataset, found)}",
+        f"<h2>Missing values</h2>{_missing(analysis)}",
+        f"<h2>The table itself</h2>{_facts_of_import(analysis)}",
+        f"<h2>What an agent would observe</h2>{_leaves(dataset, analysis)}",
         f"<h2>Schema</h2><pre>{escape(schema)}</pre>",
     ]
     return page(title, parts)

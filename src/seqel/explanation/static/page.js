@@ -157,22 +157,22 @@ function showDecision(step) {
   const known = step.bars.filter((bar) => bar[1] !== null);
   const low = Math.min(...known.map((bar) => bar[1] - (bar[2] || 0))), high = Math.max(...known.map((bar) => bar[1] + (bar[2] || 0)));
   const share = (value) => (high > low ? 4 + (96 * (value - low)) / (high - low) : 100);
-  for (const [name, score, spread, isChosen, isOver, isRecorded] of step.bars) {
+  for (const [name, score, std, isChosen, isOver, isRecorded] of step.bars) {
     const row = element("div", undefined, at("bars"), "bar" + (isChosen ? " chosen" : ""));
     const label = element("span", name, row);
     label.title = name + (isChosen ? ", the agent's choice" : isOver ? ", what it is compared with" : "") + (isRecorded ? ", recorded" : "");
     const bar = element("i", undefined, row);
     element("b", undefined, bar).style.setProperty("width", score === null ? "0" : share(score) + "%");
-    if (spread !== null && score !== null) {
-      const line = element("u", undefined, bar), left = Math.max(0, share(score - spread));
+    if (std !== null && score !== null) {
+      const line = element("u", undefined, bar), left = Math.max(0, share(score - std));
       line.style.setProperty("left", left + "%");
-      line.style.setProperty("width", Math.min(100, share(score + spread)) - left + "%");
+      line.style.setProperty("width", Math.min(100, share(score + std)) - left + "%");
     }
     const value = element("span", number(score), row);
-    if (spread !== null) element("em", " ± " + number(spread), value);
+    if (std !== null) element("em", " ± " + number(std), value);
   }
-  const spreads = step.bars.some((bar) => bar[2] !== null) ? " The line is one standard deviation of the return." : "";
-  at("bars-note").textContent = "Scores in " + data.unit + "." + spreads + (step.more ? " " + step.more.toLocaleString("en") + " other actions are not listed." : "");
+  const line = step.bars.some((bar) => bar[2] !== null) ? " The line is one standard deviation of the return." : "";
+  at("bars-note").textContent = "Scores in " + data.unit + "." + line + (step.more ? " " + step.more.toLocaleString("en") + " other actions are not listed." : "");
 }
 
 // What a step showed that the present one does not show, and the action before it.

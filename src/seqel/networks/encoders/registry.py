@@ -31,7 +31,7 @@ ENCODERS: dict[str, Callable[[Leaf, NetworkConfig], nn.Module]] = {
     "text": lambda leaf, config: make_text_encoder(leaf, config.width),
     "token": make_token_encoder,
     "entities": lambda leaf, config: EntitiesEncoder(leaf, config.width),
-    "image": lambda leaf, config: IMAGE_ENCODERS[config.image](leaf, config.width),
+    "image": lambda leaf, config: IMAGE_ENCODERS[config.image_encoder](leaf, config.width),
 }
 
 

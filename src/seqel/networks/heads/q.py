@@ -93,7 +93,7 @@ class QHead(nn.Module):
         if logits is not None:
             index = least[..., None].expand(*least.shape, logits.shape[-1])
             of_least = logits.gather(-4, index).squeeze(-4)
-        return QOutput(q.gather(-3, least).squeeze(-3), of_least, taken=taken, each=q, each_logits=logits)
+        return QOutput(q.gather(-3, least).squeeze(-3), of_least, taken=taken, per_critic=q, per_critic_logits=logits)
 
     def of_taken(self, h: Tensor, action: Tensor) -> QOutput:
         """Compute the value of one action alone: h (..., D), action (..., M) -> q (..., M, 1) and its outputs.

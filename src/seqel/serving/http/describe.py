@@ -116,7 +116,7 @@ DECISION = _object(
             "type": "boolean",
             "description": "Whether a calibrated agent abstains; action is then what it would have done.",
         },
-        "spread": {"type": ["number", "null"], "description": "The uncertainty that abstention is based on."},
+        "uncertainty": {"type": ["number", "null"], "description": "The uncertainty that abstention is based on."},
     },
     ["step", "agent", "action", "scores"],
     {"session": "anna-1", "step": 3, "agent": "cartpole-1c291ca3", "action": 1, "scores": [41.2, 44.9]},

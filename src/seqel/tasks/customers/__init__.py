@@ -8,7 +8,7 @@ from seqel import lazy
 
 if TYPE_CHECKING:
     from seqel.tasks.customers.costs import Costs
-    from seqel.tasks.customers.measures import Ledger, ServiceMetrics
+    from seqel.tasks.customers.metrics import CustomerServiceMetrics, RecordCustomers
     from seqel.tasks.customers.service import CustomerService, Setting
     from seqel.tasks.customers.shortlist import Shortlist, classifier_of
     from seqel.tasks.customers.utterances import Utterances, read_banking77, read_clinc150, read_tnews, read_utterances
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Costs",
     "CustomerService",
-    "Ledger",
-    "ServiceMetrics",
+    "CustomerServiceMetrics",
+    "RecordCustomers",
     "Setting",
     "Shortlist",
     "Utterances",
@@ -33,8 +33,8 @@ __getattr__, __dir__ = lazy.attach(
     {
         "Costs": "seqel.tasks.customers.costs",
         "CustomerService": "seqel.tasks.customers.service",
-        "Ledger": "seqel.tasks.customers.measures",
-        "ServiceMetrics": "seqel.tasks.customers.measures",
+        "CustomerServiceMetrics": "seqel.tasks.customers.metrics",
+        "RecordCustomers": "seqel.tasks.customers.metrics",
         "Setting": "seqel.tasks.customers.service",
         "Shortlist": "seqel.tasks.customers.shortlist",
         "Utterances": "seqel.tasks.customers.utterances",

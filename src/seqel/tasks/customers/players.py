@@ -132,18 +132,19 @@ class Thresholds(Player):
 class Evidence(Player):
     """Sums evidence over sentences. Does what is worth most at once, or asks if that is worth less than `least`.
 
-    trust: how much each sentence's log-probabilities count. pairs: ask "did you mean A or B?" in place of an open question.
+    inverse_temperature: the factor of each sentence's log-probabilities. pairs: ask "did you mean A or B?", not an open
+    question.
     """
 
     def __init__(
-        self, env: CustomerService, classifier: Classifier, least: float = 0.5, most: int = 1, trust: float = 1.0,
-        pairs: bool = False,
+        self, env: CustomerService, classifier: Classifier, least: float = 0.5, most: int = 1,
+        inverse_temperature: float = 1.0, pairs: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(env, classifier)
-        self.least, self.most, self.trust, self.pairs = least, most, trust, pairs
+        self.least, self.most, self.inverse_temperature, self.pairs = least, most, inverse_temperature, pairs
 
     def hear(self, evidence: NDArray[np.float64]) -> None:
-        log = np.log(self.belief.clip(1e-12)) + self.trust * evidence
+        log = np.log(self.belief.clip(1e-12)) + self.inverse_temperature * evidence
         self.belief = np.exp(log - log.max())
         self.belief /= self.belief.sum()
 
@@ -163,8 +164,10 @@ class Lookahead(Evidence):
     `draws` sentences of the training split.
     """
 
-    def __init__(self, env: CustomerService, classifier: Classifier, draws: int = 48, trust: float = 1.0) -> None:
-        super().__init__(env, classifier, trust=trust)
+    def __init__(
+        self, env: CustomerService, classifier: Classifier, draws: int = 48, inverse_temperature: float = 1.0
+    ) -> None:
+        super().__init__(env, classifier, inverse_temperature=inverse_temperature)
         self.draws, self.rng = draws, np.random.default_rng(0)
         setting, intents = env.setting, env.intents
         other = setting.unclear * setting.confused
@@ -196,7 +199,7 @@ class Lookahead(Evidence):
 
     def likelihood(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how probable a sentence is for each intent of the customer, up to a factor.  (..., N + 1) -> the same."""
-        found: NDArray[np.float64] = np.exp(self.trust * evidence) @ self.speaks.T
+        found: NDArray[np.float64] = np.exp(self.inverse_temperature * evidence) @ self.speaks.T
         return found
 
     def hear(self, evidence: NDArray[np.float64]) -> None:
@@ -250,7 +253,7 @@ class Played:
 
     reward: float
     rewards: list[float]  # of each shift, per customer
-    customers: list[dict[str, Any]]  # as `info["customer"]` describes them, for `ServiceMetrics`
+    customers: list[dict[str, Any]]  # as `info["customer"]` describes them, for `CustomerServiceMetrics`
 
     @property
     def outcomes(self) -> dict[str, float]:

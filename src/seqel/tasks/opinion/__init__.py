@@ -1,4 +1,4 @@
-"""Opinion monitoring as a task: sentences with sentiments, streams with crises, the environment, detectors and measures."""
+"""Opinion monitoring as a task: sentences with sentiments, streams with crises, the environment, detectors and metrics."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["TEXTBOOK", "Costs", "OpinionMonitoring", "Opinions", "Setting", "Str
 __getattr__, __dir__ = lazy.attach(
     __name__,
     {
+        "TEXTBOOK": "seqel.tasks.opinion.stream",
         "Costs": "seqel.tasks.opinion.monitoring",
         "OpinionMonitoring": "seqel.tasks.opinion.monitoring",
         "Opinions": "seqel.tasks.opinion.sentences",
-        "read_opinions": "seqel.tasks.opinion.sentences",
-        "TEXTBOOK": "seqel.tasks.opinion.stream",
         "Setting": "seqel.tasks.opinion.stream",
         "Stream": "seqel.tasks.opinion.stream",
         "draw_stream": "seqel.tasks.opinion.stream",
+        "read_opinions": "seqel.tasks.opinion.sentences",
     },
 )

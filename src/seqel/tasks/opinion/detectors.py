@@ -1,7 +1,7 @@
 """Detectors of a crisis that look at one company at a time: the charts of statistics, and the rules that firms use.
 
 Each takes the messages of a stream in order of time and gives a number after each message, for the company that it is about.
-An alert is raised where the number exceeds a threshold, chosen for a false-alarm rate (`seqel.tasks.opinion.measures`).
+An alert is raised where the number exceeds a threshold, chosen for a false-alarm rate (`seqel.tasks.opinion.metrics`).
 """
 
 from __future__ import annotations
@@ -16,32 +16,40 @@ from seqel.tasks.opinion.sentences import NEGATIVE
 from seqel.tasks.opinion.stream import BAD, CALM
 
 __all__ = [
-    "Detector", "Read", "cusum", "last_hour", "likelihood_ratios", "seven_days", "seven_days_and_a_half", "shiryaev_roberts",
-    "siegmund", "volume",
+    "ClassifiedMessages",
+    "Detector",
+    "cusum",
+    "last_hour",
+    "likelihood_ratios",
+    "seven_days",
+    "seven_days_and_a_half",
+    "shiryaev_roberts",
+    "siegmund",
+    "volume",
 ]  # fmt: skip
 
 Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ClassifiedMessages:
     """What is known of messages in order of time: all but the truth."""
 
     time: Numbers  # (N,) hours
     company: NDArray[np.int64]  # (N,)
-    chances: Numbers  # (N, 3) of the sentiments, by a calibrated classifier
+    probabilities: Numbers  # (N, 3) of the sentiments, by a calibrated classifier
 
 
-Detector = Callable[[Read], Numbers]  # -> (N,)
+Detector = Callable[[ClassifiedMessages], Numbers]  # -> (N,)
 
 
-def likelihood_ratios(chances: Numbers, prior: Numbers, size: float) -> Numbers:
+def likelihood_ratios(probabilities: Numbers, prior: Numbers, size: float) -> Numbers:
     """Return the log-likelihood ratio of each message, in a crisis of a given size against calm times, (N,).
 
-    chances (N, 3) are the classifier's, which was trained where the sentiments had the shares `prior` (3,). By Bayes' rule
-    the likelihood of a message under a sentiment is proportional to chance / prior.
+    probabilities (N, 3) are the classifier's, which was trained where the sentiments had the shares `prior` (3,). By Bayes'
+    rule the likelihood of a message under a sentiment is proportional to its probability / prior.
     """
-    likelihood = chances / prior
+    likelihood = probabilities / prior
     bad = CALM + size * (BAD - CALM)
     found: Numbers = np.log((likelihood @ bad) / (likelihood @ CALM))
     return found
@@ -50,8 +58,8 @@ def likelihood_ratios(chances: Numbers, prior: Numbers, size: float) -> Numbers:
 def cusum(prior: Numbers, size: float) -> Detector:
     """Return Page's CUSUM chart: S = max(0, S + log-likelihood ratio). Page 1954; optimal for one known change."""
 
-    def detect(read: Read) -> Numbers:
-        ratio, found = likelihood_ratios(read.chances, prior, size), np.zeros(len(read.time))
+    def detect(read: ClassifiedMessages) -> Numbers:
+        ratio, found = likelihood_ratios(read.probabilities, prior, size), np.zeros(len(read.time))
         for places in _by_company(read):
             # max(0, S + x) is the sum so far less the smallest sum so far
             total = ratio[places].cumsum()
@@ -64,8 +72,8 @@ def cusum(prior: Numbers, size: float) -> Detector:
 def shiryaev_roberts(prior: Numbers, size: float) -> Detector:
     """Return log R of the Shiryaev-Roberts procedure: R = (1 + R) exp(log-likelihood ratio). Roberts 1966."""
 
-    def detect(read: Read) -> Numbers:
-        ratio, found = likelihood_ratios(read.chances, prior, size), np.zeros(len(read.time))
+    def detect(read: ClassifiedMessages) -> Numbers:
+        ratio, found = likelihood_ratios(read.probabilities, prior, size), np.zeros(len(read.time))
         for places in _by_company(read):
             level = -np.inf
             for place in places:
@@ -76,14 +84,14 @@ def shiryaev_roberts(prior: Numbers, size: float) -> Detector:
     return detect
 
 
-def last_hour(read: Read) -> Numbers:
+def last_hour(read: ClassifiedMessages) -> Numbers:
     """Return negative messages of the last hour over their mean per hour in the 12 hours before."""
     recent, before = _window(read, 0.0, 1.0), _window(read, 1.0, 13.0) / 12.0
     found: Numbers = recent / (before + 0.25)  # a quarter of a message per hour: no alert about a company's first one
     return found
 
 
-def seven_days(read: Read) -> Numbers:
+def seven_days(read: ClassifiedMessages) -> Numbers:
     """Return by how many standard deviations the last 24 hours' negative messages exceed the mean of the last 7 days."""
     days = np.stack([_window(read, 24.0 * day, 24.0 * (day + 1)) for day in range(8)])
     known = np.arange(1, 8)[:, None] * 24.0 <= read.time  # days that were observed in full
@@ -94,14 +102,14 @@ def seven_days(read: Read) -> Numbers:
     return found
 
 
-def seven_days_and_a_half(read: Read) -> Numbers:
+def seven_days_and_a_half(read: ClassifiedMessages) -> Numbers:
     """Return the last 24 hours' negative messages over the daily mean of the last 7 days (firms alert at 150 %)."""
     past = np.clip(read.time - 24.0, 1.0, 168.0) / 24.0
     found: Numbers = _window(read, 0.0, 24.0) / (_window(read, 24.0, 192.0) / past + 1.0)
     return found
 
 
-def volume(read: Read) -> Numbers:
+def volume(read: ClassifiedMessages) -> Numbers:
     """Return all messages of the last hour over their mean per hour in the 24 hours before: sentiment is not looked at."""
     recent, before = _window(read, 0.0, 1.0, all_messages=True), _window(read, 1.0, 25.0, all_messages=True)
     found: Numbers = recent / (before / 24.0 + 0.25)
@@ -121,9 +129,9 @@ def siegmund(threshold: float, change: float, deviation: float) -> float:
     return float((np.exp(-2.0 * drift * height) + 2.0 * drift * height - 1.0) / (2.0 * drift**2))
 
 
-def _window(read: Read, newest: float, oldest: float, all_messages: bool = False) -> Numbers:
-    """Sum the chances that messages of the same company are negative, whose age is from `newest` to below `oldest` hours."""
-    weight = np.ones(len(read.time)) if all_messages else read.chances[:, NEGATIVE]
+def _window(read: ClassifiedMessages, newest: float, oldest: float, all_messages: bool = False) -> Numbers:
+    """Sum the probabilities that messages of the same company, from `newest` to below `oldest` hours old, are negative."""
+    weight = np.ones(len(read.time)) if all_messages else read.probabilities[:, NEGATIVE]
     found = np.zeros(len(read.time))
     for places in _by_company(read):
         time = read.time[places]
@@ -134,7 +142,7 @@ def _window(read: Read, newest: float, oldest: float, all_messages: bool = False
     return found
 
 
-def _by_company(read: Read) -> Iterator[NDArray[np.int64]]:
+def _by_company(read: ClassifiedMessages) -> Iterator[NDArray[np.int64]]:
     """Yield the places of each company's messages, in order of time."""
     order = np.argsort(read.company, kind="stable")
     bounds = np.flatnonzero(np.diff(read.company[order])) + 1

@@ -28,22 +28,24 @@ __all__ = ["ALERT", "LONGEST", "WAIT", "Costs", "OpinionMonitoring", "log_hours"
 
 WAIT, ALERT = 0, 1
 LONGEST = 500  # characters of a message
-TIRED = 5  # alerts in a day beyond which an analyst is not more tired; without a limit, random play costs thousands
+MOST_FATIGUE = (
+    5  # alerts in a day beyond which an analyst is not more tired; without a limit, random play costs thousands
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
     """What alerts are worth. Raises ConfigError if a number is not finite, or has the wrong sign."""
 
-    found: float = 1.0  # the first alert about a company in a crisis
-    late: float = -1.0 / 24.0  # each hour of a crisis before it
+    detection: float = 1.0  # the first alert about a company in a crisis
+    delay: float = -1.0 / 24.0  # each hour of a crisis before it
     false_alarm: float = -0.5
-    tired: float = -0.1  # each alert, times the number of alerts in the 24 hours before, at most `TIRED`
+    fatigue: float = -0.1  # each alert, times the number of alerts in the 24 hours before, at most `MOST_FATIGUE`
 
     def __post_init__(self) -> None:
         for one in fields(self):
             value = getattr(self, one.name)
-            positive = one.name == "found"
+            positive = one.name == "detection"
             require_finite(f"costs: {one.name}", value)
             if value <= 0.0 if positive else value > 0.0:
                 expected = "above 0" if positive else "of at most 0"
@@ -159,17 +161,17 @@ class OpinionMonitoring(gymnasium.Env[dict[str, Any], np.int64]):
         assert self._stream is not None
         if time < self._stream.onset[company] or self._found[company]:
             return 0.0
-        return self.costs.late * (float(self._next[self._place]) - time)
+        return self.costs.delay * (float(self._next[self._place]) - time)
 
     def _alert(self, time: float, company: int) -> float:
         """Raise an alert and return its reward."""
         assert self._stream is not None
         costs = self.costs
         self._alerts = [one for one in self._alerts if time - one < 24.0]
-        reward = costs.tired * min(TIRED, len(self._alerts))
+        reward = costs.fatigue * min(MOST_FATIGUE, len(self._alerts))
         if time >= self._stream.onset[company] and not self._found[company]:
             self._found[company] = True
-            reward += costs.found
+            reward += costs.detection
         else:
             reward += costs.false_alarm
         self._alerts.append(time)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class Recommend(gymnasium.Env[NDArray[np.float32], np.int64]):
     """A visit of a user whose taste is hidden: show items that are taken now, and after which the user stays.
 
     Observation: the last rating over 5, and 0 at first and if the last item was not taken, (1,): an agent that remembers what
-    it showed can find out what the user likes. Actions: the items. Reward: 1 if the item is taken, else 0. Famous items are
+    it showed can find out what the user likes. Actions: the items. Reward: 1 if the item is taken, else 0. Popular items are
     taken more often, but whether a user stays depends on how the items that were taken are rated. What is alike bores; taste
     drifts towards what was liked; a user who is dissatisfied leaves (terminated), and all do after `steps` (truncated).
 
@@ -59,7 +60,7 @@ class Recommend(gymnasium.Env[NDArray[np.float32], np.int64]):
             )
         require_split(split)
         self.factors = ratings if isinstance(ratings, Factors) else read_ratings(ratings)
-        self.behaviour = Behaviour(**behaviour) if isinstance(behaviour, Mapping) else behaviour or Behaviour()
+        self.behaviour = _behaviour(behaviour) if isinstance(behaviour, Mapping) else behaviour or Behaviour()
         self.steps, self.repeats = require_count("steps", steps, 1), repeats
         self.users = users_of(len(self.factors.users), split)
         if not repeats and len(self.factors.items) <= self.steps:
@@ -110,3 +111,11 @@ def users_of(count: int, split: Split) -> NDArray[np.int64]:
     ends = [0, round(0.7 * count), round(0.85 * count), count]
     place = SPLITS.index(split)
     return np.sort(order[ends[place] : ends[place + 1]]).astype(np.int64)
+
+
+def _behaviour(given: Mapping[str, Any]) -> Behaviour:
+    known = [field.name for field in fields(Behaviour)]
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"behaviour: expected names among {', '.join(known)}, got {name!r}")
+    return Behaviour(**given)

@@ -20,13 +20,13 @@ ROUNDS = 20
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """A rating is predicted as mean + bias of the item + user . item; fame says how often an item is rated."""
+    """A rating is predicted as mean + bias of the item + user . item; popularity says how often an item is rated."""
 
     users: Numbers  # (U, K)
     items: Numbers  # (A, K)
     bias: Numbers  # (A,)
     mean: float
-    fame: Numbers  # (A,) logarithm of the number of ratings, standardised
+    popularity: Numbers  # (A,) logarithm of the number of ratings, standardised
     names: tuple[str, ...]  # of the items
 
 
@@ -58,8 +58,8 @@ def fit_factors(
         of_users = _ridge(user, of_items[item], rest, users, regularisation)
         of_items = _ridge(item, of_users[user], rest, items, regularisation)
     count = np.log1p(np.bincount(item, minlength=items))
-    fame: Numbers = np.asarray((count - count.mean()) / max(float(count.std()), 1e-9), np.float64)
-    return Factors(of_users, of_items, bias, mean, fame, names)
+    popularity: Numbers = np.asarray((count - count.mean()) / max(float(count.std()), 1e-9), np.float64)
+    return Factors(of_users, of_items, bias, mean, popularity, names)
 
 
 def _ridge(row: NDArray[np.integer], x: Numbers, y: Numbers, rows: int, regularisation: float) -> Numbers:

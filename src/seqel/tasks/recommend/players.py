@@ -11,15 +11,15 @@ from seqel.tasks.recommend.environment import Recommend
 from seqel.tasks.recommend.factors import Factors
 from seqel.tasks.recommend.users import HIGHEST, LOWEST, NEUTRAL, Behaviour, Users
 
-__all__ = ["best_rated", "famous", "most_taken", "planned", "visit"]
+__all__ = ["best_rated", "most_taken", "planned", "popular", "visit"]
 
 Player = Callable[[Recommend], int]
 
 
-def famous(env: Recommend) -> int:
+def popular(env: Recommend) -> int:
     """Return the most popular item of those not yet shown: for a user of whom nothing is known."""
     assert env.state is not None
-    return int(np.where(env.state.shown[0], -np.inf, env.factors.fame).argmax())
+    return int(np.where(env.state.shown[0], -np.inf, env.factors.popularity).argmax())
 
 
 def most_taken(env: Recommend) -> int:

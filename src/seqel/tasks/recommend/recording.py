@@ -23,9 +23,9 @@ def record_visits(
 ) -> tuple[InMemoryDataset, float]:
     """Let the users of an environment visit, and return the episodes and their mean return.
 
-    An item that was not yet shown in the visit is drawn with a probability proportional to exp(sharpness * fame), and with
-    probability `random` uniformly: most shops begin so. The probabilities of the actions are recorded; the masks of items
-    that were not yet shown as well, if the environment forbids repeats.
+    An item that was not yet shown in the visit is drawn with a probability proportional to exp(sharpness * popularity), and
+    with probability `random` uniformly: most shops begin so. The probabilities of the actions are recorded; the masks of
+    items that were not yet shown as well, if the environment forbids repeats.
 
     Raises ConfigError if `visits` is below 2 (one is held out from training), `sharpness` is negative, or `random` is not
     from 0 to 1.
@@ -65,7 +65,7 @@ def _together(env: Recommend, visits: int, rng: np.random.Generator, sharpness: 
         users = users.after(shown, taken, stars, factors, behaviour, rng.standard_normal(users.taste.shape))
         leaves = rng.random(len(there)) < users.leave(behaviour)
         left[there[leaves]] = True
-        users, there = users.only(~leaves), there[~leaves]
+        users, there = users.subset(~leaves), there[~leaves]
         if not len(there):
             break
     spec = ObservationSpec.from_space(env.observation_space)
@@ -77,9 +77,9 @@ def _together(env: Recommend, visits: int, rng: np.random.Generator, sharpness: 
 
 def shown_next(new: NDArray[np.bool_], factors: Factors, sharpness: float, random: float) -> NDArray[np.float64]:
     """Return the probability that each item is shown next, where `new` items were not shown yet; (N, A) each."""
-    weight = np.exp(sharpness * (factors.fame - factors.fame.max())) * new
-    famous, any_of = (one / one.sum(axis=1, keepdims=True) for one in (weight, new))
-    found: NDArray[np.float64] = (1.0 - random) * famous + random * any_of
+    weight = np.exp(sharpness * (factors.popularity - factors.popularity.max())) * new
+    popular, any_of = (one / one.sum(axis=1, keepdims=True) for one in (weight, new))
+    found: NDArray[np.float64] = (1.0 - random) * popular + random * any_of
     return found
 
 

@@ -30,7 +30,7 @@ class Behaviour:
     """
 
     interest: float = 0.0  # log-odds of taking an item of average popularity that would be rated 3 stars
-    fame: float = 0.8  # by how much they rise with a standard deviation of popularity
+    popularity: float = 0.8  # by how much they rise with a standard deviation of popularity
     liking: float = 0.1  # and with a star of the rating
     boredom: float = 0.3  # by how much they fall per item of the same direction of taste that was taken lately
     forgetting: float = 0.8  # what is left of boredom after a step
@@ -70,7 +70,7 @@ class Users:
     def __len__(self) -> int:
         return len(self.taste)
 
-    def only(self, some: NDArray[np.bool_]) -> Users:
+    def subset(self, some: NDArray[np.bool_]) -> Users:
         """Return the users that are chosen, some (N,)."""
         return Users(self.taste[some], self.boredom[some], self.satisfaction[some], self.shown[some])
 
@@ -82,7 +82,11 @@ class Users:
     def takes(self, factors: Factors, behaviour: Behaviour) -> Numbers:
         """Return the probability that each user takes each item if it is shown now, (N, A)."""
         tired = np.maximum(self.boredom @ directions(factors).T, 0.0)
-        odds = behaviour.interest + behaviour.fame * factors.fame + behaviour.liking * (self.ratings(factors) - NEUTRAL)
+        odds = (
+            behaviour.interest
+            + behaviour.popularity * factors.popularity
+            + behaviour.liking * (self.ratings(factors) - NEUTRAL)
+        )
         return _sigmoid(odds - behaviour.boredom * tired - behaviour.repeated * self.shown)
 
     def after(

@@ -105,8 +105,8 @@ def memory_needed(
     parts = {
         "the network": (4 * copies * weights, "reduce network.width or network.layers"),
         "one update": (
-            activations // config.learner.accumulate,
-            "reduce replay.batch_tokens (or replay.batch_size), or increase learner.accumulate",
+            activations // config.learner.gradient_accumulation_steps,
+            "reduce replay.batch_tokens (or replay.batch_size), or increase learner.gradient_accumulation_steps",
         ),
     }
     if live:
@@ -117,7 +117,7 @@ def memory_needed(
             "reduce environments, network.context or replay.window",
         )
         columns = Layout(dict(observation.storage), action.actions, action.dims, masked).columns()
-        slot = sum(_bytes(shape, dtype) for shape, dtype in columns.values()) + (16 if replay.priority else 0)
+        slot = sum(_bytes(shape, dtype) for shape, dtype in columns.values()) + (16 if replay.priority_exponent else 0)
         slots = min(replay.capacity, config.steps)  # a lower bound: one per step, and one more per episode
         way_out = f"reduce replay.capacity ({slots:,} slots of {slot:,} bytes are counted)"
         parts["the replay"] = (

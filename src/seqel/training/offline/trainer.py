@@ -45,21 +45,21 @@ class OfflineTrainer(Trainer):
     unit = "updates"
     best: float | None = None
 
-    def __init__(self, config: RunConfig, source: Source, start: Agent | None = None) -> None:
-        """start: an agent whose weights, statistics and network config the run starts from.
+    def __init__(self, config: RunConfig, source: Source, initial_agent: Agent | None = None) -> None:
+        """initial_agent: an agent whose weights, statistics and network config the run starts from.
 
         Raises:
-            DataError: there are fewer than two episodes. SpaceError: `start` has other spaces than the data.
+            DataError: there are fewer than two episodes. SpaceError: `initial_agent` has other spaces than the data.
             ConfigError: the rules of `shield` do not fit the data, or `perturb` is set, which changes environments.
         """
         if config.perturb:
             raise ConfigError("perturb: changes what environments show, and this run has none: leave it out")
-        if start is not None:
+        if initial_agent is not None:
             require_same_spaces(
-                "the agent to start from", start, source.observation, source.action, "the data's spaces"
+                "the agent to start from", initial_agent, source.observation, source.action, "the data's spaces"
             )
-            config = dataclasses.replace(config, network=start.network.config)
-        config, shield = with_shield(config, source.observation, source.action, start, described(source))
+            config = dataclasses.replace(config, network=initial_agent.network.config)
+        config, shield = with_shield(config, source.observation, source.action, initial_agent, described(source))
         if shield is not None:
             source = shielded(source, shield)
         config = for_episodes(config, source.buffer)
@@ -75,7 +75,7 @@ class OfflineTrainer(Trainer):
         self.agent = Agent(network, info | described(source) | rules)
         self.learner = Learner(network, config.objective, config.learner)
         self.rng = np.random.default_rng(config.seed + 2)
-        self._observe(start)
+        self._observe(initial_agent)
         self.checks_since_best = 0  # validations since the last accepted one
 
     def make_network(self) -> QNetwork:
@@ -86,15 +86,15 @@ class OfflineTrainer(Trainer):
         """Convert a sampled batch to what the learner expects."""
         return batch.to(self.device)
 
-    def _observe(self, start: Agent | None) -> None:
+    def _observe(self, initial_agent: Agent | None) -> None:
         """Set the return scale, and the starting weights or the statistics of vector observations, once."""
-        if start is not None:
-            self.learner.start_from(start.network)
+        if initial_agent is not None:
+            self.learner.start_from(initial_agent.network)
         self.learner.rescale(return_scale(self.training_episodes, self.config.objective.discount))
         if self.agent.network.tokens.items is not None:
             counts = np.bincount(self.training_episodes.actions()[:, 0], minlength=self.source.action.actions)
             self.learner.set_known_items(torch.from_numpy(counts > 0))
-        if start is not None:
+        if initial_agent is not None:
             return
         statistics = {}
         for path, encoder in self.agent.network.tokens.vectors().items():

@@ -53,8 +53,8 @@ class Batches:
             "pad_to": window if config.learner.compile == "on" else None, "pack": self.pack,
         }  # fmt: skip
         own, recorded = self.split(window)
-        importance = config.replay.importance + (1.0 - config.replay.importance) * progress
-        live = self.replay.sample(own, importance=importance, **how)
+        importance = config.replay.importance_exponent + (1.0 - config.replay.importance_exponent) * progress
+        live = self.replay.sample(own, importance_exponent=importance, **how)
         if self.visits is not None:
             assert live.first_visit is not None
             live = dataclasses.replace(live, novelty=torch.from_numpy(self.visits.novelty(live.first_visit.numpy())))

@@ -54,9 +54,9 @@ def _check_initial_agent(trainer: OnlineTrainer) -> Record:
 
 def _check(trainer: OnlineTrainer) -> tuple[Evaluation, bool]:
     validation = trainer.validate()
-    if validation.cut:
+    if validation.truncated:
         trainer.notes.append(
-            f"{validation.cut} of {len(validation.returns)} validation episodes had not ended after "
+            f"{validation.truncated} of {len(validation.returns)} validation episodes had not ended after "
             f"{max(validation.lengths):,} steps and were truncated: give the environment a time limit"
         )
     return validation, trainer.accept(validation)

@@ -157,14 +157,15 @@ def _packed(best: Best) -> dict[str, Any]:
         "lengths": np.array(found.lengths),
         "successes": None if found.successes is None else np.array(found.successes),
         "seed": found.seed,
-        "cut": found.cut,
+        "truncated": found.truncated,
         "costs": None if found.costs is None else np.array(found.costs),
     }
 
 
 def _unpacked(state: dict[str, Any]) -> Best:
     success = np.array([np.nan]) if state["successes"] is None else state["successes"]
+    truncated = state["truncated"] if "truncated" in state else state["cut"]  # its name in earlier checkpoints
     found = summarise(
-        state["returns"], state["lengths"], success, int(state["seed"]), int(state["cut"]), state.get("costs")
+        state["returns"], state["lengths"], success, int(state["seed"]), int(truncated), state.get("costs")
     )
     return Best(int(state["steps"]), int(state["updates"]), found)

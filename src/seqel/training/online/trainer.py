@@ -62,39 +62,45 @@ class OnlineTrainer(Trainer):
         self,
         config: RunConfig,
         make: EnvMaker,
-        found: Probe | None = None,
+        probed: Probe | None = None,
         *,
-        start: Agent | None = None,
+        initial_agent: Agent | None = None,
         source: Source | None = None,
         reader: TextReader | None = None,
     ) -> None:
         """Args:
-            found: the result of `probe(make)`, if it is already known.
-            start: an agent whose weights and network config the run starts from.
-            reader: what reads texts, if it is known already (of a resumed run, or a function); None: that of `start` or of
-                `source`, else a new one according to `config.text`.
+            probed: the result of `probe(make)`, if it is already known.
+            initial_agent: an agent whose weights and network config the run starts from.
+            reader: what reads texts, if it is known already (of a resumed run, or a function); None: that of `initial_agent`
+                or of `source`, else a new one according to `config.text`.
             source: recorded episodes with the same spaces; `offline.fraction` of each batch is sampled from them.
 
         Raises:
-            SpaceError: `start` or `source` has other spaces than the environment.
-            ConfigError: `learner.acting_weights` is "incumbent" without `start`, or `memoryless` is set and `start` has a
-                memory.
+            SpaceError: `initial_agent` or `source` has other spaces than the environment.
+            ConfigError: `learner.acting_weights` is "incumbent" without `initial_agent`, or `memoryless` is set and that
+                agent has a memory.
         """
-        if start is None and config.learner.acting_weights == "incumbent":
-            raise ConfigError("learner.acting_weights = 'incumbent' needs an agent to start from: pass `start`")
-        if start is not None and config.memoryless and start.network.config.context != 1:
+        if initial_agent is None and config.learner.acting_weights == "incumbent":
+            raise ConfigError("learner.acting_weights = 'incumbent' needs an agent to start from: pass `init_from`")
+        if initial_agent is not None and config.memoryless and initial_agent.network.config.context != 1:
             raise ConfigError(
-                "memoryless: the agent to start from has a memory; train a memoryless agent without `start`"
+                "memoryless: the agent to start from has a memory; train a memoryless agent without `init_from`"
             )
         directory = Path(config.replay.directory).absolute() if config.replay.directory else None
-        self.probe = with_text_reader(found or probe(make, read_as=config.observation), config, reader, start, source)
-        if start is not None:
-            config = dataclasses.replace(config, network=start.network.config)
+        self.probe = with_text_reader(
+            probed or probe(make, read_as=config.observation), config, reader, initial_agent, source
+        )
+        if initial_agent is not None:
+            config = dataclasses.replace(config, network=initial_agent.network.config)
         config = on_this_machine(for_environment(config, self.probe))
         spec, action = self.probe.observation, self.probe.action
         self.costs = CostLimit(config.objective, self.probe)
-        inherited = {} if start is None else {name: value for name, value in start.info.items() if name in INHERITED}
-        config, shield = with_shield(config, spec, action, start, inherited)
+        inherited = (
+            {}
+            if initial_agent is None
+            else {name: value for name, value in initial_agent.info.items() if name in INHERITED}
+        )
+        config, shield = with_shield(config, spec, action, initial_agent, inherited)
         masked = self.probe.masked or shield is not None
         require_memory(config, spec, action, masked=masked)
         capacity, note = capped(config)
@@ -104,12 +110,12 @@ class OnlineTrainer(Trainer):
         config, self.make = self.config, make
         self.notes += [] if note is None else [note]
         network = QNetwork(config.network, spec, action).to(self.device)
-        for what, given in (("the agent to start from", start), ("the recorded data", source)):
+        for what, given in (("the agent to start from", initial_agent), ("the recorded data", source)):
             if given is not None:
                 require_same_spaces(what, given, spec, action)
-        if start is not None:
+        if initial_agent is not None:
             # a head that only training uses, and that the agent does not have, begins as usual
-            network.load_state_dict(network.state_dict() | start.network.state_dict())
+            network.load_state_dict(network.state_dict() | initial_agent.network.state_dict())
         self.learner = Learner(network, config.objective, config.learner)
         self.agents = RunAgents(config, self.probe, network, inherited)
         self.agent, self.challenger, self.average = self.agents.acting, self.agents.challenger, self.agents.average
@@ -123,7 +129,7 @@ class OnlineTrainer(Trainer):
             action_dims=action.dims,
             masked=masked,
             costs=self.costs.limit is not None,
-            priority=config.replay.priority,
+            priority_exponent=config.replay.priority_exponent,
             context=config.network.context,
             directory=directory,
         )
@@ -135,12 +141,12 @@ class OnlineTrainer(Trainer):
         explorer = Explorer(config.exploration, count, action, config.seed + 1, actors.challenger_rows)
         explores = network.part("novelty") is not None
         self.scale = ReturnScale(config.objective.discount)
-        if start is not None:
+        if initial_agent is not None:
             self.scale.begin(float(network.head.scale))
-        self.has_initial_agent = start is not None
+        self.has_initial_agent = initial_agent is not None
         if source is not None and shield is not None:
             source = shielded(source, shield)
-        self.recorded_episodes = None if source is None else episodes_to_learn(source, start)
+        self.recorded_episodes = None if source is None else episodes_to_learn(source, initial_agent)
         self.collector = Collector(
             self.stream, actors, explorer, self.replay, self.scale,
             seed=config.seed, segment=segment_length(config), context=config.network.context,
@@ -224,7 +230,7 @@ class OnlineTrainer(Trainer):
         metrics = self.learner.update(batch, self.progress)
         self.average.follow(self.learner.updates)
         self.after_update()
-        if config.replay.priority:
+        if config.replay.priority_exponent:
             error = self.learner.errors[: len(live.reward), : live.reward.shape[1]]  # of the run's own windows
             self.replay.update_priorities(live, error.cpu().numpy())
         if config.refresh_every and self.learner.updates % config.refresh_every == 0:

@@ -1,4 +1,4 @@
-"""A filmed episode is the recorded one, with a frame or a text for each observation."""
+"""A rendered episode is the recorded one, with a frame or a text for each observation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from seqel.environments.resolve import resolve
-from seqel.explanation.camera import film_episode
+from seqel.explanation.rendering import render_episode
 from seqel.explanation.trace import record_episode
 from seqel.spaces import ObservationSpec
 from support_explanation import make_agent
@@ -46,25 +46,27 @@ def says_agent() -> Any:
 
 
 def test_frames_and_texts_belong_to_the_observations() -> None:
-    film = film_episode(says_agent(), Says)
-    assert len(film.trace) == 3 and film.texts == {"said": {n: f"step {n}" for n in range(4)}}
-    assert [int(frame[0, 0, 0]) for frame in film.frames if isinstance(frame, np.ndarray)] == [0, 1, 2, 3]
-    assert film.action_names is None
+    episode = render_episode(says_agent(), Says)
+    assert len(episode.trace) == 3 and episode.texts == {"said": {n: f"step {n}" for n in range(4)}}
+    assert [int(frame[0, 0, 0]) for frame in episode.frames if isinstance(frame, np.ndarray)] == [0, 1, 2, 3]
+    assert episode.action_names is None
 
 
 @pytest.mark.parametrize("make", [partial(Says, broken=True), lambda: Says(None)], ids=["cannot draw", "takes no mode"])
 def test_an_environment_that_cannot_draw_is_played_without_frames(make: Any) -> None:
-    film = film_episode(says_agent(), make)
-    assert film.frames == [None] * 4 and film.texts["said"][3] == "step 3"
+    episode = render_episode(says_agent(), make)
+    assert episode.frames == [None] * 4 and episode.texts["said"][3] == "step 3"
 
 
 def test_filming_changes_nothing_about_the_episode() -> None:
     make = resolve("seqel/TMaze-v0", length=4)
     env = make()
     agent = make_agent((4,), ObservationSpec.from_space(env.observation_space))
-    film, plain = film_episode(agent, make, seed=5), record_episode(agent, make, seed=5)
-    np.testing.assert_array_equal(film.trace.action, plain.action)
-    np.testing.assert_array_equal(film.trace.q, plain.q)
-    assert film.action_names == ("right", "up", "left", "down")
-    assert len(film.frames) == len(plain) + 1 and all(isinstance(frame, str) and "@" in frame for frame in film.frames)
-    assert len(film_episode(agent, make, seed=5, limit=2).trace) == 2
+    episode, plain = render_episode(agent, make, seed=5), record_episode(agent, make, seed=5)
+    np.testing.assert_array_equal(episode.trace.action, plain.action)
+    np.testing.assert_array_equal(episode.trace.q, plain.q)
+    assert episode.action_names == ("right", "up", "left", "down")
+    assert len(episode.frames) == len(plain) + 1 and all(
+        isinstance(frame, str) and "@" in frame for frame in episode.frames
+    )
+    assert len(render_episode(agent, make, seed=5, limit=2).trace) == 2

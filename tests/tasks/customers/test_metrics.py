@@ -13,7 +13,7 @@ from seqel.errors import DataError
 from seqel.networks.config import NetworkConfig
 from seqel.networks.qnetwork import QNetwork
 from seqel.spaces import ActionSpec, ObservationSpec
-from seqel.tasks.customers import CustomerService, Ledger, ServiceMetrics, Shortlist
+from seqel.tasks.customers import CustomerService, CustomerServiceMetrics, RecordCustomers, Shortlist
 from seqel.tasks.customers.costs import Costs
 from seqel.tasks.customers.players import Evidence, Lookahead, play
 from support_customers import classify, corpus
@@ -31,7 +31,7 @@ def test_figures_by_hand() -> None:
         customer("handed over", 1, -0.4), customer("handed over, out of scope", 0, -0.3), customer("right", 0, 1.0),
         customer("wrong", 1, -1.0),
     ]  # fmt: skip
-    found = ServiceMetrics.of(some, COSTS)
+    found = CustomerServiceMetrics.of(some, COSTS)
     assert (found.resolution, found.containment) == (3 / 8, 6 / 8)
     assert found.false_containment == found.repeat_contacts == pytest.approx(found.containment - found.resolution)
     assert (found.escalations_needed, found.escalations_not_needed) == (1 / 8, 1 / 8)
@@ -43,16 +43,16 @@ def test_figures_by_hand() -> None:
 
 
 def test_without_a_resolved_customer() -> None:
-    found = ServiceMetrics.of([customer("left", 1, -1.0)], COSTS)
+    found = CustomerServiceMetrics.of([customer("left", 1, -1.0)], COSTS)
     assert found.cost_per_resolved == np.inf and found.resolution == 0.0
     with pytest.raises(DataError, match="customers: expected at least one"):
-        ServiceMetrics.of([], COSTS)
+        CustomerServiceMetrics.of([], COSTS)
 
 
 def test_figures_agree_with_rewards() -> None:
     env = CustomerService(corpus(), "test", COSTS)
     played = play(env, Lookahead(env, classify, draws=8), 30, seed=0)
-    found = ServiceMetrics.of(played.customers, COSTS)
+    found = CustomerServiceMetrics.of(played.customers, COSTS)
     assert found.reward == pytest.approx(played.reward)
     assert found.resolution == pytest.approx(played.outcomes["right"])
     assert found.customers == 30 * 8
@@ -60,7 +60,9 @@ def test_figures_agree_with_rewards() -> None:
 
 def test_a_ledger_notes_each_customer_once() -> None:
     noted: dict[int, list[dict[str, object]]] = {}
-    env = Ledger(Shortlist(CustomerService(corpus(), "test", COSTS), partial(Evidence, classifier=classify)), noted)
+    env = RecordCustomers(
+        Shortlist(CustomerService(corpus(), "test", COSTS), partial(Evidence, classifier=classify)), noted
+    )
     total = 0.0
     env.action_space.seed(0)
     for shift in range(5):
@@ -72,7 +74,7 @@ def test_a_ledger_notes_each_customer_once() -> None:
     env.reset(seed=0)  # is not finished
     env.step(0)
     assert list(noted) == [0, 1, 2, 3, 4] and {len(some) for some in noted.values()} == {8}
-    assert ServiceMetrics.of(chain(*noted.values()), COSTS).reward == pytest.approx(total / 40)
+    assert CustomerServiceMetrics.of(chain(*noted.values()), COSTS).reward == pytest.approx(total / 40)
 
 
 def test_shifts_that_are_played_twice_count_once() -> None:
@@ -83,15 +85,15 @@ def test_shifts_that_are_played_twice_count_once() -> None:
     env = make()
     spec, action = ObservationSpec.from_space(env.observation_space), ActionSpec.from_space(env.action_space)
     network = QNetwork(NetworkConfig(width=16, layers=1, heads=2, context=8), spec, action).eval()
-    played = seqel.evaluate(seqel.Agent(network), lambda: Ledger(make(), noted), 40, seed=0)  # 32 environments
+    played = seqel.evaluate(seqel.Agent(network), lambda: RecordCustomers(make(), noted), 40, seed=0)  # 32 environments
     assert sorted(noted) == list(range(40))
-    reward = ServiceMetrics.of(chain(*noted.values()), COSTS).reward
+    reward = CustomerServiceMetrics.of(chain(*noted.values()), COSTS).reward
     assert reward == pytest.approx(played.mean / 8)
 
 
 def test_without_seeds_each_shift_is_another_one() -> None:
     noted: dict[int, list[dict[str, object]]] = {}
-    env = Ledger(CustomerService(corpus(), "test", COSTS), noted)
+    env = RecordCustomers(CustomerService(corpus(), "test", COSTS), noted)
     for _ in range(3):
         env.reset()
         while not env.step(0)[2]:

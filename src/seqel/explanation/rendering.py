@@ -18,14 +18,14 @@ from seqel.explanation.trace import LONGEST, EpisodeTrace, record_episode
 if TYPE_CHECKING:
     from seqel.agents.agent import Agent
 
-__all__ = ["Film", "Filmed", "film_episode"]
+__all__ = ["FrameRecorder", "RenderedEpisode", "render_episode"]
 
 MODES = ("rgb_array", "ansi")  # in the order of preference
 Shown = NDArray[np.uint8] | str | None  # a picture (height, width, 3), or lines of text
 
 
 @dataclass(frozen=True, slots=True)
-class Filmed:
+class RenderedEpisode:
     """An episode with its frames and texts."""
 
     trace: EpisodeTrace
@@ -34,7 +34,7 @@ class Filmed:
     action_names: tuple[str, ...] | None  # if the environment says them
 
 
-class Film(gym.Wrapper[Any, Any, Any, Any]):
+class FrameRecorder(gym.Wrapper[Any, Any, Any, Any]):
     """An environment that keeps its frames and texts, one for each observation since the last reset."""
 
     def __init__(self, env: gym.Env[Any, Any], agent: Agent) -> None:
@@ -64,7 +64,7 @@ class Film(gym.Wrapper[Any, Any, Any, Any]):
         self.frames.append(_frame(self.env.render()) if self.env.render_mode in MODES else None)
 
 
-def film_episode(agent: Agent, env: str | EnvMaker, seed: int = 0, limit: int = LONGEST) -> Filmed:
+def render_episode(agent: Agent, env: str | EnvMaker, seed: int = 0, limit: int = LONGEST) -> RenderedEpisode:
     """Play one greedy episode as `record_episode` does, and keep frames and texts.
 
     Frames are those of the render mode "rgb_array" if the environment has it, else of "ansi", else None.
@@ -72,15 +72,15 @@ def film_episode(agent: Agent, env: str | EnvMaker, seed: int = 0, limit: int = 
     Raises as `record_episode` does.
     """
     make = _rendering(resolve(env))
-    films: list[Film] = []
+    recorders: list[FrameRecorder] = []
 
-    def filmed() -> gym.Env[Any, Any]:
-        films.append(Film(make(), agent))
-        return films[-1]
+    def make_recorded() -> gym.Env[Any, Any]:
+        recorders.append(FrameRecorder(make(), agent))
+        return recorders[-1]
 
-    trace = record_episode(agent, filmed, seed, limit)
-    film = films[-1]
-    return Filmed(trace, film.frames, film.texts, _action_names(film))
+    trace = record_episode(agent, make_recorded, seed, limit)
+    recorder = recorders[-1]
+    return RenderedEpisode(trace, recorder.frames, recorder.texts, _action_names(recorder))
 
 
 def _action_names(env: gym.Env[Any, Any]) -> tuple[str, ...] | None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seqel.errors import ConfigError
-from seqel.tasks.opinion.measures import hours_between_false_alarms, measure, threshold_for
+from seqel.tasks.opinion.metrics import evaluate_alerts, hours_between_false_alarms, threshold_for
 from seqel.tasks.opinion.stream import Setting, Stream, draw_stream
 
 
@@ -44,6 +44,6 @@ def test_a_threshold_keeps_the_budget_and_is_the_smallest_that_does() -> None:
 def test_delays() -> None:
     some = stream([1.0, 2.0, 5.0, 6.0, 7.0], [0, 0, 0, 1, 1], [4.0, np.inf])
     other = stream([1.0, 9.0], [0, 0], [3.0, 8.0])
-    found = measure([some, other], [np.array([0, 1, 1, 1, 0.0]), np.array([0, 0.0])], 0.5, 10.0)
+    found = evaluate_alerts([some, other], [np.array([0, 1, 1, 1, 0.0]), np.array([0, 0.0])], 0.5, 10.0)
     assert found.delays == [1.0, 7.0, 2.0] and found.missed == 2 and found.before == 2
     assert found.mean == pytest.approx(10.0 / 3.0)

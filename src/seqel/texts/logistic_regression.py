@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from seqel.errors import ConfigError
 
-__all__ = ["Readout", "fit_readout"]
+__all__ = ["LogisticRegression", "fit_logistic_regression"]
 
 Numbers = NDArray[np.float64]
 STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # of the penalty, per example, among which validation chooses
 
 
 @dataclass(frozen=True, slots=True)
-class Readout:
+class LogisticRegression:
     """A classifier of vectors: the probability of each class."""
 
     names: tuple[str, ...]
@@ -29,7 +29,7 @@ class Readout:
     f1: float  # there, the mean of the classes' F1
     strength: float = math.nan  # of the penalty, per example; NaN: not known
 
-    def chances(self, vectors: NDArray[np.floating[Any]]) -> Numbers:
+    def probabilities(self, vectors: NDArray[np.floating[Any]]) -> Numbers:
         """Return the probability of each class, (N, W) -> (N, C)."""
         from scipy.special import softmax  # here, because readers of classes are known to every training
 
@@ -37,13 +37,13 @@ class Readout:
         return found
 
 
-def fit_readout(
+def fit_logistic_regression(
     names: Sequence[str],
     train: tuple[NDArray[np.floating[Any]], NDArray[np.int64]],
     validation: tuple[NDArray[np.floating[Any]], NDArray[np.int64]],
     strengths: Sequence[float] = STRENGTHS,
-    start: Readout | None = None,
-) -> Readout:
+    start: LogisticRegression | None = None,
+) -> LogisticRegression:
     """Fit on vectors (N, W) and classes (N,), with the one of `strengths` of the penalty that has the lowest validation loss.
 
     start: where the search begins, for instance what was fitted on most of the same examples.
@@ -86,17 +86,19 @@ def fit_readout(
 
         flat = minimize(loss, flat, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
         weight = flat.reshape(len(names), -1)
-        chances = log_softmax(held @ weight[:, :-1].T + weight[:, -1], axis=1)
-        nats = -float(chances[np.arange(len(held)), validation[1]].mean())
+        logs = log_softmax(held @ weight[:, :-1].T + weight[:, -1], axis=1)
+        nats = -float(logs[np.arange(len(held)), validation[1]].mean())
         if best is None or nats < best[0]:
             best = (nats, strength, weight.copy())
     assert best is not None
     _, strength, weight = best
     weight, bias = weight[:, :-1] / scale, weight[:, -1]
-    found = Readout(tuple(names), weight, bias - weight @ centre, 0.0, 0.0)
-    guess = found.chances(np.asarray(validation[0], np.float64)).argmax(axis=1)
+    found = LogisticRegression(tuple(names), weight, bias - weight @ centre, 0.0, 0.0)
+    guess = found.probabilities(np.asarray(validation[0], np.float64)).argmax(axis=1)
     accuracy = float((guess == validation[1]).mean())
-    return Readout(found.names, found.weight, found.bias, accuracy, _f1(guess, validation[1], len(names)), strength)
+    return LogisticRegression(
+        found.names, found.weight, found.bias, accuracy, _f1(guess, validation[1], len(names)), strength
+    )
 
 
 def _f1(guess: NDArray[np.int64], truth: NDArray[np.int64], classes: int) -> float:

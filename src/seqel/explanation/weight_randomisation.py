@@ -13,10 +13,10 @@ from seqel.networks.qnetwork import QNetwork
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["randomised"]
+__all__ = ["randomise_weights"]
 
 
-def randomised(agent: Agent, seed: int = 0) -> Agent:
+def randomise_weights(agent: Agent, seed: int = 0) -> Agent:
     """Return an agent with the same network, newly initialised, for sanity checks (Adebayo et al. 2018, arXiv:1810.03292).
 
     Statistics of the observations are kept. The last layers of the heads, which training starts from zero, are drawn from a

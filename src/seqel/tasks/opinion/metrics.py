@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from seqel.errors import ConfigError
 from seqel.tasks.opinion.stream import Stream, in_crisis
 
-__all__ = ["Alerts", "hours_between_false_alarms", "measure", "threshold_for"]
+__all__ = ["Alerts", "evaluate_alerts", "hours_between_false_alarms", "threshold_for"]
 
 Numbers = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ class Alerts:
 
 
 def hours_between_false_alarms(
-    streams: Sequence[Stream], found: Sequence[Numbers], threshold: float, hours: float
+    streams: Sequence[Stream], scores: Sequence[Numbers], threshold: float, hours: float
 ) -> float:
     """Return the mean number of company-hours per false alarm in calm streams of so many hours; infinity if there is none.
 
@@ -43,14 +43,14 @@ def hours_between_false_alarms(
     before it (the maximum-likelihood estimate of an exponential time until the first alert).
     """
     exposed, alarms = 0.0, 0
-    for stream, numbers in zip(streams, found, strict=True):
+    for stream, numbers in zip(streams, scores, strict=True):
         first = _first(stream, numbers > threshold)
         alarms += int(np.isfinite(first).sum())
         exposed += float(np.minimum(first, hours).sum())
     return exposed / alarms if alarms else float("inf")
 
 
-def threshold_for(budget: float, streams: Sequence[Stream], found: Sequence[Numbers], hours: float) -> float:
+def threshold_for(budget: float, streams: Sequence[Stream], scores: Sequence[Numbers], hours: float) -> float:
     """Return the smallest threshold with at least `budget` company-hours between false alarms in these calm streams.
 
     Raises ConfigError if the streams are too short to tell: fewer than ten false alarms are expected in them.
@@ -63,23 +63,23 @@ def threshold_for(budget: float, streams: Sequence[Stream], found: Sequence[Numb
         )
     # when the first alert comes depends on which of a company's numbers that exceed all before are above the threshold
     highs = np.unique(
-        np.concatenate([_records(stream, numbers) for stream, numbers in zip(streams, found, strict=True)])
+        np.concatenate([_records(stream, numbers) for stream, numbers in zip(streams, scores, strict=True)])
     )
     low, high = 0, len(highs) - 1
     while low < high:
         middle = (low + high) // 2
-        if hours_between_false_alarms(streams, found, float(highs[middle]), hours) >= budget:
+        if hours_between_false_alarms(streams, scores, float(highs[middle]), hours) >= budget:
             high = middle
         else:
             low = middle + 1
     return float(highs[low])
 
 
-def measure(streams: Sequence[Stream], found: Sequence[Numbers], threshold: float, hours: float) -> Alerts:
+def evaluate_alerts(streams: Sequence[Stream], scores: Sequence[Numbers], threshold: float, hours: float) -> Alerts:
     """Return delays and errors of alerts in streams of so many hours. An alert before a crisis does not count for it."""
     delays: list[float] = []
     missed = before = 0
-    for stream, numbers in zip(streams, found, strict=True):
+    for stream, numbers in zip(streams, scores, strict=True):
         over = numbers > threshold
         late = in_crisis(stream)
         before += int(np.isfinite(_first(stream, over & ~late)).sum())

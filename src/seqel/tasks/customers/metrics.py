@@ -1,4 +1,4 @@
-"""What service teams measure: resolution, containment, escalations, turns, repeat contacts, cost per resolved contact."""
+"""Metrics of customer service: resolution, containment, escalations, turns, repeat contacts, cost per resolved contact."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 from seqel.errors import DataError
 from seqel.tasks.customers.costs import Costs
 
-__all__ = ["Ledger", "ServiceMetrics"]
+__all__ = ["CustomerServiceMetrics", "RecordCustomers"]
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceMetrics:
+class CustomerServiceMetrics:
     """Figures of some customers; shares are of all of them."""
 
     resolution: float  # answered rightly
@@ -33,7 +33,7 @@ class ServiceMetrics:
     customers: int
 
     @classmethod
-    def of(cls, customers: Iterable[Mapping[str, Any]], costs: Costs) -> ServiceMetrics:
+    def of(cls, customers: Iterable[Mapping[str, Any]], costs: Costs) -> CustomerServiceMetrics:
         """Return the figures of customers as `info["customer"]` describes them. Raises DataError if there is none."""
         customers = list(customers)
         if not customers:
@@ -67,7 +67,7 @@ class ServiceMetrics:
         return "\n".join(lines)
 
 
-class Ledger(gymnasium.Wrapper[Any, Any, Any, Any]):
+class RecordCustomers(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Adds the customers of each finished shift to a dict, by the seed of the shift. Several environments may share it.
 
     `seqel.evaluate` plays some shifts twice, because it steps all its environments until the last one is done. By their seed

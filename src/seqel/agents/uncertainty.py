@@ -9,17 +9,17 @@ from torch import Tensor
 
 from seqel.errors import ConfigError
 from seqel.networks.config import NetworkConfig
-from seqel.safety.abstention import MEASURES, spread_of_scores
+from seqel.safety.abstention import MEASURES, uncertainty_of_scores
 from seqel.types import QOutput
 from seqel.values.registry import make_values
 
-__all__ = ["choose_measure", "spread_of"]
+__all__ = ["choose_measure", "uncertainty_of"]
 
 DISTRIBUTIONS = ("c51", "quantile")
 
 
 def choose_measure(config: NetworkConfig, dims: int, measure: str = "auto") -> str:
-    """Return the measure of an agent's spread; "auto": the one that its heads suit best.
+    """Return the measure of an agent's uncertainty; "auto": the one that its heads suit best.
 
     Raises ConfigError if the heads do not give what the measure needs.
     """
@@ -39,10 +39,12 @@ def choose_measure(config: NetworkConfig, dims: int, measure: str = "auto") -> s
     return measure
 
 
-def spread_of(out: QOutput, scores: NDArray[np.float32], config: NetworkConfig, measure: str) -> NDArray[np.float64]:
-    """Return the spread of R decisions, (R,): scores (R, M, A or C), -inf where an action is not allowed."""
+def uncertainty_of(
+    out: QOutput, scores: NDArray[np.float32], config: NetworkConfig, measure: str
+) -> NDArray[np.float64]:
+    """Return the uncertainty of R decisions, (R,): scores (R, M, A or C), -inf where an action is not allowed."""
     if measure != "overlap" or scores.shape[-1] < 2:
-        return spread_of_scores(scores, measure if measure != "overlap" else "gap")
+        return uncertainty_of_scores(scores, measure if measure != "overlap" else "gap")
     assert out.logits is not None
     two = np.argsort(-scores[:, 0], axis=-1, kind="stable")[:, :2]  # best, second
     index = torch.from_numpy(two)[..., None].to(out.logits.device)

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from seqel.explanation.attribute import attribute
-from seqel.explanation.randomised import randomised
 from seqel.explanation.trace import decision_scores
+from seqel.explanation.weight_randomisation import randomise_weights
 from support_explanation import make_agent, make_trace
 
 
@@ -15,7 +15,7 @@ def test_weights_differ_and_everything_else_is_kept() -> None:
     agent = make_agent(policy_head="greedy", info={"env": "x"})
     agent.network.head.scale.fill_(3.0)
     state = torch.random.get_rng_state()
-    one, same, other = randomised(agent, 1), randomised(agent, 1), randomised(agent, 2)
+    one, same, other = randomise_weights(agent, 1), randomise_weights(agent, 1), randomise_weights(agent, 2)
     assert torch.equal(state, torch.random.get_rng_state())
     assert one.info == agent.info and float(one.network.head.scale) == 3.0
     trace = make_trace(agent)
