@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from seqel.errors import ConfigError
@@ -12,8 +15,11 @@ from seqel.types import Episode
 
 __all__ = ["record_shifts"]
 
+Rule = Callable[[dict[str, Any]], int]  # an observation to an action
+
 LEAST = (0.2, 0.95)  # expected reward below which the rule asks, drawn for each shift
 MOST = 4  # questions to a customer, at most; drawn as well
+TEMPERATURES = (0.03, 0.1)  # of the choice by the lookahead's expected rewards; one of them for each shift
 NOISE = (0.1, 0.5)  # share of random decisions, one of them for each shift
 # of the random decisions: the most probable intent, all others of the shortlist together, the two questions, handing over
 SHARES = (0.3, 0.12, 0.2, 0.2, 0.18)
@@ -34,28 +40,58 @@ def record_shifts(env: Shortlist, shifts: int, seed: int = 0) -> tuple[InMemoryD
     if shifts < 2:
         raise ConfigError(f"shifts: expected at least 2, got {shifts}")
     spec, rng = ObservationSpec.from_space(env.observation_space), np.random.default_rng((seed, 52))
-    episodes = [_play(env, spec, rng) for _ in range(shifts)]
+    rule = _near_the_lookahead if env.expected else _by_thresholds
+    episodes = [_play(env, spec, rule(env, rng), rng) for _ in range(shifts)]
     mean = float(np.mean([episode.reward.sum() for episode in episodes])) / env.service.customers
     for episode in episodes:
-        episode.reward[episode.observation["outcome"][1:, 0] > 0] -= mean
+        done = episode.observation["outcome"][1:, 0] > 0
+        if env.expected:
+            before = episode.observation["best"][:, 0]
+            episode.reward[:] += np.where(done, 0.0, before[1:]) - before[:-1]
+        else:
+            episode.reward[done] -= mean
     return InMemoryDataset.of(episodes, spec, ActionSpec.from_space(env.action_space)), mean
 
 
-def _play(env: Shortlist, spec: ObservationSpec, rng: np.random.Generator) -> Episode:
-    """Play a shift with the rule."""
+def _by_thresholds(env: Shortlist, rng: np.random.Generator) -> Rule:
+    """Return a rule that answers or hands over if either is worth enough, and else asks; for one shift."""
     least, most, noise = rng.uniform(*LEAST), int(rng.integers(1, MOST + 1)), float(rng.choice(NOISE))
+
+    def choose(seen: dict[str, Any]) -> int:
+        best, out = float(seen["answer"][0]), float(seen["hand_over"][0])
+        if rng.random() < noise:
+            return _at_random(env, rng)
+        if max(best, out) < least and int(seen["asked"]) < most:
+            return env.ask if rng.random() < 0.5 else env.offer
+        return 0 if best >= out else env.hand_over
+
+    return choose
+
+
+def _near_the_lookahead(env: Shortlist, rng: np.random.Generator) -> Rule:
+    """Return a rule that takes an action the more often, the more the lookahead expects of it; for one shift."""
+    temperature, noise = float(rng.choice(TEMPERATURES)), float(rng.choice(NOISE))
+
+    def choose(seen: dict[str, Any]) -> int:
+        if rng.random() < noise:
+            return _at_random(env, rng)
+        return int((seen["expected"] / temperature + rng.gumbel(size=len(seen["expected"]))).argmax())
+
+    return choose
+
+
+def _at_random(env: Shortlist, rng: np.random.Generator) -> int:
     first, others, *rest = SHARES
     shares = [first, *np.full(env.size - 1, others / (env.size - 1)), *rest]
+    return int(rng.choice(len(shares), p=shares))
+
+
+def _play(env: Shortlist, spec: ObservationSpec, rule: Rule, rng: np.random.Generator) -> Episode:
+    """Play a shift with a rule."""
     seen, _ = env.reset(seed=int(rng.integers(1 << 31)))
     observations, actions, rewards, over = [seen], [], [], False
     while not over:
-        best, out = float(seen["answer"][0]), float(seen["hand_over"][0])
-        if rng.random() < noise:
-            action = int(rng.choice(len(shares), p=shares))
-        elif max(best, out) < least and int(seen["asked"]) < most:
-            action = env.ask if rng.random() < 0.5 else env.offer
-        else:
-            action = 0 if best >= out else env.hand_over
+        action = rule(seen)
         seen, reward, over, _, _ = env.step(action)
         observations.append(seen)
         actions.append(action)
