@@ -42,9 +42,9 @@ class Shortlist(gymnasium.Wrapper[dict[str, Any], np.int64, dict[str, Any], np.i
     Observation: "probability" of the K most probable intents, and "answer", the expected reward of the answer to each, (K,);
     "sentence", the probability of each by the last sentence alone, and in the last place of being out of scope, (K + 1,), 0
     if nothing was said; "outside", the probability that the customer is out of scope, and "share", that of any customer;
-    "hand_over", the reward of handing over now; and "reply", "outcome" and "asked" as in `CustomerService`. With a `Lookahead`
-    also "best", the largest reward that it expects of this customer, and "expected", how much less it expects of each action,
-    (K + 3,), at least -1.
+    "hand_over", the reward of handing over now; and "reply", "outcome" and "asked" as in `CustomerService`. With a
+    `Lookahead` also "best", the largest reward that it expects of this customer, and "expected", how much less it expects of
+    each action, (K + 3,), at least -1.
 
     Actions: 0 to K - 1, answer as for the intent of this rank; K, ask an open question; K + 1, ask "did you mean A or B?"
     about the first two; K + 2, hand over. `info["shortlist"]` has the numbers of the K intents.
