@@ -2,8 +2,8 @@
 
     SEQEL_DATA=/folder/of/data python benchmarks/customer_agents.py [--data banking77 clinc150] [--without queue] [--seeds 0]
 
-The agent observes what the lookahead expects of each action, and learns offline from recorded shifts with training sentences,
-in which decisions are drawn around the lookahead's (`seqel.tasks.customers.recording`). Both know the probabilities of the
+The agent observes what the lookahead expects of each action, and learns offline from recorded shifts in which decisions are
+drawn around the lookahead's (`seqel.tasks.customers.recording`): half with training sentences, half with validation sentences. Both know the probabilities of the
 setting; how far both trust the classifier is chosen by what the lookahead earns on validation sentences. All are measured
 on the same shifts with test sentences, others for each seed: the customers of a shift are the same, whoever serves them.
 `--without` takes a part of the setting out. In the full setting, all are also measured where the queue and the share of
@@ -46,6 +46,7 @@ from text_choice import MODEL
 
 RESULTS = Path(__file__).parent / "results" / "customer-agents"
 TRUSTS = (0.4, 0.6, 0.8, 1.0, 1.25)
+RECORDED: tuple[Split, ...] = ("train", "validation")
 TUNED = 100  # seed of the validation shifts
 DRIFT, DRIFTING = 0.25, ", faster drift"  # of the queue and the share out of scope; in training 0.08
 TRAINING: dict[str, Any] = {
@@ -130,7 +131,7 @@ def problem_of(name: str, without: str) -> Problem:
 def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
     problem, began = problem_of(name, without), time.perf_counter()
     print(f"{name} without {without or 'nothing'}: trust {problem.trust}", file=sys.stderr, flush=True)
-    shifts, behaviour = record_shifts(problem.shortlist("train"), given.shifts, seed)
+    shifts, behaviour = record_shifts([problem.shortlist(split) for split in RECORDED], given.shifts, seed)
     print(f"recorded in {time.perf_counter() - began:.0f} s: {behaviour:.3f} per customer", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         agent = seqel.train(

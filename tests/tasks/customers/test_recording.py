@@ -62,6 +62,16 @@ def test_rewards_beyond_what_the_lookahead_expected() -> None:
     assert set(columns["action"].ravel().tolist()) == set(range(6)) and worst.min() == -1.0
 
 
+def test_shifts_of_two_environments_alternate() -> None:
+    splits = [shortlist("train"), shortlist("validation")]
+    both, _ = record_shifts(splits, 6)
+    texts = [set(env.player.said) for env in splits]
+    assert all("train" in one for one in texts[0]) and all("validation" in one for one in texts[1])
+    assert both.buffer.episodes == 6 and min(map(len, texts)) > 12
+    with pytest.raises(ConfigError, match="envs: expected at least one environment, got none"):
+        record_shifts([], 6)
+
+
 def test_one_shift_is_refused() -> None:
     with pytest.raises(ConfigError, match="shifts: expected at least 2, got 1"):
         record_shifts(shortlist("train"), 1)

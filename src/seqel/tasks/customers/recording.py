@@ -1,8 +1,8 @@
-"""Shifts of customers in which a rule decided, to learn from: tens of thousands are recorded in a minute."""
+"""Recorded shifts of customers, to learn from: decisions near a lookahead's, or those of a rule, some of them at random."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,23 +25,36 @@ NOISE = (0.1, 0.5)  # share of random decisions, one of them for each shift
 SHARES = (0.3, 0.12, 0.2, 0.2, 0.18)
 
 
-def record_shifts(env: Shortlist, shifts: int, seed: int = 0) -> tuple[InMemoryDataset, float]:
-    """Play shifts, and return them as episodes and their mean reward per customer.
+def record_shifts(envs: Shortlist | Sequence[Shortlist], shifts: int, seed: int = 0) -> tuple[InMemoryDataset, float]:
+    """Play shifts, in several environments by turns, and return them as episodes and their mean reward per customer.
 
-    The rule answers or hands over if either is worth enough, and else asks; how much is enough differs from shift to shift,
-    and some of its decisions are random. So each decision is found in each situation, after good and after bad ones.
+    A second environment may have the validation split. Sentences that the classifier was not fitted on show best how reliable
+    it is, above all about being out of scope.
 
-    Rewards in the episodes are centred: the mean is subtracted when a customer is done. All shifts have the same number of
-    customers, so this changes no comparison of policies, but values need not tell how many customers are still to come,
-    which would be most of what they have to learn (for continuing tasks: Naik et al. 2024, arXiv:2405.09999).
+    Where a lookahead's expected rewards are observed, actions are drawn by them, and some at random: there is most to learn
+    near its decisions. What remains of the rewards is how much more than expected a customer brought: the expectation is their
+    potential (Ng, Harada and Russell 1999), and counts neither for the customer before nor for the one after.
 
-    Raises ConfigError if `shifts` is below 2 (one is held out from training).
+    Elsewhere a rule answers or hands over if either is worth enough, and else asks; how much is enough differs from shift to
+    shift, and some of its decisions are random. So each decision is found in each situation, after good and after bad ones.
+    Rewards are centred: the mean is subtracted when a customer is done. All shifts have the same number of customers, so this
+    changes no comparison of policies, but values need not tell how many customers are still to come, which would be most of
+    what they have to learn (for continuing tasks: Naik et al. 2024, arXiv:2405.09999).
+
+    Raises ConfigError if there is no environment, or `shifts` is below 2 (one is held out from training).
     """
+    envs = [envs] if isinstance(envs, Shortlist) else list(envs)
+    if not envs:
+        raise ConfigError("envs: expected at least one environment, got none")
     if shifts < 2:
         raise ConfigError(f"shifts: expected at least 2, got {shifts}")
+    env = envs[0]
     spec, rng = ObservationSpec.from_space(env.observation_space), np.random.default_rng((seed, 52))
     rule = _near_the_lookahead if env.expected else _by_thresholds
-    episodes = [_play(env, spec, rule(env, rng), rng) for _ in range(shifts)]
+    episodes = []
+    for shift in range(shifts):
+        place = envs[shift % len(envs)]
+        episodes.append(_play(place, spec, rule(place, rng), rng))
     mean = float(np.mean([episode.reward.sum() for episode in episodes])) / env.service.customers
     for episode in episodes:
         done = episode.observation["outcome"][1:, 0] > 0
