@@ -3,11 +3,11 @@
     SEQEL_DATA=/folder/of/data python benchmarks/customer_agents.py [--data banking77 clinc150] [--without queue] [--seeds 0]
 
 The agent observes what the lookahead expects of each action, and learns offline from recorded shifts in which decisions are
-drawn around the lookahead's (`seqel.tasks.customers.recording`): half with training sentences, half with validation sentences. Both know the probabilities of the
-setting; how far both trust the classifier is chosen by what the lookahead earns on validation sentences. All are measured
-on the same shifts with test sentences, others for each seed: the customers of a shift are the same, whoever serves them.
-`--without` takes a part of the setting out. In the full setting, all are also measured where the queue and the share of
-customers out of scope drift three times as fast. "answers at once" gives the most probable answer.
+drawn around the lookahead's (`seqel.tasks.customers.recording`), half of them with training sentences, half with validation
+sentences. Both know the probabilities of the setting; how far both trust the classifier is chosen by what the lookahead earns
+on validation sentences. All are measured on the same shifts with test sentences, others for each seed: the customers of a shift
+are the same, whoever serves them. `--without` takes a part of the setting out. In the full setting, all are also measured where
+the queue and the share of customers out of scope drift three times as fast. "answers at once" gives the most probable answer.
 
 The classifier of all is logistic regression on a frozen encoder, all-MiniLM-L6-v2 or for the Chinese news titles of tnews the
 multilingual one of `same_meaning.py`, cross-fitted (`seqel.texts.classes`). One JSON file per run in

@@ -32,8 +32,8 @@ def record_shifts(envs: Shortlist | Sequence[Shortlist], shifts: int, seed: int 
     it is, above all about being out of scope.
 
     Where a lookahead's expected rewards are observed, actions are drawn by them, and some at random: there is most to learn
-    near its decisions. What remains of the rewards is how much more than expected a customer brought: the expectation is their
-    potential (Ng, Harada and Russell 1999), and counts neither for the customer before nor for the one after.
+    near its decisions. What remains of the rewards is how much more than expected a customer brought (shaping by a potential:
+    Ng, Harada and Russell 1999), so values need not tell apart what the lookahead already does.
 
     Elsewhere a rule answers or hands over if either is worth enough, and else asks; how much is enough differs from shift to
     shift, and some of its decisions are random. So each decision is found in each situation, after good and after bad ones.
