@@ -5,9 +5,9 @@
 The agent observes what the lookahead expects of each action, and learns offline from recorded shifts in which decisions are
 drawn around the lookahead's (`seqel.tasks.customers.recording`), half of them with training sentences, half with validation
 sentences. Both know the probabilities of the setting; how far both trust the classifier is chosen by what the lookahead earns
-on validation sentences. All are measured on the same shifts with test sentences, others for each seed: the customers of a shift
-are the same, whoever serves them. `--without` takes a part of the setting out. In the full setting, all are also measured where
-the queue and the share of customers out of scope drift three times as fast. "answers at once" gives the most probable answer.
+on validation sentences. All are measured on the same shifts with test sentences: with the same seed, the same customers come,
+whoever serves them. "answers at once" gives the most probable answer. `--without` takes a part of the setting out. In the full
+setting, all are also measured where the queue and the share of customers out of scope drift three times as fast.
 
 The classifier of all is logistic regression on a frozen encoder, all-MiniLM-L6-v2 or for the Chinese news titles of tnews the
 multilingual one of `same_meaning.py`, cross-fitted (`seqel.texts.classes`). One JSON file per run in
@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 import seqel
 from customer_service import PARTS, READ, folder_of, vectors_of
@@ -205,23 +206,35 @@ def main() -> None:
     )
     for name in given.data:
         for without in given.without:
+            gains: dict[str, list[float]] = {}
             for seed in given.seeds:
                 path = RESULTS / f"{name}-without-{without or 'nothing'}-seed{seed}.json"
                 found = measured(path, given.table, partial(run, name, without, seed, given))
                 if found is None:
                     continue
-                for stage, one in found["stages"].items():
-                    low, high = one["interval"]
-                    gain = (
-                        "{:+.3f} ({:+.3f} to {:+.3f})".format(one["gain"], *one["gain_interval"])
-                        if "gain" in one
-                        else ""
-                    )
+                start = f"| {name} | {without or '-'} |"
+                for who, one in found["stages"].items():
+                    gain = shown(one["gain"], *one["gain_interval"], "+") if "gain" in one else ""
+                    reward = shown(one["reward"], *one["interval"])
+                    print(f"{start} {seed} | {found['behaviour']:.3f} | {who} | {reward} | {gain} |", flush=True)
+                    if "gain" in one:
+                        gains.setdefault(who, []).append(one["gain"])
+            for who, some in gains.items():
+                if len(some) > 1:
+                    low, high = student_interval(some)
                     print(
-                        f"| {name} | {without or '-'} | {seed} | {found['behaviour']:.3f} | {stage} | {one['reward']:.3f} "
-                        f"({low:.3f} to {high:.3f}) | {gain} |",
-                        flush=True,
+                        f"{start} {len(some)} seeds | | {who} | | {shown(np.mean(some), low, high, '+')} |", flush=True
                     )
+
+
+def shown(value: Any, low: float, high: float, sign: str = "") -> str:
+    return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+
+
+def student_interval(values: list[float]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean over seeds by Student's t."""
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return float(np.mean(values)) - half, float(np.mean(values)) + half
 
 
 if __name__ == "__main__":
