@@ -6,8 +6,8 @@ The agent observes what the lookahead expects of each action, and learns offline
 drawn around the lookahead's (`seqel.tasks.customers.recording`), half of them with training sentences, half with validation
 sentences. Both know the probabilities of the setting; how far both trust the classifier is chosen by what the lookahead earns
 on validation sentences. All are measured on the same shifts with test sentences: with the same seed, the same customers come,
-whoever serves them. "answers at once" gives the most probable answer. `--without` takes a part of the setting out. In the full
-setting, all are also measured where the queue and the share of customers out of scope drift three times as fast.
+whoever serves them. "answers at once" gives the most probable answer. `--without` takes a part of the setting out. In the
+full setting, all are also measured where the queue and the share of customers out of scope drift three times as fast.
 
 The classifier of all is logistic regression on a frozen encoder, all-MiniLM-L6-v2 or for the Chinese news titles of tnews the
 multilingual one of `same_meaning.py`, cross-fitted (`seqel.texts.classes`). One JSON file per run in
@@ -214,7 +214,7 @@ def main() -> None:
                     continue
                 start = f"| {name} | {without or '-'} |"
                 for who, one in found["stages"].items():
-                    gain = shown(one["gain"], *one["gain_interval"], "+") if "gain" in one else ""
+                    gain = shown(one["gain"], *one["gain_interval"], sign="+") if "gain" in one else ""
                     reward = shown(one["reward"], *one["interval"])
                     print(f"{start} {seed} | {found['behaviour']:.3f} | {who} | {reward} | {gain} |", flush=True)
                     if "gain" in one:
@@ -223,7 +223,8 @@ def main() -> None:
                 if len(some) > 1:
                     low, high = student_interval(some)
                     print(
-                        f"{start} {len(some)} seeds | | {who} | | {shown(np.mean(some), low, high, '+')} |", flush=True
+                        f"{start} {len(some)} seeds | | {who} | | {shown(np.mean(some), low, high, sign='+')} |",
+                        flush=True,
                     )
 
 
