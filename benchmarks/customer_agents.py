@@ -214,21 +214,19 @@ def main() -> None:
                     continue
                 start = f"| {name} | {without or '-'} |"
                 for who, one in found["stages"].items():
-                    gain = shown(one["gain"], *one["gain_interval"], sign="+") if "gain" in one else ""
-                    reward = shown(one["reward"], *one["interval"])
+                    gain = shown(one["gain"], one["gain_interval"], "+") if "gain" in one else ""
+                    reward = shown(one["reward"], one["interval"])
                     print(f"{start} {seed} | {found['behaviour']:.3f} | {who} | {reward} | {gain} |", flush=True)
                     if "gain" in one:
                         gains.setdefault(who, []).append(one["gain"])
             for who, some in gains.items():
                 if len(some) > 1:
-                    low, high = student_interval(some)
-                    print(
-                        f"{start} {len(some)} seeds | | {who} | | {shown(np.mean(some), low, high, sign='+')} |",
-                        flush=True,
-                    )
+                    mean = shown(float(np.mean(some)), student_interval(some), "+")
+                    print(f"{start} {len(some)} seeds | | {who} | | {mean} |", flush=True)
 
 
-def shown(value: Any, low: float, high: float, sign: str = "") -> str:
+def shown(value: float, interval: Sequence[float], sign: str = "") -> str:
+    low, high = interval
     return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
 
 
