@@ -4,10 +4,11 @@
 
 The agent observes what the lookahead expects of each action, and learns offline from recorded shifts in which decisions are
 drawn around the lookahead's (`seqel.tasks.customers.recording`), half of them with training sentences, half with validation
-sentences. Both know the probabilities of the setting; how far both trust the classifier is chosen by what the lookahead earns
-on validation sentences. All are measured on the same shifts with test sentences: with the same seed, the same customers come,
-whoever serves them. "answers at once" gives the most probable answer. `--without` takes a part of the setting out. In the
-full setting, all are also measured where the queue and the share of customers out of scope drift three times as fast.
+sentences, and the same ones for each seed. Both know the probabilities of the setting; how far both trust the classifier is
+chosen by what the lookahead earns on validation sentences. All are measured on the same shifts with test sentences: with the
+same seed, the same customers come, whoever serves them. "answers at once" gives the most probable answer. `--without` takes a
+part of the setting out. In the full setting, all are also measured where the queue and the share of customers out of scope
+drift three times as fast.
 
 The classifier of all is logistic regression on a frozen encoder, all-MiniLM-L6-v2 or for the Chinese news titles of tnews the
 multilingual one of `same_meaning.py`, cross-fitted (`seqel.texts.classes`). One JSON file per run in
@@ -35,6 +36,7 @@ import seqel
 from customer_service import PARTS, READ, folder_of, vectors_of
 from measured import commit, measured, show
 from seqel.evaluation.statistics import bootstrap_interval
+from seqel.replay.in_memory_dataset import InMemoryDataset
 from seqel.spaces.text_readers import TextReader
 from seqel.tasks.customers import Costs, CustomerService, Ledger, ServiceMetrics, Setting, Shortlist, classifier_of
 from seqel.tasks.customers.players import Classifier, Lookahead, Thresholds, play
@@ -129,10 +131,17 @@ def problem_of(name: str, without: str) -> Problem:
     return Problem(data, classify, replace(setting, **{without: 0.0}) if without else setting)
 
 
+@lru_cache(maxsize=1)
+def recorded(name: str, without: str, shifts: int) -> tuple[InMemoryDataset, float]:
+    """Record shifts, the same ones for each seed of the training."""
+    return record_shifts([problem_of(name, without).shortlist(split) for split in RECORDED], shifts)
+
+
 def run(name: str, without: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
-    problem, began = problem_of(name, without), time.perf_counter()
+    began = time.perf_counter()
+    problem = problem_of(name, without)
     print(f"{name} without {without or 'nothing'}: trust {problem.trust}", file=sys.stderr, flush=True)
-    shifts, behaviour = record_shifts([problem.shortlist(split) for split in RECORDED], given.shifts, seed)
+    shifts, behaviour = recorded(name, without, given.shifts)
     print(f"recorded in {time.perf_counter() - began:.0f} s: {behaviour:.3f} per customer", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         agent = seqel.train(
