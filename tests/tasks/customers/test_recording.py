@@ -56,7 +56,7 @@ def test_rewards_beyond_what_the_lookahead_expected() -> None:
         total += best[at : at + length][first[at : at + length]].sum()
         at += int(length) + 1
     assert first.sum() == 40 * 8
-    # what is left of a customer's rewards is their sum minus what was expected when they came
+    # what is left of a customer's rewards is their sum minus the expectation at their first sentence
     assert buffer.returns().sum() == pytest.approx(40 * 8 * mean - total, abs=1e-2)
     worst = columns["observation/expected"].min(axis=1)
     assert set(columns["action"].ravel().tolist()) == set(range(6)) and worst.min() == -1.0

@@ -33,7 +33,7 @@ def record_shifts(envs: Shortlist | Sequence[Shortlist], shifts: int, seed: int 
 
     Where a lookahead's expected rewards are observed, actions are drawn by them, and some at random: there is most to learn
     near its decisions. What remains of the rewards is how much more than expected a customer brought (shaping by a potential:
-    Ng, Harada and Russell 1999), so values need not tell apart what the lookahead already does.
+    Ng, Harada and Russell 1999), so values need not repeat what the lookahead knows.
 
     Elsewhere a rule answers or hands over if either is worth enough, and else asks; how much is enough differs from shift to
     shift, and some of its decisions are random. So each decision is found in each situation, after good and after bad ones.
