@@ -1,11 +1,11 @@
 """From sentences with their intents to an agent that answers, asks or hands over: record shifts, train on them, measure.
 
-    python recipes/shortlist.py SENTENCES.csv [--costs costs.toml] [--out runs/service] [--shifts 20000]
+    python recipes/shortlist.py SENTENCES.csv [--costs costs.toml] [--out runs/service] [--shifts 15000]
 
-The file has the columns text and category (the intent). A classifier of the intents is fitted on the training sentences; a
-rule decides in simulated shifts, and the agent learns from these when to answer, to ask or to hand over. It is then measured
-on shifts with sentences that neither has seen, beside always answering and beside a one-step lookahead, which knows the
-simulator.
+The file has the columns text and category (the intent). A classifier of the intents is fitted on the training sentences. In
+simulated shifts, decisions are drawn around those of a one-step lookahead, which knows the simulator, and the agent learns
+from these when to answer, to ask or to hand over. It is then measured on shifts with sentences that it has not seen, beside
+always answering and beside the lookahead.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from seqel.texts.make import make_class_reader
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 SETTINGS: dict[str, Any] = {
-    "network.width": 64, "network.layers": 2, "network.heads": 2, "network.context": 48, "objective.discount": 1.0,
-    "objective.lambda_": 0.0, "objective.cql_alpha": 0.0,
+    "network.width": 64, "network.layers": 1, "network.heads": 2, "network.feedforward": 2, "network.context": 16,
+    "objective.discount": 1.0, "objective.lambda_": 0.0, "objective.cql_alpha": 0.0, "replay.batch_tokens": 832,
 }  # fmt: skip
 
 
@@ -49,8 +49,8 @@ def main() -> None:
     parser.add_argument("--costs", help="a TOML file that says what each outcome is worth")
     parser.add_argument("--model", default=MODEL, help="the encoder: a folder or an id of the Hugging Face hub")
     parser.add_argument("--out", type=Path, default=Path("runs/service"))
-    parser.add_argument("--shifts", type=int, default=20_000, help="of eight customers, for training")
-    parser.add_argument("--updates", type=int, default=3_000)
+    parser.add_argument("--shifts", type=int, default=15_000, help="of eight customers, for training")
+    parser.add_argument("--updates", type=int, default=4_000)
     parser.add_argument("--test-shifts", type=int, default=400)
     options = parser.parse_args()
     if options.out.exists() and any(options.out.iterdir()):  # before minutes of recording
@@ -69,7 +69,7 @@ def main() -> None:
     recorded, mean = record_shifts(shortlist("train"), options.shifts)
     seconds = time.perf_counter() - began
     print(f"{options.shifts:,} shifts recorded in {seconds:.0f} s: {mean:.3f} per customer", flush=True)
-    agent = seqel.train(data=recorded, steps=options.updates, settings=SETTINGS, out=options.out)
+    agent = seqel.train(data=recorded, steps=options.updates, preset="offline-cql", settings=SETTINGS, out=options.out)
     env, seed, noted = service("test"), 1_000_000, dict[int, list[dict[str, Any]]]()
     rule, lookahead = Evidence(env, classify, least=-np.inf, most=0), Lookahead(env, classify)
     seqel.evaluate(agent, lambda: RecordCustomers(shortlist("test"), noted), options.test_shifts, seed=seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from seqel.tasks.customers.costs import Costs
 from seqel.tasks.customers.players import Evidence, Lookahead, Player, Thresholds, play
-from seqel.tasks.customers.service import CustomerService
+from seqel.tasks.customers.service import PLAIN, CustomerService
 from support_customers import classify, corpus
 
 COSTS = Costs(wrong_of={"card lost": -5.0})
@@ -83,9 +84,9 @@ def test_a_lookahead_expects_changes_of_mind() -> None:
         [0.375, 0.075, 0.225, 0.075, 0.25]
     )
     player.belief = np.array([0.5, 0.0, 0.25, 0.0, 0.25])
-    told = float(player._open(player.scoped, -0.5))  # what is said after a change of mind, averaged over draws
-    player.rng = np.random.default_rng(0)
-    player._open = lambda belief, over: told  # type: ignore[method-assign]
+    told = player._afresh(-0.5)  # what is said after a change of mind, over all sentences
+    player.draws = 4_000
+    assert player._open(player.scoped, -0.5) == pytest.approx(told, abs=0.01)
     # 0.45 of 0.75 still want one of the pair; 0.25 are out of scope, and handed over; 0.3 have changed their mind
     assert player._pair(-0.5) == pytest.approx(0.45 * 1.0 + 0.25 * -0.5 + 0.3 * told)
 
@@ -95,8 +96,26 @@ def test_a_lookahead_expects_changes_of_mind() -> None:
         def _mixed(self, belief: Any) -> Any:
             return belief
 
-    rewards = [play(env, one(env, classify, draws=16), 200, seed=0).reward for one in (Unaware, Lookahead)]
+    env = environment({"changes": 0.8, "unclear": 0.8, "impatient": 0.0, "out_of_scope": 0.3})
+    rewards = [play(env, one(env, classify, draws=16), 800, seed=0).reward for one in (Unaware, Lookahead)]
     assert rewards[0] < rewards[1]
+
+
+def test_what_a_lookahead_expects_by_hand() -> None:
+    env = environment(replace(PLAIN, impatient=0.25))
+    player = Lookahead(env, classify)
+    seen, _ = env.reset(seed=0)
+    player.follow(seen, True)
+    player.belief = np.array([0.5, 0.0, 0.25, 0.25, 0.0])
+    player._open = lambda belief, over: 0.6  # type: ignore[method-assign]
+    wrong, reply = -0.5 - 5 * 0.25 - 0.25, 0.75 + 0.25  # those of the pair, and who wants what is left: always right
+    expected = [wrong + 2 * 0.5, wrong, wrong + 6 * 0.25, wrong + 2 * 0.25, 0.6 - 0.15, reply - 0.15, -0.3]
+    assert player.expected(seen).tolist() == pytest.approx(expected)
+    assert player.decide(seen) == env.offer
+    leave = 0.25 * -1.0  # at the second question
+    found = player.expected(seen | {"asked": 1})[4:6].tolist()
+    assert found == pytest.approx([leave + 0.75 * 0.45, leave + 0.75 * 0.85])
+    assert player.expected(seen | {"asked": 4})[4:6].tolist() == [-1.0, -1.0]  # everyone leaves at the fifth
 
 
 def test_in_the_plain_setting_summed_evidence_is_enough() -> None:

@@ -12,7 +12,7 @@ import pytest
 import seqel
 from seqel.errors import ConfigError
 from seqel.tasks.customers import CustomerService, Shortlist
-from seqel.tasks.customers.players import Evidence, play
+from seqel.tasks.customers.players import Evidence, Lookahead, play
 from seqel.tasks.customers.recording import record_shifts
 from support_customers import classify, corpus
 
@@ -23,8 +23,8 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def shortlist(split: Any, setting: Any = "full") -> Shortlist:
-    return Shortlist(CustomerService(corpus(), split, setting=setting), partial(Evidence, classifier=classify))
+def shortlist(split: Any, setting: Any = "full", player: Any = Evidence) -> Shortlist:
+    return Shortlist(CustomerService(corpus(), split, setting=setting), partial(player, classifier=classify))
 
 
 def test_what_is_recorded() -> None:
@@ -37,11 +37,39 @@ def test_what_is_recorded() -> None:
     assert done.sum() == 40 * 8
     assert buffer.returns().mean() == pytest.approx(0.0, abs=1e-5)  # centred
     uncentred = buffer.returns() + 8 * mean
-    assert uncentred.max() <= 8.0 and uncentred.mean() == pytest.approx(8 * mean, abs=1e-4)
+    assert uncentred.max() <= 8.0 + 1e-5 and uncentred.mean() == pytest.approx(8 * mean, abs=1e-4)
     for step in np.flatnonzero(done)[:20]:
         reward = columns["reward"][step - 1] + mean
         if columns["observation/outcome"][step, 0] == 1:  # "right"
             assert reward == pytest.approx(1.0, abs=1e-5)
+
+
+def test_rewards_beyond_what_the_lookahead_expected() -> None:
+    data, mean = record_shifts(shortlist("train", player=Lookahead), 40)
+    columns, buffer = data.buffer.slots.columns, data.buffer
+    done, best = columns["observation/outcome"].ravel() > 0, columns["observation/best"].ravel()
+    first = np.zeros(len(done), bool)  # where a customer speaks first
+    total, at = 0.0, 0
+    for length in buffer.lengths:
+        first[at] = True
+        first[at + 1 : at + length] = done[at + 1 : at + length]
+        total += best[at : at + length][first[at : at + length]].sum()
+        at += int(length) + 1
+    assert first.sum() == 40 * 8
+    # what is left of a customer's rewards is their sum minus the expectation at their first sentence
+    assert buffer.returns().sum() == pytest.approx(40 * 8 * mean - total, abs=1e-2)
+    worst = columns["observation/expected"].min(axis=1)
+    assert set(columns["action"].ravel().tolist()) == set(range(6)) and worst.min() == -1.0
+
+
+def test_shifts_of_two_environments_alternate() -> None:
+    splits = [shortlist("train"), shortlist("validation")]
+    both, _ = record_shifts(splits, 6)
+    texts = [set(env.player.said) for env in splits]
+    assert all("train" in one for one in texts[0]) and all("validation" in one for one in texts[1])
+    assert both.buffer.episodes == 6 and min(map(len, texts)) > 12
+    with pytest.raises(ConfigError, match="envs: expected at least one environment, got none"):
+        record_shifts([], 6)
 
 
 def test_one_shift_is_refused() -> None:

@@ -182,3 +182,17 @@ def test_it_is_made_from_files(tmp_path: Path) -> None:
         gymnasium.make("seqel/CustomerService-v0")
     with pytest.raises(ConfigError, match="split: expected one of train, validation, test, got 'dev'"):
         CustomerService(corpus(), "dev")  # type: ignore[arg-type]
+
+
+def test_the_same_customers_come_whatever_is_done() -> None:
+    env, met = environment("full"), []
+    for asks in (False, True):
+        env.reset(seed=7)
+        found = []
+        for _ in range(8):
+            found.append((env._customer.intent, env._customer.clear, env._customer.patience, env._levels.tolist()))
+            if asks:
+                env.step(env.ask)
+            env.step(env.hand_over)
+        met.append(found)
+    assert met[0] == met[1] and len({str(one) for one in met[0]}) > 4

@@ -54,6 +54,31 @@ def test_a_rule_on_the_shortlist_earns_what_the_player_earns(pairs: bool) -> Non
     assert found == pytest.approx(expected)
 
 
+def test_a_rule_that_follows_the_expected_rewards_earns_what_the_lookahead_earns() -> None:
+    service, env = CustomerService(corpus(), "test", COSTS), environment(size=4, player=Lookahead)
+    expected = play(service, Lookahead(service, classify), 40, seed=3)
+    found = []
+    for shift in range(40):
+        seen, _ = env.reset(seed=3 + shift)
+        total, over = 0.0, False
+        while not over:
+            assert seen["expected"].max() == 0.0 and seen["best"] >= seen["answer"].max() - 1e-6
+            seen, reward, over, _, _ = env.step(int(seen["expected"].argmax()))
+            total += reward
+        found.append(total / service.customers)
+    assert found == pytest.approx(expected.rewards) and expected.asked > 0.3
+
+
+def test_expected_rewards_are_optional() -> None:
+    assert "expected" not in environment().reset(seed=0)[0]
+    without = Shortlist(CustomerService(corpus(), "test"), partial(Lookahead, classifier=classify), expected=False)
+    assert not {"expected", "best"} & set(without.reset(seed=0)[0])
+    with pytest.raises(
+        ConfigError, match="expected: needs a player that computes them, such as Lookahead, got Evidence"
+    ):
+        Shortlist(CustomerService(corpus(), "test"), partial(Evidence, classifier=classify), expected=True)
+
+
 def test_what_is_observed() -> None:
     env = environment("plain")
     seen, info = env.reset(seed=0)

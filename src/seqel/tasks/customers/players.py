@@ -30,6 +30,7 @@ class Player(ABC):
 
     def __init__(self, env: CustomerService, classifier: Classifier) -> None:
         self.env, self.classifier = env, classifier
+        self._wrong, self._gain = np.append(env.wrong, env.costs.wrong), env.costs.right - env.wrong
         self.belief = np.zeros(0)  # (N + 1,) probabilities
         self.said: dict[str, NDArray[np.float64]] = {}
         self.pair: list[int] = []
@@ -101,9 +102,7 @@ class Player(ABC):
 
     def answers(self, belief: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the expected reward of each answer: belief (..., N + 1) -> (..., N)."""
-        cost = np.append(self.env.wrong, self.env.costs.wrong)
-        expected = (belief * cost).sum(axis=-1, keepdims=True)
-        found: NDArray[np.float64] = expected + belief[..., :-1] * (self.env.costs.right - self.env.wrong)
+        found: NDArray[np.float64] = (belief @ self._wrong)[..., None] + belief[..., :-1] * self._gain
         return found
 
     def handing_over(self, seen: dict[str, Any]) -> float:
@@ -177,6 +176,10 @@ class Lookahead(Evidence):
         self.speaks[-1] = np.eye(intents + 1)[-1]
         self.scoped = np.append(np.full(intents, 1.0 / intents), 0.0)  # any intent, as after a change of mind
 
+    def reset(self) -> None:
+        super().reset()
+        self.rng = np.random.default_rng(0)  # what a shift looks like does not depend on the shifts before
+
     def follow(self, seen: dict[str, Any], first: bool) -> None:
         if seen["choose"] == DECIDE and seen["asked"] and seen["said"]:
             # who says something instead of replying has changed their mind; who was asked an open question may have
@@ -184,11 +187,17 @@ class Lookahead(Evidence):
         super().follow(seen, first)
 
     @cached_property
-    def logs(self) -> list[NDArray[np.float64]]:
-        """The evidence of training sentences of each intent, and in the last place of those out of scope."""
+    def _heard(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+        """The likelihoods of training sentences of each intent, and in the last place of those out of scope.
+
+        (R, N + 1) of all sentences; (N + 1,) the row of the first of each intent, and their number.
+        """
         train = self.env.utterances.by_intent["train"], self.env.utterances.out_of_scope["train"]
-        training = [*train[0], train[1] or train[0][0]]  # (the last is never drawn if no one is out of scope)
-        return [self.classifier(some[:50]).clip(FLOOR) for some in training]
+        # what stands for sentences out of scope is never drawn if there are none
+        training = [one[:50] for one in (*train[0], train[1] or train[0][0])]
+        counts = np.array([len(one) for one in training])
+        logs = self.classifier([text for one in training for text in one]).clip(FLOOR)
+        return self.likelihood(logs), np.cumsum(counts) - counts, counts
 
     def _mixed(self, belief: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a belief after the customer may have changed their mind."""
@@ -210,18 +219,21 @@ class Lookahead(Evidence):
         found: NDArray[np.float64] = belief / belief.sum(axis=-1, keepdims=True)
         return found
 
-    def decide(self, seen: dict[str, Any]) -> int:
-        env, setting = self.env, self.env.setting
-        over = self.handing_over(seen)
-        worth = self.answers(self.belief)
-        choices = {int(worth.argmax()): float(worth.max()), env.hand_over: over}
+    def expected(self, seen: dict[str, Any]) -> NDArray[np.float64]:
+        """Return the expected reward of this customer after each action of the service, (N + 3,).
+
+        After a question, it is that of the best answer or of handing over.
+        """
+        env, setting, over = self.env, self.env.setting, self.handing_over(seen)
         leaves = {1: setting.impatient, 4: 1.0}.get(int(seen["asked"]), 0.0)
+        questions = np.full(2, env.costs.left)
         if leaves < 1.0:
-            found = self._open(self._mixed(self.belief), over), self._pair(over)
-            for action, value in zip((env.ask, env.offer), found, strict=True):
-                stays = value + env.costs.clarification
-                choices[action] = leaves * env.costs.left + (1.0 - leaves) * stays
-        return max(choices, key=lambda action: choices[action])
+            stays = np.array([self._open(self._mixed(self.belief), over), self._pair(over)]) + env.costs.clarification
+            questions = leaves * questions + (1.0 - leaves) * stays
+        return np.concatenate([self.answers(self.belief), questions, [over]])
+
+    def decide(self, seen: dict[str, Any]) -> int:
+        return int(self.expected(seen).argmax())
 
     def _best(self, belief: NDArray[np.float64], over: float) -> NDArray[np.float64]:
         found: NDArray[np.float64] = np.maximum(self.answers(belief).max(axis=-1), over)
@@ -229,10 +241,26 @@ class Lookahead(Evidence):
 
     def _open(self, belief: NDArray[np.float64], over: float) -> float:
         """Return the value of hearing one more sentence from a customer of this belief."""
-        spoken = belief @ self.speaks
-        kinds = self.rng.choice(len(spoken), size=self.draws, p=spoken / spoken.sum())
-        heard = np.stack([self.logs[kind][self.rng.integers(len(self.logs[kind]))] for kind in kinds])
-        return float(self._best(self._after(belief, self.likelihood(heard)), over).mean())
+        heard, start, counts = self._heard
+        spoken = np.cumsum(belief @ self.speaks)
+        drawn = (np.arange(self.draws) + self.rng.random(self.draws)) * (spoken[-1] / self.draws)  # one from each part
+        kinds = np.searchsorted(spoken, drawn, side="right").clip(max=len(spoken) - 1)
+        rows = start[kinds] + self.rng.integers(counts[kinds])
+        return float(self._best(self._after(belief, heard[rows]), over).mean())
+
+    def _afresh(self, over: float) -> float:
+        """Return the value of hearing what customers want who have changed their mind: the mean over all sentences."""
+        best, probability = self._heard_afresh
+        return float(np.maximum(best, over) @ probability)
+
+    @cached_property
+    def _heard_afresh(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What the best answer is worth after each sentence of `_heard`, if any intent is as likely, and its probability."""
+        heard, _, counts = self._heard
+        spoken = self.scoped @ self.speaks
+        return self.answers(self._after(self.scoped, heard)).max(axis=-1), np.repeat(
+            spoken / spoken.sum() / counts, counts
+        )
 
     def _pair(self, over: float) -> float:
         """Return the value of a reply to "did you mean A or B?", or of what is said after a change of mind."""
@@ -244,7 +272,7 @@ class Lookahead(Evidence):
         found = known * self.env.costs.right
         if rest > 1e-12:
             found += rest * float(self._best(left / rest, over))
-        return found + (changes * self._open(self.scoped, over) if changes else 0.0)
+        return found + (changes * self._afresh(over) if changes else 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,20 +42,35 @@ class Shortlist(gymnasium.Wrapper[dict[str, Any], np.int64, dict[str, Any], np.i
     Observation: "probability" of the K most probable intents, and "answer", the expected reward of the answer to each, (K,);
     "sentence", the probability of each by the last sentence alone, and in the last place of being out of scope, (K + 1,), 0
     if nothing was said; "outside", the probability that the customer is out of scope, and "share", that of any customer;
-    "hand_over", the reward of handing over now; and "reply", "outcome" and "asked" as in `CustomerService`.
+    "hand_over", the reward of handing over now; and "reply", "outcome" and "asked" as in `CustomerService`. With a
+    `Lookahead` also "best", the largest reward that it expects of this customer, and "expected", how much less it expects of
+    each action, (K + 3,), at least -1.
 
     Actions: 0 to K - 1, answer as for the intent of this rank; K, ask an open question; K + 1, ask "did you mean A or B?"
     about the first two; K + 2, hand over. `info["shortlist"]` has the numbers of the K intents.
 
     env: the service, not yet in a shift. player: makes a player for it, whose belief is followed; its decisions are not used.
-    size: K.
+    size: K. expected: whether "expected" and "best" are observed; None: if the player is a `Lookahead`.
 
-    Raises ConfigError (K is below 2 or above the number of intents), otherwise as `CustomerService`.
+    Raises ConfigError (K is below 2 or above the number of intents; `expected` with another player), otherwise as
+    `CustomerService`.
     """
 
-    def __init__(self, env: CustomerService, player: Callable[[CustomerService], Player], size: int = 3) -> None:
+    def __init__(
+        self,
+        env: CustomerService,
+        player: Callable[[CustomerService], Player],
+        size: int = 3,
+        expected: bool | None = None,
+    ) -> None:
         super().__init__(env)
         self.service, self.player = env, player(env)
+        self._looks_ahead = self.player if isinstance(self.player, Lookahead) and expected is not False else None
+        if expected and self._looks_ahead is None:
+            raise ConfigError(
+                f"expected: needs a player that computes them, such as Lookahead, got {type(self.player).__name__}"
+            )
+        self.expected = self._looks_ahead is not None
         self.size = require_count("size", size, OFFERED)
         if self.size > env.intents:
             raise ConfigError(f"size: expected at most the number of intents, {env.intents}, got {size}")
@@ -69,6 +84,8 @@ class Shortlist(gymnasium.Wrapper[dict[str, Any], np.int64, dict[str, Any], np.i
             "answer": (wrong, costs.right, self.size), "outside": (0.0, 1.0, 1), "share": (0.0, 1.0, 1),
             "hand_over": (costs.escalation + costs.queue, costs.escalation, 1),
         }  # fmt: skip
+        if self.expected:
+            bounds |= {"expected": (-1.0, 0.0, self.size + 3), "best": (-1.0, costs.right, 1)}
         self._boxes = {name: spaces.Box(low, high, (count,), np.float32) for name, (low, high, count) in bounds.items()}
         counts = {"reply": len(REPLIES), "outcome": len(OUTCOMES), "asked": 6}
         self.observation_space = spaces.Dict(
@@ -109,6 +126,11 @@ class Shortlist(gymnasium.Wrapper[dict[str, Any], np.int64, dict[str, Any], np.i
             "outside": belief[-1:], "share": [player.outside[0] / sum(player.outside)],
             "hand_over": [player.handing_over(seen)],
         }  # fmt: skip
+        if self._looks_ahead is not None:
+            worth = self._looks_ahead.expected(seen)
+            best = worth.max()
+            places = [*self._ranked.tolist(), self.service.ask, self.service.offer, self.service.hand_over]
+            numbers |= {"expected": worth[places] - best, "best": [best]}
         clipped = {name: np.asarray(numbers[name]).clip(box.low, box.high) for name, box in self._boxes.items()}
         return {name: values.astype(np.float32) for name, values in clipped.items()} | {
             name: seen[name] for name in ("reply", "outcome", "asked")
