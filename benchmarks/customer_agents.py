@@ -5,10 +5,10 @@
 The agent observes what the lookahead expects of each action, and learns offline from recorded shifts in which decisions are
 drawn around the lookahead's (`seqel.tasks.customers.recording`), half of them with training sentences, half with validation
 sentences, and the same ones for each seed. Both know the probabilities of the setting; the inverse temperature of the
-classifier is chosen by what the lookahead earns on validation sentences. All are measured on the same shifts with
-test sentences: with the same seed, the same customers come, whoever serves them. "answers at once" gives the most probable
-answer. `--without` takes a part of the setting out. In the full setting, all are also measured where the queue and the share of customers out of scope
-drift three times as fast.
+classifier is chosen by what the lookahead earns on validation sentences. All are measured on the same shifts with test
+sentences: with the same seed, the same customers come, whoever serves them. "answers at once" gives the most probable answer.
+`--without` takes a part of the setting out. In the full setting, all are also measured where the queue and the share of
+customers out of scope drift three times as fast.
 
 The classifier of all is logistic regression on a frozen encoder, all-MiniLM-L6-v2 or for the Chinese news titles of tnews the
 multilingual one of `same_meaning.py`, cross-fitted (`seqel.texts.classes`). One JSON file per run in

@@ -17,6 +17,7 @@ from seqel.cli.main import main
 from seqel.datasets.dialogues import convert_dialogues
 from seqel.safety.abstention import Abstention
 from support_dialogues import train_support
+from tiny_models import tiny_encoder
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +140,36 @@ def test_bad_arguments_are_refused(folder: Path, tmp_path: Path, capsys: pytest.
     ):
         assert main(["chat", str(folder / "run"), *arguments]) != 0
         assert said in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_an_agent_with_a_classifier_in_front(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It shows beliefs, ends with an answer or a hand-over, and logs what `seqel data dialogues` reads."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEQEL_MODELS", str(tiny_encoder().parent))
+    rows = [(f"{word} number {number}", word) for number in range(40) for word in ("card", "loan", "fees")]
+    Path("said.csv").write_text("text,category\n" + "\n".join(f"{text},{name}" for text, name in rows))
+    env = ["--env-arg", "utterances=said.csv", "--env-arg", f"model={tiny_encoder()}"]
+    small = ["network.width=16", "network.layers=1", "network.context=16", "environments=2", "threads=1", "device=cpu"]
+    train = ["train", "seqel/CustomerShortlist-v0", *env, "--steps", "100", "--out", "run"]
+    assert main([*train, *(part for one in small for part in ("--set", one))]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(
+        "sys.stdin", io.StringIO("card number 3\nneither\nmy card\nneither\nmy card\nneither\n\nright\n")
+    )
+    assert main(["chat", "run", "--log", "log.jsonl"]) == 0
+    shown = capsys.readouterr().out
+    assert "believes: " in shown and "%" in shown
+    (line,) = Path("log.jsonl").read_text().splitlines()
+    actions = {turn["action"] for turn in json.loads(line)["turns"] if "action" in turn}
+    assert actions <= {"answer: card", "answer: loan", "answer: fees", "ask", "did you mean", "hand over"}
+    # the line after the last action is the outcome, whenever the agent answers
+    outcomes = {"right": 1.0, "neither": 0.0, "my card": 0.0}
+    assert convert_dialogues(["log.jsonl"], "again.jsonl", outcomes).rows >= 1
+
+    (tmp_path / "run" / "config.toml").rename(tmp_path / "config.toml")  # an agent without its run
+    shutil.copytree("run/agent", "agent")
+    monkeypatch.setattr("sys.stdin", io.StringIO("card number 3\n\n"))
+    assert main(["chat", "agent", "--env", "CartPole-v1"]) == 2
+    assert "CustomerShortlist" in capsys.readouterr().err

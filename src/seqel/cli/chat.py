@@ -1,4 +1,4 @@
-"""`seqel chat RUN`: talk to an agent that was trained on recorded dialogues."""
+"""`seqel chat RUN`: talk to an agent of customer service."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from seqel.cli.arguments import Json
+from seqel.cli.arguments import ENV_HELP, EnvArguments, Json, Trust
+from seqel.cli.run_environment import run_environment
 from seqel.errors import ConfigError
 
 if TYPE_CHECKING:
+    from seqel.agents.agent import Agent
     from seqel.cli.output import Output
-    from seqel.deployment.conversation import Answer, Conversation
+    from seqel.deployment.turns import Answer, Turns
     from seqel.safety.abstention import Abstention
 
 __all__ = ["EXAMPLES", "SUMMARY", "Arguments", "run"]
 
-SUMMARY = "Talk to an agent that was trained on recorded dialogues, and see which other actions it considered."
+SUMMARY = "Talk to an agent of customer service, and see what it believes and which other actions it considered."
 
 EXAMPLES = """
 Type what a customer would say; an empty line ends the conversation. With --log, you are then asked for its outcome, and the
@@ -34,8 +36,13 @@ each action:
   greet = "Hello! How can I help?"
   "answer: card lost" = "I have blocked your card."
 
+An agent with a classifier in front (seqel/CustomerShortlist-v0) also shows what it believes the customer wants. Its actions
+are "answer: INTENT", "ask", "did you mean" and "hand over"; an answer ends the conversation. After "did you mean A or B?",
+type 1, 2, neither, or another sentence.
+
 examples:
   seqel chat runs/support
+  seqel chat runs/service --env seqel/CustomerShortlist-v0 --env-arg utterances=said.csv --env-arg model=MODEL
   seqel chat runs/support --hand-over abstain               after: seqel calibrate runs/support --error 0.05 --data FILE
   seqel chat runs/support --replies replies.toml --hand-over escalate --log today.jsonl
   printf 'I lost my card\\n' | seqel chat runs/support --json
@@ -43,6 +50,7 @@ examples:
 
 BEST = 3  # actions that are shown
 ABSTAIN = "abstain"  # of --hand-over: not an action
+HAND_OVER = "hand over"  # the action of an agent with a classifier in front
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,11 @@ class Arguments:
     """The arguments of `seqel chat`."""
 
     run: Annotated[
-        Positional[Path], arg(metavar="RUN", help="the folder of a run on a table of dialogues, or of its agent")
+        Positional[Path],
+        arg(
+            metavar="RUN",
+            help="the folder of a run on a table of dialogues or on seqel/CustomerShortlist-v0, or of its agent",
+        ),
     ]
     replies: Annotated[Path | None, arg(metavar="TOML", help="the text of each action", help_behavior_hint="")] = None
     hand_over: Annotated[
@@ -65,6 +77,9 @@ class Arguments:
         Path | None,
         arg(metavar="FILE", help="append the conversation to this file (JSON lines)", help_behavior_hint=""),
     ] = None
+    env: Annotated[str | None, arg(metavar="ENV", help=ENV_HELP, help_behavior_hint="")] = None
+    env_arg: EnvArguments = ()
+    trust: Trust = False
     json: Json = False
 
 
@@ -73,24 +88,24 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     from rich.text import Text
 
     from seqel.agents.agent import Agent
-    from seqel.deployment.conversation import Conversation
     from seqel.storage import append_line
 
-    conversation = Conversation(Agent.load(arguments.run))
+    conversation = _conversation(arguments, Agent.load(arguments.run), output)
     replies = _replies(arguments.replies, conversation)
     if ABSTAIN in arguments.hand_over and conversation.agent.abstention is None:
         raise ConfigError("--hand-over abstain: expected a calibrated agent: run seqel calibrate first")
     for action in arguments.hand_over:
-        if action not in conversation.encoding.actions and action != ABSTAIN:
+        if action not in conversation.actions and action != ABSTAIN:
             raise ConfigError(
                 f"--hand-over: expected an action of this agent ({_some(conversation)}), {_got(action, conversation)}"
             )
+    hands_over = (*arguments.hand_over, HAND_OVER)  # of an agent with a classifier in front, always
     if sys.stdin.isatty():
         output.note("type what a customer would say; an empty line ends the conversation")
     answers: list[dict[str, Any]] = []
     handed_over = interrupted = False
     try:
-        while not handed_over and (text := _ask("you> ")):
+        while not (handed_over or conversation.over) and (text := _ask("you> ")):
             answer = conversation.respond(text)
             left_to_others = answer.abstain and ABSTAIN in arguments.hand_over
             if left_to_others:
@@ -99,7 +114,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
                 conversation.add_reply(replies[answer.action])
             _show(answer, conversation, replies, output)
             answers.append(answer.to_json(BEST))
-            handed_over = left_to_others or answer.action in arguments.hand_over
+            handed_over = left_to_others or answer.action in hands_over
     except KeyboardInterrupt:  # the conversation is over, and what was said is not lost
         interrupted = True
     if handed_over:
@@ -116,7 +131,24 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
     return {"conversation": found, "answers": answers, "handed_over": handed_over}
 
 
-def _replies(path: Path | None, conversation: Conversation) -> dict[str, str]:
+def _conversation(arguments: Arguments, agent: Agent, output: Output) -> Turns:
+    """Return a conversation with an agent of a table of dialogues, or of the shortlist that it was trained on."""
+    from seqel.deployment.conversation import Conversation
+
+    if agent.info.get("encoding"):
+        return Conversation(agent)
+    if not (arguments.env or agent.info.get("env")):
+        raise ConfigError(
+            "chat: expected an agent of a table of dialogues, or for an agent with a classifier in front its environment: "
+            f"--env seqel/CustomerShortlist-v0 --env-arg utterances=FILE --env-arg model=MODEL; got {agent!r:.200}"
+        )
+    from seqel.deployment.service_conversation import ServiceConversation
+
+    _, make = run_environment(arguments.run, agent.info, arguments, output, "chat")
+    return ServiceConversation(agent, make())
+
+
+def _replies(path: Path | None, conversation: Turns) -> dict[str, str]:
     if path is None:
         return {}
     try:
@@ -124,7 +156,7 @@ def _replies(path: Path | None, conversation: Conversation) -> dict[str, str]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"--replies: expected a TOML file, but {path}: {error}") from error
     for action, words in found.items():
-        if action not in conversation.encoding.actions:
+        if action not in conversation.actions:
             raise ConfigError(
                 f"{path}: expected actions of this agent ({_some(conversation)}), {_got(action, conversation)}"
             )
@@ -133,15 +165,15 @@ def _replies(path: Path | None, conversation: Conversation) -> dict[str, str]:
     return found
 
 
-def _some(conversation: Conversation) -> str:
-    names = conversation.encoding.actions
+def _some(conversation: Turns) -> str:
+    names = conversation.actions
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _got(action: str, conversation: Conversation) -> str:
+def _got(action: str, conversation: Turns) -> str:
     from seqel.datasets.schema import nearest
 
-    return f"got {action!r}{nearest(action, conversation.encoding.actions)}"
+    return f"got {action!r}{nearest(action, conversation.actions)}"
 
 
 def _ask(question: str) -> str:
@@ -154,14 +186,18 @@ def _ask(question: str) -> str:
     return line.encode("utf-8", "replace").decode().strip()
 
 
-def _show(answer: Answer, conversation: Conversation, replies: dict[str, str], output: Output) -> None:
+def _show(answer: Answer, conversation: Turns, replies: dict[str, str], output: Output) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    words = f"[{answer.action}] {replies.get(answer.action, '')}".rstrip()
+    last = conversation.turns[-1]  # the customer's, if the agent's turn was withdrawn
+    reply = replies.get(answer.action) or (last.get("text", "") if last["role"] == "agent" else "")
+    words = f"[{answer.action}] {reply}".rstrip()
     if answer.abstain:
         words = f"abstains; it would have said {words}"
     output.show(Text.assemble(("agent> ", "bold"), words))
+    if answer.beliefs:
+        output.show(Text(f"      believes: {', '.join(f'{name} {chance:.0%}' for name, chance in answer.beliefs)}"))
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, score in answer.ranking[:BEST]:
         table.add_row(

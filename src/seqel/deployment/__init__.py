@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from seqel.deployment.conversation import Conversation
     from seqel.deployment.export import export
     from seqel.deployment.runtime import ExportedAgent
+    from seqel.deployment.service_conversation import ServiceConversation
 
 __all__ = [
     "Conversation",
     "ExportedAgent",
+    "ServiceConversation",
     "export",
 ]
 
@@ -22,6 +24,7 @@ __getattr__, __dir__ = lazy.attach(
     {
         "Conversation": "seqel.deployment.conversation",
         "ExportedAgent": "seqel.deployment.runtime",
+        "ServiceConversation": "seqel.deployment.service_conversation",
         "export": "seqel.deployment.export",
     },
 )

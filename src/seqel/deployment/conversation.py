@@ -1,50 +1,16 @@
-"""A conversation with an agent that was trained on recorded dialogues: its actions, their scores, and a record.
-
-The record has the form that training reads (`seqel.datasets.dialogues`), so it can be used for further training.
-"""
+"""A conversation with an agent that was trained on recorded dialogues."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-
 from seqel.agents.agent import Agent, AgentState
-from seqel.datasets.dialogues import AGENT, CUSTOMER
 from seqel.datasets.encoding import Encoding
+from seqel.deployment.turns import Answer, Turns
 from seqel.errors import ConfigError
 
 __all__ = ["Answer", "Conversation"]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The agent's action after a message."""
-
-    action: str
-    ranking: list[tuple[str, float]]  # all actions that may be taken and their scores, the best first
-    scores: str  # what a score is: "probability", or "value" in units of reward
-    abstain: bool = False  # a calibrated agent does not decide; the action is what it would have done
-    uncertainty: float | None = None  # of the decision, in the measure of the calibration; None: not calibrated
-
-    @property
-    def score(self) -> float:
-        """The score of the action that is taken."""
-        return self.ranking[0][1]
-
-    def to_json(self, most: int = 3) -> dict[str, Any]:
-        """Return plain values, with the `most` best actions."""
-        found: dict[str, Any] = {
-            "action": self.action,
-            "scores": self.scores,
-            "ranking": [list(one) for one in self.ranking[:most]],
-        }
-        found |= {} if self.uncertainty is None else {"uncertainty": self.uncertainty}
-        return found | ({"abstain": True} if self.abstain else {})
-
-
-class Conversation:
+class Conversation(Turns):
     """One customer, from the first message on.
 
     Raises ConfigError unless the agent was trained on a table whose only observed column is a text, with one action column.
@@ -59,54 +25,11 @@ class Conversation:
                 "conversation: expected an agent that was trained on a table of dialogues, which observes one column of text "
                 f"and takes one action (seqel data dialogues makes such a table), got {agent!r:.200}"
             )
-        self.agent, self.encoding = agent, encoding
+        super().__init__(agent, encoding.actions)
+        self.encoding = encoding
         (self.column,) = columns
-        self.turns: list[dict[str, Any]] = []
         self._state: AgentState | None = None
 
     def respond(self, text: str, reward: float = 0.0) -> Answer:
-        """Return the agent's action after a message.
-
-        reward: of the previous action, if it is already known.
-        """
         decision, self._state = self.agent.act(self.encoding.rows([{self.column: text}]), self._state, reward=reward)
-        scores = decision.q[0].astype(np.float64)
-        chooses = self.agent.network.config.policy_head == "greedy"
-        if chooses:
-            scores = np.exp(scores - scores.max())
-            scores /= scores.sum()
-        names = self.encoding.actions
-        order = [int(one) for one in np.argsort(-scores, kind="stable") if np.isfinite(scores[one])]
-        action = names[int(decision.action[0])]
-        ranking = [(names[one], float(scores[one])) for one in order]
-        ranking.sort(key=lambda one: one[0] != action)  # of actions that tie, the one that is taken is the first
-        self.turns += [{"role": CUSTOMER, "text": text}, {"role": AGENT, "action": action}]
-        abstain = decision.abstain is not None and bool(decision.abstain[0])
-        uncertainty = None if decision.uncertainty is None else float(decision.uncertainty[0])
-        return Answer(action, ranking, "probability" if chooses else "value", abstain, uncertainty)
-
-    def add_reply(self, text: str) -> None:
-        """Add the agent's words to its last turn."""
-        if not self.turns:
-            raise ConfigError("conversation: expected a message first: the agent has not taken an action yet")
-        self.turns[-1]["text"] = text
-
-    def withdraw(self) -> None:
-        """Remove the agent's last turn, because it abstained and a person answers instead."""
-        if not self.turns or self.turns[-1]["role"] != AGENT:
-            raise ConfigError("conversation: expected a turn of the agent to withdraw")
-        self.turns.pop()
-
-    def record(self, name: str, outcome: str | float | None = None) -> dict[str, Any]:
-        """Return the conversation as a dialogue, with its outcome if it is known."""
-        found: dict[str, Any] = {"id": name} | ({} if outcome is None else {"outcome": outcome})
-        return found | {"turns": [dict(turn) for turn in self.turns]}
-
-    def summary(self) -> str:
-        """Return the messages and actions, one line per turn, for a person who takes over."""
-        lines = []
-        for turn in self.turns:
-            words = turn.get("text", "")
-            done = f"[{turn['action']}] {words}".rstrip() if turn["role"] == AGENT else words
-            lines.append(f"{turn['role']}: {done}")
-        return "\n".join(lines)
+        return self._answer(text, decision, self.actions)

@@ -96,7 +96,7 @@ class Shortlist(gymnasium.Wrapper[dict[str, Any], np.int64, dict[str, Any], np.i
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         seen, _ = self.env.reset(seed=seed, options=options)
-        return self._observe(seen, first=True), self._info({})
+        return self.observe(seen, first=True), self._info({})
 
     def step(self, action: np.int64 | int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         if not self.action_space.contains(action):
@@ -112,9 +112,18 @@ class Shortlist(gymnasium.Wrapper[dict[str, Any], np.int64, dict[str, Any], np.i
         else:
             taken = service.ask if action == self.ask else service.hand_over
         seen, reward, terminated, truncated, info = self.env.step(np.int64(taken))
-        return self._observe(seen, first=False), float(reward), terminated, truncated, self._info(info)
+        return self.observe(seen, first=False), float(reward), terminated, truncated, self._info(info)
 
-    def _observe(self, seen: dict[str, Any], first: bool) -> dict[str, Any]:
+    @property
+    def ranked(self) -> list[int]:
+        """The numbers of the K intents, the most probable one first."""
+        return [int(one) for one in self._ranked]
+
+    def observe(self, seen: dict[str, Any], first: bool) -> dict[str, Any]:
+        """Update the belief by an observation of `CustomerService`, and return that of the shortlist.
+
+        first: whether it is the first one of a shift.
+        """
         player = self.player
         player.follow(seen, first)
         belief = player.belief
