@@ -78,12 +78,13 @@ def test_replies_to_a_question_of_two(
     fixed(talk, 4, monkeypatch)
     first = talk.respond("card gone test 1")
     assert first.action == OFFER and talk.offered[0] == "card lost" and not talk.over
-    assert talk.turns[-1]["text"] == f"did you mean {' or '.join(talk.offered)}?"
+    assert talk.turns[-1]["text"] == f"{' or '.join(talk.offered)}?"
     second = talk.offered[1]
     answer = talk.respond(typed)
     assert dict(answer.beliefs or []).get("card lost", 0.0) == pytest.approx(expected, abs=1e-6)
     if typed == "2":
-        assert (answer.beliefs or [])[0] == (second, pytest.approx(1.0))
+        name, probability = (answer.beliefs or [])[0]
+        assert name == second and probability == pytest.approx(1.0)
 
 
 def test_another_sentence_is_heard_as_a_change_of_mind(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +103,12 @@ def test_what_the_agent_sees_is_what_it_was_trained_on(agent: Agent, monkeypatch
     seen = env.observe({**_plain(env), "said": sentence}, first=True)
     heard: list[Any] = []
     act = agent.act
-    monkeypatch.setattr(agent, "act", lambda batch, *more, **named: heard.append(batch) or act(batch, *more, **named))
+
+    def listening(batch: Any, *more: Any, **named: Any) -> Any:
+        heard.append(batch)
+        return act(batch, *more, **named)
+
+    monkeypatch.setattr(agent, "act", listening)
     talk.respond(sentence)
     assert set(heard[0]) == set(seen)
     for name, value in seen.items():

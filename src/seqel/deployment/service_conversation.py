@@ -96,12 +96,12 @@ class ServiceConversation(Turns):
         names = [*(f"answer: {self.intents[one]}" for one in ranked), ASK, OFFER, HAND_OVER]
         belief = shortlist.player.belief
         beliefs = [(self.intents[one], float(belief[one])) for one in ranked]
-        if belief[-1] > 0.0:
+        if shortlist.service.setting.out_of_scope:
             beliefs = sorted([*beliefs, ("out of scope", float(belief[-1]))], key=lambda one: -one[1])
         answer = self._answer(text, decision, names, beliefs)
         self._offered = ranked[:2] if answer.action == OFFER else []
         if self._offered:
-            self.add_reply(f"did you mean {' or '.join(self.offered)}?")
+            self.add_reply(f"{' or '.join(self.offered)}?")
         shortlist.player.pair = list(self._offered)
         self._asked += answer.action in (ASK, OFFER)
         self._over = answer.action not in (ASK, OFFER)

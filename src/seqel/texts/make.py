@@ -14,6 +14,7 @@ from seqel.errors import ConfigError
 from seqel.pretrained.location import BaseModel, find, use
 from seqel.spaces import ObservationSpec
 from seqel.spaces.text_readers import HASHED, TextReader, is_registered, register
+from seqel.texts.class_cache import fit_classes_once
 from seqel.texts.classes import ClassReader, LabelledTexts, fit_classes
 from seqel.texts.config import TextConfig
 from seqel.texts.embeddings import Embed, EmbeddingReader, fingerprint
@@ -56,7 +57,8 @@ def make_class_reader(config: TextConfig, labelled: LabelledTexts, embed: Embed 
     base = make_reader(config, embed=embed)
     if base is None:
         raise ConfigError(f"text.classes needs a frozen encoder, got text.encoder = {config.encoder!r}")
-    return fit_classes(base, labelled)
+    # the name of a function of one's own need not change with what it does
+    return fit_classes_once(base, labelled) if config.encoder == "pretrained" else fit_classes(base, labelled)
 
 
 def reader_from_json(data: Any, embed: Embed | None = None) -> TextReader:
