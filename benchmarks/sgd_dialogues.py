@@ -7,7 +7,8 @@ turn is the kind of what the system did (ask for a value, offer, confirm, inform
 because the dialogues have no other: 1 for each booking or purchase that succeeded, and -0.05 for each turn. Whether it
 succeeds depends on the service, so success and failure are the same action. Reported: how often an agent does what the people
 did, on test dialogues about services of the training split and on those about others. What its policy would earn is estimated
-by `seqel evaluate RUN --data ... --held-out`. Results: benchmarks/results/sgd/.
+by `--export test` and `seqel evaluate runs/sgd/offline-iql-0 --data runs/sgd/test.jsonl --updates 1500`, and simulated by
+sgd_simulator.py. Results: benchmarks/results/sgd/.
 """
 
 from __future__ import annotations
@@ -64,13 +65,13 @@ def read(part: str) -> Iterator[tuple[Dialogue, set[str]]]:
             yield {"id": found["id"], "turns": turns}, set(found["services"])
 
 
-def table() -> Path:
-    """Write the table of the training dialogues, unless it is there."""
-    path = WORK / "train.jsonl"
+def table(split: str = "train") -> Path:
+    """Write the table of the dialogues of a split, unless it is there."""
+    path = WORK / f"{split}.jsonl"
     if not path.exists():
         WORK.mkdir(parents=True, exist_ok=True)
-        lines = WORK / "dialogues.jsonl"
-        lines.write_text("".join(json.dumps(one) + "\n" for one, _ in read("train")), encoding="utf-8")
+        lines = WORK / f"{split}-dialogues.jsonl"
+        lines.write_text("".join(json.dumps(one) + "\n" for one, _ in read(split)), encoding="utf-8")
         found = convert_dialogues([lines], path)
         print(f"{found.dialogues:,} dialogues, {found.rows:,} decisions, actions: {found.actions}", file=sys.stderr)
     return path
@@ -133,8 +134,12 @@ def main() -> None:
     parser.add_argument("--method", nargs="+", choices=METHODS, default=["behaviour-cloning", "offline-iql"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--updates", type=int, default=3_000)
+    parser.add_argument("--export", choices=("train", "dev", "test"), help="only write the table of this split")
     parser.add_argument("--table", action="store_true", help="print the finished runs instead of running any")
     given = parser.parse_args()
+    if given.export:
+        print(table(given.export))
+        return
     RESULTS.mkdir(parents=True, exist_ok=True)
     print("| method | seed | agrees, known services (95 %) | a new service (95 %) | seconds |\n" + "|---" * 5 + "|")
     for seed in given.seeds:
