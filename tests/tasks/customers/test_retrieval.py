@@ -159,8 +159,17 @@ def test_a_table_and_a_pretrained_encoder(tmp_path: Path) -> None:
     env = make_retrieved_customers(path, str(tiny_encoder()), nearest=1)
     seen, _ = env.reset(seed=1, options={"dialogue": 2})
     assert seen["text/said"] == "a table"
+    other = make_retrieved_customers(path, str(tiny_encoder()), nearest=1)  # the same turns, and a state of its own
+    assert other.words is env.words and other is not env
+    other.reset(seed=2, options={"dialogue": 3})
+    other.step(np.int64(env.actions.index("block")))
     seen, *_ = env.step(np.int64(env.actions.index("ask")))
     assert seen["text/said"] == "noon"
+    assert (
+        env._decided.sum() == 2.0 and other._decided.sum() == 2.0 and not np.array_equal(env._decided, other._decided)
+    )
+    path.write_text("\n".join(lines[:-1]))
+    assert make_retrieved_customers(path, str(tiny_encoder()), nearest=1).words is not env.words
 
 
 def test_an_agent_that_was_trained_on_a_table_is_evaluated(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ another dialogue in which the agent's decision was taken in a similar situation,
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ Vectors = NDArray[np.float32]
 LONGEST = 2_000  # characters of what is observed
 TEMPERATURE = 0.05  # of the choice among the most similar turns, in units of similarity
 UNSUPPORTED = 0.05  # share of recorded decisions that the simulator would not recognise in other dialogues
+_MADE: dict[tuple[Any, ...], RetrievedCustomers] = {}
 
 
 class RetrievedCustomers(gymnasium.Env[dict[str, Any], np.int64]):
@@ -117,7 +119,7 @@ class RetrievedCustomers(gymnasium.Env[dict[str, Any], np.int64]):
         self.turn = int(self.first[number])
         self._steps = self._repeats = 0
         self._heard = self.words[self.turn].copy()
-        self._decided[:], self._decided[-1] = 0.0, 1.0
+        self._decided = np.append(np.zeros(len(self.actions), np.float32), np.float32(1.0))
         return self._observe(), {}
 
     def step(self, action: np.int64 | int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -219,9 +221,16 @@ def make_retrieved_customers(dialogues: str | Path | None = None, model: str = "
             f"the Hugging Face hub, got {dialogues!r} and {model!r}; on the command line: --env-arg dialogues=FILE "
             "--env-arg model=MODEL"
         )
-    reader = make_reader(TextConfig(encoder="pretrained", model=model))
-    assert reader is not None
-    return RetrievedCustomers(read_turns(dialogues), lambda texts: reader.read(list(texts)), **others)
+    path = Path(dialogues)
+    found = path.stat() if path.exists() else None
+    key = (str(path.resolve()), found and (found.st_mtime_ns, found.st_size), model, repr(sorted(others.items())))
+    if key not in _MADE:
+        reader = make_reader(TextConfig(encoder="pretrained", model=model))
+        assert reader is not None
+        made = RetrievedCustomers(read_turns(path), lambda texts: reader.read(list(texts)), **others)
+        _MADE.clear()  # of one table at a time
+        _MADE[key] = made
+    return copy.copy(_MADE[key])  # environments that play side by side share the recorded turns, and no state
 
 
 def _encoded(encode: Callable[[Sequence[str]], Any], texts: list[str]) -> Vectors:
