@@ -5,6 +5,7 @@ The record has the form that training reads (`seqel.datasets.dialogues`), so it 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ class Answer:
         return found | ({"abstain": True} if self.abstain else {})
 
 
-class Turns:
+class Turns(ABC):
     """The turns of a customer and an agent."""
 
     def __init__(self, agent: Agent, actions: Sequence[str]) -> None:
@@ -64,9 +65,9 @@ class Turns:
         """Whether the agent's last action ended the conversation."""
         return False
 
+    @abstractmethod
     def respond(self, text: str, reward: float = 0.0) -> Answer:
         """Return the agent's action after a message. reward: of the previous action, if it is already known."""
-        raise NotImplementedError
 
     def _answer(
         self,
