@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 import seqel
 from measured import commit, measured
+from seqel.agents.agent import AgentState
 from seqel.datasets.dialogues import rows_of
 from seqel.datasets.encoding import Encoding
 from seqel.evaluation.statistics import bootstrap_interval
@@ -34,6 +36,8 @@ from sgd_dialogues import METHODS, WORK, read
 from text_choice import MODEL
 
 RESULTS = Path(__file__).parent / "results" / "sgd-simulator"
+Decide = Callable[[str, float], int]  # what the customer said, and the reward of the last decision -> a decision
+Begin = Callable[[], Decide]  # begins an episode
 PLAYERS = ("people", "people, 0.2 random", "most frequent", "notify", "random")
 
 
@@ -63,40 +67,44 @@ def check(env: RetrievedCustomers) -> dict[str, float]:
     }  # fmt: skip
 
 
-def decide(player: str, env: RetrievedCustomers, rng: np.random.Generator) -> int:
-    """Return what a player that is no agent does in the situation of the simulator."""
-    frequent = np.bincount(env.action).argmax()
-    if player == "random" or (player == "people, 0.2 random" and rng.random() < 0.2):
-        return int(rng.integers(len(env.actions)))
-    if player == "most frequent":
-        return int(frequent)
-    if player == "notify":
-        return int(np.argmax([env.reward[env.action == code].mean() for code in range(len(env.actions))]))
-    return int(env.action[env.turn])
+def player(who: str, env: RetrievedCustomers) -> Begin:
+    """Return a player that is no agent; it knows what the recorded person did in the situation of the simulator."""
+    rng = np.random.default_rng(7)
+    frequent = int(np.bincount(env.action).argmax())
+    pays = int(np.argmax([env.reward[env.action == code].mean() for code in range(len(env.actions))]))
+
+    def decide(said: str, reward: float) -> int:
+        if who == "random" or (who == "people, 0.2 random" and rng.random() < 0.2):
+            return int(rng.integers(len(env.actions)))
+        return {"most frequent": frequent, "notify": pays}.get(who, int(env.action[env.turn]))
+
+    return lambda: decide
 
 
-def play(env: RetrievedCustomers, player: str, numbers: NDArray[np.int64]) -> dict[str, Any]:
-    returns, steps, understood, rng = [], [], [], np.random.default_rng(7)
-    for seed, number in enumerate(numbers.tolist()):
-        env.reset(seed=seed, options={"dialogue": number})
-        total, over, count = 0.0, False, 0
-        while not over:
-            _, reward, ended, truncated, info = env.step(decide(player, env, rng))
-            total, count, over = total + reward, count + 1, ended or truncated
-            understood.append(info["understood"])
-        returns.append(total)
-        steps.append(count)
-    return summary(returns, steps, understood)
+def playing(agent: seqel.Agent) -> Begin:
+    """Return the player that an agent is."""
+
+    def begin() -> Decide:
+        state: AgentState | None = None
+
+        def decide(said: str, reward: float) -> int:
+            nonlocal state
+            decision, state = agent.act({"text/said": [said]}, state, reward=reward)
+            return int(decision.action[0])
+
+        return decide
+
+    return begin
 
 
-def play_agent(env: RetrievedCustomers, agent: seqel.Agent, numbers: NDArray[np.int64]) -> dict[str, Any]:
+def play(env: RetrievedCustomers, begin: Begin, numbers: NDArray[np.int64]) -> dict[str, Any]:
+    """Play an episode with the customer of each dialogue."""
     returns, steps, understood = [], [], []
     for seed, number in enumerate(numbers.tolist()):
         seen, _ = env.reset(seed=seed, options={"dialogue": number})
-        state, reward, total, over, count = None, 0.0, 0.0, False, 0
+        decide, reward, total, over, count = begin(), 0.0, 0.0, False, 0
         while not over:
-            decision, state = agent.act({"text/said": [seen["text/said"]]}, state, reward=reward)
-            seen, reward, ended, truncated, info = env.step(int(decision.action[0]))
+            seen, reward, ended, truncated, info = env.step(decide(seen["text/said"], reward))
             total, count, over = total + reward, count + 1, ended or truncated
             understood.append(info["understood"])
         returns.append(total)
@@ -120,8 +128,7 @@ def run(who: str, seed: int, split: str, episodes: int) -> dict[str, Any]:
     env, parts = simulator(Encoding.from_json(stored.info["encoding"]).actions, split)
     chosen = {name: np.random.default_rng(0).permutation(these)[:episodes] for name, these in parts.items()}
     found: dict[str, Any] = {
-        name: play(env, who, these) if agent is None else play_agent(env, agent, these)
-        for name, these in chosen.items()
+        name: play(env, player(who, env) if agent is None else playing(agent), these) for name, these in chosen.items()
     }
     if who == "people":
         found["retrieval"] = check(env)

@@ -50,7 +50,6 @@ examples:
 
 BEST = 3  # actions that are shown
 ABSTAIN = "abstain"  # of --hand-over: not an action
-HAND_OVER = "hand over"  # the action of an agent with a classifier in front
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
             raise ConfigError(
                 f"--hand-over: expected an action of this agent ({_some(conversation)}), {_got(action, conversation)}"
             )
-    hands_over = (*arguments.hand_over, HAND_OVER)  # of an agent with a classifier in front, always
+    hand_overs = (*arguments.hand_over, *conversation.hand_overs)
     if sys.stdin.isatty():
         output.note("type what a customer would say; an empty line ends the conversation")
     answers: list[dict[str, Any]] = []
@@ -114,7 +113,7 @@ def run(arguments: Arguments, output: Output) -> dict[str, Any]:
                 conversation.add_reply(replies[answer.action])
             _show(answer, conversation, replies, output)
             answers.append(answer.to_json(BEST))
-            handed_over = left_to_others or answer.action in hands_over
+            handed_over = left_to_others or answer.action in hand_overs
     except KeyboardInterrupt:  # the conversation is over, and what was said is not lost
         interrupted = True
     if handed_over:

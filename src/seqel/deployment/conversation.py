@@ -7,7 +7,7 @@ from seqel.datasets.encoding import Encoding
 from seqel.deployment.turns import Answer, Turns
 from seqel.errors import ConfigError
 
-__all__ = ["Answer", "Conversation"]
+__all__ = ["Conversation"]
 
 
 class Conversation(Turns):

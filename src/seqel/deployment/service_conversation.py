@@ -64,6 +64,10 @@ class ServiceConversation(Turns):
         self._over = False
 
     @property
+    def hand_overs(self) -> tuple[str, ...]:
+        return (HAND_OVER,)
+
+    @property
     def over(self) -> bool:
         return self._over
 

@@ -61,6 +61,11 @@ class Turns(ABC):
         self.turns: list[dict[str, Any]] = []
 
     @property
+    def hand_overs(self) -> tuple[str, ...]:
+        """The actions that always hand over to a person."""
+        return ()
+
+    @property
     def over(self) -> bool:
         """Whether the agent's last action ended the conversation."""
         return False

@@ -74,10 +74,10 @@ def pick_column(role: str, left: dict[str, Column], unsure: list[str]) -> str | 
             more = f", and so does {', '.join(others[:3])}" if others else ""
             unsure.append(f"{role}: {name} was chosen, but its name only resembles {telling[rank]!r}{more}")
             return name
-    return only_date(left, unsure) if role == "order" else None
+    return _only_date(left, unsure) if role == "order" else None
 
 
-def only_date(left: dict[str, Column], unsure: list[str]) -> str | None:
+def _only_date(left: dict[str, Column], unsure: list[str]) -> str | None:
     """Return the one column of dates, whatever its name."""
     dates = [name for name, column in left.items() if column.kind == "date" and not column.key.startswith("next")]
     if len(dates) != 1:
