@@ -35,7 +35,7 @@ from text_choice import MODEL, choose, train_choice
 RESULTS = Path(__file__).parent / "results" / "sentiment"
 # The weights of the encoder learn at a share of the rate of all others. With a narrow network, adapters and network together
 # are less than 3 % of all weights.
-NARROW = {"network.width": 96}
+NARROW = {"network.width": 128}
 METHODS: dict[str, dict[str, Any]] = {
     name: {
         "text.tuning": name.partition("-")[0], "learner.learning_rate": 1e-3, "learner.pretrained_rate": share,

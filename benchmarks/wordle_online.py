@@ -1,6 +1,6 @@
 """Wordle in the environment: Q-learning from nothing, or continued from recorded games, with either mask.
 
-    python benchmarks/wordle_online.py [--mask words consistent] [--init-from RUN/agent] [--steps 2000000] [--seeds 0]
+    python benchmarks/wordle_online.py [--mask none words consistent] [--init-from RUN/agent] [--steps 2000000] [--seeds 0]
         [--table]
 
 With the mask "consistent" the agent may only guess words that agree with all marks, as the player that draws among them does,
@@ -16,7 +16,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def players(seed: int) -> dict[str, dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mask", nargs="+", choices=("words", "consistent"), default=["words", "consistent"])
+    parser.add_argument("--mask", nargs="+", choices=get_args(Mask), default=["words", "consistent"])
     parser.add_argument("--observe", choices=("guess", "knowledge"), default="knowledge")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--steps", type=int, default=2_000_000)

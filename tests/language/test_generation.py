@@ -9,6 +9,7 @@ import pytest
 
 from seqel.agents.agent import Agent
 from seqel.errors import CheckpointError, ConfigError, DataError
+from seqel.integrity import read_sealed, sealed_line
 from seqel.language import generate, read_pairs, read_texts, train_text
 from seqel.language.decoding import read_tokens, step
 from seqel.language.generation import tokenizer_of
@@ -184,6 +185,14 @@ def test_a_training_that_was_interrupted_continues(tmp_path: Path) -> None:
         assert torch.equal(tensor, resumed.network.state_dict()[name]), name
     again = call(out)  # complete: nothing is trained
     assert torch.equal(again.network.head.scale, whole.network.head.scale)
+    lines, _, _ = read_sealed((out / "text.json").read_bytes())
+    del lines[0]["asked"]["temperature"]  # as in older folders
+    (out / "text.json").write_text(sealed_line(lines[0]) + "\n")
+    call(out)
+    with pytest.raises(ConfigError, match="another temperature"):
+        call(out, temperature=0.5)
+    with pytest.raises(ConfigError, match="temperature: expected a positive number"):
+        call(out, temperature=0.0)
     samples = out / "samples-1.jsonl"
     samples.write_bytes(samples.read_bytes()[:-9])
     with pytest.raises(CheckpointError, match=r"samples-1\.jsonl is damaged"):

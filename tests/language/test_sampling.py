@@ -8,7 +8,7 @@ import pytest
 
 from seqel.errors import CheckpointError
 from seqel.language.episodes import Sample, as_dataset
-from seqel.language.generation import tokenizer_of
+from seqel.language.generation import generate, tokenizer_of
 from seqel.language.sampling import Sampling, by_token, compared, returns_of, stored_samples
 from support_text import agent
 
@@ -35,6 +35,13 @@ def test_groups_have_one_prompt_and_the_tokens_are_those_that_were_drawn() -> No
         assert one.tokens is not None and 1 <= len(one.tokens) <= 6 and one.given == 0
         assert one.text == TOKENIZER.decode(one.tokens)
         assert one.reward == (one.prompt + one.text).count("a")
+
+
+def test_a_low_temperature_samples_the_most_probable_texts() -> None:
+    cold = replace(sampling(), temperature=1e-6).texts(WRITER, 1)
+    greedy = dict(zip(("a", "bc", "cab"), generate(WRITER, ["a", "bc", "cab"], dial=0.0, temperature=0.0, length=6), strict=True))
+    assert all(one.text == greedy[one.prompt][0] for one in cold)
+    assert [one.text for one in cold] != [one.text for one in sampling().texts(WRITER, 1)]
 
 
 def test_in_later_rounds_the_base_policy_ends_what_was_begun() -> None:

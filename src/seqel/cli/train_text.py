@@ -78,6 +78,15 @@ class TextArguments:
             help_behavior_hint="",
         ),
     ] = False
+    temperature: Annotated[
+        float | None,
+        arg(
+            metavar="X",
+            help="with --text: temperature of the texts that are written to learn values from (1)",
+            help_behavior_hint="",
+            constructor=float,
+        ),
+    ] = None
     method: Annotated[
         Literal["q-sharp", "ilql"] | None,
         arg(metavar="NAME", help="with --text: q-sharp, or ilql (from the given texts alone)", help_behavior_hint=""),
@@ -128,6 +137,7 @@ def train_on_text(
     options: dict[str, Any] = {
         "prompt": PROMPT if given.prompt_length is None else given.prompt_length, "length": given.text_length,
         "tokens": given.vocabulary, "samples": given.samples, "rounds": given.rounds, "method": given.method, "seed": seed,
+        "temperature": given.temperature,
         "partial": given.partial or None,
         "updates": None if updates is None else (updates, updates // 2),
     }  # fmt: skip

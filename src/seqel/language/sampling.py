@@ -37,6 +37,7 @@ class Sampling:
     group: int  # of them, for the same prompt, one after the other
     seed: int
     partial: bool = False  # the reward of an unfinished text means something: it is computed after every token
+    temperature: float = 1.0  # of the base policy, whose values these are
 
     def texts(self, agent: Agent, number: int, tell: Tell | None = None) -> list[Sample]:
         """Write the texts of a round: by the base policy; after the first round, it completes texts that the agent started.
@@ -85,7 +86,9 @@ class Sampling:
     def _write(
         self, agent: Agent, starts: list[list[int]], dial: float, rng: np.random.Generator, tell: Callable[[int], None]
     ) -> list[Written]:
-        return write(agent, starts, self.tokenizer, limit=self.length, rng=rng, dial=dial, progress=tell)
+        return write(
+            agent, starts, self.tokenizer, limit=self.length, rng=rng, dial=dial, temperature=self.temperature, progress=tell
+        )
 
     def _drawn(self, one: Written) -> list[int]:
         return [*one.tokens, self.tokenizer.end] if one.ended else one.tokens

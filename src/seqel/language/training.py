@@ -69,6 +69,7 @@ def train_text(
     rounds: int = 1,
     per_prompt: int | None = None,
     partial: bool = False,
+    temperature: float = 1.0,
     method: Method = "q-sharp",
     seed: int = 0,
     settings: dict[str, Any] | None = None,
@@ -99,6 +100,8 @@ def train_text(
             different dials and the base policy completes them, to learn values of the texts that the agent writes.
         partial: whether the reward of an unfinished text is meaningful, such as a number of rhymes. It is then computed after
             every token, and a value is the reward still to come, which is learned from far fewer texts.
+        temperature: of the base policy when it writes samples. Below 1, they are nearer to its most probable text, and values
+            are those of a policy that writes so: use it if the agent is to write with a temperature of 0, as a translator does.
         method: "q-sharp", as above; or "ilql": implicit Q-learning on the given texts alone (Snell et al. 2022,
             arXiv:2206.11871), which writes no samples. Use it for texts of known, different quality that are expensive to
             judge; `samples`, `rounds` and `per_prompt` are not used.
@@ -117,14 +120,16 @@ def train_text(
         least = {"prompt": 0, "samples": 2}.get(name, 1)
         if value < least:
             raise ConfigError(f"{name}: expected at least {least}, got {value}")
+    if not 0.0 < temperature < float("inf"):
+        raise ConfigError(f"temperature: expected a positive number, got {temperature}")
     pairs = _are_pairs(texts)
     group = (4 if pairs else 1) if per_prompt is None else per_prompt
     if group < 1 or samples % group:
         raise ConfigError(f"samples: expected a multiple of per_prompt = {group}, got {samples}")
     asked = {
         "texts": sha256(json.dumps(list(texts)).encode()).hexdigest(), "tokens": tokens, "model": model,
-        "updates": list(updates), "per_prompt": group, "partial": partial, "method": method, "seed": seed,
-        "settings": json.loads(json.dumps(settings or {})),
+        "updates": list(updates), "per_prompt": group, "partial": partial, "temperature": temperature, "method": method,
+        "seed": seed, "settings": json.loads(json.dumps(settings or {})),
     } | numbers  # fmt: skip
     folder, tokenizer = Path(out), _begin(Path(out), asked, texts)
     given = split_prompts(texts, prompt)
@@ -134,7 +139,7 @@ def train_text(
     data = as_dataset(given, tokenizer, length)
     agent = _run(folder / IMITATION, data, updates[0], None, seed, chosen | IMITATION_ONLY, progress)
     prompts = [one.prompt for one in given]
-    sampling = Sampling(prompts, tokenizer, reward, pairs, length, samples, group, seed, partial)
+    sampling = Sampling(prompts, tokenizer, reward, pairs, length, samples, group, seed, partial, temperature)
     if method == "ilql":
         judged = [sampling.judged(one) for one in given]
         data, start = as_dataset(judged, tokenizer, length), folder / IMITATION / "agent"
@@ -204,7 +209,7 @@ def _begin(folder: Path, asked: dict[str, Any], texts: Sequence[Text]) -> Tokeni
     lines, _, _ = read_sealed(path.read_bytes())
     if len(lines) != 1:
         raise CheckpointError(f"{path} is damaged: choose another folder")
-    before = lines[0]["asked"]
+    before = {"temperature": 1.0} | lines[0]["asked"]  # older folders have none
     other = [name for name, value in asked.items() if before.get(name) != value]
     if other:
         raise ConfigError(
