@@ -44,13 +44,13 @@ def test_names_are_words_that_are_capital_inside_of_sentences() -> None:
     assert not WORDS.is_key("Good"), "it only begins a sentence"
 
 
-def test_shared_runs_end_at_prepositions_and_begin_with_key_words() -> None:
+def test_shared_runs_end_at_prepositions_and_start_with_key_words() -> None:
     one, other = split_words("the nice Sino in San Jose at 5"), split_words("I like the nice Sino in San Jose at 5")
     assert shared_runs(one, other, WORDS) == {("sino",), ("san", "jose"), ("5",)}
     assert shared_runs(split_words("at 5 pm"), split_words("at 6 pm"), WORDS) == set(), "pm alone is no value"
 
 
-def test_what_two_turns_share_is_the_value_and_kinds_tell_slots_apart() -> None:
+def test_what_two_turns_share_is_the_value_of_the_slot_that_is_left() -> None:
     """Turns 0 and 1 share one slot and San Jose; 1 and 2 share Sino; 2 and 3 then have 11:30 left, 0 and 3 the number 2."""
     values = find_values(TURNS, WORDS, {})
     assert values["city"] == {("san", "jose")} and values["name"] == {("sino",)} and values["time"] == {("11:30",)}
