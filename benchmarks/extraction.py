@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--method", nargs="+", choices=every, default=every)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--examples", type=int, default=8_000, help="to learn from")
-    parser.add_argument("--updates", type=int, default=1_200, help="of the Q-network")
+    parser.add_argument("--updates", type=int, default=1_500, help="of the Q-network")
     parser.add_argument("--epochs", type=int, default=1, help="of fine-tuning")
     parser.add_argument("--rate", type=float, default=2e-4, help="of fine-tuning")
     parser.add_argument("--show", type=int, default=0, help="print so many labelled test examples instead")

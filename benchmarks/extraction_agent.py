@@ -33,7 +33,7 @@ text = "text"
 shape = "vector"
 """
 SETTINGS: dict[str, Any] = {
-    "network.width": 128, "network.layers": 2, "network.context": 44, "network.previous_reward": False,
+    "network.width": 128, "network.dropout": 0.2, "network.layers": 2, "network.context": 44, "network.previous_reward": False,
     "validation.every": 250, "threads": 1, "device": "cpu", "checkpoint_every": 0,
 }  # fmt: skip
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {  # preset and settings
@@ -41,6 +41,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {  # preset and settings
     "f1": ("offline-iql", {"objective.discount": 1.0}),
     "words+f1": ("offline-iql", {"objective.discount": 1.0, "learner.learning_rate": 3e-4}),
 }
+LAYERS = (0, 3, 6)  # of the encoder: its embeddings, the middle and the last layer, side by side
 Session = tuple[Example, Span]  # an example, and the span that was answered
 
 
@@ -53,7 +54,7 @@ class Contextual:
         self.known: dict[str, NDArray[np.float32]] = {}
         if cache.exists():
             with np.load(cache) as stored:
-                texts, words = stored["texts"].tolist(), stored["words"]
+                texts, words = stored["texts"].tolist(), stored["words"].astype(np.float32)
             ends = np.cumsum([len(text.split(" ")) for text in texts])
             self.known = dict(zip(texts, np.split(words, ends[:-1]), strict=True))
         self.cache = cache
@@ -64,7 +65,8 @@ class Contextual:
         if new:
             self.read(new)
             self.cache.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(self.cache, texts=np.array(list(self.known)), words=np.concatenate(list(self.known.values())))
+            words = np.concatenate(list(self.known.values())).astype(np.float16)
+            np.savez(self.cache, texts=np.array(list(self.known)), words=words)
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         parts = [text.partition("\t") for text in texts]
@@ -82,7 +84,8 @@ class Contextual:
         for start in range(0, len(passages), batch):
             words = [passage.split(" ") for passage in passages[start : start + batch]]
             tokens = self.tokenizer(words, is_split_into_words=True, padding=True, truncation=True, return_tensors="pt")
-            states = self.model(**tokens).last_hidden_state.numpy()
+            layers = self.model(**tokens, output_hidden_states=True).hidden_states
+            states = torch.cat([layers[k] for k in LAYERS], dim=-1).numpy()
             for row, some in enumerate(words):
                 ids = np.array([-1 if one is None else one for one in tokens.word_ids(row)])
                 self.known[" ".join(some)] = np.stack([
