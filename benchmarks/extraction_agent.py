@@ -33,8 +33,8 @@ text = "text"
 shape = "vector"
 """
 SETTINGS: dict[str, Any] = {
-    "network.width": 128, "network.dropout": 0.2, "network.layers": 2, "network.context": 44, "network.previous_reward": False,
-    "validation.every": 250, "threads": 1, "device": "cpu", "checkpoint_every": 0,
+    "network.width": 128, "network.layers": 2, "network.dropout": 0.2, "network.context": 44,
+    "network.previous_reward": False, "validation.every": 250, "threads": 1, "device": "cpu", "checkpoint_every": 0,
 }  # fmt: skip
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {  # preset and settings
     "words": ("supervised-q", {"objective.discount": 0.0, "network.state_value": True}),  # a head that "words+f1" needs
