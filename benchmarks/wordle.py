@@ -6,8 +6,9 @@ The games are played by a mixture: with probability `--data` a guess agrees with
 Secrets are drawn from four fifths of the answers. Every method gets the same games, network and number of updates, and the
 same mask, which allows the letters that continue an answer. `--observe knowledge` shows in each observation what all marks
 say together; `guess` shows the last guess alone, so that the earlier have to be remembered. Every secret is then played once,
-greedily. Each finished run is a JSON file in benchmarks/results/wordle/ and is not run again, and an interrupted training
-continues. `--table` prints what is there.
+greedily. The last method plays as the best 30 % of games do, and adds the values of all games to the logits of that policy;
+how much they count is chosen on secrets of training. Each finished run is a JSON file in benchmarks/results/wordle/ and is
+not run again, and an interrupted training continues. `--table` prints what is there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -35,19 +37,42 @@ NETWORK: dict[str, Any] = {
     "network.width": 128, "network.layers": 3, "network.context": 31, "objective.discount": 1.0,
     "threads": 1, "device": "cpu",
 }  # fmt: skip
-# method: (preset, settings, the share of the best games that it learns from)
-METHODS: dict[str, tuple[str, dict[str, Any], float]] = {
-    "cloning": ("behaviour-cloning", {}, 1.0),
-    "cloning of the best 30 %": ("behaviour-cloning", {}, 0.3),
-    "Monte Carlo Q": ("offline-cql", {"objective.cql_alpha": 0.0, "objective.lambda_": 1.0}, 1.0),
-    "CQL": ("offline-cql", {}, 1.0),
-    "IQL": ("offline-iql", {}, 1.0),
-    "IQL, mild weights": ("offline-iql", {"objective.awr_beta": 1.0, "objective.iql_expectile": 0.7}, 1.0),
-    "IQL of the best 30 %": ("offline-iql", {"objective.awr_beta": 1.0, "objective.iql_expectile": 0.7}, 0.3),
-    "BCQ": ("offline-bcq", {}, 1.0),
-    "BCQ of the best 30 %": ("offline-bcq", {}, 0.3),
-    "BCQ, dueling": ("offline-bcq", {"network.dueling": True, "objective.td_weight": 5.0}, 1.0),
-    "SQN": ("supervised-q", {}, 1.0),
+# A policy that plays as recorded, beside values that are learned without changing it. The policy decides; its logits plus
+# `network.value_weight` times the values of the letters.
+POLICY: dict[str, Any] = {"network.policy_head": "greedy", "network.state_value": True}
+BESIDE: dict[str, Any] = POLICY | {
+    "objective.cloning_weight": 0.0, "objective.distillation_weight": 4.0, "objective.td_weight": 1.0,
+}  # fmt: skip
+WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
+
+
+@dataclass(frozen=True)
+class Method:
+    """How an agent learns from recorded games."""
+
+    preset: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    share: float = 1.0  # of the games, the best ones, that it learns from
+    start: str | None = None  # the method whose agent it starts from
+
+
+MILD: dict[str, Any] = {"objective.awr_beta": 1.0, "objective.iql_expectile": 0.7}
+METHODS = {
+    "cloning": Method("behaviour-cloning"),
+    "cloning of the best 30 %": Method("behaviour-cloning", share=0.3),
+    "Monte Carlo Q": Method("offline-cql", {"objective.cql_alpha": 0.0, "objective.lambda_": 1.0}),
+    "CQL": Method("offline-cql"),
+    "IQL": Method("offline-iql"),
+    "IQL, mild weights": Method("offline-iql", MILD),
+    "IQL of the best 30 %": Method("offline-iql", MILD, 0.3),
+    "BCQ": Method("offline-bcq"),
+    "BCQ of the best 30 %": Method("offline-bcq", share=0.3),
+    "BCQ, dueling": Method("offline-bcq", {"network.dueling": True, "objective.td_weight": 5.0}),
+    "SQN": Method("supervised-q"),
+    "policy of the best 30 %": Method("behaviour-cloning", POLICY, 0.3),
+    "policy of the best 30 %, values of all": Method(
+        "behaviour-cloning", BESIDE | {"objective.lambda_": 1.0}, start="policy of the best 30 %"
+    ),
 }
 
 
@@ -148,14 +173,18 @@ def both(agent: seqel.Agent, mask: Mask = "words", observe: Observe = "guess") -
     }
 
 
-def run(
-    name: str, method: str, consistent: float, seed: int, games: int, updates: int, observe: Observe
-) -> dict[str, Any]:
-    preset, settings, share = METHODS[method]
-    recorded = record(games, consistent, seed, observe)
-    if share < 1.0:
+def learned(
+    method: str, consistent: float, seed: int, games: int, updates: int, observe: Observe
+) -> tuple[seqel.Agent, float]:
+    """Train an agent, or load it if it is trained. Return it with the seconds that this took."""
+    chosen, recorded = METHODS[method], record(games, consistent, seed, observe)
+    before, start = 0.0, None
+    if chosen.start is not None:
+        _, before = learned(chosen.start, consistent, seed, games, updates, observe)
+        start = folder_of(chosen.start, consistent, seed, games, observe) / "agent"
+    if chosen.share < 1.0:
         order = sorted(range(len(recorded)), key=lambda place: -float(recorded[place].reward.sum()))
-        recorded = [recorded[place] for place in order[: int(share * len(recorded))]]
+        recorded = [recorded[place] for place in order[: int(chosen.share * len(recorded))]]
     env = Wordle(observe=observe)
     data = InMemoryDataset.of(
         recorded, ObservationSpec.from_space(env.observation_space), ActionSpec.from_space(env.action_space)
@@ -168,14 +197,36 @@ def run(
                 file=sys.stderr,
             )
 
-    began, folder = time.perf_counter(), Path(__file__).parent.parent / "runs" / f"wordle-{name}"
+    began, folder = time.perf_counter(), folder_of(method, consistent, seed, games, observe)
     agent = train_or_resume(
-        folder, data=data, steps=updates, seed=seed, preset=preset, settings=NETWORK | settings, progress=show
-    )
-    seconds = time.perf_counter() - began
+        folder, data=data, steps=updates, seed=seed, preset=chosen.preset, settings=NETWORK | chosen.settings,
+        init_from=start, progress=show,
+    )  # fmt: skip
+    return agent, before + time.perf_counter() - began
+
+
+def name_of(method: str, consistent: float, seed: int, games: int, observe: Observe) -> str:
+    short = "".join(letter for letter in method if letter.isalnum())
+    return f"{short}-{observe}-{consistent}-{games}-seed{seed}"
+
+
+def folder_of(*run: Any) -> Path:
+    return Path(__file__).parent.parent / "runs" / f"wordle-{name_of(*run)}"
+
+
+def run(method: str, consistent: float, seed: int, games: int, updates: int, observe: Observe) -> dict[str, Any]:
+    agent, seconds = learned(method, consistent, seed, games, updates, observe)
+    weights: dict[str, Any] = {}
+    if METHODS[method].start is not None:  # how much the values count is chosen on secrets of training
+        for weight in WEIGHTS:
+            agent.set_value_weight(weight)
+            weights[str(weight)] = both(agent, observe=observe)
+        best = max(weights, key=lambda one: (weights[one]["seen"]["won"], -weights[one]["seen"]["guesses"]))
+        agent.set_value_weight(float(best))
+        weights["chosen"] = float(best)
     return {
         "method": method, "data": consistent, "seed": seed, "games": games, "updates": updates, "commit": commit(),
-        "seconds": seconds, "observe": observe, "consistent": both(agent, "consistent", observe),
+        "seconds": seconds, "observe": observe, "weights": weights, "consistent": both(agent, "consistent", observe),
         **both(agent, observe=observe),
     }  # fmt: skip
 
@@ -198,11 +249,9 @@ def main() -> None:
     for seed in given.seeds:
         for data in given.data:
             for method in given.method:
-                short = "".join(letter for letter in method if letter.isalnum())
-                name = f"{short}-{given.observe}-{data}-{given.games}-seed{seed}"
-                path = RESULTS / f"{name}.json"
+                path = RESULTS / f"{name_of(method, data, seed, given.games, given.observe)}.json"
                 found = measured(
-                    path, given.table, partial(run, name, method, data, seed, given.games, given.updates, given.observe)
+                    path, given.table, partial(run, method, data, seed, given.games, given.updates, given.observe)
                 )
                 if found is not None:
                     figures = [
