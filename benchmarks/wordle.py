@@ -43,7 +43,7 @@ POLICY: dict[str, Any] = {"network.policy_head": "greedy", "network.state_value"
 BESIDE: dict[str, Any] = POLICY | {
     "objective.cloning_weight": 0.0, "objective.distillation_weight": 4.0, "objective.td_weight": 1.0,
 }  # fmt: skip
-WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
+WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ METHODS = {
     "SQN": Method("supervised-q"),
     "policy of the best 30 %": Method("behaviour-cloning", POLICY, 0.3),
     "policy of the best 30 %, values of all": Method(
-        "behaviour-cloning", BESIDE | {"objective.lambda_": 1.0}, start="policy of the best 30 %"
+        "behaviour-cloning", BESIDE | {"objective.iql_expectile": 0.7}, start="policy of the best 30 %"
     ),
 }
 
