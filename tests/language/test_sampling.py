@@ -39,7 +39,8 @@ def test_groups_have_one_prompt_and_the_tokens_are_those_that_were_drawn() -> No
 
 def test_a_low_temperature_samples_the_most_probable_texts() -> None:
     cold = replace(sampling(), temperature=1e-6).texts(WRITER, 1)
-    greedy = dict(zip(("a", "bc", "cab"), generate(WRITER, ["a", "bc", "cab"], dial=0.0, temperature=0.0, length=6), strict=True))
+    prompts = ["a", "bc", "cab"]
+    greedy = dict(zip(prompts, generate(WRITER, prompts, dial=0.0, temperature=0.0, length=6), strict=True))
     assert all(one.text == greedy[one.prompt][0] for one in cold)
     assert [one.text for one in cold] != [one.text for one in sampling().texts(WRITER, 1)]
 
