@@ -100,8 +100,8 @@ def train_text(
             different dials and the base policy completes them, to learn values of the texts that the agent writes.
         partial: whether the reward of an unfinished text is meaningful, such as a number of rhymes. It is then computed after
             every token, and a value is the reward still to come, which is learned from far fewer texts.
-        temperature: of the base policy when it writes samples. Below 1, they are nearer to its most probable text, and values
-            are those of a policy that writes so: use it if the agent is to write with a temperature of 0, as a translator does.
+        temperature: of the base policy when it writes samples. Below 1, they are nearer to its most probable text, and
+            values are those of a policy that writes so. Use it if the agent is to write with a temperature of 0.
         method: "q-sharp", as above; or "ilql": implicit Q-learning on the given texts alone (Snell et al. 2022,
             arXiv:2206.11871), which writes no samples. Use it for texts of known, different quality that are expensive to
             judge; `samples`, `rounds` and `per_prompt` are not used.
