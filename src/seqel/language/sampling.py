@@ -87,7 +87,14 @@ class Sampling:
         self, agent: Agent, starts: list[list[int]], dial: float, rng: np.random.Generator, tell: Callable[[int], None]
     ) -> list[Written]:
         return write(
-            agent, starts, self.tokenizer, limit=self.length, rng=rng, dial=dial, temperature=self.temperature, progress=tell
+            agent,
+            starts,
+            self.tokenizer,
+            limit=self.length,
+            rng=rng,
+            dial=dial,
+            temperature=self.temperature,
+            progress=tell,
         )
 
     def _drawn(self, one: Written) -> list[int]:
