@@ -1,4 +1,4 @@
-"""Passages, questions and answers for extraction, labelled at a distance from the Schema-Guided Dialogue dataset.
+"""Passages, questions and answers for extraction, by distant supervision from the Schema-Guided Dialogue dataset.
 
 The data say which slots a turn is about ("INFORM city"), but not which words are the value. A value is what two turns share:
 
