@@ -216,18 +216,22 @@ def folder_of(*run: Any) -> Path:
 
 def run(method: str, consistent: float, seed: int, games: int, updates: int, observe: Observe) -> dict[str, Any]:
     agent, seconds = learned(method, consistent, seed, games, updates, observe)
-    weights: dict[str, Any] = {}
-    if METHODS[method].start is not None:  # how much the values count is chosen on secrets of training
+    if METHODS[method].start is None:
+        weights: dict[str, Any] = {}
+        played_all = both(agent, observe=observe)
+    else:  # how much the values count is chosen on secrets of training
+        tried: dict[float, dict[str, Any]] = {}
         for weight in WEIGHTS:
             agent.set_value_weight(weight)
-            weights[str(weight)] = both(agent, observe=observe)
-        best = max(weights, key=lambda one: (weights[one]["seen"]["won"], -weights[one]["seen"]["guesses"]))
-        agent.set_value_weight(float(best))
-        weights["chosen"] = float(best)
+            tried[weight] = both(agent, observe=observe)
+        best = max(tried, key=lambda one: (tried[one]["seen"]["won"], -tried[one]["seen"]["guesses"]))
+        agent.set_value_weight(best)
+        weights = {str(one): found for one, found in tried.items()} | {"chosen": best}
+        played_all = tried[best]
     return {
         "method": method, "data": consistent, "seed": seed, "games": games, "updates": updates, "commit": commit(),
         "seconds": seconds, "observe": observe, "weights": weights, "consistent": both(agent, "consistent", observe),
-        **both(agent, observe=observe),
+        **played_all,
     }  # fmt: skip
 
 

@@ -102,6 +102,10 @@ def test_training_on_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
             ["--text", "lines.txt", "--reward", "builtins:len", "--method", "ilql", "--rounds", "2"],
             "leave out --samples and --rounds",
         ),
+        (
+            ["--text", "lines.txt", "--reward", "builtins:len", "--method", "ilql", "--temperature", "0.5"],
+            "leave out --samples and --rounds, and also --temperature",
+        ),
     ):  # fmt: skip
         assert main(["train", *arguments]) != 0
         assert said in capsys.readouterr().err

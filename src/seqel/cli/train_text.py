@@ -128,8 +128,10 @@ def train_on_text(
     if len(kinds) > 1:
         raise ConfigError("--text: expected texts, or pairs in *.jsonl files, got both")
     (pairs,) = kinds
-    if given.method == "ilql" and not {given.samples, given.rounds} <= {None}:
-        raise ConfigError("--method ilql learns from the given texts alone: leave out --samples and --rounds")
+    if given.method == "ilql" and not {given.samples, given.rounds, given.temperature} <= {None}:
+        raise ConfigError(
+            "--method ilql learns from the given texts alone: leave out --samples and --rounds, and also --temperature"
+        )
     texts = read_pairs(files) if pairs else read_texts(files)
     count = sum(len("".join(text)) for text in texts)
     output.note(f"{len(texts):,} {'pairs of prompt and text' if pairs else 'texts'} of {count:,} characters")

@@ -87,15 +87,9 @@ class Sampling:
         self, agent: Agent, starts: list[list[int]], dial: float, rng: np.random.Generator, tell: Callable[[int], None]
     ) -> list[Written]:
         return write(
-            agent,
-            starts,
-            self.tokenizer,
-            limit=self.length,
-            rng=rng,
-            dial=dial,
-            temperature=self.temperature,
+            agent, starts, self.tokenizer, limit=self.length, rng=rng, dial=dial, temperature=self.temperature,
             progress=tell,
-        )
+        )  # fmt: skip
 
     def _drawn(self, one: Written) -> list[int]:
         return [*one.tokens, self.tokenizer.end] if one.ended else one.tokens
