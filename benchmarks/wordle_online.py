@@ -5,7 +5,9 @@
 
 With the mask "consistent" the agent may only guess words that agree with all marks, as the player that draws among them does,
 which it is compared with: both then know the same words and the same rule. Secrets are drawn from four fifths of the answers.
-Each finished run is a JSON file in benchmarks/results/wordle-online/ and is not run again; an interrupted one continues.
+The table shows the weights that validation kept, and the result also those of the end: validations of weights that differ
+by half a percent choose by chance. Each finished run is a JSON file in benchmarks/results/wordle-online/ and is not run
+again; an interrupted one continues.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+import seqel
 from measured import commit, measured, train_or_resume
 from seqel.tasks.wordle import Mask, Observe, Wordle, play_games, split_secrets, word_list
 from wordle import NETWORK, both
@@ -50,6 +53,7 @@ def run(
         "mask": mask, "seed": seed, "steps": steps, "start": start, "settings": settings, "commit": commit(),
         "seconds": time.perf_counter() - began, "observe": observe,
         **both(agent, mask, observe),
+        "last_weights": both(seqel.Agent.load(folder / "agent-last"), mask, observe),
     }  # fmt: skip
 
 
