@@ -40,6 +40,7 @@ from seqel.language.decoding import write
 from seqel.language.episodes import TOKEN
 from seqel.language.generation import limit_of, tokenizer_of
 from seqel.language.tokenizer import Tokenizer
+from seqel.types import QOutput
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "translation"
@@ -80,8 +81,8 @@ def prompt_of(source: str) -> str:
     return source + "\n"
 
 
-def logits_of(agent: Agent, rows: list[list[int]]) -> torch.Tensor:
-    """Return the policy's log-probability of each token that follows, (R, T-1), of padded rows."""
+def outputs_of(agent: Agent, rows: list[list[int]]) -> QOutput:
+    """Return the network's output after each token of padded rows, (R, T, ...)."""
     network, longest = agent.network, max(map(len, rows))
     ids = torch.zeros(len(rows), longest, 1, dtype=torch.int64)
     for place, row in enumerate(rows):
@@ -89,10 +90,15 @@ def logits_of(agent: Agent, rows: list[list[int]]) -> torch.Tensor:
     first = torch.zeros(ids.shape[:2], dtype=torch.bool)
     first[:, 0] = True
     token = network.tokens({TOKEN: ids}, ids, torch.zeros(ids.shape[:2]), first)
-    out = network.heads(network.trunk(token, first, torch.zeros(len(rows), dtype=torch.int64)))
+    return network.heads(network.trunk(token, first, torch.zeros(len(rows), dtype=torch.int64)))
+
+
+def logits_of(agent: Agent, rows: list[list[int]]) -> torch.Tensor:
+    """Return the policy's log-probability of each token that follows, (R, T-1), of padded rows."""
+    out, longest = outputs_of(agent, rows), max(map(len, rows))
     assert out.policy_logits is not None
-    log_probabilities = torch.log_softmax(out.policy_logits[:, :-1, 0].float(), dim=-1)
-    return log_probabilities.gather(-1, ids[:, 1:])[..., 0]
+    following = torch.tensor([row[1:] + [0] * (longest - len(row)) for row in rows])
+    return torch.log_softmax(out.policy_logits[:, :-1, 0].float(), dim=-1).gather(-1, following[..., None])[..., 0]
 
 
 def minimum_risk(
@@ -176,7 +182,8 @@ def run(pair: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
     began, folder = time.perf_counter(), HERE.parent / "runs" / f"translation-{pair}-{seed}"
     agent = train_text(
         pairs, lambda prompt, text: score(text, references[prompt]), out=folder, length=LENGTH, tokens=given.vocabulary,
-        updates=tuple(given.updates), samples=given.samples, rounds=given.rounds, partial=True, seed=seed,
+        updates=tuple(given.updates), samples=given.samples, rounds=given.rounds, temperature=given.temperature,
+        partial=True, seed=seed,
         settings={"threads": 1, "device": "cpu", "validation.every": 1_000},
     )  # fmt: skip
     seconds = time.perf_counter() - began
@@ -205,7 +212,8 @@ def run(pair: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
     found["best of 8 by the references"] = figures(bound, test, pair, single)
     return {
         "pair": pair, "seed": seed, "updates": given.updates, "samples": given.samples, "rounds": given.rounds,
-        "vocabulary": given.vocabulary, "seconds": seconds, "commit": commit(), "sources": list(test)[:5], "found": found,
+        "temperature": given.temperature, "vocabulary": given.vocabulary, "seconds": seconds, "commit": commit(),
+        "sources": list(test)[:5], "found": found,
     }  # fmt: skip
 
 
@@ -216,6 +224,7 @@ def main() -> None:
     parser.add_argument("--updates", nargs=2, type=int, default=[4_000, 1_500])
     parser.add_argument("--samples", type=int, default=8_000)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the samples that are learned from")
     parser.add_argument("--vocabulary", type=int, default=1_000)
     parser.add_argument("--table", action="store_true", help="print the finished runs instead of running any")
     given = parser.parse_args()
