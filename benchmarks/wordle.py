@@ -6,9 +6,9 @@ The games are played by a mixture: with probability `--data` a guess agrees with
 Secrets are drawn from four fifths of the answers. Every method gets the same games, network and number of updates, and the
 same mask, which allows the letters that continue an answer. `--observe knowledge` shows in each observation what all marks
 say together; `guess` shows the last guess alone, so that the earlier have to be remembered. Every secret is then played once,
-greedily. The last method plays as the best 30 % of games do, and adds the values of all games to the logits of that policy;
-how much they count is chosen on secrets of training. Each finished run is a JSON file in benchmarks/results/wordle/ and is
-not run again, and an interrupted training continues. `--table` prints what is there.
+greedily. The last methods play as a share of the games do, and add the values of all games to the logits of that policy; how
+much they count is chosen on secrets of training. Each finished run is a JSON file in benchmarks/results/wordle/ and is not
+run again, and an interrupted training continues. `--table` prints what is there.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ NETWORK: dict[str, Any] = {
 POLICY: dict[str, Any] = {"network.policy_head": "greedy", "network.state_value": True}
 BESIDE: dict[str, Any] = POLICY | {
     "objective.cloning_weight": 0.0, "objective.distillation_weight": 4.0, "objective.td_weight": 1.0,
+    "objective.iql_expectile": 0.7,
 }  # fmt: skip
 WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 
@@ -54,6 +55,14 @@ class Method:
     settings: dict[str, Any] = field(default_factory=dict)
     share: float = 1.0  # of the games, the best ones, that it learns from
     start: str | None = None  # the method whose agent it starts from
+
+
+def beside(policy: str, share: float) -> dict[str, Method]:
+    """Return a policy that is cloned from a share of the games, and the same with values of all games."""
+    return {
+        policy: Method("behaviour-cloning", POLICY, share),
+        f"{policy}, values of all": Method("behaviour-cloning", BESIDE, start=policy),
+    }
 
 
 MILD: dict[str, Any] = {"objective.awr_beta": 1.0, "objective.iql_expectile": 0.7}
@@ -69,10 +78,9 @@ METHODS = {
     "BCQ of the best 30 %": Method("offline-bcq", share=0.3),
     "BCQ, dueling": Method("offline-bcq", {"network.dueling": True, "objective.td_weight": 5.0}),
     "SQN": Method("supervised-q"),
-    "policy of the best 30 %": Method("behaviour-cloning", POLICY, 0.3),
-    "policy of the best 30 %, values of all": Method(
-        "behaviour-cloning", BESIDE | {"objective.iql_expectile": 0.7}, start="policy of the best 30 %"
-    ),
+    **beside("policy of the best 30 %", 0.3),
+    **beside("policy of the best 60 %", 0.6),
+    **beside("policy of all games", 1.0),
 }
 
 

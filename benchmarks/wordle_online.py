@@ -5,6 +5,8 @@
 
 With the mask "consistent" the agent may only guess words that agree with all marks, as the player that draws among them does,
 which it is compared with: both then know the same words and the same rule. Secrets are drawn from four fifths of the answers.
+`--init-from` continues an agent of wordle.py with a policy beside values: the policy is kept by distillation while the values
+are learned from its own games, and exploration is small.
 The table shows the weights that validation kept, and the result also those of the end: validations of weights that differ
 by half a percent choose by chance. Each finished run is a JSON file in benchmarks/results/wordle-online/ and is not run
 again; an interrupted one continues.
@@ -25,10 +27,14 @@ import numpy as np
 import seqel
 from measured import commit, measured, train_or_resume
 from seqel.tasks.wordle import Mask, Observe, Wordle, play_games, split_secrets, word_list
-from wordle import NETWORK, both
+from wordle import NETWORK, POLICY, both
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "wordle-online"
+CONTINUED: dict[str, Any] = POLICY | {
+    "network.value_weight": 8.0, "objective.distillation_weight": 1.0, "learner.learning_rate": 3e-4,
+    "exploration.novelty": 0.0, "exploration.bonus": 0.0, "exploration.high": 0.01,
+}  # fmt: skip
 
 
 def show(record: Any) -> None:
@@ -42,16 +48,19 @@ def show(record: Any) -> None:
 
 
 def run(
-    mask: Mask, observe: Observe, seed: int, steps: int, start: str | None, name: str, settings: dict[str, Any]
+    mask: Mask, observe: Observe, seed: int, given: argparse.Namespace, name: str, settings: dict[str, Any]
 ) -> dict[str, Any]:
     folder, began = HERE.parent / "runs" / name, time.perf_counter()
-    make = partial(Wordle, mask=mask, observe=observe)
+    make = partial(Wordle, mask=mask, observe=observe, penalty=given.penalty)
+    start, steps = given.init_from, given.steps
+    settings = (CONTINUED if start else {}) | settings
     agent = train_or_resume(
         folder, make, steps=steps, seed=seed, settings=NETWORK | settings, init_from=start, progress=show
     )
     return {
-        "mask": mask, "seed": seed, "steps": steps, "start": start, "settings": settings, "commit": commit(),
-        "seconds": time.perf_counter() - began, "observe": observe,
+        "mask": mask, "seed": seed, "steps": steps, "start": start and Path(start).parent.name,
+        "settings": settings, "commit": commit(),
+        "penalty": given.penalty, "seconds": time.perf_counter() - began, "observe": observe,
         **both(agent, mask, observe),
         "last_weights": both(seqel.Agent.load(folder / "agent-last"), mask, observe),
     }  # fmt: skip
@@ -76,7 +85,8 @@ def main() -> None:
     parser.add_argument("--observe", choices=("guess", "knowledge"), default="knowledge")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--steps", type=int, default=2_000_000)
-    parser.add_argument("--init-from", help="the folder of an agent that was trained on recorded games")
+    parser.add_argument("--init-from", help="an agent of wordle.py with a policy beside values")
+    parser.add_argument("--penalty", type=float, default=0.0, help="of a lost game in training")
     parser.add_argument("--name", default="", help="added to the names of runs and results")
     parser.add_argument("--set", nargs="+", default=[], metavar="SETTING=VALUE", help="changes to the settings")
     parser.add_argument("--table", action="store_true", help="print the finished runs instead of running any")
@@ -96,9 +106,7 @@ def main() -> None:
                 f"wordle-{mask}-{given.observe}-{'recorded' if given.init_from else 'nothing'}{given.name}-seed{seed}"
             )
             path = RESULTS / f"{name}.json"
-            found = measured(
-                path, given.table, partial(run, mask, given.observe, seed, given.steps, given.init_from, name, settings)
-            )
+            found = measured(path, given.table, partial(run, mask, given.observe, seed, given, name, settings))
             if found is not None:
                 figures = [f"{one['won']:.1%} | {one['guesses']:.2f}" for one in (found["seen"], found["held_out"])]
                 start = "recorded games" if found["start"] else "nothing"

@@ -81,6 +81,12 @@ def test_a_lost_game_costs_every_guess() -> None:
     assert sum(reward for _, reward, *_ in found) == -2.0 and found[-1][2] and not found[-1][4]["is_success"]
 
 
+def test_a_penalty_is_for_lost_games_only() -> None:
+    env = Wordle(answers=SOME, secrets="all", guesses=2, penalty=4.0)
+    assert [reward for _, reward, *_ in play(env, ["slate", "abbey"], "crane")][4::5] == [-1.0, -5.0]
+    assert [reward for _, reward, *_ in play(env, ["slate", "crane"], "crane")][4::5] == [-1.0, 0.0]
+
+
 def test_the_mask_leads_to_words_only() -> None:
     env = Wordle(answers=SOME, secrets="all")
     rng = np.random.default_rng(0)
@@ -145,6 +151,8 @@ def test_bad_lists_are_refused(bad: list[str]) -> None:
         codes_of(bad)
     with pytest.raises(ConfigError, match="expected"):
         Wordle(guesses=0)
+    with pytest.raises(ConfigError, match="penalty: expected a finite number of at least 0"):
+        Wordle(penalty=float("nan"))
     with pytest.raises(ConfigError, match="secrets: expected"):
         Wordle(secrets="some")  # type: ignore[arg-type]
 

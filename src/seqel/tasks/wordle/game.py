@@ -26,8 +26,8 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
     Observation: "letters" (5,), those of the guess that is being written or, at its first letter, of the guess before, with
     their marks (`observed`); "place", the letter that is written next; "guess", how many guesses were made. Earlier guesses
     have to be remembered. With `observe="knowledge"` there is also "knowledge" (182,), which says it (`Knowledge.describe`).
-    Reward: -1 for a wrong guess, 0 for the right one, so the return is minus the number of wrong
-    guesses. `info["is_success"]` at the end; the secret is `info["secret"]`.
+    Reward: -1 for a wrong guess, 0 for the right one, so the return is minus the number of wrong guesses; and minus `penalty`
+    for a lost game. `info["is_success"]` at the end; the secret is `info["secret"]`.
 
     mask: what `info["action_mask"]` allows: "words": letters that continue some allowed word; "consistent": that continue one
     that agrees with all marks so far; "none": there is no mask, and what is no word is a wrong guess without marks.
@@ -47,6 +47,7 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
         guesses: int = 6,
         answers: Sequence[str] | None = None,
         observe: Observe = "guess",
+        penalty: float = 0.0,
     ) -> None:
         if guesses < 1:
             raise ConfigError(f"guesses: expected at least 1, got {guesses}")
@@ -54,10 +55,13 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
             raise ConfigError(f"mask: expected one of {', '.join(get_args(Mask))}, got {mask!r}")
         if observe not in get_args(Observe):
             raise ConfigError(f"observe: expected one of {', '.join(get_args(Observe))}, got {observe!r}")
+        if not 0.0 <= penalty < float("inf"):
+            raise ConfigError(f"penalty: expected a finite number of at least 0, got {penalty}")
         every = list(word_list("answers") if answers is None else answers)
         allowed = list(word_list("guesses")) if words == "guesses" and answers is None else every
         self.secrets = codes_of(split_secrets(every, secrets) or every)
         self.length, self.guesses, self.mask, self.observe = self.secrets.shape[1], guesses, mask, observe
+        self.penalty = penalty
         self.metadata = {"render_modes": [], "seqel": {"discount": 1.0, "context": guesses * self.length + 1}}
         self._allowed = self._left = codes_of(allowed)
         self._words = {tuple(word) for word in self._allowed.tolist()}
@@ -116,7 +120,8 @@ class Wordle(gymnasium.Env[dict[str, Any], np.int64]):
         info = self._info()
         if self._over:
             info |= {"is_success": right, "secret": "".join(chr(ord("a") + letter) for letter in self._secret)}
-        return self._observe(), 0.0 if right else -1.0, self._over, False, info
+        reward = 0.0 if right else -1.0 - self.penalty * self._over
+        return self._observe(), reward, self._over, False, info
 
     def allowed(self, written: Sequence[int] | NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which letters the mask allows after the letters that are written, (26,); none after a whole word."""
