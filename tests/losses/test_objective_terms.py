@@ -191,9 +191,16 @@ def test_q_learning_is_weighted_too() -> None:
 # -- bootstrap values ------------------------------------------------------------------------------------------
 
 
-def goal(batch: SequenceBatch, online: QOutput, support: float | None = None, **settings: Any) -> list[float]:
+def goal(
+    batch: SequenceBatch,
+    online: QOutput,
+    support: float | None = None,
+    prefer: torch.Tensor | None = None,
+    **settings: Any,
+) -> list[float]:
     config = ObjectiveConfig(0.5, **{"lambda_": 0.0, **settings})
     given: dict[str, Any] = {} if support is None else {"support": support}
+    given |= {} if prefer is None else {"prefer": prefer}
     target = q_targets(batch, online, SLOW, config, **given)
     assert torch.equal(step_loss(batch, online, SLOW, TWO, config, **given).target, target.mean(dim=-1))
     found: list[float] = target[0, :, 0].tolist()
@@ -222,6 +229,19 @@ def test_targets_do_not_bootstrap_from_actions_that_the_policy_head_finds_too_un
     assert goal(windows([1, 1], action_mask=mask), online, support=0.3) == [1 + 0.5 * 7, 10 + 0.5 * 4]
     mask = torch.tensor([[[True, True], [True, False], [True, True]]])
     assert goal(windows([1, 1], action_mask=mask), online, support=0.3)[0] == 1 + 0.5 * 3, "likely among the allowed"
+
+
+def test_targets_follow_the_scores_that_the_policy_maximises() -> None:
+    # at step 1, values prefer action 0 and these scores action 1; at step 2 both prefer action 0
+    scores = steps([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
+    for settings in ({}, {"double": False}):
+        assert goal(ONES, ONLINE, prefer=scores, **settings) == [1 + 0.5 * 7, 10 + 0.5 * 9]
+    last = 10 + 0.5 * 9
+    traced: dict[str, Any] = {"lambda_": 1.0, "trace": "watkins"}
+    assert goal(ONES, ONLINE, prefer=scores, **traced) == [1 + 0.5 * last, last], (
+        "action 1 is what the policy would take"
+    )
+    assert goal(windows([1, 0]), ONLINE, prefer=scores, **traced)[0] == 1 + 0.5 * 7
 
 
 def test_watkins_cuts_by_the_best_supported_action() -> None:

@@ -165,6 +165,21 @@ def test_values_of_the_actions_taken_alone_give_the_same_update(
         torch.testing.assert_close(tensor, results[1][1][name], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("double", [True, False])
+@pytest.mark.parametrize("value_weight", [0.0, 1.0])
+def test_a_policy_beside_values_bootstraps_from_the_action_that_it_takes(double: bool, value_weight: float) -> None:
+    net = network(policy_head="greedy", value_weight=value_weight)
+    with torch.no_grad():
+        net.get_parameter("policy.linear.bias")[1] = 100.0  # it always takes this action, whatever the values are
+    one = Learner(net, dataclasses.replace(OBJECTIVE, double=double, cloning_weight=1.0), LearnerConfig(**RATES))
+    windows = dataclasses.replace(batch(), action_mask=None)
+    with torch.no_grad():
+        q = net(windows).q[:, 1:, 0]
+    following = q[..., 1] if value_weight else q.amax(dim=-1)
+    expected = (windows.reward + windows.discount * following)[windows.loss_mask].mean()
+    torch.testing.assert_close(one.update(windows)["target"], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_hand_made_batch_need_not_count_its_steps() -> None:
     counted, uncounted = learner(), learner()
     one, other = counted.update(batch()), uncounted.update(dataclasses.replace(batch(), num_learned=0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import seqel
 from seqel.environments.probe import Probe, probe
 from seqel.environments.resolve import resolve
 from seqel.errors import ConfigError
+from seqel.networks.config import NetworkConfig
 from seqel.replay.episode_buffer import EpisodeBuffer
 from seqel.settings import unresolved
 from seqel.training import resolve as resolving
 from seqel.training.config import RunConfig, preset, with_settings
 from seqel.training.config_file import load_config, save_config
-from seqel.training.resolve import for_environment, for_episodes, for_length, on_this_machine
+from seqel.training.resolve import for_environment, for_episodes, for_length, on_this_machine, with_network_of
 from seqel.training.trainer import Trainer
 from support import Scripted
 
@@ -220,3 +222,12 @@ def test_novelty_is_learned_where_it_can_be_and_somebody_explores(maze: Probe) -
         assert found.objective.novelty_weight == 0.0 and not found.network.novelty, settings
     recorded = for_episodes(preset(), Lengths(10, 12))  # type: ignore[arg-type]
     assert recorded.objective.novelty_weight == 0.0 and not recorded.network.novelty
+
+
+def test_a_run_has_the_network_that_it_starts_from_with_the_weight_of_values_that_is_set() -> None:
+    start = NetworkConfig(width=48, policy_head="greedy", value_weight=2.0)
+    assert with_network_of(RunConfig(), start).network == start
+    weighed = RunConfig(network=NetworkConfig(width=16, policy_head="greedy", value_weight=8.0))
+    assert with_network_of(weighed, start).network == dataclasses.replace(start, value_weight=8.0)
+    with pytest.raises(ConfigError, match="policy_head = 'greedy', got 'auxiliary'"):
+        with_network_of(weighed, NetworkConfig(policy_head="auxiliary")).network.require_policy()

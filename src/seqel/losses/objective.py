@@ -45,16 +45,19 @@ def step_loss(
     support: float = 0.0,
     reference: QOutput | None = None,
     moved: QOutput | None = None,
+    prefer: Tensor | None = None,
 ) -> StepLoss:
     """Return the loss of every transition.
 
     `scale` () is the unit in which errors are measured (the head's). `values` is the kind of value that the head's outputs
     represent. `support` is the threshold of the policy head's constraint, 0 for none. `reference`: outputs of the network
     that training started from; `moved`: outputs of the online network on perturbed observations; both only if a term needs
-    them. With several action dimensions there is one error per step, that of the joint action's value.
+    them. With several action dimensions there is one error per step, that of the joint action's value. `prefer`
+    (B, T+1, M, A): the scores that choose the next action, if not the values (`QNetwork.preferred`).
     """
     chooser = online if config.double else target
-    prefer = None if chooser.penalty is None else chooser.preference.detach()
+    if prefer is None and chooser.penalty is not None:
+        prefer = chooser.preference.detach()
     goal = q_targets(batch, online, target, config, support, prefer)  # (B, T, K)
     action = torch.zeros_like(batch.action) if online.taken else batch.action
     critics = online.per_critic is not None  # each has a loss of its own; K counts them
@@ -68,7 +71,7 @@ def step_loss(
         outputs = pick(every_logits[:, :-1], action)  # (B, T, K, n)
     aim = Target(goal, scale)
     if values.needs_next_outputs:
-        following, offset, factor = next_outputs(batch, online, target, config)
+        following, offset, factor = next_outputs(batch, online, target, config, prefer)
         aim = Target(goal, scale, following, (offset / scale)[..., None], factor[..., None])
     loss = values.loss(q, outputs, aim, config.td_loss)
     if config.td_weight == 0.0:

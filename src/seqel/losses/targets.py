@@ -201,7 +201,7 @@ def pick(outputs: Tensor, action: Tensor) -> Tensor:
 
 
 def next_outputs(
-    batch: SequenceBatch, online: QOutput, target: QOutput, config: ObjectiveConfig
+    batch: SequenceBatch, online: QOutput, target: QOutput, config: ObjectiveConfig, prefer: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the target of each step's distribution: the target network's outputs of the best action n steps later
     (B, T, 1, n), and the affine map from there to this step: offset (in units of reward) and factor, (B, T) each.
@@ -210,9 +210,10 @@ def next_outputs(
     alone, and on step numbers, which tell where it bootstraps.
     """
     assert target.logits is not None
-    chooser = online.preference.detach() if config.double else target.preference
+    if prefer is None:
+        prefer = online.preference.detach() if config.double else target.preference
     mask = without_first(allowed_actions(batch, online))
-    following = pick(target.logits[:, 1:], masked_argmax(chooser[:, 1:], mask))
+    following = pick(target.logits[:, 1:], masked_argmax(prefer[:, 1:], mask))
     reward, discount, valid = batch.reward, batch.discount, batch.valid
     zero, one = torch.zeros_like(reward), torch.ones_like(reward)
     offset = n_step(reward, discount, zero, valid, config.n_step)

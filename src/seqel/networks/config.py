@@ -143,8 +143,8 @@ class NetworkConfig:
     value_weight: float = setting(
         0.0,
         "With `policy_head` = 'greedy', the score of an action is its log-probability plus this many times its value, as in "
-        "a policy that maximises the value under a KL penalty towards the recorded one. It can be changed after training "
-        "(`Agent.set_value_weight`).",
+        "a policy that maximises the value under a KL penalty towards the recorded one. Above 0 in training, targets "
+        "bootstrap from the action with the largest score. It can be changed after training (`Agent.set_value_weight`).",
         unit="per return scale",
         ge=0.0,
         known_as=("beta", "inverse_temperature"),

@@ -116,6 +116,16 @@ class QNetwork(nn.Module):
         """Return scores whose argmax is the greedy action (see `heads/scores.py`).  -> (..., M, A)."""
         return action_scores(out, self.head.scale, self.config, mask)
 
+    def preferred(self, out: QOutput) -> Tensor | None:
+        """Return the scores that choose the next action in targets, without gradient (..., M, A); None: the values do.
+
+        With a policy head that decides beside values, the best-valued action may be one that is never taken; a target that
+        bootstraps from its value would stay too high, because nothing corrects it.
+        """
+        if self.config.policy_head != "greedy" or not self.config.value_weight:
+            return None
+        return self.scores(out).detach()
+
     def decision_scores(self, h: Tensor) -> Tensor:
         """Return the `scores` after attended states h (..., D), with only the heads that decide.  -> (..., M, A)."""
         if self.config.policy_head != "greedy" or self.config.value_weight:

@@ -176,7 +176,9 @@ class RunConfig:
         "as their space says.",
     )
     init_from: str = setting(
-        "", "A run or agent whose weights training starts from. The shape of its network is used as well."
+        "",
+        "A run or agent whose weights training starts from. The settings of its network are used as well, except for a "
+        "`network.value_weight` that is set.",
     )
     steps: int = setting(
         200_000, "Total number of environment steps, over all environments.", unit="environment steps", ge=1,

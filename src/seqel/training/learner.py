@@ -201,7 +201,10 @@ class Learner:
         head = self.network.head
         filters = self.network.config.policy_head == "constraint"
         support = self.network.config.bcq_threshold if filters else 0.0
-        found = step_loss(judged, online, slow, head.scale, self.objective, head.values, support, reference, moved)
+        prefer = None if self._taken else self.network.preferred(online if self.objective.double else slow)
+        found = step_loss(
+            judged, online, slow, head.scale, self.objective, head.values, support, reference, moved, prefer
+        )
         weight = 1.0 if batch.weight is None else batch.weight
         loss = masked_mean(found.loss * weight, batch.loss_mask)
         extra = None if found.extra is None else masked_mean(found.extra * weight, batch.loss_mask)

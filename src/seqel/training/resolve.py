@@ -25,11 +25,12 @@ from seqel.training.hardware.threads import available_cores, choose_threads
 from seqel.training.required_heads import with_heads
 
 if TYPE_CHECKING:
+    from seqel.networks.config import NetworkConfig
     from seqel.replay.episode_buffer import EpisodeBuffer
 
 __all__ = [
     "LONGEST_CONTEXT", "for_environment", "for_episodes", "for_length", "on_this_machine", "require_fast_precision",
-    "require_resolved", "resumed_here", "slow_precision",
+    "require_resolved", "resumed_here", "slow_precision", "with_network_of",
 ]  # fmt: skip
 
 DISCOUNT = 0.99  # if neither the config nor the environment sets it
@@ -38,6 +39,13 @@ SHORT_RUN = 200_000
 REPLAY_RATIO, BATCH_TOKENS, TARGET_RATE, LEARNING_RATE = 32.0, 416, 0.05, 5e-4
 NOVELTY_WEIGHT = 0.1  # with 1, the novelty of a task in which it does not matter delays learning (docs/experiments.md)
 LONGEST_CONTEXT = 128  # steps; chosen for recorded episodes that are longer
+
+
+def with_network_of(config: RunConfig, network: NetworkConfig) -> RunConfig:
+    """Return the config with the network of the agent to start from. A `value_weight` in the config replaces the agent's."""
+    if config.network.value_weight:
+        network = dataclasses.replace(network, value_weight=config.network.value_weight)
+    return dataclasses.replace(config, network=network)
 
 
 def for_environment(config: RunConfig, probed: Probe) -> RunConfig:

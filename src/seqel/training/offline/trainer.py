@@ -5,7 +5,6 @@ The counterpart of `online/trainer.py`, without environments. The order of work 
 
 from __future__ import annotations
 
-import dataclasses
 import zlib
 from typing import Any
 
@@ -23,7 +22,7 @@ from seqel.training.hardware.memory import require_memory
 from seqel.training.held_out import HeldOut, Sums
 from seqel.training.learner import Learner
 from seqel.training.record import Validation
-from seqel.training.resolve import for_episodes, on_this_machine
+from seqel.training.resolve import for_episodes, on_this_machine, with_network_of
 from seqel.training.shielded_data import shielded, with_shield
 from seqel.training.sources import Source, described, require_same_spaces
 from seqel.training.trainer import Trainer
@@ -58,7 +57,7 @@ class OfflineTrainer(Trainer):
             require_same_spaces(
                 "the agent to start from", initial_agent, source.observation, source.action, "the data's spaces"
             )
-            config = dataclasses.replace(config, network=initial_agent.network.config)
+            config = with_network_of(config, initial_agent.network.config)
         config, shield = with_shield(config, source.observation, source.action, initial_agent, described(source))
         if shield is not None:
             source = shielded(source, shield)

@@ -38,7 +38,7 @@ from seqel.training.online.greedy import GreedyEpisodes
 from seqel.training.online.perturbed import training_envs
 from seqel.training.online.selection import Selection
 from seqel.training.record import Record, Validation
-from seqel.training.resolve import for_environment, on_this_machine
+from seqel.training.resolve import for_environment, on_this_machine, with_network_of
 from seqel.training.return_scale import ReturnScale
 from seqel.training.shielded_data import shielded, with_shield
 from seqel.training.sources import Source, episodes_to_learn, require_same_spaces
@@ -91,7 +91,7 @@ class OnlineTrainer(Trainer):
             probed or probe(make, read_as=config.observation), config, reader, initial_agent, source
         )
         if initial_agent is not None:
-            config = dataclasses.replace(config, network=initial_agent.network.config)
+            config = with_network_of(config, initial_agent.network.config)
         config = on_this_machine(for_environment(config, self.probe))
         spec, action = self.probe.observation, self.probe.action
         self.costs = CostLimit(config.objective, self.probe)
