@@ -157,20 +157,29 @@ def figures(texts: list[str], data: Pairs, pair: str, base: list[float] | None) 
     return found | {"texts": texts[:5]}
 
 
+def written(agent: Agent, starts: Sequence[Sequence[int]], temperature: float, seed: int = 0) -> list[list[int]]:
+    """Continue each of some sequences by the base policy."""
+    limit, rng = limit_of(agent, None), np.random.default_rng(seed)
+    found = write(agent, starts, tokenizer_of(agent), limit=limit, rng=rng, dial=0.0, temperature=temperature)
+    return [one.tokens for one in found]
+
+
+def likest(texts: Sequence[str]) -> int:
+    """Return which text is most like all of them, by chrF (minimum Bayes risk)."""
+    return int(np.argmax([sum(score(one, [other]) for other in texts) for one in texts]))
+
+
 def eight(agent: Agent, data: Pairs, seed: int) -> tuple[list[str], list[str]]:
     """Sample eight translations per source: those most like the other seven, and the best by the references."""
-    tokenizer, rng = tokenizer_of(agent), np.random.default_rng(seed)
+    tokenizer = tokenizer_of(agent)
     starts = [tokenizer.encode(prompt_of(source)) for source in data for _ in range(8)]
-    texts = [
-        tokenizer.decode(one.tokens)
-        for one in write(agent, starts, tokenizer, limit=limit_of(agent, None), rng=rng, dial=0.0)
-    ]
-    likest, best = [], []
+    texts = [tokenizer.decode(tokens) for tokens in written(agent, starts, 1.0, seed)]
+    alike, best = [], []
     for place, references in enumerate(data.values()):
         some = texts[8 * place : 8 * place + 8]
-        likest.append(max(some, key=lambda one: sum(score(one, [other]) for other in some)))
+        alike.append(some[likest(some)])
         best.append(max(some, key=lambda one: score(one, references)))
-    return likest, best
+    return alike, best
 
 
 def run(pair: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
@@ -207,8 +216,8 @@ def run(pair: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
     found["minimum risk"] = figures(translations(risk[best][1], list(test), 0.0), test, pair, single) | {
         "rate": best[0], "updates": best[1], "validation": {str(one): 100.0 * value for one, (value, _) in risk.items()},
     }  # fmt: skip
-    likest, bound = eight(base, test, seed)
-    found["minimum Bayes risk of 8"] = figures(likest, test, pair, single)
+    alike, bound = eight(base, test, seed)
+    found["minimum Bayes risk of 8"] = figures(alike, test, pair, single)
     found["best of 8 by the references"] = figures(bound, test, pair, single)
     return {
         "pair": pair, "seed": seed, "updates": given.updates, "samples": given.samples, "rounds": given.rounds,

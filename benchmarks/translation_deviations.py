@@ -16,9 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from seqel.agents.agent import Agent
-from seqel.language.decoding import write
-from seqel.language.generation import limit_of, tokenizer_of
-from translation import Pairs, outputs_of, prompt_of, score
+from seqel.language.generation import tokenizer_of
+from translation import Pairs, outputs_of, prompt_of, score, written
 
 Floats = NDArray[np.float64]
 
@@ -33,13 +32,6 @@ class Deviations:
     logs: Floats  # (N,), of the policy's probabilities
     values: Floats  # (N,), of the agent
     gains: Floats  # (N,), in the translation's chrF (0 to 100)
-
-
-def written(agent: Agent, starts: Sequence[Sequence[int]], temperature: float, seed: int = 0) -> list[list[int]]:
-    """Continue each of some sequences by the base policy."""
-    limit, rng = limit_of(agent, None), np.random.default_rng(seed)
-    found = write(agent, starts, tokenizer_of(agent), limit=limit, rng=rng, dial=0.0, temperature=temperature)
-    return [one.tokens for one in found]
 
 
 @torch.inference_mode()

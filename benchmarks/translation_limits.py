@@ -24,8 +24,8 @@ import torch
 from seqel.agents.agent import Agent
 from seqel.evaluation.statistics import bootstrap_interval
 from seqel.language.generation import tokenizer_of
-from translation import Pairs, prompt_of, score, splits
-from translation_deviations import deviations, written
+from translation import Pairs, likest, prompt_of, score, splits, written
+from translation_deviations import deviations
 
 TEMPERATURES, OTHERS = (0.3, 0.5, 0.7, 1.0), 3
 
@@ -37,13 +37,13 @@ def samples(agent: Agent, data: Pairs) -> None:
     print("| temperature | mean | most like the other seven | best by the references |\n|---|---|---|---|", flush=True)
     for temperature in TEMPERATURES:
         texts = [tokenizer.decode(tokens) for tokens in written(agent, starts, temperature)]
-        worth, likest = [], []
+        worth, alike = [], []
         for place, references in enumerate(data.values()):
             some = texts[8 * place : 8 * place + 8]
             worth.append([score(one, references) for one in some])
-            likest.append(int(np.argmax([sum(score(one, [other]) for other in some) for one in some])))
+            alike.append(likest(some))
         chrf = 100.0 * np.array(worth)
-        like = chrf[np.arange(len(chrf)), likest].mean()
+        like = chrf[np.arange(len(chrf)), alike].mean()
         print(f"| {temperature} | {chrf.mean():.1f} | {like:.1f} | {chrf.max(axis=1).mean():.1f} |", flush=True)
 
 

@@ -117,12 +117,13 @@ class QNetwork(nn.Module):
         return action_scores(out, self.head.scale, self.config, mask)
 
     def preferred(self, out: QOutput) -> Tensor | None:
-        """Return the scores that choose the next action in targets, without gradient (..., M, A); None: the values do.
+        """Return the scores that choose the next action in targets, without gradient (..., M, A); None: the values do, or the
+        output has those of the actions taken alone.
 
         With a policy head that decides beside values, the best-valued action may be one that is never taken; a target that
         bootstraps from its value would stay too high, because nothing corrects it.
         """
-        if self.config.policy_head != "greedy" or not self.config.value_weight:
+        if out.taken or self.config.policy_head != "greedy" or not self.config.value_weight:
             return None
         return self.scores(out).detach()
 

@@ -109,7 +109,7 @@ class Sums:
         """Add one batch of whole episodes, or of windows that cover them."""
         network, objective = self.network, self.objective
         support = network.config.bcq_threshold if network.config.policy_head == "constraint" else 0.0
-        prefer = None if online.taken else network.preferred(online if objective.double else slow)
+        prefer = network.preferred(online if objective.double else slow)
         goal = q_targets(batch, online, slow, objective, support, prefer)[batch.loss_mask].double()
         error = action_values(online.q[:, :-1], batch.action)[batch.loss_mask].double() - goal
         self.steps += len(goal)

@@ -201,7 +201,7 @@ class Learner:
         head = self.network.head
         filters = self.network.config.policy_head == "constraint"
         support = self.network.config.bcq_threshold if filters else 0.0
-        prefer = None if self._taken else self.network.preferred(online if self.objective.double else slow)
+        prefer = self.network.preferred(online if self.objective.double else slow)
         found = step_loss(
             judged, online, slow, head.scale, self.objective, head.values, support, reference, moved, prefer
         )
