@@ -126,17 +126,25 @@ def test_from_data_to_the_environment(tmp_path: Path) -> None:
     data = recorded()
     settings = QUICK | {"offline.updates": 20}
     start = seqel.train(data=data, preset="offline-cql", settings=settings, out=tmp_path / "old", progress=False)
-    online = TINY | {"exploration.bonus": 0.0, "objective.cql_alpha": 0.1}
+    online = TINY | {
+        "exploration.bonus": 0.0, "objective.cql_alpha": 0.1, "network.layers": 3, "network.step_dropout": 0.1,
+    }  # fmt: skip
     agent = seqel.train(
         MAZE, init_from=start, data=data, steps=400, settings=online, out=tmp_path / "new", progress=False
     )
-    assert agent.network.config == dataclasses.replace(start.network.config, novelty=True), (
+    assert agent.network.config == dataclasses.replace(start.network.config, novelty=True, step_dropout=0.1), (
         "the shape is the starting agent's, whatever the settings say, but for the head that exploration needs"
     )
     after = dict(agent.network.named_parameters())
     assert any(not torch.equal(after[name], value) for name, value in start.network.named_parameters())
     lines = [json.loads(line) for line in (tmp_path / "new" / "metrics.jsonl").read_text().splitlines()]
     assert "conservative" in lines[-1]
+    assert "network.layers = 3 is not used: the agent to start from has 1" in lines[0]["notes"]
+
+    resume(tmp_path / "new", data=data, steps=600, progress=False)
+    lines = [json.loads(line) for line in (tmp_path / "new" / "metrics.jsonl").read_text().splitlines()]
+    assert sum("is not used" in note for line in lines for note in line.get("notes", ())) == 1
+    assert lines[-1]["steps"] == 600
 
 
 def test_a_further_trained_agent_is_never_trained_on_its_held_out_sessions() -> None:

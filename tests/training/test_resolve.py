@@ -20,7 +20,14 @@ from seqel.settings import unresolved
 from seqel.training import resolve as resolving
 from seqel.training.config import RunConfig, preset, with_settings
 from seqel.training.config_file import load_config, save_config
-from seqel.training.resolve import for_environment, for_episodes, for_length, on_this_machine, with_network_of
+from seqel.training.resolve import (
+    for_environment,
+    for_episodes,
+    for_length,
+    on_this_machine,
+    unused_network_settings,
+    with_network_of,
+)  # fmt: skip
 from seqel.training.trainer import Trainer
 from support import Scripted
 
@@ -224,10 +231,20 @@ def test_novelty_is_learned_where_it_can_be_and_somebody_explores(maze: Probe) -
     assert recorded.objective.novelty_weight == 0.0 and not recorded.network.novelty
 
 
-def test_a_run_has_the_network_that_it_starts_from_with_the_weight_of_values_that_is_set() -> None:
-    start = NetworkConfig(width=48, policy_head="greedy", value_weight=2.0)
+def test_a_run_has_the_network_that_it_starts_from_and_what_can_be_changed() -> None:
+    start = NetworkConfig(width=48, policy_head="greedy", value_weight=2.0, dropout=0.2)
     assert with_network_of(RunConfig(), start).network == start
-    weighed = RunConfig(network=NetworkConfig(width=16, policy_head="greedy", value_weight=8.0))
-    assert with_network_of(weighed, start).network == dataclasses.replace(start, value_weight=8.0)
+    assert unused_network_settings(NetworkConfig(), start) is None
+
+    asked = NetworkConfig(
+        width=16, clock=False, policy_head="greedy", value_weight=8.0, dropout=0.1, step_dropout=0.3, item_dropout=0.4,
+        value_gradient=False, bcq_threshold=0.5,
+    )  # fmt: skip
+    used = with_network_of(RunConfig(network=asked), start).network
+    assert used == dataclasses.replace(asked, width=48, clock=True)
+    assert unused_network_settings(asked, used) == (
+        "network.width = 16 is not used: the agent to start from has 48; "
+        "network.clock = False is not used: the agent to start from has True"
+    )
     with pytest.raises(ConfigError, match="policy_head = 'greedy', got 'auxiliary'"):
-        with_network_of(weighed, NetworkConfig(policy_head="auxiliary")).network.require_policy()
+        with_network_of(RunConfig(network=asked), NetworkConfig(policy_head="auxiliary")).network.require_policy()

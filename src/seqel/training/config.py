@@ -177,8 +177,8 @@ class RunConfig:
     )
     init_from: str = setting(
         "",
-        "A run or agent whose weights training starts from. The settings of its network are used as well, except for a "
-        "`network.value_weight` that is set.",
+        "A run or agent whose weights training starts from. The settings of its network are used as well; of `network`, only "
+        "dropout, `value_weight`, `value_gradient` and `bcq_threshold` can be changed.",
     )
     steps: int = setting(
         200_000, "Total number of environment steps, over all environments.", unit="environment steps", ge=1,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LONGEST_CONTEXT", "for_environment", "for_episodes", "for_length", "on_this_machine", "require_fast_precision",
-    "require_resolved", "resumed_here", "slow_precision", "with_network_of",
+    "require_resolved", "resumed_here", "slow_precision", "unused_network_settings", "with_network_of",
 ]  # fmt: skip
 
 DISCOUNT = 0.99  # if neither the config nor the environment sets it
@@ -38,14 +38,31 @@ DISCOUNT = 0.99  # if neither the config nor the environment sets it
 SHORT_RUN = 200_000
 REPLAY_RATIO, BATCH_TOKENS, TARGET_RATE, LEARNING_RATE = 32.0, 416, 0.05, 5e-4
 NOVELTY_WEIGHT = 0.1  # with 1, the novelty of a task in which it does not matter delays learning (docs/experiments.md)
+# settings of a network that its weights do not depend on
+CHANGEABLE = ("dropout", "step_dropout", "item_dropout", "value_weight", "value_gradient", "bcq_threshold")
 LONGEST_CONTEXT = 128  # steps; chosen for recorded episodes that are longer
 
 
 def with_network_of(config: RunConfig, network: NetworkConfig) -> RunConfig:
-    """Return the config with the network of the agent to start from. A `value_weight` in the config replaces the agent's."""
-    if config.network.value_weight:
-        network = dataclasses.replace(network, value_weight=config.network.value_weight)
-    return dataclasses.replace(config, network=network)
+    """Return the config with the network of the agent to start from.
+
+    What the config sets of `CHANGEABLE`, which needs no other weights, replaces the agent's.
+    """
+    own, plain = config.network, type(config.network)()
+    changed = {name: getattr(own, name) for name in CHANGEABLE if getattr(own, name) != getattr(plain, name)}
+    return dataclasses.replace(config, network=dataclasses.replace(network, **changed))
+
+
+def unused_network_settings(asked: NetworkConfig, used: NetworkConfig) -> str | None:
+    """Return a note on what a config sets of the network and a run that starts from an agent does not use, if anything."""
+    plain = type(asked)()
+    unused = [
+        f"network.{one.name} = {getattr(asked, one.name)!r} is not used: the agent to start from has "
+        f"{getattr(used, one.name)!r}"
+        for one in dataclasses.fields(asked)
+        if getattr(asked, one.name) not in (getattr(plain, one.name), getattr(used, one.name))
+    ]
+    return "; ".join(unused) or None
 
 
 def for_environment(config: RunConfig, probed: Probe) -> RunConfig:

@@ -22,7 +22,7 @@ from seqel.training.hardware.memory import require_memory
 from seqel.training.held_out import HeldOut, Sums
 from seqel.training.learner import Learner
 from seqel.training.record import Validation
-from seqel.training.resolve import for_episodes, on_this_machine, with_network_of
+from seqel.training.resolve import for_episodes, on_this_machine, unused_network_settings, with_network_of
 from seqel.training.shielded_data import shielded, with_shield
 from seqel.training.sources import Source, described, require_same_spaces
 from seqel.training.trainer import Trainer
@@ -53,6 +53,7 @@ class OfflineTrainer(Trainer):
         """
         if config.perturb:
             raise ConfigError("perturb: changes what environments show, and this run has none: leave it out")
+        asked_network = config.network
         if initial_agent is not None:
             require_same_spaces(
                 "the agent to start from", initial_agent, source.observation, source.action, "the data's spaces"
@@ -64,6 +65,8 @@ class OfflineTrainer(Trainer):
         config = for_episodes(config, source.buffer)
         super().__init__(on_this_machine(config, config.offline.updates))
         config, self.source = self.config, source
+        unused = unused_network_settings(asked_network, config.network) if initial_agent is not None else None
+        self.notes += [] if unused is None else [unused]
         require_memory(config, source.observation, source.action, live=False)
         training, held_out = source.split(config.offline.held_out, config.seed)
         self.training_episodes, self.held_out_episodes = source.buffer.subset(training), source.buffer.subset(held_out)

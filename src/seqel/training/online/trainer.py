@@ -38,7 +38,7 @@ from seqel.training.online.greedy import GreedyEpisodes
 from seqel.training.online.perturbed import training_envs
 from seqel.training.online.selection import Selection
 from seqel.training.record import Record, Validation
-from seqel.training.resolve import for_environment, on_this_machine, with_network_of
+from seqel.training.resolve import for_environment, on_this_machine, unused_network_settings, with_network_of
 from seqel.training.return_scale import ReturnScale
 from seqel.training.shielded_data import shielded, with_shield
 from seqel.training.sources import Source, episodes_to_learn, require_same_spaces
@@ -90,6 +90,7 @@ class OnlineTrainer(Trainer):
         self.probe = with_text_reader(
             probed or probe(make, read_as=config.observation), config, reader, initial_agent, source
         )
+        asked_network = config.network
         if initial_agent is not None:
             config = with_network_of(config, initial_agent.network.config)
         config = on_this_machine(for_environment(config, self.probe))
@@ -108,7 +109,8 @@ class OnlineTrainer(Trainer):
         mode = choose_mode(make, self.probe, count) if asked == "auto" else asked
         super().__init__(dataclasses.replace(config, vectorization=mode))
         config, self.make = self.config, make
-        self.notes += [] if note is None else [note]
+        unused = unused_network_settings(asked_network, config.network) if initial_agent is not None else None
+        self.notes += [one for one in (note, unused) if one is not None]
         network = QNetwork(config.network, spec, action).to(self.device)
         for what, given in (("the agent to start from", initial_agent), ("the recorded data", source)):
             if given is not None:
