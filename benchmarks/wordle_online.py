@@ -33,7 +33,9 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "wordle-online"
 CONTINUED: dict[str, Any] = POLICY | {
     "network.value_weight": 8.0, "objective.distillation_weight": 1.0, "learner.learning_rate": 3e-4,
-    "exploration.novelty": 0.0, "exploration.bonus": 0.0, "exploration.high": 0.01,
+    "exploration.novelty": 0.0, "exploration.bonus": 0.0, "exploration.high": 0.05,
+    # 1,836 secrets are few: with more updates per step, values learn which words are secrets (docs/experiments.md)
+    "replay.replay_ratio": 8.0, "replay.batch_tokens": 1_300, "network.dropout": 0.1,
 }  # fmt: skip
 
 
