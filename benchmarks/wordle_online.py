@@ -5,8 +5,9 @@
 
 With the mask "consistent" the agent may only guess words that agree with all marks, as the player that draws among them does,
 which it is compared with: both then know the same words and the same rule. Secrets are drawn from four fifths of the answers.
-`--init-from` continues an agent of wordle.py with a policy beside values: the policy is kept by distillation while the values
-are learned from its own games, and exploration is small.
+With `--hide-held-out` the held-out words are not allowed in training, so that an agent cannot learn that they are never the
+secret; the game that is scored allows them. `--init-from` continues an agent of wordle.py with a policy beside values: the
+policy is kept by distillation while the values are learned from its own games, and exploration is small.
 The table shows the weights that validation kept, and the result also those of the end: validations of weights that differ
 by half a percent choose by chance. Each finished run is a JSON file in benchmarks/results/wordle-online/ and is not run
 again; an interrupted one continues.
@@ -32,10 +33,10 @@ from wordle import NETWORK, POLICY, both
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "wordle-online"
 CONTINUED: dict[str, Any] = POLICY | {
-    "network.value_weight": 8.0, "objective.distillation_weight": 1.0, "learner.learning_rate": 3e-4,
+    "network.value_weight": 4.0, "objective.distillation_weight": 1.0, "learner.learning_rate": 3e-4,
     "exploration.novelty": 0.0, "exploration.bonus": 0.0, "exploration.high": 0.05,
     # 1,836 secrets are few: with more updates per step, values learn which words are secrets (docs/experiments.md)
-    "replay.replay_ratio": 8.0, "replay.batch_tokens": 1_300, "network.dropout": 0.1,
+    "replay.replay_ratio": 8.0, "replay.batch_tokens": 1_300,
 }  # fmt: skip
 
 
@@ -54,6 +55,8 @@ def run(
 ) -> dict[str, Any]:
     folder, began = HERE.parent / "runs" / name, time.perf_counter()
     make = partial(Wordle, mask=mask, observe=observe, penalty=given.penalty)
+    if given.hide_held_out:
+        make = partial(make, secrets="all", answers=split_secrets(word_list("answers"), "train"))
     start, steps = given.init_from, given.steps
     settings = (CONTINUED if start else {}) | settings
     agent = train_or_resume(
@@ -62,7 +65,7 @@ def run(
     return {
         "mask": mask, "seed": seed, "steps": steps, "start": start and Path(start).parent.name,
         "settings": settings, "commit": commit(),
-        "penalty": given.penalty, "seconds": time.perf_counter() - began, "observe": observe,
+        "penalty": given.penalty, "hide_held_out": given.hide_held_out, "seconds": time.perf_counter() - began, "observe": observe,
         **both(agent, mask, observe),
         "last_weights": both(seqel.Agent.load(folder / "agent-last"), mask, observe),
     }  # fmt: skip
@@ -89,6 +92,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2_000_000)
     parser.add_argument("--init-from", help="an agent of wordle.py with a policy beside values")
     parser.add_argument("--penalty", type=float, default=0.0, help="of a lost game in training")
+    parser.add_argument("--hide-held-out", action="store_true", help="in training, held-out words are no words at all")
     parser.add_argument("--name", default="", help="added to the names of runs and results")
     parser.add_argument("--set", nargs="+", default=[], metavar="SETTING=VALUE", help="changes to the settings")
     parser.add_argument("--table", action="store_true", help="print the finished runs instead of running any")
