@@ -65,7 +65,8 @@ def run(
     return {
         "mask": mask, "seed": seed, "steps": steps, "start": start and Path(start).parent.name,
         "settings": settings, "commit": commit(),
-        "penalty": given.penalty, "hide_held_out": given.hide_held_out, "seconds": time.perf_counter() - began, "observe": observe,
+        "penalty": given.penalty, "hide_held_out": given.hide_held_out, "seconds": time.perf_counter() - began,
+        "observe": observe,
         **both(agent, mask, observe),
         "last_weights": both(seqel.Agent.load(folder / "agent-last"), mask, observe),
     }  # fmt: skip
