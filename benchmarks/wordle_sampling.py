@@ -21,12 +21,13 @@ import seqel
 from measured import commit, measured
 from seqel.evaluation.statistics import success_interval
 from seqel.tasks.wordle import Secrets, Wordle, split_secrets, word_list
+from wordle import scores
 
 RESULTS = Path(__file__).parent / "results" / "wordle-sampling"
 
 
-def play(agent: seqel.Agent, secrets: list[str], rng: np.random.Generator | None) -> dict[str, Any]:
-    """Play one game for each secret, all at once. Letters are sampled with `rng`, or the most probable without it."""
+def sampled(agent: seqel.Agent, secrets: list[str], rng: np.random.Generator) -> dict[str, Any]:
+    """Play one game for each secret, all at once, with sampled letters. Return what `wordle.scores` does for greedy ones."""
     games = [Wordle(secrets="all", observe="knowledge") for _ in secrets]
     begun = [game.reset(options={"secret": secret}) for game, secret in zip(games, secrets, strict=True)]
     seen, masks = [observation for observation, _ in begun], [info["action_mask"] for _, info in begun]
@@ -39,10 +40,9 @@ def play(agent: seqel.Agent, secrets: list[str], rng: np.random.Generator | None
             {name: np.stack([seen[row][name] for row in rows]) for name in seen[0]}, state, reward=reward[rows],
             first=first[rows], previous_action=letter[rows], mask=np.stack([masks[row] for row in rows]), rows=rows,
         )  # fmt: skip
-        scores = decision.q.astype(np.float64)  # log-probabilities; minus infinity where the mask forbids
-        if rng is not None:
-            scores += rng.gumbel(size=scores.shape)  # the argmax is then a sample
-        letter[rows], first[:], left = scores.argmax(axis=-1), False, []
+        logits = decision.q.astype(np.float64)  # log-probabilities; minus infinity where the mask forbids
+        noise = rng.gumbel(size=logits.shape)  # with it, the argmax is a sample
+        letter[rows], first[:], left = (logits + noise).argmax(axis=-1), False, []
         for row in rows:
             seen[row], reward[row], ended, _, info = games[row].step(letter[row])
             guesses[row] -= reward[row]
@@ -68,8 +68,8 @@ def run(folder: Path, times: int) -> dict[str, Any]:
     for name in splits:
         secrets = split_secrets(word_list("answers"), name)
         found[name] = {
-            "most_probable": play(agent, secrets, None),
-            "sampled": play(agent, secrets * times, np.random.default_rng(0)),
+            "most_probable": scores(agent, name, observe="knowledge"),
+            "sampled": sampled(agent, secrets * times, np.random.default_rng(0)),
         }
     return found
 
